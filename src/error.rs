@@ -1,0 +1,120 @@
+//! The one error enum of the service. It knows neither HTTP nor WebSocket: `http::reply` maps it to a
+//! status, `ws::protocol` to an `error` frame or a close code.
+
+use std::time::Duration;
+
+/// What a caller may be told. Each variant says the status it becomes over HTTP.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// 400: one line for each field that is wrong.
+    #[error("{}", .0.join("; "))]
+    Validation(Vec<String>),
+
+    /// 401: no credentials, or bad ones.
+    #[error("{0}")]
+    Unauthorized(String),
+
+    /// 403: `code` is stable, e.g. `not_a_participant`.
+    #[error("{message}")]
+    Forbidden { code: &'static str, message: String },
+
+    /// 404: `what` is `user`, `conversation`, `message` or `route`; the code is `{what}_not_found`.
+    #[error("{what} {id} does not exist")]
+    NotFound { what: &'static str, id: String },
+
+    /// 405: the route exists, for other methods.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+
+    /// 408: the body did not arrive in time.
+    #[error("the request body did not arrive in time")]
+    RequestTimeout,
+
+    /// 409: a `clientMessageId` reused with other content.
+    #[error("{0}")]
+    Conflict(String),
+
+    /// 413: the body is over the transport limit, in bytes.
+    #[error("the request body must be at most {limit} bytes")]
+    PayloadTooLarge { limit: usize },
+
+    /// 415: the body is not JSON by its content type.
+    #[error("the content type must be application/json")]
+    UnsupportedMediaType,
+
+    /// 426: the WebSocket route without a version 13 handshake.
+    #[error("{0}")]
+    UpgradeRequired(String),
+
+    /// 429: a limit of this user.
+    #[error("{message}")]
+    TooManyRequests {
+        message: String,
+        retry_after: Duration,
+    },
+
+    /// 503: the database is unreachable, or the service is busy past its deadline or closing.
+    /// Nothing was stored, or a retry with the same `clientMessageId` is safe.
+    #[error("{message}")]
+    Unavailable {
+        message: String,
+        retry_after: Duration,
+    },
+
+    /// 500: the cause is logged, never sent.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// The stable, machine-readable name that callers see as `code`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Validation(_) => "validation_failed",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden { code, .. } => code,
+            Self::NotFound { what, .. } => match *what {
+                "user" => "user_not_found",
+                "conversation" => "conversation_not_found",
+                "message" => "message_not_found",
+                _ => "route_not_found",
+            },
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::Conflict(_) => "client_message_id_reused",
+            Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UpgradeRequired(_) => "upgrade_required",
+            Self::TooManyRequests { .. } => "too_many_requests",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// One fault in one field.
+    pub fn invalid(fault: impl Into<String>) -> Self {
+        Self::Validation(vec![fault.into()])
+    }
+
+    pub fn not_found(what: &'static str, id: impl ToString) -> Self {
+        Self::NotFound {
+            what,
+            id: id.to_string(),
+        }
+    }
+
+    /// The database cannot be reached, or did not answer in time.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+            retry_after: Duration::from_secs(1),
+        }
+    }
+
+    pub fn not_a_participant() -> Self {
+        Self::Forbidden {
+            code: "not_a_participant",
+            message: "the user is not a participant of this conversation".to_owned(),
+        }
+    }
+}

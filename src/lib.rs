@@ -1,0 +1,32 @@
+//! pgchat: a chat service on PostgreSQL alone.
+//!
+//! What happens to a message, in reading order:
+//!
+//! 1. [`server`] accepts the connection; [`http`] or [`ws`] reads the message and checks it ([`auth`], [`model`]).
+//! 2. [`writer`] puts all messages that wait into one transaction (group commit).
+//! 3. PostgreSQL (`sql/`) stores it, gives it its `seq`, and at commit NOTIFYs `chat_events`. The sender is answered.
+//! 4. [`listener`] of every replica receives the notification, reads back what did not fit into it
+//!    ([`store`]), and hands the event to the [`hub`].
+//! 5. [`hub`] puts it into the queue of each socket of its recipients; the socket's [`ws`] session sends it.
+//!
+//! There is no shortcut: a message reaches a socket only through the database, so a row that another
+//! program inserts takes the same path from step 3 on. [`replay`] serves a client that comes back with a cursor.
+//!
+//! [`app`] builds these pieces and stops them in order; [`config`] holds every setting.
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod embedded;
+pub mod error;
+pub mod health;
+pub mod http;
+pub mod hub;
+pub mod listener;
+pub mod model;
+pub mod replay;
+pub mod reply;
+pub mod server;
+pub mod store;
+pub mod writer;
+pub mod ws;

@@ -1,0 +1,169 @@
+//! Ids and domain types: what every other module may know, and nothing that does I/O.
+
+use std::fmt;
+use std::str::FromStr;
+
+use postgres_types::{FromSql, ToSql};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// JSON text that PostgreSQL built and that is relayed as it is.
+pub type RawJson = Box<RawValue>;
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSql, FromSql)]
+        #[serde(transparent)]
+        #[postgres(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+id_type!(
+    /// A row of the host system's users table.
+    UserId
+);
+id_type!(
+    /// A row of `conversations`.
+    ConversationId
+);
+id_type!(
+    /// A row of `messages`.
+    MessageId
+);
+
+/// A message's place in its conversation: 1, 2, 3 … in commit order.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSql, FromSql,
+)]
+#[serde(transparent)]
+#[postgres(transparent)]
+pub struct Seq(pub i64);
+
+/// The kinds of content that a message can have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessageType {
+    #[default]
+    Text,
+    Image,
+    File,
+}
+
+impl MessageType {
+    /// As stored, and as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::File => "file",
+        }
+    }
+}
+
+impl FromStr for MessageType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "image" => Ok(Self::Image),
+            "file" => Ok(Self::File),
+            other => Err(format!(
+                "messageType must be text, image or file, not {other:?}"
+            )),
+        }
+    }
+}
+
+/// Longest `clientMessageId`, in bytes.
+pub const MAX_CLIENT_MESSAGE_ID_BYTES: usize = 64;
+
+/// A message to be stored, checked: only [`NewMessage::checked`] makes one.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    pub(crate) conversation: ConversationId,
+    pub(crate) sender: UserId,
+    pub(crate) content: String,
+    pub(crate) message_type: MessageType,
+    pub(crate) client_message_id: Option<String>,
+}
+
+impl NewMessage {
+    /// Checks what can be checked without the database; every fault found is reported, not only the first.
+    ///
+    /// `max_content_bytes` is `MAX_MESSAGE_BYTES`. PostgreSQL's `text` holds no NUL, so U+0000 is refused here.
+    pub fn checked(
+        conversation: ConversationId,
+        sender: UserId,
+        content: String,
+        message_type: Option<&str>,
+        client_message_id: Option<String>,
+        max_content_bytes: usize,
+    ) -> Result<Self, Error> {
+        let mut faults = content_faults(&content, max_content_bytes);
+        let message_type = match message_type.map(str::parse).transpose() {
+            Ok(known) => known.unwrap_or_default(),
+            Err(fault) => {
+                faults.push(fault);
+                MessageType::Text
+            }
+        };
+        if let Some(id) = &client_message_id {
+            if id.is_empty() || id.len() > MAX_CLIENT_MESSAGE_ID_BYTES {
+                faults.push(format!(
+                    "clientMessageId must be 1 to {MAX_CLIENT_MESSAGE_ID_BYTES} bytes, not {}",
+                    id.len()
+                ));
+            }
+            if id.contains('\0') {
+                faults.push("clientMessageId must not contain U+0000".to_owned());
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Error::Validation(faults));
+        }
+        Ok(Self {
+            conversation,
+            sender,
+            content,
+            message_type,
+            client_message_id,
+        })
+    }
+}
+
+/// What is wrong with a message's `content`; empty when nothing is.
+pub fn content_faults(content: &str, max_bytes: usize) -> Vec<String> {
+    let mut faults = Vec::new();
+    if content.trim().is_empty() {
+        faults.push("content must not be empty or only white space".to_owned());
+    }
+    if content.len() > max_bytes {
+        faults.push(format!(
+            "content must be at most {max_bytes} bytes of UTF-8, not {}",
+            content.len()
+        ));
+    }
+    if content.contains('\0') {
+        faults.push("content must not contain U+0000".to_owned());
+    }
+    faults
+}
