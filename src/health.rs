@@ -1,6 +1,15 @@
-//! What the probes and the drain need to know. STUB.
+//! What the probes and the drain need to know.
+
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::listener::ListenerStatus;
+use crate::store::Store;
+
+/// Bound of the question to the database.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The stages of a replica's end, shared by everything that has a task.
 #[derive(Clone, Debug, Default)]
@@ -9,7 +18,7 @@ pub struct Lifecycle {
     pub draining: CancellationToken,
     /// Set second: sockets get `server_closing` (their closes spread over time), then 1012.
     pub closing: CancellationToken,
-    /// Set last: background tasks (listener, writer, heartbeat) end.
+    /// Set last: background tasks (listener, writer) end.
     pub stopping: CancellationToken,
     /// Connections and sockets: waited for between `closing` and `stopping`.
     pub connections: TaskTracker,
@@ -17,10 +26,16 @@ pub struct Lifecycle {
     pub tasks: TaskTracker,
 }
 
+/// Answers the probes.
 #[derive(Clone)]
-pub struct Health {}
+pub struct Health {
+    store: Store,
+    listener: ListenerStatus,
+    lifecycle: Lifecycle,
+}
 
-#[derive(Debug, Clone)]
+/// How the replica is; each error says why.
+#[derive(Clone, Debug)]
 pub struct Report {
     pub database: Result<(), String>,
     pub listener: Result<(), String>,
@@ -28,8 +43,29 @@ pub struct Report {
 }
 
 impl Health {
-    /// Asks the database (bounded to 2 s) and the listener.
+    pub fn new(store: Store, listener: ListenerStatus, lifecycle: Lifecycle) -> Self {
+        Self {
+            store,
+            listener,
+            lifecycle,
+        }
+    }
+
+    /// Asks the database (for 2 s at most) and the listener.
     pub async fn report(&self) -> Report {
-        unimplemented!()
+        let database = match tokio::time::timeout(DATABASE_PATIENCE, self.store.ping()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer within 2 s".to_owned()),
+        };
+        Report {
+            database,
+            listener: self.listener.check(),
+            draining: self.lifecycle.draining.is_cancelled(),
+        }
+    }
+
+    pub fn listener(&self) -> &ListenerStatus {
+        &self.listener
     }
 }

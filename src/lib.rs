@@ -19,6 +19,7 @@ pub mod auth;
 pub mod config;
 pub mod embedded;
 pub mod error;
+pub mod frame;
 pub mod health;
 pub mod http;
 pub mod hub;

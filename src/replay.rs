@@ -1,37 +1,171 @@
-//! What a client missed: the reading side of `?cursor=`. STUB.
+//! What a client missed: the reading side of `?cursor=`.
+//!
+//! Order of a session's start: register with the hub (live events then wait in its queue), resume,
+//! send the frames, go live, skipping what was sent already.
+
+use std::collections::HashMap;
+
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
 
 use crate::error::Error;
-use crate::hub::Event;
-use crate::model::*;
+use crate::frame::{self, Cursor};
+use crate::hub::{Event, Hub, Subject};
+use crate::model::UserId;
+use crate::store::{Change, Horizon, Store};
 
+/// Reads what clients missed.
 #[derive(Clone)]
-pub struct Replay {}
+pub struct Replay {
+    store: Store,
+    hub: Hub,
+    /// Most events that are replayed (`REPLAY_EVENTS`).
+    max_events: usize,
+}
 
+/// How a client with a cursor goes on.
 pub enum Resume {
     Missed(Missed),
     /// The client must reload over HTTP, then go on with `cursor`.
     ResyncRequired {
-        reason: String,
+        reason: &'static str,
         cursor: String,
     },
 }
 
-/// The frames to send before anything live. Call order of a session: `Hub::register`, send `connected`,
-/// `Replay::resume`, send `frames`, then go live, skipping each live event for which `already_sent` is true.
+/// The frames to send before anything live, and the memory of what they held.
 pub struct Missed {
     pub frames: Vec<Utf8Bytes>,
+    rows: HashMap<Uuid, i64>,
+    /// Read marks by conversation and reader: seq, and the transaction.
+    reads: HashMap<(Uuid, Uuid), (i64, u64)>,
+    /// Once the horizon has passed it, no repeat can come any more.
+    end: u64,
 }
 
-impl Missed {
-    /// Whether this live event was among the replayed ones. Forgets by itself what can't come any more.
-    pub fn already_sent(&mut self, _event: &Event) -> bool {
-        unimplemented!()
-    }
+/// What to do with a live event after a replay.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Not sent yet.
+    New,
+    /// The socket has seen an earlier state of the row: send it as an update.
+    Later,
+    /// The socket has it.
+    Sent,
 }
 
 impl Replay {
-    pub async fn resume(&self, _user: UserId, _cursor: &str) -> Result<Resume, Error> {
-        unimplemented!()
+    pub fn new(store: Store, hub: Hub, max_events: usize) -> Self {
+        Self {
+            store,
+            hub,
+            max_events,
+        }
+    }
+
+    /// Reads everything of `user` since `cursor`. Call it after the socket is registered with the hub.
+    ///
+    /// `Unavailable` when the database is.
+    pub async fn resume(&self, user: UserId, cursor: &str) -> Result<Resume, Error> {
+        let Some(position) = self.hub.position() else {
+            return Err(Error::unavailable("the service is starting"));
+        };
+        let resync = |reason| {
+            Ok(Resume::ResyncRequired {
+                reason,
+                cursor: position.encode(),
+            })
+        };
+        let Some(asked) = Cursor::decode(cursor) else {
+            return resync("the cursor is not one of ours");
+        };
+        // Asked of the database itself: right after a failover the listener does not know it yet.
+        if self.store.identity().await? != position.identity {
+            return Err(Error::unavailable(
+                "the service is moving to another database server",
+            ));
+        }
+        if asked.identity != position.identity {
+            return resync("the cursor belongs to another database");
+        }
+        if asked.horizon.0 > self.store.next_xid().await? {
+            return resync("the cursor is from the future");
+        }
+        let limit = i64::try_from(self.max_events).unwrap_or(i64::MAX - 1) + 1;
+        let changes = self.store.missed(user, asked.horizon, limit).await?;
+        if changes.len() > self.max_events {
+            return resync("too much has happened since the cursor");
+        }
+        // Not before the snapshot of the changes was taken.
+        let end = self.store.next_xid().await?;
+        // The hub's horizon was flushed and is below that snapshot; what it is above was sent.
+        let reached = Cursor {
+            identity: position.identity,
+            horizon: position.horizon.max(asked.horizon),
+        };
+        Ok(Resume::Missed(Missed::new(changes, &asked, &reached, end)))
+    }
+}
+
+impl Missed {
+    /// All frames but the last carry the cursor that was asked for: the order is by conversation, so only
+    /// the end of it is a new position.
+    fn new(changes: Vec<Change>, asked: &Cursor, reached: &Cursor, end: u64) -> Self {
+        let (asked, reached) = (asked.encode(), reached.encode());
+        let now = chrono::Utc::now().timestamp();
+        let last = changes.len().saturating_sub(1);
+        let mut missed = Self {
+            frames: Vec::with_capacity(changes.len()),
+            rows: HashMap::new(),
+            reads: HashMap::new(),
+            end,
+        };
+        for (place, change) in changes.iter().enumerate() {
+            let cursor = if place == last { &reached } else { &asked };
+            missed.frames.push(frame::durable(
+                &change.event_type,
+                &change.data,
+                change.user,
+                now,
+                cursor,
+            ));
+            if change.event_type == "messages_read" {
+                missed.reads.insert(
+                    (change.conversation, change.subject),
+                    (change.version, change.xid),
+                );
+            } else {
+                missed.rows.insert(change.subject, change.version);
+            }
+        }
+        missed
+    }
+
+    /// Whether a live event was among the replayed ones. Forgets by itself what can't come any more.
+    pub fn repeat(&mut self, event: &Event) -> Repeat {
+        if event.horizon > Horizon(self.end) && !self.is_empty() {
+            self.rows = HashMap::new();
+            self.reads = HashMap::new();
+        }
+        match event.subject {
+            Subject::Row(id) => match self.rows.get(&id) {
+                None => Repeat::New,
+                Some(sent) if *sent >= event.version => Repeat::Sent,
+                Some(_) => Repeat::Later,
+            },
+            Subject::Read {
+                conversation,
+                reader,
+                xid,
+            } => match self.reads.get(&(conversation, reader)) {
+                Some((seq, until)) if event.version <= *seq && xid <= *until => Repeat::Sent,
+                _ => Repeat::New,
+            },
+        }
+    }
+
+    /// Whether nothing is left that could repeat.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.reads.is_empty()
     }
 }

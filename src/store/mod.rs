@@ -1,9 +1,35 @@
-//! All queries of the service. STUB.
-use crate::error::Error;
-use crate::model::*;
+//! All queries of the service: each is one call of an SQL function (`sql/migrations/`), and what comes
+//! back is JSON text to relay. Knows neither the hub, nor HTTP, nor WebSocket.
 
-#[derive(Clone)]
-pub struct Store {}
+mod changes;
+mod connect;
+mod conversations;
+mod messages;
+mod migrate;
+pub mod tls;
+mod users;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool};
+use postgres_types::{ToSql, Type};
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+
+pub use changes::{Change, Horizon, Identity, ReadBack};
+pub use connect::{ConnectError, Connector, DbConnection};
+pub use conversations::{Marked, Opened};
+pub use messages::{Outcome, Outgoing, SendFailure};
+pub use migrate::{MigrateError, UsersTable, migrate};
+pub use users::UserFilter;
+
+use crate::error::Error;
+use crate::model::{RawJson, Seq};
+
+/// A typed parameter: statements are sent unprepared in one round trip, so they also pass a pooler in
+/// transaction mode.
+type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A page by position.
 #[derive(Clone, Copy, Debug)]
@@ -30,74 +56,285 @@ pub struct Listing {
     pub has_more: bool,
 }
 
-#[derive(Clone, Debug, Default)]
-pub struct UserFilter {
-    pub role: Option<String>,
-    pub active_only: bool,
-    pub query: Option<String>,
-}
-
-#[derive(Debug)]
-pub struct Opened {
-    pub conversation: RawJson,
-    pub created: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Marked {
-    pub marked_count: i64,
-    pub read_seq: Seq,
+/// A handle on the database; clones share the pools.
+#[derive(Clone)]
+pub struct Store {
+    /// Requests, health and heartbeats.
+    pool: Pool,
+    /// The writer's own, so that slow reads never hold up a send.
+    write_pool: Pool,
+    /// The schema, quoted, with its dot: what every function's name starts with.
+    prefix: String,
+    /// Bound of one statement, waiting for a pooled connection included (`DB_TIMEOUT_SECONDS`).
+    timeout: Duration,
 }
 
 impl Store {
+    /// Opens nothing yet: connections are made when they are needed. `pool_size` is shared between
+    /// requests and the writer.
+    pub fn new(
+        connector: &Connector,
+        schema: &str,
+        pool_size: usize,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        // Two at least: a locked conversation occupies one, the others go on over the other.
+        let write_size = (pool_size / 3).max(2);
+        let read_size = pool_size.saturating_sub(write_size).max(1);
+        Ok(Self {
+            pool: connector.pool(read_size, timeout)?,
+            write_pool: connector.pool(write_size, timeout)?,
+            prefix: format!("\"{}\".", schema.replace('"', "\"\"")),
+            timeout,
+        })
+    }
+
+    /// Connections that are open and in use: (requests, writer).
+    pub fn pool_status(&self) -> (deadpool_postgres::Status, deadpool_postgres::Status) {
+        (self.pool.status(), self.write_pool.status())
+    }
+
+    /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
-        unimplemented!()
+        self.query("select 1", &[]).await.map(drop)
     }
-    pub async fn user(&self, _id: UserId) -> Result<RawJson, Error> {
-        unimplemented!()
+
+    /// Fraction of the NOTIFY queue that is in use, 0 to 1. Takes a lock that listeners need: ask sparingly.
+    pub async fn notification_queue_usage(&self) -> Result<f64, Error> {
+        let rows = self
+            .query("select pg_notification_queue_usage()", &[])
+            .await?;
+        single(&rows, 0)
     }
-    /// 404 when there is no such user.
-    pub async fn require_user(&self, _id: UserId) -> Result<(), Error> {
-        unimplemented!()
-    }
-    pub async fn users(&self, _filter: &UserFilter, _page: Page) -> Result<Listing, Error> {
-        unimplemented!()
-    }
-    pub async fn open_conversation(&self, _user1: UserId, _user2: UserId) -> Result<Opened, Error> {
-        unimplemented!()
-    }
-    /// 404 when there is no such user.
-    pub async fn conversations(&self, _user: UserId, _page: Page) -> Result<Listing, Error> {
-        unimplemented!()
-    }
-    /// 404 when there is no such conversation.
-    pub async fn messages(
+
+    /// `select … from <schema>.<call>`, for a reading function: a connection that turns out to be dead is
+    /// replaced and the call repeated once.
+    async fn read(
         &self,
-        _conversation: ConversationId,
-        _window: Window,
-    ) -> Result<Listing, Error> {
-        unimplemented!()
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        let sql = format!("select {columns} from {}{call}", self.prefix);
+        match self.run(&self.pool, &sql, params).await {
+            Err(failure) if failure.connection_lost => {
+                log::debug!("repeating a read on a new connection: {}", failure.error);
+                Ok(self.run(&self.pool, &sql, params).await?)
+            }
+            other => Ok(other?),
+        }
     }
-    pub async fn mark_read(
+
+    /// The same for a function that changes something: never repeated.
+    async fn change(
         &self,
-        _conversation: ConversationId,
-        _reader: UserId,
-        _up_to: Option<Seq>,
-    ) -> Result<Marked, Error> {
-        unimplemented!()
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        let sql = format!("select {columns} from {}{call}", self.prefix);
+        Ok(self.run(&self.pool, &sql, params).await?)
     }
-    pub async fn unread_count(&self, _user: UserId) -> Result<i64, Error> {
-        unimplemented!()
+
+    async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
+        Ok(self.run(&self.pool, sql, params).await?)
     }
-    pub async fn edit_message(
+
+    /// One statement on a pooled connection, within the deadline.
+    async fn run(
         &self,
-        _message: MessageId,
-        _editor: UserId,
-        _content: &str,
-    ) -> Result<RawJson, Error> {
-        unimplemented!()
+        pool: &Pool,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, QueryFailure> {
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let client = match tokio::time::timeout_at(deadline, pool.get()).await {
+            Ok(Ok(client)) => Lease::new(client),
+            Ok(Err(error)) => return Err(QueryFailure::no_connection(&error.to_string())),
+            Err(_) => {
+                return Err(QueryFailure::no_connection(
+                    "no pooled connection came free in time",
+                ));
+            }
+        };
+        match tokio::time::timeout_at(deadline, client.query_typed(sql, params)).await {
+            Ok(result) => {
+                client.give_back();
+                result.map_err(QueryFailure::of)
+            }
+            Err(_) => Err(QueryFailure::no_answer()),
+        }
     }
-    pub async fn delete_message(&self, _message: MessageId, _deleter: UserId) -> Result<(), Error> {
-        unimplemented!()
+}
+
+/// A pooled connection that goes back only when its statement has ended. Dropped before, at a deadline
+/// or because the caller went away, it is closed: the statement may still run on it.
+struct Lease(Option<Object>);
+
+impl Lease {
+    fn new(client: Object) -> Self {
+        Self(Some(client))
     }
+
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+
+    async fn query_typed(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        match &self.0 {
+            Some(client) => client.query_typed(sql, params).await,
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// Why a statement failed, in the words of the service.
+#[derive(Debug)]
+pub(crate) struct QueryFailure {
+    error: Error,
+    /// The connection broke: a read can be repeated on another one.
+    connection_lost: bool,
+}
+
+impl QueryFailure {
+    fn no_connection(reason: &str) -> Self {
+        log::warn!("database unreachable: {reason}");
+        Self {
+            error: Error::unavailable("the database cannot be reached"),
+            connection_lost: false,
+        }
+    }
+
+    fn no_answer() -> Self {
+        log::warn!("the database did not answer in time");
+        Self {
+            error: Error::unavailable("the database did not answer in time"),
+            connection_lost: false,
+        }
+    }
+
+    fn of(error: tokio_postgres::Error) -> Self {
+        let connection_lost = is_connection_lost(&error);
+        if connection_lost || is_transient(&error) {
+            log::warn!("database: {}", describe(&error));
+            Self {
+                error: Error::unavailable("the database is not available"),
+                connection_lost,
+            }
+        } else {
+            Self {
+                error: Error::Internal(describe(&error).into()),
+                connection_lost: false,
+            }
+        }
+    }
+}
+
+impl From<QueryFailure> for Error {
+    fn from(failure: QueryFailure) -> Self {
+        failure.error
+    }
+}
+
+/// The connection is gone, or the server is about to end it (PostgreSQL manual, appendix A, classes 08 and 57P).
+pub(crate) fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        None => true,
+        Some(code) => {
+            code.code().starts_with("08")
+                || [
+                    SqlState::ADMIN_SHUTDOWN,
+                    SqlState::CRASH_SHUTDOWN,
+                    SqlState::CANNOT_CONNECT_NOW,
+                    SqlState::IDLE_SESSION_TIMEOUT,
+                    SqlState::READ_ONLY_SQL_TRANSACTION,
+                ]
+                .contains(code)
+        }
+    }
+}
+
+/// Worth another try later: out of resources, serialization, locks, cancelled statements.
+pub(crate) fn is_transient(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| {
+        ["53", "40", "55", "58"].contains(&&code.code()[..2]) || *code == SqlState::QUERY_CANCELED
+    })
+}
+
+/// The server's own words, with its code: tokio-postgres alone prints only "db error".
+pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => {
+            let mut text = format!("{} ({})", db.message(), db.code().code());
+            if let Some(hint) = db.hint() {
+                text.push_str("; ");
+                text.push_str(hint);
+            }
+            text
+        }
+        None => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text.push_str(": ");
+                    text.push_str(&cause_text);
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}
+
+/// The channel that belongs to a schema; `chat_channel()` says the same in SQL.
+pub(crate) fn channel_of(schema: &str) -> String {
+    match schema {
+        "public" => "chat_events".to_owned(),
+        other => format!("chat_events_{other}"),
+    }
+}
+
+/// JSON text of our own SQL functions.
+fn raw_json(text: String) -> Result<RawJson, Error> {
+    RawValue::from_string(text).map_err(|e| Error::Internal(e.into()))
+}
+
+/// A column of the first row.
+fn single<'a, T: postgres_types::FromSql<'a>>(rows: &'a [Row], column: usize) -> Result<T, Error> {
+    let row = rows
+        .first()
+        .ok_or_else(|| Error::Internal("the database returned no row".into()))?;
+    column_of(row, column)
+}
+
+fn column_of<'a, T: postgres_types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Error> {
+    row.try_get(column).map_err(|e| Error::Internal(e.into()))
+}
+
+/// Rows of one JSON text each, asked for with one more than `limit`.
+fn listing(rows: &[Row], limit: i64) -> Result<Listing, Error> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let items = rows
+        .iter()
+        .take(limit)
+        .map(|row| column_of(row, 0).and_then(raw_json))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Listing {
+        items,
+        has_more: rows.len() > limit,
+    })
 }

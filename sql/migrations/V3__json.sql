@@ -1,0 +1,81 @@
+-- How rows look to callers. JSON is built here and nowhere else, and relayed unparsed: the answer to a
+-- POST, a history page and a live frame hold the same text.
+--
+-- Plain concatenation around to_json(text): several times cheaper than json_build_object at this width.
+-- These functions have no SET clause, so that PostgreSQL inlines them; their callers fix the search_path.
+
+create function chat_json_text(value text) returns text
+language sql immutable parallel safe
+as $$ select coalesce(to_json(value)::text, 'null') $$;
+
+-- RFC 3339 in UTC with microseconds and Z.
+create function chat_json_time(value timestamptz) returns text
+language sql stable parallel safe
+as $$ select coalesce('"' || to_char(value at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"', 'null') $$;
+
+create function chat_json_uuid(value uuid) returns text
+language sql immutable parallel safe
+as $$ select coalesce('"' || value || '"', 'null') $$;
+
+-- UserSummary; of a user who is no longer there, only the id.
+create function chat_user_summary_json(user_id uuid) returns text
+language sql stable
+as $$
+  select coalesce(
+    (select '{"id":"' || u.id || '","firstName":' || chat_json_text(u.first_name)
+            || ',"lastName":' || chat_json_text(u.last_name)
+            || ',"avatarUrl":' || chat_json_text(u.avatar_url) || '}'
+       from chat_users() u where u.id = user_id limit 1),
+    '{"id":"' || user_id || '","firstName":null,"lastName":null,"avatarUrl":null}')
+$$;
+
+-- User. isOnline and lastSeenAt wait for presence.
+create function chat_user_json(id uuid, first_name text, last_name text, avatar_url text, role text, is_active boolean)
+returns text
+language sql stable parallel safe
+as $$
+  select '{"id":"' || id || '","firstName":' || chat_json_text(first_name)
+         || ',"lastName":' || chat_json_text(last_name)
+         || ',"avatarUrl":' || chat_json_text(avatar_url)
+         || ',"role":' || chat_json_text(role)
+         || ',"isActive":' || case when is_active then 'true' else 'false' end
+         || ',"isOnline":false,"lastSeenAt":null}'
+$$;
+
+-- Message; `sender` is its sender's UserSummary.
+create function chat_message_json(m messages, sender text) returns text
+language sql stable
+as $$
+  select '{"id":"' || m.id || '","conversationId":"' || m.conversation_id
+         || '","senderId":"' || m.sender_id
+         || '","content":' || to_json(m.content)::text
+         || ',"messageType":"' || m.message_type
+         || '","isRead":' || case when m.is_read then 'true' else 'false' end
+         || ',"seq":' || m.seq
+         || ',"clientMessageId":' || chat_json_text(m.client_message_id)
+         || ',"createdAt":' || chat_json_time(m.created_at)
+         || ',"updatedAt":' || chat_json_time(m.updated_at)
+         || ',"editedAt":' || chat_json_time(m.edited_at)
+         || ',"deletedAt":' || chat_json_time(m.deleted_at)
+         || ',"sender":' || sender || '}'
+$$;
+
+-- Conversation as `reader` sees it.
+create function chat_conversation_json(c conversations, reader uuid) returns text
+language sql stable
+as $$
+  select '{"id":"' || c.id || '","participant1Id":"' || c.participant1_id
+         || '","participant2Id":"' || c.participant2_id
+         || '","participant1":' || chat_user_summary_json(c.participant1_id)
+         || ',"participant2":' || chat_user_summary_json(c.participant2_id)
+         || ',"lastMessageId":' || chat_json_uuid(c.last_message_id)
+         || ',"lastMessage":' || coalesce(
+              (select chat_message_json(m, chat_user_summary_json(m.sender_id))
+                 from messages m where m.id = c.last_message_id), 'null')
+         || ',"lastSeq":' || c.last_seq
+         || ',"unreadCount":' || (select count(*) from messages m
+                                   where m.conversation_id = c.id and m.sender_id <> reader
+                                     and not m.is_read and m.deleted_at is null)
+         || ',"createdAt":' || chat_json_time(c.created_at)
+         || ',"updatedAt":' || chat_json_time(c.updated_at) || '}'
+$$;

@@ -1,0 +1,336 @@
+-- From a changed row to a notification: triggers that build events and NOTIFY them.
+--
+-- A payload (documented in sql/README.md) is
+--   {"v":1,"xid":"…","horizon":"…","at":…,"events":[{"type":…,"userId":…,"recipients":[…],…,"data":{…}}, …]}
+-- An event that would not fit into a payload of its own travels without "data"; readers fetch it by
+-- its "message" and "revision".
+
+-- PostgreSQL refuses payloads of 8000 bytes and more (NOTIFY, "Notes").
+create function chat_max_payload() returns integer
+language sql immutable parallel safe
+as $$ select 7999 $$;
+
+-- What every payload starts with. The horizon: all transactions below it had ended when this one took
+-- its snapshot, and their notifications stand ahead of this one in the queue. It counts only from a
+-- transaction whose commit is flushed: after a crash, numbers that never reached the disk are handed
+-- out again.
+create function chat_payload_head() returns text
+language sql stable
+as $$
+  select '{"v":1,"xid":"' || pg_current_xact_id()
+         || '","horizon":'
+         || case current_setting('synchronous_commit') when 'off' then 'null'
+            else '"' || pg_snapshot_xmin(pg_current_snapshot()) || '"' end
+         || ',"at":' || extract(epoch from clock_timestamp())::bigint
+$$;
+
+-- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its
+-- data and without the closing brace.
+create function chat_publish(heads text[], data text[]) returns void
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  prefix constant text := chat_payload_head() || ',"events":[';
+  room constant integer := chat_max_payload() - octet_length(prefix) - octet_length(']}');
+  batch text := '';
+  event text;
+  item record;
+begin
+  for item in select h, d from unnest(heads, data) as u (h, d) loop
+    event := item.h || ',"data":' || item.d || '}';
+    if octet_length(event) > room then
+      event := item.h || '}';
+    end if;
+    if batch = '' then
+      batch := event;
+    elsif octet_length(batch) + 1 + octet_length(event) <= room then
+      batch := batch || ',' || event;
+    else
+      perform pg_notify(chat_channel(), prefix || batch || ']}');
+      batch := event;
+    end if;
+  end loop;
+  if batch <> '' then
+    perform pg_notify(chat_channel(), prefix || batch || ']}');
+  end if;
+end
+$$;
+
+create function chat_event_head(type text, user_id uuid, participant1 uuid, participant2 uuid) returns text
+language sql immutable parallel safe
+as $$
+  select '{"type":"' || type || '","userId":"' || user_id
+         || '","recipients":["' || participant1 || '","' || participant2 || '"]'
+$$;
+
+create function chat_message_event_head(type text, m messages, participant1 uuid, participant2 uuid) returns text
+language sql immutable
+as $$
+  select chat_event_head(type, m.sender_id, participant1, participant2)
+         || ',"message":"' || m.id || '","revision":' || m.revision
+$$;
+
+-- messages -----------------------------------------------------------------------------------------
+
+-- A plain INSERT gets its seq here; chat_send_messages() brings its own. The conversation is locked
+-- first and read in a second statement, so that commit order is seq order; conversations itself is
+-- updated after the statement, from the rows that were really inserted: ON CONFLICT DO NOTHING leaves no gap.
+-- Lock: the conversation's row, FOR NO KEY UPDATE, until the transaction ends.
+create function chat_messages_before_insert() returns trigger
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  conversation conversations;
+begin
+  perform from conversations c where c.id = new.conversation_id for no key update;
+  select * into conversation from conversations c where c.id = new.conversation_id;
+  if not found then
+    raise exception 'conversation % does not exist', new.conversation_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  if new.sender_id is null or new.sender_id not in (conversation.participant1_id, conversation.participant2_id) then
+    raise exception 'user % is not a participant of conversation %', new.sender_id, new.conversation_id
+      using errcode = 'check_violation';
+  end if;
+  if new.client_message_id is not null and octet_length(new.client_message_id) not between 1 and 64 then
+    raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
+  end if;
+  new.seq := 1 + greatest(conversation.last_seq,
+                          (select max(m.seq) from messages m where m.conversation_id = new.conversation_id));
+  new.revision := 1;
+  new.create_xid := pg_current_xact_id();
+  new.change_xid := pg_current_xact_id();
+  return new;
+end
+$$;
+
+create trigger chat_messages_before_insert before insert on messages
+  for each row when (new.seq is null) execute function chat_messages_before_insert();
+
+-- Keeps conversations up to date and publishes chat_message, for both ways of inserting.
+-- Locks: the conversations' rows, which the transaction already holds.
+create function chat_messages_after_insert() returns trigger
+language plpgsql
+security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  heads text[];
+  bodies text[];
+begin
+  update conversations c
+     set last_seq = n.seq,
+         last_message_id = n.id,
+         last_xid = pg_current_xact_id(),
+         updated_at = greatest(c.updated_at, n.created_at)
+    from (select distinct on (i.conversation_id) i.conversation_id, i.seq, i.id, i.created_at
+            from inserted i
+           order by i.conversation_id, i.seq desc) n
+   where c.id = n.conversation_id and c.last_seq < n.seq;
+
+  with senders as materialized (
+    select s.sender_id, chat_user_summary_json(s.sender_id) as summary
+      from (select distinct sender_id from inserted) s
+  ), event as (
+    select chat_message_event_head('chat_message', i::messages, c.participant1_id, c.participant2_id) as head,
+           chat_message_json(i::messages, s.summary) as data,
+           i.conversation_id, i.seq
+      from inserted i
+      join senders s on s.sender_id = i.sender_id
+     cross join lateral (select * from conversations where id = i.conversation_id limit 1) c
+  )
+  select array_agg(head order by conversation_id, seq), array_agg(data order by conversation_id, seq)
+    into heads, bodies
+    from event;
+  if heads is not null then
+    perform chat_publish(heads, bodies);
+  end if;
+  return null;
+end
+$$;
+
+create trigger chat_messages_after_insert after insert on messages
+  referencing new table as inserted
+  for each statement execute function chat_messages_after_insert();
+
+-- Stamps a change, whoever makes it.
+create function chat_messages_before_update() returns trigger
+language plpgsql
+security definer
+set search_path from current
+as $$
+begin
+  if (new.id, new.conversation_id, new.sender_id, new.seq)
+     is distinct from (old.id, old.conversation_id, old.sender_id, old.seq) then
+    raise exception 'id, conversation_id, sender_id and seq of a message cannot change'
+      using errcode = 'check_violation';
+  end if;
+  if new.deleted_at is not null then
+    -- A deleted message keeps its place, not its content.
+    new.content := '';
+  end if;
+  new.revision := old.revision;
+  new.create_xid := old.create_xid;
+  new.change_xid := old.change_xid;
+  new.read_xid := old.read_xid;
+  if (new.content, new.message_type, new.client_message_id, new.edited_at, new.deleted_at, new.created_at)
+     is distinct from
+     (old.content, old.message_type, old.client_message_id, old.edited_at, old.deleted_at, old.created_at)
+     or (old.is_read and not new.is_read) then
+    new.revision := old.revision + 1;
+    new.change_xid := pg_current_xact_id();
+    new.updated_at := clock_timestamp();
+    if new.content <> old.content and new.deleted_at is null and new.edited_at is not distinct from old.edited_at then
+      new.edited_at := new.updated_at;
+    end if;
+  end if;
+  if new.is_read and not old.is_read then
+    new.read_xid := pg_current_xact_id();
+    new.updated_at := clock_timestamp();
+  end if;
+  return new;
+end
+$$;
+
+create trigger chat_messages_before_update before update on messages
+  for each row execute function chat_messages_before_update();
+
+-- Publishes message_updated, message_deleted and messages_read. No locks of its own.
+create function chat_messages_after_update() returns trigger
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  heads text[];
+  bodies text[];
+begin
+  with changed as (
+    select n.*, n::messages as row, o.revision as old_revision, o.deleted_at as old_deleted_at,
+           not o.is_read and n.is_read as marked, c.participant1_id, c.participant2_id
+      from new_rows n
+      join old_rows o on o.id = n.id
+     cross join lateral (select * from conversations where id = n.conversation_id limit 1) c
+  ), event as (
+    select chat_message_event_head(
+             case when deleted_at is not null and old_deleted_at is null
+                  then 'message_deleted' else 'message_updated' end,
+             row, participant1_id, participant2_id) as head,
+           chat_message_json(row, chat_user_summary_json(sender_id)) as data,
+           conversation_id, seq, 1 as place
+      from changed
+     where revision > old_revision
+    union all
+    select chat_event_head('messages_read', reader, participant1_id, participant2_id),
+           '{"conversationId":"' || conversation_id || '","readerId":"' || reader || '","upToSeq":' || seq || '}',
+           conversation_id, seq, 2
+      from (select conversation_id, participant1_id, participant2_id,
+                   case sender_id when participant1_id then participant2_id else participant1_id end as reader,
+                   max(seq) as seq
+              from changed
+             where marked
+             group by 1, 2, 3, 4) r
+  )
+  select array_agg(head order by conversation_id, place, seq), array_agg(data order by conversation_id, place, seq)
+    into heads, bodies
+    from event;
+  if heads is not null then
+    perform chat_publish(heads, bodies);
+  end if;
+  return null;
+end
+$$;
+
+create trigger chat_messages_after_update after update on messages
+  referencing old table as old_rows new table as new_rows
+  for each statement execute function chat_messages_after_update();
+
+-- Deleted outright: leaves a tombstone, mends last_message_id, publishes message_deleted.
+-- Locks: the conversations' rows, ordered by id.
+create function chat_messages_after_delete() returns trigger
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  heads text[];
+  bodies text[];
+begin
+  perform from conversations c
+    where c.id in (select d.conversation_id from deleted d)
+    order by c.id for no key update;
+
+  update conversations c
+     set last_message_id = (select m.id from messages m where m.conversation_id = c.id order by m.seq desc limit 1)
+   where c.id in (select d.conversation_id from deleted d)
+     and (c.last_message_id is null or not exists (select from messages m where m.id = c.last_message_id));
+
+  with gone as (
+    select d.*, c.participant1_id, c.participant2_id
+      from deleted d
+     cross join lateral (select * from conversations where id = d.conversation_id limit 1) c
+  ), state as (
+    select g.participant1_id, g.participant2_id,
+           jsonb_populate_record(
+             null::messages,
+             to_jsonb(g) || jsonb_build_object(
+               'content', '', 'revision', g.revision + 1, 'updated_at', clock_timestamp(),
+               'deleted_at', coalesce(g.deleted_at, clock_timestamp()))) as m
+      from gone g
+  ), kept as (
+    insert into chat_tombstones (message_id, conversation_id, seq, revision, message)
+    select (m).id, (m).conversation_id, (m).seq, (m).revision,
+           chat_message_json(m, chat_user_summary_json((m).sender_id))
+      from state
+        on conflict (message_id) do update
+       set revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message
+    returning message_id, message
+  )
+  select array_agg(chat_message_event_head('message_deleted', s.m, s.participant1_id, s.participant2_id)
+                   order by k.message::json ->> 'conversationId', (s.m).seq),
+         array_agg(k.message order by k.message::json ->> 'conversationId', (s.m).seq)
+    into heads, bodies
+    from state s
+    join kept k on k.message_id = (s.m).id;
+  if heads is not null then
+    perform chat_publish(heads, bodies);
+  end if;
+  return null;
+end
+$$;
+
+create trigger chat_messages_after_delete after delete on messages
+  referencing old table as deleted
+  for each statement execute function chat_messages_after_delete();
+
+-- conversations ------------------------------------------------------------------------------------
+
+create function chat_conversations_after_insert() returns trigger
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  heads text[];
+  bodies text[];
+begin
+  select array_agg(chat_event_head('conversation_created', i.participant1_id, i.participant1_id, i.participant2_id)
+                   || ',"conversation":"' || i.id || '"' order by i.id),
+         array_agg(chat_conversation_json(i::conversations, i.participant1_id) order by i.id)
+    into heads, bodies
+    from inserted i;
+  if heads is not null then
+    perform chat_publish(heads, bodies);
+  end if;
+  return null;
+end
+$$;
+
+create trigger chat_conversations_after_insert after insert on conversations
+  referencing new table as inserted
+  for each statement execute function chat_conversations_after_insert();

@@ -1,0 +1,324 @@
+-- What callers do: open a conversation, send, mark as read, edit, delete.
+--
+-- These functions answer with a status where a caller can be at fault, so that one bad input fails
+-- nobody else's; pgchat maps the status to an error.
+
+-- An acknowledged message survives a crash, whatever the database's default is.
+create function chat_require_flush() returns void
+language plpgsql
+as $$
+begin
+  if current_setting('synchronous_commit') = 'off' then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
+end
+$$;
+
+-- Stores a batch of messages in one transaction: the group commit of a replica's writer.
+--
+-- The arrays run in parallel. One row comes back for each input, in input order; `status` is
+--   stored             committed with this transaction; `message` is the Message
+--   repeated           stored before under the same id, or the sender's same client_message_id
+--   conflict           the client_message_id stands for another conversation, type or content
+--   busy               somebody else holds the conversation's row: try again later
+--   no_conversation, no_sender, not_a_participant
+-- A retry of a batch whose answer was lost is safe: the ids are the caller's.
+--
+-- Locks: the rows of the batch's conversations, FOR NO KEY UPDATE, in id order. Those that somebody else
+-- holds are left out (busy), or, with `wait_ms`, waited for: that many milliseconds, 0 for the session's lock_timeout.
+-- Errors: unique_violation when another transaction commits the same client_message_id in another
+-- conversation meanwhile; the batch is then repeated as a whole, and finds it.
+create function chat_send_messages(
+  ids uuid[], conversation_ids uuid[], sender_ids uuid[], contents text[], message_types text[],
+  client_message_ids text[], wait_ms integer default null)
+returns table (place integer, status text, message text)
+language plpgsql
+security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+  locked uuid[];
+begin
+  perform chat_require_flush();
+
+  if wait_ms is null then
+    select array_agg(l.id) into locked
+      from (select c.id from conversations c where c.id = any (conversation_ids)
+             order by c.id for no key update skip locked) l;
+  else
+    if wait_ms > 0 then
+      perform set_config('lock_timeout', wait_ms || 'ms', true);
+    end if;
+    select array_agg(l.id) into locked
+      from (select c.id from conversations c where c.id = any (conversation_ids)
+             order by c.id for no key update) l;
+  end if;
+  locked := coalesce(locked, '{}');
+
+  -- A second statement: its snapshot is newer than the locks, so it sees what the former holders of the
+  -- locks stored. In one statement, repeats would be missed and seq would have gaps.
+  return query
+  with input as materialized (
+    select i.place::integer, i.id, i.conversation_id, i.sender_id, i.content, i.message_type, i.client_message_id
+      from unnest(ids, conversation_ids, sender_ids, contents, message_types, client_message_ids)
+           with ordinality as i (id, conversation_id, sender_id, content, message_type, client_message_id, place)
+  ), conversation as materialized (
+    select k.id, k.held, c.id is not null as known, c.participant1_id, c.participant2_id, c.last_seq
+      from (select d.id, d.id = any (locked) as held from (select distinct conversation_id as id from input) d) k
+      left join lateral (select * from conversations where id = k.id limit 1) c on true
+  ), judged as materialized (
+    select i.*, c.last_seq, p.earlier_id,
+           case when not c.known then 'no_conversation'
+                when i.sender_id not in (c.participant1_id, c.participant2_id) then 'not_a_participant'
+                when not c.held then 'busy'
+                when p.earlier_id is not null then
+                  case when p.same then 'repeated' else 'conflict' end
+           end as verdict,
+           -- the first of those in this batch that share a client_message_id
+           case when i.client_message_id is null then i.id
+                else first_value(i.id) over (partition by i.sender_id, coalesce(i.client_message_id, i.id::text)
+                                             order by i.place) end as first_id
+      from input i
+      join conversation c on c.id = i.conversation_id
+      left join lateral (
+        select e.id as earlier_id, e.same
+          from ((select m.id, m.conversation_id = i.conversation_id and m.sender_id = i.sender_id as same
+                   from messages m where m.id = i.id limit 1)
+                union all
+                (select m.id, m.conversation_id = i.conversation_id and m.message_type::text = i.message_type
+                             and (m.content = i.content or m.revision > 1) as same
+                   from messages m
+                  where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id limit 1)) e
+         limit 1) p on true
+  ), stored as (
+    insert into messages (id, conversation_id, sender_id, content, message_type, client_message_id, seq,
+                          created_at, updated_at)
+    select j.id, j.conversation_id, j.sender_id, j.content, j.message_type::chat_message_type, j.client_message_id,
+           j.last_seq + row_number() over (partition by j.conversation_id order by j.place),
+           t.now, t.now
+      from judged j, (select clock_timestamp() as now) t
+     where j.verdict is null and j.first_id = j.id
+     order by j.place
+    returning *
+  ), sender as materialized (
+    select s.sender_id, chat_user_summary_json(s.sender_id) as summary
+      from (select distinct sender_id from judged where verdict is null or verdict = 'repeated') s
+  ), fresh as materialized (
+    select s.id, s.conversation_id, s.message_type, s.content, chat_message_json(s::messages, u.summary) as message
+      from stored s join sender u on u.sender_id = s.sender_id
+  )
+  select j.place,
+         case when j.verdict = 'not_a_participant'
+                   and not exists (select from chat_users() u where u.id = j.sender_id) then 'no_sender'
+              when j.verdict is not null then j.verdict
+              when j.first_id = j.id then 'stored'
+              when f.id is null then 'busy'
+              when f.conversation_id = j.conversation_id and f.content = j.content
+                   and f.message_type::text = j.message_type then 'repeated'
+              else 'conflict' end,
+         case when j.verdict = 'repeated' then
+                (select chat_message_json(m, u.summary)
+                   from messages m join sender u on u.sender_id = m.sender_id
+                  where m.id = j.earlier_id)
+              when j.verdict is null and (j.first_id = j.id
+                   or (f.conversation_id = j.conversation_id and f.content = j.content
+                       and f.message_type::text = j.message_type)) then f.message end
+    from judged j
+    left join fresh f on f.id = j.first_id
+   order by j.place;
+end
+$$;
+
+-- One message, for other programs; waits for the conversation's lock. Returns the Message as JSON.
+-- Repeating a client_message_id returns the first one.
+create function chat_send_message(
+  conversation_id uuid, sender_id uuid, content text, message_type text default 'text',
+  client_message_id text default null)
+returns json
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  result record;
+begin
+  if content is null or btrim(content, E' \t\n\r\f\v') = '' then
+    raise exception 'content must not be empty or only white space' using errcode = 'check_violation';
+  end if;
+  if client_message_id is not null and octet_length(client_message_id) not between 1 and 64 then
+    raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
+  end if;
+  message_type := coalesce(message_type, 'text');
+  if message_type not in ('text', 'image', 'file') then
+    raise exception 'message_type must be text, image or file, not %', message_type using errcode = 'check_violation';
+  end if;
+  for attempt in 1..3 loop
+    begin
+      select * into result
+        from chat_send_messages(array[chat_uuid_v7()], array[conversation_id], array[sender_id], array[content],
+                                array[message_type], array[client_message_id], wait_ms => 0);
+      exit;
+    exception when unique_violation then
+      -- The same client_message_id was committed meanwhile: the next attempt sees it.
+      if attempt = 3 then
+        raise;
+      end if;
+    end;
+  end loop;
+  case result.status
+    when 'stored', 'repeated' then
+      return result.message::json;
+    when 'conflict' then
+      raise exception 'client_message_id % was used for another message', client_message_id
+        using errcode = 'unique_violation';
+    when 'no_conversation' then
+      raise exception 'conversation % does not exist', conversation_id using errcode = 'foreign_key_violation';
+    when 'no_sender' then
+      raise exception 'user % does not exist', sender_id using errcode = 'foreign_key_violation';
+    else
+      raise exception 'user % is not a participant of conversation %', sender_id, conversation_id
+        using errcode = 'check_violation';
+  end case;
+end
+$$;
+
+-- The conversation of two users, in either order; made when there is none. `status` is created, existed
+-- or no_user (then `conversation` is the unknown user's id).
+create function chat_open_conversation(user1 uuid, user2 uuid)
+returns table (status text, conversation text)
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  missing uuid;
+  made uuid;
+  found_row conversations;
+begin
+  select w.id into missing
+    from unnest(array[user1, user2]) with ordinality as w (id, place)
+   where not exists (select from chat_users() u where u.id = w.id)
+   order by w.place limit 1;
+  if missing is not null then
+    return query select 'no_user', missing::text;
+    return;
+  end if;
+
+  perform chat_require_flush();
+  insert into conversations (participant1_id, participant2_id) values (user1, user2)
+      on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
+  returning id into made;
+  -- A new statement, so that a row which another transaction committed meanwhile is seen.
+  select * into found_row from conversations c
+   where least(c.participant1_id, c.participant2_id) = least(user1, user2)
+     and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
+  return query select case when made is null then 'existed' else 'created' end,
+                      chat_conversation_json(found_row, user1);
+end
+$$;
+
+-- Marks the other participant's messages as read, all of them or those up to a seq.
+-- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order.
+create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint default null)
+returns table (status text, marked_count bigint, read_seq bigint)
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  c conversations;
+begin
+  select * into c from conversations where id = conversation;
+  if not found then
+    return query select 'no_conversation', 0::bigint, 0::bigint;
+    return;
+  end if;
+  if reader not in (c.participant1_id, c.participant2_id) then
+    return query select case when exists (select from chat_users() u where u.id = reader)
+                             then 'not_a_participant' else 'no_user' end, 0::bigint, 0::bigint;
+    return;
+  end if;
+
+  with target as (
+    select m.id from messages m
+     where m.conversation_id = conversation
+       and m.sender_id = case reader when c.participant1_id then c.participant2_id else c.participant1_id end
+       and not m.is_read and m.deleted_at is null
+       and m.seq <= coalesce(up_to_seq, 9223372036854775807)
+     order by m.seq
+       for no key update
+  ), marked as (
+    update messages m set is_read = true from target t where m.id = t.id returning m.seq
+  )
+  select count(*) into marked_count from marked;
+
+  -- Read up to the one before the first that is unread; to the end when none is.
+  select coalesce(min(m.seq) - 1, (select l.last_seq from conversations l where l.id = conversation)) into read_seq
+    from messages m
+   where m.conversation_id = conversation
+     and m.sender_id = case reader when c.participant1_id then c.participant2_id else c.participant1_id end
+     and not m.is_read and m.deleted_at is null;
+  status := 'ok';
+  return next;
+end
+$$;
+
+-- Replaces a message's content. `status` is ok, no_message, no_user, not_a_participant, not_the_sender or deleted.
+create function chat_edit_message(message_id uuid, editor uuid, new_content text)
+returns table (status text, message text)
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  m messages;
+  verdict text := chat_judge_author(message_id, editor);
+begin
+  if verdict is not null then
+    return query select verdict, null::text;
+    return;
+  end if;
+  perform chat_require_flush();
+  update messages set content = new_content where id = message_id and deleted_at is null returning * into m;
+  if not found then
+    return query select 'deleted', null::text;
+    return;
+  end if;
+  return query select 'ok', chat_message_json(m, chat_user_summary_json(m.sender_id));
+end
+$$;
+
+-- Deletes a message softly; again is ok too. `status` as for chat_edit_message().
+create function chat_delete_message(message_id uuid, deleter uuid) returns text
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  verdict text := chat_judge_author(message_id, deleter);
+begin
+  if verdict is not null then
+    return verdict;
+  end if;
+  perform chat_require_flush();
+  update messages set deleted_at = clock_timestamp() where id = message_id and deleted_at is null;
+  return 'ok';
+end
+$$;
+
+-- Why `author` may not change the message; null when he may.
+create function chat_judge_author(message uuid, author uuid) returns text
+language sql stable
+as $$
+  select case
+    when m.sender_id = author then null
+    when m.id is null then 'no_message'
+    when not exists (select from chat_users() u where u.id = author) then 'no_user'
+    when author in (c.participant1_id, c.participant2_id) then 'not_the_sender'
+    else 'not_a_participant' end
+    from (select) one
+    left join messages m on m.id = message
+    left join conversations c on c.id = m.conversation_id
+$$;

@@ -1,0 +1,260 @@
+-- What was missed: by a replica whose listener lost its connection, or by a client that was away.
+--
+-- Rows come in an order in which they may be sent: within a conversation first its creation, then messages
+-- by seq, then read marks. `message`, `revision` and `xid` tell repeats of what was delivered already.
+-- Transaction numbers above the snapshot's end are from before a restore into a younger cluster.
+
+create type chat_change as (
+  type text,
+  -- its type for those who were told of the row before: an insertion becomes an update
+  later_type text,
+  user_id uuid,
+  participant1_id uuid,
+  participant2_id uuid,
+  -- the message's id, the reader's for messages_read, the conversation's for conversation_created
+  subject uuid,
+  conversation_id uuid,
+  -- the message's revision, the seq that was read up to, or 0
+  revision bigint,
+  xid xid8,
+  data text
+);
+
+-- Every event at or above `horizon`, once for each changed row, of everybody.
+create function chat_changes_since(horizon xid8)
+returns setof chat_change
+language sql stable
+security definer
+set search_path from current
+as $$
+  with bound as materialized (
+    select pg_snapshot_xmax(pg_current_snapshot()) as xmax
+  ), touched as materialized (
+    select m as row, c.participant1_id, c.participant2_id
+      from messages m
+     cross join lateral (select * from conversations where id = m.conversation_id limit 1) c
+     where greatest(m.change_xid, m.read_xid) >= horizon
+       and greatest(m.change_xid, m.read_xid) < (select xmax from bound)
+  ), event as (
+    select 'conversation_created' as type, 'conversation_created' as later_type, c.participant1_id as user_id, c.participant1_id, c.participant2_id,
+           c.id as subject, c.id as conversation_id, 0::bigint as revision, c.create_xid as xid,
+           chat_conversation_json(c, c.participant1_id) as data, 0 as kind, 0::bigint as seq
+      from conversations c
+     where c.create_xid >= horizon and c.create_xid < (select xmax from bound)
+    union all
+    select chat_change_type(row, horizon), chat_change_type(row, null), (row).sender_id, participant1_id, participant2_id,
+           (row).id, (row).conversation_id, (row).revision, (row).change_xid,
+           chat_message_json(row, chat_user_summary_json((row).sender_id)), 1, (row).seq
+      from touched
+     where (row).change_xid >= horizon
+    union all
+    select 'message_deleted', 'message_deleted', (t.message::json ->> 'senderId')::uuid, c.participant1_id, c.participant2_id,
+           t.message_id, t.conversation_id, t.revision, t.change_xid, t.message, 1, t.seq
+      from chat_tombstones t
+      join conversations c on c.id = t.conversation_id
+     where t.change_xid >= horizon and t.change_xid < (select xmax from bound)
+    union all
+    select 'messages_read', 'messages_read', reader, participant1_id, participant2_id, reader, conversation_id, seq, read_xid,
+           chat_read_json(conversation_id, reader, seq), 2, seq
+      from (select (row).conversation_id, participant1_id, participant2_id,
+                   case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader,
+                   (row).read_xid, max((row).seq) as seq
+              from touched
+             where (row).is_read and (row).read_xid >= horizon
+             group by 1, 2, 3, 4, 5) r
+  )
+  select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, data
+    from event
+   order by conversation_id, kind, seq
+$$;
+
+create function chat_change_type(m messages, horizon xid8) returns text
+language sql immutable
+as $$
+  select case when m.create_xid >= horizon then 'chat_message'
+              when m.deleted_at is not null then 'message_deleted'
+              else 'message_updated' end
+$$;
+
+create function chat_read_json(conversation uuid, reader uuid, seq bigint) returns text
+language sql immutable
+as $$
+  select '{"conversationId":"' || conversation || '","readerId":"' || reader || '","upToSeq":' || seq || '}'
+$$;
+
+-- The seq up to which a client with this horizon has seen a conversation. Rows below the first one (from
+-- the end) that is older than the horizon were committed before it, whatever their transaction number:
+-- commit order is seq order. Reads the new rows and one more, at most `max_rows` of them.
+create function chat_seen_seq(conversation uuid, horizon xid8, max_rows bigint) returns bigint
+language plpgsql stable
+set search_path from current
+as $$
+declare
+  item record;
+  place bigint := 0;
+begin
+  for item in
+    select m.seq, m.create_xid from messages m where m.conversation_id = conversation order by m.seq desc
+  loop
+    if item.create_xid is null or item.create_xid < horizon then
+      return item.seq;
+    end if;
+    place := place + 1;
+    if place > max_rows then
+      return item.seq - 1;
+    end if;
+  end loop;
+  return 0;
+end
+$$;
+
+-- Every event of one user at or above `horizon`, once for each changed row; stops after `max_rows`.
+-- A row that was only marked as read comes as message_updated, beside the messages_read of its conversation.
+create function chat_missed(reader uuid, horizon xid8, max_rows bigint)
+returns setof chat_change
+language sql stable
+security definer
+set search_path from current
+as $$
+  with bound as materialized (
+    select pg_snapshot_xmax(pg_current_snapshot()) as xmax
+  ), mine as materialized (
+    select c from conversations c where c.participant1_id = reader or c.participant2_id = reader
+  ), touched as materialized (
+    select m as row, (c).participant1_id, (c).participant2_id
+      from mine
+     cross join lateral (
+       select m from messages m
+        where m.conversation_id = (c).id
+          and m.seq > chat_seen_seq((c).id, horizon, max_rows)
+          and m.create_xid < (select xmax from bound)
+        order by m.seq
+        limit max_rows) new_rows (m)
+     where (c).last_xid >= horizon
+    union
+    select m, (c).participant1_id, (c).participant2_id
+      from mine
+     cross join lateral (
+       select m from messages m
+        where m.conversation_id = (c).id
+          and (m.revision > 1 or m.read_xid is not null)
+          and greatest(m.change_xid, m.read_xid) >= horizon
+          and greatest(m.change_xid, m.read_xid) < (select xmax from bound)
+        limit max_rows) changed_rows (m)
+  ), event as (
+    select 'conversation_created' as type, 'conversation_created' as later_type,
+           (c).participant1_id as user_id, (c).participant1_id, (c).participant2_id,
+           (c).id as subject, (c).id as conversation_id, 0::bigint as revision, (c).create_xid as xid,
+           chat_conversation_json(c, reader) as data, 0 as kind, 0::bigint as seq
+      from mine
+     where (c).create_xid >= horizon and (c).create_xid < (select xmax from bound)
+    union all
+    select chat_change_type(row, horizon), chat_change_type(row, null), (row).sender_id, participant1_id, participant2_id,
+           (row).id, (row).conversation_id, (row).revision, (row).change_xid,
+           chat_message_json(row, chat_user_summary_json((row).sender_id)), 1, (row).seq
+      from touched
+    union all
+    select 'message_deleted', 'message_deleted', (t.message::json ->> 'senderId')::uuid, (c).participant1_id, (c).participant2_id,
+           t.message_id, t.conversation_id, t.revision, t.change_xid, t.message, 1, t.seq
+      from mine
+     cross join lateral (
+       select * from chat_tombstones t
+        where t.conversation_id = (c).id and t.change_xid >= horizon
+          and t.change_xid < (select xmax from bound)) t
+    union all
+    select 'messages_read', 'messages_read', r.reader_id, participant1_id, participant2_id, r.reader_id, conversation_id, seq, read_xid,
+           chat_read_json(conversation_id, r.reader_id, seq), 2, seq
+      from (select (row).conversation_id, participant1_id, participant2_id,
+                   case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
+                   max((row).read_xid) as read_xid, max((row).seq) as seq
+              from touched
+             where (row).is_read and (row).read_xid >= horizon
+             group by 1, 2, 3, 4) r
+  )
+  select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, data
+    from event
+   order by conversation_id, kind, seq
+   limit max_rows
+$$;
+
+-- Messages that did not fit into a payload, as they are now; those deleted outright are left out.
+create function chat_read_back(ids uuid[])
+returns table (id uuid, data text)
+language sql stable
+security definer
+set search_path from current
+as $$
+  select m.id, chat_message_json(m, chat_user_summary_json(m.sender_id))
+    from messages m where m.id = any (ids)
+  union all
+  select t.message_id, t.message from chat_tombstones t where t.message_id = any (ids)
+$$;
+
+create function chat_read_back_conversations(ids uuid[])
+returns table (id uuid, data text)
+language sql stable
+security definer
+set search_path from current
+as $$
+  select c.id, chat_conversation_json(c, c.participant1_id) from conversations c where c.id = any (ids)
+$$;
+
+-- The database that transaction numbers belong to: cluster, database, and timeline (a restore or a
+-- failover starts another one). Fails on a standby, as it should.
+create function chat_identity() returns text
+language sql volatile
+security definer
+set search_path from current
+as $$
+  select to_hex((select system_identifier from pg_control_system())) || '-'
+         || to_hex((select oid::bigint from pg_database where datname = current_database())) || '-'
+         || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0')
+$$;
+
+-- The end of the transaction numbers handed out so far: a cursor above it is from the future.
+create function chat_next_xid() returns xid8
+language sql volatile
+as $$ select pg_snapshot_xmax(pg_current_snapshot()) $$;
+
+-- Advisory locks (class, key) of replicas: held by a replica's listener session while it lives.
+create function chat_replica_lock_class() returns integer
+language sql immutable parallel safe
+as $$ select 1885562996 $$;  -- 'pcht' in ASCII
+
+create function chat_hold_replica(replica uuid) returns boolean
+language sql volatile
+as $$ select pg_try_advisory_lock(chat_replica_lock_class(), hashtext(chat_schema() || replica::text)) $$;
+
+-- One beat of a replica, through the notification queue: proves the way, moves the horizon, and sweeps
+-- replicas whose session ended. Updating the row makes the commit flush, which the horizon needs.
+-- Returns the horizon that its payload carries.
+create function chat_heartbeat(replica uuid, beat bigint) returns xid8
+language plpgsql
+security definer
+set search_path from current
+as $$
+begin
+  perform chat_require_flush();
+  insert into chat_replicas (id) values (replica)
+      on conflict (id) do update set heartbeat_at = now();
+  delete from chat_replicas r
+   where r.id <> replica
+     and not exists (select from pg_locks l
+                      where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
+                        and l.database = (select oid from pg_database where datname = current_database())
+                        and l.classid = chat_replica_lock_class()::bigint::oid
+                        and l.objid = (hashtext(chat_schema() || r.id::text)::bigint & 4294967295)::oid)
+     -- Rows that another heartbeat is sweeping right now are left to it.
+     and r.id in (select d.id from chat_replicas d for update skip locked);
+  perform pg_notify(chat_channel(),
+    chat_payload_head() || ',"heartbeat":{"replica":"' || replica || '","beat":' || beat || '}}');
+  return pg_snapshot_xmin(pg_current_snapshot());
+end
+$$;
+
+-- A replica that ends in good order leaves the registry at once.
+create function chat_leave(replica uuid) returns void
+language sql volatile
+security definer
+set search_path from current
+as $$ delete from chat_replicas where id = replica $$;

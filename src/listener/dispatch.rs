@@ -1,0 +1,277 @@
+//! From payloads and changed rows to events in the hub, each once and in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::Stats;
+use super::delivered::{Delivered, Standing};
+use super::payload::{Payload, PayloadEvent, ReadMark, VERSION};
+use crate::error::Error;
+use crate::frame::{self, Cursor};
+use crate::hub::{Event, Hub, Subject};
+use crate::model::UserId;
+use crate::store::{Change, Horizon, ReadBack, Store};
+
+/// How long a catch-up waits for one event's sockets before it goes on without them.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) struct Dispatcher {
+    store: Store,
+    hub: Hub,
+    replica: Uuid,
+    delivered: Delivered,
+    beats: Arc<Beats>,
+    stats: Arc<Stats>,
+}
+
+/// This replica's heartbeats: which number comes next, which came back, and when the newest was sent.
+pub(super) struct Beats {
+    sent: AtomicI64,
+    echoed: AtomicI64,
+    start: Instant,
+    sent_micros: AtomicI64,
+}
+
+impl Beats {
+    pub fn next(&self) -> i64 {
+        self.sent_micros.store(self.micros(), Ordering::Relaxed);
+        self.sent.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    pub fn echoed(&self) -> i64 {
+        self.echoed.load(Ordering::Acquire)
+    }
+
+    fn echo(&self, number: i64) -> Duration {
+        self.echoed.fetch_max(number, Ordering::AcqRel);
+        let micros = self.micros() - self.sent_micros.load(Ordering::Relaxed);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    fn micros(&self) -> i64 {
+        i64::try_from(self.start.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Dispatcher {
+    pub fn new(store: Store, hub: Hub, replica: Uuid, stats: Arc<Stats>) -> Self {
+        let beats = Beats {
+            sent: AtomicI64::new(0),
+            echoed: AtomicI64::new(0),
+            start: Instant::now(),
+            sent_micros: AtomicI64::new(0),
+        };
+        Self {
+            store,
+            hub,
+            replica,
+            delivered: Delivered::default(),
+            beats: Arc::new(beats),
+            stats,
+        }
+    }
+
+    pub fn beats(&self) -> Arc<Beats> {
+        Arc::clone(&self.beats)
+    }
+
+    /// Transaction numbers mean something else from now on.
+    pub fn forget(&mut self) {
+        self.delivered.clear();
+    }
+
+    /// One notification. Returns the way's time when it is a heartbeat of this replica's own.
+    ///
+    /// An error means that its events were not all delivered: the session must end, and catch up.
+    pub async fn dispatch(&mut self, text: &str) -> Result<Option<Duration>, Error> {
+        self.stats.notifications.fetch_add(1, Ordering::Relaxed);
+        let payload: Payload<'_> = match serde_json::from_str(text) {
+            Ok(payload) => payload,
+            Err(error) => {
+                // Somebody else's NOTIFY on our channel: nothing of ours is lost.
+                log::warn!(
+                    "a notification that is not ours ({error}), {} bytes",
+                    text.len()
+                );
+                return Ok(None);
+            }
+        };
+        if payload.v != VERSION {
+            return Err(Error::Internal(
+                format!("a notification of version {}", payload.v).into(),
+            ));
+        }
+        let Some(mut position) = self.hub.position() else {
+            return Ok(None);
+        };
+        if let Some(horizon) = payload.horizon {
+            position.horizon = self.hub.advance(&position.identity, Horizon(horizon));
+            self.delivered.prune(position.horizon);
+        }
+        let cursor = position.encode();
+        let fetched = self.fetch_missing(&payload.events).await?;
+        for event in &payload.events {
+            self.deliver(&payload, event, &fetched, &position, &cursor);
+        }
+        if !payload.events.is_empty() {
+            // The sessions of the sockets get their turn before the next notification.
+            tokio::task::yield_now().await;
+        }
+        Ok(match payload.heartbeat {
+            Some(heartbeat) if heartbeat.replica == self.replica && heartbeat.beat > 0 => {
+                Some(self.beats.echo(heartbeat.beat))
+            }
+            _ => None,
+        })
+    }
+
+    fn deliver(
+        &mut self,
+        payload: &Payload<'_>,
+        event: &PayloadEvent<'_>,
+        fetched: &HashMap<Uuid, String>,
+        position: &Cursor,
+        cursor: &str,
+    ) {
+        let row = event.message.or(event.conversation);
+        let data = match (event.data, row) {
+            (Some(data), _) => data.get(),
+            (None, Some(id)) => match fetched.get(&id) {
+                Some(data) => data,
+                // Gone meanwhile: its own event will say so.
+                None => return,
+            },
+            (None, None) => return,
+        };
+        let (subject, version) = match row {
+            Some(id) => (Subject::Row(id), event.revision),
+            None => match serde_json::from_str::<ReadMark>(data) {
+                Ok(mark) => (
+                    Subject::Read {
+                        conversation: mark.conversation_id,
+                        reader: mark.reader_id,
+                        xid: payload.xid,
+                    },
+                    mark.up_to_seq,
+                ),
+                Err(error) => {
+                    log::warn!(
+                        "an event of type {:?} that this version does not know: {error}",
+                        event.event_type
+                    );
+                    return;
+                }
+            },
+        };
+        if self.delivered.standing(subject, version) == Standing::Repeat {
+            return;
+        }
+        self.hand_over(
+            &event.recipients,
+            Event {
+                subject,
+                version,
+                xid: payload.xid,
+                horizon: position.horizon,
+                frame: frame::durable(event.event_type, data, event.user, payload.at, cursor),
+                frame_as_update: None,
+            },
+        );
+    }
+
+    /// Reads back the data of events that did not fit into their payload.
+    async fn fetch_missing(
+        &self,
+        events: &[PayloadEvent<'_>],
+    ) -> Result<HashMap<Uuid, String>, Error> {
+        let mut fetched = HashMap::new();
+        let absent = |event: &&PayloadEvent<'_>| event.data.is_none();
+        for (what, ids) in [
+            (
+                ReadBack::Messages,
+                events
+                    .iter()
+                    .filter(absent)
+                    .filter_map(|e| e.message)
+                    .collect::<Vec<_>>(),
+            ),
+            (
+                ReadBack::Conversations,
+                events
+                    .iter()
+                    .filter(absent)
+                    .filter_map(|e| e.conversation)
+                    .collect(),
+            ),
+        ] {
+            if !ids.is_empty() {
+                fetched.extend(self.store.read_back(what, &ids).await?);
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// Everything that changed at or above `horizon`, without what was delivered already. Frames carry the
+    /// old cursor: the new position is reached only with the last of them.
+    pub async fn catch_up(&mut self, horizon: Horizon) -> Result<u64, Error> {
+        let Some(position) = self.hub.position() else {
+            return Ok(0);
+        };
+        let cursor = position.encode();
+        let changes = self.store.changes_since(horizon).await?;
+        let now = chrono::Utc::now().timestamp();
+        let mut count = 0;
+        for change in &changes {
+            let subject = match change.event_type.as_str() {
+                "messages_read" => Subject::Read {
+                    conversation: change.conversation,
+                    reader: change.subject,
+                    xid: change.xid,
+                },
+                _ => Subject::Row(change.subject),
+            };
+            let frame_of =
+                |event_type| frame::durable(event_type, &change.data, change.user, now, &cursor);
+            let event = match self.delivered.standing(subject, change.version) {
+                Standing::Repeat => continue,
+                Standing::Later => (frame_of(&change.later_type), None),
+                Standing::New => (
+                    frame_of(&change.event_type),
+                    (change.event_type != change.later_type).then(|| frame_of(&change.later_type)),
+                ),
+            };
+            self.wait_for_room(change).await;
+            self.hand_over(
+                &change.recipients,
+                Event {
+                    subject,
+                    version: change.version,
+                    xid: change.xid,
+                    horizon: position.horizon,
+                    frame: event.0,
+                    frame_as_update: event.1,
+                },
+            );
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn wait_for_room(&self, change: &Change) {
+        let deadline = tokio::time::Instant::now() + CATCH_UP_PATIENCE;
+        while !self.hub.has_room(&change.recipients) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn hand_over(&mut self, recipients: &[UserId; 2], event: Event) {
+        self.delivered
+            .record(event.subject, event.version, event.xid);
+        self.stats.events.fetch_add(1, Ordering::Relaxed);
+        self.hub.publish(recipients, &Arc::new(event));
+    }
+}

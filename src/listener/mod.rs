@@ -1,0 +1,294 @@
+//! The listener of a replica: LISTENs on one connection of its own, reads back what did not fit into a
+//! payload, catches up after a lost connection, and hands every event to the hub, in order.
+//!
+//! Two tasks share the work. The reader ([`reader`]) only moves notifications from the connection into a
+//! bounded queue, so it never waits for a socket, a pool or a lock. The dispatcher (here) takes them out.
+//! When the queue is full, the reader gives up the connection: what it dropped is then read from the
+//! tables, like everything else that a listener missed.
+
+mod delivered;
+mod dispatch;
+mod payload;
+mod reader;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::frame::Cursor;
+use crate::hub::Hub;
+use crate::store::{Connector, Identity, Store};
+
+use dispatch::Dispatcher;
+use reader::Reading;
+
+/// What a listener needs.
+pub struct ListenerConfig {
+    pub connector: Connector,
+    pub schema: String,
+    pub replica: Uuid,
+    /// Interval of the heartbeat through the queue; a lost connection is noticed within two of them.
+    pub heartbeat: Duration,
+}
+
+/// What others may know of the listener.
+#[derive(Clone)]
+pub struct ListenerStatus {
+    state: watch::Receiver<State>,
+    stats: Arc<Stats>,
+    heartbeat: Duration,
+}
+
+/// Figures of the listener's life, since the start of the process.
+#[derive(Default)]
+pub struct Stats {
+    pub notifications: AtomicU64,
+    pub events: AtomicU64,
+    /// Connections after the first.
+    pub reconnects: AtomicU64,
+    /// Rows that catch-ups read.
+    pub catch_up_events: AtomicU64,
+    /// The newest heartbeat's way through the queue, in microseconds.
+    pub lag_micros: AtomicI64,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Starting,
+    Live { last_echo: Instant },
+    Down { reason: String },
+}
+
+/// First wait before a reconnect; doubled up to the maximum, each time with full jitter.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// Why a session with the database ended.
+#[derive(Debug)]
+enum SessionEnd {
+    Stopped,
+    Failed(String),
+}
+
+impl From<Error> for SessionEnd {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// The listener's task: ends when `stop` is set.
+pub struct Listener {
+    config: ListenerConfig,
+    store: Store,
+    hub: Hub,
+    stats: Arc<Stats>,
+    state: watch::Sender<State>,
+}
+
+impl Listener {
+    pub fn new(config: ListenerConfig, store: Store, hub: Hub) -> (Self, ListenerStatus) {
+        let (state, receiver) = watch::channel(State::Starting);
+        let stats = Arc::new(Stats::default());
+        let status = ListenerStatus {
+            state: receiver,
+            stats: Arc::clone(&stats),
+            heartbeat: config.heartbeat,
+        };
+        (
+            Self {
+                config,
+                store,
+                hub,
+                stats,
+                state,
+            },
+            status,
+        )
+    }
+
+    /// Keeps a session with the database until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut dispatcher = Dispatcher::new(
+            self.store.clone(),
+            self.hub.clone(),
+            self.config.replica,
+            Arc::clone(&self.stats),
+        );
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            let started = Instant::now();
+            match self.session(&mut dispatcher, &stop).await {
+                SessionEnd::Stopped => return,
+                SessionEnd::Failed(reason) => {
+                    log::warn!("listener: {reason}; reconnecting");
+                    self.state.send_replace(State::Down { reason });
+                }
+            }
+            self.stats.reconnects.fetch_add(1, Ordering::Relaxed);
+            if started.elapsed() > MAX_BACKOFF {
+                backoff = FIRST_BACKOFF;
+            }
+            let wait = backoff.mul_f64(rand::random::<f64>());
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One connection's life: connect, LISTEN, catch up, then live.
+    async fn session(&self, dispatcher: &mut Dispatcher, stop: &CancellationToken) -> SessionEnd {
+        let reading = tokio::select! {
+            () = stop.cancelled() => return SessionEnd::Stopped,
+            opened = Reading::open(&self.config) => match opened {
+                Ok(reading) => reading,
+                Err(reason) => return SessionEnd::Failed(reason),
+            },
+        };
+        tokio::select! {
+            () = stop.cancelled() => SessionEnd::Stopped,
+            end = self.follow(dispatcher, reading) => end,
+        }
+    }
+
+    async fn follow(&self, dispatcher: &mut Dispatcher, mut reading: Reading) -> SessionEnd {
+        // Everything that commits from here on is in the queue; what committed before is in the tables.
+        if let Err(error) = self.catch_up(dispatcher, &reading.identity).await {
+            return error;
+        }
+        let mut heart = AbortOnDropHandle::new(tokio::spawn(beat(
+            self.store.clone(),
+            self.config.replica,
+            self.config.heartbeat,
+            dispatcher.beats(),
+        )));
+        self.state.send_replace(State::Live {
+            last_echo: Instant::now(),
+        });
+        log::info!("listener is live");
+        loop {
+            tokio::select! {
+                notification = reading.next() => match notification {
+                    Some(text) => match dispatcher.dispatch(&text).await {
+                        Ok(None) => {}
+                        Ok(Some(echo)) => {
+                            self.stats.lag_micros.store(i64::try_from(echo.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+                            self.state.send_replace(State::Live { last_echo: Instant::now() });
+                        }
+                        Err(error) => break SessionEnd::from(error),
+                    },
+                    None => break SessionEnd::Failed(reading.end_reason()),
+                },
+                end = &mut heart => break SessionEnd::Failed(match end {
+                    Ok(reason) => reason,
+                    Err(panic) => format!("the heartbeat ended: {panic}"),
+                }),
+            }
+        }
+    }
+
+    /// Brings the hub to where the database was when LISTEN took effect.
+    async fn catch_up(
+        &self,
+        dispatcher: &mut Dispatcher,
+        identity: &Identity,
+    ) -> Result<(), SessionEnd> {
+        let before = self.hub.position();
+        // Its horizon is flushed. Below it everything had ended before the changes are read.
+        let horizon = self.store.heartbeat(self.config.replica, 0).await?;
+        let here = Cursor {
+            identity: identity.clone(),
+            horizon,
+        };
+        let Some(before) = before else {
+            self.hub.start_at(here);
+            return Ok(());
+        };
+        let events = dispatcher.catch_up(before.horizon).await?;
+        self.stats
+            .catch_up_events
+            .fetch_add(events, Ordering::Relaxed);
+        log::info!("listener caught up: {events} changes since its horizon");
+        if before.identity == *identity {
+            self.hub.advance(identity, horizon);
+        } else {
+            // A failover or a restore: transactions that we delivered may be gone, and their numbers
+            // be given to others.
+            log::warn!(
+                "the database is another one ({} was {}): clients must reload",
+                identity,
+                before.identity
+            );
+            dispatcher.forget();
+            self.hub.start_at(here);
+            self.hub
+                .resync_all("the service moved to another database server");
+        }
+        Ok(())
+    }
+}
+
+/// Sends a heartbeat through the queue at each interval. Ends with the reason when one that was
+/// committed has not come back by the next.
+async fn beat(
+    store: Store,
+    replica: Uuid,
+    interval: Duration,
+    beats: Arc<dispatch::Beats>,
+) -> String {
+    let mut ticker = tokio::time::interval(interval);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut committed = None;
+    loop {
+        ticker.tick().await;
+        if let Some(number) = committed
+            && beats.echoed() < number
+        {
+            return format!(
+                "heartbeat {number} did not come back through the queue within {interval:?}"
+            );
+        }
+        let number = beats.next();
+        match tokio::time::timeout(interval, store.heartbeat(replica, number)).await {
+            Ok(Ok(_)) => committed = Some(number),
+            // The database is in trouble, not the listener's connection; the next one may pass.
+            Ok(Err(error)) => log::warn!("heartbeat not sent: {error}"),
+            Err(_) => log::warn!("heartbeat not sent: no answer within {interval:?}"),
+        }
+    }
+}
+
+impl ListenerStatus {
+    /// Why the listener is not live, if it is not.
+    pub fn check(&self) -> Result<(), String> {
+        match &*self.state.borrow() {
+            State::Starting => Err("starting".to_owned()),
+            State::Down { reason } => Err(reason.clone()),
+            State::Live { last_echo } if last_echo.elapsed() > self.heartbeat * 3 => Err(format!(
+                "no heartbeat for {} s",
+                last_echo.elapsed().as_secs()
+            )),
+            State::Live { .. } => Ok(()),
+        }
+    }
+
+    /// Resolves when the listener is live for the first time, or again.
+    pub async fn live(&mut self) {
+        // The sender lives as long as the listener's task; without it nothing is waited for.
+        let _ = self
+            .state
+            .wait_for(|state| matches!(state, State::Live { .. }))
+            .await;
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}

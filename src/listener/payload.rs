@@ -1,0 +1,105 @@
+//! The JSON of a notification, as `sql/README.md` documents it. Data stays unparsed.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::model::UserId;
+
+/// The format that this version reads; a payload of another one is left to the tables.
+pub(super) const VERSION: u32 = 1;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Payload<'a> {
+    pub v: u32,
+    #[serde(deserialize_with = "number")]
+    pub xid: u64,
+    /// Absent from a transaction whose commit is not flushed.
+    #[serde(default, deserialize_with = "optional_number")]
+    pub horizon: Option<u64>,
+    /// Unix seconds.
+    pub at: i64,
+    #[serde(borrow, default)]
+    pub events: Vec<PayloadEvent<'a>>,
+    #[serde(default)]
+    pub heartbeat: Option<Heartbeat>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PayloadEvent<'a> {
+    #[serde(rename = "type")]
+    pub event_type: &'a str,
+    #[serde(rename = "userId")]
+    pub user: UserId,
+    pub recipients: [UserId; 2],
+    #[serde(default)]
+    pub message: Option<Uuid>,
+    #[serde(default)]
+    pub revision: i64,
+    #[serde(default)]
+    pub conversation: Option<Uuid>,
+    /// Absent when it did not fit.
+    #[serde(borrow, default)]
+    pub data: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Heartbeat {
+    pub replica: Uuid,
+    pub beat: i64,
+}
+
+/// `data` of a `messages_read` event.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReadMark {
+    pub conversation_id: Uuid,
+    pub reader_id: Uuid,
+    pub up_to_seq: i64,
+}
+
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = <&str>::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
+fn optional_number<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    let text = Option::<&str>::deserialize(deserializer)?;
+    text.map(|t| t.parse().map_err(serde::de::Error::custom))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_event_without_data_and_a_heartbeat_are_read() {
+        let text = r#"{"v":1,"xid":"9","horizon":null,"at":5,"events":[{"type":"chat_message",
+            "userId":"11111111-1111-4111-8111-111111111111","recipients":["11111111-1111-4111-8111-111111111111",
+            "22222222-2222-4222-8222-222222222222"],"message":"33333333-3333-4333-8333-333333333333","revision":2}]}"#;
+        let payload: Payload<'_> = serde_json::from_str(text).expect("a payload");
+        assert_eq!(
+            (payload.xid, payload.horizon, payload.events[0].revision),
+            (9, None, 2)
+        );
+        assert!(payload.events[0].data.is_none());
+        let text = r#"{"v":1,"xid":"9","horizon":"7","at":5,"heartbeat":{"replica":"11111111-1111-4111-8111-111111111111","beat":3}}"#;
+        let payload: Payload<'_> = serde_json::from_str(text).expect("a payload");
+        assert_eq!(
+            (payload.horizon, payload.heartbeat.map(|h| h.beat)),
+            (Some(7), Some(3))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_reading_panic(text in ".*") {
+            let _ = serde_json::from_str::<Payload<'_>>(&text);
+        }
+    }
+}

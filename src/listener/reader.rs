@@ -1,0 +1,118 @@
+//! The listener's connection, and the task that empties it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, Client};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::ListenerConfig;
+use crate::store::{DbConnection, Identity, channel_of, describe};
+
+/// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
+const QUEUE: usize = 4096;
+
+/// An open connection that LISTENs.
+pub(super) struct Reading {
+    pub identity: Identity,
+    queue: mpsc::Receiver<String>,
+    end: Arc<Mutex<Option<String>>>,
+    /// Keeps the connection open; nothing more is asked of it.
+    _client: Client,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Reading {
+    /// Connects, takes the replica's advisory lock, and returns when LISTEN has taken effect.
+    pub async fn open(config: &ListenerConfig) -> Result<Self, String> {
+        let (client, connection) = config
+            .connector
+            .connect("pgchat listener")
+            .await
+            .map_err(|e| format!("cannot connect: {e}"))?;
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let end = Arc::new(Mutex::new(None));
+        let task = AbortOnDropHandle::new(tokio::spawn(read(connection, sender, Arc::clone(&end))));
+        let mut reading = Self {
+            identity: Identity("".into()),
+            queue,
+            end,
+            _client: client,
+            _task: task,
+        };
+        let setup =
+            tokio::time::timeout(std::time::Duration::from_secs(10), reading.set_up(config));
+        match setup.await {
+            Ok(Ok(())) => Ok(reading),
+            Ok(Err(reason)) => Err(reason),
+            Err(_) => Err("no answer to LISTEN within 10 s".to_owned()),
+        }
+    }
+
+    async fn set_up(&mut self, config: &ListenerConfig) -> Result<(), String> {
+        let failed = |e: tokio_postgres::Error| format!("cannot listen: {}", describe(&e));
+        let prefix = format!("\"{}\"", config.schema.replace('"', "\"\""));
+        let client = &self._client;
+        // A listener is idle for as long as nobody chats.
+        client
+            .batch_execute("set idle_session_timeout = 0")
+            .await
+            .map_err(failed)?;
+        let row = client
+            .query_one(
+                &format!("select {prefix}.chat_identity(), {prefix}.chat_hold_replica($1)"),
+                &[&config.replica],
+            )
+            .await
+            .map_err(failed)?;
+        self.identity = Identity(row.try_get::<_, String>(0).map_err(failed)?.into());
+        if !row.try_get::<_, bool>(1).map_err(failed)? {
+            // Our own former session, which the server has not noticed to be gone: it will.
+            log::debug!("the replica's lock is still held by its former session");
+        }
+        client
+            .batch_execute(&format!("listen \"{}\"", channel_of(&config.schema)))
+            .await
+            .map_err(failed)
+    }
+
+    /// The next payload; `None` when the connection has ended.
+    pub async fn next(&mut self) -> Option<String> {
+        self.queue.recv().await
+    }
+
+    /// Why the connection ended.
+    pub fn end_reason(&self) -> String {
+        let reason = self
+            .end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        reason.unwrap_or_else(|| "the connection ended".to_owned())
+    }
+}
+
+/// Drives the connection. Waits for nothing but its messages.
+async fn read(
+    mut connection: DbConnection,
+    queue: mpsc::Sender<String>,
+    end: Arc<Mutex<Option<String>>>,
+) {
+    let reason = loop {
+        match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(notification))) => {
+                match queue.try_send(notification.payload().to_owned()) {
+                    Ok(()) => {}
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        break format!("{QUEUE} notifications wait: reading on from the tables");
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => return,
+                }
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break format!("the connection broke: {}", describe(&error)),
+            None => break "the server closed the connection".to_owned(),
+        }
+    };
+    *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+}

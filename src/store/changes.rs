@@ -1,0 +1,161 @@
+//! The cursor's side of the database: horizons, heartbeats, what changed since.
+
+use std::fmt;
+use std::sync::Arc;
+
+use postgres_types::Type;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{Store, column_of, single};
+use crate::error::Error;
+use crate::model::UserId;
+
+/// A transaction number below which everything is known to have ended and to have been delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Horizon(pub u64);
+
+/// The cluster, database and timeline that horizons belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity(pub Arc<str>);
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One event as it is read from the tables.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub event_type: String,
+    /// Its type for those who were told of the row before: an insertion becomes an update.
+    pub later_type: String,
+    pub user: UserId,
+    pub recipients: [UserId; 2],
+    /// The message; for `messages_read` the reader; for `conversation_created` the conversation.
+    pub subject: Uuid,
+    pub conversation: Uuid,
+    /// The message's revision; for `messages_read` the seq; else 0.
+    pub version: i64,
+    pub xid: u64,
+    pub data: String,
+}
+
+/// What an event without data refers to, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    Messages,
+    Conversations,
+}
+
+impl Store {
+    /// Everything at or above `horizon`, of everybody, in an order in which it may be delivered.
+    pub async fn changes_since(&self, horizon: Horizon) -> Result<Vec<Change>, Error> {
+        let params = [(&horizon.to_text() as _, Type::TEXT)];
+        let rows = self
+            .read(
+                CHANGE_COLUMNS,
+                "chat_changes_since($1::text::xid8)",
+                &params,
+            )
+            .await?;
+        rows.iter().map(change).collect()
+    }
+
+    /// Everything of one user at or above `horizon`, at most `limit` events.
+    pub async fn missed(
+        &self,
+        user: UserId,
+        horizon: Horizon,
+        limit: i64,
+    ) -> Result<Vec<Change>, Error> {
+        let params = [
+            (&user.0 as _, Type::UUID),
+            (&horizon.to_text() as _, Type::TEXT),
+            (&limit as _, Type::INT8),
+        ];
+        let rows = self
+            .read(
+                CHANGE_COLUMNS,
+                "chat_missed($1, $2::text::xid8, $3)",
+                &params,
+            )
+            .await?;
+        rows.iter().map(change).collect()
+    }
+
+    /// The first transaction number that has not been handed out.
+    pub async fn next_xid(&self) -> Result<u64, Error> {
+        parse_xid(&single::<String>(
+            &self.read("x::text", "chat_next_xid() x", &[]).await?,
+            0,
+        )?)
+    }
+
+    /// Which database this is; fails on a standby.
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        let text: String = single(&self.read("*", "chat_identity()", &[]).await?, 0)?;
+        Ok(Identity(text.into()))
+    }
+
+    /// The data of events that did not fit into a payload. Rows that are gone are left out.
+    pub async fn read_back(
+        &self,
+        what: ReadBack,
+        ids: &[Uuid],
+    ) -> Result<Vec<(Uuid, String)>, Error> {
+        let call = match what {
+            ReadBack::Messages => "chat_read_back($1)",
+            ReadBack::Conversations => "chat_read_back_conversations($1)",
+        };
+        let rows = self.read("*", call, &[(&ids, Type::UUID_ARRAY)]).await?;
+        rows.iter()
+            .map(|row| Ok((column_of(row, 0)?, column_of(row, 1)?)))
+            .collect()
+    }
+
+    /// Takes a replica that ends out of the registry.
+    pub async fn leave(&self, replica: Uuid) -> Result<(), Error> {
+        self.change("*", "chat_leave($1)", &[(&replica, Type::UUID)])
+            .await
+            .map(drop)
+    }
+
+    /// One heartbeat through the notification queue; returns the horizon, which is flushed.
+    pub async fn heartbeat(&self, replica: Uuid, beat: i64) -> Result<Horizon, Error> {
+        let params = [(&replica as _, Type::UUID), (&beat as _, Type::INT8)];
+        let rows = self
+            .change("h::text", "chat_heartbeat($1, $2) h", &params)
+            .await?;
+        parse_xid(&single::<String>(&rows, 0)?).map(Horizon)
+    }
+}
+
+const CHANGE_COLUMNS: &str = "type, later_type, user_id, participant1_id, participant2_id, subject, \
+     conversation_id, revision, xid::text, data";
+
+impl Horizon {
+    fn to_text(self) -> String {
+        self.0.to_string()
+    }
+}
+
+fn change(row: &Row) -> Result<Change, Error> {
+    Ok(Change {
+        event_type: column_of(row, 0)?,
+        later_type: column_of(row, 1)?,
+        user: UserId(column_of(row, 2)?),
+        recipients: [UserId(column_of(row, 3)?), UserId(column_of(row, 4)?)],
+        subject: column_of(row, 5)?,
+        conversation: column_of(row, 6)?,
+        version: column_of(row, 7)?,
+        xid: parse_xid(&column_of::<String>(row, 8)?)?,
+        data: column_of(row, 9)?,
+    })
+}
+
+fn parse_xid(text: &str) -> Result<u64, Error> {
+    text.parse()
+        .map_err(|_| Error::Internal(format!("not a transaction number: {text:?}").into()))
+}

@@ -1,0 +1,106 @@
+//! Conversations: opening, listing, reading marks.
+
+use postgres_types::Type;
+
+use super::{Listing, Page, Store, listing, raw_json, single};
+use crate::error::Error;
+use crate::model::{ConversationId, RawJson, Seq, UserId};
+
+/// A conversation of two users, and whether this call made it.
+#[derive(Debug)]
+pub struct Opened {
+    pub conversation: RawJson,
+    pub created: bool,
+}
+
+/// What marking as read did.
+#[derive(Clone, Copy, Debug)]
+pub struct Marked {
+    /// Messages that were unread before.
+    pub marked_count: i64,
+    /// The reader has read everything up to here; 0: nothing.
+    pub read_seq: Seq,
+}
+
+impl Store {
+    /// The conversation of two users, made when there is none. `NotFound` names the unknown user.
+    pub async fn open_conversation(&self, user1: UserId, user2: UserId) -> Result<Opened, Error> {
+        let rows = self
+            .change(
+                "*",
+                "chat_open_conversation($1, $2)",
+                &[(&user1.0, Type::UUID), (&user2.0, Type::UUID)],
+            )
+            .await?;
+        let status: String = single(&rows, 0)?;
+        let answer: String = single(&rows, 1)?;
+        match status.as_str() {
+            "no_user" => Err(Error::not_found("user", answer)),
+            status => Ok(Opened {
+                conversation: raw_json(answer)?,
+                created: status == "created",
+            }),
+        }
+    }
+
+    /// A user's conversations, last active first. `NotFound` when there is no such user.
+    pub async fn conversations(&self, user: UserId, page: Page) -> Result<Listing, Error> {
+        let rows = self
+            .read(
+                "*",
+                "chat_list_conversations($1, $2, $3)",
+                &[
+                    (&user.0, Type::UUID),
+                    (&(page.limit + 1), Type::INT8),
+                    (&page.offset, Type::INT8),
+                ],
+            )
+            .await?;
+        if rows.is_empty() {
+            self.require_user(user).await?;
+        }
+        listing(&rows, page.limit)
+    }
+
+    /// Marks the other participant's messages as read, all of them or up to a seq.
+    pub async fn mark_read(
+        &self,
+        conversation: ConversationId,
+        reader: UserId,
+        up_to: Option<Seq>,
+    ) -> Result<Marked, Error> {
+        let rows = self
+            .change(
+                "*",
+                "chat_mark_read($1, $2, $3)",
+                &[
+                    (&conversation.0, Type::UUID),
+                    (&reader.0, Type::UUID),
+                    (&up_to.map(|seq| seq.0), Type::INT8),
+                ],
+            )
+            .await?;
+        let status: String = single(&rows, 0)?;
+        match status.as_str() {
+            "no_conversation" => Err(Error::not_found("conversation", conversation)),
+            "no_user" => Err(Error::not_found("user", reader)),
+            "not_a_participant" => Err(Error::not_a_participant()),
+            _ => Ok(Marked {
+                marked_count: single(&rows, 1)?,
+                read_seq: Seq(single(&rows, 2)?),
+            }),
+        }
+    }
+
+    /// Unread messages of a user in all conversations. `NotFound` when there is no such user.
+    pub async fn unread_count(&self, user: UserId) -> Result<i64, Error> {
+        let rows = self
+            .read("*", "chat_unread_count($1)", &[(&user.0, Type::UUID)])
+            .await?;
+        let count: i64 = single(&rows, 0)?;
+        if count == 0 {
+            self.require_user(user).await?;
+        }
+        Ok(count)
+    }
+}

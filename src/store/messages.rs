@@ -1,0 +1,246 @@
+//! Messages: storing them in batches, reading, editing, deleting.
+
+use std::time::Duration;
+
+use postgres_types::Type;
+use tokio_postgres::error::SqlState;
+use uuid::Uuid;
+
+use super::{Lease, Listing, Store, Window, column_of, describe, listing, raw_json, single};
+use crate::error::Error;
+use crate::model::{ConversationId, MessageId, NewMessage, RawJson, UserId};
+
+/// A message with the id that it will have, whatever happens to the connection meanwhile.
+#[derive(Debug)]
+pub struct Outgoing {
+    pub id: Uuid,
+    pub message: NewMessage,
+}
+
+/// What became of one message of a batch.
+#[derive(Debug)]
+pub enum Outcome {
+    Stored(RawJson),
+    /// Stored before, under the same `clientMessageId` or the same id.
+    Repeated(RawJson),
+    /// Somebody else holds the conversation: try again.
+    Busy,
+    Refused(Error),
+}
+
+/// Why a whole batch failed.
+#[derive(Debug)]
+pub enum SendFailure {
+    /// The connection broke or no answer came: stored or not, sending the same ids again is safe.
+    Unanswered(String),
+    /// Another transaction was in the way (serialization, deadlock, lock timeout, the same
+    /// `clientMessageId` at the same moment): nothing was stored, try again.
+    Retry(String),
+    /// The database refuses something in the batch: nothing was stored.
+    Refused(String),
+}
+
+impl Store {
+    /// Stores a batch in one transaction and one round trip; outcomes come in the order of the batch.
+    ///
+    /// Without `wait_for_locks`, conversations that somebody else holds come back as `Busy` at once;
+    /// with it, they are waited for that long (PostgreSQL's `lock_timeout`), and it is a single transaction still.
+    pub async fn send_messages(
+        &self,
+        batch: &[&Outgoing],
+        wait_for_locks: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, SendFailure> {
+        let ids: Vec<Uuid> = batch.iter().map(|o| o.id).collect();
+        let conversations: Vec<Uuid> = batch.iter().map(|o| o.message.conversation.0).collect();
+        let senders: Vec<Uuid> = batch.iter().map(|o| o.message.sender.0).collect();
+        let contents: Vec<&str> = batch.iter().map(|o| o.message.content.as_str()).collect();
+        let types: Vec<&str> = batch
+            .iter()
+            .map(|o| o.message.message_type.as_str())
+            .collect();
+        let client_ids: Vec<Option<&str>> = batch
+            .iter()
+            .map(|o| o.message.client_message_id.as_deref())
+            .collect();
+        let wait_ms =
+            wait_for_locks.map(|wait| i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
+        let sql = format!(
+            "select * from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7)",
+            self.prefix
+        );
+
+        let deadline = tokio::time::Instant::now() + timeout;
+        let client = match tokio::time::timeout_at(deadline, self.write_pool.get()).await {
+            Ok(Ok(client)) => Lease::new(client),
+            Ok(Err(error)) => return Err(SendFailure::Unanswered(error.to_string())),
+            Err(_) => return Err(SendFailure::Unanswered("no connection in time".to_owned())),
+        };
+        let params: [super::Param<'_>; 7] = [
+            (&ids, Type::UUID_ARRAY),
+            (&conversations, Type::UUID_ARRAY),
+            (&senders, Type::UUID_ARRAY),
+            (&contents, Type::TEXT_ARRAY),
+            (&types, Type::TEXT_ARRAY),
+            (&client_ids, Type::TEXT_ARRAY),
+            (&wait_ms, Type::INT4),
+        ];
+        let rows = match tokio::time::timeout_at(deadline, client.query_typed(&sql, &params)).await
+        {
+            Ok(answer) => {
+                client.give_back();
+                answer.map_err(|error| send_failure(&error))?
+            }
+            Err(_) => return Err(SendFailure::Unanswered("no answer in time".to_owned())),
+        };
+        if rows.len() != batch.len() {
+            return Err(SendFailure::Refused(format!(
+                "{} results for {} messages",
+                rows.len(),
+                batch.len()
+            )));
+        }
+        batch
+            .iter()
+            .zip(&rows)
+            .map(|(outgoing, row)| {
+                outcome(outgoing, row).map_err(|e| SendFailure::Refused(e.to_string()))
+            })
+            .collect()
+    }
+
+    /// A part of a conversation's history. `NotFound` when there is no such conversation.
+    pub async fn messages(
+        &self,
+        conversation: ConversationId,
+        window: Window,
+    ) -> Result<Listing, Error> {
+        let id = (&conversation.0 as _, Type::UUID);
+        let (rows, limit) = match window {
+            Window::Newest(page) => {
+                let params = [
+                    id,
+                    (&(page.limit + 1) as _, Type::INT8),
+                    (&page.offset as _, Type::INT8),
+                ];
+                (
+                    self.read("*", "chat_list_messages($1, $2, $3)", &params)
+                        .await?,
+                    page.limit,
+                )
+            }
+            Window::Before { seq, limit } => {
+                let params = [
+                    id,
+                    (&seq.0 as _, Type::INT8),
+                    (&(limit + 1) as _, Type::INT8),
+                ];
+                (
+                    self.read("*", "chat_list_messages_before($1, $2, $3)", &params)
+                        .await?,
+                    limit,
+                )
+            }
+            Window::After { seq, limit } => {
+                let params = [
+                    id,
+                    (&seq.0 as _, Type::INT8),
+                    (&(limit + 1) as _, Type::INT8),
+                ];
+                (
+                    self.read("*", "chat_list_messages_after($1, $2, $3)", &params)
+                        .await?,
+                    limit,
+                )
+            }
+        };
+        if rows.is_empty() {
+            let known = self
+                .read(
+                    "*",
+                    "chat_conversation_exists($1)",
+                    &[(&conversation.0, Type::UUID)],
+                )
+                .await?;
+            if !single::<bool>(&known, 0)? {
+                return Err(Error::not_found("conversation", conversation));
+            }
+        }
+        listing(&rows, limit)
+    }
+
+    /// Replaces a message's content; the sender only. Returns the Message.
+    pub async fn edit_message(
+        &self,
+        message: MessageId,
+        editor: UserId,
+        content: &str,
+    ) -> Result<RawJson, Error> {
+        let params = [
+            (&message.0 as _, Type::UUID),
+            (&editor.0 as _, Type::UUID),
+            (&content as _, Type::TEXT),
+        ];
+        let rows = self
+            .change("*", "chat_edit_message($1, $2, $3)", &params)
+            .await?;
+        let status: String = single(&rows, 0)?;
+        author_verdict(&status, message, editor)?;
+        raw_json(single(&rows, 1)?)
+    }
+
+    /// Deletes a message softly; the sender only. A second time is fine.
+    pub async fn delete_message(&self, message: MessageId, deleter: UserId) -> Result<(), Error> {
+        let params = [(&message.0 as _, Type::UUID), (&deleter.0 as _, Type::UUID)];
+        let rows = self
+            .change("*", "chat_delete_message($1, $2)", &params)
+            .await?;
+        let status: String = single(&rows, 0)?;
+        author_verdict(&status, message, deleter)
+    }
+}
+
+/// The statuses of `chat_judge_author()`, as errors.
+fn author_verdict(status: &str, message: MessageId, author: UserId) -> Result<(), Error> {
+    match status {
+        "ok" => Ok(()),
+        "no_message" | "deleted" => Err(Error::not_found("message", message)),
+        "no_user" => Err(Error::not_found("user", author)),
+        "not_the_sender" => Err(Error::Forbidden {
+            code: "not_the_sender",
+            message: "only the sender of a message may change it".to_owned(),
+        }),
+        _ => Err(Error::not_a_participant()),
+    }
+}
+
+fn outcome(outgoing: &Outgoing, row: &tokio_postgres::Row) -> Result<Outcome, Error> {
+    let status: &str = column_of(row, 1)?;
+    let message = || column_of::<String>(row, 2).and_then(raw_json);
+    Ok(match status {
+        "stored" => Outcome::Stored(message()?),
+        "repeated" => Outcome::Repeated(message()?),
+        "busy" => Outcome::Busy,
+        "conflict" => Outcome::Refused(Error::Conflict(
+            "this clientMessageId stands for another message of the same sender".to_owned(),
+        )),
+        "no_conversation" => Outcome::Refused(Error::not_found(
+            "conversation",
+            outgoing.message.conversation,
+        )),
+        "no_sender" => Outcome::Refused(Error::not_found("user", outgoing.message.sender)),
+        "not_a_participant" => Outcome::Refused(Error::not_a_participant()),
+        other => return Err(Error::Internal(format!("unknown status {other:?}").into())),
+    })
+}
+
+fn send_failure(error: &tokio_postgres::Error) -> SendFailure {
+    let text = describe(error);
+    if super::is_connection_lost(error) {
+        SendFailure::Unanswered(text)
+    } else if super::is_transient(error) || error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+        SendFailure::Retry(text)
+    } else {
+        SendFailure::Refused(text)
+    }
+}

@@ -1,0 +1,150 @@
+//! The schema: numbered migrations, then the link to the host's users table.
+
+use tokio_postgres::{AsyncMessage, Client};
+
+use super::{ConnectError, Connector, describe};
+
+mod embedded {
+    refinery::embed_migrations!("sql/migrations");
+}
+
+/// Replicas that start together migrate one after the other: refinery takes no lock of its own.
+const MIGRATION_LOCK: &str = "select pg_advisory_lock(1885562997, 0)";
+
+/// Why the schema could not be applied; one line.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("cannot connect to the database: {0}")]
+    Connect(#[from] ConnectError),
+    #[error("cannot apply the schema: {0}")]
+    Failed(String),
+    #[error("users table: {0}")]
+    Users(String),
+}
+
+/// The host's users table, as configured.
+#[derive(Clone, Debug)]
+pub struct UsersTable {
+    pub name: String,
+    /// `USERS_COLUMNS`: `id=id,firstName=first_name,…`.
+    pub columns: Option<String>,
+}
+
+/// Applies what is missing, on a connection of its own, under an advisory lock. `before` runs first in
+/// the same session (the embedded database makes its users table there).
+pub async fn migrate(
+    connector: &Connector,
+    schema: &str,
+    users: &UsersTable,
+    before: Option<&str>,
+) -> Result<(), MigrateError> {
+    let (mut client, mut connection) = connector.connect("pgchat migrate").await?;
+    let driver = tokio::spawn(async move {
+        // Notices of CREATE … IF NOT EXISTS say nothing that an operator needs.
+        while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            match message {
+                Ok(AsyncMessage::Notice(notice)) => log::debug!("migration: {}", notice.message()),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    });
+    let result = apply(&mut client, schema, users, before).await;
+    drop(client);
+    driver.abort();
+    result
+}
+
+async fn apply(
+    client: &mut Client,
+    schema: &str,
+    users: &UsersTable,
+    before: Option<&str>,
+) -> Result<(), MigrateError> {
+    let failed = |e: tokio_postgres::Error| MigrateError::Failed(describe(&e));
+    client.batch_execute(MIGRATION_LOCK).await.map_err(failed)?;
+    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    client
+        .batch_execute(&format!(
+            "set statement_timeout = 0; set lock_timeout = 0; set check_function_bodies = off; \
+             do $$ begin if to_regnamespace('{quoted}') is null then create schema {quoted}; end if; end $$; \
+             set search_path = {quoted}, pg_temp"
+        ))
+        .await
+        .map_err(failed)?;
+    if let Some(sql) = before {
+        client.batch_execute(sql).await.map_err(failed)?;
+    }
+
+    let mut runner = embedded::migrations::runner();
+    // An older replica meets a newer schema during a rolling upgrade: that is fine.
+    runner = runner.set_abort_missing(false);
+    runner.set_migration_table_name("chat_schema_history");
+    let report = runner
+        .run_async(client)
+        .await
+        .map_err(|e| MigrateError::Failed(one_line(&e)))?;
+    for migration in report.applied_migrations() {
+        log::info!("applied migration {migration}");
+    }
+
+    let columns = users_mapping(users.columns.as_deref()).map_err(MigrateError::Users)?;
+    // The host's table is looked up in the schema, then where an unqualified name is usually found.
+    client
+        .batch_execute(&format!("set search_path = {quoted}, public, pg_temp"))
+        .await
+        .map_err(failed)?;
+    let notes = client
+        .query_typed(
+            &format!("select to_json(n)::text from {quoted}.chat_link_users($1, $2) n"),
+            &[
+                (&users.name, postgres_types::Type::TEXT),
+                (&columns, postgres_types::Type::JSONB),
+            ],
+        )
+        .await
+        .map_err(|e| MigrateError::Users(describe(&e)))?;
+    for note in notes {
+        if let Ok(text) = note.try_get::<_, String>(0) {
+            log::info!("{}", text.trim_matches('"'));
+        }
+    }
+    Ok(())
+}
+
+/// `id=id,firstName=first_name` as a JSON object.
+fn users_mapping(columns: Option<&str>) -> Result<serde_json::Value, String> {
+    let mut mapping = serde_json::Map::new();
+    for pair in columns
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+    {
+        let (field, column) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("USERS_COLUMNS: {pair:?} is not of the form field=column"))?;
+        mapping.insert(field.trim().to_owned(), column.trim().into());
+    }
+    Ok(serde_json::Value::Object(mapping))
+}
+
+/// An error with its causes, in one line; PostgreSQL's own words where it was PostgreSQL.
+fn one_line(error: &refinery::Error) -> String {
+    let mut text = String::new();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        let part = match current.downcast_ref::<tokio_postgres::Error>() {
+            Some(database) => describe(database),
+            None => current.to_string(),
+        };
+        if !text.contains(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+        cause = current.source();
+    }
+    text.replace('\n', " ")
+}

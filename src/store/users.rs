@@ -1,0 +1,58 @@
+//! The host system's users, through `chat_users()`.
+
+use postgres_types::Type;
+
+use super::{Listing, Page, Store, listing, raw_json, single};
+use crate::error::Error;
+use crate::model::{RawJson, UserId};
+
+/// Which users a list holds; the default is all of them.
+#[derive(Clone, Debug, Default)]
+pub struct UserFilter {
+    pub role: Option<String>,
+    pub active_only: bool,
+    /// Case-insensitive part of the first or last name.
+    pub query: Option<String>,
+}
+
+impl Store {
+    /// The User. `NotFound` when there is none.
+    pub async fn user(&self, id: UserId) -> Result<RawJson, Error> {
+        let rows = self
+            .read("*", "chat_get_user($1)", &[(&id.0, Type::UUID)])
+            .await?;
+        let user: Option<String> = single(&rows, 0)?;
+        user.map(raw_json)
+            .unwrap_or_else(|| Err(Error::not_found("user", id)))
+    }
+
+    /// `NotFound` when there is no such user.
+    pub async fn require_user(&self, id: UserId) -> Result<(), Error> {
+        let rows = self
+            .read("*", "chat_user_exists($1)", &[(&id.0, Type::UUID)])
+            .await?;
+        if single(&rows, 0)? {
+            Ok(())
+        } else {
+            Err(Error::not_found("user", id))
+        }
+    }
+
+    /// Users by last name, first name and id.
+    pub async fn users(&self, filter: &UserFilter, page: Page) -> Result<Listing, Error> {
+        let rows = self
+            .read(
+                "*",
+                "chat_list_users($1, $2, $3, $4, $5)",
+                &[
+                    (&filter.role, Type::TEXT),
+                    (&filter.active_only, Type::BOOL),
+                    (&filter.query, Type::TEXT),
+                    (&(page.limit + 1), Type::INT8),
+                    (&page.offset, Type::INT8),
+                ],
+            )
+            .await?;
+        listing(&rows, page.limit)
+    }
+}

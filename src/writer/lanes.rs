@@ -1,0 +1,257 @@
+//! The writer's state: what waits for the next batch, and which conversations are in the slow lane.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::slow_lane::{Done, SlowLane};
+use super::{Pending, Stats, WriterLimits, answer, expire, store_singly};
+use crate::model::ConversationId;
+use crate::store::{Outgoing, SendFailure, Store};
+
+/// Tries of a busy conversation in the quick lane.
+const QUICK_TRIES: u32 = 3;
+
+/// Wait before the next batch when nothing but busy conversations is in it, and after a failed batch.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+const FAILURE_PAUSE: Duration = Duration::from_millis(50);
+const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A batch holds at most this much content, so that one statement stays a few MB.
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+pub(super) struct Lanes {
+    store: Store,
+    limits: WriterLimits,
+    stats: Arc<Stats>,
+    /// What the next batches hold, in order; busy ones come back to the front.
+    waiting: VecDeque<Pending>,
+    bytes: usize,
+    /// Not before this moment, after a failure.
+    not_before: Option<Instant>,
+    failures: u32,
+    slow: HashMap<ConversationId, VecDeque<Pending>>,
+    slow_lane: SlowLane,
+    done: mpsc::Receiver<Done>,
+}
+
+impl Lanes {
+    pub fn new(store: Store, limits: WriterLimits, stats: Arc<Stats>, tasks: TaskTracker) -> Self {
+        let (slow_lane, done) = SlowLane::new(store.clone(), limits.timeout, tasks);
+        Self {
+            store,
+            limits,
+            stats,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            not_before: None,
+            failures: 0,
+            slow: HashMap::new(),
+            slow_lane,
+            done,
+        }
+    }
+
+    /// Takes a message from the queue: behind the others of its conversation.
+    pub fn admit(&mut self, pending: Pending) {
+        match self.slow.get_mut(&pending.outgoing.message.conversation) {
+            Some(queue) => queue.push_back(pending),
+            None => {
+                self.bytes += pending.outgoing.message.content.len();
+                self.waiting.push_back(pending);
+            }
+        }
+    }
+
+    /// Enough for one transaction; what the slow lane holds counts too, so that the queue's bound holds.
+    pub fn batch_is_full(&self) -> bool {
+        self.waiting.len() >= self.limits.batch
+            || self.bytes >= MAX_BATCH_BYTES
+            || self.slow.values().map(VecDeque::len).sum::<usize>() >= self.limits.queue
+    }
+
+    /// Whether a batch can be stored now.
+    pub fn has_work(&self) -> bool {
+        !self.waiting.is_empty() && self.not_before.is_none_or(|at| at <= Instant::now())
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.slow.is_empty()
+    }
+
+    /// Resolves when a pause is over or the slow lane has finished something.
+    pub async fn something_due(&mut self) {
+        let pause = self.not_before.filter(|_| !self.waiting.is_empty());
+        tokio::select! {
+            () = async {
+                match pause {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            } => {}
+            Some(done) = self.done.recv() => self.slow_lane_done(done),
+        }
+    }
+
+    /// Stores what waits, as much as one transaction takes.
+    pub async fn store_batch(&mut self) {
+        while let Ok(done) = self.done.try_recv() {
+            self.slow_lane_done(done);
+        }
+        self.not_before = None;
+        let batch = self.take_batch();
+        if batch.is_empty() {
+            return;
+        }
+        self.stats.batches.fetch_add(1, Ordering::Relaxed);
+        self.stats
+            .messages
+            .fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let outgoing: Vec<&Outgoing> = batch.iter().map(|p| &p.outgoing).collect();
+        let result = self
+            .store
+            .send_messages(&outgoing, None, self.limits.timeout)
+            .await;
+        match result {
+            Ok(outcomes) => {
+                self.failures = 0;
+                let busy = batch
+                    .into_iter()
+                    .zip(outcomes)
+                    .filter_map(|(pending, outcome)| answer(pending, outcome))
+                    .collect();
+                self.put_back_busy(busy);
+            }
+            Err(SendFailure::Refused(reason)) => {
+                log::warn!("a batch was refused and is stored singly: {reason}");
+                let again = store_singly(&self.store, batch, self.limits.timeout).await;
+                self.put_back(again, BUSY_PAUSE);
+            }
+            Err(SendFailure::Retry(reason)) => {
+                log::debug!("a batch is repeated: {reason}");
+                self.stats.retries.fetch_add(1, Ordering::Relaxed);
+                self.put_back(batch, BUSY_PAUSE);
+            }
+            Err(SendFailure::Unanswered(reason)) => {
+                log::warn!("a batch had no answer and is sent again: {reason}");
+                self.stats.retries.fetch_add(1, Ordering::Relaxed);
+                self.failures += 1;
+                let pause = (FAILURE_PAUSE * 2u32.saturating_pow(self.failures.min(6)))
+                    .min(MAX_FAILURE_PAUSE);
+                self.put_back(batch, pause);
+            }
+        }
+    }
+
+    /// The front of what waits, without those whose time is over.
+    fn take_batch(&mut self) -> Vec<Pending> {
+        let now = Instant::now();
+        let mut batch = Vec::with_capacity(self.waiting.len().min(self.limits.batch));
+        let mut bytes = 0;
+        while batch.len() < self.limits.batch && bytes < MAX_BATCH_BYTES {
+            let Some(pending) = self.waiting.pop_front() else {
+                break;
+            };
+            self.bytes -= pending.outgoing.message.content.len();
+            if pending.deadline <= now {
+                expire(pending, "the message could not be stored in time");
+                continue;
+            }
+            bytes += pending.outgoing.message.content.len();
+            batch.push(pending);
+        }
+        batch
+    }
+
+    /// Busy conversations: to the front of the next batch, or after some tries to the slow lane.
+    fn put_back_busy(&mut self, busy: Vec<Pending>) {
+        if busy.is_empty() {
+            return;
+        }
+        let mut again = Vec::with_capacity(busy.len());
+        for mut pending in busy {
+            pending.tries += 1;
+            let conversation = pending.outgoing.message.conversation;
+            if let Some(queue) = self.slow.get_mut(&conversation) {
+                queue.push_back(pending);
+            } else if pending.tries > QUICK_TRIES {
+                self.stats.slow.fetch_add(1, Ordering::Relaxed);
+                self.slow.insert(conversation, VecDeque::from([pending]));
+            } else {
+                again.push(pending);
+            }
+        }
+        self.put_back(again, BUSY_PAUSE);
+        let conversations: Vec<ConversationId> = self.slow.keys().copied().collect();
+        for conversation in conversations {
+            // What waits for a conversation follows it into the slow lane.
+            self.divert(conversation);
+            self.feed_slow_lane(conversation);
+        }
+    }
+
+    /// Moves what waits for a conversation that is in the slow lane behind what is there.
+    fn divert(&mut self, conversation: ConversationId) {
+        if !self
+            .waiting
+            .iter()
+            .any(|p| p.outgoing.message.conversation == conversation)
+        {
+            return;
+        }
+        let (diverted, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|p| p.outgoing.message.conversation == conversation);
+        self.waiting = kept;
+        self.bytes -= diverted
+            .iter()
+            .map(|p| p.outgoing.message.content.len())
+            .sum::<usize>();
+        if let Some(queue) = self.slow.get_mut(&conversation) {
+            queue.extend(diverted);
+        }
+    }
+
+    /// To the front, in their order. Without other work the next batch waits a little.
+    fn put_back(&mut self, again: Vec<Pending>, pause: Duration) {
+        if again.is_empty() {
+            return;
+        }
+        if self.waiting.is_empty() || pause > BUSY_PAUSE {
+            self.not_before = Some(Instant::now() + pause);
+        }
+        for pending in again.into_iter().rev() {
+            self.bytes += pending.outgoing.message.content.len();
+            self.waiting.push_front(pending);
+        }
+    }
+
+    fn feed_slow_lane(&mut self, conversation: ConversationId) {
+        if let Some(queue) = self.slow.get_mut(&conversation)
+            && !self.slow_lane.holds(conversation)
+        {
+            let share: Vec<Pending> = queue.drain(..queue.len().min(self.limits.batch)).collect();
+            self.slow_lane.store(conversation, share);
+        }
+    }
+
+    fn slow_lane_done(&mut self, done: Done) {
+        self.slow_lane.release(done.conversation);
+        let Some(queue) = self.slow.get_mut(&done.conversation) else {
+            return;
+        };
+        for pending in done.again.into_iter().rev() {
+            queue.push_front(pending);
+        }
+        if queue.is_empty() {
+            self.slow.remove(&done.conversation);
+        } else {
+            self.feed_slow_lane(done.conversation);
+        }
+    }
+}

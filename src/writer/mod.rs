@@ -1,0 +1,235 @@
+//! Group commit: puts all sends that wait into one transaction.
+//!
+//! NOTIFY takes a lock on the whole cluster at commit and holds it over the flush, so one commit a message
+//! is a hard ceiling. Here one batch is in flight and the next one collects meanwhile, without a timer:
+//! alone, a message pays no delay; under load the batch grows by itself.
+//!
+//! A conversation whose row somebody else holds comes back as busy and goes to the front of the next
+//! batch. After a few tries it moves to the slow lane ([`slow_lane`]), which waits for the lock, so that
+//! another program's open transaction delays nobody else. Messages of one conversation keep their order
+//! on the way: those that follow a busy one wait behind it, and a conversation in the slow lane stays there
+//! until its queue is empty.
+
+mod lanes;
+mod slow_lane;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::model::{ConversationId, NewMessage, RawJson};
+use crate::store::{Outcome, Outgoing, SendFailure, Store};
+
+use lanes::Lanes;
+
+/// A stored message.
+#[derive(Debug)]
+pub struct Sent {
+    /// The Message, as JSON.
+    pub message: RawJson,
+    /// Nothing new was stored: the answer to a repeat.
+    pub repeated: bool,
+}
+
+type Reply = Box<dyn FnOnce(Result<Sent, Error>) + Send>;
+
+/// A message on its way, with whom to tell.
+struct Pending {
+    outgoing: Outgoing,
+    reply: Reply,
+    deadline: Instant,
+    /// How often its conversation was busy.
+    tries: u32,
+}
+
+/// Bounds of the writer.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterLimits {
+    /// Messages that wait (`WRITER_QUEUE`); beyond it they are refused with `Unavailable`.
+    pub queue: usize,
+    /// Messages of one transaction (`WRITER_BATCH`).
+    pub batch: usize,
+    /// A message is stored within this time or refused (`WRITE_TIMEOUT_SECONDS`).
+    pub timeout: Duration,
+}
+
+/// Figures since the start of the process.
+#[derive(Default)]
+pub struct Stats {
+    pub batches: AtomicU64,
+    pub messages: AtomicU64,
+    pub retries: AtomicU64,
+    /// Messages that went to the slow lane.
+    pub slow: AtomicU64,
+    /// Messages that were refused because the queue was full.
+    pub refused: AtomicU64,
+}
+
+/// A handle on the writer; clones share it.
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<Pending>,
+    timeout: Duration,
+    stats: Arc<Stats>,
+}
+
+impl Writer {
+    /// Starts the writer's task on `tasks`. It ends when `stop` is set and everything that waited is answered.
+    pub fn start(
+        store: Store,
+        limits: WriterLimits,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let (queue, receiver) = mpsc::channel(limits.queue);
+        let stats = Arc::new(Stats::default());
+        let lanes = Lanes::new(store, limits, Arc::clone(&stats), tasks.clone());
+        tasks.spawn(run(receiver, lanes, stop));
+        Self {
+            queue,
+            timeout: limits.timeout,
+            stats,
+        }
+    }
+
+    /// Queues a message; never waits. `reply` is called once, in store order for the messages of one
+    /// conversation, from the writer's task: it must not block. A full queue replies `Unavailable` at once.
+    pub fn submit(
+        &self,
+        message: NewMessage,
+        reply: impl FnOnce(Result<Sent, Error>) + Send + 'static,
+    ) {
+        let pending = Pending {
+            outgoing: Outgoing {
+                id: Uuid::now_v7(),
+                message,
+            },
+            reply: Box::new(reply),
+            deadline: Instant::now() + self.timeout,
+            tries: 0,
+        };
+        if let Err(refused) = self.queue.try_send(pending) {
+            self.stats.refused.fetch_add(1, Ordering::Relaxed);
+            let (message, pending) = match refused {
+                mpsc::error::TrySendError::Full(pending) => {
+                    ("too many messages wait to be stored", pending)
+                }
+                mpsc::error::TrySendError::Closed(pending) => ("the service is stopping", pending),
+            };
+            (pending.reply)(Err(Error::unavailable(message)));
+        }
+    }
+
+    /// Queues a message and waits until it is committed, or refused.
+    pub async fn send(&self, message: NewMessage) -> Result<Sent, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(message, move |result| {
+            // The caller may have gone away; the message is stored all the same.
+            let _ = reply.send(result);
+        });
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Error::unavailable("the service is stopping")))
+    }
+
+    /// Messages that wait for a batch.
+    pub fn depth(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}
+
+/// Collects, stores, answers; one batch at a time.
+async fn run(mut queue: mpsc::Receiver<Pending>, mut lanes: Lanes, stop: CancellationToken) {
+    let mut stopping = false;
+    loop {
+        while let Ok(pending) = queue.try_recv() {
+            lanes.admit(pending);
+            if lanes.batch_is_full() {
+                break;
+            }
+        }
+        if lanes.has_work() {
+            lanes.store_batch().await;
+            continue;
+        }
+        if stopping && lanes.is_idle() && queue.is_empty() {
+            return;
+        }
+        tokio::select! {
+            received = queue.recv(), if !queue.is_closed() || !queue.is_empty() => match received {
+                Some(pending) => lanes.admit(pending),
+                None => stopping = true,
+            },
+            () = lanes.something_due() => {}
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                queue.close();
+            }
+        }
+    }
+}
+
+/// Whether and how a message is answered after a batch.
+fn answer(pending: Pending, outcome: Outcome) -> Option<Pending> {
+    match outcome {
+        Outcome::Stored(message) => (pending.reply)(Ok(Sent {
+            message,
+            repeated: false,
+        })),
+        Outcome::Repeated(message) => (pending.reply)(Ok(Sent {
+            message,
+            repeated: true,
+        })),
+        Outcome::Refused(error) => (pending.reply)(Err(error)),
+        Outcome::Busy => return Some(pending),
+    }
+    None
+}
+
+/// Answers those whose time is over; nothing of them was stored, or a retry is safe.
+fn expire(pending: Pending, why: &str) {
+    (pending.reply)(Err(Error::unavailable(why)));
+}
+
+/// A batch that the database refuses as a whole is stored one by one, so that only the bad one fails.
+async fn store_singly(store: &Store, batch: Vec<Pending>, timeout: Duration) -> Vec<Pending> {
+    let mut again: Vec<Pending> = Vec::new();
+    for pending in batch {
+        let conversation: ConversationId = pending.outgoing.message.conversation;
+        if again
+            .iter()
+            .any(|p| p.outgoing.message.conversation == conversation)
+        {
+            again.push(pending);
+            continue;
+        }
+        match store
+            .send_messages(&[&pending.outgoing], None, timeout)
+            .await
+        {
+            Ok(outcomes) => {
+                if let Some(outcome) = outcomes.into_iter().next() {
+                    again.extend(answer(pending, outcome));
+                }
+            }
+            Err(SendFailure::Refused(reason)) => {
+                (pending.reply)(Err(Error::Internal(
+                    format!("the database refuses a message: {reason}").into(),
+                )));
+            }
+            Err(SendFailure::Unanswered(_) | SendFailure::Retry(_)) => again.push(pending),
+        }
+    }
+    again
+}
