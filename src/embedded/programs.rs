@@ -88,27 +88,30 @@ fn probe(candidates: Vec<PathBuf>, account: &Account) -> (Vec<Programs>, Option<
 }
 
 fn installation(bin_dir: &Path, account: &Account) -> Result<Programs, String> {
-    // Links in a PATH directory lead to the place where all of the programs are.
+    // Links in a PATH directory lead to the place where all of the programs are; wrappers do not.
     let real = fs::canonicalize(bin_dir.join("postgres"))
         .map_err(|error| format!("{}: {error}", bin_dir.join("postgres").display()))?;
-    let bin_dir = real.parent().unwrap_or(bin_dir).to_owned();
-    if let Some(missing) = NEEDED.iter().find(|name| !bin_dir.join(name).exists()) {
-        return Err(format!("{} has no {missing}", bin_dir.display()));
-    }
+    let missing = |bin_dir: &Path| NEEDED.iter().find(|name| !bin_dir.join(name).exists());
+    let bin_dir = match (real.parent(), missing(bin_dir)) {
+        (Some(parent), _) if missing(parent).is_none() => parent.to_owned(),
+        (_, None) => bin_dir.to_owned(),
+        (_, Some(name)) => return Err(format!("{} has no {name}", bin_dir.display())),
+    };
+    let postgres = bin_dir.join("postgres");
     // Under the account that will run it: root's own installation is of no use to another account.
     let output = account
-        .command(&real)
+        .command(&postgres)
         .arg("--version")
         .stderr(Stdio::null())
         .output()
-        .map_err(|error| format!("{} does not run: {error}", real.display()))?;
+        .map_err(|error| format!("{} does not run: {error}", postgres.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     match major(&text) {
         Some(major) if major >= MIN_MAJOR => Ok(Programs { bin_dir, major }),
         Some(major) => Err(format!("{} is version {major}, too old", bin_dir.display())),
         None => Err(format!(
             "{} --version says {:?}",
-            real.display(),
+            postgres.display(),
             text.trim()
         )),
     }
@@ -161,6 +164,7 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -1,4 +1,5 @@
 //! The promises about processes, with real ones: this test binary is also the replica and the watchdog.
+//! PostgreSQL is the one that PG_BIN_DIR names, else the one that is found.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
@@ -48,8 +49,10 @@ fn attach(data_dir: &Path) -> Result<(EmbeddedPostgres, String), EmbeddedError> 
             .to_vec(),
         env: vec![(ROLE, "watchdog".into())],
     };
+    let bin_dir = std::env::var_os("PG_BIN_DIR").map(PathBuf::from);
     block_on(async {
-        let database = EmbeddedPostgres::start_with(data_dir, None, &launcher).await?;
+        let database =
+            EmbeddedPostgres::start_with(data_dir, bin_dir.as_deref(), &launcher).await?;
         let url = database.url();
         Ok((database, url))
     })

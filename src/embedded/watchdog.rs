@@ -6,7 +6,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
@@ -367,7 +367,7 @@ fn watch_users(layout: &Layout, sender: SyncSender<Event>) -> Result<(), Embedde
 }
 
 /// Takes a lock that others take for an instant, to see whether it is free; `None` if it is really held.
-fn lock_shortly(path: &PathBuf) -> Result<Option<File>, EmbeddedError> {
+fn lock_shortly(path: &Path) -> Result<Option<File>, EmbeddedError> {
     let file = layout::open_lock(path)?;
     for _ in 0..100 {
         match file.try_lock() {
