@@ -1,14 +1,37 @@
-//! Builds the pieces, starts them and stops them in order. STUB.
-use std::sync::Arc;
+//! Builds the pieces, starts them and stops them in order.
 
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
+use crate::embedded::EmbeddedPostgres;
 use crate::health::{Health, Lifecycle};
-use crate::hub::Hub;
+use crate::hub::{Hub, HubLimits};
+use crate::listener::{Listener, ListenerConfig};
 use crate::replay::Replay;
-use crate::store::Store;
-use crate::writer::Writer;
+use crate::store::{Connector, MigrateError, Store, UsersTable, migrate as apply_schema};
+use crate::writer::{Writer, WriterLimits};
+use crate::{http, server, ws};
+
+/// Tables and rows that only the embedded database gets.
+const EMBEDDED_USERS_TABLE: &str = include_str!("../sql/demo/users_table.sql");
+const DEMO_DATA: &str = include_str!("../sql/demo/demo_data.sql");
+
+/// The two demo users that the console names.
+const DEMO_USERS: [&str; 2] = [
+    "11111111-1111-4111-8111-111111111111",
+    "22222222-2222-4222-8222-222222222222",
+];
+
+/// Between two tries to reach the database at the start.
+const START_RETRY: Duration = Duration::from_millis(500);
 
 /// What the handlers of http and ws get.
 #[derive(Clone)]
@@ -28,22 +51,335 @@ pub struct Services {
 #[error("{0}")]
 pub struct StartError(pub String);
 
+impl StartError {
+    fn because(error: impl ToString) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The database of one process, and what keeps the embedded one running.
+struct Database {
+    config: DatabaseConfig,
+    connector: Connector,
+    embedded: Option<EmbeddedPostgres>,
+}
+
+impl Database {
+    /// Starts the embedded database if it is to be used, and waits until the database answers, for
+    /// `patience` (`DB_CONNECT_TIMEOUT_SECONDS`).
+    async fn reach(config: &Config) -> Result<Self, StartError> {
+        let (database, embedded) = match &config.database {
+            DatabaseSource::External(database) => (database.clone(), None),
+            DatabaseSource::Embedded { data_dir, bin_dir } => {
+                let embedded = EmbeddedPostgres::start(data_dir, bin_dir.as_deref())
+                    .await
+                    .map_err(StartError::because)?;
+                let database = DatabaseConfig {
+                    postgres: embedded.database_config(),
+                    ssl_mode: SslMode::Disable,
+                    ssl_root_cert: None,
+                };
+                (database, Some(embedded))
+            }
+        };
+        let connector = Connector::new(&database).map_err(StartError::because)?;
+        let deadline = Instant::now() + config.timeouts.database_start;
+        let mut told = false;
+        loop {
+            match connector.connect("pgchat start").await {
+                Ok(_) => {
+                    return Ok(Self {
+                        config: database,
+                        connector,
+                        embedded,
+                    });
+                }
+                Err(error) if Instant::now() + START_RETRY < deadline => {
+                    if !told {
+                        log::warn!(
+                            "database {}: {error}; trying for {} s",
+                            connector.target(),
+                            config.timeouts.database_start.as_secs()
+                        );
+                        told = true;
+                    }
+                    tokio::time::sleep(START_RETRY).await;
+                }
+                Err(error) => {
+                    return Err(StartError(format!(
+                        "cannot reach the database {}: {error}",
+                        connector.target()
+                    )));
+                }
+            }
+        }
+    }
+
+    async fn migrate(&self, config: &Config) -> Result<(), MigrateError> {
+        let users = UsersTable {
+            name: config.users_table.clone(),
+            columns: config.users_columns.clone(),
+        };
+        let before = self.embedded.as_ref().map(|_| EMBEDDED_USERS_TABLE);
+        apply_schema(&self.connector, &config.schema, &users, before).await
+    }
+
+    /// Demo users and conversations, as one batch; a second time changes nothing.
+    async fn insert_demo_data(&self, config: &Config) -> Result<(), String> {
+        let (client, connection) = self
+            .connector
+            .connect("pgchat demo data")
+            .await
+            .map_err(|e| e.to_string())?;
+        let driver = tokio::spawn(connection);
+        let schema = config.schema.replace('"', "\"\"");
+        let users = config.users_table.replace('\'', "''");
+        let settings =
+            format!("set search_path = \"{schema}\", public; set pgchat.users_table = '{users}'");
+        let result = match client.batch_execute(&settings).await {
+            Ok(()) => client.batch_execute(DEMO_DATA).await,
+            Err(error) => Err(error),
+        };
+        driver.abort();
+        result.map_err(|e| crate::store::describe(&e))
+    }
+
+    async fn has_users(&self) -> Result<bool, String> {
+        let (client, connection) = self
+            .connector
+            .connect("pgchat start")
+            .await
+            .map_err(|e| e.to_string())?;
+        let driver = tokio::spawn(connection);
+        let row = client
+            .query_one("select exists (select from users)", &[])
+            .await;
+        driver.abort();
+        row.and_then(|row| row.try_get(0))
+            .map_err(|e| crate::store::describe(&e))
+    }
+}
+
 /// Migrates, then serves until `shutdown` resolves, then drains.
 pub async fn serve(
-    _config: Config,
-    _shutdown: impl Future<Output = ()> + Send,
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
-    unimplemented!()
+    let started = Instant::now();
+    let database = Database::reach(&config).await?;
+    database
+        .migrate(&config)
+        .await
+        .map_err(StartError::because)?;
+    if database.embedded.is_some() && !database.has_users().await.map_err(StartError)? {
+        database
+            .insert_demo_data(&config)
+            .await
+            .map_err(StartError)?;
+        log::info!("inserted demo users and conversations");
+    }
+
+    // Bound before anything is started: a port in use is a clear line and nothing else.
+    let listener = TcpListener::bind(config.server_addr)
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => StartError(format!(
+                "{} is in use by another program; set SERVER_PORT",
+                config.server_addr
+            )),
+            _ => StartError(format!("cannot listen on {}: {error}", config.server_addr)),
+        })?;
+    let address = listener.local_addr().map_err(StartError::because)?;
+
+    let lifecycle = Lifecycle::default();
+    let services = start(config, &database, &lifecycle).await?;
+    let routes = http::routes(services.clone(), ws::route(services.clone()));
+    let limits = server::ServerLimits::from_config(&services.config);
+    let accepting = tokio::spawn(server::serve(listener, routes, limits, lifecycle.clone()));
+
+    log::info!(
+        "listening on http://{address} (ready after {} ms)",
+        started.elapsed().as_millis()
+    );
+    if let Some(embedded) = &database.embedded {
+        log::info!("{}", newcomer_hints(address, &embedded.url()));
+    }
+    shutdown.await;
+    drain(&services).await;
+    accepting.abort();
+    Ok(())
 }
+
+/// Everything behind the routes; returns when the listener is live.
+async fn start(
+    config: Config,
+    database: &Database,
+    lifecycle: &Lifecycle,
+) -> Result<Services, StartError> {
+    let replica_id = Uuid::new_v4();
+    let store = Store::new(
+        &database.connector,
+        &config.schema,
+        config.pool_size,
+        config.timeouts.database,
+    )
+    .map_err(StartError::because)?;
+    let hub = Hub::new(HubLimits {
+        connections: config.limits.connections,
+        connections_per_user: config.limits.connections_per_user,
+        socket_queue: config.limits.socket_queue,
+    });
+    let listen_database = config.listen_database.as_ref().unwrap_or(&database.config);
+    let listener_config = ListenerConfig {
+        connector: Connector::new(listen_database).map_err(StartError::because)?,
+        schema: config.schema.clone(),
+        replica: replica_id,
+        heartbeat: config.timeouts.listener_heartbeat,
+    };
+    let (listener, mut status) = Listener::new(listener_config, store.clone(), hub.clone());
+    lifecycle
+        .tasks
+        .spawn(listener.run(lifecycle.stopping.clone()));
+    if timeout(config.timeouts.database_start, status.live())
+        .await
+        .is_err()
+    {
+        let reason = status.check().err().unwrap_or_default();
+        return Err(StartError(format!(
+            "the listener does not get live: {reason}"
+        )));
+    }
+    let writer = Writer::start(
+        store.clone(),
+        WriterLimits {
+            queue: config.limits.writer_queue,
+            batch: config.limits.writer_batch,
+            timeout: config.timeouts.write,
+        },
+        &lifecycle.tasks,
+        lifecycle.stopping.clone(),
+    );
+    Ok(Services {
+        replay: Replay::new(store.clone(), hub.clone(), config.limits.replay_events),
+        health: Health::new(store.clone(), status, lifecycle.clone()),
+        config: Arc::new(config),
+        replica_id,
+        store,
+        writer,
+        hub,
+        lifecycle: lifecycle.clone(),
+    })
+}
+
+/// Ends in order: not ready, no new connections, requests finish, sockets are told, the writer empties.
+/// Bounded by `SHUTDOWN_GRACE_SECONDS`.
+async fn drain(services: &Services) {
+    let lifecycle = &services.lifecycle;
+    let timeouts = &services.config.timeouts;
+    let deadline = Instant::now() + timeouts.shutdown_grace;
+    log::info!(
+        "draining: {} sockets, {} messages wait",
+        services.hub.connections(),
+        services.writer.depth()
+    );
+    lifecycle.draining.cancel();
+    tokio::time::sleep(timeouts.shutdown_delay.min(timeouts.shutdown_grace)).await;
+
+    lifecycle.closing.cancel();
+    lifecycle.connections.close();
+    if tokio::time::timeout_at(deadline, lifecycle.connections.wait())
+        .await
+        .is_err()
+    {
+        log::warn!(
+            "{} connections were still open at the end of the grace time",
+            lifecycle.connections.len()
+        );
+    }
+
+    lifecycle.stopping.cancel();
+    lifecycle.tasks.close();
+    if tokio::time::timeout_at(deadline, lifecycle.tasks.wait())
+        .await
+        .is_err()
+    {
+        log::warn!(
+            "{} messages were not stored at the end of the grace time",
+            services.writer.depth()
+        );
+    }
+    if let Err(error) = services.store.leave(services.replica_id).await {
+        log::debug!("left in the registry for the others to sweep: {error}");
+    }
+    log::info!("stopped");
+}
+
 /// Applies the schema and stops.
-pub async fn migrate(_config: Config) -> Result<(), StartError> {
-    unimplemented!()
+pub async fn migrate(config: Config) -> Result<(), StartError> {
+    let database = Database::reach(&config).await?;
+    database
+        .migrate(&config)
+        .await
+        .map_err(StartError::because)?;
+    log::info!("the schema is up to date");
+    Ok(())
 }
-/// Inserts demo users and conversations.
-pub async fn demo_data(_config: Config) -> Result<(), StartError> {
-    unimplemented!()
+
+/// Applies the schema and inserts demo users and conversations.
+pub async fn demo_data(config: Config) -> Result<(), StartError> {
+    let database = Database::reach(&config).await?;
+    database
+        .migrate(&config)
+        .await
+        .map_err(StartError::because)?;
+    database
+        .insert_demo_data(&config)
+        .await
+        .map_err(StartError)?;
+    log::info!("demo users and conversations are there");
+    Ok(())
 }
+
 /// Whether the local instance answers `/health/ready` with 200.
-pub async fn healthcheck(_config: &Config) -> Result<(), StartError> {
-    unimplemented!()
+pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
+    let mut address = config.server_addr;
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream
+            .write_all(
+                b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            )
+            .await?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = match timeout(Duration::from_secs(5), ask).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(StartError(format!("no answer from {address}: {error}"))),
+        Err(_) => return Err(StartError(format!("no answer from {address} within 5 s"))),
+    };
+    let status = answer.lines().next().unwrap_or_default();
+    if status.starts_with("HTTP/1.1 200") {
+        Ok(())
+    } else {
+        Err(StartError(format!("not ready: {status}")))
+    }
+}
+
+/// What a newcomer needs to try the service out.
+fn newcomer_hints(address: SocketAddr, database_url: &str) -> String {
+    let [first, second] = DEMO_USERS;
+    format!(
+        "try it out:\n\
+         \n  two demo users      {first}\n                      {second}\
+         \n  their conversation  curl 'http://{address}/api/v1/chat/conversations/{first}'\
+         \n  a socket            ws://{address}/ws?user_id={second}\
+         \n  a second replica    SERVER_PORT={} cargo run\
+         \n  SQL                 psql '{database_url}'\n",
+        address.port().wrapping_add(1)
+    )
 }

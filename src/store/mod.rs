@@ -274,7 +274,7 @@ pub(crate) fn is_transient(error: &tokio_postgres::Error) -> bool {
 }
 
 /// The server's own words, with its code: tokio-postgres alone prints only "db error".
-pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
+pub fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => {
             let mut text = format!("{} ({})", db.message(), db.code().code());
