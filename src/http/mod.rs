@@ -109,3 +109,6 @@ async fn unmatched(rejection: Rejection) -> Result<Response, Infallible> {
         },
     )
 }
+
+#[cfg(test)]
+mod tests;
