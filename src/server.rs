@@ -1,1 +1,253 @@
-//! The accept loop. STUB.
+//! The accept loop. warp's own server has no time limit for a request's head and does not wait for sockets;
+//! this one serves the same routes under hyper with both, a connection limit, and a drain.
+//!
+//! What hyper answers by itself, before there is a request, has no body and no `x-request-id`: 400 for what
+//! is not HTTP, 431 for a head that is over 16 KiB or has over 100 fields.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+use warp::filters::BoxedFilter;
+use warp::http::HeaderValue;
+use warp::reply::Response;
+
+use crate::config::Config;
+use crate::health::Lifecycle;
+use crate::reply::REQUEST_ID;
+
+mod guarded;
+
+use guarded::{Guarded, Phase};
+
+/// A request's head: the line and all fields, in bytes. Also bounds the query string.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// hyper's buffer of one connection; grows to this only while a large body passes.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+/// Room for plain HTTP beside `MAX_CONNECTIONS` WebSockets, probes among them.
+const HTTP_CONNECTIONS: usize = 1000;
+/// Connections over the limit that are being told so at a time; the others are just closed.
+const REFUSALS: usize = 64;
+
+/// Bounds of the transport.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503 and is closed: a
+    /// connection that waits unaccepted looks like a dead server to its peer.
+    pub connections: usize,
+    /// From the first byte of a request's head to its last.
+    pub head: Duration,
+    /// A connection without a request. Over 60 s, so that the usual proxy, which gives up an idle
+    /// connection after that, closes first: it may send a request just as this side closes.
+    pub idle: Duration,
+    /// A peer that takes nothing of a response for so long is cut off.
+    pub write_stall: Duration,
+}
+
+impl From<&Config> for ServerLimits {
+    fn from(config: &Config) -> Self {
+        Self {
+            connections: match config.limits.connections {
+                0 => 0,
+                sockets => sockets.saturating_add(HTTP_CONNECTIONS),
+            },
+            head: config.timeouts.header,
+            idle: Duration::from_secs(75),
+            write_stall: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Serves `routes` until `lifecycle.closing`. Then it closes the listening socket and returns, while the
+/// connections, tracked in `lifecycle.connections`, finish their requests and end; those that are left
+/// at `lifecycle.stopping` are dropped.
+///
+/// A handler of an upgrade finds hyper's `OnUpgrade` in the request's extensions.
+pub async fn serve(
+    listener: TcpListener,
+    routes: BoxedFilter<(Response,)>,
+    limits: ServerLimits,
+    lifecycle: Lifecycle,
+) {
+    let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+    let connections = permits(match limits.connections {
+        0 => usize::MAX,
+        some => some,
+    });
+    let refusals = permits(REFUSALS);
+    let mut backoff = Duration::ZERO;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = lifecycle.closing.cancelled() => return,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                // Out of file descriptors, most likely: only time, or a connection that ends, helps.
+                backoff = (backoff * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
+                log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
+                tokio::select! {
+                    () = tokio::time::sleep(backoff) => continue,
+                    () = lifecycle.closing.cancelled() => return,
+                }
+            }
+        };
+        backoff = Duration::ZERO;
+        match connections.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let connection = connection(stream, permit, routes.clone(), limits, &lifecycle);
+                lifecycle.connections.spawn(connection);
+            }
+            Err(_) => {
+                if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                    lifecycle.connections.spawn(refuse(stream, permit));
+                }
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that concern the connection that was next, and say nothing about the others.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// One connection, until it ends or is upgraded. The permit goes with the stream into an upgrade, so it
+/// counts the socket as well.
+fn connection(
+    stream: TcpStream,
+    permit: OwnedSemaphorePermit,
+    routes: BoxedFilter<(Response,)>,
+    limits: ServerLimits,
+    lifecycle: &Lifecycle,
+) -> impl Future<Output = ()> + Send + 'static {
+    let closing = lifecycle.closing.clone();
+    let stopping = lifecycle.stopping.clone();
+    if let Err(error) = stream.set_nodelay(true) {
+        log::debug!("TCP_NODELAY: {error}");
+    }
+    let phase = Phase::default();
+    let stream = Guarded::new(stream, phase.clone(), limits, permit);
+    let routes = TowerToHyperService::new(warp::service(routes));
+    let service = service_fn(move |request| answer(routes.clone(), phase.clone(), request));
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // hyper starts this timer when the connection becomes idle, so it is the idle limit;
+        // the limit of the head is kept by `Guarded`.
+        .header_read_timeout(limits.idle)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    async move {
+        let mut serving = pin!(serving);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                ended = &mut serving => {
+                    if let Err(error) = ended {
+                        log::debug!("connection: {error:?}");
+                    }
+                    return;
+                }
+                () = closing.cancelled(), if !told => {
+                    told = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+}
+
+/// Answers one request by `routes`, with its id on the response and a line in the log.
+async fn answer<R>(
+    routes: R,
+    phase: Phase,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible>
+where
+    R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    phase.request_begins();
+    let started = Instant::now();
+    let id = request_id(request.headers().get(REQUEST_ID_HEADER));
+    let method = request.method().clone();
+    let path = log::log_enabled!(log::Level::Debug).then(|| request.uri().path().to_owned());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        request.headers_mut().insert(REQUEST_ID_HEADER, value);
+    }
+
+    let mut response = REQUEST_ID.scope(id.clone(), routes.call(request)).await?;
+
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
+    }
+    if let Some(path) = path {
+        let (status, took) = (response.status().as_u16(), started.elapsed());
+        // The path is quoted: it is the caller's text, and a line of the log is ours.
+        log::debug!("{method} {path:?} {status} {} ms {id}", took.as_millis());
+    }
+    // After a 101 there is no further request on this connection.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        phase.request_ends();
+    }
+    Ok(response)
+}
+
+const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// The caller's id if it is 1 to 128 visible ASCII characters, else a new one.
+fn request_id(sent: Option<&HeaderValue>) -> String {
+    match sent.map(HeaderValue::as_bytes) {
+        Some(id) if (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic) => {
+            String::from_utf8_lossy(id).into_owned()
+        }
+        _ => Uuid::new_v4().to_string(),
+    }
+}
+
+/// Tells a connection over the limit so. Reads on for a moment: closing a socket that holds unread data
+/// resets it, and the answer would be lost.
+async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    let body = r#"{"statusCode":503,"error":"Service Unavailable","message":"too many connections","code":"unavailable"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\nconnection: close\r\n{REQUEST_ID_HEADER}: {}\r\n\r\n{body}",
+        body.len(),
+        Uuid::new_v4(),
+    );
+    let telling = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut unread = [0; 1024];
+        while stream.read(&mut unread).await? > 0 {}
+        io::Result::Ok(())
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), telling).await {
+        log::debug!("refusing a connection: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

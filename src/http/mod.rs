@@ -1,1 +1,114 @@
-//! The HTTP routes. STUB.
+//! The HTTP routes: one file a resource, its routes beside its handlers.
+//!
+//! Handlers are `async fn(…) -> Result<Response, Error>` and always answer. A warp rejection means "not my
+//! route", so what is left for [`unmatched`] are the requests that no route took. Every route is boxed:
+//! the type of a long unboxed chain takes the compiler minutes.
+
+mod body;
+mod conversations;
+mod extract;
+mod messages;
+mod probes;
+mod users;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use warp::filters::BoxedFilter;
+use warp::http::header::ALLOW;
+use warp::http::{HeaderValue, Method, StatusCode};
+use warp::path::FullPath;
+use warp::reject::{Reject, Rejection};
+use warp::reply::Response;
+use warp::{Filter, Reply, reject};
+
+use self::extract::{OtherMethod, quoted};
+use crate::app::Services;
+use crate::error::Error;
+use crate::reply::error_response;
+
+/// All routes of the service; `ws` is the WebSocket handshake. Never rejects: a request that nothing here
+/// takes is answered as well.
+pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+    let services = Arc::new(services);
+    let table = any_of([
+        messages::routes(&services),
+        conversations::routes(&services),
+        users::routes(&services),
+        // search: GET /api/v1/chat/users/:user_id/search
+        ws,
+        // tickets: POST /api/v1/ws/ticket
+        probes::routes(&services),
+        // metrics: GET /metrics
+        // page: GET /, /client/pgchat.js
+        // docs: GET /docs, /openapi.json, /asyncapi.json
+    ]);
+    answered(table)
+}
+
+/// A finished route: its filters and its handler, as one boxed filter that answers.
+fn route<F, R>(filter: F) -> BoxedFilter<(Response,)>
+where
+    F: Filter<Extract = (R,), Error = Rejection> + Send + Sync + 'static,
+    R: Reply + 'static,
+{
+    filter.map(R::into_response).boxed()
+}
+
+/// The first of `routes` that takes the request.
+fn any_of(routes: impl IntoIterator<Item = BoxedFilter<(Response,)>>) -> BoxedFilter<(Response,)> {
+    let nothing = warp::any()
+        .and_then(|| async { Err::<Response, _>(reject::not_found()) })
+        .boxed();
+    routes
+        .into_iter()
+        .reduce(|first, second| first.or(second).unify().boxed())
+        .unwrap_or(nothing)
+}
+
+/// `table`, and an answer to whatever it rejects.
+fn answered(table: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+    // Rejections carry no path, and a 404 should name it. This one is found only if no other was.
+    let unknown = warp::method()
+        .and(warp::path::full())
+        .and_then(|method, path| async {
+            Err::<Response, _>(reject::custom(NoRoute(method, path)))
+        });
+    table.or(unknown).unify().recover(unmatched).unify().boxed()
+}
+
+/// No route has this path.
+#[derive(Debug)]
+struct NoRoute(Method, FullPath);
+
+impl Reject for NoRoute {}
+
+/// Answers a request that no route took: 405 with `Allow` where the path is known, 204 if it asked
+/// for just that by OPTIONS, else 404.
+async fn unmatched(rejection: Rejection) -> Result<Response, Infallible> {
+    Ok(
+        if let Some(OtherMethod { asked, allow }) = rejection.find() {
+            let mut response = match *asked {
+                Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+                _ => error_response(&Error::MethodNotAllowed),
+            };
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(allow));
+            response
+        } else if rejection.find::<reject::MethodNotAllowed>().is_some() {
+            error_response(&Error::MethodNotAllowed)
+        } else if let Some(NoRoute(method, path)) = rejection.find() {
+            let route = format!("{method} {}", quoted(path.as_str()));
+            error_response(&Error::not_found("route", route))
+        } else {
+            // A filter that can fail otherwise should answer by itself; this says which one didn't.
+            error_response(&Error::Internal(
+                format!("unanswered: {rejection:?}").into(),
+            ))
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests;

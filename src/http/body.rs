@@ -1,0 +1,326 @@
+//! Request bodies: read under a limit and a deadline, parsed, and checked field by field.
+
+use std::pin::Pin;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use serde_json::{Map, Value};
+use warp::Filter;
+use warp::http::HeaderMap;
+use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use warp::reject::Rejection;
+
+use super::extract::{Checked, id};
+use crate::config::Config;
+use crate::error::Error;
+
+/// How much of a body over the limit is still read, and thrown away, before it is refused. A connection
+/// that is closed while the peer is sending is reset, and the peer may never see the 413.
+const DISCARD_BYTES: usize = 16 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// `MAX_BODY_BYTES`.
+    pub bytes: usize,
+    /// `BODY_TIMEOUT_SECONDS`: from the request's head to the end of its body.
+    pub time: Duration,
+}
+
+impl From<&Config> for BodyLimits {
+    fn from(config: &Config) -> Self {
+        Self {
+            bytes: config.limits.body_bytes,
+            time: config.timeouts.body,
+        }
+    }
+}
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+
+/// A body that is not read yet, so that a handler can refuse the caller first.
+pub struct Body {
+    headers: HeaderMap,
+    chunks: Chunks,
+    limits: BodyLimits,
+}
+
+pub fn body(
+    limits: BodyLimits,
+) -> impl Filter<Extract = (Body,), Error = Rejection> + Clone + Send + Sync + 'static {
+    warp::header::headers_cloned()
+        .and(warp::body::stream())
+        .map(move |headers, chunks| Body {
+            headers,
+            chunks: boxed(chunks),
+            limits,
+        })
+}
+
+fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'static) -> Chunks {
+    Box::pin(chunks.map(|chunk| chunk.map(|mut data| data.copy_to_bytes(data.remaining()))))
+}
+
+impl Body {
+    /// Reads the body as one JSON object: 415, 413, 408, or 400 if it can't be.
+    pub async fn fields(self) -> Result<Fields, Error> {
+        if !is_json(&self.headers) {
+            return Err(Error::UnsupportedMediaType);
+        }
+        let bytes = self.collect().await?;
+        parse(&bytes).map(Fields).map_err(Error::invalid)
+    }
+
+    async fn collect(mut self) -> Result<Vec<u8>, Error> {
+        let limit = self.limits.bytes;
+        let announced = self
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit as u64) {
+            // Who waits for "100 Continue" has sent nothing yet; reading would invite the body.
+            if !self.headers.contains_key(EXPECT) {
+                discard(&mut self.chunks).await;
+            }
+            return Err(Error::PayloadTooLarge { limit });
+        }
+        match tokio::time::timeout(self.limits.time, read(&mut self.chunks, limit)).await {
+            Ok(Err(error @ Error::PayloadTooLarge { .. })) => {
+                discard(&mut self.chunks).await;
+                Err(error)
+            }
+            Ok(result) => result,
+            Err(_) => Err(Error::RequestTimeout),
+        }
+    }
+}
+
+async fn read(chunks: &mut Chunks, limit: usize) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk
+            .map_err(|cause| Error::invalid(format!("the body could not be read: {cause}")))?;
+        if body.len() + chunk.len() > limit {
+            return Err(Error::PayloadTooLarge { limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+async fn discard(chunks: &mut Chunks) {
+    let drain = async {
+        let mut seen = 0;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            seen += chunk.len();
+            if seen > DISCARD_BYTES {
+                return;
+            }
+        }
+    };
+    // Late or complete, the answer is the same.
+    let _ = tokio::time::timeout(DISCARD_TIME, drain).await;
+}
+
+/// Parameters such as `charset` don't matter: JSON is UTF-8 (RFC 8259, section 8.1), and that is checked.
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|cause| {
+        format!(
+            "the body is not valid UTF-8 at byte {}",
+            cause.valid_up_to() + 1
+        )
+    })?;
+    if text.trim().is_empty() {
+        return Err("the body is empty; it must be a JSON object".to_owned());
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => Err(format!(
+            "the body must be a JSON object, not {}",
+            kind(&other)
+        )),
+        Err(cause) => {
+            let place = format!(" at line {} column {}", cause.line(), cause.column());
+            let full = cause.to_string();
+            let what = full.strip_suffix(&place).unwrap_or(&full);
+            Err(format!("the body is not valid JSON{place}: {what}"))
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The members of a JSON object, taken out one by one. `null` counts as absent; what is never asked for
+/// is ignored.
+#[derive(Debug)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    #[cfg(test)]
+    pub fn from_json(text: &str) -> Self {
+        Self(parse(text.as_bytes()).unwrap())
+    }
+
+    pub fn optional_text(&mut self, name: &str) -> Checked<Option<String>> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(vec![format!(
+                "{name} must be a string, not {}",
+                kind(&other)
+            )]),
+        }
+    }
+
+    pub fn text(&mut self, name: &str) -> Checked<String> {
+        self.optional_text(name)?
+            .ok_or_else(|| vec![format!("{name} is required")])
+    }
+
+    pub fn id<T: FromStr>(&mut self, name: &str) -> Checked<T> {
+        id(name, &self.text(name)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::UserId;
+
+    fn request(headers: &[(&'static str, &str)], chunks: Chunks) -> Body {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
+        Body {
+            headers,
+            chunks,
+            limits: BodyLimits {
+                bytes: 16,
+                time: Duration::from_millis(50),
+            },
+        }
+    }
+
+    fn chunks(parts: &[&'static str]) -> Chunks {
+        let parts: Vec<_> = parts.iter().map(|part| Ok(Bytes::from(*part))).collect();
+        Box::pin(stream::iter(parts))
+    }
+
+    const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+    #[tokio::test]
+    async fn only_json_is_read() {
+        for accepted in ["application/json", "Application/JSON ; charset=utf-8"] {
+            let body = request(&[("content-type", accepted)], chunks(&["{}"]));
+            assert!(body.fields().await.is_ok(), "{accepted}");
+        }
+        for refused in [
+            "text/plain",
+            "application/jsonp",
+            "",
+            "application/x-www-form-urlencoded",
+        ] {
+            let body = request(&[("content-type", refused)], chunks(&["{}"]));
+            assert!(
+                matches!(body.fields().await, Err(Error::UnsupportedMediaType)),
+                "{refused}"
+            );
+        }
+        let untyped = request(&[], chunks(&["{}"]));
+        assert!(matches!(
+            untyped.fields().await,
+            Err(Error::UnsupportedMediaType)
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_limit_holds_for_announced_and_for_chunked_bodies() {
+        let announced = [JSON[0], ("content-length", "17")];
+        let body = request(&announced, chunks(&["{}"]));
+        assert!(matches!(
+            body.fields().await,
+            Err(Error::PayloadTooLarge { limit: 16 })
+        ));
+        let body = request(JSON, chunks(&["{         ", "         }"]));
+        assert!(matches!(
+            body.fields().await,
+            Err(Error::PayloadTooLarge { limit: 16 })
+        ));
+        let body = request(JSON, chunks(&["{       ", "       }"]));
+        assert!(body.fields().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_times_out() {
+        let endless = Box::pin(chunks(&["{"]).chain(stream::pending()));
+        let body = request(JSON, endless);
+        assert!(matches!(body.fields().await, Err(Error::RequestTimeout)));
+    }
+
+    #[test]
+    fn broken_json_is_placed() {
+        let fault = parse(b"{\n \"a\": 1,,}").unwrap_err();
+        assert_eq!(
+            fault,
+            "the body is not valid JSON at line 2 column 9: key must be a string"
+        );
+        for (wrong, part) in [
+            (&b""[..], "empty"),
+            (b"[1]", "not an array"),
+            (b"\"x\"", "not a string"),
+            (b"{\"a\": \"\xff\"}", "not valid UTF-8 at byte 8"),
+            (b"{\"a\": \"\\ud800\"}", "line 1"),
+            (b"{\"a\": 1", "EOF while parsing"),
+            (b"{} {}", "trailing characters"),
+        ] {
+            let fault = parse(wrong).unwrap_err();
+            assert!(fault.contains(part), "{fault}");
+        }
+    }
+
+    #[test]
+    fn null_is_absent_and_a_wrong_type_is_named() {
+        let mut fields = Fields(parse(br#"{"a": null, "b": 7, "c": "x", "d": "nope"}"#).unwrap());
+        assert_eq!(fields.optional_text("a"), Ok(None));
+        assert_eq!(fields.text("a"), Err(vec!["a is required".to_owned()]));
+        assert_eq!(
+            fields.text("b"),
+            Err(vec!["b must be a string, not a number".to_owned()])
+        );
+        assert_eq!(fields.text("c"), Ok("x".to_owned()));
+        assert_eq!(
+            fields.id::<UserId>("d"),
+            Err(vec!["d must be a UUID, not \"nope\"".to_owned()])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Messages: the history of a conversation, sending, editing and deleting.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use uuid::Uuid;
+use warp::filters::BoxedFilter;
+use warp::http::{Method, StatusCode};
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use super::body::{Body, BodyLimits, Fields, body};
+use super::extract::{Call, Checked, Query, Segment, both, call, get, methods, post};
+use super::{any_of, route};
+use crate::app::Services;
+use crate::error::Error;
+use crate::model::{ConversationId, MessageId, NewMessage, RawJson, UserId, content_faults};
+use crate::reply::json_response;
+use crate::store::{Page, Window};
+
+const DEFAULT_LIMIT: i64 = 50;
+const MAX_LIMIT: i64 = 200;
+const ONE_MESSAGE: &str = "PATCH, DELETE, OPTIONS";
+
+pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
+    let body = body(BodyLimits::from(&*services.config));
+    let path = warp::path!("api" / "v1" / "chat" / ..);
+    any_of([
+        route(
+            path.and(warp::path!("messages"))
+                .and(post())
+                .and(call(services))
+                .and(body.clone())
+                .then(send),
+        ),
+        route(
+            path.and(warp::path!("conversations" / Segment / "messages"))
+                .and(get())
+                .and(call(services))
+                .then(list),
+        ),
+        route(
+            path.and(warp::path!("messages" / Segment))
+                .and(methods(|method| method == Method::PATCH, ONE_MESSAGE))
+                .and(call(services))
+                .and(body)
+                .then(edit),
+        ),
+        route(
+            path.and(warp::path!("messages" / Segment))
+                .and(methods(|method| method == Method::DELETE, ONE_MESSAGE))
+                .and(call(services))
+                .then(delete),
+        ),
+    ])
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Messages<'a> {
+    messages: &'a [RawJson],
+    has_more: bool,
+}
+
+async fn list(conversation: Segment, call: Call) -> Result<Response, Error> {
+    let conversation = conversation.id::<ConversationId>("conversation_id");
+    let (conversation, window) =
+        both(conversation, window(&call.query)).map_err(Error::Validation)?;
+    // Names no user: in trusted mode whoever knows the id may read.
+    call.caller()?;
+    let listing = call.services.store.messages(conversation, window).await?;
+    let messages = Messages {
+        messages: &listing.items,
+        has_more: listing.has_more,
+    };
+    Ok(json_response(StatusCode::OK, &messages))
+}
+
+/// `before`, `after` and `offset` are three ways to say where to start, so only one may be given.
+fn window(query: &Query) -> Checked<Window> {
+    let starts = both(
+        query.offset(),
+        both(query.seq("before"), query.seq("after")),
+    );
+    let (limit, (offset, (before, after))) = both(query.limit(DEFAULT_LIMIT, MAX_LIMIT), starts)?;
+    match (offset, before, after) {
+        (offset, None, None) => Ok(Window::Newest(Page {
+            limit,
+            offset: offset.unwrap_or(0),
+        })),
+        (None, Some(seq), None) => Ok(Window::Before { seq, limit }),
+        (None, None, Some(seq)) => Ok(Window::After { seq, limit }),
+        _ => Err(vec![
+            "only one of before, after and offset may be given".to_owned(),
+        ]),
+    }
+}
+
+async fn send(call: Call, body: Body) -> Result<Response, Error> {
+    let caller = call.caller()?;
+    let max_bytes = call.services.config.limits.message_bytes;
+    let message = new_message(body.fields().await?, max_bytes)?;
+    caller.act_for(message.sender)?;
+    let sent = call.services.writer.send(message).await?;
+    let status = match sent.repeated {
+        true => StatusCode::OK,
+        false => StatusCode::CREATED,
+    };
+    Ok(json_response(status, &sent.message))
+}
+
+/// All faults of all fields at once: those of the ids, the types, and what [`NewMessage::checked`] finds.
+fn new_message(mut fields: Fields, max_content_bytes: usize) -> Result<NewMessage, Error> {
+    let ids = both(
+        fields.id::<ConversationId>("conversationId"),
+        fields.id::<UserId>("senderId"),
+    );
+    let options = both(
+        fields.optional_text("messageType"),
+        fields.optional_text("clientMessageId"),
+    );
+    let (mut faults, (conversation, sender)) = match ids {
+        Ok(ids) => (Vec::new(), ids),
+        // Stand-ins, for the sake of the other fields' faults; the message is thrown away.
+        Err(faults) => (faults, (ConversationId(Uuid::nil()), UserId(Uuid::nil()))),
+    };
+    let message = match both(fields.text("content"), options) {
+        Ok((content, (message_type, client_id))) => NewMessage::checked(
+            conversation,
+            sender,
+            content,
+            message_type.as_deref(),
+            client_id,
+            max_content_bytes,
+        ),
+        Err(more) => Err(Error::Validation(more)),
+    };
+    match message {
+        Ok(message) if faults.is_empty() => Ok(message),
+        Ok(_) => Err(Error::Validation(faults)),
+        Err(Error::Validation(more)) => {
+            faults.extend(more);
+            Err(Error::Validation(faults))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+async fn edit(message: Segment, call: Call, body: Body) -> Result<Response, Error> {
+    let caller = call.caller()?;
+    let target = target(message, &call);
+    let mut fields = body.fields().await?;
+    let max_bytes = call.services.config.limits.message_bytes;
+    let content =
+        fields
+            .text("content")
+            .and_then(|content| match content_faults(&content, max_bytes) {
+                faults if faults.is_empty() => Ok(content),
+                faults => Err(faults),
+            });
+    let ((message, editor), content) = both(target, content).map_err(Error::Validation)?;
+    caller.act_for(editor)?;
+    let edited = call
+        .services
+        .store
+        .edit_message(message, editor, &content)
+        .await?;
+    Ok(json_response(StatusCode::OK, &edited))
+}
+
+async fn delete(message: Segment, call: Call) -> Result<Response, Error> {
+    let (message, deleter) = target(message, &call).map_err(Error::Validation)?;
+    call.caller()?.act_for(deleter)?;
+    call.services.store.delete_message(message, deleter).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Which message, and who changes it.
+fn target(message: Segment, call: &Call) -> Checked<(MessageId, UserId)> {
+    both(message.id("message_id"), call.query.required_id("user_id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MessageType, Seq};
+
+    #[test]
+    fn before_after_and_offset_exclude_each_other() {
+        for clash in ["before=5&after=2", "before=5&offset=0", "after=5&offset=1"] {
+            let faults = window(&Query::parse(clash)).unwrap_err();
+            assert_eq!(
+                faults,
+                ["only one of before, after and offset may be given"]
+            );
+        }
+        assert!(matches!(
+            window(&Query::parse("before=9&limit=7")),
+            Ok(Window::Before {
+                seq: Seq(9),
+                limit: 7
+            })
+        ));
+        assert!(matches!(
+            window(&Query::parse("after=0")),
+            Ok(Window::After {
+                seq: Seq(0),
+                limit: 50
+            })
+        ));
+        assert!(matches!(
+            window(&Query::parse("")),
+            Ok(Window::Newest(Page {
+                limit: 50,
+                offset: 0
+            }))
+        ));
+    }
+
+    #[test]
+    fn a_message_reports_the_faults_of_all_its_fields() {
+        let fields = Fields::from_json(
+            r#"{"conversationId": "x", "content": " ", "messageType": "video", "clientMessageId": ""}"#,
+        );
+        let Err(Error::Validation(faults)) = new_message(fields, 100) else {
+            panic!("accepted");
+        };
+        let named = [
+            "conversationId",
+            "senderId",
+            "content",
+            "messageType",
+            "clientMessageId",
+        ];
+        assert_eq!(faults.len(), named.len(), "{faults:?}");
+        for (fault, name) in faults.iter().zip(named) {
+            assert!(fault.starts_with(name), "{fault}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_null_is_absent() {
+        let fields = Fields::from_json(
+            r#"{"conversationId": "0198d9f0-0000-7000-8000-000000000001", "extra": {},
+                "senderId": "0198d9f0-0000-7000-8000-000000000002", "content": "hi", "messageType": null}"#,
+        );
+        let message = new_message(fields, 100).unwrap();
+        assert_eq!(message.message_type, MessageType::Text);
+        assert_eq!(message.client_message_id, None);
+    }
+}

@@ -1,0 +1,104 @@
+//! `/health` and the two probes. None of them needs a token.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use super::extract::{Call, call, get};
+use super::{any_of, route};
+use crate::app::Services;
+use crate::health::Report;
+use crate::reply::json_response;
+
+pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
+    any_of([
+        route(
+            warp::path!("health")
+                .and(get())
+                .and(call(services))
+                .then(health),
+        ),
+        route(warp::path!("health" / "live").and(get()).map(live)),
+        route(
+            warp::path!("health" / "ready")
+                .and(get())
+                .and(call(services))
+                .then(ready),
+        ),
+    ])
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Checks>,
+}
+
+/// `ok` or `unavailable`; why goes to the log, since the reason can name hosts.
+#[derive(Serialize)]
+struct Checks {
+    database: &'static str,
+    listener: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draining: Option<bool>,
+}
+
+/// 200 when the database answers and the listener is live, draining or not.
+async fn health(call: Call) -> Response {
+    let report = call.services.health.report().await;
+    let checks = checks(&report);
+    let ok = report.database.is_ok() && report.listener.is_ok();
+    answer(ok, Some(&call.services.config.service_name), checks)
+}
+
+/// 200 while the process runs: an orchestrator restarts what fails this, which mends no database.
+fn live() -> Response {
+    answer(true, None, None)
+}
+
+/// 200 when this replica can take traffic: not draining, the database answers and the listener is live.
+async fn ready(call: Call) -> Response {
+    let report = call.services.health.report().await;
+    let ok = report.database.is_ok() && report.listener.is_ok() && !report.draining;
+    let mut checks = checks(&report);
+    checks.draining = Some(report.draining);
+    answer(ok, None, checks)
+}
+
+fn checks(report: &Report) -> Checks {
+    let word = |name: &str, check: &Result<(), String>| match check {
+        Ok(()) => "ok",
+        Err(why) => {
+            log::warn!("health check: {name}: {why}");
+            "unavailable"
+        }
+    };
+    Checks {
+        database: word("database", &report.database),
+        listener: word("listener", &report.listener),
+        draining: None,
+    }
+}
+
+fn answer(ok: bool, service: Option<&str>, checks: impl Into<Option<Checks>>) -> Response {
+    let (status, word) = match ok {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    json_response(
+        status,
+        &Answer {
+            status: word,
+            service,
+            // A healthy answer is compared literally by clients of the service before this one.
+            checks: checks.into().filter(|_| !ok),
+        },
+    )
+}

@@ -1,0 +1,144 @@
+//! The users' directory, read-only: the host system owns the table.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use super::extract::{Call, Checked, Segment, both, call, get, quoted};
+use super::{any_of, route};
+use crate::app::Services;
+use crate::error::Error;
+use crate::model::{RawJson, UserId};
+use crate::reply::json_response;
+use crate::store::UserFilter;
+
+const DEFAULT_LIMIT: i64 = 100;
+const MAX_LIMIT: i64 = 1000;
+/// Longest `q`, in bytes; no name is longer.
+const MAX_QUERY_BYTES: usize = 256;
+const ROLES: [&str; 4] = ["buyer", "developer", "broker", "admin"];
+
+/// `active` and `role` come before the route that takes any segment as an id.
+pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
+    let path = warp::path!("api" / "v1" / "users" / ..);
+    any_of([
+        route(
+            path.and(warp::path!())
+                .and(get())
+                .and(call(services))
+                .then(all),
+        ),
+        route(
+            path.and(warp::path!("active"))
+                .and(get())
+                .and(call(services))
+                .then(active),
+        ),
+        route(
+            path.and(warp::path!("role" / Segment))
+                .and(get())
+                .and(call(services))
+                .then(of_role),
+        ),
+        route(
+            path.and(warp::path!(Segment))
+                .and(get())
+                .and(call(services))
+                .then(one),
+        ),
+    ])
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Users<'a> {
+    users: &'a [RawJson],
+    has_more: bool,
+}
+
+async fn all(call: Call) -> Result<Response, Error> {
+    list(call, Ok(UserFilter::default())).await
+}
+
+async fn active(call: Call) -> Result<Response, Error> {
+    let filter = UserFilter {
+        active_only: true,
+        ..UserFilter::default()
+    };
+    list(call, Ok(filter)).await
+}
+
+async fn of_role(role: Segment, call: Call) -> Result<Response, Error> {
+    let filter = role
+        .text("role")
+        .and_then(known_role)
+        .map(|role| UserFilter {
+            role: Some(role),
+            ..UserFilter::default()
+        });
+    list(call, filter).await
+}
+
+async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error> {
+    call.caller()?;
+    let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
+    let (filter, (page, query)) =
+        both(filter, both(page, name_query(&call))).map_err(Error::Validation)?;
+    let filter = UserFilter { query, ..filter };
+    let listing = call.services.store.users(&filter, page).await?;
+    let users = Users {
+        users: &listing.items,
+        has_more: listing.has_more,
+    };
+    Ok(json_response(StatusCode::OK, &users))
+}
+
+async fn one(user: Segment, call: Call) -> Result<Response, Error> {
+    call.caller()?;
+    let user: UserId = user.id("user_id").map_err(Error::Validation)?;
+    let user = call.services.store.user(user).await?;
+    Ok(json_response(StatusCode::OK, &user))
+}
+
+fn known_role(role: String) -> Checked<String> {
+    match ROLES.contains(&role.as_str()) {
+        true => Ok(role),
+        false => Err(vec![format!(
+            "role must be one of {}, not {}",
+            ROLES.join(", "),
+            quoted(&role)
+        )]),
+    }
+}
+
+/// The `q` that filters by name; an empty one filters nothing, so that a search box can send what it holds.
+fn name_query(call: &Call) -> Checked<Option<String>> {
+    match call.query.text("q")? {
+        Some(q) if q.len() > MAX_QUERY_BYTES => {
+            Err(vec![format!("q must be at most {MAX_QUERY_BYTES} bytes")])
+        }
+        Some(q) if !q.trim().is_empty() => Ok(Some(q.trim().to_owned())),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_role_is_refused_with_the_four_that_exist() {
+        for role in ROLES {
+            assert_eq!(known_role(role.to_owned()), Ok(role.to_owned()));
+        }
+        let fault = known_role("Buyer".to_owned()).unwrap_err();
+        assert_eq!(
+            fault,
+            ["role must be one of buyer, developer, broker, admin, not \"Buyer\""]
+        );
+    }
+}

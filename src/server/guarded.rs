@@ -1,0 +1,154 @@
+//! A TCP stream with the two time limits that hyper does not have: for a request's head, counted from its
+//! first byte (hyper counts from the end of the last request, which is how long a connection may idle),
+//! and for a peer that takes nothing of what is sent to it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::ServerLimits;
+
+/// Where a connection stands. Even: it waits for a head. Odd: a request is being answered. It only counts
+/// up, so that a deadline of one head is never taken for that of the next.
+#[derive(Clone, Default)]
+pub struct Phase(Arc<AtomicU64>);
+
+impl Phase {
+    pub fn request_begins(&self) {
+        self.0.fetch_or(1, Ordering::Relaxed);
+    }
+
+    pub fn request_ends(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub struct Guarded {
+    stream: TcpStream,
+    limits: ServerLimits,
+    phase: Phase,
+    /// The head that has begun to arrive: its phase, and when it has to be complete.
+    head: Option<(u64, Instant)>,
+    /// Wakes the reader at the head's deadline; made only for a head that comes in pieces.
+    head_timer: Option<Pin<Box<Sleep>>>,
+    /// Runs while the peer takes nothing.
+    write_timer: Option<Pin<Box<Sleep>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Guarded {
+    pub fn new(
+        stream: TcpStream,
+        phase: Phase,
+        limits: ServerLimits,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            stream,
+            limits,
+            phase,
+            head: None,
+            head_timer: None,
+            write_timer: None,
+            _permit: permit,
+        }
+    }
+
+    fn write_outcome<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.write_timer = None;
+            return outcome;
+        }
+        let stall = self.limits.write_stall;
+        let timer = self
+            .write_timer
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + stall)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(timed_out("the peer takes nothing")))
+    }
+}
+
+fn timed_out(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let phase = this.phase.now();
+        if this.head.is_some_and(|(of, _)| of != phase) {
+            this.head = None;
+            this.head_timer = None;
+        }
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let awaits_head = phase % 2 == 0;
+        if outcome.is_ready() {
+            if awaits_head && this.head.is_none() && buf.filled().len() > before {
+                this.head = Some((phase, Instant::now() + this.limits.head));
+            }
+            return outcome;
+        }
+        if let Some((_, deadline)) = this.head {
+            let timer = this
+                .head_timer
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            ready!(timer.as_mut().poll(cx));
+            return Poll::Ready(Err(timed_out(
+                "the request's head was not complete in time",
+            )));
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, data);
+        self.write_outcome(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, data);
+        self.write_outcome(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,335 @@
+//! The accept loop over real sockets, with routes small enough to see through.
+
+use std::net::SocketAddr;
+
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use warp::{Filter, Reply};
+
+use super::*;
+use crate::error::Error;
+use crate::reply::json_response;
+
+const LIMITS: ServerLimits = ServerLimits {
+    connections: 0,
+    head: Duration::from_millis(200),
+    idle: Duration::from_secs(20),
+    write_stall: Duration::from_secs(20),
+};
+/// Long enough for a loaded machine; no test waits for it unless it fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Server {
+    address: SocketAddr,
+    lifecycle: Lifecycle,
+    accepting: JoinHandle<()>,
+    /// Lets `GET /slow` answer.
+    release: Arc<Notify>,
+    /// Told when `GET /slow` has begun.
+    begun: Arc<Notify>,
+}
+
+async fn server(limits: ServerLimits) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let lifecycle = Lifecycle::default();
+    let (release, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let routes = routes(release.clone(), begun.clone());
+    let accepting = tokio::spawn(serve(listener, routes, limits, lifecycle.clone()));
+    Server {
+        address,
+        lifecycle,
+        accepting,
+        release,
+        begun,
+    }
+}
+
+fn routes(release: Arc<Notify>, begun: Arc<Notify>) -> BoxedFilter<(Response,)> {
+    let ok = warp::path!("ok").map(|| "fine".into_response()).boxed();
+    let big = warp::path!("big")
+        .map(|| "x".repeat(64 << 20).into_response())
+        .boxed();
+    let slow = warp::path!("slow")
+        .then(move || {
+            let (release, begun) = (release.clone(), begun.clone());
+            async move {
+                begun.notify_one();
+                release.notified().await;
+                "done".into_response()
+            }
+        })
+        .boxed();
+    let up = warp::path!("up")
+        .and(warp::ext::optional::<OnUpgrade>())
+        .map(|upgrade: Option<OnUpgrade>| {
+            tokio::spawn(async move {
+                let mut stream = TokioIo::new(upgrade.unwrap().await.unwrap());
+                let mut word = [0; 4];
+                stream.read_exact(&mut word).await.unwrap();
+                stream.write_all(&word).await.unwrap();
+            });
+            StatusCode::SWITCHING_PROTOCOLS.into_response()
+        })
+        .boxed();
+    let fails = warp::path!("fails")
+        .map(|| Error::unavailable("busy").into_response())
+        .boxed();
+    let json = warp::path!("json")
+        .map(|| json_response(StatusCode::OK, &[1, 2]))
+        .boxed();
+    let short = |routes: BoxedFilter<(Response,)>, next| routes.or(next).unify().boxed();
+    [big, slow, up, fails, json].into_iter().fold(ok, short)
+}
+
+impl Server {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Everything that the server says to `request` before it closes.
+    async fn says(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        rest(&mut stream).await
+    }
+}
+
+/// What comes until the server closes; a reset counts as a close.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all)).await;
+    let _ = read.expect("the server did not close the connection");
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+async fn until(stream: &mut TcpStream, end: &str) -> String {
+    let mut all = String::new();
+    while !all.ends_with(end) {
+        let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+        all.push(char::from(byte.expect(&all).expect(&all)));
+    }
+    all
+}
+
+fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let head = response.split("\r\n\r\n").next()?;
+    head.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[tokio::test]
+async fn a_half_sent_head_is_closed_in_time_however_it_drips() {
+    let server = server(LIMITS).await;
+    let started = Instant::now();
+    assert_eq!(server.says("GET /ok HTTP/1.1\r\nhost: x\r\n").await, "");
+    assert!(started.elapsed() >= LIMITS.head);
+
+    let mut stream = server.connect().await;
+    let (mut reader, mut writer) = stream.split();
+    let drip = async {
+        loop {
+            if writer.write_all(b"G").await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut said = Vec::new();
+    tokio::select! {
+        _ = tokio::time::timeout(PATIENCE, drip) => {}
+        closed = reader.read_to_end(&mut said) => drop(closed),
+    }
+    assert!(started.elapsed() < PATIENCE);
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_heads_limit_and_ends_at_its_own() {
+    let idle = LIMITS.head * 15;
+    let server = server(ServerLimits { idle, ..LIMITS }).await;
+    let mut stream = server.connect().await;
+    for _ in 0..2 {
+        stream
+            .write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        until(&mut stream, "fine").await;
+        tokio::time::sleep(LIMITS.head * 2).await;
+    }
+    let started = Instant::now();
+    assert_eq!(rest(&mut stream).await, "");
+    assert!(started.elapsed() < idle * 3);
+}
+
+#[tokio::test]
+async fn a_head_in_pieces_is_served_and_so_is_the_next_one() {
+    let head = Duration::from_secs(1);
+    let server = server(ServerLimits { head, ..LIMITS }).await;
+    let mut stream = server.connect().await;
+    // Together they take longer than one head may.
+    for _ in 0..3 {
+        stream.write_all(b"GET /ok HT").await.unwrap();
+        tokio::time::sleep(head / 5 * 2).await;
+        stream
+            .write_all(b"TP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        until(&mut stream, "fine").await;
+    }
+}
+
+#[tokio::test]
+async fn every_response_carries_a_request_id() {
+    let server = server(LIMITS).await;
+    for path in ["ok", "fails", "no-such-route", "json"] {
+        let request = format!("GET /{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let response = server.says(&request).await;
+        let id = header(&response, "x-request-id").expect(&response);
+        assert_eq!(id.len(), 36, "{response}");
+    }
+    let named = "GET /ok HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: abc-1\r\n\r\n";
+    assert_eq!(
+        header(&server.says(named).await, "x-request-id"),
+        Some("abc-1")
+    );
+}
+
+#[test]
+fn only_a_plain_request_id_is_taken_over() {
+    let of = |sent: &[u8]| request_id(Some(&HeaderValue::from_bytes(sent).unwrap()));
+    assert_eq!(of(b"abc"), "abc");
+    assert_eq!(of(&[b'x'; 128]).len(), 128);
+    for wrong in [&[b'x'; 129][..], b"", b"a b", b"\xe4"] {
+        assert_eq!(of(wrong).len(), 36);
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_reaches_its_handler_and_carries_the_request_id() {
+    let server = server(LIMITS).await;
+    let mut stream = server.connect().await;
+    let request = "GET /up HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\nx-request-id: u1\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = until(&mut stream, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    assert_eq!(header(&head, "x-request-id"), Some("u1"));
+    // Longer than a head may take: the limits of HTTP don't hold for what comes after it.
+    stream.write_all(b"pi").await.unwrap();
+    tokio::time::sleep(LIMITS.head * 2).await;
+    stream.write_all(b"ng").await.unwrap();
+    assert_eq!(until(&mut stream, "ping").await, "ping");
+}
+
+#[tokio::test]
+async fn a_drain_finishes_the_requests_in_flight_and_takes_no_more() {
+    let server = server(LIMITS).await;
+    let mut busy = server.connect().await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    until(&mut idle, "fine").await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    server.begun.notified().await;
+
+    server.lifecycle.closing.cancel();
+    server.accepting.await.unwrap();
+    assert_eq!(rest(&mut idle).await, "");
+    assert!(TcpStream::connect(server.address).await.is_err());
+    server.release.notify_one();
+    let response = rest(&mut busy).await;
+    assert!(response.ends_with("done"), "{response}");
+    assert_eq!(header(&response, "connection"), Some("close"));
+    server.lifecycle.connections.close();
+    server.lifecycle.connections.wait().await;
+}
+
+#[tokio::test]
+async fn what_is_left_at_the_end_of_the_drain_is_dropped() {
+    let server = server(LIMITS).await;
+    let mut busy = server.connect().await;
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    server.begun.notified().await;
+    server.lifecycle.closing.cancel();
+    server.lifecycle.stopping.cancel();
+    assert_eq!(rest(&mut busy).await, "");
+    server.lifecycle.connections.close();
+    server.lifecycle.connections.wait().await;
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_gets_a_503_until_one_is_free() {
+    let server = server(ServerLimits {
+        connections: 1,
+        ..LIMITS
+    })
+    .await;
+    let mut first = server.connect().await;
+    first
+        .write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    until(&mut first, "fine").await;
+    let request = "GET /ok HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let refused = server.says(request).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert_eq!(header(&refused, "retry-after"), Some("1"));
+    drop(first);
+    let deadline = Instant::now() + PATIENCE;
+    while !server.says(request).await.starts_with("HTTP/1.1 200") {
+        assert!(Instant::now() < deadline, "the place was never free again");
+    }
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_keeps_its_place() {
+    let server = server(ServerLimits {
+        connections: 1,
+        ..LIMITS
+    })
+    .await;
+    let mut socket = server.connect().await;
+    let upgrade = "GET /up HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n";
+    socket.write_all(upgrade.as_bytes()).await.unwrap();
+    until(&mut socket, "\r\n\r\n").await;
+    let refused = server
+        .says("GET /ok HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_cut_off() {
+    let write_stall = Duration::from_millis(200);
+    let server = server(ServerLimits {
+        write_stall,
+        ..LIMITS
+    })
+    .await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    server.lifecycle.connections.close();
+    let ended = server.lifecycle.connections.wait();
+    tokio::time::timeout(PATIENCE, ended)
+        .await
+        .expect("still writing");
+}
+
+#[tokio::test]
+async fn a_head_over_the_limit_is_a_431() {
+    let server = server(LIMITS).await;
+    let long = format!(
+        "GET /ok?{} HTTP/1.1\r\nhost: x\r\n\r\n",
+        "q".repeat(MAX_HEAD_BYTES)
+    );
+    let response = server.says(&long).await;
+    assert!(response.starts_with("HTTP/1.1 431"), "{response}");
+}
