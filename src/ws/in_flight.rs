@@ -153,3 +153,6 @@ impl<R> InFlight<R> {
         running.any(|earlier| order.waits_for(earlier.order))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -392,3 +392,6 @@ impl Frames {
         serde_json::to_string(&frame).unwrap_or_default().into()
     }
 }
+
+#[cfg(test)]
+mod tests;

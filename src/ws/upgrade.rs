@@ -264,3 +264,6 @@ fn refuse(error: &Error) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests;
