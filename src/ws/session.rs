@@ -1,28 +1,28 @@
 //! The one task of a socket: what it reads, what it sends, and when it ends.
 
-use std::future::poll_fn;
+mod greeting;
+mod sending;
+
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::commands::{self, Commands, Reply};
 use super::ending::{self, Ending};
 use super::heartbeat::{Beat, Heartbeat};
-use super::protocol::{self, Connected, Frames, Refused};
+use super::protocol::{self, Frames, Refused};
 use crate::app::Services;
 use crate::auth::Caller;
-use crate::error::Error;
 use crate::hub::{Delivery, Event, Subscription};
 use crate::model::UserId;
-use crate::replay::{Missed, Resume};
+use crate::replay::Missed;
 
 /// Events that are sent before the client's frames get a turn again.
 const BATCH: usize = 128;
@@ -110,64 +110,6 @@ where
         Box::pin(ending::close(self.stream, &ending)).await;
     }
 
-    /// The first frame, and what the client missed. The socket is registered already, so its queue collects what
-    /// happens meanwhile.
-    async fn greet(&mut self, cursor: Option<String>) -> Result<(), Ending> {
-        let resume = match &cursor {
-            Some(cursor) => Some(self.resume(cursor).await?),
-            None => None,
-        };
-        let live;
-        let (cursor, resumed) = match (&cursor, &resume) {
-            (Some(given), Some(Resume::Missed(_))) => (given, true),
-            // Not the cursor of the resync: who keeps the cursor of `connected`, and breaks off before it has
-            // reloaded, must be told to reload again.
-            (Some(given), _) => (given, false),
-            (None, _) => {
-                live = self.subscription.cursor();
-                (&live, false)
-            }
-        };
-        let connected = self.frames().connected(&Connected {
-            connection_id: self.subscription.connection_id(),
-            replica_id: self.services.replica_id,
-            heartbeat_seconds: self.services.config.timeouts.heartbeat.as_secs(),
-            cursor,
-            resumed,
-        });
-        self.feed(connected).await?;
-        match resume {
-            Some(Resume::Missed(mut missed)) => {
-                for frame in std::mem::take(&mut missed.frames) {
-                    self.feed(frame).await?;
-                }
-                self.replayed = Some(Box::new(missed));
-            }
-            Some(Resume::ResyncRequired { reason, cursor }) => {
-                let frame = self.frames().resync_required(&reason, &cursor);
-                self.feed(frame).await?;
-            }
-            None => {}
-        }
-        self.flush().await
-    }
-
-    /// `&mut`, though nothing changes: a shared reference to an upgraded connection cannot move between threads.
-    async fn resume(&mut self, cursor: &str) -> Result<Resume, Ending> {
-        match self.services.replay.resume(self.user, cursor).await {
-            Ok(resume) => Ok(resume),
-            // A client that keeps a broken cursor would come back with it for ever, if its socket were closed.
-            Err(Error::Validation(faults)) => Ok(Resume::ResyncRequired {
-                reason: faults.join("; "),
-                cursor: self.subscription.cursor(),
-            }),
-            Err(error) => {
-                log::warn!("replay for user {} failed: {error}", self.user);
-                Err(Ending::Overloaded)
-            }
-        }
-    }
-
     /// The loop of a live socket. Its inputs: frames of the client, events from the hub, answers to commands, the timer
     /// (heartbeat, and the time to leave), and the replica's closing.
     async fn serve(&mut self) -> Ending {
@@ -232,7 +174,10 @@ where
         self.heartbeat.alive();
         match message {
             Message::Text(text) => match protocol::parse(&text) {
-                Ok(request) => self.on_request(request).await,
+                Ok(request) => {
+                    self.on_request(request);
+                    Ok(())
+                }
                 Err(refused) => self.feed(self.frames().refused(&refused)).await,
             },
             Message::Binary(_) => {
@@ -248,7 +193,7 @@ where
         }
     }
 
-    async fn on_request(&mut self, request: protocol::Request) -> Result<(), Ending> {
+    fn on_request(&mut self, request: protocol::Request) {
         let commands = self
             .commands
             .get_or_insert_with(|| Box::new(Commands::new()));
@@ -256,7 +201,6 @@ where
             let reply = commands.reply_to(ticket);
             commands::start(&self.services, &self.caller, self.user, command, reply);
         }
-        Ok(())
     }
 
     /// Takes the outcomes that are there, answers what can be answered, and starts what was held for it.
@@ -356,46 +300,6 @@ where
         match self.feed(frame).await {
             Ok(()) => Ending::Restart,
             Err(ending) => ending,
-        }
-    }
-
-    async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), Ending> {
-        self.feed_message(Message::Text(frame)).await
-    }
-
-    /// Puts a message into the write buffer, waiting for the client when the buffer is full.
-    async fn feed_message(&mut self, message: Message) -> Result<(), Ending> {
-        let ready = poll_fn(|cx| Poll::Ready(self.stream.poll_ready_unpin(cx))).await;
-        match ready {
-            Poll::Ready(ready) => ready?,
-            Poll::Pending => Box::pin(self.unblock()).await?,
-        }
-        self.stream.start_send_unpin(message).map_err(Ending::from)
-    }
-
-    async fn flush(&mut self) -> Result<(), Ending> {
-        let flushed = poll_fn(|cx| Poll::Ready(self.stream.poll_flush_unpin(cx))).await;
-        match flushed {
-            Poll::Ready(flushed) => flushed.map_err(Ending::from),
-            Poll::Pending => Box::pin(self.unblock()).await,
-        }
-    }
-
-    /// Waits until a client that is behind has taken what was written. Nothing else is looked at meanwhile, so all that can end
-    /// the wait stands here. Boxed by its callers: few sockets need it, and its timers are large.
-    async fn unblock(&mut self) -> Result<(), Ending> {
-        // A client that takes nothing for as long as a dead one would be given has no better claim to its socket.
-        let patience = self.services.config.timeouts.heartbeat * 2;
-        let leave = async {
-            self.closing.cancelled().await;
-            sleep(spread(&self.services)).await;
-        };
-        tokio::select! {
-            biased;
-            flushed = self.stream.flush() => flushed.map_err(Ending::from),
-            () = self.subscription.overflowed() => Err(Ending::TooSlow),
-            () = leave => Err(Ending::Restart),
-            () = sleep(patience) => Err(Ending::TooSlow),
         }
     }
 }

@@ -12,10 +12,10 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::header::{
-    CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use warp::http::{HeaderMap, HeaderValue, StatusCode};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
 use super::protocol::SUBPROTOCOL;
@@ -42,18 +42,21 @@ const FRAME_OVERHEAD: usize = 64 * 1024;
 
 type Query = Vec<(String, String)>;
 
-/// `GET /ws?user_id=uuid[&cursor=…]`. A refused handshake is an ordinary error reply; another method is a rejection.
+/// `GET /ws?user_id=uuid[&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method.
 pub fn route(services: Services) -> BoxedFilter<(Response,)> {
     let services = Arc::new(services);
     warp::path("ws")
         .and(warp::path::end())
-        .and(warp::get())
+        .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(warp::query::<Query>())
         .and(warp::ext::optional::<OnUpgrade>())
-        .then(move |headers, query, on_upgrade| {
+        .then(move |method, headers, query, on_upgrade| {
             let services = Arc::clone(&services);
             async move {
+                if method != Method::GET {
+                    return refuse(&Error::MethodNotAllowed);
+                }
                 handshake(services, &headers, &query, on_upgrade)
                     .await
                     .unwrap_or_else(|error| refuse(&error))
@@ -255,12 +258,18 @@ fn switching_protocols(key: &HeaderValue, subprotocol: bool) -> Response {
 
 fn refuse(error: &Error) -> Response {
     let mut response = error_response(error);
-    if matches!(error, Error::UpgradeRequired(_)) {
-        // RFC 9110 section 15.5.22 wants the first two, RFC 6455 section 4.2.2 the version.
-        let headers = response.headers_mut();
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    let headers = response.headers_mut();
+    match error {
+        Error::UpgradeRequired(_) => {
+            // RFC 9110 section 15.5.22 wants the first two, RFC 6455 section 4.2.2 the version.
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        Error::MethodNotAllowed => {
+            headers.insert(ALLOW, HeaderValue::from_static("GET"));
+        }
+        _ => {}
     }
     response
 }
