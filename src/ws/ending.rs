@@ -127,3 +127,6 @@ where
     let mut rest = [0; 1024];
     while matches!(raw.read(&mut rest).await, Ok(1..)) {}
 }
+
+#[cfg(test)]
+mod tests;
