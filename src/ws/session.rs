@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
 use super::commands::{self, Commands, Reply};
@@ -22,7 +22,7 @@ use crate::app::Services;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Subscription};
 use crate::model::UserId;
-use crate::replay::Missed;
+use crate::replay::{Missed, Repeat};
 
 /// Events that are sent before the client's frames get a turn again.
 const BATCH: usize = 128;
@@ -233,9 +233,13 @@ where
         for _ in 0..BATCH {
             match next {
                 Some(Delivery::Event(event)) => {
-                    if !self.was_replayed(&event) {
-                        self.feed(event.frame.clone()).await?;
+                    if let Some(frame) = self.frame_of(&event) {
+                        self.feed(frame).await?;
                     }
+                }
+                Some(Delivery::Resync { reason, cursor }) => {
+                    let frame = self.frames().resync_required(reason, &cursor);
+                    self.feed(frame).await?;
                 }
                 Some(Delivery::Overflow) => return Err(Ending::TooSlow),
                 None => return Ok(()),
@@ -245,10 +249,20 @@ where
         Ok(())
     }
 
-    fn was_replayed(&mut self, event: &Event) -> bool {
-        self.replayed
-            .as_mut()
-            .is_some_and(|missed| missed.already_sent(event))
+    /// An event's frame for this socket; none if the replay sent it already.
+    fn frame_of(&mut self, event: &Event) -> Option<Utf8Bytes> {
+        let Some(missed) = &mut self.replayed else {
+            return Some(event.frame.clone());
+        };
+        let frame = match missed.repeat(event) {
+            Repeat::New => Some(&event.frame),
+            Repeat::Later => event.frame_as_update.as_ref().or(Some(&event.frame)),
+            Repeat::Sent => None,
+        };
+        if missed.is_empty() {
+            self.replayed = None;
+        }
+        frame.cloned()
     }
 
     async fn on_timer(&mut self, timer: Pin<&mut Sleep>) -> Result<(), Ending> {

@@ -3,7 +3,6 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Session;
-use crate::error::Error;
 use crate::replay::Resume;
 use crate::ws::ending::Ending;
 use crate::ws::protocol::Connected;
@@ -46,7 +45,7 @@ where
                 self.replayed = Some(Box::new(missed));
             }
             Some(Resume::ResyncRequired { reason, cursor }) => {
-                let frame = self.frames().resync_required(&reason, &cursor);
+                let frame = self.frames().resync_required(reason, &cursor);
                 self.feed(frame).await?;
             }
             None => {}
@@ -58,11 +57,6 @@ where
     async fn resume(&mut self, cursor: &str) -> Result<Resume, Ending> {
         match self.services.replay.resume(self.user, cursor).await {
             Ok(resume) => Ok(resume),
-            // A client that keeps a broken cursor would come back with it for ever, if its socket were closed.
-            Err(Error::Validation(faults)) => Ok(Resume::ResyncRequired {
-                reason: faults.join("; "),
-                cursor: self.subscription.cursor(),
-            }),
             Err(error) => {
                 log::warn!("replay for user {} failed: {error}", self.user);
                 Err(Ending::Overloaded)
