@@ -1,0 +1,132 @@
+//! Why a session ended, the close code that follows from it, and the closing of the socket.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Utf8Bytes};
+
+/// How long a close frame may wait for a client that does not read, before the connection is cut.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the client's answer to our close frame is waited for.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// Why a session ended. Every variant but the first two has a close frame of ours.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client closed, with this code (1005: it named none).
+    ClientClosed(u16),
+    /// The connection is gone: nothing can be sent any more.
+    Lost(String),
+    /// It did not read, or its queue ran over: 1013.
+    TooSlow,
+    /// What it missed could not be read from the database: 1013.
+    Overloaded,
+    /// A frame over the limit: 1009 (RFC 6455 section 7.4.1).
+    TooBig,
+    /// Text that is not UTF-8: 1007.
+    InvalidText,
+    /// It broke the framing: 1002.
+    Protocol(String),
+    /// Nothing came back to two pings: 4408.
+    NoPong,
+    /// The replica is closing: 1012.
+    Restart,
+}
+
+impl Ending {
+    fn close_frame(&self) -> Option<CloseFrame> {
+        let (code, reason) = match self {
+            Self::ClientClosed(_) | Self::Lost(_) => return None,
+            Self::TooSlow => (1013, "too slow"),
+            Self::Overloaded => (1013, "try again later"),
+            Self::TooBig => (1009, "frame too big"),
+            Self::InvalidText => (1007, "text must be UTF-8"),
+            Self::Protocol(_) => (1002, "protocol error"),
+            Self::NoPong => (4408, "no pong"),
+            Self::Restart => (1012, "service restart"),
+        };
+        Some(CloseFrame {
+            code: code.into(),
+            reason: Utf8Bytes::from_static(reason),
+        })
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientClosed(code) => write!(f, "closed by the client with {code}"),
+            Self::Lost(cause) => write!(f, "connection lost: {cause}"),
+            Self::TooSlow => f.write_str("too slow, closed with 1013"),
+            Self::Overloaded => f.write_str("replay failed, closed with 1013"),
+            Self::TooBig => f.write_str("frame too big, closed with 1009"),
+            Self::InvalidText => f.write_str("text not UTF-8, closed with 1007"),
+            Self::Protocol(fault) => write!(f, "{fault}, closed with 1002"),
+            Self::NoPong => f.write_str("no pong, closed with 4408"),
+            Self::Restart => f.write_str("replica closing, closed with 1012"),
+        }
+    }
+}
+
+impl From<SocketError> for Ending {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Capacity(_) => Self::TooBig,
+            SocketError::Utf8(_) => Self::InvalidText,
+            // The bound of the write buffer is far above what a socket that is waited for can reach.
+            SocketError::WriteBufferFull(_) => Self::TooSlow,
+            SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+                Self::Lost("end of stream".to_owned())
+            }
+            SocketError::Protocol(fault) => Self::Protocol(fault.to_string()),
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
+/// Ends the connection as `ending` wants it, in [`CLOSE_PATIENCE`] and [`LINGER`] at most.
+pub async fn close<S>(mut stream: WebSocketStream<S>, ending: &Ending)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // Failures are of no interest from here on: the connection ends either way.
+    let sent = match (ending, ending.close_frame()) {
+        // Reading the client's close frame has queued the answer; this sends it.
+        (Ending::ClientClosed(_), _) => {
+            let _ = timeout(CLOSE_PATIENCE, stream.flush()).await;
+            return;
+        }
+        (_, Some(frame)) => timeout(CLOSE_PATIENCE, stream.close(Some(frame))).await,
+        (_, None) => return,
+    };
+    if matches!(sent, Ok(Ok(()))) {
+        let _ = timeout(LINGER, linger(&mut stream)).await;
+    }
+}
+
+/// Waits for the client to take the close frame. To drop the connection at once would reset it, when frames of the
+/// client are still unread, and the reset can overtake the close frame.
+async fn linger<S>(stream: &mut WebSocketStream<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(_)) = stream.next().await {}
+    // A reader that failed reads no more frames, the client's close frame neither: so say that nothing more comes
+    // from here, and drain until the client has seen that.
+    let raw = stream.get_mut();
+    if raw.shutdown().await.is_err() {
+        return;
+    }
+    let mut rest = [0; 1024];
+    while matches!(raw.read(&mut rest).await, Ok(1..)) {}
+}
+
+#[cfg(test)]
+mod tests;

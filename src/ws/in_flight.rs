@@ -1,0 +1,158 @@
+//! Which commands of one socket may run now, and in which order they are answered. No I/O.
+//!
+//! The promise: frames of one socket are executed and answered in order for one conversation. Sends go to the
+//! writer one after another, which keeps their order, so they may overlap; everything else waits for
+//! the commands before it that touch the same conversation. A command that must wait is held, and while one is
+//! held the client's frames are not read: TCP holds the client back, and nothing queues up here.
+
+use std::collections::VecDeque;
+
+use super::protocol::{Command, Request, RequestId};
+use crate::model::ConversationId;
+
+/// Commands of one socket that have not been answered yet. Also the capacity of its reply channel.
+pub const LIMIT: usize = 32;
+
+/// Commands among them that take a pooled connection each, which sends do not.
+pub const QUERY_LIMIT: usize = 4;
+
+/// What of the order a command takes part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// The writer keeps the order of sends among themselves.
+    Send(ConversationId),
+    /// A statement of its own about one conversation.
+    Query(ConversationId),
+    /// A statement of its own about a message, whose conversation is not known here: ordered with everything.
+    QueryAny,
+    Free,
+}
+
+impl Order {
+    fn of(command: &Command) -> Self {
+        match command {
+            Command::SendMessage { conversation, .. } => Self::Send(*conversation),
+            Command::MarkRead { conversation, .. } => Self::Query(*conversation),
+            Command::EditMessage { .. } | Command::DeleteMessage { .. } => Self::QueryAny,
+            Command::Ping => Self::Free,
+        }
+    }
+
+    fn is_query(self) -> bool {
+        matches!(self, Self::Query(_) | Self::QueryAny)
+    }
+
+    /// Whether the two must be answered in the order in which they came.
+    fn same_order(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Free, _) | (_, Self::Free) => false,
+            (Self::QueryAny, _) | (_, Self::QueryAny) => true,
+            (Self::Send(one) | Self::Query(one), Self::Send(two) | Self::Query(two)) => one == two,
+        }
+    }
+
+    /// Whether a command must wait for the end of `earlier`.
+    fn waits_for(self, earlier: Self) -> bool {
+        self.same_order(earlier) && (self.is_query() || earlier.is_query())
+    }
+}
+
+/// Names a command in flight; unique on its socket.
+pub type Ticket = u64;
+
+struct Entry<R> {
+    ticket: Ticket,
+    order: Order,
+    id: RequestId,
+    outcome: Option<R>,
+}
+
+/// The commands of one socket between their frame and their answer. `R` is what a command ends with.
+pub struct InFlight<R> {
+    /// In the order of the client's frames.
+    entries: VecDeque<Entry<R>>,
+    held: Option<Request>,
+    next: Ticket,
+}
+
+impl<R> InFlight<R> {
+    pub fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            held: None,
+            next: 0,
+        }
+    }
+
+    /// Whether another frame of the client may be read.
+    pub fn accepting(&self) -> bool {
+        self.held.is_none() && self.entries.len() < LIMIT
+    }
+
+    /// Whether everything is answered.
+    pub fn is_idle(&self) -> bool {
+        self.held.is_none() && self.entries.is_empty()
+    }
+
+    /// Takes the client's next command: to be started now if one is given back, else held for [`InFlight::unhold`].
+    /// Only while [`InFlight::accepting`].
+    pub fn offer(&mut self, request: Request) -> Option<(Ticket, Command)> {
+        debug_assert!(self.accepting());
+        let order = Order::of(&request.command);
+        if self.must_wait(order) {
+            self.held = Some(request);
+            return None;
+        }
+        let ticket = self.next;
+        self.next += 1;
+        self.entries.push_back(Entry {
+            ticket,
+            order,
+            id: request.id,
+            outcome: None,
+        });
+        Some((ticket, request.command))
+    }
+
+    /// The held command, once it may start.
+    pub fn unhold(&mut self) -> Option<(Ticket, Command)> {
+        if self.entries.len() >= LIMIT {
+            return None;
+        }
+        let held = self.held.take()?;
+        self.offer(held)
+    }
+
+    /// A started command ended.
+    pub fn finished(&mut self, ticket: Ticket, outcome: R) {
+        if let Some(entry) = self.entries.iter_mut().find(|e| e.ticket == ticket) {
+            entry.outcome = Some(outcome);
+        }
+    }
+
+    /// The next command that can be answered: it ended, and so did all before it that share its order.
+    pub fn answerable(&mut self) -> Option<(RequestId, R)> {
+        let index = (0..self.entries.len()).find(|&index| {
+            let entry = &self.entries[index];
+            entry.outcome.is_some()
+                && !self
+                    .entries
+                    .range(..index)
+                    .any(|earlier| earlier.order.same_order(entry.order))
+        })?;
+        let entry = self.entries.remove(index)?;
+        entry.outcome.map(|outcome| (entry.id, outcome))
+    }
+
+    fn must_wait(&self, order: Order) -> bool {
+        let mut running = self.entries.iter().filter(|e| e.outcome.is_none());
+        if order.is_query() && running.clone().filter(|e| e.order.is_query()).count() >= QUERY_LIMIT
+        {
+            return true;
+        }
+        running.any(|earlier| order.waits_for(earlier.order))
+    }
+}
+
+#[cfg(test)]
+mod tests;

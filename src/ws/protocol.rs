@@ -1,0 +1,397 @@
+//! The names on the wire: frames from the client, and the frames about the connection itself.
+//!
+//! The frames of durable events are not made here: they are serialised once, before the fan-out.
+//! No I/O: text in, text out.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::model::{ConversationId, MessageId, RawJson, Seq, UserId};
+
+/// Subprotocol that is echoed to a client which offers it.
+pub const SUBPROTOCOL: &str = "pgchat.v1";
+
+/// Longest `requestId`, in bytes: it is kept while the command is in flight.
+pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// What the client calls its request, echoed in the answer.
+pub type RequestId = Option<String>;
+
+/// A frame of the client, understood. Whether it is allowed is found out when it runs.
+#[derive(Debug, PartialEq)]
+pub struct Request {
+    pub id: RequestId,
+    pub command: Command,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    SendMessage {
+        conversation: ConversationId,
+        content: String,
+        message_type: Option<String>,
+        client_message_id: Option<String>,
+    },
+    EditMessage {
+        message: MessageId,
+        content: String,
+    },
+    DeleteMessage {
+        message: MessageId,
+    },
+    MarkRead {
+        conversation: ConversationId,
+        up_to: Option<Seq>,
+    },
+    Ping,
+}
+
+/// A frame that is answered with an `error` at once: it names nothing that could be run.
+#[derive(Debug, PartialEq)]
+pub struct Refused {
+    pub id: RequestId,
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Refused {
+    pub fn malformed(id: RequestId, message: impl Into<String>) -> Self {
+        Self {
+            id,
+            code: "validation_failed",
+            message: message.into(),
+        }
+    }
+}
+
+/// The outer object. Members that it does not name are ignored, so that newer clients can be served.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Every member that some command's `data` can have; each is read only by the commands that want it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Members<'a> {
+    #[serde(borrow)]
+    conversation_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    client_message_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    up_to_seq: Option<&'a RawValue>,
+}
+
+/// Reads one text frame of the client.
+pub fn parse(text: &str) -> Result<Request, Refused> {
+    let envelope: Envelope = serde_json::from_str(text).map_err(|fault| {
+        Refused::malformed(
+            None,
+            format!("the frame must be a JSON object {{type, requestId?, data}}: {fault}"),
+        )
+    })?;
+    let id = request_id(envelope.request_id)?;
+    match command(envelope.kind, envelope.data) {
+        Ok(command) => Ok(Request { id, command }),
+        Err((code, message)) => Err(Refused { id, code, message }),
+    }
+}
+
+fn request_id(raw: Option<&RawValue>) -> Result<RequestId, Refused> {
+    let Some(raw) = raw else { return Ok(None) };
+    match serde_json::from_str::<String>(raw.get()) {
+        Ok(id) if id.len() <= MAX_REQUEST_ID_BYTES => Ok(Some(id)),
+        _ => Err(Refused::malformed(
+            None,
+            format!("requestId must be a string of at most {MAX_REQUEST_ID_BYTES} bytes"),
+        )),
+    }
+}
+
+type Fault = (&'static str, String);
+
+fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, Fault> {
+    const MALFORMED: &str = "validation_failed";
+    let kind: String = kind
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .ok_or_else(|| (MALFORMED, "type must be a string".to_owned()))?;
+    let members: Members = match data {
+        None => Members::default(),
+        // serde would take an array for a struct, member by member.
+        Some(raw) if raw.get().starts_with('{') => serde_json::from_str(raw.get())
+            .map_err(|fault| (MALFORMED, format!("data is malformed: {fault}")))?,
+        Some(_) => return Err((MALFORMED, "data must be an object".to_owned())),
+    };
+    let mut read = Reader::default();
+    let command = match kind.as_str() {
+        "send_message" => {
+            let conversation = read.id("conversationId", members.conversation_id);
+            let content = read.string("content", members.content);
+            let message_type = read.optional_string("messageType", members.message_type);
+            let client_message_id =
+                read.optional_string("clientMessageId", members.client_message_id);
+            conversation
+                .zip(content)
+                .map(|(conversation, content)| Command::SendMessage {
+                    conversation: ConversationId(conversation),
+                    content,
+                    message_type,
+                    client_message_id,
+                })
+        }
+        "edit_message" => {
+            let message = read.id("messageId", members.message_id);
+            let content = read.string("content", members.content);
+            message
+                .zip(content)
+                .map(|(message, content)| Command::EditMessage {
+                    message: MessageId(message),
+                    content,
+                })
+        }
+        "delete_message" => {
+            read.id("messageId", members.message_id)
+                .map(|message| Command::DeleteMessage {
+                    message: MessageId(message),
+                })
+        }
+        "mark_read" => {
+            let conversation = read.id("conversationId", members.conversation_id);
+            let up_to = read.optional_seq("upToSeq", members.up_to_seq);
+            conversation.map(|conversation| Command::MarkRead {
+                conversation: ConversationId(conversation),
+                up_to,
+            })
+        }
+        "ping" => Some(Command::Ping),
+        "typing" | "watch_presence" | "authenticate" => {
+            return Err((
+                "not_supported",
+                format!("{kind} is not supported by this server"),
+            ));
+        }
+        _ => {
+            return Err((
+                MALFORMED,
+                "type must be send_message, edit_message, delete_message, mark_read, typing, watch_presence, \
+                 authenticate or ping"
+                    .to_owned(),
+            ));
+        }
+    };
+    match command {
+        Some(command) if read.faults.is_empty() => Ok(command),
+        _ => Err((MALFORMED, read.faults.join("; "))),
+    }
+}
+
+/// Reads members and collects what is wrong with them, so that a client hears of every fault at once.
+#[derive(Default)]
+struct Reader {
+    faults: Vec<String>,
+}
+
+impl Reader {
+    fn id(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Uuid> {
+        let id = raw
+            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
+            .and_then(|text| text.parse().ok());
+        if id.is_none() {
+            self.faults.push(format!("{name} must be a UUID"));
+        }
+        id
+    }
+
+    fn string(&mut self, name: &str, raw: Option<&RawValue>) -> Option<String> {
+        let text = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        if text.is_none() {
+            self.faults.push(format!("{name} must be a string"));
+        }
+        text
+    }
+
+    /// Absent and `null` are the same.
+    fn optional_string(&mut self, name: &str, raw: Option<&RawValue>) -> Option<String> {
+        raw.and_then(|raw| self.string(name, Some(raw)))
+    }
+
+    fn optional_seq(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Seq> {
+        let raw = raw?;
+        match serde_json::from_str::<i64>(raw.get()) {
+            Ok(seq) if seq >= 0 => Some(Seq(seq)),
+            _ => {
+                self.faults
+                    .push(format!("{name} must be a whole number, 0 or more"));
+                None
+            }
+        }
+    }
+}
+
+/// What a command answers when it went well.
+#[derive(Debug)]
+pub enum Done {
+    /// The message as it is now, as PostgreSQL built it.
+    Message(RawJson),
+    Marked {
+        conversation: ConversationId,
+        marked_count: i64,
+        read_seq: Seq,
+    },
+    Nothing,
+}
+
+/// The data of an `ack`; flat, whatever the command was.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ack<'a> {
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<ConversationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    marked_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_seq: Option<Seq>,
+}
+
+/// The data of an `error`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure<'a> {
+    request_id: Option<&'a str>,
+    code: &'a str,
+    message: &'a str,
+}
+
+/// The data of `connected`, the first frame of a socket.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connected<'a> {
+    pub connection_id: Uuid,
+    pub replica_id: Uuid,
+    pub heartbeat_seconds: u64,
+    pub cursor: &'a str,
+    pub resumed: bool,
+}
+
+/// What every frame looks like; `cursor` only where the client shall go on from it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Frame<'a, D> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    data: D,
+    user_id: UserId,
+    /// Unix seconds.
+    timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+}
+
+/// The frames about one connection; `userId` is the connected user in all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames {
+    pub user: UserId,
+}
+
+impl Frames {
+    pub fn connected(self, data: &Connected) -> Utf8Bytes {
+        self.frame("connected", data, None)
+    }
+
+    /// The answer to a command; the cause of an internal error is logged here and never sent.
+    pub fn answer(self, id: &RequestId, outcome: Result<Done, Error>) -> Utf8Bytes {
+        let mut ack = Ack {
+            request_id: id.as_deref(),
+            message: None,
+            conversation_id: None,
+            marked_count: None,
+            read_seq: None,
+        };
+        match &outcome {
+            Ok(Done::Nothing) => {}
+            Ok(Done::Message(message)) => ack.message = Some(message),
+            Ok(Done::Marked {
+                conversation,
+                marked_count,
+                read_seq,
+            }) => {
+                ack.conversation_id = Some(*conversation);
+                ack.marked_count = Some(*marked_count);
+                ack.read_seq = Some(*read_seq);
+            }
+            Err(error) => {
+                if let Error::Internal(cause) = error {
+                    log::error!("command of user {} failed: {cause}", self.user);
+                }
+                return self.error(id, error.code(), &error.to_string());
+            }
+        }
+        self.frame("ack", &ack, None)
+    }
+
+    pub fn refused(self, refused: &Refused) -> Utf8Bytes {
+        self.error(&refused.id, refused.code, &refused.message)
+    }
+
+    pub fn resync_required(self, reason: &str, cursor: &str) -> Utf8Bytes {
+        self.frame(
+            "resync_required",
+            serde_json::json!({ "reason": reason }),
+            Some(cursor),
+        )
+    }
+
+    pub fn server_closing(self, reconnect_after_ms: u64) -> Utf8Bytes {
+        self.frame(
+            "server_closing",
+            serde_json::json!({ "reconnectAfterMs": reconnect_after_ms }),
+            None,
+        )
+    }
+
+    fn error(self, id: &RequestId, code: &str, message: &str) -> Utf8Bytes {
+        let data = Failure {
+            request_id: id.as_deref(),
+            code,
+            message,
+        };
+        self.frame("error", &data, None)
+    }
+
+    fn frame(self, kind: &'static str, data: impl Serialize, cursor: Option<&str>) -> Utf8Bytes {
+        let frame = Frame {
+            kind,
+            data,
+            user_id: self.user,
+            timestamp: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            cursor,
+        };
+        // Strings, numbers and JSON that was JSON before: serialising them has no way to fail.
+        serde_json::to_string(&frame).unwrap_or_default().into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! The one task of a socket: what it reads, what it sends, and when it ends.
+
+mod greeting;
+mod sending;
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
+
+use super::commands::{self, Commands, Reply};
+use super::ending::{self, Ending};
+use super::heartbeat::{Beat, Heartbeat};
+use super::protocol::{self, Frames, Refused};
+use crate::app::Services;
+use crate::auth::Caller;
+use crate::hub::{Delivery, Event, Subscription};
+use crate::model::UserId;
+use crate::replay::{Missed, Repeat};
+
+/// Events that are sent before the client's frames get a turn again.
+const BATCH: usize = 128;
+
+/// The closes of one replica's sockets spread over this long at most, so that the others do not get all of its
+/// clients in one moment.
+const MAX_SPREAD: Duration = Duration::from_secs(5);
+
+/// How long a drain waits for the answers of commands in flight, once a socket's time has come.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bounds of `reconnectAfterMs`.
+const RECONNECT_MS: std::ops::RangeInclusive<u64> = 200..=3000;
+
+/// A socket's session. Kept small: tens of thousands of them are idle at any time, so what only few need is boxed.
+pub struct Session<S> {
+    services: Arc<Services>,
+    caller: Caller,
+    user: UserId,
+    stream: WebSocketStream<S>,
+    subscription: Subscription,
+    heartbeat: Heartbeat,
+    /// From the first command until the client is quiet again.
+    commands: Option<Box<Commands>>,
+    /// After a replay: tells which live events were replayed.
+    replayed: Option<Box<Missed>>,
+    /// Set when the replica closes: when this socket's turn to go comes.
+    leave_at: Option<Instant>,
+    /// A child of the replica's token: one shared by all sockets would be a lock that all of them take at each turn.
+    closing: CancellationToken,
+}
+
+/// What wakes a session up.
+enum Input {
+    Frame(Option<Result<Message, SocketError>>),
+    Delivery(Delivery),
+    Reply(Reply),
+    Timer,
+    Closing,
+}
+
+impl<S> Session<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    pub fn new(
+        services: Arc<Services>,
+        caller: Caller,
+        user: UserId,
+        stream: WebSocketStream<S>,
+        subscription: Subscription,
+    ) -> Self {
+        let interval = services.config.timeouts.heartbeat;
+        Self {
+            closing: services.lifecycle.closing.child_token(),
+            heartbeat: Heartbeat::new(interval, rand::random(), Instant::now()),
+            services,
+            caller,
+            user,
+            stream,
+            subscription,
+            commands: None,
+            replayed: None,
+            leave_at: None,
+        }
+    }
+
+    /// Runs until the connection is closed. `cursor`: the last one that the client saw, if it comes back.
+    pub async fn run(mut self, cursor: Option<String>) {
+        let started = Instant::now();
+        let id = self.subscription.connection_id();
+        let user = self.user;
+        log::debug!("socket {id} of user {user}: connected");
+        // Boxed, and gone afterwards: the futures of a query would stay part of every idle session.
+        let ending = match Box::pin(self.greet(cursor)).await {
+            Ok(()) => self.serve().await,
+            Err(ending) => ending,
+        };
+        log::debug!(
+            "socket {id} of user {user}: {ending}, after {:.1} s",
+            started.elapsed().as_secs_f64()
+        );
+        // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
+        drop(self.subscription);
+        Box::pin(ending::close(self.stream, &ending)).await;
+    }
+
+    /// The loop of a live socket. Its inputs: frames of the client, events from the hub, answers to commands, the timer
+    /// (heartbeat, and the time to leave), and the replica's closing.
+    async fn serve(&mut self) -> Ending {
+        let mut timer = pin!(sleep_until(self.heartbeat.due()));
+        let token = self.closing.clone();
+        let mut closing = pin!(token.cancelled());
+        loop {
+            let listening = self.listening();
+            let input = tokio::select! {
+                frame = self.stream.next(), if listening => Input::Frame(frame),
+                delivery = self.subscription.next() => Input::Delivery(delivery),
+                Some(reply) = next_reply(&mut self.commands) => Input::Reply(reply),
+                () = &mut timer => Input::Timer,
+                () = &mut closing, if self.leave_at.is_none() => Input::Closing,
+            };
+            let turn = self.turn(input, timer.as_mut()).await;
+            if let Err(ending) = turn {
+                return ending;
+            }
+        }
+    }
+
+    /// Handles one input and whatever else is there by now, then flushes once.
+    async fn turn(&mut self, input: Input, timer: Pin<&mut Sleep>) -> Result<(), Ending> {
+        match input {
+            Input::Frame(frame) => self.on_frame(frame).await?,
+            Input::Delivery(delivery) => self.deliver(delivery).await?,
+            Input::Reply(reply) => self.on_reply(reply).await?,
+            Input::Timer => self.on_timer(timer).await?,
+            Input::Closing => self.plan_to_leave(timer),
+        }
+        if self.leaving() && self.nothing_in_flight() {
+            return Err(self.take_leave().await);
+        }
+        self.flush().await
+    }
+
+    /// Whether the client's frames are read: not while a command is held or too many are in flight.
+    fn listening(&self) -> bool {
+        let accepting = self
+            .commands
+            .as_ref()
+            .is_none_or(|commands| commands.in_flight.accepting());
+        accepting && !self.leaving()
+    }
+
+    fn nothing_in_flight(&self) -> bool {
+        self.commands
+            .as_ref()
+            .is_none_or(|commands| commands.in_flight.is_idle())
+    }
+
+    fn frames(&self) -> Frames {
+        Frames { user: self.user }
+    }
+
+    async fn on_frame(
+        &mut self,
+        frame: Option<Result<Message, SocketError>>,
+    ) -> Result<(), Ending> {
+        let message = frame.ok_or_else(|| Ending::Lost("end of stream".to_owned()))??;
+        self.heartbeat.alive();
+        match message {
+            Message::Text(text) => match protocol::parse(&text) {
+                Ok(request) => {
+                    self.on_request(request);
+                    Ok(())
+                }
+                Err(refused) => self.feed(self.frames().refused(&refused)).await,
+            },
+            Message::Binary(_) => {
+                let refused = Refused::malformed(None, "frames must be text");
+                self.feed(self.frames().refused(&refused)).await
+            }
+            Message::Close(frame) => {
+                let code = frame.map_or(1005, |frame| frame.code.into());
+                Err(Ending::ClientClosed(code))
+            }
+            // A ping's answer is queued by the protocol's own code and goes out with the flush.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
+        }
+    }
+
+    fn on_request(&mut self, request: protocol::Request) {
+        let commands = self
+            .commands
+            .get_or_insert_with(|| Box::new(Commands::new()));
+        if let Some((ticket, command)) = commands.in_flight.offer(request) {
+            let reply = commands.reply_to(ticket);
+            commands::start(&self.services, &self.caller, self.user, command, reply);
+        }
+    }
+
+    /// Takes the outcomes that are there, answers what can be answered, and starts what was held for it.
+    async fn on_reply(&mut self, first: Reply) -> Result<(), Ending> {
+        let frames = self.frames();
+        let mut next = Some(first);
+        while let Some(Reply { ticket, outcome }) = next {
+            let Some(commands) = &mut self.commands else {
+                return Ok(());
+            };
+            commands.in_flight.finished(ticket, outcome);
+            if let Some((ticket, command)) = commands.in_flight.unhold() {
+                let reply = commands.reply_to(ticket);
+                commands::start(&self.services, &self.caller, self.user, command, reply);
+            }
+            next = commands.replies.try_recv().ok();
+        }
+        while let Some((id, outcome)) = self
+            .commands
+            .as_mut()
+            .and_then(|commands| commands.in_flight.answerable())
+        {
+            self.feed(frames.answer(&id, outcome)).await?;
+        }
+        Ok(())
+    }
+
+    async fn deliver(&mut self, first: Delivery) -> Result<(), Ending> {
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            match next {
+                Some(Delivery::Event(event)) => {
+                    if let Some(frame) = self.frame_of(&event) {
+                        self.feed(frame).await?;
+                    }
+                }
+                Some(Delivery::Resync { reason, cursor }) => {
+                    let frame = self.frames().resync_required(reason, &cursor);
+                    self.feed(frame).await?;
+                }
+                Some(Delivery::Overflow) => return Err(Ending::TooSlow),
+                None => return Ok(()),
+            }
+            next = self.subscription.try_next();
+        }
+        Ok(())
+    }
+
+    /// An event's frame for this socket; none if the replay sent it already.
+    fn frame_of(&mut self, event: &Event) -> Option<Utf8Bytes> {
+        let Some(missed) = &mut self.replayed else {
+            return Some(event.frame.clone());
+        };
+        let frame = match missed.repeat(event) {
+            Repeat::New => Some(&event.frame),
+            Repeat::Later => event.frame_as_update.as_ref().or(Some(&event.frame)),
+            Repeat::Sent => None,
+        };
+        if missed.is_empty() {
+            self.replayed = None;
+        }
+        frame.cloned()
+    }
+
+    async fn on_timer(&mut self, timer: Pin<&mut Sleep>) -> Result<(), Ending> {
+        let now = Instant::now();
+        match self.heartbeat.beat(self.listening(), now) {
+            Beat::Wait => {}
+            Beat::Ping => {
+                self.feed_message(Message::Ping(Default::default())).await?;
+                if self.nothing_in_flight() {
+                    self.commands = None;
+                }
+            }
+            Beat::Dead => return Err(Ending::NoPong),
+        }
+        if let Some(at) = self.leave_at
+            && now >= at + ANSWER_PATIENCE
+        {
+            return Err(self.take_leave().await);
+        }
+        self.set(timer);
+        Ok(())
+    }
+
+    /// To the next thing that depends on time.
+    fn set(&self, timer: Pin<&mut Sleep>) {
+        let leave = match self.leave_at {
+            Some(at) if self.leaving() => Some(at + ANSWER_PATIENCE),
+            at => at,
+        };
+        let beat = self.heartbeat.due();
+        timer.reset(leave.map_or(beat, |at| at.min(beat)));
+    }
+
+    /// The replica closes: this socket leaves at a random time in the spread, and is served until then.
+    fn plan_to_leave(&mut self, timer: Pin<&mut Sleep>) {
+        let share: f64 = rand::random();
+        self.leave_at = Some(Instant::now() + spread(&self.services).mul_f64(share));
+        self.set(timer);
+    }
+
+    fn leaving(&self) -> bool {
+        self.leave_at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    async fn take_leave(&mut self) -> Ending {
+        let frame = self
+            .frames()
+            .server_closing(rand::random_range(RECONNECT_MS));
+        match self.feed(frame).await {
+            Ok(()) => Ending::Restart,
+            Err(ending) => ending,
+        }
+    }
+}
+
+/// Over how long the closes of this replica's sockets are spread: most of the grace stays for the close handshakes.
+fn spread(services: &Services) -> Duration {
+    (services.config.timeouts.shutdown_grace / 3).min(MAX_SPREAD)
+}
+
+/// Never resolves for a socket without commands.
+async fn next_reply(commands: &mut Option<Box<Commands>>) -> Option<Reply> {
+    match commands {
+        Some(commands) => commands.replies.recv().await,
+        None => std::future::pending().await,
+    }
+}

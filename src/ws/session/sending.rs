@@ -1,0 +1,61 @@
+//! Writing to a client, and how long one that does not read is waited for.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::{Session, spread};
+use crate::ws::ending::Ending;
+
+/// A client that takes nothing for so long is given up, even if its queue has not run over. Shorter than the
+/// transport's own limit, so that it is this one that ends the session, with a close frame.
+const MAX_STALL: Duration = Duration::from_secs(20);
+
+impl<S> Session<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    pub(super) async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), Ending> {
+        self.feed_message(Message::Text(frame)).await
+    }
+
+    /// Puts a message into the write buffer, waiting for the client when the buffer is full.
+    pub(super) async fn feed_message(&mut self, message: Message) -> Result<(), Ending> {
+        let ready = poll_fn(|cx| Poll::Ready(self.stream.poll_ready_unpin(cx))).await;
+        match ready {
+            Poll::Ready(ready) => ready?,
+            Poll::Pending => Box::pin(self.unblock()).await?,
+        }
+        self.stream.start_send_unpin(message).map_err(Ending::from)
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), Ending> {
+        let flushed = poll_fn(|cx| Poll::Ready(self.stream.poll_flush_unpin(cx))).await;
+        match flushed {
+            Poll::Ready(flushed) => flushed.map_err(Ending::from),
+            Poll::Pending => Box::pin(self.unblock()).await,
+        }
+    }
+
+    /// Waits until a client that is behind has taken what was written. Nothing else is looked at meanwhile, so all that can end
+    /// the wait stands here. Boxed by its callers: few sockets need it, and its timers are large.
+    async fn unblock(&mut self) -> Result<(), Ending> {
+        let patience = (self.services.config.timeouts.heartbeat * 2).min(MAX_STALL);
+        let leave = async {
+            self.closing.cancelled().await;
+            sleep(spread(&self.services)).await;
+        };
+        tokio::select! {
+            biased;
+            flushed = self.stream.flush() => flushed.map_err(Ending::from),
+            () = self.subscription.overflowed() => Err(Ending::TooSlow),
+            () = leave => Err(Ending::Restart),
+            () = sleep(patience) => Err(Ending::TooSlow),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+use std::collections::HashSet;
+
+use futures_util::SinkExt;
+use serde_json::{Value, json};
+use tokio::io::{DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use uuid::Uuid;
+use warp::http::HeaderMap;
+
+use super::*;
+use crate::frame::Cursor;
+use crate::hub::{Hub, HubLimits, Subject};
+use crate::store::{Horizon, Identity};
+use crate::ws::testing;
+
+type Client = WebSocketStream<DuplexStream>;
+
+/// Replica, user and hub of a session under test. Nothing here needs a database.
+struct Stage {
+    services: Arc<Services>,
+    user: UserId,
+}
+
+impl Stage {
+    fn new(heartbeat: Duration, grace: Duration) -> Self {
+        let hub = Hub::new(HubLimits {
+            connections: 0,
+            connections_per_user: 0,
+            socket_queue: 16,
+        });
+        hub.start_at(Cursor {
+            identity: Identity("a".into()),
+            horizon: Horizon(1),
+        });
+        Self {
+            services: Arc::new(testing::services(hub, heartbeat, grace)),
+            user: UserId(Uuid::from_u128(1)),
+        }
+    }
+
+    fn calm() -> Self {
+        Self::new(Duration::from_secs(60), Duration::from_secs(3))
+    }
+
+    fn session<S>(&self, stream: WebSocketStream<S>) -> Session<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let subscription = self.services.hub.register(self.user).unwrap();
+        let caller = Caller::authenticate(&HeaderMap::new()).unwrap();
+        Session::new(
+            Arc::clone(&self.services),
+            caller,
+            self.user,
+            stream,
+            subscription,
+        )
+    }
+
+    /// A client and its session; `pipe` bytes fit between the two.
+    async fn connect(&self, pipe: usize) -> (Client, JoinHandle<()>) {
+        let (ours, theirs) = duplex(pipe);
+        let config = crate::ws::upgrade::socket_config(&self.services.config.limits);
+        let stream = WebSocketStream::from_raw_socket(ours, Role::Server, Some(config)).await;
+        let session = tokio::spawn(self.session(stream).run(None));
+        let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        (client, session)
+    }
+
+    fn publish(&self, number: usize, padding: usize) {
+        let frame = json!({"type": "chat_message", "data": number, "x": "x".repeat(padding)});
+        let event = Event {
+            subject: Subject::Row(Uuid::new_v4()),
+            version: 0,
+            xid: 1,
+            horizon: Horizon(1),
+            frame: frame.to_string().into(),
+            frame_as_update: None,
+        };
+        self.services.hub.publish(&[self.user], &Arc::new(event));
+    }
+}
+
+/// The next text frame, or the code of a close.
+async fn next(client: &mut Client) -> Result<Value, u16> {
+    loop {
+        match client.next().await {
+            Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
+            Some(Ok(Message::Close(frame))) => {
+                // Answers the close, as clients do, until the server ends the connection.
+                while let Some(Ok(_)) = client.next().await {}
+                return Err(frame.map_or(1005, |frame| frame.code.into()));
+            }
+            Some(Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn say(client: &mut Client, text: &str) {
+    client.send(Message::text(text)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_frame_is_connected_and_events_follow_in_order() {
+    let stage = Stage::calm();
+    let (mut client, _session) = stage.connect(64 * 1024).await;
+    for number in 0..10 {
+        stage.publish(number, 0);
+    }
+    let connected = next(&mut client).await.unwrap();
+    assert_eq!(connected["type"], "connected");
+    assert_eq!(connected["userId"], stage.user.to_string());
+    assert_eq!(connected["data"]["resumed"], false);
+    assert_eq!(connected["data"]["heartbeatSeconds"], 60);
+    assert_eq!(connected["data"]["cursor"], stage.services.hub.position().unwrap().encode());
+    for number in 0..10 {
+        assert_eq!(next(&mut client).await.unwrap()["data"], number);
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_frame_is_answered_and_the_socket_stays_open() {
+    let stage = Stage::calm();
+    let (mut client, session) = stage.connect(64 * 1024).await;
+    next(&mut client).await.unwrap();
+    for text in ["", "{", r#"{"type":"dance","requestId":"r"}"#] {
+        say(&mut client, text).await;
+        let error = next(&mut client).await.unwrap();
+        assert_eq!(error["type"], "error");
+        assert_eq!(error["data"]["code"], "validation_failed");
+    }
+    client.send(Message::binary("x")).await.unwrap();
+    assert_eq!(next(&mut client).await.unwrap()["data"]["code"], "validation_failed");
+    say(&mut client, r#"{"type":"ping","requestId":"r9"}"#).await;
+    let ack = next(&mut client).await.unwrap();
+    assert_eq!((&ack["type"], &ack["data"]), (&json!("ack"), &json!({"requestId": "r9"})));
+    client.close(None).await.unwrap();
+    session.await.unwrap();
+    assert_eq!(stage.services.hub.connections(), 0);
+}
+
+#[tokio::test]
+async fn every_ping_of_a_flood_is_answered_in_the_end() {
+    let stage = Stage::calm();
+    // Smaller than the flood: the client's frames must wait in the pipe while too much is in flight.
+    let (mut client, _session) = stage.connect(1024).await;
+    next(&mut client).await.unwrap();
+    const FLOOD: usize = 500;
+    let (mut sink, mut stream) = client.split();
+    let sender = tokio::spawn(async move {
+        for n in 0..FLOOD {
+            let text = json!({"type": "ping", "requestId": n.to_string()}).to_string();
+            sink.send(Message::text(text)).await.unwrap();
+        }
+        sink
+    });
+    let mut answered = HashSet::new();
+    while answered.len() < FLOOD {
+        let Some(Ok(Message::Text(text))) = stream.next().await else {
+            panic!("the socket ended after {} answers", answered.len());
+        };
+        let ack: Value = serde_json::from_str(&text).unwrap();
+        assert!(answered.insert(ack["data"]["requestId"].as_str().unwrap().to_owned()));
+    }
+    sender.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_with_1013_and_delays_nobody() {
+    let stage = Stage::calm();
+    let (mut slow, session) = stage.connect(2048).await;
+    let (mut healthy, _other) = stage.connect(1024 * 1024).await;
+    next(&mut slow).await.unwrap();
+    next(&mut healthy).await.unwrap();
+    // Enough for the pipe, the write buffer and the queue of the slow one.
+    for number in 0..40 {
+        stage.publish(number, 1000);
+        assert_eq!(next(&mut healthy).await.unwrap()["data"], number);
+    }
+    // It is out of the hub though its session still tries to send the close frame.
+    assert_eq!(stage.services.hub.connections(), 1);
+    let mut received = 0;
+    let code = loop {
+        match next(&mut slow).await {
+            Ok(event) => {
+                assert_eq!(event["data"], received, "in order, without a gap");
+                received += 1;
+            }
+            Err(code) => break code,
+        }
+    };
+    assert_eq!(code, 1013);
+    drop(slow);
+    session.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_cut_off() {
+    let stage = Stage::calm();
+    let (slow, session) = stage.connect(512).await;
+    for number in 0..40 {
+        stage.publish(number, 1000);
+    }
+    // Bounded by the patience for a close frame.
+    session.await.unwrap();
+    drop(slow);
+    assert_eq!(stage.services.hub.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_client_without_pongs_is_closed_with_4408() {
+    let stage = Stage::new(Duration::from_millis(50), Duration::from_secs(3));
+    let (ours, mut theirs) = duplex(64 * 1024);
+    let stream = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
+    let session = tokio::spawn(stage.session(stream).run(None));
+    // Reads, but does not speak the protocol, so that nothing answers the pings.
+    let mut bytes = Vec::new();
+    let code = 4408u16.to_be_bytes();
+    while !bytes.windows(2).any(|two| two == code) {
+        let read = tokio::io::AsyncReadExt::read_buf(&mut theirs, &mut bytes);
+        assert_ne!(read.await.unwrap(), 0, "ended without 4408");
+    }
+    drop(theirs);
+    session.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_answers_pings_stays() {
+    let stage = Stage::new(Duration::from_millis(20), Duration::from_secs(3));
+    let (mut client, session) = stage.connect(64 * 1024).await;
+    let mut pings = 0;
+    while pings < 10 {
+        if let Message::Ping(_) = client.next().await.unwrap().unwrap() {
+            pings += 1;
+        }
+    }
+    assert!(!session.is_finished());
+}
+
+#[tokio::test]
+async fn a_drain_says_so_delivers_until_then_and_closes_with_1012() {
+    let stage = Stage::calm();
+    let (mut client, session) = stage.connect(64 * 1024).await;
+    next(&mut client).await.unwrap();
+    stage.services.lifecycle.closing.cancel();
+    stage.publish(7, 0);
+    assert_eq!(next(&mut client).await.unwrap()["data"], 7);
+    let closing = next(&mut client).await.unwrap();
+    assert_eq!(closing["type"], "server_closing");
+    let wait = closing["data"]["reconnectAfterMs"].as_u64().unwrap();
+    assert!(RECONNECT_MS.contains(&wait));
+    assert_eq!(next(&mut client).await, Err(1012));
+    drop(client);
+    session.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_client_that_does_not_read() {
+    let stage = Stage::new(Duration::from_secs(60), Duration::from_millis(300));
+    let (slow, session) = stage.connect(512).await;
+    // Enough to get stuck, not enough to overflow.
+    for number in 0..8 {
+        stage.publish(number, 2000);
+    }
+    stage.services.lifecycle.closing.cancel();
+    session.await.unwrap();
+    drop(slow);
+}
+
+#[tokio::test]
+async fn an_idle_session_is_small() {
+    let stage = Stage::calm();
+    let (ours, _theirs) = duplex(64);
+    let stream = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
+    let session = stage.session(stream).run(None);
+    let size = std::mem::size_of_val(&session);
+    // With the read buffer of 4 KiB and what the hub and the transport keep, a few KiB in all.
+    assert!(size < 3072, "{size} bytes");
+    println!("{size} bytes");
+}

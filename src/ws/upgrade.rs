@@ -1,0 +1,278 @@
+//! The `/ws` route: checks the handshake (RFC 6455 section 4.2), answers it, and starts the session.
+//!
+//! warp's own `ws()` would give each socket a read buffer of 128 KiB, with no way to set it; ours is 4 KiB.
+
+use std::sync::Arc;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::header::{
+    ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::reply::Response;
+
+use super::protocol::SUBPROTOCOL;
+use super::session::Session;
+use crate::app::Services;
+use crate::auth::Caller;
+use crate::config::Limits;
+use crate::error::Error;
+use crate::hub::Subscription;
+use crate::model::UserId;
+use crate::reply::error_response;
+
+/// Resident for each socket, whether it talks or not.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// Frames are collected up to this size before they are written; most turns of a session send less, in one write.
+const WRITE_BUFFER: usize = 4 * 1024;
+
+/// A byte of content takes up to six in JSON (`\u0001`).
+const JSON_EXPANSION: usize = 6;
+
+/// Names, ids and times around a message's content, generously.
+const FRAME_OVERHEAD: usize = 64 * 1024;
+
+type Query = Vec<(String, String)>;
+
+/// `GET /ws?user_id=uuid[&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method.
+pub fn route(services: Services) -> BoxedFilter<(Response,)> {
+    let services = Arc::new(services);
+    warp::path("ws")
+        .and(warp::path::end())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<Query>())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .then(move |method, headers, query, on_upgrade| {
+            let services = Arc::clone(&services);
+            async move {
+                if method != Method::GET {
+                    return refuse(&Error::MethodNotAllowed);
+                }
+                handshake(services, &headers, &query, on_upgrade)
+                    .await
+                    .unwrap_or_else(|error| refuse(&error))
+            }
+        })
+        .boxed()
+}
+
+/// From the cheapest check to the dearest: the database is asked only for what could become a socket.
+async fn handshake(
+    services: Arc<Services>,
+    headers: &HeaderMap,
+    query: &Query,
+    on_upgrade: Option<OnUpgrade>,
+) -> Result<Response, Error> {
+    let key = websocket_key(headers)?;
+    // Absent in HTTP/1.0, whatever its headers say.
+    let on_upgrade = on_upgrade
+        .ok_or_else(|| Error::UpgradeRequired("the connection cannot be upgraded".to_owned()))?;
+    check_origin(headers, &services.config.allowed_origins)?;
+    let user = user_id(query)?;
+    let caller = Caller::authenticate(headers)?;
+    caller.act_for(user)?;
+    if services.lifecycle.draining.is_cancelled() {
+        return Err(Error::unavailable("this replica is closing"));
+    }
+    services.store.require_user(user).await?;
+    let subscription = services.hub.register(user)?;
+
+    let cursor = parameter(query, "cursor").map(str::to_owned);
+    let connections = services.lifecycle.connections.clone();
+    connections.spawn(open(
+        services,
+        caller,
+        user,
+        subscription,
+        cursor,
+        on_upgrade,
+    ));
+    Ok(switching_protocols(
+        &key,
+        offers(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
+    ))
+}
+
+/// The task of a socket, from the 101 to the end of its connection.
+async fn open(
+    services: Arc<Services>,
+    caller: Caller,
+    user: UserId,
+    subscription: Subscription,
+    cursor: Option<String>,
+    on_upgrade: OnUpgrade,
+) {
+    // Resolves when the 101 is written, or when its connection ended before: no deadline is needed here.
+    let upgraded = match on_upgrade.await {
+        Ok(upgraded) => TokioIo::new(upgraded),
+        Err(error) => {
+            let id = subscription.connection_id();
+            return log::debug!("socket {id} of user {user}: not upgraded: {error}");
+        }
+    };
+    let config = socket_config(&services.config.limits);
+    let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
+    Session::new(services, caller, user, stream, subscription)
+        .run(cursor)
+        .await;
+}
+
+/// Buffers and limits of one socket.
+pub fn socket_config(limits: &Limits) -> WebSocketConfig {
+    let largest_frame = limits.message_bytes * JSON_EXPANSION + FRAME_OVERHEAD;
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        // A session waits for a full buffer, so one frame comes on top; the rest is for a client that pings without reading.
+        .max_write_buffer_size(WRITE_BUFFER + 2 * largest_frame)
+        .max_message_size(Some(limits.body_bytes))
+        .max_frame_size(Some(limits.body_bytes))
+}
+
+/// The client's `Sec-WebSocket-Key`, if this is a handshake of version 13.
+fn websocket_key(headers: &HeaderMap) -> Result<HeaderValue, Error> {
+    let required = |what: &str| Error::UpgradeRequired(format!("a WebSocket handshake {what}"));
+    if !offers(headers, &CONNECTION, "upgrade") {
+        return Err(required("has the header Connection: Upgrade"));
+    }
+    if !offers(headers, &UPGRADE, "websocket") {
+        return Err(required("has the header Upgrade: websocket"));
+    }
+    if headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return Err(required("has the header Sec-WebSocket-Version: 13"));
+    }
+    headers
+        .get(SEC_WEBSOCKET_KEY)
+        .filter(|key| is_base64_of_16_bytes(key.as_bytes()))
+        .cloned()
+        .ok_or_else(|| required("has a Sec-WebSocket-Key of 16 bytes in base64"))
+}
+
+/// 16 bytes are 22 characters and two of padding. The last character carries four bits too many, which
+/// lenient encoders leave set: they are not looked at.
+fn is_base64_of_16_bytes(key: &[u8]) -> bool {
+    key.len() == 24
+        && key.ends_with(b"==")
+        && key[..22]
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+/// Whether one of the comma-separated members of a header is `wanted`, in any case of letters.
+fn offers(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|member| member.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// Keeps foreign web pages from opening sockets in a visitor's name (RFC 6455 section 10.2). A handshake without
+/// `Origin` comes from no browser. `allowed` empty: the page must come from this same host and port.
+fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Error> {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return Ok(());
+    };
+    let origin = origin.to_str().unwrap_or_default();
+    let fine = if allowed.is_empty() {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        host.is_some_and(|host| is_same_host(origin, host))
+    } else {
+        allowed
+            .iter()
+            .any(|entry| entry == "*" || entry.trim_end_matches('/').eq_ignore_ascii_case(origin))
+    };
+    if fine {
+        return Ok(());
+    }
+    Err(Error::Forbidden {
+        code: "origin_not_allowed",
+        message: "this origin may not open sockets here".to_owned(),
+    })
+}
+
+/// The scheme's default port may be written or left out, on either side. The schemes are not compared: behind a
+/// proxy that ends TLS, this side cannot know its own.
+fn is_same_host(origin: &str, host: &str) -> bool {
+    let Some((scheme, origin_host)) = origin.split_once("://") else {
+        return false;
+    };
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return false,
+    };
+    let bare = |host: &str| {
+        let host = host.to_ascii_lowercase();
+        host.strip_suffix(default_port)
+            .map_or(host.clone(), str::to_owned)
+    };
+    bare(origin_host) == bare(host)
+}
+
+fn user_id(query: &Query) -> Result<UserId, Error> {
+    parameter(query, "user_id")
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Error::invalid("user_id must be a UUID"))
+}
+
+/// An empty value is as good as none.
+fn parameter<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
+    query
+        .iter()
+        .find(|(key, value)| key == name && !value.is_empty())
+        .map(|(_, value)| value.as_str())
+}
+
+fn switching_protocols(key: &HeaderValue, subprotocol: bool) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    // Base64 is always a valid header value.
+    if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if subprotocol {
+        headers.insert(
+            SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUBPROTOCOL),
+        );
+    }
+    response
+}
+
+fn refuse(error: &Error) -> Response {
+    let mut response = error_response(error);
+    let headers = response.headers_mut();
+    match error {
+        Error::UpgradeRequired(_) => {
+            // RFC 9110 section 15.5.22 wants the first two, RFC 6455 section 4.2.2 the version.
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        Error::MethodNotAllowed => {
+            headers.insert(ALLOW, HeaderValue::from_static("GET"));
+        }
+        _ => {}
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+use super::*;
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    pairs
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+        .collect()
+}
+
+/// A good handshake with one header replaced, or removed by an empty value.
+fn handshake_with(name: &'static str, value: &str) -> HeaderMap {
+    let mut map = headers(&[
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", KEY),
+    ]);
+    match value {
+        "" => map.remove(name),
+        value => map.insert(name, value.parse().unwrap()),
+    };
+    map
+}
+
+#[test]
+fn a_handshake_of_version_13_is_accepted() {
+    for (name, value) in [
+        ("connection", "Upgrade"),
+        ("connection", "keep-alive, upgrade"),
+        ("upgrade", "WebSocket"),
+        ("upgrade", "h2c, websocket"),
+        ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ] {
+        let key = websocket_key(&handshake_with(name, value));
+        assert!(key.is_ok(), "{name}: {value}");
+    }
+}
+
+#[test]
+fn anything_else_is_told_what_a_handshake_needs() {
+    for (name, value, wanted) in [
+        ("connection", "", "Connection"),
+        ("connection", "keep-alive", "Connection"),
+        ("upgrade", "", "Upgrade: websocket"),
+        ("upgrade", "h2c", "Upgrade: websocket"),
+        ("sec-websocket-version", "", "13"),
+        ("sec-websocket-version", "8", "13"),
+        ("sec-websocket-key", "", "Sec-WebSocket-Key"),
+        ("sec-websocket-key", "short", "Sec-WebSocket-Key"),
+        (
+            "sec-websocket-key",
+            "AAAAAAAAAAAAAAAAAAAAAAAA",
+            "Sec-WebSocket-Key",
+        ),
+        (
+            "sec-websocket-key",
+            "AAAAAAAAAAAAAAAAAAAAA\"==",
+            "Sec-WebSocket-Key",
+        ),
+    ] {
+        match websocket_key(&handshake_with(name, value)) {
+            Err(Error::UpgradeRequired(message)) => {
+                assert!(message.contains(wanted), "{name} {value:?}: {message}");
+            }
+            other => panic!("{name} {value:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_refusal_says_how_to_upgrade() {
+    let response = refuse(&Error::UpgradeRequired("no".to_owned()));
+    assert_eq!(response.status(), 426);
+    assert_eq!(response.headers()["upgrade"], "websocket");
+    assert_eq!(response.headers()["sec-websocket-version"], "13");
+    let response = refuse(&Error::invalid("no"));
+    assert_eq!(response.status(), 400);
+    assert!(!response.headers().contains_key("upgrade"));
+}
+
+#[test]
+fn the_reply_proves_that_the_key_was_understood() {
+    let key = HeaderValue::from_static(KEY);
+    let response = switching_protocols(&key, true);
+    assert_eq!(response.status(), 101);
+    // The example of RFC 6455 section 1.3.
+    assert_eq!(
+        response.headers()["sec-websocket-accept"],
+        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    );
+    assert_eq!(response.headers()["sec-websocket-protocol"], "pgchat.v1");
+    let response = switching_protocols(&key, false);
+    assert!(!response.headers().contains_key("sec-websocket-protocol"));
+}
+
+#[test]
+fn only_our_subprotocol_counts_as_offered() {
+    for (offered, ours) in [
+        ("pgchat.v1", true),
+        ("chat, pgchat.v1", true),
+        ("pgchat.v1, bearer.abc", true),
+        ("pgchat.v2", false),
+        ("bearer.pgchat.v1", false),
+    ] {
+        let map = headers(&[("sec-websocket-protocol", offered)]);
+        assert_eq!(
+            offers(&map, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
+            ours,
+            "{offered}"
+        );
+    }
+}
+
+#[test]
+fn a_page_of_the_same_host_and_port_may_connect_and_others_may_not() {
+    for (origin, host, fine) in [
+        ("http://chat.example:8081", "chat.example:8081", true),
+        ("http://Chat.Example:8081", "chat.example:8081", true),
+        ("https://chat.example", "chat.example", true),
+        ("https://chat.example", "chat.example:443", true),
+        ("http://chat.example:80", "chat.example", true),
+        ("http://[::1]:8081", "[::1]:8081", true),
+        ("http://chat.example:8082", "chat.example:8081", false),
+        ("http://chat.example", "chat.example:443", false),
+        ("http://evil.example", "chat.example", false),
+        ("http://chat.example.evil.example", "chat.example", false),
+        ("null", "chat.example", false),
+        ("file://", "", false),
+    ] {
+        let map = headers(&[("origin", origin), ("host", host)]);
+        let verdict = check_origin(&map, &[]);
+        assert_eq!(verdict.is_ok(), fine, "{origin} on {host}");
+        if let Err(error) = verdict {
+            assert_eq!(error.code(), "origin_not_allowed");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_no_browser_has_no_origin_to_check() {
+    assert!(check_origin(&headers(&[("host", "a")]), &[]).is_ok());
+}
+
+#[test]
+fn a_list_of_origins_replaces_the_rule_of_the_same_host() {
+    let allowed = ["https://app.example".to_owned()];
+    for (origin, fine) in [
+        ("https://app.example", true),
+        ("http://app.example", false),
+        ("https://other.example", false),
+        ("http://chat.example", false),
+    ] {
+        let map = headers(&[("origin", origin), ("host", "chat.example")]);
+        assert_eq!(check_origin(&map, &allowed).is_ok(), fine, "{origin}");
+        assert!(check_origin(&map, &["*".to_owned()]).is_ok());
+    }
+}
+
+#[test]
+fn the_user_is_named_by_a_uuid() {
+    let query = |value: &str| vec![("user_id".to_owned(), value.to_owned())];
+    assert!(user_id(&query("018f4b1e-7b1a-7c3d-8e2f-0123456789ab")).is_ok());
+    for bad in ["", "5", "018f4b1e-7b1a-7c3d-8e2f-0123456789a"] {
+        let error = user_id(&query(bad)).unwrap_err();
+        assert_eq!(error.code(), "validation_failed");
+    }
+    assert!(user_id(&Vec::new()).is_err());
+}
