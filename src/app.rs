@@ -194,7 +194,7 @@ pub async fn serve(
     let lifecycle = Lifecycle::default();
     let services = start(config, &database, &lifecycle).await?;
     let routes = http::routes(services.clone(), ws::route(services.clone()));
-    let limits = server::ServerLimits::from_config(&services.config);
+    let limits = server::ServerLimits::from(&*services.config);
     let accepting = tokio::spawn(server::serve(listener, routes, limits, lifecycle.clone()));
 
     log::info!(

@@ -1,0 +1,363 @@
+//! Every setting of the service. Read once at the start; nothing else asks the environment.
+//!
+//! [`load`] takes the variables from `config.env` and the environment; [`settings`] is the one table of
+//! names, defaults and allowed values that all of it is driven by.
+
+mod auth;
+mod database;
+mod file;
+mod names;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod url;
+mod values;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use auth::{AuthConfig, AuthMode, Secret};
+use values::{File, Values, shown};
+
+/// Read from the working directory when `--config` names no other.
+const DEFAULT_FILE: &str = "config.env";
+
+/// What the service runs with. Its `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub database: DatabaseSource,
+    /// Where the listener connects, when the rest goes through a pooler (`LISTEN_DATABASE_URL`).
+    pub listen_database: Option<DatabaseConfig>,
+    /// Schema of the chat tables (`DB_SCHEMA`).
+    pub schema: String,
+    /// `DB_POOL_SIZE`, 8.
+    pub pool_size: usize,
+    /// `USERS_TABLE`, spelled as in SQL: `users`, `crm.people`, `"User"`.
+    pub users_table: String,
+    /// `USERS_COLUMNS`: `field=column`, comma-separated; `None`: detected.
+    pub users_columns: Option<String>,
+    /// `SERVER_HOST` and `SERVER_PORT`, 127.0.0.1:8081.
+    pub server_addr: SocketAddr,
+    /// `SERVICE_NAME`, shown by `/health`.
+    pub service_name: String,
+    /// `LOG_LEVEL`, info.
+    pub log_level: log::LevelFilter,
+    pub log_format: LogFormat,
+    /// `RUST_LOG`: refines `log_level`.
+    pub log_filter: Option<String>,
+    pub auth: AuthConfig,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    /// Browsers' origins for the WebSocket handshake and CORS (`ALLOWED_ORIGINS`); empty: same origin only;
+    /// `*` alone: any. Lower case, without a default port.
+    pub allowed_origins: Vec<String>,
+}
+
+/// How a line of the log looks (`LOG_FORMAT`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
+
+/// The database of the operator, or one of our own.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one in a process
+pub enum DatabaseSource {
+    External(DatabaseConfig),
+    Embedded {
+        data_dir: PathBuf,
+        bin_dir: Option<PathBuf>,
+    },
+}
+
+/// One database to connect to, possibly on several hosts (the first that accepts writes is taken).
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// Hosts, ports, user, password, database name; `target_session_attrs` and `ssl_mode` are set by store.
+    pub postgres: tokio_postgres::Config,
+    pub ssl_mode: SslMode,
+    pub ssl_root_cert: Option<PathBuf>,
+}
+
+/// libpq's modes of the same names (PostgreSQL manual, "SSL Support").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+/// Bounds on what callers may use. Zero turns a connection or rate limit off.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `MAX_MESSAGE_BYTES`, 65536.
+    pub message_bytes: usize,
+    /// `MAX_BODY_BYTES`, 1048576: an HTTP body, and a WebSocket message.
+    pub body_bytes: usize,
+    /// `MAX_CONNECTIONS`, 100000: sockets of this replica.
+    pub connections: usize,
+    /// `MAX_CONNECTIONS_PER_USER`, 20.
+    pub connections_per_user: usize,
+    /// `SOCKET_QUEUE`, 256 frames.
+    pub socket_queue: usize,
+    /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200. Both or neither are zero.
+    pub rate_per_second: u32,
+    pub rate_burst: u32,
+    /// `WRITER_QUEUE`, 10000 messages waiting for their transaction; beyond it 503.
+    pub writer_queue: usize,
+    /// `WRITER_BATCH`, 500 messages in one transaction.
+    pub writer_batch: usize,
+    /// `REPLAY_EVENTS`, 1000: beyond it `resync_required`.
+    pub replay_events: usize,
+}
+
+/// Bounds on waiting.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// `HEARTBEAT_SECONDS`, 25: WebSocket ping interval.
+    pub heartbeat: Duration,
+    /// `LISTENER_HEARTBEAT_SECONDS`, 3: heartbeat through the notification queue.
+    pub listener_heartbeat: Duration,
+    /// `SHUTDOWN_GRACE_SECONDS`, 30.
+    pub shutdown_grace: Duration,
+    /// `SHUTDOWN_DELAY_SECONDS`, 0: not ready, but still serving, so that a load balancer notices.
+    pub shutdown_delay: Duration,
+    /// `HEADER_TIMEOUT_SECONDS`, 10: a request head must be complete by then.
+    pub header: Duration,
+    /// `BODY_TIMEOUT_SECONDS`, 20.
+    pub body: Duration,
+    /// `WRITE_TIMEOUT_SECONDS`, 10: a message is stored by then or refused with 503.
+    pub write: Duration,
+    /// `DB_TIMEOUT_SECONDS`, 10: any other statement, waiting for a pooled connection included.
+    pub database: Duration,
+    /// `DB_CONNECT_TIMEOUT_SECONDS`, 30: how long `serve` tries to reach the database at its start.
+    pub database_start: Duration,
+}
+
+/// What is wrong with which setting, and what is allowed; one line without secrets, exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct ConfigError {
+    pub variable: String,
+    pub problem: String,
+}
+
+/// A configuration, and what is odd about it but no error; for the log, once there is one.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<String>,
+}
+
+/// Reads `file`, or else `config.env` in the working directory if there is one; environment variables win.
+pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let name = path.display().to_string();
+    let text = match std::fs::read(path) {
+        Ok(bytes) => Some(String::from_utf8(bytes).map_err(|_| ConfigError {
+            variable: name.clone(),
+            problem: "must be UTF-8".to_owned(),
+        })?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => None,
+        Err(error) => {
+            return Err(ConfigError {
+                variable: name,
+                problem: format!("cannot be read: {error}"),
+            });
+        }
+    };
+    let file = text.as_deref().map(|text| File { name: &name, text });
+    from_sources(file, |name| std::env::var_os(name))
+}
+
+/// Every variable with its default and meaning, for `--help`.
+pub fn help() -> String {
+    settings::help()
+}
+
+fn from_sources(
+    file: Option<File<'_>>,
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<Loaded, ConfigError> {
+    let (values, mut warnings) = Values::collect(file, environment)?;
+    let (auth, auth_warnings) = auth::read(&values)?;
+    let (database, listen_database, database_warnings) = database::read(&values)?;
+    warnings.extend(auth_warnings);
+    warnings.extend(database_warnings);
+    let config = Config {
+        database,
+        listen_database,
+        schema: schema(&values)?,
+        pool_size: values.number(&settings::DB_POOL_SIZE)?,
+        users_table: users_table(&values)?,
+        users_columns: users_columns(&values)?,
+        server_addr: server_addr(&values)?,
+        service_name: values.line(&settings::SERVICE_NAME)?,
+        log_level: log_level(&values)?,
+        log_format: match values.choice(&settings::LOG_FORMAT)? {
+            "json" => LogFormat::Json,
+            _ => LogFormat::Pretty,
+        },
+        log_filter: values.optional(&settings::RUST_LOG),
+        auth,
+        limits: limits(&values)?,
+        timeouts: timeouts(&values)?,
+        allowed_origins: allowed_origins(&values)?,
+    };
+    Ok(Loaded { config, warnings })
+}
+
+impl Config {
+    /// A configuration from these variables alone, for tests: `[("DB_HOST", "localhost")]`.
+    pub fn from_vars(vars: &[(&str, &str)]) -> Result<Self, ConfigError> {
+        let lookup = |name: &str| {
+            let (_, value) = vars.iter().rev().find(|(var, _)| *var == name)?;
+            Some(OsString::from(value))
+        };
+        from_sources(None, lookup).map(|loaded| loaded.config)
+    }
+}
+
+impl FromStr for SslMode {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        match word {
+            "disable" => Ok(Self::Disable),
+            "prefer" => Ok(Self::Prefer),
+            "require" => Ok(Self::Require),
+            "verify-ca" => Ok(Self::VerifyCa),
+            "verify-full" => Ok(Self::VerifyFull),
+            _ => Err(()),
+        }
+    }
+}
+
+fn schema(values: &Values) -> Result<String, ConfigError> {
+    let setting = &settings::DB_SCHEMA;
+    let name = values.text(setting);
+    if !names::is_schema(name) {
+        let rule = names::schema_rule();
+        return Err(values.fault(setting, format!("{rule}; not {}", shown(name))));
+    }
+    Ok(name.to_owned())
+}
+
+fn users_table(values: &Values) -> Result<String, ConfigError> {
+    let setting = &settings::USERS_TABLE;
+    let table = values.text(setting);
+    if !names::is_table(table) {
+        return Err(values.fault(
+            setting,
+            format!(
+                "must be table or schema.table as SQL spells it, other than plain names in double quotes, not {}",
+                shown(table)
+            ),
+        ));
+    }
+    Ok(table.to_owned())
+}
+
+fn users_columns(values: &Values) -> Result<Option<String>, ConfigError> {
+    let setting = &settings::USERS_COLUMNS;
+    let columns = values.optional(setting);
+    match columns.as_deref().and_then(names::columns_fault) {
+        Some(fault) => Err(values.fault(setting, fault)),
+        None => Ok(columns),
+    }
+}
+
+fn server_addr(values: &Values) -> Result<SocketAddr, ConfigError> {
+    let setting = &settings::SERVER_HOST;
+    let host = values.text(setting).trim();
+    let ip = if host.eq_ignore_ascii_case("localhost") {
+        Ok(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    } else {
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        bare.unwrap_or(host).parse()
+    };
+    let ip = ip.map_err(|_| {
+        values.fault(
+            setting,
+            format!(
+                "must be localhost or an IP address to listen on, such as 127.0.0.1, 0.0.0.0 or ::, not {}",
+                shown(host)
+            ),
+        )
+    })?;
+    Ok(SocketAddr::new(ip, values.number(&settings::SERVER_PORT)?))
+}
+
+fn log_level(values: &Values) -> Result<log::LevelFilter, ConfigError> {
+    let word = values.choice(&settings::LOG_LEVEL)?;
+    word.parse()
+        .map_err(|_| values.fault(&settings::LOG_LEVEL, "is not a known level"))
+}
+
+fn allowed_origins(values: &Values) -> Result<Vec<String>, ConfigError> {
+    let setting = &settings::ALLOWED_ORIGINS;
+    let Some(text) = values.given(setting) else {
+        return Ok(Vec::new());
+    };
+    names::origins(text).ok_or_else(|| {
+        values.fault(
+            setting,
+            format!(
+                "must be * alone, or origins such as https://app.example.com or http://localhost:3000, \
+                 comma-separated and without a path, not {}",
+                shown(text)
+            ),
+        )
+    })
+}
+
+fn limits(values: &Values) -> Result<Limits, ConfigError> {
+    /// Room for the JSON around the content.
+    const ENVELOPE_BYTES: usize = 1024;
+    let mut limits = Limits {
+        message_bytes: values.number(&settings::MAX_MESSAGE_BYTES)?,
+        body_bytes: values.number(&settings::MAX_BODY_BYTES)?,
+        connections: values.number(&settings::MAX_CONNECTIONS)?,
+        connections_per_user: values.number(&settings::MAX_CONNECTIONS_PER_USER)?,
+        socket_queue: values.number(&settings::SOCKET_QUEUE)?,
+        rate_per_second: values.number(&settings::RATE_LIMIT_PER_SECOND)?,
+        rate_burst: values.number(&settings::RATE_LIMIT_BURST)?,
+        writer_queue: values.number(&settings::WRITER_QUEUE)?,
+        writer_batch: values.number(&settings::WRITER_BATCH)?,
+        replay_events: values.number(&settings::REPLAY_EVENTS)?,
+    };
+    if limits.rate_per_second == 0 || limits.rate_burst == 0 {
+        (limits.rate_per_second, limits.rate_burst) = (0, 0);
+    }
+    if limits.body_bytes < limits.message_bytes + ENVELOPE_BYTES {
+        return Err(values.fault(
+            &settings::MAX_BODY_BYTES,
+            format!(
+                "must be at least MAX_MESSAGE_BYTES + {ENVELOPE_BYTES}, that is {}, not {}",
+                limits.message_bytes + ENVELOPE_BYTES,
+                limits.body_bytes
+            ),
+        ));
+    }
+    Ok(limits)
+}
+
+fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
+    Ok(Timeouts {
+        heartbeat: values.seconds(&settings::HEARTBEAT_SECONDS)?,
+        listener_heartbeat: values.seconds(&settings::LISTENER_HEARTBEAT_SECONDS)?,
+        shutdown_grace: values.seconds(&settings::SHUTDOWN_GRACE_SECONDS)?,
+        shutdown_delay: values.seconds(&settings::SHUTDOWN_DELAY_SECONDS)?,
+        header: values.seconds(&settings::HEADER_TIMEOUT_SECONDS)?,
+        body: values.seconds(&settings::BODY_TIMEOUT_SECONDS)?,
+        write: values.seconds(&settings::WRITE_TIMEOUT_SECONDS)?,
+        database: values.seconds(&settings::DB_TIMEOUT_SECONDS)?,
+        database_start: values.seconds(&settings::DB_CONNECT_TIMEOUT_SECONDS)?,
+    })
+}

@@ -1,0 +1,213 @@
+//! Checks of values with a syntax of their own: identifiers, tables, columns, origins.
+
+use std::collections::BTreeSet;
+
+/// Longest identifier of PostgreSQL, in bytes (manual, "Identifiers and Key Words").
+const IDENTIFIER_BYTES: usize = 63;
+
+/// The channel is `chat_events_<schema>`, an identifier itself; a longer one would be cut off by LISTEN,
+/// and refused by NOTIFY.
+const SCHEMA_BYTES: usize = IDENTIFIER_BYTES - "chat_events_".len();
+
+/// Whether this is a schema name that needs no quoting and leaves room for the channel's name.
+pub(super) fn is_schema(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_lowercase() || c == '_')
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.len() <= SCHEMA_BYTES
+        && !name.starts_with("pg_")
+}
+
+/// What [`is_schema`] demands.
+pub(super) fn schema_rule() -> String {
+    format!(
+        "must start with a lower-case letter or \"_\", go on with lower-case letters, digits or \"_\", have \
+         at most {SCHEMA_BYTES} bytes, and not start with pg_, which PostgreSQL reserves"
+    )
+}
+
+/// Whether this is `table` or `schema.table` as SQL spells them, each plain or in double quotes.
+pub(super) fn is_table(text: &str) -> bool {
+    let Some(rest) = after_identifier(text) else {
+        return false;
+    };
+    match rest.strip_prefix('.') {
+        Some(table) => after_identifier(table) == Some(""),
+        None => rest.is_empty(),
+    }
+}
+
+/// What follows the identifier that the text begins with.
+fn after_identifier(text: &str) -> Option<&str> {
+    let (bytes, rest) = match text.strip_prefix('"') {
+        Some(quoted) => after_quoted(quoted)?,
+        None => {
+            let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+            let end = text.find(|c| !plain(c)).unwrap_or(text.len());
+            let first = text.chars().next()?;
+            if first == '$' || first.is_numeric() {
+                return None;
+            }
+            (end, &text[end..])
+        }
+    };
+    (1..=IDENTIFIER_BYTES).contains(&bytes).then_some(rest)
+}
+
+/// The length of a quoted identifier without its quotes, and what follows it. `""` stands for one quote.
+fn after_quoted(quoted: &str) -> Option<(usize, &str)> {
+    let mut bytes = 0;
+    let mut rest = quoted;
+    loop {
+        let end = rest.find('"')?;
+        bytes += end;
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(more) => {
+                bytes += 1;
+                rest = more;
+            }
+            None => return Some((bytes, rest)),
+        }
+    }
+}
+
+/// The fields of a user that `USERS_COLUMNS` may name.
+const USER_FIELDS: [&str; 6] = [
+    "id",
+    "firstName",
+    "lastName",
+    "avatarUrl",
+    "role",
+    "isActive",
+];
+
+/// What is wrong with `field=column,…`, if anything.
+pub(super) fn columns_fault(text: &str) -> Option<String> {
+    let fields = USER_FIELDS.join(", ");
+    let mut seen = BTreeSet::new();
+    for part in text.split(',') {
+        let Some((field, column)) = part.split_once('=') else {
+            return Some(format!(
+                "must be field=column, comma-separated; fields are {fields}"
+            ));
+        };
+        let (field, column) = (field.trim(), column.trim());
+        if !USER_FIELDS.contains(&field) {
+            return Some(format!("names an unknown field; fields are {fields}"));
+        }
+        if !seen.insert(field) {
+            return Some(format!("names the field {field} twice"));
+        }
+        if column.is_empty() || column.len() > IDENTIFIER_BYTES {
+            return Some(format!(
+                "must name a column of 1 to {IDENTIFIER_BYTES} bytes for {field}"
+            ));
+        }
+    }
+    None
+}
+
+/// The origins as browsers send them: lower case, without a slash at the end, without a default port.
+/// `*` stands alone. `None` for what no browser sends.
+pub(super) fn origins(text: &str) -> Option<Vec<String>> {
+    let items: Vec<&str> = text.split(',').map(str::trim).collect();
+    if items == ["*"] {
+        return Some(vec!["*".to_owned()]);
+    }
+    items.into_iter().map(origin).collect()
+}
+
+fn origin(text: &str) -> Option<String> {
+    let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+    let (scheme, host) = text.split_once("://")?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    let scheme_fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    if !scheme_fits || host.is_empty() || host.starts_with(':') || !host.chars().all(allowed) {
+        return None;
+    }
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return Some(text),
+    };
+    Some(text.strip_suffix(default_port).unwrap_or(&text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_spelled_as_in_sql() {
+        for good in [
+            "users",
+            "crm.people",
+            "\"User\"",
+            "a.\"b.c\"",
+            "\"a\"\"b\".c",
+            "_x$1",
+            "größe",
+        ] {
+            assert!(is_table(good), "{good}");
+        }
+        let long = "x".repeat(64);
+        for bad in [
+            "", ".", "a.", ".a", "a.b.c", "a b", "a;drop", "1a", "$a", "\"a", "\"\"", "a\"b\"",
+            "a-b", " a", &long,
+        ] {
+            assert!(!is_table(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_schema_needs_no_quotes_and_leaves_room_for_the_channel() {
+        let longest = "s".repeat(51);
+        for good in ["public", "chat", "_a1", &longest] {
+            assert!(is_schema(good), "{good}");
+        }
+        let too_long = "s".repeat(52);
+        for bad in [
+            "", "Chat", "1a", "a-b", "a.b", "a b", "\"a\"", "ä", "pg_chat", &too_long,
+        ] {
+            assert!(!is_schema(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins_are_as_browsers_send_them() {
+        let cases = [
+            ("*", Some(vec!["*"])),
+            (
+                "https://A.example.com/",
+                Some(vec!["https://a.example.com"]),
+            ),
+            (
+                "https://a:443, http://b:80",
+                Some(vec!["https://a", "http://b"]),
+            ),
+            (
+                "https://a:80,http://[::1]:3000",
+                Some(vec!["https://a:80", "http://[::1]:3000"]),
+            ),
+            ("capacitor://localhost", Some(vec!["capacitor://localhost"])),
+            ("*,https://a", None),
+            ("https://a,", None),
+            ("https://a/path", None),
+            ("https://*.a", None),
+            ("https://", None),
+            ("https://:80", None),
+            ("a.example.com", None),
+            ("null", None),
+        ];
+        for (text, expected) in cases {
+            let expected = expected.map(|list| list.into_iter().map(str::to_owned).collect());
+            assert_eq!(origins(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The one table of settings: defaults, allowed values, `pgchat --help` and the check for unknown
+//! variables all come from here. How values become a [`super::Config`] is not told here.
+
+/// One variable.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub name: &'static str,
+    /// As it would be written in `config.env`; empty: not set.
+    pub default: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+}
+
+/// What values a setting takes.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Text,
+    /// Text that is never shown.
+    Secret,
+    /// A whole number from the first to the second.
+    Number(u64, u64),
+    /// A number of seconds, whole, from the first to the second.
+    Seconds(u64, u64),
+    /// One of these words, in either case.
+    Choice(&'static [&'static str]),
+}
+
+/// Settings that belong together.
+pub(super) struct Group {
+    pub title: &'static str,
+    pub settings: &'static [&'static Setting],
+}
+
+use Kind::{Choice, Number, Seconds, Secret, Text};
+
+macro_rules! settings {
+    ($($title:literal { $($name:ident = $default:literal, $kind:expr, $help:literal;)* })*) => {
+        $($(pub(super) const $name: Setting = Setting {
+            name: stringify!($name),
+            default: $default,
+            kind: $kind,
+            help: $help,
+        };)*)*
+
+        pub(super) const GROUPS: &[Group] = &[$(Group {
+            title: $title,
+            settings: &[$(&$name),*],
+        }),*];
+    };
+}
+
+settings! {
+    "Database" {
+        DB_HOST = "", Text,
+            "Hosts of the database, comma-separated: the first that accepts writes is taken. A name, an IP \
+             address, or the directory of a Unix socket. Without DB_HOST and DATABASE_URL pgchat starts a \
+             private, embedded PostgreSQL.";
+        DB_PORT = "5432", Text,
+            "One port for all hosts, or one for each, comma-separated.";
+        DB_USER = "postgres", Text,
+            "The database user.";
+        DB_PASSWORD = "", Secret,
+            "Its password. In config.env, \"$\" needs no escaping; put a value with \" #\" into quotes.";
+        DB_NAME = "postgres", Text,
+            "The database.";
+        DB_SSL_MODE = "prefer", Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]),
+            "prefer: TLS if the server offers it. require: TLS, without a check of the server's \
+             certificate. verify-ca: and a certificate by the CA of DB_SSL_ROOT_CERT. verify-full: and for \
+             this host name. A Unix socket never uses TLS.";
+        DB_SSL_ROOT_CERT = "", Text,
+            "PEM file of the CA for verify-ca and verify-full. Without it verify-full asks the system's \
+             trust store.";
+        DATABASE_URL = "", Secret,
+            "Instead of DB_HOST: postgres://user:password@host:port/database?sslmode=verify-full. What it \
+             leaves out is taken from the DB_ variables.";
+        LISTEN_DATABASE_URL = "", Secret,
+            "Where the listener connects, when DB_HOST or DATABASE_URL names a pooler such as PgBouncer: \
+             LISTEN needs a direct connection. The same database, the same form as DATABASE_URL.";
+        DB_SCHEMA = "public", Text,
+            "Schema of the chat tables: lower-case letters, digits and \"_\", at most 51 bytes.";
+        DB_POOL_SIZE = "8", Number(1, 1000),
+            "Pooled connections of one replica; the listener has one more.";
+        DB_TIMEOUT_SECONDS = "10", Seconds(1, 300),
+            "Bound of a statement, waiting for a pooled connection included; then 503.";
+        DB_CONNECT_TIMEOUT_SECONDS = "30", Seconds(0, 3600),
+            "How long \"serve\" tries to reach the database at its start before it gives up.";
+    }
+    "Embedded database" {
+        EMBEDDED_DATA_DIR = "", Text,
+            "Where the embedded PostgreSQL keeps its data. Default: pgchat/postgres below $XDG_DATA_HOME or \
+             ~/.local/share; as root /var/lib/pgchat/postgres.";
+        PG_BIN_DIR = "", Text,
+            "Directory with PostgreSQL's initdb and postgres. Default: searched in the usual places.";
+    }
+    "Users" {
+        USERS_TABLE = "users", Text,
+            "The host system's table or view of users, spelled as in SQL: users, crm.people, or \
+             '\"User\"', which needs both kinds of quotes.";
+        USERS_COLUMNS = "", Text,
+            "Its columns as field=column, comma-separated, such as id=user_id,firstName=given_name. Fields: \
+             id, firstName, lastName, avatarUrl, role, isActive. Default: detected by their names.";
+    }
+    "Server" {
+        SERVER_PORT = "8081", Number(0, 65535),
+            "The port of HTTP and WebSocket. 0: any free one; the log says which.";
+        SERVER_HOST = "127.0.0.1", Text,
+            "The address to listen on: an IP address or localhost. 0.0.0.0 for all interfaces: only where \
+             nothing but the authenticating gateway can reach them.";
+        SERVICE_NAME = "pgchat", Text,
+            "The name that /health shows.";
+        ALLOWED_ORIGINS = "", Text,
+            "Browsers' origins for CORS and the WebSocket handshake, comma-separated, such as \
+             https://app.example.com; or *. Default: the same origin only.";
+        LOG_LEVEL = "info", Choice(&["error", "warn", "info", "debug", "trace"]),
+            "How much pgchat logs.";
+        LOG_FORMAT = "pretty", Choice(&["pretty", "json"]),
+            "json: one JSON object a line.";
+        RUST_LOG = "", Text,
+            "Refines LOG_LEVEL for parts, such as pgchat::listener=debug,hyper=info.";
+    }
+    "Who may call" {
+        AUTH_MODE = "trusted", Choice(&["trusted", "jwt"]),
+            "trusted: every caller is believed, since a gateway in front has checked it. jwt is not \
+             available in this version, nor are the variables below; pgchat refuses to start with them \
+             unless AUTH_MODE=trusted is set.";
+        JWT_SECRET = "", Secret,
+            "HS256 secret.";
+        JWT_PUBLIC_KEY_FILE = "", Text,
+            "PEM file with a public key for RS256, ES256 or EdDSA.";
+        JWT_JWKS_FILE = "", Text,
+            "File with a JWKS document.";
+        JWT_ISSUER = "", Text,
+            "The issuer that a token must name.";
+        JWT_AUDIENCE = "", Text,
+            "The audience that a token must name.";
+        JWT_USER_CLAIM = "sub", Text,
+            "The claim that holds the user's id.";
+        SERVICE_TOKENS = "", Secret,
+            "Secrets of server-to-server callers, who may act for any user, comma-separated.";
+    }
+    "Limits" {
+        MAX_MESSAGE_BYTES = "65536", Number(1, 10_485_760),
+            "Longest content of a message, in bytes of UTF-8.";
+        MAX_BODY_BYTES = "1048576", Number(1024, 67_108_864),
+            "Longest HTTP body and WebSocket message, in bytes; at least MAX_MESSAGE_BYTES + 1024.";
+        MAX_CONNECTIONS = "100000", Number(0, 10_000_000),
+            "Sockets of one replica. 0: no limit.";
+        MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
+            "Sockets of one user on one replica. 0: no limit.";
+        RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
+            "Sends of one user on one replica, in the long run. 0: no limit.";
+        RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
+            "Sends of one user on one replica, at once. 0: no limit.";
+        SOCKET_QUEUE = "256", Number(1, 65_536),
+            "Frames that wait for one slow socket before it is closed.";
+        WRITER_QUEUE = "10000", Number(1, 1_000_000),
+            "Messages that wait for their transaction; beyond it 503.";
+        WRITER_BATCH = "500", Number(1, 10_000),
+            "Messages in one transaction.";
+        REPLAY_EVENTS = "1000", Number(1, 10_000),
+            "Events that a client which comes back is sent; beyond it resync_required.";
+    }
+    "Times" {
+        HEARTBEAT_SECONDS = "25", Seconds(1, 3600),
+            "Between two pings of a WebSocket; two missed pongs close it.";
+        LISTENER_HEARTBEAT_SECONDS = "3", Seconds(1, 300),
+            "Between two heartbeats through the database's notification queue.";
+        HEADER_TIMEOUT_SECONDS = "10", Seconds(1, 300),
+            "A request's head must be complete by then.";
+        BODY_TIMEOUT_SECONDS = "20", Seconds(1, 3600),
+            "A request's body must be complete by then.";
+        WRITE_TIMEOUT_SECONDS = "10", Seconds(1, 300),
+            "A message is stored by then, or refused with 503.";
+        SHUTDOWN_GRACE_SECONDS = "30", Seconds(0, 3600),
+            "Upper bound of a drain.";
+        SHUTDOWN_DELAY_SECONDS = "0", Seconds(0, 600),
+            "After the signal, how long to serve on with /health/ready failing, so that a load balancer \
+             notices.";
+    }
+}
+
+pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS
+        .iter()
+        .flat_map(|group| group.settings.iter().copied())
+}
+
+impl Kind {
+    /// What is allowed, where the kind says it: `a whole number from 1 to 1000`.
+    pub(super) fn allowed(&self) -> Option<String> {
+        match self {
+            Text | Secret => None,
+            Number(min, max) => Some(format!("a whole number from {min} to {max}")),
+            Seconds(min, max) => Some(format!("a whole number of seconds from {min} to {max}")),
+            Choice(words) => Some(format!("one of {}", words.join(", "))),
+        }
+    }
+}
+
+/// Every variable with its default and meaning, at most 80 columns wide.
+pub(super) fn help() -> String {
+    let mut text = String::from(
+        "Configuration:\n  \
+         Read from config.env in the working directory, or --config FILE; variables of\n  \
+         the environment win. A variable that is set to nothing counts as not set.\n",
+    );
+    for group in GROUPS {
+        text.push_str(&format!("\n{}:\n", group.title));
+        for setting in group.settings {
+            text.push_str(&format!("  {}\n", heading(setting)));
+            for line in wrapped(setting.help, 72) {
+                text.push_str(&format!("        {line}\n"));
+            }
+        }
+    }
+    text
+}
+
+fn heading(setting: &Setting) -> String {
+    let Setting { name, default, .. } = setting;
+    let range = match setting.kind {
+        Number(min, max) | Seconds(min, max) => format!("  [{min} to {max}]"),
+        Choice(words) => format!("  [{}]", words.join(" ")),
+        Text | Secret => String::new(),
+    };
+    let equals = if default.is_empty() { "" } else { "=" };
+    format!("{name}{equals}{default}{range}")
+}
+
+/// Lines of whole words, each at most `width` characters unless one word is longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

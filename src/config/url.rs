@@ -1,0 +1,136 @@
+//! Databases named by a URL: `DATABASE_URL`, `LISTEN_DATABASE_URL`.
+
+use std::path::PathBuf;
+
+use super::database::{finish, ssl_mode};
+use super::settings::Setting;
+use super::values::Values;
+use super::{ConfigError, DatabaseConfig};
+
+/// Reads a URL, minus what tokio-postgres does not know: `sslmode=verify-*` and `sslrootcert`.
+///
+/// Errors never repeat a part of the URL: a password with an unescaped `@` or `?` may stand anywhere in it.
+pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseConfig, ConfigError> {
+    const FORM: &str = "must have the form postgres://user:password@host:port/database?sslmode=…";
+    let url = values.text(setting).trim();
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(values.fault(setting, FORM));
+    }
+    let (url, parameters) = split_parameters(url);
+    let mut kept = Vec::new();
+    let mut ssl = None;
+    let mut root_cert = None;
+    for parameter in parameters.split('&').filter(|part| !part.is_empty()) {
+        match parameter.split_once('=') {
+            Some(("sslmode", value)) => {
+                let mode = value.parse().map_err(|()| {
+                    values.fault(
+                        setting,
+                        "has an unknown sslmode; it must be one of disable, prefer, require, \
+                         verify-ca, verify-full",
+                    )
+                })?;
+                ssl = Some(mode);
+            }
+            Some(("sslrootcert", value)) => root_cert = Some(percent_decoded(value)),
+            Some((name, _)) if PARAMETERS.contains(&name) => kept.push(parameter),
+            _ => {
+                let known = PARAMETERS.join(", ");
+                return Err(values.fault(
+                    setting,
+                    format!("has an unknown parameter; known are sslmode, sslrootcert, {known}"),
+                ));
+            }
+        }
+    }
+    let url = format!("{url}?{}", kept.join("&"));
+    let postgres: tokio_postgres::Config = url.parse().map_err(|error| {
+        let hint = "in user and password, \"@\", \":\", \"/\", \"?\", \"#\" and \"%\" must be \
+                    percent-encoded";
+        values.fault(setting, format!("{FORM}; {}; {hint}", cause(&error)))
+    })?;
+    let ssl = match ssl {
+        Some(mode) => mode,
+        None => ssl_mode(values)?,
+    };
+    finish(values, setting, postgres, ssl, root_cert)
+}
+
+/// What tokio-postgres takes in a URL.
+const PARAMETERS: [&str; 18] = [
+    "user",
+    "password",
+    "dbname",
+    "host",
+    "hostaddr",
+    "port",
+    "options",
+    "application_name",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
+    "load_balance_hosts",
+    "channel_binding",
+    "sslnegotiation",
+];
+
+/// Where tokio-postgres, too, sees the parameters begin: at the first `?` after the first `@`.
+fn split_parameters(url: &str) -> (&str, &str) {
+    let authority = url.find('@').unwrap_or(0);
+    match url[authority..].find('?') {
+        Some(at) => (&url[..authority + at], &url[authority + at + 1..]),
+        None => (url, ""),
+    }
+}
+
+/// tokio-postgres's own words, where they are known to hold nothing of the URL.
+fn cause(error: &tokio_postgres::Error) -> String {
+    let text = std::error::Error::source(error).map(ToString::to_string);
+    text.filter(|text| text.starts_with("invalid value for option"))
+        .unwrap_or_else(|| "it cannot be read".to_owned())
+}
+
+fn percent_decoded(text: &str) -> PathBuf {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| {
+            let hex = std::str::from_utf8(hex).ok()?;
+            u8::from_str_radix(hex, 16).ok()
+        });
+        match (bytes[at], hex) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            (byte, _) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(String::from_utf8_lossy(&decoded).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoding_is_undone() {
+        for (text, path) in [
+            ("/a%20b/%C3%A4", "/a b/ä"),
+            ("/a%2", "/a%2"),
+            ("/%zz", "/%zz"),
+            ("%", "%"),
+            ("/ä", "/ä"),
+        ] {
+            assert_eq!(percent_decoded(text), PathBuf::from(path));
+        }
+    }
+}

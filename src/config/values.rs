@@ -1,0 +1,192 @@
+//! Where a setting's value comes from: the environment, else the file, else the table's default.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::file::{self, Entry};
+use super::settings::{self, Kind, Setting};
+use super::{ConfigError, Secret};
+
+/// The values that were given; defaults are looked up when a setting is asked for.
+pub(super) struct Values {
+    given: BTreeMap<&'static str, Given>,
+}
+
+struct Given {
+    text: String,
+    /// `the environment`, or `config.env, line 4`.
+    origin: String,
+}
+
+/// A file that was read, under the name that errors show.
+pub(super) struct File<'a> {
+    pub name: &'a str,
+    pub text: &'a str,
+}
+
+impl Values {
+    /// The values and the warnings about the file's unknown and repeated variables.
+    pub(super) fn collect(
+        file: Option<File<'_>>,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut values = Self {
+            given: BTreeMap::new(),
+        };
+        let mut warnings = Vec::new();
+        if let Some(file) = file {
+            let entries = file::parse(file.text).map_err(|error| ConfigError {
+                variable: format!("{}, line {}", file.name, error.line),
+                problem: error.problem.to_owned(),
+            })?;
+            for entry in entries {
+                values.take_from_file(file.name, entry, &mut warnings);
+            }
+        }
+        for setting in settings::all() {
+            if let Some(text) = environment(setting.name) {
+                let origin = "the environment".to_owned();
+                let text = text.into_string().map_err(|_| ConfigError {
+                    variable: setting.name.to_owned(),
+                    problem: "must be UTF-8 (in the environment)".to_owned(),
+                })?;
+                values.given.insert(setting.name, Given { text, origin });
+            }
+        }
+        values.refuse_nul()?;
+        Ok((values, warnings))
+    }
+
+    fn take_from_file(&mut self, file_name: &str, entry: Entry, warnings: &mut Vec<String>) {
+        let Entry { name, value, line } = entry;
+        let Some(setting) = settings::all().find(|setting| setting.name == name) else {
+            warnings.push(format!(
+                "{file_name}, line {line}: {name} is not a setting of pgchat and is ignored; \
+                 \"pgchat --help\" lists them"
+            ));
+            return;
+        };
+        let given = Given {
+            text: value,
+            origin: format!("{file_name}, line {line}"),
+        };
+        if let Some(earlier) = self.given.insert(setting.name, given) {
+            warnings.push(format!(
+                "{file_name}, line {line}: {name} is set again, after {}; the last one counts",
+                earlier.origin
+            ));
+        }
+    }
+
+    /// No protocol, path or address that a setting ends up in can carry one.
+    fn refuse_nul(&self) -> Result<(), ConfigError> {
+        for setting in settings::all() {
+            if self.given(setting).is_some_and(|text| text.contains('\0')) {
+                return Err(self.fault(setting, "must not contain U+0000"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value that was set; one that is set to nothing counts as not set.
+    pub(super) fn given(&self, setting: &Setting) -> Option<&str> {
+        let given = self.given.get(setting.name)?;
+        (!given.text.is_empty()).then_some(given.text.as_str())
+    }
+
+    pub(super) fn is_given(&self, setting: &Setting) -> bool {
+        self.given(setting).is_some()
+    }
+
+    /// Whether something else than the default was set.
+    pub(super) fn differs(&self, setting: &Setting) -> bool {
+        self.text(setting) != setting.default
+    }
+
+    /// The value or the default, of settings that have one.
+    pub(super) fn text(&self, setting: &Setting) -> &str {
+        self.given(setting).unwrap_or(setting.default)
+    }
+
+    /// The value, of settings without a default.
+    pub(super) fn optional(&self, setting: &Setting) -> Option<String> {
+        self.given(setting).map(str::to_owned)
+    }
+
+    pub(super) fn secret(&self, setting: &Setting) -> Option<Secret> {
+        self.optional(setting).map(Secret::new)
+    }
+
+    /// A value that is shown in one line of a log or a reply.
+    pub(super) fn line(&self, setting: &Setting) -> Result<String, ConfigError> {
+        let text = self.text(setting);
+        if text.chars().any(char::is_control) {
+            return Err(self.fault(setting, "must not contain control characters"));
+        }
+        Ok(text.to_owned())
+    }
+
+    pub(super) fn number<T: TryFrom<u64>>(&self, setting: &Setting) -> Result<T, ConfigError> {
+        let number = self.text(setting).trim().parse::<u64>().ok();
+        let fits = match setting.kind {
+            Kind::Number(min, max) | Kind::Seconds(min, max) => {
+                number.filter(|number| (min..=max).contains(number))
+            }
+            Kind::Text | Kind::Secret | Kind::Choice(_) => number,
+        };
+        fits.and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| self.not_allowed(setting))
+    }
+
+    pub(super) fn seconds(&self, setting: &Setting) -> Result<Duration, ConfigError> {
+        self.number(setting).map(Duration::from_secs)
+    }
+
+    /// The word of the table that was chosen, in the table's case.
+    pub(super) fn choice(&self, setting: &Setting) -> Result<&'static str, ConfigError> {
+        let text = self.text(setting).trim();
+        let words = match setting.kind {
+            Kind::Choice(words) => words,
+            _ => &[],
+        };
+        words
+            .iter()
+            .copied()
+            .find(|word| word.eq_ignore_ascii_case(text))
+            .ok_or_else(|| self.not_allowed(setting))
+    }
+
+    fn not_allowed(&self, setting: &Setting) -> ConfigError {
+        let allowed = setting.kind.allowed().unwrap_or_default();
+        self.fault(
+            setting,
+            format!("must be {allowed}, not {}", shown(self.text(setting))),
+        )
+    }
+
+    /// An error about a setting, which also says where its value comes from.
+    pub(super) fn fault(&self, setting: &Setting, problem: impl Display) -> ConfigError {
+        let origin = match self.given.get(setting.name) {
+            Some(given) => format!(" (in {})", given.origin),
+            None => String::new(),
+        };
+        ConfigError {
+            variable: setting.name.to_owned(),
+            problem: format!("{problem}{origin}"),
+        }
+    }
+}
+
+/// A value in quotes, in one line, shortened where it is long. Never for secrets.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let shortened: String = text.chars().take(LONGEST).collect();
+    let dots = if shortened.len() < text.len() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{shortened:?}{dots}")
+}
