@@ -70,9 +70,9 @@ impl From<&Config> for ServerLimits {
     }
 }
 
-/// Serves `routes` until `lifecycle.closing`. Then it closes the listening socket and returns, while the
-/// connections, tracked in `lifecycle.connections`, finish their requests and end; those that are left
-/// at `lifecycle.stopping` are dropped.
+/// Serves `routes` until `lifecycle.stopping`. From `lifecycle.closing` on, the connections that are there,
+/// tracked in `lifecycle.connections`, finish their requests and end; new ones get one answer each, so
+/// that probes see a draining replica and not a dead one. Those that are left at `stopping` are dropped.
 ///
 /// A handler of an upgrade finds hyper's `OnUpgrade` in the request's extensions.
 pub async fn serve(
@@ -91,7 +91,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = lifecycle.closing.cancelled() => return,
+            () = lifecycle.stopping.cancelled() => return,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -102,7 +102,7 @@ pub async fn serve(
                 log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
                 tokio::select! {
                     () = tokio::time::sleep(backoff) => continue,
-                    () = lifecycle.closing.cancelled() => return,
+                    () = lifecycle.stopping.cancelled() => return,
                 }
             }
         };
@@ -142,6 +142,8 @@ fn connection(
     lifecycle: &Lifecycle,
 ) -> impl Future<Output = ()> + Send + 'static {
     let closing = lifecycle.closing.clone();
+    // One that comes while the replica closes is not shut down before its only answer.
+    let late = closing.is_cancelled();
     let stopping = lifecycle.stopping.clone();
     if let Err(error) = stream.set_nodelay(true) {
         log::debug!("TCP_NODELAY: {error}");
@@ -155,13 +157,14 @@ fn connection(
         // hyper starts this timer when the connection becomes idle, so it is the idle limit;
         // the limit of the head is kept by `Guarded`.
         .header_read_timeout(limits.idle)
+        .keep_alive(!late)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     async move {
         let mut serving = pin!(serving);
-        let mut told = false;
+        let mut told = late;
         loop {
             tokio::select! {
                 ended = &mut serving => {

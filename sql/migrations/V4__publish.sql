@@ -59,14 +59,14 @@ end
 $$;
 
 create function chat_event_head(type text, user_id uuid, participant1 uuid, participant2 uuid) returns text
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
   select '{"type":"' || type || '","userId":"' || user_id
          || '","recipients":["' || participant1 || '","' || participant2 || '"]'
 $$;
 
 create function chat_message_event_head(type text, m messages, participant1 uuid, participant2 uuid) returns text
-language sql immutable
+language sql stable
 as $$
   select chat_event_head(type, m.sender_id, participant1, participant2)
          || ',"message":"' || m.id || '","revision":' || m.revision
@@ -118,6 +118,10 @@ language plpgsql
 security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
+set jit = off
+-- One index scan for each row, also when the plan was made for a smaller table.
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   heads text[];
@@ -133,16 +137,14 @@ begin
            order by i.conversation_id, i.seq desc) n
    where c.id = n.conversation_id and c.last_seq < n.seq;
 
-  with senders as materialized (
-    select s.sender_id, chat_user_summary_json(s.sender_id) as summary
-      from (select distinct sender_id from inserted) s
-  ), event as (
+  with event as (
     select chat_message_event_head('chat_message', i::messages, c.participant1_id, c.participant2_id) as head,
-           chat_message_json(i::messages, s.summary) as data,
+           chat_message_json(i::messages,
+                             chat_summary_json(i.sender_id, u.first_name, u.last_name, u.avatar_url)) as data,
            i.conversation_id, i.seq
       from inserted i
-      join senders s on s.sender_id = i.sender_id
      cross join lateral (select * from conversations where id = i.conversation_id limit 1) c
+      left join lateral (select * from chat_users() where id = i.sender_id limit 1) u on true
   )
   select array_agg(head order by conversation_id, seq), array_agg(data order by conversation_id, seq)
     into heads, bodies
@@ -205,6 +207,9 @@ create function chat_messages_after_update() returns trigger
 language plpgsql
 security definer
 set search_path from current
+set jit = off
+-- Old and new rows are joined by hash, also when the plan was made for one row.
+set enable_nestloop = off
 as $$
 declare
   heads text[];

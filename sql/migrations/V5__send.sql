@@ -36,6 +36,11 @@ language plpgsql
 security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
+-- The planner takes an array for 10 rows. Joins within the batch must hash, or they cost its square; the
+-- look-ups of tables are lateral, one index scan for each row, whatever it thinks.
+set enable_nestloop = off
+set enable_mergejoin = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -102,12 +107,12 @@ begin
      where j.verdict is null and j.first_id = j.id
      order by j.place
     returning *
-  ), sender as materialized (
-    select s.sender_id, chat_user_summary_json(s.sender_id) as summary
-      from (select distinct sender_id from judged where verdict is null or verdict = 'repeated') s
   ), fresh as materialized (
-    select s.id, s.conversation_id, s.message_type, s.content, chat_message_json(s::messages, u.summary) as message
-      from stored s join sender u on u.sender_id = s.sender_id
+    select s.id, s.conversation_id, s.message_type, s.content,
+           chat_message_json(s::messages,
+                             chat_summary_json(s.sender_id, u.first_name, u.last_name, u.avatar_url)) as message
+      from stored s
+      left join lateral (select * from chat_users() where id = s.sender_id limit 1) u on true
   )
   select j.place,
          case when j.verdict = 'not_a_participant'
@@ -119,9 +124,8 @@ begin
                    and f.message_type::text = j.message_type then 'repeated'
               else 'conflict' end,
          case when j.verdict = 'repeated' then
-                (select chat_message_json(m, u.summary)
-                   from messages m join sender u on u.sender_id = m.sender_id
-                  where m.id = j.earlier_id)
+                (select chat_message_json(m, chat_user_summary_json(m.sender_id))
+                   from messages m where m.id = j.earlier_id)
               when j.verdict is null and (j.first_id = j.id
                    or (f.conversation_id = j.conversation_id and f.content = j.content
                        and f.message_type::text = j.message_type)) then f.message end

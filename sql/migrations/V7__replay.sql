@@ -77,7 +77,7 @@ as $$
 $$;
 
 create function chat_read_json(conversation uuid, reader uuid, seq bigint) returns text
-language sql immutable
+language sql stable
 as $$
   select '{"conversationId":"' || conversation || '","readerId":"' || reader || '","upToSeq":' || seq || '}'
 $$;
