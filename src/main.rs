@@ -7,7 +7,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use cli::{Action, Invocation};
-use pgchat::config::{Config, ConfigError, DatabaseSource, Loaded};
+use pgchat::config::{AuthMode, Config, ConfigError, DatabaseSource, Loaded, LogFormat};
 use pgchat::{app, config, embedded, logging, store::tls};
 
 /// A failure while running.
@@ -41,17 +41,27 @@ fn main() -> ExitCode {
     if let Err(error) = logging::init(&loaded.config) {
         return ended(FAILED, Err(error));
     }
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
+    // A probe runs every few seconds; the instance that it asks about has said all this at its start.
+    if !matches!(action, Action::Healthcheck) {
+        for warning in &loaded.warnings {
+            log::warn!("{warning}");
+        }
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return ended(FAILED, Err(format!("cannot start: {error}"))),
     };
+    let log_format = loaded.config.log_format;
     let result = runtime.block_on(run(action, loaded.config));
     // What still runs (a name lookup, say) must not hold up the end.
     runtime.shutdown_background();
-    ended(FAILED, result)
+    match result {
+        Err(error) if log_format == LogFormat::Json && log::log_enabled!(log::Level::Error) => {
+            log::error!("{error}");
+            ExitCode::from(FAILED)
+        }
+        result => ended(FAILED, result),
+    }
 }
 
 async fn run(action: Action, config: Config) -> Result<(), app::StartError> {
@@ -62,6 +72,12 @@ async fn run(action: Action, config: Config) -> Result<(), app::StartError> {
         Action::Serve | Action::Token | Action::Watchdog(_) => {
             let drain = signals::drain()
                 .map_err(|error| app::StartError(format!("cannot wait for signals: {error}")))?;
+            if config.auth.mode == AuthMode::Trusted {
+                log::warn!(
+                    "AUTH_MODE=trusted: every caller is believed; only an authenticating gateway may reach {}",
+                    config.server_addr
+                );
+            }
             app::serve(config, drain).await
         }
     }
