@@ -202,7 +202,9 @@ pub async fn serve(
         started.elapsed().as_millis()
     );
     if let Some(embedded) = &database.embedded {
-        log::info!("{}", newcomer_hints(address, &embedded.url()));
+        for line in newcomer_hints(address, &embedded.url()).lines() {
+            log::info!("{line}");
+        }
     }
     shutdown.await;
     drain(&services).await;

@@ -24,6 +24,7 @@ pub mod health;
 pub mod http;
 pub mod hub;
 pub mod listener;
+pub mod logging;
 pub mod model;
 pub mod replay;
 pub mod reply;

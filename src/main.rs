@@ -1,38 +1,114 @@
-//! TEMP until the command line is merged.
-fn main() {
-    let args: Vec<_> = std::env::args_os().skip(1).collect();
-    pretty_env_logger::formatted_builder()
-        .filter_level(log::LevelFilter::Warn)
-        .filter_module("pgchat", log::LevelFilter::Info)
-        .parse_default_env()
-        .init();
-    if args.first().is_some_and(|a| a == "embedded-postgres") {
-        if let Err(e) = pgchat::embedded::watchdog_main(args[1..].to_vec()) {
-            log::error!("{e}");
+//! Arguments, log, runtime, signals, exit code; everything else is in the library.
+
+mod cli;
+mod signals;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use cli::{Action, Invocation};
+use pgchat::config::{AuthMode, Config, ConfigError, DatabaseSource, Loaded, LogFormat};
+use pgchat::{app, config, embedded, logging, store::tls};
+
+/// A failure while running.
+const FAILED: u8 = 1;
+/// Configuration or arguments that the caller has to mend.
+const MISUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let Invocation {
+        action,
+        config_file,
+    } = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(MISUSED));
         }
-        return;
+    };
+    // Before the configuration: the watchdog of the embedded database has its own arguments.
+    if let Action::Watchdog(args) = action {
+        return ended(FAILED, embedded::watchdog_main(args));
     }
-    let loaded = match pgchat::config::load(None) {
-        Ok(l) => l,
-        Err(e) => {
-            log::error!("{e}");
-            std::process::exit(2)
-        }
+    let loaded = match config::load(config_file.as_deref()).and_then(with_tls_checked) {
+        Ok(loaded) => loaded,
+        Err(error) => return ended(MISUSED, Err(error)),
     };
-    let Ok(rt) = tokio::runtime::Runtime::new() else {
-        return;
-    };
-    let r = rt.block_on(async {
-        if args.first().is_some_and(|a| a == "migrate") {
-            return pgchat::app::migrate(loaded.config).await;
+    if matches!(action, Action::Token) {
+        let problem = "token: needs AUTH_MODE=jwt, which is not available in this version";
+        return ended(MISUSED, Err(problem));
+    }
+    if let Err(error) = logging::init(&loaded.config) {
+        return ended(FAILED, Err(error));
+    }
+    // A probe runs every few seconds; the instance that it asks about has said all this at its start.
+    if !matches!(action, Action::Healthcheck) {
+        for warning in &loaded.warnings {
+            log::warn!("{warning}");
         }
-        pgchat::app::serve(loaded.config, async {
-            let _ = tokio::signal::ctrl_c().await;
-        })
-        .await
-    });
-    if let Err(e) = r {
-        log::error!("{e}");
-        std::process::exit(1)
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return ended(FAILED, Err(format!("cannot start: {error}"))),
+    };
+    let log_format = loaded.config.log_format;
+    let result = runtime.block_on(run(action, loaded.config));
+    // What still runs (a name lookup, say) must not hold up the end.
+    runtime.shutdown_background();
+    match result {
+        Err(error) if log_format == LogFormat::Json && log::log_enabled!(log::Level::Error) => {
+            log::error!("{error}");
+            ExitCode::from(FAILED)
+        }
+        result => ended(FAILED, result),
+    }
+}
+
+async fn run(action: Action, config: Config) -> Result<(), app::StartError> {
+    match action {
+        Action::Migrate => app::migrate(config).await,
+        Action::DemoData => app::demo_data(config).await,
+        Action::Healthcheck => app::healthcheck(&config).await,
+        Action::Serve | Action::Token | Action::Watchdog(_) => {
+            let drain = signals::drain()
+                .map_err(|error| app::StartError(format!("cannot wait for signals: {error}")))?;
+            if config.auth.mode == AuthMode::Trusted {
+                log::warn!(
+                    "AUTH_MODE=trusted: every caller is believed; only an authenticating gateway may reach {}",
+                    config.server_addr
+                );
+            }
+            app::serve(config, drain).await
+        }
+    }
+}
+
+/// CA files are configuration: what is wrong with one is told like any other setting, before anything starts.
+fn with_tls_checked(loaded: Loaded) -> Result<Loaded, ConfigError> {
+    let database = match &loaded.config.database {
+        DatabaseSource::External(database) => Some(database),
+        DatabaseSource::Embedded { .. } => None,
+    };
+    for database in database.into_iter().chain(&loaded.config.listen_database) {
+        tls::connector(database.ssl_mode, database.ssl_root_cert.as_deref()).map_err(|error| {
+            ConfigError {
+                variable: "DB_SSL_ROOT_CERT".to_owned(),
+                problem: error.to_string(),
+            }
+        })?;
+    }
+    Ok(loaded)
+}
+
+/// The exit code, after one line about what went wrong, if anything.
+fn ended<E: ToString>(code: u8, result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not eprintln, which panics when nobody reads standard error any more.
+            let error = error.to_string();
+            let _ = writeln!(std::io::stderr(), "pgchat: {}", logging::one_line(&error));
+            ExitCode::from(code)
+        }
     }
 }

@@ -102,6 +102,15 @@ pub(super) fn finish(
             "must have one port from 1 to 65535 for all hosts, or one for each",
         ));
     }
+    // As in libpq, TLS settings do not concern Unix sockets.
+    let unix = |host: &Host| matches!(host, Host::Unix(_));
+    if !postgres.get_hosts().is_empty() && postgres.get_hosts().iter().all(unix) {
+        return Ok(DatabaseConfig {
+            postgres,
+            ssl_mode: SslMode::Disable,
+            ssl_root_cert: None,
+        });
+    }
     let ssl_root_cert =
         root_cert.or_else(|| values.given(&settings::DB_SSL_ROOT_CERT).map(PathBuf::from));
     if ssl_mode == SslMode::VerifyCa && ssl_root_cert.is_none() {

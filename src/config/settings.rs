@@ -60,7 +60,7 @@ settings! {
         DB_USER = "postgres", Text,
             "The database user.";
         DB_PASSWORD = "", Secret,
-            "Its password. In config.env, \"$\" needs no escaping; put a value with \" #\" into quotes.";
+            "Its password. In config.env \"$\" is an ordinary character; a # after a space needs quotes.";
         DB_NAME = "postgres", Text,
             "The database.";
         DB_SSL_MODE = "prefer", Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]),

@@ -258,6 +258,17 @@ fn a_url_is_read_and_what_it_leaves_out_filled_in() {
 }
 
 #[test]
+fn a_unix_socket_needs_no_tls() {
+    let database = external(&[
+        ("DB_HOST", "/run/postgresql"),
+        ("DB_SSL_MODE", "verify-full"),
+        ("DB_SSL_ROOT_CERT", "/ca.pem"),
+    ]);
+    assert_eq!(database.ssl_mode, SslMode::Disable);
+    assert_eq!(database.ssl_root_cert, None);
+}
+
+#[test]
 fn the_listener_may_go_another_way() {
     let config = config(&[
         ("DB_HOST", "bouncer"),

@@ -1,16 +1,286 @@
-//! STUB until the branch with TLS is merged.
-use crate::config::SslMode;
-use std::path::Path;
+//! TLS to the database, in libpq's modes (PostgreSQL manual, "SSL Support").
+//!
+//! | mode | encrypted | the server's certificate |
+//! | --- | --- | --- |
+//! | `disable` | no | |
+//! | `prefer` | if the server offers it | not checked |
+//! | `require` | yes | not checked |
+//! | `verify-ca` | yes | by the CA of `DB_SSL_ROOT_CERT` |
+//! | `verify-full` | yes | by that CA, or one that the system trusts, and for the host's name |
+//!
+//! Unlike libpq, `prefer` does not try again in plain text after a handshake that failed, and a host's
+//! name must be in the certificate's `subjectAltName`: the common name does not count (RFC 9525).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
-pub fn ssl_mode(_mode: SslMode) -> tokio_postgres::config::SslMode {
-    tokio_postgres::config::SslMode::Disable
+
+use crate::config::SslMode;
+
+/// Why no connection can be made safely: settings or files, never the network.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("verify-ca needs DB_SSL_ROOT_CERT, the PEM file of the CA")]
+    NoRootCert,
+
+    #[error("{} cannot be read as a PEM file of certificates: {reason}", path.display())]
+    BadRootCert { path: PathBuf, reason: String },
+
+    #[error(
+        "the system's trust store holds no certificates ({0}); set DB_SSL_ROOT_CERT to a CA's PEM file"
+    )]
+    NoSystemCerts(String),
+
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
 }
-pub fn connector(_mode: SslMode, _root: Option<&Path>) -> Result<MakeRustlsConnect, String> {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .with_root_certificates(rustls::RootCertStore::empty())
+
+/// The mode for tokio-postgres, which only knows whether to encrypt; [`connector`] does the checks.
+pub fn ssl_mode(mode: SslMode) -> tokio_postgres::config::SslMode {
+    use tokio_postgres::config::SslMode as Encrypt;
+    match mode {
+        SslMode::Disable => Encrypt::Disable,
+        SslMode::Prefer => Encrypt::Prefer,
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Encrypt::Require,
+    }
+}
+
+/// What makes the TLS streams of connections in this mode. Reads the CA file; blocks.
+///
+/// Use it together with [`ssl_mode`]: this alone does not forbid plain text.
+pub fn connector(mode: SslMode, root_cert: Option<&Path>) -> Result<MakeRustlsConnect, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match mode {
+        // Never asked, since nothing is encrypted; if it were, no certificate would pass.
+        SslMode::Disable => chain_only(RootCertStore::empty(), &provider),
+        SslMode::Prefer | SslMode::Require => Arc::new(Unchecked(provider.clone())),
+        SslMode::VerifyCa => {
+            let path = root_cert.ok_or(TlsError::NoRootCert)?;
+            chain_only(roots_of(path)?, &provider)
+        }
+        SslMode::VerifyFull => {
+            let roots = match root_cert {
+                Some(path) => roots_of(path)?,
+                None => system_roots()?,
+            };
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .map_err(|error| rustls::Error::General(error.to_string()))?
+        }
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
+    // Older servers ignore it; direct negotiation, since version 17, demands it.
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
     Ok(MakeRustlsConnect::new(config))
+}
+
+fn chain_only(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(ChainOnly {
+        roots,
+        provider: provider.clone(),
+    })
+}
+
+/// The certificates of a CA file. One that cannot be a trust anchor is an error, not skipped.
+fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
+    let bad = |reason: String| TlsError::BadRootCert {
+        path: path.to_owned(),
+        reason,
+    };
+    // Read first: the PEM reader's own error says less about the file.
+    let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| bad(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(bad("it holds no certificate".to_owned()));
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Systems ship a few certificates that do not parse; those are skipped, as everybody does.
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(TlsError::NoSystemCerts(reasons.join("; ")));
+    }
+    Ok(roots)
+}
+
+/// Takes any certificate, though the server must hold its key.
+#[derive(Debug)]
+struct Unchecked(Arc<CryptoProvider>);
+
+/// Takes a certificate for any host, as long as one of the roots signed it.
+#[derive(Debug)]
+struct ChainOnly {
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+}
+
+/// The part in which the two do not differ: signatures of the handshake.
+macro_rules! check_signatures {
+    (|$verifier:ident| $provider:expr) => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let $verifier = self;
+            let algorithms = &$provider.signature_verification_algorithms;
+            verify_tls12_signature(message, cert, dss, algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            let $verifier = self;
+            let algorithms = &$provider.signature_verification_algorithms;
+            verify_tls13_signature(message, cert, dss, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            let $verifier = self;
+            $provider
+                .signature_verification_algorithms
+                .supported_schemes()
+        }
+    };
+}
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    check_signatures!(|verifier| verifier.0);
+}
+
+impl ServerCertVerifier for ChainOnly {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(end_entity)?,
+            &self.roots,
+            intermediates,
+            now,
+            self.provider.signature_verification_algorithms.all,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    check_signatures!(|verifier| verifier.provider);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of this test process, gone when dropped.
+    struct TempFile(PathBuf);
+
+    impl TempFile {
+        fn new(name: &str, content: &[u8]) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("pgchat-tls-{}-{name}", std::process::id()));
+            std::fs::write(&path, content).expect("a file in the temporary directory");
+            Self(path)
+        }
+    }
+
+    impl Drop for TempFile {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn error(mode: SslMode, root_cert: Option<&Path>) -> String {
+        match connector(mode, root_cert) {
+            Ok(_) => panic!("{mode:?} with {root_cert:?} was accepted"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn modes_without_a_check_need_no_certificates() {
+        for mode in [SslMode::Disable, SslMode::Prefer, SslMode::Require] {
+            assert!(connector(mode, None).is_ok(), "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn every_mode_that_checks_forbids_plain_text() {
+        use tokio_postgres::config::SslMode as Encrypt;
+        for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
+            assert_eq!(ssl_mode(mode), Encrypt::Require);
+        }
+        assert_eq!(ssl_mode(SslMode::Prefer), Encrypt::Prefer);
+        assert_eq!(ssl_mode(SslMode::Disable), Encrypt::Disable);
+    }
+
+    #[test]
+    fn verify_ca_without_a_ca_is_refused() {
+        assert!(error(SslMode::VerifyCa, None).contains("needs DB_SSL_ROOT_CERT"));
+    }
+
+    #[test]
+    fn a_ca_file_that_is_missing_or_holds_no_certificate_is_refused() {
+        let base64_of_garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let cut_off = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
+        let key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let files = [
+            TempFile::new("empty", b""),
+            TempFile::new("text", b"hello"),
+            TempFile::new("binary", &[0xff, 0x00, 0x80]),
+            TempFile::new("garbage", base64_of_garbage),
+            TempFile::new("cut", cut_off),
+            TempFile::new("key", key),
+        ];
+        let missing = Path::new("/nonexistent/ca.pem");
+        let paths = files.iter().map(|file| file.0.as_path());
+        for path in paths.chain([missing, Path::new("/")]) {
+            for mode in [SslMode::VerifyCa, SslMode::VerifyFull] {
+                let error = error(mode, Some(path));
+                let start = format!("{} cannot be read as a PEM file", path.display());
+                assert!(error.starts_with(&start), "{error}");
+            }
+        }
+        assert!(error(SslMode::VerifyFull, Some(missing)).contains("No such file"));
+    }
 }

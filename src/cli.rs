@@ -1,0 +1,158 @@
+//! The command line: which command, which file, and the help text.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, Command, value_parser};
+use pgchat::config;
+use pgchat::embedded::WATCHDOG_COMMAND;
+
+/// What the caller wants.
+pub enum Action {
+    Serve,
+    Migrate,
+    Token,
+    Healthcheck,
+    DemoData,
+    /// Hidden: what a replica starts to guard the embedded database; with its own arguments.
+    Watchdog(Vec<OsString>),
+}
+
+pub struct Invocation {
+    pub action: Action,
+    /// `--config FILE`
+    pub config_file: Option<PathBuf>,
+}
+
+/// The error also stands for `--help` and `--version`; it knows its exit code and output.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // Not by clap, which would take a "--" or --config of the watchdog's for its own.
+    if args.get(1).is_some_and(|arg| arg == WATCHDOG_COMMAND) {
+        return Ok(Invocation {
+            action: Action::Watchdog(args[2..].to_vec()),
+            config_file: None,
+        });
+    }
+    let matches = command().try_get_matches_from(args)?;
+    let config_file = matches.get_one::<PathBuf>("config").cloned();
+    let action = match matches.subcommand() {
+        Some(("migrate", _)) => Action::Migrate,
+        Some(("token", _)) => Action::Token,
+        Some(("healthcheck", _)) => Action::Healthcheck,
+        Some(("demo-data", _)) => Action::DemoData,
+        _ => Action::Serve,
+    };
+    Ok(Invocation {
+        action,
+        config_file,
+    })
+}
+
+fn command() -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .global(true)
+        .value_parser(value_parser!(PathBuf))
+        .help("Read FILE instead of config.env");
+    let user = Arg::new("user")
+        .long("user")
+        .value_name("UUID")
+        .required(true)
+        .value_parser(value_parser!(uuid::Uuid))
+        .help("The user whom the token names");
+    let ttl = Arg::new("ttl")
+        .long("ttl")
+        .value_name("TIME")
+        .default_value("1h")
+        .help("How long it is valid");
+    Command::new("pgchat")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .arg(config)
+        .subcommand(
+            Command::new("serve").about("Apply the schema, then serve until SIGTERM [default]"),
+        )
+        .subcommand(Command::new("migrate").about("Apply the schema and stop"))
+        .subcommand(
+            Command::new("token")
+                .about("Print a JWT, for trying things out (not in this version)")
+                .args([user, ttl]),
+        )
+        .subcommand(
+            Command::new("healthcheck").about("Exit with 0 if the local instance is ready, else 1"),
+        )
+        .subcommand(
+            Command::new("demo-data")
+                .about("Insert demo users and conversations (the embedded database has them)"),
+        )
+        .after_help("Every configuration variable is explained by pgchat --help.")
+        .after_long_help(format!(
+            "{}\nExit codes: 0 after a clean end, 1 after a failure, 2 for bad configuration or arguments.",
+            config::help()
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Invocation {
+        let args = ["pgchat"].iter().chain(args).map(OsString::from);
+        parse(args).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_and_the_file_may_stand_anywhere() {
+        assert!(matches!(parsed(&[]).action, Action::Serve));
+        for args in [["--config", "x", "serve"], ["serve", "--config", "x"]] {
+            let invocation = parsed(&args);
+            assert!(matches!(invocation.action, Action::Serve));
+            assert_eq!(invocation.config_file, Some("x".into()));
+        }
+        assert!(matches!(parsed(&["migrate"]).action, Action::Migrate));
+        assert!(matches!(
+            parsed(&["healthcheck"]).action,
+            Action::Healthcheck
+        ));
+        assert!(matches!(parsed(&["demo-data"]).action, Action::DemoData));
+    }
+
+    #[test]
+    fn the_watchdog_gets_its_arguments_untouched() {
+        let args = [WATCHDOG_COMMAND, "--config", "-h", "--", "a b", ""];
+        let Action::Watchdog(passed) = parsed(&args).action else {
+            panic!("another command");
+        };
+        assert_eq!(
+            passed,
+            args[1..].iter().map(OsString::from).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn wrong_arguments_exit_with_2_and_help_with_0() {
+        let code = |args: &[&str]| {
+            let args = ["pgchat"].iter().chain(args).map(OsString::from);
+            parse(args).map(|_| ()).expect_err("no action").exit_code()
+        };
+        assert_eq!(code(&["--help"]), 0);
+        assert_eq!(code(&["--version"]), 0);
+        for args in [
+            vec!["srve"],
+            vec!["--port", "1"],
+            vec!["serve", "x"],
+            vec!["token"],
+            vec!["token", "--user", "x"],
+            vec!["--config"],
+        ] {
+            assert_eq!(code(&args), 2, "{args:?}");
+        }
+    }
+}
