@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
+use hyper::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, StatusCode};
@@ -151,7 +152,20 @@ fn connection(
     let phase = Phase::default();
     let stream = Guarded::new(stream, phase.clone(), limits, permit);
     let routes = TowerToHyperService::new(warp::service(routes));
-    let service = service_fn(move |request| answer(routes.clone(), phase.clone(), request));
+    let draining = lifecycle.draining.clone();
+    let service = service_fn(move |request| {
+        let answered = answer(routes.clone(), phase.clone(), request);
+        let draining = draining.clone();
+        async move {
+            let mut response = answered.await?;
+            // Proxies take their next request to another replica, before this one closes on it.
+            if draining.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         // hyper starts this timer when the connection becomes idle, so it is the idle limit;

@@ -60,9 +60,10 @@ struct Conversations<'a> {
 }
 
 async fn list(user: Segment, call: Call) -> Result<Response, Error> {
+    let caller = call.caller()?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
     let (user, page) = both(user.id::<UserId>("user_id"), page).map_err(Error::Validation)?;
-    call.caller()?.act_for(user)?;
+    caller.act_for(user)?;
     let listing = call.services.store.conversations(user, page).await?;
     let conversations = Conversations {
         conversations: &listing.items,
@@ -103,12 +104,13 @@ struct Read {
 }
 
 async fn mark_read(conversation: Segment, call: Call) -> Result<Response, Error> {
+    let caller = call.caller()?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
     let reader = call.query.required_id::<UserId>("user_id");
     let up_to = call.query.seq("up_to_seq");
     let (conversation, (reader, up_to)) =
         both(conversation, both(reader, up_to)).map_err(Error::Validation)?;
-    call.caller()?.act_for(reader)?;
+    caller.act_for(reader)?;
     let marked = call
         .services
         .store
@@ -131,8 +133,9 @@ struct Unread {
 }
 
 async fn unread_count(user: Segment, call: Call) -> Result<Response, Error> {
+    let caller = call.caller()?;
     let user: UserId = user.id("user_id").map_err(Error::Validation)?;
-    call.caller()?.act_for(user)?;
+    caller.act_for(user)?;
     let unread = Unread {
         user_id: user,
         unread_count: call.services.store.unread_count(user).await?,

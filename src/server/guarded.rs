@@ -101,7 +101,7 @@ impl AsyncRead for Guarded {
         }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let awaits_head = phase % 2 == 0;
+        let awaits_head = phase.is_multiple_of(2);
         if outcome.is_ready() {
             if awaits_head && this.head.is_none() && buf.filled().len() > before {
                 this.head = Some((phase, Instant::now() + this.limits.head));

@@ -248,6 +248,15 @@ async fn a_drain_finishes_the_requests_in_flight_and_takes_no_more() {
 }
 
 #[tokio::test]
+async fn while_draining_new_connections_are_served_and_closed_after_one_answer() {
+    let server = server(LIMITS).await;
+    server.lifecycle.draining.cancel();
+    let response = server.says("GET /ok HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(response.ends_with("fine"), "{response}");
+    assert_eq!(header(&response, "connection"), Some("close"));
+}
+
+#[tokio::test]
 async fn what_is_left_at_the_end_of_the_drain_is_dropped() {
     let server = server(LIMITS).await;
     let mut busy = server.connect().await;
