@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -162,6 +163,9 @@ impl Watchdog<'_> {
             .arg("-D")
             .arg(self.layout.cluster())
             .args(server_settings(port))
+            // In a container that starts anew the same pids come again: an old postmaster.pid that names the
+            // replica's must not look like another server (PostgreSQL source, CreateLockFile in miscinit.c).
+            .env("PG_GRANDPARENT_PID", parent_id().to_string())
             .stdin(Stdio::from(lock))
             .spawn()
             .map_err(|source| layout::at(&self.programs.program("postgres"), source))?;
