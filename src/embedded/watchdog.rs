@@ -31,7 +31,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Outside of the ports that systems hand out to outgoing connections (from 32768 on), so that the
 /// database finds its own port free again after a restart.
-const PORTS: std::ops::Range<u16> = 20_000..30_000;
+const PORTS: std::ops::Range<u16> = 15_500..20_000;
 
 /// One replica needs about ten connections; psql and other programs want some too.
 const MAX_CONNECTIONS: u32 = 200;
