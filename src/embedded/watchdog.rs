@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -30,7 +31,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Outside of the ports that systems hand out to outgoing connections (from 32768 on), so that the
 /// database finds its own port free again after a restart.
-const PORTS: std::ops::Range<u16> = 20_000..30_000;
+const PORTS: std::ops::Range<u16> = 15_500..20_000;
 
 /// One replica needs about ten connections; psql and other programs want some too.
 const MAX_CONNECTIONS: u32 = 200;
@@ -162,6 +163,9 @@ impl Watchdog<'_> {
             .arg("-D")
             .arg(self.layout.cluster())
             .args(server_settings(port))
+            // In a container that starts anew the same pids come again: an old postmaster.pid that names the
+            // replica's must not look like another server (PostgreSQL source, CreateLockFile in miscinit.c).
+            .env("PG_GRANDPARENT_PID", parent_id().to_string())
             .stdin(Stdio::from(lock))
             .spawn()
             .map_err(|source| layout::at(&self.programs.program("postgres"), source))?;

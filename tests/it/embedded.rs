@@ -1,0 +1,144 @@
+//! The embedded database, from outside: nothing is configured but where its data goes. What happens when its
+//! processes are killed in all their combinations is tested beside the code (`src/embedded/tests.rs`).
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use serde_json::Value;
+use uuid::{Uuid, uuid};
+
+use crate::support::*;
+
+/// Named by the console at the first start, and with a conversation.
+const AMELIE: Uuid = uuid!("11111111-1111-4111-8111-111111111111");
+const LUKASZ: Uuid = uuid!("22222222-2222-4222-8222-222222222222");
+
+/// `EMBEDDED_DATA_DIR` of one test.
+struct DataDir(PathBuf);
+
+impl DataDir {
+    fn new() -> Self {
+        let name = format!("pgchat-embedded-{}", Uuid::new_v4().simple());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = vec![
+            ("SERVER_PORT".to_owned(), "0".to_owned()),
+            (
+                "EMBEDDED_DATA_DIR".to_owned(),
+                self.0.to_str().unwrap().to_owned(),
+            ),
+        ];
+        if let Ok(bin_dir) = std::env::var("PG_BIN_DIR") {
+            settings.push(("PG_BIN_DIR".to_owned(), bin_dir));
+        }
+        settings
+    }
+
+    async fn replica(&self) -> Replica {
+        Replica::start_with(&self.settings()).await
+    }
+
+    /// Whether some process of the database is left: all of them hold this lock.
+    fn postgres_runs(&self) -> bool {
+        let lock = File::open(self.0.join("postgres.lock")).unwrap();
+        lock.try_lock_shared().is_err()
+    }
+
+    async fn until_postgres_ended(&self) {
+        eventually("the embedded PostgreSQL ends", || async {
+            (!self.postgres_runs()).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Granted when PostgreSQL and its watchdog are done with the directory.
+        if let Ok(users) = File::open(self.0.join("users.lock")) {
+            let since = std::time::Instant::now();
+            while users.try_lock_shared().is_err() && since.elapsed() < DEADLINE {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+async fn contents(replica: &Replica, conversation: Uuid) -> Vec<Value> {
+    let messages = replica.api().history(conversation).await;
+    messages.into_iter().map(|m| m["content"].clone()).collect()
+}
+
+#[tokio::test]
+async fn the_first_start_needs_no_database_and_finds_people_who_talk() {
+    let data = DataDir::new();
+    let mut first = data.replica().await;
+
+    let users = first.api().get("/api/v1/users/").await.ok(200);
+    let users = users["users"].as_array().unwrap();
+    assert_eq!(users.len(), 8, "{users:#?}");
+    for role in ["buyer", "developer", "broker", "admin"] {
+        assert!(users.iter().any(|user| user["role"] == role), "no {role}");
+    }
+    assert!(users.iter().any(|user| user["isActive"] == false));
+
+    let conversations = first.api().conversations(AMELIE).await;
+    assert_eq!(conversations.len(), 2, "{conversations:#?}");
+    let conversation = id_of(
+        conversations
+            .iter()
+            .find(|c| c["participant2Id"] == LUKASZ.to_string())
+            .unwrap(),
+    );
+    let before = contents(&first, conversation).await;
+    assert_eq!(before.len(), 4, "{before:#?}");
+
+    // Another replica shares the database, and keeps it when the one that started it is killed.
+    let mut second = data.replica().await;
+    first
+        .api()
+        .send(conversation, LUKASZ, "until Thursday")
+        .await;
+    first.kill();
+    second.api().send(conversation, AMELIE, "see you").await;
+    second.kill();
+    data.until_postgres_ended().await;
+
+    // The demo data comes once, what was written stays.
+    let third = data.replica().await;
+    let after = contents(&third, conversation).await;
+    assert_eq!(after.len(), before.len() + 2, "{after:#?}");
+    let users = third.api().get("/api/v1/users/").await.ok(200);
+    assert_eq!(users["users"].as_array().unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn demo_data_is_inserted_once_beside_the_hosts_users() {
+    let database = Database::fresh().await;
+    for _ in 0..2 {
+        let outcome = pgchat(&["demo-data"], &settings(&database, &[])).await;
+        outcome.assert_ok();
+        assert_eq!(database.count("users").await, 12 + 8);
+        assert_eq!(database.count("conversations").await, 4);
+        assert_eq!(database.count("messages").await, 12);
+    }
+}
+
+#[tokio::test]
+async fn demo_data_leaves_a_users_table_alone_that_does_not_fit() {
+    let database = Database::with_users().await;
+    database
+        .execute("alter table users add column tenant int not null default 1")
+        .await;
+    database
+        .execute("alter table users alter column tenant drop default")
+        .await;
+    let outcome = pgchat(&["demo-data"], &settings(&database, &[])).await;
+    outcome.assert_failed(1, &["demo users do not fit into users", "tenant"]);
+    assert_eq!(database.count("users").await, 12);
+    assert_eq!(database.count("conversations").await, 0);
+    assert_eq!(database.count("messages").await, 0);
+}
