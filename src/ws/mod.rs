@@ -13,6 +13,8 @@ mod heartbeat;
 mod in_flight;
 mod protocol;
 mod session;
+#[cfg(test)]
+mod testing;
 mod upgrade;
 
 pub use upgrade::route;

@@ -330,3 +330,6 @@ async fn next_reply(commands: &mut Option<Box<Commands>>) -> Option<Reply> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

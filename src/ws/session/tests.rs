@@ -114,7 +114,10 @@ async fn the_first_frame_is_connected_and_events_follow_in_order() {
     assert_eq!(connected["userId"], stage.user.to_string());
     assert_eq!(connected["data"]["resumed"], false);
     assert_eq!(connected["data"]["heartbeatSeconds"], 60);
-    assert_eq!(connected["data"]["cursor"], stage.services.hub.position().unwrap().encode());
+    assert_eq!(
+        connected["data"]["cursor"],
+        stage.services.hub.position().unwrap().encode()
+    );
     for number in 0..10 {
         assert_eq!(next(&mut client).await.unwrap()["data"], number);
     }
@@ -132,10 +135,16 @@ async fn a_malformed_frame_is_answered_and_the_socket_stays_open() {
         assert_eq!(error["data"]["code"], "validation_failed");
     }
     client.send(Message::binary("x")).await.unwrap();
-    assert_eq!(next(&mut client).await.unwrap()["data"]["code"], "validation_failed");
+    assert_eq!(
+        next(&mut client).await.unwrap()["data"]["code"],
+        "validation_failed"
+    );
     say(&mut client, r#"{"type":"ping","requestId":"r9"}"#).await;
     let ack = next(&mut client).await.unwrap();
-    assert_eq!((&ack["type"], &ack["data"]), (&json!("ack"), &json!({"requestId": "r9"})));
+    assert_eq!(
+        (&ack["type"], &ack["data"]),
+        (&json!("ack"), &json!({"requestId": "r9"}))
+    );
     client.close(None).await.unwrap();
     session.await.unwrap();
     assert_eq!(stage.services.hub.connections(), 0);

@@ -1,0 +1,57 @@
+//! What tests of one socket need of a replica. The database is never reached: nothing here asks it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::app::Services;
+use crate::config::{Config, DatabaseSource};
+use crate::health::{Health, Lifecycle};
+use crate::hub::Hub;
+use crate::listener::{Listener, ListenerConfig};
+use crate::replay::Replay;
+use crate::store::{Connector, Store};
+use crate::writer::{Writer, WriterLimits};
+
+/// Services around `hub`; must be called in a runtime, for the writer's task.
+pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Services {
+    let mut config = Config::from_vars(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", "1")]).unwrap();
+    config.timeouts.heartbeat = heartbeat;
+    config.timeouts.shutdown_grace = shutdown_grace;
+    let DatabaseSource::External(database) = &config.database else {
+        panic!("DB_HOST is set");
+    };
+    let connector = Connector::new(database).unwrap();
+    let timeout = config.timeouts.database;
+    let store = Store::new(&connector, &config.schema, 2, timeout).unwrap();
+    let lifecycle = Lifecycle::default();
+    let limits = WriterLimits {
+        queue: config.limits.writer_queue,
+        batch: config.limits.writer_batch,
+        timeout: config.timeouts.write,
+    };
+    let writer = Writer::start(
+        store.clone(),
+        limits,
+        &lifecycle.tasks,
+        lifecycle.stopping.clone(),
+    );
+    let listener = ListenerConfig {
+        connector,
+        schema: config.schema.clone(),
+        replica: Uuid::nil(),
+        heartbeat: config.timeouts.listener_heartbeat,
+    };
+    let (_, status) = Listener::new(listener, store.clone(), hub.clone());
+    Services {
+        replica_id: Uuid::from_u128(99),
+        replay: Replay::new(store.clone(), hub.clone(), config.limits.replay_events),
+        health: Health::new(store.clone(), status, lifecycle.clone()),
+        config: Arc::new(config),
+        store,
+        writer,
+        hub,
+        lifecycle,
+    }
+}
