@@ -2,12 +2,14 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
@@ -165,51 +167,80 @@ pub async fn serve(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
-    let started = Instant::now();
-    let database = Database::reach(&config).await?;
-    database
-        .migrate(&config)
-        .await
-        .map_err(StartError::because)?;
-    if database.embedded.is_some() && !database.has_users().await.map_err(StartError)? {
-        database
-            .insert_demo_data(&config)
-            .await
-            .map_err(StartError)?;
-        log::info!("inserted demo users and conversations");
-    }
+    let mut shutdown = std::pin::pin!(shutdown);
+    let running = tokio::select! {
+        running = Running::start(config) => running?,
+        () = &mut shutdown => {
+            log::info!("stopped before the start was complete");
+            return Ok(());
+        }
+    };
+    shutdown.await;
+    drain(&running.services).await;
+    Ok(())
+}
 
-    // Bound before anything is started: a port in use is a clear line and nothing else.
-    let listener = TcpListener::bind(config.server_addr)
+/// A replica that serves.
+struct Running {
+    services: Services,
+    /// Ends with [`Lifecycle::stopping`], or with this.
+    _accepting: AbortOnDropHandle<()>,
+    /// Holds the claim on the embedded database.
+    _database: Database,
+}
+
+impl Running {
+    async fn start(config: Config) -> Result<Self, StartError> {
+        let started = Instant::now();
+        let database = Database::reach(&config).await?;
+        database
+            .migrate(&config)
+            .await
+            .map_err(StartError::because)?;
+        if database.embedded.is_some() && !database.has_users().await.map_err(StartError)? {
+            database
+                .insert_demo_data(&config)
+                .await
+                .map_err(StartError)?;
+            log::info!("inserted demo users and conversations");
+        }
+
+        // Bound before anything is started: a port in use is a clear line and nothing else.
+        let listener = bind(config.server_addr).await?;
+        let address = listener.local_addr().map_err(StartError::because)?;
+
+        let lifecycle = Lifecycle::default();
+        let services = start(config, &database, &lifecycle).await?;
+        let routes = http::routes(services.clone(), ws::route(services.clone()));
+        let limits = server::ServerLimits::from(&*services.config);
+        let accepting = tokio::spawn(server::serve(listener, routes, limits, lifecycle));
+
+        log::info!(
+            "listening on http://{address} (ready after {} ms)",
+            started.elapsed().as_millis()
+        );
+        if let Some(embedded) = &database.embedded {
+            for line in newcomer_hints(address, embedded.url_file()).lines() {
+                log::info!("{line}");
+            }
+        }
+        Ok(Self {
+            services,
+            _accepting: AbortOnDropHandle::new(accepting),
+            _database: database,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
         .await
         .map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => StartError(format!(
-                "{} is in use by another program; set SERVER_PORT",
-                config.server_addr
+                "{address} is in use by another program; set SERVER_PORT"
             )),
-            _ => StartError(format!("cannot listen on {}: {error}", config.server_addr)),
-        })?;
-    let address = listener.local_addr().map_err(StartError::because)?;
-
-    let lifecycle = Lifecycle::default();
-    let services = start(config, &database, &lifecycle).await?;
-    let routes = http::routes(services.clone(), ws::route(services.clone()));
-    let limits = server::ServerLimits::from(&*services.config);
-    let accepting = tokio::spawn(server::serve(listener, routes, limits, lifecycle.clone()));
-
-    log::info!(
-        "listening on http://{address} (ready after {} ms)",
-        started.elapsed().as_millis()
-    );
-    if let Some(embedded) = &database.embedded {
-        for line in newcomer_hints(address, &embedded.url()).lines() {
-            log::info!("{line}");
-        }
-    }
-    shutdown.await;
-    drain(&services).await;
-    accepting.abort();
-    Ok(())
+            _ => StartError(format!("cannot listen on {address}: {error}")),
+        })
 }
 
 /// Everything behind the routes; returns when the listener is live.
@@ -372,16 +403,18 @@ pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
     }
 }
 
-/// What a newcomer needs to try the service out.
-fn newcomer_hints(address: SocketAddr, database_url: &str) -> String {
+/// What a newcomer needs to try the service out. The password of the database is in a file, not in the log.
+fn newcomer_hints(address: SocketAddr, database_url_file: &Path) -> String {
     let [first, second] = DEMO_USERS;
     format!(
         "try it out:\n\
-         \n  two demo users      {first}\n                      {second}\
-         \n  their conversation  curl 'http://{address}/api/v1/chat/conversations/{first}'\
-         \n  a socket            ws://{address}/ws?user_id={second}\
-         \n  a second replica    SERVER_PORT={} cargo run\
-         \n  SQL                 psql '{database_url}'\n",
-        address.port().wrapping_add(1)
+         \x20 two demo users      {first}\n\
+         \x20                     {second}\n\
+         \x20 their conversation  curl 'http://{address}/api/v1/chat/conversations/{first}'\n\
+         \x20 a socket            ws://{address}/ws?user_id={second}\n\
+         \x20 a second replica    SERVER_PORT={} cargo run\n\
+         \x20 SQL                 psql \"$(cat {})\"",
+        address.port().wrapping_add(1),
+        database_url_file.display()
     )
 }

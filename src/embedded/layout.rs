@@ -56,6 +56,11 @@ impl Layout {
         self.root.join("password")
     }
 
+    /// The database's URL with its password, for people and their programs.
+    pub fn url(&self) -> PathBuf {
+        self.root.join("url")
+    }
+
     /// The port that the database had last, so that it keeps it.
     pub fn port(&self) -> PathBuf {
         self.root.join("port")

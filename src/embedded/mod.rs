@@ -128,6 +128,7 @@ fn data_home() -> Option<PathBuf> {
 pub struct EmbeddedPostgres {
     port: u16,
     password: String,
+    url_file: PathBuf,
     /// Held for its shared lock on `users.lock`.
     _claim: File,
 }
@@ -176,16 +177,24 @@ impl EmbeddedPostgres {
             "embedded PostgreSQL in {}: postgresql://{USER}@{HOST}:{port}/{DATABASE}",
             layout.root().display()
         );
-        Ok(EmbeddedPostgres {
+        let embedded = EmbeddedPostgres {
             port,
             password,
+            url_file: layout.url(),
             _claim: claim,
-        })
+        };
+        layout::write_private(&embedded.url_file, &embedded.url())?;
+        Ok(embedded)
     }
 
     /// Host, port, user, password and database name.
     pub fn database_config(&self) -> tokio_postgres::Config {
         connection(self.port, &self.password, DATABASE)
+    }
+
+    /// A file, readable only by this user, that holds [`EmbeddedPostgres::url`].
+    pub fn url_file(&self) -> &Path {
+        &self.url_file
     }
 
     /// The same as a URL, with the password, for `psql` and other programs.
