@@ -17,6 +17,7 @@ use crate::embedded::EmbeddedPostgres;
 use crate::health::{Health, Lifecycle};
 use crate::hub::{Hub, HubLimits};
 use crate::listener::{Listener, ListenerConfig};
+use crate::metrics::Metrics;
 use crate::replay::Replay;
 use crate::store::{Connector, MigrateError, Store, UsersTable, migrate as apply_schema};
 use crate::writer::{Writer, WriterLimits};
@@ -45,6 +46,7 @@ pub struct Services {
     pub hub: Hub,
     pub replay: Replay,
     pub health: Health,
+    pub metrics: Metrics,
     pub lifecycle: Lifecycle,
 }
 
@@ -292,7 +294,12 @@ async fn start(
         &lifecycle.tasks,
         lifecycle.stopping.clone(),
     );
+    let metrics = Metrics::new(store.clone(), writer.clone(), hub.clone(), status.clone());
+    lifecycle
+        .tasks
+        .spawn(metrics.clone().watch(lifecycle.stopping.clone()));
     Ok(Services {
+        metrics,
         replay: Replay::new(store.clone(), hub.clone(), config.limits.replay_events),
         health: Health::new(store.clone(), status, lifecycle.clone()),
         config: Arc::new(config),

@@ -25,6 +25,7 @@ pub mod http;
 pub mod hub;
 pub mod listener;
 pub mod logging;
+pub mod metrics;
 pub mod model;
 pub mod replay;
 pub mod reply;

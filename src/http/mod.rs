@@ -39,7 +39,6 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         ws,
         // tickets: POST /api/v1/ws/ticket
         probes::routes(&services),
-        // metrics: GET /metrics
         // page: GET /, /client/pgchat.js
         // docs: GET /docs, /openapi.json, /asyncapi.json
     ]);

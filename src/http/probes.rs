@@ -1,16 +1,18 @@
-//! `/health` and the two probes. None of them needs a token.
+//! `/health`, the two probes and `/metrics`. None of them needs a token.
 
 use std::sync::Arc;
 
 use serde::Serialize;
-use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
+use warp::http::header::CONTENT_TYPE;
 use warp::reply::Response;
+use warp::{Filter, Reply};
 
 use super::extract::{Call, call, get};
 use super::{any_of, route};
 use crate::app::Services;
+use crate::error::Error;
 use crate::health::Report;
 use crate::reply::json_response;
 
@@ -28,6 +30,12 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
                 .and(get())
                 .and(call(services))
                 .then(ready),
+        ),
+        route(
+            warp::path!("metrics")
+                .and(get())
+                .and(call(services))
+                .then(metrics),
         ),
     ])
 }
@@ -70,6 +78,17 @@ async fn ready(call: Call) -> Response {
     let mut checks = checks(&report);
     checks.draining = Some(report.draining);
     answer(ok, None, checks)
+}
+
+/// OpenMetrics text for Prometheus.
+async fn metrics(call: Call) -> Result<Response, Error> {
+    const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = call
+        .services
+        .metrics
+        .render()
+        .map_err(|e| Error::Internal(e.into()))?;
+    Ok(warp::reply::with_header(text, CONTENT_TYPE, TYPE).into_response())
 }
 
 fn checks(report: &Report) -> Checks {

@@ -222,10 +222,10 @@ impl Dispatcher {
             return Ok(0);
         };
         let cursor = position.encode();
-        let changes = self.store.changes_since(horizon).await?;
+        let mut changes = self.store.changes_since(horizon).await?;
         let now = chrono::Utc::now().timestamp();
         let mut count = 0;
-        for change in &changes {
+        while let Some(change) = changes.next().await? {
             let subject = match change.event_type.as_str() {
                 "messages_read" => Subject::Read {
                     conversation: change.conversation,
@@ -244,7 +244,7 @@ impl Dispatcher {
                     (change.event_type != change.later_type).then(|| frame_of(&change.later_type)),
                 ),
             };
-            self.wait_for_room(change).await;
+            self.wait_for_room(&change).await;
             self.hand_over(
                 &change.recipients,
                 Event {

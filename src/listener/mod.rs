@@ -288,6 +288,12 @@ impl ListenerStatus {
             .await;
     }
 
+    /// The newest heartbeat's way through the queue.
+    pub fn lag(&self) -> Duration {
+        let micros = self.stats.lag_micros.load(Ordering::Relaxed);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.stats
     }

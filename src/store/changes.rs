@@ -1,13 +1,16 @@
 //! The cursor's side of the database: horizons, heartbeats, what changed since.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use postgres_types::Type;
-use tokio_postgres::Row;
+use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
-use super::{Store, column_of, single};
+use super::{Lease, QueryFailure, Store, column_of, single};
 use crate::error::Error;
 use crate::model::UserId;
 
@@ -49,18 +52,47 @@ pub enum ReadBack {
     Conversations,
 }
 
+/// Changes on their way from the database. Dropped before the end, its connection is closed.
+pub struct Changes {
+    lease: Lease,
+    rows: Pin<Box<RowStream>>,
+    /// Bound of the wait for one row.
+    timeout: Duration,
+}
+
+impl Changes {
+    /// The next change; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Change>, Error> {
+        match tokio::time::timeout(self.timeout, self.rows.next()).await {
+            Ok(Some(Ok(row))) => change(&row).map(Some),
+            Ok(Some(Err(error))) => Err(QueryFailure::of(error).into()),
+            Ok(None) => {
+                self.lease.give_back();
+                Ok(None)
+            }
+            Err(_) => Err(QueryFailure::no_answer().into()),
+        }
+    }
+}
+
 impl Store {
-    /// Everything at or above `horizon`, of everybody, in an order in which it may be delivered.
-    pub async fn changes_since(&self, horizon: Horizon) -> Result<Vec<Change>, Error> {
-        let params = [(&horizon.to_text() as _, Type::TEXT)];
-        let rows = self
-            .read(
-                CHANGE_COLUMNS,
-                "chat_changes_since($1::text::xid8)",
-                &params,
-            )
-            .await?;
-        rows.iter().map(change).collect()
+    /// Everything at or above `horizon`, of everybody, in an order in which it may be delivered. The rows
+    /// are those of one snapshot, and are read as they are asked for: there may be many.
+    pub async fn changes_since(&self, horizon: Horizon) -> Result<Changes, Error> {
+        let sql = format!(
+            "select {CHANGE_COLUMNS} from {}chat_changes_since($1::text::xid8)",
+            self.prefix
+        );
+        let lease = self.lease(&self.pool).await?;
+        let rows = lease
+            .stream(&sql, horizon.to_text(), self.timeout)
+            .await
+            .map_err(Error::from)?;
+        Ok(Changes {
+            lease,
+            rows: Box::pin(rows),
+            timeout: self.timeout,
+        })
     }
 
     /// Everything of one user at or above `horizon`, at most `limit` events.

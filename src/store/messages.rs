@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postgres_types::Type;
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
@@ -70,9 +71,9 @@ impl Store {
             self.prefix
         );
 
-        let deadline = tokio::time::Instant::now() + timeout;
-        let client = match tokio::time::timeout_at(deadline, self.write_pool.get()).await {
-            Ok(Ok(client)) => Lease::new(client),
+        let deadline = Instant::now() + timeout;
+        let mut lease = match timeout_at(deadline, self.write_pool.get()).await {
+            Ok(Ok(client)) => Lease(Some(client)),
             Ok(Err(error)) => return Err(SendFailure::Unanswered(error.to_string())),
             Err(_) => return Err(SendFailure::Unanswered("no connection in time".to_owned())),
         };
@@ -85,10 +86,9 @@ impl Store {
             (&client_ids, Type::TEXT_ARRAY),
             (&wait_ms, Type::INT4),
         ];
-        let rows = match tokio::time::timeout_at(deadline, client.query_typed(&sql, &params)).await
-        {
+        let rows = match timeout_at(deadline, lease.query(&sql, &params)).await {
             Ok(answer) => {
-                client.give_back();
+                lease.give_back();
                 answer.map_err(|error| send_failure(&error))?
             }
             Err(_) => return Err(SendFailure::Unanswered("no answer in time".to_owned())),

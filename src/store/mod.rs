@@ -14,10 +14,11 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool};
 use postgres_types::{ToSql, Type};
 use serde_json::value::RawValue;
-use tokio_postgres::Row;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Row, RowStream};
 
-pub use changes::{Change, Horizon, Identity, ReadBack};
+pub use changes::{Change, Changes, Horizon, Identity, ReadBack};
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
 pub use messages::{Outcome, Outgoing, SendFailure};
@@ -147,22 +148,24 @@ impl Store {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, QueryFailure> {
-        let deadline = tokio::time::Instant::now() + self.timeout;
-        let client = match tokio::time::timeout_at(deadline, pool.get()).await {
-            Ok(Ok(client)) => Lease::new(client),
-            Ok(Err(error)) => return Err(QueryFailure::no_connection(&error.to_string())),
-            Err(_) => {
-                return Err(QueryFailure::no_connection(
-                    "no pooled connection came free in time",
-                ));
-            }
-        };
-        match tokio::time::timeout_at(deadline, client.query_typed(sql, params)).await {
+        let deadline = Instant::now() + self.timeout;
+        let mut lease = self.lease(pool).await?;
+        match timeout_at(deadline, lease.query(sql, params)).await {
             Ok(result) => {
-                client.give_back();
+                lease.give_back();
                 result.map_err(QueryFailure::of)
             }
             Err(_) => Err(QueryFailure::no_answer()),
+        }
+    }
+
+    async fn lease(&self, pool: &Pool) -> Result<Lease, QueryFailure> {
+        match timeout(self.timeout, pool.get()).await {
+            Ok(Ok(client)) => Ok(Lease(Some(client))),
+            Ok(Err(error)) => Err(QueryFailure::no_connection(&error.to_string())),
+            Err(_) => Err(QueryFailure::no_connection(
+                "no pooled connection came free in time",
+            )),
         }
     }
 }
@@ -172,15 +175,11 @@ impl Store {
 struct Lease(Option<Object>);
 
 impl Lease {
-    fn new(client: Object) -> Self {
-        Self(Some(client))
-    }
-
-    fn give_back(mut self) {
+    fn give_back(&mut self) {
         drop(self.0.take());
     }
 
-    async fn query_typed(
+    async fn query(
         &self,
         sql: &str,
         params: &[Param<'_>],
@@ -188,6 +187,23 @@ impl Lease {
         match &self.0 {
             Some(client) => client.query_typed(sql, params).await,
             None => Ok(Vec::new()),
+        }
+    }
+
+    /// Rows as they are asked for, of a statement with one text parameter.
+    async fn stream(
+        &self,
+        sql: &str,
+        param: String,
+        patience: Duration,
+    ) -> Result<RowStream, QueryFailure> {
+        let Some(client) = &self.0 else {
+            return Err(QueryFailure::no_answer());
+        };
+        let started = client.query_typed_raw(sql, [(param, Type::TEXT)]);
+        match timeout(patience, started).await {
+            Ok(rows) => rows.map_err(QueryFailure::of),
+            Err(_) => Err(QueryFailure::no_answer()),
         }
     }
 }

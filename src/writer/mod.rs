@@ -144,6 +144,11 @@ impl Writer {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
+    /// Most messages that may wait.
+    pub fn capacity(&self) -> usize {
+        self.queue.max_capacity()
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.stats
     }

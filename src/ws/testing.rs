@@ -10,6 +10,7 @@ use crate::config::{Config, DatabaseSource};
 use crate::health::{Health, Lifecycle};
 use crate::hub::Hub;
 use crate::listener::{Listener, ListenerConfig};
+use crate::metrics::Metrics;
 use crate::replay::Replay;
 use crate::store::{Connector, Store};
 use crate::writer::{Writer, WriterLimits};
@@ -45,6 +46,7 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
     };
     let (_, status) = Listener::new(listener, store.clone(), hub.clone());
     Services {
+        metrics: Metrics::new(store.clone(), writer.clone(), hub.clone(), status.clone()),
         replica_id: Uuid::from_u128(99),
         replay: Replay::new(store.clone(), hub.clone(), config.limits.replay_events),
         health: Health::new(store.clone(), status, lifecycle.clone()),

@@ -173,7 +173,7 @@ async fn every_ping_of_a_flood_is_answered_in_the_end() {
         let ack: Value = serde_json::from_str(&text).unwrap();
         assert!(answered.insert(ack["data"]["requestId"].as_str().unwrap().to_owned()));
     }
-    sender.await.unwrap();
+    let _ = sender.await.unwrap();
 }
 
 #[tokio::test]

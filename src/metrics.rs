@@ -1,0 +1,253 @@
+//! Figures for Prometheus, read from the pieces' own counters at each scrape, and the watch that logs
+//! what turns bad.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Hub;
+use crate::listener::ListenerStatus;
+use crate::store::Store;
+use crate::writer::Writer;
+
+/// Between two looks of the watch. The usage of the notification queue is asked only then: asking takes
+/// a lock that listeners need.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Fraction of the 8 GB notification queue from which the watch warns. A full queue makes every insert fail
+/// (PostgreSQL manual, NOTIFY); a tenth means that some listener has stopped reading.
+const QUEUE_WARNING: f64 = 0.1;
+
+/// A heartbeat's way through the queue from which the watch warns.
+const LAG_WARNING: Duration = Duration::from_secs(1);
+
+/// Fraction of the writer's queue from which the watch warns.
+const DEPTH_WARNING: f64 = 0.5;
+
+/// The figures of one replica; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    sources: Sources,
+}
+
+#[derive(Clone)]
+struct Sources {
+    store: Store,
+    writer: Writer,
+    hub: Hub,
+    listener: ListenerStatus,
+    /// Bits of an f64: the newest known fraction of the notification queue in use.
+    queue_usage: Arc<AtomicU64>,
+}
+
+impl Metrics {
+    pub fn new(store: Store, writer: Writer, hub: Hub, listener: ListenerStatus) -> Self {
+        let sources = Sources {
+            store,
+            writer,
+            hub,
+            listener,
+            queue_usage: Arc::default(),
+        };
+        let mut registry = Registry::with_prefix("pgchat");
+        registry.register_collector(Box::new(sources.clone()));
+        Self {
+            registry: Arc::new(registry),
+            sources,
+        }
+    }
+
+    /// OpenMetrics text.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Looks at the figures every 10 s and logs those that turned bad, and when they are good again.
+    pub async fn watch(self, stop: CancellationToken) {
+        let mut queue =
+            Alarm::new("the notification queue fills: some session LISTENs and does not read");
+        let mut lag = Alarm::new("notifications are slow");
+        let mut depth = Alarm::new("messages wait for the database");
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(WATCH_INTERVAL) => {}
+            }
+            let sources = &self.sources;
+            if let Ok(usage) = sources.store.notification_queue_usage().await {
+                sources
+                    .queue_usage
+                    .store(usage.to_bits(), Ordering::Relaxed);
+                queue.set(usage > QUEUE_WARNING, || {
+                    format!("{:.1} % in use", usage * 100.0)
+                });
+            }
+            let delay = sources.listener.lag();
+            lag.set(delay > LAG_WARNING, || {
+                format!("a heartbeat took {} ms", delay.as_millis())
+            });
+            let (waiting, bound) = (sources.writer.depth(), sources.writer.capacity());
+            depth.set(waiting as f64 > bound as f64 * DEPTH_WARNING, || {
+                format!("{waiting} of at most {bound}")
+            });
+        }
+    }
+}
+
+/// Something that is good or bad; logged when it changes.
+struct Alarm {
+    what: &'static str,
+    raised: bool,
+}
+
+impl Alarm {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            raised: false,
+        }
+    }
+
+    fn set(&mut self, bad: bool, figure: impl Fn() -> String) {
+        if bad != self.raised {
+            match bad {
+                true => log::warn!("{}: {}", self.what, figure()),
+                false => log::info!("over: {}: {}", self.what, figure()),
+            }
+            self.raised = bad;
+        }
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut gauge = |name: &str, help: &str, value: f64| {
+            let metric = ConstGauge::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        gauge(
+            "connections",
+            "Open WebSockets",
+            self.hub.connections() as f64,
+        )?;
+        gauge(
+            "writer_queue_depth",
+            "Messages that wait to be stored",
+            self.writer.depth() as f64,
+        )?;
+        gauge(
+            "listener_up",
+            "1 while the listener is live",
+            f64::from(u8::from(self.listener.check().is_ok())),
+        )?;
+        gauge(
+            "listener_lag_seconds",
+            "The newest heartbeat's way through the notification queue",
+            self.listener.lag().as_secs_f64(),
+        )?;
+        gauge(
+            "notification_queue_usage_ratio",
+            "Fraction of PostgreSQL's notification queue in use, asked every 10 s",
+            f64::from_bits(self.queue_usage.load(Ordering::Relaxed)),
+        )?;
+
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        let read = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        counter(
+            "slow_consumers",
+            "Sockets closed because their queue was full",
+            self.hub.overflows(),
+        )?;
+        let writer = self.writer.stats();
+        counter(
+            "writer_batches",
+            "Transactions of the writer",
+            read(&writer.batches),
+        )?;
+        counter(
+            "writer_messages",
+            "Messages in them, repeated tries included",
+            read(&writer.messages),
+        )?;
+        counter(
+            "writer_retries",
+            "Batches that were sent again",
+            read(&writer.retries),
+        )?;
+        counter(
+            "writer_slow_lane",
+            "Conversations that had to be waited for",
+            read(&writer.slow),
+        )?;
+        counter(
+            "writer_refused",
+            "Messages refused because the queue was full",
+            read(&writer.refused),
+        )?;
+        let listener = self.listener.stats();
+        counter(
+            "listener_reconnects",
+            "Connections of the listener after the first",
+            read(&listener.reconnects),
+        )?;
+        counter(
+            "listener_notifications",
+            "Notifications received",
+            read(&listener.notifications),
+        )?;
+        counter(
+            "listener_events",
+            "Events handed to the hub",
+            read(&listener.events),
+        )?;
+        counter(
+            "listener_catch_up_events",
+            "Of these, read from the tables",
+            read(&listener.catch_up_events),
+        )?;
+
+        let mut pools = encoder.encode_descriptor(
+            "pool_connections",
+            "Connections to the database",
+            None,
+            MetricType::Gauge,
+        )?;
+        let (requests, writes) = self.store.pool_status();
+        for (pool, status) in [("requests", requests), ("writer", writes)] {
+            let used = status.size.saturating_sub(status.available);
+            for (state, count) in [("idle", status.available), ("used", used)] {
+                let labels = [("pool", pool), ("state", state)];
+                ConstGauge::new(count as f64).encode(pools.encode_family(&labels)?)?;
+            }
+        }
+        let mut info = encoder.encode_descriptor(
+            "build_info",
+            "The version that runs",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(1.0).encode(info.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?)
+    }
+}
