@@ -8,4 +8,14 @@
 
 mod support;
 
+mod config;
+mod delivery;
 mod health;
+mod http_bad_input;
+mod http_conversations;
+mod http_messages;
+mod http_users;
+mod migrate;
+mod sql;
+mod websocket;
+mod ws_bad_input;

@@ -39,6 +39,15 @@ impl Raw {
             .expect("a connection that takes bytes");
     }
 
+    /// Sends what the server may cut off half-way.
+    pub async fn write_unwelcome(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = within(
+            "the server reads or closes",
+            self.stream.write_all(bytes.as_ref()),
+        )
+        .await;
+    }
+
     /// The request line and these header lines, with `host`, then the blank line.
     pub async fn request(&mut self, line: &str, headers: &[&str]) {
         let mut head = format!("{line} HTTP/1.1\r\nhost: localhost\r\n");
@@ -82,6 +91,12 @@ impl Raw {
     /// Waits until the server ends the connection.
     pub async fn closed(&mut self) {
         while self.more().await {}
+    }
+
+    /// The same, for what it says until then.
+    pub async fn until_closed(mut self) -> Vec<u8> {
+        self.closed().await;
+        self.received
     }
 
     /// Whether bytes came; `false` at the end of the connection.

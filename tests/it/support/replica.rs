@@ -227,14 +227,6 @@ impl Replica {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until the log holds this text.
-    pub async fn logged(&self, text: &str) {
-        eventually(&format!("{text:?} in the replica's log"), || async {
-            self.log().contains(text).then_some(())
-        })
-        .await;
-    }
-
     /// Holds the process still, as a machine that swaps or a paused virtual machine does.
     pub fn freeze(&self) {
         signal(self.process.0.id(), Signal::Stop);

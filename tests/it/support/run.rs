@@ -152,6 +152,11 @@ impl Run {
     }
 }
 
+/// A directory for this test, which ends with the run.
+pub fn fresh_dir(kind: &str) -> PathBuf {
+    Run::get().fresh_dir(kind)
+}
+
 /// Removes what dead runs left: their database servers first, then their directories.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {

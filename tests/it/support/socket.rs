@@ -164,6 +164,18 @@ impl Socket {
         let _ = tokio::time::timeout(DEADLINE, self.stream.send(frame)).await;
     }
 
+    /// The payload of the next pong.
+    pub async fn pong(&mut self) -> Vec<u8> {
+        loop {
+            match tokio::time::timeout(DEADLINE, self.stream.next()).await {
+                Ok(Some(Ok(Message::Pong(payload)))) => return payload.to_vec(),
+                Ok(Some(Ok(Message::Text(text)))) => self.seen.push(text.to_string()),
+                Ok(Some(Ok(_))) => {}
+                other => panic!("{other:?} while waiting for a pong\n{}", self.story()),
+            }
+        }
+    }
+
     /// Reads to the end: the close code of the server, `None` when the connection was cut without one.
     pub async fn closed(&mut self) -> Option<u16> {
         loop {
