@@ -1,0 +1,233 @@
+//! Settings and the command line: what is wrong is said in one line, and where settings come from.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_wrong_setting_is_named_in_one_line() {
+    let database = Database::fresh().await;
+    for (name, value) in [
+        ("SERVER_PORT", "http"),
+        ("SERVER_PORT", "65536"),
+        ("SERVER_HOST", "nowhere.example"),
+        ("DB_PORT", "x"),
+        ("DB_SSL_MODE", "sometimes"),
+        ("DB_POOL_SIZE", "0"),
+        ("DB_POOL_SIZE", "-1"),
+        ("DB_SCHEMA", "no\"quotes"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("MAX_MESSAGE_BYTES", "many"),
+        ("MAX_CONNECTIONS", "-1"),
+        ("HEARTBEAT_SECONDS", "0"),
+        ("SHUTDOWN_GRACE_SECONDS", "soon"),
+        ("WRITE_TIMEOUT_SECONDS", "1e9"),
+        ("USERS_COLUMNS", "nonsense"),
+        ("ALLOWED_ORIGINS", "not an origin"),
+        ("AUTH_MODE", "none"),
+    ] {
+        for command in ["serve", "migrate"] {
+            let outcome = pgchat(&[command], &settings(&database, &[(name, value)])).await;
+            outcome.assert_failed(2, &[name]);
+            assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_command_is_refused() {
+    let database = Database::fresh().await;
+    for arguments in [
+        &["dance"][..],
+        &["serve", "--faster"],
+        &["migrate", "twice"],
+    ] {
+        let outcome = pgchat(arguments, &settings(&database, &[])).await;
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(!outcome.stderr.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn help_documents_every_setting() {
+    let database = Database::fresh().await;
+    let outcome = pgchat(&["--help"], &settings(&database, &[])).await;
+    outcome.assert_ok();
+    for name in [
+        "DB_HOST",
+        "DB_PORT",
+        "DB_USER",
+        "DB_PASSWORD",
+        "DB_NAME",
+        "DB_SSL_MODE",
+        "DATABASE_URL",
+        "DB_SSL_ROOT_CERT",
+        "LISTEN_DATABASE_URL",
+        "DB_SCHEMA",
+        "DB_POOL_SIZE",
+        "EMBEDDED_DATA_DIR",
+        "PG_BIN_DIR",
+        "USERS_TABLE",
+        "USERS_COLUMNS",
+        "SERVER_PORT",
+        "SERVER_HOST",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "SERVICE_NAME",
+        "ALLOWED_ORIGINS",
+        "MAX_MESSAGE_BYTES",
+        "MAX_BODY_BYTES",
+        "MAX_CONNECTIONS",
+        "MAX_CONNECTIONS_PER_USER",
+        "RATE_LIMIT_PER_SECOND",
+        "RATE_LIMIT_BURST",
+        "SOCKET_QUEUE",
+        "HEARTBEAT_SECONDS",
+        "LISTENER_HEARTBEAT_SECONDS",
+        "SHUTDOWN_GRACE_SECONDS",
+        "HEADER_TIMEOUT_SECONDS",
+        "BODY_TIMEOUT_SECONDS",
+        "WRITE_TIMEOUT_SECONDS",
+        "DB_TIMEOUT_SECONDS",
+        "DB_CONNECT_TIMEOUT_SECONDS",
+    ] {
+        assert!(outcome.stdout.contains(name), "{name}: {outcome:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_ends_the_start() {
+    let database = Database::fresh().await;
+    // Taken, and nobody answers there.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = silent.local_addr().expect("its address").port().to_string();
+    let closed = free_port().to_string();
+    for (port, command) in [(&closed, "serve"), (&closed, "migrate"), (&silent, "serve")] {
+        let more = [
+            ("DB_PORT", port.as_str()),
+            ("DB_CONNECT_TIMEOUT_SECONDS", "1"),
+        ];
+        let outcome = pgchat(&[command], &settings(&database, &more)).await;
+        outcome.assert_failed(1, &["database"]);
+        assert!(outcome.took < Duration::from_secs(10), "{outcome:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_is_quoted() {
+    let database = Database::fresh().await;
+    let role = "app";
+    database
+        .execute(&format!(
+            "do $$ begin create role {role} login password 'app'; exception when others then null; end $$"
+        ))
+        .await;
+    for (name, value, word) in [
+        ("DB_NAME", "no_such_database", "no_such_database"),
+        ("DB_USER", "no_such_role", "no_such_role"),
+        ("DB_USER", role, "password"),
+    ] {
+        let more = [
+            (name, value),
+            ("DB_PASSWORD", "wrong"),
+            ("DB_CONNECT_TIMEOUT_SECONDS", "1"),
+        ];
+        let outcome = pgchat(&["serve"], &settings(&database, &more)).await;
+        outcome.assert_failed(1, &[word]);
+    }
+    // And with the right one it is let in.
+    database
+        .execute(&format!("grant pg_read_all_data to {role}"))
+        .await;
+    let more = [("DB_USER", role), ("DB_PASSWORD", "app")];
+    let outcome = pgchat(&["migrate"], &settings(&database, &more)).await;
+    assert!(!outcome.stderr.contains("password"), "{outcome:#?}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_ends_the_start() {
+    let database = Database::fresh().await;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let outcome = pgchat(&["serve"], &settings(&database, &[("SERVER_PORT", &port)])).await;
+    outcome.assert_failed(1, &[&port]);
+}
+
+#[tokio::test]
+async fn settings_come_from_the_file_and_the_environment_wins() {
+    let database = Database::fresh().await;
+    let dir = fresh_dir("config");
+    let base = settings(&database, &[]);
+    let mut file = String::from("# a comment\n\nTYPO_IN_NAME=1\n");
+    for (name, value) in &base {
+        file += &format!("{name}={value}\n");
+    }
+    fs::write(dir.join("config.env"), &file).expect("config.env");
+
+    let outcome = pgchat_in(&dir, &["migrate"], &Vec::new()).await;
+    outcome.assert_ok();
+    assert!(
+        outcome.stderr.contains("TYPO_IN_NAME"),
+        "a warning: {outcome:#?}"
+    );
+
+    let wins = vec![("DB_PORT".to_owned(), "x".to_owned())];
+    let outcome = pgchat_in(&dir, &["migrate"], &wins).await;
+    outcome.assert_failed(2, &["DB_PORT"]);
+
+    let elsewhere = dir.join("other.env");
+    fs::write(&elsewhere, file.replace("DB_PORT=", "DB_PORT=x")).expect("other.env");
+    let path = elsewhere.to_str().expect("a path");
+    let outcome = pgchat_in(&dir, &["--config", path, "migrate"], &Vec::new()).await;
+    outcome.assert_failed(2, &["DB_PORT"]);
+    let outcome = pgchat_in(&dir, &["--config", "/no/such/file", "migrate"], &base).await;
+    outcome.assert_failed(2, &["/no/such/file"]);
+}
+
+#[tokio::test]
+async fn one_url_says_where_the_database_is() {
+    let database = Database::fresh().await;
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
+        database.cluster.port, database.name
+    );
+    let only = vec![
+        ("DATABASE_URL".to_owned(), url),
+        ("SERVER_PORT".to_owned(), "0".to_owned()),
+    ];
+    pgchat(&["migrate"], &only).await.assert_ok();
+}
+
+#[tokio::test]
+async fn the_first_host_that_accepts_writes_is_taken() {
+    let database = Database::fresh().await;
+    let port = format!("{},{}", free_port(), database.cluster.port);
+    let more = [
+        ("DB_HOST", "127.0.0.1,127.0.0.1"),
+        ("DB_PORT", port.as_str()),
+    ];
+    let replica = Replica::start(&database, &more).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    replica.api().send(conversation, ALICE, "hello").await;
+    boris.expect("chat_message").await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_service_in_good_order() {
+    let database = Database::fresh().await;
+    let mut replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let sent = alice.send_message(conversation, "hello").await;
+    assert_eq!(sent["seq"], 1);
+
+    replica.terminate();
+    alice.expect("server_closing").await;
+    let code = alice.closed().await;
+    assert!(matches!(code, Some(1001 | 1012)), "{code:?}");
+    assert_eq!(replica.ended().await.code(), Some(0));
+}

@@ -1,0 +1,403 @@
+//! From a sender on one replica to the sockets on all others: everything, once, in order, at any size.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::*;
+
+/// PostgreSQL refuses a notification of 8,000 bytes and more.
+const LONGEST_PAYLOAD: usize = 7_999;
+
+#[tokio::test]
+async fn sender_and_receiver_may_be_on_different_replicas() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    let there_and = alice.send_message(conversation, "there").await;
+    assert_eq!(boris.expect("chat_message").await["data"], there_and);
+    let back = boris.send_message(conversation, "and back").await;
+    alice.before_message("there").await;
+    assert_eq!(alice.expect("chat_message").await["data"], back);
+    let by_http = there.api().send(conversation, BORIS, "by HTTP").await;
+    assert_eq!(alice.expect("chat_message").await["data"], by_http);
+}
+
+#[tokio::test]
+async fn every_socket_of_both_participants_gets_a_message_once() {
+    let database = Database::fresh().await;
+    let replicas: [Replica; 3] = Replica::start_many(&database, &[]).await;
+    let conversation = replicas[0].api().open_conversation(ALICE, BORIS).await;
+    let mut sockets = Vec::new();
+    for replica in &replicas {
+        for user in [ALICE, BORIS, BORIS] {
+            sockets.push(Socket::connect(replica, user).await);
+        }
+    }
+
+    let sent = replicas[1].api().send(conversation, ALICE, "once").await;
+    replicas[2].api().send(conversation, ALICE, "last").await;
+
+    for socket in &mut sockets {
+        assert_eq!(socket.expect("chat_message").await["data"], sent);
+        assert_eq!(socket.before_message("last").await, Vec::<Value>::new());
+    }
+}
+
+#[tokio::test]
+async fn twenty_senders_on_three_replicas_reach_every_socket_once_and_in_order() {
+    const SENDERS: usize = 20;
+    const EACH: i64 = 50;
+    let database = Database::fresh().await;
+    let replicas: [Replica; 3] = Replica::start_many(&database, &[]).await;
+    let senders = database.add_users(20).await;
+    let mut conversations = Vec::new();
+    for sender in &senders {
+        conversations.push(replicas[0].api().open_conversation(ALICE, *sender).await);
+    }
+
+    let mut receivers = JoinSet::new();
+    for replica in &replicas {
+        let mut socket = Socket::connect(replica, ALICE).await;
+        let all = SENDERS * usize::try_from(EACH).expect("a count");
+        receivers.spawn(async move { (socket.collect_messages(all).await, socket) });
+    }
+    let mut sends = JoinSet::new();
+    for (number, (sender, conversation)) in senders.into_iter().zip(&conversations).enumerate() {
+        let conversation = *conversation;
+        let replica = &replicas[number % 3];
+        let api = replica.api();
+        let mut socket = Socket::connect(replica, sender).await;
+        sends.spawn(async move {
+            for count in 0..EACH {
+                let content = count.to_string();
+                // Half of them over HTTP, half over the socket.
+                if number % 2 == 0 {
+                    api.send(conversation, sender, &content).await;
+                } else {
+                    socket.send_message(conversation, &content).await;
+                }
+            }
+            let own = socket
+                .collect_messages(usize::try_from(EACH).expect("a count"))
+                .await;
+            let seqs: Vec<_> = own.iter().map(seq_of).collect();
+            assert_eq!(
+                seqs,
+                (1..=EACH).collect::<Vec<_>>(),
+                "the sender's own socket"
+            );
+        });
+    }
+    while let Some(done) = sends.join_next().await {
+        done.expect("a sender");
+    }
+
+    let mut sockets = Vec::new();
+    while let Some(done) = receivers.join_next().await {
+        let (messages, socket) = done.expect("a receiver");
+        for conversation in &conversations {
+            let of_one = messages
+                .iter()
+                .filter(|message| message["conversationId"] == json!(conversation));
+            let seqs: Vec<_> = of_one.clone().map(seq_of).collect();
+            assert_eq!(seqs, (1..=EACH).collect::<Vec<_>>());
+            let contents: Vec<_> = of_one.map(|message| message["content"].clone()).collect();
+            let sent: Vec<_> = (0..EACH).map(|count| json!(count.to_string())).collect();
+            assert_eq!(contents, sent, "in the order in which they were sent");
+        }
+        sockets.push(socket);
+    }
+    replicas[0]
+        .api()
+        .send(conversations[0], ALICE, "last")
+        .await;
+    for mut socket in sockets {
+        assert_eq!(socket.before_message("last").await, Vec::<Value>::new());
+    }
+}
+
+/// What fits into a notification travels in it; what does not is read back by each replica. Nobody may be able
+/// to tell, least of all at the limit.
+#[tokio::test]
+async fn messages_of_every_size_around_the_limit_of_a_notification_arrive() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+    let mut notifications = database.listen("chat_events").await;
+
+    // How long a notification is around one byte of content.
+    let probe = here.api().send(conversation, ALICE, "x").await;
+    let payload = notifications.about(&id_of(&probe).to_string()).await;
+    let around = payload.len() - 1;
+    boris.expect("chat_message").await;
+
+    let mut longest = 0;
+    let mut by_reference = 0;
+    for distance in -4_i64..=4 {
+        let length = i64::try_from(LONGEST_PAYLOAD - around).expect("a length") + distance;
+        let length = usize::try_from(length).expect("a length");
+        // Two bytes of UTF-8, and what takes two bytes in JSON, beside plain letters.
+        for unit in ["x", "é", "\"", "\\"] {
+            let wide = if unit == "x" { 0 } else { length / 2 };
+            let content = "x".repeat(length - 2 * wide) + &unit.repeat(wide);
+            let sent = here.api().send(conversation, ALICE, &content).await;
+            assert!(sent["content"] == content.as_str(), "stored as it was");
+            let payload = notifications.about(&id_of(&sent).to_string()).await;
+            assert!(payload.len() <= LONGEST_PAYLOAD, "{} bytes", payload.len());
+            if payload.len() < length {
+                by_reference += 1;
+            } else {
+                longest = longest.max(payload.len());
+            }
+            let frame = boris.expect("chat_message").await;
+            assert!(frame["data"] == sent, "delivered as it was stored");
+        }
+    }
+    assert_eq!(longest, LONGEST_PAYLOAD, "the limit itself was reached");
+    assert!(by_reference > 0, "and passed");
+}
+
+#[tokio::test]
+async fn a_small_message_does_not_overtake_a_huge_one() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+    let huge = [
+        "x".repeat(60_000),
+        "ß日".repeat(12_000),
+        "\"\\\u{1}\n".repeat(15_000),
+        "👩‍👩‍👧‍👦".repeat(2_400),
+    ];
+
+    let mut sent = Vec::new();
+    for round in 0..5 {
+        for content in &huge {
+            for content in [content.clone(), format!("small {round}")] {
+                let data = json!({"conversationId": conversation, "content": content});
+                alice.request("send_message", data).await;
+                sent.push(content);
+            }
+        }
+    }
+
+    for socket in [&mut boris, &mut alice] {
+        for (number, message) in socket.collect_messages(sent.len()).await.iter().enumerate() {
+            assert_eq!(message["seq"], number + 1);
+            let same = message["content"] == sent[number].as_str();
+            assert!(same, "message {} arrived as it was sent", number + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn read_marks_reach_both_and_marking_twice_tells_nobody() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+    here.api().send(conversation, ALICE, "one").await;
+    here.api().send(conversation, ALICE, "two").await;
+    for socket in [&mut alice, &mut boris] {
+        socket.collect_messages(2).await;
+    }
+
+    there.api().mark_read(conversation, BORIS).await.ok(200);
+    there.api().mark_read(conversation, BORIS).await.ok(200);
+    there.api().send(conversation, BORIS, "last").await;
+
+    for socket in [&mut alice, &mut boris] {
+        let frames = socket.before_message("last").await;
+        assert_eq!(frames.len(), 1, "{frames:?}");
+        assert_eq!(frames[0]["type"], "messages_read");
+        assert_eq!(frames[0]["userId"], json!(BORIS));
+        let data = json!({"conversationId": conversation, "readerId": BORIS, "upToSeq": 2});
+        assert_eq!(frames[0]["data"], data);
+    }
+}
+
+#[tokio::test]
+async fn a_new_conversation_is_announced_to_both_once() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let mut alice = Socket::connect(&there, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    let opened = here.api().try_open_conversation(ALICE, BORIS).await.ok(201);
+    here.api().try_open_conversation(BORIS, ALICE).await.ok(200);
+    here.api().send(id_of(&opened), ALICE, "last").await;
+
+    for socket in [&mut alice, &mut boris] {
+        let frames = socket.before_message("last").await;
+        assert_eq!(frames.len(), 1, "{frames:?}");
+        assert_eq!(frames[0]["type"], "conversation_created");
+        assert_conversation(&frames[0]["data"]);
+        assert_eq!(frames[0]["data"], opened);
+    }
+}
+
+#[tokio::test]
+async fn edits_and_deletions_over_http_are_live() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let api = here.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+    let sent = api.send(conversation, ALICE, "hello").await;
+    let huge = "ü".repeat(30_000);
+
+    for content in ["hallo", huge.as_str()] {
+        let edited = api.edit(id_of(&sent), ALICE, content).await.ok(200);
+        let frame = boris.expect("message_updated").await;
+        assert!(frame["data"] == edited, "{} bytes", content.len());
+    }
+    api.delete_message(id_of(&sent), ALICE).await;
+    let frame = boris.expect("message_deleted").await;
+    assert_eq!(frame["data"]["id"], sent["id"]);
+    assert_eq!(frame["data"]["content"], "");
+}
+
+#[tokio::test]
+async fn a_locked_conversation_delays_no_other() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let locked = api.open_conversation(ALICE, BORIS).await;
+    let free = api.open_conversation(ALICE, CARLA).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let stranger = database.sql().await;
+    let lock = format!("begin; select from conversations where id = '{locked}' for update");
+    stranger.batch_execute(&lock).await.expect("the lock");
+
+    let mut waiting = Vec::new();
+    for number in 0..10 {
+        let data = json!({"conversationId": locked, "content": format!("waits {number}")});
+        waiting.push(alice.request("send_message", data).await);
+    }
+    let started = Instant::now();
+    for number in 0..20 {
+        api.send(free, CARLA, &number.to_string()).await;
+    }
+    let slowest = started.elapsed() / 20;
+    assert!(slowest < Duration::from_millis(500), "{slowest:?} each");
+    let waited_for = format!("messages where conversation_id = '{locked}'");
+    assert_eq!(
+        database.count(&waited_for).await,
+        0,
+        "the lock is held still"
+    );
+
+    stranger.batch_execute("commit").await.expect("its end");
+    for (number, request) in waiting.iter().enumerate() {
+        let answer = alice.answer(request).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+        let message = &answer["data"]["message"];
+        assert_eq!(message["seq"], number + 1);
+        assert_eq!(message["content"], format!("waits {number}"));
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "2")]).await;
+    let api = replica.api();
+    let locked = api.open_conversation(ALICE, BORIS).await;
+    let free = api.open_conversation(ALICE, CARLA).await;
+    let stranger = database.sql().await;
+    let lock = format!("begin; select from conversations where id = '{locked}' for update");
+    stranger.batch_execute(&lock).await.expect("the lock");
+
+    let started = Instant::now();
+    let reply = api.send_once(locked, ALICE, "hello", "m-1").await;
+    reply.refused(503, "unavailable");
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(1), "given up after {took:?}");
+    assert!(took < Duration::from_secs(8), "given up after {took:?}");
+    api.send(free, ALICE, "not delayed").await;
+
+    stranger.batch_execute("commit").await.expect("its end");
+    let repeat = api.send_once(locked, ALICE, "hello", "m-1").await;
+    assert!(matches!(repeat.status, 200 | 201), "{repeat:?}");
+    assert_eq!(api.history(locked).await, [repeat.json()]);
+}
+
+#[tokio::test]
+async fn a_cut_listener_comes_back_and_misses_nothing() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let api = here.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    for round in 0..3 {
+        let cut = database
+            .count(
+                "(select pg_terminate_backend(pid) from pg_stat_activity
+                      where datname = current_database() and query ilike 'listen %') as cut",
+            )
+            .await;
+        assert!(cut >= 2, "each replica listens");
+        for number in 0..5 {
+            let content = format!("{round}/{number}");
+            let sent = api.send(conversation, ALICE, &content).await;
+            assert_eq!(sent["seq"], round * 5 + number + 1);
+        }
+        let seqs: Vec<_> = boris.collect_messages(5).await.iter().map(seq_of).collect();
+        assert_eq!(seqs, (round * 5 + 1..=round * 5 + 5).collect::<Vec<_>>());
+    }
+    api.send(conversation, ALICE, "last").await;
+    assert_eq!(boris.before_message("last").await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn the_clients_of_a_killed_replica_go_on_at_another() {
+    let database = Database::fresh().await;
+    let [mut here, there] = Replica::start_many(&database, &[]).await;
+    let conversation = there.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&here, BORIS).await;
+    there.api().send(conversation, ALICE, "seen").await;
+    let last_seen = boris.expect("chat_message").await;
+
+    here.kill();
+    assert_eq!(boris.closed().await, None, "cut without a close frame");
+    let missed = there.api().send(conversation, ALICE, "missed").await;
+    let cursor = last_seen["cursor"].as_str().expect("a cursor");
+    let mut boris = Socket::resume(&there, BORIS, cursor).await;
+
+    boris
+        .expect_where("the missed message", |frame| frame["data"] == missed)
+        .await;
+}
+
+#[tokio::test]
+async fn a_replica_that_stood_still_delivers_what_was_sent_meanwhile() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    there.freeze();
+    for number in 0..20 {
+        here.api()
+            .send(conversation, ALICE, &number.to_string())
+            .await;
+    }
+    there.thaw();
+
+    let seqs: Vec<_> = boris
+        .collect_messages(20)
+        .await
+        .iter()
+        .map(seq_of)
+        .collect();
+    assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
+}

@@ -1,0 +1,149 @@
+//! The probes, and a database that goes away and comes back.
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_healthy_replica_says_so() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("SERVICE_NAME", "chat-eu")]).await;
+    let api = replica.api();
+
+    let health = api.get("/health").await.ok(200);
+    assert_eq!(health, json!({"status": "ok", "service": "chat-eu"}));
+    assert_eq!(api.get("/health/live").await.status, 200);
+    assert_eq!(api.get("/health/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_database_that_is_stopped_is_told_and_recovered_from() {
+    let cluster = Cluster::private();
+    let database = Database::with_users_on(&cluster).await;
+    let quick = [
+        ("WRITE_TIMEOUT_SECONDS", "2"),
+        ("DB_TIMEOUT_SECONDS", "2"),
+        ("LISTENER_HEARTBEAT_SECONDS", "1"),
+    ];
+    let replica = Replica::start(&database, &quick).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    alice.send_message(conversation, "before").await;
+    boris.expect("chat_message").await;
+
+    cluster.stop();
+
+    for _ in 0..2 {
+        let health = api.get("/health").await;
+        let body = health.ok(503);
+        assert_eq!(body["status"], "unavailable");
+        assert_eq!(body["service"], "pgchat");
+        assert!(body["checks"].is_object(), "{body}");
+        assert!(!health.header("retry-after").is_empty(), "{health:?}");
+        let ready = api.get("/health/ready").await;
+        assert_eq!(ready.status, 503, "{ready:?}");
+        assert_eq!(
+            api.get("/health/live").await.status,
+            200,
+            "the process runs"
+        );
+
+        let reply = api.send_once(conversation, ALICE, "during", "m-1").await;
+        reply.refused(503, "unavailable");
+        for path in [
+            format!("/api/v1/chat/conversations/{ALICE}"),
+            format!("/api/v1/chat/conversations/{conversation}/messages"),
+            format!("/api/v1/chat/users/{ALICE}/unread-count"),
+            "/api/v1/users".to_owned(),
+        ] {
+            let message = api.get(&path).await.refused(503, "unavailable");
+            assert!(
+                !message.contains("127.0.0.1"),
+                "no inward detail: {message}"
+            );
+        }
+        let data = json!({"conversationId": conversation, "content": "during"});
+        alice.refused("send_message", data, "unavailable").await;
+        alice.send_command("ping", json!({})).await;
+    }
+
+    cluster.start();
+
+    eventually("the replica is healthy again", || async {
+        (api.status("/health").await == Some(200)).then_some(())
+    })
+    .await;
+    let repeat = api.send_once(conversation, ALICE, "during", "m-1").await;
+    assert!(matches!(repeat.status, 200 | 201), "{repeat:?}");
+    api.send(conversation, ALICE, "after").await;
+    // The sockets have stayed, and the listener is live again.
+    for socket in [&mut boris, &mut alice] {
+        let frames: Vec<Value> = socket.before_message("after").await;
+        let during = frames
+            .iter()
+            .filter(|frame| frame["data"]["clientMessageId"] == "m-1")
+            .count();
+        assert_eq!(during, 1, "{frames:?}");
+    }
+    assert!(!replica.log().contains("panicked at"));
+}
+
+#[tokio::test]
+async fn a_database_that_crashes_is_recovered_from_without_loss() {
+    let cluster = Cluster::private();
+    let database = Database::with_users_on(&cluster).await;
+    let quick = [
+        ("WRITE_TIMEOUT_SECONDS", "2"),
+        ("LISTENER_HEARTBEAT_SECONDS", "1"),
+    ];
+    let [here, there] = Replica::start_many(&database, &quick).await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+    let mut acked = Vec::new();
+    for number in 0..20 {
+        let sent = here
+            .api()
+            .send(conversation, ALICE, &number.to_string())
+            .await;
+        acked.push(sent);
+    }
+
+    cluster.crash();
+    cluster.start();
+
+    for replica in [&here, &there] {
+        eventually("the replica is healthy again", || async {
+            (replica.api().status("/health").await == Some(200)).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(there.api().history(conversation).await, acked);
+    here.api().send(conversation, ALICE, "after").await;
+    assert_eq!(boris.collect_messages(20).await, acked);
+    assert_eq!(boris.before_message("after").await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_draining_replica_is_alive_but_not_ready() {
+    let database = Database::fresh().await;
+    let mut replica = Replica::start(&database, &[("SHUTDOWN_DELAY_SECONDS", "3")]).await;
+    let api = replica.api();
+
+    replica.terminate();
+
+    eventually("the replica is not ready", || async {
+        (api.status("/health/ready").await == Some(503)).then_some(())
+    })
+    .await;
+    assert_eq!(api.get("/health/live").await.status, 200);
+    let request = api
+        .request(reqwest::Method::GET, &format!("/ws?user_id={ALICE}"))
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    Reply::to(request).await.refused(503, "unavailable");
+    assert_eq!(replica.ended().await.code(), Some(0));
+}

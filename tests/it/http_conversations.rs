@@ -1,0 +1,216 @@
+//! Conversations over HTTP: opening, listing, reading state.
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_conversation_is_opened_once_in_either_order() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    let opened = api.try_open_conversation(ALICE, BORIS).await.ok(201);
+    assert_conversation(&opened);
+    assert_eq!(opened["participant1Id"], json!(ALICE));
+    assert_eq!(opened["participant2Id"], json!(BORIS));
+    assert_eq!(opened["participant1"]["firstName"], "Alice");
+    assert_eq!(opened["lastMessage"], Value::Null);
+    assert_eq!(opened["lastSeq"], 0);
+    assert_eq!(opened["unreadCount"], 0);
+
+    let again = api.try_open_conversation(ALICE, BORIS).await.ok(200);
+    assert_eq!(again, opened);
+    let swapped = api.try_open_conversation(BORIS, ALICE).await.ok(200);
+    assert_eq!(swapped["id"], opened["id"]);
+    assert_eq!(database.count("conversations").await, 1);
+}
+
+#[tokio::test]
+async fn two_replicas_that_open_the_same_conversation_at_once_agree_on_one_row() {
+    let database = Database::fresh().await;
+    let [first, second] = Replica::start_many(&database, &[]).await;
+    let (first, second) = (first.api(), second.api());
+    let users = database.add_users(20).await;
+
+    for (number, user) in users.into_iter().enumerate() {
+        let (here, there) = if number % 2 == 0 {
+            ((ALICE, user), (user, ALICE))
+        } else {
+            ((ALICE, user), (ALICE, user))
+        };
+        let (one, other) = tokio::join!(
+            first.try_open_conversation(here.0, here.1),
+            second.try_open_conversation(there.0, there.1)
+        );
+        let mut statuses = [one.status, other.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 201], "{one:?} {other:?}");
+        assert_eq!(one.json()["id"], other.json()["id"]);
+    }
+    assert_eq!(database.count("conversations").await, 20);
+}
+
+#[tokio::test]
+async fn conversations_are_listed_last_active_first() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let with_boris = api.open_conversation(ALICE, BORIS).await;
+    let with_carla = api.open_conversation(CARLA, ALICE).await;
+    let without_alice = api.open_conversation(BORIS, CARLA).await;
+    api.send(without_alice, BORIS, "not for Alice").await;
+    api.send(with_carla, CARLA, "one").await;
+    let last = api.send(with_boris, BORIS, "two").await;
+
+    let listed = api.conversations(ALICE).await;
+
+    let ids: Vec<_> = listed.iter().map(id_of).collect();
+    assert_eq!(ids, [with_boris, with_carla]);
+    for conversation in &listed {
+        assert_conversation(conversation);
+    }
+    assert_eq!(listed[0]["lastMessage"], last);
+    assert_eq!(listed[0]["lastSeq"], 1);
+    assert_eq!(listed[0]["unreadCount"], 1);
+
+    api.send(with_carla, ALICE, "three").await;
+    let listed = api.conversations(ALICE).await;
+    assert_eq!(id_of(&listed[0]), with_carla);
+    assert_eq!(listed[0]["unreadCount"], 1, "the own message is not unread");
+    let for_carla = api.conversations(CARLA).await;
+    let same = for_carla.iter().find(|found| id_of(found) == with_carla);
+    assert_eq!(
+        same.map(|found| &found["unreadCount"]),
+        Some(&json!(1)),
+        "unreadCount is the reading user's"
+    );
+}
+
+#[tokio::test]
+async fn conversations_are_paged() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let mut opened = Vec::new();
+    for person in &PEOPLE[1..8] {
+        let conversation = api.open_conversation(ALICE, person.id).await;
+        api.send(conversation, ALICE, "hello").await;
+        opened.insert(0, conversation);
+    }
+
+    let mut listed = Vec::new();
+    for offset in [0, 3, 6] {
+        let path = format!("/api/v1/chat/conversations/{ALICE}?limit=3&offset={offset}");
+        let page = api.get(&path).await.ok(200);
+        assert_eq!(page["hasMore"], offset < 6, "{page}");
+        let conversations = page["conversations"].as_array().expect("conversations");
+        listed.extend(conversations.iter().map(id_of));
+    }
+    assert_eq!(listed, opened);
+
+    let lonely = api
+        .get(&format!("/api/v1/chat/conversations/{JONAS}"))
+        .await
+        .ok(200);
+    assert_eq!(lonely, json!({"conversations": [], "hasMore": false}));
+}
+
+#[tokio::test]
+async fn marking_read_marks_the_other_participants_messages_only() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let other = api.open_conversation(CARLA, BORIS).await;
+    api.send(conversation, ALICE, "one").await;
+    api.send(conversation, ALICE, "two").await;
+    api.send(conversation, BORIS, "three").await;
+    api.send(other, CARLA, "elsewhere").await;
+    assert_eq!(api.unread_count(BORIS).await, 3);
+    assert_eq!(api.unread_count(ALICE).await, 1);
+
+    let marked = api.mark_read(conversation, BORIS).await.ok(200);
+
+    assert_eq!(
+        marked,
+        json!({"conversationId": conversation, "userId": BORIS, "markedCount": 2, "readSeq": 3})
+    );
+    assert_eq!(api.unread_count(BORIS).await, 1);
+    assert_eq!(api.unread_count(ALICE).await, 1);
+    let read: Vec<_> = api
+        .history(conversation)
+        .await
+        .iter()
+        .map(|message| message["isRead"] == true)
+        .collect();
+    assert_eq!(read, [true, true, false]);
+
+    let again = api.mark_read(conversation, BORIS).await.ok(200);
+    assert_eq!(again["markedCount"], 0);
+    assert_eq!(again["readSeq"], 3);
+}
+
+#[tokio::test]
+async fn marking_read_stops_where_it_is_told() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    for content in ["one", "two", "three"] {
+        api.send(conversation, ALICE, content).await;
+    }
+    let path = format!("/api/v1/chat/conversations/{conversation}/read?user_id={BORIS}");
+
+    let nothing = api.put(&format!("{path}&up_to_seq=0")).await.ok(200);
+    assert_eq!(nothing["markedCount"], 0);
+    assert_eq!(nothing["readSeq"], 0, "nothing was read");
+    let some = api.put(&format!("{path}&up_to_seq=2")).await.ok(200);
+    assert_eq!(some["markedCount"], 2);
+    assert_eq!(some["readSeq"], 2);
+    assert_eq!(api.unread_count(BORIS).await, 1);
+    let past_the_end = api.put(&format!("{path}&up_to_seq=999")).await.ok(200);
+    assert_eq!(past_the_end["markedCount"], 1);
+    assert_eq!(past_the_end["readSeq"], 3);
+}
+
+#[tokio::test]
+async fn a_trailing_slash_is_accepted_on_every_route() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    api.send(conversation, ALICE, "hello").await;
+
+    for path in [
+        "/api/v1/users".to_owned(),
+        "/api/v1/users/active".to_owned(),
+        "/api/v1/users/role/buyer".to_owned(),
+        format!("/api/v1/users/{ALICE}"),
+        format!("/api/v1/chat/conversations/{ALICE}"),
+        format!("/api/v1/chat/conversations/{conversation}/messages"),
+        format!("/api/v1/chat/users/{ALICE}/unread-count"),
+        "/health".to_owned(),
+        "/health/live".to_owned(),
+        "/health/ready".to_owned(),
+    ] {
+        let plain = api.get(&path).await;
+        let slashed = api.get(&format!("{path}/")).await;
+        assert_eq!(plain.status, 200, "{path}: {plain:?}");
+        assert_eq!(slashed.status, 200, "{path}/: {slashed:?}");
+        assert_eq!(plain.text, slashed.text, "{path}");
+    }
+    let users = json!({"user1Id": ALICE, "user2Id": BORIS});
+    api.post("/api/v1/chat/conversations/", &users)
+        .await
+        .ok(200);
+    let message = json!({"conversationId": conversation, "senderId": ALICE, "content": "again"});
+    api.post("/api/v1/chat/messages/", &message).await.ok(201);
+    let path = format!("/api/v1/chat/conversations/{conversation}/read/?user_id={BORIS}");
+    assert_eq!(api.put(&path).await.ok(200)["markedCount"], 2);
+    let path = format!("/ws/?user_id={ALICE}");
+    Socket::connect_to(&replica, ALICE, &path)
+        .await
+        .close()
+        .await;
+}

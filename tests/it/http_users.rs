@@ -1,0 +1,179 @@
+//! The users' directory: `/api/v1/users`.
+
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+fn ids(page: &Value) -> Vec<uuid::Uuid> {
+    let users = page["users"].as_array().expect("users");
+    users.iter().map(id_of).collect()
+}
+
+fn ids_where(wanted: impl Fn(&Person) -> bool) -> Vec<uuid::Uuid> {
+    let matching = PEOPLE.iter().filter(|person| wanted(person));
+    matching.map(|person| person.id).collect()
+}
+
+#[tokio::test]
+async fn users_are_listed_by_last_name_with_their_details() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+
+    let page = replica.api().get("/api/v1/users/").await.ok(200);
+
+    assert_eq!(page["hasMore"], false);
+    let users = page["users"].as_array().expect("users");
+    assert_eq!(users.len(), PEOPLE.len());
+    for (user, person) in users.iter().zip(&PEOPLE) {
+        assert_user(user);
+        assert_eq!(user["id"], json!(person.id));
+        assert_eq!(user["firstName"], person.first_name);
+        assert_eq!(user["lastName"], person.last_name);
+        assert_eq!(user["avatarUrl"], json!(person.avatar_url));
+        assert_eq!(user["role"], person.role);
+        assert_eq!(user["isActive"], person.is_active);
+    }
+}
+
+#[tokio::test]
+async fn namesakes_are_ordered_by_first_name_and_id() {
+    let database = Database::fresh().await;
+    database
+        .execute(
+            "insert into users (id, first_name, last_name, email) values
+             ('00000000-0000-4000-8000-000000000003', 'Zoe', 'Aaron', '3'),
+             ('00000000-0000-4000-8000-000000000002', 'Ada', 'Aaron', '2'),
+             ('00000000-0000-4000-8000-000000000001', 'Ada', 'Aaron', '1')",
+        )
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+
+    let page = replica.api().get("/api/v1/users?limit=3").await.ok(200);
+
+    let last_digits: Vec<String> = ids(&page)
+        .iter()
+        .map(|id| id.to_string().split_off(35))
+        .collect();
+    assert_eq!(last_digits, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn users_are_paged_without_gaps_or_repeats() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    let mut seen = Vec::new();
+    for offset in [0, 5, 10] {
+        let path = format!("/api/v1/users/?limit=5&offset={offset}");
+        let page = api.get(&path).await.ok(200);
+        assert_eq!(page["hasMore"], offset < 10, "{page}");
+        seen.extend(ids(&page));
+    }
+    assert_eq!(seen, ids_where(|_| true));
+
+    let exact = api.get("/api/v1/users/?limit=12").await.ok(200);
+    assert_eq!(exact["hasMore"], false, "nothing follows the last page");
+    let past = api.get("/api/v1/users/?offset=1000000").await.ok(200);
+    assert_eq!(past, json!({"users": [], "hasMore": false}));
+}
+
+#[tokio::test]
+async fn users_are_found_by_a_part_of_their_name_in_any_case() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    for (query, found) in [
+        ("LIC", vec![ALICE]),
+        ("öHL", vec![KATIA]),
+        ("ke", vec![BORIS]),
+        ("nobody", vec![]),
+        // Wildcards of SQL are plain characters here.
+        ("%25", vec![]),
+        ("_", vec![]),
+        ("%5C", vec![LIONEL]),
+        ("'", vec![LIONEL]),
+    ] {
+        let page = api.get(&format!("/api/v1/users/?q={query}")).await.ok(200);
+        assert_eq!(ids(&page), found, "q={query}");
+    }
+}
+
+#[tokio::test]
+async fn active_users_are_listed_apart() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    let page = api.get("/api/v1/users/active").await.ok(200);
+    assert_eq!(ids(&page), ids_where(|person| person.is_active));
+    assert_eq!(page["hasMore"], false);
+
+    let first = api.get("/api/v1/users/active?limit=1").await.ok(200);
+    assert_eq!(ids(&first), [ALICE]);
+    assert_eq!(first["hasMore"], true);
+}
+
+#[tokio::test]
+async fn users_are_listed_by_role() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    for role in ["buyer", "developer", "broker", "admin"] {
+        let page = api.get(&format!("/api/v1/users/role/{role}")).await.ok(200);
+        assert_eq!(ids(&page), ids_where(|person| person.role == role));
+        assert_eq!(page["hasMore"], false);
+    }
+
+    for unknown in ["king", "BUYER", "buyer%20"] {
+        let message = api
+            .get(&format!("/api/v1/users/role/{unknown}"))
+            .await
+            .refused(400, "validation_failed");
+        for role in ["buyer", "developer", "broker", "admin"] {
+            assert!(message.contains(role), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_user_is_found_by_id() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    let lionel = api.get(&format!("/api/v1/users/{LIONEL}")).await.ok(200);
+    assert_user(&lionel);
+    assert_eq!(lionel["firstName"], "Lio\"nel\\");
+    let jonas = api.get(&format!("/api/v1/users/{JONAS}")).await.ok(200);
+    assert_eq!(jonas["avatarUrl"], Value::Null);
+
+    let message = api
+        .get(&format!("/api/v1/users/{NOBODY}"))
+        .await
+        .refused(404, "user_not_found");
+    assert!(message.contains(&NOBODY.to_string()), "{message}");
+    api.get("/api/v1/users/not-a-uuid")
+        .await
+        .refused(400, "validation_failed");
+}
+
+#[tokio::test]
+async fn what_the_host_changes_is_seen_at_once() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    api.get(&format!("/api/v1/users/{ALICE}")).await.ok(200);
+
+    database
+        .execute(&format!(
+            "update users set last_name = 'Zucker', is_active = false where id = '{ALICE}'"
+        ))
+        .await;
+
+    let alice = api.get(&format!("/api/v1/users/{ALICE}")).await.ok(200);
+    assert_eq!(alice["lastName"], "Zucker");
+    assert_eq!(alice["isActive"], false);
+}

@@ -1,0 +1,21 @@
+//! The service from outside: the built program against a real PostgreSQL, over HTTP, WebSocket and SQL.
+//!
+//! One file a subject, each test named after the promise that it checks. `support` starts everything that a test needs
+//! and ends it with the test process; nothing outside the system's directory for temporary files is touched.
+//! PostgreSQL 15 or newer must be installed (`PG_BIN_DIR` names the directory of `initdb` and `postgres` where it is not found).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+mod config;
+mod delivery;
+mod health;
+mod http_bad_input;
+mod http_conversations;
+mod http_messages;
+mod http_users;
+mod migrate;
+mod sql;
+mod websocket;
+mod ws_bad_input;

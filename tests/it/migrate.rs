@@ -1,0 +1,330 @@
+//! `pgchat migrate`: on nothing, on what is there already, on what stands in the way, and by many at once.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::support::*;
+
+/// The tables as the Go service made them.
+const GO_TABLES: &str = "
+create type message_type as enum ('text', 'image', 'file');
+create table conversations (
+    id uuid primary key default gen_random_uuid(),
+    participant1_id uuid not null references users (id),
+    participant2_id uuid not null references users (id),
+    last_message_id uuid,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+create table messages (
+    id uuid primary key default gen_random_uuid(),
+    conversation_id uuid not null references conversations (id),
+    sender_id uuid not null references users (id),
+    content text not null,
+    message_type message_type not null default 'text',
+    is_read boolean not null default false,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+alter table conversations add foreign key (last_message_id) references messages (id);
+";
+
+#[tokio::test]
+async fn migrating_twice_changes_nothing() {
+    let database = Database::with_users().await;
+    database.migrate(&[]).await.assert_ok();
+    let schema = "(select table_name, column_name, data_type from information_schema.columns
+                    where table_schema = 'public') as columns";
+    let before = database.count(schema).await;
+    database.migrate(&[]).await.assert_ok();
+    assert_eq!(database.count(schema).await, before);
+}
+
+#[tokio::test]
+async fn ten_that_migrate_an_empty_database_at_once_all_succeed() {
+    let database = Database::with_users().await;
+    let mut runs = JoinSet::new();
+    for _ in 0..10 {
+        let settings = settings(&database, &[]);
+        runs.spawn(async move { pgchat(&["migrate"], &settings).await });
+    }
+    while let Some(done) = runs.join_next().await {
+        done.expect("a run").assert_ok();
+    }
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    replica.api().send(conversation, ALICE, "hello").await;
+}
+
+#[tokio::test]
+async fn ten_replicas_that_start_on_an_empty_database_at_once_all_serve() {
+    let database = Database::with_users().await;
+    let replicas: [Replica; 10] = Replica::start_many(&database, &[("DB_POOL_SIZE", "3")]).await;
+    let conversation = replicas[0].api().open_conversation(ALICE, BORIS).await;
+    let mut ids = HashSet::new();
+    let mut sockets = Vec::new();
+    for replica in &replicas {
+        let socket = Socket::connect(replica, BORIS).await;
+        ids.insert(uuid_in(&socket.connected["data"], "replicaId"));
+        sockets.push(socket);
+    }
+    assert_eq!(ids.len(), 10);
+    for replica in &replicas {
+        replica.api().send(conversation, ALICE, "hello").await;
+    }
+    for mut socket in sockets {
+        let seqs: Vec<_> = socket
+            .collect_messages(10)
+            .await
+            .iter()
+            .map(seq_of)
+            .collect();
+        assert_eq!(seqs, (1..=10).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_users_table_that_cannot_be_used_is_named() {
+    for (setup, words) in [
+        ("select 1", &["users"][..]),
+        (
+            "create table users (first_name text, last_name text)",
+            &["users", "id"],
+        ),
+        (
+            "create table users (id bigint primary key, first_name text)",
+            &["users", "id", "uuid"],
+        ),
+        (
+            "create table users (id text primary key)",
+            &["users", "id", "uuid"],
+        ),
+    ] {
+        let database = Database::empty().await;
+        database.execute(setup).await;
+        database.migrate(&[]).await.assert_failed(1, words);
+        let outcome = pgchat(&["serve"], &settings(&database, &[])).await;
+        outcome.assert_failed(1, words);
+
+        // Mended, it goes through: a failed attempt has left nothing in the way.
+        database
+            .execute("drop table if exists users; create table users (id uuid primary key)")
+            .await;
+        database.migrate(&[]).await.assert_ok();
+    }
+}
+
+#[tokio::test]
+async fn tables_that_stand_in_the_way_are_named_and_left_alone() {
+    for (setup, words) in [
+        (
+            "create table messages (id uuid primary key, conversation_id uuid, sender_id uuid, content int)",
+            &["messages", "content"][..],
+        ),
+        (
+            "create table messages (id bigint primary key, conversation_id uuid, sender_id uuid, content text)",
+            &["messages", "id"],
+        ),
+        (
+            "create table conversations (id uuid primary key, participant1_id uuid)",
+            &["conversations", "participant2_id"],
+        ),
+        ("create view messages as select 1 as id", &["messages"]),
+    ] {
+        let database = Database::with_users().await;
+        database.execute(setup).await;
+        database.migrate(&[]).await.assert_failed(1, words);
+        let ours = "pg_class where relname like 'chat\\_%'";
+        assert_eq!(database.count(ours).await, 0, "nothing half done: {setup}");
+    }
+}
+
+#[tokio::test]
+async fn the_tables_of_the_go_service_are_adopted_with_their_rows() {
+    let database = Database::with_users().await;
+    database.execute(GO_TABLES).await;
+    database
+        .execute(&format!(
+            "insert into conversations (participant1_id, participant2_id) values ('{ALICE}', '{BORIS}');
+             insert into messages (conversation_id, sender_id, content, message_type, created_at)
+             select c.id, '{ALICE}', 'old ' || n, 'image', now() - make_interval(mins => 10 - n)
+               from conversations c, generate_series(1, 5) n;
+             update conversations set last_message_id = (select id from messages where content = 'old 5')"
+        ))
+        .await;
+
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    let conversation = api.open_conversation(BORIS, ALICE).await;
+    let history = api.history(conversation).await;
+    for (number, message) in history.iter().enumerate() {
+        assert_message(message);
+        assert_eq!(message["seq"], number + 1);
+        assert_eq!(message["content"], format!("old {}", number + 1));
+        assert_eq!(message["messageType"], "image");
+    }
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let sent = api.send(conversation, ALICE, "new").await;
+    assert_eq!(sent["seq"], 6);
+    assert_eq!(boris.expect("chat_message").await["data"], sent);
+    let listed = api.conversations(BORIS).await;
+    assert_eq!(listed[0]["lastMessage"], sent);
+    assert_eq!(listed[0]["unreadCount"], 6);
+    // What the Go service's own statements look like.
+    database
+        .execute(&format!(
+            "insert into messages (id, conversation_id, sender_id, content, message_type, is_read, created_at, updated_at)
+             values (gen_random_uuid(), '{conversation}', '{BORIS}', 'by Go', 'text', false, now(), now())"
+        ))
+        .await;
+    assert_eq!(boris.expect("chat_message").await["data"]["seq"], 7);
+}
+
+#[tokio::test]
+async fn pairs_that_stand_twice_are_listed_and_left_to_the_operator() {
+    let database = Database::with_users().await;
+    database.execute(GO_TABLES).await;
+    database
+        .execute(&format!(
+            "insert into conversations (participant1_id, participant2_id)
+             values ('{ALICE}', '{BORIS}'), ('{BORIS}', '{ALICE}'), ('{ALICE}', '{CARLA}')"
+        ))
+        .await;
+    let outcome = database.migrate(&[]).await;
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    let rows = database
+        .sql()
+        .await
+        .query(
+            "select id::text from conversations order by participant2_id <> $1",
+            &[&CARLA],
+        )
+        .await
+        .expect("rows");
+    let listed: Vec<bool> = rows
+        .iter()
+        .map(|row| outcome.stderr.contains(row.get::<_, &str>(0)))
+        .collect();
+    assert_eq!(listed, [false, true, true], "{outcome:#?}");
+    assert_eq!(database.count("conversations").await, 3);
+}
+
+#[tokio::test]
+async fn the_users_columns_are_found_or_named() {
+    let camel_case = "
+        create table users (id uuid primary key, \"firstName\" text, \"lastName\" text, \"avatarUrl\" text,
+                            role text, \"isActive\" boolean);
+        insert into users values ('a0000000-0000-4000-8000-000000000001', 'Alice', 'Archer', null, 'admin', false)";
+    let others = "
+        create schema crm;
+        create table crm.people (nr uuid primary key, vorname text, nachname text, rolle text);
+        insert into crm.people values ('a0000000-0000-4000-8000-000000000001', 'Alice', 'Archer', 'admin')";
+    let bare = "
+        create table users (id uuid primary key);
+        insert into users values ('a0000000-0000-4000-8000-000000000001')";
+    for (setup, more, names, active) in [
+        (
+            camel_case,
+            &[][..],
+            json!(["Alice", "Archer", "admin"]),
+            false,
+        ),
+        (
+            others,
+            &[
+                ("USERS_TABLE", "crm.people"),
+                (
+                    "USERS_COLUMNS",
+                    "id=nr,firstName=vorname,lastName=nachname,role=rolle",
+                ),
+            ],
+            json!(["Alice", "Archer", "admin"]),
+            true,
+        ),
+        (bare, &[], json!([null, null, null]), true),
+    ] {
+        let database = Database::empty().await;
+        database.execute(setup).await;
+        let replica = Replica::start(&database, more).await;
+        let user = replica
+            .api()
+            .get(&format!("/api/v1/users/{ALICE}"))
+            .await
+            .ok(200);
+        assert_user(&user);
+        assert_eq!(
+            json!([user["firstName"], user["lastName"], user["role"]]),
+            names
+        );
+        assert_eq!(user["isActive"], active);
+    }
+}
+
+#[tokio::test]
+async fn users_may_be_a_view() {
+    let database = Database::with_users().await;
+    database
+        .execute(
+            "create view chatters as select id, first_name, last_name from users where is_active",
+        )
+        .await;
+    let more = [("USERS_TABLE", "chatters")];
+    let outcome = database.migrate(&more).await;
+    outcome.assert_ok();
+    assert!(outcome.stderr.contains("foreign key"), "{outcome:#?}");
+    let replica = Replica::start(&database, &more).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    api.send(conversation, ALICE, "hello").await;
+    api.try_open_conversation(ALICE, IRENE)
+        .await
+        .refused(404, "user_not_found");
+}
+
+#[tokio::test]
+async fn a_schema_of_its_own_keeps_to_itself() {
+    let database = Database::with_users().await;
+    database.execute("create schema chat").await;
+    let [one, other] = Replica::start_many(&database, &[("DB_SCHEMA", "chat")]).await;
+    let conversation = one.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&other, BORIS).await;
+    let mut notifications = database.listen("chat_events_chat").await;
+
+    let sent = one.api().send(conversation, ALICE, "hello").await;
+
+    assert_eq!(boris.expect("chat_message").await["data"], sent);
+    notifications.about(&id_of(&sent).to_string()).await;
+    assert_eq!(database.count("chat.messages").await, 1);
+    assert_eq!(
+        database
+            .count("pg_tables where schemaname = 'public'")
+            .await,
+        1,
+        "only the users table is there"
+    );
+}
+
+#[tokio::test]
+async fn an_ordinary_role_may_migrate_and_serve() {
+    let database = Database::with_users().await;
+    let role = format!("owner_{}", database.name);
+    database
+        .execute(&format!(
+            "create role {role} login;
+             grant create, usage on schema public to {role};
+             grant select, references on users to {role}"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[("DB_USER", &role)]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let sent = replica.api().send(conversation, ALICE, "hello").await;
+    assert_eq!(boris.expect("chat_message").await["data"], sent);
+    drop(replica);
+    database
+        .execute(&format!("drop owned by {role}; drop role {role}"))
+        .await;
+}

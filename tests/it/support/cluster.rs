@@ -1,0 +1,337 @@
+//! A private PostgreSQL: one for the whole test run, and one more for each test that stops or kills it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use super::database;
+use super::run::{Run, Signal, signal};
+use super::wait::{blocking, blocking_eventually};
+
+/// The oldest supported PostgreSQL.
+const OLDEST_MAJOR: u32 = 15;
+
+/// `initdb` and crash recovery on a slow machine.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Everybody is believed but the role `app`, which tests that need a password create.
+const HBA: &str = "\
+local all all trust
+host all app 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.1/32 trust
+";
+
+const SETTINGS: &str = "\
+listen_addresses = '127.0.0.1'
+max_connections = 300
+fsync = on
+log_line_prefix = '%m [%p] %d '
+";
+
+pub struct Cluster {
+    dir: PathBuf,
+    bin: PathBuf,
+    pub port: u16,
+    account: Option<Account>,
+    server: Mutex<Option<Child>>,
+}
+
+/// The account that the server runs under when the tests run as root, which it refuses.
+#[derive(Clone, Copy)]
+struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+impl Cluster {
+    /// The run's cluster, with the migrated template database in it.
+    pub fn shared() -> Arc<Self> {
+        // The failure is kept: one clear message in each test instead of one slow attempt in each.
+        static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
+        let made = SHARED.get_or_init(|| {
+            let cluster = Arc::new(Self::create()?);
+            blocking(database::create_template(cluster.clone()))?;
+            Ok(cluster)
+        });
+        match made {
+            Ok(cluster) => cluster.clone(),
+            Err(fault) => panic!("no database to test with: {fault}"),
+        }
+    }
+
+    /// A cluster that the test may stop and kill. It holds no template.
+    pub fn private() -> Arc<Self> {
+        match Self::create() {
+            Ok(cluster) => Arc::new(cluster),
+            Err(fault) => panic!("no private cluster: {fault}"),
+        }
+    }
+
+    fn create() -> Result<Self, String> {
+        let bin = server_programs()?;
+        let account = server_account()?;
+        let dir = Run::get().fresh_dir("cluster");
+        if let Some(account) = account {
+            chown(&dir, Some(account.uid), Some(account.gid)).map_err(|fault| fault.to_string())?;
+        }
+        let cluster = Self {
+            dir,
+            bin,
+            port: free_port(),
+            account,
+            server: Mutex::new(None),
+        };
+        cluster.initialise()?;
+        cluster.try_start()?;
+        Ok(cluster)
+    }
+
+    fn initialise(&self) -> Result<(), String> {
+        let data = self.data();
+        // Not synced: only `kill` threatens this cluster, not a power failure. The server itself keeps fsync on.
+        let made = self
+            .command("initdb")
+            .args(["--no-sync", "--auth=trust", "--username=postgres"])
+            .args(["--encoding=UTF8", "--no-locale", "--pgdata"])
+            .arg(&data)
+            .output()
+            .map_err(|fault| format!("initdb: {fault}"))?;
+        if !made.status.success() {
+            return Err(format!(
+                "initdb: {}",
+                String::from_utf8_lossy(&made.stderr).trim()
+            ));
+        }
+        let write = |name: &str, text: &str| {
+            fs::write(data.join(name), text).map_err(|fault| fault.to_string())
+        };
+        write("pg_hba.conf", HBA)?;
+        let socket_dir = self.dir.display();
+        let config = fs::read_to_string(data.join("postgresql.conf"))
+            .map_err(|fault| fault.to_string())?
+            + SETTINGS
+            + &format!(
+                "port = {}\nunix_socket_directories = '{socket_dir}'\n",
+                self.port
+            );
+        write("postgresql.conf", &config)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        command.current_dir(&self.dir).stdin(Stdio::null());
+        if let Some(account) = self.account {
+            command.uid(account.uid).gid(account.gid);
+        }
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("postgres.log")
+    }
+
+    /// The last lines that the server logged about this database.
+    pub fn log_of(&self, database: &str) -> String {
+        let log = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let marked = format!("] {database} ");
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&marked)).collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Starts the server again after [`stop`](Self::stop) or [`crash`](Self::crash), on the same port.
+    pub fn start(&self) {
+        self.try_start().expect("the cluster starts");
+    }
+
+    fn try_start(&self) -> Result<(), String> {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .map_err(|fault| fault.to_string())?;
+        // A crash leaves the file behind, with the word that is waited for below.
+        let pid_file = self.data().join("postmaster.pid");
+        let stale = fs::read_to_string(&pid_file).unwrap_or_default();
+        let mut server = self.server.lock().expect("the server");
+        assert!(server.is_none(), "the cluster runs already");
+        let mut child = Run::get()
+            .spawn(
+                self.command("postgres")
+                    .arg("-D")
+                    .arg(self.data())
+                    .stdout(Stdio::null())
+                    .stderr(log),
+                Signal::Quit,
+            )
+            .map_err(|fault| format!("postgres: {fault}"))?;
+        let ready = blocking_eventually("PostgreSQL is ready", START_DEADLINE, || {
+            let file = fs::read_to_string(&pid_file).unwrap_or_default();
+            let ready = file != stale
+                && file.lines().next().map(str::trim) == Some(child.id().to_string().as_str())
+                && file.lines().nth(7).map(str::trim) == Some("ready");
+            let ended = child.try_wait().is_ok_and(|status| status.is_some());
+            (ready || ended).then_some(ready)
+        });
+        *server = Some(child);
+        match ready {
+            Ok(true) => Ok(()),
+            _ => Err(format!(
+                "PostgreSQL did not start:\n{}",
+                fs::read_to_string(self.log_path()).unwrap_or_default()
+            )),
+        }
+    }
+
+    /// A fast shutdown: sessions are cut, everything is written out.
+    pub fn stop(&self) {
+        self.end(Signal::Interrupt);
+    }
+
+    /// An immediate shutdown, as after a crash: the next start recovers from the log.
+    pub fn crash(&self) {
+        self.end(Signal::Quit);
+    }
+
+    fn end(&self, how: Signal) {
+        let mut server = self.server.lock().expect("the server");
+        let Some(mut child) = server.take() else {
+            return;
+        };
+        signal(child.id(), how);
+        let ended = blocking_eventually("PostgreSQL ends", START_DEADLINE, || {
+            child.try_wait().ok().flatten()
+        });
+        if ended.is_err() {
+            signal(child.id(), Signal::Kill);
+            let _ = child.wait();
+        }
+        Run::get().forget(child.id());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.crash();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// A port outside the range from which the system takes the local ports of outgoing connections: while a test
+/// has its cluster stopped, no connection of another test can sit down there.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    for _ in 0..COUNT {
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST + (std::process::id().wrapping_mul(31).wrapping_add(step)) % COUNT;
+        let port = u16::try_from(port).expect("below 32000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
+}
+
+/// A program beside the server's (`psql`, `pg_dump`), or from the path; `None` where it is not installed.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let beside = server_programs().ok().map(|bin| bin.join(name));
+    let on_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
+        .map(|dir| dir.join(name));
+    beside
+        .into_iter()
+        .chain(on_path)
+        .find(|path| path.is_file())
+}
+
+/// Where `initdb` and `postgres` are: `PG_BIN_DIR`, the path, what `pg_config` says, Debian's directories.
+fn server_programs() -> Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            candidates()
+                .into_iter()
+                .find(|dir| major_version(dir).is_some_and(|major| major >= OLDEST_MAJOR))
+                .ok_or_else(|| {
+                    format!(
+                        "no PostgreSQL {OLDEST_MAJOR} or newer found: install its server, or name the \
+                         directory of initdb and postgres in PG_BIN_DIR"
+                    )
+                })
+        })
+        .clone()
+}
+
+fn candidates() -> Vec<PathBuf> {
+    if let Some(dir) = std::env::var_os("PG_BIN_DIR") {
+        return vec![dir.into()];
+    }
+    let mut dirs: Vec<PathBuf> = std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect())
+        .unwrap_or_default();
+    if let Ok(said) = Command::new("pg_config").arg("--bindir").output() {
+        dirs.push(String::from_utf8_lossy(&said.stdout).trim().into());
+    }
+    let mut installed: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .collect();
+    installed.sort_by_key(|dir| std::cmp::Reverse(major_version(dir)));
+    dirs.extend(installed);
+    dirs
+}
+
+fn major_version(dir: &Path) -> Option<u32> {
+    if !dir.join("initdb").is_file() {
+        return None;
+    }
+    let said = Command::new(dir.join("postgres"))
+        .arg("--version")
+        .output()
+        .ok()?;
+    // "postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)", "… 19beta1"
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let digits: String = text
+        .split_whitespace()
+        .nth(2)?
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    digits.parse().ok()
+}
+
+fn server_account() -> Result<Option<Account>, String> {
+    let ask = |flag: &str, name: Option<&str>| -> Option<u32> {
+        let said = Command::new("id").arg(flag).args(name).output().ok()?;
+        String::from_utf8_lossy(&said.stdout).trim().parse().ok()
+    };
+    if ask("-u", None) != Some(0) {
+        return Ok(None);
+    }
+    ["postgres", "nobody"]
+        .into_iter()
+        .find_map(|name| {
+            Some(Account {
+                uid: ask("-u", Some(name))?,
+                gid: ask("-g", Some(name))?,
+            })
+        })
+        .map(Some)
+        .ok_or_else(|| {
+            "PostgreSQL refuses to run as root, and there is no other account".to_owned()
+        })
+}

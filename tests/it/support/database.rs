@@ -1,0 +1,334 @@
+//! A database of its own for each test, cloned from a template that was migrated once.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::StreamExt;
+use futures_util::stream::poll_fn;
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+use uuid::Uuid;
+
+use super::cluster::{Cluster, program};
+use super::replica::{Outcome, pgchat, settings};
+use super::users::PEOPLE;
+use super::wait::within;
+
+const TEMPLATE: &str = "pgchat_template";
+
+/// The host's users table, with columns that are none of the service's business, as hosts have them.
+const USERS_TABLE: &str = "
+create table users (
+    id uuid primary key default gen_random_uuid(),
+    first_name text not null,
+    last_name text not null,
+    email text not null unique,
+    password_hash text not null default 'secret',
+    phone text,
+    avatar_url text,
+    role text not null default 'buyer',
+    is_active boolean not null default true,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+";
+
+pub struct Database {
+    pub name: String,
+    pub cluster: Arc<Cluster>,
+}
+
+impl Database {
+    /// Migrated, with the twelve [`PEOPLE`] and nothing else in it.
+    pub async fn fresh() -> Self {
+        let cluster = Cluster::shared();
+        let name = fresh_name();
+        cluster
+            .admin()
+            .await
+            .batch_execute(&format!("create database {name} template {TEMPLATE}"))
+            .await
+            .expect("a database from the template");
+        Self { name, cluster }
+    }
+
+    /// Without anything: no users table, not migrated.
+    pub async fn empty() -> Self {
+        Self::empty_on(&Cluster::shared()).await
+    }
+
+    /// The same on a cluster of the test's own.
+    pub async fn empty_on(cluster: &Arc<Cluster>) -> Self {
+        let name = fresh_name();
+        cluster
+            .admin()
+            .await
+            .batch_execute(&format!("create database {name}"))
+            .await
+            .expect("a database");
+        Self {
+            name,
+            cluster: cluster.clone(),
+        }
+    }
+
+    /// With the users table, not migrated.
+    pub async fn with_users() -> Self {
+        let database = Self::empty().await;
+        database.create_users().await;
+        database
+    }
+
+    pub async fn with_users_on(cluster: &Arc<Cluster>) -> Self {
+        let database = Self::empty_on(cluster).await;
+        database.create_users().await;
+        database
+    }
+
+    async fn create_users(&self) {
+        create_users(&self.sql().await).await;
+    }
+
+    /// A connection as the cluster's superuser. It ends when the client is dropped.
+    pub async fn sql(&self) -> Client {
+        self.cluster.connect(&self.name, "postgres").await
+    }
+
+    pub async fn sql_as(&self, role: &str) -> Client {
+        self.cluster.connect(&self.name, role).await
+    }
+
+    /// Runs SQL that answers nothing.
+    pub async fn execute(&self, sql: &str) {
+        if let Err(fault) = self.sql().await.batch_execute(sql).await {
+            panic!("{fault:?}\n{sql}");
+        }
+    }
+
+    pub async fn count(&self, from: &str) -> i64 {
+        let sql = format!("select count(*) from {from}");
+        match self.sql().await.query_one(&sql, &[]).await {
+            Ok(row) => row.get(0),
+            Err(fault) => panic!("{fault:?}\n{sql}"),
+        }
+    }
+
+    /// More users than the twelve, all buyers.
+    pub async fn add_users(&self, count: i32) -> Vec<Uuid> {
+        let rows = self
+            .sql()
+            .await
+            .query(
+                "insert into users (first_name, last_name, email)
+                 select 'User', n::text, 'user' || n || '@host.example' from generate_series(1, $1) n
+                 returning id",
+                &[&count],
+            )
+            .await
+            .expect("users");
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Runs the real `psql` on a script; `false` where it is not installed.
+    pub async fn psql(&self, script: &str) -> bool {
+        let Some(psql) = program("psql") else {
+            return false;
+        };
+        let ran = Command::new(psql)
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"])
+            .args(["--host=127.0.0.1", "--username=postgres"])
+            .arg(format!("--port={}", self.cluster.port))
+            .arg(format!("--dbname={}", self.name))
+            .args(["--command", script])
+            .output()
+            .expect("psql runs");
+        assert!(
+            ran.status.success(),
+            "psql: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        true
+    }
+
+    pub async fn listen(&self, channel: &str) -> Notifications {
+        Notifications::listen(self, channel).await
+    }
+
+    /// Runs `pgchat migrate` on this database.
+    pub async fn migrate(&self, more: &[(&str, &str)]) -> Outcome {
+        pgchat(&["migrate"], &settings(self, more)).await
+    }
+}
+
+impl Drop for Database {
+    /// Keeps nothing of a test that passed; what a failed one left goes with the cluster.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "--- PostgreSQL about {}\n{}",
+                self.name,
+                self.cluster.log_of(&self.name)
+            );
+            return;
+        }
+        let (name, cluster) = (self.name.clone(), self.cluster.clone());
+        // Not waited for: it costs a checkpoint and frees nothing but disk.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            if let Ok(runtime) = runtime {
+                runtime.block_on(async {
+                    if let Ok(client) = cluster.try_connect("postgres", "postgres").await {
+                        let _ = client
+                            .batch_execute(&format!("drop database if exists {name} with (force)"))
+                            .await;
+                    }
+                });
+            }
+        });
+    }
+}
+
+impl Cluster {
+    async fn admin(&self) -> Client {
+        self.connect("postgres", "postgres").await
+    }
+
+    async fn connect(&self, database: &str, role: &str) -> Client {
+        match self.try_connect(database, role).await {
+            Ok(client) => client,
+            Err(fault) => panic!("connecting to {database} as {role}: {fault:?}"),
+        }
+    }
+
+    async fn try_connect(
+        &self,
+        database: &str,
+        role: &str,
+    ) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.address(database, role).connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    fn address(&self, database: &str, role: &str) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user(role)
+            .password("app")
+            .dbname(database);
+        config
+    }
+}
+
+/// Notifications as another program hears them.
+pub struct Notifications {
+    payloads: mpsc::Receiver<String>,
+    _client: Client,
+}
+
+impl Notifications {
+    async fn listen(database: &Database, channel: &str) -> Self {
+        let (client, mut connection) = database
+            .cluster
+            .address(&database.name, "postgres")
+            .connect(NoTls)
+            .await
+            .expect("a listening connection");
+        let (sender, payloads) = mpsc::channel(1_000);
+        tokio::spawn(async move {
+            let mut messages = poll_fn(|context| connection.poll_message(context));
+            while let Some(Ok(message)) = messages.next().await {
+                if let AsyncMessage::Notification(notification) = message
+                    && sender
+                        .send(notification.payload().to_owned())
+                        .await
+                        .is_err()
+                {
+                    return;
+                }
+            }
+        });
+        client
+            .batch_execute(&format!("listen {channel}"))
+            .await
+            .expect("listen");
+        Self {
+            payloads,
+            _client: client,
+        }
+    }
+
+    pub async fn next(&mut self) -> String {
+        within("a notification", self.payloads.recv())
+            .await
+            .expect("the listening connection lives")
+    }
+
+    /// The next payload that speaks of this row.
+    pub async fn about(&mut self, id: &str) -> String {
+        loop {
+            let payload = self.next().await;
+            if payload.contains(id) {
+                return payload;
+            }
+        }
+    }
+}
+
+/// Makes the database that all others are cloned from. Nobody may stay connected to a template.
+pub async fn create_template(cluster: Arc<Cluster>) -> Result<(), String> {
+    let admin = cluster.admin().await;
+    admin
+        .batch_execute(&format!("create database {TEMPLATE}"))
+        .await
+        .map_err(|fault| format!("{fault:?}"))?;
+    let template = Database {
+        name: TEMPLATE.to_owned(),
+        cluster,
+    };
+    template.create_users().await;
+    let migrated = template.migrate(&[]).await;
+    // This value's end must not drop the database.
+    std::mem::forget(template);
+    if migrated.code != Some(0) {
+        return Err(format!("pgchat migrate: {migrated:#?}"));
+    }
+    Ok(())
+}
+
+async fn create_users(client: &Client) {
+    client.batch_execute(USERS_TABLE).await.expect("users");
+    let insert = client
+        .prepare(
+            "insert into users (id, first_name, last_name, email, avatar_url, role, is_active)
+             values ($1, $2, $3, $1::uuid || '@host.example', $4, $5, $6)",
+        )
+        .await
+        .expect("an insert");
+    for person in &PEOPLE {
+        client
+            .execute(
+                &insert,
+                &[
+                    &person.id,
+                    &person.first_name,
+                    &person.last_name,
+                    &person.avatar_url,
+                    &person.role,
+                    &person.is_active,
+                ],
+            )
+            .await
+            .expect("a user");
+    }
+}
+
+fn fresh_name() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

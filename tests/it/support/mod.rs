@@ -1,0 +1,24 @@
+//! The harness: a private PostgreSQL, databases cloned from a migrated template, replicas as real processes,
+//! and clients whose methods read as verbs. Nothing here knows the service's code; it is the outside that is tested.
+
+mod api;
+mod cluster;
+mod database;
+mod raw;
+mod replica;
+mod run;
+mod shape;
+mod socket;
+mod users;
+mod wait;
+
+pub use api::{Api, Reply, seq_of};
+pub use cluster::{Cluster, free_port};
+pub use database::Database;
+pub use raw::Raw;
+pub use replica::{Replica, pgchat, pgchat_in, settings};
+pub use run::fresh_dir;
+pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};
+pub use socket::Socket;
+pub use users::*;
+pub use wait::{DEADLINE, eventually};

@@ -1,0 +1,130 @@
+//! HTTP by hand, for what a proper client refuses to send.
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::api::assert_error_body;
+use super::replica::Replica;
+use super::wait::within;
+
+pub struct Raw {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// The head of an answer, and its body as far as its length says.
+#[derive(Debug)]
+pub struct RawReply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Raw {
+    pub async fn connect(replica: &Replica) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", replica.port()))
+            .await
+            .expect("a connection");
+        Self {
+            stream,
+            received: Vec::new(),
+        }
+    }
+
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream
+            .write_all(bytes.as_ref())
+            .await
+            .expect("a connection that takes bytes");
+    }
+
+    /// Sends what the server may cut off half-way.
+    pub async fn write_unwelcome(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = within(
+            "the server reads or closes",
+            self.stream.write_all(bytes.as_ref()),
+        )
+        .await;
+    }
+
+    /// The request line and these header lines, with `host`, then the blank line.
+    pub async fn request(&mut self, line: &str, headers: &[&str]) {
+        let mut head = format!("{line} HTTP/1.1\r\nhost: localhost\r\n");
+        for header in headers {
+            head = head + header + "\r\n";
+        }
+        self.write(head + "\r\n").await;
+    }
+
+    /// The next answer; `None` when the server closes instead.
+    pub async fn reply(&mut self) -> Option<RawReply> {
+        let head_end = loop {
+            if let Some(end) = find(&self.received, b"\r\n\r\n") {
+                break end + 4;
+            }
+            if !self.more().await {
+                return None;
+            }
+        };
+        let head = String::from_utf8_lossy(&self.received[..head_end]).to_ascii_lowercase();
+        let length = head
+            .split("content-length:")
+            .nth(1)
+            .and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok())
+            .unwrap_or(0);
+        while self.received.len() < head_end + length {
+            if !self.more().await {
+                return None;
+            }
+        }
+        let body = String::from_utf8_lossy(&self.received[head_end..head_end + length]).into();
+        self.received.drain(..head_end + length);
+        let status = head
+            .split_whitespace()
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("no HTTP answer: {head}"));
+        Some(RawReply { status, head, body })
+    }
+
+    /// Waits until the server ends the connection.
+    pub async fn closed(&mut self) {
+        while self.more().await {}
+    }
+
+    /// The same, for what it says until then.
+    pub async fn until_closed(mut self) -> Vec<u8> {
+        self.closed().await;
+        self.received
+    }
+
+    /// Whether bytes came; `false` at the end of the connection.
+    async fn more(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let read = within(
+            "the server answers or closes",
+            self.stream.read(&mut buffer),
+        )
+        .await;
+        let count = read.unwrap_or(0);
+        self.received.extend_from_slice(&buffer[..count]);
+        count > 0
+    }
+}
+
+impl RawReply {
+    pub fn refused(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.head.contains("\r\nx-request-id: "), "{self:?}");
+        let body: Value =
+            serde_json::from_str(&self.body).unwrap_or_else(|fault| panic!("{fault}: {self:?}"));
+        assert_error_body(&body, status, code);
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
+}

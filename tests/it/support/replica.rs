@@ -1,0 +1,272 @@
+//! The service as it is run: the built program, a process for each replica.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::api::Api;
+use super::database::Database;
+use super::run::{Run, Signal, signal};
+use super::wait::eventually;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pgchat");
+
+/// A replica may have to migrate before it listens, and ten may start at once.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The start-up line that names the port.
+const LISTENING: &str = "listening on http://";
+
+type Settings = Vec<(String, String)>;
+
+/// The environment that points the program to this database, and `more`, which wins.
+pub fn settings(database: &Database, more: &[(&str, &str)]) -> Settings {
+    let port = database.cluster.port.to_string();
+    let base = [
+        ("DB_HOST", "127.0.0.1"),
+        ("DB_PORT", &port),
+        ("DB_USER", "postgres"),
+        ("DB_NAME", &database.name),
+        ("SERVER_PORT", "0"),
+    ];
+    base.iter()
+        .chain(more)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// The program with nothing of the caller's environment but what any program needs, and away from any `config.env`.
+fn command(arguments: &[&str], settings: &Settings, dir: &PathBuf) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).current_dir(dir).env_clear();
+    for kept in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+        .env("RUST_BACKTRACE", "1")
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null());
+    command
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// `None`: ended by a signal, for being late too.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// The one line that a failed start leaves, after whatever was logged before it.
+    pub fn last_line(&self) -> &str {
+        self.stderr.trim_end().lines().last().unwrap_or_default()
+    }
+
+    pub fn assert_ok(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self
+    }
+
+    /// A failure for whoever runs the program: the exit code, and a last line that names all of `words`;
+    /// no panic, no backtrace.
+    pub fn assert_failed(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        for word in words {
+            assert!(
+                self.last_line().contains(word),
+                "the last line does not say {word:?}: {self:#?}"
+            );
+        }
+        assert!(!self.stderr.contains("panicked at"), "{self:#?}");
+        assert!(!self.stderr.contains("stack backtrace"), "{self:#?}");
+    }
+}
+
+/// Runs a command of the program to its end.
+pub async fn pgchat(arguments: &[&str], settings: &Settings) -> Outcome {
+    let dir = Run::get().fresh_dir("command");
+    pgchat_in(&dir, arguments, settings).await
+}
+
+/// The same in a directory that the test has prepared.
+pub async fn pgchat_in(dir: &PathBuf, arguments: &[&str], settings: &Settings) -> Outcome {
+    let started = Instant::now();
+    let output = |name: &str| File::create(dir.join(name)).expect("an output file");
+    let child = Run::get()
+        .spawn(
+            command(arguments, settings, dir)
+                .stdout(output("stdout"))
+                .stderr(output("stderr")),
+            Signal::Kill,
+        )
+        .expect("the program starts");
+    let mut process = Process(child);
+    while process.ended().is_none() && started.elapsed() < START_DEADLINE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let status = process.ended();
+    drop(process);
+    let text = |name: &str| fs::read_to_string(dir.join(name)).expect("an output file");
+    Outcome {
+        code: status.and_then(|status| status.code()),
+        stdout: text("stdout"),
+        stderr: text("stderr"),
+        took: started.elapsed(),
+    }
+}
+
+/// A child that never outlives its value.
+struct Process(Child);
+
+impl Process {
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("a child of ours")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.0.try_wait().ok().flatten().is_none() {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+        Run::get().forget(self.0.id());
+    }
+}
+
+/// A running replica. It is killed when the value ends; after a failed test its log is printed.
+pub struct Replica {
+    process: Process,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Replica {
+    /// Ready to serve this database.
+    pub async fn start(database: &Database, more: &[(&str, &str)]) -> Self {
+        let mut replica = Self::launch(database, more);
+        replica.until_ready().await;
+        replica
+    }
+
+    /// Several at once, as after a deployment.
+    pub async fn start_many<const N: usize>(
+        database: &Database,
+        more: &[(&str, &str)],
+    ) -> [Self; N] {
+        let mut replicas = std::array::from_fn(|_| Self::launch(database, more));
+        for replica in &mut replicas {
+            replica.until_ready().await;
+        }
+        replicas
+    }
+
+    /// Started, and nothing more.
+    pub fn launch(database: &Database, more: &[(&str, &str)]) -> Self {
+        let dir = Run::get().fresh_dir("replica");
+        let log = dir.join("log");
+        let file = File::create(&log).expect("a log file");
+        let child = Run::get()
+            .spawn(
+                command(&["serve"], &settings(database, more), &dir)
+                    .stdout(file.try_clone().expect("a log file"))
+                    .stderr(file),
+                Signal::Kill,
+            )
+            .expect("the program starts");
+        Self {
+            process: Process(child),
+            port: 0,
+            log,
+        }
+    }
+
+    pub async fn until_ready(&mut self) {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.process.ended() {
+                panic!("the replica ended: {status}");
+            }
+            if self.port == 0 {
+                self.port = self.port_from_log().unwrap_or(0);
+            } else if self.api().status("/health/ready").await == Some(200) {
+                return;
+            }
+            assert!(
+                started.elapsed() < START_DEADLINE,
+                "the replica is not ready"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn port_from_log(&self) -> Option<u16> {
+        let log = self.log();
+        let address = log.split(LISTENING).nth(1)?;
+        // The line may be half written.
+        let (address, _) = address.split_once(|c: char| c.is_whitespace() || c == '"')?;
+        address.rsplit(':').next()?.parse().ok()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn api(&self) -> Api {
+        Api::new(&format!("http://127.0.0.1:{}", self.port))
+    }
+
+    /// All that it has written to stdout and stderr.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Holds the process still, as a machine that swaps or a paused virtual machine does.
+    pub fn freeze(&self) {
+        signal(self.process.0.id(), Signal::Stop);
+    }
+
+    pub fn thaw(&self) {
+        signal(self.process.0.id(), Signal::Continue);
+    }
+
+    /// Asks it to end, and does not wait.
+    pub fn terminate(&self) {
+        signal(self.process.0.id(), Signal::Terminate);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.0.kill().expect("a child of ours");
+        self.process.0.wait().expect("a child of ours");
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        let process = std::cell::RefCell::new(&mut self.process);
+        eventually("the replica ends", || async {
+            process.borrow_mut().ended()
+        })
+        .await
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = &lines[lines.len().saturating_sub(200)..];
+            eprintln!(
+                "--- replica on port {} wrote\n{}",
+                self.port,
+                shown.join("\n")
+            );
+        }
+    }
+}

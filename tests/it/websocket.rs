@@ -1,0 +1,393 @@
+//! The WebSocket as a well-behaved client uses it: the first frame, the commands, their answers.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_socket_starts_with_the_connected_frame() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("HEARTBEAT_SECONDS", "17")]).await;
+
+    let first = Socket::connect(&replica, ALICE).await;
+    let second = Socket::connect(&replica, ALICE).await;
+
+    let frame = &first.connected;
+    assert_eq!(frame["userId"], json!(ALICE));
+    assert_eq!(frame["data"]["heartbeatSeconds"], 17);
+    assert_eq!(frame["data"]["resumed"], false);
+    assert!(frame["data"]["cursor"].is_string(), "{frame}");
+    uuid_in(&frame["data"], "connectionId");
+    uuid_in(&frame["data"], "replicaId");
+    assert_ne!(
+        frame["data"]["connectionId"],
+        second.connected["data"]["connectionId"]
+    );
+    assert_eq!(
+        frame["data"]["replicaId"],
+        second.connected["data"]["replicaId"]
+    );
+}
+
+#[tokio::test]
+async fn a_handshake_is_answered_by_the_book() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+
+    let mut raw = Raw::connect(&replica).await;
+    raw.request(
+        &format!("GET /ws?user_id={ALICE}"),
+        &[
+            "connection: keep-alive, Upgrade",
+            "upgrade: WebSocket",
+            "sec-websocket-version: 13",
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            "sec-websocket-protocol: chat, pgchat.v1",
+            "x-request-id: mine",
+        ],
+    )
+    .await;
+    let reply = raw.reply().await.expect("an answer");
+
+    assert_eq!(reply.status, 101, "{reply:?}");
+    for line in [
+        "upgrade: websocket",
+        "connection: upgrade",
+        // The example of RFC 6455 section 1.3, in lower case.
+        "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=",
+        "sec-websocket-protocol: pgchat.v1",
+        "x-request-id: mine",
+    ] {
+        assert!(reply.head.contains(line), "{line}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_acknowledged_and_delivered_to_the_senders_socket_too() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut alice_too = Socket::connect(&replica, ALICE).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let mut carla = Socket::connect(&replica, CARLA).await;
+
+    let ack = alice
+        .send_command(
+            "send_message",
+            json!({"conversationId": conversation, "content": "hello", "messageType": "image",
+                   "clientMessageId": "m-1"}),
+        )
+        .await;
+
+    let sent = &ack["message"];
+    assert_message(sent);
+    assert_eq!(sent["senderId"], json!(ALICE));
+    assert_eq!(sent["messageType"], "image");
+    assert_eq!(sent["clientMessageId"], "m-1");
+    for socket in [&mut alice, &mut alice_too, &mut boris] {
+        let frame = socket.expect("chat_message").await;
+        assert_eq!(&frame["data"], sent);
+        assert_eq!(frame["userId"], json!(ALICE));
+    }
+    // Nothing of it reached somebody else.
+    let own = replica.api().open_conversation(CARLA, DAVID).await;
+    carla.send_message(own, "mine").await;
+    let before: Vec<Value> = carla.before_message("mine").await;
+    assert!(
+        before
+            .iter()
+            .all(|frame| frame["type"] == "conversation_created"),
+        "{before:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_repeat_over_the_socket_is_acknowledged_and_not_delivered_again() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let data = json!({"conversationId": conversation, "content": "once", "clientMessageId": "m-1"});
+
+    let first = alice.send_command("send_message", data.clone()).await;
+    let repeat = alice.send_command("send_message", data).await;
+    assert_eq!(first["message"], repeat["message"]);
+    let other = json!({"conversationId": conversation, "content": "two", "clientMessageId": "m-1"});
+    alice
+        .refused("send_message", other, "client_message_id_reused")
+        .await;
+    alice.send_message(conversation, "last").await;
+
+    assert_eq!(boris.collect_messages(1).await[0]["content"], "once");
+    assert_eq!(boris.before_message("last").await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn the_commands_of_one_socket_are_executed_and_answered_in_order() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("RATE_LIMIT_PER_SECOND", "0")]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    let mut requests = Vec::new();
+    for number in 1..=300 {
+        let data = json!({"conversationId": conversation, "content": number.to_string()});
+        requests.push(alice.request("send_message", data).await);
+    }
+    for (number, request) in requests.iter().enumerate() {
+        let answer = alice.expect("ack").await;
+        assert_eq!(answer["data"]["requestId"], json!(request));
+        assert_eq!(answer["data"]["message"]["seq"], number + 1);
+    }
+    for (number, message) in alice.collect_messages(300).await.iter().enumerate() {
+        assert_eq!(message["content"], (number + 1).to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_ping_is_acknowledged() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    let ack = alice.send_command("ping", json!({})).await;
+    assert_eq!(ack, json!({"requestId": "request-1"}), "an ack is flat");
+
+    alice.send_text(r#"{"type":"ping"}"#).await;
+    let ack = alice.expect("ack").await;
+    assert!(ack["data"]["requestId"].is_null(), "{ack}");
+    assert_eq!(ack["userId"], json!(ALICE));
+}
+
+#[tokio::test]
+async fn a_websocket_ping_gets_its_pong() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    alice
+        .send_frame(Message::Ping("are you there".into()))
+        .await;
+    assert_eq!(alice.pong().await, "are you there".as_bytes());
+}
+
+#[tokio::test]
+async fn the_server_pings_and_closes_a_socket_that_does_not_answer() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("HEARTBEAT_SECONDS", "1")]).await;
+    let mut alive = Socket::connect(&replica, ALICE).await;
+
+    // By hand, for a client that never answers a ping.
+    let mut silent = Raw::connect(&replica).await;
+    silent
+        .request(
+            &format!("GET /ws?user_id={BORIS}"),
+            &[
+                "connection: upgrade",
+                "upgrade: websocket",
+                "sec-websocket-version: 13",
+                "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            ],
+        )
+        .await;
+    assert_eq!(silent.reply().await.expect("an answer").status, 101);
+    let bytes = silent.until_closed().await;
+    // The close frame: opcode 8, unmasked, and the code in its first two bytes.
+    let code = bytes
+        .windows(4)
+        .filter(|window| window[0] == 0x88)
+        .map(|window| u16::from_be_bytes([window[2], window[3]]))
+        .next_back();
+    assert_eq!(code, Some(4408));
+
+    alive.send_command("ping", json!({})).await;
+}
+
+#[tokio::test]
+async fn marking_read_over_the_socket_answers_flat_and_tells_both() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    for content in ["one", "two", "three"] {
+        alice.send_message(conversation, content).await;
+    }
+
+    let data = json!({"conversationId": conversation, "upToSeq": 2});
+    let ack = boris.send_command("mark_read", data).await;
+    assert_eq!(
+        ack,
+        json!({"requestId": "request-1", "conversationId": conversation, "markedCount": 2, "readSeq": 2})
+    );
+    let data = json!({"conversationId": conversation});
+    let ack = boris.send_command("mark_read", data).await;
+    assert_eq!(
+        (&ack["markedCount"], &ack["readSeq"]),
+        (&json!(1), &json!(3))
+    );
+
+    for socket in [&mut alice, &mut boris] {
+        for up_to in [2, 3] {
+            let frame = socket.expect("messages_read").await;
+            assert_eq!(frame["userId"], json!(BORIS));
+            assert_eq!(
+                frame["data"],
+                json!({"conversationId": conversation, "readerId": BORIS, "upToSeq": up_to})
+            );
+        }
+    }
+    assert_eq!(replica.api().unread_count(BORIS).await, 0);
+}
+
+#[tokio::test]
+async fn messages_are_edited_and_deleted_over_the_socket() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let sent = alice.send_message(conversation, "hello").await;
+
+    let data = json!({"messageId": sent["id"], "content": "hallo"});
+    let ack = alice.send_command("edit_message", data).await;
+    let edited = &ack["message"];
+    assert_eq!(edited["content"], "hallo");
+    assert_time(edited, "editedAt");
+    for socket in [&mut alice, &mut boris] {
+        let frame = socket.expect("message_updated").await;
+        assert_eq!(&frame["data"], edited);
+        assert_eq!(frame["userId"], json!(ALICE));
+    }
+
+    let data = json!({"messageId": sent["id"]});
+    boris
+        .refused("delete_message", data.clone(), "not_the_sender")
+        .await;
+    for _ in 0..2 {
+        let ack = alice.send_command("delete_message", data.clone()).await;
+        assert_eq!(ack.as_object().map(|ack| ack.len()), Some(1), "{ack}");
+    }
+    for socket in [&mut alice, &mut boris] {
+        let frame = socket.expect("message_deleted").await;
+        assert_message(&frame["data"]);
+        assert_eq!(frame["data"]["id"], sent["id"]);
+        assert_eq!(frame["data"]["content"], "");
+        assert_time(&frame["data"], "deletedAt");
+    }
+    // The second deletion told nobody.
+    alice.send_message(conversation, "last").await;
+    boris.before_message("hello").await;
+    assert_eq!(boris.before_message("last").await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn one_users_sockets_are_limited_and_told_when_to_come_back() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("MAX_CONNECTIONS_PER_USER", "2")]).await;
+    let first = Socket::connect(&replica, ALICE).await;
+    let _second = Socket::connect(&replica, ALICE).await;
+
+    let handshake = |user| {
+        let request = replica
+            .api()
+            .request(reqwest::Method::GET, &format!("/ws?user_id={user}"))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        Reply::to(request)
+    };
+    handshake(ALICE).await.refused(429, "too_many_requests");
+    Socket::connect(&replica, BORIS).await;
+
+    first.close().await;
+    eventually("the place of the closed socket is free", || async {
+        (handshake(ALICE).await.status == 101).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_replicas_sockets_are_limited() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("MAX_CONNECTIONS", "2")]).await;
+    let _first = Socket::connect(&replica, ALICE).await;
+    let _second = Socket::connect(&replica, BORIS).await;
+
+    let mut raw = Raw::connect(&replica).await;
+    raw.request(
+        &format!("GET /ws?user_id={CARLA}"),
+        &[
+            "connection: upgrade",
+            "upgrade: websocket",
+            "sec-websocket-version: 13",
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        ],
+    )
+    .await;
+    // At the limit the connection itself may be refused: over HTTP with 503, or by closing it.
+    if let Some(reply) = raw.reply().await {
+        reply.refused(503, "unavailable");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_gets_what_it_missed_before_anything_new() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let api = here.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&here, BORIS).await;
+    let first = api.send(conversation, ALICE, "seen").await;
+    let last_seen = boris.expect("chat_message").await;
+    boris.close().await;
+
+    api.edit(id_of(&first), ALICE, "seen, then edited")
+        .await
+        .ok(200);
+    for number in 1..=5 {
+        api.send(conversation, ALICE, &format!("missed {number}"))
+            .await;
+    }
+    let cursor = last_seen["cursor"].as_str().expect("a cursor").to_owned();
+    let mut boris = Socket::resume(&there, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    api.send(conversation, ALICE, "new").await;
+
+    let missed = boris.before_message("new").await;
+    let contents: HashSet<_> = missed
+        .iter()
+        .filter_map(|frame| frame["data"]["content"].as_str())
+        .collect();
+    assert!(contents.contains("seen, then edited"), "{missed:?}");
+    let numbered: Vec<_> = missed
+        .iter()
+        .filter_map(|frame| frame["data"]["content"].as_str()?.strip_prefix("missed "))
+        .collect();
+    assert_eq!(numbered, ["1", "2", "3", "4", "5"]);
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_none_asks_for_a_reload() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+
+    for cursor in ["nonsense", "1", "%00", "-1.2.3", &"x".repeat(5_000)] {
+        let mut boris = Socket::resume(&replica, BORIS, cursor).await;
+        let frame = boris.expect("resync_required").await;
+        assert!(frame["data"]["reason"].is_string(), "{frame}");
+        let fresh = frame["cursor"].as_str().expect("a cursor to go on with");
+        let mut boris = Socket::resume(&replica, BORIS, fresh).await;
+        replica
+            .api()
+            .send(conversation, ALICE, cursor.get(..5).unwrap_or(cursor))
+            .await;
+        boris.expect("chat_message").await;
+    }
+}

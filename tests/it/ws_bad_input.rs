@@ -1,0 +1,411 @@
+//! What WebSocket clients get wrong: an `error` frame or a documented close code, nothing stored, and a
+//! socket and a service that go on.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::*;
+
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+const INVALID: &str = "validation_failed";
+
+#[tokio::test]
+async fn a_refused_handshake_is_an_ordinary_error() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let handshake = |query: String| {
+        let request = replica
+            .api()
+            .request(Method::GET, &format!("/ws{query}"))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", KEY);
+        Reply::to(request)
+    };
+
+    for query in [
+        "",
+        "?user_id=",
+        "?user_id=1",
+        "?user_id=not-a-uuid",
+        "?userId=x",
+    ] {
+        handshake(query.to_owned()).await.refused(400, INVALID);
+    }
+    let message = handshake(format!("?user_id={NOBODY}"))
+        .await
+        .refused(404, "user_not_found");
+    assert!(message.contains(&NOBODY.to_string()), "{message}");
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_told_to_upgrade() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let complete = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", KEY),
+    ];
+    let ask = |headers: Vec<(&'static str, &'static str)>| {
+        let mut request = replica
+            .api()
+            .request(Method::GET, &format!("/ws?user_id={ALICE}"));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        Reply::to(request)
+    };
+
+    ask(vec![]).await.refused(426, "upgrade_required");
+    for left_out in 0..complete.len() {
+        let mut headers = complete.to_vec();
+        headers.remove(left_out);
+        let reply = ask(headers).await;
+        reply.refused(426, "upgrade_required");
+        assert_eq!(reply.header("sec-websocket-version"), "13", "{reply:?}");
+    }
+    for (name, value) in [
+        ("sec-websocket-version", "8"),
+        ("sec-websocket-version", "thirteen"),
+        ("sec-websocket-key", "short"),
+        ("sec-websocket-key", ""),
+        ("upgrade", "h2c"),
+        ("connection", "close"),
+    ] {
+        let mut headers = complete.to_vec();
+        headers.retain(|header| header.0 != name);
+        headers.push((name, value));
+        ask(headers).await.refused(426, "upgrade_required");
+    }
+    // All headers there, but HTTP/1.0 has no upgrade.
+    let mut raw = Raw::connect(&replica).await;
+    let mut head = format!("GET /ws?user_id={ALICE} HTTP/1.0\r\nhost: localhost\r\n");
+    for (name, value) in complete {
+        head += &format!("{name}: {value}\r\n");
+    }
+    raw.write(head + "\r\n").await;
+    let reply = raw.reply().await.expect("an answer");
+    reply.refused(426, "upgrade_required");
+}
+
+#[tokio::test]
+async fn a_foreign_page_may_not_open_a_socket() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let same = format!("http://127.0.0.1:{}", replica.port());
+    let ask = |origin: &str| {
+        let request = replica
+            .api()
+            .request(Method::GET, &format!("/ws?user_id={ALICE}"))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", KEY)
+            .header("origin", origin);
+        Reply::to(request)
+    };
+
+    for foreign in [
+        "https://evil.example",
+        "http://127.0.0.1:1",
+        "null",
+        &(same.clone() + ".evil.example"),
+    ] {
+        ask(foreign).await.refused(403, "origin_not_allowed");
+    }
+    assert_eq!(ask(&same).await.status, 101);
+}
+
+#[tokio::test]
+async fn malformed_frames_get_an_error_and_the_socket_stays() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let deep = "[".repeat(100_000);
+
+    for text in [
+        "",
+        " ",
+        "hello",
+        "{",
+        "[]",
+        "7",
+        "null",
+        "{}",
+        r#"{"type":7}"#,
+        r#"{"type":null,"data":{}}"#,
+        r#"{"type":"unknown","data":{}}"#,
+        r#"{"type":"chat_message","data":{}}"#,
+        r#"{"type":"send_message"}"#,
+        r#"{"type":"send_message","data":null}"#,
+        r#"{"type":"send_message","data":[]}"#,
+        r#"{"type":"send_message","data":"x"}"#,
+        r#"{"type":"ping","data":{}} {"type":"ping"}"#,
+        r#"{"type":"ping","type":"ping"}"#,
+        r#"{"type":"ping","requestId":{}}"#,
+        &deep,
+    ] {
+        alice.send_text(text).await;
+        let error = alice.next().await;
+        let shown: String = text.chars().take(60).collect();
+        assert_eq!(error["type"], "error", "{shown}: {error}");
+        assert_eq!(error["data"]["code"], INVALID, "{shown}: {error}");
+        assert!(error["data"]["message"].is_string(), "{shown}: {error}");
+        assert!(error["data"]["requestId"].is_null(), "{shown}: {error}");
+    }
+    assert_eq!(database.count("messages").await, 0);
+    alice.send_message(conversation, "still here").await;
+    assert!(!replica.log().contains("panicked at"));
+}
+
+#[tokio::test]
+async fn wrong_fields_of_commands_are_named() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    for (field, value) in [
+        ("conversationId", json!("x")),
+        ("conversationId", json!(7)),
+        ("conversationId", Value::Null),
+        ("content", json!("")),
+        ("content", json!(" \n\t")),
+        ("content", json!(7)),
+        ("content", Value::Null),
+        ("content", json!("x".repeat(65_537))),
+        ("content", json!("a\u{0}b")),
+        ("messageType", json!("video")),
+        ("messageType", json!(1)),
+        ("clientMessageId", json!("")),
+        ("clientMessageId", json!("x".repeat(65))),
+    ] {
+        let mut data = json!({"conversationId": conversation, "content": "hello"});
+        data[field] = value;
+        let message = alice.refused("send_message", data, INVALID).await;
+        assert!(message.contains(field), "{field}: {message}");
+    }
+    for (command, data, field) in [
+        ("mark_read", json!({}), "conversationId"),
+        (
+            "mark_read",
+            json!({"conversationId": "x"}),
+            "conversationId",
+        ),
+        (
+            "mark_read",
+            json!({"conversationId": conversation, "upToSeq": -1}),
+            "upToSeq",
+        ),
+        (
+            "mark_read",
+            json!({"conversationId": conversation, "upToSeq": "2"}),
+            "upToSeq",
+        ),
+        ("edit_message", json!({"content": "x"}), "messageId"),
+        ("edit_message", json!({"messageId": NOBODY}), "content"),
+        (
+            "edit_message",
+            json!({"messageId": NOBODY, "content": " "}),
+            "content",
+        ),
+        ("delete_message", json!({"messageId": 1}), "messageId"),
+    ] {
+        let message = alice.refused(command, data, INVALID).await;
+        assert!(message.contains(field), "{command} {field}: {message}");
+    }
+    assert_eq!(database.count("messages").await, 0);
+    alice.send_message(conversation, "still here").await;
+}
+
+#[tokio::test]
+async fn commands_on_what_is_not_there_or_not_ones_own_are_refused() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let others = api.open_conversation(BORIS, CARLA).await;
+    let theirs = api.send(others, BORIS, "private").await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    for (command, data, code) in [
+        (
+            "send_message",
+            json!({"conversationId": NOBODY, "content": "x"}),
+            "conversation_not_found",
+        ),
+        (
+            "send_message",
+            json!({"conversationId": others, "content": "x"}),
+            "not_a_participant",
+        ),
+        (
+            "mark_read",
+            json!({"conversationId": NOBODY}),
+            "conversation_not_found",
+        ),
+        (
+            "mark_read",
+            json!({"conversationId": others}),
+            "not_a_participant",
+        ),
+        (
+            "edit_message",
+            json!({"messageId": NOBODY, "content": "x"}),
+            "message_not_found",
+        ),
+        (
+            "edit_message",
+            json!({"messageId": theirs["id"], "content": "x"}),
+            "not_a_participant",
+        ),
+        (
+            "delete_message",
+            json!({"messageId": NOBODY}),
+            "message_not_found",
+        ),
+        (
+            "delete_message",
+            json!({"messageId": theirs["id"]}),
+            "not_a_participant",
+        ),
+    ] {
+        let message = alice.refused(command, data, code).await;
+        assert!(!message.contains("private"), "{message}");
+    }
+    assert_eq!(api.history(others).await, [theirs]);
+}
+
+#[tokio::test]
+async fn a_sender_cannot_be_forged() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    let data = json!({"conversationId": conversation, "content": "hello", "senderId": BORIS});
+    let answer = alice.answer_to("send_message", data).await;
+
+    if answer["type"] == "ack" {
+        assert_eq!(answer["data"]["message"]["senderId"], json!(ALICE));
+    }
+    let forged = format!("messages where sender_id = '{BORIS}'");
+    assert_eq!(database.count(&forged).await, 0);
+}
+
+#[tokio::test]
+async fn a_binary_frame_gets_an_error_and_the_socket_stays() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    let binary = Message::binary(br#"{"type":"ping","requestId":"1","data":{}}"#.to_vec());
+    alice.send_frame(binary).await;
+    let error = alice.next().await;
+    assert_eq!(error["type"], "error", "{error}");
+    alice.send_command("ping", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_big_closes_the_socket_with_1009() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut bystander = Socket::connect(&replica, ALICE).await;
+
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let content = "x".repeat(10_000_000);
+    let frame = json!({"type": "send_message",
+                       "data": {"conversationId": conversation, "content": content}});
+    alice.send_unwelcome(Message::text(frame.to_string())).await;
+    assert_eq!(alice.closed().await, Some(1009));
+
+    assert_eq!(database.count("messages").await, 0);
+    bystander.send_message(conversation, "still here").await;
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_closes_its_socket_only() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut bystander = Socket::connect(&replica, ALICE).await;
+
+    for bytes in [
+        // Unmasked, as only a server may send.
+        &b"\x81\x02{}"[..],
+        // Reserved opcode, masked.
+        &b"\x83\x80\0\0\0\0"[..],
+        // Reserved bits set.
+        &b"\xf1\x80\0\0\0\0"[..],
+        // Text that is not UTF-8.
+        &b"\x81\x82\0\0\0\0\xff\xfe"[..],
+        // A continuation of nothing.
+        &b"\x80\x80\0\0\0\0"[..],
+        // A close frame with a code that no endpoint may send.
+        &b"\x88\x82\0\0\0\0\x03\xed"[..],
+        // A ping of more than 125 bytes.
+        &b"\x89\xfe\x00\x7e\0\0\0\0"[..],
+    ] {
+        let mut raw = Raw::connect(&replica).await;
+        raw.request(
+            &format!("GET /ws?user_id={BORIS}"),
+            &[
+                "connection: upgrade",
+                "upgrade: websocket",
+                "sec-websocket-version: 13",
+                &format!("sec-websocket-key: {KEY}"),
+            ],
+        )
+        .await;
+        assert_eq!(raw.reply().await.expect("an answer").status, 101);
+        raw.write(bytes).await;
+        raw.closed().await;
+    }
+    bystander.send_command("ping", json!({})).await;
+    assert!(!replica.log().contains("panicked at"));
+}
+
+#[tokio::test]
+async fn one_users_sends_are_limited_and_nobody_elses() {
+    let database = Database::fresh().await;
+    let settings = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "3")];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    let mut stored = 0;
+    let data = json!({"conversationId": conversation, "content": "hello"});
+    let error = loop {
+        let answer = alice.answer_to("send_message", data.clone()).await;
+        if answer["type"] == "error" {
+            break answer;
+        }
+        stored += 1;
+        assert!(stored < 100, "no limit");
+    };
+    assert!(stored >= 3, "the burst passes, not {stored}");
+    assert_eq!(error["data"]["code"], "too_many_requests", "{error}");
+    api.send(conversation, BORIS, "not limited").await;
+    let mut limited = None;
+    for _ in 0..100 {
+        let reply = api.try_send(conversation, ALICE, "hello").await;
+        if reply.status != 201 {
+            limited = Some(reply);
+            break;
+        }
+    }
+    limited
+        .expect("the same limit over HTTP")
+        .refused(429, "too_many_requests");
+    // It passes again by itself.
+    eventually("the limit lets a message pass", || async {
+        (api.try_send(conversation, ALICE, "later").await.status == 201).then_some(())
+    })
+    .await;
+}
