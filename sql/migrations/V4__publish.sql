@@ -21,7 +21,7 @@ as $$
          || '","horizon":'
          || case current_setting('synchronous_commit') when 'off' then 'null'
             else '"' || pg_snapshot_xmin(pg_current_snapshot()) || '"' end
-         || ',"at":' || extract(epoch from clock_timestamp())::bigint
+         || ',"at":' || floor(extract(epoch from clock_timestamp()))::bigint
 $$;
 
 -- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its

@@ -111,13 +111,18 @@ where
     }
 }
 
-/// Waits for the client to take the close frame. To drop the connection at once would reset it, when frames of the
+/// Waits for the client to answer the close frame. To drop the connection at once would reset it, when frames of the
 /// client are still unread, and the reset can overtake the close frame.
 async fn linger<S>(stream: &mut WebSocketStream<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    while let Some(Ok(_)) = stream.next().await {}
+    while let Some(Ok(message)) = stream.next().await {
+        if message.is_close() {
+            // Both have closed: it is now the server's part to end the connection (RFC 6455 section 7.1.1).
+            return;
+        }
+    }
     // A reader that failed reads no more frames, the client's close frame neither: so say that nothing more comes
     // from here, and drain until the client has seen that.
     let raw = stream.get_mut();
