@@ -16,6 +16,7 @@ use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::health::{Health, Lifecycle};
 use crate::hub::{Hub, HubLimits};
+use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::metrics::Metrics;
 use crate::replay::Replay;
@@ -47,6 +48,7 @@ pub struct Services {
     pub replay: Replay,
     pub health: Health,
     pub metrics: Metrics,
+    pub limiter: SendLimiter,
     pub lifecycle: Lifecycle,
 }
 
@@ -298,8 +300,13 @@ async fn start(
     lifecycle
         .tasks
         .spawn(metrics.clone().watch(lifecycle.stopping.clone()));
+    let limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
+    lifecycle
+        .tasks
+        .spawn(limiter.clone().sweep(lifecycle.stopping.clone()));
     Ok(Services {
         metrics,
+        limiter,
         replay: Replay::new(store.clone(), hub.clone(), config.limits.replay_events),
         health: Health::new(store.clone(), status, lifecycle.clone()),
         config: Arc::new(config),

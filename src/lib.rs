@@ -23,6 +23,7 @@ pub mod frame;
 pub mod health;
 pub mod http;
 pub mod hub;
+pub mod limits;
 pub mod listener;
 pub mod logging;
 pub mod metrics;

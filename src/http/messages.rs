@@ -101,6 +101,7 @@ async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let max_bytes = call.services.config.limits.message_bytes;
     let message = new_message(body.fields().await?, max_bytes)?;
     caller.act_for(message.sender)?;
+    call.services.limiter.check(message.sender)?;
     let sent = call.services.writer.send(message).await?;
     let status = match sent.repeated {
         true => StatusCode::OK,

@@ -101,7 +101,11 @@ pub fn start(
                 client_message_id,
                 max_bytes,
             );
-            match checked {
+            let admitted = checked.and_then(|message| {
+                services.limiter.check(user)?;
+                Ok(message)
+            });
+            match admitted {
                 Ok(message) => services.writer.submit(message, move |stored| {
                     reply.send(stored.map(|sent| Done::Message(sent.message)))
                 }),

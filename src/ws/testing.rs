@@ -9,6 +9,7 @@ use crate::app::Services;
 use crate::config::{Config, DatabaseSource};
 use crate::health::{Health, Lifecycle};
 use crate::hub::Hub;
+use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::metrics::Metrics;
 use crate::replay::Replay;
@@ -46,6 +47,7 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
     };
     let (_, status) = Listener::new(listener, store.clone(), hub.clone());
     Services {
+        limiter: SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst),
         metrics: Metrics::new(store.clone(), writer.clone(), hub.clone(), status.clone()),
         replica_id: Uuid::from_u128(99),
         replay: Replay::new(store.clone(), hub.clone(), config.limits.replay_events),

@@ -1,0 +1,87 @@
+//! How fast one user may send on this replica.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::model::UserId;
+
+/// Users who were quiet for long enough to have their whole burst again are forgotten this often.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Limits sends by user; clones share the counts.
+#[derive(Clone)]
+pub struct SendLimiter {
+    /// `None`: no limit.
+    limiter: Option<Arc<DefaultKeyedRateLimiter<UserId>>>,
+}
+
+impl SendLimiter {
+    /// `per_second` on average and `burst` at once; a zero of either is no limit.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        let quota = NonZeroU32::new(per_second)
+            .zip(NonZeroU32::new(burst))
+            .map(|(rate, burst)| Quota::per_second(rate).allow_burst(burst));
+        Self {
+            limiter: quota.map(|quota| Arc::new(RateLimiter::keyed(quota))),
+        }
+    }
+
+    /// Counts one send. `TooManyRequests` says when the next one is welcome.
+    pub fn check(&self, user: UserId) -> Result<(), Error> {
+        let Some(limiter) = &self.limiter else {
+            return Ok(());
+        };
+        limiter
+            .check_key(&user)
+            .map_err(|not_until| Error::TooManyRequests {
+                message: "this user sends too fast".to_owned(),
+                retry_after: not_until.wait_time_from(DefaultClock::default().now()),
+            })
+    }
+
+    /// Forgets users who are quiet, until `stop`.
+    pub async fn sweep(self, stop: CancellationToken) {
+        let Some(limiter) = &self.limiter else { return };
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_INTERVAL) => limiter.retain_recent(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_the_next_is_refused_and_other_users_are_free() {
+        let limiter = SendLimiter::new(1, 3);
+        let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        for _ in 0..3 {
+            limiter.check(one).expect("within the burst");
+        }
+        let Err(Error::TooManyRequests { retry_after, .. }) = limiter.check(one) else {
+            panic!("the fourth send passed");
+        };
+        assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1));
+        limiter.check(other).expect("another user");
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let limiter = SendLimiter::new(0, 3);
+        for _ in 0..1000 {
+            limiter.check(UserId(Uuid::nil())).expect("no limit");
+        }
+    }
+}
