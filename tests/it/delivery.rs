@@ -13,8 +13,8 @@ const LONGEST_PAYLOAD: usize = 7_999;
 #[tokio::test]
 async fn sender_and_receiver_may_be_on_different_replicas() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [here, there] = Replica::start_many(&database, &[]).await;
-    let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
 
@@ -30,8 +30,8 @@ async fn sender_and_receiver_may_be_on_different_replicas() {
 #[tokio::test]
 async fn every_socket_of_both_participants_gets_a_message_once() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replicas: [Replica; 3] = Replica::start_many(&database, &[]).await;
-    let conversation = replicas[0].api().open_conversation(ALICE, BORIS).await;
     let mut sockets = Vec::new();
     for replica in &replicas {
         for user in [ALICE, BORIS, BORIS] {
@@ -53,12 +53,12 @@ async fn twenty_senders_on_three_replicas_reach_every_socket_once_and_in_order()
     const SENDERS: usize = 20;
     const EACH: i64 = 50;
     let database = Database::fresh().await;
-    let replicas: [Replica; 3] = Replica::start_many(&database, &[]).await;
     let senders = database.add_users(20).await;
     let mut conversations = Vec::new();
     for sender in &senders {
-        conversations.push(replicas[0].api().open_conversation(ALICE, *sender).await);
+        conversations.push(database.conversation(ALICE, *sender).await);
     }
+    let replicas: [Replica; 3] = Replica::start_many(&database, &[]).await;
 
     let mut receivers = JoinSet::new();
     for replica in &replicas {
@@ -126,8 +126,8 @@ async fn twenty_senders_on_three_replicas_reach_every_socket_once_and_in_order()
 #[tokio::test]
 async fn messages_of_every_size_around_the_limit_of_a_notification_arrive() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [here, there] = Replica::start_many(&database, &[]).await;
-    let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     let mut notifications = database.listen("chat_events").await;
 
@@ -166,8 +166,8 @@ async fn messages_of_every_size_around_the_limit_of_a_notification_arrive() {
 #[tokio::test]
 async fn a_small_message_does_not_overtake_a_huge_one() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [here, there] = Replica::start_many(&database, &[]).await;
-    let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     let huge = [
@@ -200,8 +200,8 @@ async fn a_small_message_does_not_overtake_a_huge_one() {
 #[tokio::test]
 async fn read_marks_reach_both_and_marking_twice_tells_nobody() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [here, there] = Replica::start_many(&database, &[]).await;
-    let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     here.api().send(conversation, ALICE, "one").await;
@@ -247,9 +247,9 @@ async fn a_new_conversation_is_announced_to_both_once() {
 #[tokio::test]
 async fn edits_and_deletions_over_http_are_live() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [here, there] = Replica::start_many(&database, &[]).await;
     let api = here.api();
-    let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     let sent = api.send(conversation, ALICE, "hello").await;
     let huge = "ü".repeat(30_000);
@@ -333,9 +333,9 @@ async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
 #[tokio::test]
 async fn a_cut_listener_comes_back_and_misses_nothing() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [here, there] = Replica::start_many(&database, &[]).await;
     let api = here.api();
-    let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&there, BORIS).await;
 
     for round in 0..3 {
@@ -361,8 +361,8 @@ async fn a_cut_listener_comes_back_and_misses_nothing() {
 #[tokio::test]
 async fn the_clients_of_a_killed_replica_go_on_at_another() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [mut here, there] = Replica::start_many(&database, &[]).await;
-    let conversation = there.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&here, BORIS).await;
     there.api().send(conversation, ALICE, "seen").await;
     let last_seen = boris.expect("chat_message").await;
@@ -381,8 +381,8 @@ async fn the_clients_of_a_killed_replica_go_on_at_another() {
 #[tokio::test]
 async fn a_replica_that_stood_still_delivers_what_was_sent_meanwhile() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [here, there] = Replica::start_many(&database, &[]).await;
-    let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&there, BORIS).await;
 
     there.freeze();

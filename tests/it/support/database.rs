@@ -114,6 +114,19 @@ impl Database {
         }
     }
 
+    /// A conversation that is there before any replica runs, so that no socket hears of its beginning.
+    pub async fn conversation(&self, user1: Uuid, user2: Uuid) -> Uuid {
+        self.sql()
+            .await
+            .query_one(
+                "insert into conversations (participant1_id, participant2_id) values ($1, $2) returning id",
+                &[&user1, &user2],
+            )
+            .await
+            .expect("a conversation")
+            .get(0)
+    }
+
     /// More users than the twelve, all buyers.
     pub async fn add_users(&self, count: i32) -> Vec<Uuid> {
         let rows = self
