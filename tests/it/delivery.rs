@@ -355,7 +355,9 @@ async fn a_cut_listener_comes_back_and_misses_nothing() {
         assert_eq!(seqs, (round * 5 + 1..=round * 5 + 5).collect::<Vec<_>>());
     }
     api.send(conversation, ALICE, "last").await;
-    assert_eq!(boris.before_message("last").await, Vec::<Value>::new());
+    let more = boris.before_message("last").await;
+    let repeated = more.iter().any(|frame| frame["type"] == "chat_message");
+    assert!(!repeated, "{more:?}");
 }
 
 #[tokio::test]
