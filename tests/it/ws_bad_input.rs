@@ -369,3 +369,43 @@ async fn what_breaks_the_protocol_closes_its_socket_only() {
     bystander.send_command("ping", json!({})).await;
     assert!(!replica.log().contains("panicked at"));
 }
+
+#[tokio::test]
+async fn one_users_sends_are_limited_and_nobody_elses() {
+    let database = Database::fresh().await;
+    let settings = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "3")];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    let mut stored = 0;
+    let data = json!({"conversationId": conversation, "content": "hello"});
+    let error = loop {
+        let answer = alice.answer_to("send_message", data.clone()).await;
+        if answer["type"] == "error" {
+            break answer;
+        }
+        stored += 1;
+        assert!(stored < 100, "no limit");
+    };
+    assert!(stored >= 3, "the burst passes, not {stored}");
+    assert_eq!(error["data"]["code"], "too_many_requests", "{error}");
+    api.send(conversation, BORIS, "not limited").await;
+    let mut limited = None;
+    for _ in 0..100 {
+        let reply = api.try_send(conversation, ALICE, "hello").await;
+        if reply.status != 201 {
+            limited = Some(reply);
+            break;
+        }
+    }
+    limited
+        .expect("the same limit over HTTP")
+        .refused(429, "too_many_requests");
+    // It passes again by itself.
+    eventually("the limit lets a message pass", || async {
+        (api.try_send(conversation, ALICE, "later").await.status == 201).then_some(())
+    })
+    .await;
+}
