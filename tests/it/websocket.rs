@@ -68,8 +68,8 @@ async fn a_handshake_is_answered_by_the_book() {
 #[tokio::test]
 async fn a_message_is_acknowledged_and_delivered_to_the_senders_socket_too() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &[]).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut alice_too = Socket::connect(&replica, ALICE).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
@@ -108,8 +108,8 @@ async fn a_message_is_acknowledged_and_delivered_to_the_senders_socket_too() {
 #[tokio::test]
 async fn a_repeat_over_the_socket_is_acknowledged_and_not_delivered_again() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &[]).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     let data = json!({"conversationId": conversation, "content": "once", "clientMessageId": "m-1"});
@@ -130,8 +130,8 @@ async fn a_repeat_over_the_socket_is_acknowledged_and_not_delivered_again() {
 #[tokio::test]
 async fn the_commands_of_one_socket_are_executed_and_answered_in_order() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &[("RATE_LIMIT_PER_SECOND", "0")]).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
 
     let mut requests = Vec::new();
@@ -219,8 +219,8 @@ async fn the_server_pings_and_closes_a_socket_that_does_not_answer() {
 #[tokio::test]
 async fn marking_read_over_the_socket_answers_flat_and_tells_both() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &[]).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     for content in ["one", "two", "three"] {
@@ -256,8 +256,8 @@ async fn marking_read_over_the_socket_answers_flat_and_tells_both() {
 #[tokio::test]
 async fn messages_are_edited_and_deleted_over_the_socket() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &[]).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     let sent = alice.send_message(conversation, "hello").await;
@@ -384,8 +384,8 @@ async fn a_client_that_comes_back_gets_what_it_missed_before_anything_new() {
 #[tokio::test]
 async fn a_cursor_that_is_none_asks_for_a_reload() {
     let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &[]).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
 
     for cursor in ["nonsense", "1", "%00", "-1.2.3", &"x".repeat(5_000)] {
         let mut boris = Socket::resume(&replica, BORIS, cursor).await;
