@@ -1,0 +1,4 @@
+mod checker;
+mod content;
+mod model;
+fn main() {}
