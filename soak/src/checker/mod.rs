@@ -270,7 +270,7 @@ fn start(view: &MessageView) -> String {
 
 /// Up to ten minutes, to three digits.
 #[allow(clippy::expect_used, reason = "the bounds are constants")]
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds are valid")
 }
 
