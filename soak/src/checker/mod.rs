@@ -1,0 +1,279 @@
+//! Holds what was acknowledged against what each client saw and what the table has. It does no I/O:
+//! it is told what happened, and says what was wrong with it.
+//!
+//! Each observation is checked when it comes; [`verdict`] checks the rest at the end.
+
+mod history;
+mod identify;
+mod log;
+mod progress;
+mod sockets;
+mod verdict;
+mod violation;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use hdrhistogram::Histogram;
+use uuid::Uuid;
+
+pub use self::history::FaultRecord;
+use self::log::Log;
+use self::progress::Progress;
+use self::sockets::Connection;
+pub use self::verdict::{ConversationView, TablePass};
+pub use self::violation::{Kind, Violation};
+use crate::content;
+use crate::model::*;
+
+/// Violations kept in full; beyond it they are only counted.
+const KEPT: usize = 500;
+
+/// How a message stands with its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Being sent, until it is acknowledged.
+    Open,
+    Acknowledged,
+    /// An SQL transaction that was rolled back: nobody may see it.
+    RolledBack,
+    /// An SQL transaction whose commit got no answer: it may be there or not.
+    Unknown,
+}
+
+struct Message {
+    sender: ClientIx,
+    conversation: ConversationIx,
+    via: Via,
+    fate: Fate,
+    first_at: At,
+    acked_at: At,
+    /// As first learnt, from whoever showed it first.
+    id: Option<Uuid>,
+    /// 0 while not known.
+    seq: u32,
+    /// When each member of the conversation saw it first; 0 is not yet.
+    seen: [At; 2],
+    /// Rows of the table that are this message, as of the last pass over it.
+    rows: u8,
+}
+
+#[derive(Default)]
+pub struct Counts {
+    pub acknowledged: u64,
+    pub frames: u64,
+    /// `chat_message` frames of messages that were acknowledged before the socket was opened.
+    pub replayed: u64,
+    /// Messages that a reload over HTTP showed.
+    pub reloaded: u64,
+    pub resumed: u64,
+    pub resyncs: u64,
+}
+
+/// In microseconds.
+pub struct Latencies {
+    /// From the first attempt to the acknowledgement.
+    pub acknowledged: Histogram<u64>,
+    /// From the first attempt until the other participant saw it.
+    pub seen: Histogram<u64>,
+}
+
+pub struct Checker {
+    seed: u64,
+    users: HashMap<Uuid, ClientIx>,
+    conversations: Vec<Conversation>,
+    conversation_numbers: HashMap<Uuid, ConversationIx>,
+    messages: Vec<Message>,
+    /// What each member has seen of each conversation.
+    progress: Vec<[Progress; 2]>,
+    /// By conversation and member: up to where reading was acknowledged, and asked for.
+    read: Vec<[ReadMarks; 2]>,
+    /// Messages that are not yet acknowledged and seen by both, by first attempt.
+    unfinished: BTreeSet<(At, Key)>,
+    connections: Vec<Connection>,
+    log: Log,
+    pub counts: Counts,
+    pub latencies: Latencies,
+    violations: Vec<Violation>,
+    totals: BTreeMap<Kind, u64>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct ReadMarks {
+    acknowledged: u32,
+    asked: u32,
+}
+
+impl Checker {
+    pub fn new(seed: u64, users: &[Uuid], conversations: Vec<Conversation>) -> Self {
+        let count = conversations.len();
+        Self {
+            seed,
+            users: (0..).zip(users).map(|(ix, id)| (*id, ix)).collect(),
+            conversation_numbers: (0..)
+                .zip(&conversations)
+                .map(|(ix, c)| (c.id, ix))
+                .collect(),
+            conversations,
+            messages: Vec::new(),
+            progress: (0..count).map(|_| Default::default()).collect(),
+            read: vec![Default::default(); count],
+            unfinished: BTreeSet::new(),
+            connections: Vec::new(),
+            log: Log::default(),
+            counts: Counts::default(),
+            latencies: Latencies {
+                acknowledged: histogram(),
+                seen: histogram(),
+            },
+            violations: Vec::new(),
+            totals: BTreeMap::new(),
+        }
+    }
+
+    /// Before its first attempt: from now on this message may be seen.
+    pub fn register(
+        &mut self,
+        sender: ClientIx,
+        conversation: ConversationIx,
+        via: Via,
+        at: At,
+    ) -> Key {
+        let key = Key::try_from(self.messages.len()).unwrap_or(Key::MAX);
+        self.messages.push(Message {
+            sender,
+            conversation,
+            via,
+            fate: Fate::Open,
+            first_at: at,
+            acked_at: 0,
+            id: None,
+            seq: 0,
+            seen: [0, 0],
+            rows: 0,
+        });
+        self.unfinished.insert((at, key));
+        key
+    }
+
+    /// An attempt, or the answer to one other than an acknowledgement.
+    pub fn attempt(&mut self, key: Key, via: Via, connection: ConnectionNo, note: &str, at: At) {
+        self.log.attempt(key, via, connection, note, at);
+    }
+
+    /// 201, 200, an `ack` frame, or a commit in SQL.
+    pub fn acknowledged(
+        &mut self,
+        key: Key,
+        view: &MessageView,
+        via: Via,
+        connection: ConnectionNo,
+        note: &str,
+        at: At,
+    ) {
+        self.log.attempt(key, via, connection, note, at);
+        if content::key_of(&view.content) != Some(key) {
+            self.violate(
+                Violation::new(
+                    Kind::Altered,
+                    at,
+                    format!("acknowledged as {:?}", start(view)),
+                )
+                .key(key),
+            );
+            return;
+        }
+        if self.identify(view, None, at).is_none() {
+            return;
+        }
+        let message = &mut self.messages[key as usize];
+        if message.fate == Fate::Acknowledged {
+            return;
+        }
+        message.fate = Fate::Acknowledged;
+        message.acked_at = at;
+        self.counts.acknowledged += 1;
+        record(&mut self.latencies.acknowledged, at - message.first_at);
+        self.settle(key);
+    }
+
+    /// Its transaction was rolled back, or never came to a commit.
+    pub fn rolled_back(&mut self, key: Key, note: &str, at: At) {
+        self.log.attempt(key, Via::Sql, 0, note, at);
+        self.messages[key as usize].fate = Fate::RolledBack;
+        self.settle(key);
+    }
+
+    /// Its commit got no answer.
+    pub fn unknown(&mut self, key: Key, note: &str, at: At) {
+        self.log.attempt(key, Via::Sql, 0, note, at);
+        self.messages[key as usize].fate = Fate::Unknown;
+        self.settle(key);
+    }
+
+    /// The first attempt that is not yet acknowledged and seen by both.
+    pub fn oldest_unfinished(&self) -> Option<At> {
+        self.unfinished.first().map(|(at, _)| *at)
+    }
+
+    pub fn unfinished(&self) -> usize {
+        self.unfinished.len()
+    }
+
+    pub fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Sockets opened so far.
+    pub fn sockets(&self) -> usize {
+        self.connections.len().saturating_sub(1)
+    }
+
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    pub fn totals(&self) -> &BTreeMap<Kind, u64> {
+        &self.totals
+    }
+
+    pub fn violate(&mut self, violation: Violation) {
+        let total = self.totals.entry(violation.kind).or_default();
+        *total += 1;
+        if *total <= 5 {
+            println!("[{:>9}] VIOLATION {violation}", seconds(violation.at));
+        }
+        if self.violations.len() < KEPT {
+            self.violations.push(violation);
+        }
+    }
+
+    /// Takes a message off the unfinished ones when nothing more is awaited of it.
+    fn settle(&mut self, key: Key) {
+        let message = &self.messages[key as usize];
+        let done = match message.fate {
+            Fate::Open => false,
+            Fate::Acknowledged => message.seen.iter().all(|at| *at != 0),
+            Fate::RolledBack | Fate::Unknown => true,
+        };
+        if done {
+            self.unfinished.remove(&(message.first_at, key));
+        }
+    }
+}
+
+fn start(view: &MessageView) -> String {
+    view.content.chars().take(40).collect()
+}
+
+/// Up to ten minutes, to three digits.
+#[allow(clippy::expect_used, reason = "the bounds are constants")]
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds are valid")
+}
+
+fn record(histogram: &mut Histogram<u64>, value: At) {
+    histogram.saturating_record(value.max(1));
+}

@@ -1,0 +1,237 @@
+//! A PostgreSQL of our own: in a directory of the run, on loopback, with fsync on, under the uid of
+//! `postgres` when we are root.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::{Uid, User, geteuid};
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::Failure;
+use crate::process::Process;
+
+/// Where the run keeps its data and logs. The data goes with the run; the logs stay when it failed.
+pub struct RunDir {
+    pub path: PathBuf,
+    keep_logs: bool,
+}
+
+impl RunDir {
+    pub fn make() -> Result<Self, Failure> {
+        let path = env::temp_dir().join(format!("pgchat-soak-{}", std::process::id()));
+        fs::create_dir_all(path.join("logs"))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(Self {
+            path,
+            keep_logs: true,
+        })
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
+    /// All went well: nobody will read the logs.
+    pub fn discard_logs(&mut self) {
+        self.keep_logs = false;
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        let gone = if self.keep_logs {
+            println!("logs are in {}", self.logs().display());
+            fs::remove_dir_all(self.path.join("data"))
+        } else {
+            fs::remove_dir_all(&self.path)
+        };
+        if let Err(error) = gone {
+            eprintln!("could not remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+pub struct Cluster {
+    pub addr: SocketAddr,
+    bin: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+    owner: Option<User>,
+    process: Mutex<Process>,
+}
+
+impl Cluster {
+    /// `initdb`, then `postgres`; returns when it answers.
+    pub async fn start(dir: &RunDir, bin: Option<PathBuf>) -> Result<Self, Failure> {
+        let bin = match bin {
+            Some(bin) => bin,
+            None => find_bin()?,
+        };
+        let data = dir.path.join("data");
+        let log = dir.logs().join("postgres.log");
+        fs::create_dir_all(&data)?;
+        let owner = if geteuid() == Uid::from_raw(0) {
+            let user = User::from_name("postgres")?
+                .ok_or("PostgreSQL refuses to run as root, and there is no user `postgres`")?;
+            chown(&data, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+            Some(user)
+        } else {
+            None
+        };
+        let addr = free_addr()?;
+        let output = command(&bin.join("initdb"), owner.as_ref())
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8"])
+            .args(["--locale=C", "--no-sync", "--no-instructions"])
+            .output()?;
+        if !output.status.success() {
+            return Err(format!("initdb: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let process = spawn(&bin, &data, &log, owner.as_ref(), addr)?;
+        let cluster = Self {
+            addr,
+            bin,
+            data,
+            log,
+            owner,
+            process: Mutex::new(process),
+        };
+        cluster.wait_ready().await?;
+        Ok(cluster)
+    }
+
+    /// A session of our own, past all proxies.
+    pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = Config::new()
+            .host("127.0.0.1")
+            .port(self.addr.port())
+            .user("postgres")
+            .dbname("postgres")
+            .application_name("pgchat soak")
+            .connect_timeout(Duration::from_secs(5))
+            .connect(NoTls)
+            .await?;
+        // Ends when the client is dropped; its error comes out of the client's calls too.
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Immediate mode: no checkpoint, every session is cut, and the next start recovers from the log.
+    pub async fn restart_immediately(&self) -> Result<(), Failure> {
+        let mut process = self.process.lock().await;
+        process.signal(Signal::SIGQUIT);
+        if process.wait(Duration::from_secs(20)).await.is_none() {
+            return Err("PostgreSQL did not end within 20 s of SIGQUIT".into());
+        }
+        *process = spawn(
+            &self.bin,
+            &self.data,
+            &self.log,
+            self.owner.as_ref(),
+            self.addr,
+        )?;
+        drop(process);
+        self.wait_ready().await
+    }
+
+    async fn wait_ready(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.connect().await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() >= deadline => {
+                    let log = self.log.display();
+                    return Err(format!("PostgreSQL is not ready: {error}; see {log}").into());
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+}
+
+fn spawn(
+    bin: &Path,
+    data: &Path,
+    log: &Path,
+    owner: Option<&User>,
+    addr: SocketAddr,
+) -> Result<Process, Failure> {
+    let log = append(log)?;
+    let process = Process::spawn(
+        command(&bin.join("postgres"), owner)
+            .arg("-D")
+            .arg(data)
+            .args(["-p", &addr.port().to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", "unix_socket_directories="])
+            .args(["-c", "fsync=on"])
+            .args(["-c", "max_connections=150"])
+            .args(["-c", "log_line_prefix=%m [%p] %a "])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log),
+        Signal::SIGQUIT,
+    )?;
+    Ok(process)
+}
+
+fn command(program: &Path, owner: Option<&User>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir("/");
+    if let Some(user) = owner {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    command
+}
+
+pub fn append(path: &Path) -> Result<File, Failure> {
+    Ok(OpenOptions::new().create(true).append(true).open(path)?)
+}
+
+/// A loopback address that nobody listens on. Below the range that systems give to outgoing
+/// connections, so that it is still free after a restart.
+pub fn free_addr() -> Result<SocketAddr, Failure> {
+    for _ in 0..200 {
+        let port = rand::random_range(18_000..32_000);
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(addr).is_ok() {
+            return Ok(addr);
+        }
+    }
+    Err("no free port on loopback".into())
+}
+
+/// Where `initdb` is: `PG_BIN_DIR`, the PATH, or the newest of Debian's places.
+fn find_bin() -> Result<PathBuf, Failure> {
+    if let Some(dir) = env::var_os("PG_BIN_DIR") {
+        return Ok(PathBuf::from(dir));
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    if let Some(dir) = env::split_paths(&path).find(|dir| dir.join("initdb").is_file()) {
+        return Ok(dir);
+    }
+    let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            let bin = entry.path().join("bin");
+            bin.join("initdb").is_file().then_some((version, bin))
+        })
+        .collect();
+    found.sort();
+    found
+        .pop()
+        .map(|(_, bin)| bin)
+        .ok_or_else(|| "no PostgreSQL server programs found; set PG_BIN_DIR".into())
+}

@@ -1,0 +1,335 @@
+//! What is done to the service, at random from a seed.
+//!
+//! Each decision draws the same amount of randomness whatever comes of it, so that one seed always gives the
+//! same sequence of faults; which session or socket it hits depends on what is there at that moment.
+
+mod database;
+mod machines;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::checker::FaultRecord;
+use crate::model::*;
+use crate::world::World;
+
+/// Faults under way at once; a decision beyond it waits.
+const AT_ONCE: usize = 6;
+/// How often it is asked whether all has recovered from a fault.
+const POLL: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    TerminateListener,
+    TerminatePool,
+    KillReplica,
+    DrainReplica,
+    StopReplica,
+    RestartPostgres,
+    CutConnections,
+    DelayConnections,
+    MuteConnections,
+    CutDatabase,
+    MuteDatabase,
+    StallReader,
+    AbsentClient,
+    LockConversation,
+    OpenTransaction,
+    SqlRows,
+    SqlRollback,
+}
+
+impl Kind {
+    pub const ALL: [Self; 17] = [
+        Self::TerminateListener,
+        Self::TerminatePool,
+        Self::KillReplica,
+        Self::DrainReplica,
+        Self::StopReplica,
+        Self::RestartPostgres,
+        Self::CutConnections,
+        Self::DelayConnections,
+        Self::MuteConnections,
+        Self::CutDatabase,
+        Self::MuteDatabase,
+        Self::StallReader,
+        Self::AbsentClient,
+        Self::LockConversation,
+        Self::OpenTransaction,
+        Self::SqlRows,
+        Self::SqlRollback,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TerminateListener => "terminate-listener",
+            Self::TerminatePool => "terminate-pool",
+            Self::KillReplica => "kill-replica",
+            Self::DrainReplica => "drain-replica",
+            Self::StopReplica => "stop-replica",
+            Self::RestartPostgres => "restart-postgres",
+            Self::CutConnections => "cut-connections",
+            Self::DelayConnections => "delay-connections",
+            Self::MuteConnections => "mute-connections",
+            Self::CutDatabase => "cut-database",
+            Self::MuteDatabase => "mute-database",
+            Self::StallReader => "stall-reader",
+            Self::AbsentClient => "absent-client",
+            Self::LockConversation => "lock-conversation",
+            Self::OpenTransaction => "open-transaction",
+            Self::SqlRows => "sql-rows",
+            Self::SqlRollback => "sql-rollback",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A decision. What the numbers mean is up to the kind.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    number: u32,
+    kind: Kind,
+    /// Which of those that there are: taken modulo their number.
+    target: u32,
+    /// How much, from 0 to 1.
+    size: f64,
+    /// How long, from 0 to 1.
+    length: f64,
+    coin: bool,
+    seed: u64,
+}
+
+impl Plan {
+    fn draw(number: u32, kinds: &[Kind], rng: &mut StdRng) -> Self {
+        Self {
+            number,
+            kind: kinds[rng.random_range(0..kinds.len())],
+            target: rng.random(),
+            size: rng.random(),
+            length: rng.random(),
+            coin: rng.random(),
+            seed: rng.random(),
+        }
+    }
+
+    fn target(&self, count: usize) -> usize {
+        self.target as usize % count.max(1)
+    }
+
+    /// Between these, in milliseconds; long ones are rarer.
+    fn time(&self, from: u64, to: u64) -> Duration {
+        let share = self.length * self.length;
+        Duration::from_millis(from + ((to - from) as f64 * share) as u64)
+    }
+
+    /// Between these, both included.
+    fn count(&self, from: usize, to: usize) -> usize {
+        (from + ((to + 1 - from) as f64 * self.size) as usize).min(to)
+    }
+}
+
+/// What a fault came to.
+enum Outcome {
+    Done(String),
+    /// There was nothing to do it to, or it is under another fault.
+    Skipped(String),
+}
+
+/// What the faults of a run came to.
+#[derive(Default)]
+pub struct Tally {
+    pub kinds: BTreeMap<&'static str, KindTally>,
+}
+
+pub struct KindTally {
+    pub done: u64,
+    pub skipped: u64,
+    /// From the end of a fault until all that was sent before it is acknowledged and seen, in microseconds.
+    pub recovery: Histogram<u64>,
+}
+
+impl Tally {
+    fn of(&mut self, kind: Kind) -> &mut KindTally {
+        self.kinds.entry(kind.name()).or_insert_with(|| KindTally {
+            done: 0,
+            skipped: 0,
+            recovery: crate::checker::histogram(),
+        })
+    }
+}
+
+/// Until the stage `calm`; then waits for the faults under way, and for the recovery from all.
+pub async fn run(world: Arc<World>) -> Tally {
+    let mut rng = StdRng::seed_from_u64(world.settings.seed);
+    let mut tally = Tally::default();
+    if world.settings.faults.is_empty() {
+        world.stages.calm.cancelled().await;
+        return tally;
+    }
+    let mut running: JoinSet<Plan> = JoinSet::new();
+    let mut recovering: JoinSet<(Kind, Option<At>)> = JoinSet::new();
+    for number in 1.. {
+        let mean = world.settings.fault_every.as_secs_f64();
+        let gap = Duration::from_secs_f64(mean * rng.random_range(0.2..1.8));
+        let plan = Plan::draw(number, &world.settings.faults, &mut rng);
+        if world
+            .stages
+            .calm
+            .run_until_cancelled(sleep(gap))
+            .await
+            .is_none()
+        {
+            break;
+        }
+        while running.len() >= AT_ONCE
+            && let Some(done) = running.join_next().await
+        {
+            after(&world, done, &mut recovering);
+        }
+        while let Some(done) = running.try_join_next() {
+            after(&world, done, &mut recovering);
+        }
+        running.spawn(perform(world.clone(), plan));
+    }
+    while let Some(done) = running.join_next().await {
+        after(&world, done, &mut recovering);
+    }
+    while let Some(done) = recovering.join_next().await {
+        let (kind, time) = passed_on(done);
+        let entry = tally.of(kind);
+        match time {
+            Some(time) => {
+                entry.done += 1;
+                entry.recovery.saturating_record(time.max(1));
+            }
+            None => entry.skipped += 1,
+        }
+    }
+    tally
+}
+
+/// The verdict must not depend on a fault that broke by itself: its panic ends the run.
+fn passed_on<T>(done: Result<T, tokio::task::JoinError>) -> T {
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Begins to wait for the recovery.
+fn after(
+    world: &Arc<World>,
+    done: Result<Plan, tokio::task::JoinError>,
+    recovering: &mut JoinSet<(Kind, Option<At>)>,
+) {
+    let plan = passed_on(done);
+    let ended = world
+        .faults()
+        .iter()
+        .find(|fault| fault.number == plan.number)
+        .and_then(|fault| fault.ended);
+    recovering.spawn(recovery(world.clone(), plan.kind, ended));
+}
+
+async fn recovery(world: Arc<World>, kind: Kind, ended: Option<At>) -> (Kind, Option<At>) {
+    let Some(ended) = ended else {
+        return (kind, None);
+    };
+    while world
+        .checker()
+        .oldest_unfinished()
+        .is_some_and(|oldest| oldest <= ended)
+    {
+        let waited = world.stages.stop.run_until_cancelled(sleep(POLL)).await;
+        if waited.is_none() {
+            break;
+        }
+    }
+    (kind, Some(world.clock.now() - ended))
+}
+
+async fn perform(world: Arc<World>, plan: Plan) -> Plan {
+    let name = plan.kind.name();
+    let began = world.clock.now();
+    println!(
+        "[{:>9}] fault {} {name}: target {}, size {:.2}, length {:.2}, coin {}",
+        seconds(began),
+        plan.number,
+        plan.target,
+        plan.size,
+        plan.length,
+        plan.coin
+    );
+    world.faults().push(FaultRecord {
+        number: plan.number,
+        kind: name,
+        text: "under way".to_owned(),
+        began,
+        ended: None,
+    });
+    let outcome = match plan.kind {
+        Kind::TerminateListener
+        | Kind::TerminatePool
+        | Kind::RestartPostgres
+        | Kind::LockConversation
+        | Kind::OpenTransaction
+        | Kind::SqlRows
+        | Kind::SqlRollback => database::perform(&world, plan).await,
+        _ => machines::perform(&world, plan).await,
+    };
+    let ended = world.clock.now();
+    let (text, done) = match outcome {
+        Outcome::Done(text) => (text, true),
+        Outcome::Skipped(why) => (format!("skipped, {why}"), false),
+    };
+    println!(
+        "[{:>9}] fault {} {name} over: {text}",
+        seconds(ended),
+        plan.number
+    );
+    let mut faults = world.faults();
+    if done {
+        if let Some(fault) = faults.iter_mut().find(|f| f.number == plan.number) {
+            fault.text = text;
+            fault.ended = Some(ended);
+        }
+    } else {
+        faults.retain(|fault| fault.number != plan.number);
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_seed_always_decides_the_same() {
+        let draw = || {
+            let mut rng = StdRng::seed_from_u64(5);
+            let plans: Vec<Plan> = (0..50)
+                .map(|number| Plan::draw(number, &Kind::ALL, &mut rng))
+                .collect();
+            format!("{plans:?}")
+        };
+        assert_eq!(draw(), draw());
+    }
+
+    #[test]
+    fn sizes_and_lengths_stay_within_their_bounds() {
+        let mut rng = StdRng::seed_from_u64(5);
+        for number in 0..1_000 {
+            let plan = Plan::draw(number, &Kind::ALL, &mut rng);
+            assert!((1..=5).contains(&plan.count(1, 5)));
+            assert!(plan.time(10, 20) >= Duration::from_millis(10));
+            assert!(plan.time(10, 20) <= Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The end of a run: waits until all is calm, then holds the table against what was acknowledged and seen.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, pin_mut};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use crate::Failure;
+use crate::api::Miss;
+use crate::checker::{Kind, TablePass, Violation};
+use crate::model::*;
+use crate::world::World;
+
+const POLL: Duration = Duration::from_millis(50);
+/// Sockets stay open this long after all has been seen, for what comes twice or late: some heartbeats of
+/// the listeners.
+const WATCH: Duration = Duration::from_secs(3);
+/// Users whose counts are read at once.
+const AT_ONCE: usize = 16;
+/// How often a count is asked for before it is given up.
+const TRIES: u32 = 20;
+
+/// Waits until everything is acknowledged and seen and all clients are online, or for the settings' time.
+/// What is still missing is told by the verdict.
+pub async fn settle(world: &World, senders: &mut JoinSet<()>) -> Result<(), Failure> {
+    let deadline = Instant::now() + world.settings.settle;
+    let sending = async {
+        while let Some(done) = senders.join_next().await {
+            done?;
+        }
+        Ok::<_, Failure>(())
+    };
+    let answered = tokio::time::timeout_at(deadline, sending).await;
+    match answered {
+        Ok(done) => done?,
+        Err(_) => println!("some messages have still no answer"),
+    }
+    let heads = heads(world).await?;
+    loop {
+        let online = world.online.load(Ordering::Relaxed);
+        let (unfinished, caught_up) = {
+            let checker = world.checker();
+            (checker.unfinished(), checker.caught_up(&heads))
+        };
+        if online == world.clients.len() && unfinished == 0 && caught_up {
+            break;
+        }
+        if Instant::now() >= deadline {
+            println!(
+                "not settled after {:?}: {online} of {} clients online, {unfinished} messages not \
+                 acknowledged and seen by both",
+                world.settings.settle,
+                world.clients.len()
+            );
+            break;
+        }
+        sleep(POLL).await;
+    }
+    sleep(WATCH).await;
+    Ok(())
+}
+
+/// The highest `seq` of each conversation.
+async fn heads(world: &World) -> Result<Vec<(Uuid, i64)>, Failure> {
+    let rows = world
+        .cluster
+        .connect()
+        .await?
+        .query(
+            "select conversation_id, max(seq)::bigint from messages group by conversation_id",
+            &[],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// The table, and what the service says of it. Returns the number of rows.
+pub async fn verdict(world: &Arc<World>) -> Result<u64, Failure> {
+    let pass = table(world).await?;
+    futures_util::stream::iter(0..world.users.len())
+        .for_each_concurrent(AT_ONCE, |user| counts(world, &pass, user))
+        .await;
+    Ok(pass.rows)
+}
+
+async fn table(world: &World) -> Result<TablePass, Failure> {
+    let client = world.cluster.connect().await?;
+    let none: [&(dyn ToSql + Sync); 0] = [];
+    let rows = client
+        .query_raw(
+            "select id, conversation_id, sender_id, content, seq::bigint, client_message_id, is_read
+               from messages
+              order by conversation_id, seq",
+            none,
+        )
+        .await?;
+    pin_mut!(rows);
+    let mut pass = world.checker().begin_table();
+    while let Some(row) = rows.try_next().await? {
+        let view = MessageView {
+            id: row.try_get(0)?,
+            conversation_id: row.try_get(1)?,
+            sender_id: row.try_get(2)?,
+            content: row.try_get(3)?,
+            seq: row.try_get(4)?,
+            client_message_id: row.try_get(5)?,
+            is_read: row.try_get(6)?,
+        };
+        let now = world.clock.now();
+        world.checker().row(&mut pass, &view, now);
+    }
+    let now = world.clock.now();
+    world.checker().end_table(now);
+    Ok(pass)
+}
+
+/// A user's unread count, and the list of conversations.
+async fn counts(world: &World, pass: &TablePass, user: usize) {
+    let (id, client) = (world.users[user], ClientIx::try_from(user).unwrap_or(0));
+    for attempt in 1..=TRIES {
+        let answers = tokio::try_join!(world.api.unread_count(id), world.api.conversations(id));
+        let miss = match answers {
+            Ok((count, list)) => {
+                let now = world.clock.now();
+                let mut checker = world.checker();
+                checker.unread_count(pass, client, count, now);
+                for view in &list {
+                    checker.conversation(pass, client, view, now);
+                }
+                let expected = world.clients[user].conversations.len();
+                if list.len() != expected {
+                    let text = format!("{} conversations of {expected} listed", list.len());
+                    checker.violate(Violation::new(Kind::HeadWrong, now, text).client(client));
+                }
+                return;
+            }
+            Err(miss) => miss,
+        };
+        match miss {
+            Miss::Retry(_) if attempt < TRIES => sleep(POLL * attempt).await,
+            Miss::Retry(text) | Miss::Refused(text) => {
+                return world.refused(client, None, format!("counts at the end: {text}"));
+            }
+        }
+    }
+}
+
+/// Ends the replicas as an operator would: each must drain cleanly.
+pub async fn drain_all(world: &World) {
+    let drains = world.replicas.iter().map(|replica| async {
+        let Some(mut taken) = replica.take() else {
+            return;
+        };
+        if let Err(text) = taken.drain().await {
+            let text = format!("replica {} at the end: {text}", replica.number);
+            let violation = Violation::new(Kind::ReplicaFailed, world.clock.now(), text);
+            world.checker().violate(violation);
+        }
+    });
+    futures_util::future::join_all(drains).await;
+}

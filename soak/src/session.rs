@@ -1,0 +1,405 @@
+//! One socket of a client: frames in, requests out, and the reload that `resync_required` asks for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::api::{Miss, Page};
+use crate::client::{About, Client, Online, Order, Request};
+use crate::model::*;
+use crate::world::World;
+
+/// A frame must be taken by the other side within this.
+const WRITE: Duration = Duration::from_secs(5);
+/// Messages of one page of a reload.
+const PAGE: u32 = 100;
+
+/// Why a socket ended.
+#[derive(Debug)]
+pub enum SessionEnd {
+    /// A close frame, with its code.
+    Closed(u16),
+    /// The same after `server_closing`, which said when to come back.
+    Closing(Duration),
+    /// The connection broke, or the other side left without a close frame.
+    Broken,
+    /// Nothing was heard for two and a half heartbeats.
+    Silent,
+    /// The other side did not take a frame.
+    Stuck,
+    /// By order of a fault.
+    Left(Duration),
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(code) => write!(f, "close {code}"),
+            Self::Closing(_) => f.write_str("drained"),
+            Self::Broken => f.write_str("broken"),
+            Self::Silent => f.write_str("silent"),
+            Self::Stuck => f.write_str("stuck"),
+            Self::Left(_) => f.write_str("left"),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Frame<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    user_id: Uuid,
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Connected {
+    connection_id: String,
+    heartbeat_seconds: f64,
+    resumed: bool,
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    request_id: Option<String>,
+    message: Option<MessageView>,
+    read_seq: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refusal {
+    request_id: Option<String>,
+    code: String,
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Closing {
+    reconnect_after_ms: u64,
+}
+
+pub struct Session<'a> {
+    client: &'a mut Client,
+    number: ConnectionNo,
+    stream: WebSocketStream<TcpStream>,
+    waiting: HashMap<String, Request>,
+    next_request: u64,
+    heard: Instant,
+    heartbeat: Duration,
+    stalled_until: Option<Instant>,
+    /// The way back to the present, after `resync_required`; the cursor waits for its end.
+    reload: Option<AbortOnDropHandle<()>>,
+    /// Set while gaps may be open: cursors are kept here and not used yet.
+    held_cursor: Option<Option<String>>,
+    closing: Option<Duration>,
+    online: Option<Online>,
+    connected: bool,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(
+        client: &'a mut Client,
+        number: ConnectionNo,
+        stream: WebSocketStream<TcpStream>,
+    ) -> Self {
+        Self {
+            client,
+            number,
+            stream,
+            waiting: HashMap::new(),
+            next_request: 0,
+            heard: Instant::now(),
+            heartbeat: Duration::from_secs(25),
+            stalled_until: None,
+            reload: None,
+            held_cursor: None,
+            closing: None,
+            online: None,
+            connected: false,
+        }
+    }
+
+    /// Until the socket ends; why it did, and whether it ever got `connected`.
+    pub async fn run(mut self) -> (SessionEnd, bool) {
+        loop {
+            // A stalled client is deaf: it must not time out for what it does not read.
+            let stalled = self.stalled_until.is_some();
+            let silence = self.heard + self.heartbeat * 5 / 2;
+            let end = tokio::select! {
+                frame = self.stream.next(), if !stalled => self.incoming(frame),
+                () = until(self.stalled_until) => self.read_again(),
+                () = sleep_until(silence), if !stalled => Some(SessionEnd::Silent),
+                () = finished(&mut self.reload) => self.reloaded(),
+                Some(request) = self.client.requests.recv() => self.send(request).await,
+                Some(order) = self.client.orders.recv() => self.obey(order),
+            };
+            if let Some(end) = end {
+                let end = match self.closing {
+                    Some(after) => SessionEnd::Closing(after),
+                    None => end,
+                };
+                return (end, self.connected);
+            }
+        }
+    }
+
+    fn world(&self) -> &Arc<World> {
+        &self.client.world
+    }
+
+    fn obey(&mut self, order: Order) -> Option<SessionEnd> {
+        match order {
+            Order::Leave(away) => return Some(SessionEnd::Left(away)),
+            Order::Stall(time) => self.stalled_until = Some(Instant::now() + time),
+        }
+        None
+    }
+
+    fn read_again(&mut self) -> Option<SessionEnd> {
+        self.stalled_until = None;
+        self.heard = Instant::now();
+        None
+    }
+
+    async fn send(&mut self, request: Request) -> Option<SessionEnd> {
+        self.next_request += 1;
+        let id = format!("{}-{}", self.number, self.next_request);
+        let frame = json!({"type": request.kind, "requestId": id, "data": request.data});
+        if let About::Message(key) = request.about {
+            let now = self.world().clock.now();
+            self.world()
+                .checker()
+                .attempt(key, Via::WebSocket, self.number, "send_message", now);
+        }
+        self.waiting.insert(id, request);
+        let sending = self.stream.send(Message::text(frame.to_string()));
+        match timeout(WRITE, sending).await {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) => Some(SessionEnd::Broken),
+            Err(_) => Some(SessionEnd::Stuck),
+        }
+    }
+
+    fn incoming(&mut self, frame: Option<Result<Message, WsError>>) -> Option<SessionEnd> {
+        self.heard = Instant::now();
+        match frame {
+            Some(Ok(Message::Text(text))) => {
+                if let Err(error) = self.frame(&text) {
+                    let start: String = text.chars().take(200).collect();
+                    let text = format!("a frame that is not understood, {error}: {start}");
+                    self.world().refused(self.client.ix, None, text);
+                }
+                None
+            }
+            Some(Ok(Message::Close(close))) => Some(SessionEnd::Closed(
+                close.map_or(1005, |close| close.code.into()),
+            )),
+            // Pongs are sent by the next read.
+            Some(Ok(_)) => None,
+            Some(Err(_)) | None => Some(SessionEnd::Broken),
+        }
+    }
+
+    fn frame(&mut self, text: &str) -> serde_json::Result<()> {
+        let frame: Frame<'_> = serde_json::from_str(text)?;
+        let data = frame.data.get();
+        match frame.kind {
+            "connected" => return self.connected(serde_json::from_str(data)?),
+            "chat_message" => {
+                let view: MessageView = serde_json::from_str(data)?;
+                let now = self.world().clock.now();
+                self.world()
+                    .checker()
+                    .frame(self.number, frame.user_id, &view, now);
+            }
+            "ack" => self.acknowledged(serde_json::from_str(data)?),
+            "error" => self.refused(serde_json::from_str(data)?),
+            "resync_required" => self.resync(),
+            "server_closing" => {
+                let closing: Closing = serde_json::from_str(data)?;
+                self.closing = Some(Duration::from_millis(closing.reconnect_after_ms));
+            }
+            _ => {}
+        }
+        if let Some(cursor) = frame.cursor {
+            self.take_cursor(cursor);
+        }
+        Ok(())
+    }
+
+    fn take_cursor(&mut self, cursor: String) {
+        match &mut self.held_cursor {
+            Some(held) => *held = Some(cursor),
+            None => self.client.cursor = Some(cursor),
+        }
+    }
+
+    fn connected(&mut self, data: Connected) -> serde_json::Result<()> {
+        self.connected = true;
+        if data.heartbeat_seconds > 0.0 {
+            self.heartbeat = Duration::from_secs_f64(data.heartbeat_seconds);
+        }
+        if self.client.cursor.is_some() && !data.resumed {
+            // `resync_required` will follow.
+            self.held_cursor = Some(None);
+        } else {
+            self.online = Some(Online::new(&self.client.world));
+        }
+        self.world()
+            .checker()
+            .connected(self.number, data.connection_id, data.resumed);
+        if let Some(cursor) = data.cursor {
+            self.take_cursor(cursor);
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, answer: Answer) {
+        let Some(request) = answer.request_id.and_then(|id| self.waiting.remove(&id)) else {
+            let text = "an ack for nothing that was asked".to_owned();
+            self.world().refused(self.client.ix, None, text);
+            return;
+        };
+        let now = self.world().clock.now();
+        let done = match (request.about, answer.message, answer.read_seq) {
+            (About::Message(key), Some(view), _) => {
+                self.world().checker().acknowledged(
+                    key,
+                    &view,
+                    Via::WebSocket,
+                    self.number,
+                    "ack",
+                    now,
+                );
+                Ok(())
+            }
+            (
+                About::Read {
+                    conversation,
+                    up_to,
+                },
+                _,
+                Some(read_seq),
+            ) => {
+                self.world().checker().read_acknowledged(
+                    self.client.ix,
+                    conversation,
+                    up_to,
+                    read_seq,
+                    now,
+                );
+                Ok(())
+            }
+            _ => Err(Miss::Refused("an ack without its result".to_owned())),
+        };
+        // Nobody waits any more when it came too late; it counts all the same.
+        let _ = request.reply.send(done);
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        let retry = matches!(refusal.code.as_str(), "unavailable" | "too_many_requests");
+        let miss = if retry {
+            Miss::Retry(refusal.code)
+        } else {
+            Miss::Refused(format!("{}: {}", refusal.code, refusal.message))
+        };
+        let waiting = refusal.request_id.and_then(|id| self.waiting.remove(&id));
+        match (waiting, miss) {
+            // Nobody waits any more when it came too late.
+            (Some(request), miss) => drop(request.reply.send(Err(miss))),
+            (None, Miss::Refused(text)) => self.world().refused(self.client.ix, None, text),
+            (None, Miss::Retry(code)) => self.world().count(&format!("error frame: {code}")),
+        }
+    }
+
+    fn resync(&mut self) {
+        self.world().checker().resync_required(self.number);
+        self.held_cursor = Some(None);
+        self.online = None;
+        let reload = reload(self.client.world.clone(), self.client.ix);
+        self.reload = Some(AbortOnDropHandle::new(tokio::spawn(reload)));
+    }
+
+    fn reloaded(&mut self) -> Option<SessionEnd> {
+        self.reload = None;
+        let now = self.world().clock.now();
+        self.world().checker().reload_complete(self.number, now);
+        if let Some(Some(cursor)) = self.held_cursor.take() {
+            self.client.cursor = Some(cursor);
+        }
+        self.online = Some(Online::new(&self.client.world));
+        None
+    }
+}
+
+/// Reads over HTTP all that came after what this client has seen, however often it has to be tried.
+async fn reload(world: Arc<World>, client: ClientIx) {
+    for ix in &world.clients[usize::from(client)].conversations {
+        let id = world.conversations[usize::from(*ix)].id;
+        let (mut after, _) = world.checker().seen_up_to(client, *ix);
+        loop {
+            match world.api.messages(id, Page::After(after), PAGE).await {
+                Ok(page) => {
+                    let now = world.clock.now();
+                    for view in &page.messages {
+                        world.checker().reloaded(client, view, now);
+                        after = after.max(u32::try_from(view.seq).unwrap_or(after));
+                    }
+                    if !page.has_more || page.messages.is_empty() {
+                        break;
+                    }
+                }
+                Err(Miss::Retry(note)) => {
+                    world.count(&format!("reload: {note}"));
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(Miss::Refused(text)) => {
+                    world.refused(client, None, format!("reload: {text}"));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+/// The end of a task, if there is one; a panic of it is passed on.
+async fn finished(task: &mut Option<AbortOnDropHandle<()>>) {
+    match task {
+        Some(task) => {
+            if let Err(error) = task.await
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+        None => pending().await,
+    }
+}

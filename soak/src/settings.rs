@@ -1,0 +1,206 @@
+//! What a run may be told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::faults::Kind;
+
+pub struct Settings {
+    pub duration: Duration,
+    pub seed: u64,
+    pub clients: u16,
+    pub replicas: usize,
+    /// Messages a second that all clients together send.
+    pub rate: f64,
+    /// Mean time between two faults.
+    pub fault_every: Duration,
+    pub faults: Vec<Kind>,
+    /// How long the end may take until all is acknowledged and seen.
+    pub settle: Duration,
+    pub pgchat: Option<PathBuf>,
+    pub pg_bin: Option<PathBuf>,
+    pub report: Option<PathBuf>,
+    pub keep_logs: bool,
+}
+
+impl Settings {
+    /// From the command line; ends the process on `--help` and on bad arguments (exit code 2).
+    pub fn from_args() -> Self {
+        Self::from_matches(&command().get_matches())
+    }
+
+    fn from_matches(matches: &ArgMatches) -> Self {
+        let seconds = |name| Duration::from_secs_f64(given::<f64>(matches, name));
+        let without: Vec<Kind> = all(matches, "without");
+        let only: Vec<Kind> = all(matches, "only");
+        let faults = Kind::ALL
+            .into_iter()
+            .filter(|kind| !without.contains(kind))
+            .filter(|kind| only.is_empty() || only.contains(kind))
+            .collect();
+        Self {
+            duration: seconds("duration"),
+            seed: matches
+                .get_one("seed")
+                .copied()
+                .unwrap_or_else(|| u64::from(rand::random::<u32>())),
+            clients: given(matches, "clients"),
+            replicas: usize::from(given::<u16>(matches, "replicas")),
+            rate: given(matches, "rate"),
+            fault_every: seconds("fault-every"),
+            faults,
+            settle: seconds("settle"),
+            pgchat: matches.get_one("pgchat").cloned(),
+            pg_bin: matches.get_one("pg-bin").cloned(),
+            report: matches.get_one("report").cloned(),
+            keep_logs: matches.get_flag("keep-logs"),
+        }
+    }
+}
+
+fn command() -> Command {
+    let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    Command::new("pgchat-soak")
+        .about(
+            "Runs real replicas of pgchat on a private PostgreSQL, hurts them, and checks that no \
+             message is lost, doubled or out of order. Exit code 1 if one was.",
+        )
+        .after_help(format!("Faults: {}", kinds.join(", ")))
+        .args([
+            number(
+                "duration",
+                "SECONDS",
+                "60",
+                "How long faults and messages go on",
+            ),
+            Arg::new("seed")
+                .long("seed")
+                .value_name("N")
+                .value_parser(value_parser!(u64))
+                .help("Decides the faults and what is sent; random unless given, always printed"),
+            Arg::new("clients")
+                .long("clients")
+                .value_name("N")
+                .default_value("200")
+                .value_parser(value_parser!(u16).range(4..=10_000))
+                .help("Users, each with one socket"),
+            Arg::new("replicas")
+                .long("replicas")
+                .value_name("N")
+                .default_value("3")
+                .value_parser(value_parser!(u16).range(1..=20))
+                .help("Processes of the service"),
+            number(
+                "rate",
+                "N",
+                "300",
+                "Messages a second, all clients together",
+            ),
+            number(
+                "fault-every",
+                "SECONDS",
+                "1.5",
+                "Mean time between two faults",
+            ),
+            number(
+                "settle",
+                "SECONDS",
+                "60",
+                "How long the end may take until all is seen",
+            ),
+            kind("without", "Leave out a kind of fault; may be repeated"),
+            kind("only", "Do only this kind of fault; may be repeated"),
+            path(
+                "pgchat",
+                "The program to judge; without it, it is built by cargo",
+            ),
+            path(
+                "pg-bin",
+                "PostgreSQL's server programs; else PG_BIN_DIR, the PATH, Debian's places",
+            ),
+            path("report", "Write the outcome to this file as JSON"),
+            Arg::new("keep-logs")
+                .long("keep-logs")
+                .action(ArgAction::SetTrue)
+                .help("Keep the logs of PostgreSQL and the replicas, also when all went well"),
+        ])
+}
+
+fn number(
+    name: &'static str,
+    unit: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name(unit)
+        .default_value(default)
+        .value_parser(positive)
+        .help(help)
+}
+
+fn path(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name("PATH")
+        .value_parser(value_parser!(PathBuf))
+        .help(help)
+}
+
+fn kind(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name("FAULT")
+        .action(ArgAction::Append)
+        .value_delimiter(',')
+        .value_parser(|text: &str| {
+            Kind::named(text).ok_or_else(|| format!("there is no fault {text:?}; see --help"))
+        })
+        .help(help)
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1e6 => Ok(value),
+        _ => Err("a number above 0 is needed".to_owned()),
+    }
+}
+
+#[allow(clippy::expect_used, reason = "these arguments have defaults")]
+fn given<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
+    matches.get_one::<T>(name).cloned().expect("has a default")
+}
+
+fn all<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Vec<T> {
+    matches
+        .get_many(name)
+        .map(|values| values.cloned().collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Settings, clap::Error> {
+        let args = [&["pgchat-soak"], args].concat();
+        Ok(Settings::from_matches(
+            &command().try_get_matches_from(args)?,
+        ))
+    }
+
+    #[test]
+    fn each_kind_of_fault_can_be_left_out() {
+        for kind in Kind::ALL {
+            let settings = parse(&["--without", kind.name()]).unwrap();
+            assert!(!settings.faults.contains(&kind));
+            assert_eq!(settings.faults.len(), Kind::ALL.len() - 1);
+            assert_eq!(parse(&["--only", kind.name()]).unwrap().faults, [kind]);
+        }
+        assert!(parse(&["--only", "nothing"]).is_err());
+        assert!(parse(&["--duration", "0"]).is_err());
+    }
+}
