@@ -1,0 +1,41 @@
+# syntax=docker/dockerfile:1
+
+# The image of one replica: the binary, CA certificates and nothing else, no shell either.
+# Build it with BuildKit (the default since Docker 23): docker build -t pgchat .
+
+FROM rust:1.95-slim-bookworm AS rust
+WORKDIR /build
+
+# What cargo needs to know of the workspace, with stubs for the sources: this stage's result changes only with
+# a manifest or the lock file, whatever else changes.
+FROM rust AS manifests
+COPY . .
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
+ && find . -name Cargo.toml | while read -r manifest; do \
+      mkdir -p "${manifest%/*}/src" \
+   && echo 'fn main() {}' > "${manifest%/*}/src/main.rs" \
+   && : > "${manifest%/*}/src/lib.rs"; \
+    done
+
+# All dependencies, in a layer of their own. The stubs' own artifacts go: they are newer than the sources
+# that replace them, and cargo would take them for up to date.
+FROM rust AS dependencies
+COPY --from=manifests /build .
+RUN cargo build --release --locked -p pgchat \
+ && cargo clean --release -p pgchat
+
+FROM dependencies AS build
+COPY . .
+RUN cargo build --release --locked -p pgchat
+
+# The same Debian as the build stage: the binary links against its C library.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /build/target/release/pgchat /usr/local/bin/pgchat
+# All interfaces of the container. Publish the port to nothing but the gateway: in trusted mode every caller is believed.
+ENV SERVER_HOST=0.0.0.0
+EXPOSE 8081
+# The start covers migrations and waiting for the database.
+HEALTHCHECK --interval=5s --timeout=6s --start-period=60s --retries=3 \
+  CMD ["/usr/local/bin/pgchat", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/pgchat"]
+CMD ["serve"]
