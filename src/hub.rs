@@ -202,6 +202,15 @@ impl Hub {
             .all(|socket| socket.queue.capacity() > half)
     }
 
+    /// Gives up those sockets of the recipients that [`Hub::has_room`] still waits for.
+    pub fn give_up_slow(&self, recipients: &[UserId]) {
+        let mut state = self.lock();
+        let half = self.shared.limits.socket_queue / 2;
+        for user in recipients {
+            self.retain(&mut state, *user, |socket| socket.queue.capacity() > half);
+        }
+    }
+
     /// The position that everything delivered so far has reached; `None` before the first start.
     pub fn position(&self) -> Option<Cursor> {
         self.lock().position.clone()
@@ -235,23 +244,34 @@ impl Hub {
     }
 
     fn push(&self, state: &mut State, user: UserId, item: impl Fn() -> Item) {
-        let Some(sockets) = state.sockets.get_mut(&user) else {
+        // One that is gone already is removed by its session.
+        self.retain(state, user, |socket| {
+            !matches!(
+                socket.queue.try_send(item()),
+                Err(mpsc::error::TrySendError::Full(_))
+            )
+        });
+    }
+
+    /// Keeps the sockets of a user that `keep` wants; the others are told that they were too slow.
+    fn retain(&self, state: &mut State, user: UserId, keep: impl Fn(&Socket) -> bool) {
+        let Entry::Occupied(mut entry) = state.sockets.entry(user) else {
             return;
         };
+        let sockets = entry.get_mut();
         let before = sockets.len();
-        sockets.retain(|socket| match socket.queue.try_send(item()) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
+        sockets.retain(|socket| {
+            let kept = keep(socket);
+            if !kept {
                 socket.flag.raised.store(true, Ordering::Release);
                 socket.flag.notify.notify_one();
                 self.shared.overflows.fetch_add(1, Ordering::Relaxed);
-                false
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            kept
         });
         let gone = before - sockets.len();
         if sockets.is_empty() {
-            state.sockets.remove(&user);
+            entry.remove();
         }
         state.count -= gone;
     }

@@ -261,9 +261,15 @@ impl Dispatcher {
         Ok(count)
     }
 
+    /// A catch-up is a burst of our own making, so healthy sockets get time for it; one that does not
+    /// read is given up, so that it delays the others once and not at every event.
     async fn wait_for_room(&self, change: &Change) {
         let deadline = tokio::time::Instant::now() + CATCH_UP_PATIENCE;
-        while !self.hub.has_room(&change.recipients) && tokio::time::Instant::now() < deadline {
+        while !self.hub.has_room(&change.recipients) {
+            if tokio::time::Instant::now() > deadline {
+                self.hub.give_up_slow(&change.recipients);
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

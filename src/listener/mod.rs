@@ -211,7 +211,11 @@ impl Listener {
             self.hub.start_at(here);
             return Ok(());
         };
-        let events = dispatcher.catch_up(before.horizon).await?;
+        // A failover keeps transaction numbers; another cluster or database has its own.
+        let events = match before.identity.same_database(identity) {
+            true => dispatcher.catch_up(before.horizon).await?,
+            false => 0,
+        };
         self.stats
             .catch_up_events
             .fetch_add(events, Ordering::Relaxed);

@@ -68,8 +68,9 @@ impl Lanes {
         }
     }
 
-    /// Enough for one transaction; what the slow lane holds counts too, so that the queue's bound holds.
-    pub fn batch_is_full(&self) -> bool {
+    /// No more is taken from the queue: there is enough for one transaction, or the slow lane holds as much
+    /// as the queue may. What is behind waits in the queue, whose bound is seen by callers.
+    pub fn is_full(&self) -> bool {
         self.waiting.len() >= self.limits.batch
             || self.bytes >= MAX_BATCH_BYTES
             || self.slow.values().map(VecDeque::len).sum::<usize>() >= self.limits.queue

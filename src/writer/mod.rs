@@ -158,11 +158,10 @@ impl Writer {
 async fn run(mut queue: mpsc::Receiver<Pending>, mut lanes: Lanes, stop: CancellationToken) {
     let mut stopping = false;
     loop {
-        while let Ok(pending) = queue.try_recv() {
+        while !lanes.is_full()
+            && let Ok(pending) = queue.try_recv()
+        {
             lanes.admit(pending);
-            if lanes.batch_is_full() {
-                break;
-            }
         }
         if lanes.has_work() {
             lanes.store_batch().await;
@@ -172,7 +171,7 @@ async fn run(mut queue: mpsc::Receiver<Pending>, mut lanes: Lanes, stop: Cancell
             return;
         }
         tokio::select! {
-            received = queue.recv(), if !queue.is_closed() || !queue.is_empty() => match received {
+            received = queue.recv(), if !lanes.is_full() && !(queue.is_closed() && queue.is_empty()) => match received {
                 Some(pending) => lanes.admit(pending),
                 None => stopping = true,
             },

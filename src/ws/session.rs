@@ -238,6 +238,8 @@ where
                     }
                 }
                 Some(Delivery::Resync { reason, cursor }) => {
+                    // Revisions may be counted anew after a failover that lost some.
+                    self.replayed = None;
                     let frame = self.frames().resync_required(reason, &cursor);
                     self.feed(frame).await?;
                 }
