@@ -222,7 +222,7 @@ async fn an_upgrade_reaches_its_handler_and_carries_the_request_id() {
 }
 
 #[tokio::test]
-async fn a_drain_finishes_the_requests_in_flight_and_takes_no_more() {
+async fn a_drain_finishes_the_requests_in_flight_and_answers_probes_until_its_end() {
     let server = server(LIMITS).await;
     let mut busy = server.connect().await;
     let mut idle = server.connect().await;
@@ -235,16 +235,25 @@ async fn a_drain_finishes_the_requests_in_flight_and_takes_no_more() {
         .unwrap();
     server.begun.notified().await;
 
+    server.lifecycle.draining.cancel();
     server.lifecycle.closing.cancel();
-    server.accepting.await.unwrap();
     assert_eq!(rest(&mut idle).await, "");
-    assert!(TcpStream::connect(server.address).await.is_err());
+    let mut probe = server.connect().await;
+    probe
+        .write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = rest(&mut probe).await;
+    assert!(answer.ends_with("fine"), "{answer}");
     server.release.notify_one();
     let response = rest(&mut busy).await;
     assert!(response.ends_with("done"), "{response}");
     assert_eq!(header(&response, "connection"), Some("close"));
     server.lifecycle.connections.close();
     server.lifecycle.connections.wait().await;
+    server.lifecycle.stopping.cancel();
+    server.accepting.await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
 }
 
 #[tokio::test]
