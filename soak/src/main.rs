@@ -156,9 +156,11 @@ async fn show_progress(world: &Arc<World>) -> ! {
             )
         };
         println!(
-            "[{:>9}] {acknowledged} acknowledged, {frames} frames, {unfinished} under way, {} clients online",
+            "[{:>9}] {acknowledged} acknowledged, {frames} frames, {unfinished} under way, {} clients online, \
+             connections by replica {:?}",
             now(world),
-            world.online.load(Ordering::Relaxed)
+            world.online.load(Ordering::Relaxed),
+            world.edge.open()
         );
     }
 }

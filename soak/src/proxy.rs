@@ -131,6 +131,12 @@ impl Proxy {
         self.targets[target].up.store(up, Ordering::Relaxed);
     }
 
+    /// Connections of each target.
+    pub fn open(&self) -> Vec<usize> {
+        let open = |target: &Target| target.open.load(Ordering::Relaxed);
+        self.targets.iter().map(open).collect()
+    }
+
     async fn accept(
         self: Arc<Self>,
         listener: TcpListener,
@@ -152,11 +158,10 @@ impl Proxy {
     }
 
     async fn serve(self: Arc<Self>, mut down: TcpStream, from: SocketAddr) {
-        let Some((target, mut up)) = self.dial().await else {
+        let Some((target, mut up, _open)) = self.dial().await else {
             reset(&down);
             return;
         };
-        let _open = Open::new(&self.targets[target].open);
         let to_port = up.local_addr().map_or(0, |addr| addr.port());
         let (mode, watching) = watch::channel(*lock(&self.initial));
         let number = self.next_link.fetch_add(1, Ordering::Relaxed);
@@ -183,27 +188,27 @@ impl Proxy {
         lock(&self.links).remove(&number);
     }
 
-    /// The target with the fewest connections that is up and accepts.
-    async fn dial(&self) -> Option<(usize, TcpStream)> {
-        let mut order: Vec<(usize, usize)> = self
-            .targets
-            .iter()
-            .enumerate()
-            .filter(|(_, target)| target.up.load(Ordering::Relaxed))
-            .map(|(ix, target)| (target.open.load(Ordering::Relaxed), ix))
-            .collect();
-        order.sort_unstable();
-        for (_, ix) in order {
+    /// The target with the fewest connections that is up and accepts. It is counted from the choice on, so
+    /// that many at once do not all choose the same.
+    async fn dial(&self) -> Option<(usize, TcpStream, Open<'_>)> {
+        let mut refused = Vec::new();
+        loop {
+            let (ix, target) = self
+                .targets
+                .iter()
+                .enumerate()
+                .filter(|(ix, target)| target.up.load(Ordering::Relaxed) && !refused.contains(ix))
+                .min_by_key(|(_, target)| target.open.load(Ordering::Relaxed))?;
+            let open = Open::new(&target.open);
             let socket = TcpSocket::new_v4().ok()?;
             if self.small_buffers {
                 socket.set_recv_buffer_size(SMALL_BUFFER).ok()?;
             }
-            let connecting = socket.connect(self.targets[ix].addr);
-            if let Ok(Ok(stream)) = tokio::time::timeout(CONNECT, connecting).await {
-                return Some((ix, stream));
+            match tokio::time::timeout(CONNECT, socket.connect(target.addr)).await {
+                Ok(Ok(stream)) => return Some((ix, stream, open)),
+                _ => refused.push(ix),
             }
         }
-        None
     }
 }
 
