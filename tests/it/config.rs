@@ -231,3 +231,16 @@ async fn a_signal_ends_the_service_in_good_order() {
     assert!(matches!(code, Some(1001 | 1012)), "{code:?}");
     assert_eq!(replica.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_healthcheck_tells_by_its_exit_code() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let port = replica.port().to_string();
+    let here = settings(&database, &[("SERVER_PORT", &port)]);
+    pgchat(&["healthcheck"], &here).await.assert_ok();
+    drop(replica);
+    pgchat(&["healthcheck"], &here)
+        .await
+        .assert_failed(1, &[&port]);
+}

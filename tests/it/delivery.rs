@@ -407,3 +407,31 @@ async fn a_replica_that_stood_still_delivers_what_was_sent_meanwhile() {
         .collect();
     assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_socket_that_does_not_read_is_closed_and_delays_no_other() {
+    const MESSAGES: i64 = 400;
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let settings = [("SOCKET_QUEUE", "8"), ("RATE_LIMIT_PER_SECOND", "0")];
+    let replica = Replica::start(&database, &settings).await;
+    let deaf = Raw::upgrade(&replica, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let content = "x".repeat(60_000);
+
+    // More than the system's buffers on the way hold.
+    for number in 1..=MESSAGES {
+        replica.api().send(conversation, ALICE, &content).await;
+        let arrived = boris.expect("chat_message").await;
+        assert_eq!(
+            arrived["data"]["seq"], number,
+            "the other socket of the same user"
+        );
+    }
+
+    let bytes = deaf.until_closed().await;
+    // The code comes if the client reads again within 5 s, else the connection is cut.
+    let code = close_code(&bytes);
+    assert!(matches!(code, None | Some(1013)), "{code:?}");
+    assert!(bytes.len() < 60_000 * 400, "it was not waited for");
+}

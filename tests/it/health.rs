@@ -149,3 +149,29 @@ async fn a_draining_replica_is_alive_but_not_ready() {
     Reply::to(request).await.refused(503, "unavailable");
     assert_eq!(replica.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn metrics_are_text_that_prometheus_reads() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    api.send(conversation, ALICE, "hello").await;
+    boris.expect("chat_message").await;
+
+    let metrics = api.get("/metrics").await;
+
+    assert_eq!(metrics.status, 200, "{metrics:?}");
+    let samples: Vec<&str> = metrics
+        .text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert!(!samples.is_empty(), "{metrics:?}");
+    for sample in samples {
+        let value = sample.rsplit(' ').next().map(str::parse::<f64>);
+        let readable = sample.starts_with("pgchat_") && matches!(value, Some(Ok(_)));
+        assert!(readable, "{sample}");
+    }
+}

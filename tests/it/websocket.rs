@@ -182,19 +182,7 @@ async fn the_server_pings_and_closes_a_socket_that_does_not_answer() {
     let mut alive = Socket::connect(&replica, ALICE).await;
 
     // By hand, for a client that never answers a ping.
-    let mut silent = Raw::connect(&replica).await;
-    silent
-        .request(
-            &format!("GET /ws?user_id={BORIS}"),
-            &[
-                "connection: upgrade",
-                "upgrade: websocket",
-                "sec-websocket-version: 13",
-                "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
-            ],
-        )
-        .await;
-    assert_eq!(silent.reply().await.expect("an answer").status, 101);
+    let silent = Raw::upgrade(&replica, BORIS).await;
     // A client answers pings while it reads.
     let reads = async {
         loop {
@@ -205,13 +193,7 @@ async fn the_server_pings_and_closes_a_socket_that_does_not_answer() {
         bytes = silent.until_closed() => bytes,
         () = reads => Vec::new(),
     };
-    // The close frame: opcode 8, unmasked, and the code in its first two bytes.
-    let code = bytes
-        .windows(4)
-        .filter(|window| window[0] == 0x88)
-        .map(|window| u16::from_be_bytes([window[2], window[3]]))
-        .next_back();
-    assert_eq!(code, Some(4408));
+    assert_eq!(close_code(&bytes), Some(4408));
 
     alive.send_command("ping", json!({})).await;
 }

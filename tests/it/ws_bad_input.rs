@@ -351,18 +351,7 @@ async fn what_breaks_the_protocol_closes_its_socket_only() {
         // A ping of more than 125 bytes.
         &[&b"\x89\xfe\x00\x7e"[..], &[0; 4 + 126]].concat(),
     ] {
-        let mut raw = Raw::connect(&replica).await;
-        raw.request(
-            &format!("GET /ws?user_id={BORIS}"),
-            &[
-                "connection: upgrade",
-                "upgrade: websocket",
-                "sec-websocket-version: 13",
-                &format!("sec-websocket-key: {KEY}"),
-            ],
-        )
-        .await;
-        assert_eq!(raw.reply().await.expect("an answer").status, 101);
+        let mut raw = Raw::upgrade(&replica, BORIS).await;
         raw.write(bytes).await;
         raw.closed().await;
     }

@@ -115,7 +115,7 @@ impl Api {
     pub async fn history(&self, conversation: Uuid) -> Vec<Value> {
         let mut history: Vec<Value> = Vec::new();
         loop {
-            let after = history.last().map_or(0, |last| seq_of(last));
+            let after = history.last().map_or(0, seq_of);
             let page = self
                 .messages(conversation, &format!("after={after}&limit=200"))
                 .await

@@ -15,7 +15,7 @@ mod wait;
 pub use api::{Api, Reply, seq_of};
 pub use cluster::{Cluster, free_port};
 pub use database::Database;
-pub use raw::Raw;
+pub use raw::{Raw, close_code};
 pub use replica::{Replica, pgchat, pgchat_in, settings};
 pub use run::fresh_dir;
 pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use super::api::assert_error_body;
 use super::replica::Replica;
@@ -55,6 +56,24 @@ impl Raw {
             head = head + header + "\r\n";
         }
         self.write(head + "\r\n").await;
+    }
+
+    /// A complete WebSocket handshake; what follows it is read with [`until_closed`](Self::until_closed).
+    pub async fn upgrade(replica: &Replica, user: Uuid) -> Self {
+        let mut raw = Self::connect(replica).await;
+        raw.request(
+            &format!("GET /ws?user_id={user}"),
+            &[
+                "connection: upgrade",
+                "upgrade: websocket",
+                "sec-websocket-version: 13",
+                "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            ],
+        )
+        .await;
+        let reply = raw.reply().await.expect("an answer");
+        assert_eq!(reply.status, 101, "{reply:?}");
+        raw
     }
 
     /// The next answer; `None` when the server closes instead.
@@ -121,6 +140,15 @@ impl RawReply {
             serde_json::from_str(&self.body).unwrap_or_else(|fault| panic!("{fault}: {self:?}"));
         assert_error_body(&body, status, code);
     }
+}
+
+/// The code of the close frame at the end of what a server sent: opcode 8, unmasked, the code in its first two
+/// bytes. No other frame holds such a byte, as long as all text is ASCII.
+pub fn close_code(bytes: &[u8]) -> Option<u16> {
+    bytes
+        .windows(4)
+        .rfind(|window| window[0] == 0x88)
+        .map(|window| u16::from_be_bytes([window[2], window[3]]))
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -155,6 +155,13 @@ impl Replica {
         replica
     }
 
+    /// With these settings and no others, `SERVER_PORT=0` among them: no database of the test's.
+    pub async fn start_with(settings: &Settings) -> Self {
+        let mut replica = Self::launch_with(settings);
+        replica.until_ready().await;
+        replica
+    }
+
     /// Several at once, as after a deployment.
     pub async fn start_many<const N: usize>(
         database: &Database,
@@ -169,12 +176,16 @@ impl Replica {
 
     /// Started, and nothing more.
     pub fn launch(database: &Database, more: &[(&str, &str)]) -> Self {
+        Self::launch_with(&settings(database, more))
+    }
+
+    fn launch_with(settings: &Settings) -> Self {
         let dir = Run::get().fresh_dir("replica");
         let log = dir.join("log");
         let file = File::create(&log).expect("a log file");
         let child = Run::get()
             .spawn(
-                command(&["serve"], &settings(database, more), &dir)
+                command(&["serve"], settings, &dir)
                     .stdout(file.try_clone().expect("a log file"))
                     .stderr(file),
                 Signal::Kill,

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -79,7 +79,7 @@ rm -rf "$1"
 
 pub struct Run {
     dir: PathBuf,
-    reaper: Mutex<ChildStdin>,
+    reaper: Mutex<Child>,
     names: AtomicUsize,
     /// Held as long as this process lives; a sweep that gets it knows that the directory is a leftover.
     _lock: File,
@@ -105,7 +105,7 @@ impl Run {
         fs::rename(&unlocked, &dir).expect("its name");
 
         // A group of its own: Ctrl-C on the test run must not end the reaper before it has done its work.
-        let mut reaper = Command::new("sh")
+        let reaper = Command::new("sh")
             .args(["-c", REAPER, "sh"])
             .arg(&dir)
             .stdin(Stdio::piped())
@@ -116,7 +116,7 @@ impl Run {
             .expect("sh");
         Self {
             dir,
-            reaper: Mutex::new(reaper.stdin.take().expect("its pipe")),
+            reaper: Mutex::new(reaper),
             names: AtomicUsize::new(0),
             _lock: lock,
         }
@@ -134,7 +134,7 @@ impl Run {
         path
     }
 
-    /// Starts a program that ends with the test process, by `signal`, unless it was [`reaped`](Self::forget) before.
+    /// Starts a program that ends with the test process, by `signal`, unless it was [forgotten](Self::forget) before.
     pub fn spawn(&self, command: &mut Command, signal: Signal) -> std::io::Result<Child> {
         let child = command.process_group(0).spawn()?;
         self.tell(&format!("add {} {}", child.id(), signal.name()));
@@ -147,7 +147,8 @@ impl Run {
     }
 
     fn tell(&self, line: &str) {
-        let mut pipe = self.reaper.lock().expect("the reaper's pipe");
+        let mut reaper = self.reaper.lock().expect("the reaper");
+        let pipe = reaper.stdin.as_mut().expect("its pipe");
         writeln!(pipe, "{line}").expect("the reaper lives");
     }
 }
