@@ -225,6 +225,27 @@ async fn the_same_client_message_id_on_two_replicas_at_once_stores_one_row() {
 }
 
 #[tokio::test]
+async fn the_same_client_message_id_for_two_messages_at_once_stores_one_of_them() {
+    let database = Database::fresh().await;
+    let [first, second] = Replica::start_many(&database, &[]).await;
+    let (first, second) = (first.api(), second.api());
+    let with_boris = first.open_conversation(ALICE, BORIS).await;
+    let with_carla = first.open_conversation(ALICE, CARLA).await;
+
+    for round in 0..20 {
+        let name = format!("m-{round}");
+        let (one, other) = tokio::join!(
+            first.send_once(with_boris, ALICE, "hello", &name),
+            second.send_once(with_carla, ALICE, "hello", &name)
+        );
+        let mut statuses = [one.status, other.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "{one:?} {other:?}");
+    }
+    assert_eq!(database.count("messages").await, 20);
+}
+
+#[tokio::test]
 async fn a_bad_message_among_many_does_not_fail_the_others() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;

@@ -9,6 +9,7 @@
 mod support;
 
 mod config;
+mod convergence;
 mod delivery;
 mod embedded;
 mod health;

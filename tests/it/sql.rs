@@ -444,14 +444,20 @@ async fn notifications_are_json_under_eight_thousand_bytes() {
 }
 
 #[tokio::test]
-async fn a_program_needs_no_rights_but_those_on_the_tables() {
+async fn a_program_needs_no_rights_but_those_that_are_documented() {
     let mut scene = Scene::set().await;
     let role = format!("crm_{}", scene.database.name);
     scene
         .database
         .execute(&format!(
             "create role {role} login;
-             grant select, insert, update, delete on conversations, messages to {role}"
+             grant insert (conversation_id, sender_id, content) on messages to {role};
+             grant insert (participant1_id, participant2_id) on conversations to {role};
+             grant execute on function chat_uuid_v7() to {role};
+             grant select on conversations, messages to {role};
+             grant update (content, is_read, deleted_at) on messages to {role};
+             grant delete on messages to {role};
+             grant execute on function chat_send_message(uuid, uuid, text, text, text) to {role}"
         ))
         .await;
     let client = scene.database.sql_as(&role).await;
@@ -466,6 +472,18 @@ async fn a_program_needs_no_rights_but_those_on_the_tables() {
     let delete = format!("delete from messages where id = '{id}'");
     client.batch_execute(&delete).await.expect("a delete");
     scene.expect("message_deleted").await;
+    let send = format!(
+        "select chat_send_message('{}', '{BORIS}', 'by function')",
+        scene.conversation
+    );
+    client.batch_execute(&send).await.expect("a message");
+    scene.expect("chat_message").await;
+    let forge = scene
+        .insert(ALICE, "x")
+        .replace("content)", "content, seq)");
+    let forge = forge.replace("'x')", "'x', 99)");
+    let refused = client.batch_execute(&forge).await.expect_err("no right");
+    assert_eq!(refused.code().map(|code| code.code()), Some("42501"));
     let open = format!(
         "insert into conversations (participant1_id, participant2_id) values ('{ALICE}', '{DAVID}')"
     );
@@ -477,4 +495,29 @@ async fn a_program_needs_no_rights_but_those_on_the_tables() {
         .database
         .execute(&format!("drop owned by {role}; drop role {role}"))
         .await;
+}
+
+#[tokio::test]
+async fn a_notification_that_is_none_of_the_services_is_passed_over() {
+    let mut scene = Scene::set().await;
+    let client = scene.database.sql().await;
+    for payload in [
+        "",
+        "x",
+        "{}",
+        "[]",
+        "null",
+        r#"{"v":1}"#,
+        r#"{"v":1,"xid":"1","horizon":"2","at":1,"events":[{}]}"#,
+        r#"{"v":1,"xid":"x","horizon":"y","at":-1,"events":[{"type":"chat_message","recipients":[1]}]}"#,
+        &"[".repeat(7_999),
+    ] {
+        let notify = "select pg_notify('chat_events', $1)";
+        let notified = client.execute(notify, &[&payload]).await;
+        notified.expect("a notification");
+    }
+    scene.assert_silence().await;
+    for replica in &scene.replicas {
+        assert_eq!(replica.api().status("/health").await, Some(200));
+    }
 }
