@@ -35,7 +35,7 @@ pub struct Event {
     pub version: i64,
     /// The transaction that made it.
     pub xid: u64,
-    /// The replica's horizon when it was delivered.
+    /// The horizon of its notification: every transaction below it stands ahead of it in the queue. Zero from a catch-up.
     pub horizon: Horizon,
     pub frame: Utf8Bytes,
     /// For an insertion read from the tables after a later change: the frame for a socket that saw the

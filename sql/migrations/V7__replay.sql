@@ -223,6 +223,7 @@ as $$ select 1885562996 $$;  -- 'pcht' in ASCII
 
 create function chat_hold_replica(replica uuid) returns boolean
 language sql volatile
+set search_path from current
 as $$ select pg_try_advisory_lock(chat_replica_lock_class(), hashtext(chat_schema() || replica::text)) $$;
 
 -- One beat of a replica, through the notification queue: proves the way, moves the horizon, and sweeps

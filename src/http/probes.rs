@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use warp::filters::BoxedFilter;
-use warp::http::StatusCode;
-use warp::http::header::CONTENT_TYPE;
+use warp::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
@@ -111,7 +111,7 @@ fn answer(ok: bool, service: Option<&str>, checks: impl Into<Option<Checks>>) ->
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
-    json_response(
+    let mut response = json_response(
         status,
         &Answer {
             status: word,
@@ -119,5 +119,11 @@ fn answer(ok: bool, service: Option<&str>, checks: impl Into<Option<Checks>>) ->
             // A healthy answer is compared literally by clients of the service before this one.
             checks: checks.into().filter(|_| !ok),
         },
-    )
+    );
+    if !ok {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }

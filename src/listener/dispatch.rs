@@ -11,7 +11,7 @@ use super::Stats;
 use super::delivered::{Delivered, Standing};
 use super::payload::{Payload, PayloadEvent, ReadMark, VERSION};
 use crate::error::Error;
-use crate::frame::{self, Cursor};
+use crate::frame;
 use crate::hub::{Event, Hub, Subject};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, ReadBack, Store};
@@ -110,12 +110,14 @@ impl Dispatcher {
         };
         if let Some(horizon) = payload.horizon {
             position.horizon = self.hub.advance(&position.identity, Horizon(horizon));
-            self.delivered.prune(position.horizon);
+            // By this notification's own horizon: after a catch-up the hub's is ahead of what still waits
+            // in the queue, and the repeats among that must be told.
+            self.delivered.prune(Horizon(horizon));
         }
         let cursor = position.encode();
         let fetched = self.fetch_missing(&payload.events).await?;
         for event in &payload.events {
-            self.deliver(&payload, event, &fetched, &position, &cursor);
+            self.deliver(&payload, event, &fetched, &cursor);
         }
         if !payload.events.is_empty() {
             // The sessions of the sockets get their turn before the next notification.
@@ -134,7 +136,6 @@ impl Dispatcher {
         payload: &Payload<'_>,
         event: &PayloadEvent<'_>,
         fetched: &HashMap<Uuid, String>,
-        position: &Cursor,
         cursor: &str,
     ) {
         let row = event.message.or(event.conversation);
@@ -176,7 +177,7 @@ impl Dispatcher {
                 subject,
                 version,
                 xid: payload.xid,
-                horizon: position.horizon,
+                horizon: Horizon(payload.horizon.unwrap_or_default()),
                 frame: frame::durable(event.event_type, data, event.user, payload.at, cursor),
                 frame_as_update: None,
             },
@@ -251,7 +252,7 @@ impl Dispatcher {
                     subject,
                     version: change.version,
                     xid: change.xid,
-                    horizon: position.horizon,
+                    horizon: Horizon::default(),
                     frame: event.0,
                     frame_as_update: event.1,
                 },

@@ -170,8 +170,10 @@ async fn run(mut queue: mpsc::Receiver<Pending>, mut lanes: Lanes, stop: Cancell
         if stopping && lanes.is_idle() && queue.is_empty() {
             return;
         }
+        let drained = queue.is_closed() && queue.is_empty();
+        let receiving = !drained && !lanes.is_full();
         tokio::select! {
-            received = queue.recv(), if !lanes.is_full() && !(queue.is_closed() && queue.is_empty()) => match received {
+            received = queue.recv(), if receiving => match received {
                 Some(pending) => lanes.admit(pending),
                 None => stopping = true,
             },
