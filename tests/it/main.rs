@@ -17,6 +17,7 @@ mod http_bad_input;
 mod http_conversations;
 mod http_messages;
 mod http_users;
+mod locks;
 mod migrate;
 mod sql;
 mod websocket;

@@ -1,0 +1,223 @@
+//! Requests that are wrong before any field is looked at.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+
+use super::Scene;
+use crate::support::*;
+
+#[tokio::test]
+async fn a_body_over_the_transport_limit_is_refused() {
+    let scene = Scene::set(&[]).await;
+
+    let body = scene.message("x".repeat(1024 * 1024));
+    scene
+        .api
+        .post_message(&body)
+        .await
+        .refused(413, "payload_too_large");
+
+    // Without a length that could be refused up front.
+    let mut raw = Raw::connect(&scene.replica).await;
+    let headers = [
+        "content-type: application/json",
+        "transfer-encoding: chunked",
+    ];
+    raw.request("POST /api/v1/chat/messages", &headers).await;
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    for _ in 0..16 {
+        raw.write(&chunk).await;
+    }
+    raw.write("1\r\n \r\n").await;
+    let reply = raw.reply().await.expect("an answer");
+    reply.refused(413, "payload_too_large");
+
+    // A length alone is enough: the body need not be sent.
+    let mut raw = Raw::connect(&scene.replica).await;
+    let headers = ["content-type: application/json", "content-length: 1048577"];
+    raw.request("POST /api/v1/chat/messages", &headers).await;
+    let reply = raw.reply().await.expect("an answer");
+    reply.refused(413, "payload_too_large");
+    scene.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn bodies_must_be_json() {
+    let scene = Scene::set(&[]).await;
+    let complete = scene.message("hello").to_string();
+    let nested = "[".repeat(100_000);
+
+    for body in [
+        "",
+        "{",
+        "}",
+        "nonsense",
+        &complete[..complete.len() - 1],
+        &nested,
+        "{} {}",
+    ] {
+        for path in ["/api/v1/chat/messages", "/api/v1/chat/conversations"] {
+            let request = scene.api.request(Method::POST, path);
+            let request = request
+                .header("content-type", "application/json")
+                .body(body.to_owned());
+            Reply::to(request).await.refused(400, "validation_failed");
+        }
+    }
+    let mut not_utf8 = complete.clone().into_bytes();
+    let place = complete.find("hello").expect("the content");
+    not_utf8[place] = 0xff;
+    let request = scene.api.request(Method::POST, "/api/v1/chat/messages");
+    let request = request
+        .header("content-type", "application/json")
+        .body(not_utf8);
+    Reply::to(request).await.refused(400, "validation_failed");
+    scene.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn the_content_type_must_be_json() {
+    let scene = Scene::set(&[]).await;
+    let complete = scene.message("hello").to_string();
+    let post = |content_type: Option<&'static str>| {
+        let request = scene.api.request(Method::POST, "/api/v1/chat/messages");
+        let request = match content_type {
+            Some(content_type) => request.header("content-type", content_type),
+            None => request,
+        };
+        Reply::to(request.body(complete.clone()))
+    };
+
+    for wrong in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        Some("application/jsonp"),
+        Some(""),
+    ] {
+        post(wrong).await.refused(415, "unsupported_media_type");
+    }
+    scene.assert_unharmed().await;
+    for right in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON;charset=UTF-8",
+    ] {
+        post(Some(right)).await.ok(201);
+    }
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_are_told_apart() {
+    let scene = Scene::set(&[]).await;
+    let api = &scene.api;
+
+    for path in [
+        "/nothing",
+        "/api/v1",
+        "/api/v2/users",
+        "/api/v1/chat",
+        "/api/v1/users/role/buyer/x",
+        "/health/other",
+        "/wsx",
+    ] {
+        api.get(path).await.refused(404, "route_not_found");
+    }
+    for (method, path) in [
+        (Method::DELETE, "/api/v1/users".to_owned()),
+        (Method::POST, "/api/v1/users/active".to_owned()),
+        (Method::GET, "/api/v1/chat/messages".to_owned()),
+        (Method::PUT, "/api/v1/chat/conversations".to_owned()),
+        (Method::POST, format!("/api/v1/chat/conversations/{ALICE}")),
+        (
+            Method::GET,
+            format!("/api/v1/chat/conversations/{}/read", scene.conversation),
+        ),
+        (Method::POST, "/health".to_owned()),
+        (Method::POST, "/ws".to_owned()),
+    ] {
+        let reply = Reply::to(api.request(method.clone(), &path)).await;
+        reply.refused(405, "method_not_allowed");
+        assert!(
+            !reply.header("allow").is_empty(),
+            "{method} {path}: {reply:?}"
+        );
+    }
+    scene.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn every_answer_carries_a_request_id() {
+    let scene = Scene::set(&[]).await;
+    let ask = |path: &str, id: &str| {
+        let request = scene.api.request(Method::GET, path);
+        Reply::to(request.header("x-request-id", id.to_owned()))
+    };
+
+    for path in ["/health", "/api/v1/users", "/nothing", "/api/v1/users/x"] {
+        let given = ask(path, "caller-7.b").await;
+        assert_eq!(given.header("x-request-id"), "caller-7.b", "{path}");
+        let made = scene.api.get(path).await;
+        let other = scene.api.get(path).await;
+        assert_ne!(made.header("x-request-id"), other.header("x-request-id"));
+    }
+    scene.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let scene = Scene::set(&[("BODY_TIMEOUT_SECONDS", "1")]).await;
+
+    let started = Instant::now();
+    let mut raw = Raw::connect(&scene.replica).await;
+    let headers = ["content-type: application/json", "content-length: 500"];
+    raw.request("POST /api/v1/chat/messages", &headers).await;
+    raw.write("{\"conversationId\"").await;
+    if let Some(reply) = raw.reply().await {
+        reply.refused(408, "request_timeout");
+    }
+    raw.closed().await;
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "given up in time"
+    );
+    scene.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_header_that_never_ends_is_given_up() {
+    let scene = Scene::set(&[("HEADER_TIMEOUT_SECONDS", "1")]).await;
+
+    let started = Instant::now();
+    let mut half = Raw::connect(&scene.replica).await;
+    half.write("GET /health HTTP/1.1\r\nhost: local").await;
+    half.closed().await;
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "given up in time"
+    );
+    scene.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_closed() {
+    let scene = Scene::set(&[]).await;
+
+    let huge_header = format!(
+        "GET /health HTTP/1.1\r\nx: {}\r\n\r\n",
+        "y".repeat(2_000_000)
+    );
+    for bytes in [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"GET\r\n\r\n".to_vec(),
+        b"GET /health HTTP/9.9\r\n\r\n".to_vec(),
+        b"\0\0\0\0\r\n\r\n".to_vec(),
+        huge_header.into_bytes(),
+    ] {
+        let mut raw = Raw::connect(&scene.replica).await;
+        raw.write_unwelcome(&bytes).await;
+        raw.closed().await;
+    }
+    scene.assert_unharmed().await;
+}

@@ -1,0 +1,220 @@
+//! Messages that other programs insert.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Scene;
+use crate::support::*;
+
+#[tokio::test]
+async fn a_plain_insert_is_completed_and_delivered() {
+    let mut scene = Scene::set().await;
+
+    let insert = scene.insert(ALICE, "by hand");
+    scene.database.execute(&insert).await;
+    let frame = scene.expect("chat_message").await;
+    assert_message(&frame["data"]);
+    assert_eq!(frame["userId"], json!(ALICE));
+    assert_eq!(frame["data"]["content"], "by hand");
+    assert_eq!(frame["data"]["seq"], 1);
+
+    let insert = scene.insert(BORIS, "by psql");
+    if scene.database.psql(&insert).await {
+        let frame = scene.expect("chat_message").await;
+        assert_eq!(frame["data"]["content"], "by psql");
+        assert_eq!(frame["data"]["seq"], 2);
+    }
+
+    let history = scene.api().history(scene.conversation).await;
+    assert_eq!(history[0]["content"], "by hand");
+    let conversation = scene.api().conversations(ALICE).await.remove(0);
+    assert_eq!(
+        &conversation["lastMessage"],
+        history.last().expect("messages")
+    );
+    assert_eq!(conversation["lastSeq"], history.len());
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
+async fn what_an_insert_gives_is_kept() {
+    let mut scene = Scene::set().await;
+    let id = Uuid::new_v4();
+    scene
+        .database
+        .execute(&format!(
+            "insert into messages (id, conversation_id, sender_id, content, message_type, created_at)
+             values ('{id}', '{}', '{BORIS}', 'p.png', 'image', '2020-02-02T02:02:02Z')",
+            scene.conversation
+        ))
+        .await;
+    let frame = scene.expect("chat_message").await;
+    assert_eq!(frame["data"]["id"], json!(id));
+    assert_eq!(frame["data"]["messageType"], "image");
+    let created = frame["data"]["createdAt"].as_str().expect("a time");
+    assert!(created.starts_with("2020-02-02T02:02:02"), "{created}");
+}
+
+#[tokio::test]
+async fn an_insert_that_breaks_a_rule_is_refused() {
+    let mut scene = Scene::set().await;
+    let refused = scene.refused(&scene.insert(CARLA, "not mine")).await;
+    assert!(refused.contains("not a participant"), "{refused}");
+    scene.refused(&scene.insert(NOBODY, "who?")).await;
+    scene
+        .refused(&format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{NOBODY}', '{ALICE}', 'nowhere')"
+        ))
+        .await;
+    scene
+        .refused(&format!(
+            "insert into conversations (participant1_id, participant2_id) values ('{ALICE}', '{ALICE}')"
+        ))
+        .await;
+    scene
+        .refused(&format!(
+            "insert into conversations (participant1_id, participant2_id) values ('{BORIS}', '{ALICE}')"
+        ))
+        .await;
+    scene
+        .refused(&format!(
+            "insert into conversations (participant1_id, participant2_id) values ('{ALICE}', '{NOBODY}')"
+        ))
+        .await;
+    assert_eq!(scene.database.count("messages").await, 0);
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
+async fn many_rows_of_one_statement_arrive_in_order() {
+    let mut scene = Scene::set().await;
+    scene
+        .database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content)
+             select '{}', '{ALICE}', case when n % 100 = 0 then repeat('x', 20000) || n else n::text end
+               from generate_series(1, 500) n",
+            scene.conversation
+        ))
+        .await;
+    for socket in &mut scene.sockets {
+        for (number, message) in socket.collect_messages(500).await.iter().enumerate() {
+            let number = number + 1;
+            assert_eq!(message["seq"], number);
+            let content = message["content"].as_str().expect("content");
+            assert_eq!(content.trim_start_matches('x'), number.to_string());
+        }
+    }
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
+async fn one_transaction_over_several_conversations_arrives_whole() {
+    let mut scene = Scene::set().await;
+    let other = scene.api().open_conversation(CARLA, BORIS).await;
+    scene.sockets[1].expect("conversation_created").await;
+    let to_other = scene
+        .insert(CARLA, "from Carla")
+        .replace(&scene.conversation.to_string(), &other.to_string());
+    let script = [
+        "begin".to_owned(),
+        scene.insert(ALICE, "one"),
+        to_other.clone(),
+        scene.insert(BORIS, "two"),
+        scene.insert(ALICE, "one"),
+        "savepoint s".to_owned(),
+        scene.insert(ALICE, "taken back"),
+        "rollback to s".to_owned(),
+        to_other,
+        "commit".to_owned(),
+    ];
+    scene.database.execute(&script.join(";")).await;
+
+    let received = scene.sockets[1].collect_messages(5).await;
+    let of = |conversation: Uuid| -> Vec<(String, i64)> {
+        received
+            .iter()
+            .filter(|message| message["conversationId"] == json!(conversation))
+            .map(|message| {
+                (
+                    message["content"].as_str().expect("content").into(),
+                    seq_of(message),
+                )
+            })
+            .collect()
+    };
+    let expected = [
+        ("one".to_owned(), 1),
+        ("two".to_owned(), 2),
+        ("one".to_owned(), 3),
+    ];
+    assert_eq!(of(scene.conversation), expected);
+    let expected = [("from Carla".to_owned(), 1), ("from Carla".to_owned(), 2)];
+    assert_eq!(of(other), expected);
+    scene.sockets[0].collect_messages(3).await;
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
+async fn what_is_rolled_back_was_never_there() {
+    let mut scene = Scene::set().await;
+    let script = format!("begin; {}; rollback", scene.insert(ALICE, "no"));
+    scene.database.execute(&script).await;
+    // A row that another one stands in the way of leaves no gap either.
+    let id = Uuid::new_v4();
+    for _ in 0..2 {
+        scene
+            .database
+            .execute(&format!(
+                "insert into messages (id, conversation_id, sender_id, content)
+                 values ('{id}', '{}', '{ALICE}', 'once') on conflict do nothing",
+                scene.conversation
+            ))
+            .await;
+    }
+    assert_eq!(scene.expect("chat_message").await["data"]["seq"], 1);
+    let next = scene.api().send(scene.conversation, ALICE, "next").await;
+    assert_eq!(next["seq"], 2);
+    scene.expect("chat_message").await;
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
+async fn inserts_and_sends_at_once_share_one_gapless_order() {
+    let scene = Scene::set().await;
+    let Scene {
+        database,
+        replicas,
+        conversation,
+        mut sockets,
+    } = scene;
+    let by_sql = async {
+        let client = database.sql().await;
+        for number in 0..100 {
+            client
+                .execute(
+                    "insert into messages (conversation_id, sender_id, content) values ($1, $2, $3)",
+                    &[&conversation, &ALICE, &format!("sql {number}")],
+                )
+                .await
+                .expect("an insert");
+        }
+    };
+    let (one, other) = (replicas[0].api(), replicas[1].api());
+    let by_http = |api: Api, sender: Uuid| async move {
+        for number in 0..50 {
+            api.send(conversation, sender, &format!("http {number}"))
+                .await;
+        }
+    };
+    tokio::join!(by_sql, by_http(one, ALICE), by_http(other, BORIS));
+    for socket in &mut sockets {
+        let seqs: Vec<_> = socket
+            .collect_messages(200)
+            .await
+            .iter()
+            .map(seq_of)
+            .collect();
+        assert_eq!(seqs, (1..=200).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,132 @@
+//! What is there beside the tables: the function, the channel, the grants.
+
+use serde_json::{Value, json};
+
+use super::Scene;
+use crate::support::*;
+
+#[tokio::test]
+async fn chat_send_message_sends_once() {
+    let mut scene = Scene::set().await;
+    let client = scene.database.sql().await;
+    let conversation = scene.conversation;
+    let send = async |content: &str, name: Option<&str>| {
+        client
+            .query_one(
+                "select chat_send_message($1, $2, $3, 'text', $4)::text",
+                &[&conversation, &ALICE, &content, &name],
+            )
+            .await
+            .map(|row| serde_json::from_str::<Value>(row.get(0)).expect("JSON"))
+    };
+
+    let first = send("hello", Some("m-1")).await.expect("a message");
+    assert_message(&first);
+    assert_eq!(first["clientMessageId"], "m-1");
+    assert_eq!(scene.expect("chat_message").await["data"], first);
+    let repeat = send("hello", Some("m-1")).await.expect("the same message");
+    assert_eq!(repeat, first);
+    assert!(send("other", Some("m-1")).await.is_err());
+    assert!(send(" \n", None).await.is_err());
+    let over_http = scene
+        .api()
+        .send_once(conversation, ALICE, "hello", "m-1")
+        .await;
+    assert_eq!(over_http.ok(200), first, "one name space for both ways");
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
+async fn notifications_are_json_under_eight_thousand_bytes() {
+    let scene = Scene::set().await;
+    let mut notifications = scene.database.listen("chat_events").await;
+    for length in [1, 7_000, 8_000, 65_536] {
+        let content = "\"".repeat(length);
+        let sent = scene.api().send(scene.conversation, ALICE, &content).await;
+        let payload = notifications.about(&id_of(&sent).to_string()).await;
+        assert!(payload.len() < 8_000, "{} bytes", payload.len());
+        let parsed: Value = serde_json::from_str(&payload).expect("JSON");
+        let event = &parsed["events"][0];
+        assert_eq!(event["type"], "chat_message");
+        assert_eq!(event["recipients"], json!([ALICE, BORIS]));
+    }
+}
+
+#[tokio::test]
+async fn a_program_needs_no_rights_but_those_that_are_documented() {
+    let mut scene = Scene::set().await;
+    let role = format!("crm_{}", scene.database.name);
+    scene
+        .database
+        .execute(&format!(
+            "create role {role} login;
+             grant insert (conversation_id, sender_id, content) on messages to {role};
+             grant insert (participant1_id, participant2_id) on conversations to {role};
+             grant execute on function chat_uuid_v7() to {role};
+             grant select on conversations, messages to {role};
+             grant update (content, is_read, deleted_at) on messages to {role};
+             grant delete on messages to {role};
+             grant execute on function chat_send_message(uuid, uuid, text, text, text) to {role}"
+        ))
+        .await;
+    let client = scene.database.sql_as(&role).await;
+
+    let insert = scene.insert(ALICE, "from the CRM");
+    client.batch_execute(&insert).await.expect("an insert");
+    let frame = scene.expect("chat_message").await;
+    let id = id_of(&frame["data"]);
+    let update = format!("update messages set content = 'mended' where id = '{id}'");
+    client.batch_execute(&update).await.expect("an update");
+    scene.expect("message_updated").await;
+    let delete = format!("delete from messages where id = '{id}'");
+    client.batch_execute(&delete).await.expect("a delete");
+    scene.expect("message_deleted").await;
+    let send = format!(
+        "select chat_send_message('{}', '{BORIS}', 'by function')",
+        scene.conversation
+    );
+    client.batch_execute(&send).await.expect("a message");
+    scene.expect("chat_message").await;
+    let forge = scene
+        .insert(ALICE, "x")
+        .replace("content)", "content, seq)");
+    let forge = forge.replace("'x')", "'x', 99)");
+    let refused = client.batch_execute(&forge).await.expect_err("no right");
+    assert_eq!(refused.code().map(|code| code.code()), Some("42501"));
+    let open = format!(
+        "insert into conversations (participant1_id, participant2_id) values ('{ALICE}', '{DAVID}')"
+    );
+    client.batch_execute(&open).await.expect("a conversation");
+    scene.sockets[0].expect("conversation_created").await;
+
+    drop(client);
+    scene
+        .database
+        .execute(&format!("drop owned by {role}; drop role {role}"))
+        .await;
+}
+
+#[tokio::test]
+async fn a_notification_that_is_none_of_the_services_is_passed_over() {
+    let mut scene = Scene::set().await;
+    let client = scene.database.sql().await;
+    for payload in [
+        "",
+        "x",
+        "{}",
+        "[]",
+        "null",
+        r#"{"v":1}"#,
+        r#"{"v":1,"xid":"1","horizon":"2","at":1,"events":[{}]}"#,
+        r#"{"v":1,"xid":"x","horizon":"y","at":-1,"events":[{"type":"chat_message","recipients":[1]}]}"#,
+        &"[".repeat(7_999),
+    ] {
+        let notify = "select pg_notify('chat_events', $1)";
+        let notified = client.execute(notify, &[&payload]).await;
+        notified.expect("a notification");
+    }
+    scene.assert_silence().await;
+    for replica in &scene.replicas {
+        assert_eq!(replica.api().status("/health").await, Some(200));
+    }
+}

@@ -1,0 +1,71 @@
+//! The tables as an interface: what other programs write is as good as what came through the service.
+
+mod changes;
+mod inserts;
+mod interface;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::support::*;
+
+/// Alice and Boris, each with a socket on a replica of their own.
+struct Scene {
+    database: Database,
+    replicas: [Replica; 2],
+    conversation: Uuid,
+    sockets: [Socket; 2],
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let database = Database::fresh().await;
+        let conversation = database.conversation(ALICE, BORIS).await;
+        let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
+        let sockets = [
+            Socket::connect(&replicas[0], ALICE).await,
+            Socket::connect(&replicas[1], BORIS).await,
+        ];
+        Self {
+            database,
+            replicas,
+            conversation,
+            sockets,
+        }
+    }
+
+    fn api(&self) -> Api {
+        self.replicas[0].api()
+    }
+
+    /// `INSERT` with no more than the three columns that it needs.
+    fn insert(&self, sender: Uuid, content: &str) -> String {
+        format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{}', '{sender}', '{content}')",
+            self.conversation
+        )
+    }
+
+    /// The next frame of this type, which is the same on both sockets.
+    async fn expect(&mut self, kind: &str) -> Value {
+        let [alice, boris] = &mut self.sockets;
+        let frame = alice.expect(kind).await;
+        assert_eq!(boris.expect(kind).await["data"], frame["data"]);
+        frame
+    }
+
+    /// Nothing but what was asked for has arrived.
+    async fn assert_silence(&mut self) {
+        self.api().send(self.conversation, ALICE, "the end").await;
+        for socket in &mut self.sockets {
+            assert_eq!(socket.before_message("the end").await, Vec::<Value>::new());
+        }
+    }
+
+    async fn refused(&self, sql: &str) -> String {
+        match self.database.sql().await.batch_execute(sql).await {
+            Ok(()) => panic!("not refused: {sql}"),
+            Err(fault) => fault.as_db_error().expect("an error of SQL").to_string(),
+        }
+    }
+}
