@@ -10,6 +10,7 @@ mod support;
 
 mod config;
 mod delivery;
+mod faults;
 mod health;
 mod http_bad_input;
 mod http_conversations;
