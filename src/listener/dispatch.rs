@@ -110,7 +110,9 @@ impl Dispatcher {
         };
         if let Some(horizon) = payload.horizon {
             position.horizon = self.hub.advance(&position.identity, Horizon(horizon));
-            self.delivered.prune(position.horizon);
+            // By this payload's own horizon: right after a catch-up the hub's is ahead of the queue, which
+            // still holds what committed between LISTEN and the catch-up's reading.
+            self.delivered.prune(Horizon(horizon));
         }
         let cursor = position.encode();
         let fetched = self.fetch_missing(&payload.events).await?;
