@@ -43,7 +43,8 @@ impl Delivered {
         }
     }
 
-    /// Forgets what is below the horizon: no catch-up will read it.
+    /// Forgets what is below the horizon of a notification: no catch-up will read it, and the queue holds no
+    /// repeat of it any more.
     pub fn prune(&mut self, horizon: Horizon) {
         while self.order.front().is_some_and(|(_, xid)| *xid < horizon.0) {
             self.drop_oldest();

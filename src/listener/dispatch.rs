@@ -110,8 +110,8 @@ impl Dispatcher {
         };
         if let Some(horizon) = payload.horizon {
             position.horizon = self.hub.advance(&position.identity, Horizon(horizon));
-            // By this notification's own horizon: after a catch-up the hub's is ahead of what still waits
-            // in the queue, and the repeats among that must be told.
+            // By this payload's own horizon: right after a catch-up the hub's is ahead of the queue, which
+            // still holds what committed between LISTEN and the catch-up's reading.
             self.delivered.prune(Horizon(horizon));
         }
         let cursor = position.encode();
