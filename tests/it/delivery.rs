@@ -368,3 +368,36 @@ async fn a_socket_that_does_not_read_is_closed_and_delays_no_other() {
     assert!(matches!(code, None | Some(1013)), "{code:?}");
     assert!(bytes.len() < 60_000 * 400, "it was not waited for");
 }
+
+/// An open transaction anywhere in the cluster holds the horizon back, so a listener that comes back reads more than
+/// it has missed. What was committed before a socket was there is still none of its business.
+#[tokio::test]
+async fn a_socket_starts_live_though_its_listener_is_cut_later() {
+    let cluster = Cluster::private();
+    let database = Database::with_users_on(&cluster).await;
+    database.migrate(&[]).await.assert_ok();
+    let stranger = database.sql().await;
+    let hold = "begin; select pg_current_xact_id()";
+    stranger.batch_execute(hold).await.expect("a transaction");
+    let conversation = database.conversation(ALICE, BORIS).await;
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content)
+             select '{conversation}', '{ALICE}', 'old ' || n from generate_series(1, 3) n"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    replica.api().send(conversation, ALICE, "first").await;
+    assert_eq!(boris.before_message("first").await, Vec::<Value>::new());
+
+    database
+        .count(
+            "(select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = current_database() and query ilike 'listen %') as cut",
+        )
+        .await;
+    replica.api().send(conversation, ALICE, "second").await;
+
+    assert_eq!(boris.before_message("second").await, Vec::<Value>::new());
+}
