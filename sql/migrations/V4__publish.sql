@@ -99,6 +99,9 @@ begin
   if new.client_message_id is not null and octet_length(new.client_message_id) not between 1 and 64 then
     raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
   end if;
+  if new.deleted_at is not null then
+    new.content := '';
+  end if;
   new.seq := 1 + greatest(conversation.last_seq,
                           (select max(m.seq) from messages m where m.conversation_id = new.conversation_id));
   new.revision := 1;
@@ -126,6 +129,7 @@ as $$
 declare
   heads text[];
   bodies text[];
+  stranger uuid;
 begin
   update conversations c
      set last_seq = n.seq,
@@ -141,14 +145,21 @@ begin
     select chat_message_event_head('chat_message', i::messages, c.participant1_id, c.participant2_id) as head,
            chat_message_json(i::messages,
                              chat_summary_json(i.sender_id, u.first_name, u.last_name, u.avatar_url)) as data,
-           i.conversation_id, i.seq
+           i.conversation_id, i.seq,
+           case when i.sender_id not in (c.participant1_id, c.participant2_id) then i.sender_id end as stranger
       from inserted i
      cross join lateral (select * from conversations where id = i.conversation_id limit 1) c
       left join lateral (select * from chat_users() where id = i.sender_id limit 1) u on true
   )
-  select array_agg(head order by conversation_id, seq), array_agg(data order by conversation_id, seq)
-    into heads, bodies
+  select array_agg(head order by conversation_id, seq), array_agg(data order by conversation_id, seq),
+         (array_agg(event.stranger) filter (where event.stranger is not null))[1]
+    into heads, bodies, stranger
     from event;
+  -- Also for rows that brought their own seq, which the trigger before the insert does not see.
+  if stranger is not null then
+    raise exception 'user % is not a participant of the conversation', stranger
+      using errcode = 'check_violation';
+  end if;
   if heads is not null then
     perform chat_publish(heads, bodies);
   end if;

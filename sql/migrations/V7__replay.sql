@@ -216,6 +216,11 @@ create function chat_next_xid() returns xid8
 language sql volatile
 as $$ select pg_snapshot_xmax(pg_current_snapshot()) $$;
 
+-- What has ended so far, as text: xmin:xmax:xip,… (PostgreSQL manual, pg_snapshot).
+create function chat_snapshot() returns text
+language sql volatile
+as $$ select pg_current_snapshot()::text $$;
+
 -- Advisory locks (class, key) of replicas: held by a replica's listener session while it lives.
 create function chat_replica_lock_class() returns integer
 language sql immutable parallel safe

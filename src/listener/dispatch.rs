@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::frame;
 use crate::hub::{Event, Hub, Subject};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, ReadBack, Store};
+use crate::store::{Change, Horizon, ReadBack, Snapshot, Store};
 
 /// How long a catch-up waits for one event's sockets before it goes on without them.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
@@ -24,6 +24,8 @@ pub(super) struct Dispatcher {
     hub: Hub,
     replica: Uuid,
     delivered: Delivered,
+    /// What had ended before this replica's first socket.
+    before: Snapshot,
     beats: Arc<Beats>,
     stats: Arc<Stats>,
 }
@@ -70,6 +72,7 @@ impl Dispatcher {
             hub,
             replica,
             delivered: Delivered::default(),
+            before: Snapshot::default(),
             beats: Arc::new(beats),
             stats,
         }
@@ -79,9 +82,15 @@ impl Dispatcher {
         Arc::clone(&self.beats)
     }
 
+    /// Leaves out of catch-ups what had ended by now.
+    pub fn start_after(&mut self, snapshot: Snapshot) {
+        self.before = snapshot;
+    }
+
     /// Transaction numbers mean something else from now on.
     pub fn forget(&mut self) {
         self.delivered.clear();
+        self.before = Snapshot::default();
     }
 
     /// One notification. Returns the way's time when it is a heartbeat of this replica's own.
@@ -227,6 +236,9 @@ impl Dispatcher {
         let now = chrono::Utc::now().timestamp();
         let mut count = 0;
         while let Some(change) = changes.next().await? {
+            if self.before.includes(change.xid) {
+                continue;
+            }
             let subject = match change.event_type.as_str() {
                 "messages_read" => Subject::Read {
                     conversation: change.conversation,

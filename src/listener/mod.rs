@@ -208,6 +208,9 @@ impl Listener {
             horizon,
         };
         let Some(before) = before else {
+            // Sockets start live: what had ended before is never delivered, not even by a catch-up whose
+            // horizon an old open transaction holds back.
+            dispatcher.start_after(self.store.snapshot().await?);
             self.hub.start_at(here);
             return Ok(());
         };

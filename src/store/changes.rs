@@ -37,6 +37,36 @@ impl fmt::Display for Identity {
     }
 }
 
+/// Which transactions had ended at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The first number that had not been handed out.
+    end: u64,
+    /// Those below it that were still open.
+    open: Vec<u64>,
+}
+
+impl Snapshot {
+    /// PostgreSQL's text form, `xmin:xmax:xip,…`.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let _first_open: u64 = parts.next()?.parse().ok()?;
+        let end = parts.next()?.parse().ok()?;
+        let open = parts
+            .next()?
+            .split(',')
+            .filter(|xid| !xid.is_empty())
+            .map(|xid| xid.parse().ok())
+            .collect::<Option<Vec<u64>>>()?;
+        Some(Self { end, open })
+    }
+
+    /// Whether the transaction had ended.
+    pub fn includes(&self, xid: u64) -> bool {
+        xid < self.end && !self.open.contains(&xid)
+    }
+}
+
 /// One event as it is read from the tables.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -134,6 +164,13 @@ impl Store {
         )?)
     }
 
+    /// Which transactions have ended by now.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let text: String = single(&self.read("*", "chat_snapshot()", &[]).await?, 0)?;
+        Snapshot::parse(&text)
+            .ok_or_else(|| Error::Internal(format!("not a snapshot: {text:?}").into()))
+    }
+
     /// Which database this is; fails on a standby.
     pub async fn identity(&self) -> Result<Identity, Error> {
         let text: String = single(&self.read("*", "chat_identity()", &[]).await?, 0)?;
@@ -199,4 +236,18 @@ fn change(row: &Row) -> Result<Change, Error> {
 fn parse_xid(text: &str) -> Result<u64, Error> {
     text.parse()
         .map_err(|_| Error::Internal(format!("not a transaction number: {text:?}").into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_includes_what_had_ended() {
+        let snapshot = Snapshot::parse("10:20:10,14,15").expect("a snapshot");
+        let ended: Vec<u64> = (8..22).filter(|xid| snapshot.includes(*xid)).collect();
+        assert_eq!(ended, [8, 9, 11, 12, 13, 16, 17, 18, 19]);
+        assert!(Snapshot::parse("7:7:").is_some_and(|s| s.includes(6) && !s.includes(7)));
+        assert!(Snapshot::parse("7:x:").is_none());
+    }
 }
