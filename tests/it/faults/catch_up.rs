@@ -149,8 +149,9 @@ async fn a_mute_proxy_before_the_whole_database_is_told_and_recovered_from() {
         ("WRITE_TIMEOUT_SECONDS", "2"),
         ("DB_TIMEOUT_SECONDS", "2"),
     ]);
-    let there = Replica::start(&database, &through).await;
+    // Set before the other replica starts: to that one's sockets it is the past.
     let scene = Scene::set(&here.api()).await;
+    let there = Replica::start(&database, &through).await;
     let mut alice = Socket::connect(&there, ALICE).await;
 
     proxy.mute();

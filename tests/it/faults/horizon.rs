@@ -93,8 +93,9 @@ async fn a_write_transaction_that_stays_open_costs_no_event() {
     let proxy = Proxy::to(cluster.port).await;
     let url = listen_url(&database, &proxy);
     let here = Replica::start(&database, &QUICK).await;
-    let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    // Set before the other replica starts: to that one's sockets it is the past.
     let scene = Scene::set(&here.api()).await;
+    let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
     let mut alice = Socket::connect(&there, ALICE).await;
     let mut boris = Socket::connect(&here, BORIS).await;
     here.api().send(scene.with_boris, ALICE, "early 5").await;
