@@ -20,6 +20,7 @@ mod http_messages;
 mod http_users;
 mod locks;
 mod migrate;
+mod promises;
 mod sql;
 mod websocket;
 mod ws_bad_input;

@@ -1,0 +1,55 @@
+//! The README names the test behind each promise: the names must be real.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_promise_of_the_readme_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("README.md");
+    let promises = readme
+        .split("## What is guaranteed")
+        .nth(1)
+        .and_then(|rest| rest.split("\n## ").next())
+        .expect("the section on what is guaranteed");
+    let mut tests = BTreeSet::new();
+    collect_tests(&root.join("tests/it"), &mut tests);
+
+    let rows: Vec<&str> = promises
+        .lines()
+        .filter(|line| {
+            line.starts_with("| ") && !line.starts_with("| promise") && !line.starts_with("| ---")
+        })
+        .collect();
+    assert!(rows.len() > 10, "{} promises", rows.len());
+    for row in rows {
+        let checks = row
+            .trim_end_matches('|')
+            .rsplit('|')
+            .next()
+            .unwrap_or_default();
+        let names: Vec<&str> = checks.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test is named in: {row}");
+        for name in names {
+            assert!(tests.contains(name), "no test is called {name}");
+        }
+    }
+}
+
+fn collect_tests(directory: &Path, tests: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect_tests(&path, tests);
+        } else {
+            let source = fs::read_to_string(&path).expect("a source file");
+            let functions = source.split("fn ").skip(1);
+            tests.extend(
+                functions
+                    .filter_map(|f| f.split('(').next())
+                    .map(str::to_owned),
+            );
+        }
+    }
+}
