@@ -40,6 +40,7 @@ pub enum Order {
 pub struct Request {
     pub kind: &'static str,
     pub data: Value,
+    pub conversation: ConversationIx,
     pub about: About,
     pub reply: oneshot::Sender<Result<(), Miss>>,
 }
@@ -47,10 +48,7 @@ pub struct Request {
 #[derive(Clone, Copy, Debug)]
 pub enum About {
     Message(Key),
-    Read {
-        conversation: ConversationIx,
-        up_to: u32,
-    },
+    Read { up_to: u32 },
 }
 
 pub struct Client {

@@ -115,7 +115,7 @@ async fn table(world: &World) -> Result<TablePass, Failure> {
         world.checker().row(&mut pass, &view, now);
     }
     let now = world.clock.now();
-    world.checker().end_table(now);
+    world.checker().end_table(&pass, now);
     Ok(pass)
 }
 

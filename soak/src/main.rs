@@ -24,6 +24,7 @@ mod sender;
 mod session;
 mod settings;
 mod start;
+mod wire;
 mod world;
 
 use std::process::ExitCode;

@@ -69,3 +69,37 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> (Process, Pid) {
+        let process = Process::spawn(Command::new("sleep").arg("1000"), Signal::SIGTERM).unwrap();
+        let pid = Pid::from_raw(i32::try_from(process.child.id()).unwrap());
+        (process, pid)
+    }
+
+    fn is_gone(pid: Pid) -> bool {
+        kill(pid, None).is_err()
+    }
+
+    #[test]
+    fn a_process_ends_with_its_owner_even_when_it_is_stopped() {
+        let (mut process, pid) = sleeper();
+        process.signal(Signal::SIGSTOP);
+        assert!(!is_gone(pid));
+        drop(process);
+        assert!(is_gone(pid));
+    }
+
+    #[test]
+    fn a_process_ends_with_the_panic_of_its_owner() {
+        let (process, pid) = sleeper();
+        let panicked = std::panic::catch_unwind(move || {
+            let _owned = process;
+            panic!("as a mistake in the soak would");
+        });
+        assert!(panicked.is_err() && is_gone(pid));
+    }
+}

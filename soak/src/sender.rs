@@ -100,7 +100,8 @@ async fn deliver(world: Arc<World>, client: ClientIx, conversation: Conversation
             Via::Http => by_http(&world, key, &body, attempt, patience).await,
             _ => {
                 let about = About::Message(key);
-                by_socket(&world, client, "send_message", &body, about, patience).await
+                let ask = (conversation, about);
+                by_socket(&world, client, "send_message", &body, ask, patience).await
             }
         };
         let wait = match miss {
@@ -162,13 +163,14 @@ async fn by_socket(
     client: ClientIx,
     kind: &'static str,
     data: &Value,
-    about: About,
+    (conversation, about): (ConversationIx, About),
     patience: Duration,
 ) -> Result<(), Miss> {
     let (reply, answer) = oneshot::channel();
     let request = Request {
         kind,
         data: data.clone(),
+        conversation,
         about,
         reply,
     };
@@ -202,11 +204,8 @@ async fn mark_read(world: Arc<World>, client: ClientIx, conversation: Conversati
     let user = world.users[usize::from(client)];
     let done = if rng.random() {
         let data = json!({"conversationId": id, "upToSeq": up_to});
-        let about = About::Read {
-            conversation,
-            up_to,
-        };
-        by_socket(&world, client, "mark_read", &data, about, PATIENCE.end).await
+        let ask = (conversation, About::Read { up_to });
+        by_socket(&world, client, "mark_read", &data, ask, PATIENCE.end).await
     } else {
         let marked = world.api.mark_read(id, user, up_to).await;
         marked.map(|read_seq| {

@@ -1,25 +1,24 @@
 //! One socket of a client: frames in, requests out, and the reload that `resync_required` asks for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::task::AbortOnDropHandle;
-use uuid::Uuid;
 
 use crate::api::{Miss, Page};
+use crate::checker::{Kind, Violation};
 use crate::client::{About, Client, Online, Order, Request};
 use crate::model::*;
+use crate::wire::{Answer, Closing, Connected, Frame, MessagesRead, Refusal};
 use crate::world::World;
 
 /// A frame must be taken by the other side within this.
@@ -57,53 +56,13 @@ impl fmt::Display for SessionEnd {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Frame<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(borrow)]
-    data: &'a RawValue,
-    user_id: Uuid,
-    cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Connected {
-    connection_id: String,
-    heartbeat_seconds: f64,
-    resumed: bool,
-    cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    request_id: Option<String>,
-    message: Option<MessageView>,
-    read_seq: Option<i64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Refusal {
-    request_id: Option<String>,
-    code: String,
-    message: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Closing {
-    reconnect_after_ms: u64,
-}
-
 pub struct Session<'a> {
     client: &'a mut Client,
     number: ConnectionNo,
     stream: WebSocketStream<TcpStream>,
     waiting: HashMap<String, Request>,
+    /// Unanswered requests of each conversation: they are executed and acknowledged in this order.
+    order: HashMap<ConversationIx, VecDeque<String>>,
     next_request: u64,
     heard: Instant,
     heartbeat: Duration,
@@ -128,6 +87,7 @@ impl<'a> Session<'a> {
             number,
             stream,
             waiting: HashMap::new(),
+            order: HashMap::new(),
             next_request: 0,
             heard: Instant::now(),
             heartbeat: Duration::from_secs(25),
@@ -192,6 +152,10 @@ impl<'a> Session<'a> {
                 .checker()
                 .attempt(key, Via::WebSocket, self.number, "send_message", now);
         }
+        self.order
+            .entry(request.conversation)
+            .or_default()
+            .push_back(id.clone());
         self.waiting.insert(id, request);
         let sending = self.stream.send(Message::text(frame.to_string()));
         match timeout(WRITE, sending).await {
@@ -232,6 +196,15 @@ impl<'a> Session<'a> {
                 self.world()
                     .checker()
                     .frame(self.number, frame.user_id, &view, now);
+            }
+            "messages_read" => {
+                let mark: MessagesRead = serde_json::from_str(data)?;
+                self.world().checker().read_frame(
+                    self.client.ix,
+                    mark.conversation_id,
+                    mark.reader_id,
+                    mark.up_to_seq,
+                );
             }
             "ack" => self.acknowledged(serde_json::from_str(data)?),
             "error" => self.refused(serde_json::from_str(data)?),
@@ -275,13 +248,32 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// The request that an answer is to, and whether it was the oldest of its conversation.
+    fn answered(&mut self, id: &str) -> Option<(Request, bool)> {
+        let request = self.waiting.remove(id)?;
+        let order = self.order.entry(request.conversation).or_default();
+        let place = order.iter().position(|waiting| waiting == id);
+        if let Some(place) = place {
+            order.remove(place);
+        }
+        Some((request, place == Some(0)))
+    }
+
     fn acknowledged(&mut self, answer: Answer) {
-        let Some(request) = answer.request_id.and_then(|id| self.waiting.remove(&id)) else {
-            let text = "an ack for nothing that was asked".to_owned();
+        let id = answer.request_id.unwrap_or_default();
+        let Some((request, in_order)) = self.answered(&id) else {
+            let text = format!("an ack for nothing that was asked, requestId {id:?}");
             self.world().refused(self.client.ix, None, text);
             return;
         };
         let now = self.world().clock.now();
+        if !in_order {
+            let text = format!("request {id} was acknowledged before an earlier one");
+            let violation = Violation::new(Kind::AckOrder, now, text)
+                .client(self.client.ix)
+                .connection(Some(self.number));
+            self.world().checker().violate(violation);
+        }
         let done = match (request.about, answer.message, answer.read_seq) {
             (About::Message(key), Some(view), _) => {
                 self.world().checker().acknowledged(
@@ -294,17 +286,10 @@ impl<'a> Session<'a> {
                 );
                 Ok(())
             }
-            (
-                About::Read {
-                    conversation,
-                    up_to,
-                },
-                _,
-                Some(read_seq),
-            ) => {
+            (About::Read { up_to }, _, Some(read_seq)) => {
                 self.world().checker().read_acknowledged(
                     self.client.ix,
-                    conversation,
+                    request.conversation,
                     up_to,
                     read_seq,
                     now,
@@ -324,10 +309,10 @@ impl<'a> Session<'a> {
         } else {
             Miss::Refused(format!("{}: {}", refusal.code, refusal.message))
         };
-        let waiting = refusal.request_id.and_then(|id| self.waiting.remove(&id));
+        let waiting = refusal.request_id.and_then(|id| self.answered(&id));
         match (waiting, miss) {
             // Nobody waits any more when it came too late.
-            (Some(request), miss) => drop(request.reply.send(Err(miss))),
+            (Some((request, _)), miss) => drop(request.reply.send(Err(miss))),
             (None, Miss::Refused(text)) => self.world().refused(self.client.ix, None, text),
             (None, Miss::Retry(code)) => self.world().count(&format!("error frame: {code}")),
         }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{Checker, Violation};
+use crate::content;
 use crate::model::*;
 
 /// Faults that ended this long before, or began this long after, still count as near. Microseconds.
@@ -95,7 +96,8 @@ impl Checker {
         let mut to = message.acked_at.max(message.first_at);
         writeln!(
             out,
-            "  message #{key}: client {} in conversation {} ({}), seq {}, id {:?}, {:?}, rows in the table: {}",
+            "  message #{key}: {} bytes of client {} in conversation {} ({}), seq {}, id {:?}, {:?}, rows in the table: {}",
+            content::make(self.seed, key).len(),
             message.sender,
             message.conversation,
             conversation.id,

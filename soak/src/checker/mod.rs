@@ -104,6 +104,8 @@ pub struct Checker {
 struct ReadMarks {
     acknowledged: u32,
     asked: u32,
+    /// Up to where each member of the conversation has been told of it.
+    told: [u32; 2],
 }
 
 impl Checker {

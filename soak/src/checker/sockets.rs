@@ -106,11 +106,33 @@ impl Checker {
         self.saw(client, Some(connection), key, at);
     }
 
+    /// A `messages_read` frame on a socket of `client`.
+    pub fn read_frame(&mut self, client: ClientIx, conversation: Uuid, reader: Uuid, up_to: i64) {
+        let place = self.conversation_numbers.get(&conversation).copied();
+        let Some((ix, reader)) = place.zip(self.users.get(&reader).copied()) else {
+            return;
+        };
+        let viewer = self.member(client, ix);
+        let reader = self.member(reader, ix);
+        let told = &mut self.read[usize::from(ix)][reader].told[viewer];
+        *told = (*told).max(u32::try_from(up_to).unwrap_or(0));
+    }
+
     /// Everything up to now has been read over HTTP: holes that are left stay.
     pub fn reload_complete(&mut self, connection: ConnectionNo, at: At) {
         let known = &mut self.connections[connection as usize];
         known.resyncing = false;
         let client = known.client;
+        for (conversation, read) in self.conversations.iter().zip(&mut self.read) {
+            for marks in read {
+                for (member, told) in conversation.members.iter().zip(&mut marks.told) {
+                    // Whoever reloads sees what is read by then, so no frame need come for it.
+                    if *member == client {
+                        *told = (*told).max(marks.asked);
+                    }
+                }
+            }
+        }
         let mut found = Vec::new();
         for (ix, conversation) in (0..).zip(&self.conversations) {
             for (member, progress) in conversation

@@ -84,7 +84,7 @@ impl Story {
         for row in rows {
             self.checker.row(&mut pass, row, at);
         }
-        self.checker.end_table(at);
+        self.checker.end_table(&pass, at);
         pass
     }
 
@@ -181,7 +181,10 @@ fn a_message_passed_over_is_found_at_once() {
     let violation = story.checker.violations()[0].clone();
     assert_eq!((violation.client, violation.place), (Some(1), Some((0, 2))));
     let history = story.checker.history(&violation, &[]);
-    assert!(history.contains("message #1: client 0"), "{history}");
+    assert!(
+        history.contains("of client 0 in conversation 0"),
+        "{history}"
+    );
     assert!(history.contains("client 1 has not seen it"), "{history}");
 }
 
@@ -318,6 +321,10 @@ fn reading_is_neither_lost_nor_invented() {
     let (mut one, mut two) = (story.done(1), story.done(2));
     story.checker.read_asked(1, 0, 1);
     story.checker.read_acknowledged(1, 0, 1, 1, 30);
+    for client in [0, 1] {
+        let (conversation, reader) = (story.conversation, story.users[1]);
+        story.checker.read_frame(client, conversation, reader, 1);
+    }
     one.is_read = true;
     story.table(&[&one, &two]);
     assert_eq!(story.kinds(), []);
@@ -333,4 +340,22 @@ fn a_message_without_an_answer_is_found() {
     story.sent(1);
     story.table(&[]);
     assert_eq!(story.kinds(), [Kind::NeverAnswered]);
+}
+
+#[test]
+fn a_read_mark_that_a_participant_was_not_told_of_is_found() {
+    let mut story = Story::new();
+    let mut one = story.done(1);
+    one.is_read = true;
+    story.checker.read_asked(1, 0, 1);
+    story.checker.read_acknowledged(1, 0, 1, 1, 30);
+    let (conversation, reader) = (story.conversation, story.users[1]);
+    story.checker.read_frame(0, conversation, reader, 1);
+    story.table(&[&one]);
+    assert_eq!(story.kinds(), [Kind::ReadUnseen]);
+    assert_eq!(story.checker.violations()[0].client, Some(1));
+    // A reload over HTTP shows it as well.
+    story.checker.reload_complete(2, 40);
+    story.table(&[&one]);
+    assert_eq!(story.kinds(), [Kind::ReadUnseen]);
 }

@@ -12,6 +12,8 @@ pub struct TablePass {
     pub rows: u64,
     /// By conversation and member: messages of the other one that are not read.
     unread: Vec<[u64; 2]>,
+    /// By conversation and member: the last message of the other one that is acknowledged as read.
+    last_read: Vec<[i64; 2]>,
     /// By conversation: the highest `seq` and its message.
     heads: Vec<(i64, Option<Uuid>)>,
 }
@@ -82,6 +84,7 @@ impl Checker {
             next_seq: 1,
             rows: 0,
             unread: vec![[0, 0]; self.conversations.len()],
+            last_read: vec![[0, 0]; self.conversations.len()],
             heads: vec![(0, None); self.conversations.len()],
         }
     }
@@ -118,8 +121,8 @@ impl Checker {
     }
 
     /// After the last row: what is missing in the table, and what was not seen of it.
-    pub fn end_table(&mut self, at: At) {
-        let mut found = Vec::new();
+    pub fn end_table(&mut self, pass: &TablePass, at: At) {
+        let mut found = self.reads_not_told(pass, at);
         for (key, message) in (0..).zip(&self.messages) {
             let members = self.conversations[usize::from(message.conversation)].members;
             if message.fate == Fate::Open {
@@ -215,6 +218,9 @@ impl Checker {
         let members = self.conversations[conversation].members;
         let reader = usize::from(members[0] == message.sender);
         let marks = self.read[conversation][reader];
+        if row.seq <= i64::from(marks.acknowledged) {
+            pass.last_read[conversation][reader] = row.seq;
+        }
         let fault = if row.is_read {
             (row.seq > i64::from(marks.asked)).then_some((
                 Kind::ReadFromNobody,
@@ -236,7 +242,33 @@ impl Checker {
         }
     }
 
-    fn member(&self, client: ClientIx, conversation: ConversationIx) -> usize {
+    /// Marks that changed something and that a participant's sockets never showed.
+    fn reads_not_told(&self, pass: &TablePass, at: At) -> Vec<Violation> {
+        let mut found = Vec::new();
+        for (ix, conversation) in (0..).zip(&self.conversations) {
+            let place = usize::from(ix);
+            for (reader, last) in pass.last_read[place].into_iter().enumerate() {
+                let told = self.read[place][reader].told;
+                for (client, told) in conversation.members.into_iter().zip(told) {
+                    if i64::from(told) < last {
+                        let reader = conversation.members[reader];
+                        let text = format!(
+                            "client {reader} has read up to {last}, and messages_read came up to {told}"
+                        );
+                        let seq = u32::try_from(last).unwrap_or(0);
+                        found.push(
+                            Violation::new(Kind::ReadUnseen, at, text)
+                                .place(ix, seq)
+                                .client(client),
+                        );
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    pub(super) fn member(&self, client: ClientIx, conversation: ConversationIx) -> usize {
         let members = self.conversations[usize::from(conversation)].members;
         usize::from(members[1] == client)
     }

@@ -33,6 +33,10 @@ pub enum Kind {
     ReadLost,
     /// A message is read that nobody marked.
     ReadFromNobody,
+    /// An acknowledged `mark_read` of which a participant's sockets were never told.
+    ReadUnseen,
+    /// Two requests of one conversation on one socket, acknowledged in the other order.
+    AckOrder,
     /// `lastSeq` or `lastMessageId` of a conversation differs from the table.
     HeadWrong,
     /// A valid request got an answer that no valid request may get.
