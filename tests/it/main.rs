@@ -12,6 +12,7 @@ mod config;
 mod convergence;
 mod delivery;
 mod embedded;
+mod faults;
 mod health;
 mod http_bad_input;
 mod http_conversations;

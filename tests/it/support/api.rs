@@ -61,6 +61,17 @@ impl Api {
         Some(reply.status().as_u16())
     }
 
+    /// One figure of `/metrics`; 0 when it is not there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let figures = self.get("/metrics").await;
+        figures
+            .text
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .find(|(found, _)| *found == name)
+            .map_or(0.0, |(_, value)| value.parse().expect("a number"))
+    }
+
     pub async fn open_conversation(&self, user1: Uuid, user2: Uuid) -> Uuid {
         let reply = self.try_open_conversation(user1, user2).await;
         assert!(matches!(reply.status, 200 | 201), "{reply:?}");

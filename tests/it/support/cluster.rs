@@ -1,6 +1,7 @@
 //! A private PostgreSQL: one for the whole test run, and one more for each test that stops or kills it.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -25,6 +26,7 @@ const HBA: &str = "\
 local all all trust
 host all app 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
+host replication all 127.0.0.1/32 trust
 ";
 
 const SETTINGS: &str = "\
@@ -73,23 +75,65 @@ impl Cluster {
         }
     }
 
+    /// A standby that streams from `primary`, which is restarted for it.
+    pub fn standby_of(primary: &Self) -> Arc<Self> {
+        primary.stop();
+        let made = Self::prepare().and_then(|standby| {
+            standby.copy(primary)?;
+            primary.try_start()?;
+            standby.try_start()?;
+            Ok(Arc::new(standby))
+        });
+        made.unwrap_or_else(|fault| panic!("no standby: {fault}"))
+    }
+
     fn create() -> Result<Self, String> {
+        let cluster = Self::prepare()?;
+        cluster.initialise()?;
+        cluster.try_start()?;
+        Ok(cluster)
+    }
+
+    fn prepare() -> Result<Self, String> {
         let bin = server_programs()?;
         let account = server_account()?;
         let dir = Run::get().fresh_dir("cluster");
         if let Some(account) = account {
             chown(&dir, Some(account.uid), Some(account.gid)).map_err(|fault| fault.to_string())?;
         }
-        let cluster = Self {
+        Ok(Self {
             dir,
             bin,
             port: free_port(),
             account,
             server: Mutex::new(None),
-        };
-        cluster.initialise()?;
-        cluster.try_start()?;
-        Ok(cluster)
+        })
+    }
+
+    /// Copies a stopped primary: `pg_basebackup` is not installed everywhere.
+    fn copy(&self, primary: &Self) -> Result<(), String> {
+        let data = self.data();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([&primary.data(), &data])
+            .output()
+            .map_err(|fault| format!("cp: {fault}"))?;
+        if !copied.status.success() {
+            return Err(String::from_utf8_lossy(&copied.stderr).trim().to_owned());
+        }
+        let settings = format!(
+            "port = {}\nunix_socket_directories = '{}'\n\
+             primary_conninfo = 'host=127.0.0.1 port={} user=postgres'\n",
+            self.port,
+            self.dir.display(),
+            primary.port
+        );
+        fs::OpenOptions::new()
+            .append(true)
+            .open(data.join("postgresql.conf"))
+            .and_then(|mut file| file.write_all(settings.as_bytes()))
+            .and_then(|()| fs::write(data.join("standby.signal"), ""))
+            .map_err(|fault| fault.to_string())
     }
 
     fn initialise(&self) -> Result<(), String> {
@@ -178,7 +222,10 @@ impl Cluster {
             let file = fs::read_to_string(&pid_file).unwrap_or_default();
             let ready = file != stale
                 && file.lines().next().map(str::trim) == Some(child.id().to_string().as_str())
-                && file.lines().nth(7).map(str::trim) == Some("ready");
+                && matches!(
+                    file.lines().nth(7).map(str::trim),
+                    Some("ready" | "standby")
+                );
             let ended = child.try_wait().is_ok_and(|status| status.is_some());
             (ready || ended).then_some(ready)
         });

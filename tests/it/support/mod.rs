@@ -4,6 +4,7 @@
 mod api;
 mod cluster;
 mod database;
+mod proxy;
 mod raw;
 mod replica;
 mod run;
@@ -15,6 +16,7 @@ mod wait;
 pub use api::{Api, Reply, seq_of};
 pub use cluster::{Cluster, free_port};
 pub use database::Database;
+pub use proxy::{Answer, Proxy};
 pub use raw::{Raw, close_code};
 pub use replica::{Replica, pgchat, pgchat_in, settings};
 pub use run::fresh_dir;

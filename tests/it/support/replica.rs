@@ -247,6 +247,13 @@ impl Replica {
         signal(self.process.0.id(), Signal::Continue);
     }
 
+    /// Resident memory, in KiB; `None` where the system does not tell.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     /// Asks it to end, and does not wait.
     pub fn terminate(&self) {
         signal(self.process.0.id(), Signal::Terminate);

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 use uuid::Uuid;
 
 use super::replica::Replica;
@@ -46,6 +46,24 @@ impl Socket {
             Ok(Err(fault)) => panic!("{url}: {fault:?}"),
             Err(_) => panic!("{url}: no answer"),
         };
+        Self::greeted(stream, user).await
+    }
+
+    /// With receive and send buffers as small as the system allows, so that not reading is felt soon.
+    pub async fn connect_narrow(replica: &Replica, user: Uuid) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("its buffer");
+        socket.set_send_buffer_size(4096).expect("its buffer");
+        let address = ([127, 0, 0, 1], replica.port()).into();
+        let stream = socket.connect(address).await.expect("a connection");
+        let url = format!("ws://127.0.0.1:{}/ws?user_id={user}", replica.port());
+        let (stream, _) = client_async(&url, MaybeTlsStream::Plain(stream))
+            .await
+            .expect("a handshake");
+        Self::greeted(stream, user).await
+    }
+
+    async fn greeted(stream: WebSocketStream<MaybeTlsStream<TcpStream>>, user: Uuid) -> Self {
         let mut socket = Self {
             stream,
             connected: Value::Null,
@@ -57,6 +75,14 @@ impl Socket {
         socket.connected = socket.next().await;
         assert_eq!(socket.connected["type"], "connected");
         socket
+    }
+
+    /// The local port of the connection.
+    pub fn port(&self) -> u16 {
+        match self.stream.get_ref() {
+            MaybeTlsStream::Plain(stream) => stream.local_addr().expect("an address").port(),
+            _ => panic!("the tests speak plain TCP"),
+        }
     }
 
     /// The next frame, of whatever type.
@@ -104,6 +130,11 @@ impl Socket {
         self.waiting.drain(..).collect()
     }
 
+    /// What has arrived and was not asked for, in order.
+    pub fn arrived(&mut self) -> Vec<Value> {
+        self.waiting.drain(..).collect()
+    }
+
     /// Sends a command and waits for its `ack`, whose `data` is the answer.
     pub async fn send_command(&mut self, kind: &str, data: Value) -> Value {
         let answer = self.answer_to(kind, data).await;
@@ -118,6 +149,32 @@ impl Socket {
         assert_eq!(answer["data"]["code"], code, "{}", self.story());
         let message = answer["data"]["message"].as_str();
         message.expect("a message").to_owned()
+    }
+
+    /// The `data` of the `ack` to a command, or the close code when the server closes instead.
+    pub async fn until_closing(&mut self, kind: &str, data: Value) -> Result<Value, Option<u16>> {
+        self.requests += 1;
+        let request = format!("request-{}", self.requests);
+        let frame = json!({"type": kind, "requestId": request, "data": data});
+        // A connection that has ended is noticed below.
+        let _ = self.stream.send(Message::text(frame.to_string())).await;
+        loop {
+            match tokio::time::timeout(DEADLINE, self.stream.next()).await {
+                Err(_) => panic!("no answer and no end\n{}", self.story()),
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    self.seen.push(text.to_string());
+                    let mut frame = self.understood(&text);
+                    if frame["type"] == "ack" && frame["data"]["requestId"] == request.as_str() {
+                        return Ok(frame["data"].take());
+                    }
+                }
+                Ok(Some(Ok(Message::Close(frame)))) => {
+                    return Err(frame.map(|frame| u16::from(frame.code)));
+                }
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(_)) | None) => return Err(None),
+            }
+        }
     }
 
     /// The frame that answers a command, `ack` or `error`.

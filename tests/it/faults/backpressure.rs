@@ -1,0 +1,253 @@
+//! Who is slow or sends too much: bounded memory, a clear refusal, and no delay for anybody else.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::*;
+
+/// No limit on the rate of sends: the limits below it are tested.
+const UNLIMITED: [(&str, &str); 2] = [("RATE_LIMIT_PER_SECOND", "0"), ("RATE_LIMIT_BURST", "0")];
+
+/// Sends until the slow socket is given up, and checks that the quick one of the same user is told of
+/// everything at once. The answer is how many messages it took.
+async fn overwhelm(replica: &Replica, quick: &mut Socket, conversation: uuid::Uuid) -> usize {
+    let api = replica.api();
+    let content = "x".repeat(50_000);
+    for number in 1..=1_000 {
+        let sent = Instant::now();
+        let message = api.send(conversation, ALICE, &content).await;
+        let told = quick.expect("chat_message").await;
+        assert_eq!(told["data"]["id"], message["id"]);
+        assert!(
+            sent.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            sent.elapsed()
+        );
+        if api.metric("pgchat_slow_consumers_total").await > 0.0 {
+            return number;
+        }
+    }
+    panic!("a socket that does not read is still open after 50 MB");
+}
+
+async fn stage() -> (Database, Replica, uuid::Uuid) {
+    let database = Database::fresh().await;
+    let settings = [&UNLIMITED[..], &[("SOCKET_QUEUE", "8")]].concat();
+    let replica = Replica::start(&database, &quick(&settings)).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    (database, replica, conversation)
+}
+
+#[tokio::test]
+async fn a_socket_that_does_not_read_is_closed_with_1013_and_delays_no_other() {
+    let (_database, replica, conversation) = stage().await;
+    let mut slow = Socket::connect_narrow(&replica, BORIS).await;
+    let mut fast = Socket::connect(&replica, BORIS).await;
+
+    let count = overwhelm(&replica, &mut fast, conversation).await;
+    assert_eq!(slow.closed().await, Some(1013), "it reads at last");
+
+    // It has its place again, and comes back with its cursor.
+    let cursor = cursor_of(&slow.connected);
+    let mut slow = Socket::resume(&replica, BORIS, &cursor).await;
+    assert!(slow.collect_messages(count).await.len() == count);
+}
+
+#[tokio::test]
+async fn a_socket_that_never_reads_is_cut() {
+    let (_database, replica, conversation) = stage().await;
+    let slow = Socket::connect_narrow(&replica, BORIS).await;
+    let mut fast = Socket::connect(&replica, BORIS).await;
+
+    overwhelm(&replica, &mut fast, conversation).await;
+
+    let (server, client) = (replica.port(), slow.port());
+    eventually("the server's end is closed", || async {
+        (!is_established(server, client)).then_some(())
+    })
+    .await;
+}
+
+/// Whether the system knows the connection from `local` to `remote`, both on loopback, as open.
+fn is_established(local: u16, remote: u16) -> bool {
+    const LOOPBACK: &str = "0100007F";
+    const ESTABLISHED: &str = "01";
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of connections");
+    let ends = [
+        format!("{LOOPBACK}:{local:04X}"),
+        format!("{LOOPBACK}:{remote:04X}"),
+    ];
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next() == Some(&ends[0])
+            && fields.next() == Some(&ends[1])
+            && fields.next() == Some(ESTABLISHED)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_past_the_bound_of_the_writer_is_refused_at_once() {
+    const BURST: usize = 200;
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let settings = [
+        &UNLIMITED[..],
+        &[
+            ("DB_PORT", &port),
+            ("DB_SSL_MODE", "disable"),
+            ("WRITER_QUEUE", "10"),
+            ("WRITER_BATCH", "5"),
+        ],
+    ]
+    .concat();
+    let replica = Replica::start(&database, &quick(&settings)).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    // Connections are open before the database falls silent.
+    api.send(conversation, ALICE, "before").await;
+
+    proxy.mute();
+    let started = Instant::now();
+    let mut sends = JoinSet::new();
+    for number in 0..BURST {
+        let api = replica.api();
+        sends.spawn(async move {
+            let id = format!("m-{number}");
+            let reply = api.send_once(conversation, ALICE, &id, &id).await;
+            (number, reply, started.elapsed())
+        });
+    }
+    until_metric_above(&replica, "pgchat_writer_queue_depth", 9.0).await;
+    let mut at_once = 0;
+    let mut waited = Vec::new();
+    while let Some(done) = sends.join_next().await {
+        let (number, reply, took) = done.expect("a send");
+        reply.refused(503, "unavailable");
+        if took < Duration::from_secs(4) {
+            at_once += 1;
+        } else {
+            waited.push(number);
+        }
+    }
+    // Ten in the queue, one batch on its way and one that is being made up.
+    assert!(waited.len() <= 10 + 2 * 5, "{} waited", waited.len());
+    assert!(at_once >= BURST - 20, "{at_once} were refused at once");
+    assert!(api.metric("pgchat_writer_refused_total").await >= 180.0);
+
+    proxy.cut_open();
+    proxy.unmute();
+    until_healthy(&replica).await;
+    for number in 0..BURST {
+        let id = format!("m-{number}");
+        let repeat = api.send_once(conversation, ALICE, &id, &id).await;
+        assert!(matches!(repeat.status, 200 | 201), "{repeat:?}");
+    }
+    assert_eq!(api.history(conversation).await.len(), BURST + 1);
+}
+
+/// It sends frames, and takes no answers: after some time its own sends must block.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_floods_frames_is_slowed_by_not_being_read() {
+    const FRAMES: usize = 200_000;
+    const BLOCKED: Duration = Duration::from_secs(3);
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &quick(&UNLIMITED)).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("its buffer");
+    let address = ([127, 0, 0, 1], replica.port()).into();
+    let stream = socket.connect(address).await.expect("a connection");
+    let (mut from, mut to) = stream.into_split();
+    let handshake = format!(
+        "GET /ws?user_id={CARLA} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    to.write_all(handshake.as_bytes())
+        .await
+        .expect("a handshake");
+    let before = replica.resident_kib();
+
+    let mut blocked = false;
+    let mut written = 0;
+    for number in 0..FRAMES {
+        // One that takes a statement, with a long answer: the refusal repeats the request's id.
+        let data = json!({"messageId": NOBODY, "content": "x".repeat(2_000)});
+        let frame =
+            json!({"type": "edit_message", "requestId": format!("{number:064}"), "data": data});
+        let frame = client_frame(&frame.to_string());
+        match tokio::time::timeout(BLOCKED, to.write_all(&frame)).await {
+            Ok(done) => done.expect("an open connection"),
+            Err(_) => {
+                blocked = true;
+                break;
+            }
+        }
+        written += frame.len();
+    }
+    assert!(
+        blocked,
+        "{written} bytes were taken from a client that reads nothing"
+    );
+    assert!(written < 100_000_000, "{written} bytes were taken");
+    if let (Some(before), Some(now)) = (before, replica.resident_kib()) {
+        assert!(now < before + 50_000, "{before} KiB before, {now} KiB now");
+    }
+
+    // Others are served as ever, and it is read again as soon as it reads.
+    let started = Instant::now();
+    api.send(conversation, ALICE, "meanwhile").await;
+    assert!(started.elapsed() < Duration::from_secs(2));
+    let mut buffer = vec![0; 64 * 1024];
+    let mut received = 0;
+    while received < 1_000_000 {
+        let read = tokio::time::timeout(DEADLINE, from.read(&mut buffer)).await;
+        let count = read.expect("answers").expect("an open connection");
+        if count == 0 {
+            break;
+        }
+        received += count;
+    }
+    assert!(received > 10_000, "{received} bytes of answers");
+}
+
+/// A masked text frame of less than 64 KiB (RFC 6455 section 5.2), with a mask of zeros.
+fn client_frame(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("a short frame");
+    let mut frame = vec![0x81, 0x80 | 126];
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
+/// Events that a slow socket was too slow for are not lost to it: the next socket has them by its cursor.
+#[tokio::test]
+async fn a_client_that_was_too_slow_goes_on_where_it_was() {
+    let (_database, replica, conversation) = stage().await;
+    let mut slow = Socket::connect_narrow(&replica, BORIS).await;
+    let mut fast = Socket::connect(&replica, BORIS).await;
+    let first = replica.api().send(conversation, ALICE, "first").await;
+    let seen: Value = slow.expect("chat_message").await;
+    assert_eq!(seen["data"], first);
+    fast.expect("chat_message").await;
+
+    let count = overwhelm(&replica, &mut fast, conversation).await;
+    slow.send_unwelcome(Message::Text(Utf8Bytes::from_static("{}")))
+        .await;
+    let mut again = Socket::resume(&replica, BORIS, &cursor_of(&seen)).await;
+    let last = i64::try_from(count).expect("a count") + 1;
+    let told = again
+        .expect_where("the last message", |frame| frame["data"]["seq"] == last)
+        .await;
+    assert_eq!(told["type"], "chat_message");
+    let mut seqs: Vec<i64> = super::ledger::seqs(&again.arrived(), conversation);
+    seqs.retain(|seq| *seq > 1);
+    assert_eq!(seqs, (2..last).collect::<Vec<_>>());
+}

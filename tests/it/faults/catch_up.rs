@@ -1,0 +1,260 @@
+//! A listener that lost its connection, in each of the ways in which that happens.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::ledger::Scene;
+use super::*;
+
+/// Two heartbeats of one second, and what a busy machine adds.
+const NOTICED: Duration = Duration::from_secs(8);
+
+/// Two replicas; the listener of the second one, and nothing else of it, goes through the proxy.
+struct Stage {
+    database: Database,
+    proxy: Proxy,
+    here: Replica,
+    there: Replica,
+    scene: Scene,
+    sockets: Vec<(uuid::Uuid, Socket)>,
+}
+
+impl Stage {
+    async fn set(database: Database) -> Self {
+        let proxy = Proxy::to(database.cluster.port).await;
+        let url = listen_url(&database, &proxy);
+        let here = Replica::start(&database, &QUICK).await;
+        let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+        let mut sockets = Vec::new();
+        for user in [ALICE, BORIS, BORIS] {
+            sockets.push((user, Socket::connect(&there, user).await));
+        }
+        let scene = Scene::set(&here.api()).await;
+        for (_, socket) in &mut sockets {
+            socket.collect_messages(4).await;
+            socket.expect("conversation_created").await;
+        }
+        sockets[0].1.expect("conversation_created").await;
+        Self {
+            database,
+            proxy,
+            here,
+            there,
+            scene,
+            sockets,
+        }
+    }
+
+    /// Every socket was told of each missed event once and in order, and is live.
+    async fn assert_caught_up(mut self, opened: uuid::Uuid) {
+        let api = self.here.api();
+        api.send(self.scene.with_boris, ALICE, "last").await;
+        for (user, socket) in &mut self.sockets {
+            let frames = socket.before_message("last").await;
+            self.scene.assert_caught_up(&frames, opened, *user);
+        }
+        api.send(self.scene.with_boris, ALICE, "very last").await;
+        for (_, socket) in &mut self.sockets {
+            let frames = socket.before_message("very last").await;
+            assert_eq!(frames, Vec::<Value>::new(), "nothing comes again");
+        }
+    }
+
+    async fn until_listener_down(&self) {
+        until_status(&self.there, "/health", 503).await;
+        until_status(&self.there, "/health/ready", 503).await;
+        assert_eq!(self.there.api().get("/health/live").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_listener_catches_up_with_every_event_once_and_in_order() {
+    let stage = Stage::set(Database::fresh().await).await;
+
+    stage.proxy.refuse();
+    assert_eq!(kill_listeners(&stage.database).await, 2);
+    stage.until_listener_down().await;
+    let opened = stage.scene.play(&stage.database, &stage.here.api()).await;
+    // Its pool is well, so it serves what needs no listener, and says that it is not ready.
+    let history = stage.there.api().history(stage.scene.with_boris).await;
+    assert_eq!(history.len(), 6, "{history:?}");
+    assert_eq!(stage.there.api().status("/health").await, Some(503));
+
+    stage.proxy.accept();
+    until_healthy(&stage.there).await;
+    stage.assert_caught_up(opened).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_restarted_in_immediate_mode_is_caught_up_with() {
+    let cluster = Cluster::private();
+    let stage = Stage::set(Database::with_users_on(&cluster).await).await;
+
+    stage.proxy.refuse();
+    cluster.crash();
+    cluster.start();
+    until_healthy(&stage.here).await;
+    stage.until_listener_down().await;
+    let opened = stage.scene.play(&stage.database, &stage.here.api()).await;
+
+    stage.proxy.accept();
+    until_healthy(&stage.there).await;
+    stage.assert_caught_up(opened).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_open_connection_is_noticed_within_two_heartbeats_and_caught_up_with() {
+    let stage = Stage::set(Database::fresh().await).await;
+    let api = stage.there.api();
+    let before = api.metric("pgchat_listener_reconnects_total").await;
+
+    stage.proxy.mute_open();
+    let muted = Instant::now();
+    let opened = stage.scene.play(&stage.database, &stage.here.api()).await;
+    until_metric_above(&stage.there, "pgchat_listener_reconnects_total", before).await;
+    let noticed = muted.elapsed();
+    assert!(noticed < NOTICED, "noticed after {noticed:?}");
+
+    until_healthy(&stage.there).await;
+    stage.assert_caught_up(opened).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_mute_listener_gets_late_is_not_delivered_again() {
+    let stage = Stage::set(Database::fresh().await).await;
+    let before = stage
+        .there
+        .api()
+        .metric("pgchat_listener_reconnects_total")
+        .await;
+
+    stage.proxy.mute_open();
+    let opened = stage.scene.play(&stage.database, &stage.here.api()).await;
+    until_metric_above(&stage.there, "pgchat_listener_reconnects_total", before).await;
+    until_healthy(&stage.there).await;
+    stage.proxy.unmute();
+    stage.assert_caught_up(opened).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mute_proxy_before_the_whole_database_is_told_and_recovered_from() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let here = Replica::start(&database, &QUICK).await;
+    let through = quick(&[
+        ("DB_PORT", &port),
+        ("DB_SSL_MODE", "disable"),
+        ("WRITE_TIMEOUT_SECONDS", "2"),
+        ("DB_TIMEOUT_SECONDS", "2"),
+    ]);
+    let there = Replica::start(&database, &through).await;
+    let scene = Scene::set(&here.api()).await;
+    let mut alice = Socket::connect(&there, ALICE).await;
+
+    proxy.mute();
+    until_status(&there, "/health", 503).await;
+    until_status(&there, "/health/ready", 503).await;
+    let unheard = there
+        .api()
+        .send_once(scene.with_carla, ALICE, "unheard", "m-1")
+        .await;
+    unheard.refused(503, "unavailable");
+    let opened = scene.play(&database, &here.api()).await;
+
+    // What hangs is cut, as a router does at last; new connections pass.
+    proxy.cut_open();
+    proxy.unmute();
+    until_healthy(&there).await;
+    here.api().send(scene.with_boris, ALICE, "last").await;
+    let frames = alice.before_message("last").await;
+    scene.assert_caught_up(&frames, opened, ALICE);
+    let repeat = there
+        .api()
+        .send_once(scene.with_carla, ALICE, "unheard", "m-1")
+        .await;
+    assert!(matches!(repeat.status, 200 | 201), "{repeat:?}");
+    let stored = database.count("messages where client_message_id = 'm-1'");
+    assert_eq!(stored.await, 1);
+}
+
+#[tokio::test]
+async fn idle_session_timeout_does_not_end_a_listener() {
+    let database = Database::fresh().await;
+    database
+        .execute(&format!(
+            "alter database {} set idle_session_timeout = '1s'",
+            database.name
+        ))
+        .await;
+    // Nothing but the first heartbeat is sent during the test.
+    let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "60")]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+
+    // Two others, one after the other, that are idle and are ended for it.
+    for _ in 0..2 {
+        let witness = database.sql().await;
+        eventually("an idle session is ended", || async {
+            witness.is_closed().then_some(())
+        })
+        .await;
+    }
+
+    assert_eq!(api.metric("pgchat_listener_reconnects_total").await, 0.0);
+    until_healthy(&replica).await;
+    api.send(conversation, ALICE, "hello").await;
+    assert_eq!(boris.collect_messages(1).await[0]["content"], "hello");
+    assert_eq!(api.metric("pgchat_listener_reconnects_total").await, 0.0);
+}
+
+/// Between LISTEN and the catch-up's reading, messages reach the replica on both ways.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commits_while_a_listener_starts_is_delivered_once() {
+    let database = Database::fresh().await;
+    let pool = Proxy::to(database.cluster.port).await;
+    let port = pool.port.to_string();
+    let direct = Proxy::to(database.cluster.port).await;
+    let url = listen_url(&database, &direct);
+    let here = Replica::start(&database, &[]).await;
+    let there = Replica::start(
+        &database,
+        &[
+            ("DB_PORT", &port),
+            ("DB_SSL_MODE", "disable"),
+            ("LISTEN_DATABASE_URL", &url),
+            // No heartbeat of its own but the first.
+            ("LISTENER_HEARTBEAT_SECONDS", "60"),
+        ],
+    )
+    .await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+    here.api().send(conversation, ALICE, "before").await;
+    boris.before_message("before").await;
+
+    // The listener may come back, and cannot ask the tables.
+    pool.mute();
+    let listens = "pg_stat_activity where datname = current_database()
+        and application_name = 'pgchat listener' and state = 'idle' and query ilike 'listen %'";
+    assert_eq!(kill_listeners(&database).await, 2);
+    eventually("both listen again", || async {
+        (database.count(listens).await == 2).then_some(())
+    })
+    .await;
+    for number in 0..5 {
+        here.api()
+            .send(conversation, ALICE, &number.to_string())
+            .await;
+    }
+    pool.unmute();
+
+    here.api().send(conversation, ALICE, "last").await;
+    let frames = boris.before_message("last").await;
+    assert_eq!(super::ledger::seqs(&frames, conversation), [2, 3, 4, 5, 6]);
+    here.api().send(conversation, ALICE, "very last").await;
+    let frames = boris.before_message("very last").await;
+    assert_eq!(frames, Vec::<Value>::new(), "nothing comes again");
+}

@@ -1,0 +1,205 @@
+//! From the signal to the exit: nothing in flight is dropped, and not everybody comes back at the same moment.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::*;
+
+const GRACE: Duration = Duration::from_secs(9);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_under_load_loses_nothing_and_spreads_the_reconnects() {
+    const SOCKETS: i32 = 30;
+    let database = Database::fresh().await;
+    let settings = quick(&[
+        ("SHUTDOWN_DELAY_SECONDS", "1"),
+        ("SHUTDOWN_GRACE_SECONDS", "9"),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+        ("RATE_LIMIT_BURST", "0"),
+    ]);
+    let [mut leaving, other] = Replica::start_many(&database, &settings).await;
+    let users = database.add_users(SOCKETS).await;
+    let mut listeners = JoinSet::new();
+    let mut senders = JoinSet::new();
+    for (number, user) in users.into_iter().enumerate() {
+        let conversation = other.api().open_conversation(ALICE, user).await;
+        let mut socket = Socket::connect(&leaving, user).await;
+        if number % 3 == 0 {
+            // Sends over its socket until that is closed.
+            senders.spawn(async move {
+                let mut acked = Vec::new();
+                loop {
+                    let content = format!("{}", acked.len());
+                    let data = json!({"conversationId": conversation, "content": content});
+                    match socket.until_closing("send_message", data).await {
+                        Ok(ack) => acked.push(ack["message"].clone()),
+                        Err(_) => return (conversation, acked),
+                    }
+                }
+            });
+        } else {
+            listeners.spawn(async move {
+                let closing = socket.expect("server_closing").await;
+                let told = Instant::now();
+                let code = socket.closed().await;
+                (closing, code, told)
+            });
+        }
+        if number % 3 == 1 {
+            // Sends over HTTP until it is refused, or nobody answers.
+            let api = leaving.api();
+            senders.spawn(async move {
+                let mut acked = Vec::new();
+                loop {
+                    let body = json!({
+                        "conversationId": conversation, "senderId": user, "content": acked.len().to_string()
+                    });
+                    let request = api.request(reqwest::Method::POST, "/api/v1/chat/messages");
+                    match request.json(&body).send().await {
+                        Ok(reply) if reply.status().as_u16() == 201 => {
+                            acked.push(reply.json::<Value>().await.expect("a whole answer"));
+                        }
+                        Ok(reply) => {
+                            assert_eq!(reply.status().as_u16(), 503);
+                            return (conversation, acked);
+                        }
+                        Err(_) => return (conversation, acked),
+                    }
+                }
+            });
+        }
+    }
+    until_metric_above(&leaving, "pgchat_writer_messages_total", 200.0).await;
+
+    leaving.terminate();
+    let signalled = Instant::now();
+    until_status(&leaving, "/health/ready", 503).await;
+    let noticed = signalled.elapsed();
+    assert!(
+        noticed < Duration::from_secs(1),
+        "not ready after {noticed:?}"
+    );
+    assert_eq!(leaving.ended().await.code(), Some(0), "{}", leaving.log());
+    assert!(signalled.elapsed() < GRACE + Duration::from_secs(2));
+
+    let mut moments = Vec::new();
+    while let Some(done) = listeners.join_next().await {
+        let (closing, code, told) = done.expect("a listener");
+        assert!(closing["data"]["reconnectAfterMs"].is_u64(), "{closing}");
+        assert_eq!(code, Some(1012));
+        moments.push(told);
+    }
+    moments.sort_unstable();
+    let spread = moments[moments.len() - 1] - moments[0];
+    assert!(spread > Duration::from_millis(300), "all within {spread:?}");
+    // In no short moment most of them.
+    let half = moments.len() / 2;
+    let crowd = moments
+        .windows(half)
+        .map(|some| some[half - 1] - some[0])
+        .min();
+    assert!(
+        crowd > Some(Duration::from_millis(50)),
+        "half of them within {crowd:?}"
+    );
+
+    let mut all = 0;
+    while let Some(done) = senders.join_next().await {
+        let (conversation, acked) = done.expect("a sender");
+        let history = other.api().history(conversation).await;
+        assert!(history.starts_with(&acked), "acknowledged, and not stored");
+        assert!(
+            history.len() <= acked.len() + 1,
+            "one may be stored without an answer"
+        );
+        all += acked.len();
+    }
+    assert!(all >= 200, "{all} were acknowledged");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_before_the_end() {
+    let database = Database::fresh().await;
+    let mut replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let stranger = database.sql().await;
+    let lock = format!("begin; select from conversations where id = '{conversation}' for update");
+    stranger.batch_execute(&lock).await.expect("the lock");
+    let over_http = {
+        let api = api.clone();
+        tokio::spawn(async move { api.send(conversation, ALICE, "over HTTP").await })
+    };
+    let data = json!({"conversationId": conversation, "content": "over the socket"});
+    let request = boris.request("send_message", data).await;
+    until_metric_above(&replica, "pgchat_writer_slow_lane_total", 0.0).await;
+
+    replica.terminate();
+    until_status(&replica, "/health/ready", 503).await;
+    stranger.batch_execute("commit").await.expect("its end");
+
+    let sent = over_http.await.expect("an answer");
+    let answer = boris.answer(&request).await;
+    assert_eq!(answer["type"], "ack", "{answer}");
+    boris.expect("server_closing").await;
+    assert_eq!(boris.closed().await, Some(1012));
+    assert_eq!(replica.ended().await.code(), Some(0));
+    assert_eq!(sent["content"], "over HTTP");
+    assert_eq!(database.count("messages").await, 2);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let database = Database::fresh().await;
+    let slow = [
+        ("SHUTDOWN_DELAY_SECONDS", "300"),
+        ("SHUTDOWN_GRACE_SECONDS", "600"),
+    ];
+    let mut replica = Replica::start(&database, &slow).await;
+
+    replica.terminate();
+    until_status(&replica, "/health/ready", 503).await;
+    replica.terminate();
+
+    assert_eq!(replica.ended().await.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let settings = quick(&[
+        ("DB_PORT", &port),
+        ("DB_SSL_MODE", "disable"),
+        ("SHUTDOWN_GRACE_SECONDS", "3"),
+    ]);
+    let mut replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let _socket = Socket::connect(&replica, ALICE).await;
+
+    proxy.mute();
+    let unanswered = tokio::spawn(async move {
+        let body = json!({"conversationId": conversation, "senderId": ALICE, "content": "hello"});
+        let request = api.request(reqwest::Method::POST, "/api/v1/chat/messages");
+        request
+            .json(&body)
+            .send()
+            .await
+            .map(|reply| reply.status().as_u16())
+    });
+    until_status(&replica, "/health", 503).await;
+    replica.terminate();
+    let signalled = Instant::now();
+
+    assert_eq!(replica.ended().await.code(), Some(0));
+    let took = signalled.elapsed();
+    assert!(took < Duration::from_secs(3 + 4), "ended after {took:?}");
+    // Refused or cut, and in no case acknowledged.
+    let answer = unanswered.await.expect("a request");
+    assert!(matches!(answer, Ok(503) | Err(_)), "{answer:?}");
+}

@@ -1,0 +1,98 @@
+//! The primary dies, and its synchronous standby is promoted.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_and_clients_go_on_at_the_promoted_standby() {
+    let primary = Cluster::private();
+    let database = Database::with_users_on(&primary).await;
+    let standby = Cluster::standby_of(&primary);
+    for setting in [
+        "alter system set synchronous_standby_names = '*'",
+        "alter system set synchronous_commit = 'remote_apply'",
+        "select pg_reload_conf()",
+    ] {
+        database.execute(setting).await;
+    }
+    eventually("the standby is synchronous", || async {
+        let synchronous = database.count("pg_stat_replication where sync_state = 'sync'");
+        (synchronous.await == 1).then_some(())
+    })
+    .await;
+    let ports = format!("{},{}", primary.port, standby.port);
+    let two_hosts = quick(&[
+        ("DB_HOST", "127.0.0.1,127.0.0.1"),
+        ("DB_PORT", &ports),
+        ("WRITE_TIMEOUT_SECONDS", "2"),
+        ("DB_TIMEOUT_SECONDS", "2"),
+    ]);
+    let [here, there] = Replica::start_many(&database, &two_hosts).await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut acknowledged = Vec::new();
+    for number in 0..20 {
+        let content = number.to_string();
+        acknowledged.push(here.api().send(conversation, ALICE, &content).await);
+    }
+    let mut cursor = String::new();
+    for _ in 0..20 {
+        cursor = cursor_of(&boris.expect("chat_message").await);
+    }
+
+    primary.crash();
+    for replica in [&here, &there] {
+        until_status(replica, "/health/ready", 503).await;
+    }
+    let refused = here
+        .api()
+        .send_once(conversation, ALICE, "during", "m-1")
+        .await;
+    refused.refused(503, "unavailable");
+    let promoted = Database {
+        name: database.name.clone(),
+        cluster: standby.clone(),
+    };
+    promoted.execute("select pg_promote()").await;
+    // Nobody is left to wait for.
+    promoted
+        .execute("alter system reset synchronous_standby_names")
+        .await;
+    promoted.execute("select pg_reload_conf()").await;
+    for replica in [&here, &there] {
+        until_healthy(replica).await;
+    }
+
+    assert_eq!(there.api().history(conversation).await[..20], acknowledged);
+    for socket in [&mut boris, &mut alice] {
+        let resync = socket.expect("resync_required").await;
+        assert!(resync["data"]["reason"].is_string(), "{resync}");
+        assert!(!cursor_of(&resync).is_empty());
+    }
+    for replica in [&here, &there] {
+        let mut boris = Socket::resume(replica, BORIS, &cursor).await;
+        assert_eq!(boris.connected["data"]["resumed"], false);
+        let resync = boris.expect("resync_required").await;
+        let again = Socket::resume(replica, BORIS, &cursor_of(&resync)).await;
+        assert_eq!(again.connected["data"]["resumed"], true);
+    }
+
+    let repeat = there
+        .api()
+        .send_once(conversation, ALICE, "during", "m-1")
+        .await;
+    assert!(matches!(repeat.status, 200 | 201), "{repeat:?}");
+    there.api().send(conversation, ALICE, "after").await;
+    for socket in [&mut boris, &mut alice] {
+        let frames = socket.before_message("after").await;
+        let during = frames
+            .iter()
+            .filter(|frame| frame["data"]["clientMessageId"] == json!("m-1"));
+        assert_eq!(during.count(), 1, "{frames:?}");
+    }
+    let history = here.api().history(conversation).await;
+    let seqs: Vec<i64> = history.iter().map(seq_of).collect();
+    assert_eq!(seqs, (1..=22).collect::<Vec<_>>());
+}

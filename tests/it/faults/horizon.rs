@@ -1,0 +1,128 @@
+//! Transactions that are open for long, and that commit later than younger ones.
+
+use serde_json::Value;
+
+use super::ledger::{Scene, gists};
+use super::*;
+
+/// A number is never handed out twice, and a sequence would be passed over here: the transaction has an early
+/// number, and commits last.
+#[tokio::test]
+async fn a_message_that_commits_after_younger_ones_is_not_missed_by_a_resume() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &QUICK).await;
+    let slow = here.api().open_conversation(ALICE, BORIS).await;
+    let fast = here.api().open_conversation(ALICE, CARLA).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let stranger = database.sql().await;
+    let insert = format!(
+        "begin;
+         insert into messages (conversation_id, sender_id, content) values ('{slow}', '{BORIS}', 'slow')"
+    );
+    stranger.batch_execute(&insert).await.expect("an insert");
+
+    // Delivered, with cursors, and with heartbeats between.
+    for number in 0..3 {
+        here.api().send(fast, CARLA, &number.to_string()).await;
+        until_heartbeat(&database).await;
+    }
+    let mut cursor = String::new();
+    for _ in 0..3 {
+        cursor = cursor_of(&alice.expect("chat_message").await);
+    }
+    alice.close().await;
+    stranger.batch_execute("commit").await.expect("its end");
+
+    for replica in [&here, &there] {
+        let mut alice = Socket::resume(replica, ALICE, &cursor).await;
+        assert_eq!(alice.connected["data"]["resumed"], true);
+        alice
+            .expect_where("the slow message", |frame| {
+                frame["data"]["content"] == "slow"
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_commits_late_is_not_missed_by_a_catch_up() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = listen_url(&database, &proxy);
+    let replica = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let api = replica.api();
+    let slow = api.open_conversation(ALICE, BORIS).await;
+    let fast = api.open_conversation(ALICE, CARLA).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let stranger = database.sql().await;
+    let insert = format!(
+        "begin;
+         insert into messages (conversation_id, sender_id, content) values ('{slow}', '{BORIS}', 'slow')"
+    );
+    stranger.batch_execute(&insert).await.expect("an insert");
+    for number in 0..5 {
+        api.send(fast, CARLA, &number.to_string()).await;
+    }
+    alice.collect_messages(5).await;
+
+    proxy.refuse();
+    kill_listeners(&database).await;
+    until_status(&replica, "/health", 503).await;
+    stranger.batch_execute("commit").await.expect("its end");
+    api.send(fast, CARLA, "5").await;
+    proxy.accept();
+    until_healthy(&replica).await;
+
+    api.send(fast, CARLA, "last").await;
+    let frames = alice.before_message("last").await;
+    assert_eq!(gists(&frames, slow), ["chat_message 1 slow"]);
+    assert_eq!(super::ledger::seqs(&frames, fast), [6], "and no repeats");
+}
+
+/// Anywhere in the cluster, in a database that has nothing to do with ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_transaction_that_stays_open_costs_no_event() {
+    let cluster = Cluster::private();
+    let database = Database::with_users_on(&cluster).await;
+    let elsewhere = Database::empty_on(&cluster).await;
+    let stranger = elsewhere.sql().await;
+    stranger
+        .batch_execute("begin; select pg_current_xact_id()")
+        .await
+        .expect("a transaction with a number");
+    let proxy = Proxy::to(cluster.port).await;
+    let url = listen_url(&database, &proxy);
+    let here = Replica::start(&database, &QUICK).await;
+    let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let scene = Scene::set(&here.api()).await;
+    let mut alice = Socket::connect(&there, ALICE).await;
+    let mut boris = Socket::connect(&here, BORIS).await;
+    here.api().send(scene.with_boris, ALICE, "early 5").await;
+    alice.before_message("early 5").await;
+    boris.before_message("early 5").await;
+    let cursor = cursor_of(&Socket::connect(&here, BORIS).await.connected);
+    boris.close().await;
+
+    proxy.refuse();
+    kill_listeners(&database).await;
+    until_status(&there, "/health", 503).await;
+    for number in 6..20 {
+        let content = number.to_string();
+        here.api().send(scene.with_boris, ALICE, &content).await;
+    }
+    proxy.accept();
+    until_healthy(&there).await;
+
+    // The live socket: each once. The horizon has not moved since the replica's start.
+    here.api().send(scene.with_boris, ALICE, "last").await;
+    let frames = alice.before_message("last").await;
+    let told = super::ledger::seqs(&frames, scene.with_boris);
+    assert_eq!(told, (6..20).collect::<Vec<_>>());
+    // The client that comes back may be told of the same again, and of all that is new.
+    let mut boris = Socket::resume(&there, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    let frames: Vec<Value> = boris.before_message("last").await;
+    let told = super::ledger::seqs(&frames, scene.with_boris);
+    assert!(told.ends_with(&(6..20).collect::<Vec<_>>()), "{told:?}");
+    assert!(told.is_sorted_by(|a, b| a < b), "{told:?}");
+}

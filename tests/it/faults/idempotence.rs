@@ -1,0 +1,196 @@
+//! A retry stores once, whatever became of the first try.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// What every batch of the writer calls.
+const SEND: &str = "chat_send_messages";
+
+/// The settings that lead all of a replica through a proxy.
+fn through(port: &str) -> Vec<(&str, &str)> {
+    quick(&[("DB_PORT", port), ("DB_SSL_MODE", "disable")])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_copies_at_the_same_moment_on_two_replicas_are_stored_once() {
+    const ROUNDS: usize = 30;
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &QUICK).await;
+    let (here, there) = (here.api(), there.api());
+    let conversation = here.open_conversation(ALICE, BORIS).await;
+
+    for round in 0..ROUNDS {
+        let id = format!("m-{round}");
+        let (one, two) = tokio::join!(
+            here.send_once(conversation, ALICE, &id, &id),
+            there.send_once(conversation, ALICE, &id, &id)
+        );
+        let mut statuses = [one.status, two.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 201], "{one:?} {two:?}");
+        assert_eq!(one.json(), two.json());
+    }
+
+    let history = here.history(conversation).await;
+    let contents: Vec<&Value> = history.iter().map(|message| &message["content"]).collect();
+    let sent: Vec<Value> = (0..ROUNDS)
+        .map(|round| json!(format!("m-{round}")))
+        .collect();
+    assert_eq!(contents, sent.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_id_at_the_same_moment_in_two_conversations_is_stored_once_and_refused_once() {
+    const ROUNDS: i64 = 30;
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &QUICK).await;
+    let (here, there) = (here.api(), there.api());
+    let with_boris = here.open_conversation(ALICE, BORIS).await;
+    let with_carla = here.open_conversation(ALICE, CARLA).await;
+
+    for round in 0..ROUNDS {
+        let id = format!("m-{round}");
+        let (one, two) = tokio::join!(
+            here.send_once(with_boris, ALICE, "hello", &id),
+            there.send_once(with_carla, ALICE, "hello", &id)
+        );
+        let (stored, refused) = if one.status == 201 {
+            (one, two)
+        } else {
+            (two, one)
+        };
+        assert_eq!(stored.status, 201, "{stored:?} {refused:?}");
+        assert_eq!(refused.status, 409, "{stored:?} {refused:?}");
+    }
+
+    assert_eq!(database.count("messages").await, ROUNDS);
+    for conversation in [with_boris, with_carla] {
+        let history = here.history(conversation).await;
+        let seqs: Vec<i64> = history.iter().map(seq_of).collect();
+        let whole: Vec<i64> = (1..=i64::try_from(seqs.len()).expect("a count")).collect();
+        assert_eq!(seqs, whole, "without a gap");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_after_503_stores_once() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let mut settings = through(&port);
+    settings.push(("WRITE_TIMEOUT_SECONDS", "1"));
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+
+    // Once nothing reaches the database; once the message does, and only the answer stays away.
+    proxy.mute();
+    let unheard = api.send_once(conversation, ALICE, "one", "m-1").await;
+    unheard.refused(503, "unavailable");
+    proxy.cut_open();
+    proxy.unmute();
+    until_healthy(&replica).await;
+    let lost = proxy.lose_answer(SEND, Answer::Held);
+    let unanswered = api.send_once(conversation, ALICE, "two", "m-2").await;
+    unanswered.refused(503, "unavailable");
+    lost.happened().await;
+    assert_eq!(database.count("messages where content = 'two'").await, 1);
+
+    for (content, id) in [("one", "m-1"), ("two", "m-2")] {
+        let repeat = api.send_once(conversation, ALICE, content, id).await;
+        assert!(matches!(repeat.status, 200 | 201), "{repeat:?}");
+    }
+    let stored = api.history(conversation).await;
+    assert_eq!(stored.len(), 2, "{stored:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_after_the_replica_died_between_commit_and_answer_stores_once() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let mut dying = Replica::start(&database, &through(&port)).await;
+    let other = Replica::start(&database, &QUICK).await;
+    let conversation = other.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&other, BORIS).await;
+
+    let lost = proxy.lose_answer(SEND, Answer::Held);
+    let api = dying.api();
+    let first = tokio::spawn(async move {
+        let body = json!({
+            "conversationId": conversation, "senderId": ALICE, "content": "hello", "clientMessageId": "m-1"
+        });
+        let request = api.request(reqwest::Method::POST, "/api/v1/chat/messages");
+        request.json(&body).send().await.map(|reply| reply.status())
+    });
+    lost.happened().await;
+    dying.kill();
+    assert!(first.await.expect("a request").is_err(), "no answer");
+
+    let repeat = other
+        .api()
+        .send_once(conversation, ALICE, "hello", "m-1")
+        .await;
+    repeat.ok(200);
+    other.api().send(conversation, ALICE, "last").await;
+    let mut told = boris.before_message("last").await;
+    told.retain(|frame| frame["type"] == "chat_message");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["data"], repeat.json());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_commit_got_no_answer_is_stored_once_and_acknowledged() {
+    const EACH: usize = 20;
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let replica = Replica::start(&database, &through(&port)).await;
+    let api = replica.api();
+    let with_boris = api.open_conversation(ALICE, BORIS).await;
+    let with_carla = api.open_conversation(ALICE, CARLA).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    for round in 0..3 {
+        let lost = proxy.lose_answer(SEND, Answer::Cut);
+        let mut requests = Vec::new();
+        for number in 0..EACH {
+            let conversation = [with_boris, with_carla][number % 2];
+            // Half of them without an id that could tell a repeat.
+            let mut data =
+                json!({"conversationId": conversation, "content": format!("{round}/{number}")});
+            if number % 3 == 0 {
+                data["clientMessageId"] = json!(format!("m-{round}-{number}"));
+            }
+            requests.push(alice.request("send_message", data).await);
+        }
+        for request in &requests {
+            let answer = alice.answer(request).await;
+            assert_eq!(answer["type"], "ack", "{answer}");
+        }
+        lost.happened().await;
+    }
+    let retries = api.metric("pgchat_writer_retries_total").await;
+    assert!(retries >= 3.0, "{retries} batches were sent again");
+
+    for (parity, conversation) in [with_boris, with_carla].into_iter().enumerate() {
+        let history = api.history(conversation).await;
+        let contents: Vec<&str> = history
+            .iter()
+            .map(|message| message["content"].as_str().expect("content"))
+            .collect();
+        let sent: Vec<String> = (0..3)
+            .flat_map(|round| (0..EACH).map(move |number| (round, number)))
+            .filter(|(_, number)| number % 2 == parity)
+            .map(|(round, number)| format!("{round}/{number}"))
+            .collect();
+        assert_eq!(contents, sent, "each once, in order");
+    }
+    api.send(with_boris, ALICE, "last").await;
+    let frames = alice.before_message("last").await;
+    for conversation in [with_boris, with_carla] {
+        let told = super::ledger::seqs(&frames, conversation);
+        assert_eq!(told, (1..=30).collect::<Vec<_>>(), "and each told of once");
+    }
+}

@@ -1,0 +1,84 @@
+//! Which replicas run: known from their sessions with the database, not from a timer.
+
+use super::*;
+
+async fn until_registered(database: &Database, count: i64) {
+    eventually(&format!("{count} replicas are registered"), || async {
+        (database.count("chat_replicas").await == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_killed_replica_leaves_the_registry() {
+    let database = Database::fresh().await;
+    let [mut dying, other] = Replica::start_many(&database, &QUICK).await;
+    until_registered(&database, 2).await;
+    let left = Socket::connect(&other, ALICE).await.connected["data"]["replicaId"].clone();
+
+    dying.kill();
+
+    until_registered(&database, 1).await;
+    let id = left.as_str().expect("an id");
+    assert_eq!(
+        database
+            .count(&format!("chat_replicas where id = '{id}'"))
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_replica_that_stops_in_good_order_leaves_the_registry_at_once() {
+    let database = Database::fresh().await;
+    // No heartbeat of the other one sweeps it during the test.
+    let slow = [("LISTENER_HEARTBEAT_SECONDS", "60")];
+    let [mut leaving, _other] = Replica::start_many(&database, &slow).await;
+    until_registered(&database, 2).await;
+
+    leaving.terminate();
+    assert_eq!(leaving.ended().await.code(), Some(0));
+
+    assert_eq!(database.count("chat_replicas").await, 1);
+}
+
+/// The lock of a session that the server has not yet noticed to be gone must not keep the new one from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_listener_reconnected_stays_registered() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = listen_url(&database, &proxy);
+    let _other = Replica::start(&database, &QUICK).await;
+    let replica = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    until_registered(&database, 2).await;
+    let api = replica.api();
+    let connected = Socket::connect(&replica, ALICE).await.connected;
+    let id = connected["data"]["replicaId"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+
+    let before = api.metric("pgchat_listener_reconnects_total").await;
+    proxy.mute_open();
+    until_metric_above(&replica, "pgchat_listener_reconnects_total", before).await;
+    until_healthy(&replica).await;
+    // If the server has not noticed before, it does now.
+    proxy.cut_muted();
+
+    let listening = "pg_stat_activity where datname = current_database() and application_name = 'pgchat listener'";
+    eventually("the former session has ended", || async {
+        (database.count(listening).await == 2).then_some(())
+    })
+    .await;
+    let holds = "pg_locks where locktype = 'advisory' and granted and classid = 1885562996
+        and database = (select oid from pg_database where datname = current_database())";
+    eventually("both replicas hold their locks", || async {
+        (database.count(holds).await == 2).then_some(())
+    })
+    .await;
+    for _ in 0..4 {
+        until_heartbeat(&database).await;
+        let own = format!("chat_replicas where id = '{id}'");
+        assert_eq!(database.count(&own).await, 1, "it lives");
+    }
+}

@@ -1,0 +1,299 @@
+//! A client that comes back with a cursor, to any replica, at any moment.
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::ledger::{Copy, Scene, gists, seqs};
+use super::*;
+
+#[tokio::test]
+async fn a_client_that_comes_back_to_another_replica_is_told_of_all_that_it_missed() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &QUICK).await;
+    let scene = Scene::set(&here.api()).await;
+    let cursors = [
+        (ALICE, settled_cursor(&here, ALICE).await),
+        (BORIS, settled_cursor(&here, BORIS).await),
+    ];
+    let opened = scene.play(&database, &here.api()).await;
+
+    for (user, cursor) in cursors {
+        let mut socket = Socket::resume(&there, user, &cursor).await;
+        assert_eq!(socket.connected["data"]["resumed"], true);
+        assert_eq!(cursor_of(&socket.connected), cursor, "nothing was sent yet");
+        // An answer comes after the replay, whatever that held.
+        socket.send_command("ping", serde_json::json!({})).await;
+        let frames = socket.arrived();
+        let talk = gists(&frames, scene.with_boris);
+        for wanted in [
+            "message_updated 1 edited",
+            "message_deleted 2",
+            "message_deleted 3",
+            "chat_message 5 late 5",
+            "chat_message 6 late 6 edited",
+            "chat_message 7 late 7 late 7 late 7",
+            "messages_read 7",
+        ] {
+            let count = talk.iter().filter(|gist| gist.trim_end() == wanted).count();
+            assert_eq!(count, 1, "{wanted} in {talk:#?}");
+        }
+        let of_messages: Vec<i64> = frames
+            .iter()
+            .filter(|frame| frame["data"]["conversationId"] == serde_json::json!(scene.with_boris))
+            .filter_map(|frame| frame["data"]["seq"].as_i64())
+            .collect();
+        assert!(of_messages.is_sorted(), "{talk:#?}");
+        if user == ALICE {
+            let opened = gists(&frames, opened);
+            assert_eq!(
+                opened,
+                ["conversation_created", "chat_message 1 a new talk"]
+            );
+        }
+        let last = format!("last for {user}");
+        there.api().send(scene.with_boris, ALICE, &last).await;
+        let frames = socket.before_message(&last).await;
+        assert_eq!(frames, Vec::<Value>::new(), "nothing comes again");
+    }
+}
+
+#[tokio::test]
+async fn a_client_can_resume_from_the_cursor_of_any_frame() {
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &QUICK).await;
+    let scene = Scene::set(&here.api()).await;
+    let settled = settled_cursor(&here, ALICE).await;
+    let mut alice = Socket::resume(&here, ALICE, &settled).await;
+    let connected = alice.connected.clone();
+    let opened = scene.play(&database, &here.api()).await;
+    here.api().send(scene.with_boris, ALICE, "last").await;
+    let live = alice.before_message("last").await;
+    scene.assert_lived_through(&live, opened);
+    let whole = Copy::of(&live);
+
+    // Cut off after each frame of the live stream, the first of all too.
+    for count in 0..=live.len() {
+        let last = live[..count].last().unwrap_or(&connected);
+        let mut copy = Copy::of(&live[..count]);
+        copy.apply(&replayed(&there, ALICE, &cursor_of(last)).await);
+        copy.assert_holds(&whole, &format!("after {count} live frames"));
+    }
+    // And cut off after each frame of a replay.
+    let replay = replayed(&there, ALICE, &cursor_of(&connected)).await;
+    Copy::of(&replay).assert_holds(&whole, "a whole replay");
+    for count in 1..replay.len() {
+        let mut copy = Copy::of(&replay[..count]);
+        let cursor = cursor_of(&replay[count - 1]);
+        copy.apply(&replayed(&here, ALICE, &cursor).await);
+        copy.assert_holds(&whole, &format!("after {count} replayed frames"));
+    }
+}
+
+/// What a client that comes back is sent, up to the message "last" of the scene, which is left out.
+async fn replayed(replica: &Replica, user: Uuid, cursor: &str) -> Vec<Value> {
+    let mut socket = Socket::resume(replica, user, cursor).await;
+    assert_eq!(socket.connected["data"]["resumed"], true);
+    // An answer comes after the replay, whatever that held.
+    socket.send_command("ping", serde_json::json!({})).await;
+    let frames = socket.arrived();
+    socket.close().await;
+    let last = |frame: &Value| frame["data"]["content"] == "last";
+    frames.into_iter().filter(|frame| !last(frame)).collect()
+}
+
+#[tokio::test]
+async fn beyond_the_limit_of_a_replay_the_client_reloads_and_goes_on() {
+    let cluster = Cluster::private();
+    let database = Database::with_users_on(&cluster).await;
+    let limited = quick(&[("REPLAY_EVENTS", "20")]);
+    let [here, there] = Replica::start_many(&database, &limited).await;
+    let api = here.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let cursor = settled_cursor(&here, BORIS).await;
+    for number in 0..20 {
+        api.send(conversation, ALICE, &number.to_string()).await;
+    }
+    let mut boris = Socket::resume(&there, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    boris.collect_messages(20).await;
+    boris.close().await;
+
+    api.send(conversation, ALICE, "20").await;
+    let mut boris = Socket::resume(&there, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], false);
+    let resync = boris.next().await;
+    assert_eq!(resync["type"], "resync_required", "{resync}");
+    assert!(resync["data"]["reason"].is_string(), "{resync}");
+    // The socket is live all the same.
+    api.send(conversation, ALICE, "after").await;
+    assert_eq!(boris.collect_messages(1).await[0]["content"], "after");
+    boris.close().await;
+
+    api.send(conversation, ALICE, "missed").await;
+    let mut boris = Socket::resume(&here, BORIS, &cursor_of(&resync)).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    boris.before_message("missed").await;
+    // Who broke off before it had reloaded still holds the old cursor, and is told again.
+    let mut boris = Socket::resume(&here, BORIS, &cursor).await;
+    boris.expect("resync_required").await;
+}
+
+#[tokio::test]
+async fn a_cursor_that_cannot_be_ours_asks_for_a_reload() {
+    let database = Database::fresh().await;
+    let elsewhere = Database::fresh().await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let other = Replica::start(&elsewhere, &QUICK).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let own = cursor_of(&Socket::connect(&replica, ALICE).await.connected);
+    let foreign = cursor_of(&Socket::connect(&other, ALICE).await.connected);
+    let (identity, _) = own.rsplit_once('.').expect("the parts of a cursor");
+
+    for cursor in [
+        "garbage".to_owned(),
+        "0".to_owned(),
+        "%00%ff".to_owned(),
+        "x".repeat(1_000),
+        foreign,
+        format!("{identity}.ffffffffffffff"),
+        format!("{identity}.ffffffffffffffff"),
+        format!("{identity}."),
+        format!("{own}0000000000000000000000"),
+    ] {
+        let mut alice = Socket::resume(&replica, ALICE, &cursor).await;
+        assert_eq!(alice.connected["data"]["resumed"], false, "{cursor}");
+        let resync = alice.next().await;
+        assert_eq!(resync["type"], "resync_required", "{cursor}: {resync}");
+        let mut again = Socket::resume(&replica, ALICE, &cursor_of(&resync)).await;
+        assert_eq!(again.connected["data"]["resumed"], true, "{cursor}");
+        // Live, both of them.
+        let sent = replica.api().send(conversation, BORIS, "live").await;
+        for socket in [&mut alice, &mut again] {
+            socket
+                .expect_where("the message", |frame| frame["data"]["id"] == sent["id"])
+                .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_and_goes_while_others_write_misses_nothing() {
+    const ROUNDS: usize = 30;
+    const WRITERS: [Uuid; 3] = [BORIS, CARLA, DAVID];
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(
+        &database,
+        &quick(&[("RATE_LIMIT_PER_SECOND", "0"), ("RATE_LIMIT_BURST", "0")]),
+    )
+    .await;
+    let mut conversations = Vec::new();
+    for writer in WRITERS {
+        conversations.push(here.api().open_conversation(ALICE, writer).await);
+    }
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut writers = JoinSet::new();
+    let mut connected = Socket::connect(&here, ALICE).await;
+    for (number, writer) in WRITERS.into_iter().enumerate() {
+        let api = [&here, &there][number % 2].api();
+        let (conversation, stopped) = (conversations[number], stopped.clone());
+        writers.spawn(async move {
+            let mut count = 0_i64;
+            while !*stopped.borrow() {
+                count += 1;
+                api.send(conversation, writer, &count.to_string()).await;
+            }
+            api.send(conversation, writer, "last").await;
+            (conversation, count + 1)
+        });
+    }
+
+    let mut cursor = cursor_of(&connected.connected);
+    let mut seen: Vec<Value> = Vec::new();
+    for round in 0..ROUNDS {
+        let mut frames = Vec::new();
+        // Now and then it leaves in the middle of a replay.
+        for _ in 0..(round * 7) % 23 {
+            frames.push(connected.next().await);
+        }
+        for conversation in &conversations {
+            let order = seqs(&frames, *conversation);
+            assert!(order.is_sorted_by(|a, b| a < b), "{order:?} on one socket");
+        }
+        if let Some(last) = frames.iter().rfind(|frame| frame["cursor"].is_string()) {
+            cursor = cursor_of(last);
+        }
+        seen.append(&mut frames);
+        // Without a goodbye, and at the other replica at once.
+        drop(connected);
+        connected = Socket::resume([&here, &there][round % 2], ALICE, &cursor).await;
+        assert_eq!(connected.connected["data"]["resumed"], true);
+    }
+    stop.send_replace(true);
+    let mut written = Vec::new();
+    while let Some(done) = writers.join_next().await {
+        written.push(done.expect("a writer"));
+    }
+    let mut lasts = 0;
+    let mut frames = Vec::new();
+    while lasts < WRITERS.len() {
+        let frame = connected.next().await;
+        lasts += usize::from(frame["data"]["content"] == "last");
+        frames.push(frame);
+    }
+    for (conversation, count) in written {
+        let order = seqs(&frames, conversation);
+        assert!(order.is_sorted_by(|a, b| a < b), "{order:?} on one socket");
+        let mut all = seqs(&seen, conversation);
+        all.extend(order);
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all, (1..=count).collect::<Vec<_>>(), "nothing is missing");
+        assert!(count > 5, "it was written meanwhile: {count}");
+    }
+}
+
+/// A replay of what a listener has yet to catch up with: told once, by whichever comes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resume_at_a_replica_whose_listener_is_away_repeats_nothing() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = listen_url(&database, &proxy);
+    let here = Replica::start(&database, &QUICK).await;
+    let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let scene = Scene::set(&here.api()).await;
+    let seen = here.api().send(scene.with_boris, ALICE, "early 5").await;
+    let cursor = settled_cursor(&here, BORIS).await;
+
+    proxy.refuse();
+    kill_listeners(&database).await;
+    until_status(&there, "/health", 503).await;
+    for number in 6..10 {
+        let content = number.to_string();
+        here.api().send(scene.with_boris, ALICE, &content).await;
+    }
+    let mut boris = Socket::resume(&there, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    let replayed = boris.collect_messages(4).await;
+    assert_eq!(
+        replayed.iter().map(seq_of).collect::<Vec<_>>(),
+        [6, 7, 8, 9]
+    );
+    here.api().edit(id_of(&seen), ALICE, "edited").await.ok(200);
+    here.api()
+        .edit(id_of(&replayed[0]), ALICE, "six")
+        .await
+        .ok(200);
+    here.api().send(scene.with_boris, ALICE, "10").await;
+
+    proxy.accept();
+    until_healthy(&there).await;
+    here.api().send(scene.with_boris, ALICE, "last").await;
+    let frames = boris.before_message("last").await;
+    let wanted = [
+        "message_updated 5 edited",
+        "message_updated 6 six",
+        "chat_message 10 10",
+    ];
+    assert_eq!(gists(&frames, scene.with_boris), wanted);
+}

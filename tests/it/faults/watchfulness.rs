@@ -1,0 +1,76 @@
+//! What operators watch: exported, moving, and in the log when it turns bad.
+
+use std::time::Duration;
+
+use super::*;
+
+#[tokio::test]
+async fn the_listeners_figures_are_exported_and_move() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let api = replica.api();
+    let figures = api.get("/metrics").await.text;
+    for name in [
+        "pgchat_notification_queue_usage_ratio",
+        "pgchat_listener_lag_seconds",
+        "pgchat_listener_up",
+        "pgchat_writer_queue_depth",
+        "pgchat_listener_reconnects_total",
+        "pgchat_connections",
+    ] {
+        assert!(
+            figures
+                .lines()
+                .any(|line| line.starts_with(&format!("{name} "))),
+            "{name}"
+        );
+    }
+
+    let lag = until_metric_above(&replica, "pgchat_listener_lag_seconds", 0.0).await;
+    assert!(lag < 5.0, "{lag}");
+    assert_eq!(api.metric("pgchat_listener_up").await, 1.0);
+    assert_eq!(api.metric("pgchat_listener_reconnects_total").await, 0.0);
+    assert_eq!(kill_listeners(&database).await, 1);
+    until_metric_above(&replica, "pgchat_listener_reconnects_total", 0.0).await;
+    let _alice = Socket::connect(&replica, ALICE).await;
+    assert_eq!(api.metric("pgchat_connections").await, 1.0);
+    until_healthy(&replica).await;
+    let log = replica.log();
+    assert!(log.contains("reconnecting"), "{log}");
+}
+
+/// The watch looks every ten seconds, so this takes that long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filling_queue_is_seen_and_slow_notifications_are_logged() {
+    // Its queue is the cluster's.
+    let cluster = Cluster::private();
+    let database = Database::with_users_on(&cluster).await;
+    let proxy = Proxy::to(cluster.port).await;
+    let url = listen_url(&database, &proxy);
+    let settings = [
+        ("LISTEN_DATABASE_URL", url.as_str()),
+        ("LISTENER_HEARTBEAT_SECONDS", "5"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    // A session that LISTENs and does not read: nothing that follows can leave the queue.
+    let stuck = database.sql().await;
+    for step in ["listen elsewhere", "begin", "select 1"] {
+        stuck.batch_execute(step).await.expect("a stuck session");
+    }
+    database
+        .execute(
+            "select pg_notify('nobody', repeat('x', 7000) || n) from generate_series(1, 2000) n",
+        )
+        .await;
+    proxy.delay(Duration::from_millis(1_500));
+
+    until_metric_above(&replica, "pgchat_notification_queue_usage_ratio", 0.0).await;
+    until_metric_above(&replica, "pgchat_listener_lag_seconds", 1.0).await;
+    eventually("the log says that notifications are slow", || async {
+        replica
+            .log()
+            .contains("notifications are slow")
+            .then_some(())
+    })
+    .await;
+}
