@@ -221,10 +221,28 @@ create function chat_replica_lock_class() returns integer
 language sql immutable parallel safe
 as $$ select 1885562996 $$;  -- 'pcht' in ASCII
 
+-- Takes a replica's lock for this session. A former session of the same replica, which the server has not
+-- noticed to be gone, is ended for it: it would keep the lock, and hold back the notification queue. Its role is
+-- ours, so we may.
 create function chat_hold_replica(replica uuid) returns boolean
-language sql volatile
+language plpgsql volatile
 set search_path from current
-as $$ select pg_try_advisory_lock(chat_replica_lock_class(), hashtext(chat_schema() || replica::text)) $$;
+as $$
+declare
+  key constant integer := hashtext(chat_schema() || replica::text);
+begin
+  if pg_try_advisory_lock(chat_replica_lock_class(), key) then
+    return true;
+  end if;
+  perform pg_terminate_backend(l.pid, 2000)
+     from pg_locks l
+    where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
+      and l.database = (select oid from pg_database where datname = current_database())
+      and l.classid = chat_replica_lock_class()::bigint::oid
+      and l.objid = (key::bigint & 4294967295)::oid;
+  return pg_try_advisory_lock(chat_replica_lock_class(), key);
+end
+$$;
 
 -- One beat of a replica, through the notification queue: proves the way, moves the horizon, and sweeps
 -- replicas whose session ended. Updating the row makes the commit flush, which the horizon needs.

@@ -67,8 +67,7 @@ impl Reading {
             .map_err(failed)?;
         self.identity = Identity(row.try_get::<_, String>(0).map_err(failed)?.into());
         if !row.try_get::<_, bool>(1).map_err(failed)? {
-            // Our own former session, which the server has not noticed to be gone: it will.
-            log::debug!("the replica's lock is still held by its former session");
+            log::warn!("the replica's lock is still held by its former session");
         }
         client
             .batch_execute(&format!("listen \"{}\"", channel_of(&config.schema)))
