@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
@@ -36,6 +36,9 @@ const DEMO_USERS: [&str; 2] = [
 
 /// Between two tries to reach the database at the start.
 const START_RETRY: Duration = Duration::from_millis(500);
+
+/// How long a replica whose grace is used up may still take to leave the registry.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the handlers of http and ws get.
 #[derive(Clone)]
@@ -334,7 +337,7 @@ async fn drain(services: &Services) {
 
     lifecycle.closing.cancel();
     lifecycle.connections.close();
-    if tokio::time::timeout_at(deadline, lifecycle.connections.wait())
+    if timeout_at(deadline, lifecycle.connections.wait())
         .await
         .is_err()
     {
@@ -346,17 +349,18 @@ async fn drain(services: &Services) {
 
     lifecycle.stopping.cancel();
     lifecycle.tasks.close();
-    if tokio::time::timeout_at(deadline, lifecycle.tasks.wait())
-        .await
-        .is_err()
-    {
+    if timeout_at(deadline, lifecycle.tasks.wait()).await.is_err() {
         log::warn!(
             "{} messages were not stored at the end of the grace time",
             services.writer.depth()
         );
     }
-    if let Err(error) = services.store.leave(services.replica_id).await {
-        log::debug!("left in the registry for the others to sweep: {error}");
+    let leave = services.store.leave(services.replica_id);
+    let patience = deadline.max(Instant::now() + LEAVE_PATIENCE);
+    match timeout_at(patience, leave).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::debug!("left in the registry for the others to sweep: {error}"),
+        Err(_) => log::debug!("left in the registry for the others to sweep: no answer"),
     }
     log::info!("stopped");
 }
