@@ -227,7 +227,8 @@ language sql immutable parallel safe
 as $$ select 1885562996 $$;  -- 'pcht' in ASCII
 
 -- Takes a replica's lock for this session. A former session of the same replica, which the server has not
--- noticed to be gone, is ended for it: it would keep the lock, and hold back the notification queue. Its role is ours, so that we may.
+-- noticed to be gone, is ended for it: it would keep the lock, and hold back the notification queue. Its role is
+-- ours, so we may.
 create function chat_hold_replica(replica uuid) returns boolean
 language plpgsql volatile
 set search_path from current

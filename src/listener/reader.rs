@@ -53,9 +53,13 @@ impl Reading {
         let failed = |e: tokio_postgres::Error| format!("cannot listen: {}", describe(&e));
         let prefix = format!("\"{}\"", config.schema.replace('"', "\"\""));
         let client = &self._client;
-        // A listener is idle for as long as nobody chats.
+        // A listener is idle for as long as nobody chats. And the server must notice too when it is gone: its
+        // place in the notification queue holds back everybody.
         client
-            .batch_execute("set idle_session_timeout = 0")
+            .batch_execute(
+                "set idle_session_timeout = 0; set tcp_user_timeout = 10000;
+                 set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3",
+            )
             .await
             .map_err(failed)?;
         let row = client

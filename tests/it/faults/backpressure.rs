@@ -24,7 +24,7 @@ async fn overwhelm(replica: &Replica, quick: &mut Socket, conversation: uuid::Uu
         let told = quick.expect("chat_message").await;
         assert_eq!(told["data"]["id"], message["id"]);
         assert!(
-            sent.elapsed() < Duration::from_secs(2),
+            sent.elapsed() < Duration::from_secs(5),
             "{:?}",
             sent.elapsed()
         );
@@ -113,31 +113,31 @@ async fn a_burst_past_the_bound_of_the_writer_is_refused_at_once() {
     api.send(conversation, ALICE, "before").await;
 
     proxy.mute();
-    let started = Instant::now();
     let mut sends = JoinSet::new();
     for number in 0..BURST {
         let api = replica.api();
         sends.spawn(async move {
             let id = format!("m-{number}");
+            let started = Instant::now();
             let reply = api.send_once(conversation, ALICE, &id, &id).await;
-            (number, reply, started.elapsed())
+            (reply, started.elapsed())
         });
     }
     until_metric_above(&replica, "pgchat_writer_queue_depth", 9.0).await;
-    let mut at_once = 0;
-    let mut waited = Vec::new();
+    let (mut at_once, mut waited) = (0, 0);
     while let Some(done) = sends.join_next().await {
-        let (number, reply, took) = done.expect("a send");
-        reply.refused(503, "unavailable");
-        if took < Duration::from_secs(4) {
+        let (reply, took) = done.expect("a send");
+        let reason = reply.refused(503, "unavailable");
+        if reason.contains("too many") {
             at_once += 1;
+            assert!(took < Duration::from_secs(4), "refused after {took:?}");
         } else {
-            waited.push(number);
+            waited += 1;
         }
     }
     // Ten in the queue, one batch on its way and one that is being made up.
-    assert!(waited.len() <= 10 + 2 * 5, "{} waited", waited.len());
-    assert!(at_once >= BURST - 20, "{at_once} were refused at once");
+    assert!(waited <= 10 + 2 * 5, "{waited} waited");
+    assert_eq!(at_once, BURST - waited);
     assert!(api.metric("pgchat_writer_refused_total").await >= 180.0);
 
     proxy.cut_open();

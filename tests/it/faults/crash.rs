@@ -6,17 +6,29 @@ const SENDS: i64 = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_from_before_a_crash_loses_nothing_that_came_after_it() {
-    crash_between_cursor_and_sends(&[]).await;
+    crash_between_cursor_and_sends(&[], Last::Event).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_from_before_a_crash_loses_nothing_without_synchronous_commit() {
-    crash_between_cursor_and_sends(&["synchronous_commit = off"]).await;
+    crash_between_cursor_and_sends(&["synchronous_commit = off"], Last::Event).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_from_a_heartbeat_right_before_a_crash_loses_nothing() {
+    crash_between_cursor_and_sends(&["synchronous_commit = off"], Last::Heartbeat).await;
+}
+
+/// What the replica heard last before the crash.
+#[derive(PartialEq)]
+enum Last {
+    Event,
+    Heartbeat,
 }
 
 /// Numbers are used up by transactions whose commits are not flushed, with heartbeats and events between; then the
 /// server crashes, and messages get the same numbers.
-async fn crash_between_cursor_and_sends(settings: &[&str]) {
+async fn crash_between_cursor_and_sends(settings: &[&str], last: Last) {
     let cluster = Cluster::private();
     let database = Database::with_users_on(&cluster).await;
     for setting in settings {
@@ -41,15 +53,16 @@ async fn crash_between_cursor_and_sends(settings: &[&str]) {
     let acked = api.send(conversation, ALICE, "acknowledged").await;
     clients.push(cursor_of(&boris.expect("chat_message").await));
 
+    // What fills a page of the log is written out, though not flushed: enough of them to leave some behind.
     for round in 0..3 {
         until_heartbeat(&database).await;
-        for number in 0..10 {
+        for number in 0..60 {
             stranger
                 .batch_execute("select pg_current_xact_id()")
                 .await
                 .expect("a number");
             // Live, and not flushed: its frame's cursor must not be from beyond the crash.
-            if number == 5 {
+            if number == 30 {
                 let insert = format!(
                     "insert into messages (conversation_id, sender_id, content)
                      values ('{conversation}', '{ALICE}', 'unflushed {round}')"
@@ -60,6 +73,14 @@ async fn crash_between_cursor_and_sends(settings: &[&str]) {
                 clients.push(cursor_of(&fresh.connected));
             }
         }
+    }
+    if last == Last::Heartbeat {
+        let former = clients.last().cloned();
+        let moved = eventually("a heartbeat has moved the horizon", || async {
+            let fresh = Socket::connect(&replica, BORIS).await;
+            Some(cursor_of(&fresh.connected)).filter(|cursor| former.as_ref() != Some(cursor))
+        });
+        clients.push(moved.await);
     }
     cluster.crash();
     cluster.start();
