@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use crate::hub::{Hub, HubLimits};
 use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::metrics::Metrics;
-use crate::replay::Replay;
+use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Connector, MigrateError, Store, UsersTable, migrate as apply_schema};
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, server, ws};
@@ -175,23 +176,34 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
     let mut shutdown = std::pin::pin!(shutdown);
-    let running = tokio::select! {
+    let mut running = tokio::select! {
         running = Running::start(config) => running?,
         () = &mut shutdown => {
             log::info!("stopped before the start was complete");
             return Ok(());
         }
     };
-    shutdown.await;
+    // Each of these tasks carries the service: it is better restarted than left without one of them.
+    let ended = tokio::select! {
+        () = shutdown => None,
+        _ = &mut running.accepting => Some("the accept loop"),
+        _ = &mut running.listener => Some("the listener"),
+        _ = &mut running.writer => Some("the writer"),
+    };
     drain(&running.services).await;
-    Ok(())
+    match ended {
+        None => Ok(()),
+        Some(task) => Err(StartError(format!("{task} ended unexpectedly"))),
+    }
 }
 
 /// A replica that serves.
 struct Running {
     services: Services,
-    /// Ends with [`Lifecycle::stopping`], or with this.
-    _accepting: AbortOnDropHandle<()>,
+    /// These end with [`Lifecycle::stopping`], or with this.
+    accepting: AbortOnDropHandle<()>,
+    listener: AbortOnDropHandle<()>,
+    writer: AbortOnDropHandle<()>,
     /// Holds the claim on the embedded database.
     _database: Database,
 }
@@ -217,7 +229,7 @@ impl Running {
         let address = listener.local_addr().map_err(StartError::because)?;
 
         let lifecycle = Lifecycle::default();
-        let services = start(config, &database, &lifecycle).await?;
+        let (services, listening, writing) = start(config, &database, &lifecycle).await?;
         let routes = http::routes(services.clone(), ws::route(services.clone()));
         let limits = server::ServerLimits::from(&*services.config);
         let accepting = tokio::spawn(server::serve(listener, routes, limits, lifecycle));
@@ -233,7 +245,9 @@ impl Running {
         }
         Ok(Self {
             services,
-            _accepting: AbortOnDropHandle::new(accepting),
+            accepting: AbortOnDropHandle::new(accepting),
+            listener: AbortOnDropHandle::new(listening),
+            writer: AbortOnDropHandle::new(writing),
             _database: database,
         })
     }
@@ -255,7 +269,7 @@ async fn start(
     config: Config,
     database: &Database,
     lifecycle: &Lifecycle,
-) -> Result<Services, StartError> {
+) -> Result<(Services, JoinHandle<()>, JoinHandle<()>), StartError> {
     let replica_id = Uuid::new_v4();
     let store = Store::new(
         &database.connector,
@@ -277,7 +291,7 @@ async fn start(
         heartbeat: config.timeouts.listener_heartbeat,
     };
     let (listener, mut status) = Listener::new(listener_config, store.clone(), hub.clone());
-    lifecycle
+    let listening = lifecycle
         .tasks
         .spawn(listener.run(lifecycle.stopping.clone()));
     if timeout(config.timeouts.database_start, status.live())
@@ -289,7 +303,7 @@ async fn start(
             "the listener does not get live: {reason}"
         )));
     }
-    let writer = Writer::start(
+    let (writer, writing) = Writer::start(
         store.clone(),
         WriterLimits {
             queue: config.limits.writer_queue,
@@ -307,10 +321,17 @@ async fn start(
     lifecycle
         .tasks
         .spawn(limiter.clone().sweep(lifecycle.stopping.clone()));
-    Ok(Services {
+    let services = Services {
         metrics,
         limiter,
-        replay: Replay::new(store.clone(), hub.clone(), config.limits.replay_events),
+        replay: Replay::new(
+            store.clone(),
+            hub.clone(),
+            ReplayLimits {
+                events: config.limits.replay_events,
+                bytes: config.limits.replay_bytes,
+            },
+        ),
         health: Health::new(store.clone(), status, lifecycle.clone()),
         config: Arc::new(config),
         replica_id,
@@ -318,7 +339,8 @@ async fn start(
         writer,
         hub,
         lifecycle: lifecycle.clone(),
-    })
+    };
+    Ok((services, listening, writing))
 }
 
 /// Ends in order: not ready, no new connections, requests finish, sockets are told, the writer empties.

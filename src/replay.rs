@@ -4,7 +4,9 @@
 //! send the frames, go live, skipping what was sent already.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
@@ -14,13 +16,26 @@ use crate::hub::{Event, Hub, Subject};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, Store};
 
+/// Replays that are read at the same time: after a replica's death many clients come back at once, and
+/// what each of them missed is in memory until its socket has taken it.
+const PARALLEL: usize = 8;
+
 /// Reads what clients missed.
 #[derive(Clone)]
 pub struct Replay {
     store: Store,
     hub: Hub,
-    /// Most events that are replayed (`REPLAY_EVENTS`).
-    max_events: usize,
+    limits: ReplayLimits,
+    turns: Arc<Semaphore>,
+}
+
+/// Bounds of one replay; beyond them the client reloads.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayLimits {
+    /// `REPLAY_EVENTS`.
+    pub events: usize,
+    /// `REPLAY_BYTES`, of the events' data.
+    pub bytes: usize,
 }
 
 /// How a client with a cursor goes on.
@@ -55,11 +70,12 @@ pub enum Repeat {
 }
 
 impl Replay {
-    pub fn new(store: Store, hub: Hub, max_events: usize) -> Self {
+    pub fn new(store: Store, hub: Hub, limits: ReplayLimits) -> Self {
         Self {
             store,
             hub,
-            max_events,
+            limits,
+            turns: Arc::new(Semaphore::new(PARALLEL)),
         }
     }
 
@@ -67,6 +83,8 @@ impl Replay {
     ///
     /// `Unavailable` when the database is.
     pub async fn resume(&self, user: UserId, cursor: &str) -> Result<Resume, Error> {
+        // Closed never: the semaphore lives as long as this.
+        let _turn = self.turns.acquire().await;
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };
@@ -91,9 +109,17 @@ impl Replay {
         if asked.horizon.0 > self.store.next_xid().await? {
             return resync("the cursor is from the future");
         }
-        let limit = i64::try_from(self.max_events).unwrap_or(i64::MAX - 1) + 1;
+        let limit = i64::try_from(self.limits.events).unwrap_or(i64::MAX - 1) + 1;
         let changes = self.store.missed(user, asked.horizon, limit).await?;
-        if changes.len() > self.max_events {
+        if changes.len() > self.limits.events {
+            return resync("too much has happened since the cursor");
+        }
+        if changes
+            .iter()
+            .map(|change| change.data.len())
+            .sum::<usize>()
+            > self.limits.bytes
+        {
             return resync("too much has happened since the cursor");
         }
         // Not before the snapshot of the changes was taken.

@@ -110,9 +110,15 @@ alter table messages
   add column if not exists read_xid xid8;
 
 do $$
+declare
+  adopted regtype := (select atttypid::regtype from pg_attribute
+                       where attrelid = 'messages'::regclass and attname = 'message_type');
 begin
-  if (select atttypid <> 'chat_message_type'::regtype
-        from pg_attribute where attrelid = 'messages'::regclass and attname = 'message_type') then
+  if adopted <> 'chat_message_type'::regtype then
+    -- Statements of the other programs that cast to the type they know go on working.
+    if (select typtype from pg_type where oid = adopted) = 'e' then
+      execute format('create cast (%s as chat_message_type) with inout as assignment', adopted);
+    end if;
     alter table messages
       alter column message_type drop default,
       alter column message_type type chat_message_type using message_type::text::chat_message_type;
@@ -184,6 +190,8 @@ create index if not exists chat_messages_changed_later
   on messages (conversation_id, greatest(change_xid, read_xid)) where revision > 1 or read_xid is not null;
 
 do $$
+declare
+  link record;
 begin
   if not exists (select from pg_constraint where conrelid = 'conversations'::regclass
                     and conname = 'chat_conversations_two_participants') then
@@ -195,11 +203,16 @@ begin
     alter table messages add constraint messages_conversation_id_fkey
       foreign key (conversation_id) references conversations (id);
   end if;
-  if not exists (select from pg_constraint where conrelid = 'conversations'::regclass and contype = 'f'
-                    and confrelid = 'messages'::regclass) then
-    alter table conversations add constraint conversations_last_message_id_fkey
-      foreign key (last_message_id) references messages (id) on delete set null;
-  end if;
+  -- ON DELETE SET NULL: any other action would refuse to delete the newest message before our trigger can
+  -- point to the one that is then the newest.
+  for link in
+    select conname from pg_constraint
+     where conrelid = 'conversations'::regclass and contype = 'f' and confrelid = 'messages'::regclass
+  loop
+    execute format('alter table conversations drop constraint %I', link.conname);
+  end loop;
+  alter table conversations add constraint conversations_last_message_id_fkey
+    foreign key (last_message_id) references messages (id) on delete set null;
 end
 $$;
 

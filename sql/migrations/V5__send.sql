@@ -24,13 +24,15 @@ $$;
 --   no_conversation, no_sender, not_a_participant
 -- A retry of a batch whose answer was lost is safe: the ids are the caller's.
 --
--- Locks: the rows of the batch's conversations, FOR NO KEY UPDATE, in id order. Those that somebody else
--- holds are left out (busy), or, with `wait_ms`, waited for: that many milliseconds, 0 for the session's lock_timeout.
--- Errors: unique_violation when another transaction commits the same client_message_id in another
+-- Locks: the rows of the batch's conversations, FOR NO KEY UPDATE, in id order; with `skip_locked` those that
+-- somebody else holds are left out (busy). Then the foreign keys' KEY SHARE on the senders' rows. What is waited
+-- for, is waited for `lock_wait_ms` milliseconds (0: the session's lock_timeout).
+-- Errors: lock_not_available (55P03) when that time is over; unique_violation when another transaction commits the same client_message_id in another
 -- conversation meanwhile; the batch is then repeated as a whole, and finds it.
 create function chat_send_messages(
   ids uuid[], conversation_ids uuid[], sender_ids uuid[], contents text[], message_types text[],
-  client_message_ids text[], wait_ms integer default null)
+  client_message_ids text[],
+  skip_locked boolean default false, lock_wait_ms integer default 0)
 returns table (place integer, status text, message text)
 language plpgsql
 security definer
@@ -48,14 +50,14 @@ declare
 begin
   perform chat_require_flush();
 
-  if wait_ms is null then
+  if lock_wait_ms > 0 then
+    perform set_config('lock_timeout', lock_wait_ms || 'ms', true);
+  end if;
+  if skip_locked then
     select array_agg(l.id) into locked
       from (select c.id from conversations c where c.id = any (conversation_ids)
              order by c.id for no key update skip locked) l;
   else
-    if wait_ms > 0 then
-      perform set_config('lock_timeout', wait_ms || 'ms', true);
-    end if;
     select array_agg(l.id) into locked
       from (select c.id from conversations c where c.id = any (conversation_ids)
              order by c.id for no key update) l;
@@ -79,7 +81,10 @@ begin
                 when i.sender_id not in (c.participant1_id, c.participant2_id) then 'not_a_participant'
                 when not c.held then 'busy'
                 when p.earlier_id is not null then
-                  case when p.same then 'repeated' else 'conflict' end
+                  case when not p.same then 'conflict'
+                       -- Our own id: the answer of the transaction that stored it was lost.
+                       when p.earlier_id = i.id then 'stored'
+                       else 'repeated' end
            end as verdict,
            -- the first of those in this batch that share a client_message_id
            case when i.client_message_id is null then i.id
@@ -123,7 +128,7 @@ begin
               when f.conversation_id = j.conversation_id and f.content = j.content
                    and f.message_type::text = j.message_type then 'repeated'
               else 'conflict' end,
-         case when j.verdict = 'repeated' then
+         case when j.verdict in ('repeated', 'stored') then
                 (select chat_message_json(m, chat_user_summary_json(m.sender_id))
                    from messages m where m.id = j.earlier_id)
               when j.verdict is null and (j.first_id = j.id
@@ -162,7 +167,7 @@ begin
     begin
       select * into result
         from chat_send_messages(array[chat_uuid_v7()], array[conversation_id], array[sender_id], array[content],
-                                array[message_type], array[client_message_id], wait_ms => 0);
+                                array[message_type], array[client_message_id]);
       exit;
     exception when unique_violation then
       -- The same client_message_id was committed meanwhile: the next attempt sees it.
@@ -258,12 +263,19 @@ begin
   )
   select count(*) into marked_count from marked;
 
-  -- Read up to the one before the first that is unread; to the end when none is.
-  select coalesce(min(m.seq) - 1, (select l.last_seq from conversations l where l.id = conversation)) into read_seq
-    from messages m
-   where m.conversation_id = conversation
-     and m.sender_id = case reader when c.participant1_id then c.participant2_id else c.participant1_id end
-     and not m.is_read and m.deleted_at is null;
+  -- Up to the one before the first that is unread, to the end when none is; 0 when none was ever read.
+  if not exists (select from messages m
+                  where m.conversation_id = conversation and m.is_read
+                    and m.sender_id = case reader when c.participant1_id then c.participant2_id
+                                                  else c.participant1_id end) then
+    read_seq := 0;
+  else
+    select coalesce(min(m.seq) - 1, (select l.last_seq from conversations l where l.id = conversation)) into read_seq
+      from messages m
+     where m.conversation_id = conversation
+       and m.sender_id = case reader when c.participant1_id then c.participant2_id else c.participant1_id end
+       and not m.is_read and m.deleted_at is null;
+  end if;
   status := 'ok';
   return next;
 end

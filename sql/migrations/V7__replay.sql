@@ -38,7 +38,8 @@ as $$
   ), event as (
     select 'conversation_created' as type, 'conversation_created' as later_type, c.participant1_id as user_id, c.participant1_id, c.participant2_id,
            c.id as subject, c.id as conversation_id, 0::bigint as revision, c.create_xid as xid,
-           chat_conversation_json(c, c.participant1_id) as data, 0 as kind, 0::bigint as seq
+           -- Goes to both: whose unread messages would it count?
+           chat_conversation_json(c, null) as data, 0 as kind, 0::bigint as seq
       from conversations c
      where c.create_xid >= horizon and c.create_xid < (select xmax from bound)
     union all
@@ -120,7 +121,7 @@ as $$
     select pg_snapshot_xmax(pg_current_snapshot()) as xmax
   ), mine as materialized (
     select c from conversations c where c.participant1_id = reader or c.participant2_id = reader
-  ), touched as materialized (
+  ), new_or_changed as (
     select m as row, (c).participant1_id, (c).participant2_id
       from mine
      cross join lateral (
@@ -131,7 +132,7 @@ as $$
         order by m.seq
         limit max_rows) new_rows (m)
      where (c).last_xid >= horizon
-    union
+    union all
     select m, (c).participant1_id, (c).participant2_id
       from mine
      cross join lateral (
@@ -141,6 +142,8 @@ as $$
           and greatest(m.change_xid, m.read_xid) >= horizon
           and greatest(m.change_xid, m.read_xid) < (select xmax from bound)
         limit max_rows) changed_rows (m)
+  ), touched as materialized (
+    select distinct on ((row).id) row, participant1_id, participant2_id from new_or_changed order by (row).id
   ), event as (
     select 'conversation_created' as type, 'conversation_created' as later_type,
            (c).participant1_id as user_id, (c).participant1_id, (c).participant2_id,

@@ -115,6 +115,8 @@ pub struct Limits {
     pub writer_batch: usize,
     /// `REPLAY_EVENTS`, 1000: beyond it `resync_required`.
     pub replay_events: usize,
+    /// `REPLAY_BYTES`, 8388608: bytes of these events' data; beyond it `resync_required`.
+    pub replay_bytes: usize,
 }
 
 /// Bounds on waiting.
@@ -331,6 +333,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         writer_queue: values.number(&settings::WRITER_QUEUE)?,
         writer_batch: values.number(&settings::WRITER_BATCH)?,
         replay_events: values.number(&settings::REPLAY_EVENTS)?,
+        replay_bytes: values.number(&settings::REPLAY_BYTES)?,
     };
     if limits.rate_per_second == 0 || limits.rate_burst == 0 {
         (limits.rate_per_second, limits.rate_burst) = (0, 0);

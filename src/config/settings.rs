@@ -78,7 +78,7 @@ settings! {
              LISTEN needs a direct connection. The same database, the same form as DATABASE_URL.";
         DB_SCHEMA = "public", Text,
             "Schema of the chat tables: lower-case letters, digits and \"_\", at most 51 bytes.";
-        DB_POOL_SIZE = "8", Number(1, 1000),
+        DB_POOL_SIZE = "8", Number(3, 1000),
             "Pooled connections of one replica; the listener has one more.";
         DB_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "Bound of a statement, waiting for a pooled connection included; then 503.";
@@ -159,6 +159,8 @@ settings! {
             "Messages in one transaction.";
         REPLAY_EVENTS = "1000", Number(1, 10_000),
             "Events that a client which comes back is sent; beyond it resync_required.";
+        REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),
+            "Bytes of these events; beyond them resync_required.";
     }
     "Times" {
         HEARTBEAT_SECONDS = "25", Seconds(1, 3600),

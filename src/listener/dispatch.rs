@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Stats;
 use super::delivered::{Delivered, Standing};
-use super::payload::{Payload, PayloadEvent, ReadMark, VERSION};
+use super::payload::{Payload, PayloadEvent, ReadMark, VERSION, Version};
 use crate::error::Error;
 use crate::frame;
 use crate::hub::{Event, Hub, Subject};
@@ -100,24 +100,27 @@ impl Dispatcher {
         self.stats.notifications.fetch_add(1, Ordering::Relaxed);
         let payload: Payload<'_> = match serde_json::from_str(text) {
             Ok(payload) => payload,
-            Err(error) => {
-                // Somebody else's NOTIFY on our channel: nothing of ours is lost.
-                log::warn!(
-                    "a notification that is not ours ({error}), {} bytes",
-                    text.len()
-                );
-                return Ok(None);
-            }
+            // One of a version to come says so, whatever its form is; anything else is somebody else's NOTIFY
+            // on our channel.
+            Err(error) => match serde_json::from_str::<Version>(text) {
+                Ok(Version { v }) if v != VERSION => return Err(unknown_version(v)),
+                _ => {
+                    log::warn!(
+                        "a notification that is not ours ({error}), {} bytes",
+                        text.len()
+                    );
+                    return Ok(None);
+                }
+            },
         };
         if payload.v != VERSION {
-            return Err(Error::Internal(
-                format!("a notification of version {}", payload.v).into(),
-            ));
+            return Err(unknown_version(payload.v));
         }
         let Some(mut position) = self.hub.position() else {
             return Ok(None);
         };
-        if let Some(horizon) = payload.horizon {
+        // No transaction's horizon is above its own number.
+        if let Some(horizon) = payload.horizon.filter(|horizon| *horizon <= payload.xid) {
             position.horizon = self.hub.advance(&position.identity, Horizon(horizon));
             // By this payload's own horizon: right after a catch-up the hub's is ahead of the queue, which
             // still holds what committed between LISTEN and the catch-up's reading.
@@ -186,7 +189,7 @@ impl Dispatcher {
                 subject,
                 version,
                 xid: payload.xid,
-                horizon: Horizon(payload.horizon.unwrap_or_default()),
+                horizon: Horizon(payload.horizon.unwrap_or_default().min(payload.xid)),
                 frame: frame::durable(event.event_type, data, event.user, payload.at, cursor),
                 frame_as_update: None,
             },
@@ -293,4 +296,10 @@ impl Dispatcher {
         self.stats.events.fetch_add(1, Ordering::Relaxed);
         self.hub.publish(recipients, &Arc::new(event));
     }
+}
+
+fn unknown_version(version: u32) -> Error {
+    Error::Internal(
+        format!("a notification of version {version}: it is read from the tables").into(),
+    )
 }

@@ -9,6 +9,12 @@ use crate::model::UserId;
 /// The format that this version reads; a payload of another one is left to the tables.
 pub(super) const VERSION: u32 = 1;
 
+/// All that can be told of a payload of another version.
+#[derive(Debug, Deserialize)]
+pub(super) struct Version {
+    pub v: u32,
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct Payload<'a> {
     pub v: u32,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::{Client, Connection, Socket};
+use tokio_postgres::{CancelToken, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{describe, tls};
@@ -85,6 +85,19 @@ impl Connector {
             Ok(Ok(connected)) => Ok(connected),
             Ok(Err(error)) => Err(ConnectError(describe(&error))),
             Err(_) => Err(ConnectError("no answer within 5 s".to_owned())),
+        }
+    }
+
+    /// Asks the server to cancel a statement, in the background and for [`CONNECT_TIMEOUT`] at most: nobody
+    /// waits for the outcome, which is only that a backend ends sooner.
+    pub fn cancel(&self, token: CancelToken) {
+        let tls = self.tls.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let cancelled =
+                    tokio::time::timeout(CONNECT_TIMEOUT, token.cancel_query(tls)).await;
+                log::debug!("a statement without an answer was cancelled: {cancelled:?}");
+            });
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::{Lease, Listing, Store, Window, column_of, describe, listing, raw_json, single};
+use super::{Listing, Store, Window, column_of, describe, listing, raw_json, single};
 use crate::error::Error;
 use crate::model::{ConversationId, MessageId, NewMessage, RawJson, UserId};
 
@@ -29,12 +29,23 @@ pub enum Outcome {
     Refused(Error),
 }
 
+/// What to do about rows that another transaction holds. Waits are PostgreSQL's `lock_timeout`.
+#[derive(Clone, Copy, Debug)]
+pub enum Locks {
+    /// Held conversations come back as `Busy`; other rows (a sender's, for its foreign key) are waited for.
+    Skip { wait: Duration },
+    /// All are waited for.
+    Wait(Duration),
+}
+
 /// Why a whole batch failed.
 #[derive(Debug)]
 pub enum SendFailure {
     /// The connection broke or no answer came: stored or not, sending the same ids again is safe.
     Unanswered(String),
-    /// Another transaction was in the way (serialization, deadlock, lock timeout, the same
+    /// A row that the batch needs is held by another transaction for longer than it waits: nothing was stored.
+    Locked(String),
+    /// Another transaction was in the way (serialization, deadlock, the same
     /// `clientMessageId` at the same moment): nothing was stored, try again.
     Retry(String),
     /// The database refuses something in the batch: nothing was stored.
@@ -42,14 +53,12 @@ pub enum SendFailure {
 }
 
 impl Store {
-    /// Stores a batch in one transaction and one round trip; outcomes come in the order of the batch.
-    ///
-    /// Without `wait_for_locks`, conversations that somebody else holds come back as `Busy` at once;
-    /// with it, they are waited for that long (PostgreSQL's `lock_timeout`), and it is a single transaction still.
+    /// Stores a batch in one transaction and one round trip, within `timeout`; outcomes come in the order of
+    /// the batch.
     pub async fn send_messages(
         &self,
         batch: &[&Outgoing],
-        wait_for_locks: Option<Duration>,
+        locks: Locks,
         timeout: Duration,
     ) -> Result<Vec<Outcome>, SendFailure> {
         let ids: Vec<Uuid> = batch.iter().map(|o| o.id).collect();
@@ -64,31 +73,35 @@ impl Store {
             .iter()
             .map(|o| o.message.client_message_id.as_deref())
             .collect();
-        let wait_ms =
-            wait_for_locks.map(|wait| i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
+        let (skip_locked, wait) = match locks {
+            Locks::Skip { wait } => (true, wait),
+            Locks::Wait(wait) => (false, wait),
+        };
+        let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         let sql = format!(
-            "select * from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7)",
+            "select * from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7, $8)",
             self.prefix
         );
 
         let deadline = Instant::now() + timeout;
         let mut lease = match timeout_at(deadline, self.write_pool.get()).await {
-            Ok(Ok(client)) => Lease(Some(client)),
+            Ok(Ok(client)) => self.lease_of(client),
             Ok(Err(error)) => return Err(SendFailure::Unanswered(error.to_string())),
             Err(_) => return Err(SendFailure::Unanswered("no connection in time".to_owned())),
         };
-        let params: [super::Param<'_>; 7] = [
+        let params: [super::Param<'_>; 8] = [
             (&ids, Type::UUID_ARRAY),
             (&conversations, Type::UUID_ARRAY),
             (&senders, Type::UUID_ARRAY),
             (&contents, Type::TEXT_ARRAY),
             (&types, Type::TEXT_ARRAY),
             (&client_ids, Type::TEXT_ARRAY),
+            (&skip_locked, Type::BOOL),
             (&wait_ms, Type::INT4),
         ];
         let rows = match timeout_at(deadline, lease.query(&sql, &params)).await {
             Ok(answer) => {
-                lease.give_back();
+                lease.settle(&answer);
                 answer.map_err(|error| send_failure(&error))?
             }
             Err(_) => return Err(SendFailure::Unanswered("no answer in time".to_owned())),
@@ -238,6 +251,8 @@ fn send_failure(error: &tokio_postgres::Error) -> SendFailure {
     let text = describe(error);
     if super::is_connection_lost(error) {
         SendFailure::Unanswered(text)
+    } else if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+        SendFailure::Locked(text)
     } else if super::is_transient(error) || error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
         SendFailure::Retry(text)
     } else {

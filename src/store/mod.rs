@@ -21,7 +21,7 @@ use tokio_postgres::{Row, RowStream};
 pub use changes::{Change, Changes, Horizon, Identity, ReadBack, Snapshot};
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
-pub use messages::{Outcome, Outgoing, SendFailure};
+pub use messages::{Locks, Outcome, Outgoing, SendFailure};
 pub use migrate::{MigrateError, UsersTable, migrate};
 pub use users::UserFilter;
 
@@ -64,6 +64,7 @@ pub struct Store {
     pool: Pool,
     /// The writer's own, so that slow reads never hold up a send.
     write_pool: Pool,
+    connector: Connector,
     /// The schema, quoted, with its dot: what every function's name starts with.
     prefix: String,
     /// Bound of one statement, waiting for a pooled connection included (`DB_TIMEOUT_SECONDS`).
@@ -85,6 +86,7 @@ impl Store {
         Ok(Self {
             pool: connector.pool(read_size, timeout)?,
             write_pool: connector.pool(write_size, timeout)?,
+            connector: connector.clone(),
             prefix: format!("\"{}\".", schema.replace('"', "\"\"")),
             timeout,
         })
@@ -152,16 +154,23 @@ impl Store {
         let mut lease = self.lease(pool).await?;
         match timeout_at(deadline, lease.query(sql, params)).await {
             Ok(result) => {
-                lease.give_back();
+                lease.settle(&result);
                 result.map_err(QueryFailure::of)
             }
             Err(_) => Err(QueryFailure::no_answer()),
         }
     }
 
+    fn lease_of(&self, client: Object) -> Lease {
+        Lease {
+            client: Some(client),
+            connector: self.connector.clone(),
+        }
+    }
+
     async fn lease(&self, pool: &Pool) -> Result<Lease, QueryFailure> {
         match timeout(self.timeout, pool.get()).await {
-            Ok(Ok(client)) => Ok(Lease(Some(client))),
+            Ok(Ok(client)) => Ok(self.lease_of(client)),
             Ok(Err(error)) => Err(QueryFailure::no_connection(&error.to_string())),
             Err(_) => Err(QueryFailure::no_connection(
                 "no pooled connection came free in time",
@@ -171,12 +180,26 @@ impl Store {
 }
 
 /// A pooled connection that goes back only when its statement has ended. Dropped before, at a deadline
-/// or because the caller went away, it is closed: the statement may still run on it.
-struct Lease(Option<Object>);
+/// or because the caller went away, it is closed and the server is asked to cancel: else the statement would
+/// run on, and keep its locks.
+struct Lease {
+    client: Option<Object>,
+    connector: Connector,
+}
 
 impl Lease {
     fn give_back(&mut self) {
-        drop(self.0.take());
+        drop(self.client.take());
+    }
+
+    /// Gives the connection back after an answer, unless the answer says that it is of no more use.
+    fn settle<T>(&mut self, answer: &Result<T, tokio_postgres::Error>) {
+        if let (Some(client), Err(error)) = (&self.client, answer)
+            && (client.is_closed() || is_connection_lost(error))
+        {
+            self.client.take().map(Object::take);
+        }
+        self.give_back();
     }
 
     async fn query(
@@ -184,7 +207,7 @@ impl Lease {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        match &self.0 {
+        match &self.client {
             Some(client) => client.query_typed(sql, params).await,
             None => Ok(Vec::new()),
         }
@@ -197,7 +220,7 @@ impl Lease {
         param: String,
         patience: Duration,
     ) -> Result<RowStream, QueryFailure> {
-        let Some(client) = &self.0 else {
+        let Some(client) = &self.client else {
             return Err(QueryFailure::no_answer());
         };
         let started = client.query_typed_raw(sql, [(param, Type::TEXT)]);
@@ -210,8 +233,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(client) = self.0.take() {
-            drop(Object::take(client));
+        if let Some(client) = self.client.take() {
+            let client = Object::take(client);
+            self.connector.cancel(client.cancel_token());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The writer's state: what waits for the next batch, and which conversations are in the slow lane.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::slow_lane::{Done, SlowLane};
-use super::{Pending, Stats, WriterLimits, answer, expire, store_singly};
+use super::{Pending, QUICK_LOCKS, Stats, WriterLimits, answer_all, expire, send, store_apart};
 use crate::model::ConversationId;
-use crate::store::{Outgoing, SendFailure, Store};
+use crate::store::{SendFailure, Store};
 
 /// Tries of a busy conversation in the quick lane.
 const QUICK_TRIES: u32 = 3;
@@ -113,25 +113,16 @@ impl Lanes {
         self.stats
             .messages
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
-        let outgoing: Vec<&Outgoing> = batch.iter().map(|p| &p.outgoing).collect();
-        let result = self
-            .store
-            .send_messages(&outgoing, None, self.limits.timeout)
-            .await;
-        match result {
+        match send(&self.store, &batch, QUICK_LOCKS, self.limits.timeout).await {
             Ok(outcomes) => {
                 self.failures = 0;
-                let busy = batch
-                    .into_iter()
-                    .zip(outcomes)
-                    .filter_map(|(pending, outcome)| answer(pending, outcome))
-                    .collect();
-                self.put_back_busy(busy);
+                self.put_back_busy(answer_all(batch, outcomes));
             }
-            Err(SendFailure::Refused(reason)) => {
-                log::warn!("a batch was refused and is stored singly: {reason}");
-                let again = store_singly(&self.store, batch, self.limits.timeout).await;
-                self.put_back(again, BUSY_PAUSE);
+            Err(SendFailure::Refused(reason) | SendFailure::Locked(reason)) => {
+                log::debug!("a batch is taken apart: {reason}");
+                let apart = store_apart(&self.store, batch, self.limits.timeout).await;
+                self.put_back(apart.again, BUSY_PAUSE);
+                self.divert_to_slow_lane(apart.locked);
             }
             Err(SendFailure::Retry(reason)) => {
                 log::debug!("a batch is repeated: {reason}");
@@ -171,26 +162,38 @@ impl Lanes {
 
     /// Busy conversations: to the front of the next batch, or after some tries to the slow lane.
     fn put_back_busy(&mut self, busy: Vec<Pending>) {
-        if busy.is_empty() {
-            return;
-        }
-        let mut again = Vec::with_capacity(busy.len());
+        let (mut again, mut slow) = (Vec::new(), Vec::new());
+        let mut given_up: HashSet<ConversationId> = HashSet::new();
         for mut pending in busy {
             pending.tries += 1;
             let conversation = pending.outgoing.message.conversation;
-            if let Some(queue) = self.slow.get_mut(&conversation) {
-                queue.push_back(pending);
-            } else if pending.tries > QUICK_TRIES {
-                self.stats.slow.fetch_add(1, Ordering::Relaxed);
-                self.slow.insert(conversation, VecDeque::from([pending]));
+            // Those behind a message that goes follow it.
+            if pending.tries > QUICK_TRIES || given_up.contains(&conversation) {
+                given_up.insert(conversation);
+                slow.push(pending);
             } else {
                 again.push(pending);
             }
         }
         self.put_back(again, BUSY_PAUSE);
-        let conversations: Vec<ConversationId> = self.slow.keys().copied().collect();
+        self.divert_to_slow_lane(slow);
+    }
+
+    /// In order, and what waits for the same conversations behind them.
+    fn divert_to_slow_lane(&mut self, locked: Vec<Pending>) {
+        let mut conversations: Vec<ConversationId> = Vec::new();
+        for pending in locked {
+            let conversation = pending.outgoing.message.conversation;
+            if !conversations.contains(&conversation) {
+                conversations.push(conversation);
+                self.stats.slow.fetch_add(1, Ordering::Relaxed);
+            }
+            self.slow
+                .entry(conversation)
+                .or_default()
+                .push_back(pending);
+        }
         for conversation in conversations {
-            // What waits for a conversation follows it into the slow lane.
             self.divert(conversation);
             self.feed_slow_lane(conversation);
         }
@@ -251,6 +254,7 @@ impl Lanes {
         }
         if queue.is_empty() {
             self.slow.remove(&done.conversation);
+            self.slow_lane.forget(done.conversation);
         } else {
             self.feed_slow_lane(done.conversation);
         }

@@ -13,11 +13,13 @@
 mod lanes;
 mod slow_lane;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,7 +27,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::model::{ConversationId, NewMessage, RawJson};
-use crate::store::{Outcome, Outgoing, SendFailure, Store};
+use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
 use lanes::Lanes;
 
@@ -37,6 +39,12 @@ pub struct Sent {
     /// Nothing new was stored: the answer to a repeat.
     pub repeated: bool,
 }
+
+/// The quick lane skips conversations that are held, and waits this long for other rows: an insert needs its
+/// sender's (for the foreign key), which the host system may be changing.
+const QUICK_LOCKS: Locks = Locks::Skip {
+    wait: Duration::from_millis(100),
+};
 
 type Reply = Box<dyn FnOnce(Result<Sent, Error>) + Send>;
 
@@ -87,16 +95,17 @@ impl Writer {
         limits: WriterLimits,
         tasks: &TaskTracker,
         stop: CancellationToken,
-    ) -> Self {
+    ) -> (Self, JoinHandle<()>) {
         let (queue, receiver) = mpsc::channel(limits.queue);
         let stats = Arc::new(Stats::default());
         let lanes = Lanes::new(store, limits, Arc::clone(&stats), tasks.clone());
-        tasks.spawn(run(receiver, lanes, stop));
-        Self {
+        let task = tasks.spawn(run(receiver, lanes, stop));
+        let writer = Self {
             queue,
             timeout: limits.timeout,
             stats,
-        }
+        };
+        (writer, task)
     }
 
     /// Queues a message; never waits. `reply` is called once, in store order for the messages of one
@@ -208,34 +217,117 @@ fn expire(pending: Pending, why: &str) {
     (pending.reply)(Err(Error::unavailable(why)));
 }
 
-/// A batch that the database refuses as a whole is stored one by one, so that only the bad one fails.
-async fn store_singly(store: &Store, batch: Vec<Pending>, timeout: Duration) -> Vec<Pending> {
-    let mut again: Vec<Pending> = Vec::new();
-    for pending in batch {
-        let conversation: ConversationId = pending.outgoing.message.conversation;
-        if again
-            .iter()
-            .any(|p| p.outgoing.message.conversation == conversation)
-        {
-            again.push(pending);
+/// What is still to be stored after a batch was taken apart.
+#[derive(Default)]
+struct Apart {
+    /// In the quick lane.
+    again: Vec<Pending>,
+    /// In the slow lane: what they wait for is held by another transaction.
+    locked: Vec<Pending>,
+}
+
+/// Stores a batch that failed as a whole conversation by conversation, and a conversation that is refused
+/// message by message: only what is at fault fails or waits.
+async fn store_apart(store: &Store, batch: Vec<Pending>, timeout: Duration) -> Apart {
+    let mut apart = Apart::default();
+    let mut groups = by_conversation(batch).into_iter();
+    while let Some(group) = groups.next() {
+        let group = unexpired(group);
+        if group.is_empty() {
             continue;
         }
-        match store
-            .send_messages(&[&pending.outgoing], None, timeout)
-            .await
-        {
-            Ok(outcomes) => {
-                if let Some(outcome) = outcomes.into_iter().next() {
-                    again.extend(answer(pending, outcome));
+        match send(store, &group, QUICK_LOCKS, timeout).await {
+            Ok(outcomes) => apart.again.extend(answer_all(group, outcomes)),
+            Err(SendFailure::Refused(reason)) => match <[Pending; 1]>::try_from(group) {
+                Ok([alone]) => {
+                    let why = format!("the database refuses a message: {reason}");
+                    (alone.reply)(Err(Error::Internal(why.into())));
                 }
+                Err(group) => {
+                    for pending in group {
+                        apart
+                            .again
+                            .extend(store_alone(store, pending, timeout).await);
+                    }
+                }
+            },
+            Err(SendFailure::Locked(_)) => apart.locked.extend(group),
+            Err(SendFailure::Retry(_)) => apart.again.extend(group),
+            Err(SendFailure::Unanswered(_)) => {
+                apart.again.extend(group);
+                apart.again.extend(groups.by_ref().flatten());
             }
-            Err(SendFailure::Refused(reason)) => {
-                (pending.reply)(Err(Error::Internal(
-                    format!("the database refuses a message: {reason}").into(),
-                )));
-            }
-            Err(SendFailure::Unanswered(_) | SendFailure::Retry(_)) => again.push(pending),
         }
     }
-    again
+    apart
+}
+
+/// One message of a conversation that was refused as a whole. What comes back is to be tried again.
+async fn store_alone(store: &Store, pending: Pending, timeout: Duration) -> Option<Pending> {
+    let alone = unexpired(vec![pending]);
+    if alone.is_empty() {
+        return None;
+    }
+    match send(store, &alone, QUICK_LOCKS, timeout).await {
+        Ok(outcomes) => answer_all(alone, outcomes).pop(),
+        Err(SendFailure::Refused(reason)) => {
+            for pending in alone {
+                let why = format!("the database refuses a message: {reason}");
+                (pending.reply)(Err(Error::Internal(why.into())));
+            }
+            None
+        }
+        Err(_) => alone.into_iter().next(),
+    }
+}
+
+/// Sends what waits, bounded by the earliest deadline in it, but a second at least: a late one must not
+/// take the time of the others.
+fn send<'a>(
+    store: &'a Store,
+    batch: &'a [Pending],
+    locks: Locks,
+    timeout: Duration,
+) -> impl Future<Output = Result<Vec<Outcome>, SendFailure>> + Send + use<'a> {
+    const LEAST: Duration = Duration::from_secs(1);
+    let now = Instant::now();
+    let left = |pending: &Pending| pending.deadline.saturating_duration_since(now);
+    let earliest = batch.iter().map(left).min().unwrap_or(timeout);
+    let bound = earliest.clamp(LEAST, timeout.max(LEAST));
+    // Not the batch itself: its replies may not be shared between threads.
+    let outgoing: Vec<&Outgoing> = batch.iter().map(|p| &p.outgoing).collect();
+    async move { store.send_messages(&outgoing, locks, bound).await }
+}
+
+/// Answers what has an outcome; what is busy comes back.
+fn answer_all(batch: Vec<Pending>, outcomes: Vec<Outcome>) -> Vec<Pending> {
+    let answered = batch.into_iter().zip(outcomes);
+    answered
+        .filter_map(|(pending, outcome)| answer(pending, outcome))
+        .collect()
+}
+
+/// Those whose time is not over; the others are answered.
+fn unexpired(batch: Vec<Pending>) -> Vec<Pending> {
+    let now = Instant::now();
+    let (rest, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|p| p.deadline > now);
+    for pending in late {
+        expire(pending, "the message could not be stored in time");
+    }
+    rest
+}
+
+/// In the order in which the conversations come, and their messages.
+fn by_conversation(batch: Vec<Pending>) -> Vec<Vec<Pending>> {
+    let mut groups: Vec<Vec<Pending>> = Vec::new();
+    let mut places: HashMap<ConversationId, usize> = HashMap::new();
+    for pending in batch {
+        let conversation = pending.outgoing.message.conversation;
+        let place = *places.entry(conversation).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(pending),
+            None => groups.push(vec![pending]),
+        }
+    }
+    groups
 }

@@ -1,23 +1,32 @@
 //! Conversations whose row somebody else holds for long: waited for, apart from all others.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::{Pending, answer, expire, store_singly};
+use super::{Pending, answer_all, send, store_apart, unexpired};
 use crate::model::ConversationId;
-use crate::store::{Outgoing, SendFailure, Store};
+use crate::store::{Locks, SendFailure, Store};
 
-/// Conversations that are waited for at the same time: each occupies a connection of the writer's pool,
-/// which the quick lane needs too.
+/// Conversations that are tried at the same time: each occupies a connection of the writer's pool, which
+/// the quick lane needs too.
 const PARALLEL: usize = 1;
 
-/// How long one statement waits for the lock; then the others in the lane get their turn.
-const LOCK_WAIT: Duration = Duration::from_millis(250);
+/// How long most turns wait for a lock: those that were free again go through at once, and many that are
+/// held take little of each other's time.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
+
+/// How long every fourth turn waits, in the server's queue for the lock, so that a conversation that others
+/// are always at gets its turn.
+const LONG_WAIT: Duration = Duration::from_millis(250);
+const LONG_WAIT_EVERY: u32 = 4;
+
+/// Between two turns of one conversation: times the turns so far, up to the maximum.
+const PAUSE: Duration = Duration::from_millis(25);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
 
 /// What came of one conversation's turn.
 pub(super) struct Done {
@@ -31,7 +40,10 @@ pub(super) struct SlowLane {
     timeout: Duration,
     tasks: TaskTracker,
     turns: Arc<Semaphore>,
+    /// On their way.
     held: HashSet<ConversationId>,
+    /// Turns of each conversation that is in the lane.
+    turns_had: HashMap<ConversationId, u32>,
     done: mpsc::Sender<Done>,
 }
 
@@ -48,6 +60,7 @@ impl SlowLane {
             tasks,
             turns: Arc::new(Semaphore::new(PARALLEL)),
             held: HashSet::new(),
+            turns_had: HashMap::new(),
             done,
         };
         (lane, receiver)
@@ -61,11 +74,19 @@ impl SlowLane {
     /// Stores messages of one conversation, when it is their turn. [`Done`] follows.
     pub fn store(&mut self, conversation: ConversationId, batch: Vec<Pending>) {
         self.held.insert(conversation);
+        let had = self.turns_had.entry(conversation).or_default();
+        let pause = (PAUSE * *had).min(MAX_PAUSE);
+        *had += 1;
+        let wait = match *had % LONG_WAIT_EVERY {
+            0 => LONG_WAIT,
+            _ => SHORT_WAIT,
+        };
         let (store, timeout) = (self.store.clone(), self.timeout);
         let (turns, done) = (Arc::clone(&self.turns), self.done.clone());
         self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
             let again = match turns.acquire().await {
-                Ok(_turn) => take_turn(&store, batch, timeout).await,
+                Ok(_turn) => take_turn(&store, batch, wait, timeout).await,
                 Err(_) => batch,
             };
             // The writer's loop lives until the lane is empty.
@@ -78,36 +99,37 @@ impl SlowLane {
         });
     }
 
+    /// Its turn is over.
     pub fn release(&mut self, conversation: ConversationId) {
         self.held.remove(&conversation);
+    }
+
+    /// Nothing of it is left in the lane.
+    pub fn forget(&mut self, conversation: ConversationId) {
+        self.turns_had.remove(&conversation);
     }
 }
 
 /// One transaction that waits for the lock. Returns what is still to be stored.
-async fn take_turn(store: &Store, batch: Vec<Pending>, timeout: Duration) -> Vec<Pending> {
-    let now = Instant::now();
-    let (batch, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|p| p.deadline > now);
-    for pending in late {
-        expire(pending, "the conversation is locked by another transaction");
-    }
+async fn take_turn(
+    store: &Store,
+    batch: Vec<Pending>,
+    wait: Duration,
+    timeout: Duration,
+) -> Vec<Pending> {
+    let batch = unexpired(batch);
     if batch.is_empty() {
         return batch;
     }
-    let outgoing: Vec<&Outgoing> = batch.iter().map(|p| &p.outgoing).collect();
-    let result = store
-        .send_messages(&outgoing, Some(LOCK_WAIT), timeout)
-        .await;
-    match result {
-        Ok(outcomes) => batch
-            .into_iter()
-            .zip(outcomes)
-            .filter_map(|(pending, outcome)| answer(pending, outcome))
-            .collect(),
-        Err(SendFailure::Refused(_)) => store_singly(store, batch, timeout).await,
-        Err(SendFailure::Retry(_)) => batch,
+    match send(store, &batch, Locks::Wait(wait), timeout).await {
+        Ok(outcomes) => answer_all(batch, outcomes),
+        Err(SendFailure::Refused(_)) => {
+            let apart = store_apart(store, batch, timeout).await;
+            apart.again.into_iter().chain(apart.locked).collect()
+        }
+        Err(SendFailure::Retry(_) | SendFailure::Locked(_)) => batch,
         Err(SendFailure::Unanswered(reason)) => {
             log::warn!("a message of a locked conversation had no answer: {reason}");
-            tokio::time::sleep(LOCK_WAIT).await;
             batch
         }
     }

@@ -12,7 +12,7 @@ use crate::hub::Hub;
 use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::metrics::Metrics;
-use crate::replay::Replay;
+use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Connector, Store};
 use crate::writer::{Writer, WriterLimits};
 
@@ -33,7 +33,7 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
         batch: config.limits.writer_batch,
         timeout: config.timeouts.write,
     };
-    let writer = Writer::start(
+    let (writer, _) = Writer::start(
         store.clone(),
         limits,
         &lifecycle.tasks,
@@ -50,7 +50,14 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
         limiter: SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst),
         metrics: Metrics::new(store.clone(), writer.clone(), hub.clone(), status.clone()),
         replica_id: Uuid::from_u128(99),
-        replay: Replay::new(store.clone(), hub.clone(), config.limits.replay_events),
+        replay: Replay::new(
+            store.clone(),
+            hub.clone(),
+            ReplayLimits {
+                events: config.limits.replay_events,
+                bytes: config.limits.replay_bytes,
+            },
+        ),
         health: Health::new(store.clone(), status, lifecycle.clone()),
         config: Arc::new(config),
         store,

@@ -34,12 +34,6 @@ const READ_BUFFER: usize = 4 * 1024;
 /// Frames are collected up to this size before they are written; most turns of a session send less, in one write.
 const WRITE_BUFFER: usize = 4 * 1024;
 
-/// A byte of content takes up to six in JSON (`\u0001`).
-const JSON_EXPANSION: usize = 6;
-
-/// Names, ids and times around a message's content, generously.
-const FRAME_OVERHEAD: usize = 64 * 1024;
-
 type Query = Vec<(String, String)>;
 
 /// `GET /ws?user_id=uuid[&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method.
@@ -128,12 +122,11 @@ async fn open(
 
 /// Buffers and limits of one socket.
 pub fn socket_config(limits: &Limits) -> WebSocketConfig {
-    let largest_frame = limits.message_bytes * JSON_EXPANSION + FRAME_OVERHEAD;
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        // A session waits for a full buffer, so one frame comes on top; the rest is for a client that pings without reading.
-        .max_write_buffer_size(WRITE_BUFFER + 2 * largest_frame)
+        // No bound here: a session waits until the buffer is taken, so that one frame is in it, of whatever size
+        // another program has inserted.
         .max_message_size(Some(limits.body_bytes))
         .max_frame_size(Some(limits.body_bytes))
 }

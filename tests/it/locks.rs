@@ -23,12 +23,13 @@ async fn a_locked_conversation_delays_no_other() {
         let data = json!({"conversationId": locked, "content": format!("waits {number}")});
         waiting.push(alice.request("send_message", data).await);
     }
-    let started = Instant::now();
+    let mut slowest = Duration::ZERO;
     for number in 0..20 {
+        let started = Instant::now();
         api.send(free, CARLA, &number.to_string()).await;
+        slowest = slowest.max(started.elapsed());
     }
-    let slowest = started.elapsed() / 20;
-    assert!(slowest < Duration::from_millis(500), "{slowest:?} each");
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
     let waited_for = format!("messages where conversation_id = '{locked}'");
     assert_eq!(
         database.count(&waited_for).await,
@@ -69,4 +70,69 @@ async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
     let repeat = api.send_once(locked, ALICE, "hello", "m-1").await;
     assert!(matches!(repeat.status, 200 | 201), "{repeat:?}");
     assert_eq!(api.history(locked).await, [repeat.json()]);
+}
+
+/// The foreign key of a message's sender needs a lock on the host's users row; the host may be holding it.
+#[tokio::test]
+async fn a_locked_users_row_delays_no_other_user() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let held = api.open_conversation(ALICE, BORIS).await;
+    let free = api.open_conversation(CARLA, DAVID).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let stranger = database.sql().await;
+    let lock = format!("begin; select from users where id = '{ALICE}' for update");
+    stranger.batch_execute(&lock).await.expect("the lock");
+
+    let data = json!({"conversationId": held, "content": "waits"});
+    let waiting = alice.request("send_message", data).await;
+    let mut slowest = Duration::ZERO;
+    for number in 0..20 {
+        let started = Instant::now();
+        api.send(free, CARLA, &number.to_string()).await;
+        slowest = slowest.max(started.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+
+    stranger.batch_execute("commit").await.expect("its end");
+    let answer = alice.answer(&waiting).await;
+    assert_eq!(answer["type"], "ack", "{answer}");
+}
+
+#[tokio::test]
+async fn many_locked_conversations_do_not_keep_a_free_one_in_the_slow_lane() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let briefly = database.conversation(ALICE, BORIS).await;
+    let for_long = [
+        database.conversation(ALICE, CARLA).await,
+        database.conversation(ALICE, DAVID).await,
+    ];
+    let stranger = database.sql().await;
+    let other = database.sql().await;
+    let lock = format!("begin; select from conversations where id <> '{briefly}' for update");
+    stranger.batch_execute(&lock).await.expect("the locks");
+    let lock = format!("begin; select from conversations where id = '{briefly}' for update");
+    other.batch_execute(&lock).await.expect("the lock");
+
+    let mut requests = Vec::new();
+    for conversation in [for_long[0], for_long[1], briefly] {
+        let data = json!({"conversationId": conversation, "content": "waits"});
+        requests.push(alice.request("send_message", data).await);
+    }
+    let api = replica.api();
+    eventually("three conversations in the slow lane", || async {
+        (api.metric("pgchat_writer_slow_lane_total").await >= 3.0).then_some(())
+    })
+    .await;
+    other.batch_execute("commit").await.expect("its end");
+    let answer = alice.answer(&requests[2]).await;
+    assert_eq!(answer["type"], "ack", "{answer}");
+    stranger.batch_execute("commit").await.expect("its end");
+    for request in &requests[..2] {
+        let answer = alice.answer(request).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+    }
 }

@@ -183,6 +183,21 @@ async fn the_tables_of_the_go_service_are_adopted_with_their_rows() {
         ))
         .await;
     assert_eq!(boris.expect("chat_message").await["data"]["seq"], 7);
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content, message_type)
+             values ('{conversation}', '{BORIS}', 'by Go, with a cast', 'file'::message_type)"
+        ))
+        .await;
+    assert_eq!(
+        boris.expect("chat_message").await["data"]["messageType"],
+        "file"
+    );
+    database
+        .execute("delete from messages where content = 'by Go, with a cast'")
+        .await;
+    assert_eq!(boris.expect("message_deleted").await["data"]["seq"], 8);
+    assert_eq!(api.conversations(BORIS).await[0]["lastMessage"]["seq"], 7);
 }
 
 #[tokio::test]

@@ -218,3 +218,40 @@ async fn inserts_and_sends_at_once_share_one_gapless_order() {
         assert_eq!(seqs, (1..=200).collect::<Vec<_>>());
     }
 }
+
+/// `MAX_MESSAGE_BYTES` binds the service's own callers, not other programs.
+#[tokio::test]
+async fn a_row_far_over_the_limit_of_the_service_is_delivered_and_replayed() {
+    let mut scene = Scene::set().await;
+    let cursor = {
+        scene.api().send(scene.conversation, ALICE, "before").await;
+        let frame = scene.expect("chat_message").await;
+        frame["cursor"].as_str().expect("a cursor").to_owned()
+    };
+    scene
+        .database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content)
+             values ('{}', '{ALICE}', repeat('x', 1000000))",
+            scene.conversation
+        ))
+        .await;
+    let frame = scene.expect("chat_message").await;
+    assert_eq!(
+        frame["data"]["content"].as_str().map(str::len),
+        Some(1_000_000)
+    );
+    scene.api().send(scene.conversation, ALICE, "after").await;
+    assert_eq!(
+        scene.expect("chat_message").await["data"]["content"],
+        "after"
+    );
+
+    let mut back = Socket::resume(&scene.replicas[1], BORIS, &cursor).await;
+    loop {
+        let frame = back.expect("chat_message").await;
+        if frame["data"]["content"] == "after" {
+            break;
+        }
+    }
+}
