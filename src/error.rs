@@ -1,4 +1,4 @@
-//! The one error enum of the service. It knows neither HTTP nor WebSocket: `http::reply` maps it to a
+//! The one error enum of the service. It knows neither HTTP nor WebSocket: `crate::reply` maps it to a
 //! status, `ws::protocol` to an `error` frame or a close code.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub enum Error {
     #[error("method not allowed")]
     MethodNotAllowed,
 
-    /// 408: the body did not arrive in time.
+    /// 408: the body did not arrive in time. (For the head, `server` says so by itself.)
     #[error("the request body did not arrive in time")]
     RequestTimeout,
 

@@ -17,7 +17,6 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -29,8 +28,10 @@ use crate::config::Config;
 use crate::health::Lifecycle;
 use crate::reply::REQUEST_ID;
 
+mod farewell;
 mod guarded;
 
+use farewell::Farewell;
 use guarded::{Guarded, Phase};
 
 /// A request's head: the line and all fields, in bytes. Also bounds the query string.
@@ -48,7 +49,7 @@ pub struct ServerLimits {
     /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503 and is closed: a
     /// connection that waits unaccepted looks like a dead server to its peer.
     pub connections: usize,
-    /// From the first byte of a request's head to its last.
+    /// From the first byte of a request's head to its last; then a 408.
     pub head: Duration,
     /// A connection without a request. Over 60 s, so that the usual proxy, which gives up an idle
     /// connection after that, closes first: it may send a request just as this side closes.
@@ -244,26 +245,9 @@ fn request_id(sent: Option<&HeaderValue>) -> String {
     }
 }
 
-/// Tells a connection over the limit so. Reads on for a moment: closing a socket that holds unread data
-/// resets it, and the answer would be lost.
-async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
-    let body = r#"{"statusCode":503,"error":"Service Unavailable","message":"too many connections","code":"unavailable"}"#;
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\nconnection: close\r\n{REQUEST_ID_HEADER}: {}\r\n\r\n{body}",
-        body.len(),
-        Uuid::new_v4(),
-    );
-    let telling = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        let mut unread = [0; 1024];
-        while stream.read(&mut unread).await? > 0 {}
-        io::Result::Ok(())
-    };
-    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(1), telling).await {
-        log::debug!("refusing a connection: {error}");
-    }
+/// Tells a connection over the limit so.
+async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    Farewell::too_many_connections().send(stream).await;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A TCP stream with the two time limits that hyper does not have: for a request's head, counted from its
 //! first byte (hyper counts from the end of the last request, which is how long a connection may idle),
-//! and for a peer that takes nothing of what is sent to it.
+//! whose end is told by a 408, and for a peer that takes nothing of what is sent to it.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerLimits;
+use super::farewell::Farewell;
 
 /// Where a connection stands. Even: it waits for a head. Odd: a request is being answered. It only counts
 /// up, so that a deadline of one head is never taken for that of the next.
@@ -42,6 +43,8 @@ pub struct Guarded {
     head: Option<(u64, Instant)>,
     /// Wakes the reader at the head's deadline; made only for a head that comes in pieces.
     head_timer: Option<Pin<Box<Sleep>>>,
+    /// The 408 for a head that was not complete in time.
+    farewell: Option<Box<Farewell>>,
     /// Runs while the peer takes nothing.
     write_timer: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
@@ -60,9 +63,24 @@ impl Guarded {
             phase,
             head: None,
             head_timer: None,
+            farewell: None,
             write_timer: None,
             _permit: permit,
         }
+    }
+
+    /// Ends the connection over its head: an answer if one can be given, then an error for hyper.
+    fn poll_give_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A response that is still stuck here would have the 408 in its middle.
+        if self.write_timer.is_none() {
+            let farewell = self
+                .farewell
+                .get_or_insert_with(|| Box::new(Farewell::head_timeout()));
+            ready!(farewell.poll(&mut self.stream, cx));
+        }
+        Poll::Ready(Err(timed_out(
+            "the request's head was not complete in time",
+        )))
     }
 
     fn write_outcome<T>(
@@ -94,6 +112,9 @@ impl AsyncRead for Guarded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.farewell.is_some() {
+            return this.poll_give_up(cx);
+        }
         let phase = this.phase.now();
         if this.head.is_some_and(|(of, _)| of != phase) {
             this.head = None;
@@ -113,9 +134,7 @@ impl AsyncRead for Guarded {
                 .head_timer
                 .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             ready!(timer.as_mut().poll(cx));
-            return Poll::Ready(Err(timed_out(
-                "the request's head was not complete in time",
-            )));
+            return this.poll_give_up(cx);
         }
         Poll::Pending
     }

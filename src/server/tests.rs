@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use hyper::upgrade::OnUpgrade;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use warp::{Filter, Reply};
@@ -120,11 +121,19 @@ fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn a_half_sent_head_is_closed_in_time_however_it_drips() {
+async fn a_half_sent_head_gets_a_408_in_time_however_it_drips() {
     let server = server(LIMITS).await;
     let started = Instant::now();
-    assert_eq!(server.says("GET /ok HTTP/1.1\r\nhost: x\r\n").await, "");
+    let half = "GET /ok HTTP/1.1\r\nhost: x\r\n";
+    assert_head_timeout(&server.says(half).await);
     assert!(started.elapsed() >= LIMITS.head);
+
+    let mut second = server.connect().await;
+    let whole = format!("{half}\r\n");
+    second.write_all(whole.as_bytes()).await.unwrap();
+    until(&mut second, "fine").await;
+    second.write_all(half.as_bytes()).await.unwrap();
+    assert_head_timeout(&rest(&mut second).await);
 
     let mut stream = server.connect().await;
     let (mut reader, mut writer) = stream.split();
@@ -142,6 +151,48 @@ async fn a_half_sent_head_is_closed_in_time_however_it_drips() {
         closed = reader.read_to_end(&mut said) => drop(closed),
     }
     assert!(started.elapsed() < PATIENCE);
+    assert_head_timeout(&String::from_utf8_lossy(&said));
+}
+
+fn assert_head_timeout(said: &str) {
+    assert!(
+        said.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+        "{said}"
+    );
+    let (_, body) = said.split_once("\r\n\r\n").expect(said);
+    assert_eq!(
+        body,
+        r#"{"statusCode":408,"error":"Request Timeout","message":"the request head did not arrive in time","code":"request_timeout"}"#
+    );
+    let length = body.len().to_string();
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("content-length", &length),
+        ("connection", "close"),
+    ] {
+        assert_eq!(header(said, name), Some(value), "{said}");
+    }
+    assert_eq!(
+        header(said, "x-request-id").map(str::len),
+        Some(36),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_half_sent_head_behind_a_slow_response_gets_its_408_after_that() {
+    let server = server(LIMITS).await;
+    let mut stream = server.connect().await;
+    let whole = b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(whole).await.unwrap();
+    until(&mut stream, "\r\n\r\n").await;
+    stream.write_all(b"GET /ok").await.unwrap();
+    // The response is stuck meanwhile: it is more than the sockets' buffers hold.
+    tokio::time::sleep(LIMITS.head * 2).await;
+    let said = rest(&mut stream).await;
+    let (body, after) = said.split_at(64 << 20);
+    assert!(body.bytes().all(|byte| byte == b'x'));
+    assert_head_timeout(after);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::Scene;
 use crate::support::*;
@@ -174,9 +175,8 @@ async fn a_body_that_never_ends_is_given_up() {
     let headers = ["content-type: application/json", "content-length: 500"];
     raw.request("POST /api/v1/chat/messages", &headers).await;
     raw.write("{\"conversationId\"").await;
-    if let Some(reply) = raw.reply().await {
-        reply.refused(408, "request_timeout");
-    }
+    let reply = raw.reply().await.expect("an answer");
+    reply.refused(408, "request_timeout");
     raw.closed().await;
     assert!(
         started.elapsed() < Duration::from_secs(10),
@@ -192,6 +192,19 @@ async fn a_header_that_never_ends_is_given_up() {
     let started = Instant::now();
     let mut half = Raw::connect(&scene.replica).await;
     half.write("GET /health HTTP/1.1\r\nhost: local").await;
+    let reply = half.reply().await.expect("an answer");
+    reply.refused(408, "request_timeout");
+    let told = json!({
+        "statusCode": 408,
+        "error": "Request Timeout",
+        "message": "the request head did not arrive in time",
+        "code": "request_timeout",
+    });
+    let body: Value = serde_json::from_str(&reply.body).expect("JSON");
+    assert_eq!(body, told);
+    for header in ["content-type: application/json", "connection: close"] {
+        assert!(reply.head.contains(header), "{reply:?}");
+    }
     half.closed().await;
     assert!(
         started.elapsed() < Duration::from_secs(10),
