@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use warp::http::header::ACCEPT;
 use warp::http::{HeaderMap, Method};
 use warp::reject::{Reject, Rejection};
 use warp::{Filter, reject};
@@ -192,6 +193,18 @@ impl Call {
     /// Who calls. Every handler asks, even one that acts for nobody: that is what refuses bad credentials.
     pub fn caller(&self) -> Result<Caller, Error> {
         Caller::authenticate(&self.headers)
+    }
+
+    /// Whether `Accept` names this media type; a range such as `*/*` does not.
+    pub fn accepts_by_name(&self, media_type: &str) -> bool {
+        let named = |range: &str| {
+            let name = range.split(';').next().unwrap_or_default();
+            name.trim().eq_ignore_ascii_case(media_type)
+        };
+        let values = self.headers.get_all(ACCEPT).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(named))
     }
 }
 

@@ -80,15 +80,19 @@ async fn ready(call: Call) -> Response {
     answer(ok, None, checks)
 }
 
-/// OpenMetrics text for Prometheus.
+/// The same text for both: to readers of the older format, `# EOF` is a comment.
 async fn metrics(call: Call) -> Result<Response, Error> {
-    const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    const OPEN_METRICS: &str = "application/openmetrics-text";
+    let content_type = match call.accepts_by_name(OPEN_METRICS) {
+        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        false => "text/plain; version=0.0.4; charset=utf-8",
+    };
     let text = call
         .services
         .metrics
         .render()
         .map_err(|e| Error::Internal(e.into()))?;
-    Ok(warp::reply::with_header(text, CONTENT_TYPE, TYPE).into_response())
+    Ok(warp::reply::with_header(text, CONTENT_TYPE, content_type).into_response())
 }
 
 fn checks(report: &Report) -> Checks {
