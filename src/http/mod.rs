@@ -8,6 +8,7 @@ mod body;
 mod conversations;
 mod extract;
 mod messages;
+mod page;
 mod probes;
 mod users;
 
@@ -39,7 +40,8 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         ws,
         // tickets: POST /api/v1/ws/ticket
         probes::routes(&services),
-        // page: GET /, /client/pgchat.js
+        page::routes(),
+        // client: GET /client/pgchat.js
         // docs: GET /docs, /openapi.json, /asyncapi.json
     ]);
     answered(table)

@@ -1,5 +1,6 @@
 //! The probes, and a database that goes away and comes back.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -163,6 +164,16 @@ async fn metrics_are_text_that_prometheus_reads() {
     let metrics = api.get("/metrics").await;
 
     assert_eq!(metrics.status, 200, "{metrics:?}");
+    const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(metrics.header("content-type"), PLAIN);
+    let types = metrics
+        .text
+        .lines()
+        .filter(|line| line.starts_with("# TYPE"));
+    for line in types {
+        let known = line.ends_with(" counter") || line.ends_with(" gauge");
+        assert!(known, "the older format has no other: {line}");
+    }
     let samples: Vec<&str> = metrics
         .text
         .lines()
@@ -174,4 +185,46 @@ async fn metrics_are_text_that_prometheus_reads() {
         let readable = sample.starts_with("pgchat_") && matches!(value, Some(Ok(_)));
         assert!(readable, "{sample}");
     }
+
+    const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    for (accept, content_type) in [
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            OPEN,
+        ),
+        ("text/plain;q=0.5, Application/OpenMetrics-Text", OPEN),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", PLAIN),
+        ("*/*", PLAIN),
+    ] {
+        let request = api
+            .request(Method::GET, "/metrics")
+            .header("accept", accept);
+        let metrics = Reply::to(request).await;
+        assert_eq!(metrics.header("content-type"), content_type, "{accept}");
+        assert!(metrics.text.ends_with("# EOF\n"), "{metrics:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_at_the_root_may_open_connections_and_run_nothing() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    let page = api.get("/").await;
+
+    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("x-content-type-options"), "nosniff");
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none';"), "{policy}");
+    assert!(policy.contains("connect-src 'self' ws: wss:;"), "{policy}");
+    assert!(!policy.contains("script-src"), "{policy}");
+    for link in ["href=\"health\"", "href=\"metrics\""] {
+        assert!(page.text.contains(link), "{page:?}");
+    }
+    let head = Reply::to(api.request(Method::HEAD, "/")).await;
+    assert_eq!((head.status, head.text.as_str()), (200, ""));
+    let post = Reply::to(api.request(Method::POST, "/")).await;
+    post.refused(405, "method_not_allowed");
 }
