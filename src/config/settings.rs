@@ -109,8 +109,8 @@ settings! {
         SERVICE_NAME = "pgchat", Text,
             "The name that /health shows.";
         ALLOWED_ORIGINS = "", Text,
-            "Browsers' origins for CORS and the WebSocket handshake, comma-separated, such as \
-             https://app.example.com; or *. Default: the same origin only.";
+            "Origins of the pages that may open WebSockets, comma-separated, such as \
+             https://app.example.com; or *. Default: the same origin only. No CORS: HTTP stays as it is.";
         LOG_LEVEL = "info", Choice(&["error", "warn", "info", "debug", "trace"]),
             "How much pgchat logs.";
         LOG_FORMAT = "pretty", Choice(&["pretty", "json"]),
