@@ -54,8 +54,12 @@ pub struct Missed {
     rows: HashMap<Uuid, i64>,
     /// Read marks by conversation and reader: seq, and the transaction.
     reads: HashMap<(Uuid, Uuid), (i64, u64)>,
+    /// The client's own horizon: it has seen everything below, perhaps on another replica, while this one's
+    /// listener was behind and will deliver it yet.
+    seen_below: Horizon,
     /// Once the horizon has passed it, no repeat can come any more.
     end: u64,
+    over: bool,
 }
 
 /// What to do with a live event after a replay.
@@ -137,6 +141,7 @@ impl Missed {
     /// All frames but the last carry the cursor that was asked for: the order is by conversation, so only
     /// the end of it is a new position.
     fn new(changes: Vec<Change>, asked: &Cursor, reached: &Cursor, end: u64) -> Self {
+        let seen_below = asked.horizon;
         let (asked, reached) = (asked.encode(), reached.encode());
         let now = chrono::Utc::now().timestamp();
         let last = changes.len().saturating_sub(1);
@@ -144,7 +149,9 @@ impl Missed {
             frames: Vec::with_capacity(changes.len()),
             rows: HashMap::new(),
             reads: HashMap::new(),
+            seen_below,
             end,
+            over: false,
         };
         for (place, change) in changes.iter().enumerate() {
             let cursor = if place == last { &reached } else { &asked };
@@ -167,11 +174,14 @@ impl Missed {
         missed
     }
 
-    /// Whether a live event was among the replayed ones. Forgets by itself what can't come any more.
+    /// Whether the client has a live event already, from the replay or from before its cursor.
     pub fn repeat(&mut self, event: &Event) -> Repeat {
-        if event.horizon > Horizon(self.end) && !self.is_empty() {
-            self.rows = HashMap::new();
-            self.reads = HashMap::new();
+        if event.horizon > Horizon(self.end) {
+            self.over = true;
+            return Repeat::New;
+        }
+        if event.xid < self.seen_below.0 {
+            return Repeat::Sent;
         }
         match event.subject {
             Subject::Row(id) => match self.rows.get(&id) {
@@ -190,8 +200,8 @@ impl Missed {
         }
     }
 
-    /// Whether nothing is left that could repeat.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.reads.is_empty()
+    /// Whether nothing can repeat any more: then this is no longer needed.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 }

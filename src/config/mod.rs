@@ -51,7 +51,7 @@ pub struct Config {
     pub auth: AuthConfig,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// Browsers' origins for the WebSocket handshake and CORS (`ALLOWED_ORIGINS`); empty: same origin only;
+    /// Browsers' origins for the WebSocket handshake (`ALLOWED_ORIGINS`); empty: same origin only;
     /// `*` alone: any. Lower case, without a default port.
     pub allowed_origins: Vec<String>,
 }

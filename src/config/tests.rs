@@ -319,7 +319,7 @@ fn every_error_names_the_variable_and_what_is_allowed() {
         (&[("SERVICE_NAME", "a\0b")], "SERVICE_NAME", "U+0000"),
         (&[("LOG_LEVEL", "loud")], "LOG_LEVEL", "one of error, warn, info, debug, trace, not \"loud\""),
         (&[("LOG_FORMAT", "xml")], "LOG_FORMAT", "one of pretty, json"),
-        (&[("DB_POOL_SIZE", "0")], "DB_POOL_SIZE", "from 1 to 1000"),
+        (&[("DB_POOL_SIZE", "0")], "DB_POOL_SIZE", "from 3 to 1000"),
         (&[("DB_SCHEMA", "Chat")], "DB_SCHEMA", "must start with a lower-case letter"),
         (&[("USERS_TABLE", "a.b.c")], "USERS_TABLE", "table or schema.table"),
         (&[("USERS_COLUMNS", "id")], "USERS_COLUMNS", "field=column"),

@@ -261,7 +261,7 @@ where
             Repeat::Later => event.frame_as_update.as_ref().or(Some(&event.frame)),
             Repeat::Sent => None,
         };
-        if missed.is_empty() {
+        if missed.is_over() {
             self.replayed = None;
         }
         frame.cloned()

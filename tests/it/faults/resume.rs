@@ -297,3 +297,32 @@ async fn a_resume_at_a_replica_whose_listener_is_away_repeats_nothing() {
     ];
     assert_eq!(gists(&frames, scene.with_boris), wanted);
 }
+
+/// The other replica is behind the one where the client was: what it catches up with, the client has seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resume_at_a_replica_that_is_behind_the_cursor_repeats_nothing() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = listen_url(&database, &proxy);
+    let here = Replica::start(&database, &QUICK).await;
+    let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let scene = Scene::set(&here.api()).await;
+
+    proxy.refuse();
+    kill_listeners(&database).await;
+    until_status(&there, "/health", 503).await;
+    for number in 5..9 {
+        let content = number.to_string();
+        here.api().send(scene.with_boris, ALICE, &content).await;
+    }
+    let cursor = settled_cursor(&here, BORIS).await;
+    let mut boris = Socket::resume(&there, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    here.api().send(scene.with_boris, ALICE, "9").await;
+
+    proxy.accept();
+    until_healthy(&there).await;
+    here.api().send(scene.with_boris, ALICE, "last").await;
+    let frames = boris.before_message("last").await;
+    assert_eq!(gists(&frames, scene.with_boris), ["chat_message 9 9"]);
+}
