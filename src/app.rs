@@ -125,13 +125,25 @@ impl Database {
         }
     }
 
+    /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
     async fn migrate(&self, config: &Config) -> Result<(), MigrateError> {
         let users = UsersTable {
             name: config.users_table.clone(),
             columns: config.users_columns.clone(),
         };
         let before = self.embedded.as_ref().map(|_| EMBEDDED_USERS_TABLE);
-        apply_schema(&self.connector, &config.schema, &users, before).await
+        let deadline = Instant::now() + config.timeouts.database_start;
+        loop {
+            match apply_schema(&self.connector, &config.schema, &users, before).await {
+                Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
+                    if Instant::now() + START_RETRY < deadline =>
+                {
+                    log::warn!("{error}; trying again");
+                    tokio::time::sleep(START_RETRY).await;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// Demo users and conversations, as one batch; a second time changes nothing.

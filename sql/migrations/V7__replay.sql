@@ -17,6 +17,8 @@ create type chat_change as (
   -- the message's revision, the seq that was read up to, or 0
   revision bigint,
   xid xid8,
+  -- the transaction that inserted the row, where it is a message that is still there
+  create_xid xid8,
   data text
 );
 
@@ -37,7 +39,7 @@ as $$
        and greatest(m.change_xid, m.read_xid) < (select xmax from bound)
   ), event as (
     select 'conversation_created' as type, 'conversation_created' as later_type, c.participant1_id as user_id, c.participant1_id, c.participant2_id,
-           c.id as subject, c.id as conversation_id, 0::bigint as revision, c.create_xid as xid,
+           c.id as subject, c.id as conversation_id, 0::bigint as revision, c.create_xid as xid, null::xid8 as born,
            -- Goes to both: whose unread messages would it count?
            chat_conversation_json(c, null) as data, 0 as kind, 0::bigint as seq
       from conversations c
@@ -45,17 +47,18 @@ as $$
     union all
     select chat_change_type(row, horizon), chat_change_type(row, null), (row).sender_id, participant1_id, participant2_id,
            (row).id, (row).conversation_id, (row).revision, (row).change_xid,
-           chat_message_json(row, chat_user_summary_json((row).sender_id)), 1, (row).seq
+           (row).create_xid, chat_message_json(row, chat_user_summary_json((row).sender_id)), 1, (row).seq
       from touched
      where (row).change_xid >= horizon
     union all
     select 'message_deleted', 'message_deleted', (t.message::json ->> 'senderId')::uuid, c.participant1_id, c.participant2_id,
-           t.message_id, t.conversation_id, t.revision, t.change_xid, t.message, 1, t.seq
+           t.message_id, t.conversation_id, t.revision, t.change_xid, null,
+           t.message, 1, t.seq
       from chat_tombstones t
       join conversations c on c.id = t.conversation_id
      where t.change_xid >= horizon and t.change_xid < (select xmax from bound)
     union all
-    select 'messages_read', 'messages_read', reader, participant1_id, participant2_id, reader, conversation_id, seq, read_xid,
+    select 'messages_read', 'messages_read', reader, participant1_id, participant2_id, reader, conversation_id, seq, read_xid, null,
            chat_read_json(conversation_id, reader, seq), 2, seq
       from (select (row).conversation_id, participant1_id, participant2_id,
                    case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader,
@@ -64,7 +67,7 @@ as $$
              where (row).is_read and (row).read_xid >= horizon
              group by 1, 2, 3, 4, 5) r
   )
-  select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, data
+  select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born, data
     from event
    order by conversation_id, kind, seq
 $$;
@@ -148,24 +151,25 @@ as $$
     select 'conversation_created' as type, 'conversation_created' as later_type,
            (c).participant1_id as user_id, (c).participant1_id, (c).participant2_id,
            (c).id as subject, (c).id as conversation_id, 0::bigint as revision, (c).create_xid as xid,
-           chat_conversation_json(c, reader) as data, 0 as kind, 0::bigint as seq
+           null::xid8 as born, chat_conversation_json(c, reader) as data, 0 as kind, 0::bigint as seq
       from mine
      where (c).create_xid >= horizon and (c).create_xid < (select xmax from bound)
     union all
     select chat_change_type(row, horizon), chat_change_type(row, null), (row).sender_id, participant1_id, participant2_id,
            (row).id, (row).conversation_id, (row).revision, (row).change_xid,
-           chat_message_json(row, chat_user_summary_json((row).sender_id)), 1, (row).seq
+           (row).create_xid, chat_message_json(row, chat_user_summary_json((row).sender_id)), 1, (row).seq
       from touched
     union all
     select 'message_deleted', 'message_deleted', (t.message::json ->> 'senderId')::uuid, (c).participant1_id, (c).participant2_id,
-           t.message_id, t.conversation_id, t.revision, t.change_xid, t.message, 1, t.seq
+           t.message_id, t.conversation_id, t.revision, t.change_xid, null,
+           t.message, 1, t.seq
       from mine
      cross join lateral (
        select * from chat_tombstones t
         where t.conversation_id = (c).id and t.change_xid >= horizon
           and t.change_xid < (select xmax from bound)) t
     union all
-    select 'messages_read', 'messages_read', r.reader_id, participant1_id, participant2_id, r.reader_id, conversation_id, seq, read_xid,
+    select 'messages_read', 'messages_read', r.reader_id, participant1_id, participant2_id, r.reader_id, conversation_id, seq, read_xid, null,
            chat_read_json(conversation_id, r.reader_id, seq), 2, seq
       from (select (row).conversation_id, participant1_id, participant2_id,
                    case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
@@ -174,7 +178,7 @@ as $$
              where (row).is_read and (row).read_xid >= horizon
              group by 1, 2, 3, 4) r
   )
-  select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, data
+  select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born, data
     from event
    order by conversation_id, kind, seq
    limit max_rows

@@ -255,6 +255,14 @@ impl Dispatcher {
             let event = match self.delivered.standing(subject, change.version) {
                 Standing::Repeat => continue,
                 Standing::Later => (frame_of(&change.later_type), None),
+                // A row from before this replica's first socket: only its change is news.
+                Standing::New
+                    if change
+                        .create_xid
+                        .is_some_and(|xid| self.before.includes(xid)) =>
+                {
+                    (frame_of(&change.later_type), None)
+                }
                 Standing::New => (
                     frame_of(&change.event_type),
                     (change.event_type != change.later_type).then(|| frame_of(&change.later_type)),

@@ -81,6 +81,8 @@ pub struct Change {
     /// The message's revision; for `messages_read` the seq; else 0.
     pub version: i64,
     pub xid: u64,
+    /// The transaction that inserted the row, where it is a message that is still there.
+    pub create_xid: Option<u64>,
     pub data: String,
 }
 
@@ -211,7 +213,7 @@ impl Store {
 }
 
 const CHANGE_COLUMNS: &str = "type, later_type, user_id, participant1_id, participant2_id, subject, \
-     conversation_id, revision, xid::text, data";
+     conversation_id, revision, xid::text, create_xid::text, data";
 
 impl Horizon {
     fn to_text(self) -> String {
@@ -229,7 +231,11 @@ fn change(row: &Row) -> Result<Change, Error> {
         conversation: column_of(row, 6)?,
         version: column_of(row, 7)?,
         xid: parse_xid(&column_of::<String>(row, 8)?)?,
-        data: column_of(row, 9)?,
+        create_xid: column_of::<Option<String>>(row, 9)?
+            .as_deref()
+            .map(parse_xid)
+            .transpose()?,
+        data: column_of(row, 10)?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::{ConnectError, Connector, describe};
+use super::{ConnectError, Connector, describe, is_connection_lost, is_transient};
 
 mod embedded {
     refinery::embed_migrations!("sql/migrations");
@@ -16,6 +16,9 @@ const MIGRATION_LOCK: &str = "select pg_advisory_lock(1885562997, 0)";
 pub enum MigrateError {
     #[error("cannot connect to the database: {0}")]
     Connect(#[from] ConnectError),
+    /// The database went away meanwhile, or was busy: nothing was applied by halves, try again.
+    #[error("cannot apply the schema: {0}")]
+    Interrupted(String),
     #[error("cannot apply the schema: {0}")]
     Failed(String),
     #[error("users table: {0}")]
@@ -61,7 +64,7 @@ async fn apply(
     users: &UsersTable,
     before: Option<&str>,
 ) -> Result<(), MigrateError> {
-    let failed = |e: tokio_postgres::Error| MigrateError::Failed(describe(&e));
+    let failed = |e: tokio_postgres::Error| sorted(&e, describe(&e), MigrateError::Failed);
     client.batch_execute(MIGRATION_LOCK).await.map_err(failed)?;
     let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
     client
@@ -85,7 +88,10 @@ async fn apply(
     let report = runner
         .run_async(client)
         .await
-        .map_err(|e| MigrateError::Failed(one_line(&e)))?;
+        .map_err(|e| match cause_in_database(&e) {
+            Some(cause) => sorted(cause, one_line(&e), MigrateError::Failed),
+            None => MigrateError::Failed(one_line(&e)),
+        })?;
     for migration in report.applied_migrations() {
         log::info!("applied migration {migration}");
     }
@@ -105,7 +111,7 @@ async fn apply(
             ],
         )
         .await
-        .map_err(|e| MigrateError::Users(describe(&e)))?;
+        .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
     for note in notes {
         if let Ok(text) = note.try_get::<_, String>(0) {
             log::info!("{}", text.trim_matches('"'));
@@ -129,6 +135,30 @@ fn users_mapping(columns: Option<&str>) -> Result<serde_json::Value, String> {
         mapping.insert(field.trim().to_owned(), column.trim().into());
     }
     Ok(serde_json::Value::Object(mapping))
+}
+
+/// Worth another try, or what `otherwise` makes of it.
+fn sorted(
+    error: &tokio_postgres::Error,
+    text: String,
+    otherwise: impl Fn(String) -> MigrateError,
+) -> MigrateError {
+    if is_connection_lost(error) || is_transient(error) {
+        MigrateError::Interrupted(text)
+    } else {
+        otherwise(text)
+    }
+}
+
+fn cause_in_database(error: &refinery::Error) -> Option<&tokio_postgres::Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(current) = cause {
+        if let Some(database) = current.downcast_ref() {
+            return Some(database);
+        }
+        cause = current.source();
+    }
+    None
 }
 
 /// An error with its causes, in one line; PostgreSQL's own words where it was PostgreSQL.
