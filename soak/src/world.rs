@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,6 +36,8 @@ pub struct World {
     pub conversations: Vec<Conversation>,
     /// How to reach each client's socket task.
     pub clients: Vec<ClientHandle>,
+    /// Replicas that may be under a fault at once: one is always left in peace.
+    pub replicas_at_once: Semaphore,
     /// Clients that have a socket and nothing left to reload.
     pub online: AtomicUsize,
     checker: Mutex<Checker>,
@@ -80,6 +82,7 @@ impl World {
         conversations: Vec<Conversation>,
         clients: Vec<ClientHandle>,
     ) -> Self {
+        let at_once = machines.replicas.len().saturating_sub(1).max(1);
         let checker = Checker::new(settings.seed, &users, conversations.clone());
         Self {
             settings,
@@ -93,6 +96,7 @@ impl World {
             users,
             conversations,
             clients,
+            replicas_at_once: Semaphore::new(at_once),
             online: AtomicUsize::new(0),
             checker: Mutex::new(checker),
             faults: Mutex::default(),

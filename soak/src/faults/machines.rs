@@ -33,6 +33,9 @@ async fn replica(world: &World, plan: Plan) -> Outcome {
     let Some(mut taken) = world.replicas[number].take() else {
         return Outcome::Skipped(format!("replica {number} is under another fault"));
     };
+    let Ok(_place) = world.replicas_at_once.try_acquire() else {
+        return Outcome::Skipped("all other replicas are under faults".to_owned());
+    };
     let time = plan.time(0, 6_000);
     let text = match plan.kind {
         Kind::StopReplica => {

@@ -13,7 +13,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
 use crate::checker::FaultRecord;
@@ -166,6 +167,20 @@ impl Tally {
             recovery: crate::checker::histogram(),
         })
     }
+
+    /// The verdict must not depend on a fault that broke by itself: its panic ends the run.
+    fn note(&mut self, done: Result<(Kind, Option<At>), JoinError>) {
+        let (kind, recovery) =
+            done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let entry = self.of(kind);
+        match recovery {
+            Some(time) => {
+                entry.done += 1;
+                entry.recovery.saturating_record(time.max(1));
+            }
+            None => entry.skipped += 1,
+        }
+    }
 }
 
 /// Until the stage `calm`; then waits for the faults under way, and for the recovery from all.
@@ -176,72 +191,43 @@ pub async fn run(world: Arc<World>) -> Tally {
         world.stages.calm.cancelled().await;
         return tally;
     }
-    let mut running: JoinSet<Plan> = JoinSet::new();
-    let mut recovering: JoinSet<(Kind, Option<At>)> = JoinSet::new();
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running: JoinSet<(Kind, Option<At>)> = JoinSet::new();
     for number in 1.. {
         let mean = world.settings.fault_every.as_secs_f64();
         let gap = Duration::from_secs_f64(mean * rng.random_range(0.2..1.8));
         let plan = Plan::draw(number, &world.settings.faults, &mut rng);
-        if world
-            .stages
-            .calm
-            .run_until_cancelled(sleep(gap))
-            .await
-            .is_none()
-        {
+        let place = async {
+            sleep(gap).await;
+            places.clone().acquire_owned().await
+        };
+        let Some(Ok(place)) = world.stages.calm.run_until_cancelled(place).await else {
             break;
-        }
-        while running.len() >= AT_ONCE
-            && let Some(done) = running.join_next().await
-        {
-            after(&world, done, &mut recovering);
-        }
+        };
+        running.spawn(hurt(world.clone(), plan, place));
         while let Some(done) = running.try_join_next() {
-            after(&world, done, &mut recovering);
+            tally.note(done);
         }
-        running.spawn(perform(world.clone(), plan));
     }
     while let Some(done) = running.join_next().await {
-        after(&world, done, &mut recovering);
-    }
-    while let Some(done) = recovering.join_next().await {
-        let (kind, time) = passed_on(done);
-        let entry = tally.of(kind);
-        match time {
-            Some(time) => {
-                entry.done += 1;
-                entry.recovery.saturating_record(time.max(1));
-            }
-            None => entry.skipped += 1,
-        }
+        tally.note(done);
     }
     tally
 }
 
-/// The verdict must not depend on a fault that broke by itself: its panic ends the run.
-fn passed_on<T>(done: Result<T, tokio::task::JoinError>) -> T {
-    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-}
-
-/// Begins to wait for the recovery.
-fn after(
-    world: &Arc<World>,
-    done: Result<Plan, tokio::task::JoinError>,
-    recovering: &mut JoinSet<(Kind, Option<At>)>,
-) {
-    let plan = passed_on(done);
-    let ended = world
-        .faults()
-        .iter()
-        .find(|fault| fault.number == plan.number)
-        .and_then(|fault| fault.ended);
-    recovering.spawn(recovery(world.clone(), plan.kind, ended));
-}
-
-async fn recovery(world: Arc<World>, kind: Kind, ended: Option<At>) -> (Kind, Option<At>) {
-    let Some(ended) = ended else {
-        return (kind, None);
+/// One fault, and the recovery from it; only the fault itself takes up its place among those under way.
+async fn hurt(world: Arc<World>, plan: Plan, place: OwnedSemaphorePermit) -> (Kind, Option<At>) {
+    let ended = perform(&world, plan).await;
+    drop(place);
+    let recovered = match ended {
+        Some(ended) => Some(recovery(&world, ended).await),
+        None => None,
     };
+    (plan.kind, recovered)
+}
+
+/// How long it took after `ended` until all that was sent before is acknowledged and seen.
+async fn recovery(world: &World, ended: At) -> At {
     while world
         .checker()
         .oldest_unfinished()
@@ -252,10 +238,11 @@ async fn recovery(world: Arc<World>, kind: Kind, ended: Option<At>) -> (Kind, Op
             break;
         }
     }
-    (kind, Some(world.clock.now() - ended))
+    world.clock.now() - ended
 }
 
-async fn perform(world: Arc<World>, plan: Plan) -> Plan {
+/// When it ended, unless it was skipped.
+async fn perform(world: &World, plan: Plan) -> Option<At> {
     let name = plan.kind.name();
     let began = world.clock.now();
     println!(
@@ -281,8 +268,8 @@ async fn perform(world: Arc<World>, plan: Plan) -> Plan {
         | Kind::LockConversation
         | Kind::OpenTransaction
         | Kind::SqlRows
-        | Kind::SqlRollback => database::perform(&world, plan).await,
-        _ => machines::perform(&world, plan).await,
+        | Kind::SqlRollback => database::perform(world, plan).await,
+        _ => machines::perform(world, plan).await,
     };
     let ended = world.clock.now();
     let (text, done) = match outcome {
@@ -303,7 +290,7 @@ async fn perform(world: Arc<World>, plan: Plan) -> Plan {
     } else {
         faults.retain(|fault| fault.number != plan.number);
     }
-    plan
+    done.then_some(ended)
 }
 
 #[cfg(test)]
