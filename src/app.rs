@@ -1,42 +1,40 @@
 //! Builds the pieces, starts them and stops them in order.
 
+mod commands;
+mod database;
+
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
-use crate::embedded::EmbeddedPostgres;
+use crate::config::Config;
 use crate::health::{Health, Lifecycle};
 use crate::hub::{Hub, HubLimits};
 use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Connector, MigrateError, Store, UsersTable, migrate as apply_schema};
+use crate::store::{Connector, Store};
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, server, ws};
 
-/// Tables and rows that only the embedded database gets.
-const EMBEDDED_USERS_TABLE: &str = include_str!("../sql/demo/users_table.sql");
-const DEMO_DATA: &str = include_str!("../sql/demo/demo_data.sql");
+pub use commands::{demo_data, healthcheck, migrate};
+
+use database::Database;
 
 /// The two demo users that the console names.
 const DEMO_USERS: [&str; 2] = [
     "11111111-1111-4111-8111-111111111111",
     "22222222-2222-4222-8222-222222222222",
 ];
-
-/// Between two tries to reach the database at the start.
-const START_RETRY: Duration = Duration::from_millis(500);
 
 /// How long a replica whose grace is used up may still take to leave the registry.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
@@ -64,121 +62,6 @@ pub struct StartError(pub String);
 impl StartError {
     fn because(error: impl ToString) -> Self {
         Self(error.to_string())
-    }
-}
-
-/// The database of one process, and what keeps the embedded one running.
-struct Database {
-    config: DatabaseConfig,
-    connector: Connector,
-    embedded: Option<EmbeddedPostgres>,
-}
-
-impl Database {
-    /// Starts the embedded database if it is to be used, and waits until the database answers, for
-    /// `patience` (`DB_CONNECT_TIMEOUT_SECONDS`).
-    async fn reach(config: &Config) -> Result<Self, StartError> {
-        let (database, embedded) = match &config.database {
-            DatabaseSource::External(database) => (database.clone(), None),
-            DatabaseSource::Embedded { data_dir, bin_dir } => {
-                let embedded = EmbeddedPostgres::start(data_dir, bin_dir.as_deref())
-                    .await
-                    .map_err(StartError::because)?;
-                let database = DatabaseConfig {
-                    postgres: embedded.database_config(),
-                    ssl_mode: SslMode::Disable,
-                    ssl_root_cert: None,
-                };
-                (database, Some(embedded))
-            }
-        };
-        let connector = Connector::new(&database).map_err(StartError::because)?;
-        let deadline = Instant::now() + config.timeouts.database_start;
-        let mut told = false;
-        loop {
-            match connector.connect("pgchat start").await {
-                Ok(_) => {
-                    return Ok(Self {
-                        config: database,
-                        connector,
-                        embedded,
-                    });
-                }
-                Err(error) if Instant::now() + START_RETRY < deadline => {
-                    if !told {
-                        log::warn!(
-                            "database {}: {error}; trying for {} s",
-                            connector.target(),
-                            config.timeouts.database_start.as_secs()
-                        );
-                        told = true;
-                    }
-                    tokio::time::sleep(START_RETRY).await;
-                }
-                Err(error) => {
-                    return Err(StartError(format!(
-                        "cannot reach the database {}: {error}",
-                        connector.target()
-                    )));
-                }
-            }
-        }
-    }
-
-    /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
-    async fn migrate(&self, config: &Config) -> Result<(), MigrateError> {
-        let users = UsersTable {
-            name: config.users_table.clone(),
-            columns: config.users_columns.clone(),
-        };
-        let before = self.embedded.as_ref().map(|_| EMBEDDED_USERS_TABLE);
-        let deadline = Instant::now() + config.timeouts.database_start;
-        loop {
-            match apply_schema(&self.connector, &config.schema, &users, before).await {
-                Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
-                    if Instant::now() + START_RETRY < deadline =>
-                {
-                    log::warn!("{error}; trying again");
-                    tokio::time::sleep(START_RETRY).await;
-                }
-                ended => return ended,
-            }
-        }
-    }
-
-    /// Demo users and conversations, as one batch; a second time changes nothing.
-    async fn insert_demo_data(&self, config: &Config) -> Result<(), String> {
-        let (client, connection) = self
-            .connector
-            .connect("pgchat demo data")
-            .await
-            .map_err(|e| e.to_string())?;
-        let driver = tokio::spawn(connection);
-        let schema = config.schema.replace('"', "\"\"");
-        let users = config.users_table.replace('\'', "''");
-        let settings =
-            format!("set search_path = \"{schema}\", public; set pgchat.users_table = '{users}'");
-        let result = match client.batch_execute(&settings).await {
-            Ok(()) => client.batch_execute(DEMO_DATA).await,
-            Err(error) => Err(error),
-        };
-        driver.abort();
-        result.map_err(|e| crate::store::describe(&e))
-    }
-
-    async fn has_users(&self) -> Result<bool, String> {
-        let (client, connection) = self
-            .connector
-            .connect("pgchat start")
-            .await
-            .map_err(|e| e.to_string())?;
-        let driver = tokio::spawn(connection);
-        let row = client
-            .query_one("select exists (select from users)", &[])
-            .await;
-        driver.abort();
-        row.and_then(|row| row.try_get(0))
-            .map_err(|e| crate::store::describe(&e))
     }
 }
 
@@ -397,62 +280,6 @@ async fn drain(services: &Services) {
         Err(_) => log::debug!("left in the registry for the others to sweep: no answer"),
     }
     log::info!("stopped");
-}
-
-/// Applies the schema and stops.
-pub async fn migrate(config: Config) -> Result<(), StartError> {
-    let database = Database::reach(&config).await?;
-    database
-        .migrate(&config)
-        .await
-        .map_err(StartError::because)?;
-    log::info!("the schema is up to date");
-    Ok(())
-}
-
-/// Applies the schema and inserts demo users and conversations.
-pub async fn demo_data(config: Config) -> Result<(), StartError> {
-    let database = Database::reach(&config).await?;
-    database
-        .migrate(&config)
-        .await
-        .map_err(StartError::because)?;
-    database
-        .insert_demo_data(&config)
-        .await
-        .map_err(StartError)?;
-    log::info!("demo users and conversations are there");
-    Ok(())
-}
-
-/// Whether the local instance answers `/health/ready` with 200.
-pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
-    let mut address = config.server_addr;
-    if address.ip().is_unspecified() {
-        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
-    let ask = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream
-            .write_all(
-                b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-            )
-            .await?;
-        let mut answer = String::new();
-        stream.take(4096).read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = match timeout(Duration::from_secs(5), ask).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(StartError(format!("no answer from {address}: {error}"))),
-        Err(_) => return Err(StartError(format!("no answer from {address} within 5 s"))),
-    };
-    let status = answer.lines().next().unwrap_or_default();
-    if status.starts_with("HTTP/1.1 200") {
-        Ok(())
-    } else {
-        Err(StartError(format!("not ready: {status}")))
-    }
 }
 
 /// What a newcomer needs to try the service out. The password of the database is in a file, not in the log.

@@ -1,12 +1,14 @@
 //! The sockets of this replica, and the fan-out to them. Does no I/O, and never waits for a socket.
 
+mod subscription;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
@@ -14,6 +16,10 @@ use crate::error::Error;
 use crate::frame::Cursor;
 use crate::model::UserId;
 use crate::store::{Horizon, Identity};
+
+pub use subscription::{Delivery, Subscription};
+
+use subscription::{Item, OverflowFlag};
 
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,19 +47,6 @@ pub struct Event {
     /// For an insertion read from the tables after a later change: the frame for a socket that saw the
     /// insertion already.
     pub frame_as_update: Option<Utf8Bytes>,
-}
-
-/// What a socket's session gets from the hub.
-#[derive(Debug)]
-pub enum Delivery {
-    Event(Arc<Event>),
-    /// The client must reload over HTTP, then go on with this cursor.
-    Resync {
-        reason: &'static str,
-        cursor: Arc<str>,
-    },
-    /// The queue was full: close with 1013. Nothing comes after it.
-    Overflow,
 }
 
 /// Bounds of the hub; zero means no bound for the first two.
@@ -88,21 +81,6 @@ struct Socket {
     connection: Uuid,
     queue: mpsc::Sender<Item>,
     flag: Arc<OverflowFlag>,
-}
-
-enum Item {
-    Event(Arc<Event>),
-    Resync {
-        reason: &'static str,
-        cursor: Arc<str>,
-    },
-}
-
-/// Raised once, when a socket's queue is full.
-#[derive(Default)]
-struct OverflowFlag {
-    raised: AtomicBool,
-    notify: Notify,
 }
 
 impl Hub {
@@ -263,8 +241,7 @@ impl Hub {
         sockets.retain(|socket| {
             let kept = keep(socket);
             if !kept {
-                socket.flag.raised.store(true, Ordering::Release);
-                socket.flag.notify.notify_one();
+                socket.flag.raise();
                 self.shared.overflows.fetch_add(1, Ordering::Relaxed);
             }
             kept
@@ -299,173 +276,5 @@ impl Hub {
     }
 }
 
-/// A socket's place in the hub; dropping it removes the socket.
-pub struct Subscription {
-    hub: Hub,
-    user: UserId,
-    connection: Uuid,
-    cursor: Cursor,
-    receiver: mpsc::Receiver<Item>,
-    flag: Arc<OverflowFlag>,
-}
-
-impl Subscription {
-    pub fn connection_id(&self) -> Uuid {
-        self.connection
-    }
-
-    /// The cursor at registration: nothing below it comes any more, everything above it does.
-    pub fn cursor(&self) -> String {
-        self.cursor.encode()
-    }
-
-    /// The next delivery; cancel safe. An overflow is reported ahead of what still waits.
-    pub async fn next(&mut self) -> Delivery {
-        tokio::select! {
-            biased;
-            () = overflowed(&self.flag) => Delivery::Overflow,
-            item = self.receiver.recv() => item.map_or(Delivery::Overflow, Delivery::from),
-        }
-    }
-
-    /// Another delivery that is already waiting.
-    pub fn try_next(&mut self) -> Option<Delivery> {
-        if self.flag.raised.load(Ordering::Acquire) {
-            return Some(Delivery::Overflow);
-        }
-        self.receiver.try_recv().ok().map(Delivery::from)
-    }
-
-    /// Resolves when the queue has overflowed; for a session that waits for something else.
-    pub async fn overflowed(&self) {
-        overflowed(&self.flag).await;
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.hub.remove(self.user, self.connection);
-    }
-}
-
-impl From<Item> for Delivery {
-    fn from(item: Item) -> Self {
-        match item {
-            Item::Event(event) => Self::Event(event),
-            Item::Resync { reason, cursor } => Self::Resync { reason, cursor },
-        }
-    }
-}
-
-async fn overflowed(flag: &OverflowFlag) {
-    loop {
-        let raised = flag.notify.notified();
-        if flag.raised.load(Ordering::Acquire) {
-            return;
-        }
-        raised.await;
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hub(limits: HubLimits) -> Hub {
-        let hub = Hub::new(limits);
-        hub.start_at(Cursor {
-            identity: Identity("a".into()),
-            horizon: Horizon(1),
-        });
-        hub
-    }
-
-    const LIMITS: HubLimits = HubLimits {
-        connections: 3,
-        connections_per_user: 2,
-        socket_queue: 2,
-    };
-
-    fn user(n: u128) -> UserId {
-        UserId(Uuid::from_u128(n))
-    }
-
-    fn event(version: i64) -> Arc<Event> {
-        Arc::new(Event {
-            subject: Subject::Row(Uuid::nil()),
-            version,
-            xid: 1,
-            horizon: Horizon(1),
-            frame: version.to_string().into(),
-            frame_as_update: None,
-        })
-    }
-
-    fn version(delivery: Option<Delivery>) -> Option<i64> {
-        match delivery {
-            Some(Delivery::Event(event)) => Some(event.version),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn an_event_reaches_each_socket_of_its_recipients_once() {
-        let hub = hub(LIMITS);
-        let mut first = hub.register(user(1)).expect("room");
-        let mut second = hub.register(user(1)).expect("room");
-        let mut other = hub.register(user(2)).expect("room");
-        hub.publish(&[user(1), user(1)], &event(7));
-        assert_eq!(version(first.try_next()), Some(7));
-        assert!(first.try_next().is_none());
-        assert_eq!(version(second.try_next()), Some(7));
-        assert!(other.try_next().is_none());
-    }
-
-    #[test]
-    fn the_limits_hold_and_are_freed_by_dropping() {
-        let hub = hub(LIMITS);
-        let first = hub.register(user(1)).expect("room");
-        let _second = hub.register(user(1)).expect("room");
-        assert!(matches!(
-            hub.register(user(1)),
-            Err(Error::TooManyRequests { .. })
-        ));
-        let _third = hub.register(user(2)).expect("room");
-        assert!(matches!(
-            hub.register(user(3)),
-            Err(Error::Unavailable { .. })
-        ));
-        drop(first);
-        assert!(hub.register(user(3)).is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_is_given_up_and_delays_no_other() {
-        let hub = hub(LIMITS);
-        let mut slow = hub.register(user(1)).expect("room");
-        let mut quick = hub.register(user(2)).expect("room");
-        for v in 1..=3 {
-            hub.publish(&[user(1), user(2)], &event(v));
-            assert_eq!(version(quick.try_next()), Some(v));
-        }
-        assert!(matches!(slow.next().await, Delivery::Overflow));
-        assert!(
-            matches!(slow.next().await, Delivery::Overflow),
-            "it stays so"
-        );
-        slow.overflowed().await;
-        assert_eq!((hub.overflows(), hub.connections()), (1, 1));
-        drop(slow);
-        assert_eq!(hub.connections(), 1);
-    }
-
-    #[test]
-    fn the_horizon_never_moves_back_and_belongs_to_its_database() {
-        let hub = hub(LIMITS);
-        let here = Identity("a".into());
-        assert_eq!(hub.advance(&here, Horizon(9)), Horizon(9));
-        assert_eq!(hub.advance(&here, Horizon(5)), Horizon(9));
-        hub.advance(&Identity("b".into()), Horizon(99));
-        assert_eq!(hub.position().map(|p| p.horizon), Some(Horizon(9)));
-    }
-}
+mod tests;

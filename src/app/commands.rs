@@ -1,0 +1,68 @@
+//! What the command line can ask for besides serving.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::StartError;
+use super::database::Database;
+use crate::config::Config;
+
+/// Applies the schema and stops.
+pub async fn migrate(config: Config) -> Result<(), StartError> {
+    let database = Database::reach(&config).await?;
+    database
+        .migrate(&config)
+        .await
+        .map_err(StartError::because)?;
+    log::info!("the schema is up to date");
+    Ok(())
+}
+
+/// Applies the schema and inserts demo users and conversations.
+pub async fn demo_data(config: Config) -> Result<(), StartError> {
+    let database = Database::reach(&config).await?;
+    database
+        .migrate(&config)
+        .await
+        .map_err(StartError::because)?;
+    database
+        .insert_demo_data(&config)
+        .await
+        .map_err(StartError)?;
+    log::info!("demo users and conversations are there");
+    Ok(())
+}
+
+/// Whether the local instance answers `/health/ready` with 200.
+pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
+    let mut address = config.server_addr;
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream
+            .write_all(
+                b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            )
+            .await?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = match timeout(Duration::from_secs(5), ask).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(StartError(format!("no answer from {address}: {error}"))),
+        Err(_) => return Err(StartError(format!("no answer from {address} within 5 s"))),
+    };
+    let status = answer.lines().next().unwrap_or_default();
+    if status.starts_with("HTTP/1.1 200") {
+        Ok(())
+    } else {
+        Err(StartError(format!("not ready: {status}")))
+    }
+}

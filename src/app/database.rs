@@ -1,0 +1,132 @@
+//! The database at the start: reaching it, applying the schema, demo rows.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::StartError;
+use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
+use crate::embedded::EmbeddedPostgres;
+use crate::store::{Connector, MigrateError, UsersTable, migrate as apply_schema};
+
+/// Tables and rows that only the embedded database gets.
+const EMBEDDED_USERS_TABLE: &str = include_str!("../../sql/demo/users_table.sql");
+const DEMO_DATA: &str = include_str!("../../sql/demo/demo_data.sql");
+
+/// Between two tries to reach the database at the start.
+const START_RETRY: Duration = Duration::from_millis(500);
+
+/// The database of one process, and what keeps the embedded one running.
+pub(super) struct Database {
+    pub config: DatabaseConfig,
+    pub connector: Connector,
+    pub embedded: Option<EmbeddedPostgres>,
+}
+
+impl Database {
+    /// Starts the embedded database if it is to be used, and waits until the database answers, for
+    /// `patience` (`DB_CONNECT_TIMEOUT_SECONDS`).
+    pub async fn reach(config: &Config) -> Result<Self, StartError> {
+        let (database, embedded) = match &config.database {
+            DatabaseSource::External(database) => (database.clone(), None),
+            DatabaseSource::Embedded { data_dir, bin_dir } => {
+                let embedded = EmbeddedPostgres::start(data_dir, bin_dir.as_deref())
+                    .await
+                    .map_err(StartError::because)?;
+                let database = DatabaseConfig {
+                    postgres: embedded.database_config(),
+                    ssl_mode: SslMode::Disable,
+                    ssl_root_cert: None,
+                };
+                (database, Some(embedded))
+            }
+        };
+        let connector = Connector::new(&database).map_err(StartError::because)?;
+        let deadline = Instant::now() + config.timeouts.database_start;
+        let mut told = false;
+        loop {
+            match connector.connect("pgchat start").await {
+                Ok(_) => {
+                    return Ok(Self {
+                        config: database,
+                        connector,
+                        embedded,
+                    });
+                }
+                Err(error) if Instant::now() + START_RETRY < deadline => {
+                    if !told {
+                        log::warn!(
+                            "database {}: {error}; trying for {} s",
+                            connector.target(),
+                            config.timeouts.database_start.as_secs()
+                        );
+                        told = true;
+                    }
+                    tokio::time::sleep(START_RETRY).await;
+                }
+                Err(error) => {
+                    return Err(StartError(format!(
+                        "cannot reach the database {}: {error}",
+                        connector.target()
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
+    pub async fn migrate(&self, config: &Config) -> Result<(), MigrateError> {
+        let users = UsersTable {
+            name: config.users_table.clone(),
+            columns: config.users_columns.clone(),
+        };
+        let before = self.embedded.as_ref().map(|_| EMBEDDED_USERS_TABLE);
+        let deadline = Instant::now() + config.timeouts.database_start;
+        loop {
+            match apply_schema(&self.connector, &config.schema, &users, before).await {
+                Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
+                    if Instant::now() + START_RETRY < deadline =>
+                {
+                    log::warn!("{error}; trying again");
+                    tokio::time::sleep(START_RETRY).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Demo users and conversations, as one batch; a second time changes nothing.
+    pub async fn insert_demo_data(&self, config: &Config) -> Result<(), String> {
+        let (client, connection) = self
+            .connector
+            .connect("pgchat demo data")
+            .await
+            .map_err(|e| e.to_string())?;
+        let driver = tokio::spawn(connection);
+        let schema = config.schema.replace('"', "\"\"");
+        let users = config.users_table.replace('\'', "''");
+        let settings =
+            format!("set search_path = \"{schema}\", public; set pgchat.users_table = '{users}'");
+        let result = match client.batch_execute(&settings).await {
+            Ok(()) => client.batch_execute(DEMO_DATA).await,
+            Err(error) => Err(error),
+        };
+        driver.abort();
+        result.map_err(|e| crate::store::describe(&e))
+    }
+
+    pub async fn has_users(&self) -> Result<bool, String> {
+        let (client, connection) = self
+            .connector
+            .connect("pgchat start")
+            .await
+            .map_err(|e| e.to_string())?;
+        let driver = tokio::spawn(connection);
+        let row = client
+            .query_one("select exists (select from users)", &[])
+            .await;
+        driver.abort();
+        row.and_then(|row| row.try_get(0))
+            .map_err(|e| crate::store::describe(&e))
+    }
+}

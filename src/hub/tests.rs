@@ -1,0 +1,99 @@
+use super::*;
+
+fn hub(limits: HubLimits) -> Hub {
+    let hub = Hub::new(limits);
+    hub.start_at(Cursor {
+        identity: Identity("a".into()),
+        horizon: Horizon(1),
+    });
+    hub
+}
+
+const LIMITS: HubLimits = HubLimits {
+    connections: 3,
+    connections_per_user: 2,
+    socket_queue: 2,
+};
+
+fn user(n: u128) -> UserId {
+    UserId(Uuid::from_u128(n))
+}
+
+fn event(version: i64) -> Arc<Event> {
+    Arc::new(Event {
+        subject: Subject::Row(Uuid::nil()),
+        version,
+        xid: 1,
+        horizon: Horizon(1),
+        frame: version.to_string().into(),
+        frame_as_update: None,
+    })
+}
+
+fn version(delivery: Option<Delivery>) -> Option<i64> {
+    match delivery {
+        Some(Delivery::Event(event)) => Some(event.version),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_event_reaches_each_socket_of_its_recipients_once() {
+    let hub = hub(LIMITS);
+    let mut first = hub.register(user(1)).expect("room");
+    let mut second = hub.register(user(1)).expect("room");
+    let mut other = hub.register(user(2)).expect("room");
+    hub.publish(&[user(1), user(1)], &event(7));
+    assert_eq!(version(first.try_next()), Some(7));
+    assert!(first.try_next().is_none());
+    assert_eq!(version(second.try_next()), Some(7));
+    assert!(other.try_next().is_none());
+}
+
+#[test]
+fn the_limits_hold_and_are_freed_by_dropping() {
+    let hub = hub(LIMITS);
+    let first = hub.register(user(1)).expect("room");
+    let _second = hub.register(user(1)).expect("room");
+    assert!(matches!(
+        hub.register(user(1)),
+        Err(Error::TooManyRequests { .. })
+    ));
+    let _third = hub.register(user(2)).expect("room");
+    assert!(matches!(
+        hub.register(user(3)),
+        Err(Error::Unavailable { .. })
+    ));
+    drop(first);
+    assert!(hub.register(user(3)).is_ok());
+}
+
+#[tokio::test]
+async fn a_full_queue_is_given_up_and_delays_no_other() {
+    let hub = hub(LIMITS);
+    let mut slow = hub.register(user(1)).expect("room");
+    let mut quick = hub.register(user(2)).expect("room");
+    for v in 1..=3 {
+        hub.publish(&[user(1), user(2)], &event(v));
+        assert_eq!(version(quick.try_next()), Some(v));
+    }
+    assert!(matches!(slow.next().await, Delivery::Overflow));
+    assert!(
+        matches!(slow.next().await, Delivery::Overflow),
+        "it stays so"
+    );
+    slow.overflowed().await;
+    assert_eq!((hub.overflows(), hub.connections()), (1, 1));
+    drop(slow);
+    assert_eq!(hub.connections(), 1);
+}
+
+#[test]
+fn the_horizon_never_moves_back_and_belongs_to_its_database() {
+    let hub = hub(LIMITS);
+    let here = Identity("a".into());
+    assert_eq!(hub.advance(&here, Horizon(9)), Horizon(9));
+    assert_eq!(hub.advance(&here, Horizon(5)), Horizon(9));
+    hub.advance(&Identity("b".into()), Horizon(99));
+    assert_eq!(hub.position().map(|p| p.horizon), Some(Horizon(9)));
+}
