@@ -1,5 +1,7 @@
 -- PostgreSQL lets everybody execute a new function. Most of pgchat's run with their owner's rights, so each
 -- is taken back; sql/README.md says what to grant to whom. Triggers need no grant to fire.
+--
+-- The last file, so that it covers the functions of all others: a new file before the first release takes a lower number.
 do $$
 declare
   item regprocedure;
