@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod model;
 pub mod replay;
 pub mod reply;
+pub mod schema;
 pub mod server;
 pub mod store;
 pub mod writer;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use warp::Reply;
 use warp::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use warp::http::{HeaderValue, StatusCode};
@@ -17,18 +18,39 @@ tokio::task_local! {
 }
 
 /// The shape of every error body. NestJS callers know the first three members; `code` is the stable one.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ErrorBody<'a> {
+#[schema(as = Error)]
+pub(crate) struct ErrorBody<'a> {
+    /// The status again.
     status_code: u16,
+    /// The status in words.
     error: &'a str,
     message: Message<'a>,
+    /// Stable, for programs.
     code: &'a str,
 }
 
+impl<'a> ErrorBody<'a> {
+    pub(crate) fn of(error: &'a Error) -> Self {
+        let status = status(error);
+        let message = match error {
+            Error::Validation(faults) if faults.len() > 1 => Message::Many(faults),
+            other => Message::One(other.to_string()),
+        };
+        Self {
+            status_code: status.as_u16(),
+            error: status.canonical_reason().unwrap_or("Error"),
+            message,
+            code: error.code(),
+        }
+    }
+}
+
 /// A string, or an array of strings when several fields are wrong.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = ErrorMessage)]
 enum Message<'a> {
     One(String),
     Many(&'a [String]),
@@ -41,20 +63,7 @@ pub fn error_response(error: &Error) -> Response {
         let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
         log::error!("internal error, request {request:?}: {}", chain(&**cause));
     }
-    let status = status(error);
-    let message = match error {
-        Error::Validation(faults) if faults.len() > 1 => Message::Many(faults),
-        other => Message::One(other.to_string()),
-    };
-    let mut response = json_response(
-        status,
-        &ErrorBody {
-            status_code: status.as_u16(),
-            error: status.canonical_reason().unwrap_or("Error"),
-            message,
-            code: error.code(),
-        },
-    );
+    let mut response = json_response(status(error), &ErrorBody::of(error));
     if let Some(wait) = retry_after(error) {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {

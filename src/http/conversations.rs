@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
@@ -15,6 +16,7 @@ use crate::app::Services;
 use crate::error::Error;
 use crate::model::{ConversationId, RawJson, Seq, UserId};
 use crate::reply::json_response;
+use crate::schema::objects::{self, OpenConversation};
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
@@ -59,7 +61,17 @@ struct Conversations<'a> {
     has_more: bool,
 }
 
-async fn list(user: Segment, call: Call) -> Result<Response, Error> {
+/// The conversations of a user, last active first.
+#[utoipa::path(
+    get, path = "/api/v1/chat/conversations/{user_id}", tag = "conversations", operation_id = "listConversations",
+    params(
+        ("user_id" = Uuid, Path, description = "whose", example = "11111111-1111-4111-8111-111111111111"),
+        ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
+        ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
+    ),
+    responses((status = 200, description = "a page", body = objects::Conversations), (status = 400), (status = 404)),
+)]
+pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller()?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
     let (user, page) = both(user.id::<UserId>("user_id"), page).map_err(Error::Validation)?;
@@ -72,7 +84,17 @@ async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     Ok(json_response(StatusCode::OK, &conversations))
 }
 
-async fn open(call: Call, body: Body) -> Result<Response, Error> {
+/// Opens the conversation of two users, or finds the one that they have.
+#[utoipa::path(
+    post, path = "/api/v1/chat/conversations", tag = "conversations", operation_id = "openConversation",
+    request_body(content = OpenConversation, example = json!({"user1Id": "11111111-1111-4111-8111-111111111111", "user2Id": "22222222-2222-4222-8222-222222222222"})),
+    responses(
+        (status = 201, description = "a new one", body = objects::Conversation),
+        (status = 200, description = "the one that exists", body = objects::Conversation),
+        (status = 400), (status = 404),
+    ),
+)]
+pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller()?;
     let mut fields = body.fields().await?;
     let users = both(
@@ -94,16 +116,34 @@ async fn open(call: Call, body: Body) -> Result<Response, Error> {
     Ok(json_response(status, &opened.conversation))
 }
 
-#[derive(Serialize)]
+/// What marking as read did.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Read {
+#[schema(as = ReadResult)]
+pub(super) struct Read {
+    #[schema(value_type = Uuid)]
     conversation_id: ConversationId,
+    #[schema(value_type = Uuid)]
     user_id: UserId,
+    /// Messages that were unread before.
+    #[schema(minimum = 0)]
     marked_count: i64,
+    /// The `seq` up to which this user has now read; 0 when nothing was.
+    #[schema(value_type = i64, minimum = 0)]
     read_seq: Seq,
 }
 
-async fn mark_read(conversation: Segment, call: Call) -> Result<Response, Error> {
+/// Marks the other participant's messages as read, all of them or those up to a `seq`.
+#[utoipa::path(
+    put, path = "/api/v1/chat/conversations/{conversation_id}/read", tag = "conversations", operation_id = "markRead",
+    params(
+        ("conversation_id" = Uuid, Path, description = "which", example = "c0000000-0000-4000-8000-000000000001"),
+        ("user_id" = Uuid, Query, description = "who has read", example = "22222222-2222-4222-8222-222222222222"),
+        ("up_to_seq" = Option<i64>, Query, description = "the last one that was read; past the end: all", minimum = 0, example = 1),
+    ),
+    responses((status = 200, description = "marked", body = Read), (status = 400), (status = 403), (status = 404)),
+)]
+pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller()?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
     let reader = call.query.required_id::<UserId>("user_id");
@@ -125,14 +165,24 @@ async fn mark_read(conversation: Segment, call: Call) -> Result<Response, Error>
     Ok(json_response(StatusCode::OK, &read))
 }
 
-#[derive(Serialize)]
+/// A user's unread messages.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Unread {
+#[schema(as = UnreadCount)]
+pub(super) struct Unread {
+    #[schema(value_type = Uuid)]
     user_id: UserId,
+    #[schema(minimum = 0)]
     unread_count: i64,
 }
 
-async fn unread_count(user: Segment, call: Call) -> Result<Response, Error> {
+/// How many messages of others a user has not read, over all conversations.
+#[utoipa::path(
+    get, path = "/api/v1/chat/users/{user_id}/unread-count", tag = "conversations", operation_id = "unreadCount",
+    params(("user_id" = Uuid, Path, description = "whose", example = "11111111-1111-4111-8111-111111111111")),
+    responses((status = 200, description = "the count", body = Unread), (status = 400), (status = 404)),
+)]
+pub(super) async fn unread_count(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller()?;
     let user: UserId = user.id("user_id").map_err(Error::Validation)?;
     caller.act_for(user)?;

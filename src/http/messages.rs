@@ -16,6 +16,7 @@ use crate::app::Services;
 use crate::error::Error;
 use crate::model::{ConversationId, MessageId, NewMessage, RawJson, UserId, content_faults};
 use crate::reply::json_response;
+use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::store::{Page, Window};
 
 const DEFAULT_LIMIT: i64 = 50;
@@ -62,7 +63,21 @@ struct Messages<'a> {
     has_more: bool,
 }
 
-async fn list(conversation: Segment, call: Call) -> Result<Response, Error> {
+/// The history of a conversation, newest first; with `after` oldest first.
+///
+/// `before`, `after` and `offset` exclude each other; the first two stay fast at any depth.
+#[utoipa::path(
+    get, path = "/api/v1/chat/conversations/{conversation_id}/messages", tag = "messages", operation_id = "listMessages",
+    params(
+        ("conversation_id" = Uuid, Path, description = "which", example = "c0000000-0000-4000-8000-000000000001"),
+        ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
+        ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647),
+        ("before" = Option<i64>, Query, description = "older than this seq", minimum = 0, example = 4),
+        ("after" = Option<i64>, Query, description = "newer than this seq, oldest first", minimum = 0),
+    ),
+    responses((status = 200, description = "a page", body = objects::Messages), (status = 400), (status = 403), (status = 404)),
+)]
+pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, Error> {
     // Names no user: in trusted mode whoever knows the id may read.
     call.caller()?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
@@ -96,7 +111,22 @@ fn window(query: &Query) -> Checked<Window> {
     }
 }
 
-async fn send(call: Call, body: Body) -> Result<Response, Error> {
+/// Sends a message. Answered only when it is committed.
+///
+/// With a `clientMessageId` it is safe to repeat.
+#[utoipa::path(
+    post, path = "/api/v1/chat/messages", tag = "messages", operation_id = "sendMessage",
+    request_body(content = SendMessage, example = json!({
+        "conversationId": "c0000000-0000-4000-8000-000000000001", "senderId": "11111111-1111-4111-8111-111111111111",
+        "content": "Is Friday fine, too?", "clientMessageId": "example-1"
+    })),
+    responses(
+        (status = 201, description = "stored", body = objects::Message),
+        (status = 200, description = "the first one, when the sender repeats a clientMessageId", body = objects::Message),
+        (status = 400), (status = 403), (status = 404), (status = 409), (status = 429),
+    ),
+)]
+pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller()?;
     let max_bytes = call.services.config.limits.message_bytes;
     let message = new_message(body.fields().await?, max_bytes)?;
@@ -147,7 +177,17 @@ fn new_message(mut fields: Fields, max_content_bytes: usize) -> Result<NewMessag
     }
 }
 
-async fn edit(message: Segment, call: Call, body: Body) -> Result<Response, Error> {
+/// Replaces the content of a message; its sender only.
+#[utoipa::path(
+    patch, path = "/api/v1/chat/messages/{message_id}", tag = "messages", operation_id = "editMessage",
+    params(
+        ("message_id" = Uuid, Path, description = "which", example = "d0000000-0000-4000-8000-000000000001"),
+        ("user_id" = Uuid, Query, description = "its sender", example = "11111111-1111-4111-8111-111111111111"),
+    ),
+    request_body(content = EditMessage, example = json!({"content": "Good morning! Is the flat still available?"})),
+    responses((status = 200, description = "as it is now", body = objects::Message), (status = 400), (status = 403), (status = 404)),
+)]
+pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller()?;
     let target = target(message, &call);
     let mut fields = body.fields().await?;
@@ -169,7 +209,16 @@ async fn edit(message: Segment, call: Call, body: Body) -> Result<Response, Erro
     Ok(json_response(StatusCode::OK, &edited))
 }
 
-async fn delete(message: Segment, call: Call) -> Result<Response, Error> {
+/// Deletes a message; its sender only. The row keeps its place, without its content. A second time is fine.
+#[utoipa::path(
+    delete, path = "/api/v1/chat/messages/{message_id}", tag = "messages", operation_id = "deleteMessage",
+    params(
+        ("message_id" = Uuid, Path, description = "which", example = "d0000000-0000-4000-8000-000000000001"),
+        ("user_id" = Uuid, Query, description = "its sender", example = "11111111-1111-4111-8111-111111111111"),
+    ),
+    responses((status = 204, description = "deleted"), (status = 400), (status = 403), (status = 404)),
+)]
+pub(super) async fn delete(message: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller()?;
     let (message, deleter) = target(message, &call).map_err(Error::Validation)?;
     caller.act_for(deleter)?;

@@ -6,6 +6,7 @@
 
 mod body;
 mod conversations;
+mod docs;
 mod extract;
 mod messages;
 mod page;
@@ -42,7 +43,7 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         probes::routes(&services),
         page::routes(),
         // client: GET /client/pgchat.js
-        // docs: GET /docs, /openapi.json, /asyncapi.json
+        docs::routes(),
     ]);
     answered(table)
 }

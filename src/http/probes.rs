@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 use warp::filters::BoxedFilter;
 use warp::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use warp::http::{HeaderValue, StatusCode};
@@ -40,8 +41,11 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
+/// How a replica is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(super) struct Answer<'a> {
+    /// `ok` or `unavailable`.
     status: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
@@ -50,7 +54,7 @@ struct Answer<'a> {
 }
 
 /// `ok` or `unavailable`; why goes to the log, since the reason can name hosts.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Checks {
     database: &'static str,
     listener: &'static str,
@@ -59,7 +63,17 @@ struct Checks {
 }
 
 /// 200 when the database answers and the listener is live, draining or not.
-async fn health(call: Call) -> Response {
+#[utoipa::path(
+    get, path = "/health", tag = "operation", operation_id = "health",
+    responses(
+        (status = 200, description = "well", body = Answer, example = json!({"status": "ok", "service": "pgchat"})),
+        (status = 503, description = "what is not well", body = Answer, example = json!({
+            "status": "unavailable", "service": "pgchat", "checks": {"database": "ok", "listener": "unavailable"}
+        })),
+    ),
+    security(()),
+)]
+pub(super) async fn health(call: Call) -> Response {
     let report = call.services.health.report().await;
     let checks = checks(&report);
     let ok = report.database.is_ok() && report.listener.is_ok();
@@ -67,12 +81,27 @@ async fn health(call: Call) -> Response {
 }
 
 /// 200 while the process runs: an orchestrator restarts what fails this, which mends no database.
-fn live() -> Response {
+#[utoipa::path(
+    get, path = "/health/live", tag = "operation", operation_id = "live",
+    responses((status = 200, description = "the process runs", body = Answer, example = json!({"status": "ok"}))),
+    security(()),
+)]
+pub(super) fn live() -> Response {
     answer(true, None, None)
 }
 
 /// 200 when this replica can take traffic: not draining, the database answers and the listener is live.
-async fn ready(call: Call) -> Response {
+#[utoipa::path(
+    get, path = "/health/ready", tag = "operation", operation_id = "ready",
+    responses(
+        (status = 200, description = "takes traffic", body = Answer, example = json!({"status": "ok"})),
+        (status = 503, description = "does not", body = Answer, example = json!({
+            "status": "unavailable", "checks": {"database": "ok", "listener": "ok", "draining": true}
+        })),
+    ),
+    security(()),
+)]
+pub(super) async fn ready(call: Call) -> Response {
     let report = call.services.health.report().await;
     let ok = report.database.is_ok() && report.listener.is_ok() && !report.draining;
     let mut checks = checks(&report);
@@ -80,8 +109,16 @@ async fn ready(call: Call) -> Response {
     answer(ok, None, checks)
 }
 
-/// The same text for both: to readers of the older format, `# EOF` is a comment.
-async fn metrics(call: Call) -> Result<Response, Error> {
+/// Figures for Prometheus: OpenMetrics to those who `Accept` it by name, else its older text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation", operation_id = "metrics",
+    responses((status = 200, description = "the figures", content(
+        (String = "text/plain"), (String = "application/openmetrics-text"),
+    )), (status = 500)),
+    security(()),
+)]
+// The same text for both: to readers of the older format, `# EOF` is a comment.
+pub(super) async fn metrics(call: Call) -> Result<Response, Error> {
     const OPEN_METRICS: &str = "application/openmetrics-text";
     let content_type = match call.accepts_by_name(OPEN_METRICS) {
         true => "application/openmetrics-text; version=1.0.0; charset=utf-8",

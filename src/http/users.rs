@@ -14,6 +14,7 @@ use crate::app::Services;
 use crate::error::Error;
 use crate::model::{RawJson, UserId};
 use crate::reply::json_response;
+use crate::schema::objects;
 use crate::store::UserFilter;
 
 const DEFAULT_LIMIT: i64 = 100;
@@ -60,11 +61,31 @@ struct Users<'a> {
     has_more: bool,
 }
 
-async fn all(call: Call) -> Result<Response, Error> {
+/// All users, by last name, first name and id.
+#[utoipa::path(
+    get, path = "/api/v1/users", tag = "users", operation_id = "listUsers",
+    params(
+        ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
+        ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
+        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most 256 bytes", example = "o"),
+    ),
+    responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
+)]
+pub(super) async fn all(call: Call) -> Result<Response, Error> {
     list(call, Ok(UserFilter::default())).await
 }
 
-async fn active(call: Call) -> Result<Response, Error> {
+/// The active users, by last name, first name and id.
+#[utoipa::path(
+    get, path = "/api/v1/users/active", tag = "users", operation_id = "listActiveUsers",
+    params(
+        ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
+        ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
+        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most 256 bytes"),
+    ),
+    responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
+)]
+pub(super) async fn active(call: Call) -> Result<Response, Error> {
     let filter = UserFilter {
         active_only: true,
         ..UserFilter::default()
@@ -72,7 +93,18 @@ async fn active(call: Call) -> Result<Response, Error> {
     list(call, Ok(filter)).await
 }
 
-async fn of_role(role: Segment, call: Call) -> Result<Response, Error> {
+/// The users of one role.
+#[utoipa::path(
+    get, path = "/api/v1/users/role/{role}", tag = "users", operation_id = "listUsersOfRole",
+    params(
+        ("role" = objects::Role, Path, description = "which", example = "broker"),
+        ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
+        ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
+        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most 256 bytes"),
+    ),
+    responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
+)]
+pub(super) async fn of_role(role: Segment, call: Call) -> Result<Response, Error> {
     let filter = role
         .text("role")
         .and_then(known_role)
@@ -97,7 +129,13 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
     Ok(json_response(StatusCode::OK, &users))
 }
 
-async fn one(user: Segment, call: Call) -> Result<Response, Error> {
+/// One user.
+#[utoipa::path(
+    get, path = "/api/v1/users/{user_id}", tag = "users", operation_id = "getUser",
+    params(("user_id" = Uuid, Path, description = "who", example = "11111111-1111-4111-8111-111111111111")),
+    responses((status = 200, description = "the user", body = objects::User), (status = 400), (status = 404)),
+)]
+pub(super) async fn one(user: Segment, call: Call) -> Result<Response, Error> {
     call.caller()?;
     let user: UserId = user.id("user_id").map_err(Error::Validation)?;
     let user = call.services.store.user(user).await?;

@@ -1,0 +1,133 @@
+//! The AsyncAPI document of the socket, made from the table of frames.
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::RefOr;
+
+use crate::schema::frames::{CursorUse, FrameKind, from_client, from_server};
+
+/// The document as it is served (AsyncAPI 3.0). `send` is what the server sends.
+pub fn document() -> Value {
+    let mut schemas = Map::new();
+    let mut messages = Map::new();
+    let mut operations = Map::new();
+    let mut channel = Map::new();
+    for (frames, action, direction) in [
+        (from_server(), "send", "server"),
+        (from_client(), "receive", "client"),
+    ] {
+        let mut references = Vec::new();
+        for frame in frames {
+            let name = format!("{direction}.{}", frame.name);
+            let payload = match direction {
+                "server" => server_frame(&frame),
+                _ => client_frame(&frame),
+            };
+            for (named, schema) in &frame.named {
+                schemas.insert(named.clone(), to_value(schema));
+            }
+            messages.insert(
+                name.clone(),
+                json!({
+                    "name": frame.name,
+                    "title": frame.name,
+                    "summary": frame.summary,
+                    "contentType": "application/json",
+                    "payload": payload,
+                    "examples": [{"payload": example(&frame, direction)}],
+                }),
+            );
+            channel.insert(
+                name.clone(),
+                json!({"$ref": format!("#/components/messages/{name}")}),
+            );
+            references.push(json!({"$ref": format!("#/channels/socket/messages/{name}")}));
+        }
+        let operation = json!({
+            "action": action,
+            "channel": {"$ref": "#/channels/socket"},
+            "summary": match direction {
+                "server" => "Events, and frames about the connection",
+                _ => "Commands; each is answered by ack or error with its requestId",
+            },
+            "messages": references,
+        });
+        operations.insert(format!("from_{direction}"), operation);
+    }
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "pgchat",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The live side of pgchat. Frames are JSON text, one object each; unknown members and types \
+                are to be ignored. The HTTP side is described by /openapi.json.",
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "socket": {
+                "address": "/ws",
+                "title": "The socket of one user",
+                "messages": channel,
+                "bindings": {"ws": {"method": "GET", "query": {
+                    "type": "object",
+                    "required": ["user_id"],
+                    "properties": {
+                        "user_id": {"type": "string", "format": "uuid", "description": "whose socket"},
+                        "cursor": {"type": "string", "description": "the last one seen: what was missed comes first"},
+                        "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
+                    },
+                }}},
+            },
+        },
+        "operations": operations,
+        "components": {"messages": messages, "schemas": schemas},
+    })
+}
+
+fn to_value<T: serde::Serialize>(part: &RefOr<T>) -> Value {
+    serde_json::to_value(part).unwrap_or_default()
+}
+
+fn server_frame(frame: &FrameKind) -> Value {
+    let mut properties = json!({
+        "type": {"const": frame.name},
+        "data": to_value(&frame.data),
+        "userId": {"type": "string", "format": "uuid",
+                   "description": "who acted; the connected user on frames about the connection"},
+        "timestamp": {"type": "integer", "minimum": 0, "description": "Unix seconds"},
+    });
+    let mut required = vec!["type", "data", "userId", "timestamp"];
+    if frame.cursor == CursorUse::Always {
+        properties["cursor"] = json!({
+            "type": "string",
+            "description": "opaque; resume with the last one seen",
+        });
+        required.push("cursor");
+    }
+    json!({"type": "object", "required": required, "properties": properties})
+}
+
+fn client_frame(frame: &FrameKind) -> Value {
+    json!({
+        "type": "object",
+        "required": ["type", "data"],
+        "properties": {
+            "type": {"const": frame.name},
+            "requestId": {"type": "string", "maxLength": 128, "description": "comes back in the answer"},
+            "data": to_value(&frame.data),
+        },
+    })
+}
+
+fn example(frame: &FrameKind, direction: &str) -> Value {
+    let mut example = json!({"type": frame.name, "data": frame.example});
+    if direction == "client" {
+        example["requestId"] = json!("r1");
+        return example;
+    }
+    example["userId"] = json!("11111111-1111-4111-8111-111111111111");
+    example["timestamp"] = json!(1_795_469_162);
+    if frame.cursor == CursorUse::Always {
+        example["cursor"] = json!("1.6b04-4000-1.5c2");
+    }
+    example
+}

@@ -1,0 +1,113 @@
+//! What the service says of itself: `/openapi.json`, `/asyncapi.json`, and `/docs`, where both can be read and the
+//! routes tried out. None of it needs a token.
+
+mod asyncapi;
+mod openapi;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use utoipa_swagger_ui::{Config, SwaggerFile};
+use warp::filters::BoxedFilter;
+use warp::http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use warp::http::{HeaderValue, StatusCode};
+use warp::path::Tail;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use super::extract::get;
+use super::{any_of, route};
+use crate::error::Error;
+
+/// Swagger UI comes with the binary; it needs its own scripts, its own styles, and small images that stand in them.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub fn routes() -> BoxedFilter<(Response,)> {
+    any_of([
+        json("openapi.json", &openapi::document()),
+        json("asyncapi.json", &asyncapi::document()),
+        explorer(),
+    ])
+}
+
+/// A document, made once.
+fn json(name: &'static str, document: &serde_json::Value) -> BoxedFilter<(Response,)> {
+    let text = Bytes::from(document.to_string());
+    route(
+        warp::path(name)
+            .and(warp::path::end())
+            .and(get())
+            .map(move || {
+                let mut response = Response::new(text.clone().into());
+                response
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }),
+    )
+}
+
+fn explorer() -> BoxedFilter<(Response,)> {
+    let config = Arc::new(
+        Config::new(["/openapi.json"])
+            .try_it_out_enabled(true)
+            .display_request_duration(true)
+            .use_base_layout(),
+    );
+    let path = warp::path("docs");
+    any_of([
+        // The files are named relative to the page, so its address needs the slash.
+        route(
+            path.and(warp::path::full())
+                .and(warp::path::end())
+                .and(get())
+                .and_then(|full: warp::path::FullPath| async move {
+                    match full.as_str().ends_with('/') {
+                        true => Err(warp::reject::not_found()),
+                        false => Ok(to_slash()),
+                    }
+                }),
+        ),
+        route(
+            path.and(warp::path::tail())
+                .and(get())
+                .map(move |tail: Tail| {
+                    match utoipa_swagger_ui::serve(tail.as_str(), config.clone()) {
+                        Ok(Some(file)) => asset(file),
+                        Ok(None) => {
+                            Error::not_found("route", format!("GET \"/docs/{}\"", tail.as_str()))
+                                .into_response()
+                        }
+                        Err(error) => Error::Internal(error.to_string().into()).into_response(),
+                    }
+                }),
+        ),
+    ])
+}
+
+fn to_slash() -> Response {
+    let mut response = StatusCode::PERMANENT_REDIRECT.into_response();
+    response
+        .headers_mut()
+        .insert(LOCATION, HeaderValue::from_static("docs/"));
+    response
+}
+
+fn asset(file: SwaggerFile<'_>) -> Response {
+    let mut response = Response::new(Bytes::from(file.bytes.into_owned()).into());
+    let headers = response.headers_mut();
+    if let Ok(kind) = HeaderValue::from_str(&file.content_type) {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,202 @@
+//! The OpenAPI document: the handlers' own annotations, joined, with what all routes have in common added.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Response, Schema,
+    SchemaFormat, Type,
+};
+use utoipa::{Modify, OpenApi};
+
+use crate::error::Error;
+use crate::http::{conversations, messages, probes, users};
+use crate::reply::{ErrorBody, status};
+use crate::schema::objects;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "pgchat",
+        description = "A chat service for two people at a time. The live side is the WebSocket at `/ws`, which \
+            [/asyncapi.json](/asyncapi.json) describes. Unknown members of answers are to be ignored: later versions may add some.",
+    ),
+    servers((url = "/", description = "this replica")),
+    tags(
+        (name = "conversations", description = "Conversations of two users, and what is unread in them"),
+        (name = "messages", description = "The history of a conversation, sending, editing, deleting"),
+        (name = "users", description = "The host system's directory, read-only"),
+        (name = "operation", description = "Probes and figures"),
+    ),
+    paths(
+        conversations::list, conversations::open, conversations::mark_read, conversations::unread_count,
+        messages::send, messages::list, messages::edit, messages::delete,
+        users::all, users::active, users::of_role, users::one,
+        probes::health, probes::live, probes::ready, probes::metrics,
+    ),
+    components(schemas(ErrorBody<'_>, objects::Role)),
+    modifiers(&Common),
+)]
+struct Api;
+
+/// The document as it is served.
+pub fn document() -> Value {
+    // A document that could not be serialised would be an empty one, which the tests see.
+    serde_json::to_value(Api::openapi()).unwrap_or_default()
+}
+
+/// What all routes have in common: errors, `x-request-id`, the way to authenticate.
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let bearer = SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .bearer_format("JWT")
+                .description(Some(
+                    "A user's token, or a service token, in jwt mode. In trusted mode no token is needed.",
+                ))
+                .build(),
+        );
+        api.components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", bearer);
+        for (path, item) in &mut api.paths.paths {
+            let operations = [
+                &mut item.get,
+                &mut item.post,
+                &mut item.put,
+                &mut item.patch,
+                &mut item.delete,
+            ];
+            for operation in operations.into_iter().flatten() {
+                if path.starts_with("/api/") {
+                    add_common_errors(operation);
+                }
+                complete(operation);
+            }
+        }
+    }
+}
+
+/// The errors that any route of the API can answer with, and those of routes with a body.
+fn add_common_errors(operation: &mut Operation) {
+    let mut common = vec!["401", "403", "500", "503"];
+    if operation.request_body.is_some() {
+        common.extend(["408", "413", "415"]);
+    }
+    for status in common {
+        operation
+            .responses
+            .responses
+            .entry(status.to_owned())
+            .or_insert_with(|| RefOr::T(Response::new("")));
+    }
+    operation.security = Some(vec![
+        SecurityRequirement::default(),
+        SecurityRequirement::new("bearer", [] as [&str; 0]),
+    ]);
+}
+
+/// Headers on all responses; shape, words and an example on the errors.
+fn complete(operation: &mut Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else {
+            continue;
+        };
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        let id = HeaderBuilder::new()
+            .schema(Some(text))
+            .description(Some("the caller's, or a new one"))
+            .build();
+        response
+            .headers
+            .insert("x-request-id".to_owned(), RefOr::T(id));
+        let Some((description, error)) = example(status).filter(|_| response.content.is_empty())
+        else {
+            continue;
+        };
+        if response.description.is_empty() {
+            response.description = description.to_owned();
+        }
+        if matches!(
+            error,
+            Error::TooManyRequests { .. } | Error::Unavailable { .. }
+        ) {
+            let seconds = ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+                .minimum(Some(1));
+            let wait = HeaderBuilder::new()
+                .schema(Some(seconds))
+                .description(Some("seconds until another try is worth it"))
+                .build();
+            response
+                .headers
+                .insert("retry-after".to_owned(), RefOr::T(wait));
+        }
+        let content = ContentBuilder::new()
+            .schema(Some(RefOr::<Schema>::Ref(Ref::from_schema_name("Error"))))
+            .example(serde_json::to_value(ErrorBody::of(&error)).ok())
+            .build();
+        response
+            .content
+            .insert("application/json".to_owned(), RefOr::T(content));
+    }
+}
+
+/// What a status means, and an error that has it: the example is what the service would say.
+fn example(of: &str) -> Option<(&'static str, Error)> {
+    const CONVERSATION: &str = "c0000000-0000-4000-8000-00000000000f";
+    let all = [
+        (
+            "a value is missing or wrong, or the JSON is malformed",
+            Error::invalid("limit must be a whole number from 1 to 200, not \"abc\""),
+        ),
+        (
+            "no token, or a bad one (jwt mode)",
+            Error::Unauthorized("a bearer token is required".to_owned()),
+        ),
+        (
+            "not a participant, or not the sender, or not the token's user",
+            Error::not_a_participant(),
+        ),
+        (
+            "what the path or the body names does not exist",
+            Error::not_found("conversation", CONVERSATION),
+        ),
+        ("the body did not arrive in time", Error::RequestTimeout),
+        (
+            "the clientMessageId stands for another message",
+            Error::Conflict(
+                "this clientMessageId stands for another message of the same sender".to_owned(),
+            ),
+        ),
+        (
+            "the body is too large",
+            Error::PayloadTooLarge { limit: 1_048_576 },
+        ),
+        ("the body is not JSON", Error::UnsupportedMediaType),
+        (
+            "this user does too much",
+            Error::TooManyRequests {
+                message: "this user sends too fast".to_owned(),
+                retry_after: Duration::from_secs(1),
+            },
+        ),
+        (
+            "an internal error; its cause is in the log",
+            Error::Internal("internal".into()),
+        ),
+        (
+            "the database cannot be reached, or too much waits; nothing was stored, or a retry with the same \
+             clientMessageId is safe",
+            Error::unavailable("the database cannot be reached"),
+        ),
+    ];
+    all.into_iter()
+        .find(|(_, error)| status(error).as_str() == of)
+}

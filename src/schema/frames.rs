@@ -1,0 +1,339 @@
+//! Every frame of the socket: its name, who sends it, and its `data`.
+
+use serde_json::{Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+use uuid::Uuid;
+
+use super::objects::{Conversation, Message, MessageType};
+
+/// The schemas that a type refers to, by name.
+pub type Named = Vec<(String, RefOr<Schema>)>;
+
+/// One kind of frame.
+pub struct FrameKind {
+    pub name: &'static str,
+    pub summary: &'static str,
+    /// The schema of `data`, and those that it refers to.
+    pub data: RefOr<Schema>,
+    pub named: Named,
+    /// An example of `data`.
+    pub example: Value,
+    pub cursor: CursorUse,
+}
+
+/// Whether a frame of the server has a `cursor` beside its `data`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum CursorUse {
+    Always,
+    Never,
+}
+
+fn kind<T: ToSchema>(
+    name: &'static str,
+    summary: &'static str,
+    cursor: CursorUse,
+    example: Value,
+) -> FrameKind {
+    let mut named = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut named);
+    FrameKind {
+        name,
+        summary,
+        data: RefOr::Ref(utoipa::openapi::Ref::from_schema_name(T::name())),
+        named,
+        example,
+        cursor,
+    }
+}
+
+const CONVERSATION: &str = "c0000000-0000-4000-8000-000000000001";
+const MESSAGE: &str = "d0000000-0000-4000-8000-000000000001";
+const USER: &str = "11111111-1111-4111-8111-111111111111";
+
+/// What the server sends.
+pub fn from_server() -> Vec<FrameKind> {
+    use CursorUse::{Always, Never};
+    let message = || example_of::<Message>();
+    vec![
+        kind::<Connected>(
+            "connected",
+            "The first frame of a socket. With a cursor that could be resumed from, what was missed follows.",
+            Never,
+            json!({"connectionId": "0f6c1c9e-4f0a-4f5b-9d7e-0d7c6a1c2b3a", "replicaId": "7a1d1d6c-5f64-4c39-8f0c-6a2f6b3c1d2e",
+                   "heartbeatSeconds": 25, "cursor": "1.6b04-4000-1.5c2", "resumed": false}),
+        ),
+        kind::<Message>(
+            "chat_message",
+            "A new message, to every socket of both participants, the sender's own too.",
+            Always,
+            message(),
+        ),
+        kind::<Message>(
+            "message_updated",
+            "A message was edited or changed otherwise, to both participants.",
+            Always,
+            message(),
+        ),
+        kind::<Message>(
+            "message_deleted",
+            "A message was deleted; its content is empty. To both participants.",
+            Always,
+            message(),
+        ),
+        kind::<MessagesRead>(
+            "messages_read",
+            "A participant has read messages of the other. To both, the reader's other sockets too.",
+            Always,
+            json!({"conversationId": CONVERSATION, "readerId": USER, "upToSeq": 4}),
+        ),
+        kind::<Conversation>(
+            "conversation_created",
+            "A new conversation, to both participants.",
+            Always,
+            json!({"id": CONVERSATION, "participant1Id": USER, "participant2Id": USER,
+                   "participant1": example_of::<super::objects::UserSummary>(),
+                   "participant2": example_of::<super::objects::UserSummary>(),
+                   "lastMessageId": null, "lastMessage": null, "lastSeq": 0, "unreadCount": 0,
+                   "createdAt": "2026-11-23T21:09:58.889078Z", "updatedAt": "2026-11-23T21:09:58.889078Z"}),
+        ),
+        kind::<Typing>(
+            "typing",
+            "The other participant types, or has stopped.",
+            Never,
+            json!({"conversationId": CONVERSATION, "userId": USER, "isTyping": true}),
+        ),
+        kind::<Presence>(
+            "presence",
+            "A watched user came online or went offline.",
+            Never,
+            json!({"userId": USER, "isOnline": false, "lastSeenAt": "2026-11-23T21:09:58.889078Z"}),
+        ),
+        kind::<Ack>(
+            "ack",
+            "A command was carried out.",
+            Never,
+            json!({"requestId": "r1", "message": message()}),
+        ),
+        kind::<Failure>(
+            "error",
+            "A command was refused, or a frame could not be read.",
+            Never,
+            json!({"requestId": "r1", "code": "validation_failed", "message": "content must be a string"}),
+        ),
+        kind::<ResyncRequired>(
+            "resync_required",
+            "The cursor is of no use: reload over HTTP, then go on with the cursor of this frame.",
+            Always,
+            json!({"reason": "the cursor is too old"}),
+        ),
+        kind::<TokenExpiring>(
+            "token_expiring",
+            "The token expires soon: send a new one by `authenticate`, or the socket closes with 4401.",
+            Never,
+            json!({"expiresAt": "2026-11-23T21:09:58Z"}),
+        ),
+        kind::<ServerClosing>(
+            "server_closing",
+            "The replica is about to close the socket with 1012.",
+            Never,
+            json!({"reconnectAfterMs": 1800}),
+        ),
+    ]
+}
+
+/// What a client sends: commands. Each is answered by `ack` or `error` with its `requestId`.
+pub fn from_client() -> Vec<FrameKind> {
+    let never = CursorUse::Never;
+    vec![
+        kind::<SendMessageCommand>(
+            "send_message",
+            "Send a message; the ack holds it, committed.",
+            never,
+            json!({"conversationId": CONVERSATION, "content": "Is Friday fine, too?", "clientMessageId": "example-2"}),
+        ),
+        kind::<EditMessageCommand>(
+            "edit_message",
+            "Replace the content of a message of one's own.",
+            never,
+            json!({"messageId": MESSAGE, "content": "Good morning!"}),
+        ),
+        kind::<DeleteMessageCommand>(
+            "delete_message",
+            "Delete a message of one's own.",
+            never,
+            json!({"messageId": MESSAGE}),
+        ),
+        kind::<MarkReadCommand>(
+            "mark_read",
+            "Mark the other participant's messages as read.",
+            never,
+            json!({"conversationId": CONVERSATION, "upToSeq": 4}),
+        ),
+        kind::<TypingCommand>(
+            "typing",
+            "Tell the other participant that one types, or has stopped.",
+            never,
+            json!({"conversationId": CONVERSATION, "isTyping": true}),
+        ),
+        kind::<WatchPresenceCommand>(
+            "watch_presence",
+            "Hear of these users' presence from now on, and of no others'.",
+            never,
+            json!({"userIds": [USER]}),
+        ),
+        kind::<AuthenticateCommand>(
+            "authenticate",
+            "Replace the socket's token before it expires.",
+            never,
+            json!({"token": "eyJhbGciOi…"}),
+        ),
+        kind::<PingCommand>("ping", "Ask for an ack.", never, json!({})),
+    ]
+}
+
+fn example_of<T: PartialSchema>() -> Value {
+    match T::schema() {
+        RefOr::T(Schema::Object(object)) => object.example.unwrap_or_default(),
+        _ => Value::Null,
+    }
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct Connected {
+    connection_id: Uuid,
+    replica_id: Uuid,
+    /// Between two pings of the server.
+    #[schema(minimum = 1)]
+    heartbeat_seconds: u64,
+    /// Where this socket starts; keep the last one seen.
+    cursor: String,
+    /// Whether what was missed since the given cursor follows.
+    resumed: bool,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct MessagesRead {
+    conversation_id: Uuid,
+    reader_id: Uuid,
+    #[schema(minimum = 1)]
+    up_to_seq: i64,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct Typing {
+    conversation_id: Uuid,
+    user_id: Uuid,
+    is_typing: bool,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct Presence {
+    user_id: Uuid,
+    is_online: bool,
+    #[schema(required)]
+    last_seen_at: Option<chrono::DateTime<chrono::Utc>>,
+}
+
+/// Flat, whatever the command was: `message` for sending and editing, the next three for marking as read.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct Ack {
+    /// As the command named it; null when it did not.
+    #[schema(required)]
+    request_id: Option<String>,
+    message: Option<Message>,
+    conversation_id: Option<Uuid>,
+    #[schema(minimum = 0)]
+    marked_count: Option<i64>,
+    #[schema(minimum = 0)]
+    read_seq: Option<i64>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct Failure {
+    #[schema(required)]
+    request_id: Option<String>,
+    /// Stable, for programs.
+    code: String,
+    message: String,
+}
+
+#[derive(ToSchema)]
+struct ResyncRequired {
+    reason: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct TokenExpiring {
+    expires_at: chrono::DateTime<chrono::Utc>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct ServerClosing {
+    #[schema(minimum = 0)]
+    reconnect_after_ms: u64,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct SendMessageCommand {
+    conversation_id: Uuid,
+    #[schema(min_length = 1)]
+    content: String,
+    message_type: Option<MessageType>,
+    #[schema(min_length = 1, max_length = 64)]
+    client_message_id: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct EditMessageCommand {
+    message_id: Uuid,
+    #[schema(min_length = 1)]
+    content: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct DeleteMessageCommand {
+    message_id: Uuid,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct MarkReadCommand {
+    conversation_id: Uuid,
+    /// All messages when it is left out.
+    #[schema(minimum = 0)]
+    up_to_seq: Option<i64>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct TypingCommand {
+    conversation_id: Uuid,
+    is_typing: bool,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct WatchPresenceCommand {
+    #[schema(max_items = 500)]
+    user_ids: Vec<Uuid>,
+}
+
+#[derive(ToSchema)]
+struct AuthenticateCommand {
+    token: String,
+}
+
+#[derive(ToSchema)]
+struct PingCommand {}

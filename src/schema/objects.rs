@@ -1,0 +1,187 @@
+//! The objects of the HTTP API, and the `data` of durable events.
+
+use chrono::{DateTime, Utc};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A user as part of another object.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase", example = json!({
+    "id": "11111111-1111-4111-8111-111111111111",
+    "firstName": "Amélie", "lastName": "Dubois", "avatarUrl": null
+}))]
+pub struct UserSummary {
+    id: Uuid,
+    #[schema(required)]
+    first_name: Option<String>,
+    #[schema(required)]
+    last_name: Option<String>,
+    #[schema(required)]
+    avatar_url: Option<String>,
+}
+
+/// A user of the host system's directory.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase", example = json!({
+    "id": "11111111-1111-4111-8111-111111111111",
+    "firstName": "Amélie", "lastName": "Dubois", "avatarUrl": null,
+    "role": "buyer", "isActive": true, "isOnline": false, "lastSeenAt": null
+}))]
+pub struct User {
+    id: Uuid,
+    #[schema(required)]
+    first_name: Option<String>,
+    #[schema(required)]
+    last_name: Option<String>,
+    #[schema(required)]
+    avatar_url: Option<String>,
+    /// `buyer`, `developer`, `broker` or `admin`; the host system may have others.
+    #[schema(required)]
+    role: Option<String>,
+    is_active: bool,
+    /// Whether the user has an open socket to any replica.
+    is_online: bool,
+    /// When the user's last socket closed; null when there never was one.
+    #[schema(required)]
+    last_seen_at: Option<DateTime<Utc>>,
+}
+
+/// What a message holds.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum MessageType {
+    Text,
+    Image,
+    File,
+}
+
+/// A message.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase", example = json!({
+    "id": "d0000000-0000-4000-8000-000000000001",
+    "conversationId": "c0000000-0000-4000-8000-000000000001",
+    "senderId": "11111111-1111-4111-8111-111111111111",
+    "content": "Hello! Is the two-bedroom flat on Marszałkowska still available?",
+    "messageType": "text", "isRead": false, "seq": 1, "clientMessageId": null,
+    "createdAt": "2026-11-23T21:09:58.889078Z", "updatedAt": "2026-11-23T21:09:58.889078Z",
+    "editedAt": null, "deletedAt": null,
+    "sender": {"id": "11111111-1111-4111-8111-111111111111",
+               "firstName": "Amélie", "lastName": "Dubois", "avatarUrl": null}
+}))]
+pub struct Message {
+    id: Uuid,
+    conversation_id: Uuid,
+    sender_id: Uuid,
+    /// Empty once the message is deleted.
+    content: String,
+    message_type: MessageType,
+    /// Whether the other participant has read it.
+    is_read: bool,
+    /// Counts 1, 2, 3 … without gaps in each conversation, in commit order.
+    #[schema(minimum = 1)]
+    seq: i64,
+    /// The sender's own name for the message, by which a repeated send is recognised.
+    #[schema(required, min_length = 1)]
+    client_message_id: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    #[schema(required)]
+    edited_at: Option<DateTime<Utc>>,
+    #[schema(required)]
+    deleted_at: Option<DateTime<Utc>>,
+    sender: UserSummary,
+}
+
+/// A conversation of two users.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Conversation {
+    id: Uuid,
+    participant1_id: Uuid,
+    participant2_id: Uuid,
+    participant1: UserSummary,
+    participant2: UserSummary,
+    #[schema(required)]
+    last_message_id: Option<Uuid>,
+    #[schema(required)]
+    last_message: Option<Message>,
+    /// `seq` of the newest message; 0 when there never was one.
+    #[schema(minimum = 0)]
+    last_seq: i64,
+    /// Messages of the other participant that the reading user has not read; deleted ones do not count.
+    #[schema(minimum = 0)]
+    unread_count: i64,
+    created_at: DateTime<Utc>,
+    /// Moves with each message.
+    updated_at: DateTime<Utc>,
+}
+
+/// A page of conversations, last active first.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Conversations {
+    conversations: Vec<Conversation>,
+    /// Whether more follow.
+    has_more: bool,
+}
+
+/// A page of messages.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Messages {
+    messages: Vec<Message>,
+    /// Whether more follow in the direction of the page.
+    has_more: bool,
+}
+
+/// A page of users, by last name, first name and id.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct Users {
+    users: Vec<User>,
+    /// Whether more follow.
+    has_more: bool,
+}
+
+/// The roles that the directory can be listed by.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum Role {
+    Buyer,
+    Developer,
+    Broker,
+    Admin,
+}
+
+/// Whose conversation to open, in either order.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct OpenConversation {
+    user1_id: Uuid,
+    user2_id: Uuid,
+}
+
+/// A message to send.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct SendMessage {
+    conversation_id: Uuid,
+    /// One of the two participants.
+    sender_id: Uuid,
+    /// Not only white space, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
+    #[schema(min_length = 1)]
+    content: String,
+    /// `text` when it is left out.
+    message_type: Option<MessageType>,
+    /// 1 to 64 bytes of the sender's choice: repeating it sends nothing twice.
+    #[schema(min_length = 1, max_length = 64)]
+    client_message_id: Option<String>,
+}
+
+/// A message's new content.
+#[derive(ToSchema)]
+pub struct EditMessage {
+    /// Not only white space, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
+    #[schema(min_length = 1)]
+    content: String,
+}
