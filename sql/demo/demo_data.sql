@@ -62,15 +62,20 @@ begin
 end
 $$;
 
-insert into conversations (participant1_id, participant2_id)
-select pair.one, pair.two
+-- With ids that documents can name, where other rows get theirs from pgchat.
+insert into conversations (id, participant1_id, participant2_id)
+select pair.id, pair.one, pair.two
 from (
   values
-    ('11111111-1111-4111-8111-111111111111'::uuid, '22222222-2222-4222-8222-222222222222'::uuid),
-    ('11111111-1111-4111-8111-111111111111', '33333333-3333-4333-8333-333333333333'),
-    ('44444444-4444-4444-8444-444444444444', '55555555-5555-4555-8555-555555555555'),
-    ('66666666-6666-4666-8666-666666666666', '55555555-5555-4555-8555-555555555555')
-) as pair (one, two)
+    ('c0000000-0000-4000-8000-000000000001'::uuid,
+      '11111111-1111-4111-8111-111111111111'::uuid, '22222222-2222-4222-8222-222222222222'::uuid),
+    ('c0000000-0000-4000-8000-000000000002',
+      '11111111-1111-4111-8111-111111111111', '33333333-3333-4333-8333-333333333333'),
+    ('c0000000-0000-4000-8000-000000000003',
+      '44444444-4444-4444-8444-444444444444', '55555555-5555-4555-8555-555555555555'),
+    ('c0000000-0000-4000-8000-000000000004',
+      '66666666-6666-4666-8666-666666666666', '55555555-5555-4555-8555-555555555555')
+) as pair (id, one, two)
 where not exists (
   select
   from conversations
@@ -78,9 +83,10 @@ where not exists (
 )
 on conflict do nothing;
 
--- As any other program would do it: id, seq and times are filled in by the triggers, in the order of the lines.
-insert into messages (conversation_id, sender_id, content)
-select conversation.id, line.sender, line.content
+-- As any other program would do it: seq and times are filled in by the triggers, in the order of the lines.
+insert into messages (id, conversation_id, sender_id, content)
+select ('d0000000-0000-4000-8000-0000000000' || lpad(line.place::text, 2, '0'))::uuid,
+       conversation.id, line.sender, line.content
 from (
   values
     (1, '11111111-1111-4111-8111-111111111111'::uuid, '22222222-2222-4222-8222-222222222222'::uuid,

@@ -6,7 +6,7 @@
 
 mod body;
 mod conversations;
-mod docs;
+pub mod docs;
 mod extract;
 mod messages;
 mod page;

@@ -11,6 +11,7 @@ mod support;
 mod config;
 mod convergence;
 mod delivery;
+mod documents;
 mod embedded;
 mod faults;
 mod health;

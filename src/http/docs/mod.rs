@@ -1,8 +1,8 @@
 //! What the service says of itself: `/openapi.json`, `/asyncapi.json`, and `/docs`, where both can be read and the
 //! routes tried out. None of it needs a token.
 
-mod asyncapi;
-mod openapi;
+pub mod asyncapi;
+pub mod openapi;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::described;
 use super::shape::id_of;
 use super::wait::within;
 
@@ -191,8 +192,11 @@ pub struct Reply {
 
 impl Reply {
     pub async fn to(request: RequestBuilder) -> Self {
+        let (client, request) = request.build_split();
+        let request = request.expect("a request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
         let answered = within("an answer", async {
-            let response = request.send().await?;
+            let response = client.execute(request).await?;
             let status = response.status().as_u16();
             let headers = response.headers().clone();
             Ok::<_, reqwest::Error>((status, headers, response.text().await?))
@@ -204,6 +208,8 @@ impl Reply {
             text,
         };
         assert!(!reply.header("x-request-id").is_empty(), "{reply:?}");
+        let kind = reply.header("content-type");
+        described::assert_answer(&method, &path, status, kind, &reply.text);
         reply
     }
 

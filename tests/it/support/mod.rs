@@ -1,9 +1,11 @@
 //! The harness: a private PostgreSQL, databases cloned from a migrated template, replicas as real processes,
-//! and clients whose methods read as verbs. Nothing here knows the service's code; it is the outside that is tested.
+//! and clients whose methods read as verbs. Nothing here knows the service's code but `described`, which takes its
+//! documents from it; it is the outside that is tested.
 
 mod api;
 mod cluster;
 mod database;
+mod described;
 mod proxy;
 mod raw;
 mod replica;

@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 use uuid::Uuid;
 
+use super::described;
 use super::replica::Replica;
 use super::wait::DEADLINE;
 
@@ -287,6 +288,7 @@ impl Socket {
     fn understood(&self, text: &str) -> Value {
         let frame: Value = serde_json::from_str(text)
             .unwrap_or_else(|fault| panic!("{fault}: {text}\n{}", self.story()));
+        described::assert_frame(text);
         let kind = frame["type"].as_str();
         let durable = matches!(
             kind,

@@ -1,0 +1,142 @@
+//! The documents that the service serves about itself. That every answer and frame is as they say is checked by the
+//! harness, in all other tests (`support/described.rs`).
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::embedded::AMELIE;
+use crate::support::*;
+
+/// Where each command's example stands in the document of the socket.
+const COMMANDS: &str = "/components/messages";
+
+/// A replica with the demo data, which the examples are about.
+async fn with_demo_data() -> (Database, Replica) {
+    let database = Database::with_users().await;
+    pgchat(&["demo-data"], &settings(&database, &[]))
+        .await
+        .assert_ok();
+    let replica = Replica::start(&database, &[]).await;
+    (database, replica)
+}
+
+#[tokio::test]
+async fn every_example_of_the_openapi_document_can_be_executed() {
+    let (_database, replica) = with_demo_data().await;
+    let api = replica.api();
+    let document = api.get("/openapi.json").await.ok(200);
+    let mut executed = 0;
+    // What deletes goes last: the others are about what is there.
+    for method in [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ] {
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            let operation = &item[method.as_str().to_lowercase()];
+            if operation.is_null() {
+                continue;
+            }
+            let mut request = api.request(method.clone(), &filled(path, operation));
+            if let Some(body) = operation.pointer("/requestBody/content/application~1json/example")
+            {
+                request = request.json(body);
+            } else {
+                assert!(
+                    operation["requestBody"].is_null(),
+                    "{method} {path} has no example"
+                );
+            }
+            let reply = Reply::to(request).await;
+            assert!(
+                (200..300).contains(&reply.status),
+                "{method} {path}: {reply:?}"
+            );
+            executed += 1;
+        }
+    }
+    assert!(executed >= 16, "{executed}");
+}
+
+/// A path with the examples of its parameters. Every parameter that must be there has one.
+fn filled(path: &str, operation: &Value) -> String {
+    let mut path = path.to_owned();
+    let mut query = Vec::new();
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        let name = parameter["name"].as_str().expect("a name");
+        let value = match &parameter["example"] {
+            Value::Null => {
+                assert_ne!(parameter["required"], true, "{path}: {name} has no example");
+                continue;
+            }
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match parameter["in"].as_str() {
+            Some("path") => path = path.replace(&format!("{{{name}}}"), &value),
+            _ => query.push(format!("{name}={value}")),
+        }
+    }
+    format!("{path}?{}", query.join("&"))
+}
+
+#[tokio::test]
+async fn every_command_of_the_asyncapi_document_is_understood() {
+    let (_database, replica) = with_demo_data().await;
+    let document = replica.api().get("/asyncapi.json").await.ok(200);
+    let mut socket = Socket::connect(&replica, AMELIE).await;
+    let messages = document.pointer(COMMANDS).and_then(Value::as_object);
+    let mut understood = 0;
+    for (name, message) in messages.expect("messages") {
+        let Some(kind) = name.strip_prefix("client.") else {
+            continue;
+        };
+        let example = &message["examples"][0]["payload"];
+        assert_eq!(example["type"], kind);
+        let answer = socket.answer_to(kind, example["data"].clone()).await;
+        // Whether it may be done is another matter; that it can be read is this one's.
+        assert_ne!(answer["data"]["code"], "validation_failed", "{answer}");
+        understood += 1;
+    }
+    assert_eq!(understood, 8);
+}
+
+#[tokio::test]
+async fn the_explorer_is_served_whole_and_loads_nothing_from_elsewhere() {
+    let database = Database::fresh().await;
+    let api = Replica::start(&database, &[]).await;
+    let api = api.api();
+    let moved = Reply::to(api.request(Method::GET, "/docs")).await;
+    assert_eq!(
+        moved.status, 200,
+        "a redirect to the page, followed: {moved:?}"
+    );
+    let page = api.get("/docs/").await;
+    assert_eq!(page.text, moved.text);
+    assert!(page.header("content-type").starts_with("text/html"));
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("script-src 'self';"),
+        "{policy}"
+    );
+    let mut files = 0;
+    for part in page
+        .text
+        .split('"')
+        .filter(|part| part.ends_with(".js") || part.ends_with(".css"))
+    {
+        assert!(!part.contains("//"), "{part} is not ours");
+        let file = api
+            .get(&format!("/docs/{}", part.trim_start_matches("./")))
+            .await;
+        assert_eq!(file.status, 200, "{part}");
+        assert!(!file.text.is_empty());
+        files += 1;
+    }
+    assert!(files >= 4, "{}", page.text);
+    api.get("/docs/nothing.js")
+        .await
+        .refused(404, "route_not_found");
+}
