@@ -1,6 +1,9 @@
 //! Figures for Prometheus, read from the pieces' own counters at each scrape, and the watch that logs
 //! what turns bad.
 
+mod frames;
+mod requests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +22,9 @@ use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::store::Store;
 use crate::writer::Writer;
+
+pub use frames::Frames;
+pub use requests::Requests;
 
 /// Between two looks of the watch. The usage of the notification queue is asked only then: asking takes
 /// a lock that listeners need.
@@ -39,6 +45,10 @@ const DEPTH_WARNING: f64 = 0.5;
 pub struct Metrics {
     registry: Arc<Registry>,
     sources: Sources,
+    /// Counted by `http`.
+    pub requests: Requests,
+    /// Counted by `ws`.
+    pub frames: Frames,
 }
 
 #[derive(Clone)]
@@ -62,9 +72,14 @@ impl Metrics {
         };
         let mut registry = Registry::with_prefix("pgchat");
         registry.register_collector(Box::new(sources.clone()));
+        let (requests, frames) = (Requests::default(), Frames::default());
+        requests.register(&mut registry);
+        registry.register_collector(Box::new(frames.clone()));
         Self {
             registry: Arc::new(registry),
             sources,
+            requests,
+            frames,
         }
     }
 

@@ -8,6 +8,7 @@ mod body;
 mod conversations;
 pub mod docs;
 mod extract;
+mod measured;
 mod messages;
 mod page;
 mod probes;
@@ -25,6 +26,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply, reject};
 
 use self::extract::{OtherMethod, quoted};
+use self::measured::measured;
 use crate::app::Services;
 use crate::error::Error;
 use crate::reply::error_response;
@@ -32,6 +34,7 @@ use crate::reply::error_response;
 /// All routes of the service; `ws` is the WebSocket handshake. Never rejects: a request that nothing here
 /// takes is answered as well.
 pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+    let requests = services.metrics.requests.clone();
     let services = Arc::new(services);
     let table = any_of([
         messages::routes(&services),
@@ -45,7 +48,7 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         // client: GET /client/pgchat.js
         docs::routes(),
     ]);
-    answered(table)
+    measured(answered(table), requests)
 }
 
 /// A finished route: its filters and its handler, as one boxed filter that answers.

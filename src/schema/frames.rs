@@ -51,6 +51,35 @@ const CONVERSATION: &str = "c0000000-0000-4000-8000-000000000001";
 const MESSAGE: &str = "d0000000-0000-4000-8000-000000000001";
 const USER: &str = "11111111-1111-4111-8111-111111111111";
 
+/// The types of the server's frames.
+pub const FROM_SERVER: [&str; 13] = [
+    "connected",
+    "chat_message",
+    "message_updated",
+    "message_deleted",
+    "messages_read",
+    "conversation_created",
+    "typing",
+    "presence",
+    "ack",
+    "error",
+    "resync_required",
+    "token_expiring",
+    "server_closing",
+];
+
+/// The types of a client's frames.
+pub const FROM_CLIENT: [&str; 8] = [
+    "send_message",
+    "edit_message",
+    "delete_message",
+    "mark_read",
+    "typing",
+    "watch_presence",
+    "authenticate",
+    "ping",
+];
+
 /// What the server sends.
 pub fn from_server() -> Vec<FrameKind> {
     use CursorUse::{Always, Never};
@@ -337,3 +366,23 @@ struct AuthenticateCommand {
 
 #[derive(ToSchema)]
 struct PingCommand {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_those_of_the_tables() {
+        for (names, table) in [
+            (&FROM_SERVER[..], from_server()),
+            (&FROM_CLIENT[..], from_client()),
+        ] {
+            assert!(
+                table
+                    .iter()
+                    .map(|frame| frame.name)
+                    .eq(names.iter().copied())
+            );
+        }
+    }
+}

@@ -51,6 +51,19 @@ pub enum Command {
     Ping,
 }
 
+impl Command {
+    /// The `type` of its frame.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SendMessage { .. } => "send_message",
+            Self::EditMessage { .. } => "edit_message",
+            Self::DeleteMessage { .. } => "delete_message",
+            Self::MarkRead { .. } => "mark_read",
+            Self::Ping => "ping",
+        }
+    }
+}
+
 /// A frame that is answered with an `error` at once: it names nothing that could be run.
 #[derive(Debug, PartialEq)]
 pub struct Refused {

@@ -37,6 +37,9 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// Bounds of `reconnectAfterMs`.
 const RECONNECT_MS: std::ops::RangeInclusive<u64> = 200..=3000;
 
+/// What a frame is counted as that could not be read.
+const UNREADABLE: &str = "";
+
 /// A socket's session. Kept small: tens of thousands of them are idle at any time, so what only few need is boxed.
 pub struct Session<S> {
     services: Arc<Services>,
@@ -175,14 +178,16 @@ where
         match message {
             Message::Text(text) => match protocol::parse(&text) {
                 Ok(request) => {
+                    let frames = &self.services.metrics.frames;
+                    frames.received(request.command.name());
                     self.on_request(request);
                     Ok(())
                 }
-                Err(refused) => self.feed(self.frames().refused(&refused)).await,
+                Err(refused) => self.refuse(&refused).await,
             },
             Message::Binary(_) => {
                 let refused = Refused::malformed(None, "frames must be text");
-                self.feed(self.frames().refused(&refused)).await
+                self.refuse(&refused).await
             }
             Message::Close(frame) => {
                 let code = frame.map_or(1005, |frame| frame.code.into());
@@ -191,6 +196,12 @@ where
             // A ping's answer is queued by the protocol's own code and goes out with the flush.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
+    }
+
+    /// Answers a frame that names nothing that could be run.
+    async fn refuse(&mut self, refused: &Refused) -> Result<(), Ending> {
+        self.services.metrics.frames.received(UNREADABLE);
+        self.feed(self.frames().refused(refused)).await
     }
 
     fn on_request(&mut self, request: protocol::Request) {

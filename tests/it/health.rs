@@ -171,7 +171,9 @@ async fn metrics_are_text_that_prometheus_reads() {
         .lines()
         .filter(|line| line.starts_with("# TYPE"));
     for line in types {
-        let known = line.ends_with(" counter") || line.ends_with(" gauge");
+        let known = [" counter", " gauge", " histogram"]
+            .iter()
+            .any(|kind| line.ends_with(kind));
         assert!(known, "the older format has no other: {line}");
     }
     let samples: Vec<&str> = metrics
@@ -202,6 +204,71 @@ async fn metrics_are_text_that_prometheus_reads() {
         let metrics = Reply::to(request).await;
         assert_eq!(metrics.header("content-type"), content_type, "{accept}");
         assert!(metrics.text.ends_with("# EOF\n"), "{metrics:?}");
+    }
+}
+
+#[tokio::test]
+async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let message = boris.send_message(conversation, "one").await;
+    assert_eq!(message["content"], "one");
+    boris.expect("chat_message").await;
+    boris.send_command("ping", json!({})).await;
+    boris.send_text("no JSON").await;
+    boris.expect("error").await;
+    api.messages(conversation, "limit=1").await.ok(200);
+    api.messages(BORIS, "limit=x")
+        .await
+        .refused(400, "validation_failed");
+    api.get("/nowhere/at/all")
+        .await
+        .refused(404, "route_not_found");
+
+    for (figure, count) in [
+        (
+            r#"frames_total{direction="received",type="send_message"}"#,
+            1.0,
+        ),
+        (r#"frames_total{direction="received",type="ping"}"#, 1.0),
+        (r#"frames_total{direction="received",type="other"}"#, 1.0),
+        (
+            r#"frames_total{direction="received",type="edit_message"}"#,
+            0.0,
+        ),
+        (r#"frames_total{direction="sent",type="connected"}"#, 1.0),
+        (r#"frames_total{direction="sent",type="chat_message"}"#, 1.0),
+        (r#"frames_total{direction="sent",type="ack"}"#, 2.0),
+        (r#"frames_total{direction="sent",type="error"}"#, 1.0),
+        (
+            r#"http_request_duration_seconds_count{method="GET",route="/api/v1/chat/conversations/{conversation_id}/messages",status="200"}"#,
+            1.0,
+        ),
+        (
+            r#"http_request_duration_seconds_count{method="GET",route="/api/v1/chat/conversations/{conversation_id}/messages",status="400"}"#,
+            1.0,
+        ),
+        (
+            r#"http_request_duration_seconds_count{method="GET",route="/ws",status="101"}"#,
+            1.0,
+        ),
+        (
+            r#"http_request_duration_seconds_count{method="GET",route="other",status="404"}"#,
+            1.0,
+        ),
+    ] {
+        assert_eq!(
+            api.metric(&format!("pgchat_{figure}")).await,
+            count,
+            "{figure}"
+        );
+    }
+    let text = api.get("/metrics").await.text;
+    for id in [ALICE, BORIS, conversation] {
+        assert!(!text.contains(&id.to_string()), "{text}");
     }
 }
 

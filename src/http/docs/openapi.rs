@@ -47,6 +47,11 @@ pub fn document() -> Value {
     serde_json::to_value(Api::openapi()).unwrap_or_default()
 }
 
+/// The paths of the document, with the names of their parameters in braces.
+pub fn paths() -> Vec<String> {
+    Api::openapi().paths.paths.into_keys().collect()
+}
+
 /// What all routes have in common: errors, `x-request-id`, the way to authenticate.
 struct Common;
 

@@ -21,6 +21,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     pub(super) async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), Ending> {
+        self.services.metrics.frames.sent(&frame);
         self.feed_message(Message::Text(frame)).await
     }
 
