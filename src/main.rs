@@ -46,6 +46,10 @@ fn main() -> ExitCode {
         for warning in &loaded.warnings {
             log::warn!("{warning}");
         }
+        match loaded.summary.as_str() {
+            "" => log::info!("settings: all at their defaults"),
+            summary => log::info!("settings: {summary}"),
+        }
     }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

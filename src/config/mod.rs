@@ -155,6 +155,8 @@ pub struct ConfigError {
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<String>,
+    /// What was set to something else than its default, as one line without secrets; empty: nothing.
+    pub summary: String,
 }
 
 /// Reads `file`, or else `config.env` in the working directory if there is one; environment variables win.
@@ -212,7 +214,11 @@ fn from_sources(
         timeouts: timeouts(&values)?,
         allowed_origins: allowed_origins(&values)?,
     };
-    Ok(Loaded { config, warnings })
+    Ok(Loaded {
+        config,
+        warnings,
+        summary: values.summary(),
+    })
 }
 
 impl Config {

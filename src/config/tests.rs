@@ -417,3 +417,17 @@ fn no_secret_shows_in_debug_output() {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }
+
+#[test]
+fn the_summary_names_what_differs_from_the_defaults_and_no_secret() {
+    let loaded = from_file(
+        "DB_HOST=db\nDB_PORT=5432\nDB_PASSWORD=hunter2\nSERVICE_NAME=\"two words\"\nSERVER_PORT=9000\n",
+    )
+    .expect("a configuration");
+    assert_eq!(
+        loaded.summary,
+        "DB_HOST=\"db\" (config.env, line 1), DB_PASSWORD=*** (config.env, line 3), \
+         SERVER_PORT=\"9000\" (config.env, line 5), SERVICE_NAME=\"two words\" (config.env, line 4)"
+    );
+    assert_eq!(from_file("DB_PORT=5432").expect("defaults").summary, "");
+}

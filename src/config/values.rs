@@ -100,6 +100,21 @@ impl Values {
         self.given(setting).is_some()
     }
 
+    /// Every setting that is not at its default: `DB_HOST="db" (config.env, line 4), DB_PASSWORD=***`, in the order
+    /// of the table.
+    pub(super) fn summary(&self) -> String {
+        let set = settings::all().filter(|setting| self.differs(setting));
+        let shown = set.filter_map(|setting| {
+            let origin = &self.given.get(setting.name)?.origin;
+            let value = match setting.kind {
+                Kind::Secret => "***".to_owned(),
+                _ => shown(self.text(setting)),
+            };
+            Some(format!("{}={value} ({origin})", setting.name))
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether something else than the default was set.
     pub(super) fn differs(&self, setting: &Setting) -> bool {
         self.text(setting) != setting.default

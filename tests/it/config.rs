@@ -244,3 +244,28 @@ async fn a_healthcheck_tells_by_its_exit_code() {
         .await
         .assert_failed(1, &[&port]);
 }
+
+#[tokio::test]
+async fn the_start_says_with_which_settings_and_shows_no_secret() {
+    let database = Database::fresh().await;
+    let more = [
+        ("DB_PASSWORD", "hunter2"),
+        ("SERVICE_NAME", "chat\nWARN forged"),
+    ];
+    for (format, mark) in [("pretty", "settings: "), ("json", "\"settings: ")] {
+        let all = [&more[..1], &[("LOG_FORMAT", format)]].concat();
+        let log = Replica::start(&database, &all).await.log();
+        let line = log.lines().find(|line| line.contains(mark)).expect(mark);
+        for part in [
+            "DB_HOST=",
+            "DB_PASSWORD=***",
+            "SERVER_PORT=",
+            "(the environment)",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        assert!(!log.contains("hunter2"), "{log}");
+    }
+    let outcome = pgchat(&["serve"], &settings(&database, &more)).await;
+    outcome.assert_failed(2, &["SERVICE_NAME"]);
+}
