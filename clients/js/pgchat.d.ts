@@ -1,0 +1,242 @@
+/** Types of the pgchat browser client, and what each call promises. */
+
+export type MessageType = 'text' | 'image' | 'file';
+export type Role = 'buyer' | 'developer' | 'broker' | 'admin';
+
+export interface UserSummary {
+  id: string;
+  firstName: string | null;
+  lastName: string | null;
+  avatarUrl: string | null;
+}
+
+export interface User extends UserSummary {
+  role: Role | null;
+  isActive: boolean;
+  isOnline: boolean;
+  lastSeenAt: string | null;
+}
+
+export interface Message {
+  id: string;
+  conversationId: string;
+  senderId: string;
+  /** Text to be shown as text, never as HTML. Empty once the message is deleted. */
+  content: string;
+  messageType: MessageType;
+  isRead: boolean;
+  /** 1, 2, 3 … in each conversation, in the order of the commits. */
+  seq: number;
+  clientMessageId: string | null;
+  createdAt: string;
+  updatedAt: string;
+  editedAt: string | null;
+  deletedAt: string | null;
+  sender: UserSummary;
+}
+
+export interface Conversation {
+  id: string;
+  participant1Id: string;
+  participant2Id: string;
+  participant1: UserSummary;
+  participant2: UserSummary;
+  lastMessageId: string | null;
+  lastMessage: Message | null;
+  lastSeq: number;
+  /** Of the user that asks; 0 in the event `conversation_created`. */
+  unreadCount: number;
+  createdAt: string;
+  updatedAt: string;
+}
+
+export interface Frame<Data = unknown> {
+  type: string;
+  data: Data;
+  /** Who acted: the sender, the reader, the typist; on frames about the connection, the connected user. */
+  userId: string;
+  /** Unix seconds. */
+  timestamp: number;
+  /** On events that a reconnect brings back. */
+  cursor?: string;
+}
+
+/**
+ * What went wrong, by a stable name. `code` is the service's (`validation_failed`, `not_a_participant`,
+ * `client_message_id_reused`, …), or the client's own:
+ *
+ * - `queue_full`: `maxQueue` commands wait already; nothing was sent.
+ * - `frame_too_big`: the service closed the socket over this command (1009).
+ * - `stopped`, `closed`: the client does not connect (any more).
+ * - `network`: no answer to an HTTP request; `bad_response`: one that is none of the service's.
+ * - `no_token`: `getToken` failed; `no_user`: `userId` is missing, and the token does not name it.
+ * - `not_allowed`, `unauthorized`: the service closed the socket with 4403, or with 4401 and there is no `getToken`.
+ */
+export class ChatError extends Error {
+  constructor(code: string, message: string, more?: object);
+  readonly name: 'ChatError';
+  readonly code: string;
+  /** Of an HTTP answer. */
+  readonly status?: number;
+  /** From `Retry-After`; 0 where there was none, or where CORS hides it. */
+  readonly retryAfterMs?: number;
+  /** Of the socket. */
+  readonly closeCode?: number;
+}
+
+/**
+ * - `idle`: made a moment ago, connects at once.
+ * - `connecting`, `online`.
+ * - `waiting`: connects again in `retryInMs`, or at once on `online` and when the page becomes visible.
+ * - `stopped`: the service refused; only `connect()` tries again.
+ * - `closed`: by `close()`.
+ */
+export type Status = 'idle' | 'connecting' | 'online' | 'waiting' | 'stopped' | 'closed';
+
+export interface StatusEvent extends Partial<Connected> {
+  status: Status;
+  /** How many attempts there were since a connection last held. */
+  attempt?: number;
+  retryInMs?: number;
+  closeCode?: number;
+  reason?: string;
+  error?: ChatError;
+}
+
+export interface Connected {
+  connectionId: string;
+  replicaId: string;
+  heartbeatSeconds: number;
+  cursor: string;
+  /** `true`: everything that was missed follows. `false`: load what you show over HTTP. */
+  resumed: boolean;
+}
+
+/** A message on its way, told at once (`queued`) and when it ended. */
+export interface Outgoing {
+  clientMessageId: string;
+  conversationId: string;
+  content: string;
+  messageType: MessageType;
+  state: 'queued' | 'sent' | 'failed';
+  /** As it was stored, with `sent`. */
+  message?: Message;
+  /** With `failed`. */
+  error?: ChatError;
+}
+
+export interface Events {
+  // From the service.
+  connected: Connected;
+  /** To both participants, the sender's own sockets too. */
+  chat_message: Message;
+  message_updated: Message;
+  message_deleted: Message;
+  messages_read: { conversationId: string; readerId: string; upToSeq: number };
+  conversation_created: Conversation;
+  typing: { conversationId: string; userId: string; isTyping: boolean };
+  presence: { userId: string; isOnline: boolean; lastSeenAt: string | null };
+  /** Too much was missed: load what you show over HTTP. The client goes on by itself. */
+  resync_required: { reason: string };
+  token_expiring: { expiresAt: string };
+  server_closing: { reconnectAfterMs: number };
+
+  // From the client.
+  status: StatusEvent;
+  outgoing: Outgoing;
+  queue_full: { limit: number };
+  /** What rejects no promise: a refused handshake, a listener that threw, … Without a listener: `console.error`. */
+  error: Error;
+  /** Every frame, for showing and logging. `authenticate` goes out without its token here. */
+  frame: { direction: 'in' | 'out'; frame: { type: string; requestId?: string; data: any; cursor?: string; userId?: string; timestamp?: number } };
+}
+
+export interface ChatOptions {
+  /** Of the service: `https://chat.example.com`, a path may follow. Default: where the page comes from. */
+  url?: string | URL;
+  /** Whose chat it is. May be left out with `getToken`: then it is the token's `sub`. */
+  userId?: string;
+  /** A JWT. Called when there is none yet, when one was refused, and 60 s before it expires. */
+  getToken?: () => string | Promise<string>;
+  /** Open sockets by a ticket (one more request each) instead of the subprotocol. The token is in no URL either way. */
+  ticket?: boolean;
+  /** Where to go on, from `cursor` of an earlier client. Without one it starts live. */
+  cursor?: string;
+  /** Commands without their answer, waiting offline included. 100. */
+  maxQueue?: number;
+  /** How often a command is sent before it fails. 10. */
+  maxTries?: number;
+  /** The first pause before a reconnect is random, from 0 to this; each further one up to twice that. 500. */
+  minDelayMs?: number;
+  /** 30,000. */
+  maxDelayMs?: number;
+  /** A connection that held this long makes the pauses short again. 10,000. */
+  stableMs?: number;
+  /** Of an HTTP request, a handshake, and a command. 15,000. */
+  timeoutMs?: number;
+  /** In Node before 22: the package `ws`. */
+  WebSocket?: new (url: string, protocols: string[]) => any;
+  random?: () => number;
+}
+
+export interface Page {
+  /** 1 to 200 (users: 1 to 1000). */
+  limit?: number;
+  offset?: number;
+}
+
+export interface ChatClient {
+  /** Calls `listener` at every event of that type, until the returned function is called. */
+  on<Type extends keyof Events>(type: Type, listener: (data: Events[Type], frame?: Frame<Events[Type]>) => void): () => void;
+
+  /** By itself once the client is made; by hand after `stopped` or `closed`, or to wait no longer. */
+  connect(): Promise<void>;
+  /** Ends the connection; what waits is rejected with `closed`. */
+  close(): void;
+  readonly status: Status;
+  readonly userId: string | undefined;
+  /** Opaque: where a later client can go on. */
+  readonly cursor: string | undefined;
+  /** Commands without their answer. */
+  readonly queued: number;
+
+  /**
+   * Resolves with the message once it is committed. Waits while there is no connection, and is sent again after one was
+   * lost; it is stored once. Messages of one conversation are stored in the order of the calls.
+   */
+  send(message: { conversationId: string; content: string; messageType?: MessageType; clientMessageId?: string }): Promise<Message>;
+  /** Own messages only; waits for a connection like `send`. */
+  edit(messageId: string, content: string): Promise<Message>;
+  /** Own messages only; waits for a connection like `send`. */
+  delete(messageId: string): Promise<void>;
+  /** Marks the other participant's messages, up to `upToSeq` or all; waits for a connection like `send`. */
+  markRead(conversationId: string, upToSeq?: number): Promise<{ conversationId: string; markedCount: number; readSeq: number }>;
+  /** Tells the other participant, if there is a connection. Repeat it every few seconds while it is true. */
+  typing(conversationId: string, isTyping?: boolean): void;
+  /** Replaces the list of watched users (at most 500), now and at each reconnect. */
+  watchPresence(userIds: readonly string[]): void;
+  /** In the user's own conversations. */
+  search(q: string, query?: { limit?: number; conversationId?: string }): Promise<{ messages: Message[]; hasMore: boolean }>;
+  unreadCount(): Promise<number>;
+
+  conversations: {
+    /** Last active first. */
+    list(page?: Page): Promise<{ conversations: Conversation[]; hasMore: boolean }>;
+    /** The conversation with that user, made if there is none. */
+    open(userId: string): Promise<Conversation>;
+  };
+  messages: {
+    /** Newest first; with `after` oldest first. `before` and `after` are `seq`s, and stay fast at any depth. */
+    list(conversationId: string, page?: Page & { before?: number; after?: number }): Promise<{ messages: Message[]; hasMore: boolean }>;
+  };
+  users: {
+    /** By last name, first name, id. `q`: any part of a name. */
+    list(query?: Page & { q?: string; active?: boolean; role?: Role }): Promise<{ users: User[]; hasMore: boolean }>;
+    get(userId: string): Promise<User>;
+  };
+}
+
+export function createChatClient(options: ChatOptions): ChatClient;
+
+/** An id for `clientMessageId`. */
+export function newId(): string;

@@ -1,0 +1,388 @@
+/**
+ * The browser client of pgchat. pgchat.d.ts says what each call promises, README.md how it behaves.
+ * A command is in `pending` until its promise is settled; no timer outlives close(); no failure is silent.
+ */
+
+export class ChatError extends Error {
+  constructor(code, message, more) {
+    super(message);
+    Object.assign(this, more, { name: 'ChatError', code });
+  }
+}
+
+/** Refused with these, a command may be repeated. */
+const RETRIED = ['unavailable', 'too_many_requests', 'request_timeout', 'internal'];
+
+const ENDED = ['stopped', 'closed'];
+
+/** More than a replay has events. */
+const REMEMBERED = 2000;
+
+export function createChatClient(options = {}) {
+  let {
+    url = globalThis.location?.origin, userId, getToken, ticket, cursor,
+    maxQueue = 100, maxTries = 10, minDelayMs = 500, maxDelayMs = 30_000, stableMs = 10_000, timeoutMs = 15_000,
+    WebSocket = globalThis.WebSocket, random = Math.random,
+  } = options;
+  if (!url || !WebSocket || !(userId || getToken)) {
+    throw new TypeError('needs url, WebSocket, and userId or getToken');
+  }
+  url = String(url).replace(/\/+$/, '');
+
+  const listeners = {};
+  const pending = new Map();
+  const seen = new Map();
+  const timers = {};
+  let status = 'idle';
+  let attempt = 0;
+  let generation = 0; // what was awaited for an older connection is void
+  let lastId = 0;
+  let heartbeatMs = 25_000;
+  let leastDelayMs = 0;
+  let socket, socketToken, token, watched;
+
+  // --- Events ---
+
+  function on(type, listener) {
+    const all = (listeners[type] ??= new Set());
+    all.add(listener);
+    return () => all.delete(listener);
+  }
+
+  function emit(type, data, frame) {
+    const all = [...(listeners[type] ?? [])];
+    if (type === 'error' && !all.length) console.error(data);
+    for (const listener of all) {
+      try {
+        listener(data, frame);
+      } catch (error) {
+        if (type === 'error') console.error(error);
+        else emit('error', error);
+      }
+    }
+  }
+
+  function setStatus(next, more) {
+    status = next;
+    emit('status', { status, ...more });
+  }
+
+  function timer(name, delay, run) {
+    clearTimeout(timers[name]);
+    timers[name] = run && setTimeout(run, delay);
+  }
+
+  const backoff = (tries) => random() * Math.min(maxDelayMs, minDelayMs * 2 ** tries);
+
+  // --- HTTP ---
+
+  /** Kept until somebody refuses it. */
+  const credentials = () => (token ??= Promise.resolve().then(getToken).catch((cause) => {
+    token = undefined;
+    throw new ChatError('no_token', `getToken failed: ${cause}`, { cause });
+  }));
+
+  /** Whose calls these are: the option, or the token's subject. */
+  async function me() {
+    const jwt = userId || (await credentials());
+    try {
+      return (userId ||= JSON.parse(atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub);
+    } catch (cause) {
+      throw new ChatError('no_user', 'the token is no JWT: set userId', { cause });
+    }
+  }
+
+  async function http(method, path, query, body, again = true) {
+    const address = new URL(`${url}/api/v1/${path}`);
+    for (const name in query) if (query[name] !== undefined) address.searchParams.set(name, query[name]);
+    const headers = {};
+    const used = getToken && credentials();
+    if (used) headers.authorization = `Bearer ${await used}`;
+    if (body) headers['content-type'] = 'application/json';
+    let response, text, json;
+    try {
+      response = await fetch(address, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(timeoutMs) });
+      text = await response.text();
+    } catch (cause) {
+      throw new ChatError('network', `${path}: ${cause}`, { cause });
+    }
+    const { ok, status } = response;
+    if (status === 401 && used && again) {
+      if (token === used) token = undefined;
+      return http(method, path, query, body, false);
+    }
+    try {
+      json = JSON.parse(text);
+    } catch { /* nothing, or a proxy's page */ }
+    if (ok && (json || !text)) return json;
+    throw new ChatError(json?.code ?? 'bad_response', [json?.message ?? `${path}: ${status}`].flat().join('; '), {
+      status, retryAfterMs: 1000 * response.headers.get('retry-after') || 0,
+    });
+  }
+
+  // --- Connection ---
+
+  async function connect() {
+    if (status === 'connecting' || status === 'online') return;
+    if (status !== 'waiting') listen('add');
+    timer('retry');
+    const mine = ++generation;
+    setStatus('connecting', { attempt });
+    try {
+      const query = new URLSearchParams({ user_id: await me() });
+      const protocols = ['pgchat.v1'];
+      socketToken = getToken && credentials();
+      if (ticket) query.set('ticket', (await http('POST', 'ws/ticket', { user_id: userId })).ticket);
+      else if (getToken) protocols.push(`bearer.${await socketToken}`);
+      if (mine !== generation) return;
+      if (cursor) query.set('cursor', cursor);
+      socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws?${query}`, protocols);
+      socket.onmessage = ({ data }) => receive(data);
+      socket.onclose = ({ code, reason }) => lost(code, reason);
+      socket.onerror = () => {}; // onclose follows
+      timer('alive', timeoutMs, () => lost(1006, 'no connection in time'));
+    } catch (error) {
+      if (mine === generation) unreachable(error);
+    }
+  }
+
+  function detach() {
+    timer('retry');
+    timer('alive');
+    timer('stable');
+    if (socket) {
+      socket.onmessage = socket.onclose = null;
+      socket.close();
+    }
+    socket = undefined;
+  }
+
+  /** What each close code asks for. */
+  function lost(closeCode, reason) {
+    const wasOnline = status === 'online';
+    const about = { closeCode, reason };
+    let biggest;
+    detach();
+    for (const asked of [...pending.values()]) {
+      clearTimeout(asked.timer);
+      if (asked.state === 'sent' && !(biggest?.text.length >= asked.text.length)) biggest = asked;
+      // The rest stays and is sent again: the service takes it once.
+      if (asked.transient) settle(asked, new ChatError('disconnected', `connection lost: ${closeCode}`));
+      asked.state = '';
+    }
+    if (closeCode === 4403) return stop(new ChatError('not_allowed', reason, about));
+    if (closeCode === 4401) {
+      if (!getToken) return stop(new ChatError('unauthorized', reason, about));
+      if (token === socketToken) token = undefined;
+    }
+    if (closeCode === 1009) {
+      const error = new ChatError('frame_too_big', reason, about);
+      if (!biggest) return stop(error);
+      settle(biggest, error);
+    }
+    if (closeCode === 1006 && !wasOnline) diagnose(about);
+    else retry(about);
+  }
+
+  /** A browser hides why a handshake was refused; a route with the same checks tells. */
+  async function diagnose(about) {
+    const mine = generation;
+    const error = await http('GET', `users/${userId}`).then(() => {}, (error) => error);
+    if (mine === generation) unreachable(error, about);
+  }
+
+  function unreachable(error, about) {
+    const { status, code, retryAfterMs } = error ?? {};
+    const refused = [400, 403, 404].includes(status) || (status === 401 && !getToken);
+    if (refused && code !== 'bad_response') return stop(error);
+    if (error && code !== 'network') emit('error', error);
+    retry({ ...about, error }, retryAfterMs);
+  }
+
+  /** Full jitter on top of what the service asked for. `attempt` falls only when a connection has held. */
+  function retry(about, least = leastDelayMs) {
+    const retryInMs = least + backoff(attempt++);
+    leastDelayMs = 0;
+    timer('retry', retryInMs, connect);
+    setStatus('waiting', { ...about, attempt, retryInMs });
+  }
+
+  function stop(error) {
+    end('stopped', error);
+    emit('error', error);
+  }
+
+  function end(next, error) {
+    generation++;
+    detach();
+    listen('remove');
+    setStatus(next, { error });
+    for (const asked of [...pending.values()]) settle(asked, error);
+  }
+
+  /** Back on the net, or looked at again: no more waiting, and is the connection still one? */
+  function wake({ type }) {
+    if (type === 'visibilitychange' && globalThis.document?.hidden) return;
+    if (status === 'waiting') connect();
+    else tell('ping', {}, 5_000);
+  }
+
+  function listen(how) {
+    for (const type of ['online', 'offline', 'visibilitychange']) globalThis[`${how}EventListener`]?.(type, wake);
+  }
+
+  // --- Frames ---
+
+  function receive(text) {
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch (error) {
+      return emit('error', error);
+    }
+    const { type, data } = frame;
+    timer('alive', heartbeatMs, () => tell('ping', {}));
+    emit('frame', { direction: 'in', frame });
+    if (type === 'ack' || type === 'error') return answer(type, data);
+    if (type === 'connected') {
+      userId = frame.userId;
+      heartbeatMs = 1000 * data.heartbeatSeconds;
+      timer('stable', stableMs, () => (attempt = 0));
+      setStatus('online', data);
+      if (watched) watchPresence(watched);
+      pump();
+    }
+    if (type === 'server_closing') leastDelayMs = data.reconnectAfterMs;
+    if (type === 'token_expiring') renew();
+    if (type === 'resync_required') seen.clear();
+    if (!isRepeat(data)) emit(type, data, frame);
+    cursor = frame.cursor ?? data.cursor ?? cursor;
+  }
+
+  function isRepeat({ id, updatedAt }) {
+    if (!updatedAt) return false;
+    if (seen.get(id) === updatedAt) return true;
+    seen.delete(id); // so that it becomes the youngest
+    seen.set(id, updatedAt);
+    if (seen.size > REMEMBERED) seen.delete(seen.keys().next().value);
+  }
+
+  async function renew() {
+    if (!getToken) return;
+    try {
+      token = undefined;
+      const fresh = credentials();
+      await command('authenticate', { token: await fresh }, { transient: true });
+      socketToken = fresh;
+    } catch (error) {
+      emit('error', error); // the socket ends with 4401 if nothing helps
+    }
+  }
+
+  // --- Commands ---
+
+  /** One of a lane at a time, so that a retry overtakes nothing. */
+  function command(type, data, more) {
+    return new Promise((resolve, reject) => {
+      const full = pending.size >= maxQueue && 'queue_full';
+      const refusal = ENDED.includes(status) ? status : more.transient ? status !== 'online' && 'disconnected' : full;
+      if (refusal) {
+        if (refusal === full) emit(full, { limit: maxQueue });
+        return reject(new ChatError(refusal, `${type} was not sent: ${refusal}`));
+      }
+      const requestId = `${++lastId}`;
+      const text = JSON.stringify({ type, requestId, data });
+      pending.set(requestId, { lane: requestId, ...more, requestId, type, data, text, tries: 0, resolve, reject });
+      pump();
+    });
+  }
+
+  function pump() {
+    const busy = new Set();
+    for (const next of [...pending.values()]) {
+      const { lane, requestId, type, data, text, timeout = timeoutMs } = next;
+      const waits = busy.has(lane) || next.state;
+      busy.add(lane);
+      if (waits || status !== 'online' || socket?.readyState !== 1) continue;
+      next.state = 'sent';
+      next.tries++;
+      next.timer = setTimeout(() => lost(1006, 'no answer in time'), timeout);
+      socket.send(text);
+      // Who shows frames does not show tokens.
+      emit('frame', { direction: 'out', frame: { type, requestId, data: data.token ? {} : data } });
+    }
+  }
+
+  function answer(type, { requestId, ...data }) {
+    const asked = pending.get(requestId);
+    const error = type === 'error' && new ChatError(data.code, data.message);
+    if (asked && error && !asked.transient && RETRIED.includes(data.code) && asked.tries < maxTries) {
+      clearTimeout(asked.timer);
+      asked.state = 'paused';
+      asked.timer = setTimeout(() => pump(asked.state = ''), minDelayMs + backoff(asked.tries));
+    } else if (asked) settle(asked, error, data);
+    else if (error) emit('error', error);
+  }
+
+  function settle(asked, error, data) {
+    clearTimeout(asked.timer);
+    pending.delete(asked.requestId);
+    if (error) asked.reject(error);
+    else asked.resolve(data);
+    pump();
+  }
+
+  /** Nobody awaits these; that a connection was lost has been told. */
+  function tell(type, data, timeout) {
+    command(type, data, { transient: true, timeout }).catch((error) => {
+      if (![...ENDED, 'disconnected'].includes(error.code)) emit('error', error);
+    });
+  }
+
+  function watchPresence(userIds) {
+    tell('watch_presence', { userIds: (watched = userIds) });
+  }
+
+  function send({ conversationId, content, messageType = 'text', clientMessageId = newId() }) {
+    const data = { conversationId, content, messageType, clientMessageId };
+    const sent = command('send_message', data, { lane: conversationId }).then(({ message }) => message);
+    const tellOf = (more) => emit('outgoing', { ...data, ...more });
+    tellOf({ state: 'queued' });
+    sent.then((message) => tellOf({ state: 'sent', message }), (error) => tellOf({ state: 'failed', error }));
+    return sent;
+  }
+
+  queueMicrotask(() => status === 'idle' && connect());
+
+  return {
+    on,
+    connect,
+    close: () => end('closed', new ChatError('closed', 'the client was closed')),
+    get status() { return status; },
+    get userId() { return userId; },
+    get cursor() { return cursor; },
+    get queued() { return pending.size; },
+    send,
+    edit: async (messageId, content) => (await command('edit_message', { messageId, content }, { lane: messageId })).message,
+    delete: async (messageId) => void (await command('delete_message', { messageId }, { lane: messageId })),
+    markRead: (conversationId, upToSeq) => command('mark_read', { conversationId, upToSeq }, { lane: `${conversationId} read` }),
+    typing: (conversationId, isTyping = true) => tell('typing', { conversationId, isTyping }),
+    watchPresence,
+    search: async (q, { conversationId, ...query } = {}) => http('GET', `chat/users/${await me()}/search`, { q, conversation_id: conversationId, ...query }),
+    unreadCount: async () => (await http('GET', `chat/users/${await me()}/unread-count`)).unreadCount,
+    conversations: {
+      list: async (query) => http('GET', `chat/conversations/${await me()}`, query),
+      open: async (user2Id) => http('POST', 'chat/conversations', {}, { user1Id: await me(), user2Id }),
+    },
+    messages: { list: (conversationId, query) => http('GET', `chat/conversations/${conversationId}/messages`, query) },
+    users: {
+      list: ({ role, active, ...query } = {}) => http('GET', `users/${role ? `role/${role}` : active ? 'active' : ''}`, query),
+      get: (id) => http('GET', `users/${id}`),
+    },
+  };
+}
+
+/** `crypto.randomUUID` is missing on pages without TLS. */
+export function newId() {
+  return crypto.getRandomValues(new Uint32Array(4)).join('-');
+}

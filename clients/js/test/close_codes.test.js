@@ -1,0 +1,364 @@
+// Each row of the close-code table, and what else a server may say, over real sockets.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import WebSocket from 'ws';
+import { createChatClient } from '../pgchat.js';
+import { scripted } from './support/scripted.js';
+import { eventually, next, online } from './support/wait.js';
+
+const JWT = `x.${Buffer.from(JSON.stringify({ sub: 'u1' })).toString('base64url')}.y`;
+
+let server;
+let clients;
+beforeEach(async () => {
+  server = await scripted();
+  clients = [];
+});
+afterEach(async () => {
+  for (const client of clients) client.close();
+  await server.close();
+});
+
+/** A client whose pauses are short. */
+function client(options) {
+  const chat = createChatClient({ url: server.url, userId: 'u1', WebSocket, minDelayMs: 10, maxDelayMs: 50, ...options });
+  chat.errors = [];
+  chat.statuses = [];
+  chat.on('error', (error) => chat.errors.push(error));
+  chat.on('status', (status) => chat.statuses.push(status));
+  clients.push(chat);
+  return chat;
+}
+
+async function connected(options, greeting) {
+  const chat = client(options);
+  const connection = await server.connection();
+  connection.greet(greeting);
+  await online(chat);
+  return [chat, connection];
+}
+
+const stopped = (chat) => next(chat, 'status', ({ status }) => status === 'stopped');
+
+for (const code of [1001, 1012, 1013, 4408, 1000, 1002, 1006, 1011]) {
+  test(`after ${code} it reconnects with its cursor, and sends again what had no answer`, async () => {
+    const [chat, first] = await connected();
+    first.send('chat_message', { id: 'm1', updatedAt: '1' }, 'cursor-7');
+    await next(chat, 'chat_message');
+    const sent = chat.send({ conversationId: 'c1', content: 'hello', clientMessageId: 'once' });
+    const asked = await first.read();
+    if (code === 1006) first.ws.terminate();
+    else first.close(code, 'because');
+    const { closeCode } = await next(chat, 'status', ({ status }) => status === 'waiting');
+    assert.equal(closeCode, code);
+
+    const second = await server.connection();
+    assert.equal(server.handshakes[1].url.searchParams.get('cursor'), 'cursor-7');
+    second.greet({ resumed: true });
+    const again = await second.read();
+    assert.deepEqual(again.data, asked.data);
+    assert.equal(again.data.clientMessageId, 'once');
+    second.send('ack', { requestId: again.requestId, message: { id: 'm2' } });
+    assert.deepEqual(await sent, { id: 'm2' });
+    assert.deepEqual(chat.errors, []);
+  });
+}
+
+test('after 1012 it waits as long as server_closing asked', async () => {
+  const [chat, connection] = await connected();
+  connection.send('server_closing', { reconnectAfterMs: 300 });
+  connection.close(1012);
+  const { retryInMs } = await next(chat, 'status', ({ status }) => status === 'waiting');
+  assert.ok(retryInMs >= 300 && retryInMs <= 310, `${retryInMs}`);
+  (await server.connection()).greet();
+  await online(chat);
+});
+
+test('after 1009 the biggest frame under way fails, the others are sent again', async () => {
+  const [chat, first] = await connected();
+  const small = chat.send({ conversationId: 'c1', content: 'small' });
+  const big = chat.send({ conversationId: 'c2', content: 'b'.repeat(5_000) });
+  await first.read();
+  await first.read();
+  first.close(1009, 'frame too big');
+  await assert.rejects(big, { code: 'frame_too_big', closeCode: 1009 });
+
+  const second = await server.connection();
+  second.greet();
+  const again = await second.read();
+  assert.equal(again.data.content, 'small');
+  second.send('ack', { requestId: again.requestId, message: { id: 'm1' } });
+  await small;
+  assert.deepEqual(second.inbox, []);
+});
+
+test('after 1009 with nothing under way it stops: there is nothing that it could mend', async () => {
+  const [chat, connection] = await connected();
+  connection.close(1009);
+  const { error } = await stopped(chat);
+  assert.equal(error.code, 'frame_too_big');
+  assert.equal(chat.errors[0], error);
+});
+
+test('after 4401 it gets a new token and reconnects', async () => {
+  let made = 0;
+  const [chat, connection] = await connected({ getToken: () => `${JWT}${++made}` });
+  connection.send('chat_message', { id: 'm1', updatedAt: '1' }, 'cursor-3');
+  connection.close(4401, 'token expired');
+  (await server.connection()).greet();
+  await next(chat, 'status', ({ status }) => status === 'online');
+  assert.deepEqual(server.handshakes.map(({ protocols }) => protocols), [`pgchat.v1,bearer.${JWT}1`, `pgchat.v1,bearer.${JWT}2`]);
+  assert.equal(server.handshakes[1].url.searchParams.get('cursor'), 'cursor-3');
+  assert.ok(!server.handshakes.some(({ url }) => url.href.includes(JWT)), 'a token in a URL');
+});
+
+test('after 4401 without getToken it stops and says so', async () => {
+  const [chat, connection] = await connected();
+  connection.close(4401, 'token expired');
+  const { error } = await stopped(chat);
+  assert.deepEqual([error.code, error.closeCode, error.message], ['unauthorized', 4401, 'token expired']);
+  assert.deepEqual(chat.errors, [error]);
+});
+
+test('after 4403 it stops, what waits is rejected, and connect() tries again', async () => {
+  const [chat, connection] = await connected();
+  const sent = chat.send({ conversationId: 'c1', content: 'hello' });
+  await connection.read();
+  connection.close(4403, 'user deactivated');
+  await assert.rejects(sent, { code: 'not_allowed', closeCode: 4403 });
+  assert.equal(chat.status, 'stopped');
+  await assert.rejects(chat.send({ conversationId: 'c1', content: 'more' }), { code: 'stopped' });
+  assert.equal(chat.errors.length, 1);
+
+  chat.connect();
+  (await server.connection()).greet();
+  await online(chat);
+});
+
+test('token_expiring: a new token goes over the open socket, and is shown to nobody', async () => {
+  let made = 0;
+  const [chat, connection] = await connected({ getToken: async () => `${JWT}${++made}` });
+  const frames = [];
+  chat.on('frame', ({ direction, frame }) => direction === 'out' && frames.push(frame));
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  const asked = await connection.read();
+  assert.deepEqual([asked.type, asked.data], ['authenticate', { token: `${JWT}2` }]);
+  assert.equal(frames[0].type, 'authenticate');
+  assert.ok(!JSON.stringify(frames).includes(JWT));
+  connection.send('ack', { requestId: asked.requestId });
+  await eventually(() => chat.queued === 0);
+  assert.deepEqual([server.handshakes.length, chat.errors], [1, []]);
+});
+
+test('a getToken that fails is an error event, and is asked again', async () => {
+  let made = 0;
+  const chat = client({
+    getToken: () => {
+      if (++made === 1) throw new Error('logged out');
+      return JWT;
+    },
+  });
+  (await server.connection()).greet();
+  await online(chat);
+  assert.equal(chat.errors[0].code, 'no_token');
+  assert.match(chat.errors[0].message, /logged out/);
+});
+
+test('without userId it is the token’s subject; a token that names none is an error', async () => {
+  const [chat] = await connected({ userId: undefined, getToken: () => JWT });
+  assert.equal(server.handshakes[0].url.searchParams.get('user_id'), 'u1');
+  assert.equal(chat.userId, 'u1');
+  const opaque = client({ userId: undefined, getToken: () => 'opaque' });
+  assert.equal((await next(opaque, 'error')).code, 'no_user');
+});
+
+test('with tickets the socket is opened by one, asked for with the token', async () => {
+  server.answer = () => ({ status: 201, body: { ticket: 't-1', expiresAt: 'soon' } });
+  await connected({ getToken: () => JWT, ticket: true });
+  assert.deepEqual(server.requests, [{ method: 'POST', url: '/api/v1/ws/ticket?user_id=u1', authorization: `Bearer ${JWT}` }]);
+  const [{ url, protocols }] = server.handshakes;
+  assert.deepEqual([url.searchParams.get('ticket'), protocols], ['t-1', 'pgchat.v1']);
+});
+
+for (const [status, code] of [[404, 'user_not_found'], [403, 'forbidden'], [400, 'validation_failed'], [401, 'unauthorized']]) {
+  test(`a handshake refused with ${status} for good stops it, with the reason that a browser hides`, async () => {
+    server.refuse = status;
+    server.answer = () => ({ status, body: { statusCode: status, code, message: 'the reason' } });
+    const chat = client();
+    const { error } = await stopped(chat);
+    assert.deepEqual([error.code, error.status, error.message], [code, status, 'the reason']);
+    assert.deepEqual(chat.errors, [error]);
+  });
+}
+
+test('a handshake refused with 401 gets a new token, once for each attempt', async () => {
+  let made = 0;
+  server.refuse = 401;
+  server.answer = ({ headers }) => (headers.authorization === `Bearer ${JWT}2` ? {} : { status: 401, body: { code: 'unauthorized', message: 'expired' } });
+  const chat = client({ getToken: () => `${JWT}${++made}` });
+  await eventually(() => made === 2);
+  server.refuse = undefined;
+  (await server.connection()).greet();
+  await online(chat);
+  assert.equal(server.handshakes.at(-1).protocols, `pgchat.v1,bearer.${JWT}2`);
+});
+
+test('a handshake that is refused for a while is tried again, after Retry-After', async () => {
+  server.refuse = 503;
+  server.answer = () => ({ status: 503, headers: { 'retry-after': '1' }, body: { code: 'unavailable', message: 'closing' } });
+  const chat = client();
+  const { retryInMs } = await next(chat, 'status', ({ status }) => status === 'waiting');
+  assert.ok(retryInMs >= 1000, `${retryInMs}`);
+  assert.equal(chat.errors[0].code, 'unavailable');
+  server.refuse = undefined;
+  (await server.connection()).greet();
+  await online(chat);
+});
+
+test('a proxy’s 404 page is no reason to stop', async () => {
+  server.refuse = 404;
+  server.answer = () => ({ status: 404, body: '<html>no such host</html>' });
+  const chat = client();
+  await next(chat, 'status', ({ status }) => status === 'waiting');
+  assert.equal(chat.errors[0].code, 'bad_response');
+  server.refuse = undefined;
+  (await server.connection()).greet();
+  await online(chat);
+});
+
+test('repeats are dropped by id and updatedAt, changes are not', async () => {
+  const [chat, first] = await connected();
+  const got = [];
+  for (const type of ['chat_message', 'message_updated']) chat.on(type, ({ id, updatedAt }) => got.push(`${type} ${id} ${updatedAt}`));
+  first.send('chat_message', { id: 'a', updatedAt: '1' }, 'k1');
+  first.send('chat_message', { id: 'b', updatedAt: '1' }, 'k2');
+  first.close(1013);
+  const second = await server.connection();
+  second.greet({ resumed: true });
+  second.send('chat_message', { id: 'a', updatedAt: '1' });
+  second.send('message_updated', { id: 'b', updatedAt: '2' });
+  second.send('chat_message', { id: 'c', updatedAt: '3' }, 'k3');
+  await next(chat, 'chat_message', ({ id }) => id === 'c');
+  assert.deepEqual(got, ['chat_message a 1', 'chat_message b 1', 'message_updated b 2', 'chat_message c 3']);
+});
+
+test('resync_required goes on from the cursor of its frame', async () => {
+  const [chat, first] = await connected({ cursor: 'old' });
+  assert.equal(server.handshakes[0].url.searchParams.get('cursor'), 'old');
+  first.send('resync_required', { reason: 'too much' }, 'fresh');
+  await next(chat, 'resync_required');
+  first.close(1001);
+  await server.connection();
+  assert.equal(server.handshakes[1].url.searchParams.get('cursor'), 'fresh');
+});
+
+test('the queue is bounded and says when it is full', async () => {
+  const chat = client({ maxQueue: 2 });
+  const full = next(chat, 'queue_full');
+  const outgoing = [];
+  chat.on('outgoing', ({ state, content }) => outgoing.push(`${content} ${state}`));
+  const kept = [1, 2].map((n) => chat.send({ conversationId: 'c1', content: `${n}` }));
+  await assert.rejects(chat.send({ conversationId: 'c1', content: '3' }), { code: 'queue_full' });
+  assert.deepEqual(await full, { limit: 2 });
+
+  const connection = await server.connection();
+  connection.greet();
+  for (const content of ['1', '2']) {
+    const asked = await connection.read();
+    assert.equal(asked.data.content, content);
+    assert.deepEqual(connection.inbox, [], 'one of a conversation is under way at a time');
+    connection.send('ack', { requestId: asked.requestId, message: { id: content } });
+  }
+  await Promise.all(kept);
+  assert.deepEqual(outgoing, ['1 queued', '2 queued', '3 queued', '3 failed', '1 sent', '2 sent']);
+});
+
+test('a send that is refused for a while is tried again before what came after it', async () => {
+  const [chat, connection] = await connected({ minDelayMs: 5 });
+  const sent = ['1', '2'].map((content) => chat.send({ conversationId: 'c1', content }));
+  const refused = await connection.read();
+  connection.send('error', { requestId: refused.requestId, code: 'unavailable', message: 'busy' });
+  for (const content of ['1', '2']) {
+    const asked = await connection.read();
+    assert.equal(asked.data.content, content);
+    connection.send('ack', { requestId: asked.requestId, message: { content } });
+  }
+  assert.deepEqual(await Promise.all(sent), [{ content: '1' }, { content: '2' }]);
+});
+
+test('a send that is always refused fails after maxTries', async () => {
+  const [chat, connection] = await connected({ minDelayMs: 1, maxTries: 3 });
+  const sent = chat.send({ conversationId: 'c1', content: 'x' });
+  for (let tries = 0; tries < 3; tries++) {
+    const { requestId } = await connection.read();
+    connection.send('error', { requestId, code: 'too_many_requests', message: 'slow down' });
+  }
+  await assert.rejects(sent, { code: 'too_many_requests', message: 'slow down' });
+});
+
+test('a send that is refused for good is rejected at once, with the reason', async () => {
+  const [chat, connection] = await connected();
+  const sent = chat.send({ conversationId: 'c1', content: 'x' });
+  const { requestId } = await connection.read();
+  connection.send('error', { requestId, code: 'not_a_participant', message: 'not yours' });
+  await assert.rejects(sent, { code: 'not_a_participant', message: 'not yours' });
+});
+
+test('a command without an answer in time ends the connection, and is sent again over the next', async () => {
+  const [chat, first] = await connected({ timeoutMs: 100 });
+  const sent = chat.send({ conversationId: 'c1', content: 'x' });
+  await first.read();
+  const second = await server.connection();
+  second.greet();
+  const { requestId } = await second.read();
+  second.send('ack', { requestId, message: { id: 'm1' } });
+  await sent;
+  assert.equal(chat.statuses.find(({ status }) => status === 'waiting').reason, 'no answer in time');
+});
+
+test('watched users are watched again after a reconnect', async () => {
+  const [chat, first] = await connected();
+  chat.watchPresence(['a', 'b']);
+  assert.deepEqual((await first.read()).data, { userIds: ['a', 'b'] });
+  first.close(1012);
+  const second = await server.connection();
+  second.greet();
+  assert.deepEqual((await second.read()).data, { userIds: ['a', 'b'] });
+});
+
+test('a listener that throws and a frame that is no JSON are error events, and nothing ends', async () => {
+  const [chat, connection] = await connected();
+  chat.on('typing', () => { throw new Error('mine'); });
+  connection.send('typing', { conversationId: 'c', userId: 'u2', isTyping: true });
+  connection.ws.send('not json');
+  connection.send('error', { code: 'validation_failed', message: 'unasked' });
+  connection.send('chat_message', { id: 'm', updatedAt: '1' });
+  await next(chat, 'chat_message');
+  assert.equal(chat.errors.length, 3);
+  assert.equal(chat.errors[0].message, 'mine');
+  assert.ok(chat.errors[1] instanceof SyntaxError);
+  assert.equal(chat.errors[2].code, 'validation_failed');
+});
+
+test('without a listener an error goes to the console', async (t) => {
+  const logged = t.mock.method(console, 'error', () => {});
+  const chat = createChatClient({ url: server.url, userId: 'u1', WebSocket, minDelayMs: 10 });
+  clients.push(chat);
+  const connection = await server.connection();
+  connection.greet();
+  connection.close(4403, 'deactivated');
+  await stopped(chat);
+  await eventually(() => logged.mock.callCount() === 1);
+  assert.equal(logged.mock.calls[0].arguments[0].code, 'not_allowed');
+});
+
+test('close() ends it: nothing reconnects, and what waits is rejected', async () => {
+  const [chat, connection] = await connected();
+  const sent = chat.send({ conversationId: 'c1', content: 'x' });
+  const gone = new Promise((resolve) => connection.ws.once('close', resolve));
+  chat.close();
+  await assert.rejects(sent, { code: 'closed' });
+  await gone;
+  assert.equal(chat.status, 'closed');
+  assert.equal(server.handshakes.length, 1);
+});

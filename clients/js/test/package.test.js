@@ -1,0 +1,39 @@
+// What is published: its size, its types, its files.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+
+const HERE = fileURLToPath(new URL('..', import.meta.url));
+const read = (name) => readFileSync(path.join(HERE, name), 'utf8');
+
+test('the module is at most 5 KB gzipped, and imports nothing', () => {
+  const source = read('pgchat.js');
+  const size = gzipSync(source, { level: 9 }).length;
+  assert.ok(size <= 5_000, `${size} bytes`);
+  assert.doesNotMatch(source, /^\s*import\b|\bimport\(|\brequire\(/m);
+});
+
+test('the types hold for those who use them', () => {
+  execFileSync(process.execPath, [path.join(HERE, 'node_modules/typescript/bin/tsc'), '--noEmit', '-p', 'test/types'], { cwd: HERE, stdio: 'inherit' });
+});
+
+test('the types name all that the module has', async () => {
+  const { createChatClient } = await import('../pgchat.js');
+  const chat = createChatClient({ url: 'http://127.0.0.1:9', userId: 'u1', WebSocket: class {} });
+  chat.close();
+  const types = read('pgchat.d.ts');
+  const body = (name) => types.slice(types.indexOf(`interface ${name} {`)).split('\n}\n')[0];
+  for (const member of Object.keys(chat)) assert.match(body('ChatClient'), new RegExp(`^  (readonly )?${member}\\W`, 'm'), member);
+  for (const group of ['conversations', 'messages', 'users']) {
+    for (const member of Object.keys(chat[group])) assert.match(body('ChatClient'), new RegExp(`^    ${member}\\(`, 'm'), `${group}.${member}`);
+  }
+});
+
+test('the package holds the module, its types, its README and licences', () => {
+  const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: HERE, stdio: ['ignore', 'pipe', 'ignore'] }));
+  assert.deepEqual(files.map(({ path: name }) => name).sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json', 'pgchat.d.ts', 'pgchat.js']);
+});

@@ -1,0 +1,153 @@
+// When it reconnects, by a clock and a random source of the test's.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createChatClient } from '../pgchat.js';
+
+/** Stands in for the browser's: it is opened, answered and closed by hand. */
+class Socket {
+  static all = [];
+  readyState = 0;
+  sent = [];
+  constructor(url) {
+    this.url = url;
+    Socket.all.push(this);
+  }
+  send(text) { this.sent.push(JSON.parse(text)); }
+  close() { this.readyState = 3; }
+  greet() {
+    this.readyState = 1;
+    this.say('connected', { heartbeatSeconds: 25, cursor: 'k' });
+  }
+  say(type, data) { this.onmessage({ data: JSON.stringify({ type, data, userId: 'u1' }) }); }
+  lose(code = 1012) {
+    this.readyState = 3;
+    this.onclose({ code, reason: '' });
+  }
+}
+
+/** Lets what was awaited go on; the clock stands. */
+const turn = async () => { for (let i = 0; i < 20; i++) await Promise.resolve(); };
+
+async function start(t, options) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  Socket.all = [];
+  const pauses = [];
+  const chat = createChatClient({ url: 'http://h', userId: 'u1', WebSocket: Socket, ...options });
+  chat.on('status', ({ status, retryInMs }) => status === 'waiting' && pauses.push(retryInMs));
+  chat.on('error', () => {});
+  await turn();
+  t.after(() => chat.close());
+  const pass = async (ms) => {
+    t.mock.timers.tick(ms);
+    await turn();
+  };
+  return { chat, pauses, pass, last: () => Socket.all.at(-1) };
+}
+
+test('pauses double up to a bound, each of them random from zero on', async (t) => {
+  const random = t.mock.fn(() => 0.5);
+  const { pauses, pass, last } = await start(t, { random, minDelayMs: 1000, maxDelayMs: 6000 });
+  for (let i = 0; i < 6; i++) {
+    last().greet();
+    last().lose();
+    await pass(pauses.at(-1));
+  }
+  assert.deepEqual(pauses, [500, 1000, 2000, 3000, 3000, 3000]);
+  assert.equal(Socket.all.length, 7);
+  random.mock.mockImplementation(() => 0);
+  last().greet();
+  last().lose();
+  assert.equal(pauses.at(-1), 0);
+});
+
+test('not a moment before its pause is over', async (t) => {
+  const { pass, last } = await start(t, { random: () => 1, minDelayMs: 1000 });
+  last().greet();
+  last().lose();
+  await pass(999);
+  assert.equal(Socket.all.length, 1);
+  await pass(1);
+  assert.equal(Socket.all.length, 2);
+});
+
+test('only a connection that held makes the pauses short again', async (t) => {
+  const { pauses, pass, last } = await start(t, { random: () => 1, minDelayMs: 100, stableMs: 10_000 });
+  for (const held of [0, 9_999, 10_000, 0]) {
+    last().greet();
+    await pass(held);
+    last().lose();
+    await pass(pauses.at(-1));
+  }
+  assert.deepEqual(pauses, [100, 200, 100, 200]);
+});
+
+test('what server_closing asked for comes on top, once', async (t) => {
+  const { pauses, pass, last } = await start(t, { random: () => 1, minDelayMs: 100, stableMs: 50 });
+  for (const asked of [700, undefined]) {
+    last().greet();
+    await pass(60);
+    if (asked) last().say('server_closing', { reconnectAfterMs: asked });
+    last().lose();
+    await pass(pauses.at(-1));
+  }
+  assert.deepEqual(pauses, [800, 100]);
+});
+
+for (const type of ['online', 'visibilitychange']) {
+  test(`on ${type} it reconnects at once, and asks an open connection whether it still is one`, async (t) => {
+    const window = new EventTarget();
+    for (const name of ['addEventListener', 'removeEventListener']) {
+      globalThis[name] = window[name].bind(window);
+      t.after(() => delete globalThis[name]);
+    }
+    globalThis.document = { hidden: false };
+    t.after(() => delete globalThis.document);
+    const { chat, pass, last } = await start(t, { random: () => 1, minDelayMs: 60_000, maxDelayMs: 60_000 });
+    last().greet();
+    last().lose();
+    if (type === 'visibilitychange') {
+      globalThis.document.hidden = true;
+      window.dispatchEvent(new Event(type));
+      assert.equal(chat.status, 'waiting', 'nobody looks');
+      globalThis.document.hidden = false;
+    }
+    window.dispatchEvent(new Event(type));
+    await turn();
+    assert.equal(Socket.all.length, 2);
+    last().greet();
+    window.dispatchEvent(new Event(type));
+    assert.equal(last().sent.at(-1).type, 'ping');
+    await pass(5_000);
+    assert.equal(chat.status, 'waiting', 'no answer to the ping');
+    chat.close();
+    window.dispatchEvent(new Event(type));
+    await turn();
+    assert.equal(chat.status, 'closed', 'nobody listens any more');
+  });
+}
+
+test('a silent connection is asked once in a heartbeat, and left if it does not answer', async (t) => {
+  const { chat, pass, last } = await start(t, { timeoutMs: 15_000 });
+  last().greet();
+  await pass(24_999);
+  assert.equal(last().sent.length, 0);
+  await pass(1);
+  const [{ type, requestId }] = last().sent;
+  assert.equal(type, 'ping');
+  last().say('ack', { requestId });
+  await pass(25_000);
+  assert.equal(last().sent.length, 2);
+  await pass(14_999);
+  assert.equal(chat.status, 'online');
+  await pass(1);
+  assert.equal(chat.status, 'waiting');
+});
+
+test('a handshake that hangs is given up', async (t) => {
+  t.mock.method(globalThis, 'fetch', async () => { throw new TypeError('unreachable'); });
+  const { chat, pass, last } = await start(t, { timeoutMs: 15_000 });
+  await pass(15_000);
+  await turn();
+  assert.equal(last().readyState, 3);
+  assert.equal(chat.status, 'waiting');
+});

@@ -1,0 +1,203 @@
+// The client against the service as it is run: replicas that share a database, and a load balancer in front.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import WebSocket from 'ws';
+import { createChatClient } from '../pgchat.js';
+import { AMELIE, balancer, cluster, LUKASZ, ZEYNEP } from './support/replicas.js';
+import { eventually, next, online } from './support/wait.js';
+
+let replicas;
+let first;
+let second;
+let conversationId;
+let clients;
+
+before(async () => {
+  replicas = await cluster({ SHUTDOWN_GRACE_SECONDS: '3' });
+  first = await replicas.start();
+  second = await replicas.start();
+});
+after(() => replicas.close());
+beforeEach(() => { clients = []; });
+afterEach(() => clients.forEach((chat) => chat.close()));
+
+async function client(url, userId, options) {
+  const chat = createChatClient({ url, userId, WebSocket, minDelayMs: 50, maxDelayMs: 500, ...options });
+  chat.errors = [];
+  chat.on('error', (error) => chat.errors.push(error));
+  clients.push(chat);
+  await online(chat);
+  conversationId ??= (await chat.conversations.open(LUKASZ)).id;
+  return chat;
+}
+
+/** The contents that arrive from now on. */
+function contents(chat) {
+  const got = [];
+  chat.on('chat_message', ({ content }) => got.push(content));
+  return got;
+}
+
+test('two users chat across two replicas', async () => {
+  const amelie = await client(first.url, AMELIE);
+  const lukasz = await client(second.url, LUKASZ);
+  const arrived = next(lukasz, 'chat_message');
+  const outgoing = [];
+  amelie.on('outgoing', (told) => outgoing.push(told));
+
+  const stored = await amelie.send({ conversationId, content: 'Hello from the first replica' });
+
+  assert.deepEqual(await arrived, stored);
+  assert.equal(stored.senderId, AMELIE);
+  assert.equal(stored.clientMessageId, outgoing[0].clientMessageId);
+  assert.deepEqual(outgoing.map(({ state }) => state), ['queued', 'sent']);
+  assert.deepEqual(outgoing[1].message, stored);
+
+  const edited = next(lukasz, 'message_updated');
+  assert.equal((await amelie.edit(stored.id, 'Hello again')).content, 'Hello again');
+  assert.equal((await edited).content, 'Hello again');
+
+  const read = next(amelie, 'messages_read');
+  const marked = await lukasz.markRead(conversationId, stored.seq);
+  assert.equal(marked.readSeq, stored.seq);
+  assert.deepEqual(await read, { conversationId, readerId: LUKASZ, upToSeq: stored.seq });
+
+  const deleted = next(lukasz, 'message_deleted');
+  await amelie.delete(stored.id);
+  assert.deepEqual([(await deleted).id, (await deleted).content], [stored.id, '']);
+  assert.deepEqual([amelie.errors, lukasz.errors], [[], []]);
+});
+
+test('what is asked over HTTP', async () => {
+  const amelie = await client(first.url, AMELIE);
+  const { conversations, hasMore } = await amelie.conversations.list({ limit: 1 });
+  assert.deepEqual([conversations.length, hasMore], [1, true]);
+  const opened = next(amelie, 'conversation_created', ({ participant1Id, participant2Id }) => [participant1Id, participant2Id].includes('77777777-7777-4777-8777-777777777777'));
+  const made = await amelie.conversations.open('77777777-7777-4777-8777-777777777777');
+  assert.equal((await opened).id, made.id);
+  assert.equal((await amelie.conversations.open('77777777-7777-4777-8777-777777777777')).id, made.id);
+
+  const page = await amelie.messages.list(conversationId, { after: 0, limit: 2 });
+  assert.deepEqual(page.messages.map(({ seq }) => seq), [1, 2]);
+  assert.equal(typeof (await amelie.unreadCount()), 'number');
+  assert.equal((await amelie.users.get(ZEYNEP)).firstName, 'Zeynep');
+  assert.deepEqual((await amelie.users.list({ q: 'omar' })).users.map(({ firstName }) => firstName), ['Omar']);
+  assert.ok((await amelie.users.list({ role: 'broker' })).users.every(({ role }) => role === 'broker'));
+  assert.ok((await amelie.users.list({ active: true })).users.every(({ isActive }) => isActive));
+
+  await assert.rejects(amelie.users.get(conversationId), { code: 'user_not_found', status: 404 });
+  await assert.rejects(amelie.messages.list(conversationId, { limit: 0 }), { code: 'validation_failed', status: 400 });
+  await assert.rejects(amelie.send({ conversationId, content: ' ' }), { code: 'validation_failed' });
+});
+
+test('a replica that is killed: both go on at the other, nothing is lost and nothing comes twice', async () => {
+  const doomed = await replicas.start();
+  const front = await balancer([doomed.port, second.port]);
+  try {
+    const amelie = await client(front.url, AMELIE);
+    const lukasz = await client(front.url, LUKASZ);
+    const [hers, his] = [contents(amelie), contents(lukasz)];
+    const connections = [];
+    lukasz.on('connected', (connection) => connections.push(connection));
+    const wanted = Array.from({ length: 40 }, (_, n) => `message ${n}`);
+
+    const sent = wanted.map(async (content, n) => {
+      const stored = amelie.send({ conversationId, content });
+      if (n === 20) await doomed.kill();
+      return stored;
+    });
+
+    const stored = await Promise.all(sent);
+    await eventually(() => his.length >= 40 && hers.length >= 40);
+    assert.deepEqual(his, wanted);
+    assert.deepEqual(hers, wanted);
+    assert.deepEqual(stored.map(({ content }) => content), wanted);
+    assert.deepEqual(connections.map(({ resumed }) => resumed), [true]);
+    const { messages } = await amelie.messages.list(conversationId, { after: stored[0].seq - 1, limit: 200 });
+    assert.deepEqual(messages.map(({ content }) => content), wanted);
+  } finally {
+    await front.close();
+  }
+});
+
+test('offline: what is sent waits, and goes out in order with the connection', async () => {
+  const front = await balancer([first.port]);
+  try {
+    const amelie = await client(front.url, AMELIE);
+    const lukasz = await client(second.url, LUKASZ);
+    const his = contents(lukasz);
+    front.refuse = true;
+    front.cut();
+    await next(amelie, 'status', ({ status }) => status === 'waiting');
+    const sent = ['one', 'two', 'three'].map((content) => amelie.send({ conversationId, content }));
+    assert.equal(amelie.queued, 3);
+    const missed = contents(amelie);
+    await lukasz.send({ conversationId, content: 'meanwhile' });
+    front.refuse = false;
+    await Promise.all(sent);
+    await eventually(() => his.length === 4 && missed.at(-1) === 'three');
+    assert.deepEqual(his, ['meanwhile', 'one', 'two', 'three']);
+    // A replay may begin a little before its cursor, so with what was said before this client was there.
+    assert.deepEqual(missed.slice(-4), his);
+  } finally {
+    await front.close();
+  }
+});
+
+test('a replica that drains says so, and its clients go on at another', async () => {
+  const leaving = await replicas.start();
+  const front = await balancer([leaving.port, first.port]);
+  try {
+    const amelie = await client(front.url, AMELIE);
+    const closing = next(amelie, 'server_closing');
+    const waiting = next(amelie, 'status', ({ status }) => status === 'waiting');
+    const back = next(amelie, 'connected');
+    const ended = leaving.terminate();
+    const { reconnectAfterMs } = await closing;
+    const { closeCode, retryInMs } = await waiting;
+    assert.equal(closeCode, 1012);
+    assert.ok(retryInMs >= reconnectAfterMs, `${retryInMs} < ${reconnectAfterMs}`);
+    assert.equal((await back).resumed, true);
+    await ended;
+  } finally {
+    await front.close();
+  }
+});
+
+test('a frame that is too big for the service (1009) fails alone', async () => {
+  const amelie = await client(first.url, AMELIE);
+  const big = amelie.send({ conversationId, content: 'x'.repeat(2 * 1024 * 1024) });
+  await assert.rejects(big, { code: 'frame_too_big', closeCode: 1009 });
+  const stored = await amelie.send({ conversationId, content: 'the next one' });
+  assert.equal(stored.content, 'the next one');
+});
+
+test('a user that does not exist: it stops, with the reason', async () => {
+  const chat = createChatClient({ url: first.url, userId: '99999999-9999-4999-8999-999999999999', WebSocket });
+  clients.push(chat);
+  chat.on('error', () => {});
+  const { error } = await next(chat, 'status', ({ status }) => status === 'stopped');
+  assert.deepEqual([error.code, error.status], ['user_not_found', 404]);
+});
+
+test('a cursor of an earlier client brings what was missed; one that means nothing asks for a reload', async () => {
+  const amelie = await client(first.url, AMELIE);
+  const lukasz = await client(second.url, LUKASZ);
+  const before = next(amelie, 'chat_message');
+  await lukasz.send({ conversationId, content: 'before' });
+  await before;
+  amelie.close();
+  await lukasz.send({ conversationId, content: 'between' });
+  const later = createChatClient({ url: second.url, userId: AMELIE, WebSocket, cursor: amelie.cursor });
+  clients.push(later);
+  const missed = next(later, 'chat_message', ({ content }) => content === 'between');
+  assert.equal((await next(later, 'connected')).resumed, true);
+  await missed;
+
+  const lost = createChatClient({ url: first.url, userId: AMELIE, WebSocket, cursor: 'nonsense' });
+  clients.push(lost);
+  const resync = next(lost, 'resync_required');
+  assert.equal((await next(lost, 'connected')).resumed, false);
+  await resync;
+  await eventually(() => lost.cursor !== 'nonsense');
+});

@@ -1,0 +1,116 @@
+// Real replicas for tests: the built program on an embedded PostgreSQL that they share, on free ports, in a temporary
+// directory.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
+const PROGRAM = process.env.PGCHAT_BIN ?? path.join(ROOT, 'target/debug/pgchat');
+const START_DEADLINE_MS = 120_000;
+
+export const AMELIE = '11111111-1111-4111-8111-111111111111';
+export const LUKASZ = '22222222-2222-4222-8222-222222222222';
+export const ZEYNEP = '33333333-3333-4333-8333-333333333333';
+
+/** Replicas of one fresh database with the demo data; `close()` ends them all. */
+export async function cluster(settings = {}) {
+  if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is missing: run "cargo build" first, or set PGCHAT_BIN`);
+  const dir = await mkdtemp(path.join(os.tmpdir(), 'pgchat-js-'));
+  await chmod(dir, 0o755); // as root, PostgreSQL runs as another account
+  const replicas = [];
+  return {
+    dir,
+    async start(more = {}) {
+      const replica = await startReplica(dir, { ...settings, ...more });
+      replicas.push(replica);
+      return replica;
+    },
+    async close() {
+      await Promise.all(replicas.map((replica) => replica.terminate()));
+      // The last replica's end is the database's; its files go once it has written the last of them.
+      await rm(dir, { recursive: true, force: true, maxRetries: 50, retryDelay: 200 });
+    },
+  };
+}
+
+async function startReplica(dir, settings) {
+  const { PATH, HOME, TMPDIR, PG_BIN_DIR } = process.env;
+  const env = { PATH, HOME, TMPDIR, PG_BIN_DIR, EMBEDDED_DATA_DIR: path.join(dir, 'data'), SERVER_PORT: '0', SHUTDOWN_GRACE_SECONDS: '5', ...settings };
+  for (const name of Object.keys(env)) if (env[name] === undefined) delete env[name];
+  const child = spawn(PROGRAM, ['serve'], { cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  let log = '';
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const port = await new Promise((resolve, reject) => {
+    const deadline = setTimeout(() => reject(new Error(`no start in time:\n${log}`)), START_DEADLINE_MS);
+    const read = (chunk) => {
+      log += chunk;
+      const found = /listening on http:\/\/[^\s]*:(\d+)/.exec(log);
+      if (found) {
+        clearTimeout(deadline);
+        resolve(Number(found[1]));
+      }
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    child.once('exit', (code) => {
+      clearTimeout(deadline);
+      reject(new Error(`pgchat ended with ${code}:\n${log}`));
+    });
+  });
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    get log() { return log; },
+    /** SIGKILL: as a machine that is gone. */
+    async kill() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+    /** SIGTERM: a drain. */
+    async terminate() {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+/**
+ * A load balancer over TCP: a new connection goes to the first replica of the list that takes it. `ports` may change;
+ * `cut()` resets what is open; `refuse` answers nobody.
+ */
+export async function balancer(ports) {
+  const open = new Set();
+  const state = { ports, refuse: false };
+  const server = net.createServer((client) => {
+    open.add(client);
+    client.on('error', () => {});
+    client.on('close', () => open.delete(client));
+    if (state.refuse) return client.destroy();
+    const reach = ([port, ...rest]) => {
+      if (!port) return client.destroy();
+      const upstream = net.connect(port, '127.0.0.1');
+      let connected = false;
+      upstream.once('connect', () => {
+        connected = true;
+        client.pipe(upstream).pipe(client);
+      });
+      upstream.on('error', () => {});
+      upstream.once('close', () => (connected ? client.destroy() : reach(rest)));
+      client.once('close', () => upstream.destroy());
+    };
+    reach(state.ports);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return Object.assign(state, {
+    url: `http://127.0.0.1:${server.address().port}`,
+    cut: () => open.forEach((socket) => socket.destroy()),
+    async close() {
+      state.cut();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  });
+}

@@ -1,0 +1,30 @@
+// Compiled, never run: what the types allow, and what they refuse.
+import { ChatError, createChatClient, newId, type Message } from '../../pgchat.js';
+
+const chat = createChatClient({ url: 'https://chat.example.com', getToken: async () => 'jwt' });
+
+const off: () => void = chat.on('chat_message', (message, frame) => {
+  const text: string = message.content;
+  const seq: number = frame!.data.seq;
+  void [text, seq];
+});
+off();
+chat.on('typing', ({ conversationId, isTyping }) => chat.typing(conversationId, isTyping));
+chat.on('status', ({ status, retryInMs }) => status === 'waiting' && retryInMs?.toFixed());
+chat.on('outgoing', ({ state, message }) => state === 'sent' && message?.id);
+chat.on('error', (error) => error instanceof ChatError && error.code);
+
+// @ts-expect-error: there is no such event
+chat.on('chat_mesage', () => {});
+// @ts-expect-error: a message has no text
+chat.on('chat_message', ({ text }) => text);
+// @ts-expect-error: a message needs content
+chat.send({ conversationId: 'c' });
+// @ts-expect-error: there are three types of messages
+chat.send({ conversationId: 'c', content: 'x', messageType: 'video' });
+// @ts-expect-error: the status is read only
+chat.status = 'online';
+
+const sent: Promise<Message> = chat.send({ conversationId: 'c', content: 'x', clientMessageId: newId() });
+const older: Promise<{ messages: Message[]; hasMore: boolean }> = chat.messages.list('c', { before: 7, limit: 50 });
+void [sent, older];
