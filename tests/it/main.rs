@@ -2,7 +2,7 @@
 //!
 //! One file a subject, each test named after the promise that it checks. `support` starts everything that a test needs
 //! and ends it with the test process; nothing outside the system's directory for temporary files is touched.
-//! PostgreSQL 15 or newer must be installed (`PG_BIN_DIR` names the directory of `initdb` and `postgres` where it is not found).
+//! PostgreSQL 14 or newer must be installed (`PG_BIN_DIR` names the directory of `initdb` and `postgres` where it is not found).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -16,7 +16,7 @@ use super::run::{Run, Signal, signal};
 use super::wait::{blocking, blocking_eventually};
 
 /// The oldest supported PostgreSQL.
-const OLDEST_MAJOR: u32 = 15;
+const OLDEST_MAJOR: u32 = 14;
 
 /// `initdb` and crash recovery on a slow machine.
 const START_DEADLINE: Duration = Duration::from_secs(60);
