@@ -17,3 +17,5 @@ $$;
 
 -- Column defaults are evaluated as the inserting role.
 grant execute on function chat_uuid_v7() to public;
+-- So are the conditions of triggers.
+grant execute on function chat_stores_batch() to public;

@@ -203,16 +203,15 @@ begin
     alter table messages add constraint messages_conversation_id_fkey
       foreign key (conversation_id) references conversations (id);
   end if;
-  -- ON DELETE SET NULL: any other action would refuse to delete the newest message before our trigger can
-  -- point to the one that is then the newest.
+  -- None from last_message_id to messages, and an adopted one goes: it would be checked at each message, look through
+  -- all conversations at each deletion, and refuse to delete the newest message before our trigger can point to the
+  -- one that is then the newest. Triggers of pgchat alone set the column.
   for link in
     select conname from pg_constraint
      where conrelid = 'conversations'::regclass and contype = 'f' and confrelid = 'messages'::regclass
   loop
     execute format('alter table conversations drop constraint %I', link.conname);
   end loop;
-  alter table conversations add constraint conversations_last_message_id_fkey
-    foreign key (last_message_id) references messages (id) on delete set null;
 end
 $$;
 

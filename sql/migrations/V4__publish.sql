@@ -14,8 +14,10 @@ as $$ select 7999 $$;
 -- its snapshot, and their notifications stand ahead of this one in the queue. It counts only from a
 -- transaction whose commit is flushed: after a crash, numbers that never reached the disk are handed
 -- out again.
+--
+-- Volatile like its clock, so that PostgreSQL inlines it: parsing it anew in each transaction costs more than the rest.
 create function chat_payload_head() returns text
-language sql stable
+language sql volatile
 as $$
   select '{"v":1,"xid":"' || pg_current_xact_id()
          || '","horizon":'
@@ -26,6 +28,10 @@ $$;
 
 -- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its
 -- data and without the closing brace.
+--
+-- Each payload holds the events that start in one stretch of `room` less the longest event, so that the last of them
+-- ends within the room; events of more than half a room travel alone. One statement of sums, because a loop over the
+-- events costs several times as much.
 create function chat_publish(heads text[], data text[]) returns void
 language plpgsql
 security definer
@@ -34,27 +40,24 @@ as $$
 declare
   prefix constant text := chat_payload_head() || ',"events":[';
   room constant integer := chat_max_payload() - octet_length(prefix) - octet_length(']}');
-  batch text := '';
-  event text;
-  item record;
 begin
-  for item in select h, d from unnest(heads, data) as u (h, d) loop
-    event := item.h || ',"data":' || item.d || '}';
-    if octet_length(event) > room then
-      event := item.h || '}';
-    end if;
-    if batch = '' then
-      batch := event;
-    elsif octet_length(batch) + 1 + octet_length(event) <= room then
-      batch := batch || ',' || event;
-    else
-      perform pg_notify(chat_channel(), prefix || batch || ']}');
-      batch := event;
-    end if;
-  end loop;
-  if batch <> '' then
-    perform pg_notify(chat_channel(), prefix || batch || ']}');
-  end if;
+  perform pg_notify(chat_channel(), prefix || p.events || ']}')
+     from (select string_agg(l.event, ',' order by l.place) as events
+             from (select s.event, s.place, s.large, s.larges,
+                          s.starts / (room - coalesce(max(s.bytes) filter (where not s.large) over (), 0)) as stretch
+                     from (select b.event, b.place, b.bytes, b.bytes > room / 2 as large,
+                                  count(*) filter (where b.bytes > room / 2) over in_order as larges,
+                                  sum(b.bytes + 1) over in_order - b.bytes - 1 as starts
+                             from (select e.event, e.place, octet_length(e.event) as bytes
+                                     from (select h.place,
+                                                  case when octet_length(h.head) + octet_length(h.data) + 9 <= room
+                                                       then h.head || ',"data":' || h.data || '}'
+                                                       else h.head || '}' end as event
+                                             from unnest(heads, data) with ordinality as h (head, data, place)) e) b
+                           window in_order as (order by b.place rows unbounded preceding)) s) l
+            group by l.larges, l.large, case when l.large then 0 else l.stretch end
+            -- A large event comes before the small ones that are counted with it.
+            order by l.larges, l.large desc, case when l.large then 0 else l.stretch end) p;
 end
 $$;
 
@@ -167,9 +170,24 @@ begin
 end
 $$;
 
+-- Whether the statement that fires a trigger now is the one insert of chat_send_messages(), which does this trigger's
+-- work itself, so that a Message is built once. The setting alone would be anybody's to make: only pgchat's own
+-- functions run as the owner of messages. The depth tells inserts that triggers of the host make meanwhile.
+create function chat_stores_batch() returns boolean
+language plpgsql stable
+set search_path from current
+as $$
+begin
+  if current_setting('pgchat.batch_depth', true) is distinct from pg_trigger_depth()::text then
+    return false;
+  end if;
+  return pg_has_role((select c.relowner from pg_class c where c.oid = 'messages'::regclass), 'usage');
+end
+$$;
+
 create trigger chat_messages_after_insert after insert on messages
   referencing new table as inserted
-  for each statement execute function chat_messages_after_insert();
+  for each statement when (not chat_stores_batch()) execute function chat_messages_after_insert();
 
 -- Stamps a change, whoever makes it.
 create function chat_messages_before_update() returns trigger

@@ -22,121 +22,165 @@ $$;
 --   conflict           the client_message_id stands for another conversation, type or content
 --   busy               somebody else holds the conversation's row: try again later
 --   no_conversation, no_sender, not_a_participant
--- A retry of a batch whose answer was lost is safe: the ids are the caller's.
+-- A retry of a batch whose answer was lost is safe: the ids are the caller's, and with `again` they are looked up first.
 --
 -- Locks: the rows of the batch's conversations, FOR NO KEY UPDATE, in id order; with `skip_locked` those that
 -- somebody else holds are left out (busy). Then the foreign keys' KEY SHARE on the senders' rows. What is waited
 -- for, is waited for `lock_wait_ms` milliseconds (0: the session's lock_timeout).
--- Errors: lock_not_available (55P03) when that time is over; unique_violation when another transaction commits the same client_message_id in another
--- conversation meanwhile; the batch is then repeated as a whole, and finds it.
+-- Errors: lock_not_available (55P03) when that time is over; unique_violation when another transaction commits the
+-- same client_message_id in another conversation meanwhile, or when an id is stored already and `again` was not said;
+-- the batch is then repeated as a whole, with `again`, and finds it.
+--
+-- What is rare stands apart from what is stored, because a statement's start costs as much as storing several messages,
+-- and grows with its text; chat_messages_after_insert() would be three more, and build each Message a second time.
 create function chat_send_messages(
   ids uuid[], conversation_ids uuid[], sender_ids uuid[], contents text[], message_types text[],
   client_message_ids text[],
-  skip_locked boolean default false, lock_wait_ms integer default 0)
+  skip_locked boolean default false, lock_wait_ms integer default 0, again boolean default true)
 returns table (place integer, status text, message text)
 language plpgsql
 security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 -- The planner takes an array for 10 rows. Joins within the batch must hash, or they cost its square; the
--- look-ups of tables are lateral, one index scan for each row, whatever it thinks.
+-- look-ups of tables are one index scan for each row, whatever it thinks, and also when the plan was made while the
+-- tables were small: the foreign keys' plans too, which are made here.
 set enable_nestloop = off
 set enable_mergejoin = off
+set enable_seqscan = off
 set jit = off
 as $$
 #variable_conflict use_column
 declare
-  locked uuid[];
+  held uuid[];
+  first_participants uuid[];
+  second_participants uuid[];
+  last_seqs bigint[];
+  places bigint[];
+  heads text[];
+  bodies text[];
+  was_set text;
+  usual_wait constant text := current_setting('lock_timeout');
+  ignored text;
 begin
-  perform chat_require_flush();
-
-  if lock_wait_ms > 0 then
-    perform set_config('lock_timeout', lock_wait_ms || 'ms', true);
+  if current_setting('synchronous_commit') = 'off' then
+    perform chat_require_flush();
   end if;
+  if lock_wait_ms > 0 then
+    ignored := set_config('lock_timeout', lock_wait_ms || 'ms', true);
+  end if;
+
+  -- A row that is locked is read as it is then, not as the statement's snapshot has it.
   if skip_locked then
-    select array_agg(l.id) into locked
-      from (select c.id from conversations c where c.id = any (conversation_ids)
+    select array_agg(l.id), array_agg(l.participant1_id), array_agg(l.participant2_id), array_agg(l.last_seq)
+      into held, first_participants, second_participants, last_seqs
+      from (select c.id, c.participant1_id, c.participant2_id, c.last_seq
+              from conversations c where c.id = any (conversation_ids)
              order by c.id for no key update skip locked) l;
   else
-    select array_agg(l.id) into locked
-      from (select c.id from conversations c where c.id = any (conversation_ids)
+    select array_agg(l.id), array_agg(l.participant1_id), array_agg(l.participant2_id), array_agg(l.last_seq)
+      into held, first_participants, second_participants, last_seqs
+      from (select c.id, c.participant1_id, c.participant2_id, c.last_seq
+              from conversations c where c.id = any (conversation_ids)
              order by c.id for no key update) l;
   end if;
-  locked := coalesce(locked, '{}');
 
   -- A second statement: its snapshot is newer than the locks, so it sees what the former holders of the
   -- locks stored. In one statement, repeats would be missed and seq would have gaps.
-  return query
+  was_set := coalesce(current_setting('pgchat.batch_depth', true), '');
+  ignored := set_config('pgchat.batch_depth', pg_trigger_depth()::text, true);
   with input as materialized (
-    select i.place::integer, i.id, i.conversation_id, i.sender_id, i.content, i.message_type, i.client_message_id
+    select i.*, k.last_seq,
+           case when i.client_message_id is null then true
+                -- the first of those in this batch that share a client_message_id
+                else row_number() over (partition by i.client_message_id, i.sender_id order by i.place) = 1
+           end as is_first
       from unnest(ids, conversation_ids, sender_ids, contents, message_types, client_message_ids)
            with ordinality as i (id, conversation_id, sender_id, content, message_type, client_message_id, place)
-  ), conversation as materialized (
-    select k.id, k.held, c.id is not null as known, c.participant1_id, c.participant2_id, c.last_seq
-      from (select d.id, d.id = any (locked) as held from (select distinct conversation_id as id from input) d) k
-      left join lateral (select * from conversations where id = k.id limit 1) c on true
-  ), judged as materialized (
-    select i.*, c.last_seq, p.earlier_id,
-           case when not c.known then 'no_conversation'
-                when i.sender_id not in (c.participant1_id, c.participant2_id) then 'not_a_participant'
-                when not c.held then 'busy'
-                when p.earlier_id is not null then
-                  case when not p.same then 'conflict'
-                       -- Our own id: the answer of the transaction that stored it was lost.
-                       when p.earlier_id = i.id then 'stored'
-                       else 'repeated' end
-           end as verdict,
-           -- the first of those in this batch that share a client_message_id
-           case when i.client_message_id is null then i.id
-                else first_value(i.id) over (partition by i.sender_id, coalesce(i.client_message_id, i.id::text)
-                                             order by i.place) end as first_id
+      join unnest(held, first_participants, second_participants, last_seqs)
+           as k (id, participant1_id, participant2_id, last_seq) on k.id = i.conversation_id
+     where i.sender_id in (k.participant1_id, k.participant2_id)
+  ), fresh as materialized (
+    select i.*, i.last_seq + row_number() over in_order as seq, lead(i.id) over in_order is null as newest
       from input i
-      join conversation c on c.id = i.conversation_id
-      left join lateral (
-        select e.id as earlier_id, e.same
-          from ((select m.id, m.conversation_id = i.conversation_id and m.sender_id = i.sender_id as same
-                   from messages m where m.id = i.id limit 1)
-                union all
-                (select m.id, m.conversation_id = i.conversation_id and m.message_type::text = i.message_type
-                             and (m.content = i.content or m.revision > 1) as same
-                   from messages m
-                  where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id limit 1)) e
-         limit 1) p on true
+     where i.is_first
+       and case when i.client_message_id is null then true
+                else not exists (select from messages m
+                                  where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id) end
+       and case when again then not exists (select from messages m where m.id = i.id) else true end
+    window in_order as (partition by i.conversation_id order by i.place)
   ), stored as (
     insert into messages (id, conversation_id, sender_id, content, message_type, client_message_id, seq,
                           created_at, updated_at)
-    select j.id, j.conversation_id, j.sender_id, j.content, j.message_type::chat_message_type, j.client_message_id,
-           j.last_seq + row_number() over (partition by j.conversation_id order by j.place),
-           t.now, t.now
-      from judged j, (select clock_timestamp() as now) t
-     where j.verdict is null and j.first_id = j.id
-     order by j.place
+    select f.id, f.conversation_id, f.sender_id, f.content, f.message_type::chat_message_type, f.client_message_id,
+           f.seq, t.now, t.now
+      from fresh f, (select clock_timestamp() as now) t
+     order by f.place
     returning *
-  ), fresh as materialized (
-    select s.id, s.conversation_id, s.message_type, s.content,
+  ), event as materialized (
+    select f.place, f.newest, s.id, s.conversation_id, s.seq, s.created_at,
+           chat_message_event_head('chat_message', s::messages, k.participant1_id, k.participant2_id) as head,
            chat_message_json(s::messages,
                              chat_summary_json(s.sender_id, u.first_name, u.last_name, u.avatar_url)) as message
       from stored s
+      join fresh f on f.id = s.id
+      join unnest(held, first_participants, second_participants) as k (id, participant1_id, participant2_id)
+        on k.id = s.conversation_id
       left join lateral (select * from chat_users() where id = s.sender_id limit 1) u on true
+  ), followed as (
+    update conversations c
+       set last_seq = e.seq,
+           last_message_id = e.id,
+           last_xid = pg_current_xact_id(),
+           updated_at = greatest(c.updated_at, e.created_at)
+      from event e
+     -- The array, so that not the whole table is hashed.
+     where e.newest and c.id = e.conversation_id and c.id = any (held)
   )
-  select j.place,
-         case when j.verdict = 'not_a_participant'
-                   and not exists (select from chat_users() u where u.id = j.sender_id) then 'no_sender'
-              when j.verdict is not null then j.verdict
-              when j.first_id = j.id then 'stored'
-              when f.id is null then 'busy'
-              when f.conversation_id = j.conversation_id and f.content = j.content
-                   and f.message_type::text = j.message_type then 'repeated'
-              else 'conflict' end,
-         case when j.verdict in ('repeated', 'stored') then
-                (select chat_message_json(m, chat_user_summary_json(m.sender_id))
-                   from messages m where m.id = j.earlier_id)
-              when j.verdict is null and (j.first_id = j.id
-                   or (f.conversation_id = j.conversation_id and f.content = j.content
-                       and f.message_type::text = j.message_type)) then f.message end
-    from judged j
-    left join fresh f on f.id = j.first_id
-   order by j.place;
+  select array_agg(e.place order by e.place), array_agg(e.head order by e.place), array_agg(e.message order by e.place)
+    into places, heads, bodies
+    from event e;
+  ignored := set_config('pgchat.batch_depth', was_set, true);
+  if lock_wait_ms > 0 then
+    -- The commit waits its turn for NOTIFY's lock, however long the queue is.
+    ignored := set_config('lock_timeout', usual_wait, true);
+  end if;
+
+  if heads is not null then
+    perform chat_publish(heads, bodies);
+  end if;
+  if cardinality(places) = cardinality(ids) then
+    return query select p.place::integer, 'stored', p.message from unnest(places, bodies) as p (place, message);
+    return;
+  end if;
+  -- Why the others were not stored. The first of several with the same client_message_id is in the table by now.
+  return query
+    select i.place::integer, v.status,
+           case when p.place is not null then p.message
+                when v.status in ('stored', 'repeated') then
+                  (select chat_message_json(m, chat_user_summary_json(m.sender_id))
+                     from messages m where m.id = coalesce(o.id, e.id)) end
+      from unnest(ids, conversation_ids, sender_ids, contents, message_types, client_message_ids)
+           with ordinality as i (id, conversation_id, sender_id, content, message_type, client_message_id, place)
+      left join unnest(places, bodies) as p (place, message) on p.place = i.place
+      left join lateral (select c.* from conversations c where c.id = i.conversation_id limit 1) c on true
+      left join lateral (select m.id, m.conversation_id = i.conversation_id and m.sender_id = i.sender_id as same
+                           from messages m where again and m.id = i.id limit 1) o on true
+      left join lateral (select m.id, m.conversation_id = i.conversation_id and m.message_type::text = i.message_type
+                                      and (m.content = i.content or m.revision > 1) as same
+                           from messages m
+                          where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id limit 1) e on true
+     cross join lateral (
+       select case when p.place is not null then 'stored'
+                   when c.id is null then 'no_conversation'
+                   when i.sender_id not in (c.participant1_id, c.participant2_id) then
+                     case when exists (select from chat_users() u where u.id = i.sender_id)
+                          then 'not_a_participant' else 'no_sender' end
+                   -- Our own id: the answer of the transaction that stored it was lost.
+                   when o.id is not null then case when o.same then 'stored' else 'conflict' end
+                   when e.id is not null then case when e.same then 'repeated' else 'conflict' end
+                   else 'busy' end as status) v
+     order by i.place;
 end
 $$;
 
@@ -167,7 +211,7 @@ begin
     begin
       select * into result
         from chat_send_messages(array[chat_uuid_v7()], array[conversation_id], array[sender_id], array[content],
-                                array[message_type], array[client_message_id]);
+                                array[message_type], array[client_message_id], again => false);
       exit;
     exception when unique_violation then
       -- The same client_message_id was committed meanwhile: the next attempt sees it.

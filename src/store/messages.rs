@@ -38,6 +38,12 @@ pub enum Locks {
     Wait(Duration),
 }
 
+impl Locks {
+    pub fn waits_for_conversations(self) -> bool {
+        matches!(self, Self::Wait(_))
+    }
+}
+
 /// Why a whole batch failed.
 #[derive(Debug)]
 pub enum SendFailure {
@@ -54,10 +60,11 @@ pub enum SendFailure {
 
 impl Store {
     /// Stores a batch in one transaction and one round trip, within `timeout`; outcomes come in the order of
-    /// the batch.
+    /// the batch. `again`: some of it may be stored already, by a batch whose answer was lost.
     pub async fn send_messages(
         &self,
         batch: &[&Outgoing],
+        again: bool,
         locks: Locks,
         timeout: Duration,
     ) -> Result<Vec<Outcome>, SendFailure> {
@@ -79,7 +86,7 @@ impl Store {
         };
         let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         let sql = format!(
-            "select * from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7, $8)",
+            "select * from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             self.prefix
         );
 
@@ -89,7 +96,7 @@ impl Store {
             Ok(Err(error)) => return Err(SendFailure::Unanswered(error.to_string())),
             Err(_) => return Err(SendFailure::Unanswered("no connection in time".to_owned())),
         };
-        let params: [super::Param<'_>; 8] = [
+        let params: [super::Param<'_>; 9] = [
             (&ids, Type::UUID_ARRAY),
             (&conversations, Type::UUID_ARRAY),
             (&senders, Type::UUID_ARRAY),
@@ -98,6 +105,7 @@ impl Store {
             (&client_ids, Type::TEXT_ARRAY),
             (&skip_locked, Type::BOOL),
             (&wait_ms, Type::INT4),
+            (&again, Type::BOOL),
         ];
         let rows = match timeout_at(deadline, lease.query(&sql, &params)).await {
             Ok(answer) => {

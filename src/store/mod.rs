@@ -97,6 +97,12 @@ impl Store {
         (self.pool.status(), self.write_pool.status())
     }
 
+    /// Closes the writer's idle connections: one of them was silent, and those to the same server may be. New ones prove
+    /// themselves by being made.
+    pub fn renew_writer_connections(&self) {
+        self.write_pool.retain(|_, _| false);
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
         self.query("select 1", &[]).await.map(drop)

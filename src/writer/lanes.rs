@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::manners::Manners;
 use super::slow_lane::{Done, SlowLane};
-use super::{Pending, QUICK_LOCKS, Stats, WriterLimits, answer_all, expire, send, store_apart};
+use super::{Pending, Stats, WriterLimits, answer_all, expire, send, store_apart};
 use crate::model::ConversationId;
 use crate::store::{SendFailure, Store};
 
@@ -35,6 +36,7 @@ pub(super) struct Lanes {
     /// Not before this moment, after a failure.
     not_before: Option<Instant>,
     failures: u32,
+    manners: Manners,
     slow: HashMap<ConversationId, VecDeque<Pending>>,
     slow_lane: SlowLane,
     done: mpsc::Receiver<Done>,
@@ -51,6 +53,7 @@ impl Lanes {
             bytes: 0,
             not_before: None,
             failures: 0,
+            manners: Manners::default(),
             slow: HashMap::new(),
             slow_lane,
             done,
@@ -105,7 +108,7 @@ impl Lanes {
             self.slow_lane_done(done);
         }
         self.not_before = None;
-        let batch = self.take_batch();
+        let mut batch = self.take_batch();
         if batch.is_empty() {
             return;
         }
@@ -113,10 +116,23 @@ impl Lanes {
         self.stats
             .messages
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
-        match send(&self.store, &batch, QUICK_LOCKS, self.limits.timeout).await {
+        let started = Instant::now();
+        let locks = self.manners.locks(started);
+        let patience = self.manners.patience(self.failures);
+        let bound = patience.min(self.limits.timeout);
+        match send(&self.store, &mut batch, locks, bound).await {
             Ok(outcomes) => {
                 self.failures = 0;
-                self.put_back_busy(answer_all(batch, outcomes));
+                let busy = answer_all(batch, outcomes);
+                let now = Instant::now();
+                self.manners
+                    .stored(now, now - started, locks, !busy.is_empty());
+                self.put_back_busy(busy);
+            }
+            Err(SendFailure::Locked(reason)) if locks.waits_for_conversations() => {
+                log::debug!("a batch goes on without what is locked: {reason}");
+                self.manners.locked(Instant::now());
+                self.put_back(batch, Duration::ZERO);
             }
             Err(SendFailure::Refused(reason) | SendFailure::Locked(reason)) => {
                 log::debug!("a batch is taken apart: {reason}");
@@ -131,6 +147,8 @@ impl Lanes {
             }
             Err(SendFailure::Unanswered(reason)) => {
                 log::warn!("a batch had no answer and is sent again: {reason}");
+                // What else is idle may be as silent.
+                self.store.renew_writer_connections();
                 self.stats.retries.fetch_add(1, Ordering::Relaxed);
                 self.failures += 1;
                 let pause = (FAILURE_PAUSE * 2u32.saturating_pow(self.failures.min(6)))
@@ -175,7 +193,12 @@ impl Lanes {
                 again.push(pending);
             }
         }
-        self.put_back(again, BUSY_PAUSE);
+        // The next batch waits in line for another replica's; for anybody else a moment is left.
+        let pause = match self.manners.locks(Instant::now()).waits_for_conversations() {
+            true => Duration::ZERO,
+            false => BUSY_PAUSE,
+        };
+        self.put_back(again, pause);
         self.divert_to_slow_lane(slow);
     }
 
@@ -226,7 +249,7 @@ impl Lanes {
         if again.is_empty() {
             return;
         }
-        if self.waiting.is_empty() || pause > BUSY_PAUSE {
+        if !pause.is_zero() && (self.waiting.is_empty() || pause > BUSY_PAUSE) {
             self.not_before = Some(Instant::now() + pause);
         }
         for pending in again.into_iter().rev() {

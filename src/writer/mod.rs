@@ -5,12 +5,14 @@
 //! alone, a message pays no delay; under load the batch grows by itself.
 //!
 //! A conversation whose row somebody else holds comes back as busy and goes to the front of the next
-//! batch. After a few tries it moves to the slow lane ([`slow_lane`]), which waits for the lock, so that
+//! batch, which waits for it for a moment: mostly it is another replica's batch that holds it ([`manners`]). After a
+//! few tries it moves to the slow lane ([`slow_lane`]), which waits for the lock, so that
 //! another program's open transaction delays nobody else. Messages of one conversation keep their order
 //! on the way: those that follow a busy one wait behind it, and a conversation in the slow lane stays there
 //! until its queue is empty.
 
 mod lanes;
+mod manners;
 mod slow_lane;
 
 use std::collections::HashMap;
@@ -42,9 +44,8 @@ pub struct Sent {
 
 /// The quick lane skips conversations that are held, and waits this long for other rows: an insert needs its
 /// sender's (for the foreign key), which the host system may be changing.
-const QUICK_LOCKS: Locks = Locks::Skip {
-    wait: Duration::from_millis(100),
-};
+const QUICK_LOCKS: Locks = Locks::Skip { wait: QUICK_WAIT };
+const QUICK_WAIT: Duration = Duration::from_millis(100);
 
 type Reply = Box<dyn FnOnce(Result<Sent, Error>) + Send>;
 
@@ -55,6 +56,8 @@ struct Pending {
     deadline: Instant,
     /// How often its conversation was busy.
     tries: u32,
+    /// In a batch before: it may be stored.
+    sent: bool,
 }
 
 /// Bounds of the writer.
@@ -123,6 +126,7 @@ impl Writer {
             reply: Box::new(reply),
             deadline: Instant::now() + self.timeout,
             tries: 0,
+            sent: false,
         };
         if let Err(refused) = self.queue.try_send(pending) {
             self.stats.refused.fetch_add(1, Ordering::Relaxed);
@@ -232,11 +236,11 @@ async fn store_apart(store: &Store, batch: Vec<Pending>, timeout: Duration) -> A
     let mut apart = Apart::default();
     let mut groups = by_conversation(batch).into_iter();
     while let Some(group) = groups.next() {
-        let group = unexpired(group);
+        let mut group = unexpired(group);
         if group.is_empty() {
             continue;
         }
-        match send(store, &group, QUICK_LOCKS, timeout).await {
+        match send(store, &mut group, QUICK_LOCKS, timeout).await {
             Ok(outcomes) => apart.again.extend(answer_all(group, outcomes)),
             Err(SendFailure::Refused(reason)) => match <[Pending; 1]>::try_from(group) {
                 Ok([alone]) => {
@@ -264,11 +268,11 @@ async fn store_apart(store: &Store, batch: Vec<Pending>, timeout: Duration) -> A
 
 /// One message of a conversation that was refused as a whole. What comes back is to be tried again.
 async fn store_alone(store: &Store, pending: Pending, timeout: Duration) -> Option<Pending> {
-    let alone = unexpired(vec![pending]);
+    let mut alone = unexpired(vec![pending]);
     if alone.is_empty() {
         return None;
     }
-    match send(store, &alone, QUICK_LOCKS, timeout).await {
+    match send(store, &mut alone, QUICK_LOCKS, timeout).await {
         Ok(outcomes) => answer_all(alone, outcomes).pop(),
         Err(SendFailure::Refused(reason)) => {
             for pending in alone {
@@ -285,7 +289,7 @@ async fn store_alone(store: &Store, pending: Pending, timeout: Duration) -> Opti
 /// take the time of the others.
 fn send<'a>(
     store: &'a Store,
-    batch: &'a [Pending],
+    batch: &'a mut [Pending],
     locks: Locks,
     timeout: Duration,
 ) -> impl Future<Output = Result<Vec<Outcome>, SendFailure>> + Send + use<'a> {
@@ -294,9 +298,13 @@ fn send<'a>(
     let left = |pending: &Pending| pending.deadline.saturating_duration_since(now);
     let earliest = batch.iter().map(left).min().unwrap_or(timeout);
     let bound = earliest.clamp(LEAST, timeout.max(LEAST));
+    let mut again = false;
+    for pending in &mut *batch {
+        again |= std::mem::replace(&mut pending.sent, true);
+    }
     // Not the batch itself: its replies may not be shared between threads.
     let outgoing: Vec<&Outgoing> = batch.iter().map(|p| &p.outgoing).collect();
-    async move { store.send_messages(&outgoing, locks, bound).await }
+    async move { store.send_messages(&outgoing, again, locks, bound).await }
 }
 
 /// Answers what has an outcome; what is busy comes back.

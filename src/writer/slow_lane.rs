@@ -117,11 +117,11 @@ async fn take_turn(
     wait: Duration,
     timeout: Duration,
 ) -> Vec<Pending> {
-    let batch = unexpired(batch);
+    let mut batch = unexpired(batch);
     if batch.is_empty() {
         return batch;
     }
-    match send(store, &batch, Locks::Wait(wait), timeout).await {
+    match send(store, &mut batch, Locks::Wait(wait), timeout).await {
         Ok(outcomes) => answer_all(batch, outcomes),
         Err(SendFailure::Refused(_)) => {
             let apart = store_apart(store, batch, timeout).await;

@@ -136,3 +136,46 @@ async fn many_locked_conversations_do_not_keep_a_free_one_in_the_slow_lane() {
         assert_eq!(answer["type"], "ack", "{answer}");
     }
 }
+
+/// Each replica's batches hold conversations that the other's need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_send_in_the_same_conversations_take_turns() {
+    const EACH: usize = 40;
+    let database = Database::fresh().await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let mut conversations = Vec::new();
+    for (one, other) in [
+        (ALICE, BORIS),
+        (ALICE, CARLA),
+        (BORIS, CARLA),
+        (CARLA, DAVID),
+    ] {
+        conversations.push((database.conversation(one, other).await, one, other));
+    }
+    let mut senders = tokio::task::JoinSet::new();
+    for (conversation, one, other) in conversations.clone() {
+        for (api, user) in [(here.api(), one), (there.api(), other)] {
+            senders.spawn(async move {
+                for number in 0..EACH {
+                    api.send(conversation, user, &number.to_string()).await;
+                }
+            });
+        }
+    }
+    while let Some(done) = senders.join_next().await {
+        done.expect("a sender");
+    }
+    let mut slow = 0.0;
+    for replica in [&here, &there] {
+        slow += replica.api().metric("pgchat_writer_slow_lane_total").await;
+    }
+    let all = conversations.len() * 2 * EACH;
+    assert!(
+        slow < all as f64 / 10.0,
+        "{slow} of {all} turns in the slow lane"
+    );
+    for (conversation, ..) in conversations {
+        let seqs = here.api().history(conversation).await;
+        assert!(!seqs.is_empty());
+    }
+}

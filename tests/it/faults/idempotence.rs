@@ -105,6 +105,31 @@ async fn a_retry_after_503_stores_once() {
     assert_eq!(stored.len(), 2, "{stored:?}");
 }
 
+/// A connection that says nothing costs the messages of its batch its patience, not their deadline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_without_an_answer_is_sent_again_over_another_connection() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let mut settings = through(&port);
+    settings.push(("WRITE_TIMEOUT_SECONDS", "60"));
+    settings.push(("DB_TIMEOUT_SECONDS", "60"));
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+
+    let lost = proxy.lose_answer(SEND, Answer::Held);
+    let started = std::time::Instant::now();
+    let message = api.send(conversation, ALICE, "once").await;
+    let took = started.elapsed();
+    lost.happened().await;
+    assert!(took < std::time::Duration::from_secs(40), "{took:?}");
+    let frame = boris.expect("chat_message").await;
+    assert_eq!(frame["data"], message);
+    assert_eq!(api.history(conversation).await, [message]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_the_replica_died_between_commit_and_answer_stores_once() {
     let database = Database::fresh().await;

@@ -1,0 +1,94 @@
+//! How the quick lane treats what is in its way: other holders of its conversations, and silence.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::QUICK_WAIT;
+use crate::store::Locks;
+
+/// How long a finding about the other holders of conversations counts, until it is looked at again.
+const MEMORY: Duration = Duration::from_secs(1);
+
+/// An answer that takes this long, and this many times as long as answers took lately, is not coming: the batch is
+/// sent again over another connection.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: u32 = 4;
+
+/// What the quick lane has learnt of late.
+///
+/// Conversations that are busy are mostly those of another replica's batch, whose transaction lasts milliseconds. Two
+/// replicas that skipped each other's would do so again and again, so the next batches wait in line; all of them lock in
+/// id order. Where the wait was in vain somebody holds a row for long, and what is held is skipped again.
+#[derive(Default)]
+pub(super) struct Manners {
+    wait_until: Option<Instant>,
+    skip_until: Option<Instant>,
+    /// How long answers take: the longest of late.
+    usual: Duration,
+}
+
+impl Manners {
+    pub fn locks(&self, now: Instant) -> Locks {
+        let counts = |until: Option<Instant>| until.is_some_and(|until| now < until);
+        if counts(self.wait_until) && !counts(self.skip_until) {
+            Locks::Wait(QUICK_WAIT)
+        } else {
+            Locks::Skip { wait: QUICK_WAIT }
+        }
+    }
+
+    /// For an answer, after so many failures in a row.
+    pub fn patience(&self, failures: u32) -> Duration {
+        let patience = LEAST_PATIENCE.max(self.usual * PATIENCE);
+        patience.saturating_mul(2u32.saturating_pow(failures.min(8)))
+    }
+
+    /// A batch was answered, after `took`.
+    pub fn stored(&mut self, now: Instant, took: Duration, locks: Locks, some_busy: bool) {
+        self.usual = took.max(self.usual.mul_f64(0.9));
+        if some_busy && !locks.waits_for_conversations() {
+            self.wait_until = Some(now + MEMORY);
+        }
+    }
+
+    /// A batch that waited for conversations waited in vain.
+    pub fn locked(&mut self, now: Instant) {
+        self.skip_until = Some(now + MEMORY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_conversations_are_waited_for_until_the_wait_is_in_vain() {
+        let mut manners = Manners::default();
+        let now = Instant::now();
+        let took = Duration::from_millis(1);
+        assert!(!manners.locks(now).waits_for_conversations());
+        manners.stored(now, took, manners.locks(now), true);
+        assert!(manners.locks(now).waits_for_conversations());
+        manners.locked(now);
+        assert!(!manners.locks(now).waits_for_conversations());
+        let later = now + MEMORY * 2;
+        assert!(!manners.locks(later).waits_for_conversations());
+        manners.stored(later, took, manners.locks(later), true);
+        assert!(manners.locks(later).waits_for_conversations());
+    }
+
+    #[test]
+    fn patience_follows_what_is_usual_and_grows_with_failures() {
+        let mut manners = Manners::default();
+        let now = Instant::now();
+        assert_eq!(manners.patience(0), LEAST_PATIENCE);
+        assert_eq!(manners.patience(2), LEAST_PATIENCE * 4);
+        manners.stored(now, Duration::from_secs(3), manners.locks(now), false);
+        assert_eq!(manners.patience(0), Duration::from_secs(12));
+        for _ in 0..100 {
+            manners.stored(now, Duration::from_millis(1), manners.locks(now), false);
+        }
+        assert_eq!(manners.patience(0), LEAST_PATIENCE);
+    }
+}
