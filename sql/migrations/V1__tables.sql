@@ -51,6 +51,12 @@ as $$
       52, 1), 53, 1), 'hex')::uuid
 $$;
 
+-- How far a conversation's place in the index of a user's list may be behind. The list reads this much more than it
+-- shows, and a conversation pays for moving in the index at most once in this time.
+create function chat_activity_lag() returns interval
+language sql immutable parallel safe
+as $$ select interval '1 minute' $$;
+
 create table if not exists conversations (
   id uuid primary key default chat_uuid_v7(),
   participant1_id uuid not null,
@@ -84,7 +90,12 @@ alter table conversations
   -- transaction that inserted the newest message
   add column if not exists last_xid xid8,
   -- transaction that created the conversation
-  add column if not exists create_xid xid8;
+  add column if not exists create_xid xid8,
+  -- updated_at, but moved only when it is chat_activity_lag() behind: the list of conversations has an index on
+  -- it, and an update that moves it is not HOT
+  add column if not exists active_at timestamptz not null default now();
+-- Of the rows that were there before.
+update conversations set active_at = updated_at where active_at <> updated_at;
 alter table conversations
   alter column id set default chat_uuid_v7(),
   alter column created_at set default now(),
@@ -98,6 +109,8 @@ alter table messages
   add column if not exists updated_at timestamptz not null default now(),
   -- place in the conversation: 1, 2, 3 … in commit order
   add column if not exists seq bigint,
+  -- the participant who did not send it: whose unread message it is
+  add column if not exists reader_id uuid,
   -- the sender's own name for the message; makes sending idempotent
   add column if not exists client_message_id text,
   add column if not exists edited_at timestamptz,
@@ -135,13 +148,17 @@ alter table messages
   alter column create_xid set default pg_current_xact_id(),
   alter column change_xid set default pg_current_xact_id();
 
--- Rows from before the adoption get their seq by time.
+-- Rows from before the adoption get their seq by time, and their reader.
 update messages m
-   set seq = n.seq
-  from (select id, row_number() over (partition by conversation_id order by created_at, id) as seq
-          from messages) n
- where n.id = m.id and m.seq is null;
-alter table messages alter column seq set not null;
+   set seq = coalesce(m.seq, n.seq), reader_id = n.reader_id
+  from (select i.id, row_number() over (partition by i.conversation_id order by i.created_at, i.id) as seq,
+               case i.sender_id when c.participant1_id then c.participant2_id else c.participant1_id end as reader_id
+          from messages i
+          join conversations c on c.id = i.conversation_id) n
+ where n.id = m.id and (m.seq is null or m.reader_id is null);
+alter table messages
+  alter column seq set not null,
+  alter column reader_id set not null;
 
 update conversations c
    set last_seq = n.seq, last_message_id = n.id
@@ -173,16 +190,16 @@ $$;
 
 create unique index if not exists conversations_pair_key
   on conversations (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id));
--- Nothing that changes with a message is indexed here, or those updates would not be HOT.
-create index if not exists chat_conversations_participant1 on conversations (participant1_id);
-create index if not exists chat_conversations_participant2 on conversations (participant2_id);
+-- Nothing that changes with every message is indexed here, or those updates would not be HOT.
+create index if not exists chat_conversations_participant1 on conversations (participant1_id, active_at);
+create index if not exists chat_conversations_participant2 on conversations (participant2_id, active_at);
 create index if not exists chat_conversations_create_xid on conversations (create_xid);
 
 create unique index if not exists messages_conversation_seq_key on messages (conversation_id, seq);
 create unique index if not exists messages_client_message_id_key
   on messages (sender_id, client_message_id) where client_message_id is not null;
 create index if not exists chat_messages_unread
-  on messages (conversation_id, sender_id, seq) where not is_read and deleted_at is null;
+  on messages (reader_id, conversation_id, seq) where not is_read and deleted_at is null;
 -- Catch-up of a listener: everything that changed at or after a horizon.
 create index if not exists chat_messages_changed on messages (greatest(change_xid, read_xid));
 -- Resume of one client: what changed after it was inserted. New rows are found by seq.

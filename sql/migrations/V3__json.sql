@@ -67,22 +67,31 @@ as $$
          || ',"sender":' || sender || '}'
 $$;
 
--- Conversation as `reader` sees it.
-create function chat_conversation_json(c conversations, reader uuid) returns text
+-- Conversation; the participants are their UserSummary, the newest message a Message or null.
+create function chat_conversation_json(
+  c conversations, participant1 text, participant2 text, last_message text, unread_count bigint) returns text
 language sql stable
 as $$
   select '{"id":"' || c.id || '","participant1Id":"' || c.participant1_id
          || '","participant2Id":"' || c.participant2_id
-         || '","participant1":' || chat_user_summary_json(c.participant1_id)
-         || ',"participant2":' || chat_user_summary_json(c.participant2_id)
+         || '","participant1":' || participant1
+         || ',"participant2":' || participant2
          || ',"lastMessageId":' || chat_json_uuid(c.last_message_id)
-         || ',"lastMessage":' || coalesce(
-              (select chat_message_json(m, chat_user_summary_json(m.sender_id))
-                 from messages m where m.id = c.last_message_id), 'null')
+         || ',"lastMessage":' || coalesce(last_message, 'null')
          || ',"lastSeq":' || c.last_seq
-         || ',"unreadCount":' || (select count(*) from messages m
-                                   where m.conversation_id = c.id and m.sender_id <> reader
-                                     and not m.is_read and m.deleted_at is null)
+         || ',"unreadCount":' || unread_count
          || ',"createdAt":' || chat_json_time(c.created_at)
          || ',"updatedAt":' || chat_json_time(c.updated_at) || '}'
+$$;
+
+-- Conversation as `reader` sees it, for where there is only one.
+create function chat_conversation_json(c conversations, reader uuid) returns text
+language sql stable
+as $$
+  select chat_conversation_json(
+           c, chat_user_summary_json(c.participant1_id), chat_user_summary_json(c.participant2_id),
+           (select chat_message_json(m, chat_user_summary_json(m.sender_id))
+              from messages m where m.id = c.last_message_id),
+           (select count(*) from messages m
+             where m.conversation_id = c.id and m.reader_id = reader and not m.is_read and m.deleted_at is null))
 $$;

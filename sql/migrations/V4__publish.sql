@@ -107,6 +107,8 @@ begin
   end if;
   new.seq := 1 + greatest(conversation.last_seq,
                           (select max(m.seq) from messages m where m.conversation_id = new.conversation_id));
+  new.reader_id := case new.sender_id when conversation.participant1_id then conversation.participant2_id
+                                      else conversation.participant1_id end;
   new.revision := 1;
   new.create_xid := pg_current_xact_id();
   new.change_xid := pg_current_xact_id();
@@ -138,7 +140,9 @@ begin
      set last_seq = n.seq,
          last_message_id = n.id,
          last_xid = pg_current_xact_id(),
-         updated_at = greatest(c.updated_at, n.created_at)
+         updated_at = greatest(c.updated_at, n.created_at),
+         active_at = case when n.created_at < c.active_at + chat_activity_lag() then c.active_at
+                          else greatest(c.updated_at, n.created_at) end
     from (select distinct on (i.conversation_id) i.conversation_id, i.seq, i.id, i.created_at
             from inserted i
            order by i.conversation_id, i.seq desc) n
@@ -196,9 +200,9 @@ security definer
 set search_path from current
 as $$
 begin
-  if (new.id, new.conversation_id, new.sender_id, new.seq)
-     is distinct from (old.id, old.conversation_id, old.sender_id, old.seq) then
-    raise exception 'id, conversation_id, sender_id and seq of a message cannot change'
+  if (new.id, new.conversation_id, new.sender_id, new.reader_id, new.seq)
+     is distinct from (old.id, old.conversation_id, old.sender_id, old.reader_id, old.seq) then
+    raise exception 'id, conversation_id, sender_id, reader_id and seq of a message cannot change'
       using errcode = 'check_violation';
   end if;
   if new.deleted_at is not null then
@@ -343,6 +347,24 @@ create trigger chat_messages_after_delete after delete on messages
   for each statement execute function chat_messages_after_delete();
 
 -- conversations ------------------------------------------------------------------------------------
+
+-- Keeps `updated_at - chat_activity_lag() < active_at <= updated_at`, whoever changes the row. Sends set active_at
+-- themselves, so that for them only the condition is evaluated.
+create function chat_conversations_before_change() returns trigger
+language plpgsql
+security definer
+set search_path from current
+as $$
+begin
+  new.active_at := new.updated_at;
+  return new;
+end
+$$;
+
+create trigger chat_conversations_before_change before insert or update on conversations
+  for each row
+  when (new.active_at > new.updated_at or new.active_at <= new.updated_at - chat_activity_lag())
+  execute function chat_conversations_before_change();
 
 create function chat_conversations_after_insert() returns trigger
 language plpgsql

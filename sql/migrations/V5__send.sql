@@ -91,6 +91,7 @@ begin
   ignored := set_config('pgchat.batch_depth', pg_trigger_depth()::text, true);
   with input as materialized (
     select i.*, k.last_seq,
+           case i.sender_id when k.participant1_id then k.participant2_id else k.participant1_id end as reader_id,
            case when i.client_message_id is null then true
                 -- the first of those in this batch that share a client_message_id
                 else row_number() over (partition by i.client_message_id, i.sender_id order by i.place) = 1
@@ -110,9 +111,9 @@ begin
        and case when again then not exists (select from messages m where m.id = i.id) else true end
     window in_order as (partition by i.conversation_id order by i.place)
   ), stored as (
-    insert into messages (id, conversation_id, sender_id, content, message_type, client_message_id, seq,
+    insert into messages (id, conversation_id, sender_id, reader_id, content, message_type, client_message_id, seq,
                           created_at, updated_at)
-    select f.id, f.conversation_id, f.sender_id, f.content, f.message_type::chat_message_type, f.client_message_id,
+    select f.id, f.conversation_id, f.sender_id, f.reader_id, f.content, f.message_type::chat_message_type, f.client_message_id,
            f.seq, t.now, t.now
       from fresh f, (select clock_timestamp() as now) t
      order by f.place
@@ -132,7 +133,9 @@ begin
        set last_seq = e.seq,
            last_message_id = e.id,
            last_xid = pg_current_xact_id(),
-           updated_at = greatest(c.updated_at, e.created_at)
+           updated_at = greatest(c.updated_at, e.created_at),
+           active_at = case when e.created_at < c.active_at + chat_activity_lag() then c.active_at
+                            else greatest(c.updated_at, e.created_at) end
       from event e
      -- The array, so that not the whole table is hashed.
      where e.newest and c.id = e.conversation_id and c.id = any (held)
@@ -274,6 +277,8 @@ $$;
 
 -- Marks the other participant's messages as read, all of them or those up to a seq.
 -- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order.
+-- Reads the unread messages. Only when there is nothing to mark, `read_seq` needs one that was read before: it is looked
+-- for backwards, past the messages that the reader sent since.
 create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint default null)
 returns table (status text, marked_count bigint, read_seq bigint)
 language plpgsql
@@ -282,6 +287,7 @@ set search_path from current
 as $$
 declare
   c conversations;
+  first_unread bigint;
 begin
   select * into c from conversations where id = conversation;
   if not found then
@@ -293,36 +299,50 @@ begin
                              then 'not_a_participant' else 'no_user' end, 0::bigint, 0::bigint;
     return;
   end if;
+  perform chat_require_flush();
 
   with target as (
     select m.id from messages m
-     where m.conversation_id = conversation
-       and m.sender_id = case reader when c.participant1_id then c.participant2_id else c.participant1_id end
+     where m.reader_id = reader and m.conversation_id = conversation
        and not m.is_read and m.deleted_at is null
        and m.seq <= coalesce(up_to_seq, 9223372036854775807)
      order by m.seq
        for no key update
   ), marked as (
-    update messages m set is_read = true from target t where m.id = t.id returning m.seq
+    update messages m set is_read = true from target t where m.id = t.id and not m.is_read returning m.seq
   )
   select count(*) into marked_count from marked;
 
+  select min(m.seq) into first_unread
+    from messages m
+   where m.reader_id = reader and m.conversation_id = conversation and not m.is_read and m.deleted_at is null;
+
   -- Up to the one before the first that is unread, to the end when none is; 0 when none was ever read.
-  if not exists (select from messages m
-                  where m.conversation_id = conversation and m.is_read
-                    and m.sender_id = case reader when c.participant1_id then c.participant2_id
-                                                  else c.participant1_id end) then
+  read_seq := coalesce(first_unread - 1, (select l.last_seq from conversations l where l.id = conversation));
+  if marked_count = 0 and not chat_has_read(conversation, reader, read_seq) then
     read_seq := 0;
-  else
-    select coalesce(min(m.seq) - 1, (select l.last_seq from conversations l where l.id = conversation)) into read_seq
-      from messages m
-     where m.conversation_id = conversation
-       and m.sender_id = case reader when c.participant1_id then c.participant2_id else c.participant1_id end
-       and not m.is_read and m.deleted_at is null;
   end if;
   status := 'ok';
   return next;
 end
+$$;
+
+-- Whether the reader has read any message of the other up to this seq. Two short looks: at the newest, where it
+-- usually is, and from the beginning.
+create function chat_has_read(conversation uuid, reader uuid, up_to_seq bigint) returns boolean
+language sql stable
+set enable_sort = off
+set enable_bitmapscan = off
+as $$
+  select exists (select from (select m.is_read, m.reader_id
+                                from messages m
+                               where m.conversation_id = conversation and m.seq <= up_to_seq
+                               order by m.seq desc
+                               limit 100) n
+                  where n.is_read and n.reader_id = reader)
+      or exists (select from messages m
+                  where m.conversation_id = conversation and m.seq <= up_to_seq
+                    and m.is_read and m.reader_id = reader)
 $$;
 
 -- Replaces a message's content. `status` is ok, no_message, no_user, not_a_participant, not_the_sender or deleted.

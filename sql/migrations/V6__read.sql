@@ -33,18 +33,56 @@ security definer
 set search_path from current
 as $$ select exists (select from chat_users() u where u.id = user_id) $$;
 
+-- Last active first. The index on active_at finds them: those that are shown are among the first `skip + max_rows` by
+-- active_at and those that are less than the lag behind the last of these. So it reads what it skips and shows, and
+-- what else was active within the lag; the other conversations of the user cost nothing.
 create function chat_list_conversations(user_id uuid, max_rows bigint, skip bigint)
 returns setof text
 language sql stable
 security definer
 set search_path from current
+set jit = off
+-- Both indexes are read from their end, however few conversations a user has on average.
+set enable_bitmapscan = off
+set enable_seqscan = off
 as $$
-  select chat_conversation_json(c, user_id)
-    from (select * from conversations
-           where participant1_id = user_id or participant2_id = user_id
-           order by updated_at desc, id desc
-           limit max_rows offset skip) c
-   order by c.updated_at desc, c.id desc
+  with last_shown as (
+    select a.active_at
+      from ((select c.active_at from conversations c where c.participant1_id = user_id
+              order by c.active_at desc limit skip + max_rows)
+            union all
+            (select c.active_at from conversations c where c.participant2_id = user_id
+              order by c.active_at desc limit skip + max_rows)) a
+     order by a.active_at desc
+     limit 1 offset greatest(skip + max_rows - 1, 0)
+  ), bound as materialized (
+    select coalesce((select active_at from last_shown), '-infinity') - chat_activity_lag() as active_at
+  ), shown as (
+    select c
+      from (select c from conversations c
+             where c.participant1_id = user_id and c.active_at > (select active_at from bound)
+            union all
+            select c from conversations c
+             where c.participant2_id = user_id and c.active_at > (select active_at from bound)) a (c)
+     order by (c).updated_at desc, (c).id desc
+     limit max_rows offset skip
+  )
+  select chat_conversation_json(
+           c, chat_summary_json((c).participant1_id, p1.first_name, p1.last_name, p1.avatar_url),
+           chat_summary_json((c).participant2_id, p2.first_name, p2.last_name, p2.avatar_url),
+           chat_message_json(m, case m.sender_id
+             when (c).participant1_id then chat_summary_json(m.sender_id, p1.first_name, p1.last_name, p1.avatar_url)
+             when (c).participant2_id then chat_summary_json(m.sender_id, p2.first_name, p2.last_name, p2.avatar_url)
+             else chat_user_summary_json(m.sender_id) end),
+           unread.count)
+    from shown
+    left join lateral (select * from chat_users() where id = (c).participant1_id limit 1) p1 on true
+    left join lateral (select * from chat_users() where id = (c).participant2_id limit 1) p2 on true
+    left join lateral (select * from messages where id = (c).last_message_id limit 1) m on true
+   cross join lateral (select count(*) from messages u
+                        where u.reader_id = user_id and u.conversation_id = (c).id
+                          and not u.is_read and u.deleted_at is null) unread
+   order by (c).updated_at desc, (c).id desc
 $$;
 
 create function chat_conversation_exists(conversation uuid) returns boolean
@@ -60,8 +98,9 @@ language sql stable
 security definer
 set search_path from current
 as $$
-  select chat_message_json(m, chat_user_summary_json(m.sender_id))
+  select chat_message_json(m, chat_summary_json(m.sender_id, u.first_name, u.last_name, u.avatar_url))
     from messages m
+    left join lateral (select * from chat_users() where id = m.sender_id limit 1) u on true
    where m.conversation_id = conversation
    order by m.seq desc
    limit max_rows offset skip
@@ -74,8 +113,9 @@ language sql stable
 security definer
 set search_path from current
 as $$
-  select chat_message_json(m, chat_user_summary_json(m.sender_id))
+  select chat_message_json(m, chat_summary_json(m.sender_id, u.first_name, u.last_name, u.avatar_url))
     from messages m
+    left join lateral (select * from chat_users() where id = m.sender_id limit 1) u on true
    where m.conversation_id = conversation and m.seq < before
    order by m.seq desc
    limit max_rows
@@ -88,22 +128,19 @@ language sql stable
 security definer
 set search_path from current
 as $$
-  select chat_message_json(m, chat_user_summary_json(m.sender_id))
+  select chat_message_json(m, chat_summary_json(m.sender_id, u.first_name, u.last_name, u.avatar_url))
     from messages m
+    left join lateral (select * from chat_users() where id = m.sender_id limit 1) u on true
    where m.conversation_id = conversation and m.seq > after
    order by m.seq
    limit max_rows
 $$;
 
+-- Reads the entries of the unread messages in their index and nothing else.
 create function chat_unread_count(user_id uuid) returns bigint
 language sql stable
 security definer
 set search_path from current
 as $$
-  select count(*)
-    from conversations c
-    join messages m on m.conversation_id = c.id
-     and m.sender_id = case user_id when c.participant1_id then c.participant2_id else c.participant1_id end
-   where (c.participant1_id = user_id or c.participant2_id = user_id)
-     and not m.is_read and m.deleted_at is null
+  select count(*) from messages m where m.reader_id = user_id and not m.is_read and m.deleted_at is null
 $$;
