@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -22,7 +23,7 @@ use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Connector, Store};
+use crate::store::{Connector, SearchIndex, Store};
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, server, ws};
 
@@ -35,6 +36,9 @@ const DEMO_USERS: [&str; 2] = [
     "11111111-1111-4111-8111-111111111111",
     "22222222-2222-4222-8222-222222222222",
 ];
+
+/// How long a start waits for the search index: time enough to build a small one, or to see that it is there.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a replica whose grace is used up may still take to leave the registry.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
@@ -179,8 +183,10 @@ async fn start(
         socket_queue: config.limits.socket_queue,
     });
     let listen_database = config.listen_database.as_ref().unwrap_or(&database.config);
+    let direct = Connector::new(listen_database).map_err(StartError::because)?;
+    require_search_language(&store, config.search_language.as_deref()).await?;
     let listener_config = ListenerConfig {
-        connector: Connector::new(listen_database).map_err(StartError::because)?,
+        connector: direct.clone(),
         schema: config.schema.clone(),
         replica: replica_id,
         heartbeat: config.timeouts.listener_heartbeat,
@@ -208,6 +214,18 @@ async fn start(
         &lifecycle.tasks,
         lifecycle.stopping.clone(),
     );
+    let search_index = SearchIndex {
+        connector: direct,
+        store: store.clone(),
+        schema: config.schema.clone(),
+        language: config.search_language.clone(),
+    };
+    let (built, index_is_built) = oneshot::channel();
+    lifecycle
+        .tasks
+        .spawn(search_index.run(built, lifecycle.stopping.clone()));
+    // Late, it is no reason not to serve: searches say so.
+    let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
     let metrics = Metrics::new(store.clone(), writer.clone(), hub.clone(), status.clone());
     lifecycle
         .tasks
@@ -236,6 +254,22 @@ async fn start(
         lifecycle: lifecycle.clone(),
     };
     Ok((services, listening, writing))
+}
+
+/// A misspelt language would leave every search waiting for an index that never comes.
+async fn require_search_language(store: &Store, wanted: Option<&str>) -> Result<(), StartError> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let languages = store
+        .search_languages()
+        .await
+        .map_err(StartError::because)?;
+    if languages.iter().any(|language| language == wanted) {
+        return Ok(());
+    }
+    Err(StartError(format!(
+        "SEARCH_LANGUAGE: the database has no text search configuration {wanted}; it has {}",
+        languages.join(", ")
+    )))
 }
 
 /// Ends in order: not ready, no new connections, requests finish, sockets are told, the writer empties.

@@ -15,7 +15,7 @@ begin
 end
 $$;
 
--- Column defaults are evaluated as the inserting role.
-grant execute on function chat_uuid_v7() to public;
--- So are the conditions of triggers.
-grant execute on function chat_stores_batch() to public;
+-- Column defaults, the conditions of triggers and the expressions of indexes are evaluated as the writing role.
+grant execute on function chat_uuid_v7(), chat_stores_batch(), chat_activity_lag(),
+  chat_search_key(uuid, timestamptz), chat_search_words(regconfig, text),
+  chat_search_vector(regconfig, text, uuid, uuid, uuid, timestamptz) to public;

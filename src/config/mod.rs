@@ -49,6 +49,8 @@ pub struct Config {
     /// `RUST_LOG`: refines `log_level`.
     pub log_filter: Option<String>,
     pub auth: AuthConfig,
+    /// `SEARCH_LANGUAGE`, simple: a text search configuration; `None`: no search.
+    pub search_language: Option<String>,
     pub limits: Limits,
     pub timeouts: Timeouts,
     /// Browsers' origins for the WebSocket handshake (`ALLOWED_ORIGINS`); empty: same origin only;
@@ -210,6 +212,7 @@ fn from_sources(
         },
         log_filter: values.optional(&settings::RUST_LOG),
         auth,
+        search_language: search_language(&values)?,
         limits: limits(&values)?,
         timeouts: timeouts(&values)?,
         allowed_origins: allowed_origins(&values)?,
@@ -300,6 +303,20 @@ fn server_addr(values: &Values) -> Result<SocketAddr, ConfigError> {
         )
     })?;
     Ok(SocketAddr::new(ip, values.number(&settings::SERVER_PORT)?))
+}
+
+/// Whether the database has it, is seen when it is reached.
+fn search_language(values: &Values) -> Result<Option<String>, ConfigError> {
+    let setting = &settings::SEARCH_LANGUAGE;
+    let language = values.text(setting).trim().to_lowercase();
+    if language == "off" {
+        return Ok(None);
+    }
+    if !names::is_search_language(&language) {
+        let rule = names::search_language_rule();
+        return Err(values.fault(setting, format!("{rule}; not {}", shown(&language))));
+    }
+    Ok(Some(language))
 }
 
 fn log_level(values: &Values) -> Result<log::LevelFilter, ConfigError> {

@@ -28,6 +28,27 @@ pub(super) fn schema_rule() -> String {
     )
 }
 
+/// The index is `chat_messages_search_<language>`, an identifier itself.
+const SEARCH_LANGUAGE_BYTES: usize = IDENTIFIER_BYTES - "chat_messages_search_".len();
+
+/// Whether this can be a text search configuration that needs no quoting and no schema.
+pub(super) fn is_search_language(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_lowercase() || c == '_')
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.len() <= SEARCH_LANGUAGE_BYTES
+}
+
+/// What [`is_search_language`] demands.
+pub(super) fn search_language_rule() -> String {
+    format!(
+        "must be off or a text search configuration such as simple or english: letters, digits or \"_\", no digit \
+         first, at most {SEARCH_LANGUAGE_BYTES} bytes"
+    )
+}
+
 /// Whether this is `table` or `schema.table` as SQL spells them, each plain or in double quotes.
 pub(super) fn is_table(text: &str) -> bool {
     let Some(rest) = after_identifier(text) else {

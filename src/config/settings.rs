@@ -138,6 +138,12 @@ settings! {
         SERVICE_TOKENS = "", Secret,
             "Secrets of server-to-server callers, who may act for any user, comma-separated.";
     }
+    "Search" {
+        SEARCH_LANGUAGE = "simple", Text,
+            "Text search configuration of the database, such as simple, english or german: how words are \
+             cut and which are left out. off: no search, and sends pay nothing for it. A change builds another index, \
+             in the background.";
+    }
     "Limits" {
         MAX_MESSAGE_BYTES = "65536", Number(1, 10_485_760),
             "Longest content of a message, in bytes of UTF-8.";

@@ -14,6 +14,7 @@ mod measured;
 mod messages;
 mod page;
 mod probes;
+mod search;
 mod users;
 
 use std::convert::Infallible;
@@ -42,7 +43,7 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         messages::routes(&services),
         conversations::routes(&services),
         users::routes(&services),
-        // search: GET /api/v1/chat/users/:user_id/search
+        search::routes(&services),
         ws,
         // tickets: POST /api/v1/ws/ticket
         probes::routes(&services),

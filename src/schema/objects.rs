@@ -134,6 +134,52 @@ pub struct Messages {
     has_more: bool,
 }
 
+/// A message that was found.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct FoundMessage {
+    id: Uuid,
+    conversation_id: Uuid,
+    sender_id: Uuid,
+    content: String,
+    message_type: MessageType,
+    /// Whether the other participant has read it.
+    is_read: bool,
+    #[schema(minimum = 1)]
+    seq: i64,
+    #[schema(required, min_length = 1)]
+    client_message_id: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    #[schema(required)]
+    edited_at: Option<DateTime<Utc>>,
+    /// Always null: a deleted message is not found.
+    #[schema(required)]
+    deleted_at: Option<DateTime<Utc>>,
+    sender: UserSummary,
+    /// The content around what was found, in parts that are to be joined. There with `snippets=true` only.
+    #[schema(nullable = false)]
+    snippet: Option<Vec<SnippetPart>>,
+}
+
+/// A part of a snippet: plain text, no markup, to be shown as text.
+#[derive(ToSchema)]
+pub struct SnippetPart {
+    text: String,
+    /// Whether this is a word that was looked for.
+    #[schema(rename = "match")]
+    is_match: bool,
+}
+
+/// A page of what was found.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub struct SearchResults {
+    messages: Vec<FoundMessage>,
+    /// Whether more follow.
+    has_more: bool,
+}
+
 /// A page of users, by last name, first name and id.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]

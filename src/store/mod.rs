@@ -6,6 +6,8 @@ mod connect;
 mod conversations;
 mod messages;
 mod migrate;
+mod search;
+mod search_index;
 pub mod tls;
 mod users;
 
@@ -23,6 +25,8 @@ pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
 pub use messages::{Locks, Outcome, Outgoing, SendFailure};
 pub use migrate::{MigrateError, UsersTable, migrate};
+pub use search::Search;
+pub use search_index::SearchIndex;
 pub use users::UserFilter;
 
 use crate::error::Error;

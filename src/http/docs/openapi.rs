@@ -12,7 +12,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi};
 
 use crate::error::Error;
-use crate::http::{conversations, messages, probes, users};
+use crate::http::{conversations, messages, probes, search, users};
 use crate::reply::{ErrorBody, status};
 use crate::schema::objects;
 
@@ -32,7 +32,7 @@ use crate::schema::objects;
     ),
     paths(
         conversations::list, conversations::open, conversations::mark_read, conversations::unread_count,
-        messages::send, messages::list, messages::edit, messages::delete,
+        messages::send, messages::list, messages::edit, messages::delete, search::search,
         users::all, users::active, users::of_role, users::one,
         probes::health, probes::live, probes::ready, probes::metrics,
     ),

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::described;
 use super::shape::id_of;
-use super::wait::within;
+use super::wait::{eventually, within};
 
 #[derive(Clone)]
 pub struct Api {
@@ -162,6 +162,25 @@ impl Api {
         let answer = self.get(&path).await.ok(200);
         assert_eq!(answer["userId"], json!(user));
         answer["unreadCount"].as_i64().expect("a number")
+    }
+
+    /// `query` is the whole query string.
+    pub async fn search(&self, user: Uuid, query: &str) -> Reply {
+        let path = format!("/api/v1/chat/users/{user}/search?{query}");
+        self.get(&path).await
+    }
+
+    /// The contents of what is found, as soon as the index is there.
+    pub async fn found(&self, user: Uuid, query: &str) -> Vec<String> {
+        let reply = eventually("the search index is complete", || async {
+            let reply = self.search(user, query).await;
+            (reply.status != 503).then_some(reply)
+        })
+        .await;
+        let messages = reply.ok(200)["messages"].take();
+        let messages = messages.as_array().expect("messages");
+        let content = |message: &Value| message["content"].as_str().expect("text").to_owned();
+        messages.iter().map(content).collect()
     }
 
     pub async fn edit(&self, message: Uuid, user: Uuid, content: &str) -> Reply {

@@ -1,0 +1,302 @@
+-- Full-text search over one's own conversations.
+--
+-- One GIN index on messages, over the words of a message and over whose it is and when. It is not made here: building it
+-- must not block writes, and `create index concurrently` runs in no transaction. pgchat builds it in the background
+-- (src/store/search_index.rs), for the language that SEARCH_LANGUAGE names; its name says for which.
+--
+-- What is deleted or edited is gone from the results with the transaction that does it: they come from the rows as they
+-- are, and a row's content is emptied by deleting it.
+
+-- Of a participant or a conversation, in one of the spans of 16 days, as a word that no text contains (it begins with a
+-- control character): ten hexadecimal digits of a hash, then four of the span, so that a prefix is a longer time. Two
+-- owners may share a hash: what is found by it is checked.
+create function chat_search_key(owner uuid, at timestamptz) returns text
+language sql immutable parallel safe
+begin atomic
+  select e'\x01' || lpad(to_hex(uuid_hash_extended(owner, 0) & 1099511627775), 10, '0')
+         || lpad(to_hex(case when isfinite(at)
+                             then least(greatest((at at time zone 'UTC')::date - date '1970-01-01', 0) >> 4, 65535)
+                             else 0 end), 4, '0');
+end;
+
+-- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB.
+create function chat_search_words(language regconfig, content text) returns tsvector
+language sql immutable parallel safe
+begin atomic
+  select to_tsvector(language, left(content, 131072));
+end;
+
+-- What the index holds of a message. PostgreSQL inlines it into the statements of every program that touches the
+-- table, whatever its search_path: so this and what it calls have bodies that are parsed here and now, and anybody may call them.
+create function chat_search_vector(
+  language regconfig, content text, sender uuid, reader uuid, conversation uuid, at timestamptz) returns tsvector
+language sql immutable parallel safe
+begin atomic
+  select chat_search_words(language, content)
+         || array_to_tsvector(array[chat_search_key(sender, at), chat_search_key(reader, at),
+                                    chat_search_key(conversation, at)]);
+end;
+
+-- What SEARCH_LANGUAGE may name: the configurations that are found without a schema (PostgreSQL manual, "Configurations").
+create function chat_search_languages() returns setof text
+language sql stable
+set search_path from current
+as $$
+  select cfgname::text from pg_ts_config where pg_ts_config_is_visible(oid) order by cfgname
+$$;
+
+create function chat_search_index(language text) returns text
+language sql immutable parallel safe
+as $$ select 'chat_messages_search_' || language $$;
+
+-- The statement that builds the index. Inserts put their words into its pending list; chat_search_tidy() empties it.
+create function chat_search_index_ddl(language text) returns text
+language sql stable
+as $$
+  select format('create index concurrently %I on %I.messages using gin '
+                '(%I.chat_search_vector(%L::regconfig, content, sender_id, reader_id, conversation_id, created_at)) '
+                'with (fastupdate = on, gin_pending_list_limit = 4096) where deleted_at is null',
+                chat_search_index(language), chat_schema(), chat_schema(), language)
+$$;
+
+-- The search indexes that are there, and whether each is complete.
+create function chat_search_indexes()
+returns table (name text, complete boolean)
+language sql stable
+security definer
+set search_path from current
+as $$
+  select c.relname::text, i.indisvalid and i.indisready
+    from pg_index i
+    join pg_class c on c.oid = i.indexrelid
+   where i.indrelid = format('%I.messages', chat_schema())::regclass
+     and starts_with(c.relname::text, chat_search_index(''))
+$$;
+
+-- Merges what was inserted lately into the index, so that searches find a short pending list and no insert has to
+-- do it. False when there is no complete index. Locks: an advisory lock, so that replicas do not do it twice.
+create function chat_search_tidy(language text) returns boolean
+language plpgsql volatile
+security definer
+set search_path from current
+as $$
+begin
+  if not exists (select from chat_search_indexes() where name = chat_search_index(language) and complete) then
+    return false;
+  end if;
+  if pg_try_advisory_xact_lock(1885562999, hashtext(chat_schema())) then
+    perform gin_clean_pending_list(format('%I.%I', chat_schema(), chat_search_index(language))::regclass);
+  end if;
+  return true;
+end
+$$;
+
+-- The messages of an owner from the span of `at` and the `spans` before it. With fewer digits a span is longer, sixteen times
+-- for each digit; with 0 it is all of time.
+create function chat_search_scope(owner uuid, at timestamptz, digits integer, spans integer) returns tsquery
+language sql stable
+as $$
+  select case digits when 0 then format('''%s'':*', left(key, 11))
+              else (select string_agg(format('''%s%s'':*', left(key, 11), lpad(to_hex(newest - g), digits, '0')), '|')
+                      from generate_series(0, least(spans, newest)) g) end::tsquery
+    from chat_search_key(owner, at) key
+   cross join lateral (
+     select ('x' || right(key, 4))::bit(16)::integer >> 4 * (4 - digits) as newest) n
+$$;
+
+-- One page of what a user finds in his own conversations, or in one of them: the newest hundred matches by rank, then the
+-- next hundred by rank, and so on; equals by time. `status` is ok for each result, or alone
+--   not_ready                                    the index for this language is not complete
+--   no_conversation, no_user, not_a_participant  of `conversation`
+-- `segments`: each Message gets a member `snippet`.
+--
+-- A word that is in every message has as many matches as there is history. So the time is widened step by step,
+-- from the last 16 to 32 days of activity and by about four times at each step, until there are enough: it
+-- reads some multiple of what is shown. Where a step brings too many, chat_search_walk() goes through the newest messages.
+create function chat_search(
+  reader uuid, words text, conversation uuid, language text, max_rows bigint, skip bigint, segments boolean)
+returns table (status text, message text)
+language plpgsql stable
+security definer
+set search_path from current
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  block constant bigint := 100;
+  wanted constant bigint := block * ((skip + max_rows + block - 1) / block);
+  -- Reading this many matches is cheaper than looking for another way.
+  too_many constant bigint := greatest(500, 5 * wanted);
+  query tsquery;
+  last_active timestamptz;
+  ids uuid[];
+  matches bigint;
+  verdict text;
+  step record;
+begin
+  if not exists (select from chat_search_indexes() where name = chat_search_index(language) and complete) then
+    return query select 'not_ready', null::text;
+    return;
+  end if;
+  if conversation is not null then
+    select case when reader in (c.participant1_id, c.participant2_id) then null
+                when c.id is null then 'no_conversation'
+                when not exists (select from chat_users() u where u.id = reader) then 'no_user'
+                else 'not_a_participant' end,
+           c.updated_at
+      into verdict, last_active
+      from (select) one
+      left join conversations c on c.id = conversation;
+    if verdict is not null then
+      return query select verdict, null::text;
+      return;
+    end if;
+  else
+    select max(a.active_at) into last_active
+      from (select max(c.active_at) as active_at from conversations c where c.participant1_id = reader
+            union all
+            select max(c.active_at) from conversations c where c.participant2_id = reader) a;
+  end if;
+  query := websearch_to_tsquery(language::regconfig, words);
+  -- Nothing but words that the language leaves out, or no conversation.
+  if numnode(query) = 0 or last_active is null then
+    return;
+  end if;
+
+  for step in select * from (values (4, 1), (4, 4), (3, 1), (3, 4), (2, 1), (0, 0)) s (digits, spans) loop
+    select f.ids, f.matches into ids, matches
+      from chat_search_matches(
+             chat_search_scope(coalesce(conversation, reader), last_active + chat_activity_lag(), step.digits, step.spans) && query,
+             reader, conversation, language, wanted, too_many) f;
+    if matches >= too_many then
+      ids := chat_search_walk(reader, query, conversation, language, wanted);
+      exit;
+    end if;
+    exit when matches >= wanted;
+  end loop;
+
+  return query
+  with found as (
+    select m, (row_number() over (order by m.created_at desc, m.id desc) - 1) / block as part,
+           ts_rank(chat_search_words(language::regconfig, m.content), query) as rank
+      from messages m
+     where m.id = any (ids)
+  ), shown as materialized (
+    select f.m, f.part, f.rank
+      from found f
+     order by f.part, f.rank desc, (f.m).created_at desc, (f.m).id desc
+     limit max_rows offset skip
+  )
+  select 'ok',
+         case when segments
+              then left(j.message, -1) || ',"snippet":' || chat_search_snippet(language::regconfig, (s.m).content, query) || '}'
+              else j.message end
+    from shown s
+    left join lateral (select * from chat_users() where id = (s.m).sender_id limit 1) u on true
+   cross join lateral (select chat_message_json(
+           s.m, chat_summary_json((s.m).sender_id, u.first_name, u.last_name, u.avatar_url)) as message) j
+   order by s.part, s.rank desc, (s.m).created_at desc, (s.m).id desc;
+end
+$$;
+
+-- The newest `wanted` matches, and how many there are; with `too_many` of them it stops, and which they are is
+-- not told. By the search index and nothing else: only a bitmap scan can use it, and the comparison of texts keeps
+-- the planner from taking the index on conversations instead.
+create function chat_search_matches(
+  query tsquery, reader uuid, conversation uuid, language text, wanted bigint, too_many bigint)
+returns table (ids uuid[], matches bigint)
+language plpgsql stable
+set enable_seqscan = off
+set enable_indexscan = off
+set enable_indexonlyscan = off
+as $$
+begin
+  return query execute format(
+    'select (array_agg(f.id order by f.created_at desc, f.id desc))[1:$4], count(*) '
+    '  from (select m.id, m.created_at from messages m '
+    '         where chat_search_vector(%L::regconfig, m.content, m.sender_id, m.reader_id, m.conversation_id, m.created_at) '
+    '               @@ $1 '
+    '           and m.deleted_at is null '
+    '           and (m.sender_id = $2 or m.reader_id = $2) '
+    '           and ($3 is null or m.conversation_id::text = $3::text) '
+    '         limit $5) f', language)
+   using query, reader, conversation, wanted, too_many;
+end
+$$;
+
+-- The newest matches, by going through the newest messages of the conversations that were active last. For words
+-- that are in so many messages that it has not far to go; of one conversation it looks at the newest messages only.
+create function chat_search_walk(reader uuid, query tsquery, conversation uuid, language text, wanted bigint)
+returns uuid[]
+language plpgsql stable
+set enable_seqscan = off
+set enable_bitmapscan = off
+as $$
+declare
+  depth constant bigint := greatest(1000, 2 * wanted);
+  step constant bigint := 20;
+  matching constant text := format(
+    'select n.id, n.created_at '
+    '  from (select * from messages l where l.conversation_id = c.id order by l.seq desc limit $2) n '
+    ' where chat_search_vector(%L::regconfig, n.content, n.sender_id, n.reader_id, n.conversation_id, n.created_at) @@ $1 '
+    '   and n.deleted_at is null '
+    ' limit $3', language);
+  ids uuid[] := '{}';
+  times timestamptz[] := '{}';
+  skip bigint := 0;
+  places bigint;
+  behind timestamptz;
+begin
+  if conversation is not null then
+    execute format('select array_agg(f.id) from (select $4 as id) c cross join lateral (%s) f', matching)
+      into ids using query, depth, wanted, conversation;
+    return coalesce(ids, '{}');
+  end if;
+  loop
+    execute format(
+      'with c as materialized ('
+      '  select a.id, a.active_at '
+      '    from ((select id, active_at from conversations where participant1_id = $4 '
+      '            order by active_at desc limit $5 + $6) '
+      '          union all '
+      '          (select id, active_at from conversations where participant2_id = $4 '
+      '            order by active_at desc limit $5 + $6)) a '
+      '   order by a.active_at desc limit $5 offset $6), '
+      'found as ('
+      '  select * from unnest($7, $8) o (id, created_at) '
+      '  union all '
+      '  select f.* from c cross join lateral (%s) f), '
+      'newest as (select * from found order by created_at desc, id desc limit $3) '
+      'select (select array_agg(id order by created_at desc, id desc) from newest), '
+      '       (select array_agg(created_at order by created_at desc, id desc) from newest), '
+      '       (select count(*) from c), (select min(active_at) from c)', matching)
+      into ids, times, places, behind
+     using query, depth, wanted, reader, step, skip, ids, times;
+    skip := skip + step;
+    -- No message of the conversations that follow is newer than this.
+    exit when places < step
+           or (cardinality(ids) >= wanted and times[wanted] >= behind + chat_activity_lag());
+  end loop;
+  return ids;
+end
+$$;
+
+-- The parts of a content around what was found, as a JSON array of {"text", "match"}: joined, they are the
+-- snippet. No markup, so there is none to escape or to trust.
+create function chat_search_snippet(language regconfig, content text, query tsquery) returns text
+language sql stable
+as $$
+  with marked as (
+    -- Control characters mark the matches; the content's own are taken out.
+    select ts_headline(language, translate(left(content, 131072), e'\x02\x03', ''), query,
+                       e'StartSel=\x02, StopSel=\x03, MaxFragments=2, MinWords=5, MaxWords=20, FragmentDelimiter=" … "') as text
+  ), part as (
+    select p.place * 2 + q.place as place, q.text, p.place > 1 and q.place = 1 as match
+      from marked
+     cross join string_to_table(marked.text, e'\x02') with ordinality as p (text, place)
+     cross join string_to_table(p.text, e'\x03') with ordinality as q (text, place)
+     where q.text <> ''
+  )
+  select '[' || coalesce(string_agg('{"text":' || to_json(text) || ',"match":' || match || '}', ',' order by place), '') || ']'
+    from part
+$$;

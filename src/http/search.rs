@@ -1,0 +1,124 @@
+//! Search in a user's own conversations.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use super::extract::{Call, Checked, Segment, both, call, get, id, quoted};
+use super::route;
+use crate::app::Services;
+use crate::error::Error;
+use crate::model::{ConversationId, RawJson, UserId};
+use crate::reply::json_response;
+use crate::schema::objects;
+use crate::store::{Page, Search};
+
+const DEFAULT_LIMIT: i64 = 20;
+const MAX_LIMIT: i64 = 200;
+/// How deep one can page: who has not found it among a thousand, asks for something else.
+const MAX_OFFSET: i64 = 1000;
+/// Longest `q`, in bytes.
+const MAX_QUERY_BYTES: usize = 256;
+
+pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
+    route(
+        warp::path!("api" / "v1" / "chat" / "users" / Segment / "search")
+            .and(get())
+            .and(call(services))
+            .then(search),
+    )
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Results<'a> {
+    messages: &'a [RawJson],
+    has_more: bool,
+}
+
+/// Messages in a user's own conversations that match a text.
+///
+/// `q` takes words, "quoted phrases", `or` and `-not`. The newest hundred matches come by rank, then the hundred
+/// before them by rank, and so on. A deleted message is not found, an edited one by its new content.
+/// 503 while the index is being built.
+#[utoipa::path(
+    get, path = "/api/v1/chat/users/{user_id}/search", tag = "messages", operation_id = "searchMessages",
+    params(
+        ("user_id" = Uuid, Path, description = "who searches", example = "11111111-1111-4111-8111-111111111111"),
+        ("q" = String, Query, description = "what to look for; not only white space, at most 256 bytes", min_length = 1, example = "flat"),
+        ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 20),
+        ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 1000, example = 0),
+        ("conversation_id" = Option<Uuid>, Query, description = "in this conversation only", example = "c0000000-0000-4000-8000-000000000001"),
+        ("snippets" = Option<bool>, Query, description = "whether each message gets a `snippet`", example = true),
+    ),
+    responses((status = 200, description = "a page", body = objects::SearchResults), (status = 400), (status = 403), (status = 404)),
+)]
+pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error> {
+    let caller = call.caller()?;
+    let user = user.id::<UserId>("user_id");
+    let conversation = match call.query.text("conversation_id") {
+        Ok(Some(text)) => id::<ConversationId>("conversation_id", text).map(Some),
+        Ok(None) => Ok(None),
+        Err(faults) => Err(faults),
+    };
+    let wanted = both(words(&call), both(page(&call), snippets(&call)));
+    let ((user, conversation), (words, (page, snippets))) =
+        both(both(user, conversation), wanted).map_err(Error::Validation)?;
+    caller.act_for(user)?;
+    let Some(language) = &call.services.config.search_language else {
+        return Err(Error::not_found(
+            "route",
+            "search, which SEARCH_LANGUAGE=off turns off,",
+        ));
+    };
+    let search = Search {
+        reader: user,
+        words,
+        conversation,
+        language,
+        snippets,
+    };
+    let listing = call.services.store.search(search, page).await?;
+    let results = Results {
+        messages: &listing.items,
+        has_more: listing.has_more,
+    };
+    Ok(json_response(StatusCode::OK, &results))
+}
+
+fn words(call: &Call) -> Checked<&str> {
+    match call.query.text("q")? {
+        Some(q) if q.len() > MAX_QUERY_BYTES => {
+            Err(vec![format!("q must be at most {MAX_QUERY_BYTES} bytes")])
+        }
+        Some(q) if q.trim().is_empty() => {
+            Err(vec!["q must not be empty or only white space".to_owned()])
+        }
+        Some(q) => Ok(q),
+        None => Err(vec!["q is required".to_owned()]),
+    }
+}
+
+fn page(call: &Call) -> Checked<Page> {
+    let offset = call.query.number("offset", 0..=MAX_OFFSET);
+    let (limit, offset) = both(call.query.limit(DEFAULT_LIMIT, MAX_LIMIT), offset)?;
+    Ok(Page {
+        limit,
+        offset: offset.unwrap_or(0),
+    })
+}
+
+fn snippets(call: &Call) -> Checked<bool> {
+    match call.query.text("snippets")? {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(vec![format!(
+            "snippets must be true or false, not {}",
+            quoted(other)
+        )]),
+    }
+}

@@ -1,0 +1,74 @@
+//! Full-text search over a user's own conversations.
+
+use postgres_types::Type;
+
+use super::{Listing, Page, Store, column_of, listing, single};
+use crate::error::Error;
+use crate::model::{ConversationId, UserId};
+
+/// What a user looks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    pub reader: UserId,
+    /// As for `websearch_to_tsquery` (PostgreSQL manual, "Parsing Queries").
+    pub words: &'a str,
+    /// This one only.
+    pub conversation: Option<ConversationId>,
+    /// The text search configuration of the index.
+    pub language: &'a str,
+    /// Each Message gets a member `snippet`.
+    pub snippets: bool,
+}
+
+impl Store {
+    /// A page of what was found. `NotFound` names the unknown user or conversation, `Unavailable` says that the index
+    /// is not complete.
+    pub async fn search(&self, search: Search<'_>, page: Page) -> Result<Listing, Error> {
+        let rows = self
+            .read(
+                "message, status",
+                "chat_search($1, $2, $3, $4, $5, $6, $7)",
+                &[
+                    (&search.reader.0, Type::UUID),
+                    (&search.words, Type::TEXT),
+                    (&search.conversation.map(|id| id.0), Type::UUID),
+                    (&search.language, Type::TEXT),
+                    (&(page.limit + 1), Type::INT8),
+                    (&page.offset, Type::INT8),
+                    (&search.snippets, Type::BOOL),
+                ],
+            )
+            .await?;
+        let Some(first) = rows.first() else {
+            self.require_user(search.reader).await?;
+            return listing(&rows, page.limit);
+        };
+        match column_of::<&str>(first, 1)? {
+            "ok" => listing(&rows, page.limit),
+            "not_ready" => Err(Error::Unavailable {
+                message: "the search index is being built".to_owned(),
+                retry_after: std::time::Duration::from_secs(5),
+            }),
+            "no_conversation" => Err(match search.conversation {
+                Some(id) => Error::not_found("conversation", id),
+                None => Error::Internal("a search found no conversation, but named none".into()),
+            }),
+            "no_user" => Err(Error::not_found("user", search.reader)),
+            _ => Err(Error::not_a_participant()),
+        }
+    }
+
+    /// The text search configurations that the database has.
+    pub async fn search_languages(&self) -> Result<Vec<String>, Error> {
+        let rows = self.read("*", "chat_search_languages()", &[]).await?;
+        rows.iter().map(|row| column_of(row, 0)).collect()
+    }
+
+    /// Merges what was inserted lately into the index. False when there is no complete index.
+    pub(super) async fn tidy_search(&self, language: &str) -> Result<bool, Error> {
+        let rows = self
+            .change("*", "chat_search_tidy($1)", &[(&language, Type::TEXT)])
+            .await?;
+        single(&rows, 0)
+    }
+}

@@ -1,0 +1,161 @@
+//! The search index: built in the background without blocking writes, and kept tidy.
+//!
+//! `create index concurrently` runs in no transaction, so it is no migration. It can be interrupted at any
+//! moment; what it leaves then is an index that PostgreSQL marks as invalid, and the next attempt drops that and begins anew.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Connector, Store, describe};
+
+/// One replica builds, the others look again after this.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Between two merges of what was inserted lately: a search reads that from end to end.
+const TIDY: Duration = Duration::from_secs(10);
+
+/// Tried and not waited for: a session that waits for a lock holds a snapshot, for whose end `create index
+/// concurrently` would wait.
+const LOCK: &str = "select pg_try_advisory_lock(1885563000, hashtext(chat_schema()))";
+
+/// Sees to the index of one language, or to there being none.
+pub struct SearchIndex {
+    /// A direct connection, no pooler: it holds a lock for as long as the session lives.
+    pub connector: Connector,
+    pub store: Store,
+    pub schema: String,
+    /// `None`: search is off, and the indexes are dropped.
+    pub language: Option<String>,
+}
+
+/// How far it has come.
+enum Built {
+    Complete,
+    /// Another replica is at it.
+    Elsewhere,
+}
+
+impl SearchIndex {
+    /// Builds what is missing, once, and tells `built`; then keeps it tidy until `stopping`. A build that is under way when it stops is left
+    /// to the server, which completes it.
+    pub async fn run(self, built: oneshot::Sender<()>, stopping: CancellationToken) {
+        let work = async {
+            self.built().await;
+            // Nobody may be waiting for it any longer.
+            let _ = built.send(());
+            if let Some(language) = &self.language {
+                self.tidy(language).await;
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+
+    async fn built(&self) {
+        loop {
+            let wait = match self.build().await {
+                Ok(Built::Complete) => return,
+                Ok(Built::Elsewhere) => LOOK_AGAIN,
+                Err(reason) => {
+                    log::warn!("the search index is not built yet: {reason}");
+                    RETRY
+                }
+            };
+            sleep(wait).await;
+        }
+    }
+
+    async fn tidy(&self, language: &str) {
+        let mut told = false;
+        loop {
+            sleep(TIDY).await;
+            match self.store.tidy_search(language).await {
+                Ok(true) => told = false,
+                // Not built again: two replicas with different languages would take turns for ever.
+                Ok(false) if !told => {
+                    log::error!(
+                        "the search index for {language} is gone: a replica with another SEARCH_LANGUAGE has replaced it; \
+                                 restart this one to build it again"
+                    );
+                    told = true;
+                }
+                Ok(false) => {}
+                Err(error) => log::warn!("the search index was not tidied: {error}"),
+            }
+        }
+    }
+
+    async fn build(&self) -> Result<Built, String> {
+        let (client, connection) = self
+            .connector
+            .connect("pgchat search index")
+            .await
+            .map_err(|e| e.to_string())?;
+        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        self.build_on(&client).await.map_err(|e| describe(&e))
+    }
+
+    async fn build_on(&self, client: &Client) -> Result<Built, tokio_postgres::Error> {
+        let schema = self.schema.replace('"', "\"\"");
+        client
+            .batch_execute(&format!(
+                "set statement_timeout = 0; set lock_timeout = 0; set search_path = \"{schema}\", pg_temp"
+            ))
+            .await?;
+        if !client.query_one(LOCK, &[]).await?.try_get::<_, bool>(0)? {
+            return Ok(Built::Elsewhere);
+        }
+        let wanted = match &self.language {
+            None => None,
+            Some(language) => {
+                let sql = "select chat_search_index($1), chat_search_index_ddl($1)";
+                let row = client.query_one(sql, &[language]).await?;
+                Some((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?))
+            }
+        };
+        let found = client
+            .query("select name, complete from chat_search_indexes()", &[])
+            .await?;
+        let mut complete = false;
+        let mut obsolete = Vec::new();
+        for row in &found {
+            let (name, valid): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+            match &wanted {
+                Some((wanted, _)) if name == *wanted && valid => complete = true,
+                Some((wanted, _)) if name == *wanted => {
+                    log::info!("the search index was not completed; it is built anew");
+                    drop_index(client, &name).await?;
+                }
+                _ => obsolete.push(name),
+            }
+        }
+        if let (Some((name, ddl)), false) = (&wanted, complete) {
+            log::info!("building the search index {name}");
+            client.batch_execute(ddl).await?;
+            log::info!("the search index {name} is complete");
+        }
+        // The old one serves the replicas that still use it until the new one is there.
+        for name in &obsolete {
+            log::info!("dropping the search index {name}");
+            drop_index(client, name).await?;
+        }
+        Ok(Built::Complete)
+    }
+}
+
+async fn drop_index(client: &Client, name: &str) -> Result<(), tokio_postgres::Error> {
+    let name = name.replace('"', "\"\"");
+    client
+        .batch_execute(&format!("drop index concurrently if exists \"{name}\""))
+        .await
+}

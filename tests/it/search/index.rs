@@ -1,0 +1,126 @@
+//! How the index comes to be: in the background, without holding up anybody, again after an interruption.
+
+use crate::support::*;
+
+const INDEX: &str = "pg_index i join pg_class c on c.oid = i.indexrelid
+    where c.relname = 'chat_messages_search_simple' and i.indisvalid";
+
+#[tokio::test]
+async fn the_index_is_built_while_messages_are_written_and_searches_are_told_to_wait() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let elsewhere = database.conversation(CARLA, DAVID).await;
+    // A transaction that writes messages, for whose end `create index concurrently` has to wait.
+    let writer = database.sql().await;
+    writer
+        .batch_execute(&format!(
+            "begin; insert into messages (conversation_id, sender_id, content) values ('{elsewhere}', '{CARLA}', 'apple')"
+        ))
+        .await
+        .expect("an insert");
+    let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
+    eventually("the index is being built", || async {
+        let building = "pg_stat_activity where application_name = 'pgchat search index' and query like 'create index%'
+                        and datname = current_database()";
+        (database.count(building).await == 1).then_some(())
+    })
+    .await;
+
+    for replica in &replicas {
+        let api = replica.api();
+        let refused = api.search(ALICE, "q=apple").await;
+        let message = refused.refused(503, "unavailable");
+        assert!(message.contains("being built"), "{message}");
+        api.send(conversation, ALICE, "an apple meanwhile").await;
+    }
+    assert_eq!(database.count(INDEX).await, 0);
+
+    writer.batch_execute("commit").await.expect("a commit");
+    for replica in &replicas {
+        let api = replica.api();
+        assert_eq!(api.found(ALICE, "q=apple").await.len(), 2);
+        assert_eq!(api.found(CARLA, "q=apple").await, ["apple"]);
+    }
+    assert_eq!(database.count(INDEX).await, 1);
+}
+
+#[tokio::test]
+async fn a_build_that_was_interrupted_is_begun_anew() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let writer = database.sql().await;
+    let insert = format!(
+        "begin; insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'apple')"
+    );
+    writer.batch_execute(&insert).await.expect("an insert");
+    let mut replica = Replica::start(&database, &[]).await;
+    let incomplete = "pg_index i join pg_class c on c.oid = i.indexrelid
+        where c.relname = 'chat_messages_search_simple' and not i.indisvalid";
+    eventually("a half-built index", || async {
+        (database.count(incomplete).await == 1).then_some(())
+    })
+    .await;
+    replica.kill();
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity
+                where application_name = 'pgchat search index' and datname = current_database()";
+    eventually("the builder ended", || async {
+        database.execute(end).await;
+        let left = "pg_stat_activity where application_name = 'pgchat search index' and datname = current_database()";
+        (database.count(left).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(database.count(incomplete).await, 1);
+    writer.batch_execute("commit").await.expect("a commit");
+
+    let replica = Replica::start(&database, &[]).await;
+    assert_eq!(replica.api().found(BORIS, "q=apple").await, ["apple"]);
+    assert_eq!(database.count(incomplete).await, 0);
+    assert_eq!(database.count(INDEX).await, 1);
+}
+
+#[tokio::test]
+async fn another_language_gets_another_index_and_off_gets_none() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let indexes = "pg_class where relname like 'chat_messages_search_%'";
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    api.send(conversation, BORIS, "two gardens").await;
+    assert!(api.found(ALICE, "q=garden").await.is_empty());
+    drop(replica);
+
+    let english = [("SEARCH_LANGUAGE", "English")];
+    let replica = Replica::start(&database, &english).await;
+    assert_eq!(
+        replica.api().found(ALICE, "q=garden").await,
+        ["two gardens"]
+    );
+    // Nothing but words that this language leaves out.
+    assert!(replica.api().found(ALICE, "q=the").await.is_empty());
+    eventually("the old index is gone", || async {
+        (database.count(indexes).await == 1).then_some(())
+    })
+    .await;
+    drop(replica);
+
+    let off = [("SEARCH_LANGUAGE", "off")];
+    let replica = Replica::start(&database, &off).await;
+    let reply = replica.api().search(ALICE, "q=garden").await;
+    let message = reply.refused(404, "route_not_found");
+    assert!(message.contains("SEARCH_LANGUAGE"), "{message}");
+    eventually("no index is left", || async {
+        (database.count(indexes).await == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_language_that_the_database_has_not_stops_the_start() {
+    let database = Database::fresh().await;
+    let klingon = [("SEARCH_LANGUAGE", "klingon")];
+    let outcome = pgchat(&["serve"], &settings(&database, &klingon)).await;
+    outcome.assert_failed(1, &["SEARCH_LANGUAGE", "klingon", "simple"]);
+    let quoted = [("SEARCH_LANGUAGE", "a'b")];
+    let outcome = pgchat(&["serve"], &settings(&database, &quoted)).await;
+    outcome.assert_failed(2, &["SEARCH_LANGUAGE"]);
+}

@@ -1,0 +1,250 @@
+//! Search over one's own conversations: what is found, by whom, in which order, and how the index comes to be.
+
+mod index;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::*;
+
+/// Alice with Boris and with Carla, and two replicas.
+struct Scene {
+    database: Database,
+    replicas: [Replica; 2],
+    with_boris: Uuid,
+    with_carla: Uuid,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let database = Database::fresh().await;
+        let with_boris = database.conversation(ALICE, BORIS).await;
+        let with_carla = database.conversation(CARLA, ALICE).await;
+        let replicas = Replica::start_many(&database, &[]).await;
+        Self {
+            database,
+            replicas,
+            with_boris,
+            with_carla,
+        }
+    }
+
+    fn here(&self) -> Api {
+        self.replicas[0].api()
+    }
+
+    fn there(&self) -> Api {
+        self.replicas[1].api()
+    }
+}
+
+#[tokio::test]
+async fn one_finds_what_was_said_in_ones_own_conversations_and_nothing_else() {
+    let scene = Scene::set().await;
+    let (here, there) = (scene.here(), scene.there());
+    let first = here
+        .send(scene.with_boris, BORIS, "The garden is lovely")
+        .await;
+    there
+        .send(scene.with_carla, ALICE, "a Garden with a shed")
+        .await;
+    here.send(scene.with_carla, CARLA, "no such thing").await;
+    let of_others = here.open_conversation(BORIS, CARLA).await;
+    here.send(of_others, CARLA, "our garden").await;
+
+    let newest_first = ["a Garden with a shed", "The garden is lovely"];
+    for api in [&here, &there] {
+        assert_eq!(api.found(ALICE, "q=GARDEN").await, newest_first);
+    }
+    assert_eq!(
+        here.found(CARLA, "q=garden").await,
+        ["our garden", "a Garden with a shed"]
+    );
+    assert!(here.found(DAVID, "q=garden").await.is_empty());
+    let here_only = format!("q=garden&conversation_id={}", scene.with_boris);
+    assert_eq!(there.found(ALICE, &here_only).await, newest_first[1..]);
+
+    let reply = here.search(ALICE, "q=lovely").await.ok(200);
+    assert_eq!(reply, json!({"messages": [first], "hasMore": false}));
+    assert_message(&reply["messages"][0]);
+}
+
+#[tokio::test]
+async fn words_phrases_alternatives_and_exclusions_are_understood() {
+    let scene = Scene::set().await;
+    let api = scene.here();
+    for content in ["red apple pie", "green apple", "apple red"] {
+        api.send(scene.with_boris, ALICE, content).await;
+    }
+    let found = async |q: &str| -> BTreeSet<String> {
+        api.found(BORIS, &format!("q={q}"))
+            .await
+            .into_iter()
+            .collect()
+    };
+    let set = |contents: &[&str]| -> BTreeSet<String> {
+        contents
+            .iter()
+            .map(|content| (*content).to_owned())
+            .collect()
+    };
+
+    assert_eq!(
+        found("apple+red").await,
+        set(&["red apple pie", "apple red"])
+    );
+    assert_eq!(found("%22red+apple%22").await, set(&["red apple pie"]));
+    assert_eq!(
+        found("pie+or+green").await,
+        set(&["red apple pie", "green apple"])
+    );
+    assert_eq!(found("apple+-red").await, set(&["green apple"]));
+    assert_eq!(found("-red").await, set(&["green apple"]));
+    // Nothing but signs is no word.
+    for nothing in ["...", "%27%26%7C%21", "%22%22", "%01", "%5C%27%3A*"] {
+        assert_eq!(found(nothing).await, set(&[]), "{nothing}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_or_edited_is_gone_from_search_at_once_however_it_was_done() {
+    let scene = Scene::set().await;
+    let (here, there) = (scene.here(), scene.there());
+    let mut boris = Socket::connect(&scene.replicas[1], BORIS).await;
+    let mut ids = Vec::new();
+    for n in 1..=6 {
+        let sent = here
+            .send(scene.with_boris, BORIS, &format!("secret number{n}"))
+            .await;
+        ids.push(id_of(&sent));
+    }
+    assert_eq!(there.found(ALICE, "q=secret").await.len(), 6);
+
+    assert_eq!(here.delete_message(ids[0], BORIS).await.status, 204);
+    assert!(there.found(ALICE, "q=number1").await.is_empty());
+    boris
+        .send_command("delete_message", json!({"messageId": ids[1]}))
+        .await;
+    assert!(here.found(ALICE, "q=number2").await.is_empty());
+    let soft = format!(
+        "update messages set deleted_at = now() where id = '{}'",
+        ids[2]
+    );
+    scene.database.execute(&soft).await;
+    assert!(here.found(ALICE, "q=number3").await.is_empty());
+    let outright = format!("delete from messages where id = '{}'", ids[3]);
+    scene.database.execute(&outright).await;
+    assert!(here.found(ALICE, "q=number4").await.is_empty());
+
+    here.edit(ids[4], BORIS, "harmless").await.ok(200);
+    assert!(there.found(ALICE, "q=number5").await.is_empty());
+    assert_eq!(there.found(ALICE, "q=harmless").await, ["harmless"]);
+    let edit = format!(
+        "update messages set content = 'innocent' where id = '{}'",
+        ids[5]
+    );
+    scene.database.execute(&edit).await;
+    assert!(there.found(BORIS, "q=secret").await.is_empty());
+    assert_eq!(there.found(BORIS, "q=innocent").await, ["innocent"]);
+    // Gone from the rows as well.
+    assert_eq!(
+        scene
+            .database
+            .count("messages where content like 'secret%'")
+            .await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn results_are_paged_in_a_stable_order() {
+    let scene = Scene::set().await;
+    let api = scene.here();
+    for n in 0..25 {
+        let conversation = [scene.with_boris, scene.with_carla][n % 2];
+        // The more often, the higher the rank.
+        let content = format!("{n} {}", "apple ".repeat(1 + n % 3));
+        api.send(conversation, ALICE, &content).await;
+    }
+    let all = api.found(ALICE, "q=apple&limit=200").await;
+    assert_eq!(all.len(), 25);
+    assert!(all[0].matches("apple").count() > all[24].matches("apple").count());
+
+    let mut paged = Vec::new();
+    for offset in [0, 10, 20] {
+        let query = format!("q=apple&limit=10&offset={offset}");
+        let page = scene.there().search(ALICE, &query).await.ok(200);
+        assert_eq!(page["hasMore"], offset < 20, "{page}");
+        for message in page["messages"].as_array().expect("messages") {
+            paged.push(message["content"].as_str().expect("text").to_owned());
+        }
+    }
+    assert_eq!(paged, all);
+}
+
+#[tokio::test]
+async fn a_snippet_is_plain_text_in_parts_whatever_the_message_holds() {
+    let scene = Scene::set().await;
+    let api = scene.here();
+    let content = "<script>alert('apple')</script> & <b>apple</b> \u{2}pear\u{3}";
+    api.send(scene.with_boris, BORIS, content).await;
+    api.found(ALICE, "q=apple").await;
+
+    let found = api.search(ALICE, "q=apple&snippets=true").await.ok(200);
+    let parts = found["messages"][0]["snippet"].as_array().expect("parts");
+    let joined: String = parts
+        .iter()
+        .map(|part| part["text"].as_str().expect("text"))
+        .collect();
+    // What looks like a tag may be left out; nothing is added but the sign between two places.
+    for word in joined.split_whitespace() {
+        assert!(content.contains(word), "{word:?} in {joined:?}");
+    }
+    let matches: Vec<&Value> = parts.iter().filter(|part| part["match"] == true).collect();
+    assert!(!matches.is_empty());
+    for part in matches {
+        assert_eq!(part["text"], "apple");
+    }
+    // Only for those who ask.
+    let without = api.search(ALICE, "q=apple").await.ok(200);
+    assert_eq!(without["messages"][0].get("snippet"), None);
+}
+
+#[tokio::test]
+async fn bad_searches_are_refused_by_name() {
+    let scene = Scene::set().await;
+    let api = scene.here();
+    api.found(ALICE, "q=ready").await;
+    let long = format!("q={}", "x".repeat(257));
+    for (query, word) in [
+        ("", "q is required"),
+        ("q=", "q must not be empty"),
+        ("q=+%09", "q must not be empty"),
+        (long.as_str(), "q must be at most 256 bytes"),
+        ("q=a%00b", "U+0000"),
+        ("q=a&limit=0", "limit"),
+        ("q=a&limit=201", "limit"),
+        ("q=a&offset=1001", "offset"),
+        ("q=a&snippets=yes", "snippets"),
+        ("q=a&conversation_id=x", "conversation_id"),
+    ] {
+        let message = api
+            .search(ALICE, query)
+            .await
+            .refused(400, "validation_failed");
+        assert!(message.contains(word), "{query}: {message}");
+    }
+    let unknown = api.search(NOBODY, "q=a").await;
+    unknown.refused(404, "user_not_found");
+    let within = format!("q=a&conversation_id={}", scene.with_boris);
+    let stranger = api.search(CARLA, &within).await;
+    stranger.refused(403, "not_a_participant");
+    let unknown = api.search(NOBODY, &within).await;
+    unknown.refused(404, "user_not_found");
+    let nowhere = api
+        .search(ALICE, &format!("q=a&conversation_id={NOBODY}"))
+        .await;
+    nowhere.refused(404, "conversation_not_found");
+}
