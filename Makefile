@@ -4,7 +4,7 @@ DURATION ?= 60
 VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix lint fmt soak clean toolchain
+.PHONY: help run test test-matrix lint fmt soak queries clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ fmt: toolchain ## format the code
 soak: toolchain ## replicas under load and chaos for DURATION=60 seconds, release build
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo run --release -p pgchat-soak -- --duration $(DURATION)
+
+queries: toolchain ## measure the queries at 10,000 and 1,000,000 messages and write docs/queries.md
+	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
+	cargo test -p pgchat --test it queries::report -- --ignored --nocapture
 
 clean: toolchain ## remove what was built; the data of the embedded database stays
 	cargo clean

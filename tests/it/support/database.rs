@@ -168,6 +168,38 @@ impl Database {
         Notifications::listen(self, channel).await
     }
 
+    /// Executes a statement, and what it executes in functions, as `auto_explain` logs it; what it changes is rolled back.
+    pub async fn plans(&self, sql: &str) -> Vec<String> {
+        let (client, mut connection) = self
+            .cluster
+            .address(&self.name, "postgres")
+            .connect(NoTls)
+            .await
+            .expect("a connection");
+        let logged = tokio::spawn(async move {
+            let mut plans = Vec::new();
+            let mut messages = poll_fn(|context| connection.poll_message(context));
+            while let Some(Ok(message)) = messages.next().await {
+                if let AsyncMessage::Notice(notice) = message {
+                    plans.push(notice.message().to_owned());
+                }
+            }
+            plans
+        });
+        client
+            .batch_execute(
+                "load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_analyze = on;
+                 set auto_explain.log_buffers = on; set auto_explain.log_timing = off;
+                 set auto_explain.log_nested_statements = on; set client_min_messages = log; begin",
+            )
+            .await
+            .expect("settings");
+        client.batch_execute(sql).await.expect("the statement");
+        client.batch_execute("rollback").await.expect("rolled back");
+        drop(client);
+        within("the connection ends", logged).await.expect("plans")
+    }
+
     /// Runs `pgchat migrate` on this database.
     pub async fn migrate(&self, more: &[(&str, &str)]) -> Outcome {
         pgchat(&["migrate"], &settings(self, more)).await

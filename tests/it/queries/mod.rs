@@ -1,0 +1,305 @@
+//! What the queries of the service read: the pages that they touch are in proportion to what they return, whatever
+//! the number of messages and conversations.
+//!
+//! `a_query_reads_what_it_returns` counts at a size that every run of the tests can afford. `report`, which `make queries`
+//! runs, measures at 10,000 and at 1,000,000 messages and writes `docs/queries.md`.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+use tokio_postgres::Client;
+
+use crate::support::*;
+
+const DATA: &str = include_str!("data.sql");
+
+/// The user who is in a tenth of all conversations.
+const BROKER: &str = "'b0000000-0000-4000-8000-000000000000'";
+
+/// How much data there is; `data.sql` tells what the words mean.
+#[derive(Clone, Copy)]
+struct Size {
+    messages: u32,
+    conversations: u32,
+    own: u32,
+    deep: u32,
+    unread: u32,
+}
+
+impl Size {
+    const fn of(messages: u32) -> Self {
+        Self {
+            messages,
+            conversations: messages / 10,
+            own: messages / 100,
+            deep: if messages < 40_000 {
+                messages / 2
+            } else {
+                20_000
+            },
+            unread: 40,
+        }
+    }
+
+    /// As deep as the history is asked for.
+    fn depth(self) -> u32 {
+        self.deep / 2
+    }
+}
+
+struct Query {
+    name: &'static str,
+    sql: String,
+    /// Pages of 8 KiB, at any size.
+    most_buffers: i64,
+}
+
+fn queries(size: Size) -> Vec<Query> {
+    let deep = "md5('conversation1')::uuid";
+    let before = format!(
+        "chat_list_messages_before({deep}, (select last_seq - {} from conversations where id = {deep}), 51)",
+        size.depth()
+    );
+    let search = |q: &str, conversation: &str| {
+        format!("chat_search({BROKER}, '{q}', {conversation}, 'simple', 21, 0, false)")
+    };
+    let query = |name, call: String, most_buffers| Query {
+        name,
+        sql: format!("select * from {call}"),
+        most_buffers,
+    };
+    vec![
+        query(
+            "list of conversations, first page of 50",
+            format!("chat_list_conversations({BROKER}, 51, 0)"),
+            900,
+        ),
+        query(
+            "history, first page of 50",
+            format!("chat_list_messages({deep}, 51, 0)"),
+            450,
+        ),
+        query("history, 50 from the middle by `before`", before, 450),
+        query("unread count", format!("chat_unread_count({BROKER})"), 50),
+        query(
+            "mark read, one message",
+            format!("chat_mark_read(md5('conversation3')::uuid, {BROKER}, 1)"),
+            400,
+        ),
+        query("search, a rare word", search("lighthouse", "null"), 1500),
+        query(
+            "search, a word that is in every message",
+            search("about", "null"),
+            2500,
+        ),
+        query(
+            "search, a word that is in every message, in one conversation",
+            search("about", deep),
+            2500,
+        ),
+        query(
+            "search, a word that nobody wrote",
+            search("zeppelin", "null"),
+            500,
+        ),
+    ]
+}
+
+/// Loaded, and with a complete search index.
+async fn loaded(size: Size) -> Database {
+    let database = Database::with_users().await;
+    database.migrate(&[]).await.assert_ok();
+    let mut data = DATA.to_owned();
+    for (name, value) in [
+        ("{messages}", size.messages),
+        ("{conversations}", size.conversations),
+        ("{own}", size.own),
+        ("{deep}", size.deep),
+        ("{unread}", size.unread),
+    ] {
+        data = data.replace(name, &value.to_string());
+    }
+    let (load, vacuum) = data.split_once("-- then\n").expect("two parts");
+    database.execute(load).await;
+    for statement in vacuum.split(';').filter(|part| !part.trim().is_empty()) {
+        database.execute(statement).await;
+    }
+    let client = database.sql().await;
+    let ddl: String = client
+        .query_one("select chat_search_index_ddl('simple')", &[])
+        .await
+        .expect("a statement")
+        .get(0);
+    client.batch_execute(&ddl).await.expect("an index");
+    client
+        .batch_execute("vacuum analyze messages")
+        .await
+        .expect("analyzed");
+    database
+}
+
+/// What one execution took: pages, and milliseconds.
+#[derive(Clone, Copy)]
+struct Cost {
+    buffers: i64,
+    time: f64,
+}
+
+/// The median of `rounds` executions in a session that has warmed up. What they change is rolled back.
+async fn cost(client: &Client, sql: &str, rounds: usize) -> Cost {
+    let mut costs = Vec::new();
+    for round in 0..rounds + 6 {
+        client.batch_execute("begin").await.expect("a transaction");
+        let row = client
+            .query_one(
+                &format!("explain (analyze, buffers, timing off, format json) {sql}"),
+                &[],
+            )
+            .await
+            .expect("a plan");
+        client
+            .batch_execute("rollback")
+            .await
+            .expect("no transaction");
+        let explained: Value = row.get(0);
+        let plan = &explained[0]["Plan"];
+        let number = |name: &str| plan[name].as_i64().expect("a number");
+        if round >= 6 {
+            costs.push(Cost {
+                buffers: number("Shared Hit Blocks") + number("Shared Read Blocks"),
+                time: explained[0]["Execution Time"].as_f64().expect("a time"),
+            });
+        }
+    }
+    costs.sort_by(|a, b| a.time.total_cmp(&b.time));
+    costs[costs.len() / 2]
+}
+
+/// The plans of a query that touch our tables, without their estimates.
+async fn plans(database: &Database, sql: &str) -> Vec<String> {
+    let touches = |plan: &String| {
+        ["messages", "conversations", "users"]
+            .iter()
+            .any(|table| plan.contains(&format!(" on {table}")))
+    };
+    let logged = database.plans(sql).await;
+    let mut plans: Vec<String> = logged
+        .iter()
+        .filter_map(|text| text.split_once("\nQuery Text: "))
+        .filter_map(|(_, text)| plan_of(text))
+        .filter(touches)
+        .collect();
+    plans.dedup();
+    plans
+}
+
+/// The plan that stands behind its statement: it begins where the first estimate stands.
+fn plan_of(text: &str) -> Option<String> {
+    let first = text.lines().position(|line| line.contains("  (cost="))?;
+    let mut plan = String::new();
+    for line in text.lines().skip(first) {
+        let shown = match (line.find("  (cost="), line.find("(actual")) {
+            (Some(cost), Some(actual)) => format!("{}  {}", &line[..cost], &line[actual..]),
+            _ => line.to_owned(),
+        };
+        let end = shown
+            .char_indices()
+            .nth(150)
+            .map_or(shown.len(), |(end, _)| end);
+        writeln!(plan, "{}", shown[..end].trim_end()).expect("a string");
+    }
+    Some(plan)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_reads_what_it_returns_and_scans_no_table() {
+    let size = Size::of(50_000);
+    let database = loaded(size).await;
+    let client = database.sql().await;
+    for query in queries(size) {
+        let cost = cost(&client, &query.sql, 1).await;
+        assert!(
+            cost.buffers <= query.most_buffers,
+            "{}: {} buffers, at most {}\n{}",
+            query.name,
+            cost.buffers,
+            query.most_buffers,
+            plans(&database, &query.sql).await.join("\n")
+        );
+        let plans = plans(&database, &query.sql).await;
+        assert!(!plans.is_empty(), "{}", query.name);
+        for plan in plans {
+            assert!(!plan.contains("Seq Scan"), "{}\n{plan}", query.name);
+        }
+    }
+}
+
+/// `make queries`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "loads a million messages, and writes docs/queries.md"]
+async fn report() {
+    let sizes = [Size::of(10_000), Size::of(1_000_000)];
+    let databases = [loaded(sizes[0]).await, loaded(sizes[1]).await];
+    let clients = [databases[0].sql().await, databases[1].sql().await];
+    let version: String = clients[0]
+        .query_one("select split_part(version(), ' ', 2)", &[])
+        .await
+        .expect("a version")
+        .get(0);
+    let mut table = String::new();
+    let mut details = String::new();
+    let mut slow = Vec::new();
+    for (small, large) in queries(sizes[0]).iter().zip(queries(sizes[1])) {
+        // In turn, so that whatever else the machine does meets both.
+        let mut costs = [Vec::new(), Vec::new()];
+        for _ in 0..5 {
+            costs[0].push(cost(&clients[0], &small.sql, 20).await);
+            costs[1].push(cost(&clients[1], &large.sql, 20).await);
+        }
+        let [few, many] = costs.map(|mut costs| {
+            costs.sort_by(|a, b| a.time.total_cmp(&b.time));
+            costs[costs.len() / 2]
+        });
+        let ratio = many.time / few.time;
+        writeln!(
+            table,
+            "| {} | {} | {:.2} ms | {} | {:.2} ms | {ratio:.2} |",
+            large.name, few.buffers, few.time, many.buffers, many.time
+        )
+        .expect("a string");
+        if ratio > 1.5 {
+            slow.push(format!("{}: {ratio:.2}", large.name));
+        }
+        writeln!(details, "## {}\n\n```sql\n{}\n```\n", large.name, large.sql).expect("a string");
+        for plan in plans(&databases[1], &large.sql).await {
+            assert!(!plan.contains("Seq Scan"), "{}\n{plan}", large.name);
+            writeln!(details, "```\n{plan}```\n").expect("a string");
+        }
+    }
+    let Size {
+        messages,
+        conversations,
+        own,
+        deep,
+        unread,
+    } = sizes[1];
+    let text = format!(
+        "# What the queries read\n\n\
+         Made by `make queries` on PostgreSQL {version}; do not edit. {messages} messages over a year in {conversations} conversations, \
+         of which one user has {own}; one of these holds about {deep} messages; about {unread} messages are unread.\n\
+         The other size has {} messages in {} conversations, {} of them that user's. Figures are medians in a warm session; \
+         buffers are pages of 8 KiB, those of the catalogue included. Times are of the machine that ran it; what counts is their ratio, \
+         which is to be at most 1.5.\n\n\
+         | query | buffers at {} | time | buffers at {messages} | time | ratio |\n| --- | --- | --- | --- | --- | --- |\n{table}\n\
+         Below: the plans at {messages} messages, as `auto_explain` logs them for the statements inside the functions.\n\n{}\n",
+        sizes[0].messages,
+        sizes[0].conversations,
+        sizes[0].own,
+        sizes[0].messages,
+        details.trim_end()
+    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/queries.md");
+    std::fs::write(path, text).expect("docs/queries.md");
+    println!("{table}");
+    assert!(slow.is_empty(), "more than 1.5 times: {slow:?}");
+}
