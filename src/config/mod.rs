@@ -56,6 +56,8 @@ pub struct Config {
     /// Browsers' origins for the WebSocket handshake (`ALLOWED_ORIGINS`); empty: same origin only;
     /// `*` alone: any. Lower case, without a default port.
     pub allowed_origins: Vec<String>,
+    /// `WEB_PAGE`, on: the chat page at `/`.
+    pub web_page: bool,
 }
 
 /// How a line of the log looks (`LOG_FORMAT`).
@@ -216,6 +218,7 @@ fn from_sources(
         limits: limits(&values)?,
         timeouts: timeouts(&values)?,
         allowed_origins: allowed_origins(&values)?,
+        web_page: values.choice(&settings::WEB_PAGE)? == "on",
     };
     Ok(Loaded {
         config,

@@ -111,6 +111,8 @@ settings! {
         ALLOWED_ORIGINS = "", Text,
             "Origins of the pages that may open WebSockets, comma-separated, such as \
              https://app.example.com; or *. Default: the same origin only. No CORS: HTTP stays as it is.";
+        WEB_PAGE = "on", Choice(&["on", "off"]),
+            "The chat page at /. It can do what any caller can, no more.";
         LOG_LEVEL = "info", Choice(&["error", "warn", "info", "debug", "trace"]),
             "How much pgchat logs.";
         LOG_FORMAT = "pretty", Choice(&["pretty", "json"]),

@@ -44,6 +44,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!(config.log_format, LogFormat::Pretty);
     assert_eq!(config.auth.mode, AuthMode::Trusted);
     assert!(config.allowed_origins.is_empty());
+    assert!(config.web_page);
     let limits = &config.limits;
     assert_eq!(
         (limits.message_bytes, limits.body_bytes),
@@ -327,6 +328,7 @@ fn every_error_names_the_variable_and_what_is_allowed() {
         (&[("USERS_COLUMNS", "id=a,id=b")], "USERS_COLUMNS", "id twice"),
         (&[("USERS_COLUMNS", "id=")], "USERS_COLUMNS", "column of 1 to 63 bytes for id"),
         (&[("ALLOWED_ORIGINS", "example.com")], "ALLOWED_ORIGINS", "* alone, or origins such as https://"),
+        (&[("WEB_PAGE", "no")], "WEB_PAGE", "one of on, off, not \"no\""),
         (&[("MAX_MESSAGE_BYTES", "0")], "MAX_MESSAGE_BYTES", "from 1 to 10485760"),
         (&[("MAX_MESSAGE_BYTES", "1048576")], "MAX_BODY_BYTES", "at least MAX_MESSAGE_BYTES + 1024, that is 1049600"),
         (&[("HEARTBEAT_SECONDS", "1.5")], "HEARTBEAT_SECONDS", "a whole number of seconds from 1 to 3600"),

@@ -23,6 +23,9 @@ pub struct File {
     pub headers: &'static [(&'static str, &'static str)],
 }
 
+pub const HTML: &str = "text/html; charset=utf-8";
+pub const CSS: &str = "text/css; charset=utf-8";
+pub const SVG: &str = "image/svg+xml";
 pub const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// `file` at a path that `path` matches to its end.

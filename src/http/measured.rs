@@ -12,7 +12,10 @@ use super::docs::openapi;
 use crate::metrics::Requests;
 
 /// Routes that stand in no OpenAPI document.
-const OTHER_ROUTES: [&str; 5] = ["/", "/ws", "/docs", "/openapi.json", "/asyncapi.json"];
+const OTHER_ROUTES: [&str; 4] = ["/", "/ws", "/openapi.json", "/asyncapi.json"];
+
+/// Each is one route, whatever is asked for below it.
+const FOLDERS: [&str; 3] = ["/docs", "/page", "/client"];
 
 /// What a request is counted under that no route takes.
 const UNKNOWN: &str = "other";
@@ -55,8 +58,12 @@ impl Names {
     }
 
     fn of(&self, path: &str) -> &'static str {
-        if path.starts_with("/docs/") {
-            return "/docs";
+        let below = |folder: &str| {
+            let rest = path.strip_prefix(folder);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if let Some(folder) = FOLDERS.into_iter().find(|folder| below(folder)) {
+            return folder;
         }
         self.0
             .iter()
@@ -87,6 +94,10 @@ mod tests {
             ("/", "/"),
             ("/ws", "/ws"),
             ("/docs/swagger-ui.css", "/docs"),
+            ("/docs", "/docs"),
+            ("/page/app.js", "/page"),
+            ("/client/pgchat.js", "/client"),
+            ("/pages", UNKNOWN),
             ("/health/", "/health"),
             ("/api/v1/users", "/api/v1/users"),
             ("/api/v1/users/", "/api/v1/users"),

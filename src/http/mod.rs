@@ -47,7 +47,7 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         ws,
         // tickets: POST /api/v1/ws/ticket
         probes::routes(&services),
-        page::routes(),
+        page::routes(services.config.web_page),
         client::routes(),
         docs::routes(),
     ]);

@@ -1,37 +1,60 @@
-//! `GET /`: a page that says what runs here, and whose console may use the service. It needs no token.
+//! `GET /`: the chat page, for trying the service out and for seeing what it does. It needs no token: it asks its user for one
+//! where the service does. Its files are compiled in and lie under `/page/`; `WEB_PAGE=off` leaves all of it out.
 
+use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::HeaderValue;
-use warp::http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
 use warp::reply::Response;
-use warp::{Filter, Reply};
 
-use super::extract::get;
-use super::route;
+use super::any_of;
+use super::files::{CSS, File, HTML, SCRIPT, SVG, file};
 
-const PAGE: &str = include_str!("../../web/index.html");
+/// The page's own scripts and styles, no inline ones, and no text that becomes markup (`require-trusted-types-for`). It
+/// speaks to where it came from, and to replicas on the same machine: its second pane goes to another one.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self' http://127.0.0.1:* ws://127.0.0.1:* http://localhost:* ws://localhost:*; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// The page has no script; `connect-src` is for what is typed into its console. Not every browser takes
-/// `'self'` for the WebSocket of the same host, so the two schemes are named.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-    connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const HEADERS: &[(&str, &str)] = &[("content-security-policy", POLICY)];
 
-pub fn routes() -> BoxedFilter<(Response,)> {
-    route(warp::path::end().and(get()).map(page))
+macro_rules! files {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../web/", $name)))),*]
+    };
 }
 
-fn page() -> Response {
-    let mut response = PAGE.into_response();
-    for (name, value) in [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-    ] {
-        let value = HeaderValue::from_static(value);
-        response.headers_mut().insert(name, value);
+/// Below `/page/`, by name.
+const FILES: &[(&str, &str)] = files! {
+    "icon.svg"
+    "tokens.css" "base.css" "shell.css" "list.css" "thread.css" "tools.css"
+    "app.js" "pane.js" "sign_in.js" "model.js" "timeline.js" "list.js" "search.js" "thread.js" "message.js" "composer.js"
+    "frames.js" "insert.js" "replica.js" "dom.js" "time.js"
+};
+
+/// Nothing where the page is turned off: its paths are then as unknown as any other.
+pub fn routes(enabled: bool) -> BoxedFilter<(Response,)> {
+    if !enabled {
+        return any_of([]);
     }
-    response
+    let page = File {
+        content: include_str!("../../web/index.html"),
+        kind: HTML,
+        headers: HEADERS,
+    };
+    let parts = FILES.iter().map(|&(name, content)| {
+        let part = File {
+            content,
+            kind: kind(name),
+            ..page
+        };
+        file(warp::path("page").and(warp::path(name)).boxed(), part)
+    });
+    any_of(std::iter::once(file(warp::any().boxed(), page)).chain(parts))
+}
+
+fn kind(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "css")) => CSS,
+        Some((_, "svg")) => SVG,
+        _ => SCRIPT,
+    }
 }

@@ -1,0 +1,117 @@
+// The page: one pane, or two side by side. Who is in them stands in the address, so that a reload finds it again.
+import { h, icon, iconButton } from './dom.js';
+import { Pane } from './pane.js';
+import { neighbour } from './replica.js';
+
+const HERE = new URL('..', import.meta.url).href;
+const TRIES_FOR_ANOTHER_REPLICA = 4;
+
+const themes = { auto: ['sun', 'Appearance: as the system has it'], light: ['sun', 'Appearance: light'], dark: ['moon', 'Appearance: dark'] };
+const theme = iconButton('sun', '', { onclick: () => setTheme({ auto: 'light', light: 'dark', dark: 'auto' }[currentTheme()]) });
+const split = h('button.button.compact.split-button', { type: 'button', 'aria-pressed': 'false', title: 'A second user beside the first', onclick: () => (second ? closeSecond() : openSecond()) }, icon('split'), h('span', {}, 'Second user'));
+const tabs = h('div.tabs', { role: 'group', 'aria-label': 'Panes', hidden: true });
+const panes = h('main.panes');
+
+const first = new Pane({ name: 'First user', url: HERE, changed: () => changed() });
+let second;
+
+function currentTheme() {
+  return document.documentElement.dataset.theme ?? 'auto';
+}
+
+function setTheme(name) {
+  if (name === 'auto') delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+  try {
+    localStorage.setItem('pgchat.theme', name);
+  } catch { /* storage is off: it holds until the page is left */ }
+  const [iconName, label] = themes[name];
+  const fresh = iconButton(iconName, label);
+  theme.replaceChildren(...fresh.childNodes);
+  theme.title = label;
+  theme.setAttribute('aria-label', label);
+  theme.classList.toggle('dim', name === 'auto');
+}
+
+function savedTheme() {
+  try {
+    const saved = localStorage.getItem('pgchat.theme');
+    return saved in themes ? saved : 'auto';
+  } catch {
+    return 'auto';
+  }
+}
+
+/** Another user, at another replica where there is one. */
+async function openSecond(who, conversationId) {
+  split.disabled = true;
+  const url = (await neighbour(HERE)) ?? HERE;
+  split.disabled = false;
+  let tries = 0;
+  second = new Pane({
+    name: 'Second user', url, second: true, cancel: () => closeSecond(), changed: () => changed(),
+    suggested: () => first.model?.conversations.has(first.conversationId) && first.model.other(first.model.conversations.get(first.conversationId)).id,
+    online: (replicaId) => {
+      // Behind a load balancer the next connection may well reach another one.
+      if (url !== HERE || replicaId !== first.model?.replicaId || ++tries > TRIES_FOR_ANOTHER_REPLICA) return;
+      second.model.chat.close();
+      second.model.chat.connect();
+    },
+  });
+  panes.append(second.element);
+  if (who) second.start(who, conversationId);
+  else second.signIn();
+  show('second');
+}
+
+function closeSecond() {
+  second.close();
+  second = undefined;
+  changed();
+  show('first');
+}
+
+/** Where both do not fit beside each other, one is shown. */
+function show(which) {
+  const both = Boolean(second);
+  document.body.classList.toggle('split', both);
+  split.setAttribute('aria-pressed', String(both));
+  tabs.hidden = !both;
+  panes.dataset.shown = which;
+  renderTabs();
+  for (const pane of [first, second]) pane?.thread?.read();
+}
+
+function renderTabs() {
+  const tab = (which, pane, otherwise) => h('button', { type: 'button', 'aria-pressed': String(panes.dataset.shown === which), onclick: () => show(which) }, pane?.model?.me?.firstName ?? otherwise);
+  tabs.replaceChildren(tab('first', first, 'First'), tab('second', second, 'Second'));
+}
+
+function changed() {
+  const of = (pane) => [pane?.model?.userId, pane?.conversationId].filter(Boolean).join('/');
+  const address = [first, second].map(of).join('&').replace(/&$/, '');
+  history.replaceState(null, '', address ? `#${address}` : location.pathname);
+  for (const pane of [first, second]) pane?.model?.on('conversations', titled);
+  titled();
+}
+
+/** The tab says what is unread, and the tabs whose panes they are. */
+function titled() {
+  const unread = [...(first.model?.conversations.values() ?? [])].reduce((sum, { unreadCount }) => sum + unreadCount, 0);
+  document.title = unread ? `(${unread}) pgchat` : 'pgchat';
+  if (second) renderTabs();
+}
+
+setTheme(savedTheme());
+document.body.prepend(
+  h('header.top', {}, h('a.brand', { href: HERE, 'aria-label': 'pgchat' }, h('img', { src: new URL('icon.svg', import.meta.url), alt: '', width: '28', height: '28' }), h('span', {}, 'pgchat')), tabs,
+    h('nav.top-links', { 'aria-label': 'About this service' }, h('a', { href: `${HERE}docs/` }, 'API'), split, theme)),
+  panes,
+);
+panes.append(first.element);
+
+const [a, b] = location.hash.slice(1).split('&').map((part) => part.split('/'));
+if (a[0]) first.start({ userId: a[0] }, a[1]);
+else first.signIn();
+if (b?.[0]) openSecond({ userId: b[0] }, b[1]);
+else show('first');

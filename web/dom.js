@@ -1,0 +1,94 @@
+// Elements are made here, and text goes into them only as text: no string of anybody's becomes markup.
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** Lines of 24 by 24, drawn by base.css. */
+const ICONS = {
+  back: 'M15 5l-7 7 7 7',
+  chat: 'M4 5h16v11h-9l-4 4v-4H4z',
+  check: 'M5 12.5l4.5 4.5L19 7.5',
+  checks: 'M2.5 12.5L7 17l9-9.5M11.5 16l1 1 9-9.5',
+  clock: 'M12 7v5l3 2M12 3a9 9 0 110 18 9 9 0 010-18z',
+  close: 'M6 6l12 12M18 6L6 18',
+  code: 'M8 7l-5 5 5 5M16 7l5 5-5 5',
+  copy: 'M9 9h11v11H9zM5 15H4V4h11v1',
+  database: 'M5 6c0-4 14-4 14 0v12c0 4-14 4-14 0zM5 6c0 4 14 4 14 0M5 12c0 4 14 4 14 0',
+  down: 'M12 5v14M6 13l6 6 6-6',
+  edit: 'M4 20l1-4L16 5l3 3L8 19z',
+  moon: 'M20 14.5A8.5 8.5 0 019.5 4 8.5 8.5 0 1020 14.5z',
+  plus: 'M12 5v14M5 12h14',
+  search: 'M11 4a7 7 0 110 14 7 7 0 010-14zM16 16l5 5',
+  send: 'M4 12l16-8-5 16-3.5-6.5z',
+  split: 'M4 5h16v14H4zM12 5v14',
+  sun: 'M12 8a4 4 0 110 8 4 4 0 010-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.4 1.4M17.6 17.6L19 19M19 5l-1.4 1.4M6.4 17.6L5 19',
+  trash: 'M5 7h14M10 4h4M7 7l1 13h8l1-13M10 11v5M14 11v5',
+  users: 'M9 5a3 3 0 110 6 3 3 0 010-6zM3 19c0-7 12-7 12 0M16 5.5a3 3 0 010 5.5M17 14c2.7.5 4 2 4 5',
+  warn: 'M12 4l9 16H3zM12 10v4M12 17v.5',
+};
+
+/** `h('p.quiet', { hidden: true, onclick }, 'text', child)`; attributes are named as in HTML. */
+export function h(tag, attributes = {}, ...children) {
+  const [name, ...classes] = tag.split('.');
+  const element = document.createElement(name);
+  if (classes.length) element.classList.add(...classes);
+  set(element, attributes);
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+export function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    else if (value === false || value === null || value === undefined) element.removeAttribute(name);
+    else element.setAttribute(name, value === true ? '' : value);
+  }
+}
+
+export function icon(name) {
+  const svg = document.createElementNS(SVG, 'svg');
+  const path = document.createElementNS(SVG, 'path');
+  svg.setAttribute('class', 'icon');
+  svg.setAttribute('viewBox', '0 0 24 24');
+  svg.setAttribute('aria-hidden', 'true');
+  path.setAttribute('d', ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+/** A button that shows only an icon, and says `label`. */
+export function iconButton(name, label, attributes) {
+  return h('button.icon-button', { type: 'button', 'aria-label': label, title: label, ...attributes }, icon(name));
+}
+
+export function fullName({ firstName, lastName } = {}) {
+  return [firstName, lastName].filter(Boolean).join(' ') || 'Somebody without a name';
+}
+
+/** Initials. No picture of somebody else's server is ever loaded. */
+export function avatar(user, online = false) {
+  const initials = [user.firstName, user.lastName].map((name) => [...(name ?? '')][0] ?? '').join('') || '?';
+  const element = h('span.avatar', { 'aria-hidden': 'true' }, initials.toLocaleUpperCase());
+  let sum = 0;
+  for (const character of user.id) sum = (sum * 31 + character.charCodeAt(0)) % 997;
+  element.classList.add(`tone-${sum % 6}`);
+  element.classList.toggle('online', online);
+  return element;
+}
+
+/** Makes `parent`'s children these, moving and keeping what is there already. */
+export function place(parent, children) {
+  let at = parent.firstChild;
+  for (const child of children) {
+    if (child === at) at = at.nextSibling;
+    else parent.insertBefore(child, at);
+  }
+  while (at) {
+    const gone = at;
+    at = at.nextSibling;
+    gone.remove();
+  }
+}
+
+export function empty(iconName, title, text, ...more) {
+  return h('div.empty', {}, icon(iconName), h('strong', {}, title), text && h('p', {}, text), ...more);
+}

@@ -1,0 +1,62 @@
+// The frames of a pane's socket as they fly.
+import { h, iconButton } from './dom.js';
+import { exactTime } from './time.js';
+
+const KEPT = 200;
+
+export class Frames {
+  #all = [];
+
+  constructor(model, close) {
+    this.list = h('ol.frames', { tabindex: '0', 'aria-label': 'Frames, newest first' });
+    this.count = h('span.quiet.small');
+    this.element = h('section.tool', { 'aria-label': 'Frames' },
+      h('div.tool-head', {}, h('h3', {}, 'Frames'), this.count, iconButton('trash', 'Forget these frames', { onclick: () => this.#clear() }), iconButton('close', 'Close the frames', { onclick: close })), this.list);
+    this.element.hidden = true;
+    this.total = 0;
+    model.on('frame', (frame) => this.#add(frame));
+  }
+
+  toggle(open = this.element.hidden) {
+    this.element.hidden = !open;
+    if (open) this.list.replaceChildren(...this.#all.map(row).reverse());
+  }
+
+  #clear() {
+    this.#all = [];
+    this.list.replaceChildren();
+  }
+
+  #add(frame) {
+    this.total++;
+    this.count.textContent = `${this.total} so far`;
+    this.#all.push(frame);
+    if (this.#all.length > KEPT) this.#all.shift();
+    if (this.element.hidden) return;
+    this.list.prepend(row(frame));
+    if (this.list.childElementCount > KEPT) this.list.lastElementChild.remove();
+  }
+}
+
+function row({ direction, frame, at }) {
+  const body = h('pre', { tabindex: '0' });
+  const details = h('details', {
+    ontoggle: () => {
+      if (details.open) body.textContent = JSON.stringify(frame, null, 2);
+    },
+  }, h('summary', {},
+    h(`span.direction.${direction}`, { title: direction === 'in' ? 'from the service' : 'to the service' }, direction === 'in' ? '↓' : '↑', h('span.unseen', {}, direction)),
+    h('span.frame-type', {}, frame.type), h('span.quiet.gist', {}, gist(frame)), h('span.quiet', {}, exactTime(at))), body);
+  return h('li', {}, details);
+}
+
+function gist({ data = {} }) {
+  if (data.content !== undefined) return data.content;
+  if (data.message?.content !== undefined) return data.message.content;
+  if (data.code) return data.code;
+  if (data.upToSeq) return `up to ${data.upToSeq}`;
+  if (data.isTyping !== undefined) return data.isTyping ? 'typing' : 'stopped';
+  if (data.isOnline !== undefined) return data.isOnline ? 'online' : 'offline';
+  if (data.replicaId) return `replica ${data.replicaId.slice(-6)}`;
+  return '';
+}

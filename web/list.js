@@ -1,0 +1,128 @@
+// The conversations of a user, with what is unread in them; or what a search finds.
+import { avatar, empty, fullName, h, icon, iconButton, place } from './dom.js';
+import { Search } from './search.js';
+import { fullTime, stamp } from './time.js';
+
+export class List {
+  #rows = new Map();
+
+  constructor(model, { open, openUser, openMessage, leave }) {
+    Object.assign(this, { model, open });
+    const finish = (run) => (found) => {
+      this.stopSearch();
+      run(found);
+    };
+    this.search = new Search(model, { openUser: finish(openUser), openMessage: finish(openMessage) });
+    this.me = h('div.me', {});
+    this.input = h('input.field.search-field', {
+      type: 'search', placeholder: 'Search people and messages', 'aria-label': 'Search people and messages', autocomplete: 'off',
+      oninput: () => this.#searched(), onkeydown: (event) => event.key === 'Escape' && this.stopSearch(),
+    });
+    this.leave = iconButton('users', 'Be somebody else', { onclick: leave });
+    this.cancel = iconButton('close', 'Close the search', { hidden: true, onclick: () => this.stopSearch() });
+    this.rows = h('ul');
+    this.body = h('div.list-body', { onscroll: () => this.#scrolled() }, this.rows);
+    this.element = h('nav.list', { 'aria-label': 'Conversations' },
+      h('div.list-head', {}, this.me, iconButton('plus', 'New conversation', { onclick: () => this.startSearch(true) }), this.leave),
+      h('div.search-line', {}, h('span.search-box', {}, icon('search'), this.input), this.cancel), this.body);
+    this.offs = [model.on('conversations', () => this.render()), model.on('presence', () => this.render()), model.on('typing', () => this.render()), model.on('status', () => this.#renderMe())];
+    this.render();
+  }
+
+  close() {
+    this.offs.forEach((off) => off());
+  }
+
+  /** `everybody`: lists people before anything is typed. */
+  startSearch(everybody = false) {
+    this.input.focus();
+    if (everybody) this.#show(true);
+  }
+
+  stopSearch() {
+    this.input.value = '';
+    this.#show(false);
+  }
+
+  #searched() {
+    this.#show(Boolean(this.input.value.trim()));
+  }
+
+  #show(searching) {
+    this.searching = searching;
+    this.cancel.hidden = !searching;
+    if (searching) {
+      this.body.replaceChildren(this.search.element);
+      this.search.show(this.input.value);
+    } else {
+      this.search.element.replaceChildren();
+      this.render();
+    }
+  }
+
+  #scrolled() {
+    const { scrollTop, clientHeight, scrollHeight } = this.body;
+    if (!this.searching && scrollHeight - scrollTop - clientHeight < 300) this.model.loadMoreConversations();
+  }
+
+  #renderMe() {
+    const { me, connection, replicaId } = this.model;
+    if (!me) return;
+    const online = connection.status === 'online';
+    const state = online ? `Online at replica ${shortId(replicaId)}` : { connecting: 'Connecting…', waiting: 'Reconnecting…', stopped: 'Disconnected', closed: 'Disconnected', idle: '' }[connection.status];
+    this.me.replaceChildren(avatar(me, online), h('span.row-text', {}, h('strong', {}, fullName(me)), h('span.quiet.small.replica', { title: replicaId ? `Replica ${replicaId}` : '' }, state)));
+  }
+
+  select(conversationId) {
+    this.selected = conversationId;
+    this.render();
+  }
+
+  render() {
+    this.#renderMe();
+    if (this.searching) return;
+    const { model } = this;
+    if (model.state === 'loading') {
+      this.body.replaceChildren(h('div.skeletons', { role: 'status', 'aria-label': 'Loading conversations' }, ...Array.from({ length: 6 }, () => h('div.skeleton'))));
+    } else if (model.state instanceof Error) {
+      this.body.replaceChildren(empty('warn', 'The conversations could not be loaded', model.state.message, h('button.button', { type: 'button', onclick: () => model.load() }, 'Try again')));
+    } else if (!model.conversations.size) {
+      this.body.replaceChildren(empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
+    } else {
+      place(this.rows, model.sorted().map((conversation) => this.#row(conversation)));
+      if (this.rows.parentNode !== this.body) this.body.replaceChildren(this.rows);
+    }
+  }
+
+  #row(conversation) {
+    const { model } = this;
+    let row = this.#rows.get(conversation.id);
+    if (!row) {
+      const button = h('button.row', { type: 'button', onclick: () => this.open(conversation.id) });
+      row = h('li', { 'data-conversation': conversation.id }, button);
+      row.button = button;
+      this.#rows.set(conversation.id, row);
+    }
+    const other = model.other(conversation);
+    const { lastMessage: last, unreadCount } = conversation;
+    const online = model.isOnline(other.id);
+    const typing = model.typists.has(conversation.id);
+    const selected = conversation.id === this.selected;
+    const signature = [last?.id, last?.updatedAt, last?.isRead, unreadCount, online, typing, selected].join('|');
+    if (row.signature === signature) return row;
+    row.signature = signature;
+    const mine = last?.senderId === model.userId;
+    const preview = typing ? h('span.typing-text', {}, 'typing…') : h('span.excerpt', { dir: 'auto' }, `${mine ? 'You: ' : ''}${last ? (last.deletedAt ? 'Message deleted' : last.content) : 'No messages yet'}`);
+    row.button.classList.toggle('unread', unreadCount > 0);
+    if (selected) row.button.setAttribute('aria-current', 'true');
+    else row.button.removeAttribute('aria-current');
+    row.button.replaceChildren(avatar(other, online), h('span.row-text', {},
+      h('span.row-top', {}, h('strong', {}, fullName(other)), online && h('span.unseen', {}, 'online'), last && h('time.quiet.small', { datetime: last.createdAt, title: fullTime(last.createdAt) }, stamp(last.createdAt))),
+      h('span.row-bottom.small', {}, preview,
+        unreadCount > 0 ? h('span.badge', {}, unreadCount > 99 ? '99+' : String(unreadCount), h('span.unseen', {}, ' unread')) : mine && last && !last.deletedAt && h('span.mark', { title: last.isRead ? 'read' : 'sent' }, icon(last.isRead ? 'checks' : 'check')))));
+    return row;
+  }
+}
+
+/** The end of an id, which tells two apart better than its beginning. */
+export const shortId = (id) => id?.slice(-6) ?? '';

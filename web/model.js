@@ -1,0 +1,251 @@
+// What one signed-in user has: the client, the conversations, who is there. Views are told what changed, and read it here.
+import { createChatClient } from '../client/pgchat.js';
+import { Timeline } from './timeline.js';
+
+/** When each message left, by clientMessageId: both panes of the page share the clock and this table. */
+const departures = new Map();
+const DEPARTURES = 1000;
+const TYPING_SHOWN_MS = 6_000;
+const TYPING_REPEATED_MS = 2_500;
+const WATCHED = 500;
+
+export class Model {
+  conversations = new Map();
+  hasMoreConversations = false;
+  /** `loading`, `ready`, or the error. */
+  state = 'loading';
+  presence = new Map();
+  /** Conversations whose other participant types, with the timer that ends it. */
+  typists = new Map();
+  timelines = new Map();
+  /** How long each message took to get here, by its id: `{ms, exact}`. */
+  latencies = new Map();
+  connection = { status: 'idle' };
+  replicaId = undefined;
+  me = undefined;
+  #listeners = new Map();
+  #typed = 0;
+
+  constructor(options) {
+    const chat = createChatClient(options);
+    this.chat = chat;
+    this.userId = options.userId;
+    chat.on('status', (status) => this.#status(status));
+    chat.on('connected', ({ resumed }) => !resumed && this.load());
+    chat.on('resync_required', () => this.load());
+    chat.on('chat_message', (message) => this.#arrived(message));
+    chat.on('message_updated', (message) => this.#changed(message));
+    chat.on('message_deleted', (message) => {
+      const conversation = this.conversations.get(message.conversationId);
+      if (conversation?.unreadCount && !message.isRead && message.senderId !== this.userId) conversation.unreadCount--;
+      this.#changed(message);
+    });
+    chat.on('messages_read', (read) => this.#read(read));
+    chat.on('conversation_created', (conversation) => this.#created(conversation));
+    chat.on('typing', ({ conversationId, isTyping }) => this.#typing(conversationId, isTyping));
+    chat.on('presence', (presence) => {
+      this.presence.set(presence.userId, presence);
+      this.tell('presence');
+    });
+    chat.on('outgoing', (outgoing) => this.#outgoing(outgoing));
+    chat.on('queue_full', ({ limit }) => this.tell('notice', `${limit} messages wait already; this one was not taken. Wait for the connection.`));
+    chat.on('frame', (frame) => this.tell('frame', { ...frame, at: Date.now() }));
+    chat.on('error', (error) => this.#failed(error));
+  }
+
+  on(topic, listener) {
+    if (!this.#listeners.has(topic)) this.#listeners.set(topic, new Set());
+    this.#listeners.get(topic).add(listener);
+    return () => this.#listeners.get(topic).delete(listener);
+  }
+
+  tell(topic, data) {
+    for (const listener of this.#listeners.get(topic) ?? []) listener(data);
+  }
+
+  close() {
+    this.#listeners.clear();
+    for (const timer of this.typists.values()) clearTimeout(timer);
+    this.chat.close();
+  }
+
+  /** Everything that is shown, from the service. */
+  async load() {
+    try {
+      const [{ conversations, hasMore }, me] = await Promise.all([this.chat.conversations.list({ limit: 50 }), this.chat.users.get(this.chat.userId)]);
+      this.userId = me.id;
+      this.me = me;
+      this.conversations = new Map(conversations.map((conversation) => [conversation.id, conversation]));
+      this.hasMoreConversations = hasMore;
+      this.state = 'ready';
+      this.#watch();
+      for (const timeline of this.timelines.values()) timeline.start();
+    } catch (error) {
+      if (this.state !== 'ready') this.state = error;
+      else this.tell('notice', `Reloading failed: ${error.message}`);
+    }
+    this.tell('conversations');
+  }
+
+  async loadMoreConversations() {
+    if (!this.hasMoreConversations) return;
+    this.hasMoreConversations = false;
+    try {
+      const { conversations, hasMore } = await this.chat.conversations.list({ limit: 50, offset: this.conversations.size });
+      for (const conversation of conversations) this.conversations.set(conversation.id, conversation);
+      this.hasMoreConversations = hasMore;
+      this.#watch();
+    } catch (error) {
+      this.hasMoreConversations = true;
+      this.tell('notice', `More conversations could not be loaded: ${error.message}`);
+    }
+    this.tell('conversations');
+  }
+
+  /** Last active first. */
+  sorted() {
+    const active = ({ lastMessage, createdAt }) => lastMessage?.createdAt ?? createdAt;
+    return [...this.conversations.values()].sort((a, b) => (active(a) < active(b) ? 1 : -1));
+  }
+
+  other({ participant1, participant2 }) {
+    return participant1.id === this.userId ? participant2 : participant1;
+  }
+
+  isOnline(userId) {
+    return this.presence.get(userId)?.isOnline ?? false;
+  }
+
+  timeline(conversationId) {
+    let timeline = this.timelines.get(conversationId);
+    if (!timeline) {
+      timeline = new Timeline(this.chat, conversationId, () => this.tell(conversationId));
+      this.timelines.set(conversationId, timeline);
+    }
+    return timeline;
+  }
+
+  async open(userId) {
+    const conversation = await this.chat.conversations.open(userId);
+    if (!this.conversations.has(conversation.id)) this.#created(conversation);
+    return conversation.id;
+  }
+
+  /** Marks what is shown as read. Failures are told by the connection's state: the next message marks again. */
+  markRead(conversationId) {
+    const conversation = this.conversations.get(conversationId);
+    const { last } = this.timeline(conversationId);
+    if (!conversation?.unreadCount || !last) return;
+    conversation.unreadCount = 0;
+    this.tell('conversations');
+    this.chat.markRead(conversationId, last.seq).catch((error) => this.#failed(error));
+  }
+
+  send(conversationId, content) {
+    this.chat.send({ conversationId, content }).catch(() => {}); // told by `outgoing`
+  }
+
+  /** What failed, once more, under the same id: if it was stored after all, it is not stored twice. */
+  again({ conversationId, content, clientMessageId }) {
+    this.chat.send({ conversationId, content, clientMessageId }).catch(() => {});
+  }
+
+  discard({ conversationId, clientMessageId }) {
+    this.timeline(conversationId).outgoing.delete(clientMessageId);
+    this.tell(conversationId);
+  }
+
+  typing(conversationId, isTyping) {
+    if (isTyping && Date.now() - this.#typed < TYPING_REPEATED_MS) return;
+    if (!isTyping && !this.#typed) return;
+    this.#typed = isTyping ? Date.now() : 0;
+    this.chat.typing(conversationId, isTyping);
+  }
+
+  // --- What the client tells ---
+
+  #status(status) {
+    this.connection = status;
+    this.replicaId = status.replicaId ?? this.replicaId;
+    this.tell('status', status);
+  }
+
+  #arrived(message) {
+    const departed = departures.get(message.clientMessageId);
+    const ms = departed ? performance.now() - departed : Date.now() - Date.parse(message.createdAt);
+    // Without the departure it is a difference of two clocks, and of a replay it would be an age.
+    if (departed || (ms >= 0 && ms < 5_000)) this.latencies.set(message.id, { ms, exact: Boolean(departed) });
+    this.#typing(message.conversationId, false);
+    const conversation = this.conversations.get(message.conversationId);
+    this.timelines.get(message.conversationId)?.put(message);
+    if (conversation && message.seq > conversation.lastSeq) {
+      conversation.lastSeq = message.seq;
+      conversation.lastMessage = message;
+      if (message.senderId !== this.userId && !message.isRead) conversation.unreadCount++;
+    } else if (!conversation) {
+      this.load();
+    }
+    this.tell('conversations');
+    this.tell(message.conversationId);
+    this.tell('arrived', message);
+  }
+
+  #changed(message) {
+    const conversation = this.conversations.get(message.conversationId);
+    this.timelines.get(message.conversationId)?.put(message);
+    if (conversation?.lastMessage?.id === message.id) conversation.lastMessage = message;
+    this.tell('conversations');
+    this.tell(message.conversationId);
+  }
+
+  async #read({ conversationId, readerId, upToSeq }) {
+    const conversation = this.conversations.get(conversationId);
+    this.timelines.get(conversationId)?.read(readerId, upToSeq);
+    const last = conversation?.lastMessage;
+    if (last && last.senderId !== readerId && last.seq <= upToSeq) conversation.lastMessage = { ...last, isRead: true };
+    // Read in another window, up to somewhere.
+    if (conversation && readerId === this.userId && upToSeq >= conversation.lastSeq) conversation.unreadCount = 0;
+    this.tell('conversations');
+    this.tell(conversationId);
+  }
+
+  #created(conversation) {
+    this.conversations.set(conversation.id, conversation);
+    this.#watch();
+    this.tell('conversations');
+  }
+
+  #typing(conversationId, isTyping) {
+    clearTimeout(this.typists.get(conversationId));
+    if (isTyping) this.typists.set(conversationId, setTimeout(() => this.#typing(conversationId, false), TYPING_SHOWN_MS));
+    else if (!this.typists.delete(conversationId)) return;
+    this.tell('typing', conversationId);
+  }
+
+  #outgoing(outgoing) {
+    const { state, clientMessageId, conversationId, message } = outgoing;
+    const timeline = this.timeline(conversationId);
+    if (state === 'queued') {
+      departures.set(clientMessageId, performance.now());
+      if (departures.size > DEPARTURES) departures.delete(departures.keys().next().value);
+    }
+    if (state === 'sent') {
+      timeline.put(message);
+    } else {
+      timeline.outgoing.set(clientMessageId, { ...outgoing, at: timeline.outgoing.get(clientMessageId)?.at ?? new Date().toISOString() });
+    }
+    this.tell(conversationId);
+  }
+
+  #failed(error) {
+    console.warn(error);
+    // The state of the connection tells the rest.
+    const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable', 'not_supported'];
+    if (!quiet.includes(error.code)) this.tell('notice', error.message);
+  }
+
+  #watch() {
+    const others = [...new Set(this.sorted().map((conversation) => this.other(conversation).id))];
+    this.chat.watchPresence(others.slice(0, WATCHED));
+  }
+}

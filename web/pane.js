@@ -1,0 +1,244 @@
+// One user's chat: sign in, then the list beside the thread, or one of them where the pane is narrow.
+import { Composer } from './composer.js';
+import { avatar, empty, fullName, h, icon, iconButton } from './dom.js';
+import { Frames } from './frames.js';
+import { Insert } from './insert.js';
+import { List, shortId } from './list.js';
+import { Model } from './model.js';
+import { SignIn, tokenForm } from './sign_in.js';
+import { Thread } from './thread.js';
+import { lastSeen } from './time.js';
+
+const NOTICE_MS = 6_000;
+
+export class Pane {
+  #notice;
+  #countdown;
+
+  /** `changed`: another user or conversation; `online`: the socket is open. */
+  constructor({ name, url, second = false, changed = () => {}, online = () => {}, suggested = () => undefined, cancel }) {
+    Object.assign(this, { name, url, second, changed, online, suggested, cancel });
+    this.element = h('section.pane', { 'aria-label': name });
+    this.element.addEventListener('keydown', (event) => this.#key(event));
+    document.addEventListener('visibilitychange', () => this.thread?.read());
+  }
+
+  signIn() {
+    this.#leave();
+    const { url, second, cancel } = this;
+    const askToken = () => this.#askToken();
+    this.element.replaceChildren(new SignIn({ url, second, cancel, askToken, suggested: this.suggested(), chosen: (who) => this.start(who) }).element);
+    this.changed();
+  }
+
+  /** `who`: `{userId}` or `{getToken}`. */
+  start(who, conversationId) {
+    this.#leave();
+    const model = new Model({ url: this.url, ...who });
+    this.model = model;
+    this.list = new List(model, {
+      open: (id) => this.open(id),
+      openUser: async (userId) => {
+        try {
+          await this.open(await model.open(userId));
+        } catch (error) {
+          this.#tell(error.message);
+        }
+      },
+      openMessage: (message) => this.open(message.conversationId, message.seq),
+      leave: () => this.signIn(),
+    });
+    this.frames = new Frames(model, () => this.toggle('frames', false));
+    this.insert = new Insert(() => this.toggle('insert', false));
+    this.composer = new Composer({
+      send: (content) => {
+        this.thread.toLatest();
+        model.send(this.conversationId, content);
+      },
+      save: (message, content) => model.chat.edit(message.id, content).catch((error) => this.#tell(`Not changed: ${error.message}`)),
+      typing: (isTyping) => this.conversationId && model.typing(this.conversationId, isTyping),
+      editLast: () => {
+        const mine = this.thread.timeline?.messages.findLast(({ senderId, deletedAt }) => senderId === model.userId && !deletedAt);
+        if (mine) this.composer.edit(mine);
+      },
+    });
+    this.thread = new Thread(model, {
+      edit: (message) => this.composer.edit(message),
+      remove: (message) => this.#confirmRemoval(message),
+      again: (message) => model.again(message),
+      discard: (message) => model.discard(message),
+    });
+    this.banner = h('div.banner', { role: 'status', hidden: true });
+    this.notice = h('div.notice', { role: 'alert', hidden: true });
+    this.bar = h('p.pane-bar.small');
+    this.head = h('header.thread-head');
+    this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head, this.thread.element, this.composer.element);
+    this.nothing = h('div.nothing', {}, empty('chat', 'Choose a conversation', 'Or begin a new one with the + above the list.'));
+    this.element.replaceChildren(this.bar, this.banner, h('div.columns', {}, this.list.element, this.conversation, this.nothing), this.insert.element, this.frames.element, this.notice);
+    model.on('status', (status) => this.#status(status));
+    model.on('notice', (text) => this.#tell(text));
+    for (const topic of ['presence', 'typing', 'conversations']) model.on(topic, () => this.#renderHead());
+    for (const topic of ['status', 'conversations']) model.on(topic, () => this.#renderBar());
+    if (conversationId) {
+      const off = model.on('conversations', () => {
+        off();
+        if (model.conversations.has(conversationId)) this.open(conversationId);
+      });
+    }
+    this.changed();
+  }
+
+  #leave() {
+    clearInterval(this.#countdown);
+    this.model?.close();
+    this.thread?.close();
+    this.list?.close();
+    this.model = this.thread = this.list = this.conversationId = undefined;
+    this.element.classList.remove('reading');
+  }
+
+  close() {
+    this.#leave();
+    this.element.remove();
+  }
+
+  async open(conversationId, seq) {
+    this.conversationId = conversationId;
+    this.element.classList.add('reading');
+    this.conversation.hidden = false;
+    this.nothing.hidden = true;
+    this.list.select(conversationId);
+    this.#renderHead(true);
+    this.composer.show(conversationId);
+    const conversation = this.model.conversations.get(conversationId);
+    this.insert.show(conversation, this.model.other(conversation));
+    this.changed();
+    await this.thread.show(conversationId, seq);
+    // On a phone the keyboard would cover what one came to read.
+    if (matchMedia('(pointer: fine)').matches) this.composer.input.focus({ preventScroll: true });
+  }
+
+  #back() {
+    const left = this.conversationId;
+    this.element.classList.remove('reading');
+    this.conversation.hidden = true;
+    this.nothing.hidden = false;
+    this.conversationId = undefined;
+    this.list.select(undefined);
+    this.list.element.querySelector(`[data-conversation="${left}"] button`)?.focus();
+    this.changed();
+  }
+
+  toggle(tool, open) {
+    this[tool].toggle(open);
+    this.#renderHead(true);
+  }
+
+  /** Side by side, each pane says whose it is, and which replica serves it. */
+  #renderBar() {
+    const { me, replicaId, connection } = this.model;
+    if (me) this.bar.replaceChildren(h('strong', {}, fullName(me)), h('span', {}, connection.status === 'online' ? `replica ${shortId(replicaId)}` : 'no connection'));
+  }
+
+  #renderHead(rebuild = false) {
+    const conversation = this.model?.conversations.get(this.conversationId);
+    if (!conversation) return;
+    const other = this.model.other(conversation);
+    const presence = this.model.presence.get(other.id);
+    const typing = this.model.typists.has(conversation.id);
+    const state = typing ? 'typing…' : presence?.isOnline ? 'Online' : presence ? lastSeen(presence.lastSeenAt) : '';
+    const signature = [other.id, state].join('|');
+    if (!rebuild && signature === this.headShown) return;
+    this.headShown = signature;
+    const tool = (name, iconName, label) => iconButton(iconName, label, { 'aria-expanded': String(!this[name].element.hidden), onclick: () => this.toggle(name) });
+    this.head.replaceChildren(
+      iconButton('back', 'Back to the conversations', { onclick: () => this.#back() }),
+      avatar(other, presence?.isOnline),
+      h('div.row-text', {}, h('h2', {}, fullName(other)), h('span.small', { class: typing ? 'small typing-text' : 'small quiet', role: 'status' }, state)),
+      tool('insert', 'database', 'A message from SQL'), tool('frames', 'code', 'Frames of the socket'));
+    this.head.firstChild.classList.add('back');
+  }
+
+  // --- The connection ---
+
+  #status({ status, retryInMs, error, closeCode }) {
+    clearInterval(this.#countdown);
+    const { model, banner } = this;
+    if (status === 'online') {
+      this.online(model.replicaId);
+      banner.hidden = true;
+    } else if (status === 'waiting') {
+      const until = performance.now() + retryInMs;
+      const text = h('span');
+      const waiting = h('span.quiet-on-banner');
+      const show = () => {
+        const seconds = Math.ceil((until - performance.now()) / 1000);
+        const why = navigator.onLine === false ? 'You are offline.' : 'Connection lost.';
+        text.textContent = `${why} ${seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying again…'}`;
+        waiting.textContent = model.chat.queued ? `${model.chat.queued} waiting to be sent.` : '';
+      };
+      show();
+      this.#countdown = setInterval(show, 500);
+      this.#banner('warn', text, waiting, h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
+    } else if (status === 'connecting' && !banner.hidden) {
+      this.#banner('warn', 'Reconnecting…');
+    } else if (status === 'stopped') {
+      const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;
+      this.#banner('bad', text, h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.signIn() }, 'Be somebody else'));
+    }
+  }
+
+  #banner(kind, ...children) {
+    this.banner.className = `banner ${kind}`;
+    this.banner.hidden = false;
+    this.banner.replaceChildren(icon('warn'), ...children);
+  }
+
+  /** A new token, when the old one is refused or about to expire. */
+  #askToken() {
+    return new Promise((resolve) => {
+      const dialog = this.#dialog('A new token, please', h('p', {}, 'The one in use has expired, or is about to.'), tokenForm((token) => {
+        dialog.close();
+        resolve(token);
+      }, 'Go on'));
+      dialog.addEventListener('cancel', (event) => event.preventDefault());
+    });
+  }
+
+  // --- Small things ---
+
+  #tell(text) {
+    clearTimeout(this.#notice);
+    this.notice.textContent = text;
+    this.notice.hidden = false;
+    this.#notice = setTimeout(() => (this.notice.hidden = true), NOTICE_MS);
+  }
+
+  #dialog(title, ...children) {
+    const dialog = h('dialog', { 'aria-label': title }, h('h2', {}, title), ...children);
+    dialog.addEventListener('close', () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+    return dialog;
+  }
+
+  #confirmRemoval(message) {
+    const remove = () => {
+      dialog.close();
+      this.model.chat.delete(message.id).catch((error) => this.#tell(`Not deleted: ${error.message}`));
+    };
+    const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, message.content), h('p.quiet.small', {}, 'It disappears for both of you.'),
+      h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Keep it'), h('button.button.danger', { type: 'button', onclick: remove }, icon('trash'), 'Delete')));
+  }
+
+  #key(event) {
+    if (!this.model) return;
+    if (event.key === 'k' && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      if (this.element.classList.contains('narrow')) this.#back();
+      this.list.startSearch();
+    } else if (event.key === 'Escape' && this.conversationId && !event.defaultPrevented && event.target.closest('.conversation')) {
+      this.list.element.querySelector('[aria-current] ')?.focus();
+    }
+  }
+}

@@ -1,0 +1,87 @@
+// Whose chat it is: somebody of the directory where the service believes its callers, else the bearer of a token.
+import { avatar, empty, fullName, h, icon } from './dom.js';
+
+const PAUSE_MS = 200;
+
+/** `chosen({userId})` or `chosen({getToken})`. `second`: for the second pane; `suggested`: the user that goes first. */
+export class SignIn {
+  #asked = 0;
+  #timer;
+
+  constructor({ url, chosen, second, suggested, askToken, cancel }) {
+    Object.assign(this, { url, chosen, suggested, askToken });
+    this.people = h('ul.people');
+    this.status = h('div', { role: 'status' });
+    this.input = h('input.field', { type: 'search', placeholder: 'Find somebody by name', 'aria-label': 'Find somebody by name', autocomplete: 'off', oninput: () => this.#load() });
+    this.directory = h('div.stack', {}, this.input, this.status, this.people);
+    this.title = h('h1', {}, second ? 'Who is on the other side?' : 'Who are you?');
+    this.lead = h('p.quiet', {}, second ? 'The second pane is another browser’s view, in the same window.' : 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.');
+    this.card = h('div.card', {}, this.title, this.lead, this.directory, cancel && h('button.button', { type: 'button', onclick: cancel }, 'Close this pane'));
+    this.element = h('div.sign-in', {}, this.card);
+    this.#load();
+  }
+
+  #load() {
+    clearTimeout(this.#timer);
+    const asked = ++this.#asked;
+    if (!this.people.childElementCount) this.status.replaceChildren(h('div.skeletons', { 'aria-label': 'Loading people' }, ...Array.from({ length: 4 }, () => h('div.skeleton'))));
+    this.#timer = setTimeout(async () => {
+      const address = new URL('api/v1/users/', this.url);
+      address.searchParams.set('limit', '60');
+      if (this.input.value.trim()) address.searchParams.set('q', this.input.value.trim());
+      try {
+        const response = await fetch(address);
+        const body = await response.json();
+        if (asked !== this.#asked) return;
+        if (response.status === 401) this.#token();
+        else if (response.ok) this.#show(body.users);
+        else throw new Error(body.message);
+      } catch (error) {
+        if (asked === this.#asked) this.#failed(error);
+      }
+    }, asked === 1 ? 0 : PAUSE_MS);
+  }
+
+  #show(users) {
+    const first = ({ id }) => id === this.suggested;
+    const sorted = [...users.filter(first), ...users.filter((user) => !first(user))];
+    this.status.replaceChildren(...(users.length ? [] : [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]));
+    this.people.replaceChildren(...sorted.map((user) => h('li', {},
+      h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
+        h('span.row-text', {}, h('strong', {}, fullName(user)), h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated', first(user) && 'in this conversation'].filter(Boolean).join(' · ')))))));
+  }
+
+  #failed(error) {
+    this.people.replaceChildren();
+    this.status.replaceChildren(empty('warn', 'The service cannot be reached', error.message, h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again')));
+  }
+
+  #token() {
+    this.title.textContent = 'Sign in';
+    this.lead.textContent = 'This service asks for a token. It stays in this tab’s memory and is forgotten with it.';
+    this.directory.replaceChildren(tokenForm((token) => {
+      let first = token;
+      const getToken = () => {
+        if (!first) return this.askToken();
+        const given = first;
+        first = undefined;
+        return given;
+      };
+      this.chosen({ getToken });
+    }));
+  }
+}
+
+/** A field for a JWT; for trying things out `pgchat token` prints one. */
+export function tokenForm(submit, label = 'Sign in') {
+  const input = h('textarea.field.token', { rows: '4', 'aria-label': 'Token', placeholder: 'eyJ…', autocomplete: 'off', spellcheck: 'false', required: true });
+  const fault = h('p.small.problem', { role: 'alert' });
+  const onsubmit = (event) => {
+    event.preventDefault();
+    const token = input.value.trim();
+    const wellFormed = /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token);
+    fault.textContent = wellFormed ? '' : 'That is no JSON Web Token: it has three parts, with dots between them.';
+    if (wellFormed) submit(token);
+  };
+  return h('form.stack', { onsubmit }, input, fault, h('p.small.quiet', {}, 'For trying things out: ', h('code', {}, 'pgchat token --user UUID'), ' prints one.'), h('button.button.primary', { type: 'submit' }, icon('check'), label));
+}

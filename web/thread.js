@@ -1,0 +1,220 @@
+// The messages of the open conversation. Only a window of them is in the document, however far one scrolls: it is moved
+// as its ends come near, and what one looks at stays where it is.
+import { empty, fullName, h, icon, place } from './dom.js';
+import { divider, messageElement } from './message.js';
+import { dayKey, dayName } from './time.js';
+
+const STEP = 60;
+const MOST = 220;
+/** Messages of one sender within this time stand close together. */
+const TOGETHER_MS = 5 * 60_000;
+const NEAR_END_PX = 48;
+
+export class Thread {
+  #elements = new Map();
+  #first = 0; // index in the timeline's messages
+  #end = 0; // past the last one shown; Infinity: whatever comes
+  #off = [];
+  #oldest;
+  #away = 0; // arrived while one looked at older ones
+  #found;
+
+  constructor(model, actions) {
+    Object.assign(this, { model, actions });
+    this.list = h('ol.messages');
+    this.before = h('div.edge');
+    this.after = h('div.edge');
+    this.scroller = h('div.scroller', { tabindex: '0', role: 'region', 'aria-label': 'Messages', onscroll: () => this.#scrolled() }, this.before, this.list, this.after);
+    this.count = h('span.badge', { hidden: true });
+    this.jump = h('button.jump', { type: 'button', hidden: true, 'aria-label': 'Jump to the latest messages', onclick: () => this.toLatest() }, icon('down'), this.count);
+    this.announcer = h('div.unseen', { 'aria-live': 'polite' });
+    this.element = h('div.thread', {}, this.scroller, this.jump, this.announcer);
+    // The keyboard of a phone, or a growing composer, takes room from below.
+    this.resized = new ResizeObserver(() => this.pinned && this.#toBottom());
+    this.resized.observe(this.scroller);
+  }
+
+  close() {
+    this.#off.forEach((off) => off());
+    this.resized.disconnect();
+  }
+
+  async show(conversationId, seq) {
+    this.#off.forEach((off) => off());
+    this.conversationId = conversationId;
+    this.timeline = this.model.timeline(conversationId);
+    this.#off = [
+      this.model.on(conversationId, () => this.#render()),
+      this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
+    ];
+    this.#elements.clear();
+    this.#away = 0;
+    this.#found = seq;
+    this.pinned = true;
+    const { unreadCount = 0 } = this.model.conversations.get(conversationId) ?? {};
+    if (seq !== undefined || !this.timeline.started || this.timeline.hasNewer) await this.timeline.start(seq);
+    if (this.conversationId !== conversationId) return;
+    const { messages } = this.timeline;
+    const unread = messages.filter(({ senderId, isRead, deletedAt }) => senderId !== this.model.userId && !isRead && !deletedAt);
+    this.timeline.unreadFrom = unreadCount ? unread.at(-unreadCount)?.seq : undefined;
+    this.#end = seq === undefined ? Infinity : messages.length;
+    this.#first = Math.max(0, messages.length - (seq === undefined ? STEP : MOST));
+    this.pinned = seq === undefined;
+    this.#render();
+    if (seq !== undefined) this.list.querySelector('.found')?.scrollIntoView({ block: 'center' });
+    this.read();
+  }
+
+  async toLatest() {
+    if (this.timeline.hasNewer) await this.timeline.start();
+    this.#found = undefined;
+    this.#end = Infinity;
+    this.#first = Math.max(0, this.timeline.messages.length - STEP);
+    this.pinned = true;
+    this.#render();
+    this.read();
+  }
+
+  /** What can be seen has been read. */
+  read() {
+    const looked = document.visibilityState === 'visible' && this.element.isConnected && this.scroller.clientHeight > 0;
+    if (!looked || !this.pinned || this.timeline.hasNewer) return;
+    this.#away = 0;
+    this.#updateJump();
+    this.model.markRead(this.conversationId);
+  }
+
+  #arrived(message) {
+    if (message.senderId === this.model.userId) {
+      this.timeline.unreadFrom = undefined;
+      return this.pinned ? undefined : this.toLatest();
+    }
+    this.announcer.textContent = `${fullName(message.sender)}: ${message.content}`;
+    if (!this.pinned) this.#away++;
+    this.#updateJump();
+    return this.read();
+  }
+
+  #render() {
+    const { messages, outgoing, loading, error, hasOlder, hasNewer, started } = this.timeline;
+    // Pages that came in before the first message move the indexes.
+    if (this.#oldest !== undefined && messages.length && this.#oldest !== messages[0].seq) {
+      const moved = messages.findIndex(({ seq }) => seq === this.#oldest);
+      if (moved > 0) {
+        this.#first += moved;
+        this.#end += moved;
+      }
+    }
+    this.#oldest = messages[0]?.seq;
+    const end = Math.min(this.#end, messages.length);
+    const atEnd = end === messages.length && !hasNewer;
+    const anchor = this.pinned ? undefined : this.#anchor();
+
+    const children = [];
+    const used = new Set();
+    const use = (key, make) => {
+      used.add(key);
+      if (!this.#elements.has(key)) this.#elements.set(key, make());
+      children.push(this.#elements.get(key));
+      return children.at(-1);
+    };
+    let previous = messages[this.#first - 1];
+    const show = (message, more) => {
+      const day = dayKey(message.createdAt);
+      if (!previous || dayKey(previous.createdAt) !== day) use(`day ${day}`, () => divider('day', dayName(message.createdAt)));
+      if (message.seq && message.seq === this.timeline.unreadFrom) use('new', () => divider('new', 'New messages'));
+      const mine = message.senderId === this.model.userId;
+      const joined = previous?.senderId === message.senderId && Date.parse(message.createdAt) - Date.parse(previous.createdAt) < TOGETHER_MS;
+      const key = `message ${(mine && message.clientMessageId) || message.id}`;
+      const element = use(key, () => messageElement(this.actions));
+      element.update({ message, mine, joined, state: mine ? (message.isRead ? 'read' : 'sent') : '', found: message.seq === this.#found && this.#found !== undefined, latency: this.model.latencies.get(message.id), ...more });
+      previous = message;
+    };
+    for (const message of messages.slice(this.#first, end)) show(message);
+    if (atEnd) {
+      for (const { at, state, error: reason, ...message } of outgoing.values()) {
+        show({ ...message, senderId: this.model.userId, createdAt: at }, { state, error: reason });
+      }
+    }
+    for (const key of this.#elements.keys()) if (!used.has(key)) this.#elements.delete(key);
+    place(this.list, children);
+    this.#edges({ loading, error, hasOlder, hasNewer, started, blank: !children.length });
+
+    if (anchor) this.#hold(anchor);
+    else if (this.pinned) this.#toBottom();
+    this.#updateJump();
+  }
+
+  #edges({ loading, error, hasOlder, hasNewer, started, blank }) {
+    const retry = (run) => h('button.button.compact', { type: 'button', onclick: run }, 'Try again');
+    const wait = () => h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' });
+    let before;
+    if (error) before = [h('span.problem', {}, `Messages could not be loaded: ${error.message}`), retry(() => (started ? this.timeline.older() : this.show(this.conversationId)))];
+    else if (loading === 'older' || (loading && !started)) before = [wait()];
+    else if (started && blank) before = [empty('chat', 'No messages yet', 'Say hello: what you write arrives at once.')];
+    else if (started && !hasOlder && this.#first === 0) before = [h('span', {}, 'The beginning of this conversation')];
+    this.before.replaceChildren(...(before ?? []));
+    this.before.classList.toggle('whole', Boolean(blank && started && !error));
+    this.after.replaceChildren(...(loading === 'newer' || (hasNewer && loading) ? [wait()] : []));
+  }
+
+  /** The first message that can be seen, and where. */
+  #anchor() {
+    const top = this.scroller.getBoundingClientRect().top;
+    for (const element of this.list.children) {
+      const rectangle = element.getBoundingClientRect();
+      if (rectangle.bottom > top && element.message) return { element, offset: rectangle.top };
+    }
+    return undefined;
+  }
+
+  #hold({ element, offset }) {
+    if (element.isConnected) this.scroller.scrollTop += element.getBoundingClientRect().top - offset;
+  }
+
+  #toBottom() {
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  #updateJump() {
+    this.jump.hidden = this.pinned;
+    this.count.hidden = !this.#away;
+    this.count.textContent = this.#away;
+  }
+
+  #scrolled() {
+    if (!this.timeline?.started) return;
+    const { scrollTop, clientHeight, scrollHeight } = this.scroller;
+    if (!clientHeight) return;
+    const { messages, hasNewer } = this.timeline;
+    const below = scrollHeight - clientHeight - scrollTop;
+    const shownToEnd = this.#end >= messages.length && !hasNewer;
+    const wasPinned = this.pinned;
+    this.pinned = shownToEnd && below < NEAR_END_PX;
+    if (this.pinned && !wasPinned) this.read();
+    this.#updateJump();
+    const near = clientHeight * 2;
+    if (scrollTop < near) {
+      if (this.#first > 0) this.#move(-STEP);
+      else this.timeline.older()?.then(() => this.#first > 0 && this.#move(-STEP));
+    } else if (below < near && !shownToEnd) {
+      if (this.#end < messages.length) this.#move(STEP);
+      else this.timeline.newer()?.then(() => this.#move(STEP));
+    }
+  }
+
+  /** Moves the window by as many messages, and keeps it from growing without end. */
+  #move(by) {
+    const { length } = this.timeline.messages;
+    let end = Math.min(this.#end, length);
+    if (by < 0) {
+      this.#first = Math.max(0, this.#first + by);
+      if (end - this.#first > MOST) this.#end = this.#first + MOST;
+    } else {
+      end = Math.min(length, end + by);
+      this.#end = end === length && !this.timeline.hasNewer ? Infinity : end;
+      this.#first = Math.max(this.#first, end - MOST);
+    }
+    this.#render();
+  }
+}

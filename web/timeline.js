@@ -1,0 +1,102 @@
+// The messages of one conversation that are loaded: an unbroken stretch, in the order of `seq`, and what is on its way.
+
+const PAGE = 100;
+
+export class Timeline {
+  messages = [];
+  /** Sent by this page and not stored yet, by clientMessageId. */
+  outgoing = new Map();
+  hasOlder = true;
+  hasNewer = false;
+  /** `older`, `newer` or `start` while that is being read. */
+  loading = '';
+  /** Why the last read failed; cleared by the next one. */
+  error = undefined;
+  /** The first message that was unread when the conversation was opened. */
+  unreadFrom = undefined;
+  started = false;
+  /** Told while a page was being read, which may not have it yet. */
+  #meanwhile = [];
+
+  constructor(chat, conversationId, changed) {
+    Object.assign(this, { chat, conversationId, changed });
+  }
+
+  /** From the end, or around `seq`. What was loaded is dropped. */
+  start(seq) {
+    return this.#read('start', async () => {
+      const query = seq === undefined ? {} : { before: seq + PAGE / 2 };
+      const { messages, hasMore } = await this.chat.messages.list(this.conversationId, { limit: PAGE, ...query });
+      const live = seq === undefined && this.started ? this.messages.filter(({ seq: at }) => at > (messages[0]?.seq ?? 0)) : [];
+      this.messages = [...messages.reverse(), ...live];
+      this.hasOlder = hasMore;
+      this.hasNewer = false;
+      this.started = true;
+      if (seq !== undefined && messages.length) {
+        const newer = await this.chat.messages.list(this.conversationId, { after: this.messages.at(-1).seq, limit: 1 });
+        this.hasNewer = newer.messages.length > 0;
+      }
+    });
+  }
+
+  older() {
+    if (!this.hasOlder || !this.messages.length) return undefined;
+    return this.#read('older', async () => {
+      const { messages, hasMore } = await this.chat.messages.list(this.conversationId, { limit: PAGE, before: this.messages[0].seq });
+      this.messages.unshift(...messages.reverse());
+      this.hasOlder = hasMore;
+    });
+  }
+
+  newer() {
+    if (!this.hasNewer) return undefined;
+    return this.#read('newer', async () => {
+      const { messages, hasMore } = await this.chat.messages.list(this.conversationId, { limit: PAGE, after: this.messages.at(-1).seq });
+      this.hasNewer = hasMore;
+      this.messages.push(...messages);
+    });
+  }
+
+  async #read(what, read) {
+    if (this.loading) return;
+    this.loading = what;
+    this.error = undefined;
+    this.changed();
+    try {
+      await read();
+    } catch (error) {
+      this.error = error;
+    }
+    this.loading = '';
+    for (const message of this.#meanwhile.splice(0)) this.put(message);
+    this.changed();
+  }
+
+  /** A message as it is now: new, or changed. Returns whether it is new here. */
+  put(message) {
+    if (message.clientMessageId) this.outgoing.delete(message.clientMessageId);
+    if (this.loading) this.#meanwhile.push(message);
+    if (!this.started) return false;
+    const { messages } = this;
+    // Nearly always at the end.
+    let at = messages.length;
+    while (at > 0 && messages[at - 1].seq > message.seq) at--;
+    if (messages[at - 1]?.seq === message.seq) {
+      if (Date.parse(messages[at - 1].updatedAt) <= Date.parse(message.updatedAt)) messages[at - 1] = message;
+      return false;
+    }
+    if (at === 0 ? this.hasOlder : at === messages.length && this.hasNewer) return false;
+    messages.splice(at, 0, message);
+    return true;
+  }
+
+  read(readerId, upToSeq) {
+    this.messages.forEach((message, at) => {
+      if (message.seq <= upToSeq && message.senderId !== readerId && !message.isRead) this.messages[at] = { ...message, isRead: true };
+    });
+  }
+
+  get last() {
+    return this.messages.at(-1);
+  }
+}
