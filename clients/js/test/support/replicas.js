@@ -1,12 +1,13 @@
 // Real replicas for tests: the built program on an embedded PostgreSQL that they share, on free ports, in a temporary
 // directory.
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const PROGRAM = process.env.PGCHAT_BIN ?? path.join(ROOT, 'target/debug/pgchat');
@@ -24,6 +25,8 @@ export async function cluster(settings = {}) {
   const replicas = [];
   return {
     dir,
+    /** Runs SQL as another program would. */
+    sql: (text) => psql(dir, text),
     async start(more = {}) {
       const replica = await startReplica(dir, { ...settings, ...more });
       replicas.push(replica);
@@ -35,6 +38,14 @@ export async function cluster(settings = {}) {
       await rm(dir, { recursive: true, force: true, maxRetries: 50, retryDelay: 200 });
     },
   };
+}
+
+/** The file with the database's URL is the one that the start of pgchat prints. */
+async function psql(dir, text) {
+  const url = await readFile(path.join(dir, 'data/url'), 'utf8');
+  const program = process.env.PG_BIN_DIR ? path.join(process.env.PG_BIN_DIR, 'psql') : 'psql';
+  const { stdout } = await promisify(execFile)(program, ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', text, url.trim()]);
+  return stdout.trim();
 }
 
 async function startReplica(dir, settings) {
@@ -80,11 +91,11 @@ async function startReplica(dir, settings) {
 
 /**
  * A load balancer over TCP: a new connection goes to the first replica of the list that takes it. `ports` may change;
- * `cut()` resets what is open; `refuse` answers nobody.
+ * `rotate` lets each connection begin with the next one; `cut()` resets what is open; `refuse` answers nobody.
  */
 export async function balancer(ports) {
   const open = new Set();
-  const state = { ports, refuse: false };
+  const state = { ports, refuse: false, rotate: false };
   const server = net.createServer((client) => {
     open.add(client);
     client.on('error', () => {});
@@ -102,6 +113,7 @@ export async function balancer(ports) {
       upstream.once('close', () => (connected ? client.destroy() : reach(rest)));
       client.once('close', () => upstream.destroy());
     };
+    if (state.rotate) state.ports = [...state.ports.slice(1), state.ports[0]];
     reach(state.ports);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -1,0 +1,67 @@
+#!/bin/sh
+# Makes sure that a Chromium is here for the browser tests, and installs one if not. Prints its path; what it does goes to
+# stderr. CHROMIUM names one that is somewhere else.
+#
+# Installed from: the system's package manager where that needs no password, else Playwright's own build, into its cache in
+# the home directory; it needs no root. Expects node and npm in PATH (scripts/ensure-node.sh) and the packages of tests/browser.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf 'ensure-chromium: %s\n' "$*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+usable() {
+    [ -x "$1" ] && "$1" --version >/dev/null 2>&1 && printf '%s\n' "$1"
+}
+
+find_chromium() {
+    for name in chromium chromium-browser google-chrome google-chrome-stable; do
+        place=$(command -v "$name") && usable "$place" && return
+    done
+    for place in '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' /Applications/Chromium.app/Contents/MacOS/Chromium; do
+        usable "$place" && return
+    done
+    place=$(cd tests/browser && node -p 'require("playwright-core").chromium.executablePath()' 2>/dev/null) && usable "$place"
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+may_be_root() {
+    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
+}
+
+# Ubuntu's package is a snap, which machines that build have no use for; there Playwright's build is taken.
+install_from_system() {
+    if has apt-get && may_be_root && ! grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
+        say "installing the packages chromium and fonts-noto-core with apt-get"
+        as_root apt-get update -q >&2
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium fonts-noto-core >&2
+    elif has dnf && may_be_root; then
+        say "installing the package chromium with dnf"
+        as_root dnf install -y chromium >&2
+    elif has apk && may_be_root; then
+        say "installing the package chromium with apk"
+        as_root apk add --no-cache chromium >&2
+    else
+        return 1
+    fi
+}
+
+install_from_playwright() {
+    say "installing Playwright's Chromium into its cache"
+    (cd tests/browser && node node_modules/playwright-core/cli.js install chromium-headless-shell chromium >&2)
+}
+
+if [ -n "${CHROMIUM:-}" ]; then
+    usable "$CHROMIUM" && exit 0
+    say "CHROMIUM=$CHROMIUM is no browser that runs"
+    exit 1
+fi
+
+find_chromium && exit 0
+say "no Chromium is installed"
+if install_from_system && find_chromium; then exit 0; fi
+if install_from_playwright && find_chromium; then exit 0; fi
+say "Chromium could not be installed. Install it, and name it in CHROMIUM if it is not found"
+exit 1

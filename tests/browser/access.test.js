@@ -1,0 +1,60 @@
+// Everybody can use the page: axe-core finds nothing serious, light and dark, on a phone and at a desk.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { AMELIE, at, cluster, DESKTOP, launch, LUKASZ, PHONE, talking, visit } from './support.js';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+let replicas;
+let replica;
+let browser;
+
+before(async () => {
+  replicas = await cluster();
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+
+/** Faults that axe-core calls serious or critical, in short. */
+async function faults(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  return violations
+    .filter(({ impact }) => ['serious', 'critical'].includes(impact))
+    .map(({ id, nodes }) => `${id}: ${nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`).join('; ')}`);
+}
+
+for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
+  for (const colorScheme of ['light', 'dark']) {
+    test(`no serious fault: ${device}, ${colorScheme}`, async () => {
+      const page = await visit(browser, replica.url, { ...options, colorScheme, reducedMotion: 'reduce' });
+      const check = async (what) => assert.deepEqual(await faults(page), [], what);
+      const shown = async (address, selector) => {
+        await page.goto('about:blank');
+        await page.goto(address);
+        await page.locator(selector).first().waitFor();
+      };
+      await page.locator('.people .row').first().waitFor();
+      await check('choosing a user');
+      await shown(at(replica.url, AMELIE), '.list .row');
+      await check('the conversations');
+      await page.getByRole('searchbox').fill('a');
+      await page.locator('.results .row').first().waitFor();
+      await check('a search');
+      await shown(at(replica.url, talking(AMELIE)), '.message');
+      await page.getByRole('button', { name: 'A message from SQL' }).click();
+      await page.getByRole('button', { name: 'Frames of the socket' }).click();
+      await check('a conversation');
+      await shown(at(replica.url, talking(AMELIE), talking(LUKASZ)), '.pane:nth-child(2) .message');
+      await check('two users');
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+      assert.equal(wide, false, 'it scrolls sideways');
+      await page.context().close();
+    });
+  }
+}

@@ -1,0 +1,233 @@
+// The page at / as people use it.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, balancer, bubble, cluster, contents, CONVERSATION, launch, LUKASZ, pane, post, say, talking, visit, ZEYNEP } from './support.js';
+
+let replicas;
+let first;
+let second;
+let browser;
+let pages = [];
+
+before(async () => {
+  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0' });
+  [first, second, browser] = [await replicas.start(), await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(async () => {
+  const complaints = pages.flatMap((page) => page.complaints);
+  await Promise.all(pages.map((page) => page.context().close()));
+  pages = [];
+  assert.deepEqual(complaints, []);
+});
+
+async function open(address, options) {
+  const page = await visit(browser, address, options);
+  pages.push(page);
+  return page;
+}
+
+test('two users chat across two replicas: sent, read, edited, deleted', async () => {
+  const amelie = await open(at(first.url, talking(AMELIE)));
+  const lukasz = await open(at(second.url, LUKASZ));
+  await amelie.locator('.message').first().waitFor();
+  await lukasz.locator(`[data-conversation="${CONVERSATION}"]`).waitFor();
+
+  await say(amelie, 'Is the balcony to the south?');
+  await bubble(amelie, 'Is the balcony to the south?').getByTitle('sent', { exact: true }).waitFor();
+  const row = lukasz.locator(`[data-conversation="${CONVERSATION}"]`);
+  await row.getByText('Is the balcony to the south?').waitFor();
+  await row.locator('.badge').waitFor();
+
+  await row.getByRole('button').click();
+  await bubble(lukasz, 'Is the balcony to the south?').waitFor();
+  await row.locator('.badge').waitFor({ state: 'detached' });
+  await bubble(amelie, 'Is the balcony to the south?').getByTitle('read', { exact: true }).waitFor();
+
+  await amelie.getByRole('textbox', { name: 'Message' }).press('ArrowUp');
+  await say(amelie, 'Is the balcony to the west?');
+  await bubble(lukasz, 'Is the balcony to the west?').getByText('edited').waitFor();
+
+  await bubble(amelie, 'Is the balcony to the west?').hover();
+  await bubble(amelie, 'Is the balcony to the west?').getByRole('button', { name: 'Delete message' }).click();
+  await amelie.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
+  await lukasz.getByText('This message was deleted').waitFor();
+  assert.equal(await bubble(lukasz, 'Is the balcony to the west?').count(), 0);
+});
+
+test('somebody is chosen, a conversation begun, all with the keyboard', async () => {
+  const page = await open(first.url);
+  await page.getByRole('button', { name: /Grace/ }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'New conversation' }).last().focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: /Zeynep/ }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByText('No messages yet', { exact: true }).last().waitFor();
+  await page.getByRole('textbox', { name: 'Message' }).focus();
+  await page.keyboard.type('Good morning');
+  await page.keyboard.press('Shift+Enter');
+  await page.keyboard.type('and welcome');
+  await page.keyboard.press('Enter');
+  await page.locator('.message.sent').waitFor();
+  assert.deepEqual(await contents(page), ['Good morning\nand welcome']);
+  // The address finds it again.
+  await page.reload();
+  await page.locator('.message').waitFor();
+  assert.deepEqual(await contents(page), ['Good morning\nand welcome']);
+});
+
+test('a second user beside the first, at another replica: frames, latency, and a row from SQL', async () => {
+  const front = await balancer([first.port, second.port]);
+  front.rotate = true;
+  try {
+    const page = await open(at(front.url, talking(AMELIE)));
+    await page.locator('.message').first().waitFor();
+    await page.getByRole('button', { name: 'Second user' }).click();
+    await pane(page, 2).getByRole('button', { name: /Wiśniewski/ }).click();
+    const [left, right] = [pane(page, 1), pane(page, 2)];
+    await page.waitForFunction(() => {
+      const [a, b] = [...document.querySelectorAll('.pane-bar span')].map(({ textContent }) => textContent);
+      return a?.startsWith('replica ') && b?.startsWith('replica ') && a !== b;
+    });
+    await right.locator(`[data-conversation="${CONVERSATION}"] button`).click();
+    await left.getByRole('button', { name: 'Frames of the socket' }).click();
+
+    await say(right, 'From the other replica');
+    const arrived = bubble(left, 'From the other replica');
+    await arrived.locator('.latency').waitFor();
+    assert.match(await arrived.locator('.latency').textContent(), /^\d+(\.\d)? ms$/);
+    const frame = left.locator('.frames li', { hasText: 'From the other replica' }).first();
+    await frame.locator('summary').click();
+    await frame.locator('pre', { hasText: '{' }).waitFor();
+    assert.equal(JSON.parse(await frame.locator('pre').textContent()).type, 'chat_message');
+
+    await left.getByRole('button', { name: 'A message from SQL' }).click();
+    await replicas.sql(await left.locator('.sql').textContent());
+    for (const side of [left, right]) await bubble(side, 'Hello from SQL').waitFor();
+  } finally {
+    await front.close();
+  }
+});
+
+test('a replica that is killed: the page says so and comes back, nothing is lost and nothing is double', async () => {
+  const doomed = await replicas.start();
+  const front = await balancer([doomed.port, second.port]);
+  try {
+    const page = await open(at(front.url, talking(AMELIE)));
+    await page.locator('.message').first().waitFor();
+    const banner = page.locator('.banner');
+    await say(page, 'before');
+    await bubble(page, 'before').getByTitle(/^(sent|read)$/).waitFor();
+    front.refuse = true;
+    await doomed.kill();
+    await banner.waitFor();
+    await post(second.url, LUKASZ, 'while you were away');
+    await say(page, 'said meanwhile');
+    await bubble(page, 'said meanwhile').getByTitle('waiting to be sent').waitFor();
+    front.refuse = false;
+    await bubble(page, 'said meanwhile').getByTitle(/^(sent|read)$/).waitFor();
+    await bubble(page, 'while you were away').waitFor();
+    await banner.waitFor({ state: 'hidden' });
+    const shown = await contents(page);
+    assert.deepEqual(shown.slice(-3), ['before', 'while you were away', 'said meanwhile']);
+    assert.equal(new Set(shown.slice(-3)).size, 3);
+    assert.equal(shown.filter((text) => text === 'said meanwhile').length, 1);
+  } finally {
+    await front.close();
+  }
+});
+
+test('offline and online again: what is written waits, and goes out in order', async () => {
+  const front = await balancer([first.port]);
+  try {
+    const page = await open(at(front.url, talking(AMELIE)));
+    await page.locator('.message').first().waitFor();
+    front.refuse = true;
+    front.cut();
+    await page.context().setOffline(true);
+    await page.locator('.banner').getByText('You are offline.').waitFor();
+    for (const text of ['one', 'two', 'three']) await say(page, text);
+    await page.locator('.banner').getByText('3 waiting to be sent.').waitFor();
+    front.refuse = false;
+    await page.context().setOffline(false);
+    for (const text of ['one', 'two', 'three']) await bubble(page, text).getByTitle(/^(sent|read)$/).waitFor();
+    assert.deepEqual((await contents(page)).slice(-3), ['one', 'two', 'three']);
+  } finally {
+    await front.close();
+  }
+});
+
+test('5,000 messages are scrolled from the last to the first, with few of them in the document', async () => {
+  const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${LUKASZ}', '${ZEYNEP}') returning id`).then((answer) => answer.split('\n')[0]);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content)
+    select '${id}', case n % 3 when 0 then '${LUKASZ}'::uuid else '${ZEYNEP}' end, 'message ' || n || repeat(' and more', n % 17) from generate_series(1, 5000) n`);
+  const page = await open(at(first.url, talking(ZEYNEP, id)));
+  await page.getByText('message 5000', { exact: false }).first().waitFor();
+
+  const walked = await page.evaluate(async () => {
+    const scroller = document.querySelector('.scroller');
+    const number = (element) => Number(/message (\d+)/.exec(element.querySelector('.content').textContent)[1]);
+    const frame = () => new Promise(requestAnimationFrame);
+    const seen = new Set();
+    let most = 0;
+    let jumps = 0;
+    const deadline = performance.now() + 60_000;
+    const settle = async (done) => {
+      while (!done()) {
+        if (performance.now() > deadline) return false;
+        await frame();
+      }
+      return true;
+    };
+    const look = () => {
+      const numbers = [...document.querySelectorAll('.message')].map(number);
+      most = Math.max(most, numbers.length);
+      numbers.forEach((n, at) => {
+        seen.add(n);
+        if (at && n !== numbers[at - 1] + 1) jumps++;
+      });
+    };
+    look();
+    while (performance.now() < deadline && !(number(document.querySelector('.message')) === 1 && scroller.scrollTop === 0)) {
+      // What one looks at must not move under one's eyes while older ones come in above.
+      scroller.scrollTop -= 600;
+      await frame();
+      if (scroller.scrollTop === 0) await settle(() => scroller.scrollTop > 0 || number(document.querySelector('.message')) === 1);
+      look();
+    }
+    return { seen: seen.size, most, jumps, at: number(document.querySelector('.message')) };
+  });
+  assert.deepEqual({ seen: walked.seen, jumps: walked.jumps, at: walked.at }, { seen: 5000, jumps: 0, at: 1 });
+  assert.ok(walked.most <= 300, `${walked.most} messages in the document`);
+
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await page.getByText('message 5000', { exact: false }).first().waitFor();
+});
+
+test('what looks like HTML or a script is shown as text, wherever it is shown', async () => {
+  const page = await open(at(first.url, talking(AMELIE)));
+  await page.locator('.message').first().waitFor();
+  await page.getByRole('button', { name: 'Frames of the socket' }).click();
+  const attempts = ['<img src=x onerror="window.pwned=1">', '<script>window.pwned=1</script>', '"><svg onload=window.pwned=1>', "javascript:window.pwned=1//'"];
+  for (const attempt of attempts) {
+    await post(second.url, LUKASZ, attempt);
+    await bubble(page, attempt).waitFor();
+    await page.locator('.frames .gist', { hasText: attempt }).first().waitFor();
+  }
+  await page.locator('.list .excerpt', { hasText: attempts.at(-1) }).waitFor();
+  const name = '<b onmouseover=window.pwned=1>Eve</b>';
+  await replicas.sql(`update users set first_name = '${name}' where id = '${ZEYNEP}'`);
+  try {
+    await page.reload();
+    await page.locator('.list').getByText(name).waitFor();
+    await page.locator('.list li', { hasText: name }).getByRole('button').click();
+    await page.locator('.thread-head').getByText(name).waitFor();
+  } finally {
+    await replicas.sql(`update users set first_name = 'Zeynep' where id = '${ZEYNEP}'`);
+  }
+  assert.deepEqual(await page.evaluate(() => [window.pwned, document.querySelectorAll('.panes :is(img, script, b)').length]), [undefined, 0]);
+});
