@@ -27,7 +27,7 @@ export async function visit(browser, address, options = DESKTOP) {
   page.complaints = [];
   page.on('console', (message) => message.type() === 'error' && !FORGIVEN.test(message.text()) && page.complaints.push(message.text()));
   page.on('pageerror', (error) => page.complaints.push(error.stack));
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(45_000);
   await page.goto(address);
   return page;
 }
