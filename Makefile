@@ -4,7 +4,7 @@ DURATION ?= 60
 VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix lint fmt soak queries clean toolchain
+.PHONY: help run test test-matrix lint fmt soak bench bench-quick queries clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,14 @@ soak: toolchain ## replicas under load and chaos for DURATION=60 seconds, releas
 queries: toolchain ## measure the queries at 10,000 and 1,000,000 messages and write docs/queries.md
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo test -p pgchat --test it queries::report -- --ignored --nocapture
+
+bench: toolchain ## measure pgchat beside its peers and write docs/benchmarks.md (about 35 minutes; builds the peers)
+	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && scripts/ensure-peers.sh && \
+	cargo build --release -p pgchat -p pgchat-bench && target/release/pgchat-bench all report
+
+bench-quick: toolchain ## the most important of it in short runs, within three minutes, into target/bench.md
+	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && scripts/ensure-peers.sh && \
+	cargo build --release -p pgchat -p pgchat-bench && target/release/pgchat-bench quick report --quick --results target/bench
 
 clean: toolchain ## remove what was built; the data of the embedded database stays
 	cargo clean

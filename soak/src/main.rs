@@ -11,12 +11,10 @@
 mod api;
 mod checker;
 mod client;
-mod cluster;
 mod content;
 mod faults;
 mod finish;
 mod model;
-mod process;
 mod proxy;
 mod replicas;
 mod report;
@@ -32,18 +30,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pgchat_harness::cluster::RunDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::cluster::RunDir;
 use crate::settings::Settings;
 use crate::start::Run;
 use crate::world::World;
 
-/// What keeps a run from coming to a verdict.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub use pgchat_harness::Failure;
 
 /// Exit codes: 0 kept, 1 broken, 2 bad arguments or no verdict, 130 interrupted.
 fn main() -> ExitCode {
@@ -67,11 +63,10 @@ enum Outcome {
 
 fn judge(settings: Settings) -> Result<Outcome, Failure> {
     // Each client is three sockets in this process: its own, and the proxy's two.
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    pgchat_harness::raise_open_files()?;
     let keep_logs = settings.keep_logs;
     // Dropped after the runtime, and with it after everything that writes to it, in any case.
-    let mut dir = RunDir::make()?;
+    let mut dir = RunDir::make(&std::env::temp_dir(), "pgchat-soak")?;
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         tokio::select! {

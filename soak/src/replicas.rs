@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use pgchat_harness::cluster::append;
+use pgchat_harness::process::Process;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Failure;
 use crate::checker::{Kind, Violation};
-use crate::cluster::append;
-use crate::process::Process;
 use crate::world::World;
 
 /// Upper bound of a drain, as the replicas are told.

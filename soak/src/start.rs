@@ -1,14 +1,14 @@
 //! Brings a run up: PostgreSQL, users, replicas, the proxies between them, conversations, clients.
 
 use std::collections::BTreeSet;
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
+use pgchat_harness::cluster::{Cluster, RunDir, Wanted, free_addr};
+use pgchat_harness::program;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -19,7 +19,6 @@ use uuid::Uuid;
 use crate::Failure;
 use crate::api::{Api, Miss};
 use crate::client::Client;
-use crate::cluster::{Cluster, RunDir, free_addr};
 use crate::model::*;
 use crate::proxy::Proxy;
 use crate::replicas::{self, Replica};
@@ -50,7 +49,8 @@ impl Network {
 }
 
 pub async fn start(settings: Settings, dir: &RunDir) -> Result<Run, Failure> {
-    let program = program(&settings).await?;
+    let named = settings.pgchat.clone();
+    let program = tokio::task::spawn_blocking(move || program::pgchat(named.as_deref())).await??;
     let stop = CancellationToken::new();
     let network = Network(stop.clone().drop_guard());
     let machines = machines(&settings, dir, &program, &stop).await?;
@@ -113,7 +113,12 @@ async fn machines(
     program: &Path,
     stop: &CancellationToken,
 ) -> Result<Machines, Failure> {
-    let cluster = Cluster::start(dir, settings.pg_bin.clone()).await?;
+    let wanted = Wanted {
+        bin: settings.pg_bin.clone(),
+        name: "pgchat soak",
+        settings: vec!["max_connections=150".to_owned()],
+    };
+    let cluster = Cluster::start(dir, wanted).await?;
     println!("PostgreSQL is at {}", cluster.addr);
     let tasks = TaskTracker::new();
     let (mut replicas, mut networks, mut addrs) = (Vec::new(), Vec::new(), Vec::new());
@@ -215,42 +220,5 @@ async fn all_online(world: &World, background: &mut JoinSet<()>) -> Result<(), F
             return Err(crate::early(Some(ended)));
         }
         sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// The program to judge. Under `cargo run` it is built first, in the same profile, so that nobody judges an
-/// old one.
-async fn program(settings: &Settings) -> Result<PathBuf, Failure> {
-    if let Some(path) = &settings.pgchat {
-        let path = std::path::absolute(path)?;
-        return if path.is_file() {
-            Ok(path)
-        } else {
-            Err(format!("{} is no program", path.display()).into())
-        };
-    }
-    let own = env::current_exe()?;
-    let path = own.with_file_name("pgchat");
-    if let Some(cargo) = env::var_os("CARGO") {
-        let mut build = std::process::Command::new(cargo);
-        build
-            .args(["build", "-p", "pgchat", "--bin", "pgchat"])
-            .args([
-                "--manifest-path",
-                concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"),
-            ])
-            .stdin(Stdio::null());
-        if own.parent().is_some_and(|dir| dir.ends_with("release")) {
-            build.arg("--release");
-        }
-        let status = tokio::task::spawn_blocking(move || build.status()).await??;
-        if !status.success() {
-            return Err("pgchat could not be built".into());
-        }
-    }
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(format!("{} is not there; name it with --pgchat", path.display()).into())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use pgchat_harness::cluster::Cluster;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -12,7 +13,6 @@ use uuid::Uuid;
 use crate::api::Api;
 use crate::checker::{Checker, FaultRecord, Kind, Violation};
 use crate::client::{Order, Request};
-use crate::cluster::Cluster;
 use crate::model::*;
 use crate::proxy::{Proxy, lock};
 use crate::replicas::Replica;

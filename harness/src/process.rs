@@ -20,10 +20,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// In a process group of its own, so that Ctrl-C in a terminal reaches only the soak itself.
+    /// In a process group of its own, so that Ctrl-C in a terminal reaches only its owner.
     pub fn spawn(command: &mut Command, end: Signal) -> io::Result<Self> {
         let child = command.process_group(0).spawn()?;
         Ok(Self { child, end })
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal, unless the process has ended: its pid may be someone else's by then.
@@ -98,7 +102,7 @@ mod tests {
         let (process, pid) = sleeper();
         let panicked = std::panic::catch_unwind(move || {
             let _owned = process;
-            panic!("as a mistake in the soak would");
+            panic!("as a mistake in its owner would");
         });
         assert!(panicked.is_err() && is_gone(pid));
     }

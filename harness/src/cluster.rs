@@ -18,6 +18,14 @@ use tokio_postgres::{Client, Config, NoTls};
 use crate::Failure;
 use crate::process::Process;
 
+/// What every start of a server is told, besides the settings of the run.
+const ALWAYS: [&str; 4] = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "fsync=on",
+    "log_line_prefix=%m [%p] %a ",
+];
+
 /// Where the run keeps its data and logs. The data goes with the run; the logs stay when it failed.
 pub struct RunDir {
     pub path: PathBuf,
@@ -25,8 +33,9 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    pub fn make() -> Result<Self, Failure> {
-        let path = env::temp_dir().join(format!("pgchat-soak-{}", std::process::id()));
+    /// A new directory below `parent`, named after the run and our pid.
+    pub fn make(parent: &Path, name: &str) -> Result<Self, Failure> {
+        let path = parent.join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(path.join("logs"))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         Ok(Self {
@@ -59,8 +68,20 @@ impl Drop for RunDir {
     }
 }
 
+/// What a run wants of its PostgreSQL.
+pub struct Wanted {
+    /// Where `initdb` is; looked for when it is not named.
+    pub bin: Option<PathBuf>,
+    /// `application_name` of our own sessions.
+    pub name: &'static str,
+    /// `NAME=VALUE`, for each start of the server.
+    pub settings: Vec<String>,
+}
+
 pub struct Cluster {
     pub addr: SocketAddr,
+    name: &'static str,
+    settings: Vec<String>,
     bin: PathBuf,
     data: PathBuf,
     log: PathBuf,
@@ -70,8 +91,8 @@ pub struct Cluster {
 
 impl Cluster {
     /// `initdb`, then `postgres`; returns when it answers.
-    pub async fn start(dir: &RunDir, bin: Option<PathBuf>) -> Result<Self, Failure> {
-        let bin = match bin {
+    pub async fn start(dir: &RunDir, wanted: Wanted) -> Result<Self, Failure> {
+        let bin = match wanted.bin {
             Some(bin) => bin,
             None => find_bin()?,
         };
@@ -96,9 +117,11 @@ impl Cluster {
         if !output.status.success() {
             return Err(format!("initdb: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
-        let process = spawn(&bin, &data, &log, owner.as_ref(), addr)?;
+        let process = spawn(&bin, &data, &log, owner.as_ref(), addr, &wanted.settings)?;
         let cluster = Self {
             addr,
+            name: wanted.name,
+            settings: wanted.settings,
             bin,
             data,
             log,
@@ -111,18 +134,28 @@ impl Cluster {
 
     /// A session of our own, past all proxies.
     pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = Config::new()
-            .host("127.0.0.1")
-            .port(self.addr.port())
-            .user("postgres")
-            .dbname("postgres")
-            .application_name("pgchat soak")
-            .connect_timeout(Duration::from_secs(5))
-            .connect(NoTls)
-            .await?;
+        let (client, connection) = self.config("postgres").connect(NoTls).await?;
         // Ends when the client is dropped; its error comes out of the client's calls too.
         tokio::spawn(connection);
         Ok(client)
+    }
+
+    /// How our own sessions reach a database.
+    pub fn config(&self, database: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.addr.port())
+            .user("postgres")
+            .dbname(database)
+            .application_name(self.name)
+            .connect_timeout(Duration::from_secs(5));
+        config
+    }
+
+    /// Of the postmaster, the parent of all of PostgreSQL's processes.
+    pub async fn pid(&self) -> u32 {
+        self.process.lock().await.id()
     }
 
     /// Immediate mode: no checkpoint, every session is cut, and the next start recovers from the log.
@@ -138,6 +171,7 @@ impl Cluster {
             &self.log,
             self.owner.as_ref(),
             self.addr,
+            &self.settings,
         )?;
         drop(process);
         self.wait_ready().await
@@ -164,18 +198,19 @@ fn spawn(
     log: &Path,
     owner: Option<&User>,
     addr: SocketAddr,
+    settings: &[String],
 ) -> Result<Process, Failure> {
     let log = append(log)?;
+    let settings = ALWAYS
+        .iter()
+        .copied()
+        .chain(settings.iter().map(String::as_str));
     let process = Process::spawn(
         command(&bin.join("postgres"), owner)
             .arg("-D")
             .arg(data)
             .args(["-p", &addr.port().to_string()])
-            .args(["-c", "listen_addresses=127.0.0.1"])
-            .args(["-c", "unix_socket_directories="])
-            .args(["-c", "fsync=on"])
-            .args(["-c", "max_connections=150"])
-            .args(["-c", "log_line_prefix=%m [%p] %a "])
+            .args(settings.flat_map(|setting| ["-c", setting]))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log),
@@ -193,6 +228,7 @@ fn command(program: &Path, owner: Option<&User>) -> Command {
     command
 }
 
+/// A log that is written to its end.
 pub fn append(path: &Path) -> Result<File, Failure> {
     Ok(OpenOptions::new().create(true).append(true).open(path)?)
 }

@@ -1,0 +1,157 @@
+//! A replica dies, and all of its clients come to the others at once, each with its cursor, while messages for them
+//! were sent and others go on talking.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use pgchat_harness::Failure;
+use tokio::time::sleep;
+
+use super::pairs::{CONTENT, SETTLE};
+use super::tell;
+use crate::load::{Client, LaneSpec, Load, Pace, Plan, Via};
+use crate::record::Run;
+use crate::settings::Settings;
+use crate::systems::{Bench, System};
+
+const REPLICAS: usize = 3;
+/// The one that dies.
+const VICTIM: usize = 0;
+const CLIENTS: usize = 10_000;
+/// Pairs of other users, whose sockets are on the replicas that stay.
+const OTHERS: usize = 64;
+const RATE: u64 = 500;
+/// How long the others talk before, and after all are back.
+const CALM: Duration = Duration::from_secs(5);
+
+pub async fn run(bench: &Bench, settings: &Settings) -> Result<Vec<Run>, Failure> {
+    let clients = if settings.effort.quick {
+        1_000
+    } else {
+        CLIENTS
+    };
+    let mut runs = Vec::new();
+    for round in 0..settings.effort.rounds {
+        runs.push(once(bench, clients, round).await?);
+    }
+    Ok(runs)
+}
+
+async fn once(bench: &Bench, clients: usize, round: usize) -> Result<Run, Failure> {
+    // First the pairs of the others, then the one who writes to all that reconnect, then these.
+    let broker = 2 * OTHERS;
+    let database = bench.database(System::Pgchat, broker + 1 + clients).await?;
+    let mut deployment = bench
+        .start(System::Pgchat, &database.name, REPLICAS)
+        .await?;
+    let pairs: Vec<(usize, usize)> = (0..OTHERS)
+        .map(|n| (2 * n, 2 * n + 1))
+        .chain((1..=clients).map(|n| (broker, broker + n)))
+        .collect();
+    let conversations = database.conversations(&pairs).await?;
+    let lanes = pairs
+        .iter()
+        .zip(conversations)
+        .map(|((sender, recipient), conversation)| LaneSpec {
+            conversation,
+            sender: *sender,
+            recipient: *recipient,
+        })
+        .collect();
+    let mut sockets: Vec<(usize, usize)> = (0..=broker).map(|user| (user, 1 + user % 2)).collect();
+    let first = sockets.len();
+    sockets.extend((1..=clients).map(|n| (broker + n, VICTIM)));
+    let mut load = Load::connect(Plan {
+        dialect: System::Pgchat.dialect(),
+        replicas: deployment.addrs(),
+        users: database.users.clone(),
+        lanes,
+        sockets,
+        via: Via::WebSocket,
+        size: CONTENT,
+    })
+    .await?;
+    let board = load.board.clone();
+    board.paced.set(OTHERS);
+    // The first frame has one already; from here on the newest counts.
+    let returning: Vec<Rc<Client>> = board.clients[first..].to_vec();
+    board.track_cursors.set(true);
+    for lane in OTHERS..board.lanes.len() {
+        board.send(lane, board.now());
+    }
+    load.settle_quietly(SETTLE).await?;
+
+    let mut run = Run::new("pgchat", &format!("{clients} clients"), round);
+    window_from_now(&load);
+    load.send_during(Pace::Open(RATE), sleep(CALM)).await?;
+    record(&load, &mut run, "others_before");
+
+    // kill -9, and the clients are told by their connections' end. Each has a message that it does not know of.
+    for client in &returning {
+        client.leaving.set(true);
+    }
+    window_from_now(&load);
+    let died = Instant::now();
+    drop(deployment.replicas.remove(VICTIM));
+    for lane in OTHERS..board.lanes.len() {
+        board.send(lane, board.now());
+    }
+    for (n, client) in returning.iter().enumerate() {
+        client.replica.set(1 + n % 2);
+        client.resumed.set(true);
+    }
+    // Both at once: the others talk for as long as this takes.
+    let back = async {
+        while returning.iter().any(|client| client.live.get()) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let opened = load.reopen(&returning).await;
+        (opened, died.elapsed())
+    };
+    let (tasks, live_after) = load.send_during(Pace::Open(RATE), back).await?;
+    for client in &returning {
+        client.leaving.set(false);
+    }
+    load.adopt(tasks?);
+    record(&load, &mut run, "others_meanwhile");
+    run.set("all_live_after_s", live_after.as_secs_f64());
+    window_from_now(&load);
+    load.send_during(Pace::Open(RATE), sleep(CALM)).await?;
+    record(&load, &mut run, "others_after");
+
+    load.settle(SETTLE).await;
+    let resyncs: u32 = returning.iter().map(|client| client.resyncs.get()).sum();
+    {
+        let board = load.close().await;
+        let tally = board.tally.borrow();
+        run.set("sent", tally.sent as f64);
+        run.set("repeats", tally.repeats as f64);
+        run.set_faults(&tally.faults);
+        run.complaints = tally.complaints.clone();
+    }
+    run.set("resyncs", f64::from(resyncs));
+    if resyncs > 0 {
+        run.faults.insert("resyncs".to_owned(), u64::from(resyncs));
+    }
+    tell(
+        &run,
+        &[
+            "all_live_after_s",
+            "others_before_p99_ms",
+            "others_meanwhile_p99_ms",
+            "others_after_p99_ms",
+        ],
+    );
+    drop(deployment);
+    bench.drop_database(database).await?;
+    Ok(run)
+}
+
+fn window_from_now(load: &Load) {
+    load.board.reset_latencies();
+    load.board.window.set((load.board.now(), u64::MAX));
+}
+
+fn record(load: &Load, run: &mut Run, name: &str) {
+    run.set_latencies(name, &load.board.tally.borrow().end_to_end);
+}

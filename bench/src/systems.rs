@@ -1,0 +1,312 @@
+//! What is measured: pgchat and its peers, each as real processes on a database of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use pgchat_harness::Failure;
+use pgchat_harness::cluster::{Cluster, RunDir, append, free_addr};
+use pgchat_harness::process::Process;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+use crate::cpu::Part;
+use crate::load::Dialect;
+
+/// How long a replica may take until it is ready.
+const START: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_millis(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    Pgchat,
+    Gin,
+    SocketIo,
+}
+
+impl System {
+    pub const ALL: [Self; 3] = [Self::Pgchat, Self::Gin, Self::SocketIo];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pgchat => "pgchat",
+            Self::Gin => "gin",
+            Self::SocketIo => "socketio",
+        }
+    }
+
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Pgchat | Self::Gin => Dialect::Plain,
+            Self::SocketIo => Dialect::SocketIo,
+        }
+    }
+}
+
+/// Where the programs are.
+pub struct Programs {
+    pub pgchat: PathBuf,
+    /// The directory of the peers, built.
+    pub peers: PathBuf,
+}
+
+/// Everything that a scenario needs to start systems.
+pub struct Bench {
+    pub cluster: Cluster,
+    pub programs: Programs,
+    pub logs: PathBuf,
+    pub cwd: PathBuf,
+}
+
+/// A database with users, for one system.
+pub struct Database {
+    pub name: String,
+    pub users: Vec<Uuid>,
+    pub client: Client,
+}
+
+/// Replicas of one system that run and are ready.
+pub struct Deployment {
+    pub replicas: Vec<Replica>,
+}
+
+pub struct Replica {
+    pub addr: SocketAddr,
+    pub process: Process,
+    /// From its start until it was ready.
+    pub ready_after: Duration,
+}
+
+impl Deployment {
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.replicas.iter().map(|replica| replica.addr).collect()
+    }
+
+    pub fn parts(&self) -> Vec<Part> {
+        self.replicas
+            .iter()
+            .enumerate()
+            .map(|(number, replica)| Part {
+                name: format!("replica {number}"),
+                pid: replica.process.id(),
+            })
+            .collect()
+    }
+}
+
+impl Bench {
+    pub fn new(cluster: Cluster, programs: Programs, dir: &RunDir) -> Self {
+        Self {
+            cluster,
+            programs,
+            logs: dir.logs(),
+            cwd: dir.path.clone(),
+        }
+    }
+
+    /// A session of our own.
+    pub async fn connect(&self, database: &str) -> Result<Client, Failure> {
+        let (client, connection) = self.cluster.config(database).connect(NoTls).await?;
+        // Ends when the client is dropped; its error comes out of the client's calls too.
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// A new database with the host system's table of users, and the peers' tables where it is for one.
+    pub async fn database(&self, system: System, users: usize) -> Result<Database, Failure> {
+        let name = format!("bench_{}", Uuid::new_v4().simple());
+        let admin = self.connect("postgres").await?;
+        admin
+            .batch_execute(&format!("create database {name}"))
+            .await?;
+        let client = self.connect(&name).await?;
+        client
+            .batch_execute(
+                "create table users (
+                     id uuid primary key default gen_random_uuid(),
+                     first_name text not null,
+                     last_name text not null,
+                     avatar_url text,
+                     role text not null default 'buyer',
+                     is_active boolean not null default true
+                 )",
+            )
+            .await?;
+        let rows = client
+            .query(
+                "insert into users (first_name, last_name)
+                 select 'User', number::text from generate_series(1, $1::int) as number
+                 returning id",
+                &[&i32::try_from(users)?],
+            )
+            .await?;
+        let scripts: &[&str] = match system {
+            System::Pgchat => &[],
+            System::Gin => &["schema.sql", "gin/trigger.sql"],
+            System::SocketIo => &["schema.sql"],
+        };
+        for script in scripts {
+            let sql = fs::read_to_string(self.programs.peers.join(script))?;
+            client.batch_execute(&sql).await?;
+        }
+        Ok(Database {
+            name,
+            users: rows.iter().map(|row| row.get(0)).collect(),
+            client,
+        })
+    }
+
+    pub async fn drop_database(&self, database: Database) -> Result<(), Failure> {
+        let Database { name, client, .. } = database;
+        drop(client);
+        let admin = self.connect("postgres").await?;
+        admin
+            .batch_execute(&format!("drop database {name} with (force)"))
+            .await?;
+        Ok(())
+    }
+
+    /// Starts replicas one after another, so that the first one makes the schema.
+    pub async fn start(
+        &self,
+        system: System,
+        database: &str,
+        replicas: usize,
+    ) -> Result<Deployment, Failure> {
+        let mut started = Vec::new();
+        for number in 0..replicas {
+            started.push(self.start_replica(system, database, number).await?);
+        }
+        Ok(Deployment { replicas: started })
+    }
+
+    pub async fn start_replica(
+        &self,
+        system: System,
+        database: &str,
+        number: usize,
+    ) -> Result<Replica, Failure> {
+        let addr = free_addr()?;
+        let log_path = self.logs.join(format!("{}-{number}.log", system.name()));
+        let log = append(&log_path)?;
+        let mut command = self.command(system)?;
+        command
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
+            .env("DB_HOST", "127.0.0.1")
+            .env("DB_PORT", self.cluster.addr.port().to_string())
+            .env("DB_USER", "postgres")
+            .env("DB_NAME", database)
+            .env("DB_SSL_MODE", "disable")
+            .env("SERVER_PORT", addr.port().to_string())
+            .env("LOG_LEVEL", "warn")
+            // The load is a few users who write as fast as they can.
+            .env("RATE_LIMIT_PER_SECOND", "0")
+            .env("RATE_LIMIT_BURST", "0")
+            .env("MAX_CONNECTIONS_PER_USER", "0")
+            .env("GIN_MODE", "release")
+            .env("NODE_ENV", "production")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let began = Instant::now();
+        let mut process = Process::spawn(&mut command, Signal::SIGKILL)
+            .map_err(|error| format!("{}: {error}", system.name()))?;
+        loop {
+            if is_ready(addr).await {
+                break;
+            }
+            let exited = process.exited();
+            if exited.is_some() || began.elapsed() > START {
+                let end = exited.map_or("is not ready".to_owned(), |status| status.to_string());
+                return Err(
+                    format!("{} {number}: {end}\n{}", system.name(), tail(&log_path)).into(),
+                );
+            }
+            sleep(PROBE).await;
+        }
+        Ok(Replica {
+            addr,
+            process,
+            ready_after: began.elapsed(),
+        })
+    }
+
+    fn command(&self, system: System) -> Result<Command, Failure> {
+        let peers = &self.programs.peers;
+        let (program, argument, cwd): (PathBuf, &str, &Path) = match system {
+            // A directory without a config.env.
+            System::Pgchat => (self.programs.pgchat.clone(), "serve", &self.cwd),
+            System::Gin => (peers.join("gin/gin-peer"), "", &self.cwd),
+            System::SocketIo => ("node".into(), "server.js", &peers.join("socketio")),
+        };
+        if program.is_absolute() && !program.is_file() {
+            return Err(
+                format!("{} is not there: build the peers first", program.display()).into(),
+            );
+        }
+        let mut command = Command::new(program);
+        command.current_dir(cwd);
+        if !argument.is_empty() {
+            command.arg(argument);
+        }
+        Ok(command)
+    }
+}
+
+impl Database {
+    /// A conversation for each pair of users, in the order of the pairs.
+    pub async fn conversations(&self, pairs: &[(usize, usize)]) -> Result<Vec<Uuid>, Failure> {
+        let one: Vec<Uuid> = pairs.iter().map(|pair| self.users[pair.0]).collect();
+        let other: Vec<Uuid> = pairs.iter().map(|pair| self.users[pair.1]).collect();
+        self.client
+            .execute(
+                "insert into conversations (participant1_id, participant2_id)
+                 select * from unnest($1::uuid[], $2::uuid[])",
+                &[&one, &other],
+            )
+            .await?;
+        let rows = self
+            .client
+            .query(
+                "select c.id from unnest($1::uuid[], $2::uuid[]) with ordinality as p (one, other, place)
+                   join conversations c on c.participant1_id = p.one and c.participant2_id = p.other
+                  order by p.place",
+                &[&one, &other],
+            )
+            .await?;
+        if rows.len() != pairs.len() {
+            return Err("a conversation is missing".into());
+        }
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+async fn is_ready(addr: SocketAddr) -> bool {
+    let probe = async {
+        let mut stream = TcpStream::connect(addr).await?;
+        stream
+            .write_all(b"GET /health/ready HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+            .await?;
+        let mut head = [0_u8; 12];
+        stream.read_exact(&mut head).await?;
+        Ok::<_, std::io::Error>(head.starts_with(b"HTTP/1.1 200"))
+    };
+    matches!(timeout(PROBE_TIMEOUT, probe).await, Ok(Ok(true)))
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(15).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
