@@ -25,6 +25,7 @@ export class Model {
   me = undefined;
   #listeners = new Map();
   #typed = 0;
+  #loading = '';
 
   constructor(options) {
     const chat = createChatClient(options);
@@ -69,8 +70,20 @@ export class Model {
     this.chat.close();
   }
 
-  /** Everything that is shown, from the service. */
+  /** Everything that is shown, from the service. Asked for while it is under way, it is done once more. */
   async load() {
+    if (this.#loading) {
+      this.#loading = 'again';
+      return;
+    }
+    this.#loading = 'once';
+    await this.#load();
+    const again = this.#loading === 'again';
+    this.#loading = '';
+    if (again) this.load();
+  }
+
+  async #load() {
     try {
       const [{ conversations, hasMore }, me] = await Promise.all([this.chat.conversations.list({ limit: 50 }), this.chat.users.get(this.chat.userId)]);
       this.userId = me.id;

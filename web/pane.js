@@ -81,6 +81,7 @@ export class Pane {
     for (const topic of ['status', 'conversations']) model.on(topic, () => this.#renderBar());
     if (conversationId) {
       const off = model.on('conversations', () => {
+        if (model.state !== 'ready') return;
         off();
         if (model.conversations.has(conversationId)) this.open(conversationId);
       });

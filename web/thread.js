@@ -61,7 +61,7 @@ export class Thread {
     this.#first = Math.max(0, messages.length - (seq === undefined ? STEP : MOST));
     this.pinned = seq === undefined;
     this.#render();
-    if (seq !== undefined) this.list.querySelector('.found')?.scrollIntoView({ block: 'center' });
+    if (seq !== undefined) this.#center(this.list.querySelector('.found'));
     this.read();
   }
 
@@ -170,6 +170,12 @@ export class Thread {
 
   #hold({ element, offset }) {
     if (element.isConnected) this.scroller.scrollTop += element.getBoundingClientRect().top - offset;
+  }
+
+  #center(element) {
+    if (!element) return;
+    const [inner, outer] = [element, this.scroller].map((it) => it.getBoundingClientRect());
+    this.scroller.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
   }
 
   #toBottom() {

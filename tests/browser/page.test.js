@@ -166,7 +166,7 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
   await replicas.sql(`insert into messages (conversation_id, sender_id, content)
     select '${id}', case n % 3 when 0 then '${LUKASZ}'::uuid else '${ZEYNEP}' end, 'message ' || n || repeat(' and more', n % 17) from generate_series(1, 5000) n`);
   const page = await open(at(first.url, talking(ZEYNEP, id)));
-  await page.getByText('message 5000', { exact: false }).first().waitFor();
+  await page.locator('.message', { hasText: 'message 5000' }).waitFor();
 
   const walked = await page.evaluate(async () => {
     const scroller = document.querySelector('.scroller');
@@ -175,6 +175,7 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
     const seen = new Set();
     let most = 0;
     let jumps = 0;
+    let moved = 0;
     const deadline = performance.now() + 60_000;
     const settle = async (done) => {
       while (!done()) {
@@ -194,18 +195,48 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
     look();
     while (performance.now() < deadline && !(number(document.querySelector('.message')) === 1 && scroller.scrollTop === 0)) {
       // What one looks at must not move under one's eyes while older ones come in above.
-      scroller.scrollTop -= 600;
+      scroller.scrollTop -= 1_200;
+      const looked = [...document.querySelectorAll('.message')].find((element) => element.getBoundingClientRect().top > 200);
+      const before = looked?.getBoundingClientRect().top;
       await frame();
+      await frame();
+      if (looked?.isConnected) moved = Math.max(moved, Math.abs(looked.getBoundingClientRect().top - before));
       if (scroller.scrollTop === 0) await settle(() => scroller.scrollTop > 0 || number(document.querySelector('.message')) === 1);
       look();
     }
-    return { seen: seen.size, most, jumps, at: number(document.querySelector('.message')) };
+    return { seen: seen.size, most, jumps, moved, at: number(document.querySelector('.message')) };
   });
   assert.deepEqual({ seen: walked.seen, jumps: walked.jumps, at: walked.at }, { seen: 5000, jumps: 0, at: 1 });
+  assert.ok(walked.moved <= 1, `what one looks at moved by ${walked.moved} px`);
   assert.ok(walked.most <= 300, `${walked.most} messages in the document`);
 
   await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
-  await page.getByText('message 5000', { exact: false }).first().waitFor();
+  await page.locator('.message', { hasText: 'message 5000' }).waitFor();
+});
+
+test('a search finds people and messages, and leads to the place', async () => {
+  const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '55555555-5555-4555-8555-555555555555') returning id`).then((answer) => answer.split('\n')[0]);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content)
+    select '${id}', '${AMELIE}', case n when 30 then 'the heron stands by the pond' else 'number ' || n end from generate_series(1, 400) n`);
+  const page = await open(at(first.url, AMELIE));
+  await page.locator('.list .row').first().waitFor();
+  await page.keyboard.press('Tab');
+  await page.locator('.list .row').first().focus();
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('heron');
+  const found = page.locator('.results .row', { hasText: 'the heron stands' });
+  await found.click();
+  const message = page.locator('.message.found', { hasText: 'the heron stands by the pond' });
+  await message.waitFor();
+  const [inner, outer] = [await message.boundingBox(), await page.locator('.scroller').boundingBox()];
+  assert.ok(inner.y > outer.y && inner.y + inner.height < outer.y + outer.height, 'it is in sight');
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await bubble(page, 'number 400').waitFor();
+  assert.equal(await bubble(page, 'number 2').count(), 0);
+
+  await page.getByRole('searchbox').fill('Zeynep');
+  await page.locator('.results .row', { hasText: 'developer' }).click();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
 });
 
 test('what looks like HTML or a script is shown as text, wherever it is shown', async () => {
