@@ -7,16 +7,23 @@
 -- What is deleted or edited is gone from the results with the transaction that does it: they come from the rows as they
 -- are, and a row's content is emptied by deleting it.
 
--- Of a participant or a conversation, in one of the spans of 16 days, as a word that no text contains (it begins with a
--- control character): ten hexadecimal digits of a hash, then four of the span, so that a prefix is a longer time. Two
+-- Days since 1970, of any time that there is.
+create function chat_search_day(at timestamptz) returns integer
+language sql immutable parallel safe
+begin atomic
+  select case when isfinite(at) then greatest((at at time zone 'UTC')::date - date '1970-01-01', 0) else 0 end;
+end;
+
+-- Of a participant or a conversation, at a time, as a word that no text contains (it begins with a control character): ten
+-- hexadecimal digits of a hash, and the day (`unit` d), the span of 16 days (s), or nothing (a: all of time). Two
 -- owners may share a hash: what is found by it is checked.
-create function chat_search_key(owner uuid, at timestamptz) returns text
+create function chat_search_key(owner uuid, unit text, at timestamptz) returns text
 language sql immutable parallel safe
 begin atomic
   select e'\x01' || lpad(to_hex(uuid_hash_extended(owner, 0) & 1099511627775), 10, '0')
-         || lpad(to_hex(case when isfinite(at)
-                             then least(greatest((at at time zone 'UTC')::date - date '1970-01-01', 0) >> 4, 65535)
-                             else 0 end), 4, '0');
+         || case unit when 'd' then 'd' || to_hex(chat_search_day(at))
+                      when 's' then 's' || to_hex(chat_search_day(at) >> 4)
+                      else '' end;
 end;
 
 -- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB.
@@ -33,8 +40,10 @@ create function chat_search_vector(
 language sql immutable parallel safe
 begin atomic
   select chat_search_words(language, content)
-         || array_to_tsvector(array[chat_search_key(sender, at), chat_search_key(reader, at),
-                                    chat_search_key(conversation, at)]);
+         || array_to_tsvector(array[
+              chat_search_key(sender, 'd', at), chat_search_key(sender, 's', at), chat_search_key(sender, 'a', at),
+              chat_search_key(reader, 'd', at), chat_search_key(reader, 's', at), chat_search_key(reader, 'a', at),
+              chat_search_key(conversation, 's', at), chat_search_key(conversation, 'a', at)]);
 end;
 
 -- What SEARCH_LANGUAGE may name: the configurations that are found without a schema (PostgreSQL manual, "Configurations").
@@ -91,17 +100,13 @@ begin
 end
 $$;
 
--- The messages of an owner from the span of `at` and the `spans` before it. With fewer digits a span is longer, sixteen times
--- for each digit; with 0 it is all of time.
-create function chat_search_scope(owner uuid, at timestamptz, digits integer, spans integer) returns tsquery
+-- The messages of an owner from the day or span of `at` and the `more` before it; with the unit a all of them.
+create function chat_search_scope(owner uuid, at timestamptz, unit text, more integer) returns tsquery
 language sql stable
 as $$
-  select case digits when 0 then format('''%s'':*', left(key, 11))
-              else (select string_agg(format('''%s%s'':*', left(key, 11), lpad(to_hex(newest - g), digits, '0')), '|')
-                      from generate_series(0, least(spans, newest)) g) end::tsquery
-    from chat_search_key(owner, at) key
-   cross join lateral (
-     select ('x' || right(key, 4))::bit(16)::integer >> 4 * (4 - digits) as newest) n
+  select string_agg('''' || chat_search_key(owner, unit, at - n * case unit when 'd' then interval '1 day' else interval '16 days' end)
+                    || '''', '|')::tsquery
+    from generate_series(0, more) n
 $$;
 
 -- One page of what a user finds in his own conversations, or in one of them: the newest hundred matches by rank, then the
@@ -111,8 +116,9 @@ $$;
 -- `segments`: each Message gets a member `snippet`.
 --
 -- A word that is in every message has as many matches as there is history. So the time is widened step by step,
--- from the last 16 to 32 days of activity and by about four times at each step, until there are enough: it
--- reads some multiple of what is shown. Where a step brings too many, chat_search_walk() goes through the newest messages.
+-- from the last two days of activity (32 days, of one conversation) and by about four times at each step, until there
+-- are enough: it reads some multiple of what is shown. Where already the first step brings too many, chat_search_walk()
+-- goes through the newest messages.
 create function chat_search(
   reader uuid, words text, conversation uuid, language text, max_rows bigint, skip bigint, segments boolean)
 returns table (status text, message text)
@@ -126,13 +132,14 @@ declare
   block constant bigint := 100;
   wanted constant bigint := block * ((skip + max_rows + block - 1) / block);
   -- Reading this many matches is cheaper than looking for another way.
-  too_many constant bigint := greatest(500, 5 * wanted);
+  too_many constant bigint := greatest(5000, 5 * wanted);
   query tsquery;
   last_active timestamptz;
   ids uuid[];
   matches bigint;
   verdict text;
   step record;
+  first boolean := true;
 begin
   if not exists (select from chat_search_indexes() where name = chat_search_index(language) and complete) then
     return query select 'not_ready', null::text;
@@ -163,16 +170,21 @@ begin
     return;
   end if;
 
-  for step in select * from (values (4, 1), (4, 4), (3, 1), (3, 4), (2, 1), (0, 0)) s (digits, spans) loop
+  for step in
+    select * from (values (1, 'd', 1), (2, 'd', 8), (3, 's', 1), (4, 's', 6), (5, 's', 27), (6, 'a', 0)) s (number, unit, more)
+     where conversation is null or unit <> 'd'
+     order by number
+  loop
     select f.ids, f.matches into ids, matches
       from chat_search_matches(
-             chat_search_scope(coalesce(conversation, reader), last_active + chat_activity_lag(), step.digits, step.spans) && query,
-             reader, conversation, language, wanted, too_many) f;
-    if matches >= too_many then
+             chat_search_scope(coalesce(conversation, reader), last_active + chat_activity_lag(), step.unit, step.more) && query,
+             reader, conversation, language, wanted, case when first then too_many end) f;
+    if first and matches >= too_many then
       ids := chat_search_walk(reader, query, conversation, language, wanted);
       exit;
     end if;
     exit when matches >= wanted;
+    first := false;
   end loop;
 
   return query
@@ -199,8 +211,7 @@ begin
 end
 $$;
 
--- The newest `wanted` matches, and how many there are; with `too_many` of them it stops, and which they are is
--- not told. By the search index and nothing else: only a bitmap scan can use it, and the comparison of texts keeps
+-- The newest `wanted` matches, and how many there are; at `too_many` of them (null: never) it stops, and they are any of them. By the search index and nothing else: only a bitmap scan can use it, and the comparison of texts keeps
 -- the planner from taking the index on conversations instead.
 create function chat_search_matches(
   query tsquery, reader uuid, conversation uuid, language text, wanted bigint, too_many bigint)

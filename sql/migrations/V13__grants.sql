@@ -17,5 +17,5 @@ $$;
 
 -- Column defaults, the conditions of triggers and the expressions of indexes are evaluated as the writing role.
 grant execute on function chat_uuid_v7(), chat_stores_batch(), chat_activity_lag(),
-  chat_search_key(uuid, timestamptz), chat_search_words(regconfig, text),
+  chat_search_day(timestamptz), chat_search_key(uuid, text, timestamptz), chat_search_words(regconfig, text),
   chat_search_vector(regconfig, text, uuid, uuid, uuid, timestamptz) to public;

@@ -5,6 +5,7 @@
 //! runs, measures at 10,000 and at 1,000,000 messages and writes `docs/queries.md`.
 
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -15,6 +16,9 @@ const DATA: &str = include_str!("data.sql");
 
 /// The user who is in a tenth of all conversations.
 const BROKER: &str = "'b0000000-0000-4000-8000-000000000000'";
+
+/// For a million messages.
+const INDEX_DEADLINE: Duration = Duration::from_secs(600);
 
 /// How much data there is; `data.sql` tells what the words mean.
 #[derive(Clone, Copy)]
@@ -124,17 +128,15 @@ async fn loaded(size: Size) -> Database {
     for statement in vacuum.split(';').filter(|part| !part.trim().is_empty()) {
         database.execute(statement).await;
     }
-    let client = database.sql().await;
-    let ddl: String = client
-        .query_one("select chat_search_index_ddl('simple')", &[])
-        .await
-        .expect("a statement")
-        .get(0);
-    client.batch_execute(&ddl).await.expect("an index");
-    client
-        .batch_execute("vacuum analyze messages")
-        .await
-        .expect("analyzed");
+    let replica = Replica::start(&database, &[]).await;
+    let complete = "chat_search_indexes() where complete";
+    let started = Instant::now();
+    while database.count(complete).await == 0 {
+        assert!(started.elapsed() < INDEX_DEADLINE, "no search index");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(replica);
+    database.execute("vacuum analyze messages").await;
     database
 }
 
