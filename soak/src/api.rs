@@ -130,6 +130,45 @@ impl Api {
         Ok(marked.read_seq)
     }
 
+    /// The message as it is then.
+    pub async fn edit(
+        &self,
+        message: Uuid,
+        user: Uuid,
+        content: &str,
+    ) -> Result<MessageView, Miss> {
+        let url = self.url(&format!("messages/{message}?user_id={user}"));
+        let call = self.http.patch(url).json(&json!({"content": content}));
+        let (_, view) = answer(call, TIMEOUT).await?;
+        Ok(view)
+    }
+
+    pub async fn delete(&self, message: Uuid, user: Uuid) -> Result<(), Miss> {
+        let url = self.url(&format!("messages/{message}?user_id={user}"));
+        let call = self.http.delete(url).timeout(TIMEOUT);
+        let response = call.send().await.map_err(broken)?;
+        match response.status().as_u16() {
+            204 => Ok(()),
+            status @ (408 | 429 | 503) => Err(Miss::Retry(status.to_string())),
+            status => {
+                let body = response.bytes().await.map_err(broken)?;
+                Err(Miss::Refused(format!("{status}: {}", text(&body))))
+            }
+        }
+    }
+
+    /// Messages of one conversation that hold a word.
+    pub async fn search(
+        &self,
+        user: Uuid,
+        conversation: Uuid,
+        word: &str,
+    ) -> Result<MessagePage, Miss> {
+        let path = format!("users/{user}/search?q={word}&limit=200&conversation_id={conversation}");
+        let (_, page) = answer(self.http.get(self.url(&path)), TIMEOUT).await?;
+        Ok(page)
+    }
+
     pub async fn unread_count(&self, user: Uuid) -> Result<u64, Miss> {
         let path = format!("users/{user}/unread-count");
         let (_, unread): (_, Unread) = answer(self.http.get(self.url(&path)), TIMEOUT).await?;

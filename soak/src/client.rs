@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::api::Miss;
+use crate::checker::State;
 use crate::model::*;
 use crate::session::{Session, SessionEnd};
 use crate::world::World;
@@ -49,6 +50,7 @@ pub struct Request {
 pub enum About {
     Message(Key),
     Read { up_to: u32 },
+    Change { key: Key, to: State },
 }
 
 pub struct Client {

@@ -40,6 +40,11 @@ pub fn make(seed: u64, key: Key) -> String {
     text
 }
 
+/// What its sender edits it to.
+pub fn edited(seed: u64, key: Key) -> String {
+    format!("{} edited", make(seed, key))
+}
+
 /// The key that a text claims to be of.
 pub fn key_of(content: &str) -> Option<Key> {
     let (number, _) = content.strip_prefix('#')?.split_once(' ')?;

@@ -45,7 +45,8 @@ pub async fn settle(world: &World, senders: &mut JoinSet<()>) -> Result<(), Fail
         let online = world.online.load(Ordering::Relaxed);
         let (unfinished, caught_up) = {
             let checker = world.checker();
-            (checker.unfinished(), checker.caught_up(&heads))
+            let caught_up = checker.caught_up(&heads) && checker.changes_seen();
+            (checker.unfinished(), caught_up)
         };
         if online == world.clients.len() && unfinished == 0 && caught_up {
             break;
@@ -93,7 +94,7 @@ async fn table(world: &World) -> Result<TablePass, Failure> {
     let none: [&(dyn ToSql + Sync); 0] = [];
     let rows = client
         .query_raw(
-            "select id, conversation_id, sender_id, content, seq::bigint, client_message_id, is_read
+            "select id, conversation_id, sender_id, content, seq::bigint, client_message_id, is_read, deleted_at::text
                from messages
               order by conversation_id, seq",
             none,
@@ -110,6 +111,7 @@ async fn table(world: &World) -> Result<TablePass, Failure> {
             seq: row.try_get(4)?,
             client_message_id: row.try_get(5)?,
             is_read: row.try_get(6)?,
+            deleted_at: row.try_get(7)?,
         };
         let now = world.clock.now();
         world.checker().row(&mut pass, &view, now);

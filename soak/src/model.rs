@@ -77,6 +77,8 @@ pub struct MessageView {
     pub client_message_id: Option<String>,
     #[serde(default)]
     pub is_read: bool,
+    #[serde(default)]
+    pub deleted_at: Option<String>,
 }
 
 /// The `clientMessageId` of a message that a client sends.

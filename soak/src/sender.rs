@@ -11,6 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Miss, Page};
+use crate::checker::State;
 use crate::client::{About, Request};
 use crate::content;
 use crate::model::*;
@@ -26,6 +27,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 /// How often a user who sends marks a conversation as read, and reads a page of one.
 const MARKS_READ: f64 = 0.15;
 const READS_PAGE: f64 = 0.03;
+/// How often he edits or deletes one of his latest messages, and searches for one.
+const CHANGES: f64 = 0.1;
+const SEARCHES: f64 = 0.03;
 
 /// Until all that was begun is acknowledged, after the stage `quiet`.
 pub async fn run(world: Arc<World>, client: ClientIx) {
@@ -78,6 +82,12 @@ fn act(world: &Arc<World>, client: ClientIx, rng: &mut StdRng, tasks: &mut JoinS
     }
     if rng.random_bool(READS_PAGE) {
         tasks.spawn(read_page(world.clone(), client, other, rng.random()));
+    }
+    if rng.random_bool(CHANGES) {
+        tasks.spawn(change(world.clone(), client, rng.random()));
+    }
+    if rng.random_bool(SEARCHES) {
+        tasks.spawn(search(world.clone(), client, rng.random()));
     }
 }
 
@@ -219,6 +229,79 @@ async fn mark_read(world: Arc<World>, client: ClientIx, conversation: Conversati
         Ok(()) => {}
         Err(Miss::Retry(note)) => world.count(&format!("mark read: {note}")),
         Err(Miss::Refused(text)) => world.refused(client, None, format!("mark read: {text}")),
+    }
+}
+
+/// Edits or deletes one of the latest messages; tried once, as a user would.
+async fn change(world: Arc<World>, client: ClientIx, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (key, to, conversation, id) = {
+        let mut checker = world.checker();
+        let Some((key, to)) = checker.begin_change(client, rng.random_range(0..1_000)) else {
+            return;
+        };
+        let (conversation, id) = checker.place_of(key);
+        (key, to, conversation, id)
+    };
+    let Some(id) = id else { return };
+    let user = world.users[usize::from(client)];
+    let content = content::edited(world.settings.seed, key);
+    let (kind, data) = match to {
+        State::Deleted => ("delete_message", json!({"messageId": id})),
+        _ => ("edit_message", json!({"messageId": id, "content": content})),
+    };
+    let now = world.clock.now();
+    world.checker().attempt(key, Via::Http, 0, kind, now);
+    let done = if rng.random() {
+        let ask = (conversation, About::Change { key, to });
+        by_socket(&world, client, kind, &data, ask, PATIENCE.end).await
+    } else {
+        let answer = match to {
+            State::Deleted => world.api.delete(id, user).await.map(|()| None),
+            _ => world.api.edit(id, user, &content).await.map(Some),
+        };
+        answer.map(|view| {
+            let now = world.clock.now();
+            world.checker().changed(key, to, view.as_ref(), now);
+        })
+    };
+    let note = match done {
+        Ok(()) => format!("{kind} acknowledged"),
+        Err(Miss::Retry(note)) => {
+            world.count(&format!("{kind}: {note}"));
+            format!("{kind}: {note}")
+        }
+        Err(Miss::Refused(text)) => {
+            world.refused(client, Some(key), format!("{kind}: {text}"));
+            format!("{kind}: {text}")
+        }
+    };
+    let now = world.clock.now();
+    let mut checker = world.checker();
+    checker.attempt(key, Via::Http, 0, &note, now);
+    checker.end_change(key);
+}
+
+/// Searches for the number of one of the latest messages, in its conversation.
+async fn search(world: Arc<World>, client: ClientIx, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (key, conversation, before) = {
+        let checker = world.checker();
+        let Some(key) = checker.searchable(client, rng.random_range(0..1_000)) else {
+            return;
+        };
+        (key, checker.place_of(key).0, checker.states(key))
+    };
+    let id = world.conversations[usize::from(conversation)].id;
+    let user = world.users[usize::from(client)];
+    match world.api.search(user, id, &key.to_string()).await {
+        Ok(page) => {
+            let now = world.clock.now();
+            let mut checker = world.checker();
+            checker.searched(client, key, before, &page.messages, now);
+        }
+        Err(Miss::Retry(note)) => world.count(&format!("search: {note}")),
+        Err(Miss::Refused(text)) => world.refused(client, Some(key), format!("search: {text}")),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::{Miss, Page};
-use crate::checker::{Kind, Violation};
+use crate::checker::{Kind, State, Violation};
 use crate::client::{About, Client, Online, Order, Request};
 use crate::model::*;
 use crate::wire::{Answer, Closing, Connected, Frame, MessagesRead, Refusal};
@@ -197,6 +197,11 @@ impl<'a> Session<'a> {
                     .checker()
                     .frame(self.number, frame.user_id, &view, now);
             }
+            "message_updated" | "message_deleted" => {
+                let view: MessageView = serde_json::from_str(data)?;
+                let now = self.world().clock.now();
+                self.world().checker().change_frame(self.number, &view, now);
+            }
             "messages_read" => {
                 let mark: MessagesRead = serde_json::from_str(data)?;
                 self.world().checker().read_frame(
@@ -294,6 +299,10 @@ impl<'a> Session<'a> {
                     read_seq,
                     now,
                 );
+                Ok(())
+            }
+            (About::Change { key, to }, view, _) if view.is_some() || to == State::Deleted => {
+                self.world().checker().changed(key, to, view.as_ref(), now);
                 Ok(())
             }
             _ => Err(Miss::Refused("an ack without its result".to_owned())),

@@ -13,8 +13,9 @@ impl Checker {
         at: At,
     ) -> Option<Key> {
         let connection = seen_by.and_then(|(_, connection)| connection);
-        let key =
-            content::key_of(&view.content).filter(|key| (*key as usize) < self.messages.len());
+        let key = self
+            .key_of(view)
+            .filter(|key| (*key as usize) < self.messages.len());
         let Some(key) = key else {
             let text = format!("{} {:?} was never sent", view.id, start(view));
             self.violate(Violation::new(Kind::FromNobody, at, text).connection(connection));
@@ -60,13 +61,30 @@ impl Checker {
         Some(key)
     }
 
+    /// The key that a view claims to be of: by its text, or where that was deleted by its `clientMessageId`.
+    pub(super) fn key_of(&self, view: &MessageView) -> Option<Key> {
+        if view.deleted_at.is_none() {
+            return content::key_of(&view.content);
+        }
+        let prefix = client_message_id(self.seed, 0);
+        let own_name = view.client_message_id.as_deref()?;
+        own_name
+            .strip_prefix(prefix.strip_suffix('0')?)?
+            .parse()
+            .ok()
+    }
+
     /// What a view says of a message that differs from what was sent and learnt.
     fn differences(&self, key: Key, view: &MessageView) -> Vec<(Kind, String)> {
         let message = &self.messages[key as usize];
         let mut faults = Vec::new();
         let mut altered = |what: String| faults.push((Kind::Altered, what));
-        if view.content != content::make(self.seed, key) {
-            altered(format!("content differs, {} bytes", view.content.len()));
+        match self.state_of(key, view) {
+            None => altered(format!("content differs, {} bytes", view.content.len())),
+            Some(state) if state > message.changes.asked => {
+                altered(format!("{state:?}, and nobody asked for it"));
+            }
+            Some(_) => {}
         }
         if self.users.get(&view.sender_id) != Some(&message.sender) {
             altered(format!("sender is {}", view.sender_id));

@@ -3,6 +3,7 @@
 //!
 //! Each observation is checked when it comes; [`verdict`] checks the rest at the end.
 
+mod changes;
 mod history;
 mod identify;
 mod log;
@@ -19,13 +20,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use hdrhistogram::Histogram;
 use uuid::Uuid;
 
+use self::changes::Changes;
+pub use self::changes::State;
 pub use self::history::FaultRecord;
 use self::log::Log;
 use self::progress::Progress;
 use self::sockets::Connection;
 pub use self::verdict::{ConversationView, TablePass};
 pub use self::violation::{Kind, Violation};
-use crate::content;
 use crate::model::*;
 
 /// Violations kept in full; beyond it they are only counted.
@@ -58,6 +60,7 @@ struct Message {
     seen: [At; 2],
     /// Rows of the table that are this message, as of the last pass over it.
     rows: u8,
+    changes: Changes,
 }
 
 #[derive(Default)]
@@ -86,6 +89,8 @@ pub struct Checker {
     conversations: Vec<Conversation>,
     conversation_numbers: HashMap<Uuid, ConversationIx>,
     messages: Vec<Message>,
+    /// By client: what it sent itself and got acknowledged; those of SQL are not among them.
+    own: Vec<Vec<Key>>,
     /// What each member has seen of each conversation.
     progress: Vec<[Progress; 2]>,
     /// By conversation and member: up to where reading was acknowledged, and asked for.
@@ -120,6 +125,7 @@ impl Checker {
                 .collect(),
             conversations,
             messages: Vec::new(),
+            own: vec![Vec::new(); users.len()],
             progress: (0..count).map(|_| Default::default()).collect(),
             read: vec![Default::default(); count],
             unfinished: BTreeSet::new(),
@@ -155,6 +161,7 @@ impl Checker {
             seq: 0,
             seen: [0, 0],
             rows: 0,
+            changes: Changes::default(),
         });
         self.unfinished.insert((at, key));
         key
@@ -176,7 +183,7 @@ impl Checker {
         at: At,
     ) {
         self.log.attempt(key, via, connection, note, at);
-        if content::key_of(&view.content) != Some(key) {
+        if self.key_of(view) != Some(key) {
             self.violate(
                 Violation::new(
                     Kind::Altered,
@@ -196,6 +203,9 @@ impl Checker {
         }
         message.fate = Fate::Acknowledged;
         message.acked_at = at;
+        if message.via != Via::Sql {
+            self.own[usize::from(message.sender)].push(key);
+        }
         self.counts.acknowledged += 1;
         record(&mut self.latencies.acknowledged, at - message.first_at);
         self.settle(key);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::log::Sighting;
-use super::{Checker, Kind, Violation, record};
+use super::{Checker, Kind, State, Violation, record};
 use crate::model::*;
 
 pub(super) struct Connection {
@@ -23,6 +23,8 @@ pub(super) struct Connection {
     resyncing: bool,
     /// The last `seq` of each conversation on this socket; emptied at its end.
     last: HashMap<ConversationIx, u32>,
+    /// What was shown on it as edited or deleted; emptied at its end.
+    pub(super) changed: HashMap<Key, State>,
 }
 
 impl Checker {
@@ -63,6 +65,7 @@ impl Checker {
         known.closed = Some(at);
         known.end = end.to_owned();
         known.last = HashMap::new();
+        known.changed = HashMap::new();
     }
 
     /// A `chat_message` frame; `actor` is its `userId`.
@@ -104,6 +107,7 @@ impl Checker {
             );
         }
         self.saw(client, Some(connection), key, at);
+        self.show(client, Some(connection), key, view, at);
     }
 
     /// A `messages_read` frame on a socket of `client`.
@@ -123,6 +127,7 @@ impl Checker {
         let known = &mut self.connections[connection as usize];
         known.resyncing = false;
         let client = known.client;
+        self.changes_reloaded(client);
         for (conversation, read) in self.conversations.iter().zip(&mut self.read) {
             for marks in read {
                 for (member, told) in conversation.members.iter().zip(&mut marks.told) {
@@ -163,6 +168,7 @@ impl Checker {
         self.counts.reloaded += 1;
         if let Some(key) = self.identify(view, Some((client, None)), at) {
             self.saw(client, None, key, at);
+            self.show(client, None, key, view, at);
         }
     }
 
@@ -222,6 +228,7 @@ impl Connection {
             resumed: false,
             resyncing: false,
             last: HashMap::new(),
+            changed: HashMap::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Crafted histories: each broken promise is found, and a clean one finds nothing.
 
 use super::*;
+use crate::content;
 
 const SEED: u64 = 7;
 
@@ -49,6 +50,7 @@ impl Story {
             seq,
             client_message_id: Some(client_message_id(SEED, key)),
             is_read: false,
+            deleted_at: None,
         };
         (key, view)
     }
@@ -358,4 +360,125 @@ fn a_read_mark_that_a_participant_was_not_told_of_is_found() {
     story.checker.reload_complete(2, 40);
     story.table(&[&one]);
     assert_eq!(story.kinds(), [Kind::ReadUnseen]);
+}
+
+/// As edited, and as deleted.
+fn changed(key: Key, view: &MessageView) -> [MessageView; 2] {
+    let mut edited = view.clone();
+    edited.content = content::edited(SEED, key);
+    let mut deleted = view.clone();
+    deleted.content = String::new();
+    deleted.deleted_at = Some("2026-01-01T00:00:00Z".to_owned());
+    [edited, deleted]
+}
+
+impl Story {
+    /// A message of user 0 that both have seen, and then a change of it that is acknowledged.
+    fn changing(&mut self) -> (Key, MessageView, [MessageView; 2], State) {
+        let (key, view) = self.sent(1);
+        self.acknowledge(key, &view);
+        self.both(&view);
+        let (chosen, state) = self.checker.begin_change(0, 1).expect("a candidate");
+        assert_eq!((chosen, state), (key, State::Edited));
+        let views = changed(key, &view);
+        let at = self.tick();
+        self.checker.changed(key, state, Some(&views[0]), at);
+        self.checker.end_change(key);
+        (key, view, views, state)
+    }
+
+    fn change_frame(&mut self, connection: ConnectionNo, view: &MessageView) {
+        let at = self.tick();
+        self.checker.change_frame(connection, view, at);
+    }
+
+    fn found(&self) -> Vec<Kind> {
+        self.checker.totals().keys().copied().collect()
+    }
+
+    fn table_of(&mut self, row: &MessageView) {
+        let at = self.tick();
+        let mut pass = self.checker.begin_table();
+        self.checker.row(&mut pass, row, at);
+        self.checker.end_table(&pass, at);
+    }
+}
+
+#[test]
+fn an_edit_and_a_deletion_that_all_were_shown_are_fine() {
+    let mut story = Story::new();
+    let (key, _, [edited, deleted], _) = story.changing();
+    assert!(!story.checker.changes_seen());
+    story.change_frame(1, &edited);
+    story.change_frame(2, &edited);
+    assert!(story.checker.changes_seen());
+    assert_eq!(
+        story.checker.begin_change(0, 0),
+        Some((key, State::Deleted))
+    );
+    let at = story.tick();
+    story.checker.changed(key, State::Deleted, None, at);
+    story.change_frame(1, &deleted);
+    story.change_frame(2, &deleted);
+    story.table_of(&deleted);
+    assert_eq!(story.found(), []);
+}
+
+#[test]
+fn an_acknowledged_edit_that_the_table_has_not_is_lost() {
+    let mut story = Story::new();
+    let (_, view, [edited, _], _) = story.changing();
+    story.change_frame(1, &edited);
+    story.change_frame(2, &edited);
+    story.table_of(&view);
+    assert_eq!(story.found(), [Kind::ChangeLost]);
+}
+
+#[test]
+fn a_change_that_a_participant_was_not_shown_is_found() {
+    let mut story = Story::new();
+    let (_, _, [edited, _], _) = story.changing();
+    story.change_frame(1, &edited);
+    story.table_of(&edited);
+    assert_eq!(story.found(), [Kind::ChangeUnseen]);
+}
+
+#[test]
+fn a_change_that_nobody_asked_for_is_found() {
+    let mut story = Story::new();
+    let (_, _, [_, deleted], _) = story.changing();
+    story.change_frame(1, &deleted);
+    assert_eq!(story.found(), [Kind::Altered]);
+}
+
+#[test]
+fn what_was_shown_as_changed_does_not_come_back_on_the_same_socket() {
+    let mut story = Story::new();
+    let (_, view, [edited, _], _) = story.changing();
+    story.change_frame(2, &edited);
+    story.change_frame(2, &view);
+    assert_eq!(story.found(), [Kind::Revived]);
+}
+
+#[test]
+fn a_search_that_finds_what_is_deleted_or_misses_what_is_there_is_wrong() {
+    let mut story = Story::new();
+    let (key, _, [edited, _], _) = story.changing();
+    let before = story.checker.states(key);
+    let at = story.tick();
+    story
+        .checker
+        .searched(0, key, before, &[edited.clone()], at);
+    assert_eq!(story.found(), []);
+    story.checker.searched(0, key, before, &[], at);
+    assert_eq!(story.found(), [Kind::SearchWrong]);
+
+    let mut story = Story::new();
+    let (key, _, [edited, _], _) = story.changing();
+    story.checker.begin_change(0, 0);
+    let at = story.tick();
+    story.checker.changed(key, State::Deleted, None, at);
+    let before = story.checker.states(key);
+    story.checker.searched(0, key, before, &[edited], at);
+    assert_eq!(story.found(), [Kind::SearchWrong]);
 }

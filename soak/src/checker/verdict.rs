@@ -118,6 +118,7 @@ impl Checker {
                 self.violate(Violation::new(Kind::StoredTwice, at, text).key(key));
             }
             self.row_read(pass, key, row, at);
+            self.row_changes(key, row, at);
         }
     }
 
@@ -219,7 +220,7 @@ impl Checker {
         let members = self.conversations[conversation].members;
         let reader = usize::from(members[0] == message.sender);
         let marks = self.read[conversation][reader];
-        if row.seq <= i64::from(marks.acknowledged) {
+        if row.is_read && row.seq <= i64::from(marks.acknowledged) {
             pass.last_read[conversation][reader] = row.seq;
         }
         let fault = if row.is_read {
@@ -227,6 +228,9 @@ impl Checker {
                 Kind::ReadFromNobody,
                 format!("it is read, and {} was the most asked for", marks.asked),
             ))
+        } else if row.deleted_at.is_some() {
+            // It is not unread, and no mark reads it.
+            None
         } else {
             pass.unread[conversation][reader] += 1;
             (row.seq <= i64::from(marks.acknowledged)).then_some((

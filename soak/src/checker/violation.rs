@@ -35,6 +35,14 @@ pub enum Kind {
     ReadFromNobody,
     /// An acknowledged `mark_read` of which a participant's sockets were never told.
     ReadUnseen,
+    /// An acknowledged edit or deletion that the table, or its own answer, does not show.
+    ChangeLost,
+    /// A change that the table has, and a participant was never shown.
+    ChangeUnseen,
+    /// An older state of a message after a newer one on one socket: what was deleted shows its content again.
+    Revived,
+    /// A search that found what was deleted, or did not find what was there.
+    SearchWrong,
     /// Two requests of one conversation on one socket, acknowledged in the other order.
     AckOrder,
     /// `lastSeq` or `lastMessageId` of a conversation differs from the table.

@@ -160,6 +160,7 @@ pub async fn insert(
                 seq: row.get(4),
                 client_message_id: row.get(5),
                 is_read: false,
+                deleted_at: None,
             });
         }
         world.pause(pause).await;
