@@ -266,7 +266,10 @@ async fn change(world: Arc<World>, client: ClientIx, seed: u64) {
         })
     };
     let note = match done {
-        Ok(()) => format!("{kind} acknowledged"),
+        Ok(()) => {
+            world.count(&format!("{kind}: acknowledged"));
+            format!("{kind} acknowledged")
+        }
         Err(Miss::Retry(note)) => {
             world.count(&format!("{kind}: {note}"));
             format!("{kind}: {note}")
@@ -299,6 +302,8 @@ async fn search(world: Arc<World>, client: ClientIx, seed: u64) {
             let now = world.clock.now();
             let mut checker = world.checker();
             checker.searched(client, key, before, &page.messages, now);
+            drop(checker);
+            world.count("search: answered");
         }
         Err(Miss::Retry(note)) => world.count(&format!("search: {note}")),
         Err(Miss::Refused(text)) => world.refused(client, Some(key), format!("search: {text}")),

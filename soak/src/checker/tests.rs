@@ -468,7 +468,7 @@ fn a_search_that_finds_what_is_deleted_or_misses_what_is_there_is_wrong() {
     let at = story.tick();
     story
         .checker
-        .searched(0, key, before, &[edited.clone()], at);
+        .searched(0, key, before, std::slice::from_ref(&edited), at);
     assert_eq!(story.found(), []);
     story.checker.searched(0, key, before, &[], at);
     assert_eq!(story.found(), [Kind::SearchWrong]);
