@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::frame::{self, Cursor};
 use crate::hub::{Event, Hub, Subject};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, Store};
+use crate::store::{Change, Horizon, MissedChanges, Store};
 
 /// Replays that are read at the same time: after a replica's death many clients come back at once, and
 /// what each of them missed is in memory until its socket has taken it.
@@ -101,8 +101,10 @@ impl Replay {
         let Some(asked) = Cursor::decode(cursor) else {
             return resync("the cursor is not one of ours");
         };
-        // Asked of the database itself: right after a failover the listener does not know it yet.
-        if self.store.identity().await? != position.identity {
+        let limit = i64::try_from(self.limits.events).unwrap_or(i64::MAX - 1) + 1;
+        let read = self.store.missed(user, asked.horizon, limit).await?;
+        // The database's own word: right after a failover the listener does not know it yet.
+        if read.identity != position.identity {
             return Err(Error::unavailable(
                 "the service is moving to another database server",
             ));
@@ -110,11 +112,10 @@ impl Replay {
         if asked.identity != position.identity {
             return resync("the cursor belongs to another database");
         }
-        if asked.horizon.0 > self.store.next_xid().await? {
+        if asked.horizon.0 > read.end {
             return resync("the cursor is from the future");
         }
-        let limit = i64::try_from(self.limits.events).unwrap_or(i64::MAX - 1) + 1;
-        let changes = self.store.missed(user, asked.horizon, limit).await?;
+        let MissedChanges { changes, end, .. } = read;
         if changes.len() > self.limits.events {
             return resync("too much has happened since the cursor");
         }
@@ -126,8 +127,6 @@ impl Replay {
         {
             return resync("too much has happened since the cursor");
         }
-        // Not before the snapshot of the changes was taken.
-        let end = self.store.next_xid().await?;
         // The hub's horizon was flushed and is below that snapshot; what it is above was sent.
         let reached = Cursor {
             identity: position.identity,
@@ -203,5 +202,10 @@ impl Missed {
     /// Whether nothing can repeat any more: then this is no longer needed.
     pub fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// The same, for a socket that has taken all that the hub had for it when its horizon was this.
+    pub fn is_over_at(&self, horizon: Horizon) -> bool {
+        horizon > Horizon(self.end)
     }
 }

@@ -93,6 +93,11 @@ impl Subscription {
         self.receiver.try_recv().ok().map(Delivery::from)
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
     /// Resolves when the queue has overflowed; for a session that waits for something else.
     pub async fn overflowed(&self) {
         self.flag.raised().await;

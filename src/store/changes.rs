@@ -86,6 +86,16 @@ pub struct Change {
     pub data: String,
 }
 
+/// What one user missed.
+#[derive(Debug)]
+pub struct MissedChanges {
+    /// The database that it was read from.
+    pub identity: Identity,
+    /// The first transaction number that had not been handed out: all changes are below it.
+    pub end: u64,
+    pub changes: Vec<Change>,
+}
+
 /// What an event without data refers to, as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadBack {
@@ -136,34 +146,36 @@ impl Store {
         })
     }
 
-    /// Everything of one user at or above `horizon`, at most `limit` events.
+    /// Everything of one user at or above `horizon`, at most `limit` events, with where that was read: one round trip,
+    /// because after a replica's death thousands ask at once.
     pub async fn missed(
         &self,
         user: UserId,
         horizon: Horizon,
         limit: i64,
-    ) -> Result<Vec<Change>, Error> {
+    ) -> Result<MissedChanges, Error> {
         let params = [
             (&user.0 as _, Type::UUID),
             (&horizon.to_text() as _, Type::TEXT),
             (&limit as _, Type::INT8),
         ];
-        let rows = self
-            .read(
-                CHANGE_COLUMNS,
-                "chat_missed($1, $2::text::xid8, $3)",
-                &params,
-            )
-            .await?;
-        rows.iter().map(change).collect()
-    }
-
-    /// The first transaction number that has not been handed out.
-    pub async fn next_xid(&self) -> Result<u64, Error> {
-        parse_xid(&single::<String>(
-            &self.read("x::text", "chat_next_xid() x", &[]).await?,
-            0,
-        )?)
+        let columns = format!("{CHANGE_COLUMNS}, identity, next::text");
+        let call = format!(
+            "chat_identity() identity cross join {0}chat_next_xid() next \
+             left join {0}chat_missed($1, $2::text::xid8, $3) on true",
+            self.prefix
+        );
+        let rows = self.read(&columns, &call, &params).await?;
+        let is_change = |row: &&Row| matches!(row.try_get::<_, Option<&str>>(0), Ok(Some(_)));
+        Ok(MissedChanges {
+            identity: Identity(single::<String>(&rows, CHANGE_WIDTH)?.into()),
+            end: parse_xid(single(&rows, CHANGE_WIDTH + 1)?)?,
+            changes: rows
+                .iter()
+                .filter(is_change)
+                .map(change)
+                .collect::<Result<_, _>>()?,
+        })
     }
 
     /// Which transactions have ended by now.
@@ -214,6 +226,7 @@ impl Store {
 
 const CHANGE_COLUMNS: &str = "type, later_type, user_id, participant1_id, participant2_id, subject, \
      conversation_id, revision, xid::text, create_xid::text, data";
+const CHANGE_WIDTH: usize = 11;
 
 impl Horizon {
     fn to_text(self) -> String {

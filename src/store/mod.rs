@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Row, RowStream};
 
-pub use changes::{Change, Changes, Horizon, Identity, ReadBack, Snapshot};
+pub use changes::{Change, Changes, Horizon, Identity, MissedChanges, ReadBack, Snapshot};
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
 pub use messages::{Locks, Outcome, Outgoing, SendFailure};

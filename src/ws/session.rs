@@ -278,6 +278,16 @@ where
         frame.cloned()
     }
 
+    /// A replay's memory outlives its use where nothing more comes: the events that would end it are others'.
+    fn forget_replay(&mut self) {
+        // In this order: what stands ahead of the horizon was given to the hub before the horizon moved.
+        let horizon = self.services.hub.position().map(|at| at.horizon);
+        let over = |missed: &Missed| horizon.is_some_and(|horizon| missed.is_over_at(horizon));
+        if self.replayed.as_deref().is_some_and(over) && self.subscription.is_empty() {
+            self.replayed = None;
+        }
+    }
+
     async fn on_timer(&mut self, timer: Pin<&mut Sleep>) -> Result<(), Ending> {
         let now = Instant::now();
         match self.heartbeat.beat(self.listening(), now) {
@@ -287,6 +297,7 @@ where
                 if self.nothing_in_flight() {
                     self.commands = None;
                 }
+                self.forget_replay();
             }
             Beat::Dead => return Err(Ending::NoPong),
         }

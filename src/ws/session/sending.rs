@@ -4,9 +4,12 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Session, spread};
@@ -16,13 +19,32 @@ use crate::ws::ending::Ending;
 /// transport's own limit, so that it is this one that ends the session, with a close frame.
 const MAX_STALL: Duration = Duration::from_secs(20);
 
+/// Longer texts are sent in several frames: what the write buffer holds before it is written, and no more.
+const FRAGMENT: usize = 4 * 1024;
+
 impl<S> Session<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     pub(super) async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), Ending> {
         self.services.metrics.frames.sent(&frame);
+        if frame.len() > FRAGMENT {
+            return Box::pin(self.feed_fragments(frame.into())).await;
+        }
         self.feed_message(Message::Text(frame)).await
+    }
+
+    /// One text in several frames (RFC 6455 section 5.4): the write buffer keeps the size of the largest frame that was
+    /// ever in it, for as long as the socket lives.
+    async fn feed_fragments(&mut self, mut rest: Bytes) -> Result<(), Ending> {
+        let mut kind = Data::Text;
+        while !rest.is_empty() {
+            let part = rest.split_to(rest.len().min(FRAGMENT));
+            let fragment = Frame::message(part, OpCode::Data(kind), rest.is_empty());
+            self.feed_message(Message::Frame(fragment)).await?;
+            kind = Data::Continue;
+        }
+        Ok(())
     }
 
     /// Puts a message into the write buffer, waiting for the client when the buffer is full.

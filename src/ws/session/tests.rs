@@ -1,8 +1,11 @@
 use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use futures_util::SinkExt;
 use serde_json::{Value, json};
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use uuid::Uuid;
@@ -13,6 +16,7 @@ use crate::frame::Cursor;
 use crate::hub::{Hub, HubLimits, Subject};
 use crate::store::{Horizon, Identity};
 use crate::ws::testing;
+use crate::ws::upgrade::socket_config;
 
 type Client = WebSocketStream<DuplexStream>;
 
@@ -61,7 +65,7 @@ impl Stage {
     /// A client and its session; `pipe` bytes fit between the two.
     async fn connect(&self, pipe: usize) -> (Client, JoinHandle<()>) {
         let (ours, theirs) = duplex(pipe);
-        let config = crate::ws::upgrade::socket_config(&self.services.config.limits);
+        let config = socket_config(&self.services.config.limits);
         let stream = WebSocketStream::from_raw_socket(ours, Role::Server, Some(config)).await;
         let session = tokio::spawn(self.session(stream).run(None));
         let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
@@ -278,6 +282,63 @@ async fn a_drain_does_not_wait_for_a_client_that_does_not_read() {
     stage.services.lifecycle.closing.cancel();
     session.await.unwrap();
     drop(slow);
+}
+
+/// A stream that keeps the longest piece that was ever written to it: what the write buffer held.
+struct Watched {
+    stream: DuplexStream,
+    longest: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.longest.fetch_max(data.len(), Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_long_frame_arrives_whole_and_leaves_no_long_buffer() {
+    let stage = Stage::calm();
+    let (ours, theirs) = duplex(1024);
+    let longest = Arc::new(AtomicUsize::new(0));
+    let watched = Watched {
+        stream: ours,
+        longest: Arc::clone(&longest),
+    };
+    let config = socket_config(&stage.services.config.limits);
+    let stream = WebSocketStream::from_raw_socket(watched, Role::Server, Some(config)).await;
+    let _session = tokio::spawn(stage.session(stream).run(None));
+    let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    next(&mut client).await.unwrap();
+    for (number, padding) in [(0, 60_000), (1, 0), (2, 4096), (3, 200_000)] {
+        stage.publish(number, padding);
+        assert_eq!(next(&mut client).await.unwrap()["data"], number);
+    }
+    let longest = longest.load(Ordering::Relaxed);
+    assert!(longest <= 9 * 1024, "{longest} bytes in the write buffer");
 }
 
 #[tokio::test]
