@@ -41,6 +41,13 @@ declare
   prefix constant text := chat_payload_head() || ',"events":[';
   room constant integer := chat_max_payload() - octet_length(prefix) - octet_length(']}');
 begin
+  if cardinality(heads) = 1 then
+    -- Most often so; the sums below would cost several times as much.
+    perform pg_notify(chat_channel(),
+      prefix || heads[1] || case when octet_length(heads[1]) + octet_length(data[1]) + 9 <= room
+                                 then ',"data":' || data[1] else '' end || '}]}');
+    return;
+  end if;
   perform pg_notify(chat_channel(), prefix || p.events || ']}')
      from (select string_agg(l.event, ',' order by l.place) as events
              from (select s.event, s.place, s.large, s.larges,

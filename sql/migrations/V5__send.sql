@@ -90,7 +90,7 @@ begin
   was_set := coalesce(current_setting('pgchat.batch_depth', true), '');
   ignored := set_config('pgchat.batch_depth', pg_trigger_depth()::text, true);
   with input as materialized (
-    select i.*, k.last_seq,
+    select i.*, k.participant1_id, k.participant2_id, k.last_seq,
            case i.sender_id when k.participant1_id then k.participant2_id else k.participant1_id end as reader_id,
            case when i.client_message_id is null then true
                 -- the first of those in this batch that share a client_message_id
@@ -120,13 +120,11 @@ begin
     returning *
   ), event as materialized (
     select f.place, f.newest, s.id, s.conversation_id, s.seq, s.created_at,
-           chat_message_event_head('chat_message', s::messages, k.participant1_id, k.participant2_id) as head,
+           chat_message_event_head('chat_message', s::messages, f.participant1_id, f.participant2_id) as head,
            chat_message_json(s::messages,
                              chat_summary_json(s.sender_id, u.first_name, u.last_name, u.avatar_url)) as message
       from stored s
       join fresh f on f.id = s.id
-      join unnest(held, first_participants, second_participants) as k (id, participant1_id, participant2_id)
-        on k.id = s.conversation_id
       left join lateral (select * from chat_users() where id = s.sender_id limit 1) u on true
   ), followed as (
     update conversations c
@@ -140,9 +138,9 @@ begin
      -- The array, so that not the whole table is hashed.
      where e.newest and c.id = e.conversation_id and c.id = any (held)
   )
-  select array_agg(e.place order by e.place), array_agg(e.head order by e.place), array_agg(e.message order by e.place)
+  select array_agg(e.place), array_agg(e.head), array_agg(e.message)
     into places, heads, bodies
-    from event e;
+    from (select place, head, message from event order by place) e;
   ignored := set_config('pgchat.batch_depth', was_set, true);
   if lock_wait_ms > 0 then
     -- The commit waits its turn for NOTIFY's lock, however long the queue is.
