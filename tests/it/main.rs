@@ -10,6 +10,7 @@ mod support;
 
 mod config;
 mod convergence;
+mod cost;
 mod delivery;
 mod documents;
 mod embedded;

@@ -99,6 +99,27 @@ impl Database {
         self.cluster.connect(&self.name, role).await
     }
 
+    /// A connection, and the notices that come over it.
+    pub async fn sql_with_notices(&self) -> (Client, mpsc::UnboundedReceiver<String>) {
+        let (client, mut connection) = self
+            .cluster
+            .address(&self.name, "postgres")
+            .connect(NoTls)
+            .await
+            .expect("a connection");
+        let (sender, notices) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut messages = poll_fn(|context| connection.poll_message(context));
+            while let Some(Ok(message)) = messages.next().await {
+                if let AsyncMessage::Notice(notice) = message {
+                    // Who asked for them may have seen enough.
+                    let _ = sender.send(notice.message().to_owned());
+                }
+            }
+        });
+        (client, notices)
+    }
+
     /// Runs SQL that answers nothing.
     pub async fn execute(&self, sql: &str) {
         if let Err(fault) = self.sql().await.batch_execute(sql).await {

@@ -25,4 +25,4 @@ pub use run::fresh_dir;
 pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};
 pub use socket::Socket;
 pub use users::*;
-pub use wait::{DEADLINE, eventually};
+pub use wait::{DEADLINE, eventually, within};

@@ -1,6 +1,6 @@
 //! A TCP proxy on loopback that misbehaves on demand: it mutes, cuts, refuses and delays connections, and loses answers.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,8 +17,12 @@ pub struct Proxy {
     pub port: u16,
     rules: Arc<watch::Sender<Rules>>,
     traps: Traps,
+    journal: Journal,
     _accepting: AbortOnDropHandle<()>,
 }
+
+/// What was asked over each connection, by its number.
+type Journal = Arc<Mutex<HashMap<u64, Vec<u8>>>>;
 
 /// Connections are numbered from 1; what happens to one follows from its number.
 #[derive(Clone, Default)]
@@ -56,11 +60,19 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let rules = Arc::new(watch::Sender::new(Rules::default()));
         let traps = Traps::default();
-        let accepting = tokio::spawn(accept(listener, target, rules.clone(), traps.clone()));
+        let journal = Journal::default();
+        let accepting = tokio::spawn(accept(
+            listener,
+            target,
+            rules.clone(),
+            traps.clone(),
+            journal.clone(),
+        ));
         Self {
             port,
             rules,
             traps,
+            journal,
             _accepting: AbortOnDropHandle::new(accepting),
         }
     }
@@ -104,6 +116,26 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.delay = delay);
     }
 
+    /// Of the connections that ever asked for `needle`: how often they did, and the round trips that they made for it
+    /// and for anything else. A round trip ends with PostgreSQL's Sync or is a simple Query.
+    pub fn round_trips(&self, needle: &str) -> (usize, usize) {
+        let count =
+            |text: &[u8], part: &[u8]| text.windows(part.len()).filter(|w| *w == part).count();
+        let journal = self.journal.lock().expect("the journal");
+        let asked = journal.values().map(|text| {
+            let calls = count(text, needle.as_bytes());
+            (
+                calls,
+                if calls > 0 {
+                    count(text, b"S\0\0\0\x04")
+                } else {
+                    0
+                },
+            )
+        });
+        asked.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
     /// The next request that contains `needle` reaches the server, and its answer does not reach the client.
     pub fn lose_answer(&self, needle: &'static str, answer: Answer) -> Lost {
         let (sprung, lost) = watch::channel(false);
@@ -134,6 +166,7 @@ async fn accept(
     target: u16,
     rules: Arc<watch::Sender<Rules>>,
     traps: Traps,
+    journal: Journal,
 ) {
     let mut links = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
@@ -149,6 +182,7 @@ async fn accept(
             number,
             rules: rules.subscribe(),
             traps: traps.clone(),
+            journal: journal.clone(),
             caught: Arc::default(),
         };
         links.spawn(async move {
@@ -174,6 +208,7 @@ struct Link {
     number: u64,
     rules: watch::Receiver<Rules>,
     traps: Traps,
+    journal: Journal,
     caught: Arc<Mutex<Option<Trap>>>,
 }
 
@@ -229,6 +264,12 @@ impl Link {
     }
 
     fn request(&self, data: &[u8]) -> Option<Answer> {
+        self.journal
+            .lock()
+            .expect("the journal")
+            .entry(self.number)
+            .or_default()
+            .extend_from_slice(data);
         let mut traps = self.traps.lock().expect("the traps");
         let waits_for = traps.front()?.needle.as_bytes();
         if data.windows(waits_for.len()).any(|part| part == waits_for) {

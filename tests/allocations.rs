@@ -1,0 +1,109 @@
+//! What a frame costs in allocations on its way from the listener to the sockets: a constant, however many sockets take
+//! it. A binary of its own, because it counts every allocation of the process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use pgchat::frame::{self, Cursor};
+use pgchat::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
+use pgchat::model::UserId;
+use pgchat::store::{Horizon, Identity};
+use uuid::Uuid;
+
+/// The system's allocator, which counts. The one place of the project with `unsafe`: an allocator cannot do without.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: each call is passed on to the system's allocator as it came; the counter allocates nothing.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above; the pointer came from `alloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn hub() -> Hub {
+    let hub = Hub::new(HubLimits {
+        connections: 0,
+        connections_per_user: 0,
+        socket_queue: 256,
+    });
+    hub.start_at(Cursor {
+        identity: Identity("a".into()),
+        horizon: Horizon(1),
+    });
+    hub
+}
+
+/// From an event's data to the frames that its sockets take.
+fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) -> usize {
+    let before = COUNT.with(Cell::get);
+    let event = Event {
+        subject: Subject::Row(Uuid::nil()),
+        version: 1,
+        xid: 1,
+        horizon: Horizon(1),
+        frame: frame::durable(
+            "chat_message",
+            r#"{"content":"hello"}"#,
+            recipients[0],
+            1,
+            "1.a.1",
+        ),
+        frame_as_update: None,
+    };
+    hub.publish(recipients, &Arc::new(event));
+    for socket in sockets {
+        match socket.try_next() {
+            Some(Delivery::Event(event)) => drop(event.frame.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+    COUNT.with(Cell::get) - before
+}
+
+#[test]
+fn a_frame_is_made_once_for_all_sockets() {
+    const ROUNDS: usize = 200;
+    let hub = hub();
+    let recipients = [1, 2].map(|n| UserId(Uuid::from_u128(n)));
+    let mut counts = Vec::new();
+    for sockets in [2, 400] {
+        let mut sockets: Vec<Subscription> = (0..sockets)
+            .map(|n| hub.register(recipients[n % 2]).expect("room"))
+            .collect();
+        // The queues take the blocks that they then use again.
+        for _ in 0..ROUNDS {
+            deliver(&hub, &recipients, &mut sockets);
+        }
+        let all: usize = (0..ROUNDS)
+            .map(|_| deliver(&hub, &recipients, &mut sockets))
+            .sum();
+        counts.push(all / ROUNDS);
+    }
+    // The text, its number's digits, the shared text, the event; a queue's blocks are used again.
+    assert!(counts[0] <= 5, "{counts:?} allocations for a frame");
+    assert_eq!(counts[0], counts[1], "whatever the number of sockets");
+}

@@ -1,0 +1,155 @@
+//! What a message may cost, in counts that do not depend on the machine's mood. docs/performance.md tells what they are
+//! worth. A bound that a change breaks is raised only with a reason.
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::support::*;
+
+/// A batch of so many messages, in as many conversations as there are, as the writer sends it.
+const BATCH: &str = "
+    select r.* from (
+      select array_agg(chat_uuid_v7()) as ids, array_agg(k.ids[1 + n % cardinality(k.ids)]) as conversations,
+             array_agg(k.users[1 + n % cardinality(k.ids)]) as senders, array_agg('message ' || n) as contents,
+             array_agg('text'::text) as types, array_agg(null::text) as client_ids
+        from generate_series(1, $SIZE) n,
+             (select array_agg(id) as ids, array_agg(participant1_id) as users from conversations) k
+    ) b, chat_send_messages(b.ids, b.conversations, b.senders, b.contents, b.types, b.client_ids, true, 100, false) r";
+
+fn batch(size: usize) -> String {
+    BATCH.replace("$SIZE", &size.to_string())
+}
+
+async fn with_conversations(database: &Database) {
+    for (one, other) in [
+        (ALICE, BORIS),
+        (ALICE, CARLA),
+        (BORIS, CARLA),
+        (CARLA, DAVID),
+    ] {
+        database.conversation(one, other).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_one_round_trip() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let settings = [("DB_PORT", port.as_str()), ("DB_SSL_MODE", "disable")];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut requests = Vec::new();
+    for number in 0..100 {
+        let data = json!({"conversationId": conversation, "content": number.to_string()});
+        requests.push(alice.request("send_message", data).await);
+    }
+    for request in &requests {
+        assert_eq!(alice.answer(request).await["type"], "ack");
+    }
+    let batches = api.metric("pgchat_writer_batches_total").await;
+    let (calls, round_trips) = proxy.round_trips("chat_send_messages");
+    assert_eq!(calls as f64, batches);
+    assert_eq!(round_trips, calls, "nothing else is asked for on the way");
+}
+
+/// A statement inside of the function costs as much as several messages.
+#[tokio::test]
+async fn a_batch_runs_few_statements_whatever_its_size() {
+    let database = Database::fresh().await;
+    with_conversations(&database).await;
+    let (client, mut notices) = database.sql_with_notices().await;
+    client
+        .batch_execute(&batch(1))
+        .await
+        .expect("plans are made");
+    client
+        .batch_execute(
+            "load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;
+             set client_min_messages = log",
+        )
+        .await
+        .expect("auto_explain");
+    for size in [1, 100] {
+        client.batch_execute(&batch(size)).await.expect("a batch");
+        client
+            .batch_execute("select 'end of the batch'")
+            .await
+            .expect("the end");
+        let (mut statements, mut checks) = (0, 0);
+        loop {
+            let notice = within("a notice", notices.recv()).await.expect("connected");
+            if notice.contains("end of the batch") {
+                break;
+            }
+            match notice.contains("FOR KEY SHARE") {
+                true => checks += 1,
+                false => statements += 1,
+            }
+        }
+        // The caller's own, the locks, the owner's look-up, what is stored, chat_publish() with two of its own, the answer.
+        assert!(
+            statements <= 8,
+            "{statements} statements for {size} messages"
+        );
+        // The conversation and the sender.
+        assert_eq!(checks, 2 * size, "foreign keys of {size} messages");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_a_hundred_is_a_dozen_notifications() {
+    let database = Database::fresh().await;
+    with_conversations(&database).await;
+    let mut heard = database.listen("chat_events").await;
+    database.execute(&batch(100)).await;
+    database.execute("notify chat_events, 'end'").await;
+    let mut notifications = 0;
+    let mut events = 0;
+    loop {
+        let payload = heard.next().await;
+        if payload == "end" {
+            break;
+        }
+        let payload: Value = serde_json::from_str(&payload).expect("a payload");
+        events += payload["events"].as_array().map_or(0, Vec::len);
+        notifications += 1;
+    }
+    assert_eq!(events, 100);
+    assert!(notifications <= 12, "{notifications} notifications");
+}
+
+/// Pages touched for each message of a batch of a hundred.
+async fn buffers(client: &Client) -> f64 {
+    client
+        .batch_execute(&batch(100))
+        .await
+        .expect("a batch that warms up");
+    let explain = format!("explain (analyze, buffers, format json) {}", batch(100));
+    let row = client.query_one(&explain, &[]).await.expect("a plan");
+    let plan: Value = row.get(0);
+    let plan = &plan[0]["Plan"];
+    let count = |key: &str| plan[key].as_f64().expect("a count");
+    (count("Shared Hit Blocks") + count("Shared Read Blocks")) / 100.0
+}
+
+#[tokio::test]
+async fn a_message_touches_few_pages_however_many_are_stored() {
+    let database = Database::fresh().await;
+    with_conversations(&database).await;
+    let client = database.sql().await;
+    let empty = buffers(&client).await;
+    assert!(empty <= 18.0, "{empty} pages for a message");
+    client
+        .batch_execute(&batch(50_000))
+        .await
+        .expect("many messages");
+    // In the same session, whose plans were made while the table was small. Its indexes have grown by a level or two.
+    let full = buffers(&client).await;
+    assert!(
+        full <= empty + 8.0,
+        "{full} pages for a message, {empty} when empty"
+    );
+}
