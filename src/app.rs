@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::{Health, Lifecycle};
 use crate::hub::{Hub, HubLimits};
@@ -47,6 +48,7 @@ const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct Services {
     pub config: Arc<Config>,
+    pub auth: Auth,
     pub replica_id: Uuid,
     pub store: Store,
     pub writer: Writer,
@@ -72,11 +74,12 @@ impl StartError {
 /// Migrates, then serves until `shutdown` resolves, then drains.
 pub async fn serve(
     config: Config,
+    keys: Keys,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
     let mut shutdown = std::pin::pin!(shutdown);
     let mut running = tokio::select! {
-        running = Running::start(config) => running?,
+        running = Running::start(config, keys) => running?,
         () = &mut shutdown => {
             log::info!("stopped before the start was complete");
             return Ok(());
@@ -108,7 +111,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(config: Config) -> Result<Self, StartError> {
+    async fn start(config: Config, keys: Keys) -> Result<Self, StartError> {
         let started = Instant::now();
         let database = Database::reach(&config).await?;
         database
@@ -128,7 +131,7 @@ impl Running {
         let address = listener.local_addr().map_err(StartError::because)?;
 
         let lifecycle = Lifecycle::default();
-        let (services, listening, writing) = start(config, &database, &lifecycle).await?;
+        let (services, listening, writing) = start(config, keys, &database, &lifecycle).await?;
         let routes = http::routes(services.clone(), ws::route(services.clone()));
         let limits = server::ServerLimits::from(&*services.config);
         let accepting = tokio::spawn(server::serve(listener, routes, limits, lifecycle));
@@ -166,6 +169,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Everything behind the routes; returns when the listener is live.
 async fn start(
     config: Config,
+    keys: Keys,
     database: &Database,
     lifecycle: &Lifecycle,
 ) -> Result<(Services, JoinHandle<()>, JoinHandle<()>), StartError> {
@@ -234,7 +238,12 @@ async fn start(
     lifecycle
         .tasks
         .spawn(limiter.clone().sweep(lifecycle.stopping.clone()));
+    let auth = Auth::new(&config.auth, keys, store.clone());
+    lifecycle
+        .tasks
+        .spawn(auth.clone().watch(hub.clone(), lifecycle.stopping.clone()));
     let services = Services {
+        auth,
         metrics,
         limiter,
         replay: Replay::new(

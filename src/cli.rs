@@ -2,16 +2,23 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Arg, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use pgchat::config;
 use pgchat::embedded::WATCHDOG_COMMAND;
+use pgchat::model::UserId;
+use uuid::Uuid;
 
 /// What the caller wants.
 pub enum Action {
     Serve,
     Migrate,
-    Token,
+    /// Print a token for this user.
+    Token {
+        user: UserId,
+        ttl: Duration,
+    },
     Healthcheck,
     DemoData,
     /// Hidden: what a replica starts to guard the embedded database; with its own arguments.
@@ -38,7 +45,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let config_file = matches.get_one::<PathBuf>("config").cloned();
     let action = match matches.subcommand() {
         Some(("migrate", _)) => Action::Migrate,
-        Some(("token", _)) => Action::Token,
+        Some(("token", given)) => token(given),
         Some(("healthcheck", _)) => Action::Healthcheck,
         Some(("demo-data", _)) => Action::DemoData,
         _ => Action::Serve,
@@ -47,6 +54,43 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         action,
         config_file,
     })
+}
+
+fn token(given: &ArgMatches) -> Action {
+    // clap demands the one and has a default for the other.
+    let user = given.get_one::<Uuid>("user").copied().unwrap_or_default();
+    let ttl = given
+        .get_one::<Duration>("ttl")
+        .copied()
+        .unwrap_or_default();
+    Action::Token {
+        user: UserId(user),
+        ttl,
+    }
+}
+
+/// Longest life of a token: ten years.
+const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// A whole number and a unit: `90s`, `15m`, `1h`, `7d`.
+fn ttl(text: &str) -> Result<Duration, String> {
+    let split = text.len() - text.chars().next_back().map_or(0, char::len_utf8);
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => 0,
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|number| number.checked_mul(seconds))
+        .map(Duration::from_secs)
+        .filter(|ttl| !ttl.is_zero() && *ttl <= MAX_TTL)
+        .ok_or_else(|| "must be a number and s, m, h or d, such as 15m, up to 3650d".to_owned())
 }
 
 fn command() -> Command {
@@ -60,13 +104,14 @@ fn command() -> Command {
         .long("user")
         .value_name("UUID")
         .required(true)
-        .value_parser(value_parser!(uuid::Uuid))
+        .value_parser(value_parser!(Uuid))
         .help("The user whom the token names");
     let ttl = Arg::new("ttl")
         .long("ttl")
         .value_name("TIME")
         .default_value("1h")
-        .help("How long it is valid");
+        .value_parser(ttl)
+        .help("How long it is valid: a number and s, m, h or d");
     Command::new("pgchat")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
@@ -77,7 +122,7 @@ fn command() -> Command {
         .subcommand(Command::new("migrate").about("Apply the schema and stop"))
         .subcommand(
             Command::new("token")
-                .about("Print a JWT, for trying things out (not in this version)")
+                .about("Print a JWT signed with JWT_SECRET, for trying things out")
                 .args([user, ttl]),
         )
         .subcommand(
@@ -124,6 +169,24 @@ mod tests {
         assert!(matches!(parsed(&["demo-data"]).action, Action::DemoData));
     }
 
+    const USER: &str = "11111111-1111-4111-8111-111111111111";
+
+    #[test]
+    fn a_token_lives_for_an_hour_unless_told_otherwise() {
+        for (more, seconds) in [
+            (&[][..], 3600),
+            (&["--ttl", "90s"], 90),
+            (&["--ttl", "15m"], 900),
+            (&["--ttl", "7d"], 604_800),
+        ] {
+            let args = [&["token", "--user", USER], more].concat();
+            let Action::Token { user, ttl } = parsed(&args).action else {
+                panic!("another command");
+            };
+            assert_eq!((user.to_string().as_str(), ttl.as_secs()), (USER, seconds));
+        }
+    }
+
     #[test]
     fn the_watchdog_gets_its_arguments_untouched() {
         let args = [WATCHDOG_COMMAND, "--config", "-h", "--", "a b", ""];
@@ -150,6 +213,12 @@ mod tests {
             vec!["serve", "x"],
             vec!["token"],
             vec!["token", "--user", "x"],
+            vec!["token", "--user", USER, "--ttl", "0s"],
+            vec!["token", "--user", USER, "--ttl", "1"],
+            vec!["token", "--user", USER, "--ttl", "1ü"],
+            vec!["token", "--user", USER, "--ttl", "+1h"],
+            vec!["token", "--user", USER, "--ttl", "3651d"],
+            vec!["token", "--user", USER, "--ttl", "99999999999999999999d"],
             vec!["--config"],
         ] {
             assert_eq!(code(&args), 2, "{args:?}");

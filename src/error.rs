@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::model::MessageId;
+
 /// What a caller may be told. Each variant says the status it becomes over HTTP.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -10,9 +12,9 @@ pub enum Error {
     #[error("{}", .0.join("; "))]
     Validation(Vec<String>),
 
-    /// 401: no credentials, or bad ones.
-    #[error("{0}")]
-    Unauthorized(String),
+    /// 401: no credentials (`unauthorized`), or bad ones (`token_invalid`, `token_expired`, `ticket_invalid`).
+    #[error("{message}")]
+    Unauthorized { code: &'static str, message: String },
 
     /// 403: `code` is stable, e.g. `not_a_participant`.
     #[error("{message}")]
@@ -21,6 +23,10 @@ pub enum Error {
     /// 404: `what` is `user`, `conversation`, `message` or `route`; the code is `{what}_not_found`.
     #[error("{what} {id} does not exist")]
     NotFound { what: &'static str, id: String },
+
+    /// 404 as well, told to its sender: the message was deleted.
+    #[error("message {0} was deleted")]
+    MessageDeleted(MessageId),
 
     /// 405: the route exists, for other methods.
     #[error("method not allowed")]
@@ -71,14 +77,14 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Validation(_) => "validation_failed",
-            Self::Unauthorized(_) => "unauthorized",
-            Self::Forbidden { code, .. } => code,
+            Self::Unauthorized { code, .. } | Self::Forbidden { code, .. } => code,
             Self::NotFound { what, .. } => match *what {
                 "user" => "user_not_found",
                 "conversation" => "conversation_not_found",
                 "message" => "message_not_found",
                 _ => "route_not_found",
             },
+            Self::MessageDeleted(_) => "message_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::Conflict(_) => "client_message_id_reused",

@@ -19,7 +19,7 @@ use crate::store::{Horizon, Identity};
 
 pub use subscription::{Delivery, Subscription};
 
-use subscription::{Item, OverflowFlag};
+use subscription::{EndFlag, Item};
 
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +80,7 @@ struct State {
 struct Socket {
     connection: Uuid,
     queue: mpsc::Sender<Item>,
-    flag: Arc<OverflowFlag>,
+    flag: Arc<EndFlag>,
 }
 
 impl Hub {
@@ -125,7 +125,7 @@ impl Hub {
         }
         let connection = Uuid::new_v4();
         let (queue, receiver) = mpsc::channel(limits.socket_queue);
-        let flag = Arc::new(OverflowFlag::default());
+        let flag = Arc::new(EndFlag::default());
         sockets.push(Socket {
             connection,
             queue,
@@ -211,6 +211,20 @@ impl Hub {
         }
     }
 
+    /// Users with a socket on this replica.
+    pub fn users(&self) -> Vec<UserId> {
+        self.lock().sockets.keys().copied().collect()
+    }
+
+    /// Gives up all sockets of a user who may not be connected any more.
+    pub fn dismiss(&self, user: UserId) {
+        let mut state = self.lock();
+        for socket in state.sockets.remove(&user).unwrap_or_default() {
+            socket.flag.raise_dismissed();
+            state.count -= 1;
+        }
+    }
+
     /// Sockets of this replica.
     pub fn connections(&self) -> usize {
         self.lock().count
@@ -241,7 +255,7 @@ impl Hub {
         sockets.retain(|socket| {
             let kept = keep(socket);
             if !kept {
-                socket.flag.raise();
+                socket.flag.raise_overflow();
                 self.shared.overflows.fetch_add(1, Ordering::Relaxed);
             }
             kept

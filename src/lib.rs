@@ -33,5 +33,7 @@ pub mod reply;
 pub mod schema;
 pub mod server;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod writer;
 pub mod ws;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use cli::{Action, Invocation};
 use pgchat::config::{AuthMode, Config, ConfigError, DatabaseSource, Loaded, LogFormat};
-use pgchat::{app, config, embedded, logging, store::tls};
+use pgchat::{app, auth, config, embedded, logging, store::tls};
 
 /// A failure while running.
 const FAILED: u8 = 1;
@@ -34,16 +34,23 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return ended(MISUSED, Err(error)),
     };
-    if matches!(action, Action::Token) {
-        let problem = "token: needs AUTH_MODE=jwt, which is not available in this version";
-        return ended(MISUSED, Err(problem));
+    if let Action::Token { user, ttl } = action {
+        return match auth::mint(&loaded.config.auth, user, ttl) {
+            // Not println, which panics when nobody reads.
+            Ok(token) => ended(FAILED, writeln!(std::io::stdout(), "{token}")),
+            Err(error) => ended(MISUSED, Err(error)),
+        };
     }
+    let (keys, key_warnings) = match auth::Keys::load(&loaded.config.auth) {
+        Ok(loaded) => loaded,
+        Err(error) => return ended(MISUSED, Err(error)),
+    };
     if let Err(error) = logging::init(&loaded.config) {
         return ended(FAILED, Err(error));
     }
     // A probe runs every few seconds; the instance that it asks about has said all this at its start.
     if !matches!(action, Action::Healthcheck) {
-        for warning in &loaded.warnings {
+        for warning in loaded.warnings.iter().chain(&key_warnings) {
             log::warn!("{warning}");
         }
         match loaded.summary.as_str() {
@@ -56,7 +63,7 @@ fn main() -> ExitCode {
         Err(error) => return ended(FAILED, Err(format!("cannot start: {error}"))),
     };
     let log_format = loaded.config.log_format;
-    let result = runtime.block_on(run(action, loaded.config));
+    let result = runtime.block_on(run(action, loaded.config, keys));
     // What still runs (a name lookup, say) must not hold up the end.
     runtime.shutdown_background();
     match result {
@@ -68,12 +75,12 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(action: Action, config: Config) -> Result<(), app::StartError> {
+async fn run(action: Action, config: Config, keys: auth::Keys) -> Result<(), app::StartError> {
     match action {
         Action::Migrate => app::migrate(config).await,
         Action::DemoData => app::demo_data(config).await,
         Action::Healthcheck => app::healthcheck(&config).await,
-        Action::Serve | Action::Token | Action::Watchdog(_) => {
+        Action::Serve | Action::Token { .. } | Action::Watchdog(_) => {
             let drain = signals::drain()
                 .map_err(|error| app::StartError(format!("cannot wait for signals: {error}")))?;
             if config.auth.mode == AuthMode::Trusted {
@@ -82,7 +89,7 @@ async fn run(action: Action, config: Config) -> Result<(), app::StartError> {
                     config.server_addr
                 );
             }
-            app::serve(config, drain).await
+            app::serve(config, keys, drain).await
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat};
 use postgres_types::{FromSql, ToSql};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -27,6 +29,11 @@ macro_rules! id_type {
             }
         }
 
+    };
+}
+
+macro_rules! from_text {
+    ($($name:ident),*) => {$(
         impl FromStr for $name {
             type Err = uuid::Error;
 
@@ -34,11 +41,12 @@ macro_rules! id_type {
                 text.parse().map(Self)
             }
         }
-    };
+    )*};
 }
 
 id_type!(
-    /// A row of the host system's users table.
+    /// A row of the host system's users table. Not read from text: a user whom a request names is an
+    /// `auth::NamedUser`, until it is known that the caller may act for him.
     UserId
 );
 id_type!(
@@ -49,6 +57,46 @@ id_type!(
     /// A row of `messages`.
     MessageId
 );
+
+from_text!(ConversationId, MessageId);
+
+/// Who reads a conversation where the request names no user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// Whoever knows its id.
+    Anyone,
+    /// This user, if he is a participant.
+    Participant(UserId),
+}
+
+/// A point in time, in whole seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixSeconds(pub i64);
+
+impl UnixSeconds {
+    /// The end of the year 9999, the last that RFC 3339 can write.
+    const LAST: i64 = 253_402_300_799;
+
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self(since.map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(Self::LAST)
+        }))
+    }
+
+    /// A time with a fraction, as in a token, where it need not be a whole number. `None` before 1970.
+    pub fn from_f64(seconds: f64) -> Option<Self> {
+        // A float that is too large becomes the largest integer.
+        (seconds >= 0.0).then(|| Self((seconds as i64).min(Self::LAST)))
+    }
+
+    /// RFC 3339 in UTC with `Z`.
+    pub fn to_rfc3339(self) -> String {
+        DateTime::from_timestamp(self.0.clamp(0, Self::LAST), 0)
+            .unwrap_or_default()
+            .to_rfc3339_opts(SecondsFormat::Secs, true)
+    }
+}
 
 /// A message's place in its conversation: 1, 2, 3 … in commit order.
 #[derive(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 use warp::Reply;
-use warp::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use warp::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
@@ -56,14 +56,23 @@ enum Message<'a> {
     Many(&'a [String]),
 }
 
-/// The response that tells a caller about `error`: status, JSON body, and `Retry-After` (whole seconds,
-/// at least 1) on 429 and 503. An internal cause goes to the log and never into the response.
+/// The response that tells a caller about `error`: status, JSON body, `Retry-After` (whole seconds,
+/// at least 1) on 429 and 503, `WWW-Authenticate` on 401. An internal cause goes to the log and never into the response.
 pub fn error_response(error: &Error) -> Response {
     if let Error::Internal(cause) = error {
         let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
         log::error!("internal error, request {request:?}: {}", chain(&**cause));
     }
     let mut response = json_response(status(error), &ErrorBody::of(error));
+    if let Error::Unauthorized { code, .. } = error {
+        // RFC 6750 section 3: who sent no token gets no error code.
+        let challenge = match *code {
+            "unauthorized" => "Bearer",
+            _ => "Bearer error=\"invalid_token\"",
+        };
+        let challenge = HeaderValue::from_static(challenge);
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
     if let Some(wait) = retry_after(error) {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
@@ -96,9 +105,9 @@ pub fn json_response<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Res
 pub fn status(error: &Error) -> StatusCode {
     match error {
         Error::Validation(_) => StatusCode::BAD_REQUEST,
-        Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+        Error::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
         Error::Forbidden { .. } => StatusCode::FORBIDDEN,
-        Error::NotFound { .. } => StatusCode::NOT_FOUND,
+        Error::NotFound { .. } | Error::MessageDeleted(_) => StatusCode::NOT_FOUND,
         Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::Conflict(_) => StatusCode::CONFLICT,

@@ -1,7 +1,8 @@
-//! Who may call: `AUTH_MODE`, `JWT_*`, `SERVICE_TOKENS`.
+//! Who may call: `AUTH_MODE`, `JWT_*`, `SERVICE_TOKENS`, and times that belong to them.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::ConfigError;
 use super::settings::{self, Setting};
@@ -16,7 +17,7 @@ pub enum AuthMode {
     Jwt,
 }
 
-/// The settings of [`AuthMode::Jwt`]. In this version the mode is always [`AuthMode::Trusted`].
+/// The mode, and what [`AuthMode::Jwt`] needs; tickets are for both.
 #[derive(Clone, Debug)]
 pub struct AuthConfig {
     pub mode: AuthMode,
@@ -32,8 +33,16 @@ pub struct AuthConfig {
     pub jwt_audience: Option<String>,
     /// `JWT_USER_CLAIM`, `sub`.
     pub jwt_user_claim: String,
+    /// `JWT_LEEWAY_SECONDS`, 0: clocks may differ by so much.
+    pub jwt_leeway: Duration,
     /// `SERVICE_TOKENS`: server-to-server callers, who may act for any user.
     pub service_tokens: Vec<Secret>,
+    /// `TOKEN_WARNING_SECONDS`, 60: how long before its end a socket is told.
+    pub token_warning: Duration,
+    /// `TICKET_SECONDS`, 30.
+    pub ticket_ttl: Duration,
+    /// `USER_CHECK_SECONDS`, 30: how long it is believed that a user is active.
+    pub user_check: Duration,
 }
 
 /// Text that is not shown: its `Debug` is a mask, and it has no `Display`.
@@ -57,55 +66,115 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Settings that only somebody sets who wants callers to be checked.
-const CHECKS: [&Setting; 7] = [
+/// Any of these makes the mode [`AuthMode::Jwt`], unless `AUTH_MODE` says otherwise.
+const KEYS: [&Setting; 4] = [
     &settings::JWT_SECRET,
     &settings::JWT_PUBLIC_KEY_FILE,
     &settings::JWT_JWKS_FILE,
+    &settings::SERVICE_TOKENS,
+];
+
+/// Settings about tokens, which mean nothing without a key.
+const CHECKS: [&Setting; 4] = [
     &settings::JWT_ISSUER,
     &settings::JWT_AUDIENCE,
     &settings::JWT_USER_CLAIM,
-    &settings::SERVICE_TOKENS,
+    &settings::JWT_LEEWAY_SECONDS,
 ];
+
+/// Shorter secrets can be found by trying (RFC 7518 section 3.2: as long as the hash, 32 bytes).
+const STRONG_SECRET_BYTES: usize = 32;
+
+/// The mode alone, which also decides where to listen.
+pub(super) fn mode(values: &Values) -> Result<AuthMode, ConfigError> {
+    let key_is_set = KEYS.iter().any(|setting| values.is_given(setting));
+    Ok(match values.is_given(&settings::AUTH_MODE) {
+        false if key_is_set => AuthMode::Jwt,
+        false => AuthMode::Trusted,
+        true if values.choice(&settings::AUTH_MODE)? == "jwt" => AuthMode::Jwt,
+        true => AuthMode::Trusted,
+    })
+}
 
 /// The settings, and warnings about those without effect.
 ///
 /// A service that was told to check its callers and cannot must not start: without `AUTH_MODE=trusted`
-/// in so many words, any of the settings of the other mode is an error.
+/// in so many words, settings that only mean something to the other mode are an error where that lacks a key.
 pub(super) fn read(values: &Values) -> Result<(AuthConfig, Vec<String>), ConfigError> {
-    const REFUSAL: &str = "not available in this version; put an authenticating gateway in front and use \
-                           AUTH_MODE=trusted";
-    let set: Vec<_> = CHECKS.iter().filter(|s| values.differs(s)).collect();
-    if values.choice(&settings::AUTH_MODE)? != "trusted" {
-        return Err(values.fault(&settings::AUTH_MODE, format!("jwt is {REFUSAL}")));
-    }
+    let mode = mode(values)?;
+    let named = KEYS.map(|setting| setting.name).join(", ");
     let mut warnings = Vec::new();
-    if let Some(first) = set.first() {
-        if !values.is_given(&settings::AUTH_MODE) {
-            return Err(values.fault(first, format!("checking callers is {REFUSAL}")));
+    match mode {
+        AuthMode::Jwt if !KEYS.iter().any(|setting| values.is_given(setting)) => {
+            let problem = format!("jwt needs a key: set one of {named}");
+            return Err(values.fault(&settings::AUTH_MODE, problem));
         }
-        let names: Vec<_> = set.iter().map(|setting| setting.name).collect();
-        warnings.push(format!(
-            "AUTH_MODE=trusted believes every caller; no effect: {}",
-            names.join(", ")
-        ));
+        AuthMode::Jwt => {}
+        AuthMode::Trusted => {
+            let idle = KEYS.iter().chain(&CHECKS).filter(|s| values.differs(s));
+            let idle: Vec<_> = idle.collect();
+            if let Some(first) = idle.first() {
+                if !values.is_given(&settings::AUTH_MODE) {
+                    let problem =
+                        format!("means nothing without a key: set one of {named} as well");
+                    return Err(values.fault(first, problem));
+                }
+                let names: Vec<_> = idle.iter().map(|setting| setting.name).collect();
+                warnings.push(format!(
+                    "AUTH_MODE=trusted believes every caller; no effect: {}",
+                    names.join(", ")
+                ));
+            }
+        }
     }
     let path = |setting| values.given(setting).map(PathBuf::from);
     let tokens = values.text(&settings::SERVICE_TOKENS);
     let config = AuthConfig {
-        mode: AuthMode::Trusted,
+        mode,
         jwt_secret: values.secret(&settings::JWT_SECRET),
         jwt_public_key_file: path(&settings::JWT_PUBLIC_KEY_FILE),
         jwt_jwks_file: path(&settings::JWT_JWKS_FILE),
         jwt_issuer: values.optional(&settings::JWT_ISSUER),
         jwt_audience: values.optional(&settings::JWT_AUDIENCE),
         jwt_user_claim: values.text(&settings::JWT_USER_CLAIM).to_owned(),
+        jwt_leeway: values.seconds(&settings::JWT_LEEWAY_SECONDS)?,
         service_tokens: tokens
             .split(',')
             .map(str::trim)
             .filter(|token| !token.is_empty())
             .map(|token| Secret::new(token.to_owned()))
             .collect(),
+        token_warning: values.seconds(&settings::TOKEN_WARNING_SECONDS)?,
+        ticket_ttl: values.seconds(&settings::TICKET_SECONDS)?,
+        user_check: values.seconds(&settings::USER_CHECK_SECONDS)?,
     };
+    if values.is_given(&settings::SERVICE_TOKENS) && config.service_tokens.is_empty() {
+        return Err(values.fault(&settings::SERVICE_TOKENS, "must hold at least one token"));
+    }
+    if mode == AuthMode::Jwt {
+        warnings.extend(weak_secrets(&config));
+    }
     Ok((config, warnings))
+}
+
+/// A warning and not an error: whoever issues the tokens chose the secret, and it cannot be changed here.
+fn weak_secrets(config: &AuthConfig) -> Vec<String> {
+    let secrets = config
+        .jwt_secret
+        .iter()
+        .map(|secret| ("JWT_SECRET", secret));
+    let tokens = config
+        .service_tokens
+        .iter()
+        .map(|token| ("SERVICE_TOKENS", token));
+    secrets
+        .chain(tokens)
+        .filter(|(_, secret)| secret.expose().len() < STRONG_SECRET_BYTES)
+        .map(|(name, _)| {
+            format!(
+                "{name}: shorter than {STRONG_SECRET_BYTES} bytes, so it may be found by trying; make one with \
+                 \"openssl rand -base64 32\""
+            )
+        })
+        .collect()
 }

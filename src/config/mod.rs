@@ -39,7 +39,7 @@ pub struct Config {
     pub users_table: String,
     /// `USERS_COLUMNS`: `field=column`, comma-separated; `None`: detected.
     pub users_columns: Option<String>,
-    /// `SERVER_HOST` and `SERVER_PORT`, 127.0.0.1:8081.
+    /// `SERVER_HOST` and `SERVER_PORT`, 127.0.0.1:8081; in jwt mode 0.0.0.0:8081.
     pub server_addr: SocketAddr,
     /// `SERVICE_NAME`, shown by `/health`.
     pub service_name: String,
@@ -53,7 +53,7 @@ pub struct Config {
     pub search_language: Option<String>,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// Browsers' origins for the WebSocket handshake (`ALLOWED_ORIGINS`); empty: same origin only;
+    /// Browsers' origins for CORS and the WebSocket handshake (`ALLOWED_ORIGINS`); empty: same origin only;
     /// `*` alone: any. Lower case, without a default port.
     pub allowed_origins: Vec<String>,
     /// `WEB_PAGE`, on: the chat page at `/`.
@@ -228,6 +228,13 @@ fn from_sources(
 }
 
 impl Config {
+    /// Whether `ALLOWED_ORIGINS` lists the origin that a browser sent.
+    pub fn lists_origin(&self, origin: &str) -> bool {
+        self.allowed_origins
+            .iter()
+            .any(|listed| listed == "*" || listed.eq_ignore_ascii_case(origin))
+    }
+
     /// A configuration from these variables alone, for tests: `[("DB_HOST", "localhost")]`.
     pub fn from_vars(vars: &[(&str, &str)]) -> Result<Self, ConfigError> {
         let lookup = |name: &str| {
@@ -289,7 +296,12 @@ fn users_columns(values: &Values) -> Result<Option<String>, ConfigError> {
 
 fn server_addr(values: &Values) -> Result<SocketAddr, ConfigError> {
     let setting = &settings::SERVER_HOST;
-    let host = values.text(setting).trim();
+    let default = match auth::mode(values)? {
+        AuthMode::Trusted => setting.default,
+        // Callers are checked: it need not hide.
+        AuthMode::Jwt => "0.0.0.0",
+    };
+    let host = values.given(setting).unwrap_or(default).trim();
     let ip = if host.eq_ignore_ascii_case("localhost") {
         Ok(IpAddr::V4(Ipv4Addr::LOCALHOST))
     } else {

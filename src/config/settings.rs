@@ -104,13 +104,14 @@ settings! {
         SERVER_PORT = "8081", Number(0, 65535),
             "The port of HTTP and WebSocket. 0: any free one; the log says which.";
         SERVER_HOST = "127.0.0.1", Text,
-            "The address to listen on: an IP address or localhost. 0.0.0.0 for all interfaces: only where \
-             nothing but the authenticating gateway can reach them.";
+            "The address to listen on: an IP address or localhost. In jwt mode the default is 0.0.0.0, all \
+             interfaces; in trusted mode set that only where nothing but the authenticating gateway can \
+             reach them.";
         SERVICE_NAME = "pgchat", Text,
             "The name that /health shows.";
         ALLOWED_ORIGINS = "", Text,
-            "Origins of the pages that may open WebSockets, comma-separated, such as \
-             https://app.example.com; or *. Default: the same origin only. No CORS: HTTP stays as it is.";
+            "Origins of the pages that may call over HTTP (CORS) and open WebSockets, comma-separated, such as \
+             https://app.example.com; or *. Default: the same origin only.";
         WEB_PAGE = "on", Choice(&["on", "off"]),
             "The chat page at /. It can do what any caller can, no more.";
         LOG_LEVEL = "info", Choice(&["error", "warn", "info", "debug", "trace"]),
@@ -122,23 +123,34 @@ settings! {
     }
     "Who may call" {
         AUTH_MODE = "trusted", Choice(&["trusted", "jwt"]),
-            "trusted: every caller is believed, since a gateway in front has checked it. jwt is not \
-             available in this version, nor are the variables below; pgchat refuses to start with them \
-             unless AUTH_MODE=trusted is set.";
+            "trusted: every caller is believed, since a gateway in front has checked it. jwt: a token says \
+             who calls. Default: jwt once a secret, a key file or a service token is set, else trusted.";
         JWT_SECRET = "", Secret,
-            "HS256 secret.";
+            "Secret for tokens by HS256: 32 bytes or more, or a warning says so.";
         JWT_PUBLIC_KEY_FILE = "", Text,
-            "PEM file with a public key for RS256, ES256 or EdDSA.";
+            "PEM file with one public key, for tokens by RS256 (2048 bits or more), ES256 or EdDSA (Ed25519). \
+             Read again when it changes.";
         JWT_JWKS_FILE = "", Text,
-            "File with a JWKS document.";
+            "File with a JWKS document, at most 32 keys for RS256, ES256 and EdDSA, told apart by kid. Read \
+             again when it changes.";
         JWT_ISSUER = "", Text,
-            "The issuer that a token must name.";
+            "The issuer (iss) that a token must name.";
         JWT_AUDIENCE = "", Text,
-            "The audience that a token must name.";
+            "The audience (aud) that a token must name. Not set: it is not looked at.";
         JWT_USER_CLAIM = "sub", Text,
-            "The claim that holds the user's id.";
+            "The claim that holds the user's id, a UUID.";
+        JWT_LEEWAY_SECONDS = "0", Seconds(0, 30),
+            "How far the clock of whoever issues tokens may be off (exp, nbf).";
         SERVICE_TOKENS = "", Secret,
-            "Secrets of server-to-server callers, who may act for any user, comma-separated.";
+            "Secrets of other servers, which may act for any user, comma-separated; 32 bytes or more each. \
+             For a new one, list both until the old one is out of use.";
+        TOKEN_WARNING_SECONDS = "60", Seconds(0, 3600),
+            "A socket is sent token_expiring so long before its token expires.";
+        TICKET_SECONDS = "30", Seconds(1, 300),
+            "How long a ticket opens a socket, once.";
+        USER_CHECK_SECONDS = "30", Seconds(1, 30),
+            "jwt mode: how long it is believed that a user is active. Then requests are refused, and \
+             sockets closed, of one who is not.";
     }
     "Search" {
         SEARCH_LANGUAGE = "simple", Text,

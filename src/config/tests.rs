@@ -308,7 +308,7 @@ type Vars<'a> = &'a [(&'a str, &'a str)];
 #[test]
 fn every_error_names_the_variable_and_what_is_allowed() {
     let url = "DATABASE_URL";
-    let gateway = "put an authenticating gateway in front and use AUTH_MODE=trusted";
+    let key = "set one of JWT_SECRET, JWT_PUBLIC_KEY_FILE, JWT_JWKS_FILE, SERVICE_TOKENS";
     #[rustfmt::skip]
     let cases: &[(Vars, &str, &str)] = &[
         (&[("SERVER_PORT", "http")], "SERVER_PORT", "a whole number from 0 to 65535, not \"http\""),
@@ -356,11 +356,14 @@ fn every_error_names_the_variable_and_what_is_allowed() {
         (&[("LISTEN_DATABASE_URL", "postgres://a")], "LISTEN_DATABASE_URL", "needs DB_HOST or DATABASE_URL"),
         (&[("DB_HOST", "a"), ("LISTEN_DATABASE_URL", "b")], "LISTEN_DATABASE_URL", "must have the form"),
         (&[("AUTH_MODE", "none")], "AUTH_MODE", "one of trusted, jwt"),
-        (&[("AUTH_MODE", "jwt")], "AUTH_MODE", gateway),
-        (&[("JWT_SECRET", "hunter2")], "JWT_SECRET", gateway),
-        (&[("JWT_PUBLIC_KEY_FILE", "/k")], "JWT_PUBLIC_KEY_FILE", gateway),
-        (&[("JWT_JWKS_FILE", "/k")], "JWT_JWKS_FILE", gateway),
-        (&[("SERVICE_TOKENS", "hunter2")], "SERVICE_TOKENS", gateway),
+        (&[("AUTH_MODE", "jwt")], "AUTH_MODE", key),
+        (&[("JWT_ISSUER", "hunter2")], "JWT_ISSUER", key),
+        (&[("JWT_AUDIENCE", "hunter2")], "JWT_AUDIENCE", key),
+        (&[("JWT_USER_CLAIM", "hunter2")], "JWT_USER_CLAIM", key),
+        (&[("JWT_SECRET", "x"), ("JWT_LEEWAY_SECONDS", "31")], "JWT_LEEWAY_SECONDS", "from 0 to 30"),
+        (&[("SERVICE_TOKENS", " , ,")], "SERVICE_TOKENS", "at least one token"),
+        (&[("TICKET_SECONDS", "0")], "TICKET_SECONDS", "from 1 to 300"),
+        (&[("USER_CHECK_SECONDS", "31")], "USER_CHECK_SECONDS", "from 1 to 30"),
     ];
     for (vars, variable, part) in cases {
         let Err(error) = Config::from_vars(vars) else {
@@ -432,4 +435,56 @@ fn the_summary_names_what_differs_from_the_defaults_and_no_secret() {
          SERVER_PORT=\"9000\" (config.env, line 5), SERVICE_NAME=\"two words\" (config.env, line 4)"
     );
     assert_eq!(from_file("DB_PORT=5432").expect("defaults").summary, "");
+}
+
+#[test]
+fn a_key_switches_the_mode_and_the_address_to_listen_on() {
+    let all = "0.0.0.0:8081";
+    for (vars, mode, address) in [
+        (&[][..], AuthMode::Trusted, "127.0.0.1:8081"),
+        (&[("JWT_SECRET", "hunter2")], AuthMode::Jwt, all),
+        (&[("JWT_PUBLIC_KEY_FILE", "/k")], AuthMode::Jwt, all),
+        (&[("JWT_JWKS_FILE", "/k")], AuthMode::Jwt, all),
+        (&[("SERVICE_TOKENS", "hunter2")], AuthMode::Jwt, all),
+        (
+            &[("AUTH_MODE", "jwt"), ("JWT_SECRET", "hunter2")],
+            AuthMode::Jwt,
+            all,
+        ),
+        (
+            &[("AUTH_MODE", "trusted"), ("JWT_SECRET", "hunter2")],
+            AuthMode::Trusted,
+            "127.0.0.1:8081",
+        ),
+        (
+            &[("JWT_SECRET", "hunter2"), ("SERVER_HOST", "127.0.0.2")],
+            AuthMode::Jwt,
+            "127.0.0.2:8081",
+        ),
+    ] {
+        let config = config(vars);
+        assert_eq!(config.auth.mode, mode, "{vars:?}");
+        assert_eq!(config.server_addr.to_string(), address, "{vars:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_could_be_found_by_trying_is_warned_of() {
+    let long = "x".repeat(32);
+    let warnings = |text: &str| from_file(text).expect("valid").warnings;
+    assert!(warnings(&format!("JWT_SECRET={long}\nSERVICE_TOKENS={long},{long}")).is_empty());
+    let weak = warnings(&format!(
+        "JWT_SECRET={}\nSERVICE_TOKENS={long},hunter2",
+        &long[1..]
+    ));
+    assert_eq!(weak.len(), 2, "{weak:?}");
+    assert!(
+        weak[0].starts_with("JWT_SECRET: shorter than 32 bytes"),
+        "{weak:?}"
+    );
+    assert!(
+        weak[1].starts_with("SERVICE_TOKENS: shorter than 32 bytes"),
+        "{weak:?}"
+    );
+    assert!(!weak.concat().contains("hunter2"), "{weak:?}");
 }

@@ -196,6 +196,12 @@ impl Fields {
             .ok_or_else(|| vec![format!("{name} is required")])
     }
 
+    pub fn optional_id<T: FromStr>(&mut self, name: &str) -> Checked<Option<T>> {
+        self.optional_text(name)?
+            .map(|text| id(name, &text))
+            .transpose()
+    }
+
     pub fn id<T: FromStr>(&mut self, name: &str) -> Checked<T> {
         id(name, &self.text(name)?)
     }
@@ -207,7 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::UserId;
+    use crate::model::MessageId;
 
     fn request(headers: &[(&'static str, &str)], chunks: Chunks) -> Body {
         let headers = headers
@@ -312,7 +318,7 @@ mod tests {
         );
         assert_eq!(fields.text("c"), Ok("x".to_owned()));
         assert_eq!(
-            fields.id::<UserId>("d"),
+            fields.id::<MessageId>("d"),
             Err(vec!["d must be a UUID, not \"nope\"".to_owned()])
         );
     }

@@ -13,6 +13,7 @@ use super::body::{Body, BodyLimits, body};
 use super::extract::{Call, Segment, both, call, get, post, put};
 use super::{any_of, route};
 use crate::app::Services;
+use crate::auth::NamedUser;
 use crate::error::Error;
 use crate::model::{ConversationId, RawJson, Seq, UserId};
 use crate::reply::json_response;
@@ -72,10 +73,10 @@ struct Conversations<'a> {
     responses((status = 200, description = "a page", body = objects::Conversations), (status = 400), (status = 404)),
 )]
 pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
-    let caller = call.caller()?;
+    let caller = call.caller().await?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
-    let (user, page) = both(user.id::<UserId>("user_id"), page).map_err(Error::Validation)?;
-    caller.act_for(user)?;
+    let (user, page) = both(user.id("user_id"), page).map_err(Error::Validation)?;
+    let user = caller.act_for(user)?;
     let listing = call.services.store.conversations(user, page).await?;
     let conversations = Conversations {
         conversations: &listing.items,
@@ -95,11 +96,11 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     ),
 )]
 pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
-    let caller = call.caller()?;
+    let caller = call.caller().await?;
     let mut fields = body.fields().await?;
     let users = both(
-        fields.id::<UserId>("user1Id"),
-        fields.id::<UserId>("user2Id"),
+        fields.id::<NamedUser>("user1Id"),
+        fields.id::<NamedUser>("user2Id"),
     );
     let (user1, user2) = users.map_err(Error::Validation)?;
     if user1 == user2 {
@@ -107,7 +108,7 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
             "user1Id and user2Id must be two different users",
         ));
     }
-    caller.act_for_one_of(&[user1, user2])?;
+    let (user1, user2) = caller.act_for_either(user1, user2)?;
     let opened = call.services.store.open_conversation(user1, user2).await?;
     let status = match opened.created {
         true => StatusCode::CREATED,
@@ -138,24 +139,25 @@ pub(super) struct Read {
     put, path = "/api/v1/chat/conversations/{conversation_id}/read", tag = "conversations", operation_id = "markRead",
     params(
         ("conversation_id" = Uuid, Path, description = "which", example = "c0000000-0000-4000-8000-000000000001"),
-        ("user_id" = Uuid, Query, description = "who has read", example = "22222222-2222-4222-8222-222222222222"),
+        ("user_id" = Option<Uuid>, Query, description = "who has read; in jwt mode the token's user where it is left out", example = "22222222-2222-4222-8222-222222222222"),
         ("up_to_seq" = Option<i64>, Query, description = "the last one that was read; past the end: all", minimum = 0, example = 1),
     ),
     responses((status = 200, description = "marked", body = Read), (status = 400), (status = 403), (status = 404)),
 )]
 pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Response, Error> {
-    let caller = call.caller()?;
+    let caller = call.caller().await?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
-    let reader = call.query.required_id::<UserId>("user_id");
+    let reader = call.user_id(&caller);
     let up_to = call.query.seq("up_to_seq");
     let (conversation, (reader, up_to)) =
         both(conversation, both(reader, up_to)).map_err(Error::Validation)?;
-    caller.act_for(reader)?;
+    let reader = caller.act_for(reader)?;
     let marked = call
         .services
         .store
         .mark_read(conversation, reader, up_to)
-        .await?;
+        .await
+        .map_err(|error| caller.told(error))?;
     let read = Read {
         conversation_id: conversation,
         user_id: reader,
@@ -183,9 +185,9 @@ pub(super) struct Unread {
     responses((status = 200, description = "the count", body = Unread), (status = 400), (status = 404)),
 )]
 pub(super) async fn unread_count(user: Segment, call: Call) -> Result<Response, Error> {
-    let caller = call.caller()?;
-    let user: UserId = user.id("user_id").map_err(Error::Validation)?;
-    caller.act_for(user)?;
+    let caller = call.caller().await?;
+    let user = user.id("user_id").map_err(Error::Validation)?;
+    let user = caller.act_for(user)?;
     let unread = Unread {
         user_id: user,
         unread_count: call.services.store.unread_count(user).await?,

@@ -14,7 +14,7 @@ use warp::reject::{Reject, Rejection};
 use warp::{Filter, reject};
 
 use crate::app::Services;
-use crate::auth::Caller;
+use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::model::Seq;
 use crate::store::Page;
@@ -109,13 +109,6 @@ impl Query {
         }
     }
 
-    pub fn required_id<T: FromStr>(&self, name: &str) -> Checked<T> {
-        match self.text(name)? {
-            Some(text) => id(name, text),
-            None => Err(vec![format!("{name} is required")]),
-        }
-    }
-
     /// A whole number in `range`, in plain decimal digits.
     pub fn number(&self, name: &str, range: RangeInclusive<i64>) -> Checked<Option<i64>> {
         let Some(text) = self.text(name)? else {
@@ -191,8 +184,16 @@ pub struct Call {
 
 impl Call {
     /// Who calls. Every handler asks, even one that acts for nobody: that is what refuses bad credentials.
-    pub fn caller(&self) -> Result<Caller, Error> {
-        Caller::authenticate(&self.headers)
+    pub async fn caller(&self) -> Result<Caller, Error> {
+        self.services.auth.caller(&self.headers).await
+    }
+
+    /// The user of the parameter `user_id`, or the caller's own where it is left out.
+    pub fn user_id(&self, caller: &Caller) -> Checked<NamedUser> {
+        match self.query.text("user_id")? {
+            Some(text) => id("user_id", text),
+            None => own_user(caller, "user_id"),
+        }
     }
 
     /// Whether `Accept` names this media type; a range such as `*/*` does not.
@@ -206,6 +207,13 @@ impl Call {
             .filter_map(|value| value.to_str().ok())
             .any(|value| value.split(',').any(named))
     }
+}
+
+/// The caller's own user, in place of a field or parameter that was left out.
+pub fn own_user(caller: &Caller, name: &str) -> Checked<NamedUser> {
+    caller
+        .own_user()
+        .ok_or_else(|| vec![format!("{name} is required")])
 }
 
 pub fn call(
@@ -270,7 +278,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::UserId;
 
     const ID: &str = "0198d9f0-0000-7000-8000-000000000001";
 
@@ -337,22 +344,26 @@ mod tests {
 
     #[test]
     fn ids_in_the_path_must_be_uuids() {
-        assert!(segment(ID).id::<UserId>("user_id").is_ok());
-        assert!(segment(&ID.to_uppercase()).id::<UserId>("user_id").is_ok());
+        assert!(segment(ID).id::<NamedUser>("user_id").is_ok());
+        assert!(
+            segment(&ID.to_uppercase())
+                .id::<NamedUser>("user_id")
+                .is_ok()
+        );
         assert!(
             segment(&ID.replace('-', "%2D"))
-                .id::<UserId>("user_id")
+                .id::<NamedUser>("user_id")
                 .is_ok()
         );
         for wrong in ["abc", "%ff", "%", "0198d9f0-0000-7000-8000-00000000000g"] {
-            let faults = segment(wrong).id::<UserId>("user_id").unwrap_err();
+            let faults = segment(wrong).id::<NamedUser>("user_id").unwrap_err();
             assert!(faults[0].starts_with("user_id "), "{faults:?}");
         }
     }
 
     #[test]
     fn a_long_wrong_value_is_quoted_short() {
-        let fault = id::<UserId>("user_id", &"ü".repeat(5000)).unwrap_err();
+        let fault = id::<NamedUser>("user_id", &"ü".repeat(5000)).unwrap_err();
         assert!(fault[0].len() < 200, "{}", fault[0].len());
     }
 
@@ -362,7 +373,7 @@ mod tests {
             let query = Query::parse(&raw);
             let _ = query.page(50, 200);
             let _ = query.seq("before");
-            let _ = query.required_id::<UserId>("user_id");
+            let _ = query.text("user_id");
         }
 
         #[test]

@@ -10,9 +10,10 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::body::{Body, BodyLimits, Fields, body};
-use super::extract::{Call, Checked, Query, Segment, both, call, get, methods, post};
+use super::extract::{Call, Checked, Query, Segment, both, call, get, methods, own_user, post};
 use super::{any_of, route};
 use crate::app::Services;
+use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::model::{ConversationId, MessageId, NewMessage, RawJson, UserId, content_faults};
 use crate::reply::json_response;
@@ -78,12 +79,15 @@ struct Messages<'a> {
     responses((status = 200, description = "a page", body = objects::Messages), (status = 400), (status = 403), (status = 404)),
 )]
 pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, Error> {
-    // Names no user: in trusted mode whoever knows the id may read.
-    call.caller()?;
+    let caller = call.caller().await?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
     let (conversation, window) =
         both(conversation, window(&call.query)).map_err(Error::Validation)?;
-    let listing = call.services.store.messages(conversation, window).await?;
+    let store = &call.services.store;
+    let listing = store
+        .messages(conversation, caller.reader(), window)
+        .await
+        .map_err(|error| caller.told(error))?;
     let messages = Messages {
         messages: &listing.items,
         has_more: listing.has_more,
@@ -127,12 +131,12 @@ fn window(query: &Query) -> Checked<Window> {
     ),
 )]
 pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
-    let caller = call.caller()?;
+    let caller = call.caller().await?;
     let max_bytes = call.services.config.limits.message_bytes;
-    let message = new_message(body.fields().await?, max_bytes)?;
-    caller.act_for(message.sender)?;
+    let message = new_message(body.fields().await?, &caller, max_bytes)?;
     call.services.limiter.check(message.sender)?;
-    let sent = call.services.writer.send(message).await?;
+    let sent = call.services.writer.send(message).await;
+    let sent = sent.map_err(|error| caller.told(error))?;
     let status = match sent.repeated {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
@@ -140,25 +144,35 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     Ok(json_response(status, &sent.message))
 }
 
-/// All faults of all fields at once: those of the ids, the types, and what [`NewMessage::checked`] finds.
-fn new_message(mut fields: Fields, max_content_bytes: usize) -> Result<NewMessage, Error> {
-    let ids = both(
-        fields.id::<ConversationId>("conversationId"),
-        fields.id::<UserId>("senderId"),
-    );
+/// A stand-in, for the sake of the other fields' faults; its message is thrown away.
+const NOBODY: UserId = UserId(Uuid::nil());
+
+/// All faults of all fields at once: those of the ids, the types, and what [`NewMessage::checked`] finds. Then
+/// whether the caller may send as this sender.
+fn new_message(
+    mut fields: Fields,
+    caller: &Caller,
+    max_content_bytes: usize,
+) -> Result<NewMessage, Error> {
+    let conversation = fields.id::<ConversationId>("conversationId");
+    let sender = match fields.optional_id("senderId") {
+        Ok(None) => own_user(caller, "senderId"),
+        Ok(Some(named)) => Ok(named),
+        Err(faults) => Err(faults),
+    };
+    let ids = both(conversation, sender);
     let options = both(
         fields.optional_text("messageType"),
         fields.optional_text("clientMessageId"),
     );
     let (mut faults, (conversation, sender)) = match ids {
-        Ok(ids) => (Vec::new(), ids),
-        // Stand-ins, for the sake of the other fields' faults; the message is thrown away.
-        Err(faults) => (faults, (ConversationId(Uuid::nil()), UserId(Uuid::nil()))),
+        Ok((conversation, named)) => (Vec::new(), (conversation, caller.act_for(named))),
+        Err(faults) => (faults, (ConversationId(Uuid::nil()), Ok(NOBODY))),
     };
     let message = match both(fields.text("content"), options) {
         Ok((content, (message_type, client_id))) => NewMessage::checked(
             conversation,
-            sender,
+            *sender.as_ref().unwrap_or(&NOBODY),
             content,
             message_type.as_deref(),
             client_id,
@@ -167,7 +181,7 @@ fn new_message(mut fields: Fields, max_content_bytes: usize) -> Result<NewMessag
         Err(more) => Err(Error::Validation(more)),
     };
     match message {
-        Ok(message) if faults.is_empty() => Ok(message),
+        Ok(message) if faults.is_empty() => sender.map(|_| message),
         Ok(_) => Err(Error::Validation(faults)),
         Err(Error::Validation(more)) => {
             faults.extend(more);
@@ -182,14 +196,14 @@ fn new_message(mut fields: Fields, max_content_bytes: usize) -> Result<NewMessag
     patch, path = "/api/v1/chat/messages/{message_id}", tag = "messages", operation_id = "editMessage",
     params(
         ("message_id" = Uuid, Path, description = "which", example = "d0000000-0000-4000-8000-000000000001"),
-        ("user_id" = Uuid, Query, description = "its sender", example = "11111111-1111-4111-8111-111111111111"),
+        ("user_id" = Option<Uuid>, Query, description = "its sender; in jwt mode the token's user where it is left out", example = "11111111-1111-4111-8111-111111111111"),
     ),
     request_body(content = EditMessage, example = json!({"content": "Good morning! Is the flat still available?"})),
     responses((status = 200, description = "as it is now", body = objects::Message), (status = 400), (status = 403), (status = 404)),
 )]
 pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Response, Error> {
-    let caller = call.caller()?;
-    let target = target(message, &call);
+    let caller = call.caller().await?;
+    let target = target(message, &call, &caller);
     let mut fields = body.fields().await?;
     let max_bytes = call.services.config.limits.message_bytes;
     let content =
@@ -200,12 +214,13 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
                 faults => Err(faults),
             });
     let ((message, editor), content) = both(target, content).map_err(Error::Validation)?;
-    caller.act_for(editor)?;
+    let editor = caller.act_for(editor)?;
     let edited = call
         .services
         .store
         .edit_message(message, editor, &content)
-        .await?;
+        .await
+        .map_err(|error| caller.told(error))?;
     Ok(json_response(StatusCode::OK, &edited))
 }
 
@@ -214,21 +229,22 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
     delete, path = "/api/v1/chat/messages/{message_id}", tag = "messages", operation_id = "deleteMessage",
     params(
         ("message_id" = Uuid, Path, description = "which", example = "d0000000-0000-4000-8000-000000000001"),
-        ("user_id" = Uuid, Query, description = "its sender", example = "11111111-1111-4111-8111-111111111111"),
+        ("user_id" = Option<Uuid>, Query, description = "its sender; in jwt mode the token's user where it is left out", example = "11111111-1111-4111-8111-111111111111"),
     ),
     responses((status = 204, description = "deleted"), (status = 400), (status = 403), (status = 404)),
 )]
 pub(super) async fn delete(message: Segment, call: Call) -> Result<Response, Error> {
-    let caller = call.caller()?;
-    let (message, deleter) = target(message, &call).map_err(Error::Validation)?;
-    caller.act_for(deleter)?;
-    call.services.store.delete_message(message, deleter).await?;
+    let caller = call.caller().await?;
+    let (message, deleter) = target(message, &call, &caller).map_err(Error::Validation)?;
+    let deleter = caller.act_for(deleter)?;
+    let deleted = call.services.store.delete_message(message, deleter).await;
+    deleted.map_err(|error| caller.told(error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Which message, and who changes it.
-fn target(message: Segment, call: &Call) -> Checked<(MessageId, UserId)> {
-    both(message.id("message_id"), call.query.required_id("user_id"))
+fn target(message: Segment, call: &Call, caller: &Caller) -> Checked<(MessageId, NamedUser)> {
+    both(message.id("message_id"), call.user_id(caller))
 }
 
 #[cfg(test)]
@@ -273,7 +289,7 @@ mod tests {
         let fields = Fields::from_json(
             r#"{"conversationId": "x", "content": " ", "messageType": "video", "clientMessageId": ""}"#,
         );
-        let Err(Error::Validation(faults)) = new_message(fields, 100) else {
+        let Err(Error::Validation(faults)) = new_message(fields, &Caller::trusted(), 100) else {
             panic!("accepted");
         };
         let named = [
@@ -295,7 +311,7 @@ mod tests {
             r#"{"conversationId": "0198d9f0-0000-7000-8000-000000000001", "extra": {},
                 "senderId": "0198d9f0-0000-7000-8000-000000000002", "content": "hi", "messageType": null}"#,
         );
-        let message = new_message(fields, 100).unwrap();
+        let message = new_message(fields, &Caller::trusted(), 100).unwrap();
         assert_eq!(message.message_type, MessageType::Text);
         assert_eq!(message.client_message_id, None);
     }

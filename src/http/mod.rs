@@ -7,6 +7,7 @@
 mod body;
 mod client;
 mod conversations;
+mod cors;
 pub mod docs;
 mod extract;
 mod files;
@@ -15,6 +16,7 @@ mod messages;
 mod page;
 mod probes;
 mod search;
+mod tickets;
 mod users;
 
 use std::convert::Infallible;
@@ -45,13 +47,14 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         users::routes(&services),
         search::routes(&services),
         ws,
-        // tickets: POST /api/v1/ws/ticket
+        tickets::routes(&services),
         probes::routes(&services),
         page::routes(services.config.web_page),
         client::routes(),
         docs::routes(),
     ]);
-    measured(answered(table), requests)
+    let answers = measured(answered(table), requests);
+    cors::cors(answers, Arc::clone(&services.config))
 }
 
 /// A finished route: its filters and its handler, as one boxed filter that answers.

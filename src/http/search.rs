@@ -12,7 +12,7 @@ use super::extract::{Call, Checked, Segment, both, call, get, id, quoted};
 use super::route;
 use crate::app::Services;
 use crate::error::Error;
-use crate::model::{ConversationId, RawJson, UserId};
+use crate::model::{ConversationId, RawJson};
 use crate::reply::json_response;
 use crate::schema::objects;
 use crate::store::{Page, Search};
@@ -58,8 +58,8 @@ struct Results<'a> {
     responses((status = 200, description = "a page", body = objects::SearchResults), (status = 400), (status = 403), (status = 404)),
 )]
 pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error> {
-    let caller = call.caller()?;
-    let user = user.id::<UserId>("user_id");
+    let caller = call.caller().await?;
+    let user = user.id("user_id");
     let conversation = match call.query.text("conversation_id") {
         Ok(Some(text)) => id::<ConversationId>("conversation_id", text).map(Some),
         Ok(None) => Ok(None),
@@ -68,7 +68,7 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
     let wanted = both(words(&call), both(page(&call), snippets(&call)));
     let ((user, conversation), (words, (page, snippets))) =
         both(both(user, conversation), wanted).map_err(Error::Validation)?;
-    caller.act_for(user)?;
+    let user = caller.act_for(user)?;
     let Some(language) = &call.services.config.search_language else {
         return Err(Error::not_found(
             "route",
@@ -82,7 +82,8 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
         language,
         snippets,
     };
-    let listing = call.services.store.search(search, page).await?;
+    let listing = call.services.store.search(search, page).await;
+    let listing = listing.map_err(|error| caller.told(error))?;
     let results = Results {
         messages: &listing.items,
         has_more: listing.has_more,

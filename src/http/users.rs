@@ -11,8 +11,9 @@ use warp::reply::Response;
 use super::extract::{Call, Checked, Segment, both, call, get, quoted};
 use super::{any_of, route};
 use crate::app::Services;
+use crate::auth::NamedUser;
 use crate::error::Error;
-use crate::model::{RawJson, UserId};
+use crate::model::RawJson;
 use crate::reply::json_response;
 use crate::schema::objects;
 use crate::store::UserFilter;
@@ -116,7 +117,7 @@ pub(super) async fn of_role(role: Segment, call: Call) -> Result<Response, Error
 }
 
 async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error> {
-    call.caller()?;
+    call.caller().await?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
     let (filter, (page, query)) =
         both(filter, both(page, name_query(&call))).map_err(Error::Validation)?;
@@ -136,9 +137,9 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
     responses((status = 200, description = "the user", body = objects::User), (status = 400), (status = 404)),
 )]
 pub(super) async fn one(user: Segment, call: Call) -> Result<Response, Error> {
-    call.caller()?;
-    let user: UserId = user.id("user_id").map_err(Error::Validation)?;
-    let user = call.services.store.user(user).await?;
+    call.caller().await?;
+    let user: NamedUser = user.id("user_id").map_err(Error::Validation)?;
+    let user = call.services.store.user(user.in_directory()).await?;
     Ok(json_response(StatusCode::OK, &user))
 }
 

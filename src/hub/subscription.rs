@@ -21,6 +21,8 @@ pub enum Delivery {
     },
     /// The queue was full: close with 1013. Nothing comes after it.
     Overflow,
+    /// The user may not be connected any more: close with 4403. Nothing comes after it.
+    Dismissed,
 }
 
 /// What waits in a socket's queue.
@@ -32,17 +34,32 @@ pub(super) enum Item {
     },
 }
 
-/// Raised once, when a socket's queue is full.
+/// Raised once, when a socket is given up: its queue is full, or its user may not be connected any more.
 #[derive(Default)]
-pub(super) struct OverflowFlag {
+pub(super) struct EndFlag {
     raised: AtomicBool,
+    /// Set before it is raised.
+    dismissed: AtomicBool,
     notify: Notify,
 }
 
-impl OverflowFlag {
-    pub fn raise(&self) {
+impl EndFlag {
+    pub fn raise_overflow(&self) {
         self.raised.store(true, Ordering::Release);
         self.notify.notify_one();
+    }
+
+    pub fn raise_dismissed(&self) {
+        self.dismissed.store(true, Ordering::Release);
+        self.raise_overflow();
+    }
+
+    /// What the raised flag says.
+    fn delivery(&self) -> Delivery {
+        match self.dismissed.load(Ordering::Acquire) {
+            true => Delivery::Dismissed,
+            false => Delivery::Overflow,
+        }
     }
 
     async fn raised(&self) {
@@ -63,7 +80,7 @@ pub struct Subscription {
     pub(super) connection: Uuid,
     pub(super) cursor: Cursor,
     pub(super) receiver: mpsc::Receiver<Item>,
-    pub(super) flag: Arc<OverflowFlag>,
+    pub(super) flag: Arc<EndFlag>,
 }
 
 impl Subscription {
@@ -76,11 +93,11 @@ impl Subscription {
         self.cursor.encode()
     }
 
-    /// The next delivery; cancel safe. An overflow is reported ahead of what still waits.
+    /// The next delivery; cancel safe. The end is reported ahead of what still waits.
     pub async fn next(&mut self) -> Delivery {
         tokio::select! {
             biased;
-            () = self.flag.raised() => Delivery::Overflow,
+            () = self.flag.raised() => self.flag.delivery(),
             item = self.receiver.recv() => item.map_or(Delivery::Overflow, Delivery::from),
         }
     }
@@ -88,7 +105,7 @@ impl Subscription {
     /// Another delivery that is already waiting.
     pub fn try_next(&mut self) -> Option<Delivery> {
         if self.flag.raised.load(Ordering::Acquire) {
-            return Some(Delivery::Overflow);
+            return Some(self.flag.delivery());
         }
         self.receiver.try_recv().ok().map(Delivery::from)
     }
@@ -98,9 +115,10 @@ impl Subscription {
         self.receiver.is_empty()
     }
 
-    /// Resolves when the queue has overflowed; for a session that waits for something else.
-    pub async fn overflowed(&self) {
+    /// Resolves when the socket is given up, to why; for a session that waits for something else.
+    pub async fn given_up(&self) -> Delivery {
         self.flag.raised().await;
+        self.flag.delivery()
     }
 }
 

@@ -7,9 +7,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::{Listing, Store, Window, column_of, describe, listing, raw_json, single};
+use super::{Listing, Page, Store, Window, column_of, describe, listing, raw_json, single};
 use crate::error::Error;
-use crate::model::{ConversationId, MessageId, NewMessage, RawJson, UserId};
+use crate::model::{ConversationId, MessageId, NewMessage, RawJson, Reader, UserId};
 
 /// A message with the id that it will have, whatever happens to the connection meanwhile.
 #[derive(Debug)]
@@ -130,64 +130,66 @@ impl Store {
             .collect()
     }
 
-    /// A part of a conversation's history. `NotFound` when there is no such conversation.
+    /// A part of a conversation's history. `NotFound` when there is no such conversation; `Forbidden` when the
+    /// reader is not a participant, whether there is one or not.
     pub async fn messages(
         &self,
         conversation: ConversationId,
+        reader: Reader,
         window: Window,
     ) -> Result<Listing, Error> {
-        let id = (&conversation.0 as _, Type::UUID);
-        let (rows, limit) = match window {
-            Window::Newest(page) => {
-                let params = [
-                    id,
-                    (&(page.limit + 1) as _, Type::INT8),
-                    (&page.offset as _, Type::INT8),
-                ];
-                (
-                    self.read("*", "chat_list_messages($1, $2, $3)", &params)
-                        .await?,
-                    page.limit,
-                )
+        let (call, first, second, limit) = match window {
+            Window::Newest(Page { limit, offset }) => {
+                ("chat_list_messages($1, $2, $3)", limit + 1, offset, limit)
             }
-            Window::Before { seq, limit } => {
-                let params = [
-                    id,
-                    (&seq.0 as _, Type::INT8),
-                    (&(limit + 1) as _, Type::INT8),
-                ];
-                (
-                    self.read("*", "chat_list_messages_before($1, $2, $3)", &params)
-                        .await?,
-                    limit,
-                )
-            }
-            Window::After { seq, limit } => {
-                let params = [
-                    id,
-                    (&seq.0 as _, Type::INT8),
-                    (&(limit + 1) as _, Type::INT8),
-                ];
-                (
-                    self.read("*", "chat_list_messages_after($1, $2, $3)", &params)
-                        .await?,
-                    limit,
-                )
+            Window::Before { seq, limit } => (
+                "chat_list_messages_before($1, $2, $3)",
+                seq.0,
+                limit + 1,
+                limit,
+            ),
+            Window::After { seq, limit } => (
+                "chat_list_messages_after($1, $2, $3)",
+                seq.0,
+                limit + 1,
+                limit,
+            ),
+        };
+        let mut params: Vec<super::Param<'_>> = vec![
+            (&conversation.0, Type::UUID),
+            (&first, Type::INT8),
+            (&second, Type::INT8),
+        ];
+        let rows = match &reader {
+            Reader::Anyone => self.read("*", call, &params).await?,
+            // PostgreSQL asks the condition first, and once: nothing of the history is read for somebody else.
+            Reader::Participant(user) => {
+                params.push((&user.0, Type::UUID));
+                let call = format!("{call} where {}chat_is_participant($1, $4)", self.prefix);
+                self.read("*", &call, &params).await?
             }
         };
         if rows.is_empty() {
-            let known = self
-                .read(
-                    "*",
-                    "chat_conversation_exists($1)",
-                    &[(&conversation.0, Type::UUID)],
-                )
-                .await?;
-            if !single::<bool>(&known, 0)? {
-                return Err(Error::not_found("conversation", conversation));
+            match reader {
+                Reader::Anyone => self.require_conversation(conversation).await?,
+                Reader::Participant(user) => self.require_participant(conversation, user).await?,
             }
         }
         listing(&rows, limit)
+    }
+
+    async fn require_conversation(&self, conversation: ConversationId) -> Result<(), Error> {
+        let known = self
+            .read(
+                "*",
+                "chat_conversation_exists($1)",
+                &[(&conversation.0, Type::UUID)],
+            )
+            .await?;
+        match single(&known, 0)? {
+            true => Ok(()),
+            false => Err(Error::not_found("conversation", conversation)),
+        }
     }
 
     /// Replaces a message's content; the sender only. Returns the Message.
@@ -225,7 +227,8 @@ impl Store {
 fn author_verdict(status: &str, message: MessageId, author: UserId) -> Result<(), Error> {
     match status {
         "ok" => Ok(()),
-        "no_message" | "deleted" => Err(Error::not_found("message", message)),
+        "no_message" => Err(Error::not_found("message", message)),
+        "deleted" => Err(Error::MessageDeleted(message)),
         "no_user" => Err(Error::not_found("user", author)),
         "not_the_sender" => Err(Error::Forbidden {
             code: "not_the_sender",

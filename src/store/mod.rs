@@ -8,6 +8,7 @@ mod messages;
 mod migrate;
 mod search;
 mod search_index;
+mod tickets;
 pub mod tls;
 mod users;
 
@@ -27,6 +28,7 @@ pub use messages::{Locks, Outcome, Outgoing, SendFailure};
 pub use migrate::{MigrateError, UsersTable, migrate};
 pub use search::Search;
 pub use search_index::SearchIndex;
+pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
 
 use crate::error::Error;

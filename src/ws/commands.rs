@@ -74,17 +74,15 @@ impl Drop for ReplyTo {
     }
 }
 
-/// Starts a command and returns at once; its outcome goes to `reply`.
+/// Starts a command and returns at once; its outcome goes to `reply`. `user` is the one for whom `caller` opened the
+/// socket, and acts by every command.
 pub fn start(
     services: &Arc<Services>,
-    caller: &Caller,
+    caller: Caller,
     user: UserId,
     command: Command,
     reply: ReplyTo,
 ) {
-    if let Err(refusal) = caller.act_for(user) {
-        return reply.send(Err(refusal));
-    }
     let max_bytes = services.config.limits.message_bytes;
     match command {
         Command::SendMessage {
@@ -107,17 +105,21 @@ pub fn start(
             });
             match admitted {
                 Ok(message) => services.writer.submit(message, move |stored| {
+                    let stored = stored.map_err(|error| caller.told(error));
                     reply.send(stored.map(|sent| Done::Message(sent.message)))
                 }),
                 Err(fault) => reply.send(Err(fault)),
             }
         }
         Command::Ping => reply.send(Ok(Done::Nothing)),
+        // The session's own: it changes what the session knows of its caller.
+        Command::Authenticate { .. } => {}
         Command::MarkRead { .. } | Command::EditMessage { .. } | Command::DeleteMessage { .. } => {
             let services_of_task = Arc::clone(services);
             // On a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes.
             services.lifecycle.connections.spawn(async move {
-                reply.send(query(&services_of_task, user, command, max_bytes).await);
+                let outcome = query(&services_of_task, user, command, max_bytes).await;
+                reply.send(outcome.map_err(|error| caller.told(error)));
             });
         }
     }
@@ -150,6 +152,8 @@ async fn query(services: &Services, user: UserId, command: Command, max_bytes: u
             store.delete_message(message, user).await?;
             Ok(Done::Nothing)
         }
-        Command::SendMessage { .. } | Command::Ping => Ok(Done::Nothing),
+        Command::SendMessage { .. } | Command::Authenticate { .. } | Command::Ping => {
+            Ok(Done::Nothing)
+        }
     }
 }

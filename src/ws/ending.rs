@@ -36,6 +36,10 @@ pub enum Ending {
     Protocol(String),
     /// Nothing came back to two pings: 4408.
     NoPong,
+    /// The token has expired, and no new one came: 4401.
+    TokenExpired,
+    /// The user was deactivated, or is not there any more: 4403.
+    Deactivated,
     /// The replica is closing: 1012.
     Restart,
 }
@@ -50,6 +54,8 @@ impl Ending {
             Self::InvalidText => (1007, "text must be UTF-8"),
             Self::Protocol(_) => (1002, "protocol error"),
             Self::NoPong => (4408, "no pong"),
+            Self::TokenExpired => (4401, "token expired"),
+            Self::Deactivated => (4403, "user deactivated"),
             Self::Restart => (1012, "service restart"),
         };
         Some(CloseFrame {
@@ -70,6 +76,8 @@ impl fmt::Display for Ending {
             Self::InvalidText => f.write_str("text not UTF-8, closed with 1007"),
             Self::Protocol(fault) => write!(f, "{fault}, closed with 1002"),
             Self::NoPong => f.write_str("no pong, closed with 4408"),
+            Self::TokenExpired => f.write_str("token expired, closed with 4401"),
+            Self::Deactivated => f.write_str("user deactivated, closed with 4403"),
             Self::Restart => f.write_str("replica closing, closed with 1012"),
         }
     }

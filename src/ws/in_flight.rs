@@ -34,7 +34,7 @@ impl Order {
             Command::SendMessage { conversation, .. } => Self::Send(*conversation),
             Command::MarkRead { conversation, .. } => Self::Query(*conversation),
             Command::EditMessage { .. } | Command::DeleteMessage { .. } => Self::QueryAny,
-            Command::Ping => Self::Free,
+            Command::Authenticate { .. } | Command::Ping => Self::Free,
         }
     }
 

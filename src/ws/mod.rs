@@ -2,19 +2,18 @@
 //!
 //! In reading order: [`upgrade`] checks the handshake and answers it; [`session`] is the one task of a socket;
 //! [`protocol`] holds the names on the wire; [`in_flight`] decides which command of a client may run when;
-//! [`commands`] runs it; [`heartbeat`] tells a live client from a dead one; [`ending`] says why a session ended and
+//! [`commands`] runs it; [`heartbeat`] tells a live client from a dead one, and [`expiry`] when its token ends; [`ending`] says why a session ended and
 //! closes the socket.
 //!
 //! What may not enter here: SQL, and any way from a command to another socket that does not go through the database.
 
 mod commands;
 mod ending;
+mod expiry;
 mod heartbeat;
 mod in_flight;
 mod protocol;
 mod session;
-#[cfg(test)]
-mod testing;
 mod upgrade;
 
 pub use upgrade::route;

@@ -10,8 +10,10 @@ use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+use crate::config::Secret;
 use crate::error::Error;
-use crate::model::{ConversationId, MessageId, RawJson, Seq, UserId};
+use crate::model::{ConversationId, MessageId, RawJson, Seq, UnixSeconds, UserId};
+use crate::schema::frames::FROM_CLIENT;
 
 /// Subprotocol that is echoed to a client which offers it.
 pub const SUBPROTOCOL: &str = "pgchat.v1";
@@ -48,6 +50,9 @@ pub enum Command {
         conversation: ConversationId,
         up_to: Option<Seq>,
     },
+    Authenticate {
+        token: Secret,
+    },
     Ping,
 }
 
@@ -59,6 +64,7 @@ impl Command {
             Self::EditMessage { .. } => "edit_message",
             Self::DeleteMessage { .. } => "delete_message",
             Self::MarkRead { .. } => "mark_read",
+            Self::Authenticate { .. } => "authenticate",
             Self::Ping => "ping",
         }
     }
@@ -110,6 +116,8 @@ struct Members<'a> {
     client_message_id: Option<&'a RawValue>,
     #[serde(borrow)]
     up_to_seq: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token: Option<&'a RawValue>,
 }
 
 /// Reads one text frame of the client.
@@ -145,6 +153,10 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
     let kind: String = kind
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
         .ok_or_else(|| (MALFORMED, "type must be a string".to_owned()))?;
+    if !FROM_CLIENT.contains(&kind.as_str()) {
+        let fault = format!("type must be one of {}", FROM_CLIENT.join(", "));
+        return Err((MALFORMED, fault));
+    }
     let members: Members = match data {
         None => Members::default(),
         // serde would take an array for a struct, member by member.
@@ -193,19 +205,17 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
                 up_to,
             })
         }
+        "authenticate" => {
+            let token = read.string("token", members.token);
+            token.map(|token| Command::Authenticate {
+                token: Secret::new(token),
+            })
+        }
         "ping" => Some(Command::Ping),
-        "typing" | "watch_presence" | "authenticate" => {
+        _ => {
             return Err((
                 "not_supported",
                 format!("{kind} is not supported by this server"),
-            ));
-        }
-        _ => {
-            return Err((
-                MALFORMED,
-                "type must be send_message, edit_message, delete_message, mark_read, typing, watch_presence, \
-                 authenticate or ping"
-                    .to_owned(),
             ));
         }
     };
@@ -378,6 +388,15 @@ impl Frames {
         self.frame(
             "server_closing",
             serde_json::json!({ "reconnectAfterMs": reconnect_after_ms }),
+            None,
+        )
+    }
+
+    /// The socket closes when this time has come, unless the client sends a new token.
+    pub fn token_expiring(self, expires: UnixSeconds) -> Utf8Bytes {
+        self.frame(
+            "token_expiring",
+            serde_json::json!({ "expiresAt": expires.to_rfc3339() }),
             None,
         )
     }

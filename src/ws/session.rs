@@ -14,10 +14,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
-use super::commands::{self, Commands, Reply};
+use super::commands::{self, Commands, Outcome, Reply};
 use super::ending::{self, Ending};
+use super::expiry::{Expiry, Step};
 use super::heartbeat::{Beat, Heartbeat};
-use super::protocol::{self, Frames, Refused};
+use super::protocol::{self, Command, Done, Frames, Refused};
 use crate::app::Services;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Subscription};
@@ -48,6 +49,10 @@ pub struct Session<S> {
     stream: WebSocketStream<S>,
     subscription: Subscription,
     heartbeat: Heartbeat,
+    /// Of the caller's token.
+    expiry: Expiry,
+    /// The client has sent a new token, so that the timer stands wrong.
+    renewed: bool,
     /// From the first command until the client is quiet again.
     commands: Option<Box<Commands>>,
     /// After a replay: tells which live events were replayed.
@@ -82,6 +87,8 @@ where
         Self {
             closing: services.lifecycle.closing.child_token(),
             heartbeat: Heartbeat::new(interval, rand::random(), Instant::now()),
+            expiry: Expiry::of(&caller, services.config.auth.token_warning, Instant::now()),
+            renewed: false,
             services,
             caller,
             user,
@@ -114,9 +121,9 @@ where
     }
 
     /// The loop of a live socket. Its inputs: frames of the client, events from the hub, answers to commands, the timer
-    /// (heartbeat, and the time to leave), and the replica's closing.
+    /// (heartbeat, the token's end, and the time to leave), and the replica's closing.
     async fn serve(&mut self) -> Ending {
-        let mut timer = pin!(sleep_until(self.heartbeat.due()));
+        let mut timer = pin!(sleep_until(self.due()));
         let token = self.closing.clone();
         let mut closing = pin!(token.cancelled());
         loop {
@@ -138,7 +145,12 @@ where
     /// Handles one input and whatever else is there by now, then flushes once.
     async fn turn(&mut self, input: Input, timer: Pin<&mut Sleep>) -> Result<(), Ending> {
         match input {
-            Input::Frame(frame) => self.on_frame(frame).await?,
+            Input::Frame(frame) => {
+                self.on_frame(frame).await?;
+                if std::mem::take(&mut self.renewed) {
+                    self.set(timer);
+                }
+            }
             Input::Delivery(delivery) => self.deliver(delivery).await?,
             Input::Reply(reply) => self.on_reply(reply).await?,
             Input::Timer => self.on_timer(timer).await?,
@@ -210,8 +222,23 @@ where
             .get_or_insert_with(|| Box::new(Commands::new()));
         if let Some((ticket, command)) = commands.in_flight.offer(request) {
             let reply = commands.reply_to(ticket);
-            commands::start(&self.services, &self.caller, self.user, command, reply);
+            match command {
+                Command::Authenticate { token } => reply.send(self.renew(token.expose())),
+                command => {
+                    commands::start(&self.services, self.caller, self.user, command, reply);
+                }
+            }
         }
+    }
+
+    /// Takes a new token. Counted like a send: to verify one costs more than most commands.
+    fn renew(&mut self, token: &str) -> Outcome {
+        self.services.limiter.check(self.user)?;
+        self.caller = self.services.auth.renewed(self.user, token)?;
+        let warning = self.services.config.auth.token_warning;
+        self.expiry = Expiry::of(&self.caller, warning, Instant::now());
+        self.renewed = true;
+        Ok(Done::Nothing)
     }
 
     /// Takes the outcomes that are there, answers what can be answered, and starts what was held for it.
@@ -225,7 +252,7 @@ where
             commands.in_flight.finished(ticket, outcome);
             if let Some((ticket, command)) = commands.in_flight.unhold() {
                 let reply = commands.reply_to(ticket);
-                commands::start(&self.services, &self.caller, self.user, command, reply);
+                commands::start(&self.services, self.caller, self.user, command, reply);
             }
             next = commands.replies.try_recv().ok();
         }
@@ -255,6 +282,7 @@ where
                     self.feed(frame).await?;
                 }
                 Some(Delivery::Overflow) => return Err(Ending::TooSlow),
+                Some(Delivery::Dismissed) => return Err(Ending::Deactivated),
                 None => return Ok(()),
             }
             next = self.subscription.try_next();
@@ -301,6 +329,14 @@ where
             }
             Beat::Dead => return Err(Ending::NoPong),
         }
+        match self.expiry.step(now) {
+            Step::Wait => {}
+            Step::Warn(expires) => {
+                let frame = self.frames().token_expiring(expires);
+                self.feed(frame).await?;
+            }
+            Step::End => return Err(Ending::TokenExpired),
+        }
         if let Some(at) = self.leave_at
             && now >= at + ANSWER_PATIENCE
         {
@@ -312,12 +348,19 @@ where
 
     /// To the next thing that depends on time.
     fn set(&self, timer: Pin<&mut Sleep>) {
+        timer.reset(self.due());
+    }
+
+    fn due(&self) -> Instant {
         let leave = match self.leave_at {
             Some(at) if self.leaving() => Some(at + ANSWER_PATIENCE),
             at => at,
         };
-        let beat = self.heartbeat.due();
-        timer.reset(leave.map_or(beat, |at| at.min(beat)));
+        let others = [leave, self.expiry.due()];
+        others
+            .into_iter()
+            .flatten()
+            .fold(self.heartbeat.due(), Instant::min)
     }
 
     /// The replica closes: this socket leaves at a random time in the spread, and is served until then.

@@ -21,8 +21,8 @@ use warp::reply::Response;
 use super::protocol::SUBPROTOCOL;
 use super::session::Session;
 use crate::app::Services;
-use crate::auth::Caller;
-use crate::config::Limits;
+use crate::auth::{Caller, NamedUser};
+use crate::config::{Config, Limits};
 use crate::error::Error;
 use crate::hub::Subscription;
 use crate::model::UserId;
@@ -36,7 +36,7 @@ const WRITE_BUFFER: usize = 4 * 1024;
 
 type Query = Vec<(String, String)>;
 
-/// `GET /ws?user_id=uuid[&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method.
+/// `GET /ws?user_id=uuid[&ticket=…][&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method.
 pub fn route(services: Services) -> BoxedFilter<(Response,)> {
     let services = Arc::new(services);
     warp::path("ws")
@@ -70,14 +70,17 @@ async fn handshake(
     // Absent in HTTP/1.0, whatever its headers say.
     let on_upgrade = on_upgrade
         .ok_or_else(|| Error::UpgradeRequired("the connection cannot be upgraded".to_owned()))?;
-    check_origin(headers, &services.config.allowed_origins)?;
-    let user = user_id(query)?;
-    let caller = Caller::authenticate(headers)?;
-    caller.act_for(user)?;
+    check_origin(headers, &services.config)?;
+    // Before a ticket is used up.
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
     }
-    services.store.require_user(user).await?;
+    let caller = services
+        .auth
+        .socket(headers, parameter(query, "ticket"))
+        .await?;
+    let user = caller.act_for(named_user(query, &caller)?)?;
+    services.auth.require_connectable(user).await?;
     let subscription = services.hub.register(user)?;
 
     let cursor = parameter(query, "cursor").map(str::to_owned);
@@ -174,19 +177,17 @@ fn offers(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
 }
 
 /// Keeps foreign web pages from opening sockets in a visitor's name (RFC 6455 section 10.2). A handshake without
-/// `Origin` comes from no browser. `allowed` empty: the page must come from this same host and port.
-fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Error> {
+/// `Origin` comes from no browser. `ALLOWED_ORIGINS` empty: the page must come from this same host and port.
+fn check_origin(headers: &HeaderMap, config: &Config) -> Result<(), Error> {
     let Some(origin) = headers.get(ORIGIN) else {
         return Ok(());
     };
     let origin = origin.to_str().unwrap_or_default();
-    let fine = if allowed.is_empty() {
+    let fine = if config.allowed_origins.is_empty() {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         host.is_some_and(|host| is_same_host(origin, host))
     } else {
-        allowed
-            .iter()
-            .any(|entry| entry == "*" || entry.trim_end_matches('/').eq_ignore_ascii_case(origin))
+        config.lists_origin(origin)
     };
     if fine {
         return Ok(());
@@ -216,10 +217,13 @@ fn is_same_host(origin: &str, host: &str) -> bool {
     bare(origin_host) == bare(host)
 }
 
-fn user_id(query: &Query) -> Result<UserId, Error> {
-    parameter(query, "user_id")
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| Error::invalid("user_id must be a UUID"))
+/// The user of `user_id`, or the caller's own where it is left out.
+fn named_user(query: &Query, caller: &Caller) -> Result<NamedUser, Error> {
+    match parameter(query, "user_id") {
+        Some(text) => text.parse().ok(),
+        None => caller.own_user(),
+    }
+    .ok_or_else(|| Error::invalid("user_id must be a UUID"))
 }
 
 /// An empty value is as good as none.

@@ -12,7 +12,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi};
 
 use crate::error::Error;
-use crate::http::{conversations, messages, probes, search, users};
+use crate::http::{conversations, messages, probes, search, tickets, users};
 use crate::reply::{ErrorBody, status};
 use crate::schema::objects;
 
@@ -28,12 +28,14 @@ use crate::schema::objects;
         (name = "conversations", description = "Conversations of two users, and what is unread in them"),
         (name = "messages", description = "The history of a conversation, sending, editing, deleting"),
         (name = "users", description = "The host system's directory, read-only"),
+        (name = "tickets", description = "What a browser opens its socket with"),
         (name = "operation", description = "Probes and figures"),
     ),
     paths(
         conversations::list, conversations::open, conversations::mark_read, conversations::unread_count,
         messages::send, messages::list, messages::edit, messages::delete, search::search,
         users::all, users::active, users::of_role, users::one,
+        tickets::issue,
         probes::health, probes::live, probes::ready, probes::metrics,
     ),
     components(schemas(ErrorBody<'_>, objects::Role)),
@@ -89,7 +91,7 @@ impl Modify for Common {
 
 /// The errors that any route of the API can answer with, and those of routes with a body.
 fn add_common_errors(operation: &mut Operation) {
-    let mut common = vec!["401", "403", "500", "503"];
+    let mut common = vec!["401", "403", "404", "500", "503"];
     if operation.request_body.is_some() {
         common.extend(["408", "413", "415"]);
     }
@@ -163,14 +165,17 @@ fn example(of: &str) -> Option<(&'static str, Error)> {
         ),
         (
             "no token, or a bad one (jwt mode)",
-            Error::Unauthorized("a bearer token is required".to_owned()),
+            Error::Unauthorized {
+                code: "unauthorized",
+                message: "credentials are required".to_owned(),
+            },
         ),
         (
-            "not a participant, or not the sender, or not the token's user",
+            "not a participant, or not the sender, or not the token's user, or a deactivated one",
             Error::not_a_participant(),
         ),
         (
-            "what the path or the body names does not exist",
+            "what the path or the body names does not exist, or the token's user",
             Error::not_found("conversation", CONVERSATION),
         ),
         ("the body did not arrive in time", Error::RequestTimeout),

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Session, spread};
+use crate::hub::Delivery;
 use crate::ws::ending::Ending;
 
 /// A client that takes nothing for so long is given up, even if its queue has not run over. Shorter than the
@@ -76,7 +77,10 @@ where
         tokio::select! {
             biased;
             flushed = self.stream.flush() => flushed.map_err(Ending::from),
-            () = self.subscription.overflowed() => Err(Ending::TooSlow),
+            given_up = self.subscription.given_up() => Err(match given_up {
+                Delivery::Dismissed => Ending::Deactivated,
+                _ => Ending::TooSlow,
+            }),
             () = leave => Err(Ending::Restart),
             () = sleep(patience) => Err(Ending::TooSlow),
         }

@@ -130,7 +130,7 @@ fn a_page_of_the_same_host_and_port_may_connect_and_others_may_not() {
         ("file://", "", false),
     ] {
         let map = headers(&[("origin", origin), ("host", host)]);
-        let verdict = check_origin(&map, &[]);
+        let verdict = check_origin(&map, &config(""));
         assert_eq!(verdict.is_ok(), fine, "{origin} on {host}");
         if let Err(error) = verdict {
             assert_eq!(error.code(), "origin_not_allowed");
@@ -140,12 +140,12 @@ fn a_page_of_the_same_host_and_port_may_connect_and_others_may_not() {
 
 #[test]
 fn a_client_that_is_no_browser_has_no_origin_to_check() {
-    assert!(check_origin(&headers(&[("host", "a")]), &[]).is_ok());
+    assert!(check_origin(&headers(&[("host", "a")]), &config("")).is_ok());
 }
 
 #[test]
 fn a_list_of_origins_replaces_the_rule_of_the_same_host() {
-    let allowed = ["https://app.example".to_owned()];
+    let allowed = config("https://app.example");
     for (origin, fine) in [
         ("https://app.example", true),
         ("http://app.example", false),
@@ -154,17 +154,23 @@ fn a_list_of_origins_replaces_the_rule_of_the_same_host() {
     ] {
         let map = headers(&[("origin", origin), ("host", "chat.example")]);
         assert_eq!(check_origin(&map, &allowed).is_ok(), fine, "{origin}");
-        assert!(check_origin(&map, &["*".to_owned()]).is_ok());
+        assert!(check_origin(&map, &config("*")).is_ok());
     }
 }
 
 #[test]
 fn the_user_is_named_by_a_uuid() {
     let query = |value: &str| vec![("user_id".to_owned(), value.to_owned())];
-    assert!(user_id(&query("018f4b1e-7b1a-7c3d-8e2f-0123456789ab")).is_ok());
+    let caller = Caller::trusted();
+    assert!(named_user(&query("018f4b1e-7b1a-7c3d-8e2f-0123456789ab"), &caller).is_ok());
     for bad in ["", "5", "018f4b1e-7b1a-7c3d-8e2f-0123456789a"] {
-        let error = user_id(&query(bad)).unwrap_err();
+        let error = named_user(&query(bad), &caller).unwrap_err();
         assert_eq!(error.code(), "validation_failed");
     }
-    assert!(user_id(&Vec::new()).is_err());
+    assert!(named_user(&Vec::new(), &caller).is_err());
+}
+
+fn config(allowed_origins: &str) -> Config {
+    let vars = [("DB_HOST", "x"), ("ALLOWED_ORIGINS", allowed_origins)];
+    Config::from_vars(&vars).unwrap()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::app::Services;
+use crate::auth::{Auth, Keys};
 use crate::config::{Config, DatabaseSource};
 use crate::health::{Health, Lifecycle};
 use crate::hub::Hub;
@@ -46,7 +47,9 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
         heartbeat: config.timeouts.listener_heartbeat,
     };
     let (_, status) = Listener::new(listener, store.clone(), hub.clone());
+    let (keys, _) = Keys::load(&config.auth).unwrap();
     Services {
+        auth: Auth::new(&config.auth, keys, store.clone()),
         limiter: SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst),
         metrics: Metrics::new(store.clone(), writer.clone(), hub.clone(), status.clone()),
         replica_id: Uuid::from_u128(99),

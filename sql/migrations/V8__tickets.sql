@@ -1,0 +1,71 @@
+-- Who calls: tickets that open one socket each, and questions about users and participants.
+
+-- One row a ticket that was not used yet. Only the hash of a ticket is stored: who reads the table can open nothing.
+create table chat_tickets (
+  -- SHA-256
+  hash bytea primary key,
+  user_id uuid not null,
+  -- when the ticket itself is of no use any more
+  expires_at timestamptz not null,
+  -- when the token expires that it was made by; the socket ends then. Null: by a caller without a token
+  token_expires_at timestamptz
+);
+create index chat_tickets_expiry on chat_tickets (expires_at);
+
+-- Stores a ticket and returns when it expires, as JSON text; null when there is no such user.
+create function chat_create_ticket(ticket_hash bytea, ticket_user uuid, token_expires double precision,
+                                   seconds double precision) returns text
+language sql volatile
+security definer
+set search_path from current
+as $$
+  insert into chat_tickets (hash, user_id, expires_at, token_expires_at)
+  select ticket_hash, u.id, clock_timestamp() + make_interval(secs => seconds), to_timestamp(token_expires)
+    from chat_users() u
+   where u.id = ticket_user
+   limit 1
+  returning chat_json_time(expires_at)
+$$;
+
+-- Uses a ticket up; no row when it was used before, has expired, or never was. Of two callers at the same moment
+-- the second waits for the first one's row lock, and then finds no row.
+create function chat_redeem_ticket(ticket_hash bytea)
+returns table (user_id uuid, token_expires bigint)
+language sql volatile
+security definer
+set search_path from current
+as $$
+  with used as (
+    delete from chat_tickets t where t.hash = ticket_hash returning t.*
+  )
+  select u.user_id, floor(extract(epoch from u.token_expires_at))::bigint
+    from used u
+   where u.expires_at > clock_timestamp()
+$$;
+
+-- Removes tickets that nobody used. Those that another replica is removing are left to it.
+create function chat_sweep_tickets() returns void
+language sql volatile
+security definer
+set search_path from current
+as $$
+  delete from chat_tickets
+   where hash in (select t.hash from chat_tickets t where t.expires_at < clock_timestamp() for update skip locked)
+$$;
+
+-- Whether these users are active; no row for those who do not exist.
+create function chat_active_users(ids uuid[])
+returns table (id uuid, is_active boolean)
+language sql stable
+security definer
+set search_path from current
+as $$ select u.id, u.is_active from chat_users() u where u.id = any (ids) $$;
+
+create function chat_is_participant(conversation uuid, person uuid) returns boolean
+language sql stable
+security definer
+set search_path from current
+as $$
+  select exists (select from conversations c
+                  where c.id = conversation and person in (c.participant1_id, c.participant2_id))
+$$;

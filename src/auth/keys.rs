@@ -1,0 +1,219 @@
+//! The keys that tokens are verified with: the secret, a PEM file, a JWKS file. What is wrong with one is told
+//! like any other setting.
+
+use std::io::Read;
+use std::path::Path;
+
+use jsonwebtoken::jwk::{Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
+use serde_json::Value;
+
+use crate::config::{AuthConfig, ConfigError};
+
+const PEM_FILE: &str = "JWT_PUBLIC_KEY_FILE";
+const JWKS_FILE: &str = "JWT_JWKS_FILE";
+
+/// Longest key file, in bytes.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// Keys of one JWKS file. A token that names none of them is tried with each that fits its algorithm.
+const MAX_KEYS: usize = 32;
+
+/// Smallest RSA modulus, in bytes: 2048 bits (RFC 7518 section 3.3).
+const RSA_BYTES: usize = 256;
+
+/// The key files' text, to tell a change by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyFiles {
+    pem: Option<String>,
+    jwks: Option<String>,
+}
+
+impl KeyFiles {
+    pub fn read(config: &AuthConfig) -> Result<Self, ConfigError> {
+        let read = |variable, path: &Option<_>| {
+            path.as_deref()
+                .map(|path| text_of(variable, path))
+                .transpose()
+        };
+        Ok(Self {
+            pem: read(PEM_FILE, &config.jwt_public_key_file)?,
+            jwks: read(JWKS_FILE, &config.jwt_jwks_file)?,
+        })
+    }
+}
+
+fn text_of(variable: &str, path: &Path) -> Result<String, ConfigError> {
+    let fault = |problem: String| fault(variable, format!("{}: {problem}", path.display()));
+    let file = std::fs::File::open(path).map_err(|e| fault(format!("cannot be read: {e}")))?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| fault(format!("cannot be read: {e}")))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(fault(format!("must be at most {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+fn fault(variable: &str, problem: String) -> ConfigError {
+    ConfigError {
+        variable: variable.to_owned(),
+        problem,
+    }
+}
+
+/// One key, bound to the one algorithm that fits it: a token cannot choose.
+#[derive(Debug)]
+struct Key {
+    algorithm: Algorithm,
+    /// `kid` in the JWKS.
+    id: Option<String>,
+    key: DecodingKey,
+}
+
+impl Key {
+    /// Refuses what ring would refuse at each token.
+    fn new(key: DecodingKey, id: Option<String>) -> Result<Self, &'static str> {
+        let algorithm = match (key.family(), key.kind()) {
+            (AlgorithmFamily::Hmac, _) => Algorithm::HS256,
+            (AlgorithmFamily::Rsa, kind) => {
+                // PKCS#1 around the modulus takes a few bytes more, which only rounds in the key's favour.
+                let bytes = match kind {
+                    DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
+                    DecodingKeyKind::SecretOrDer(der) => der.len(),
+                };
+                if bytes < RSA_BYTES {
+                    return Err("an RSA key must have 2048 bits or more");
+                }
+                Algorithm::RS256
+            }
+            (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) if point.len() == 65 => {
+                Algorithm::ES256
+            }
+            (AlgorithmFamily::Ec, _) => return Err("an elliptic curve key must be of P-256"),
+            (AlgorithmFamily::Ed, DecodingKeyKind::SecretOrDer(point)) if point.len() == 32 => {
+                Algorithm::EdDSA
+            }
+            (AlgorithmFamily::Ed, _) => return Err("an Edwards curve key must be Ed25519"),
+        };
+        Ok(Self { algorithm, id, key })
+    }
+}
+
+/// All keys of this replica.
+#[derive(Debug, Default)]
+pub struct KeySet {
+    keys: Vec<Key>,
+}
+
+impl KeySet {
+    /// The keys, and what is odd about them, for the log.
+    pub fn new(config: &AuthConfig, files: &KeyFiles) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut keys = Vec::new();
+        let mut warnings = Vec::new();
+        if let Some(secret) = &config.jwt_secret {
+            let key = DecodingKey::from_secret(secret.expose().as_bytes());
+            keys.push(Key::new(key, None).map_err(|e| fault("JWT_SECRET", e.to_owned()))?);
+        }
+        if let Some(pem) = &files.pem {
+            let key = pem_key(pem).map_err(|problem| fault(PEM_FILE, problem.to_owned()))?;
+            keys.push(key);
+        }
+        if let Some(jwks) = &files.jwks {
+            let usable = jwks_keys(jwks, &mut warnings).map_err(|e| fault(JWKS_FILE, e))?;
+            keys.extend(usable);
+        }
+        Ok((Self { keys }, warnings))
+    }
+
+    /// The keys that a token with this head may have been signed with. A key without a `kid` fits whatever
+    /// `kid` the token names, and a token without one fits all keys of its algorithm.
+    pub fn fitting(
+        &self,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+    ) -> impl Iterator<Item = &DecodingKey> {
+        self.keys
+            .iter()
+            .filter(move |key| {
+                let named = kid.zip(key.id.as_deref());
+                key.algorithm == algorithm && named.is_none_or(|(token, key)| token == key)
+            })
+            .map(|key| &key.key)
+    }
+
+    /// Whether any key takes this algorithm.
+    pub fn takes(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.algorithm == algorithm)
+    }
+}
+
+fn pem_key(pem: &str) -> Result<Key, &'static str> {
+    if pem.contains("PRIVATE KEY-----") {
+        return Err("holds a private key; give the public one, and keep that where it belongs");
+    }
+    if pem.contains("-----BEGIN CERTIFICATE-----") {
+        return Err("holds a certificate; give its public key (openssl x509 -pubkey -noout)");
+    }
+    let bytes = pem.as_bytes();
+    let key = DecodingKey::from_ec_pem(bytes)
+        .or_else(|_| DecodingKey::from_ed_pem(bytes))
+        .or_else(|_| DecodingKey::from_rsa_pem(bytes))
+        .map_err(|_| "must hold one public key in PEM: RSA, P-256 or Ed25519")?;
+    Key::new(key, None)
+}
+
+/// The keys that can verify tokens. Others are left out with a warning: a document that an identity provider
+/// publishes may hold keys for other uses.
+fn jwks_keys(text: &str, warnings: &mut Vec<String>) -> Result<Vec<Key>, String> {
+    let document: Value = serde_json::from_str(text).map_err(|e| format!("is not JSON: {e}"))?;
+    let listed = document["keys"]
+        .as_array()
+        .ok_or(r#"must be a JWKS document: {"keys": […]}"#)?;
+    if listed.len() > MAX_KEYS {
+        return Err(format!(
+            "must hold at most {MAX_KEYS} keys, not {}",
+            listed.len()
+        ));
+    }
+    let mut keys = Vec::new();
+    for (index, value) in listed.iter().enumerate() {
+        match jwk_key(value) {
+            Ok(key) => keys.push(key),
+            Err(why) => warnings.push(format!("{JWKS_FILE}: key {} is not used: {why}", index + 1)),
+        }
+    }
+    match keys.is_empty() {
+        true => Err(format!(
+            "holds no key that can verify a token{}",
+            warnings
+                .last()
+                .map_or(String::new(), |why| format!(" ({why})"))
+        )),
+        false => Ok(keys),
+    }
+}
+
+fn jwk_key(value: &Value) -> Result<Key, String> {
+    if value.get("d").is_some() {
+        return Err("it is a private key, which does not belong here".to_owned());
+    }
+    let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
+    let other_use = |named: &PublicKeyUse| *named != PublicKeyUse::Signature;
+    if jwk.common.public_key_use.as_ref().is_some_and(other_use) {
+        return Err("its use is not sig".to_owned());
+    }
+    let key = DecodingKey::from_jwk(&jwk).map_err(|e| e.to_string())?;
+    if key.family() == AlgorithmFamily::Hmac {
+        return Err("it is a secret; JWT_SECRET is the place for that".to_owned());
+    }
+    let key = Key::new(key, jwk.common.key_id)?;
+    match jwk.common.key_algorithm {
+        Some(named) if named != KeyAlgorithm::from(key.algorithm) => Err(format!(
+            "its alg is {named:?}, and only {:?} is taken for its type",
+            key.algorithm
+        )),
+        _ => Ok(key),
+    }
+}

@@ -1,0 +1,369 @@
+//! Who calls, and who may do what. Handlers get a [`Caller`] here and from nowhere else, and a user's id out of a
+//! request is a [`NamedUser`], which becomes a [`UserId`] only by asking the caller: a handler that forgets
+//! to ask does not compile.
+//!
+//! In reading order: [`credentials`] finds what a request carries; [`token`] verifies it by the [`keys`]
+//! ([`crypto`] does the arithmetic); [`standing`] knows who is deactivated. Tokens and tickets never get into a log.
+
+mod credentials;
+mod crypto;
+mod keys;
+mod standing;
+mod token;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use subtle::{Choice, ConstantTimeEq};
+use tokio_util::sync::CancellationToken;
+use warp::http::HeaderMap;
+
+use credentials::{SecretHash, Ticket, hash};
+use keys::KeyFiles;
+use standing::Standing;
+use token::{Token, Verifier};
+
+pub use token::mint;
+
+use crate::config::{AuthConfig, AuthMode, ConfigError};
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::model::{Reader, UnixSeconds, UserId};
+use crate::store::{IssuedTicket, Store};
+
+/// A user whom a request names, and for whom it is not known yet whether the caller may act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedUser(UserId);
+
+impl NamedUser {
+    /// The id, for the users' directory: whoever may call may look anybody up there.
+    pub fn in_directory(self) -> UserId {
+        self.0
+    }
+}
+
+impl FromStr for NamedUser {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(|id| Self(UserId(id)))
+    }
+}
+
+/// Whoever sent a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller(Kind);
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// A gateway in front, which has checked the user already.
+    Trusted,
+    /// Another server, by a service token.
+    Service,
+    /// A user, by a token or a ticket.
+    User {
+        user: UserId,
+        /// `None`: a ticket that was not made by a token.
+        until: Option<Validity>,
+    },
+}
+
+/// How long a user's token goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Its `exp`.
+    pub expires: UnixSeconds,
+    /// From then on it is refused: `exp` and the leeway.
+    pub ends: UnixSeconds,
+}
+
+impl Caller {
+    /// A caller of trusted mode, for tests that need no other.
+    #[cfg(test)]
+    pub fn trusted() -> Self {
+        Self(Kind::Trusted)
+    }
+
+    /// The caller's own user, for whom it acts where the request names none.
+    pub fn own_user(&self) -> Option<NamedUser> {
+        match self.0 {
+            Kind::User { user, .. } => Some(NamedUser(user)),
+            Kind::Trusted | Kind::Service => None,
+        }
+    }
+
+    /// The user whom the request names, if the caller may act for him: be the sender, the reader, or the owner of a
+    /// list. [`Error::Forbidden`] if not.
+    pub fn act_for(&self, named: NamedUser) -> Result<UserId, Error> {
+        match self.0 {
+            Kind::User { user, .. } if user != named.0 => Err(Error::Forbidden {
+                code: "user_mismatch",
+                message: "the token is another user's".to_owned(),
+            }),
+            _ => Ok(named.0),
+        }
+    }
+
+    /// Both users, if the caller may act for at least one of them; opening a conversation takes no more.
+    pub fn act_for_either(
+        &self,
+        one: NamedUser,
+        other: NamedUser,
+    ) -> Result<(UserId, UserId), Error> {
+        self.act_for(one).or_else(|_| self.act_for(other))?;
+        Ok((one.0, other.0))
+    }
+
+    /// Whose eyes see a conversation where the request names no user.
+    pub fn reader(&self) -> Reader {
+        match self.0 {
+            Kind::User { user, .. } => Reader::Participant(user),
+            Kind::Trusted | Kind::Service => Reader::Anyone,
+        }
+    }
+
+    /// What the caller may hear of an error. A user does not learn whether a conversation or a message exists of which
+    /// he is no participant: the answer is the same, to the letter.
+    pub fn told(&self, error: Error) -> Error {
+        let conceals = match &error {
+            Error::NotFound { what, .. } => matches!(*what, "conversation" | "message"),
+            Error::Forbidden { code, .. } => *code == "not_a_participant",
+            _ => false,
+        };
+        match self.0 {
+            Kind::User { .. } if conceals => Error::Forbidden {
+                code: "not_a_participant",
+                message:
+                    "there is no such conversation or message, or this user is not a participant"
+                        .to_owned(),
+            },
+            _ => error,
+        }
+    }
+
+    /// `None`: for ever.
+    pub fn valid_until(&self) -> Option<Validity> {
+        match self.0 {
+            Kind::User { until, .. } => until,
+            Kind::Trusted | Kind::Service => None,
+        }
+    }
+}
+
+/// Key files, read and found good: made before anything starts, so that what is wrong with one ends the start.
+#[derive(Clone)]
+pub struct Keys {
+    verifier: Verifier,
+    files: KeyFiles,
+}
+
+impl Keys {
+    /// The error names the variable; the second part are warnings.
+    pub fn load(config: &AuthConfig) -> Result<(Self, Vec<String>), ConfigError> {
+        let files = match config.mode {
+            AuthMode::Trusted => KeyFiles::default(),
+            AuthMode::Jwt => KeyFiles::read(config)?,
+        };
+        let (verifier, warnings) = Verifier::new(config, &files)?;
+        Ok((Self { verifier, files }, warnings))
+    }
+}
+
+/// Tells who calls; clones share everything.
+#[derive(Clone)]
+pub struct Auth {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: AuthConfig,
+    keys: Keys,
+    service_tokens: Vec<SecretHash>,
+    standing: Standing,
+    store: Store,
+}
+
+impl Auth {
+    pub fn new(config: &AuthConfig, keys: Keys, store: Store) -> Self {
+        let service_tokens = config.service_tokens.iter();
+        Self {
+            shared: Arc::new(Shared {
+                service_tokens: service_tokens
+                    .map(|token| hash(token.expose().as_bytes()))
+                    .collect(),
+                standing: Standing::new(store.clone(), config.user_check),
+                config: config.clone(),
+                keys,
+                store,
+            }),
+        }
+    }
+
+    /// Who sent an HTTP request. `Unauthorized` without good credentials, `Forbidden` for a deactivated user,
+    /// `NotFound` for one who does not exist.
+    pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
+        let caller = match self.shared.config.mode {
+            AuthMode::Trusted => Caller(Kind::Trusted),
+            AuthMode::Jwt => {
+                let bearer = credentials::bearer(headers)?.ok_or_else(missing)?;
+                self.bearer(bearer)?
+            }
+        };
+        self.admit(caller).await
+    }
+
+    /// Who opens a socket. A token goes into one place only (RFC 6750 section 2); `ticket` is used up by this.
+    pub async fn socket(&self, headers: &HeaderMap, ticket: Option<&str>) -> Result<Caller, Error> {
+        let (bearer, subprotocol) = match self.shared.config.mode {
+            // What a gateway passes on is its own affair.
+            AuthMode::Trusted => (None, None),
+            AuthMode::Jwt => (
+                credentials::bearer(headers)?,
+                credentials::subprotocol_token(headers)?,
+            ),
+        };
+        let caller = match (bearer, subprotocol, ticket) {
+            (None, None, None) if self.shared.config.mode == AuthMode::Trusted => {
+                Caller(Kind::Trusted)
+            }
+            (None, None, None) => return Err(missing()),
+            (Some(bearer), None, None) => self.bearer(bearer)?,
+            (None, Some(token), None) => self.user(self.shared.keys.verifier.verify(token)?),
+            (None, None, Some(ticket)) => self.redeem(ticket).await?,
+            _ => {
+                return Err(Error::invalid(
+                    "give a token or a ticket, and only one of them",
+                ));
+            }
+        };
+        self.admit(caller).await
+    }
+
+    /// The caller of a live socket with a new token, which must be its user's.
+    pub fn renewed(&self, user: UserId, token: &str) -> Result<Caller, Error> {
+        if self.shared.config.mode == AuthMode::Trusted {
+            return Err(Error::invalid(
+                "this server checks no tokens (AUTH_MODE=trusted)",
+            ));
+        }
+        let caller = self.user(self.shared.keys.verifier.verify(token)?);
+        caller.act_for(NamedUser(user))?;
+        Ok(caller)
+    }
+
+    /// `NotFound` when there is no such user; in jwt mode `Forbidden` when he is deactivated, whoever acts for him.
+    pub async fn require_connectable(&self, user: UserId) -> Result<(), Error> {
+        match self.shared.config.mode {
+            AuthMode::Trusted => self.shared.store.require_user(user).await,
+            AuthMode::Jwt => self.shared.standing.require_active(user).await,
+        }
+    }
+
+    /// A ticket for one socket of `user`, for whom the caller may act. `NotFound` when there is no such user.
+    pub async fn issue_ticket(
+        &self,
+        caller: &Caller,
+        user: UserId,
+    ) -> Result<(String, IssuedTicket), Error> {
+        let ticket = Ticket::random();
+        let token_expires = caller.valid_until().map(|until| until.expires);
+        let ttl = self.shared.config.ticket_ttl;
+        let store = &self.shared.store;
+        let issued = store
+            .create_ticket(&ticket.hash(), user, token_expires, ttl)
+            .await?;
+        Ok((ticket.expose(), issued))
+    }
+
+    /// Until `stop`: takes changed key files, removes tickets that were never used, and in jwt mode ends the
+    /// sockets of users who are not active any more.
+    pub async fn watch(self, hub: Hub, stop: CancellationToken) {
+        let Keys { verifier, files } = self.shared.keys.clone();
+        let follow = verifier.follow_files(self.shared.config.clone(), files);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = follow => {}
+            () = self.check(&hub) => {}
+        }
+    }
+
+    async fn check(&self, hub: &Hub) {
+        loop {
+            tokio::time::sleep(self.shared.config.user_check).await;
+            if let Err(error) = self.shared.store.sweep_tickets().await {
+                log::warn!("tickets that have expired are left to the next sweep: {error}");
+            }
+            if self.shared.config.mode == AuthMode::Jwt
+                && let Err(error) = self.shared.standing.dismiss_inactive(hub).await
+            {
+                log::warn!("who of the connected users is deactivated is not known: {error}");
+            }
+        }
+    }
+
+    fn bearer(&self, bearer: &str) -> Result<Caller, Error> {
+        if self.is_service(bearer) {
+            return Ok(Caller(Kind::Service));
+        }
+        Ok(self.user(self.shared.keys.verifier.verify(bearer)?))
+    }
+
+    /// In constant time: all are compared, each to its end.
+    fn is_service(&self, bearer: &str) -> bool {
+        let given = hash(bearer.as_bytes());
+        let mut found = Choice::from(0);
+        for token in &self.shared.service_tokens {
+            found |= token.ct_eq(&given);
+        }
+        found.into()
+    }
+
+    fn user(&self, token: Token) -> Caller {
+        Caller(Kind::User {
+            user: token.user,
+            until: Some(self.validity(token.expires)),
+        })
+    }
+
+    async fn redeem(&self, ticket: &str) -> Result<Caller, Error> {
+        let refused = || Error::Unauthorized {
+            code: "ticket_invalid",
+            message: "the ticket is not valid, or was used before, or has expired".to_owned(),
+        };
+        let ticket: Ticket = ticket.parse().map_err(|()| refused())?;
+        let redeemed = self.shared.store.redeem_ticket(&ticket.hash()).await?;
+        let redeemed = redeemed.ok_or_else(refused)?;
+        let until = redeemed.token_expires.map(|at| self.validity(at));
+        if until.is_some_and(|until| until.ends <= UnixSeconds::now()) {
+            return Err(token::expired());
+        }
+        Ok(Caller(Kind::User {
+            user: redeemed.user,
+            until,
+        }))
+    }
+
+    fn validity(&self, expires: UnixSeconds) -> Validity {
+        let leeway: Duration = self.shared.config.jwt_leeway;
+        Validity {
+            expires,
+            ends: UnixSeconds(expires.0.saturating_add_unsigned(leeway.as_secs())),
+        }
+    }
+
+    /// In jwt mode a user who calls must be active. Trusted mode leaves that to the gateway.
+    async fn admit(&self, caller: Caller) -> Result<Caller, Error> {
+        if let (AuthMode::Jwt, Kind::User { user, .. }) = (self.shared.config.mode, caller.0) {
+            self.shared.standing.require_active(user).await?;
+        }
+        Ok(caller)
+    }
+}
+
+fn missing() -> Error {
+    Error::Unauthorized {
+        code: "unauthorized",
+        message: "credentials are required".to_owned(),
+    }
+}

@@ -1,0 +1,66 @@
+//! Tickets: what a browser opens a socket with, since it cannot put a header on a handshake.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::header::CACHE_CONTROL;
+use warp::http::{HeaderValue, StatusCode};
+use warp::reply::Response;
+
+use super::extract::{Call, call, post};
+use super::route;
+use crate::app::Services;
+use crate::error::Error;
+use crate::model::RawJson;
+use crate::reply::json_response;
+
+pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
+    route(
+        warp::path!("api" / "v1" / "ws" / "ticket")
+            .and(post())
+            .and(call(services))
+            .then(issue),
+    )
+}
+
+/// A ticket, which opens one socket, once.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Ticket)]
+pub(super) struct Issued<'a> {
+    /// For the parameter `ticket` of `/ws`.
+    ticket: &'a str,
+    /// From then on it opens nothing.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    expires_at: &'a RawJson,
+}
+
+/// Makes a ticket for `/ws?ticket=…`, which opens one socket, once, within 30 seconds (`TICKET_SECONDS`), on any replica.
+///
+/// For browsers, which can put no header on a WebSocket handshake. The socket ends when the token does that made its
+/// ticket.
+#[utoipa::path(
+    post, path = "/api/v1/ws/ticket", tag = "tickets", operation_id = "createTicket",
+    params(
+        ("user_id" = Option<Uuid>, Query, description = "whose socket; the token's user where it is left out", example = "11111111-1111-4111-8111-111111111111"),
+    ),
+    responses((status = 201, description = "a new one", body = Issued), (status = 400), (status = 404), (status = 429)),
+)]
+pub(super) async fn issue(call: Call) -> Result<Response, Error> {
+    let caller = call.caller().await?;
+    let user = call.user_id(&caller).map_err(Error::Validation)?;
+    let user = caller.act_for(user)?;
+    call.services.limiter.check(user)?;
+    let (ticket, issued) = call.services.auth.issue_ticket(&caller, user).await?;
+    let issued = Issued {
+        ticket: &ticket,
+        expires_at: &issued.expires_at,
+    };
+    let mut response = json_response(StatusCode::CREATED, &issued);
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    Ok(response)
+}

@@ -1,0 +1,104 @@
+//! Tickets, and what is asked about users and participants before somebody may act.
+
+use std::time::Duration;
+
+use postgres_types::Type;
+use uuid::Uuid;
+
+use super::{Store, column_of, raw_json, single};
+use crate::error::Error;
+use crate::model::{ConversationId, RawJson, UnixSeconds, UserId};
+
+/// A ticket that was stored.
+#[derive(Debug)]
+pub struct IssuedTicket {
+    /// As JSON.
+    pub expires_at: RawJson,
+}
+
+/// A ticket that was used up.
+#[derive(Clone, Copy, Debug)]
+pub struct RedeemedTicket {
+    pub user: UserId,
+    /// When the token expires that the ticket was made by.
+    pub token_expires: Option<UnixSeconds>,
+}
+
+impl Store {
+    /// Stores a ticket's hash for `ttl`. `NotFound` when there is no such user.
+    pub async fn create_ticket(
+        &self,
+        hash: &[u8],
+        user: UserId,
+        token_expires: Option<UnixSeconds>,
+        ttl: Duration,
+    ) -> Result<IssuedTicket, Error> {
+        let rows = self
+            .change(
+                "*",
+                "chat_create_ticket($1, $2, $3, $4)",
+                &[
+                    (&hash, Type::BYTEA),
+                    (&user.0, Type::UUID),
+                    (&token_expires.map(|at| at.0 as f64), Type::FLOAT8),
+                    (&ttl.as_secs_f64(), Type::FLOAT8),
+                ],
+            )
+            .await?;
+        let expires_at: Option<String> = single(&rows, 0)?;
+        Ok(IssuedTicket {
+            expires_at: raw_json(expires_at.ok_or_else(|| Error::not_found("user", user))?)?,
+        })
+    }
+
+    /// Uses a ticket up; `None` when it is not good, or not any more.
+    pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
+        let rows = self
+            .change("*", "chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        Ok(Some(RedeemedTicket {
+            user: UserId(column_of(row, 0)?),
+            token_expires: column_of::<Option<i64>>(row, 1)?.map(UnixSeconds),
+        }))
+    }
+
+    /// Removes the tickets that have expired.
+    pub async fn sweep_tickets(&self) -> Result<(), Error> {
+        self.change("*", "chat_sweep_tickets()", &[])
+            .await
+            .map(drop)
+    }
+
+    /// Which of these users are active. Those who do not exist are left out.
+    pub async fn active_of(&self, users: &[UserId]) -> Result<Vec<(UserId, bool)>, Error> {
+        let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+        let rows = self
+            .read("*", "chat_active_users($1)", &[(&ids, Type::UUID_ARRAY)])
+            .await?;
+        rows.iter()
+            .map(|row| Ok((UserId(column_of(row, 0)?), column_of(row, 1)?)))
+            .collect()
+    }
+
+    /// `Forbidden` when the user is not a participant, or there is no such conversation.
+    pub async fn require_participant(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<(), Error> {
+        let params = [
+            (&conversation.0 as _, Type::UUID),
+            (&user.0 as _, Type::UUID),
+        ];
+        let rows = self
+            .read("*", "chat_is_participant($1, $2)", &params)
+            .await?;
+        match single(&rows, 0)? {
+            true => Ok(()),
+            false => Err(Error::not_a_participant()),
+        }
+    }
+}
