@@ -14,7 +14,7 @@ run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and d
 	@test -n "$${DB_HOST:-}$${DATABASE_URL:-}" || scripts/ensure-postgres.sh >/dev/null
 	cargo run -p pgchat -- serve
 
-# The documents that the service serves, the browser client, the page, a minute of the soak, then the black-box tests, so that the output ends with their counts.
+# The documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
 test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if need be)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo build --workspace --bins && \
@@ -23,6 +23,7 @@ test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if n
 	scripts/check-documents.sh target/debug/pgchat && \
 	scripts/test-client.sh target/debug/pgchat && \
 	scripts/test-browser.sh target/debug/pgchat && \
+	scripts/test-nestjs.sh && \
 	cargo run -p pgchat-soak -- --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
 	cargo test -p pgchat --test it
 

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod auth;
 mod config;
 mod convergence;
 mod cost;

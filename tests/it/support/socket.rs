@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 use uuid::Uuid;
@@ -48,6 +49,19 @@ impl Socket {
             Err(_) => panic!("{url}: no answer"),
         };
         Self::greeted(stream, user).await
+    }
+
+    /// By a token in the header `Authorization`.
+    pub async fn connect_by(replica: &Replica, user: Uuid, token: &str) -> Self {
+        let url = format!("ws://127.0.0.1:{}/ws?user_id={user}", replica.port());
+        let mut request = url.as_str().into_client_request().expect("a request");
+        let bearer = format!("Bearer {token}").parse().expect("a header");
+        request.headers_mut().insert("authorization", bearer);
+        match tokio::time::timeout(DEADLINE, connect_async(request)).await {
+            Ok(Ok((stream, _))) => Self::greeted(stream, user).await,
+            Ok(Err(fault)) => panic!("{url}: {fault:?}"),
+            Err(_) => panic!("{url}: no answer"),
+        }
     }
 
     /// With receive and send buffers as small as the system allows, so that not reading is felt soon.

@@ -1,0 +1,193 @@
+//! Keys: several in a JWKS file, rotation, PEM, and configurations that cannot be meant.
+
+use std::fs;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::tokens::{Key, SECRET, hs256, now, token};
+use super::{SERVICE, get};
+use crate::support::*;
+
+fn jwks(keys: &[&Key]) -> String {
+    json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<Value>>()}).to_string()
+}
+
+async fn status(replica: &Replica, token: &str) -> u16 {
+    get(replica, "/api/v1/users", token).await.status
+}
+
+#[tokio::test]
+async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
+    let database = Database::fresh().await;
+    let [first, second, third] = [Key::es256("1"), Key::eddsa("2"), Key::es256("3")];
+    let file = fresh_dir("jwks").join("jwks.json");
+    fs::write(&file, jwks(&[&first, &second])).expect("written");
+    let settings = [
+        ("JWT_JWKS_FILE", file.to_str().expect("UTF-8")),
+        ("SERVER_HOST", "127.0.0.1"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    for key in [&first, &second] {
+        assert_eq!(status(&replica, &key.token(ALICE)).await, 200);
+        assert_eq!(status(&replica, &key.token_named(ALICE, None)).await, 200);
+        // The key of another name.
+        assert_eq!(
+            status(&replica, &key.token_named(ALICE, Some("3"))).await,
+            401
+        );
+    }
+    assert_eq!(status(&replica, &third.token(ALICE)).await, 401);
+    assert_eq!(
+        status(&replica, &third.token_named(ALICE, Some("1"))).await,
+        401
+    );
+    // No secret is set: nothing that is signed by one counts.
+    assert_eq!(status(&replica, &token(ALICE)).await, 401);
+
+    // A half-written file changes nothing, and is told of.
+    fs::write(&file, "{\"keys\": [").expect("written");
+    eventually("the bad file is noticed", || async {
+        replica
+            .log()
+            .contains("the keys stay as they were")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(status(&replica, &first.token(ALICE)).await, 200);
+
+    fs::write(&file, jwks(&[&second, &third])).expect("written");
+    eventually("the new key counts", || async {
+        (status(&replica, &third.token(ALICE)).await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(status(&replica, &second.token(ALICE)).await, 200);
+    assert_eq!(status(&replica, &first.token(ALICE)).await, 401);
+}
+
+#[tokio::test]
+async fn several_service_tokens_count_at_once() {
+    let database = Database::fresh().await;
+    let both = format!("{SERVICE}, another service token that is long enough");
+    let settings = [("SERVICE_TOKENS", &*both), ("SERVER_HOST", "127.0.0.1")];
+    let replica = Replica::start(&database, &settings).await;
+    for good in [SERVICE, "another service token that is long enough"] {
+        assert_eq!(status(&replica, good).await, 200);
+    }
+    for bad in [&both, "another", &SERVICE.to_uppercase()] {
+        assert_eq!(status(&replica, bad).await, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_meant_ends_the_start_with_one_line() {
+    let database = Database::fresh().await;
+    let dir = fresh_dir("keys");
+    let path = |name: &str, text: &str| {
+        let path = dir.join(name);
+        fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let private = "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----\n";
+    let [no_json, no_keys, no_use, private, no_pem] = [
+        path("no.json", "no"),
+        path("none.json", "{}"),
+        path("use.json", r#"{"keys": [{"kty": "oct", "k": "AAAA"}]}"#),
+        path("private.pem", private),
+        path("no.pem", "no"),
+    ];
+    for (vars, words) in [
+        (
+            &[("AUTH_MODE", "jwt")][..],
+            &["AUTH_MODE", "needs a key"][..],
+        ),
+        (&[("JWT_ISSUER", "x")], &["JWT_ISSUER", "without a key"]),
+        (
+            &[("JWT_JWKS_FILE", "/nonexistent")],
+            &["JWT_JWKS_FILE", "cannot be read"],
+        ),
+        (
+            &[("JWT_JWKS_FILE", &*no_json)],
+            &["JWT_JWKS_FILE", "is not JSON"],
+        ),
+        (
+            &[("JWT_JWKS_FILE", &*no_keys)],
+            &["JWT_JWKS_FILE", "JWKS document"],
+        ),
+        (
+            &[("JWT_JWKS_FILE", &*no_use)],
+            &["JWT_JWKS_FILE", "JWT_SECRET is the place"],
+        ),
+        (
+            &[("JWT_PUBLIC_KEY_FILE", "/nonexistent")],
+            &["JWT_PUBLIC_KEY_FILE", "cannot be read"],
+        ),
+        (
+            &[("JWT_PUBLIC_KEY_FILE", &*private)],
+            &["JWT_PUBLIC_KEY_FILE", "private key"],
+        ),
+        (
+            &[("JWT_PUBLIC_KEY_FILE", &*no_pem)],
+            &["JWT_PUBLIC_KEY_FILE", "public key in PEM"],
+        ),
+        (
+            &[("JWT_SECRET", SECRET), ("JWT_LEEWAY_SECONDS", "31")],
+            &["JWT_LEEWAY_SECONDS", "30"],
+        ),
+    ] {
+        let ended = pgchat(&["serve"], &settings(&database, vars)).await;
+        ended.assert_failed(2, words);
+        assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{ended:#?}");
+    }
+}
+
+#[tokio::test]
+async fn pgchat_token_prints_a_token_that_the_service_takes() {
+    let database = Database::fresh().await;
+    let checks = [
+        ("JWT_SECRET", SECRET),
+        ("JWT_ISSUER", "https://host.example"),
+        ("JWT_AUDIENCE", "chat"),
+        ("JWT_USER_CLAIM", "userId"),
+        ("SERVER_HOST", "127.0.0.1"),
+    ];
+    let replica = Replica::start(&database, &checks).await;
+    let user = ALICE.to_string();
+    let variables = settings(&database, &checks);
+    let printed = pgchat(&["token", "--user", &user, "--ttl", "15m"], &variables).await;
+    let token = printed.assert_ok().stdout.trim_end();
+    let path = format!("/api/v1/chat/conversations/{ALICE}");
+    get(&replica, &path, token).await.ok(200);
+    let path = format!("/api/v1/chat/conversations/{BORIS}");
+    get(&replica, &path, token)
+        .await
+        .refused(403, "user_mismatch");
+    // Without the claim that is configured, a token names nobody.
+    let other = hs256(
+        &json!({"sub": ALICE, "exp": now() + 60, "iss": "https://host.example", "aud": "chat"}),
+    );
+    get(&replica, "/api/v1/users", &other)
+        .await
+        .refused(401, "token_invalid");
+
+    let keyless = pgchat(&["token", "--user", &user], &settings(&database, &[])).await;
+    keyless.assert_failed(2, &["JWT_SECRET", "must be set"]);
+    for wrong in [
+        &["token"][..],
+        &["token", "--user", "x"],
+        &["token", "--user", &user, "--ttl", "x"],
+    ] {
+        assert_eq!(pgchat(wrong, &variables).await.code, Some(2), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_scheme_other_than_bearer_is_no_credential() {
+    let database = Database::fresh().await;
+    let replica = super::replica(&database, &[]).await;
+    for value in ["Basic YTpi".to_owned(), token(ALICE), "Bearer".to_owned()] {
+        let request = replica.api().request(Method::GET, "/api/v1/users");
+        let reply = Reply::to(request.header("authorization", value)).await;
+        reply.refused(401, "token_invalid");
+    }
+}

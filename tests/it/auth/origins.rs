@@ -1,0 +1,86 @@
+//! `ALLOWED_ORIGINS`: what a browser is told before a page from elsewhere may call.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{handshake, replica};
+use crate::support::*;
+
+const PAGE: &str = "https://app.example.com";
+
+async fn ask(replica: &Replica, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
+    let mut request = replica.api().request(method, path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    Reply::to(request).await
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_with_the_methods_of_the_route() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[("ALLOWED_ORIGINS", PAGE)]).await;
+    let message = format!("/api/v1/chat/messages/{NOBODY}");
+    for (path, methods) in [
+        ("/api/v1/chat/messages", "POST, OPTIONS"),
+        (&*message, "PATCH, DELETE, OPTIONS"),
+        ("/api/v1/ws/ticket", "POST, OPTIONS"),
+    ] {
+        let headers = [
+            ("origin", PAGE),
+            ("access-control-request-method", "POST"),
+            (
+                "access-control-request-headers",
+                "authorization,content-type",
+            ),
+        ];
+        let reply = ask(&replica, Method::OPTIONS, path, &headers).await;
+        assert_eq!(reply.status, 204, "{path}: no token is needed to ask");
+        assert_eq!(reply.header("access-control-allow-origin"), PAGE);
+        assert_eq!(reply.header("access-control-allow-methods"), methods);
+        let headers = reply.header("access-control-allow-headers");
+        assert!(headers.contains("authorization") && headers.contains("content-type"));
+        assert!(!reply.header("access-control-max-age").is_empty());
+        assert_eq!(reply.header("access-control-allow-credentials"), "");
+    }
+}
+
+#[tokio::test]
+async fn answers_and_errors_tell_a_listed_origin_and_no_other() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[("ALLOWED_ORIGINS", PAGE)]).await;
+    for path in ["/health", "/api/v1/users", "/nothing"] {
+        let listed = ask(&replica, Method::GET, path, &[("origin", PAGE)]).await;
+        assert_eq!(listed.header("access-control-allow-origin"), PAGE, "{path}");
+        let exposed = listed.header("access-control-expose-headers");
+        assert!(exposed.contains("x-request-id"), "{path}");
+        for headers in [
+            &[("origin", "https://evil.example")][..],
+            &[("origin", "null")],
+            &[],
+        ] {
+            let other = ask(&replica, Method::GET, path, headers).await;
+            assert_eq!(other.header("access-control-allow-origin"), "", "{path}");
+            assert_eq!(other.status, listed.status);
+            assert_eq!(other.header("vary"), "origin", "{path}");
+        }
+    }
+    let evil = [("origin", "https://evil.example")];
+    handshake(&replica, "/ws", &evil)
+        .await
+        .refused(403, "origin_not_allowed");
+    // From there credentials are looked at.
+    handshake(&replica, "/ws", &[("origin", PAGE)])
+        .await
+        .refused(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn without_the_setting_nothing_is_told() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let reply = ask(&replica, Method::GET, "/health", &[("origin", PAGE)]).await;
+    assert_eq!(reply.header("access-control-allow-origin"), "");
+    assert_eq!(reply.header("vary"), "");
+    assert_eq!(reply.json()["status"], json!("ok"));
+}

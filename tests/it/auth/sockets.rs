@@ -1,0 +1,161 @@
+//! Sockets in jwt mode: where a token goes, its end, a new one, and a user who is deactivated.
+
+use serde_json::json;
+
+use super::tokens::{now, token, token_for};
+use super::{SERVICE, get, handshake, replica};
+use crate::support::*;
+
+#[tokio::test]
+async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_echoed() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[]).await;
+    let path = format!("/ws?user_id={ALICE}");
+    let offered = format!("pgchat.v1, bearer.{}", token(ALICE));
+    let reply = handshake(&replica, &path, &[("sec-websocket-protocol", &offered)]).await;
+    assert_eq!(reply.status, 101, "{reply:?}");
+    assert_eq!(reply.header("sec-websocket-protocol"), "pgchat.v1");
+
+    // Of another user, of nobody, in two places, and a bad one.
+    let bearer = format!("Bearer {}", token(ALICE));
+    let offered_by_boris = format!("pgchat.v1, bearer.{}", token(BORIS));
+    for (headers, status, code) in [
+        (
+            &[("sec-websocket-protocol", &*offered_by_boris)][..],
+            403,
+            "user_mismatch",
+        ),
+        (
+            &[("sec-websocket-protocol", "pgchat.v1")],
+            401,
+            "unauthorized",
+        ),
+        (
+            &[("sec-websocket-protocol", "pgchat.v1, bearer.x")],
+            401,
+            "token_invalid",
+        ),
+        (
+            &[
+                ("authorization", &*bearer),
+                ("sec-websocket-protocol", &offered),
+            ],
+            400,
+            "validation_failed",
+        ),
+    ] {
+        handshake(&replica, &path, headers)
+            .await
+            .refused(status, code);
+    }
+    // A service token is for the header only: it does not belong into a browser.
+    let service = "pgchat.v1, bearer.x";
+    let reply = handshake(&replica, &path, &[("sec-websocket-protocol", service)]).await;
+    reply.refused(401, "token_invalid");
+
+    // The user who is not named is the token's; a service must name one.
+    let bearer_headers = [("authorization", &*bearer)];
+    assert_eq!(
+        handshake(&replica, "/ws", &bearer_headers).await.status,
+        101
+    );
+    let service = format!("Bearer {SERVICE}");
+    let unnamed = handshake(&replica, "/ws", &[("authorization", &service)]).await;
+    unnamed.refused(400, "validation_failed");
+}
+
+#[tokio::test]
+async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[]).await;
+    let expires = now() + 4;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 4)).await;
+    let warning = socket.expect("token_expiring").await;
+    let at = warning["data"]["expiresAt"].as_str().expect("a time");
+    let at = chrono::DateTime::parse_from_rfc3339(at)
+        .expect("a time")
+        .timestamp();
+    assert!((expires..=expires + 1).contains(&at), "{warning}");
+    assert_eq!(socket.closed().await, Some(4401));
+    assert!(now() >= expires);
+}
+
+#[tokio::test]
+async fn a_new_token_keeps_a_socket_open_past_the_end_of_the_first() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[]).await;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 4)).await;
+    let mut control = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 5)).await;
+    socket.expect("token_expiring").await;
+    // A token of another user changes nothing.
+    let boris = json!({"token": token(BORIS)});
+    socket.refused("authenticate", boris, "user_mismatch").await;
+    socket
+        .send_command("authenticate", json!({"token": token(ALICE)}))
+        .await;
+    // By then the first token of the other one is over as well.
+    assert_eq!(control.closed().await, Some(4401));
+    socket.send_command("ping", json!({})).await;
+    assert!(socket.arrived().is_empty());
+}
+
+#[tokio::test]
+async fn a_short_new_token_ends_a_socket_sooner() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[]).await;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token(ALICE)).await;
+    let short = json!({"token": token_for(ALICE, 3)});
+    socket.send_command("authenticate", short).await;
+    socket.expect("token_expiring").await;
+    assert_eq!(socket.closed().await, Some(4401));
+}
+
+#[tokio::test]
+async fn a_deactivated_user_is_refused_and_the_sockets_end_with_4403() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[("USER_CHECK_SECONDS", "1")]).await;
+    let mut alice = Socket::connect_by(&replica, ALICE, &token(ALICE)).await;
+    let mut by_service = Socket::connect_by(&replica, ALICE, SERVICE).await;
+    let mut boris = Socket::connect_by(&replica, BORIS, &token(BORIS)).await;
+    database
+        .execute(&format!(
+            "update users set is_active = false where id = '{ALICE}'"
+        ))
+        .await;
+    assert_eq!(alice.closed().await, Some(4403));
+    assert_eq!(by_service.closed().await, Some(4403));
+    boris.send_command("ping", json!({})).await;
+
+    let reply = get(&replica, "/api/v1/users", &token(ALICE)).await;
+    reply.refused(403, "user_deactivated");
+    let bearer = format!("Bearer {}", token(ALICE));
+    let reply = handshake(&replica, "/ws", &[("authorization", &bearer)]).await;
+    reply.refused(403, "user_deactivated");
+
+    database
+        .execute(&format!(
+            "update users set is_active = true where id = '{ALICE}'"
+        ))
+        .await;
+    eventually("the user may call again", || async {
+        let reply = get(&replica, "/api/v1/users", &token(ALICE)).await;
+        (reply.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_leeway_is_granted_where_it_is_set() {
+    let database = Database::fresh().await;
+    let strict = replica(&database, &[]).await;
+    let lenient = replica(&database, &[("JWT_LEEWAY_SECONDS", "30")]).await;
+    let late = token_for(ALICE, -10);
+    get(&strict, "/api/v1/users", &late)
+        .await
+        .refused(401, "token_expired");
+    get(&lenient, "/api/v1/users", &late).await.ok(200);
+    let too_late = token_for(ALICE, -40);
+    get(&lenient, "/api/v1/users", &too_late)
+        .await
+        .refused(401, "token_expired");
+}

@@ -1,0 +1,622 @@
+//! Every route and every command, asked by everybody: the answer to each is in a table. A route or a command that the
+//! service's own documents name and the table does not is a failure.
+
+use std::collections::BTreeSet;
+
+use pgchat::http::docs::{asyncapi, openapi};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::tokens::{self, SECRET, claims, hmac_token, hs256, now, token, unsigned};
+use super::{SERVICE, handshake, replica};
+use crate::support::*;
+
+const ISSUER: &str = "https://host.example";
+const AUDIENCE: &str = "chat";
+
+/// A conversation of Alice and Boris with a message of Alice; nothing of Carla.
+struct Stage {
+    replica: Replica,
+    conversation: Uuid,
+    message: Uuid,
+}
+
+impl Stage {
+    async fn new(database: &Database) -> Self {
+        let checks = [("JWT_ISSUER", ISSUER), ("JWT_AUDIENCE", AUDIENCE)];
+        let replica = replica(database, &checks).await;
+        let conversation = database.conversation(ALICE, BORIS).await;
+        let body = json!({"conversationId": conversation, "senderId": ALICE, "content": "hello"});
+        let request = replica.api().request(Method::POST, "/api/v1/chat/messages");
+        let sent = Reply::to(request.bearer_auth(SERVICE).json(&body)).await;
+        let message = id_of(&sent.ok(201));
+        Self {
+            replica,
+            conversation,
+            message,
+        }
+    }
+}
+
+/// Status and code; no code where it is no error.
+type Answer = (u16, &'static str);
+
+const STRANGER: Answer = (403, "not_a_participant");
+const MISMATCH: Answer = (403, "user_mismatch");
+const REQUIRED: Answer = (400, "validation_failed");
+
+/// A route and what it answers: in the request's path and body `{user}` is whom it acts for.
+struct Route {
+    name: &'static str,
+    path: &'static str,
+    body: &'static str,
+    /// To Alice's token, acting for Alice.
+    own: Answer,
+    /// To Boris, the other participant, acting for himself.
+    participant: Answer,
+    /// To Carla, acting for herself.
+    stranger: Answer,
+    /// To Carla's token, acting for Alice.
+    other: Answer,
+    /// To Alice's token, where the request names nobody.
+    unnamed: Answer,
+    /// To a service token, acting for Alice.
+    service: Answer,
+    /// To a service token, where the request names nobody.
+    service_unnamed: Answer,
+}
+
+const fn ok(status: u16) -> Answer {
+    (status, "")
+}
+
+/// A route that any valid token may call, and where nobody is acted for.
+const fn for_anybody(name: &'static str, path: &'static str) -> Route {
+    let fine = ok(200);
+    Route {
+        name,
+        path,
+        body: "",
+        own: fine,
+        participant: fine,
+        stranger: fine,
+        other: fine,
+        unnamed: fine,
+        service: fine,
+        service_unnamed: fine,
+    }
+}
+
+/// A route whose path is about one user.
+const fn about_one(name: &'static str, path: &'static str) -> Route {
+    Route {
+        other: MISMATCH,
+        unnamed: REQUIRED,
+        service_unnamed: REQUIRED,
+        ..for_anybody(name, path)
+    }
+}
+
+const fn routes() -> [Route; 14] {
+    [
+        for_anybody("GET /api/v1/users", "/api/v1/users"),
+        for_anybody("GET /api/v1/users/active", "/api/v1/users/active"),
+        for_anybody("GET /api/v1/users/role/{role}", "/api/v1/users/role/buyer"),
+        Route {
+            unnamed: REQUIRED,
+            service_unnamed: REQUIRED,
+            ..for_anybody("GET /api/v1/users/{user_id}", "/api/v1/users/{user}")
+        },
+        about_one(
+            "GET /api/v1/chat/conversations/{user_id}",
+            "/api/v1/chat/conversations/{user}",
+        ),
+        about_one(
+            "GET /api/v1/chat/users/{user_id}/unread-count",
+            "/api/v1/chat/users/{user}/unread-count",
+        ),
+        Route {
+            stranger: STRANGER,
+            ..about_one(
+                "GET /api/v1/chat/users/{user_id}/search",
+                "/api/v1/chat/users/{user}/search?q=hello&conversation_id={conversation}",
+            )
+        },
+        Route {
+            stranger: STRANGER,
+            other: STRANGER,
+            ..for_anybody(
+                "GET /api/v1/chat/conversations/{conversation_id}/messages",
+                "/api/v1/chat/conversations/{conversation}/messages",
+            )
+        },
+        Route {
+            stranger: STRANGER,
+            other: MISMATCH,
+            service_unnamed: REQUIRED,
+            ..for_anybody(
+                "PUT /api/v1/chat/conversations/{conversation_id}/read",
+                "/api/v1/chat/conversations/{conversation}/read?user_id={user}",
+            )
+        },
+        Route {
+            body: r#"{"user1Id": "{user}", "user2Id": "{david}"}"#,
+            own: ok(201),
+            participant: ok(201),
+            stranger: ok(201),
+            other: MISMATCH,
+            unnamed: REQUIRED,
+            service_unnamed: REQUIRED,
+            ..for_anybody(
+                "POST /api/v1/chat/conversations",
+                "/api/v1/chat/conversations",
+            )
+        },
+        Route {
+            body: r#"{"conversationId": "{conversation}", "senderId": "{user}", "content": "hi"}"#,
+            own: ok(201),
+            participant: ok(201),
+            stranger: STRANGER,
+            other: MISMATCH,
+            unnamed: ok(201),
+            service: ok(201),
+            service_unnamed: REQUIRED,
+            ..for_anybody("POST /api/v1/chat/messages", "/api/v1/chat/messages")
+        },
+        Route {
+            body: r#"{"content": "hello again"}"#,
+            participant: (403, "not_the_sender"),
+            stranger: STRANGER,
+            other: MISMATCH,
+            service_unnamed: REQUIRED,
+            ..for_anybody(
+                "PATCH /api/v1/chat/messages/{message_id}",
+                "/api/v1/chat/messages/{message}?user_id={user}",
+            )
+        },
+        Route {
+            own: ok(204),
+            participant: (403, "not_the_sender"),
+            stranger: STRANGER,
+            other: MISMATCH,
+            unnamed: ok(204),
+            service: ok(204),
+            service_unnamed: REQUIRED,
+            ..for_anybody(
+                "DELETE /api/v1/chat/messages/{message_id}",
+                "/api/v1/chat/messages/{message}?user_id={user}",
+            )
+        },
+        Route {
+            own: ok(201),
+            participant: ok(201),
+            stranger: ok(201),
+            other: MISMATCH,
+            unnamed: ok(201),
+            service: ok(201),
+            service_unnamed: REQUIRED,
+            ..for_anybody("POST /api/v1/ws/ticket", "/api/v1/ws/ticket?user_id={user}")
+        },
+    ]
+}
+
+/// Routes that need no token; a bad one does them no harm.
+const OPEN: [&str; 12] = [
+    "GET /health",
+    "GET /health/live",
+    "GET /health/ready",
+    "GET /metrics",
+    "GET /client/pgchat.js",
+    "GET /client/pgchat.d.ts",
+    "GET /openapi.json",
+    "GET /asyncapi.json",
+    "GET /docs/",
+    "GET /docs",
+    "GET /",
+    "GET /page/app.js",
+];
+
+impl Route {
+    async fn ask(&self, stage: &Stage, user: Option<Uuid>, token: Option<&str>) -> Reply {
+        let (method, _) = self.name.split_once(' ').expect("a method");
+        let method = method.parse::<Method>().expect("a method");
+        let fill = |text: &str| {
+            let text = match user {
+                Some(user) => text.replace("{user}", &user.to_string()),
+                // Left out: the parameter, the field, or what a path needs.
+                None => text
+                    .replace("?user_id={user}", "")
+                    .replace(r#""senderId": "{user}", "#, "")
+                    .replace("{user}", "nobody"),
+            };
+            text.replace("{conversation}", &stage.conversation.to_string())
+                .replace("{message}", &stage.message.to_string())
+                .replace("{david}", &DAVID.to_string())
+        };
+        let mut request = stage.replica.api().request(method, &fill(self.path));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if !self.body.is_empty() {
+            let body: Value = serde_json::from_str(&fill(self.body)).expect("JSON");
+            request = request.json(&body);
+        }
+        Reply::to(request).await
+    }
+}
+
+fn assert_answered(who: &str, route: &str, reply: &Reply, (status, code): Answer) {
+    let found = match reply.text.as_str() {
+        text if reply.status >= 400 => {
+            let body: Value = serde_json::from_str(text).expect("JSON");
+            body["code"].as_str().unwrap_or_default().to_owned()
+        }
+        _ => String::new(),
+    };
+    assert_eq!(
+        (reply.status, &*found),
+        (status, code),
+        "{who}: {route}: {reply:?}"
+    );
+}
+
+/// Claims that pass all checks.
+fn good(user: Uuid) -> Value {
+    let mut claims = claims(user);
+    claims["iss"] = json!(ISSUER);
+    claims["aud"] = json!([AUDIENCE, "shop"]);
+    claims
+}
+
+fn good_token(user: Uuid) -> String {
+    hs256(&good(user))
+}
+
+fn with(name: &str, value: Value) -> Value {
+    let mut claims = good(ALICE);
+    claims[name] = value;
+    claims
+}
+
+fn without(name: &str) -> Value {
+    let mut claims = good(ALICE);
+    claims.as_object_mut().expect("claims").remove(name);
+    claims
+}
+
+/// Credentials that are good for nothing, on any route that needs some.
+fn bad_credentials() -> Vec<(&'static str, Option<String>, Answer)> {
+    let invalid = (401, "token_invalid");
+    let header = |alg: &str| json!({"alg": alg, "typ": "JWT"});
+    let mut changed = good_token(ALICE);
+    changed.pop();
+    let last = if changed.ends_with('A') { 'B' } else { 'A' };
+    changed.pop();
+    changed.push(last);
+    vec![
+        ("no token", None, (401, "unauthorized")),
+        ("garbage", Some("garbage".to_owned()), invalid),
+        ("three parts of garbage", Some("a.b.c".to_owned()), invalid),
+        ("a cut signature", Some(changed), invalid),
+        (
+            "expired",
+            Some(hs256(&with("exp", json!(now() - 1)))),
+            (401, "token_expired"),
+        ),
+        (
+            "not yet valid",
+            Some(hs256(&with("nbf", json!(now() + 60)))),
+            invalid,
+        ),
+        (
+            "wrong key",
+            Some(hmac_token(&header("HS256"), &good(ALICE), "another secret")),
+            invalid,
+        ),
+        (
+            "wrong algorithm",
+            Some(hmac_token(&header("HS512"), &good(ALICE), SECRET)),
+            invalid,
+        ),
+        (
+            "an algorithm that does not fit the key",
+            Some(hmac_token(&header("RS256"), &good(ALICE), SECRET)),
+            invalid,
+        ),
+        ("none", Some(unsigned(&good(ALICE))), invalid),
+        (
+            "wrong issuer",
+            Some(hs256(&with("iss", json!("https://other")))),
+            invalid,
+        ),
+        ("no issuer", Some(hs256(&without("iss"))), invalid),
+        (
+            "wrong audience",
+            Some(hs256(&with("aud", json!("shop")))),
+            invalid,
+        ),
+        ("no audience", Some(hs256(&without("aud"))), invalid),
+        ("no exp", Some(hs256(&without("exp"))), invalid),
+        ("no user", Some(hs256(&without("sub"))), invalid),
+        (
+            "a user that is no UUID",
+            Some(hs256(&with("sub", json!("alice")))),
+            invalid,
+        ),
+        (
+            "critical parameters",
+            Some(hmac_token(
+                &json!({"alg": "HS256", "crit": ["b64"], "b64": true}),
+                &good(ALICE),
+                SECRET,
+            )),
+            invalid,
+        ),
+        (
+            "part of a service token",
+            Some(SERVICE[..SERVICE.len() - 1].to_owned()),
+            invalid,
+        ),
+        (
+            "a deactivated user",
+            Some(good_token(IRENE)),
+            (403, "user_deactivated"),
+        ),
+        (
+            "an unknown user",
+            Some(good_token(NOBODY)),
+            (404, "user_not_found"),
+        ),
+    ]
+}
+
+#[test]
+fn the_table_lists_every_route_and_every_command() {
+    let document = openapi::document();
+    let paths = document["paths"].as_object().expect("paths");
+    let documented: BTreeSet<String> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().expect("methods").keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    let routes = routes();
+    let listed: BTreeSet<String> = routes
+        .iter()
+        .map(|route| route.name)
+        .chain(OPEN)
+        .map(str::to_owned)
+        .collect();
+    let missing: Vec<_> = documented.difference(&listed).collect();
+    assert!(missing.is_empty(), "not in the table: {missing:?}");
+    for route in &routes {
+        assert!(
+            documented.contains(route.name),
+            "in no document: {}",
+            route.name
+        );
+    }
+
+    let document = asyncapi::document();
+    let messages = document["components"]["messages"]
+        .as_object()
+        .expect("messages");
+    let commands: BTreeSet<&str> = messages
+        .keys()
+        .filter_map(|name| name.strip_prefix("client."))
+        .collect();
+    let listed: BTreeSet<&str> = COMMANDS.iter().map(|command| command.name).collect();
+    assert_eq!(commands, listed);
+}
+
+#[tokio::test]
+async fn no_route_takes_bad_credentials() {
+    let database = Database::fresh().await;
+    let stage = Stage::new(&database).await;
+    for (who, token, expected) in bad_credentials() {
+        for route in &routes() {
+            let reply = route.ask(&stage, Some(ALICE), token.as_deref()).await;
+            assert_answered(who, route.name, &reply, expected);
+            let challenge = match expected {
+                (401, "unauthorized") => "Bearer",
+                (401, _) => "Bearer error=\"invalid_token\"",
+                _ => "",
+            };
+            assert_eq!(
+                reply.header("www-authenticate"),
+                challenge,
+                "{who}: {}",
+                route.name
+            );
+        }
+        let headers = token.map(|token| ("authorization", format!("Bearer {token}")));
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let path = format!("/ws?user_id={ALICE}");
+        let reply = handshake(&stage.replica, &path, &headers).await;
+        assert_answered(who, "GET /ws", &reply, expected);
+    }
+    let log = stage.replica.log();
+    for (_, token, _) in bad_credentials() {
+        assert!(token.is_none_or(|token| token.len() < 20 || !log.contains(&token)));
+    }
+}
+
+#[tokio::test]
+async fn every_route_serves_those_whom_it_concerns_and_nobody_else() {
+    let database = Database::fresh().await;
+    let stage = Stage::new(&database).await;
+    let [alice, boris, carla] = [ALICE, BORIS, CARLA].map(good_token);
+    for route in &routes() {
+        for (who, token, user, expected) in [
+            ("a stranger", &*carla, Some(CARLA), route.stranger),
+            ("another user", &carla, Some(ALICE), route.other),
+            ("a participant", &boris, Some(BORIS), route.participant),
+            ("a service for nobody", SERVICE, None, route.service_unnamed),
+            ("the user", &alice, Some(ALICE), route.own),
+            ("the user, not named", &alice, None, route.unnamed),
+            ("a service", SERVICE, Some(ALICE), route.service),
+        ] {
+            let reply = route.ask(&stage, user, Some(token)).await;
+            assert_answered(who, route.name, &reply, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_needs_no_token_is_open() {
+    let database = Database::fresh().await;
+    let stage = Stage::new(&database).await;
+    for route in OPEN {
+        let path = route.strip_prefix("GET ").expect("GET");
+        for token in [None, Some("garbage")] {
+            let mut request = stage.replica.api().request(Method::GET, path);
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            let reply = Reply::to(request).await;
+            assert_eq!(reply.status, 200, "{route}");
+        }
+    }
+}
+
+/// Who is no participant gets the same answer, to the letter, whether what he names exists or not.
+#[tokio::test]
+async fn a_stranger_cannot_tell_whether_a_conversation_or_a_message_exists() {
+    let database = Database::fresh().await;
+    let stage = Stage::new(&database).await;
+    let nowhere = Stage {
+        conversation: NOBODY,
+        message: NOBODY,
+        replica: replica(
+            &database,
+            &[("JWT_ISSUER", ISSUER), ("JWT_AUDIENCE", AUDIENCE)],
+        )
+        .await,
+    };
+    let carla = good_token(CARLA);
+    for route in routes().iter().filter(|route| route.stranger == STRANGER) {
+        let existing = route.ask(&stage, Some(CARLA), Some(&carla)).await;
+        let missing = route.ask(&nowhere, Some(CARLA), Some(&carla)).await;
+        assert_answered("a stranger", route.name, &existing, STRANGER);
+        assert_eq!(existing.text, missing.text, "{}", route.name);
+        assert_eq!(existing.status, missing.status, "{}", route.name);
+    }
+    let mut socket = Socket::connect_by(&stage.replica, CARLA, &carla).await;
+    for command in COMMANDS
+        .iter()
+        .filter(|command| command.stranger == "not_a_participant")
+    {
+        let of = |stage: &Stage| fill(command.data, stage.conversation, stage.message, &carla);
+        let existing = socket
+            .refused(command.name, of(&stage), command.stranger)
+            .await;
+        let missing = socket
+            .refused(command.name, of(&nowhere), command.stranger)
+            .await;
+        assert_eq!(existing, missing, "{}", command.name);
+    }
+}
+
+/// A command and the code of the error that it gets; none where it is acknowledged.
+struct Command {
+    name: &'static str,
+    data: &'static str,
+    own: &'static str,
+    participant: &'static str,
+    stranger: &'static str,
+}
+
+#[rustfmt::skip]
+const COMMANDS: [Command; 8] = [
+    Command { name: "send_message", data: r#"{"conversationId": "{conversation}", "content": "hi"}"#,
+              own: "", participant: "", stranger: "not_a_participant" },
+    Command { name: "mark_read", data: r#"{"conversationId": "{conversation}"}"#,
+              own: "", participant: "", stranger: "not_a_participant" },
+    Command { name: "edit_message", data: r#"{"messageId": "{message}", "content": "hello again"}"#,
+              own: "", participant: "not_the_sender", stranger: "not_a_participant" },
+    Command { name: "delete_message", data: r#"{"messageId": "{message}"}"#,
+              own: "", participant: "not_the_sender", stranger: "not_a_participant" },
+    Command { name: "typing", data: r#"{"conversationId": "{conversation}", "isTyping": true}"#,
+              own: "not_supported", participant: "not_supported", stranger: "not_supported" },
+    Command { name: "watch_presence", data: r#"{"userIds": []}"#,
+              own: "not_supported", participant: "not_supported", stranger: "not_supported" },
+    Command { name: "authenticate", data: r#"{"token": "{token}"}"#,
+              own: "", participant: "", stranger: "" },
+    Command { name: "ping", data: "{}", own: "", participant: "", stranger: "" },
+];
+
+fn fill(data: &str, conversation: Uuid, message: Uuid, token: &str) -> Value {
+    let text = data
+        .replace("{conversation}", &conversation.to_string())
+        .replace("{message}", &message.to_string())
+        .replace("{token}", token);
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[tokio::test]
+async fn every_command_serves_those_whom_it_concerns_and_nobody_else() {
+    let database = Database::fresh().await;
+    let stage = Stage::new(&database).await;
+    let [alice, boris, carla] = [ALICE, BORIS, CARLA].map(good_token);
+    for command in &COMMANDS {
+        for (user, token, code) in [
+            (CARLA, &*carla, command.stranger),
+            (BORIS, &boris, command.participant),
+            (ALICE, &alice, command.own),
+            (ALICE, SERVICE, command.own),
+        ] {
+            let mut socket = Socket::connect_by(&stage.replica, user, token).await;
+            let token = if token == SERVICE { &alice } else { token };
+            let data = fill(command.data, stage.conversation, stage.message, token);
+            match code {
+                "" => drop(socket.send_command(command.name, data).await),
+                code => drop(socket.refused(command.name, data, code).await),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_bad_token_is_refused_on_a_live_socket_too_and_leaves_it_as_it_was() {
+    let database = Database::fresh().await;
+    let stage = Stage::new(&database).await;
+    let mut socket = Socket::connect_by(&stage.replica, ALICE, &good_token(ALICE)).await;
+    for (who, token, (status, code)) in bad_credentials() {
+        // Standing is asked for when a socket opens, and once a while then.
+        let (Some(token), 401) = (token, status) else {
+            continue;
+        };
+        let message = socket
+            .refused("authenticate", json!({"token": token}), code)
+            .await;
+        assert!(!message.contains(&token), "{who}: {message}");
+    }
+    let boris = json!({"token": good_token(BORIS)});
+    socket.refused("authenticate", boris, "user_mismatch").await;
+    socket
+        .refused("authenticate", json!({"token": SERVICE}), "token_invalid")
+        .await;
+    socket.send_command("ping", json!({})).await;
+}
+
+#[tokio::test]
+async fn an_audience_is_not_looked_at_unless_one_is_set() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[]).await;
+    let mut claims = tokens::claims(ALICE);
+    for aud in [json!("shop"), json!(["shop", "mail"])] {
+        claims["aud"] = aud;
+        claims["iss"] = json!("anybody");
+        super::get(&replica, "/api/v1/users", &hs256(&claims))
+            .await
+            .ok(200);
+    }
+    super::get(&replica, "/api/v1/users", &token(ALICE))
+        .await
+        .ok(200);
+}
