@@ -240,12 +240,10 @@ impl Auth {
         self.admit(caller).await
     }
 
-    /// The caller of a live socket with a new token, which must be its user's.
-    pub fn renewed(&self, user: UserId, token: &str) -> Result<Caller, Error> {
+    /// The caller of a live socket with a new token, which must be its user's. Trusted mode looks at no token.
+    pub fn renewed(&self, present: Caller, user: UserId, token: &str) -> Result<Caller, Error> {
         if self.shared.config.mode == AuthMode::Trusted {
-            return Err(Error::invalid(
-                "this server checks no tokens (AUTH_MODE=trusted)",
-            ));
+            return Ok(present);
         }
         let caller = self.user(self.shared.keys.verifier.verify(token)?);
         caller.act_for(NamedUser(user))?;

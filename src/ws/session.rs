@@ -234,7 +234,7 @@ where
     /// Takes a new token. Counted like a send: to verify one costs more than most commands.
     fn renew(&mut self, token: &str) -> Outcome {
         self.services.limiter.check(self.user)?;
-        self.caller = self.services.auth.renewed(self.user, token)?;
+        self.caller = self.services.auth.renewed(self.caller, self.user, token)?;
         let warning = self.services.config.auth.token_warning;
         self.expiry = Expiry::of(&self.caller, warning, Instant::now());
         self.renewed = true;
