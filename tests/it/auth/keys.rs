@@ -5,7 +5,7 @@ use std::fs;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::tokens::{Key, SECRET, hs256, now, token};
+use super::tokens::{Key, SECRET, claims, hmac_token, hs256, now, token};
 use super::{SERVICE, get};
 use crate::support::*;
 
@@ -63,6 +63,36 @@ async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
     .await;
     assert_eq!(status(&replica, &second.token(ALICE)).await, 200);
     assert_eq!(status(&replica, &first.token(ALICE)).await, 401);
+}
+
+#[tokio::test]
+async fn a_key_in_a_pem_file_counts_alone_and_can_be_changed() {
+    let database = Database::fresh().await;
+    let [first, second, other] = [Key::es256("1"), Key::eddsa("2"), Key::eddsa("3")];
+    let file = fresh_dir("pem").join("key.pem");
+    fs::write(&file, first.pem()).expect("written");
+    let settings = [
+        ("JWT_PUBLIC_KEY_FILE", file.to_str().expect("UTF-8")),
+        ("SERVER_HOST", "127.0.0.1"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    assert_eq!(status(&replica, &first.token(ALICE)).await, 200);
+    assert_eq!(status(&replica, &second.token(ALICE)).await, 401);
+    // The public key is known to all: taken for a secret, it would sign for all.
+    for text in [first.pem(), first.pem().trim_end().to_owned()] {
+        let header = json!({"alg": "HS256", "typ": "JWT"});
+        let forged = hmac_token(&header, &claims(ALICE), &text);
+        assert_eq!(status(&replica, &forged).await, 401);
+    }
+
+    fs::write(&file, second.pem()).expect("written");
+    eventually("the new key counts", || async {
+        (status(&replica, &second.token(ALICE)).await == 200).then_some(())
+    })
+    .await;
+    for wrong in [&first, &other] {
+        assert_eq!(status(&replica, &wrong.token(ALICE)).await, 401);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Who may do what: the table of all routes and commands, tickets, keys, and sockets whose token ends.
 
+mod concealment;
 mod keys;
 mod nestjs;
 mod origins;

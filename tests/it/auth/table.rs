@@ -338,7 +338,27 @@ fn bad_credentials() -> Vec<(&'static str, Option<String>, Answer)> {
         ),
         ("no audience", Some(hs256(&without("aud"))), invalid),
         ("no exp", Some(hs256(&without("exp"))), invalid),
+        (
+            "exp as text",
+            Some(hs256(&with("exp", json!((now() + 60).to_string())))),
+            invalid,
+        ),
+        (
+            "exp that is null",
+            Some(hs256(&with("exp", json!(null)))),
+            invalid,
+        ),
+        (
+            "nbf as text",
+            Some(hs256(&with("nbf", json!((now() + 60).to_string())))),
+            invalid,
+        ),
         ("no user", Some(hs256(&without("sub"))), invalid),
+        (
+            "several users",
+            Some(hs256(&with("sub", json!([ALICE, BORIS])))),
+            invalid,
+        ),
         (
             "a user that is no UUID",
             Some(hs256(&with("sub", json!("alice")))),
@@ -416,14 +436,14 @@ async fn no_route_takes_bad_credentials() {
     let database = Database::fresh().await;
     let stage = Stage::new(&database).await;
     for (who, token, expected) in bad_credentials() {
+        let challenge = match expected {
+            (401, "unauthorized") => "Bearer",
+            (401, _) => "Bearer error=\"invalid_token\"",
+            _ => "",
+        };
         for route in &routes() {
             let reply = route.ask(&stage, Some(ALICE), token.as_deref()).await;
             assert_answered(who, route.name, &reply, expected);
-            let challenge = match expected {
-                (401, "unauthorized") => "Bearer",
-                (401, _) => "Bearer error=\"invalid_token\"",
-                _ => "",
-            };
             assert_eq!(
                 reply.header("www-authenticate"),
                 challenge,
@@ -439,6 +459,11 @@ async fn no_route_takes_bad_credentials() {
         let path = format!("/ws?user_id={ALICE}");
         let reply = handshake(&stage.replica, &path, &headers).await;
         assert_answered(who, "GET /ws", &reply, expected);
+        assert_eq!(
+            reply.header("www-authenticate"),
+            challenge,
+            "{who}: GET /ws"
+        );
     }
     let log = stage.replica.log();
     for (_, token, _) in bad_credentials() {

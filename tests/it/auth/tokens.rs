@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -111,6 +111,31 @@ impl Key {
             Pair::EdDsa(pair) => json!({"kty": "OKP", "crv": "Ed25519", "kid": self.kid,
                                         "x": text(pair.public_key().as_ref())}),
         }
+    }
+
+    /// The public key as `openssl pkey -pubout` writes it (RFC 5480, RFC 8410).
+    pub fn pem(&self) -> String {
+        let (head, key): (&[u8], &[u8]) = match &self.pair {
+            Pair::Es256(pair) => (
+                b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00",
+                pair.public_key().as_ref(),
+            ),
+            Pair::EdDsa(pair) => (
+                b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00",
+                pair.public_key().as_ref(),
+            ),
+        };
+        let text = STANDARD.encode([head, key].concat());
+        let lines: Vec<String> = text
+            .chars()
+            .collect::<Vec<_>>()
+            .chunks(64)
+            .map(|line| line.iter().collect())
+            .collect();
+        format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            lines.join("\n")
+        )
     }
 
     pub fn token(&self, user: Uuid) -> String {
