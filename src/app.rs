@@ -22,6 +22,7 @@ use crate::health::{Health, Lifecycle};
 use crate::hub::{Hub, HubLimits};
 use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
+use crate::live::{self, Live};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Connector, SearchIndex, Store};
@@ -53,6 +54,7 @@ pub struct Services {
     pub store: Store,
     pub writer: Writer,
     pub hub: Hub,
+    pub live: Live,
     pub replay: Replay,
     pub health: Health,
     pub metrics: Metrics,
@@ -186,6 +188,24 @@ async fn start(
         connections_per_user: config.limits.connections_per_user,
         socket_queue: config.limits.socket_queue,
     });
+    let typing_limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
+    lifecycle
+        .tasks
+        .spawn(typing_limiter.clone().sweep(lifecycle.stopping.clone()));
+    let times = live::Times {
+        lasting: config.timeouts.typing,
+        interval: config.timeouts.typing_interval,
+    };
+    let live = Live::new(
+        store.clone(),
+        hub.clone(),
+        replica_id,
+        typing_limiter,
+        times,
+    );
+    lifecycle
+        .tasks
+        .spawn(live.clone().run(lifecycle.stopping.clone()));
     let listen_database = config.listen_database.as_ref().unwrap_or(&database.config);
     let direct = Connector::new(listen_database).map_err(StartError::because)?;
     require_search_language(&store, config.search_language.as_deref()).await?;
@@ -195,7 +215,8 @@ async fn start(
         replica: replica_id,
         heartbeat: config.timeouts.listener_heartbeat,
     };
-    let (listener, mut status) = Listener::new(listener_config, store.clone(), hub.clone());
+    let (listener, mut status) =
+        Listener::new(listener_config, store.clone(), hub.clone(), live.clone());
     let listening = lifecycle
         .tasks
         .spawn(listener.run(lifecycle.stopping.clone()));
@@ -230,7 +251,13 @@ async fn start(
         .spawn(search_index.run(built, lifecycle.stopping.clone()));
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
-    let metrics = Metrics::new(store.clone(), writer.clone(), hub.clone(), status.clone());
+    let metrics = Metrics::new(
+        store.clone(),
+        writer.clone(),
+        hub.clone(),
+        status.clone(),
+        live.clone(),
+    );
     lifecycle
         .tasks
         .spawn(metrics.clone().watch(lifecycle.stopping.clone()));
@@ -260,6 +287,7 @@ async fn start(
         store,
         writer,
         hub,
+        live,
         lifecycle: lifecycle.clone(),
     };
     Ok((services, listening, writing))

@@ -74,6 +74,22 @@ pub fn durable(
     frame.into()
 }
 
+/// The frame of what is so at the moment: no cursor goes with it.
+pub fn ephemeral(
+    event_type: &str,
+    data: &impl serde::Serialize,
+    user: UserId,
+    timestamp: i64,
+) -> Utf8Bytes {
+    let frame = serde_json::json!({
+        "type": event_type,
+        "data": data,
+        "userId": user,
+        "timestamp": timestamp,
+    });
+    frame.to_string().into()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

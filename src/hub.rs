@@ -1,5 +1,6 @@
 //! The sockets of this replica, and the fan-out to them. Does no I/O, and never waits for a socket.
 
+mod mailbox;
 mod subscription;
 
 use std::collections::HashMap;
@@ -17,9 +18,10 @@ use crate::frame::Cursor;
 use crate::model::UserId;
 use crate::store::{Horizon, Identity};
 
+pub use mailbox::{Mailbox, Topic};
 pub use subscription::{Delivery, Subscription};
 
-use subscription::{EndFlag, Item};
+use subscription::Item;
 
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +82,7 @@ struct State {
 struct Socket {
     connection: Uuid,
     queue: mpsc::Sender<Item>,
-    flag: Arc<EndFlag>,
+    mailbox: Arc<Mailbox>,
 }
 
 impl Hub {
@@ -125,11 +127,11 @@ impl Hub {
         }
         let connection = Uuid::new_v4();
         let (queue, receiver) = mpsc::channel(limits.socket_queue);
-        let flag = Arc::new(EndFlag::default());
+        let mailbox = Arc::new(Mailbox::default());
         sockets.push(Socket {
             connection,
             queue,
-            flag: Arc::clone(&flag),
+            mailbox: Arc::clone(&mailbox),
         });
         state.count += 1;
         Ok(Subscription {
@@ -138,7 +140,7 @@ impl Hub {
             connection,
             cursor: position,
             receiver,
-            flag,
+            mailbox,
         })
     }
 
@@ -149,6 +151,18 @@ impl Hub {
             if !recipients[..place].contains(user) {
                 self.push(&mut state, *user, || Item::Event(Arc::clone(event)));
             }
+        }
+    }
+
+    /// Whether a user has sockets here.
+    pub fn has_sockets(&self, user: UserId) -> bool {
+        self.lock().sockets.contains_key(&user)
+    }
+
+    /// Gives the mailbox of each of a user's sockets to `show`, which must not wait.
+    pub fn show(&self, user: UserId, show: impl Fn(&Mailbox)) {
+        if let Some(sockets) = self.lock().sockets.get(&user) {
+            sockets.iter().for_each(|socket| show(&socket.mailbox));
         }
     }
 
@@ -220,7 +234,7 @@ impl Hub {
     pub fn dismiss(&self, user: UserId) {
         let mut state = self.lock();
         for socket in state.sockets.remove(&user).unwrap_or_default() {
-            socket.flag.raise_dismissed();
+            socket.mailbox.dismiss();
             state.count -= 1;
         }
     }
@@ -255,7 +269,7 @@ impl Hub {
         sockets.retain(|socket| {
             let kept = keep(socket);
             if !kept {
-                socket.flag.raise_overflow();
+                socket.mailbox.overflow();
                 self.shared.overflows.fetch_add(1, Ordering::Relaxed);
             }
             kept

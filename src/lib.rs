@@ -10,7 +10,8 @@
 //! 5. [`hub`] puts it into the queue of each socket of its recipients; the socket's [`ws`] session sends it.
 //!
 //! There is no shortcut: a message reaches a socket only through the database, so a row that another
-//! program inserts takes the same path from step 3 on. [`replay`] serves a client that comes back with a cursor.
+//! program inserts takes the same path from step 3 on. [`replay`] serves a client that comes back with a cursor;
+//! [`live`] sends what is true only for the moment down the same path: who types.
 //!
 //! [`app`] builds these pieces and stops them in order; [`config`] holds every setting.
 
@@ -25,6 +26,7 @@ pub mod http;
 pub mod hub;
 pub mod limits;
 pub mod listener;
+pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod model;

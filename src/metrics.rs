@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
+use crate::live::Live;
 use crate::store::Store;
 use crate::writer::Writer;
 
@@ -57,17 +58,25 @@ struct Sources {
     writer: Writer,
     hub: Hub,
     listener: ListenerStatus,
+    live: Live,
     /// Bits of an f64: the newest known fraction of the notification queue in use.
     queue_usage: Arc<AtomicU64>,
 }
 
 impl Metrics {
-    pub fn new(store: Store, writer: Writer, hub: Hub, listener: ListenerStatus) -> Self {
+    pub fn new(
+        store: Store,
+        writer: Writer,
+        hub: Hub,
+        listener: ListenerStatus,
+        live: Live,
+    ) -> Self {
         let sources = Sources {
             store,
             writer,
             hub,
             listener,
+            live,
             queue_usage: Arc::default(),
         };
         let mut registry = Registry::with_prefix("pgchat");
@@ -164,6 +173,17 @@ impl Collector for Sources {
             "Open WebSockets",
             self.hub.connections() as f64,
         )?;
+        let (typing, shown) = self.live.typing_now();
+        gauge(
+            "typing_here",
+            "Conversations in which users of this replica type, or just did",
+            typing as f64,
+        )?;
+        gauge(
+            "typing_shown",
+            "Conversations in which users of this replica are shown that the other types",
+            shown as f64,
+        )?;
         gauge(
             "writer_queue_depth",
             "Messages that wait to be stored",
@@ -194,6 +214,17 @@ impl Collector for Sources {
             "slow_consumers",
             "Sockets closed because their queue was full",
             self.hub.overflows(),
+        )?;
+        let (told, untold) = self.live.told();
+        counter(
+            "typing_told",
+            "Changes of typing that the database was told of",
+            told,
+        )?;
+        counter(
+            "typing_untold",
+            "Changes of typing that the database did not take",
+            untold,
         )?;
         let writer = self.writer.stats();
         counter(

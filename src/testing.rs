@@ -12,6 +12,7 @@ use crate::health::{Health, Lifecycle};
 use crate::hub::Hub;
 use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
+use crate::live::{Live, Times};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Connector, Store};
@@ -46,12 +47,30 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
         replica: Uuid::nil(),
         heartbeat: config.timeouts.listener_heartbeat,
     };
-    let (_, status) = Listener::new(listener, store.clone(), hub.clone());
+    let limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
+    let times = Times {
+        lasting: config.timeouts.typing,
+        interval: config.timeouts.typing_interval,
+    };
+    let live = Live::new(
+        store.clone(),
+        hub.clone(),
+        Uuid::nil(),
+        limiter.clone(),
+        times,
+    );
+    let (_, status) = Listener::new(listener, store.clone(), hub.clone(), live.clone());
     let (keys, _) = Keys::load(&config.auth).unwrap();
     Services {
         auth: Auth::new(&config.auth, keys, store.clone()),
-        limiter: SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst),
-        metrics: Metrics::new(store.clone(), writer.clone(), hub.clone(), status.clone()),
+        limiter,
+        metrics: Metrics::new(
+            store.clone(),
+            writer.clone(),
+            hub.clone(),
+            status.clone(),
+            live.clone(),
+        ),
         replica_id: Uuid::from_u128(99),
         replay: Replay::new(
             store.clone(),
@@ -66,6 +85,7 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
         store,
         writer,
         hub,
+        live,
         lifecycle,
     }
 }

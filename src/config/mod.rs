@@ -130,6 +130,10 @@ pub struct Timeouts {
     pub heartbeat: Duration,
     /// `LISTENER_HEARTBEAT_SECONDS`, 3: heartbeat through the notification queue.
     pub listener_heartbeat: Duration,
+    /// `TYPING_SECONDS`, 6: typing ends then unless it is renewed.
+    pub typing: Duration,
+    /// `TYPING_INTERVAL_SECONDS`, 2: between two notifications of one user's typing in one conversation.
+    pub typing_interval: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`, 30.
     pub shutdown_grace: Duration,
     /// `SHUTDOWN_DELAY_SECONDS`, 0: not ready, but still serving, so that a load balancer notices.
@@ -390,7 +394,21 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
 }
 
 fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
+    let typing = values.seconds(&settings::TYPING_SECONDS)?;
+    let typing_interval = values.seconds(&settings::TYPING_INTERVAL_SECONDS)?;
+    if typing_interval * 2 > typing {
+        return Err(values.fault(
+            &settings::TYPING_INTERVAL_SECONDS,
+            format!(
+                "must be at most half of TYPING_SECONDS, that is {}, not {}",
+                typing.as_secs() / 2,
+                typing_interval.as_secs()
+            ),
+        ));
+    }
     Ok(Timeouts {
+        typing,
+        typing_interval,
         heartbeat: values.seconds(&settings::HEARTBEAT_SECONDS)?,
         listener_heartbeat: values.seconds(&settings::LISTENER_HEARTBEAT_SECONDS)?,
         shutdown_grace: values.seconds(&settings::SHUTDOWN_GRACE_SECONDS)?,

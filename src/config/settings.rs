@@ -168,7 +168,7 @@ settings! {
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
             "Sockets of one user on one replica. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
-            "Sends of one user on one replica, in the long run. 0: no limit.";
+            "Sends of one user on one replica, in the long run; apart from them, as many commands typing. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
             "Sends of one user on one replica, at once. 0: no limit.";
         SOCKET_QUEUE = "256", Number(1, 65_536),
@@ -187,6 +187,11 @@ settings! {
             "Between two pings of a WebSocket; two missed pongs close it.";
         LISTENER_HEARTBEAT_SECONDS = "3", Seconds(1, 300),
             "Between two heartbeats through the database's notification queue.";
+        TYPING_SECONDS = "6", Seconds(1, 300),
+            "How long typing lasts that its client does not renew.";
+        TYPING_INTERVAL_SECONDS = "2", Seconds(1, 60),
+            "Between two notifications of one user's typing in one conversation; at most half of TYPING_SECONDS, so \
+             that a renewal is heard in time.";
         HEADER_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "A request's head must be complete by then.";
         BODY_TIMEOUT_SECONDS = "20", Seconds(1, 3600),

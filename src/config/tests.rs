@@ -69,9 +69,11 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
             times.write,
             times.database,
             times.database_start,
+            times.typing,
+            times.typing_interval,
         ]
         .map(|time| time.as_secs()),
-        [25, 3, 30, 0, 10, 20, 10, 10, 30]
+        [25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2]
     );
 }
 
@@ -331,6 +333,7 @@ fn every_error_names_the_variable_and_what_is_allowed() {
         (&[("WEB_PAGE", "no")], "WEB_PAGE", "one of on, off, not \"no\""),
         (&[("MAX_MESSAGE_BYTES", "0")], "MAX_MESSAGE_BYTES", "from 1 to 10485760"),
         (&[("MAX_MESSAGE_BYTES", "1048576")], "MAX_BODY_BYTES", "at least MAX_MESSAGE_BYTES + 1024, that is 1049600"),
+        (&[("TYPING_SECONDS", "3")], "TYPING_INTERVAL_SECONDS", "at most half of TYPING_SECONDS, that is 1, not 2"),
         (&[("HEARTBEAT_SECONDS", "1.5")], "HEARTBEAT_SECONDS", "a whole number of seconds from 1 to 3600"),
         (&[("SHUTDOWN_GRACE_SECONDS", "99999")], "SHUTDOWN_GRACE_SECONDS", "seconds from 0 to 3600"),
         (&[("DB_HOST", "a,,b")], "DB_HOST", "without empty items"),

@@ -1,12 +1,12 @@
 //! A socket's end of its queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
-use super::{Event, Hub};
+use super::{Event, Hub, Mailbox};
 use crate::frame::Cursor;
 use crate::model::UserId;
 
@@ -19,6 +19,8 @@ pub enum Delivery {
         reason: &'static str,
         cursor: Arc<str>,
     },
+    /// How something is now: not an event, and without a cursor.
+    Shown(Utf8Bytes),
     /// The queue was full: close with 1013. Nothing comes after it.
     Overflow,
     /// The user may not be connected any more: close with 4403. Nothing comes after it.
@@ -34,45 +36,6 @@ pub(super) enum Item {
     },
 }
 
-/// Raised once, when a socket is given up: its queue is full, or its user may not be connected any more.
-#[derive(Default)]
-pub(super) struct EndFlag {
-    raised: AtomicBool,
-    /// Set before it is raised.
-    dismissed: AtomicBool,
-    notify: Notify,
-}
-
-impl EndFlag {
-    pub fn raise_overflow(&self) {
-        self.raised.store(true, Ordering::Release);
-        self.notify.notify_one();
-    }
-
-    pub fn raise_dismissed(&self) {
-        self.dismissed.store(true, Ordering::Release);
-        self.raise_overflow();
-    }
-
-    /// What the raised flag says.
-    fn delivery(&self) -> Delivery {
-        match self.dismissed.load(Ordering::Acquire) {
-            true => Delivery::Dismissed,
-            false => Delivery::Overflow,
-        }
-    }
-
-    async fn raised(&self) {
-        loop {
-            let raised = self.notify.notified();
-            if self.raised.load(Ordering::Acquire) {
-                return;
-            }
-            raised.await;
-        }
-    }
-}
-
 /// A socket's place in the hub; dropping it removes the socket.
 pub struct Subscription {
     pub(super) hub: Hub,
@@ -80,7 +43,7 @@ pub struct Subscription {
     pub(super) connection: Uuid,
     pub(super) cursor: Cursor,
     pub(super) receiver: mpsc::Receiver<Item>,
-    pub(super) flag: Arc<EndFlag>,
+    pub(super) mailbox: Arc<Mailbox>,
 }
 
 impl Subscription {
@@ -93,21 +56,35 @@ impl Subscription {
         self.cursor.encode()
     }
 
-    /// The next delivery; cancel safe. The end is reported ahead of what still waits.
+    /// Where others put what this socket is shown.
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// The next delivery; cancel safe. An overflow is reported ahead of what still waits, and events come before what is
+    /// only shown.
     pub async fn next(&mut self) -> Delivery {
-        tokio::select! {
-            biased;
-            () = self.flag.raised() => self.flag.delivery(),
-            item = self.receiver.recv() => item.map_or(Delivery::Overflow, Delivery::from),
+        loop {
+            if let Some(delivery) = self.try_next() {
+                return delivery;
+            }
+            tokio::select! {
+                biased;
+                item = self.receiver.recv() => return item.map_or(Delivery::Overflow, Delivery::from),
+                () = self.mailbox.news() => {}
+            }
         }
     }
 
     /// Another delivery that is already waiting.
     pub fn try_next(&mut self) -> Option<Delivery> {
-        if self.flag.raised.load(Ordering::Acquire) {
-            return Some(self.flag.delivery());
+        if let Some(end) = self.end() {
+            return Some(end);
         }
-        self.receiver.try_recv().ok().map(Delivery::from)
+        match self.receiver.try_recv() {
+            Ok(item) => Some(Delivery::from(item)),
+            Err(_) => self.mailbox.take().map(Delivery::Shown),
+        }
     }
 
     /// Whether nothing waits.
@@ -117,13 +94,23 @@ impl Subscription {
 
     /// Resolves when the socket is given up, to why; for a session that waits for something else.
     pub async fn given_up(&self) -> Delivery {
-        self.flag.raised().await;
-        self.flag.delivery()
+        self.mailbox.given_up().await;
+        self.end().unwrap_or(Delivery::Overflow)
+    }
+
+    /// Why the socket was given up, if it was.
+    fn end(&self) -> Option<Delivery> {
+        match (self.mailbox.is_dismissed(), self.mailbox.has_overflowed()) {
+            (true, _) => Some(Delivery::Dismissed),
+            (false, true) => Some(Delivery::Overflow),
+            (false, false) => None,
+        }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.mailbox.end();
         self.hub.remove(self.user, self.connection);
     }
 }

@@ -13,6 +13,7 @@ use super::payload::{Payload, PayloadEvent, ReadMark, VERSION, Version};
 use crate::error::Error;
 use crate::frame;
 use crate::hub::{Event, Hub, Subject};
+use crate::live::{Live, Pair, Telling};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, ReadBack, Snapshot, Store};
 
@@ -28,6 +29,7 @@ pub(super) struct Dispatcher {
     before: Snapshot,
     beats: Arc<Beats>,
     stats: Arc<Stats>,
+    live: Live,
 }
 
 /// This replica's heartbeats: which number comes next, which came back, and when the newest was sent.
@@ -60,7 +62,7 @@ impl Beats {
 }
 
 impl Dispatcher {
-    pub fn new(store: Store, hub: Hub, replica: Uuid, stats: Arc<Stats>) -> Self {
+    pub fn new(store: Store, hub: Hub, live: Live, replica: Uuid, stats: Arc<Stats>) -> Self {
         let beats = Beats {
             sent: AtomicI64::new(0),
             echoed: AtomicI64::new(0),
@@ -75,6 +77,7 @@ impl Dispatcher {
             before: Snapshot::default(),
             beats: Arc::new(beats),
             stats,
+            live,
         }
     }
 
@@ -131,7 +134,20 @@ impl Dispatcher {
         for event in &payload.events {
             self.deliver(&payload, event, &fetched, &cursor);
         }
-        if !payload.events.is_empty() {
+        if let Some(from) = payload.from {
+            for typing in &payload.typing {
+                let telling = Telling {
+                    pair: Pair {
+                        typist: typing.user_id,
+                        to: typing.to,
+                    },
+                    conversation: typing.conversation_id,
+                    is_typing: typing.is_typing,
+                };
+                self.live.heard(from, &telling, payload.at);
+            }
+        }
+        if !payload.events.is_empty() || !payload.typing.is_empty() {
             // The sessions of the sockets get their turn before the next notification.
             tokio::task::yield_now().await;
         }
@@ -194,6 +210,15 @@ impl Dispatcher {
                 frame_as_update: None,
             },
         );
+        if event.event_type == "chat_message" {
+            for to in event.recipients.iter().filter(|to| **to != event.user) {
+                let pair = Pair {
+                    typist: event.user,
+                    to: *to,
+                };
+                self.live.wrote(pair, payload.at);
+            }
+        }
     }
 
     /// Reads back the data of events that did not fit into their payload.

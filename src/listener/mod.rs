@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::frame::Cursor;
 use crate::hub::Hub;
+use crate::live::Live;
 use crate::store::{Connector, Identity, Store};
 
 use dispatch::Dispatcher;
@@ -87,12 +88,18 @@ pub struct Listener {
     config: ListenerConfig,
     store: Store,
     hub: Hub,
+    live: Live,
     stats: Arc<Stats>,
     state: watch::Sender<State>,
 }
 
 impl Listener {
-    pub fn new(config: ListenerConfig, store: Store, hub: Hub) -> (Self, ListenerStatus) {
+    pub fn new(
+        config: ListenerConfig,
+        store: Store,
+        hub: Hub,
+        live: Live,
+    ) -> (Self, ListenerStatus) {
         let (state, receiver) = watch::channel(State::Starting);
         let stats = Arc::new(Stats::default());
         let status = ListenerStatus {
@@ -105,6 +112,7 @@ impl Listener {
                 config,
                 store,
                 hub,
+                live,
                 stats,
                 state,
             },
@@ -117,6 +125,7 @@ impl Listener {
         let mut dispatcher = Dispatcher::new(
             self.store.clone(),
             self.hub.clone(),
+            self.live.clone(),
             self.config.replica,
             Arc::clone(&self.stats),
         );

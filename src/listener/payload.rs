@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::model::UserId;
+use crate::model::{ConversationId, UserId};
 
 /// The format that this version reads; a payload of another one is left to the tables.
 pub(super) const VERSION: u32 = 1;
@@ -29,6 +29,21 @@ pub(super) struct Payload<'a> {
     pub events: Vec<PayloadEvent<'a>>,
     #[serde(default)]
     pub heartbeat: Option<Heartbeat>,
+    /// The replica that tells of `typing`.
+    #[serde(default)]
+    pub from: Option<Uuid>,
+    #[serde(default)]
+    pub typing: Vec<Typing>,
+}
+
+/// Who types, or has stopped.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Typing {
+    pub conversation_id: ConversationId,
+    pub user_id: UserId,
+    pub to: UserId,
+    pub is_typing: bool,
 }
 
 #[derive(Debug, Deserialize)]

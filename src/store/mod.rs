@@ -4,6 +4,7 @@
 mod changes;
 mod connect;
 mod conversations;
+mod live;
 mod messages;
 mod migrate;
 mod search;

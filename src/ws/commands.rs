@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::in_flight::{self, InFlight, Ticket};
 use super::protocol::{Command, Done};
@@ -80,6 +81,7 @@ pub fn start(
     services: &Arc<Services>,
     caller: Caller,
     user: UserId,
+    connection: Uuid,
     command: Command,
     reply: ReplyTo,
 ) {
@@ -114,19 +116,28 @@ pub fn start(
         Command::Ping => reply.send(Ok(Done::Nothing)),
         // The session's own: it changes what the session knows of its caller.
         Command::Authenticate { .. } => {}
-        Command::MarkRead { .. } | Command::EditMessage { .. } | Command::DeleteMessage { .. } => {
+        Command::MarkRead { .. }
+        | Command::EditMessage { .. }
+        | Command::DeleteMessage { .. }
+        | Command::Typing { .. } => {
             let services_of_task = Arc::clone(services);
             // On a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes.
             services.lifecycle.connections.spawn(async move {
-                let outcome = query(&services_of_task, user, command, max_bytes).await;
+                let outcome = query(&services_of_task, user, connection, command, max_bytes).await;
                 reply.send(outcome.map_err(|error| caller.told(error)));
             });
         }
     }
 }
 
-/// The commands that are one statement each.
-async fn query(services: &Services, user: UserId, command: Command, max_bytes: usize) -> Outcome {
+/// The commands that are one statement each, if any.
+async fn query(
+    services: &Services,
+    user: UserId,
+    connection: Uuid,
+    command: Command,
+    max_bytes: usize,
+) -> Outcome {
     let store = &services.store;
     match command {
         Command::MarkRead {
@@ -150,6 +161,15 @@ async fn query(services: &Services, user: UserId, command: Command, max_bytes: u
         }
         Command::DeleteMessage { message } => {
             store.delete_message(message, user).await?;
+            Ok(Done::Nothing)
+        }
+        Command::Typing {
+            conversation,
+            is_typing,
+        } => {
+            let live = &services.live;
+            live.typing(conversation, user, connection, is_typing)
+                .await?;
             Ok(Done::Nothing)
         }
         Command::SendMessage { .. } | Command::Authenticate { .. } | Command::Ping => {

@@ -32,7 +32,9 @@ impl Order {
     fn of(command: &Command) -> Self {
         match command {
             Command::SendMessage { conversation, .. } => Self::Send(*conversation),
-            Command::MarkRead { conversation, .. } => Self::Query(*conversation),
+            Command::MarkRead { conversation, .. } | Command::Typing { conversation, .. } => {
+                Self::Query(*conversation)
+            }
             Command::EditMessage { .. } | Command::DeleteMessage { .. } => Self::QueryAny,
             Command::Authenticate { .. } | Command::Ping => Self::Free,
         }

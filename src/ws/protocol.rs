@@ -50,6 +50,10 @@ pub enum Command {
         conversation: ConversationId,
         up_to: Option<Seq>,
     },
+    Typing {
+        conversation: ConversationId,
+        is_typing: bool,
+    },
     Authenticate {
         token: Secret,
     },
@@ -65,6 +69,7 @@ impl Command {
             Self::DeleteMessage { .. } => "delete_message",
             Self::MarkRead { .. } => "mark_read",
             Self::Authenticate { .. } => "authenticate",
+            Self::Typing { .. } => "typing",
             Self::Ping => "ping",
         }
     }
@@ -118,6 +123,8 @@ struct Members<'a> {
     up_to_seq: Option<&'a RawValue>,
     #[serde(borrow)]
     token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    is_typing: Option<&'a RawValue>,
 }
 
 /// Reads one text frame of the client.
@@ -205,6 +212,16 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
                 up_to,
             })
         }
+        "typing" => {
+            let conversation = read.id("conversationId", members.conversation_id);
+            let is_typing = read.bool("isTyping", members.is_typing);
+            conversation
+                .zip(is_typing)
+                .map(|(conversation, is_typing)| Command::Typing {
+                    conversation: ConversationId(conversation),
+                    is_typing,
+                })
+        }
         "authenticate" => {
             let token = read.string("token", members.token);
             token.map(|token| Command::Authenticate {
@@ -248,6 +265,14 @@ impl Reader {
             self.faults.push(format!("{name} must be a string"));
         }
         text
+    }
+
+    fn bool(&mut self, name: &str, raw: Option<&RawValue>) -> Option<bool> {
+        let value = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        if value.is_none() {
+            self.faults.push(format!("{name} must be true or false"));
+        }
+        value
     }
 
     /// Absent and `null` are the same.

@@ -117,6 +117,7 @@ where
         );
         // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
         drop(self.subscription);
+        self.services.live.socket_left(user, id);
         Box::pin(ending::close(self.stream, &ending)).await;
     }
 
@@ -224,9 +225,14 @@ where
             let reply = commands.reply_to(ticket);
             match command {
                 Command::Authenticate { token } => reply.send(self.renew(token.expose())),
-                command => {
-                    commands::start(&self.services, self.caller, self.user, command, reply);
-                }
+                command => commands::start(
+                    &self.services,
+                    self.caller,
+                    self.user,
+                    self.subscription.connection_id(),
+                    command,
+                    reply,
+                ),
             }
         }
     }
@@ -252,7 +258,14 @@ where
             commands.in_flight.finished(ticket, outcome);
             if let Some((ticket, command)) = commands.in_flight.unhold() {
                 let reply = commands.reply_to(ticket);
-                commands::start(&self.services, self.caller, self.user, command, reply);
+                commands::start(
+                    &self.services,
+                    self.caller,
+                    self.user,
+                    self.subscription.connection_id(),
+                    command,
+                    reply,
+                );
             }
             next = commands.replies.try_recv().ok();
         }
@@ -281,6 +294,7 @@ where
                     let frame = self.frames().resync_required(reason, &cursor);
                     self.feed(frame).await?;
                 }
+                Some(Delivery::Shown(frame)) => self.feed(frame).await?,
                 Some(Delivery::Overflow) => return Err(Ending::TooSlow),
                 Some(Delivery::Dismissed) => return Err(Ending::Deactivated),
                 None => return Ok(()),

@@ -1,0 +1,275 @@
+//! What is true only while somebody is connected: who types to whom.
+//!
+//! The way is that of an event, through the database and every replica's listener, but nothing is stored and no commit is
+//! flushed. Two loops do the work: one tells the database what this replica's users do, many users in one transaction; the
+//! other ends on the sockets here what was not renewed, so that it ends also when the typist's replica has died.
+
+mod members;
+mod shown;
+mod typists;
+
+use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::frame;
+use crate::hub::{Hub, Topic};
+use crate::limits::SendLimiter;
+use crate::model::{ConversationId, UserId};
+use crate::store::Store;
+
+use members::Members;
+use shown::Shown;
+use typists::Typists;
+
+pub use typists::{Pair, Telling, Times};
+
+/// Between two transactions that tell of typing: what comes up meanwhile shares the next one, and with it one turn at the
+/// cluster's lock of NOTIFY.
+const GATHERING: Duration = Duration::from_millis(50);
+
+/// Users in one such transaction.
+const TELLINGS: usize = 1000;
+
+/// A handle on what this replica knows of the moment; clones share it.
+#[derive(Clone)]
+pub struct Live {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    hub: Hub,
+    replica: Uuid,
+    limiter: SendLimiter,
+    /// Std mutexes: held for map look-ups only, never over an await.
+    members: Mutex<Members>,
+    typists: Mutex<Typists>,
+    shown: Mutex<Shown>,
+    /// Something is due earlier than the loop of that name knows.
+    tell: Notify,
+    expire: Notify,
+    notified: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Live {
+    /// `limiter` counts the `typing` commands of each user.
+    pub fn new(store: Store, hub: Hub, replica: Uuid, limiter: SendLimiter, times: Times) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                hub,
+                replica,
+                limiter,
+                members: Mutex::default(),
+                typists: Mutex::new(Typists::new(times)),
+                shown: Mutex::new(Shown::new(times.lasting)),
+                tell: Notify::new(),
+                expire: Notify::new(),
+                notified: AtomicU64::new(0),
+                failed: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// A client's `typing`. `NotFound` and `Forbidden` as for a message.
+    pub async fn typing(
+        &self,
+        conversation: ConversationId,
+        typist: UserId,
+        connection: Uuid,
+        is_typing: bool,
+    ) -> Result<(), Error> {
+        let shared = &*self.shared;
+        shared.limiter.check(typist)?;
+        let known = lock(&shared.members).get(conversation, Instant::now());
+        let members = match known {
+            Some(members) => members,
+            None => {
+                let found = shared.store.participants(conversation).await?;
+                let members =
+                    found.ok_or_else(|| Error::not_found("conversation", conversation))?;
+                lock(&shared.members).put(conversation, members, Instant::now());
+                members
+            }
+        };
+        let to = match members {
+            [one, other] if one == typist => other,
+            [one, other] if other == typist => one,
+            _ => {
+                return Err(Error::not_a_participant());
+            }
+        };
+        let pair = Pair { typist, to };
+        let now = Instant::now();
+        let mut typists = lock(&shared.typists);
+        match is_typing {
+            true => typists.types(pair, conversation, connection, now),
+            false => typists.stops(pair, now),
+        }
+        drop(typists);
+        shared.tell.notify_one();
+        Ok(())
+    }
+
+    /// A socket is gone, and with it what was typed on it.
+    pub fn socket_left(&self, user: UserId, connection: Uuid) {
+        if lock(&self.shared.typists).leaves(user, connection, Instant::now()) {
+            self.shared.tell.notify_one();
+        }
+    }
+
+    /// A notification of the replica `from` was heard.
+    pub fn heard(&self, from: Uuid, telling: &Telling, at: i64) {
+        let shared = &*self.shared;
+        let Telling {
+            pair,
+            conversation,
+            is_typing,
+        } = *telling;
+        let now = Instant::now();
+        if from == shared.replica {
+            lock(&shared.typists).heard(pair, is_typing, now);
+            shared.tell.notify_one();
+        }
+        if !is_typing {
+            self.ended(pair, at);
+        } else if shared.hub.has_sockets(pair.to)
+            && lock(&shared.shown).begins(pair, conversation, now)
+        {
+            let frame = typing_frame(pair, conversation, true, at);
+            let topic = Topic::Typing(pair.typist);
+            shared
+                .hub
+                .show(pair.to, |mailbox| mailbox.offer(topic, frame.clone()));
+            shared.expire.notify_one();
+        }
+    }
+
+    /// A message was heard: who wrote it has stopped typing it.
+    pub fn wrote(&self, pair: Pair, at: i64) {
+        let shared = &*self.shared;
+        if lock(&shared.typists).wrote(pair, Instant::now()) {
+            shared.tell.notify_one();
+        }
+        self.ended(pair, at);
+    }
+
+    fn ended(&self, pair: Pair, at: i64) {
+        let ended = lock(&self.shared.shown).ends(pair);
+        if let Some(conversation) = ended {
+            self.show_end(pair, conversation, at);
+        }
+    }
+
+    fn show_end(&self, pair: Pair, conversation: ConversationId, at: i64) {
+        let frame = typing_frame(pair, conversation, false, at);
+        let topic = Topic::Typing(pair.typist);
+        self.shared
+            .hub
+            .show(pair.to, |mailbox| mailbox.put(topic, frame.clone()));
+    }
+
+    /// Both loops, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.tell() => {}
+            () = self.expire() => {}
+        }
+    }
+
+    /// Tells the database what is due.
+    async fn tell(&self) {
+        let shared = &*self.shared;
+        loop {
+            let next = lock(&shared.typists).next();
+            wait(next, &shared.tell).await;
+            let tellings = lock(&shared.typists).take(Instant::now(), TELLINGS);
+            if tellings.is_empty() {
+                continue;
+            }
+            let outcome = shared.store.notify_typing(shared.replica, &tellings).await;
+            let count = u64::try_from(tellings.len()).unwrap_or(u64::MAX);
+            let counter = match &outcome {
+                Ok(()) => &shared.notified,
+                Err(error) => {
+                    log::debug!("{count} users' typing could not be told: {error}");
+                    &shared.failed
+                }
+            };
+            counter.fetch_add(count, Ordering::Relaxed);
+            {
+                let (mut typists, now) = (lock(&shared.typists), Instant::now());
+                for telling in &tellings {
+                    typists.told(telling, outcome.is_ok(), now);
+                }
+            }
+            sleep(GATHERING).await;
+        }
+    }
+
+    /// Ends what was shown and not renewed.
+    async fn expire(&self) {
+        let shared = &*self.shared;
+        loop {
+            let next = lock(&shared.shown).next();
+            wait(next, &shared.expire).await;
+            let expired = lock(&shared.shown).expire(Instant::now());
+            for (pair, conversation) in expired {
+                self.show_end(pair, conversation, chrono::Utc::now().timestamp());
+            }
+        }
+    }
+
+    /// Conversations in which somebody types: (by this replica's users, shown to this replica's users).
+    pub fn typing_now(&self) -> (usize, usize) {
+        (
+            lock(&self.shared.typists).len(),
+            lock(&self.shared.shown).len(),
+        )
+    }
+
+    /// Changes of typing that the database was told of, and those that it did not take.
+    pub fn told(&self) -> (u64, u64) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (read(&self.shared.notified), read(&self.shared.failed))
+    }
+}
+
+/// Until `next`, or until somebody says that there is something earlier.
+async fn wait(next: Option<Instant>, earlier: &Notify) {
+    let due = async {
+        match next {
+            Some(at) => sleep_until(at).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = due => {}
+        () = earlier.notified() => {}
+    }
+}
+
+fn typing_frame(pair: Pair, conversation: ConversationId, is_typing: bool, at: i64) -> Utf8Bytes {
+    let data = serde_json::json!({
+        "conversationId": conversation,
+        "userId": pair.typist,
+        "isTyping": is_typing,
+    });
+    frame::ephemeral("typing", &data, pair.typist, at)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic in between leaves at worst one pair's typing wrong, for seconds.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

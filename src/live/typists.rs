@@ -1,0 +1,255 @@
+//! Who of this replica's users types, and what is to be told of it and when. No I/O; time is passed in.
+//!
+//! The last state wins: what happens within the interval after a notification is told as one, at its end. Who stopped is
+//! always told, unless the others know it otherwise: by a message, or because they have not heard for too long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::model::{ConversationId, UserId};
+
+/// Conversations in which somebody types, on one replica, at most; beyond it nobody new is told of.
+const CAPACITY: usize = 65_536;
+
+/// Who types to whom. Two users have one conversation, so this names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pair {
+    pub typist: UserId,
+    pub to: UserId,
+}
+
+/// Something to tell all replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telling {
+    pub pair: Pair,
+    pub conversation: ConversationId,
+    pub is_typing: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// How long typing lasts without renewal.
+    pub lasting: Duration,
+    /// Between two notifications about one pair.
+    pub interval: Duration,
+}
+
+pub struct Typists {
+    times: Times,
+    /// Ordered, so that those of one typist stand together.
+    entries: BTreeMap<Pair, Entry>,
+    /// When to look at which entry again; each is in it once at most.
+    agenda: BTreeSet<(Instant, Pair)>,
+}
+
+struct Entry {
+    conversation: ConversationId,
+    /// The socket that typed last.
+    connection: Uuid,
+    /// Types until then, if not renewed.
+    until: Option<Instant>,
+    /// Began, or was renewed, since the last notification.
+    fresh: bool,
+    /// Others may believe until then that this user types.
+    believed: Option<Instant>,
+    /// A notification is on its way to the database.
+    in_flight: bool,
+    last: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Typists {
+    pub fn new(times: Times) -> Self {
+        Self {
+            times,
+            entries: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+        }
+    }
+
+    /// A client types; again while it does so.
+    pub fn types(
+        &mut self,
+        pair: Pair,
+        conversation: ConversationId,
+        connection: Uuid,
+        now: Instant,
+    ) {
+        if self.entries.len() >= CAPACITY && !self.entries.contains_key(&pair) {
+            return;
+        }
+        let entry = self.entries.entry(pair).or_insert(Entry {
+            conversation,
+            connection,
+            until: None,
+            fresh: false,
+            believed: None,
+            in_flight: false,
+            last: None,
+            due: None,
+        });
+        entry.connection = connection;
+        entry.until = Some(now + self.times.lasting);
+        entry.fresh = true;
+        self.plan(pair, now);
+    }
+
+    /// A client says that it has stopped.
+    pub fn stops(&mut self, pair: Pair, now: Instant) {
+        self.end(pair, now, |_| true);
+    }
+
+    /// A socket is gone: with it ends what was typed on it.
+    /// Whether there was anything.
+    pub fn leaves(&mut self, typist: UserId, connection: Uuid, now: Instant) -> bool {
+        let first = Pair {
+            typist,
+            to: UserId(Uuid::nil()),
+        };
+        let mine: Vec<Pair> = self
+            .entries
+            .range(first..)
+            .map(|(pair, _)| *pair)
+            .take_while(|pair| pair.typist == typist)
+            .collect();
+        for pair in &mine {
+            self.end(*pair, now, |entry| entry.connection == connection);
+        }
+        !mine.is_empty()
+    }
+
+    fn end(&mut self, pair: Pair, now: Instant, which: impl Fn(&Entry) -> bool) {
+        if let Some(entry) = self.entries.get_mut(&pair).filter(|entry| which(entry)) {
+            entry.until = None;
+            entry.fresh = false;
+            self.plan(pair, now);
+        }
+    }
+
+    /// A message of the typist's was heard: everybody who heard it knows that it is written. Whether it had been typed here.
+    pub fn wrote(&mut self, pair: Pair, now: Instant) -> bool {
+        let Some(entry) = self.entries.get_mut(&pair) else {
+            return false;
+        };
+        entry.until = None;
+        entry.fresh = false;
+        // What is still on its way may arrive after the message.
+        if !entry.in_flight {
+            entry.believed = None;
+        }
+        self.plan(pair, now);
+        true
+    }
+
+    /// A notification of this replica's own was heard. Should it tell of typing that a message has ended meanwhile, it is
+    /// taken back.
+    pub fn heard(&mut self, pair: Pair, is_typing: bool, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&pair)
+            && is_typing
+            && entry.until.is_none()
+        {
+            entry.believed = Some(now + self.times.lasting);
+            self.plan(pair, now);
+        }
+    }
+
+    /// When there is something to do next.
+    pub fn next(&self) -> Option<Instant> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// At most `limit` of what is to be told now. Each is in flight until [`Typists::told`].
+    pub fn take(&mut self, now: Instant, limit: usize) -> Vec<Telling> {
+        let mut tellings = Vec::new();
+        while tellings.len() < limit
+            && let Some((at, pair)) = self.agenda.first().copied()
+            && at <= now
+        {
+            self.agenda.pop_first();
+            let Some(entry) = self.entries.get_mut(&pair) else {
+                continue;
+            };
+            entry.due = None;
+            if entry.until.is_some_and(|until| until <= now) {
+                // Those who were told have counted for themselves.
+                entry.until = None;
+                entry.fresh = false;
+                entry.believed = None;
+            }
+            let believed = entry.believed.is_some_and(|until| now < until);
+            let is_typing = entry.until.is_some();
+            let news = match is_typing {
+                true => entry.fresh,
+                false => believed,
+            };
+            if news
+                && entry
+                    .last
+                    .is_none_or(|last| last + self.times.interval <= now)
+            {
+                entry.fresh = false;
+                entry.in_flight = true;
+                entry.last = Some(now);
+                if is_typing {
+                    entry.believed = Some(now + self.times.lasting);
+                }
+                tellings.push(Telling {
+                    pair,
+                    conversation: entry.conversation,
+                    is_typing,
+                });
+            }
+            self.plan(pair, now);
+        }
+        tellings
+    }
+
+    /// What became of a telling: whether the database took it. If it did not, it may have done so all the same; a `false` is
+    /// told again as long as somebody may believe otherwise, a `true` when it is renewed.
+    pub fn told(&mut self, telling: &Telling, done: bool, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&telling.pair) {
+            entry.in_flight = false;
+            if !telling.is_typing && done {
+                entry.believed = None;
+            }
+            self.plan(telling.pair, now);
+        }
+    }
+
+    /// Puts an entry on the agenda for the moment at which it wants something, or forgets it.
+    fn plan(&mut self, pair: Pair, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&pair) else {
+            return;
+        };
+        if let Some(due) = entry.due.take() {
+            self.agenda.remove(&(due, pair));
+        }
+        if entry.in_flight {
+            return;
+        }
+        let free = entry.last.map_or(now, |last| last + self.times.interval);
+        let due = match entry.until {
+            Some(until) if entry.fresh => free.min(until),
+            Some(until) => until,
+            None if entry.believed.is_some_and(|until| now < until) => free,
+            // Kept that long, so that the interval holds for what comes next.
+            None if free > now => free,
+            None => {
+                self.entries.remove(&pair);
+                return;
+            }
+        };
+        entry.due = Some(due);
+        self.agenda.insert((due, pair));
+    }
+}
+
+#[cfg(test)]
+mod tests;

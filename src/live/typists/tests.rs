@@ -1,0 +1,270 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const TIMES: Times = Times {
+    lasting: Duration::from_millis(6000),
+    interval: Duration::from_millis(2000),
+};
+
+fn pair() -> Pair {
+    Pair {
+        typist: UserId(Uuid::from_u128(1)),
+        to: UserId(Uuid::from_u128(2)),
+    }
+}
+
+const CONVERSATION: ConversationId = ConversationId(Uuid::from_u128(3));
+const SOCKET: Uuid = Uuid::from_u128(4);
+const OTHER_SOCKET: Uuid = Uuid::from_u128(5);
+
+/// A replica whose notifications arrive at once, and the other participant's view.
+struct Stage {
+    typists: Typists,
+    start: Instant,
+    now: Instant,
+    told: Vec<(u128, bool)>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self {
+            typists: Typists::new(TIMES),
+            start,
+            now: start,
+            told: Vec::new(),
+        }
+    }
+
+    fn types(&mut self) {
+        self.typists.types(pair(), CONVERSATION, SOCKET, self.now);
+        self.work();
+    }
+
+    fn stops(&mut self) {
+        self.typists.stops(pair(), self.now);
+        self.work();
+    }
+
+    fn work(&mut self) {
+        for telling in self.typists.take(self.now, 100) {
+            self.told
+                .push(((self.now - self.start).as_millis(), telling.is_typing));
+            self.typists.told(&telling, true, self.now);
+        }
+    }
+
+    /// Lets time pass, doing what is due on the way.
+    fn wait(&mut self, millis: u64) {
+        let end = self.now + Duration::from_millis(millis);
+        while let Some(next) = self.typists.next().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.work();
+        }
+        self.now = end;
+    }
+}
+
+#[tokio::test]
+async fn the_first_is_told_at_once_and_renewals_once_an_interval() {
+    let mut stage = Stage::new();
+    for _ in 0..10 {
+        stage.types();
+        stage.wait(500);
+    }
+    stage.stops();
+    stage.wait(60_000);
+    assert_eq!(
+        stage.told,
+        [(0, true), (2000, true), (4000, true), (6000, false)]
+    );
+    assert_eq!(stage.typists.len(), 0, "nothing is kept");
+}
+
+#[tokio::test]
+async fn a_burst_of_changes_is_told_as_its_last_state() {
+    let mut stage = Stage::new();
+    for _ in 0..50 {
+        stage.types();
+        stage.stops();
+    }
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(0, true), (2000, false)]);
+}
+
+#[tokio::test]
+async fn typing_without_renewal_ends_without_a_notification() {
+    let mut stage = Stage::new();
+    stage.types();
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(0, true)]);
+    assert_eq!(stage.typists.len(), 0);
+}
+
+#[tokio::test]
+async fn a_message_ends_typing_without_a_notification() {
+    let mut stage = Stage::new();
+    stage.types();
+    stage.wait(100);
+    stage.types();
+    stage.typists.wrote(pair(), stage.now);
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(0, true)]);
+}
+
+#[tokio::test]
+async fn typing_that_arrives_after_the_message_is_taken_back() {
+    let mut stage = Stage::new();
+    stage.types();
+    stage.typists.wrote(pair(), stage.now);
+    stage.typists.heard(pair(), true, stage.now);
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(0, true), (2000, false)]);
+
+    let mut stage = Stage::new();
+    stage.typists.types(pair(), CONVERSATION, SOCKET, stage.now);
+    let [in_flight] = stage.typists.take(stage.now, 9)[..] else {
+        panic!("one is due");
+    };
+    stage.typists.wrote(pair(), stage.now);
+    stage.typists.told(&in_flight, true, stage.now);
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(2000, false)]);
+}
+
+#[tokio::test]
+async fn only_the_socket_that_typed_last_ends_it_by_leaving() {
+    let mut stage = Stage::new();
+    stage.types();
+    stage.typists.leaves(pair().typist, OTHER_SOCKET, stage.now);
+    stage.wait(3000);
+    assert_eq!(stage.told, [(0, true)]);
+    stage.typists.leaves(pair().typist, SOCKET, stage.now);
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(0, true), (3000, false)]);
+}
+
+#[tokio::test]
+async fn a_false_that_the_database_did_not_take_is_told_again_while_it_matters() {
+    let mut stage = Stage::new();
+    stage.types();
+    stage.wait(2500);
+    stage.typists.stops(pair(), stage.now);
+    let [lost] = stage.typists.take(stage.now, 9)[..] else {
+        panic!("one is due");
+    };
+    stage.typists.told(&lost, false, stage.now);
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(0, true), (4500, false)]);
+    assert_eq!(stage.typists.len(), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Types,
+    Stops,
+    Leaves,
+    Wrote,
+    Wait(u64),
+    /// The database does not answer until the next one of these, or the end.
+    Stall,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => Just(Step::Types),
+        2 => Just(Step::Stops),
+        1 => Just(Step::Leaves),
+        1 => Just(Step::Wrote),
+        6 => (1u64..4000).prop_map(Step::Wait),
+        1 => Just(Step::Stall),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: never two notifications within the interval, and in the end the other side believes what is true.
+    #[test]
+    fn the_last_state_is_what_the_other_side_believes(steps in prop::collection::vec(step(), 0..60)) {
+        let start = Instant::now();
+        let mut now = start;
+        let mut typists = Typists::new(TIMES);
+        let mut stalled: Option<Vec<Telling>> = None;
+        // What is true, and what the other side believes, each until a moment.
+        let mut truth: Option<Instant> = None;
+        let mut belief: Option<Instant> = None;
+        let mut sent: Vec<Instant> = Vec::new();
+        let arrive = |typists: &mut Typists, tellings: Vec<Telling>, now: Instant, belief: &mut Option<Instant>| {
+            for telling in tellings {
+                *belief = telling.is_typing.then_some(now + TIMES.lasting);
+                typists.told(&telling, true, now);
+                typists.heard(telling.pair, telling.is_typing, now);
+            }
+        };
+        let settle = [Step::Wait(2100), Step::Wait(2100)];
+        let count = steps.len();
+        for (place, step) in steps.into_iter().chain(settle).enumerate() {
+            if place == count {
+                // The database answers in the end.
+                if let Some(tellings) = stalled.take() {
+                    arrive(&mut typists, tellings, now, &mut belief);
+                }
+            }
+            match step {
+                Step::Types => {
+                    typists.types(pair(), CONVERSATION, SOCKET, now);
+                    truth = Some(now + TIMES.lasting);
+                }
+                Step::Stops => {
+                    typists.stops(pair(), now);
+                    truth = None;
+                }
+                Step::Leaves => {
+                    typists.leaves(pair().typist, SOCKET, now);
+                    truth = None;
+                }
+                Step::Wrote => {
+                    typists.wrote(pair(), now);
+                    truth = None;
+                    belief = None;
+                }
+                Step::Stall => match stalled.take() {
+                    Some(tellings) => arrive(&mut typists, tellings, now, &mut belief),
+                    None => stalled = Some(Vec::new()),
+                },
+                Step::Wait(millis) => {
+                    let end = now + Duration::from_millis(millis);
+                    while let Some(next) = typists.next().filter(|next| *next <= end) {
+                        now = now.max(next);
+                        let tellings = typists.take(now, 100);
+                        sent.extend(tellings.iter().map(|_| now));
+                        match &mut stalled {
+                            Some(waiting) => waiting.extend(tellings),
+                            None => arrive(&mut typists, tellings, now, &mut belief),
+                        }
+                    }
+                    now = end;
+                }
+            }
+        }
+        for two in sent.windows(2) {
+            prop_assert!(two[1] - two[0] >= TIMES.interval);
+        }
+        let truth = truth.filter(|until| *until > now);
+        let mut belief = belief.filter(|until| *until > now);
+        if truth.is_none() && stalled.is_none() {
+            // What is no longer renewed ends by itself; what was stopped is told.
+            prop_assert!(belief.is_none_or(|until| until <= now + TIMES.interval), "believed for {:?} more", belief.map(|u| u - now));
+        }
+        if truth.is_some() {
+            prop_assert!(belief.is_some());
+        }
+        // Nothing is kept of those who are quiet.
+        let quiet = now + TIMES.lasting * 3;
+        while let Some(next) = typists.next().filter(|next| *next <= quiet) {
+            let tellings = typists.take(next, 100);
+            arrive(&mut typists, tellings, next, &mut belief);
+        }
+        prop_assert_eq!(typists.len(), 0);
+    }
+}
