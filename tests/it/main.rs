@@ -21,6 +21,7 @@ mod http_bad_input;
 mod http_conversations;
 mod http_messages;
 mod http_users;
+mod live;
 mod locks;
 mod migrate;
 mod page;

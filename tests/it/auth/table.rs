@@ -567,7 +567,7 @@ const COMMANDS: [Command; 8] = [
     Command { name: "delete_message", data: r#"{"messageId": "{message}"}"#,
               own: "", participant: "not_the_sender", stranger: "not_a_participant" },
     Command { name: "typing", data: r#"{"conversationId": "{conversation}", "isTyping": true}"#,
-              own: "not_supported", participant: "not_supported", stranger: "not_supported" },
+              own: "", participant: "", stranger: "not_a_participant" },
     Command { name: "watch_presence", data: r#"{"userIds": []}"#,
               own: "not_supported", participant: "not_supported", stranger: "not_supported" },
     Command { name: "authenticate", data: r#"{"token": "{token}"}"#,

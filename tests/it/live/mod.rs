@@ -1,0 +1,3 @@
+//! What is true only for the moment: shown at once on all replicas, ended by itself, stored nowhere.
+
+mod typing;

@@ -1,0 +1,329 @@
+//! Who types: to the other participant only, on every replica, and over by itself.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::*;
+
+/// Ends soon, so that a test need not wait long.
+const BRIEF: [(&str, &str); 2] = [("TYPING_SECONDS", "2"), ("TYPING_INTERVAL_SECONDS", "1")];
+
+async fn types(socket: &mut Socket, conversation: Uuid, is_typing: bool) {
+    let data = json!({"conversationId": conversation, "isTyping": is_typing});
+    socket.send_command("typing", data).await;
+}
+
+/// The next frame `typing` is about this, and moves no cursor.
+async fn sees(socket: &mut Socket, conversation: Uuid, typist: Uuid, is_typing: bool) {
+    let frame = socket.expect("typing").await;
+    let data = json!({"conversationId": conversation, "userId": typist, "isTyping": is_typing});
+    assert_eq!(frame["data"], data);
+    assert_eq!(frame["userId"], json!(typist));
+    assert!(frame.get("cursor").is_none(), "{frame}");
+}
+
+fn typing_among(frames: &[Value]) -> Vec<&Value> {
+    let typing = frames.iter().filter(|frame| frame["type"] == "typing");
+    typing.collect()
+}
+
+#[tokio::test]
+async fn the_other_participant_sees_it_on_every_replica_and_nobody_else_does() {
+    let database = Database::fresh().await;
+    let stranger = database.add_users(1).await[0];
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let with_stranger = database.conversation(BORIS, stranger).await;
+    let to_self = database.conversation(ALICE, stranger).await;
+    let replicas: [Replica; 3] = Replica::start_many(&database, &[]).await;
+    let mut alice = Socket::connect(&replicas[0], ALICE).await;
+    let mut here = Socket::connect(&replicas[0], ALICE).await;
+    let mut devices = Vec::new();
+    for replica in &replicas {
+        devices.push(Socket::connect(replica, BORIS).await);
+    }
+    let mut third = Socket::connect(&replicas[1], stranger).await;
+
+    types(&mut alice, conversation, true).await;
+    for device in &mut devices {
+        sees(device, conversation, ALICE, true).await;
+    }
+    types(&mut alice, conversation, false).await;
+    for device in &mut devices {
+        sees(device, conversation, ALICE, false).await;
+    }
+
+    replicas[2].api().send(with_stranger, BORIS, "last").await;
+    let seen = third.before_message("last").await;
+    assert_eq!(typing_among(&seen), Vec::<&Value>::new());
+    replicas[2].api().send(to_self, stranger, "last").await;
+    for socket in [&mut alice, &mut here] {
+        let seen = socket.before_message("last").await;
+        assert_eq!(typing_among(&seen), Vec::<&Value>::new());
+    }
+}
+
+#[tokio::test]
+async fn it_ends_by_itself_when_the_typists_replica_is_killed() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let [mut dying, other] = Replica::start_many(&database, &BRIEF).await;
+    let mut alice = Socket::connect(&dying, ALICE).await;
+    let mut boris = Socket::connect(&other, BORIS).await;
+
+    types(&mut alice, conversation, true).await;
+    sees(&mut boris, conversation, ALICE, true).await;
+    dying.kill();
+    sees(&mut boris, conversation, ALICE, false).await;
+}
+
+#[tokio::test]
+async fn it_lasts_while_it_is_renewed_and_not_longer_than_its_time_afterwards() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let [here, there] = Replica::start_many(&database, &BRIEF).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(4) {
+        types(&mut alice, conversation, true).await;
+        sees(&mut boris, conversation, ALICE, true).await;
+    }
+    let renewed = Instant::now();
+    loop {
+        let frame = boris.expect("typing").await;
+        if frame["data"]["isTyping"] == false {
+            break;
+        }
+    }
+    assert!(
+        renewed.elapsed() > Duration::from_secs(1),
+        "it was cut short"
+    );
+}
+
+#[tokio::test]
+async fn it_ends_when_the_typists_message_arrives() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let [here, there] = Replica::start_many(&database, &[("TYPING_SECONDS", "60")]).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    types(&mut alice, conversation, true).await;
+    sees(&mut boris, conversation, ALICE, true).await;
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'by SQL')"
+        ))
+        .await;
+    boris.expect("chat_message").await;
+    sees(&mut boris, conversation, ALICE, false).await;
+}
+
+#[tokio::test]
+async fn it_ends_with_the_socket_that_typed() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let [here, there] = Replica::start_many(&database, &[("TYPING_SECONDS", "60")]).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    types(&mut alice, conversation, true).await;
+    sees(&mut boris, conversation, ALICE, true).await;
+    drop(alice);
+    sees(&mut boris, conversation, ALICE, false).await;
+}
+
+#[tokio::test]
+async fn it_ends_where_the_listener_was_lost() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
+        proxy.port, database.name
+    );
+    let [lasting, interval] = BRIEF;
+    let through_proxy = [lasting, interval, ("LISTEN_DATABASE_URL", url.as_str())];
+    let there = Replica::start(&database, &through_proxy).await;
+    let here = Replica::start(&database, &BRIEF).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    types(&mut alice, conversation, true).await;
+    sees(&mut boris, conversation, ALICE, true).await;
+    proxy.refuse();
+    proxy.cut_open();
+    types(&mut alice, conversation, false).await;
+    sees(&mut boris, conversation, ALICE, false).await;
+    proxy.accept();
+}
+
+/// However often a client changes its mind, and the last state arrives.
+#[tokio::test]
+async fn a_burst_makes_one_notification_an_interval_and_its_last_state_is_told() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let mut notifications = database.listen("chat_events").await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    let started = Instant::now();
+    for _ in 0..50 {
+        types(&mut alice, conversation, true).await;
+        types(&mut alice, conversation, false).await;
+    }
+    loop {
+        let frame = boris.expect("typing").await;
+        let waits = there.api().metric("pgchat_typing_shown").await;
+        if frame["data"]["isTyping"] == false && waits == 0.0 {
+            break;
+        }
+    }
+    let intervals = started.elapsed().as_secs() / 2;
+    here.api().send(conversation, ALICE, "last").await;
+    let mut told = 0;
+    loop {
+        let payload = notifications.next().await;
+        if payload.contains("\"content\":\"last\"") {
+            break;
+        }
+        told += payload.matches("\"isTyping\"").count() as u64;
+    }
+    assert!(told <= intervals + 2, "{told} in {intervals} intervals");
+    assert!(told >= 2, "{told}");
+}
+
+#[tokio::test]
+async fn many_users_typing_share_notifications() {
+    const USERS: usize = 60;
+    let database = Database::fresh().await;
+    let users = database.add_users(60).await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let mut notifications = database.listen("chat_events").await;
+    let mut typists = Vec::new();
+    for user in users {
+        let conversation = database.conversation(user, BORIS).await;
+        typists.push((Socket::connect(&replica, user).await, conversation));
+    }
+    // Unanswered, so that all are on their way at once.
+    for (socket, conversation) in &mut typists {
+        let data = json!({"conversationId": conversation, "isTyping": true});
+        socket.request("typing", data).await;
+    }
+    for _ in 0..USERS {
+        boris.expect("typing").await;
+    }
+    let (mut told, mut payloads) = (0, 0);
+    while told < USERS {
+        let payload = notifications.next().await;
+        let here = payload.matches("\"isTyping\"").count();
+        assert!(payload.len() < 8000);
+        told += here;
+        payloads += usize::from(here > 0);
+    }
+    assert!(
+        payloads <= USERS / 2,
+        "{payloads} notifications for {USERS} users"
+    );
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_and_so_is_what_does_not_exist() {
+    let database = Database::fresh().await;
+    let stranger = database.add_users(1).await[0];
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let mut socket = Socket::connect(&replica, stranger).await;
+
+    let data = |id: Uuid| json!({"conversationId": id, "isTyping": true});
+    socket
+        .refused("typing", data(conversation), "not_a_participant")
+        .await;
+    // Known by now: the refusal does not depend on who asked first.
+    socket
+        .refused("typing", data(conversation), "not_a_participant")
+        .await;
+    let unknown = Uuid::new_v4();
+    socket
+        .refused("typing", data(unknown), "conversation_not_found")
+        .await;
+    let fault = socket
+        .refused("typing", json!({"isTyping": 1}), "validation_failed")
+        .await;
+    assert_eq!(
+        fault,
+        "conversationId must be a UUID; isTyping must be true or false"
+    );
+    replica.api().send(conversation, ALICE, "last").await;
+    assert_eq!(boris.before_message("last").await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn its_rate_is_limited_apart_from_that_of_sends() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let slow = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "3")];
+    let replica = Replica::start(&database, &slow).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let data = json!({"conversationId": conversation, "isTyping": true});
+    let mut refused = 0;
+    for _ in 0..20 {
+        let answer = alice.answer_to("typing", data.clone()).await;
+        if answer["type"] == "error" {
+            assert_eq!(answer["data"]["code"], "too_many_requests");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0);
+    alice.send_message(conversation, "still welcome").await;
+}
+
+/// No commit is waited for, and none of these notifications may move a cursor: a crash may forget them.
+#[tokio::test]
+async fn nothing_is_flushed_and_no_cursor_moves() {
+    let cluster = Cluster::private();
+    let database = Database::with_users_on(&cluster).await;
+    let rare = [("LISTENER_HEARTBEAT_SECONDS", "300")];
+    let [here, there] = Replica::start_many(&database, &rare).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+    // Nobody else flushes while we look.
+    database
+        .execute("alter system set wal_writer_delay = '10s'")
+        .await;
+    database.execute("select pg_reload_conf()").await;
+    let sql = database.sql().await;
+    eventually("the setting holds", || async {
+        let row = sql
+            .query_one("show wal_writer_delay", &[])
+            .await
+            .expect("a setting");
+        (row.get::<_, &str>(0) == "10s").then_some(())
+    })
+    .await;
+    let mut notifications = database.listen("chat_events").await;
+    database.execute("checkpoint").await;
+
+    types(&mut alice, conversation, true).await;
+    sees(&mut boris, conversation, ALICE, true).await;
+
+    let row = sql
+        .query_one(
+            "select pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()",
+            &[],
+        )
+        .await
+        .expect("positions");
+    assert!(row.get::<_, bool>(0), "the notification waited for a flush");
+    let payload: Value =
+        serde_json::from_str(&notifications.about(&conversation.to_string()).await).expect("JSON");
+    assert_eq!(payload["horizon"], Value::Null);
+}
