@@ -37,10 +37,17 @@ fn main() -> ExitCode {
         Ok(Outcome::Faulty) => ExitCode::from(1),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("no result: {error}");
+            eprintln!("no result: {}", with_causes(&*error));
             ExitCode::from(2)
         }
     }
+}
+
+/// An error and what caused it: of PostgreSQL's errors, the causes hold the words.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let words: Vec<String> = causes.map(ToString::to_string).collect();
+    words.join(": ")
 }
 
 enum Outcome {

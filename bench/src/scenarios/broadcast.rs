@@ -22,35 +22,42 @@ const RECIPIENTS: usize = 1_000;
 const BURSTS: usize = 10;
 
 pub async fn run(bench: &Bench, settings: &Settings) -> Result<Vec<Run>, Failure> {
-    let database = bench.database(System::Pgchat, RECIPIENTS + 1).await?;
-    let deployment = bench
-        .start(System::Pgchat, &database.name, REPLICAS)
-        .await?;
-    let pairs: Vec<(usize, usize)> = (1..=RECIPIENTS).map(|recipient| (0, recipient)).collect();
-    let conversations = database.conversations(&pairs).await?;
-    let setting = Scene {
-        bench,
-        database: &database,
-        deployment: &deployment,
-        conversations,
-    };
-    let runs = vec![
-        setting.many_sockets(settings).await?,
-        setting.many_users().await?,
-    ];
-    drop(deployment);
-    bench.drop_database(database).await?;
+    let mut runs = Vec::new();
+    for scene in [Scene::ManySockets, Scene::ManyUsers] {
+        let database = bench.database(System::Pgchat, RECIPIENTS + 1).await?;
+        let deployment = bench
+            .start(System::Pgchat, &database.name, REPLICAS)
+            .await?;
+        let pairs: Vec<(usize, usize)> = (1..=RECIPIENTS).map(|recipient| (0, recipient)).collect();
+        let stage = Stage {
+            bench,
+            conversations: database.conversations(&pairs).await?,
+            database: &database,
+            deployment: &deployment,
+        };
+        runs.push(match scene {
+            Scene::ManySockets => stage.many_sockets(settings).await?,
+            Scene::ManyUsers => stage.many_users().await?,
+        });
+        drop(deployment);
+        bench.drop_database(database).await?;
+    }
     Ok(runs)
 }
 
-struct Scene<'a> {
+enum Scene {
+    ManySockets,
+    ManyUsers,
+}
+
+struct Stage<'a> {
     bench: &'a Bench,
     database: &'a Database,
     deployment: &'a Deployment,
     conversations: Vec<Uuid>,
 }
 
-impl Scene<'_> {
+impl Stage<'_> {
     async fn load(&self, recipients: usize, sockets: Vec<(usize, usize)>) -> Result<Load, Failure> {
         let lanes = self.conversations[..recipients]
             .iter()
