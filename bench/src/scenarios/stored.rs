@@ -73,8 +73,8 @@ async fn fill(database: &Database, stored: usize) -> Result<(), Failure> {
             .batch_execute(&format!(
                 "set synchronous_commit = off;
                  set session_replication_role = replica;
-                 insert into messages (conversation_id, sender_id, content, seq, created_at, updated_at, is_read)
-                 select c.id, c.participant1_id, repeat('x', {content}), n, now(), now(), true
+                 insert into messages (conversation_id, sender_id, reader_id, content, seq, created_at, updated_at, is_read)
+                 select c.id, c.participant1_id, c.participant2_id, repeat('x', {content}), n, now(), now(), true
                    from conversations c, generate_series(1, {EACH}) n;
                  update conversations c
                     set last_seq = {EACH},
