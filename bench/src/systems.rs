@@ -265,14 +265,15 @@ impl Bench {
 }
 
 impl Database {
-    /// A conversation for each pair of users, in the order of the pairs.
+    /// A conversation for each pair of users, in the order of the pairs; those that are there stay.
     pub async fn conversations(&self, pairs: &[(usize, usize)]) -> Result<Vec<Uuid>, Failure> {
         let one: Vec<Uuid> = pairs.iter().map(|pair| self.users[pair.0]).collect();
         let other: Vec<Uuid> = pairs.iter().map(|pair| self.users[pair.1]).collect();
         self.client
             .execute(
                 "insert into conversations (participant1_id, participant2_id)
-                 select * from unnest($1::uuid[], $2::uuid[])",
+                 select * from unnest($1::uuid[], $2::uuid[])
+                     on conflict do nothing",
                 &[&one, &other],
             )
             .await?;

@@ -347,6 +347,6 @@ async fn an_idle_session_is_small() {
     let stream = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
     let session = stage.session(stream).run(None);
     let size = std::mem::size_of_val(&session);
-    // With the read buffer of 4 KiB and what the hub and the transport keep, a few KiB in all.
+    // With the read buffer of 1 KiB and what the hub and the transport keep, a few KiB in all.
     assert!(size < 3072, "{size} bytes");
 }
