@@ -56,6 +56,9 @@ pub struct Config {
     /// Browsers' origins for CORS and the WebSocket handshake (`ALLOWED_ORIGINS`); empty: same origin only;
     /// `*` alone: any. Lower case, without a default port.
     pub allowed_origins: Vec<String>,
+    /// Pages of any port of this machine are let in too: what is tried out on the embedded database is often a page
+    /// that its developer serves beside it. Not where `ALLOWED_ORIGINS` is set.
+    pub local_pages: bool,
     /// `WEB_PAGE`, on: the chat page at `/`.
     pub web_page: bool,
 }
@@ -202,6 +205,7 @@ fn from_sources(
     let (database, listen_database, database_warnings) = database::read(&values)?;
     warnings.extend(auth_warnings);
     warnings.extend(database_warnings);
+    let embedded = matches!(database, DatabaseSource::Embedded { .. });
     let config = Config {
         database,
         listen_database,
@@ -222,6 +226,7 @@ fn from_sources(
         limits: limits(&values)?,
         timeouts: timeouts(&values)?,
         allowed_origins: allowed_origins(&values)?,
+        local_pages: embedded && values.given(&settings::ALLOWED_ORIGINS).is_none(),
         web_page: values.choice(&settings::WEB_PAGE)? == "on",
     };
     Ok(Loaded {
@@ -237,6 +242,7 @@ impl Config {
         self.allowed_origins
             .iter()
             .any(|listed| listed == "*" || listed.eq_ignore_ascii_case(origin))
+            || self.local_pages && names::is_loopback_origin(origin)
     }
 
     /// A configuration from these variables alone, for tests: `[("DB_HOST", "localhost")]`.

@@ -160,6 +160,18 @@ fn origin(text: &str) -> Option<String> {
     Some(text.strip_suffix(default_port).unwrap_or(&text).to_owned())
 }
 
+/// Whether a page with this origin was served by this machine itself, whatever the port.
+pub(super) fn is_loopback_origin(origin: &str) -> bool {
+    let Some((scheme, host)) = origin.split_once("://") else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    matches!(scheme, "http" | "https") && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +209,31 @@ mod tests {
             "", "Chat", "1a", "a-b", "a.b", "a b", "\"a\"", "ä", "pg_chat", &too_long,
         ] {
             assert!(!is_schema(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_a_loopback_origin() {
+        for yes in [
+            "http://localhost",
+            "http://localhost:5173",
+            "https://127.0.0.1:8082",
+            "http://[::1]:3000",
+            "http://[::1]",
+        ] {
+            assert!(is_loopback_origin(yes), "{yes}");
+        }
+        for no in [
+            "null",
+            "file://",
+            "http://localhost.evil.example",
+            "http://evil.example:80",
+            "http://127.0.0.1.evil.example",
+            "ftp://localhost",
+            "http://localhost:80.evil.example",
+            "http://127.0.0.2",
+        ] {
+            assert!(!is_loopback_origin(no), "{no}");
         }
     }
 

@@ -111,7 +111,8 @@ settings! {
             "The name that /health shows.";
         ALLOWED_ORIGINS = "", Text,
             "Origins of the pages that may call over HTTP (CORS) and open WebSockets, comma-separated, such as \
-             https://app.example.com; or *. Default: the same origin only.";
+             https://app.example.com; or *. Default: the same origin only, and with the embedded database \
+             pages of this machine, such as http://localhost:3000.";
         WEB_PAGE = "on", Choice(&["on", "off"]),
             "The chat page at /. It can do what any caller can, no more.";
         LOG_LEVEL = "info", Choice(&["error", "warn", "info", "debug", "trace"]),

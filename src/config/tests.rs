@@ -45,6 +45,13 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!(config.auth.mode, AuthMode::Trusted);
     assert!(config.allowed_origins.is_empty());
     assert!(config.web_page);
+    // The embedded database: pages of this machine may try it out.
+    assert!(config.lists_origin("http://localhost:5173"));
+    assert!(!config.lists_origin("https://app.example.com"));
+    let own = self::config(&[("DB_HOST", "db")]);
+    assert!(!own.lists_origin("http://localhost:5173"));
+    let listed = self::config(&[("ALLOWED_ORIGINS", "https://app.example.com")]);
+    assert!(!listed.lists_origin("http://localhost:5173"));
     let limits = &config.limits;
     assert_eq!(
         (limits.message_bytes, limits.body_bytes),

@@ -185,7 +185,7 @@ fn check_origin(headers: &HeaderMap, config: &Config) -> Result<(), Error> {
     let origin = origin.to_str().unwrap_or_default();
     let fine = if config.allowed_origins.is_empty() {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        host.is_some_and(|host| is_same_host(origin, host))
+        host.is_some_and(|host| is_same_host(origin, host)) || config.lists_origin(origin)
     } else {
         config.lists_origin(origin)
     };

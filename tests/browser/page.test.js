@@ -113,6 +113,21 @@ test('a second user beside the first, at another replica: frames, latency, and a
   }
 });
 
+test('a second replica on the next port is found, as the README starts it', async () => {
+  let pair;
+  for (let tries = 0; !pair && tries < 10; tries++) {
+    const one = await replicas.start();
+    const two = await replicas.start({ SERVER_PORT: `${one.port + 1}` }).catch(() => undefined); // taken
+    if (two) pair = [one, two];
+  }
+  const page = await open(at(pair[0].url, talking(AMELIE), talking(LUKASZ)));
+  await pane(page, 2).locator('.message').first().waitFor();
+  const names = await page.locator('.pane-bar span').allTextContents();
+  assert.notEqual(names[0], names[1]);
+  await say(pane(page, 1), 'To the next port');
+  await bubble(pane(page, 2), 'To the next port').locator('.latency').waitFor();
+});
+
 test('a replica that is killed: the page says so and comes back, nothing is lost and nothing is double', async () => {
   const doomed = await replicas.start();
   const front = await balancer([doomed.port, second.port]);

@@ -1,0 +1,51 @@
+// The README's five minutes, as they are printed there: only the port is this test's.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import { after, before, test } from 'node:test';
+import { cluster, launch, visit } from './support.js';
+
+const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
+
+let replicas;
+let replica;
+let browser;
+let server;
+
+before(async () => {
+  replicas = await cluster();
+  [replica, browser] = [await replicas.start(), await launch()];
+  const html = PRINTED.replaceAll('http://127.0.0.1:8081', replica.url);
+  server = http.createServer((request, response) => response.setHeader('content-type', 'text/html').end(request.url === '/chat.html' ? html : ''));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+});
+after(async () => {
+  await browser?.close();
+  server?.close();
+  await replicas?.close();
+});
+
+test('the page of the tutorial has at most 30 lines', () => {
+  assert.ok(PRINTED.trimEnd().split('\n').length <= 30);
+});
+
+test('two windows with the page of the tutorial chat with each other', async () => {
+  const address = `http://localhost:${server.address().port}/chat.html`;
+  const amelie = await visit(browser, address);
+  const lukasz = await visit(browser, `${address}#lukasz`);
+  for (const page of [amelie, lukasz]) {
+    await page.getByText('online').waitFor();
+    await page.getByText('Could I see it on Thursday after five?').waitFor();
+  }
+  await amelie.getByRole('textbox').fill('Shall I bring <b>papers</b>?');
+  await amelie.getByRole('button', { name: 'Send' }).click();
+  await lukasz.getByText('Amélie: Shall I bring <b>papers</b>?').waitFor();
+  await lukasz.getByRole('textbox').fill('An identity card is enough.');
+  await lukasz.getByRole('textbox').press('Enter');
+  for (const page of [amelie, lukasz]) {
+    await page.getByText('Łukasz: An identity card is enough.').waitFor();
+    assert.deepEqual((await page.locator('li').allTextContents()).slice(-2), ['Amélie: Shall I bring <b>papers</b>?', 'Łukasz: An identity card is enough.']);
+    assert.deepEqual(page.complaints, []);
+  }
+});
