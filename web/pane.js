@@ -183,6 +183,8 @@ export class Pane {
       this.#banner('warn', text, waiting, h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
     } else if (status === 'connecting' && !banner.hidden) {
       this.#banner('warn', 'Reconnecting…');
+    } else if (status === 'stopped' && error?.code === 'unauthorized') {
+      this.signIn(); // the address named somebody, but this service wants a token
     } else if (status === 'stopped') {
       const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;
       this.#banner('bad', text, h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.signIn() }, 'Be somebody else'));
