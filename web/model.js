@@ -57,7 +57,7 @@ export class Model {
   on(topic, listener) {
     if (!this.#listeners.has(topic)) this.#listeners.set(topic, new Set());
     this.#listeners.get(topic).add(listener);
-    return () => this.#listeners.get(topic).delete(listener);
+    return () => this.#listeners.get(topic)?.delete(listener);
   }
 
   tell(topic, data) {

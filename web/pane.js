@@ -162,7 +162,7 @@ export class Pane {
 
   // --- The connection ---
 
-  #status({ status, retryInMs, error, closeCode }) {
+  #status({ status, retryInMs, error, closeCode = error?.closeCode }) {
     clearInterval(this.#countdown);
     const { model, banner } = this;
     if (status === 'online') {
@@ -183,7 +183,7 @@ export class Pane {
       this.#banner('warn', text, waiting, h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
     } else if (status === 'connecting' && !banner.hidden) {
       this.#banner('warn', 'Reconnecting…');
-    } else if (status === 'stopped' && error?.code === 'unauthorized') {
+    } else if (status === 'stopped' && (error?.status === 401 || closeCode === 4401)) {
       this.signIn(); // the address named somebody, but this service wants a token
     } else if (status === 'stopped') {
       const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;

@@ -18,6 +18,7 @@ export class Thread {
   #oldest;
   #away = 0; // arrived while one looked at older ones
   #found;
+  #top = 0; // as it was last seen: somebody may have scrolled of whom no event has told yet
 
   constructor(model, actions) {
     Object.assign(this, { model, actions });
@@ -50,6 +51,7 @@ export class Thread {
     this.#elements.clear();
     this.#away = 0;
     this.#found = seq;
+    this.#top = 0;
     this.pinned = true;
     const { unreadCount = 0 } = this.model.conversations.get(conversationId) ?? {};
     if (seq !== undefined || !this.timeline.started || this.timeline.hasNewer) await this.timeline.start(seq);
@@ -70,6 +72,7 @@ export class Thread {
     this.#found = undefined;
     this.#end = Infinity;
     this.#first = Math.max(0, this.timeline.messages.length - STEP);
+    this.#top = 0;
     this.pinned = true;
     this.#render();
     this.read();
@@ -108,6 +111,7 @@ export class Thread {
     this.#oldest = messages[0]?.seq;
     const end = Math.min(this.#end, messages.length);
     const atEnd = end === messages.length && !hasNewer;
+    if (this.scroller.scrollTop < this.#top - NEAR_END_PX) this.pinned = false;
     const anchor = this.pinned ? undefined : this.#anchor();
 
     const children = [];
@@ -180,6 +184,7 @@ export class Thread {
 
   #toBottom() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.#top = this.scroller.scrollTop;
   }
 
   #updateJump() {
@@ -192,6 +197,7 @@ export class Thread {
     if (!this.timeline?.started) return;
     const { scrollTop, clientHeight, scrollHeight } = this.scroller;
     if (!clientHeight) return;
+    this.#top = scrollTop;
     const { messages, hasNewer } = this.timeline;
     const below = scrollHeight - clientHeight - scrollTop;
     const shownToEnd = this.#end >= messages.length && !hasNewer;

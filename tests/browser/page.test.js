@@ -78,6 +78,8 @@ test('somebody is chosen, a conversation begun, all with the keyboard', async ()
   await page.reload();
   await page.locator('.message').waitFor();
   assert.deepEqual(await contents(page), ['Good morning\nand welcome']);
+  await page.getByRole('button', { name: 'Be somebody else' }).click();
+  await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
 });
 
 test('a second user beside the first, at another replica: frames, latency, and a row from SQL', async () => {

@@ -11,7 +11,7 @@ export const CONVERSATION = 'c0000000-0000-4000-8000-000000000001';
 export const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
 export const DESKTOP = { viewport: { width: 1280, height: 800 } };
 
-const FORGIVEN = /ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|WebSocket connection to|blocked by CORS policy|net::ERR_FAILED/;
+const FORGIVEN = /ERR_CONNECTION_REFUSED|status of 401|ERR_INTERNET_DISCONNECTED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|WebSocket connection to|blocked by CORS policy|net::ERR_FAILED/;
 
 export function launch() {
   const executablePath = process.env.CHROMIUM;
