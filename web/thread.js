@@ -31,7 +31,7 @@ export class Thread {
     this.announcer = h('div.unseen', { 'aria-live': 'polite' });
     this.element = h('div.thread', {}, this.scroller, this.jump, this.announcer);
     // The keyboard of a phone, or a growing composer, takes room from below.
-    this.resized = new ResizeObserver(() => this.pinned && this.#toBottom());
+    this.resized = new ResizeObserver(() => this.#isPinned() && this.#toBottom());
     this.resized.observe(this.scroller);
   }
 
@@ -104,15 +104,15 @@ export class Thread {
     if (this.#oldest !== undefined && messages.length && this.#oldest !== messages[0].seq) {
       const moved = messages.findIndex(({ seq }) => seq === this.#oldest);
       if (moved > 0) {
-        this.#first += moved;
+        // Those that were waited for are shown at once: at the very top there is no room to keep anything in its place.
+        this.#first = this.#first === 0 ? Math.max(0, moved - STEP) : this.#first + moved;
         this.#end += moved;
       }
     }
     this.#oldest = messages[0]?.seq;
     const end = Math.min(this.#end, messages.length);
     const atEnd = end === messages.length && !hasNewer;
-    if (this.scroller.scrollTop < this.#top - NEAR_END_PX) this.pinned = false;
-    const anchor = this.pinned ? undefined : this.#anchor();
+    const anchor = this.#isPinned() ? undefined : this.#anchor();
 
     const children = [];
     const used = new Set();
@@ -162,6 +162,11 @@ export class Thread {
     this.after.replaceChildren(...(loading === 'newer' || (hasNewer && loading) ? [wait()] : []));
   }
 
+  #isPinned() {
+    if (this.scroller.scrollTop < this.#top - NEAR_END_PX) this.pinned = false;
+    return this.pinned;
+  }
+
   /** The first message that can be seen, and where. */
   #anchor() {
     const top = this.scroller.getBoundingClientRect().top;
@@ -208,7 +213,7 @@ export class Thread {
     const near = clientHeight * 2;
     if (scrollTop < near) {
       if (this.#first > 0) this.#move(-STEP);
-      else this.timeline.older()?.then(() => this.#first > 0 && this.#move(-STEP));
+      else this.timeline.older();
     } else if (below < near && !shownToEnd) {
       if (this.#end < messages.length) this.#move(STEP);
       else this.timeline.newer()?.then(() => this.#move(STEP));
