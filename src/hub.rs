@@ -46,6 +46,8 @@ pub struct Event {
     /// The horizon of its notification: every transaction below it stands ahead of it in the queue. Zero from a catch-up.
     pub horizon: Horizon,
     pub frame: Utf8Bytes,
+    /// When its change was made, in Unix microseconds; none from a catch-up, which is late by its nature.
+    pub made_at: Option<i64>,
     /// For an insertion read from the tables after a later change: the frame for a socket that saw the
     /// insertion already.
     pub frame_as_update: Option<Utf8Bytes>,

@@ -1,6 +1,7 @@
 //! Figures for Prometheus, read from the pieces' own counters at each scrape, and the watch that logs
 //! what turns bad.
 
+mod delivery;
 mod frames;
 mod requests;
 
@@ -15,7 +16,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
@@ -24,6 +26,7 @@ use crate::live::Live;
 use crate::store::Store;
 use crate::writer::Writer;
 
+pub use delivery::Delivery;
 pub use frames::Frames;
 pub use requests::Requests;
 
@@ -50,6 +53,8 @@ pub struct Metrics {
     pub requests: Requests,
     /// Counted by `ws`.
     pub frames: Frames,
+    /// Timed by `ws`.
+    pub delivery: Delivery,
 }
 
 #[derive(Clone)]
@@ -82,13 +87,16 @@ impl Metrics {
         let mut registry = Registry::with_prefix("pgchat");
         registry.register_collector(Box::new(sources.clone()));
         let (requests, frames) = (Requests::default(), Frames::default());
+        let delivery = Delivery::default();
         requests.register(&mut registry);
+        delivery.register(&mut registry);
         registry.register_collector(Box::new(frames.clone()));
         Self {
             registry: Arc::new(registry),
             sources,
             requests,
             frames,
+            delivery,
         }
     }
 
@@ -252,6 +260,26 @@ impl Collector for Sources {
             "Messages refused because the queue was full",
             read(&writer.refused),
         )?;
+        let mut histogram = |name: &str, help: &str, unit: Option<&Unit>, values: &Histogram| {
+            let metric_type = values.metric_type();
+            values.encode(encoder.encode_descriptor(name, help, unit, metric_type)?)
+        };
+        histogram(
+            "writer_batch_size",
+            "Messages of one transaction of the writer",
+            None,
+            &writer.batch_sizes,
+        )?;
+        histogram(
+            "writer_wait",
+            "How long a message waits for its first transaction to begin",
+            Some(&Unit::Seconds),
+            &writer.waits,
+        )?;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
         let listener = self.listener.stats();
         counter(
             "listener_reconnects",

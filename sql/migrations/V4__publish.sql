@@ -1,7 +1,7 @@
 -- From a changed row to a notification: triggers that build events and NOTIFY them.
 --
 -- A payload (documented in sql/README.md) is
---   {"v":1,"xid":"…","horizon":"…","at":…,"events":[{"type":…,"userId":…,"recipients":[…],…,"data":{…}}, …]}
+--   {"v":1,"xid":"…","horizon":"…","at":…,"atMicros":…,"events":[{"type":…,"userId":…,"recipients":[…],…,"data":{…}}, …]}
 -- An event that would not fit into a payload of its own travels without "data"; readers fetch it by
 -- its "message" and "revision".
 
@@ -24,6 +24,7 @@ as $$
          || case current_setting('synchronous_commit') when 'off' then 'null'
             else '"' || pg_snapshot_xmin(pg_current_snapshot()) || '"' end
          || ',"at":' || floor(extract(epoch from clock_timestamp()))::bigint
+         || ',"atMicros":' || floor(1000000 * extract(epoch from clock_timestamp()))::bigint
 $$;
 
 -- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its

@@ -26,6 +26,7 @@ fn event(version: i64) -> Arc<Event> {
         xid: 1,
         horizon: Horizon(1),
         frame: version.to_string().into(),
+        made_at: None,
         frame_as_update: None,
     })
 }

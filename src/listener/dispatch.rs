@@ -207,6 +207,7 @@ impl Dispatcher {
                 xid: payload.xid,
                 horizon: Horizon(payload.horizon.unwrap_or_default().min(payload.xid)),
                 frame: frame::durable(event.event_type, data, event.user, payload.at, cursor),
+                made_at: payload.at_micros,
                 frame_as_update: None,
             },
         );
@@ -302,6 +303,7 @@ impl Dispatcher {
                     xid: change.xid,
                     horizon: Horizon::default(),
                     frame: event.0,
+                    made_at: None,
                     frame_as_update: event.1,
                 },
             );

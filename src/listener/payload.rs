@@ -25,6 +25,9 @@ pub(super) struct Payload<'a> {
     pub horizon: Option<u64>,
     /// Unix seconds.
     pub at: i64,
+    /// The same in microseconds, by the clock of PostgreSQL's host, just before the commit.
+    #[serde(default, rename = "atMicros")]
+    pub at_micros: Option<i64>,
     #[serde(borrow, default)]
     pub events: Vec<PayloadEvent<'a>>,
     #[serde(default)]

@@ -117,6 +117,13 @@ impl Lanes {
             .messages
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
         let started = Instant::now();
+        self.stats.batch_sizes.observe(batch.len() as f64);
+        for pending in batch.iter().filter(|pending| !pending.sent) {
+            let queued_at = pending.deadline - self.limits.timeout;
+            self.stats
+                .waits
+                .observe((started - queued_at).as_secs_f64());
+        }
         let locks = self.manners.locks(started);
         let patience = self.manners.patience(self.failures);
         let bound = patience.min(self.limits.timeout);

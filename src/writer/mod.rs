@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -72,8 +73,11 @@ pub struct WriterLimits {
 }
 
 /// Figures since the start of the process.
-#[derive(Default)]
 pub struct Stats {
+    /// Messages of one transaction.
+    pub batch_sizes: Histogram,
+    /// Seconds that a message waits for its first transaction to begin.
+    pub waits: Histogram,
     pub batches: AtomicU64,
     pub messages: AtomicU64,
     pub retries: AtomicU64,
@@ -81,6 +85,24 @@ pub struct Stats {
     pub slow: AtomicU64,
     /// Messages that were refused because the queue was full.
     pub refused: AtomicU64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        const SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0];
+        const WAITS: [f64; 10] = [
+            0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0,
+        ];
+        Self {
+            batch_sizes: Histogram::new(SIZES),
+            waits: Histogram::new(WAITS),
+            batches: AtomicU64::default(),
+            messages: AtomicU64::default(),
+            retries: AtomicU64::default(),
+            slow: AtomicU64::default(),
+            refused: AtomicU64::default(),
+        }
+    }
 }
 
 /// A handle on the writer; clones share it.

@@ -281,11 +281,16 @@ where
 
     async fn deliver(&mut self, first: Delivery) -> Result<(), Ending> {
         let mut next = Some(first);
+        // One look at the clock for all that goes out with the same flush.
+        let now = chrono::Utc::now().timestamp_micros();
         for _ in 0..BATCH {
             match next {
                 Some(Delivery::Event(event)) => {
                     if let Some(frame) = self.frame_of(&event) {
                         self.feed(frame).await?;
+                        if let Some(made_at) = event.made_at {
+                            self.services.metrics.delivery.took(now - made_at);
+                        }
                     }
                 }
                 Some(Delivery::Resync { reason, cursor }) => {

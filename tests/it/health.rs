@@ -266,6 +266,15 @@ async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
             "{figure}"
         );
     }
+    for figure in [
+        "delivery_latency_seconds_count",
+        "delivery_latency_seconds_sum",
+        "writer_batch_size_sum",
+        "writer_wait_seconds_count",
+    ] {
+        let value = api.metric(&format!("pgchat_{figure}")).await;
+        assert!(value > 0.0 && value < 60.0, "{figure} {value}");
+    }
     let text = api.get("/metrics").await.text;
     for id in [ALICE, BORIS, conversation] {
         assert!(!text.contains(&id.to_string()), "{text}");

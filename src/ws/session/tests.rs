@@ -79,6 +79,7 @@ impl Stage {
             xid: 1,
             horizon: Horizon(1),
             frame: frame.to_string().into(),
+            made_at: None,
             frame_as_update: None,
         };
         self.services.hub.publish(&[self.user], &Arc::new(event));

@@ -1,0 +1,40 @@
+//! How long events take from their change to a socket.
+
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// From what a quiet machine needs to what nobody would call live, in seconds.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// The latency of deliveries; clones share it.
+#[derive(Clone)]
+pub struct Delivery {
+    latency: Histogram,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            latency: Histogram::new(BUCKETS),
+        }
+    }
+}
+
+impl Delivery {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "delivery_latency",
+            "From a change, just before its commit, until it is written to a socket; by the clocks of PostgreSQL's host and \
+             of this one",
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+    }
+
+    /// One event reached one socket. Where the clocks disagree, it may seem to have come before it was sent.
+    pub fn took(&self, micros: i64) {
+        self.latency.observe(micros.max(0) as f64 / 1e6);
+    }
+}
