@@ -51,7 +51,7 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         probes::routes(&services),
         page::routes(services.config.web_page),
         client::routes(),
-        docs::routes(),
+        docs::routes(services.config.auth.mode),
     ]);
     let answers = measured(answered(table), requests);
     cors::cors(answers, Arc::clone(&services.config))

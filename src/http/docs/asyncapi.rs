@@ -3,10 +3,15 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
 
+use crate::config::AuthMode;
 use crate::schema::frames::{CursorUse, FrameKind, from_client, from_server};
 
-/// The document as it is served (AsyncAPI 3.0). `send` is what the server sends.
-pub fn document() -> Value {
+/// The document as a service of this mode serves it (AsyncAPI 3.0). `send` is what the server sends.
+pub fn document(mode: AuthMode) -> Value {
+    let required: &[&str] = match mode {
+        AuthMode::Trusted => &["user_id"],
+        AuthMode::Jwt => &[],
+    };
     let mut schemas = Map::new();
     let mut messages = Map::new();
     let mut operations = Map::new();
@@ -69,9 +74,9 @@ pub fn document() -> Value {
                 "messages": channel,
                 "bindings": {"ws": {"method": "GET", "query": {
                     "type": "object",
-                    "required": ["user_id"],
+                    "required": required,
                     "properties": {
-                        "user_id": {"type": "string", "format": "uuid", "description": "whose socket"},
+                        "user_id": {"type": "string", "format": "uuid", "description": "whose socket; in jwt mode the token's user where it is left out"},
                         "cursor": {"type": "string", "description": "the last one seen: what was missed comes first"},
                         "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
                     },

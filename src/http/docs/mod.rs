@@ -19,16 +19,17 @@ use warp::{Filter, Reply};
 
 use super::extract::get;
 use super::{any_of, route};
+use crate::config::AuthMode;
 use crate::error::Error;
 
 /// Swagger UI comes with the binary; it needs its own scripts, its own styles, and small images that stand in them.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub fn routes() -> BoxedFilter<(Response,)> {
+pub fn routes(mode: AuthMode) -> BoxedFilter<(Response,)> {
     any_of([
-        json("openapi.json", &openapi::document()),
-        json("asyncapi.json", &asyncapi::document()),
+        json("openapi.json", &openapi::document(mode)),
+        json("asyncapi.json", &asyncapi::document(mode)),
         explorer(),
     ])
 }

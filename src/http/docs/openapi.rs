@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Response, Schema,
-    SchemaFormat, Type,
+    ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Required, Response,
+    Schema, SchemaFormat, Type,
 };
 use utoipa::{Modify, OpenApi};
 
+use crate::config::AuthMode;
 use crate::error::Error;
 use crate::http::{conversations, messages, probes, search, tickets, users};
 use crate::reply::{ErrorBody, status};
@@ -43,10 +44,46 @@ use crate::schema::objects;
 )]
 struct Api;
 
-/// The document as it is served.
-pub fn document() -> Value {
+/// The document as a service of this mode serves it: what a token may stand for in one must be said in the other.
+pub fn document(mode: AuthMode) -> Value {
+    let mut api = Api::openapi();
+    if mode == AuthMode::Trusted {
+        for operation in api.paths.paths.values_mut().flat_map(operations) {
+            operation.security = None;
+            require_user(operation);
+        }
+    }
     // A document that could not be serialised would be an empty one, which the tests see.
-    serde_json::to_value(Api::openapi()).unwrap_or_default()
+    let mut document = serde_json::to_value(api).unwrap_or_default();
+    let required = document.pointer_mut("/components/schemas/SendMessage/required");
+    if let (AuthMode::Jwt, Some(Value::Array(required))) = (mode, required) {
+        required.retain(|member| member != "senderId");
+    }
+    document
+}
+
+/// Where no token says who calls, the request does.
+fn require_user(operation: &mut Operation) {
+    let parameters = operation.parameters.iter_mut().flatten();
+    for parameter in parameters {
+        if let RefOr::T(parameter) = parameter
+            && parameter.name == "user_id"
+        {
+            parameter.required = Required::True;
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem {
+        get,
+        post,
+        put,
+        patch,
+        delete,
+        ..
+    } = item;
+    [get, post, put, patch, delete].into_iter().flatten()
 }
 
 /// The paths of the document, with the names of their parameters in braces.
@@ -64,7 +101,7 @@ impl Modify for Common {
                 .scheme(HttpAuthScheme::Bearer)
                 .bearer_format("JWT")
                 .description(Some(
-                    "A user's token, or a service token, in jwt mode. In trusted mode no token is needed.",
+                    "A user's token, or a service token, in jwt mode. In trusted mode no route asks for one.",
                 ))
                 .build(),
         );
@@ -72,14 +109,7 @@ impl Modify for Common {
             .get_or_insert_default()
             .add_security_scheme("bearer", bearer);
         for (path, item) in &mut api.paths.paths {
-            let operations = [
-                &mut item.get,
-                &mut item.post,
-                &mut item.put,
-                &mut item.patch,
-                &mut item.delete,
-            ];
-            for operation in operations.into_iter().flatten() {
+            for operation in operations(item) {
                 if path.starts_with("/api/") {
                     add_common_errors(operation);
                 }
@@ -102,10 +132,7 @@ fn add_common_errors(operation: &mut Operation) {
             .entry(status.to_owned())
             .or_insert_with(|| RefOr::T(Response::new("")));
     }
-    operation.security = Some(vec![
-        SecurityRequirement::default(),
-        SecurityRequirement::new("bearer", [] as [&str; 0]),
-    ]);
+    operation.security = Some(vec![SecurityRequirement::new("bearer", [] as [&str; 0])]);
 }
 
 /// Headers on all responses; shape, words and an example on the errors.
@@ -209,4 +236,38 @@ fn example(of: &str) -> Option<(&'static str, Error)> {
     ];
     all.into_iter()
         .find(|(_, error)| status(error).as_str() == of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether each `user_id` of a query, and `senderId`, must be there.
+    fn users_are_required(document: &Value) -> Vec<bool> {
+        let paths = document["paths"].as_object().expect("paths");
+        let operations = paths.values().flat_map(|item| item.as_object());
+        let in_queries = operations
+            .flat_map(|operations| operations.values())
+            .flat_map(|operation| operation["parameters"].as_array().into_iter().flatten())
+            .filter(|parameter| parameter["name"] == "user_id" && parameter["in"] == "query")
+            .map(|parameter| parameter["required"] == true);
+        let sender = document["components"]["schemas"]["SendMessage"]["required"]
+            .as_array()
+            .expect("required members")
+            .contains(&Value::from("senderId"));
+        in_queries.chain([sender]).collect()
+    }
+
+    #[test]
+    fn who_calls_must_be_said_where_no_token_says_it() {
+        let trusted = document(AuthMode::Trusted);
+        assert_eq!(users_are_required(&trusted), [true; 5]);
+        assert!(!trusted["paths"].to_string().contains("\"security\""));
+        let jwt = document(AuthMode::Jwt);
+        assert_eq!(users_are_required(&jwt), [false; 5]);
+        let open = &jwt["paths"]["/api/v1/chat/conversations"]["post"]["security"];
+        assert_eq!(open, &serde_json::json!([{"bearer": []}]));
+        let probe = &jwt["paths"]["/health"]["get"]["security"];
+        assert_eq!(probe, &serde_json::json!([{}]));
+    }
 }

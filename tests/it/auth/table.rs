@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use pgchat::config::AuthMode;
 use pgchat::http::docs::{asyncapi, openapi};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -393,7 +394,7 @@ fn bad_credentials() -> Vec<(&'static str, Option<String>, Answer)> {
 
 #[test]
 fn the_table_lists_every_route_and_every_command() {
-    let document = openapi::document();
+    let document = openapi::document(AuthMode::Jwt);
     let paths = document["paths"].as_object().expect("paths");
     let documented: BTreeSet<String> = paths
         .iter()
@@ -419,7 +420,7 @@ fn the_table_lists_every_route_and_every_command() {
         );
     }
 
-    let document = asyncapi::document();
+    let document = asyncapi::document(AuthMode::Jwt);
     let messages = document["components"]["messages"]
         .as_object()
         .expect("messages");

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jsonschema::Validator;
+use pgchat::config::AuthMode;
 use pgchat::http::docs::{asyncapi, openapi};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -68,8 +69,8 @@ impl Documents {
     fn get() -> &'static Self {
         static DOCUMENTS: OnceLock<Documents> = OnceLock::new();
         DOCUMENTS.get_or_init(|| Self {
-            openapi: closed(openapi::document()),
-            asyncapi: closed(asyncapi::document()),
+            openapi: closed(openapi::document(AuthMode::Jwt)),
+            asyncapi: closed(asyncapi::document(AuthMode::Jwt)),
             validators: Mutex::default(),
         })
     }
