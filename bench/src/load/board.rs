@@ -60,6 +60,7 @@ struct UnderWay {
     /// Sockets that have not seen it yet.
     awaited: u32,
     answered: bool,
+    refused: bool,
 }
 
 /// One user's socket, over its reconnects.
@@ -233,6 +234,7 @@ impl Board {
                 intended,
                 awaited: lane.sockets,
                 answered: false,
+                refused: false,
             });
             // As many numbers as a lane can send in days.
             state.base + u32::try_from(state.under_way.len() - 1).unwrap_or(u32::MAX)
@@ -278,6 +280,7 @@ impl Board {
                 return self.complain(|| format!("a second answer for {lane_ix}.{number}"));
             };
             message.answered = true;
+            message.refused = !accepted;
             let intended = message.intended;
             if !accepted {
                 message.awaited = 0;
@@ -383,11 +386,10 @@ impl Board {
 
     /// Counts a message that is complete, and forgets those at the front that are.
     fn settle(&self, state: &mut LaneState, number: u32, now: u64) {
-        if state
-            .at(number)
-            .is_some_and(|message| message.is_complete())
+        if let Some(message) = state.at(number)
+            && message.is_complete()
         {
-            if self.counts(now) {
+            if !message.refused && self.counts(now) {
                 self.tally.borrow_mut().completed += 1;
             }
             self.under_way.set(self.under_way.get() - 1);
@@ -551,6 +553,7 @@ mod tests {
         let faults = faults(&board);
         assert_eq!((faults.refused, faults.unanswered, faults.lost), (1, 1, 0));
         assert_eq!(board.tally.borrow().complaints, ["503"]);
+        assert_eq!(board.tally.borrow().completed, 0);
     }
 
     #[test]

@@ -135,11 +135,15 @@ impl Load {
             });
         }
         for client in clients {
-            if !client.live.get() {
-                timeout(LIVE, client.came_live.notified())
-                    .await
-                    .map_err(|_| "a socket was opened and did not come live")?;
-            }
+            // Asked again after each wake-up: what an earlier connection left behind wakes at once.
+            let live = async {
+                while !client.live.get() {
+                    client.came_live.notified().await;
+                }
+            };
+            timeout(LIVE, live)
+                .await
+                .map_err(|_| "a socket was opened and did not come live")?;
         }
         Ok(tasks)
     }
