@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -22,6 +23,9 @@ use super::socket::Writer;
 const LONGEST: u64 = 300_000_000_000;
 /// How many complaints are kept word by word.
 const COMPLAINTS: usize = 5;
+
+/// Where all clocks of the process count from: what is due at a time is due at no other load's.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// One sender's way to one conversation.
 #[derive(Clone, Debug)]
@@ -160,7 +164,6 @@ pub struct Board {
     /// Times that count, from and to, in nanoseconds of the clock.
     pub window: Cell<(u64, u64)>,
     under_way: Cell<u64>,
-    began: Instant,
     scratch: RefCell<Vec<u8>>,
 }
 
@@ -202,18 +205,17 @@ impl Board {
             closing: Cell::new(false),
             window: Cell::new((0, u64::MAX)),
             under_way: Cell::new(0),
-            began: Instant::now(),
             scratch: RefCell::default(),
         })
     }
 
     pub fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(BEGAN.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The clock's time as the system's.
     pub fn instant(&self, nanos: u64) -> tokio::time::Instant {
-        tokio::time::Instant::from_std(self.began + Duration::from_nanos(nanos))
+        tokio::time::Instant::from_std(*BEGAN + Duration::from_nanos(nanos))
     }
 
     pub fn set_pipe(&self, lane: usize, pipe: Pipe) {
