@@ -136,7 +136,8 @@ impl Running {
         let (services, listening, writing) = start(config, keys, &database, &lifecycle).await?;
         let routes = http::routes(services.clone(), ws::route(services.clone()));
         let limits = server::ServerLimits::from(&*services.config);
-        let accepting = tokio::spawn(server::serve(listener, routes, limits, lifecycle));
+        let serving = server::serve(listener, routes, limits, lifecycle.clone());
+        let accepting = lifecycle.late.spawn(serving);
 
         log::info!(
             "listening on http://{address} (ready after {} ms)",
@@ -309,7 +310,7 @@ async fn require_search_language(store: &Store, wanted: Option<&str>) -> Result<
     )))
 }
 
-/// Ends in order: not ready, no new connections, requests finish, sockets are told, the writer empties.
+/// Ends in order: not ready, requests finish and sockets are told, no new connections, the writer empties.
 /// Bounded by `SHUTDOWN_GRACE_SECONDS`.
 async fn drain(services: &Services) {
     let lifecycle = &services.lifecycle;
@@ -333,6 +334,13 @@ async fn drain(services: &Services) {
             "{} connections were still open at the end of the grace time",
             lifecycle.connections.len()
         );
+    }
+
+    // Only now: until here a proxy that has not heard of the drain is served, however many requests it sends.
+    lifecycle.refusing.cancel();
+    lifecycle.late.close();
+    if timeout_at(deadline, lifecycle.late.wait()).await.is_err() {
+        log::warn!("requests were still unanswered at the end of the grace time");
     }
 
     lifecycle.stopping.cancel();

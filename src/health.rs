@@ -18,10 +18,14 @@ pub struct Lifecycle {
     pub draining: CancellationToken,
     /// Set second: sockets get `server_closing` (their closes spread over time), then 1012.
     pub closing: CancellationToken,
+    /// Set third, when those that were connected are gone: no new connections. What has come is answered.
+    pub refusing: CancellationToken,
     /// Set last: background tasks (listener, writer) end.
     pub stopping: CancellationToken,
     /// Connections and sockets: waited for between `closing` and `stopping`.
     pub connections: TaskTracker,
+    /// The accept loop, and the connections that come after `closing`: waited for between `refusing` and `stopping`.
+    pub late: TaskTracker,
     /// Background tasks: waited for after `stopping`.
     pub tasks: TaskTracker,
 }

@@ -42,6 +42,9 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 const HTTP_CONNECTIONS: usize = 1000;
 /// Connections over the limit that are being told so at a time; the others are just closed.
 const REFUSALS: usize = 64;
+/// For the first byte of the only request of a connection that comes while the replica closes: a proxy or a
+/// probe has sent it already, and the drain waits for one that has not.
+const LATE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bounds of the transport.
 #[derive(Clone, Copy, Debug)]
@@ -72,9 +75,10 @@ impl From<&Config> for ServerLimits {
     }
 }
 
-/// Serves `routes` until `lifecycle.stopping`. From `lifecycle.closing` on, the connections that are there,
-/// tracked in `lifecycle.connections`, finish their requests and end; new ones get one answer each, so
-/// that probes see a draining replica and not a dead one. Those that are left at `stopping` are dropped.
+/// Serves `routes` until `lifecycle.refusing`, and then those that wait to be accepted. From `lifecycle.closing`
+/// on, the connections that are there, tracked in `lifecycle.connections`, finish their requests and end; new
+/// ones, tracked in `lifecycle.late`, get one answer each, so that a proxy that does not know yet loses no
+/// request and probes see a draining replica and not a dead one. Those that are left at `stopping` are dropped.
 ///
 /// A handler of an upgrade finds hyper's `OnUpgrade` in the request's extensions.
 pub async fn serve(
@@ -84,15 +88,21 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) {
     let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
-    let connections = permits(match limits.connections {
-        0 => usize::MAX,
-        some => some,
-    });
-    let refusals = permits(REFUSALS);
+    let door = Door {
+        routes,
+        limits,
+        connections: permits(match limits.connections {
+            0 => usize::MAX,
+            some => some,
+        }),
+        refusals: permits(REFUSALS),
+        lifecycle: lifecycle.clone(),
+    };
     let mut backoff = Duration::ZERO;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            () = lifecycle.refusing.cancelled() => break,
             () = lifecycle.stopping.cancelled() => return,
         };
         let stream = match accepted {
@@ -104,19 +114,73 @@ pub async fn serve(
                 log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
                 tokio::select! {
                     () = tokio::time::sleep(backoff) => continue,
+                    () = lifecycle.refusing.cancelled() => break,
                     () = lifecycle.stopping.cancelled() => return,
                 }
             }
         };
         backoff = Duration::ZERO;
-        match connections.clone().try_acquire_owned() {
+        door.take(stream);
+    }
+    // Their peers believe that they are connected, and may have sent their request: a socket that is closed over
+    // them resets them, and a proxy does not repeat a POST that it has sent. Asked of the kernel itself, since tokio
+    // may not have heard of the last ones.
+    match listener.into_std() {
+        Ok(listener) => {
+            while let Some(stream) = next_waiting(&listener) {
+                door.take(stream);
+            }
+        }
+        Err(error) => log::warn!("the last connections are not accepted: {error}"),
+    }
+}
+
+/// The next connection of the kernel's queue, without waiting for one.
+fn next_waiting(listener: &std::net::TcpListener) -> Option<TcpStream> {
+    loop {
+        let accepted = listener.accept().and_then(|(stream, _)| {
+            stream.set_nonblocking(true)?;
+            TcpStream::from_std(stream)
+        });
+        match accepted {
+            Ok(stream) => return Some(stream),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    log::warn!("the last connections are not accepted: {error}");
+                }
+                return None;
+            }
+        }
+    }
+}
+
+/// Where accepted connections go.
+struct Door {
+    routes: BoxedFilter<(Response,)>,
+    limits: ServerLimits,
+    connections: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    lifecycle: Lifecycle,
+}
+
+impl Door {
+    fn take(&self, stream: TcpStream) {
+        let Self { lifecycle, .. } = self;
+        let late = lifecycle.closing.is_cancelled();
+        let tracker = match late {
+            true => &lifecycle.late,
+            false => &lifecycle.connections,
+        };
+        match self.connections.clone().try_acquire_owned() {
             Ok(permit) => {
-                let connection = connection(stream, permit, routes.clone(), limits, &lifecycle);
-                lifecycle.connections.spawn(connection);
+                let routes = self.routes.clone();
+                let serving = connection(stream, permit, routes, self.limits, lifecycle, late);
+                tracker.spawn(serving);
             }
             Err(_) => {
-                if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                    lifecycle.connections.spawn(refuse(stream, permit));
+                if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+                    tracker.spawn(refuse(stream, permit));
                 }
             }
         }
@@ -135,17 +199,17 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// One connection, until it ends or is upgraded. The permit goes with the stream into an upgrade, so it
-/// counts the socket as well.
+/// counts the socket as well. One that is `late`, since the replica closes already, is not shut down before its
+/// only answer, and asks for it soon.
 fn connection(
     stream: TcpStream,
     permit: OwnedSemaphorePermit,
     routes: BoxedFilter<(Response,)>,
     limits: ServerLimits,
     lifecycle: &Lifecycle,
+    late: bool,
 ) -> impl Future<Output = ()> + Send + 'static {
     let closing = lifecycle.closing.clone();
-    // One that comes while the replica closes is not shut down before its only answer.
-    let late = closing.is_cancelled();
     let stopping = lifecycle.stopping.clone();
     if let Err(error) = stream.set_nodelay(true) {
         log::debug!("TCP_NODELAY: {error}");
@@ -171,7 +235,10 @@ fn connection(
         .timer(TokioTimer::new())
         // hyper starts this timer when the connection becomes idle, so it is the idle limit;
         // the limit of the head is kept by `Guarded`.
-        .header_read_timeout(limits.idle)
+        .header_read_timeout(match late {
+            true => limits.idle.min(LATE_PATIENCE),
+            false => limits.idle,
+        })
         .keep_alive(!late)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_BUFFER_BYTES)

@@ -1,5 +1,6 @@
 //! The accept loop over real sockets, with routes small enough to see through.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use hyper::upgrade::OnUpgrade;
@@ -314,6 +315,42 @@ async fn while_draining_new_connections_are_served_and_closed_after_one_answer()
     let response = server.says("GET /ok HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(response.ends_with("fine"), "{response}");
     assert_eq!(header(&response, "connection"), Some("close"));
+}
+
+// One thread, which this test does not let go while the connections come: the accept loop has not seen them.
+#[tokio::test]
+async fn those_that_wait_to_be_accepted_at_the_end_are_answered() {
+    let server = server(LIMITS).await;
+    tokio::task::yield_now().await;
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+        stream
+            .write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
+            .unwrap();
+        stream.set_nonblocking(true).unwrap();
+        waiting.push(TcpStream::from_std(stream).unwrap());
+    }
+    server.lifecycle.draining.cancel();
+    server.lifecycle.closing.cancel();
+    server.lifecycle.refusing.cancel();
+    for stream in &mut waiting {
+        let answer = rest(stream).await;
+        assert!(answer.ends_with("fine"), "{answer:?}");
+    }
+    server.accepting.await.unwrap();
+    server.lifecycle.late.close();
+    server.lifecycle.late.wait().await;
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_comes_late_and_asks_nothing_does_not_hold_the_drain_up() {
+    let server = server(LIMITS).await;
+    server.lifecycle.draining.cancel();
+    server.lifecycle.closing.cancel();
+    let mut silent = server.connect().await;
+    assert_eq!(rest(&mut silent).await, "");
 }
 
 #[tokio::test]

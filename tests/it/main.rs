@@ -13,6 +13,7 @@ mod config;
 mod convergence;
 mod cost;
 mod delivery;
+mod deployment;
 mod documents;
 mod embedded;
 mod faults;

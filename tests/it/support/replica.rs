@@ -1,12 +1,14 @@
 //! The service as it is run: the built program, a process for each replica.
 
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::database::Database;
+use super::process::Process;
 use super::run::{Run, Signal, signal};
 use super::wait::eventually;
 
@@ -98,15 +100,12 @@ pub async fn pgchat(arguments: &[&str], settings: &Settings) -> Outcome {
 pub async fn pgchat_in(dir: &PathBuf, arguments: &[&str], settings: &Settings) -> Outcome {
     let started = Instant::now();
     let output = |name: &str| File::create(dir.join(name)).expect("an output file");
-    let child = Run::get()
-        .spawn(
-            command(arguments, settings, dir)
-                .stdout(output("stdout"))
-                .stderr(output("stderr")),
-            Signal::Kill,
-        )
-        .expect("the program starts");
-    let mut process = Process(child);
+    let mut process = Process::start(
+        command(arguments, settings, dir)
+            .stdout(output("stdout"))
+            .stderr(output("stderr")),
+        Signal::Kill,
+    );
     while process.ended().is_none() && started.elapsed() < START_DEADLINE {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -121,29 +120,11 @@ pub async fn pgchat_in(dir: &PathBuf, arguments: &[&str], settings: &Settings) -
     }
 }
 
-/// A child that never outlives its value.
-struct Process(Child);
-
-impl Process {
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.0.try_wait().expect("a child of ours")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.0.try_wait().ok().flatten().is_none() {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-        Run::get().forget(self.0.id());
-    }
-}
-
 /// A running replica. It is killed when the value ends; after a failed test its log is printed.
 pub struct Replica {
     process: Process,
-    port: u16,
+    /// Port 0 until it listens.
+    address: SocketAddr,
     log: PathBuf,
 }
 
@@ -183,17 +164,15 @@ impl Replica {
         let dir = Run::get().fresh_dir("replica");
         let log = dir.join("log");
         let file = File::create(&log).expect("a log file");
-        let child = Run::get()
-            .spawn(
-                command(&["serve"], settings, &dir)
-                    .stdout(file.try_clone().expect("a log file"))
-                    .stderr(file),
-                Signal::Kill,
-            )
-            .expect("the program starts");
+        let process = Process::start(
+            command(&["serve"], settings, &dir)
+                .stdout(file.try_clone().expect("a log file"))
+                .stderr(file),
+            Signal::Kill,
+        );
         Self {
-            process: Process(child),
-            port: 0,
+            process,
+            address: (Ipv4Addr::UNSPECIFIED, 0).into(),
             log,
         }
     }
@@ -204,8 +183,8 @@ impl Replica {
             if let Some(status) = self.process.ended() {
                 panic!("the replica ended: {status}");
             }
-            if self.port == 0 {
-                self.port = self.port_from_log().unwrap_or(0);
+            if self.port() == 0 {
+                self.address = self.address_from_log().unwrap_or(self.address);
             } else if self.api().status("/health/ready").await == Some(200) {
                 return;
             }
@@ -217,20 +196,20 @@ impl Replica {
         }
     }
 
-    fn port_from_log(&self) -> Option<u16> {
+    fn address_from_log(&self) -> Option<SocketAddr> {
         let log = self.log();
         let address = log.split(LISTENING).nth(1)?;
         // The line may be half written.
         let (address, _) = address.split_once(|c: char| c.is_whitespace() || c == '"')?;
-        address.rsplit(':').next()?.parse().ok()
+        address.parse().ok()
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     pub fn api(&self) -> Api {
-        Api::new(&format!("http://127.0.0.1:{}", self.port))
+        Api::new(&format!("http://{}", self.address))
     }
 
     /// All that it has written to stdout and stderr.
@@ -240,29 +219,28 @@ impl Replica {
 
     /// Holds the process still, as a machine that swaps or a paused virtual machine does.
     pub fn freeze(&self) {
-        signal(self.process.0.id(), Signal::Stop);
+        signal(self.process.id(), Signal::Stop);
     }
 
     pub fn thaw(&self) {
-        signal(self.process.0.id(), Signal::Continue);
+        signal(self.process.id(), Signal::Continue);
     }
 
     /// Resident memory, in KiB; `None` where the system does not tell.
     pub fn resident_kib(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).ok()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
     /// Asks it to end, and does not wait.
     pub fn terminate(&self) {
-        signal(self.process.0.id(), Signal::Terminate);
+        signal(self.process.id(), Signal::Terminate);
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        self.process.0.kill().expect("a child of ours");
-        self.process.0.wait().expect("a child of ours");
+        self.process.kill();
     }
 
     pub async fn ended(&mut self) -> ExitStatus {
@@ -281,8 +259,8 @@ impl Drop for Replica {
             let lines: Vec<&str> = log.lines().collect();
             let shown = &lines[lines.len().saturating_sub(200)..];
             eprintln!(
-                "--- replica on port {} wrote\n{}",
-                self.port,
+                "--- replica at {} wrote\n{}",
+                self.address,
                 shown.join("\n")
             );
         }

@@ -42,7 +42,12 @@ impl Socket {
     }
 
     pub async fn connect_to(replica: &Replica, user: Uuid, path: &str) -> Self {
-        let url = format!("ws://127.0.0.1:{}{path}", replica.port());
+        Self::connect_at(&format!("127.0.0.1:{}", replica.port()), user, path).await
+    }
+
+    /// By way of something that stands in front of the replicas.
+    pub async fn connect_at(authority: &str, user: Uuid, path: &str) -> Self {
+        let url = format!("ws://{authority}{path}");
         let (stream, _) = match tokio::time::timeout(DEADLINE, connect_async(&url)).await {
             Ok(Ok(connected)) => connected,
             Ok(Err(fault)) => panic!("{url}: {fault:?}"),
@@ -108,6 +113,26 @@ impl Socket {
         self.receive("a frame").await
     }
 
+    /// The next frame, or the close code when there is none before the end (`None`: cut without one).
+    pub async fn next_or_end(&mut self) -> Result<Value, Option<u16>> {
+        if let Some(frame) = self.waiting.pop_front() {
+            return Ok(frame);
+        }
+        loop {
+            match self.stream.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    self.seen.push(text.to_string());
+                    return Ok(self.understood(&text));
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    return Err(frame.map(|frame| u16::from(frame.code)));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
     /// The next frame of this type; others that come before it stay for later.
     pub async fn expect(&mut self, kind: &str) -> Value {
         self.expect_where(kind, |frame| frame["type"] == kind).await
@@ -164,6 +189,14 @@ impl Socket {
         assert_eq!(answer["data"]["code"], code, "{}", self.story());
         let message = answer["data"]["message"].as_str();
         message.expect("a message").to_owned()
+    }
+
+    /// Sends a command over a connection that may have ended, which the next read tells.
+    pub async fn try_request(&mut self, kind: &str, data: Value) {
+        self.requests += 1;
+        let request = format!("request-{}", self.requests);
+        let frame = json!({"type": kind, "requestId": request, "data": data});
+        let _ = self.stream.send(Message::text(frame.to_string())).await;
     }
 
     /// The `data` of the `ack` to a command, or the close code when the server closes instead.

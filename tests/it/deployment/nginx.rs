@@ -1,0 +1,129 @@
+//! nginx with deploy/nginx/nginx.conf as it stands there: only its own address, and where the replicas are, are this test's.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::dns::NameServer;
+use crate::support::*;
+
+/// From this version on an upstream server may `resolve`.
+const RESOLVES: (u32, u32, u32) = (1, 27, 3);
+
+pub struct Nginx {
+    pub port: u16,
+    log: PathBuf,
+    _process: Process,
+}
+
+/// How nginx learns of the replicas.
+pub enum Replicas<'a> {
+    /// By their name, as the file has it.
+    Named(&'a NameServer),
+    /// By their addresses, as a version must that cannot ask again.
+    Listed(&'a [Ipv4Addr]),
+}
+
+/// The programs that scripts/ensure-nginx.sh found, of which there must be one that can ask again for a name.
+pub fn program(resolves: bool) -> PathBuf {
+    let named =
+        std::env::var_os("NGINX_PROGRAMS").expect("scripts/test-deployment.sh sets NGINX_PROGRAMS");
+    std::env::split_paths(&named)
+        .find(|program| (version(program) >= RESOLVES) == resolves)
+        .unwrap_or_else(|| panic!("no nginx in {named:?} that resolves: {resolves}"))
+}
+
+fn version(program: &Path) -> (u32, u32, u32) {
+    let said = Command::new(program).arg("-v").output().expect("nginx -v");
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    let numbers: Vec<u32> = text
+        .split_once("nginx/")
+        .map(|(_, version)| version)
+        .unwrap_or_default()
+        .split(|c: char| !c.is_ascii_digit())
+        .take(3)
+        .map_while(|number| number.parse().ok())
+        .collect();
+    match numbers[..] {
+        [major, minor, patch] => (major, minor, patch),
+        _ => panic!("{}: {text}", program.display()),
+    }
+}
+
+impl Nginx {
+    /// In front of replicas that all listen on `port`.
+    pub async fn start(program: &Path, replicas: Replicas<'_>, replica_port: u16) -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx/nginx.conf");
+        let mut config = fs::read_to_string(file).expect("deploy/nginx/nginx.conf");
+        let mut set = |written: &str, value: &str| {
+            assert!(config.contains(written), "nginx.conf has no {written:?}");
+            config = config.replace(written, value);
+        };
+        let port = free_port();
+        set("listen 80;", &format!("listen 127.0.0.1:{port};"));
+        match replicas {
+            Replicas::Named(names) => {
+                set(
+                    "resolver 127.0.0.11",
+                    &format!("resolver 127.0.0.1:{}", names.port),
+                );
+                set(
+                    "server pgchat:8081",
+                    &format!("server pgchat:{replica_port}"),
+                );
+            }
+            Replicas::Listed(addresses) => {
+                for settings in ["max_fails=1 fail_timeout=3s", "max_fails=0"] {
+                    let listed: String = addresses
+                        .iter()
+                        .map(|address| format!("server {address}:{replica_port} {settings};\n"))
+                        .collect();
+                    set(&format!("server pgchat:8081 resolve {settings};"), &listed);
+                }
+            }
+        }
+        let dir = fresh_dir("nginx");
+        let path = dir.join("nginx.conf");
+        fs::write(&path, config).expect("written");
+        let log = dir.join("log");
+        let output = File::create(&log).expect("a log file");
+        let globals = format!("daemon off; pid {};", dir.join("pid").display());
+        let process = Process::start(
+            Command::new(program)
+                .arg("-p")
+                .arg(&dir)
+                .arg("-c")
+                .arg(&path)
+                .args(["-g", &globals])
+                .stdin(Stdio::null())
+                .stdout(output.try_clone().expect("a log file"))
+                .stderr(output),
+            Signal::Terminate,
+        );
+        let nginx = Self {
+            port,
+            log,
+            _process: process,
+        };
+        eventually("nginx answers", || async {
+            let status = nginx.api().status("/health/live").await;
+            (status == Some(200)).then_some(())
+        })
+        .await;
+        nginx
+    }
+
+    pub fn api(&self) -> Api {
+        Api::new(&format!("http://127.0.0.1:{}", self.port))
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("--- nginx on port {} wrote\n{log}", self.port);
+        }
+    }
+}
