@@ -24,6 +24,7 @@ test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if n
 	scripts/test-client.sh target/debug/pgchat && \
 	scripts/test-browser.sh target/debug/pgchat && \
 	scripts/test-nestjs.sh && \
+	scripts/test-example.sh target/debug/pgchat && \
 	scripts/test-deployment.sh && \
 	cargo run -p pgchat-soak -- --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
 	cargo test -p pgchat --test it

@@ -1,0 +1,107 @@
+// The page: logs in at this application, and talks to pgchat with the token that it got there.
+const $ = (id) => document.getElementById(id);
+const say = (text) => ($('status').textContent = text);
+
+let token;
+let me;
+let chat;
+let open; // the conversation that is shown
+
+async function call(path, body) {
+  const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
+  const response = await fetch(path, body === undefined ? { headers } : { method: 'POST', headers, body: JSON.stringify(body) });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.message);
+  return answer;
+}
+
+/** A handler whose failure is shown. */
+const handle = (form, action) => form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  action(Object.fromEntries(new FormData(form)), form).catch((error) => say(error.message));
+});
+
+handle($('login'), async (credentials) => {
+  token = (await call('auth/login', credentials)).accessToken;
+  me = await call('auth/me');
+  $('login').hidden = true;
+  $('inside').hidden = false;
+  $('me').textContent = `${me.firstName} ${me.lastName}, ${me.role}`;
+  $('enquiry').hidden = me.role !== 'buyer';
+  $('viewing').hidden = me.role !== 'broker';
+  await connect();
+  const brokers = await call('brokers');
+  $('enquiry').elements.brokerId.replaceChildren(...brokers.map(({ id, firstName, lastName }) => new Option(`${firstName} ${lastName}`, id)));
+});
+
+async function connect() {
+  const { pgchatUrl } = await call('settings.json');
+  const { createChatClient } = await import(`${pgchatUrl}/client/pgchat.js`);
+  let fresh = true;
+  chat = createChatClient({
+    url: pgchatUrl,
+    // The login's own token first; the client asks again a minute before it expires.
+    async getToken() {
+      if (!fresh) token = (await call('auth/refresh', {})).accessToken;
+      fresh = false;
+      return token;
+    },
+  });
+  chat.on('status', ({ status }) => say(status));
+  chat.on('error', (error) => say(error.message));
+  chat.on('connected', ({ resumed }) => resumed || load().catch((error) => say(error.message)));
+  chat.on('resync_required', () => load().catch((error) => say(error.message)));
+  chat.on('conversation_created', () => list().catch((error) => say(error.message)));
+  for (const type of ['chat_message', 'message_updated', 'message_deleted']) {
+    chat.on(type, (message) => message.conversationId === open && show(message));
+  }
+}
+
+async function load() {
+  await list();
+  if (open) await look(open);
+}
+
+async function list() {
+  const { conversations } = await chat.conversations.list();
+  $('conversations').replaceChildren(...conversations.map(({ id, participant1, participant2 }) => {
+    const other = participant1.id === me.id ? participant2 : participant1;
+    const button = document.createElement('button');
+    button.textContent = `${other.firstName} ${other.lastName}`;
+    button.onclick = () => look(id, button.textContent).catch((error) => say(error.message));
+    const item = document.createElement('li');
+    item.append(button);
+    return item;
+  }));
+}
+
+async function look(conversationId, name) {
+  open = conversationId;
+  if (name) $('conversation').querySelector('h2').textContent = name;
+  $('conversation').hidden = false;
+  const { messages } = await chat.messages.list(conversationId);
+  $('messages').replaceChildren();
+  messages.reverse().forEach(show);
+}
+
+/** Where its `seq` belongs; a message that is shown already is shown as it is now. */
+function show({ id, seq, senderId, sender, content, deletedAt }) {
+  const item = document.getElementById(id) ?? document.createElement('li');
+  Object.assign(item, { id, className: senderId === me.id ? 'mine' : '', textContent: `${sender.firstName}: ${deletedAt ? '(deleted)' : content}` });
+  item.dataset.seq = seq;
+  $('messages').insertBefore(item, [...$('messages').children].find((shown) => Number(shown.dataset.seq) > seq) ?? null);
+}
+
+handle($('enquiry'), async ({ brokerId, flat }, form) => {
+  const { conversationId } = await call('enquiries', { brokerId, flat, key: crypto.randomUUID() });
+  await look(conversationId, form.elements.brokerId.selectedOptions[0].text);
+});
+
+handle($('send'), async ({ content }, form) => {
+  form.reset();
+  await chat.send({ conversationId: open, content });
+});
+
+handle($('viewing'), async ({ at }) => {
+  await call('viewings', { conversationId: open, at: new Date(at).toISOString() });
+});

@@ -1,0 +1,164 @@
+// The application beside pgchat, as its README starts them, and two of its users in a real Chromium.
+//
+// Run by scripts/test-example.sh.
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import net from 'node:net';
+import { cluster, launch, visit } from '../../../tests/browser/support.js';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const SECRET = 'a secret of the example, 32 bytes or more';
+const SERVICE_TOKEN = 'a-service-token-of-the-example-of-32-bytes-or-more';
+const START_DEADLINE_MS = 60_000;
+
+const run = promisify(execFile);
+
+let embedded; // only for its PostgreSQL
+let replicas;
+let app;
+let browser;
+let database;
+let environment;
+
+before(async () => {
+  embedded = await cluster();
+  await embedded.start();
+  await embedded.sql('create database flats');
+  const url = new URL((await readFile(path.join(embedded.dir, 'data/url'), 'utf8')).trim());
+  url.pathname = '/flats';
+  database = url.href;
+  const port = await freePort();
+  environment = { PATH: process.env.PATH, HOME: process.env.HOME, DATABASE_URL: database, JWT_SECRET: SECRET, PGCHAT_SERVICE_TOKEN: SERVICE_TOKEN, PORT: String(port) };
+  await run('npm', ['run', 'migrate'], { cwd: ROOT, env: environment });
+  await run('npm', ['run', 'seed'], { cwd: ROOT, env: environment });
+
+  replicas = await cluster({ DATABASE_URL: database, JWT_SECRET: SECRET, SERVICE_TOKENS: SERVICE_TOKEN, SERVER_HOST: '127.0.0.1', ALLOWED_ORIGINS: `http://localhost:${port}` });
+  const { url: pgchatUrl } = await replicas.start();
+  app = await start({ ...environment, PGCHAT_URL: pgchatUrl });
+  app.page = `http://localhost:${port}/`;
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await app?.stop();
+  await replicas?.close();
+  await embedded?.close();
+});
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer().on('error', reject).listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+async function start(env) {
+  const child = spawn(process.execPath, ['dist/main.js'], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  let log = '';
+  await new Promise((resolve, reject) => {
+    const deadline = setTimeout(() => reject(new Error(`no start in time:\n${log}`)), START_DEADLINE_MS);
+    const read = (chunk) => {
+      log += chunk;
+      if (log.includes('listening on')) resolve(clearTimeout(deadline));
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    child.once('exit', (code) => reject(new Error(`the application ended with ${code}:\n${log}`)));
+  });
+  return {
+    async stop() {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+async function logIn(email) {
+  const page = await visit(browser, app.page);
+  await page.getByLabel('E-mail').fill(email);
+  await page.getByLabel('Password').fill('correct horse');
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByText('online').waitFor();
+  return page;
+}
+
+const messages = (page) => page.getByRole('list', { name: 'Messages' }).getByRole('listitem').allTextContents();
+
+async function call(pathname, body, token) {
+  const response = await fetch(app.page + pathname, {
+    method: 'POST', headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) }, body: JSON.stringify(body),
+  });
+  return { status: response.status, body: await response.json() };
+}
+const tokenOf = async (email) => (await call('auth/login', { email, password: 'correct horse' })).body.accessToken;
+
+test('two users of the application chat on its page, and what its server sends by HTTP and by SQL arrives live', async () => {
+  const ben = await logIn('ben@example.com');
+  const ana = await logIn('ana@example.com');
+
+  // Over HTTP with the service token, in Ana's name.
+  await ana.getByRole('button', { name: 'Enquire' }).click();
+  await ana.getByText('Ana: I am interested in Harbour Street 12.').waitFor();
+  await ben.getByRole('button', { name: 'Ana Novak' }).click();
+  await ben.getByText('Ana: I am interested in Harbour Street 12.').waitFor();
+
+  // Over their sockets.
+  await ben.getByLabel('Message', { exact: true }).fill('It has a <balcony>.');
+  await ben.getByRole('button', { name: 'Send' }).click();
+  await ana.getByText('Ben: It has a <balcony>.').waitFor();
+  await ana.getByLabel('Message', { exact: true }).fill('May I see it?');
+  await ana.getByRole('button', { name: 'Send' }).click();
+  await ben.getByText('Ana: May I see it?').waitFor();
+
+  // With SQL, in one transaction with the application's own row.
+  await ben.getByLabel('Viewing', { exact: true }).fill('2027-01-04T10:30');
+  await ben.getByRole('button', { name: 'Offer' }).click();
+  await ana.getByText(/^Ben: You can see it on 2027-01-0\d at/).waitFor();
+
+  assert.equal((await messages(ana)).length, 4);
+  await ben.getByText(/^Ben: You can see it/).waitFor();
+  assert.deepEqual(await messages(ben), await messages(ana));
+  assert.deepEqual([...ana.complaints, ...ben.complaints], []);
+});
+
+test('an enquiry that is sent twice arrives once, and one of a stranger does not arrive', async () => {
+  const cleo = await tokenOf('cleo@example.com');
+  const { body: brokers } = await fetch(`${app.page}brokers`).then(async (response) => ({ body: await response.json() }));
+  const enquiry = { brokerId: brokers[0].id, flat: 'Mill Lane 3', key: 'once' };
+  const first = await call('enquiries', enquiry, cleo);
+  assert.equal(first.status, 201);
+  assert.deepEqual(await call('enquiries', enquiry, cleo), first);
+
+  assert.equal((await call('enquiries', enquiry)).status, 401);
+  const other = { ...enquiry, flat: 'Mill Lane 4' };
+  // The same key for something else: pgchat's answer is passed on.
+  const conflict = await call('enquiries', other, cleo);
+  assert.equal(conflict.status, 409);
+  assert.equal(conflict.body.statusCode, 409);
+});
+
+test('a viewing in somebody else\'s conversation leaves neither a row nor a message', async () => {
+  const cleo = await tokenOf('cleo@example.com');
+  const { body: brokers } = await fetch(`${app.page}brokers`).then(async (response) => ({ body: await response.json() }));
+  const { body } = await call('enquiries', { brokerId: brokers[0].id, flat: 'Mill Lane 5', key: 'five' }, cleo);
+  const ana = await tokenOf('ana@example.com');
+  const before = await count();
+  const refused = await call('viewings', { conversationId: body.conversationId, at: '2027-01-04T10:30:00Z' }, ana);
+  assert.equal(refused.status, 403, JSON.stringify(refused.body));
+  assert.equal(await count(), before);
+});
+
+/** The rows of the application and of the chat. */
+async function count() {
+  const psql = process.env.PG_BIN_DIR ? path.join(process.env.PG_BIN_DIR, 'psql') : 'psql';
+  const { stdout } = await run(psql, ['-X', '-A', '-t', '-c', 'select (select count(*) from viewings), (select count(*) from messages)', database]);
+  return stdout.trim();
+}

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Builds the NestJS application of examples/nestjs and runs its tests against a built pgchat, in a real Chromium. Installs
+# Node.js, npm packages and Chromium where they are missing, and says so.
+#
+#   scripts/test-example.sh target/debug/pgchat
+set -eu
+cd "$(dirname "$0")/.."
+program=${1:?"usage: test-example.sh PROGRAM"}
+
+say() { printf 'test-example: %s\n' "$*" >&2; }
+
+node_dir=$(scripts/ensure-node.sh)
+PATH=$node_dir:$PATH
+PG_BIN_DIR=$(scripts/ensure-postgres.sh)
+PGCHAT_BIN=$(cd "$(dirname "$program")" && pwd)/$(basename "$program")
+export PATH PG_BIN_DIR PGCHAT_BIN
+
+# The harness of the browser tests is used here, and it needs its packages.
+for place in clients/js tests/browser examples/nestjs; do
+    if ! cmp -s "$place/package-lock.json" "$place/node_modules/.lock"; then
+        say "installing the npm packages of $place"
+        (cd "$place" && npm ci --silent --no-audit --no-fund) >&2
+        cp "$place/package-lock.json" "$place/node_modules/.lock"
+    fi
+done
+CHROMIUM=$(scripts/ensure-chromium.sh)
+export CHROMIUM
+
+cd examples/nestjs
+npm run --silent build
+node --test --test-reporter=spec test/*.test.mjs
