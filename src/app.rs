@@ -22,7 +22,7 @@ use crate::health::{Health, Lifecycle};
 use crate::hub::{Hub, HubLimits};
 use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
-use crate::live::{self, Live};
+use crate::live::{self, Live, PresenceTimes};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Connector, SearchIndex, Store};
@@ -189,20 +189,25 @@ async fn start(
         connections_per_user: config.limits.connections_per_user,
         socket_queue: config.limits.socket_queue,
     });
-    let typing_limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
+    let live_limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
     lifecycle
         .tasks
-        .spawn(typing_limiter.clone().sweep(lifecycle.stopping.clone()));
+        .spawn(live_limiter.clone().sweep(lifecycle.stopping.clone()));
     let times = live::Times {
         lasting: config.timeouts.typing,
         interval: config.timeouts.typing_interval,
+    };
+    let presence = PresenceTimes {
+        grace: config.timeouts.presence_grace,
+        silence: config.timeouts.listener_heartbeat * 3,
     };
     let live = Live::new(
         store.clone(),
         hub.clone(),
         replica_id,
-        typing_limiter,
+        live_limiter,
         times,
+        presence,
     );
     lifecycle
         .tasks

@@ -55,7 +55,23 @@ pub fn durable(
     timestamp: i64,
     cursor: &str,
 ) -> Utf8Bytes {
-    let mut frame = String::with_capacity(data.len() + cursor.len() + event_type.len() + 112);
+    text(event_type, data, user, timestamp, Some(cursor))
+}
+
+/// The frame of what is so at the moment: no cursor goes with it.
+pub fn momentary(event_type: &str, data: &str, user: UserId, timestamp: i64) -> Utf8Bytes {
+    text(event_type, data, user, timestamp, None)
+}
+
+fn text(
+    event_type: &str,
+    data: &str,
+    user: UserId,
+    timestamp: i64,
+    cursor: Option<&str>,
+) -> Utf8Bytes {
+    let room = data.len() + cursor.map_or(0, str::len) + event_type.len() + 112;
+    let mut frame = String::with_capacity(room);
     frame.push_str(r#"{"type":""#);
     frame.push_str(event_type);
     frame.push_str(r#"","data":"#);
@@ -68,26 +84,13 @@ pub fn durable(
     );
     frame.push_str(r#"","timestamp":"#);
     frame.push_str(&timestamp.to_string());
-    frame.push_str(r#","cursor":""#);
-    frame.push_str(cursor);
-    frame.push_str(r#""}"#);
+    if let Some(cursor) = cursor {
+        frame.push_str(r#","cursor":""#);
+        frame.push_str(cursor);
+        frame.push('"');
+    }
+    frame.push('}');
     frame.into()
-}
-
-/// The frame of what is so at the moment: no cursor goes with it.
-pub fn ephemeral(
-    event_type: &str,
-    data: &impl serde::Serialize,
-    user: UserId,
-    timestamp: i64,
-) -> Utf8Bytes {
-    let frame = serde_json::json!({
-        "type": event_type,
-        "data": data,
-        "userId": user,
-        "timestamp": timestamp,
-    });
-    frame.to_string().into()
 }
 
 #[cfg(test)]

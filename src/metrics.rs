@@ -192,6 +192,28 @@ impl Collector for Sources {
             "Conversations in which users of this replica are shown that the other types",
             shown as f64,
         )?;
+        let presence = self.live.presence();
+        gauge(
+            "presence_here",
+            "Users with a socket here, or who had one until a moment ago",
+            presence.users() as f64,
+        )?;
+        let (watching, watched, watches) = presence.watching();
+        gauge(
+            "presence_watching",
+            "Sockets that watch somebody's presence",
+            watching as f64,
+        )?;
+        gauge(
+            "presence_watched",
+            "Users whose presence is watched",
+            watched as f64,
+        )?;
+        gauge(
+            "presence_watches",
+            "Pairs of a socket and a user whom it watches",
+            watches as f64,
+        )?;
         gauge(
             "writer_queue_depth",
             "Messages that wait to be stored",
@@ -234,6 +256,18 @@ impl Collector for Sources {
             "Changes of typing that the database did not take",
             untold,
         )?;
+        let (told, untold, shown) = self.live.presence().counts();
+        counter(
+            "presence_told",
+            "Users of this replica of whose coming or going the database was told",
+            told,
+        )?;
+        counter(
+            "presence_untold",
+            "The same, when the database did not take it",
+            untold,
+        )?;
+        counter("presence_shown", "Frames of presence for sockets", shown)?;
         let writer = self.writer.stats();
         counter(
             "writer_batches",

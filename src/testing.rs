@@ -12,7 +12,7 @@ use crate::health::{Health, Lifecycle};
 use crate::hub::Hub;
 use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
-use crate::live::{Live, Times};
+use crate::live::{Live, PresenceTimes, Times};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Connector, Store};
@@ -52,12 +52,17 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
         lasting: config.timeouts.typing,
         interval: config.timeouts.typing_interval,
     };
+    let presence = PresenceTimes {
+        grace: config.timeouts.presence_grace,
+        silence: config.timeouts.listener_heartbeat * 3,
+    };
     let live = Live::new(
         store.clone(),
         hub.clone(),
         Uuid::nil(),
         limiter.clone(),
         times,
+        presence,
     );
     let (_, status) = Listener::new(listener, store.clone(), hub.clone(), live.clone());
     let (keys, _) = Keys::load(&config.auth).unwrap();

@@ -36,8 +36,10 @@ as $$
     left join lateral (select * from chat_users() where id = user_id limit 1) u on true
 $$;
 
--- User. isOnline and lastSeenAt wait for presence.
-create function chat_user_json(id uuid, first_name text, last_name text, avatar_url text, role text, is_active boolean)
+-- User.
+create function chat_user_json(
+  id uuid, first_name text, last_name text, avatar_url text, role text, is_active boolean,
+  is_online boolean, last_seen_at timestamptz)
 returns text
 language sql stable parallel safe
 as $$
@@ -46,7 +48,8 @@ as $$
          || ',"avatarUrl":' || chat_json_text(avatar_url)
          || ',"role":' || chat_json_text(role)
          || ',"isActive":' || case when is_active then 'true' else 'false' end
-         || ',"isOnline":false,"lastSeenAt":null}'
+         || ',"isOnline":' || case when is_online then 'true' else 'false' end
+         || ',"lastSeenAt":' || chat_json_time(last_seen_at) || '}'
 $$;
 
 -- Message; `sender` is its sender's UserSummary.

@@ -1,32 +1,6 @@
 -- What callers read. Each function returns JSON texts in the order of the answer. Callers ask for one row
 -- more than they show, to know whether more follow.
 
-create function chat_list_users(wanted_role text, active_only boolean, name_part text, max_rows bigint, skip bigint)
-returns setof text
-language sql stable
-security definer
-set search_path from current
-as $$
-  select chat_user_json(u.id, u.first_name, u.last_name, u.avatar_url, u.role, u.is_active)
-    from chat_users() u
-   where (wanted_role is null or u.role = wanted_role)
-     and (not active_only or u.is_active)
-     and (name_part is null
-          or position(lower(name_part) in lower(coalesce(u.first_name, ''))) > 0
-          or position(lower(name_part) in lower(coalesce(u.last_name, ''))) > 0)
-   order by u.last_name, u.first_name, u.id
-   limit max_rows offset skip
-$$;
-
-create function chat_get_user(user_id uuid) returns text
-language sql stable
-security definer
-set search_path from current
-as $$
-  select chat_user_json(u.id, u.first_name, u.last_name, u.avatar_url, u.role, u.is_active)
-    from chat_users() u where u.id = user_id
-$$;
-
 create function chat_user_exists(user_id uuid) returns boolean
 language sql stable
 security definer

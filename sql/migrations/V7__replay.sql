@@ -258,6 +258,47 @@ begin
 end
 $$;
 
+-- The second half of a replica's lock, as pg_locks shows it.
+create function chat_replica_lock_key(replica uuid) returns oid
+language sql immutable
+set search_path from current
+as $$ select (hashtext(chat_schema() || replica::text)::bigint & 4294967295)::oid $$;
+
+-- The keys of those replicas that live: some session holds their lock.
+create function chat_held_replica_keys() returns oid[]
+language sql volatile
+set search_path from current
+as $$
+  select array(
+    select l.objid from pg_locks l
+     where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
+       and l.database = (select oid from pg_database where datname = current_database())
+       and l.classid = chat_replica_lock_class()::bigint::oid)
+$$;
+
+-- Removes from the registry the other replicas whose session has ended. Mostly there is none, and then nothing is locked
+-- or written.
+create function chat_sweep_replicas(replica uuid) returns void
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  held constant oid[] := chat_held_replica_keys();
+  dead constant uuid[] := array(select r.id from chat_replicas r
+                                 where r.id <> replica and chat_replica_lock_key(r.id) <> all (held));
+begin
+  if dead = '{}' then
+    return;
+  end if;
+  delete from chat_replicas r
+   -- Rows that somebody else is sweeping right now are left to it.
+   where r.id in (select d.id from chat_replicas d where d.id = any (dead) for update skip locked)
+     -- One may have come back meanwhile.
+     and chat_replica_lock_key(r.id) <> all ((select chat_held_replica_keys())::oid[]);
+end
+$$;
+
 -- One beat of a replica, through the notification queue: proves the way, moves the horizon, and sweeps
 -- replicas whose session ended. Updating the row makes the commit flush, which the horizon needs.
 -- Returns the horizon that its payload carries.
@@ -270,15 +311,7 @@ begin
   perform chat_require_flush();
   insert into chat_replicas (id) values (replica)
       on conflict (id) do update set heartbeat_at = now();
-  delete from chat_replicas r
-   where r.id <> replica
-     and not exists (select from pg_locks l
-                      where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
-                        and l.database = (select oid from pg_database where datname = current_database())
-                        and l.classid = chat_replica_lock_class()::bigint::oid
-                        and l.objid = (hashtext(chat_schema() || r.id::text)::bigint & 4294967295)::oid)
-     -- Rows that another heartbeat is sweeping right now are left to it.
-     and r.id in (select d.id from chat_replicas d for update skip locked);
+  perform chat_sweep_replicas(replica);
   perform pg_notify(chat_channel(),
     chat_payload_head() || ',"heartbeat":{"replica":"' || replica || '","beat":' || beat || '}}');
   return pg_snapshot_xmin(pg_current_snapshot());

@@ -1,4 +1,4 @@
--- Who types: what is true only while somebody is connected, and needs no table.
+-- What is true only while somebody is connected: who types, and who is there. No commit here waits for a flush.
 
 -- Sends a member of the payload that is an array of these items, in as many notifications as they need.
 create function chat_publish_items(member text, sender uuid, items text[]) returns void
@@ -52,3 +52,245 @@ language sql stable
 security definer
 set search_path from current
 as $$ select c.participant1_id, c.participant2_id from conversations c where c.id = conversation $$;
+
+-- presence -----------------------------------------------------------------------------------------
+--
+-- Each replica keeps a roll of the users who have a socket there; a user is online while he stands on any roll. A roll is worth
+-- as much as the session of its replica's listener: it ends when that has ended, and when the replica has fallen silent.
+-- Whoever stands on it then has some seconds to come to another one, and is gone after them. A replica that finds its roll
+-- ended begins a new one, and so does one whose listener was lost: a crash may have forgotten what the last commits said.
+--
+-- Locks, in this order: the roll (`key share` to write in it, `update` to clear it away), then users in the order of their ids.
+
+create table chat_rolls (
+  id uuid primary key default gen_random_uuid(),
+  replica_id uuid not null,
+  -- nobody is put on it any more
+  ended_at timestamptz,
+  -- when its users were last known to be there
+  seen_at timestamptz
+);
+
+create table chat_attendance (
+  user_id uuid primary key,
+  rolls uuid[] not null default '{}',
+  -- when the user last left; null: never
+  last_seen_at timestamptz
+)
+with (fillfactor = 70);
+-- Those who are online.
+create index chat_attendance_online on chat_attendance (user_id) where rolls <> '{}';
+
+-- A replica that leaves the registry, by itself or swept by another, ends its rolls.
+create function chat_replicas_after_delete() returns trigger
+language plpgsql
+security definer
+set search_path from current
+as $$
+begin
+  update chat_rolls r
+     set ended_at = clock_timestamp(), seen_at = old.heartbeat_at
+   where r.replica_id = old.id and r.ended_at is null;
+  return null;
+end
+$$;
+create trigger chat_replicas_after_delete after delete on chat_replicas
+  for each row execute function chat_replicas_after_delete();
+
+-- Begins a roll, and ends the former ones of the replica. Null when the replica's lock is not held: its listener is not there.
+create function chat_open_roll(replica uuid) returns uuid
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  roll uuid;
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  -- Not swept between here and the commit, or the roll would have nobody to end it.
+  perform from chat_replicas r where r.id = replica for key share;
+  if not found or chat_replica_lock_key(replica) <> all (chat_held_replica_keys()) then
+    return null;
+  end if;
+  update chat_rolls r set ended_at = now(), seen_at = now() where r.replica_id = replica and r.ended_at is null;
+  insert into chat_rolls (replica_id) values (replica) returning id into roll;
+  return roll;
+end
+$$;
+
+-- Puts users on a roll and takes others off it: those have gone so many seconds ago. Tells of users who are online by
+-- it, or are not any more. What is so already is left. False, and nothing is done, when the roll has ended.
+create function chat_call_roll(roll uuid, coming uuid[], going uuid[], ages float8[]) returns boolean
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  replica uuid;
+  told text[];
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  select r.replica_id into replica from chat_rolls r where r.id = roll and r.ended_at is null for key share;
+  if not found then
+    return false;
+  end if;
+  insert into chat_attendance (user_id) select u from unnest(coming) u order by u on conflict do nothing;
+  -- Before the updates, whose snapshot must show what another replica has just committed about the same user.
+  perform from chat_attendance a where a.user_id = any (coming || going) order by a.user_id for no key update;
+  with came as (
+    update chat_attendance a
+       set rolls = a.rolls || roll
+     where a.user_id = any (coming) and not a.rolls @> array[roll]
+    returning a.user_id, cardinality(a.rolls) = 1 as turned
+  ), went as (
+    update chat_attendance a
+       set rolls = array_remove(a.rolls, roll),
+           last_seen_at = case when a.rolls = array[roll]
+                               then greatest(a.last_seen_at, now() - make_interval(secs => g.age))
+                               else a.last_seen_at end
+      from unnest(going, ages) as g (user_id, age)
+     where a.user_id = g.user_id and a.rolls @> array[roll]
+    returning a.user_id, a.rolls = '{}' as turned
+  )
+  select array_agg('"' || t.user_id || '"') into told
+    from (select * from came union all select * from went) t
+   where t.turned;
+  if told is not null then
+    perform chat_publish_items('presence', replica, told);
+  end if;
+  return true;
+end
+$$;
+
+-- Ends the rolls of other replicas that live no more or have sent no heartbeat for `silence` seconds. Whether `roll` goes on.
+create function chat_end_rolls(replica uuid, roll uuid, silence float8) returns boolean
+language plpgsql
+security definer
+set search_path from current
+as $$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  perform chat_sweep_replicas(replica);
+  update chat_rolls o
+     set ended_at = now(), seen_at = r.heartbeat_at
+    from chat_replicas r
+   where o.ended_at is null and r.id = o.replica_id and r.id <> replica
+     and r.heartbeat_at < now() - make_interval(secs => silence);
+  -- A crash may have brought back one whose end was not flushed.
+  update chat_rolls o
+     set ended_at = now(), seen_at = now()
+   where o.ended_at is null and not exists (select from chat_replicas r where r.id = o.replica_id);
+  return exists (select from chat_rolls o where o.id = roll and o.ended_at is null);
+end
+$$;
+
+-- Clears away a roll that ended `grace` seconds ago or longer: at most `max_rows` of its users, the roll itself with the last.
+-- Whether there was one; nothing is written if not. Reads those who are online; rolls end seldom.
+create function chat_clear_roll(grace float8, max_rows integer) returns boolean
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  roll chat_rolls;
+  users uuid[];
+  told text[];
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  select * into roll from chat_rolls r
+   where r.ended_at <= now() - make_interval(secs => grace)
+   order by r.ended_at
+   limit 1
+     for update skip locked;
+  if not found then
+    return false;
+  end if;
+  users := array(select a.user_id from chat_attendance a
+                  where a.rolls <> '{}' and a.rolls @> array[roll.id]
+                  order by a.user_id
+                  limit max_rows
+                    for no key update);
+  with went as (
+    update chat_attendance a
+       set rolls = array_remove(a.rolls, roll.id),
+           last_seen_at = case when a.rolls = array[roll.id] then greatest(a.last_seen_at, roll.seen_at)
+                               else a.last_seen_at end
+     where a.user_id = any (users)
+    returning a.user_id, a.rolls = '{}' as turned
+  )
+  select array_agg('"' || w.user_id || '"') into told from went w where w.turned;
+  if told is not null then
+    perform chat_publish_items('presence', roll.replica_id, told);
+  end if;
+  if cardinality(users) < max_rows then
+    delete from chat_rolls r where r.id = roll.id;
+  end if;
+  return true;
+end
+$$;
+
+-- The data of the frame `presence` for each of these users.
+create function chat_presence_of(users uuid[])
+returns table (user_id uuid, data text)
+language sql stable
+security definer
+set search_path from current
+as $$
+  select u, '{"userId":"' || u || '","isOnline":' || case when a.rolls <> '{}' then 'true' else 'false' end
+            || ',"lastSeenAt":' || chat_json_time(a.last_seen_at) || '}'
+    from unnest(users) u
+    left join lateral (select * from chat_attendance where user_id = u limit 1) a on true
+$$;
+
+-- For other programs. It looks at the sessions itself, so that it is right also while no replica runs. Without calls of our
+-- functions: those would be checked as the reading role's.
+do $$
+begin
+  execute format($view$
+    create view chat_presence as
+    select a.user_id,
+           a.rolls && (select array(
+             select r.id
+               from chat_rolls r
+               join pg_locks l on l.objid = (hashtext(%L || r.replica_id::text)::bigint & 4294967295)::oid
+              where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid = %s::bigint::oid
+                and l.database = (select oid from pg_database where datname = current_database()))) as is_online,
+           a.last_seen_at
+      from chat_attendance a
+  $view$, chat_schema(), chat_replica_lock_class());
+end
+$$;
+
+-- users, as callers read them -----------------------------------------------------------------------
+
+create function chat_list_users(wanted_role text, active_only boolean, name_part text, max_rows bigint, skip bigint)
+returns setof text
+language sql stable
+security definer
+set search_path from current
+as $$
+  select chat_user_json((u).id, (u).first_name, (u).last_name, (u).avatar_url, (u).role, (u).is_active,
+                        a.rolls <> '{}', a.last_seen_at)
+    from (select u from chat_users() u
+           where (wanted_role is null or u.role = wanted_role)
+             and (not active_only or u.is_active)
+             and (name_part is null
+                  or position(lower(name_part) in lower(coalesce(u.first_name, ''))) > 0
+                  or position(lower(name_part) in lower(coalesce(u.last_name, ''))) > 0)
+           order by u.last_name, u.first_name, u.id
+           limit max_rows offset skip) shown (u)
+    left join lateral (select * from chat_attendance where user_id = (u).id limit 1) a on true
+   order by (u).last_name, (u).first_name, (u).id
+$$;
+
+create function chat_get_user(user_id uuid) returns text
+language sql stable
+security definer
+set search_path from current
+as $$
+  select chat_user_json(u.id, u.first_name, u.last_name, u.avatar_url, u.role, u.is_active,
+                        a.rolls <> '{}', a.last_seen_at)
+    from chat_users() u
+    left join chat_attendance a on a.user_id = u.id
+   where u.id = chat_get_user.user_id
+$$;

@@ -111,6 +111,8 @@ pub struct Limits {
     pub connections: usize,
     /// `MAX_CONNECTIONS_PER_USER`, 20.
     pub connections_per_user: usize,
+    /// `MAX_WATCHED_USERS`, 500: of one socket.
+    pub watched_users: usize,
     /// `SOCKET_QUEUE`, 256 frames.
     pub socket_queue: usize,
     /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200. Both or neither are zero.
@@ -137,6 +139,8 @@ pub struct Timeouts {
     pub typing: Duration,
     /// `TYPING_INTERVAL_SECONDS`, 2: between two notifications of one user's typing in one conversation.
     pub typing_interval: Duration,
+    /// `PRESENCE_GRACE_SECONDS`, 5: a user without a socket is online for so long.
+    pub presence_grace: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`, 30.
     pub shutdown_grace: Duration,
     /// `SHUTDOWN_DELAY_SECONDS`, 0: not ready, but still serving, so that a load balancer notices.
@@ -375,6 +379,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         body_bytes: values.number(&settings::MAX_BODY_BYTES)?,
         connections: values.number(&settings::MAX_CONNECTIONS)?,
         connections_per_user: values.number(&settings::MAX_CONNECTIONS_PER_USER)?,
+        watched_users: values.number(&settings::MAX_WATCHED_USERS)?,
         socket_queue: values.number(&settings::SOCKET_QUEUE)?,
         rate_per_second: values.number(&settings::RATE_LIMIT_PER_SECOND)?,
         rate_burst: values.number(&settings::RATE_LIMIT_BURST)?,
@@ -415,6 +420,7 @@ fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
     Ok(Timeouts {
         typing,
         typing_interval,
+        presence_grace: values.seconds(&settings::PRESENCE_GRACE_SECONDS)?,
         heartbeat: values.seconds(&settings::HEARTBEAT_SECONDS)?,
         listener_heartbeat: values.seconds(&settings::LISTENER_HEARTBEAT_SECONDS)?,
         shutdown_grace: values.seconds(&settings::SHUTDOWN_GRACE_SECONDS)?,

@@ -169,9 +169,11 @@ settings! {
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
             "Sockets of one user on one replica. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
-            "Sends of one user on one replica, in the long run; apart from them, as many commands typing. 0: no limit.";
+            "Sends of one user on one replica, in the long run; apart from them, as many commands typing and watch_presence. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
             "Sends of one user on one replica, at once. 0: no limit.";
+        MAX_WATCHED_USERS = "500", Number(1, 2000),
+            "Users whose presence one socket may watch.";
         SOCKET_QUEUE = "256", Number(1, 65_536),
             "Frames that wait for one slow socket before it is closed.";
         WRITER_QUEUE = "10000", Number(1, 1_000_000),
@@ -193,6 +195,9 @@ settings! {
         TYPING_INTERVAL_SECONDS = "2", Seconds(1, 60),
             "Between two notifications of one user's typing in one conversation; at most half of TYPING_SECONDS, so \
              that a renewal is heard in time.";
+        PRESENCE_GRACE_SECONDS = "5", Seconds(1, 300),
+            "How long a user without a socket is still online: whoever comes back within it was never gone. The same for \
+             all replicas.";
         HEADER_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "A request's head must be complete by then.";
         BODY_TIMEOUT_SECONDS = "20", Seconds(1, 3600),

@@ -78,9 +78,10 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
             times.database_start,
             times.typing,
             times.typing_interval,
+            times.presence_grace,
         ]
         .map(|time| time.as_secs()),
-        [25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2]
+        [25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5]
     );
 }
 

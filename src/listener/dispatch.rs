@@ -147,6 +147,9 @@ impl Dispatcher {
                 self.live.heard(from, &telling, payload.at);
             }
         }
+        if !payload.presence.is_empty() {
+            self.live.presence().heard(&payload.presence);
+        }
         if !payload.events.is_empty() || !payload.typing.is_empty() {
             // The sessions of the sockets get their turn before the next notification.
             tokio::task::yield_now().await;

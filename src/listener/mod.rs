@@ -172,6 +172,7 @@ impl Listener {
         if let Err(error) = self.catch_up(dispatcher, &reading.identity).await {
             return error;
         }
+        self.live.presence().listening();
         let mut heart = AbortOnDropHandle::new(tokio::spawn(beat(
             self.store.clone(),
             self.config.replica,
@@ -246,6 +247,7 @@ impl Listener {
             self.hub.start_at(here);
             self.hub
                 .resync_all("the service moved to another database server");
+            self.live.presence().show_again();
         }
         Ok(())
     }

@@ -32,11 +32,14 @@ pub(super) struct Payload<'a> {
     pub events: Vec<PayloadEvent<'a>>,
     #[serde(default)]
     pub heartbeat: Option<Heartbeat>,
-    /// The replica that tells of `typing`.
+    /// The replica that tells of `typing` or `presence`.
     #[serde(default)]
     pub from: Option<Uuid>,
     #[serde(default)]
     pub typing: Vec<Typing>,
+    /// Who has come or gone.
+    #[serde(default)]
+    pub presence: Vec<UserId>,
 }
 
 /// Who types, or has stopped.

@@ -1,12 +1,15 @@
-//! What is true only while somebody is connected: who types to whom.
+//! What is true only while somebody is connected: who types to whom, and who is there (`presence`).
 //!
 //! The way is that of an event, through the database and every replica's listener, but nothing is stored and no commit is
-//! flushed. Two loops do the work: one tells the database what this replica's users do, many users in one transaction; the
+//! flushed. Two loops do the work for typing: one tells the database what this replica's users do, many users in one transaction; the
 //! other ends on the sockets here what was not renewed, so that it ends also when the typist's replica has died.
 
+mod attendance;
 mod members;
+mod presence;
 mod shown;
 mod typists;
+mod watchers;
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +24,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::frame;
-use crate::hub::{Hub, Topic};
+use crate::hub::{Hub, Mailbox, Topic};
 use crate::limits::SendLimiter;
 use crate::model::{ConversationId, UserId};
 use crate::store::Store;
@@ -30,9 +33,11 @@ use members::Members;
 use shown::Shown;
 use typists::Typists;
 
+pub use attendance::{Change, Roll};
+pub use presence::{Presence, PresenceTimes};
 pub use typists::{Pair, Telling, Times};
 
-/// Between two transactions that tell of typing: what comes up meanwhile shares the next one, and with it one turn at the
+/// Between two transactions that tell of typing, or of presence: what comes up meanwhile shares the next one, and with it one turn at the
 /// cluster's lock of NOTIFY.
 const GATHERING: Duration = Duration::from_millis(50);
 
@@ -54,6 +59,7 @@ struct Shared {
     members: Mutex<Members>,
     typists: Mutex<Typists>,
     shown: Mutex<Shown>,
+    presence: Presence,
     /// Something is due earlier than the loop of that name knows.
     tell: Notify,
     expire: Notify,
@@ -62,10 +68,18 @@ struct Shared {
 }
 
 impl Live {
-    /// `limiter` counts the `typing` commands of each user.
-    pub fn new(store: Store, hub: Hub, replica: Uuid, limiter: SendLimiter, times: Times) -> Self {
+    /// `limiter` counts the commands `typing` and `watch_presence` of each user.
+    pub fn new(
+        store: Store,
+        hub: Hub,
+        replica: Uuid,
+        limiter: SendLimiter,
+        times: Times,
+        presence: PresenceTimes,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
+                presence: Presence::new(store.clone(), replica, presence),
                 store,
                 hub,
                 replica,
@@ -121,8 +135,36 @@ impl Live {
         Ok(())
     }
 
-    /// A socket is gone, and with it what was typed on it.
-    pub fn socket_left(&self, user: UserId, connection: Uuid) {
+    /// A client's `watch_presence`: replaces what its socket watches.
+    pub fn watch(
+        &self,
+        user: UserId,
+        connection: Uuid,
+        mailbox: &Arc<Mailbox>,
+        users: Vec<UserId>,
+    ) -> Result<(), Error> {
+        self.shared.limiter.check(user)?;
+        self.shared.presence.watch(connection, mailbox, users);
+        Ok(())
+    }
+
+    pub fn presence(&self) -> &Presence {
+        &self.shared.presence
+    }
+
+    /// A socket has opened. It is gone when the value is dropped.
+    pub fn attend(&self, user: UserId, connection: Uuid) -> Attending {
+        self.shared.presence.comes(user);
+        Attending {
+            live: self.clone(),
+            user,
+            connection,
+        }
+    }
+
+    /// A socket is gone, and with it what was typed on it, and its part in the user's presence.
+    fn socket_left(&self, user: UserId, connection: Uuid) {
+        self.shared.presence.leaves(user, connection);
         if lock(&self.shared.typists).leaves(user, connection, Instant::now()) {
             self.shared.tell.notify_one();
         }
@@ -179,10 +221,10 @@ impl Live {
             .show(pair.to, |mailbox| mailbox.put(topic, frame.clone()));
     }
 
-    /// Both loops, until `stop`.
+    /// All loops, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = self.shared.presence.run(&stop) => {}
             () = self.tell() => {}
             () = self.expire() => {}
         }
@@ -246,6 +288,19 @@ impl Live {
     }
 }
 
+/// A socket that is there.
+pub struct Attending {
+    live: Live,
+    user: UserId,
+    connection: Uuid,
+}
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.live.socket_left(self.user, self.connection);
+    }
+}
+
 /// Until `next`, or until somebody says that there is something earlier.
 async fn wait(next: Option<Instant>, earlier: &Notify) {
     let due = async {
@@ -266,7 +321,7 @@ fn typing_frame(pair: Pair, conversation: ConversationId, is_typing: bool, at: i
         "userId": pair.typist,
         "isTyping": is_typing,
     });
-    frame::ephemeral("typing", &data, pair.typist, at)
+    frame::momentary("typing", &data.to_string(), pair.typist, at)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -134,7 +134,7 @@ pub fn from_server() -> Vec<FrameKind> {
         ),
         kind::<Presence>(
             "presence",
-            "A watched user came online or went offline.",
+            "How a watched user is now: at once when the watching begins, then at each change.",
             Never,
             json!({"userId": USER, "isOnline": false, "lastSeenAt": "2026-11-23T21:09:58.889078Z"}),
         ),
@@ -264,6 +264,7 @@ struct Typing {
 struct Presence {
     user_id: Uuid,
     is_online: bool,
+    /// When the user's last socket closed; null when there never was one that did.
     #[schema(required)]
     last_seen_at: Option<chrono::DateTime<chrono::Utc>>,
 }
@@ -355,7 +356,7 @@ struct TypingCommand {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct WatchPresenceCommand {
-    #[schema(max_items = 500)]
+    /// At most MAX_WATCHED_USERS (500 unless set otherwise). An empty list: of nobody.
     user_ids: Vec<Uuid>,
 }
 

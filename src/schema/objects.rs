@@ -39,9 +39,9 @@ pub struct User {
     #[schema(required)]
     role: Option<String>,
     is_active: bool,
-    /// Whether the user has an open socket to any replica.
+    /// Whether the user has an open socket to any replica, or had one until a moment ago (PRESENCE_GRACE_SECONDS).
     is_online: bool,
-    /// When the user's last socket closed; null when there never was one.
+    /// When the user's last socket closed; null when there never was one that did.
     #[schema(required)]
     last_seen_at: Option<DateTime<Utc>>,
 }

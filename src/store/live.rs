@@ -1,11 +1,13 @@
 //! What is true only while somebody is connected: nothing here is stored, and nothing waits for a flush.
 
+use std::time::Duration;
+
 use postgres_types::Type;
 use uuid::Uuid;
 
-use super::{Store, column_of};
+use super::{Store, column_of, single};
 use crate::error::Error;
-use crate::live::Telling;
+use crate::live::{Change, Roll, Telling};
 use crate::model::{ConversationId, UserId};
 
 impl Store {
@@ -44,5 +46,71 @@ impl Store {
         self.change("*", "chat_notify_typing($1, $2, $3, $4, $5)", &params)
             .await
             .map(drop)
+    }
+
+    /// Begins a roll of this replica's users; `None` while no session of the database holds the replica's lock.
+    pub async fn open_roll(&self, replica: Uuid) -> Result<Option<Roll>, Error> {
+        let params = [(&replica as _, Type::UUID)];
+        let rows = self.change("*", "chat_open_roll($1)", &params).await?;
+        Ok(single::<Option<Uuid>>(&rows, 0)?.map(Roll))
+    }
+
+    /// Puts users on a roll and takes others off it. `false`, and nothing is done: it has ended.
+    pub async fn call_roll(&self, roll: Roll, changes: &[Change]) -> Result<bool, Error> {
+        let (mut coming, mut going, mut ages) = (Vec::new(), Vec::new(), Vec::new());
+        for change in changes {
+            match change {
+                Change::Comes(user) => coming.push(user.0),
+                Change::Went(user, ago) => {
+                    going.push(user.0);
+                    ages.push(ago.as_secs_f64());
+                }
+            }
+        }
+        let params = [
+            (&roll.0 as _, Type::UUID),
+            (&coming as _, Type::UUID_ARRAY),
+            (&going as _, Type::UUID_ARRAY),
+            (&ages as _, Type::FLOAT8_ARRAY),
+        ];
+        let call = "chat_call_roll($1, $2, $3, $4)";
+        single(&self.change("*", call, &params).await?, 0)
+    }
+
+    /// Ends the rolls of other replicas that are gone, or silent for so long. Whether `roll` goes on.
+    pub async fn end_rolls(
+        &self,
+        replica: Uuid,
+        roll: Roll,
+        silence: Duration,
+    ) -> Result<bool, Error> {
+        let params = [
+            (&replica as _, Type::UUID),
+            (&roll.0 as _, Type::UUID),
+            (&silence.as_secs_f64() as _, Type::FLOAT8),
+        ];
+        let call = "chat_end_rolls($1, $2, $3)";
+        single(&self.change("*", call, &params).await?, 0)
+    }
+
+    /// Takes users off a roll that ended so long ago; `false`: there is none.
+    pub async fn clear_roll(&self, grace: Duration, users: usize) -> Result<bool, Error> {
+        let users = i32::try_from(users).unwrap_or(i32::MAX);
+        let params = [
+            (&grace.as_secs_f64() as _, Type::FLOAT8),
+            (&users as _, Type::INT4),
+        ];
+        let call = "chat_clear_roll($1, $2)";
+        single(&self.change("*", call, &params).await?, 0)
+    }
+
+    /// The data of the frame `presence` of each of these users, as it is now.
+    pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, Error> {
+        let users: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+        let params = [(&users as _, Type::UUID_ARRAY)];
+        let rows = self.read("*", "chat_presence_of($1)", &params).await?;
+        rows.iter()
+            .map(|row| Ok((UserId(column_of(row, 0)?), column_of(row, 1)?)))
+            .collect()
     }
 }

@@ -10,6 +10,7 @@ use super::protocol::{Command, Done};
 use crate::app::Services;
 use crate::auth::Caller;
 use crate::error::Error;
+use crate::hub::Subscription;
 use crate::model::{NewMessage, UserId, content_faults};
 
 pub type Outcome = Result<Done, Error>;
@@ -81,7 +82,7 @@ pub fn start(
     services: &Arc<Services>,
     caller: Caller,
     user: UserId,
-    connection: Uuid,
+    socket: &Subscription,
     command: Command,
     reply: ReplyTo,
 ) {
@@ -113,6 +114,19 @@ pub fn start(
                 Err(fault) => reply.send(Err(fault)),
             }
         }
+        // Done at once, so that the last list is the one that counts.
+        Command::WatchPresence { users } => {
+            let limit = services.config.limits.watched_users;
+            reply.send(match users.len() > limit {
+                true => Err(Error::Validation(vec![format!(
+                    "userIds must name at most {limit} users"
+                )])),
+                false => services
+                    .live
+                    .watch(user, socket.connection_id(), socket.mailbox(), users)
+                    .map(|()| Done::Nothing),
+            });
+        }
         Command::Ping => reply.send(Ok(Done::Nothing)),
         // The session's own: it changes what the session knows of its caller.
         Command::Authenticate { .. } => {}
@@ -121,6 +135,7 @@ pub fn start(
         | Command::DeleteMessage { .. }
         | Command::Typing { .. } => {
             let services_of_task = Arc::clone(services);
+            let connection = socket.connection_id();
             // On a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes.
             services.lifecycle.connections.spawn(async move {
                 let outcome = query(&services_of_task, user, connection, command, max_bytes).await;
@@ -172,8 +187,9 @@ async fn query(
                 .await?;
             Ok(Done::Nothing)
         }
-        Command::SendMessage { .. } | Command::Authenticate { .. } | Command::Ping => {
-            Ok(Done::Nothing)
-        }
+        Command::SendMessage { .. }
+        | Command::WatchPresence { .. }
+        | Command::Authenticate { .. }
+        | Command::Ping => Ok(Done::Nothing),
     }
 }

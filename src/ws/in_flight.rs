@@ -36,7 +36,9 @@ impl Order {
                 Self::Query(*conversation)
             }
             Command::EditMessage { .. } | Command::DeleteMessage { .. } => Self::QueryAny,
-            Command::Authenticate { .. } | Command::Ping => Self::Free,
+            Command::WatchPresence { .. } | Command::Authenticate { .. } | Command::Ping => {
+                Self::Free
+            },
         }
     }
 

@@ -54,6 +54,9 @@ pub enum Command {
         conversation: ConversationId,
         is_typing: bool,
     },
+    WatchPresence {
+        users: Vec<UserId>,
+    },
     Authenticate {
         token: Secret,
     },
@@ -70,6 +73,7 @@ impl Command {
             Self::MarkRead { .. } => "mark_read",
             Self::Authenticate { .. } => "authenticate",
             Self::Typing { .. } => "typing",
+            Self::WatchPresence { .. } => "watch_presence",
             Self::Ping => "ping",
         }
     }
@@ -125,6 +129,8 @@ struct Members<'a> {
     token: Option<&'a RawValue>,
     #[serde(borrow)]
     is_typing: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user_ids: Option<&'a RawValue>,
 }
 
 /// Reads one text frame of the client.
@@ -160,9 +166,12 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
     let kind: String = kind
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
         .ok_or_else(|| (MALFORMED, "type must be a string".to_owned()))?;
-    if !FROM_CLIENT.contains(&kind.as_str()) {
+    let unknown = || {
         let fault = format!("type must be one of {}", FROM_CLIENT.join(", "));
-        return Err((MALFORMED, fault));
+        (MALFORMED, fault)
+    };
+    if !FROM_CLIENT.contains(&kind.as_str()) {
+        return Err(unknown());
     }
     let members: Members = match data {
         None => Members::default(),
@@ -222,6 +231,12 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
                     is_typing,
                 })
         }
+        "watch_presence" => {
+            let users = read.ids("userIds", members.user_ids);
+            users.map(|users| Command::WatchPresence {
+                users: users.into_iter().map(UserId).collect(),
+            })
+        }
         "authenticate" => {
             let token = read.string("token", members.token);
             token.map(|token| Command::Authenticate {
@@ -229,12 +244,7 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             })
         }
         "ping" => Some(Command::Ping),
-        _ => {
-            return Err((
-                "not_supported",
-                format!("{kind} is not supported by this server"),
-            ));
-        }
+        _ => return Err(unknown()),
     };
     match command {
         Some(command) if read.faults.is_empty() => Ok(command),
@@ -257,6 +267,14 @@ impl Reader {
             self.faults.push(format!("{name} must be a UUID"));
         }
         id
+    }
+
+    fn ids(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Vec<Uuid>> {
+        let ids = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        if ids.is_none() {
+            self.faults.push(format!("{name} must be an array of UUIDs"));
+        }
+        ids
     }
 
     fn string(&mut self, name: &str, raw: Option<&RawValue>) -> Option<String> {

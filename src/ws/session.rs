@@ -22,6 +22,7 @@ use super::protocol::{self, Command, Done, Frames, Refused};
 use crate::app::Services;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Subscription};
+use crate::live::Attending;
 use crate::model::UserId;
 use crate::replay::{Missed, Repeat};
 
@@ -48,6 +49,7 @@ pub struct Session<S> {
     user: UserId,
     stream: WebSocketStream<S>,
     subscription: Subscription,
+    attending: Attending,
     heartbeat: Heartbeat,
     /// Of the caller's token.
     expiry: Expiry,
@@ -89,6 +91,7 @@ where
             heartbeat: Heartbeat::new(interval, rand::random(), Instant::now()),
             expiry: Expiry::of(&caller, services.config.auth.token_warning, Instant::now()),
             renewed: false,
+            attending: services.live.attend(user, subscription.connection_id()),
             services,
             caller,
             user,
@@ -117,7 +120,7 @@ where
         );
         // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
         drop(self.subscription);
-        self.services.live.socket_left(user, id);
+        drop(self.attending);
         Box::pin(ending::close(self.stream, &ending)).await;
     }
 
@@ -229,7 +232,7 @@ where
                     &self.services,
                     self.caller,
                     self.user,
-                    self.subscription.connection_id(),
+                    &self.subscription,
                     command,
                     reply,
                 ),
@@ -262,7 +265,7 @@ where
                     &self.services,
                     self.caller,
                     self.user,
-                    self.subscription.connection_id(),
+                    &self.subscription,
                     command,
                     reply,
                 );

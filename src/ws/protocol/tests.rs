@@ -79,6 +79,11 @@ fn every_command_is_understood() {
             is_typing: true
         }
     );
+    let users = vec![UserId(uuid()), UserId(Uuid::nil())];
+    assert_eq!(
+        parsed("watch_presence", json!({"userIds": [ID, Uuid::nil()]})),
+        Command::WatchPresence { users }
+    );
     assert_eq!(parsed("ping", json!({})), Command::Ping);
 }
 
@@ -154,7 +159,8 @@ fn a_refusal_carries_the_request_id_where_there_was_one() {
     assert_eq!(refused.id.as_deref(), Some("r7"));
     let refused = parse(&frame("watch_presence", json!({}))).unwrap_err();
     assert_eq!(refused.id.as_deref(), Some("r1"));
-    assert_eq!(refused.code, "not_supported");
+    assert_eq!(refused.code, "validation_failed");
+    assert_eq!(refused.message, "userIds must be an array of UUIDs");
 }
 
 fn read(frame: &Utf8Bytes) -> Value {

@@ -1,0 +1,211 @@
+//! Who has a socket on this replica, and what is to be told the database of it and when. No I/O; time is passed in.
+//!
+//! The replica's roll in the database follows: whoever comes is put on it at once, whoever has gone is taken off after the
+//! grace, so that a reconnect is not told at all.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::model::UserId;
+
+/// Names a roll of this replica in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roll(pub Uuid);
+
+/// What the database is to be told of a user.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Change {
+    Comes(UserId),
+    /// So long ago.
+    Went(UserId, Duration),
+}
+
+impl Change {
+    fn user(self) -> UserId {
+        match self {
+            Self::Comes(user) | Self::Went(user, _) => user,
+        }
+    }
+}
+
+/// Bounded by the sockets of the replica: one entry a user who has one, or had one until a grace ago.
+pub struct Attendance {
+    grace: Duration,
+    roll: Option<Roll>,
+    entries: HashMap<UserId, Entry>,
+    /// When to look at which entry again; each is in it once at most.
+    agenda: BTreeSet<(Instant, UserId)>,
+}
+
+struct Entry {
+    sockets: usize,
+    /// When the last socket left.
+    left: Instant,
+    listed: Listed,
+    in_flight: bool,
+    due: Option<Instant>,
+}
+
+/// Whether a user stands on the roll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    No,
+    Yes,
+    /// The database did not answer.
+    Perhaps,
+}
+
+impl Attendance {
+    pub fn new(grace: Duration) -> Self {
+        Self {
+            grace,
+            roll: None,
+            entries: HashMap::new(),
+            agenda: BTreeSet::new(),
+        }
+    }
+
+    /// A user has one socket more.
+    pub fn comes(&mut self, user: UserId, now: Instant) {
+        let entry = self.entries.entry(user).or_insert(Entry {
+            sockets: 0,
+            left: now,
+            listed: Listed::No,
+            in_flight: false,
+            due: None,
+        });
+        entry.sockets += 1;
+        self.plan(user, now);
+    }
+
+    /// A user has one socket less.
+    pub fn leaves(&mut self, user: UserId, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&user) {
+            entry.sockets = entry.sockets.saturating_sub(1);
+            entry.left = now;
+            self.plan(user, now);
+        }
+    }
+
+    /// A new roll: nobody stands on it yet. Those who left a moment ago are put on it as well, so that their leaving is told
+    /// in the same way as ever.
+    pub fn begin(&mut self, roll: Roll, now: Instant) {
+        self.roll = Some(roll);
+        let users: Vec<UserId> = self.entries.keys().copied().collect();
+        for user in users {
+            if let Some(entry) = self.entries.get_mut(&user) {
+                entry.listed = Listed::No;
+                entry.in_flight = false;
+            }
+            self.plan(user, now);
+        }
+    }
+
+    /// The roll has ended, or is to be begun anew.
+    pub fn end(&mut self) {
+        self.roll = None;
+    }
+
+    /// The same, unless another roll was begun meanwhile.
+    pub fn end_of(&mut self, roll: Roll) {
+        if self.roll == Some(roll) {
+            self.roll = None;
+        }
+    }
+
+    pub fn roll(&self) -> Option<Roll> {
+        self.roll
+    }
+
+    /// When there is something to tell next.
+    pub fn next(&self) -> Option<Instant> {
+        self.roll.and(self.agenda.first()).map(|(at, _)| *at)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// At most `limit` of what is to be told now, and on which roll. Each is in flight until [`Attendance::told`].
+    pub fn take(&mut self, now: Instant, limit: usize) -> Option<(Roll, Vec<Change>)> {
+        let roll = self.roll?;
+        let mut changes = Vec::new();
+        while changes.len() < limit
+            && let Some((at, user)) = self.agenda.first().copied()
+            && at <= now
+        {
+            self.agenda.pop_first();
+            let Some(entry) = self.entries.get_mut(&user) else {
+                continue;
+            };
+            entry.due = None;
+            let belongs = entry.belongs(self.grace, now);
+            let change = match (belongs, entry.listed) {
+                (true, Listed::No | Listed::Perhaps) => Change::Comes(user),
+                (false, Listed::Yes | Listed::Perhaps) => Change::Went(user, now - entry.left),
+                _ => {
+                    self.plan(user, now);
+                    continue;
+                }
+            };
+            entry.in_flight = true;
+            changes.push(change);
+        }
+        Some((roll, changes))
+    }
+
+    /// What became of changes: whether the database took them. If it did not, it may have done so all the same.
+    pub fn told(&mut self, roll: Roll, changes: &[Change], done: bool, now: Instant) {
+        if self.roll != Some(roll) {
+            return;
+        }
+        for change in changes {
+            if let Some(entry) = self.entries.get_mut(&change.user()) {
+                entry.in_flight = false;
+                entry.listed = match (done, change) {
+                    (false, _) => Listed::Perhaps,
+                    (true, Change::Comes(_)) => Listed::Yes,
+                    (true, Change::Went(..)) => Listed::No,
+                };
+            }
+            self.plan(change.user(), now);
+        }
+    }
+
+    /// Puts an entry on the agenda for the moment at which it wants something, or forgets it.
+    fn plan(&mut self, user: UserId, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&user) else {
+            return;
+        };
+        if let Some(due) = entry.due.take() {
+            self.agenda.remove(&(due, user));
+        }
+        if entry.in_flight {
+            return;
+        }
+        let due = match (entry.belongs(self.grace, now), entry.listed) {
+            (true, Listed::No | Listed::Perhaps) | (false, Listed::Yes | Listed::Perhaps) => now,
+            (true, Listed::Yes) if entry.sockets > 0 => return,
+            (true, Listed::Yes) => entry.left + self.grace,
+            (false, Listed::No) => {
+                self.entries.remove(&user);
+                return;
+            }
+        };
+        entry.due = Some(due);
+        self.agenda.insert((due, user));
+    }
+}
+
+impl Entry {
+    /// Whether the user is to stand on the roll.
+    fn belongs(&self, grace: Duration, now: Instant) -> bool {
+        self.sockets > 0 || now < self.left + grace
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! Who is there: this replica's part of it in the database, and what its sockets are shown.
+//!
+//! Three loops. One keeps the replica's roll, many users in one transaction. One ends the rolls of replicas that are gone,
+//! and sees to it that its own has not been ended. One reads what may have changed of the users who are watched here: a
+//! notification only says of whom, so what is shown is what the database says now, and a storm of changes is read as few.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::attendance::Attendance;
+use super::watchers::Watchers;
+use super::{GATHERING, lock, wait};
+use crate::error::Error;
+use crate::frame;
+use crate::hub::Mailbox;
+use crate::model::UserId;
+use crate::store::Store;
+
+/// Users in one transaction, or one reading.
+const USERS: usize = 1000;
+
+/// After a statement that failed, or a roll that could not be begun.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Longest time between two looks for rolls that are to be ended.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// A handle on this replica's presence; clones share it.
+#[derive(Clone)]
+pub struct Presence {
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct PresenceTimes {
+    /// Whoever comes back within it was never gone.
+    pub grace: Duration,
+    /// A replica without a heartbeat for so long counts as gone.
+    pub silence: Duration,
+}
+
+struct Shared {
+    store: Store,
+    replica: Uuid,
+    times: PresenceTimes,
+    /// Std mutexes: held for map look-ups and puts into mailboxes only, never over an await.
+    attendance: Mutex<Attendance>,
+    watchers: Mutex<Watchers>,
+    /// How often the listener became live; without it no roll can be begun.
+    sessions: AtomicU64,
+    /// There is something to do earlier than the loop of that name knows.
+    tell: Notify,
+    look: Notify,
+    told: AtomicU64,
+    untold: AtomicU64,
+    shown: AtomicU64,
+}
+
+impl Presence {
+    pub fn new(store: Store, replica: Uuid, times: PresenceTimes) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                replica,
+                times,
+                attendance: Mutex::new(Attendance::new(times.grace)),
+                watchers: Mutex::default(),
+                sessions: AtomicU64::new(0),
+                tell: Notify::new(),
+                look: Notify::new(),
+                told: AtomicU64::new(0),
+                untold: AtomicU64::new(0),
+                shown: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// A user has one socket more here.
+    pub fn comes(&self, user: UserId) {
+        lock(&self.shared.attendance).comes(user, Instant::now());
+        self.shared.tell.notify_one();
+    }
+
+    /// A user has one socket less here, and nothing is shown to it any more.
+    pub fn leaves(&self, user: UserId, connection: Uuid) {
+        lock(&self.shared.watchers).leaves(connection);
+        lock(&self.shared.attendance).leaves(user, Instant::now());
+        self.shared.tell.notify_one();
+    }
+
+    /// A socket wants to be shown these users from now on, and no others. How they are now follows.
+    pub fn watch(&self, connection: Uuid, mailbox: &Arc<Mailbox>, users: Vec<UserId>) {
+        lock(&self.shared.watchers).watch(connection, mailbox, users);
+        self.shared.look.notify_one();
+    }
+
+    /// It was heard that these users came or went.
+    pub fn heard(&self, users: &[UserId]) {
+        let mut watchers = lock(&self.shared.watchers);
+        if users.iter().fold(false, |any, user| watchers.ask(*user) || any) {
+            self.shared.look.notify_one();
+        }
+    }
+
+    /// The listener is live, perhaps after a time in which it heard nothing.
+    pub fn listening(&self) {
+        lock(&self.shared.watchers).ask_all(false);
+        self.shared.look.notify_one();
+        let mut attendance = lock(&self.shared.attendance);
+        self.shared.sessions.fetch_add(1, Ordering::AcqRel);
+        attendance.end();
+        drop(attendance);
+        self.shared.tell.notify_one();
+    }
+
+    /// Every socket was told to reload: it is shown again whom it watches.
+    pub fn show_again(&self) {
+        lock(&self.shared.watchers).ask_all(true);
+        self.shared.look.notify_one();
+    }
+
+    /// The three loops, until `stop`. The roll is left for the others to clear away, after the grace: most of its users
+    /// are about to come to them.
+    pub async fn run(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep_roll() => {}
+            () = self.look() => {}
+            () = self.sweep() => {}
+        }
+    }
+
+    /// Tells the database who comes and who has gone.
+    async fn keep_roll(&self) {
+        let shared = &*self.shared;
+        loop {
+            let (roll, next) = {
+                let attendance = lock(&shared.attendance);
+                (attendance.roll(), attendance.next())
+            };
+            let can_begin = shared.sessions.load(Ordering::Acquire) > 0;
+            if roll.is_some() || !can_begin {
+                wait(next, &shared.tell).await;
+            } else if let Err(reason) = self.begin_roll().await {
+                log::debug!("no roll could be begun: {reason}");
+                sleep(RETRY).await;
+                continue;
+            }
+            match self.tell().await {
+                Ok(()) => sleep(GATHERING).await,
+                Err(error) => {
+                    log::debug!("presence could not be told: {error}");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn begin_roll(&self) -> Result<(), Error> {
+        let shared = &*self.shared;
+        let session = shared.sessions.load(Ordering::Acquire);
+        let roll = shared.store.open_roll(shared.replica).await?;
+        let roll = roll.ok_or_else(|| Error::unavailable("the listener is not there"))?;
+        let mut attendance = lock(&shared.attendance);
+        // Else it is from before the listener was lost once more, and may be forgotten already.
+        if shared.sessions.load(Ordering::Acquire) == session {
+            attendance.begin(roll, Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn tell(&self) -> Result<(), Error> {
+        let shared = &*self.shared;
+        let taken = lock(&shared.attendance).take(Instant::now(), USERS);
+        let Some((roll, changes)) = taken.filter(|(_, changes)| !changes.is_empty()) else {
+            return Ok(());
+        };
+        let outcome = shared.store.call_roll(roll, &changes).await;
+        let done = matches!(outcome, Ok(true));
+        let counter = if done { &shared.told } else { &shared.untold };
+        counter.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        let mut attendance = lock(&shared.attendance);
+        attendance.told(roll, &changes, done, Instant::now());
+        if matches!(outcome, Ok(false)) {
+            attendance.end_of(roll);
+        }
+        outcome.map(drop)
+    }
+
+    /// Ends the rolls of those who are gone, clears them away after the grace, and notices when its own was ended.
+    async fn sweep(&self) {
+        let shared = &*self.shared;
+        // Well within the grace, so that a roll that was ended by mistake is begun anew before anybody is missed.
+        let pause = (shared.times.grace * 2 / 5).min(SWEEP);
+        loop {
+            sleep(pause).await;
+            if let Err(error) = self.sweep_once().await {
+                log::debug!("rolls could not be swept: {error}");
+            }
+        }
+    }
+
+    async fn sweep_once(&self) -> Result<(), Error> {
+        let shared = &*self.shared;
+        let Some(roll) = lock(&shared.attendance).roll() else {
+            return Ok(());
+        };
+        let (store, times) = (&shared.store, shared.times);
+        if !store.end_rolls(shared.replica, roll, times.silence).await? {
+            log::info!("this replica's roll was ended: it begins another");
+            lock(&shared.attendance).end_of(roll);
+            shared.tell.notify_one();
+        }
+        while store.clear_roll(times.grace, USERS).await? {
+            sleep(GATHERING).await;
+        }
+        Ok(())
+    }
+
+    /// Reads how those are who are watched here and of whom something was heard, and shows it.
+    async fn look(&self) {
+        let shared = &*self.shared;
+        loop {
+            if !lock(&shared.watchers).is_asked() {
+                shared.look.notified().await;
+            }
+            let users = lock(&shared.watchers).take(USERS);
+            if users.is_empty() {
+                continue;
+            }
+            match shared.store.presence_of(&users).await {
+                Ok(states) => {
+                    self.show(&states);
+                    sleep(GATHERING).await;
+                }
+                Err(error) => {
+                    log::debug!("presence could not be read: {error}");
+                    self.heard(&users);
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn show(&self, states: &[(UserId, String)]) {
+        let now = chrono::Utc::now().timestamp();
+        let mut watchers = lock(&self.shared.watchers);
+        let mut count = 0;
+        for (user, data) in states {
+            let frame = || frame::momentary("presence", data, *user, now);
+            count += watchers.saw(*user, data, frame);
+        }
+        self.shared.shown.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Users of this replica who are online by it, or left within the grace.
+    pub fn users(&self) -> usize {
+        lock(&self.shared.attendance).len()
+    }
+
+    /// (sockets that watch, whom they watch, how many pairs of both)
+    pub fn watching(&self) -> (usize, usize, usize) {
+        lock(&self.shared.watchers).len()
+    }
+
+    /// (changes that the database was told of, those that it did not take, frames that were shown)
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let shared = &self.shared;
+        (
+            read(&shared.told),
+            read(&shared.untold),
+            read(&shared.shown),
+        )
+    }
+}

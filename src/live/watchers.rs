@@ -1,0 +1,160 @@
+//! Which sockets of this replica watch whom, and what they were last shown. No I/O.
+//!
+//! What the database says of a user is read when it may have changed, and shown when it has: to those who watch, and in any
+//! case to those who have just begun to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
+
+use crate::hub::{Mailbox, Topic};
+use crate::model::UserId;
+
+/// Bounded by the sockets of the replica and what each may watch; a socket that watches nobody has nothing here.
+#[derive(Default)]
+pub struct Watchers {
+    sockets: HashMap<Uuid, Watcher>,
+    /// Ordered, so that those who watch one user stand together. Whether it is new: nothing was shown yet.
+    watches: BTreeMap<(UserId, Uuid), bool>,
+    watched: HashMap<UserId, Watched>,
+    /// Users to be read, in the order in which it was asked for.
+    queue: BTreeMap<u64, UserId>,
+    asked: u64,
+}
+
+struct Watcher {
+    mailbox: Arc<Mailbox>,
+    users: Box<[UserId]>,
+}
+
+#[derive(Default)]
+struct Watched {
+    /// The `data` that was shown last.
+    shown: Option<Box<str>>,
+    /// The place in the queue.
+    queued: Option<u64>,
+}
+
+impl Watchers {
+    /// Replaces what a socket watches. Each user of the new list is shown to it once more.
+    pub fn watch(&mut self, connection: Uuid, mailbox: &Arc<Mailbox>, mut users: Vec<UserId>) {
+        users.sort_unstable();
+        users.dedup();
+        let former = self.sockets.remove(&connection);
+        for user in former.iter().flat_map(|former| &former.users) {
+            if users.binary_search(user).is_err() {
+                self.forget(*user, connection);
+            }
+        }
+        for user in &users {
+            self.watches.insert((*user, connection), true);
+            self.watched.entry(*user).or_default();
+            self.ask(*user);
+        }
+        if !users.is_empty() {
+            let (mailbox, users) = (Arc::clone(mailbox), users.into_boxed_slice());
+            self.sockets.insert(connection, Watcher { mailbox, users });
+        }
+    }
+
+    /// A socket is gone.
+    pub fn leaves(&mut self, connection: Uuid) {
+        if let Some(watcher) = self.sockets.remove(&connection) {
+            for user in &watcher.users {
+                self.forget(*user, connection);
+            }
+        }
+    }
+
+    /// A user's presence may have changed. Whether anybody here wants to know.
+    pub fn ask(&mut self, user: UserId) -> bool {
+        let Some(watched) = self.watched.get_mut(&user) else {
+            return false;
+        };
+        if watched.queued.is_none() {
+            self.asked += 1;
+            watched.queued = Some(self.asked);
+            self.queue.insert(self.asked, user);
+        }
+        true
+    }
+
+    /// Anybody's may have; `again`: and what was shown counts no more.
+    pub fn ask_all(&mut self, again: bool) {
+        if again {
+            self.watched.values_mut().for_each(|watched| watched.shown = None);
+        }
+        let users: Vec<UserId> = self.watched.keys().copied().collect();
+        for user in users {
+            self.ask(user);
+        }
+    }
+
+    /// Whether there is somebody to be read.
+    pub fn is_asked(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// At most `limit` users to be read now. Whose change is heard from here on is asked for again.
+    pub fn take(&mut self, limit: usize) -> Vec<UserId> {
+        let mut users = Vec::new();
+        while users.len() < limit
+            && let Some((_, user)) = self.queue.pop_first()
+        {
+            if let Some(watched) = self.watched.get_mut(&user) {
+                watched.queued = None;
+            }
+            users.push(user);
+        }
+        users
+    }
+
+    /// What was read of a user. `frame` makes the frame of it. How many sockets were shown it.
+    pub fn saw(&mut self, user: UserId, data: &str, frame: impl Fn() -> Utf8Bytes) -> usize {
+        let Some(watched) = self.watched.get_mut(&user) else {
+            return 0;
+        };
+        let news = watched.shown.as_deref() != Some(data);
+        if news {
+            watched.shown = Some(data.into());
+        }
+        let mut made = None;
+        let mut count = 0;
+        let theirs = (user, Uuid::nil())..=(user, Uuid::max());
+        for ((_, connection), new) in self.watches.range_mut(theirs) {
+            if (std::mem::take(new) || news)
+                && let Some(watcher) = self.sockets.get(connection)
+            {
+                let frame = made.get_or_insert_with(&frame);
+                watcher.mailbox.put(Topic::Presence(user), frame.clone());
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// (sockets that watch, whom they watch, how many pairs of both)
+    pub fn len(&self) -> (usize, usize, usize) {
+        (
+            self.sockets.len(),
+            self.watched.len(),
+            self.watches.len(),
+        )
+    }
+
+    fn forget(&mut self, user: UserId, connection: Uuid) {
+        self.watches.remove(&(user, connection));
+        let theirs = (user, Uuid::nil())..=(user, Uuid::max());
+        if self.watches.range(theirs).next().is_none()
+            && let Some(watched) = self.watched.remove(&user)
+            && let Some(place) = watched.queued
+        {
+            self.queue.remove(&place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

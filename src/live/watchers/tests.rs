@@ -1,0 +1,121 @@
+use super::*;
+
+fn user(n: u128) -> UserId {
+    UserId(Uuid::from_u128(n))
+}
+
+/// A socket and its mailbox.
+struct Client {
+    connection: Uuid,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self {
+            connection: Uuid::new_v4(),
+            mailbox: Arc::default(),
+        }
+    }
+
+    fn watches(&self, watchers: &mut Watchers, users: &[u128]) {
+        let users = users.iter().map(|n| user(*n)).collect();
+        watchers.watch(self.connection, &self.mailbox, users);
+    }
+
+    fn shown(&self) -> Vec<String> {
+        std::iter::from_fn(|| self.mailbox.take())
+            .map(|frame| frame.to_string())
+            .collect()
+    }
+}
+
+/// Reads everybody who is asked for: `data` of user n is "n" and this.
+fn read(watchers: &mut Watchers, state: &str) -> Vec<UserId> {
+    let users = watchers.take(1000);
+    for user in &users {
+        let data = format!("{}{state}", user.0.as_u128());
+        watchers.saw(*user, &data, || data.as_str().into());
+    }
+    users
+}
+
+#[test]
+fn a_new_watcher_is_shown_the_present_state_and_the_others_only_what_changes() {
+    let mut watchers = Watchers::default();
+    let (one, two) = (Client::new(), Client::new());
+    one.watches(&mut watchers, &[1, 2, 2]);
+    assert_eq!(read(&mut watchers, "a").len(), 2, "each user is read once");
+    assert_eq!(one.shown(), ["1a", "2a"]);
+
+    two.watches(&mut watchers, &[2]);
+    assert_eq!(read(&mut watchers, "a"), [user(2)]);
+    assert_eq!((one.shown(), two.shown()), (vec![], vec!["2a".to_owned()]));
+
+    assert!(watchers.ask(user(2)));
+    assert!(watchers.ask(user(2)));
+    assert!(!watchers.ask(user(3)), "nobody watches");
+    assert_eq!(read(&mut watchers, "b"), [user(2)]);
+    assert_eq!((one.shown(), two.shown()), (vec!["2b".to_owned()], vec!["2b".to_owned()]));
+    assert!(!watchers.is_asked());
+}
+
+#[test]
+fn a_list_replaces_the_one_before_it_and_is_shown_anew() {
+    let mut watchers = Watchers::default();
+    let client = Client::new();
+    client.watches(&mut watchers, &[1, 2]);
+    read(&mut watchers, "a");
+    client.shown();
+    client.watches(&mut watchers, &[2, 3]);
+    assert!(!watchers.ask(user(1)));
+    read(&mut watchers, "a");
+    assert_eq!(client.shown(), ["2a", "3a"]);
+    client.watches(&mut watchers, &[]);
+    assert_eq!(watchers.len(), (0, 0, 0));
+    assert!(!watchers.is_asked());
+}
+
+#[test]
+fn a_change_that_is_heard_while_its_user_is_being_read_is_read_again() {
+    let mut watchers = Watchers::default();
+    let client = Client::new();
+    client.watches(&mut watchers, &[1]);
+    let reading = watchers.take(10);
+    assert!(watchers.ask(user(1)));
+    watchers.saw(reading[0], "old", || "old".into());
+    assert_eq!(watchers.take(10), [user(1)]);
+}
+
+#[test]
+fn after_a_reload_everything_is_shown_again() {
+    let mut watchers = Watchers::default();
+    let client = Client::new();
+    client.watches(&mut watchers, &[1, 2]);
+    read(&mut watchers, "a");
+    client.shown();
+    watchers.ask_all(false);
+    read(&mut watchers, "a");
+    assert_eq!(client.shown(), Vec::<String>::new(), "it knows that");
+    watchers.ask_all(true);
+    read(&mut watchers, "a");
+    assert_eq!(client.shown().len(), 2);
+}
+
+#[test]
+fn nothing_is_left_of_sockets_that_are_gone_however_often_they_watched() {
+    let mut watchers = Watchers::default();
+    let clients = [Client::new(), Client::new()];
+    for round in 0..50 {
+        for client in &clients {
+            client.watches(&mut watchers, &[round, round + 1]);
+        }
+    }
+    assert!(watchers.queue.len() <= 2, "what nobody watches is not read");
+    assert_eq!(watchers.len(), (2, 2, 4));
+    watchers.leaves(clients[0].connection);
+    assert_eq!(watchers.len(), (1, 2, 2));
+    watchers.leaves(clients[1].connection);
+    assert_eq!(watchers.len(), (0, 0, 0));
+    assert!(watchers.queue.is_empty());
+}
