@@ -253,7 +253,7 @@ export class Model {
   #failed(error) {
     console.warn(error);
     // The state of the connection tells the rest.
-    const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable', 'not_supported'];
+    const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable'];
     if (!quiet.includes(error.code)) this.tell('notice', error.message);
   }
 

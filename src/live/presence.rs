@@ -103,7 +103,10 @@ impl Presence {
     /// It was heard that these users came or went.
     pub fn heard(&self, users: &[UserId]) {
         let mut watchers = lock(&self.shared.watchers);
-        if users.iter().fold(false, |any, user| watchers.ask(*user) || any) {
+        if users
+            .iter()
+            .fold(false, |any, user| watchers.ask(*user) || any)
+        {
             self.shared.look.notify_one();
         }
     }

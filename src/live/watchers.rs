@@ -84,7 +84,9 @@ impl Watchers {
     /// Anybody's may have; `again`: and what was shown counts no more.
     pub fn ask_all(&mut self, again: bool) {
         if again {
-            self.watched.values_mut().for_each(|watched| watched.shown = None);
+            self.watched
+                .values_mut()
+                .for_each(|watched| watched.shown = None);
         }
         let users: Vec<UserId> = self.watched.keys().copied().collect();
         for user in users {
@@ -137,11 +139,7 @@ impl Watchers {
 
     /// (sockets that watch, whom they watch, how many pairs of both)
     pub fn len(&self) -> (usize, usize, usize) {
-        (
-            self.sockets.len(),
-            self.watched.len(),
-            self.watches.len(),
-        )
+        (self.sockets.len(), self.watched.len(), self.watches.len())
     }
 
     fn forget(&mut self, user: UserId, connection: Uuid) {

@@ -38,7 +38,7 @@ impl Order {
             Command::EditMessage { .. } | Command::DeleteMessage { .. } => Self::QueryAny,
             Command::WatchPresence { .. } | Command::Authenticate { .. } | Command::Ping => {
                 Self::Free
-            },
+            }
         }
     }
 

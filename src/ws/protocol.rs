@@ -272,7 +272,8 @@ impl Reader {
     fn ids(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Vec<Uuid>> {
         let ids = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
         if ids.is_none() {
-            self.faults.push(format!("{name} must be an array of UUIDs"));
+            self.faults
+                .push(format!("{name} must be an array of UUIDs"));
         }
         ids
     }

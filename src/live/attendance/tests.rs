@@ -80,7 +80,10 @@ async fn whoever_comes_is_told_at_once_and_whoever_goes_after_the_grace() {
     assert_eq!(stage.attendance.next(), Some(stage.now + GRACE));
     stage.now += GRACE + Duration::from_secs(1);
     let (_, changes) = stage.attendance.take(stage.now, 10).unwrap();
-    assert_eq!(changes, [Change::Went(user(1), GRACE + Duration::from_secs(1))]);
+    assert_eq!(
+        changes,
+        [Change::Went(user(1), GRACE + Duration::from_secs(1))]
+    );
     stage.attendance.told(stage.roll, &changes, true, stage.now);
     assert_eq!(stage.attendance.len(), 0, "nothing is kept of who is gone");
 }

@@ -56,7 +56,10 @@ fn a_new_watcher_is_shown_the_present_state_and_the_others_only_what_changes() {
     assert!(watchers.ask(user(2)));
     assert!(!watchers.ask(user(3)), "nobody watches");
     assert_eq!(read(&mut watchers, "b"), [user(2)]);
-    assert_eq!((one.shown(), two.shown()), (vec!["2b".to_owned()], vec!["2b".to_owned()]));
+    assert_eq!(
+        (one.shown(), two.shown()),
+        (vec!["2b".to_owned()], vec!["2b".to_owned()])
+    );
     assert!(!watchers.is_asked());
 }
 

@@ -570,7 +570,7 @@ const COMMANDS: [Command; 8] = [
     Command { name: "typing", data: r#"{"conversationId": "{conversation}", "isTyping": true}"#,
               own: "", participant: "", stranger: "not_a_participant" },
     Command { name: "watch_presence", data: r#"{"userIds": []}"#,
-              own: "not_supported", participant: "not_supported", stranger: "not_supported" },
+              own: "", participant: "", stranger: "" },
     Command { name: "authenticate", data: r#"{"token": "{token}"}"#,
               own: "", participant: "", stranger: "" },
     Command { name: "ping", data: "{}", own: "", participant: "", stranger: "" },

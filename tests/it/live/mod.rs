@@ -1,3 +1,5 @@
-//! What is true only for the moment: shown at once on all replicas, ended by itself, stored nowhere.
+//! What is true only for the moment: shown at once on all replicas, ended by itself.
 
+mod presence;
+mod presence_faults;
 mod typing;

@@ -18,7 +18,7 @@ mod wait;
 
 pub use api::{Api, Reply, seq_of};
 pub use cluster::{Cluster, free_port};
-pub use database::Database;
+pub use database::{Database, Notifications};
 pub use process::Process;
 pub use proxy::{Answer, Proxy};
 pub use raw::{Raw, close_code};

@@ -1,0 +1,217 @@
+//! Presence when replicas die, stop, drain or lose their listener, and when the database does.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::presence::*;
+use crate::support::*;
+
+fn brief<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    BRIEF.iter().chain(more).copied().collect()
+}
+
+/// Frames `presence` until one says this; those about others are given back.
+async fn until_seen(socket: &mut Socket, user: Uuid, is_online: bool) -> Vec<Value> {
+    let mut before = Vec::new();
+    loop {
+        let frame = socket.expect("presence").await;
+        let data = &frame["data"];
+        if data["userId"] == json!(user) && data["isOnline"] == json!(is_online) {
+            return before;
+        }
+        before.push(frame);
+    }
+}
+
+fn about(frames: &[Value], user: Uuid) -> Vec<&Value> {
+    let theirs = frames
+        .iter()
+        .filter(|frame| frame["data"]["userId"] == json!(user));
+    theirs.collect()
+}
+
+/// A socket of Boris's that has seen these come.
+async fn watcher_of(replica: &Replica, users: &[Uuid]) -> Socket {
+    let mut boris = Socket::connect(replica, BORIS).await;
+    watches(&mut boris, users).await;
+    for user in users {
+        boris
+            .expect_where("all are there", |frame| {
+                frame["type"] == "presence"
+                    && frame["data"]["userId"] == json!(user)
+                    && frame["data"]["isOnline"] == true
+            })
+            .await;
+    }
+    boris.arrived();
+    boris
+}
+
+#[tokio::test]
+async fn the_users_of_a_killed_replica_are_gone_unless_they_come_to_another() {
+    let database = Database::fresh().await;
+    let [mut dying, second, third] = Replica::start_many(&database, &BRIEF).await;
+    let _alice = Socket::connect(&dying, ALICE).await;
+    let _carla = Socket::connect(&dying, CARLA).await;
+    let _david = Socket::connect(&dying, DAVID).await;
+    let david_too = Socket::connect(&third, DAVID).await;
+    let mut boris = watcher_of(&second, &[ALICE, CARLA, DAVID]).await;
+
+    dying.kill();
+    let _alice = Socket::connect(&third, ALICE).await;
+    let before = until_seen(&mut boris, CARLA, false).await;
+    assert_eq!(before, Vec::<Value>::new(), "the others are still there");
+    let (online, last_seen) = over_http(&third, CARLA).await;
+    assert!(!online && last_seen.is_some());
+    assert!(over_http(&second, ALICE).await.0);
+    drop(david_too);
+    until_seen(&mut boris, DAVID, false).await;
+    assert_eq!(
+        eventually("its roll is cleared away", || async {
+            let rolls = database.count("chat_rolls").await;
+            (rolls <= 2).then_some(rolls)
+        })
+        .await,
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_replica_that_drains_hands_its_users_over_without_noise() {
+    let database = Database::fresh().await;
+    let [mut leaving, other] =
+        Replica::start_many(&database, &[("SHUTDOWN_GRACE_SECONDS", "3")]).await;
+    let mut alice = Socket::connect(&leaving, ALICE).await;
+    let mut carla = Socket::connect(&leaving, CARLA).await;
+    let mut boris = watcher_of(&other, &[ALICE, CARLA]).await;
+    leaving.terminate();
+    alice.closed().await;
+    let _alice = Socket::connect(&other, ALICE).await;
+    carla.closed().await;
+    leaving.ended().await;
+    let before = until_seen(&mut boris, CARLA, false).await;
+    assert_eq!(about(&before, ALICE), Vec::<&Value>::new());
+}
+
+/// Held still as by a machine that swaps: its session with the database lives, but it sends no heartbeat.
+#[tokio::test]
+async fn the_users_of_a_replica_that_is_held_still_are_gone_and_come_back_with_it() {
+    let database = Database::fresh().await;
+    let [frozen, other] = Replica::start_many(&database, &BRIEF).await;
+    let _alice = Socket::connect(&frozen, ALICE).await;
+    let mut boris = watcher_of(&other, &[ALICE]).await;
+    frozen.freeze();
+    sees(&mut boris, ALICE, false).await;
+    frozen.thaw();
+    sees(&mut boris, ALICE, true).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_was_lost_costs_nobody_his_presence_and_shows_what_it_missed() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
+        proxy.port, database.name
+    );
+    let cut = Replica::start(&database, &brief(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let other = Replica::start(&database, &BRIEF).await;
+    let _carla = Socket::connect(&cut, CARLA).await;
+    let alice = Socket::connect(&other, ALICE).await;
+    let mut at_cut = watcher_of(&cut, &[ALICE]).await;
+    let mut at_other = watcher_of(&other, &[CARLA]).await;
+
+    // For a moment: nobody is missed.
+    proxy.cut_open();
+    let david = Socket::connect(&cut, DAVID).await;
+    watches(&mut at_other, &[CARLA, DAVID]).await;
+    let before = until_seen(&mut at_other, DAVID, true).await;
+    drop(david);
+    let since = until_seen(&mut at_other, DAVID, false).await;
+    for frame in about(&before, CARLA).iter().chain(&about(&since, CARLA)) {
+        assert_eq!(frame["data"]["isOnline"], true);
+    }
+
+    // For longer than the grace: its users count as gone, and are back when it is.
+    proxy.refuse();
+    proxy.cut_open();
+    until_seen(&mut at_other, CARLA, false).await;
+    drop(alice);
+    eventually("Alice has gone", || async {
+        (!over_http(&other, ALICE).await.0).then_some(())
+    })
+    .await;
+    proxy.accept();
+    until_seen(&mut at_other, CARLA, true).await;
+    sees(&mut at_cut, ALICE, false).await;
+}
+
+/// All sessions end, and the commits of the last moment are forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_crash_of_the_database_presence_comes_to_be_the_truth() {
+    let cluster = Cluster::private();
+    let database = Database::with_users_on(&cluster).await;
+    database
+        .execute("alter system set wal_writer_delay = '10s'")
+        .await;
+    database.execute("select pg_reload_conf()").await;
+    let [here, there] = Replica::start_many(&database, &BRIEF).await;
+    let _alice = Socket::connect(&here, ALICE).await;
+    let carla = Socket::connect(&here, CARLA).await;
+    let mut boris = watcher_of(&there, &[ALICE, CARLA]).await;
+    drop(carla);
+    until_seen(&mut boris, CARLA, false).await;
+    let david = Socket::connect(&there, DAVID).await;
+    eventually("David is there", || async {
+        (over_http(&here, DAVID).await.0).then_some(())
+    })
+    .await;
+
+    cluster.crash();
+    drop(david);
+    cluster.start();
+    for (user, is_online) in [(ALICE, true), (CARLA, false), (DAVID, false), (BORIS, true)] {
+        for replica in [&here, &there] {
+            let path = format!("/api/v1/users/{user}");
+            eventually(&format!("{user} is there: {is_online}"), || async {
+                let reply = replica.api().get(&path).await;
+                (reply.status == 200 && reply.json()["isOnline"] == is_online).then_some(())
+            })
+            .await;
+        }
+    }
+    // And it goes on being shown.
+    let _carla = Socket::connect(&here, CARLA).await;
+    until_seen(&mut boris, CARLA, true).await;
+}
+
+/// Somebody who holds a user's row of presence keeps nobody from chatting.
+#[tokio::test]
+async fn presence_that_cannot_be_told_holds_up_no_message() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &BRIEF).await;
+    drop(Socket::connect(&replica, ALICE).await);
+    eventually("Alice was there", || async {
+        in_sql(&database, ALICE).await.map(drop)
+    })
+    .await;
+    let holder = database.sql().await;
+    holder
+        .batch_execute("begin; lock table chat_attendance in exclusive mode")
+        .await
+        .expect("a lock");
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    watches(&mut boris, &[ALICE]).await;
+    for n in 0..20 {
+        let content = format!("message {n}");
+        alice.send_message(conversation, &content).await;
+        boris.before_message(&content).await;
+    }
+    holder.batch_execute("rollback").await.expect("rolled back");
+    eventually("Alice is there", || async {
+        (in_sql(&database, ALICE).await == Some(true)).then_some(())
+    })
+    .await;
+}
