@@ -283,12 +283,12 @@ where
     }
 
     async fn deliver(&mut self, first: Delivery) -> Result<(), Ending> {
-        let mut next = Some(first);
         // One look at the clock for all that goes out with the same flush.
         let now = chrono::Utc::now().timestamp_micros();
-        for _ in 0..BATCH {
-            match next {
-                Some(Delivery::Event(event)) => {
+        let mut delivery = first;
+        for place in 1.. {
+            match delivery {
+                Delivery::Event(event) => {
                     if let Some(frame) = self.frame_of(&event) {
                         self.feed(frame).await?;
                         if let Some(made_at) = event.made_at {
@@ -296,18 +296,24 @@ where
                         }
                     }
                 }
-                Some(Delivery::Resync { reason, cursor }) => {
+                Delivery::Resync { reason, cursor } => {
                     // Revisions may be counted anew after a failover that lost some.
                     self.replayed = None;
                     let frame = self.frames().resync_required(reason, &cursor);
                     self.feed(frame).await?;
                 }
-                Some(Delivery::Shown(frame)) => self.feed(frame).await?,
-                Some(Delivery::Overflow) => return Err(Ending::TooSlow),
-                Some(Delivery::Dismissed) => return Err(Ending::Deactivated),
-                None => return Ok(()),
+                Delivery::Shown(frame) => self.feed(frame).await?,
+                Delivery::Overflow => return Err(Ending::TooSlow),
+                Delivery::Dismissed => return Err(Ending::Deactivated),
             }
-            next = self.subscription.try_next();
+            // In this order: what was taken must be sent.
+            if place == BATCH {
+                break;
+            }
+            match self.subscription.try_next() {
+                Some(next) => delivery = next,
+                None => break,
+            }
         }
         Ok(())
     }

@@ -27,10 +27,14 @@ struct Stage {
 
 impl Stage {
     fn new(heartbeat: Duration, grace: Duration) -> Self {
+        Self::with_queue(16, heartbeat, grace)
+    }
+
+    fn with_queue(socket_queue: usize, heartbeat: Duration, grace: Duration) -> Self {
         let hub = Hub::new(HubLimits {
             connections: 0,
             connections_per_user: 0,
-            socket_queue: 16,
+            socket_queue,
         });
         hub.start_at(Cursor {
             identity: Identity("a".into()),
@@ -339,6 +343,21 @@ async fn a_long_frame_arrives_whole_and_leaves_no_long_buffer() {
     }
     let longest = longest.load(Ordering::Relaxed);
     assert!(longest <= 9 * 1024, "{longest} bytes in the write buffer");
+}
+
+/// All that was waiting is sent, though the client's frames get a turn in between.
+#[tokio::test]
+async fn a_burst_of_events_arrives_whole() {
+    const BURST: usize = 3 * BATCH + 5;
+    let minute = Duration::from_secs(60);
+    let stage = Stage::with_queue(BURST, minute, minute);
+    let (mut client, _session) = stage.connect(1 << 20).await;
+    next(&mut client).await.unwrap();
+    // The session gets no turn before all are in its queue.
+    (0..BURST).for_each(|number| stage.publish(number, 0));
+    for number in 0..BURST {
+        assert_eq!(next(&mut client).await.unwrap()["data"], number);
+    }
 }
 
 #[tokio::test]
