@@ -103,10 +103,8 @@ impl Presence {
     /// It was heard that these users came or went.
     pub fn heard(&self, users: &[UserId]) {
         let mut watchers = lock(&self.shared.watchers);
-        if users
-            .iter()
-            .fold(false, |any, user| watchers.ask(*user) || any)
-        {
+        users.iter().for_each(|user| watchers.ask(*user));
+        if watchers.is_asked() {
             self.shared.look.notify_one();
         }
     }

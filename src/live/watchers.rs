@@ -68,17 +68,15 @@ impl Watchers {
         }
     }
 
-    /// A user's presence may have changed. Whether anybody here wants to know.
-    pub fn ask(&mut self, user: UserId) -> bool {
-        let Some(watched) = self.watched.get_mut(&user) else {
-            return false;
-        };
-        if watched.queued.is_none() {
+    /// A user's presence may have changed: it is read if anybody here wants to know.
+    pub fn ask(&mut self, user: UserId) {
+        if let Some(watched) = self.watched.get_mut(&user)
+            && watched.queued.is_none()
+        {
             self.asked += 1;
             watched.queued = Some(self.asked);
             self.queue.insert(self.asked, user);
         }
-        true
     }
 
     /// Anybody's may have; `again`: and what was shown counts no more.
