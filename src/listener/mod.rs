@@ -224,8 +224,10 @@ impl Listener {
             self.hub.start_at(here);
             return Ok(());
         };
+        // The horizon of one database never moves back, unless its files are those of an earlier moment.
+        let went_back = horizon < before.horizon;
         // A failover keeps transaction numbers; another cluster or database has its own.
-        let events = match before.identity.same_database(identity) {
+        let events = match before.identity.same_database(identity) && !went_back {
             true => dispatcher.catch_up(before.horizon).await?,
             false => 0,
         };
@@ -233,15 +235,15 @@ impl Listener {
             .catch_up_events
             .fetch_add(events, Ordering::Relaxed);
         log::info!("listener caught up: {events} changes since its horizon");
-        if before.identity == *identity {
+        if before.identity == *identity && !went_back {
             self.hub.advance(identity, horizon);
         } else {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
             log::warn!(
-                "the database is another one ({} was {}): clients must reload",
-                identity,
-                before.identity
+                "the database is another one, or at an earlier moment ({} was {}): clients must reload",
+                here.encode(),
+                before.encode()
             );
             dispatcher.forget();
             self.hub.start_at(here);

@@ -11,6 +11,7 @@ mod horizon;
 mod idempotence;
 mod ledger;
 mod registry;
+mod restore;
 mod resume;
 mod watchfulness;
 

@@ -112,15 +112,7 @@ impl Cluster {
 
     /// Copies a stopped primary: `pg_basebackup` is not installed everywhere.
     fn copy(&self, primary: &Self) -> Result<(), String> {
-        let data = self.data();
-        let copied = Command::new("cp")
-            .arg("-a")
-            .args([&primary.data(), &data])
-            .output()
-            .map_err(|fault| format!("cp: {fault}"))?;
-        if !copied.status.success() {
-            return Err(String::from_utf8_lossy(&copied.stderr).trim().to_owned());
-        }
+        copy_files(&primary.data(), &self.data())?;
         let settings = format!(
             "port = {}\nunix_socket_directories = '{}'\n\
              primary_conninfo = 'host=127.0.0.1 port={} user=postgres'\n",
@@ -128,12 +120,8 @@ impl Cluster {
             self.dir.display(),
             primary.port
         );
-        fs::OpenOptions::new()
-            .append(true)
-            .open(data.join("postgresql.conf"))
-            .and_then(|mut file| file.write_all(settings.as_bytes()))
-            .and_then(|()| fs::write(data.join("standby.signal"), ""))
-            .map_err(|fault| fault.to_string())
+        self.set(&settings)?;
+        fs::write(self.data().join("standby.signal"), "").map_err(|fault| fault.to_string())
     }
 
     fn initialise(&self) -> Result<(), String> {
@@ -249,6 +237,34 @@ impl Cluster {
         self.end(Signal::Quit);
     }
 
+    /// The files of a stopped server: a backup to go [back](Self::go_back) to.
+    pub fn save(&self) -> PathBuf {
+        let saved = self.dir.join("saved");
+        copy_files(&self.data(), &saved).expect("a copy of the files");
+        saved
+    }
+
+    /// Puts the files of an earlier moment in the place of a stopped server's. As a `recovery`, the next start begins
+    /// a new timeline, as PostgreSQL's manual has backups restored; without, nothing tells the server that it went back.
+    pub fn go_back(&self, saved: &Path, recovery: bool) {
+        let data = self.data();
+        fs::remove_dir_all(&data).expect("removed");
+        copy_files(saved, &data).expect("a copy of the files");
+        if recovery {
+            fs::write(data.join("recovery.signal"), "").expect("written");
+            self.set("restore_command = 'false'\n").expect("written");
+        }
+    }
+
+    /// Appends to the server's settings, for its next start.
+    fn set(&self, settings: &str) -> Result<(), String> {
+        fs::OpenOptions::new()
+            .append(true)
+            .open(self.data().join("postgresql.conf"))
+            .and_then(|mut file| file.write_all(settings.as_bytes()))
+            .map_err(|fault| fault.to_string())
+    }
+
     fn end(&self, how: Signal) {
         let mut server = self.server.lock().expect("the server");
         let Some(mut child) = server.take() else {
@@ -270,6 +286,18 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.crash();
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<(), String> {
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .output()
+        .map_err(|fault| format!("cp: {fault}"))?;
+    match copied.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&copied.stderr).trim().to_owned()),
     }
 }
 

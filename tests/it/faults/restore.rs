@@ -1,0 +1,119 @@
+//! The database is restored to an earlier moment: what clients have seen may be gone, and the transaction numbers in their
+//! cursors are given out again.
+
+use super::*;
+
+/// What happened before the backup and after it, and who has seen both.
+struct Story {
+    replica: Replica,
+    database: Database,
+    conversation: uuid::Uuid,
+    boris: Socket,
+    /// From after the backup, by some transactions.
+    late_cursor: String,
+}
+
+async fn with_a_backup(cluster: &std::sync::Arc<Cluster>) -> (Story, std::path::PathBuf) {
+    let database = Database::with_users_on(cluster).await;
+    let replica = Replica::start(&database, &quick(&[])).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    replica.api().send(conversation, ALICE, "kept").await;
+    cluster.stop();
+    let saved = cluster.save();
+    cluster.start();
+    until_healthy(&replica).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    for number in 0..20 {
+        let content = format!("lost {number}");
+        replica.api().send(conversation, ALICE, &content).await;
+    }
+    boris.before_message("lost 19").await;
+    let late_cursor = settled_cursor(&replica, BORIS).await;
+    let story = Story {
+        replica,
+        database,
+        conversation,
+        boris,
+        late_cursor,
+    };
+    (story, saved)
+}
+
+impl Story {
+    async fn send(&self, content: &str) {
+        let api = self.replica.api();
+        api.send(self.conversation, ALICE, content).await;
+    }
+
+    /// Goes on until the transaction numbers of the late cursor are given out again.
+    async fn until_the_numbers_are_used_up(&self) {
+        let (_, horizon) = self.late_cursor.rsplit_once('.').expect("a cursor");
+        let horizon = i64::from_str_radix(horizon, 16).expect("its horizon");
+        let client = self.database.sql().await;
+        loop {
+            let next = "select pg_current_xact_id()::text::bigint";
+            let row = client.query_one(next, &[]).await.expect("a number");
+            if row.get::<_, i64>(0) > horizon + 10 {
+                return;
+            }
+        }
+    }
+
+    /// Comes back with this cursor, must reload, and is told from where to go on.
+    async fn reload(&self, cursor: &str) -> String {
+        let mut boris = Socket::resume(&self.replica, BORIS, cursor).await;
+        assert_eq!(boris.connected["data"]["resumed"], false);
+        cursor_of(&boris.expect("resync_required").await)
+    }
+
+    async fn contents_since(&self, cursor: &str) -> Vec<String> {
+        let mut boris = Socket::resume(&self.replica, BORIS, cursor).await;
+        assert_eq!(boris.connected["data"]["resumed"], true);
+        self.send("the end").await;
+        let frames = boris.before_message("the end").await;
+        frames
+            .iter()
+            .filter_map(|frame| Some(frame["data"]["content"].as_str()?.to_owned()))
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_whose_files_went_back_is_noticed_and_clients_reload() {
+    let cluster = Cluster::private();
+    let (mut story, saved) = with_a_backup(&cluster).await;
+
+    cluster.stop();
+    cluster.go_back(&saved, false);
+    cluster.start();
+    until_healthy(&story.replica).await;
+
+    story.boris.expect("resync_required").await;
+    let history = story.replica.api().history(story.conversation).await;
+    assert_eq!(history.len(), 1);
+    let cursor = story.reload(&story.late_cursor).await;
+    story.send("written anew").await;
+    story.until_the_numbers_are_used_up().await;
+    assert_eq!(story.contents_since(&cursor).await, ["written anew"]);
+    // The socket that was there all the time goes on as well.
+    story.boris.before_message("the end").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_recovery_no_cursor_from_before_it_is_ever_taken_again() {
+    let cluster = Cluster::private();
+    let (mut story, saved) = with_a_backup(&cluster).await;
+
+    cluster.stop();
+    cluster.go_back(&saved, true);
+    cluster.start();
+    until_healthy(&story.replica).await;
+
+    story.boris.expect("resync_required").await;
+    let cursor = story.reload(&story.late_cursor).await;
+    story.send("written anew").await;
+    story.until_the_numbers_are_used_up().await;
+    // Without a new timeline it would pass for one of ours now, and "written anew" would be missed.
+    story.reload(&story.late_cursor).await;
+    assert_eq!(story.contents_since(&cursor).await, ["written anew"]);
+}
