@@ -188,7 +188,7 @@ export class Model {
     const ms = departed ? performance.now() - departed : Date.now() - Date.parse(message.createdAt);
     // Without the departure it is a difference of two clocks, and of a replay it would be an age.
     if (departed || (ms >= 0 && ms < 5_000)) this.latencies.set(message.id, { ms, exact: Boolean(departed) });
-    this.#typing(message.conversationId, false);
+    if (message.senderId !== this.userId) this.#typing(message.conversationId, false);
     const conversation = this.conversations.get(message.conversationId);
     this.timelines.get(message.conversationId)?.put(message);
     if (conversation && message.seq > conversation.lastSeq) {

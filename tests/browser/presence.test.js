@@ -1,0 +1,98 @@
+// Who types and who is there, as the page shows it.
+import { after, afterEach, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { AMELIE, at, bubble, cluster, CONVERSATION, launch, LUKASZ, say, talking, visit } from './support.js';
+
+let replicas;
+let first;
+let second;
+let browser;
+let pages = [];
+
+before(async () => {
+  replicas = await cluster({ PRESENCE_GRACE_SECONDS: '1' });
+  [first, second, browser] = [await replicas.start(), await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(async () => {
+  const complaints = pages.flatMap((page) => page.complaints);
+  await Promise.all(pages.map((page) => page.context().close()));
+  pages = [];
+  assert.deepEqual(complaints, []);
+});
+
+async function open(address) {
+  const page = await visit(browser, address);
+  pages.push(page);
+  return page;
+}
+
+const head = (page, text) => page.locator('.thread-head').getByText(text, { exact: true });
+const row = (page) => page.locator(`[data-conversation="${CONVERSATION}"]`);
+
+test('who types is seen, at another replica too, and until the message comes', async () => {
+  const amelie = await open(at(first.url, talking(AMELIE)));
+  const lukasz = await open(at(second.url, talking(LUKASZ)));
+  await amelie.locator('.message').first().waitFor();
+  await lukasz.locator('.message').first().waitFor();
+
+  await amelie.getByRole('textbox', { name: 'Message' }).pressSequentially('I am on my w', { delay: 30 });
+  await head(lukasz, 'typing…').waitFor();
+  await row(lukasz).getByText('typing…').waitFor();
+  // What one writes oneself ends nobody else's typing, and one's own is not shown to oneself.
+  await say(lukasz, 'Where are you?');
+  await bubble(amelie, 'Where are you?').waitFor();
+  await amelie.getByRole('textbox', { name: 'Message' }).pressSequentially('ay');
+  assert.equal(await head(lukasz, 'typing…').count(), 1);
+  assert.equal(await head(amelie, 'typing…').count(), 0);
+
+  await amelie.getByRole('textbox', { name: 'Message' }).press('Enter');
+  await bubble(lukasz, 'I am on my way').waitFor();
+  await head(lukasz, 'typing…').waitFor({ state: 'detached' });
+  await row(lukasz).getByText('typing…').waitFor({ state: 'detached' });
+});
+
+test('who stops typing is not shown any more', async () => {
+  const amelie = await open(at(first.url, talking(AMELIE)));
+  const lukasz = await open(at(second.url, talking(LUKASZ)));
+  await lukasz.locator('.message').first().waitFor();
+  const text = amelie.getByRole('textbox', { name: 'Message' });
+  await text.pressSequentially('Perhaps', { delay: 30 });
+  await head(lukasz, 'typing…').waitFor();
+  await text.fill('');
+  await head(lukasz, 'Online').waitFor();
+});
+
+test('who is there is seen, at another replica too, and when somebody was last seen', async () => {
+  const amelie = await open(at(first.url, talking(AMELIE)));
+  await amelie.locator('.message').first().waitFor();
+  await amelie.locator('.thread-head').getByText(/^(Offline|Last seen)/).waitFor();
+  assert.equal(await row(amelie).locator('.avatar.online').count(), 0);
+
+  const lukasz = await open(at(second.url, talking(LUKASZ)));
+  await head(amelie, 'Online').waitFor();
+  await head(lukasz, 'Online').waitFor();
+  await row(amelie).locator('.avatar.online').waitFor();
+  await row(amelie).getByText('online', { exact: true }).waitFor({ state: 'attached' });
+  await amelie.locator('.thread-head .avatar.online').waitFor();
+
+  await lukasz.close();
+  await amelie.locator('.thread-head').getByText(/^Last seen at \d\d:\d\d$/).waitFor();
+  await row(amelie).locator('.avatar.online').waitFor({ state: 'detached' });
+});
+
+test('after a reconnect to another replica it is shown who is there', async () => {
+  const third = await replicas.start();
+  const amelie = await open(at(third.url, talking(AMELIE)));
+  const lukasz = await open(at(second.url, talking(LUKASZ)));
+  await head(amelie, 'Online').waitFor();
+  await third.kill();
+  // Łukasz sees her go with her replica, which nobody takes the place of.
+  await lukasz.locator('.thread-head').getByText(/^Last seen at/).waitFor();
+  const again = await open(at(first.url, talking(AMELIE)));
+  await head(again, 'Online').waitFor();
+  await head(lukasz, 'Online').waitFor();
+});
