@@ -25,7 +25,7 @@ use crate::listener::{Listener, ListenerConfig};
 use crate::live::{self, Live, PresenceTimes};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Connector, SearchIndex, Store};
+use crate::store::{SearchIndex, Store, UsersLink};
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, server, ws};
 
@@ -212,8 +212,7 @@ async fn start(
     lifecycle
         .tasks
         .spawn(live.clone().run(lifecycle.stopping.clone()));
-    let listen_database = config.listen_database.as_ref().unwrap_or(&database.config);
-    let direct = Connector::new(listen_database).map_err(StartError::because)?;
+    let direct = database.direct.clone();
     require_search_language(&store, config.search_language.as_deref()).await?;
     let listener_config = ListenerConfig {
         connector: direct.clone(),
@@ -245,6 +244,16 @@ async fn start(
         &lifecycle.tasks,
         lifecycle.stopping.clone(),
     );
+    let users = UsersLink::new(
+        store.clone(),
+        direct.clone(),
+        config.schema.clone(),
+        database::users_table(&config),
+        config.timeouts.users_table_check,
+    );
+    lifecycle
+        .tasks
+        .spawn(users.clone().watch(lifecycle.stopping.clone()));
     let search_index = SearchIndex {
         connector: direct,
         store: store.clone(),
@@ -287,7 +296,7 @@ async fn start(
                 bytes: config.limits.replay_bytes,
             },
         ),
-        health: Health::new(store.clone(), status, lifecycle.clone()),
+        health: Health::new(store.clone(), status, users, lifecycle.clone()),
         config: Arc::new(config),
         replica_id,
         store,

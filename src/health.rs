@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::listener::ListenerStatus;
-use crate::store::Store;
+use crate::store::{Store, UsersLink};
 
 /// Bound of the question to the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -35,6 +35,7 @@ pub struct Lifecycle {
 pub struct Health {
     store: Store,
     listener: ListenerStatus,
+    users: UsersLink,
     lifecycle: Lifecycle,
 }
 
@@ -43,14 +44,29 @@ pub struct Health {
 pub struct Report {
     pub database: Result<(), String>,
     pub listener: Result<(), String>,
+    /// Whether the host's users table still fits.
+    pub users: Result<(), String>,
     pub draining: bool,
 }
 
+impl Report {
+    /// All that a request needs is there.
+    pub fn is_well(&self) -> bool {
+        self.database.is_ok() && self.listener.is_ok() && self.users.is_ok()
+    }
+}
+
 impl Health {
-    pub fn new(store: Store, listener: ListenerStatus, lifecycle: Lifecycle) -> Self {
+    pub fn new(
+        store: Store,
+        listener: ListenerStatus,
+        users: UsersLink,
+        lifecycle: Lifecycle,
+    ) -> Self {
         Self {
             store,
             listener,
+            users,
             lifecycle,
         }
     }
@@ -65,6 +81,7 @@ impl Health {
         Report {
             database,
             listener: self.listener.check(),
+            users: self.users.check(),
             draining: self.lifecycle.draining.is_cancelled(),
         }
     }

@@ -15,7 +15,7 @@ use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, Times};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Connector, Store};
+use crate::store::{Connector, Store, UsersLink, UsersTable};
 use crate::writer::{Writer, WriterLimits};
 
 /// Services around `hub`; must be called in a runtime, for the writer's task.
@@ -40,6 +40,16 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
         limits,
         &lifecycle.tasks,
         lifecycle.stopping.clone(),
+    );
+    let users = UsersLink::new(
+        store.clone(),
+        connector.clone(),
+        config.schema.clone(),
+        UsersTable {
+            name: config.users_table.clone(),
+            columns: None,
+        },
+        config.timeouts.users_table_check,
     );
     let listener = ListenerConfig {
         connector,
@@ -85,7 +95,7 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
                 bytes: config.limits.replay_bytes,
             },
         ),
-        health: Health::new(store.clone(), status, lifecycle.clone()),
+        health: Health::new(store.clone(), status, users, lifecycle.clone()),
         config: Arc::new(config),
         store,
         writer,

@@ -9,34 +9,41 @@ language sql stable
 as $$ select null::uuid, null::text, null::text, null::text, null::text, true where false $$;
 
 -- Points chat_users() at `users_table` and adds the foreign keys. `mapping` is USERS_COLUMNS as JSON,
--- such as {"firstName": "given_name"}; what it does not name is detected. Returns notes for the log.
+-- such as {"firstName": "given_name"}; what it does not name is detected, and "" stands for no column at all.
+-- Returns notes for the log. Errors name the column and the setting. Replicas call it at their start and whenever the
+-- host has altered its table.
 -- The search_path is the caller's: the schema of pgchat first, then where the host's tables are.
--- Locks: pg_proc's row; SHARE ROW EXCLUSIVE on conversations, messages and the users table, only
--- when a foreign key is missing.
+-- Locks: an advisory one and pg_proc's row, until the transaction ends; SHARE ROW EXCLUSIVE on conversations, messages and
+-- the users table, only when a foreign key is missing.
 create function chat_link_users(users_table text, mapping jsonb default '{}')
 returns setof text
 language plpgsql
 as $function$
 declare
-  host regclass := coalesce(to_regclass(users_table), to_regclass(quote_ident(users_table)));
+  host regclass := coalesce(to_regclass(users_table), to_regclass(quote_ident(users_table)),
+                            to_regclass(quote_ident(split_part(users_table, '.', 1)) || '.' ||
+                                        quote_ident(nullif(split_part(users_table, '.', 2), ''))));
   field record;
   col name;
   coltype regtype;
+  active text := 'true';
   expressions text[] := '{}';
   id_column name;
   body text;
   link record;
 begin
   if host is null then
-    raise exception 'users table % does not exist', users_table
+    raise exception 'USERS_TABLE: there is no table or view %', users_table
       using errcode = 'undefined_table', hint = 'set USERS_TABLE';
   end if;
+  -- Replicas that see the same change of the table write the same function, one after the other.
+  perform pg_advisory_xact_lock(1885562997, 1);
 
   select string_agg(quote_literal(k), ', ') into body
     from jsonb_object_keys(mapping) k
-   where k not in ('id', 'firstName', 'lastName', 'avatarUrl', 'role', 'isActive');
+   where k not in ('id', 'firstName', 'lastName', 'avatarUrl', 'role', 'isActive', 'deletedAt');
   if body is not null then
-    raise exception 'USERS_COLUMNS names %, allowed are id, firstName, lastName, avatarUrl, role, isActive', body
+    raise exception 'USERS_COLUMNS names %, allowed are id, firstName, lastName, avatarUrl, role, isActive, deletedAt', body
       using errcode = 'invalid_parameter_value';
   end if;
 
@@ -47,17 +54,22 @@ begin
       (3, 'lastName', array['last_name', 'lastName', 'lastname', 'family_name'], 'null::text'),
       (4, 'avatarUrl', array['avatar_url', 'avatarUrl', 'avatar', 'picture'], 'null::text'),
       (5, 'role', array['role', 'user_role', 'userRole'], 'null::text'),
-      (6, 'isActive', array['is_active', 'isActive', 'active'], 'true')) as f (place, name, candidates, absent)
+      (6, 'isActive', array['is_active', 'isActive', 'active'], 'true'),
+      -- Of users who are deleted softly: they are not active.
+      (7, 'deletedAt', array['deleted_at', 'deletedAt'], 'null')) as f (place, name, candidates, absent)
     order by place
   loop
     col := null;
-    if mapping ? field.name then
+    if mapping ->> field.name = '' then
+      null;
+    elsif mapping ? field.name then
       select a.attname, a.atttypid::regtype into col, coltype
         from pg_attribute a
        where a.attrelid = host and a.attname = mapping ->> field.name and a.attnum > 0 and not a.attisdropped;
       if col is null then
-        raise exception 'users table % has no column %, which USERS_COLUMNS names for %',
-          host, mapping ->> field.name, field.name using errcode = 'undefined_column';
+        raise exception 'USERS_COLUMNS: users table % has no column %, which is named for %',
+          host, mapping ->> field.name, field.name
+          using errcode = 'undefined_column', hint = 'change USERS_COLUMNS';
       end if;
     else
       select a.attname, a.atttypid::regtype into col, coltype
@@ -74,31 +86,35 @@ begin
           using errcode = 'undefined_column', hint = 'set USERS_COLUMNS=id=...';
       elsif coltype <> 'uuid'::regtype then
         raise exception 'column % of users table % is %, and must be uuid', col, host, coltype
-          using errcode = 'datatype_mismatch';
+          using errcode = 'datatype_mismatch', hint = 'USERS_COLUMNS=id=... names another column';
       end if;
       id_column := col;
     end if;
 
-    if col is null then
-      if field.name <> 'id' then
-        return next format('users table %s has no column for %s: it will be %s', host, field.name,
-                           case field.name when 'isActive' then 'true' else 'null' end);
-      end if;
-      expressions := expressions || field.absent;
-    elsif field.name = 'id' then
+    if field.name = 'id' then
       expressions := expressions || format('h.%I', col);
+    elsif field.name = 'deletedAt' then
+      if col is not null then
+        active := format('(%s and h.%I is null)', active, col);
+      end if;
+    elsif col is null then
+      return next format('users table %s has no column for %s: it will be %s', host, field.name,
+                         case field.name when 'isActive' then 'true' else 'null' end);
+      if field.name <> 'isActive' then
+        expressions := expressions || field.absent;
+      end if;
     elsif field.name = 'isActive' then
       if coltype <> 'boolean'::regtype then
         raise exception 'column % of users table % is %, and must be boolean', col, host, coltype
-          using errcode = 'datatype_mismatch';
+          using errcode = 'datatype_mismatch', hint = 'USERS_COLUMNS=isActive=... names another column, or none';
       end if;
-      expressions := expressions || format('coalesce(h.%I, true)', col);
+      active := format('coalesce(h.%I, true)', col);
     else
       expressions := expressions || format('h.%I::text', col);
     end if;
   end loop;
 
-  body := format(' select %s from %s h ', array_to_string(expressions, ', '),
+  body := format(' select %s from %s h ', array_to_string(expressions || active, ', '),
                  (select format('%I.%I', n.nspname, c.relname)
                     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host));
   if (select prosrc from pg_proc where oid = format('%I.chat_users()', chat_schema())::regprocedure) <> body then

@@ -16,10 +16,20 @@ const DEMO_DATA: &str = include_str!("../../sql/demo/demo_data.sql");
 /// Between two tries to reach the database at the start.
 const START_RETRY: Duration = Duration::from_millis(500);
 
+/// The host's users table, as configured.
+pub(super) fn users_table(config: &Config) -> UsersTable {
+    UsersTable {
+        name: config.users_table.clone(),
+        columns: config.users_columns.clone(),
+    }
+}
+
 /// The database of one process, and what keeps the embedded one running.
 pub(super) struct Database {
-    pub config: DatabaseConfig,
     pub connector: Connector,
+    /// Past a pooler (`LISTEN_DATABASE_URL`): what needs a session of its own, such as LISTEN, advisory locks of a
+    /// session and SET.
+    pub direct: Connector,
     pub embedded: Option<EmbeddedPostgres>,
 }
 
@@ -42,14 +52,18 @@ impl Database {
             }
         };
         let connector = Connector::new(&database).map_err(StartError::because)?;
+        let direct = match &config.listen_database {
+            Some(listen) => Connector::new(listen).map_err(StartError::because)?,
+            None => connector.clone(),
+        };
         let deadline = Instant::now() + config.timeouts.database_start;
         let mut told = false;
         loop {
             match connector.connect("pgchat start").await {
                 Ok(_) => {
                     return Ok(Self {
-                        config: database,
                         connector,
+                        direct,
                         embedded,
                     });
                 }
@@ -76,14 +90,11 @@ impl Database {
 
     /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
     pub async fn migrate(&self, config: &Config) -> Result<(), MigrateError> {
-        let users = UsersTable {
-            name: config.users_table.clone(),
-            columns: config.users_columns.clone(),
-        };
+        let users = users_table(config);
         let before = self.embedded.as_ref().map(|_| EMBEDDED_USERS_TABLE);
         let deadline = Instant::now() + config.timeouts.database_start;
         loop {
-            match apply_schema(&self.connector, &config.schema, &users, before).await {
+            match apply_schema(&self.direct, &config.schema, &users, before).await {
                 Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
                     if Instant::now() + START_RETRY < deadline =>
                 {
@@ -98,7 +109,7 @@ impl Database {
     /// Demo users and conversations, as one batch; a second time changes nothing.
     pub async fn insert_demo_data(&self, config: &Config) -> Result<(), String> {
         let (client, connection) = self
-            .connector
+            .direct
             .connect("pgchat demo data")
             .await
             .map_err(|e| e.to_string())?;

@@ -135,6 +135,8 @@ pub struct Timeouts {
     pub heartbeat: Duration,
     /// `LISTENER_HEARTBEAT_SECONDS`, 3: heartbeat through the notification queue.
     pub listener_heartbeat: Duration,
+    /// `USERS_TABLE_CHECK_SECONDS`, 3.
+    pub users_table_check: Duration,
     /// `TYPING_SECONDS`, 6: typing ends then unless it is renewed.
     pub typing: Duration,
     /// `TYPING_INTERVAL_SECONDS`, 2: between two notifications of one user's typing in one conversation.
@@ -423,6 +425,7 @@ fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
         presence_grace: values.seconds(&settings::PRESENCE_GRACE_SECONDS)?,
         heartbeat: values.seconds(&settings::HEARTBEAT_SECONDS)?,
         listener_heartbeat: values.seconds(&settings::LISTENER_HEARTBEAT_SECONDS)?,
+        users_table_check: values.seconds(&settings::USERS_TABLE_CHECK_SECONDS)?,
         shutdown_grace: values.seconds(&settings::SHUTDOWN_GRACE_SECONDS)?,
         shutdown_delay: values.seconds(&settings::SHUTDOWN_DELAY_SECONDS)?,
         header: values.seconds(&settings::HEADER_TIMEOUT_SECONDS)?,

@@ -96,13 +96,14 @@ fn after_quoted(quoted: &str) -> Option<(usize, &str)> {
 }
 
 /// The fields of a user that `USERS_COLUMNS` may name.
-const USER_FIELDS: [&str; 6] = [
+const USER_FIELDS: [&str; 7] = [
     "id",
     "firstName",
     "lastName",
     "avatarUrl",
     "role",
     "isActive",
+    "deletedAt",
 ];
 
 /// What is wrong with `field=column,…`, if anything.
@@ -122,7 +123,8 @@ pub(super) fn columns_fault(text: &str) -> Option<String> {
         if !seen.insert(field) {
             return Some(format!("names the field {field} twice"));
         }
-        if column.is_empty() || column.len() > IDENTIFIER_BYTES {
+        // Nothing stands for no column; a user without an id is none.
+        if (column.is_empty() && field == "id") || column.len() > IDENTIFIER_BYTES {
             return Some(format!(
                 "must name a column of 1 to {IDENTIFIER_BYTES} bytes for {field}"
             ));

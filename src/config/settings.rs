@@ -98,7 +98,10 @@ settings! {
              '\"User\"', which needs both kinds of quotes.";
         USERS_COLUMNS = "", Text,
             "Its columns as field=column, comma-separated, such as id=user_id,firstName=given_name. Fields: \
-             id, firstName, lastName, avatarUrl, role, isActive. Default: detected by their names.";
+             id, firstName, lastName, avatarUrl, role, isActive, deletedAt (who is deleted is not active); role= without \
+             a column leaves one out. Default: detected by their names.";
+        USERS_TABLE_CHECK_SECONDS = "3", Seconds(1, 300),
+            "Between two looks at whether the host has altered that table; its columns are then detected anew.";
     }
     "Server" {
         SERVER_PORT = "8081", Number(0, 65535),

@@ -79,9 +79,10 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
             times.typing,
             times.typing_interval,
             times.presence_grace,
+            times.users_table_check,
         ]
         .map(|time| time.as_secs()),
-        [25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5]
+        [25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5, 3]
     );
 }
 

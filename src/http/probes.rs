@@ -53,16 +53,19 @@ pub(super) struct Answer<'a> {
     checks: Option<Checks>,
 }
 
-/// `ok` or `unavailable`; why goes to the log, since the reason can name hosts.
+/// `ok` or `unavailable`; why goes to the log, since the reason can name hosts. What is wrong with the users table is said.
 #[derive(Serialize, ToSchema)]
 struct Checks {
     database: &'static str,
     listener: &'static str,
+    /// Why the host's users table does not fit `USERS_TABLE` and `USERS_COLUMNS` any more; absent while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     draining: Option<bool>,
 }
 
-/// 200 when the database answers and the listener is live, draining or not.
+/// 200 when the database answers, the listener is live and the users table fits, draining or not.
 #[utoipa::path(
     get, path = "/health", tag = "operation", operation_id = "health",
     responses(
@@ -76,8 +79,11 @@ struct Checks {
 pub(super) async fn health(call: Call) -> Response {
     let report = call.services.health.report().await;
     let checks = checks(&report);
-    let ok = report.database.is_ok() && report.listener.is_ok();
-    answer(ok, Some(&call.services.config.service_name), checks)
+    answer(
+        report.is_well(),
+        Some(&call.services.config.service_name),
+        checks,
+    )
 }
 
 /// 200 while the process runs: an orchestrator restarts what fails this, which mends no database.
@@ -90,7 +96,7 @@ pub(super) fn live() -> Response {
     answer(true, None, None)
 }
 
-/// 200 when this replica can take traffic: not draining, the database answers and the listener is live.
+/// 200 when this replica can take traffic: not draining, the database answers, the listener is live and the users table fits.
 #[utoipa::path(
     get, path = "/health/ready", tag = "operation", operation_id = "ready",
     responses(
@@ -103,7 +109,7 @@ pub(super) fn live() -> Response {
 )]
 pub(super) async fn ready(call: Call) -> Response {
     let report = call.services.health.report().await;
-    let ok = report.database.is_ok() && report.listener.is_ok() && !report.draining;
+    let ok = report.is_well() && !report.draining;
     let mut checks = checks(&report);
     checks.draining = Some(report.draining);
     answer(ok, None, checks)
@@ -143,6 +149,8 @@ fn checks(report: &Report) -> Checks {
     Checks {
         database: word("database", &report.database),
         listener: word("listener", &report.listener),
+        // In words: it names columns of a table that the operator knows, and no host.
+        users: report.users.clone().err(),
         draining: None,
     }
 }

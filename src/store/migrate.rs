@@ -2,7 +2,7 @@
 
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::{ConnectError, Connector, describe, is_connection_lost, is_transient};
+use super::{ConnectError, Connector, UsersTable, describe, is_connection_lost, is_transient};
 
 mod embedded {
     refinery::embed_migrations!("sql/migrations");
@@ -23,14 +23,6 @@ pub enum MigrateError {
     Failed(String),
     #[error("users table: {0}")]
     Users(String),
-}
-
-/// The host's users table, as configured.
-#[derive(Clone, Debug)]
-pub struct UsersTable {
-    pub name: String,
-    /// `USERS_COLUMNS`: `id=id,firstName=first_name,…`.
-    pub columns: Option<String>,
 }
 
 /// Applies what is missing, on a connection of its own, under an advisory lock. `before` runs first in
@@ -96,49 +88,14 @@ async fn apply(
         log::info!("applied migration {migration}");
     }
 
-    let columns = users_mapping(users.columns.as_deref()).map_err(MigrateError::Users)?;
-    // The host's table is looked up in the schema, then where an unqualified name is usually found.
-    client
-        .batch_execute(&format!("set search_path = {quoted}, public, pg_temp"))
-        .await
-        .map_err(failed)?;
-    let notes = client
-        .query_typed(
-            &format!("select to_json(n)::text from {quoted}.chat_link_users($1, $2) n"),
-            &[
-                (&users.name, postgres_types::Type::TEXT),
-                (&columns, postgres_types::Type::JSONB),
-            ],
-        )
-        .await
-        .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
-    for note in notes {
-        if let Ok(text) = note.try_get::<_, String>(0) {
-            log::info!("{}", text.trim_matches('"'));
-        }
+    for note in users.link(client, schema).await? {
+        log::info!("{note}");
     }
     Ok(())
 }
 
-/// `id=id,firstName=first_name` as a JSON object.
-fn users_mapping(columns: Option<&str>) -> Result<serde_json::Value, String> {
-    let mut mapping = serde_json::Map::new();
-    for pair in columns
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-    {
-        let (field, column) = pair
-            .split_once('=')
-            .ok_or_else(|| format!("USERS_COLUMNS: {pair:?} is not of the form field=column"))?;
-        mapping.insert(field.trim().to_owned(), column.trim().into());
-    }
-    Ok(serde_json::Value::Object(mapping))
-}
-
 /// Worth another try, or what `otherwise` makes of it.
-fn sorted(
+pub(super) fn sorted(
     error: &tokio_postgres::Error,
     text: String,
     otherwise: impl Fn(String) -> MigrateError,

@@ -12,6 +12,7 @@ mod search_index;
 mod tickets;
 pub mod tls;
 mod users;
+mod users_table;
 
 use std::time::Duration;
 
@@ -26,11 +27,12 @@ pub use changes::{Change, Changes, Horizon, Identity, MissedChanges, ReadBack, S
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
 pub use messages::{Locks, Outcome, Outgoing, SendFailure};
-pub use migrate::{MigrateError, UsersTable, migrate};
+pub use migrate::{MigrateError, migrate};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
+pub use users_table::{UsersLink, UsersTable};
 
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
@@ -259,6 +261,8 @@ pub(crate) struct QueryFailure {
     error: Error,
     /// The connection broke: a read can be repeated on another one.
     connection_lost: bool,
+    /// What the statement names is not there, or of another type (PostgreSQL manual, appendix A, class 42).
+    misfit: Option<String>,
 }
 
 impl QueryFailure {
@@ -267,6 +271,7 @@ impl QueryFailure {
         Self {
             error: Error::unavailable("the database cannot be reached"),
             connection_lost: false,
+            misfit: None,
         }
     }
 
@@ -275,6 +280,7 @@ impl QueryFailure {
         Self {
             error: Error::unavailable("the database did not answer in time"),
             connection_lost: false,
+            misfit: None,
         }
     }
 
@@ -285,11 +291,17 @@ impl QueryFailure {
             Self {
                 error: Error::unavailable("the database is not available"),
                 connection_lost,
+                misfit: None,
             }
         } else {
+            let text = describe(&error);
+            let misfit = error
+                .code()
+                .is_some_and(|code| code.code().starts_with("42"));
             Self {
-                error: Error::Internal(describe(&error).into()),
+                error: Error::Internal(text.clone().into()),
                 connection_lost: false,
+                misfit: misfit.then_some(text),
             }
         }
     }

@@ -18,6 +18,7 @@ mod documents;
 mod embedded;
 mod faults;
 mod health;
+mod hosts;
 mod http_bad_input;
 mod http_conversations;
 mod http_messages;

@@ -1,0 +1,184 @@
+//! The link to the host's users table: made at the start, looked after while the host alters its table.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use postgres_types::Type;
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::migrate::{MigrateError, sorted};
+use super::{Connector, Store, describe};
+
+/// The host's users table, as configured.
+#[derive(Clone, Debug)]
+pub struct UsersTable {
+    pub name: String,
+    /// `USERS_COLUMNS`: `id=id,firstName=first_name,…`.
+    pub columns: Option<String>,
+}
+
+impl UsersTable {
+    /// Points `chat_users()` at the table, over a session of its own; returns notes for the log.
+    pub(super) async fn link(
+        &self,
+        client: &Client,
+        schema: &str,
+    ) -> Result<Vec<String>, MigrateError> {
+        let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+        let columns = mapping(self.columns.as_deref()).map_err(MigrateError::Users)?;
+        // The host's table is looked up in the schema, then where an unqualified name is usually found.
+        client
+            .batch_execute(&format!("set search_path = {quoted}, public, pg_temp"))
+            .await
+            .map_err(|e| sorted(&e, describe(&e), MigrateError::Failed))?;
+        let notes = client
+            .query_typed(
+                &format!("select n from {quoted}.chat_link_users($1, $2) n"),
+                &[(&self.name, Type::TEXT), (&columns, Type::JSONB)],
+            )
+            .await
+            .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
+        notes
+            .iter()
+            .map(|note| {
+                note.try_get(0)
+                    .map_err(|e| MigrateError::Failed(e.to_string()))
+            })
+            .collect()
+    }
+}
+
+/// `id=id,firstName=first_name` as a JSON object.
+fn mapping(columns: Option<&str>) -> Result<serde_json::Value, String> {
+    let mut mapping = serde_json::Map::new();
+    for pair in columns
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+    {
+        let (field, column) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("USERS_COLUMNS: {pair:?} is not of the form field=column"))?;
+        mapping.insert(field.trim().to_owned(), column.trim().into());
+    }
+    Ok(serde_json::Value::Object(mapping))
+}
+
+/// Keeps `chat_users()` fitting. The host alters its table when it likes, and nothing of pgchat stands in the way; from
+/// then on the function may name a column that is not there any more, and every statement that asks for a user fails.
+/// So each replica tries it regularly, and links it anew when it fails.
+#[derive(Clone)]
+pub struct UsersLink {
+    store: Store,
+    /// Past a pooler: linking sets the session's `search_path`.
+    connector: Connector,
+    schema: String,
+    table: UsersTable,
+    /// Between two tries (`USERS_TABLE_CHECK_SECONDS`).
+    interval: Duration,
+    /// Why it does not fit and could not be linked anew. A std mutex: held to copy the text.
+    fault: Arc<Mutex<Option<String>>>,
+}
+
+impl UsersLink {
+    pub fn new(
+        store: Store,
+        connector: Connector,
+        schema: String,
+        table: UsersTable,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            store,
+            connector,
+            schema,
+            table,
+            interval,
+            fault: Arc::default(),
+        }
+    }
+
+    /// What to tell a probe: names the column and the setting.
+    pub fn check(&self) -> Result<(), String> {
+        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(why) => Err(why.clone()),
+        }
+    }
+
+    /// Until `stop`.
+    pub async fn watch(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.interval) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look() => {}
+            }
+        }
+    }
+
+    async fn look(&self) {
+        let misfit = match self.store.users_fit().await {
+            Ok(misfit) => misfit,
+            Err(error) => {
+                log::debug!("whether the users table fits is not known: {error}");
+                return;
+            }
+        };
+        let Some(misfit) = misfit else {
+            if self.set_fault(None) {
+                log::info!("the users table fits again");
+            }
+            return;
+        };
+        match self.link().await {
+            Ok(notes) => {
+                log::warn!("the users table was altered ({misfit}): its columns are found anew");
+                for note in notes {
+                    log::warn!("{note}");
+                }
+                self.set_fault(None);
+            }
+            Err(MigrateError::Users(why)) => {
+                if self.set_fault(Some(why.clone())) {
+                    log::error!("the users table does not fit any more: {why}");
+                }
+            }
+            Err(error) => log::warn!("the users table was altered ({misfit}): {error}"),
+        }
+    }
+
+    async fn link(&self) -> Result<Vec<String>, MigrateError> {
+        let (client, connection) = self.connector.connect("pgchat users table").await?;
+        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        self.table.link(&client, &self.schema).await
+    }
+
+    /// Whether that is news.
+    fn set_fault(&self, fault: Option<String>) -> bool {
+        let mut known = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *known != fault;
+        *known = fault;
+        news
+    }
+}
+
+impl Store {
+    /// Why `chat_users()` cannot be asked, if so: the host's table has changed. Reads no row.
+    async fn users_fit(&self) -> Result<Option<String>, crate::error::Error> {
+        let sql = format!("select from {}chat_users() limit 0", self.prefix);
+        match self.run(&self.pool, &sql, &[]).await {
+            Ok(_) => Ok(None),
+            Err(failure) => match failure.misfit {
+                Some(misfit) => Ok(Some(misfit)),
+                None => Err(failure.error),
+            },
+        }
+    }
+}
