@@ -225,13 +225,17 @@ async fn start(
     let listening = lifecycle
         .tasks
         .spawn(listener.run(lifecycle.stopping.clone()));
-    if timeout(config.timeouts.database_start, status.live())
+    if timeout(config.timeouts.database_start, status.proven())
         .await
         .is_err()
     {
-        let reason = status.check().err().unwrap_or_default();
+        let reason = match status.check() {
+            Err(reason) => reason,
+            Ok(()) => "no heartbeat comes back through the queue".to_owned(),
+        };
         return Err(StartError(format!(
-            "the listener does not get live: {reason}"
+            "the listener does not get live: {reason}; where a pooler such as PgBouncer stands before the database, \
+             LISTEN_DATABASE_URL must lead past it"
         )));
     }
     let (writer, writing) = Writer::start(

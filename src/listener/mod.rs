@@ -62,8 +62,14 @@ pub struct Stats {
 #[derive(Clone, Debug)]
 enum State {
     Starting,
-    Live { last_echo: Instant },
-    Down { reason: String },
+    /// `proven`: a heartbeat has come back since.
+    Live {
+        last_echo: Instant,
+        proven: bool,
+    },
+    Down {
+        reason: String,
+    },
 }
 
 /// First wait before a reconnect; doubled up to the maximum, each time with full jitter.
@@ -181,6 +187,7 @@ impl Listener {
         )));
         self.state.send_replace(State::Live {
             last_echo: Instant::now(),
+            proven: false,
         });
         log::info!("listener is live");
         loop {
@@ -190,7 +197,7 @@ impl Listener {
                         Ok(None) => {}
                         Ok(Some(echo)) => {
                             self.stats.lag_micros.store(i64::try_from(echo.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
-                            self.state.send_replace(State::Live { last_echo: Instant::now() });
+                            self.state.send_replace(State::Live { last_echo: Instant::now(), proven: true });
                         }
                         Err(error) => break SessionEnd::from(error),
                     },
@@ -291,20 +298,19 @@ impl ListenerStatus {
         match &*self.state.borrow() {
             State::Starting => Err("starting".to_owned()),
             State::Down { reason } => Err(reason.clone()),
-            State::Live { last_echo } if last_echo.elapsed() > self.heartbeat * 3 => Err(format!(
-                "no heartbeat for {} s",
-                last_echo.elapsed().as_secs()
-            )),
+            State::Live { last_echo, .. } if last_echo.elapsed() > self.heartbeat * 3 => Err(
+                format!("no heartbeat for {} s", last_echo.elapsed().as_secs()),
+            ),
             State::Live { .. } => Ok(()),
         }
     }
 
-    /// Resolves when the listener is live for the first time, or again.
-    pub async fn live(&mut self) {
+    /// Resolves when the listener hears what it sends itself: a pooler in between may take LISTEN and deliver nothing.
+    pub async fn proven(&mut self) {
         // The sender lives as long as the listener's task; without it nothing is waited for.
         let _ = self
             .state
-            .wait_for(|state| matches!(state, State::Live { .. }))
+            .wait_for(|state| matches!(state, State::Live { proven: true, .. }))
             .await;
     }
 

@@ -27,6 +27,7 @@ mod live;
 mod locks;
 mod migrate;
 mod page;
+mod pooler;
 mod promises;
 mod queries;
 mod search;

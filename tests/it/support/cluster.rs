@@ -158,10 +158,16 @@ impl Cluster {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir(&self.dir).stdin(Stdio::null());
-        if let Some(account) = self.account {
-            command.uid(account.uid).gid(account.gid);
-        }
+        self.as_its_account(&mut command);
         command
+    }
+
+    /// Has a program run under the account of the server, where the tests run as root.
+    pub fn as_its_account<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        match self.account {
+            Some(account) => command.uid(account.uid).gid(account.gid),
+            None => command,
+        }
     }
 
     fn data(&self) -> PathBuf {

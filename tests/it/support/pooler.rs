@@ -1,0 +1,56 @@
+//! PgBouncer in transaction mode.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::cluster::free_port;
+use super::database::Database;
+use super::run::{Run, Signal, fresh_dir};
+use super::wait::eventually;
+
+/// `scripts/ensure-pgbouncer.sh` installs it where it is missing.
+fn program() -> PathBuf {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ensure-pgbouncer.sh");
+    let found = Command::new("sh").arg(script).output().expect("sh runs");
+    let fault = String::from_utf8_lossy(&found.stderr);
+    assert!(found.status.success(), "{fault}");
+    PathBuf::from(String::from_utf8_lossy(&found.stdout).trim())
+}
+
+/// Starts PgBouncer before this database; the answer is its port.
+pub async fn pooler(database: &Database, server_connections: i64) -> u16 {
+    let dir = fresh_dir("pgbouncer");
+    let port = free_port();
+    let settings = dir.join("pgbouncer.ini");
+    fs::write(
+        &settings,
+        format!(
+            "[databases]\n* = host=127.0.0.1 port={} user=postgres\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = {server_connections}\nmax_client_conn = 100\n",
+            database.cluster.port
+        ),
+    )
+    .expect("its settings");
+    let log = fs::File::create(dir.join("log")).expect("its log");
+    let mut command = Command::new(program());
+    database
+        .cluster
+        .as_its_account(&mut command)
+        .arg(&settings)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("its log"))
+        .stderr(log);
+    Run::get()
+        .spawn(&mut command, Signal::Interrupt)
+        .expect("PgBouncer starts");
+    eventually("PgBouncer listens", || async {
+        tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .ok()
+            .map(drop)
+    })
+    .await;
+    port
+}
