@@ -74,8 +74,8 @@ settings! {
             "Instead of DB_HOST: postgres://user:password@host:port/database?sslmode=verify-full. What it \
              leaves out is taken from the DB_ variables.";
         LISTEN_DATABASE_URL = "", Secret,
-            "Where the listener connects, when DB_HOST or DATABASE_URL names a pooler such as PgBouncer: \
-             LISTEN needs a direct connection. The same database, the same form as DATABASE_URL.";
+            "Where the listener and migrations connect, when DB_HOST or DATABASE_URL names a pooler such as \
+             PgBouncer: they need a direct connection. The same database, the same form as DATABASE_URL.";
         DB_SCHEMA = "public", Text,
             "Schema of the chat tables: lower-case letters, digits and \"_\", at most 51 bytes.";
         DB_POOL_SIZE = "8", Number(3, 1000),

@@ -12,7 +12,8 @@ const SERVER_CONNECTIONS: i64 = 2;
 #[tokio::test]
 async fn replicas_work_through_pgbouncer_in_transaction_mode() {
     let database = Database::with_users().await;
-    let port = pooler(&database, SERVER_CONNECTIONS).await.to_string();
+    let pooler = pooler(&database, SERVER_CONNECTIONS).await;
+    let port = pooler.port.to_string();
     let direct = format!(
         "postgres://postgres@127.0.0.1:{}/{}",
         database.cluster.port, database.name
@@ -124,7 +125,8 @@ async fn replicas_work_through_pgbouncer_in_transaction_mode() {
 #[tokio::test]
 async fn a_replica_that_would_listen_through_the_pooler_says_what_to_set() {
     let database = Database::fresh().await;
-    let port = pooler(&database, SERVER_CONNECTIONS).await.to_string();
+    let pooler = pooler(&database, SERVER_CONNECTIONS).await;
+    let port = pooler.port.to_string();
     let settings = settings(
         &database,
         &[

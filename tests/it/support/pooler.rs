@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use super::cluster::free_port;
 use super::database::Database;
-use super::run::{Run, Signal, fresh_dir};
+use super::process::Process;
+use super::run::{Signal, fresh_dir};
 use super::wait::eventually;
 
 /// `scripts/ensure-pgbouncer.sh` installs it where it is missing.
@@ -18,8 +19,13 @@ fn program() -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(&found.stdout).trim())
 }
 
-/// Starts PgBouncer before this database; the answer is its port.
-pub async fn pooler(database: &Database, server_connections: i64) -> u16 {
+/// PgBouncer before one database; it ends with this value.
+pub struct Pooler {
+    pub port: u16,
+    _process: Process,
+}
+
+pub async fn pooler(database: &Database, server_connections: i64) -> Pooler {
     let dir = fresh_dir("pgbouncer");
     let port = free_port();
     let settings = dir.join("pgbouncer.ini");
@@ -42,9 +48,7 @@ pub async fn pooler(database: &Database, server_connections: i64) -> u16 {
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("its log"))
         .stderr(log);
-    Run::get()
-        .spawn(&mut command, Signal::Interrupt)
-        .expect("PgBouncer starts");
+    let process = Process::start(&mut command, Signal::Quit);
     eventually("PgBouncer listens", || async {
         tokio::net::TcpStream::connect(("127.0.0.1", port))
             .await
@@ -52,5 +56,8 @@ pub async fn pooler(database: &Database, server_connections: i64) -> u16 {
             .map(drop)
     })
     .await;
-    port
+    Pooler {
+        port,
+        _process: process,
+    }
 }
