@@ -54,6 +54,12 @@ struct Unread {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Directory {
+    is_online: bool,
+}
+
+#[derive(Deserialize)]
 struct Made {
     id: Uuid,
 }
@@ -173,6 +179,12 @@ impl Api {
         let path = format!("users/{user}/unread-count");
         let (_, unread): (_, Unread) = answer(self.http.get(self.url(&path)), TIMEOUT).await?;
         Ok(unread.unread_count)
+    }
+
+    pub async fn is_online(&self, user: Uuid) -> Result<bool, Miss> {
+        let call = self.http.get(format!("{}/api/v1/users/{user}", self.base));
+        let (_, found): (_, Directory) = answer(call, TIMEOUT).await?;
+        Ok(found.is_online)
     }
 
     /// All conversations of a user, page by page.

@@ -35,6 +35,8 @@ pub enum Order {
     Stall(Duration),
     /// Leave, and come back after so long.
     Leave(Duration),
+    /// Leave for good.
+    Depart,
 }
 
 /// A frame to be sent and answered. Without a socket it is dropped, and its reply with it.
@@ -51,6 +53,7 @@ pub enum About {
     Message(Key),
     Read { up_to: u32 },
     Change { key: Key, to: State },
+    Typing,
 }
 
 pub struct Client {
@@ -83,24 +86,23 @@ impl Client {
         }
     }
 
-    /// Until the run stops.
+    /// Until the run stops, or the client is to leave for good.
     pub async fn run(mut self) {
         let stop = self.world.stages.stop.clone();
         stop.run_until_cancelled(async {
-            loop {
-                let away = self.connect_once().await;
+            while let Some(away) = self.connect_once().await {
                 self.stay_away(away).await;
             }
         })
         .await;
     }
 
-    /// One socket from its opening to its end; how long to stay away after it.
-    async fn connect_once(&mut self) -> Duration {
+    /// One socket from its opening to its end; how long to stay away after it, or none: for good.
+    async fn connect_once(&mut self) -> Option<Duration> {
         let (stream, replica) = match timeout(HANDSHAKE, self.handshake()).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(note)) => return self.failed(&note),
-            Err(_) => return self.failed("no answer in time"),
+            Ok(Err(note)) => return Some(self.failed(&note)),
+            Err(_) => return Some(self.failed("no answer in time")),
         };
         let number = self.world.checker().opened(
             self.ix,
@@ -116,11 +118,12 @@ impl Client {
         if was_connected {
             self.failures = 0;
         }
-        match end {
+        Some(match end {
+            SessionEnd::Departed => return None,
             SessionEnd::Left(away) => away,
             SessionEnd::Closing(after) => self.rng.random_range(Duration::ZERO..=after),
             _ => self.backoff(),
-        }
+        })
     }
 
     /// The stream, and the replica that the load balancer chose.

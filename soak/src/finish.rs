@@ -1,5 +1,6 @@
 //! The end of a run: waits until all is calm, then holds the table against what was acknowledged and seen.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use crate::Failure;
 use crate::api::Miss;
 use crate::checker::{Kind, TablePass, Violation};
+use crate::client::Order;
 use crate::model::*;
 use crate::world::World;
 
@@ -20,6 +22,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// Sockets stay open this long after all has been seen, for what comes twice or late: some heartbeats of
 /// the listeners.
 const WATCH: Duration = Duration::from_secs(3);
+/// One client in so many leaves at the end, to be missed.
+const LEAVES: usize = 5;
+/// How long it may take until all are shown who is there, and that nobody types: the grace, and more.
+const TRUTH: Duration = Duration::from_secs(30);
 /// Users whose counts are read at once.
 const AT_ONCE: usize = 16;
 /// How often a count is asked for before it is given up.
@@ -64,6 +70,56 @@ pub async fn settle(world: &World, senders: &mut JoinSet<()>) -> Result<(), Fail
     }
     sleep(WATCH).await;
     Ok(())
+}
+
+/// Some clients leave. The others are shown that they have left and who is still there, and that nobody types; the
+/// service says the same.
+pub async fn moment(world: &World) {
+    let left: HashSet<ClientIx> = (0..world.settings.clients).step_by(LEAVES).collect();
+    for client in &left {
+        // It fails only for a client whose task has ended, which is then told by what its socket did.
+        let _ = world.clients[usize::from(*client)]
+            .orders
+            .send(Order::Depart)
+            .await;
+    }
+    let deadline = Instant::now() + TRUTH;
+    loop {
+        let untrue = world.checker().untrue_moments(&left, world.clock.now());
+        if untrue.is_empty() {
+            break;
+        }
+        if Instant::now() >= deadline {
+            let mut checker = world.checker();
+            untrue
+                .into_iter()
+                .for_each(|violation| checker.violate(violation));
+            break;
+        }
+        sleep(POLL).await;
+    }
+    futures_util::stream::iter((0..).zip(&world.users))
+        .for_each_concurrent(AT_ONCE, |(client, id)| presence(world, &left, client, *id))
+        .await;
+}
+
+async fn presence(world: &World, left: &HashSet<ClientIx>, client: ClientIx, id: Uuid) {
+    for attempt in 1..=TRIES {
+        match world.api.is_online(id).await {
+            Ok(is_online) => {
+                if is_online == left.contains(&client) {
+                    let text = format!("the service says online: {is_online}");
+                    let violation = Violation::new(Kind::PresenceWrong, world.clock.now(), text);
+                    world.checker().violate(violation.client(client));
+                }
+                return;
+            }
+            Err(Miss::Retry(_)) if attempt < TRIES => sleep(POLL * attempt).await,
+            Err(Miss::Retry(text) | Miss::Refused(text)) => {
+                return world.refused(client, None, format!("presence at the end: {text}"));
+            }
+        }
+    }
 }
 
 /// The highest `seq` of each conversation.

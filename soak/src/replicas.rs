@@ -63,6 +63,7 @@ impl Replica {
             ("SERVICE_NAME", format!("soak-{number}")),
             // Faults last seconds here, so what notices them is quicker than usual.
             ("LISTENER_HEARTBEAT_SECONDS", "1".to_owned()),
+            ("PRESENCE_GRACE_SECONDS", "2".to_owned()),
             ("HEARTBEAT_SECONDS", "4".to_owned()),
             ("SHUTDOWN_GRACE_SECONDS", DRAIN.as_secs().to_string()),
             ("SHUTDOWN_DELAY_SECONDS", "1".to_owned()),

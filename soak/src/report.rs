@@ -41,6 +41,7 @@ fn summary(world: &World, checker: &crate::checker::Checker, tally: &Tally, rows
         "\nseed {}, {} clients, {} replicas, {:?} of faults\n\
          messages: {} sent, {} acknowledged, {rows} rows in the table\n\
          frames: {} chat_message, {} of them replayed; {} messages by reloads\n\
+         {} typing, {} presence\n\
          sockets: {} opened, {} resumed, {} resync_required\n",
         world.settings.seed,
         world.settings.clients,
@@ -51,6 +52,8 @@ fn summary(world: &World, checker: &crate::checker::Checker, tally: &Tally, rows
         counts.frames,
         counts.replayed,
         counts.reloaded,
+        counts.typing,
+        counts.presence,
         checker.sockets(),
         counts.resumed,
         counts.resyncs
@@ -130,6 +133,8 @@ pub fn json(world: &World, tally: &Tally, rows: u64) -> Value {
             "received": counts.frames,
             "replayed": counts.replayed,
             "reloaded": counts.reloaded,
+            "typing": counts.typing,
+            "presence": counts.presence,
         },
         "sockets": {
             "opened": checker.sockets(),

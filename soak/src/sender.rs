@@ -30,6 +30,10 @@ const READS_PAGE: f64 = 0.03;
 /// How often he edits or deletes one of his latest messages, and searches for one.
 const CHANGES: f64 = 0.1;
 const SEARCHES: f64 = 0.03;
+/// How often he types before he sends, and how long; and how often nothing comes of it.
+const TYPES: f64 = 0.3;
+const TYPING: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(4);
+const THINKS_BETTER: f64 = 0.3;
 
 /// Until all that was begun is acknowledged, after the stage `quiet`.
 pub async fn run(world: Arc<World>, client: ClientIx) {
@@ -77,6 +81,9 @@ fn act(world: &Arc<World>, client: ClientIx, rng: &mut StdRng, tasks: &mut JoinS
     let seed = rng.random();
     tasks.spawn(deliver(world.clone(), client, conversation, seed));
     let other = conversations[rng.random_range(0..conversations.len())];
+    if rng.random_bool(TYPES) {
+        tasks.spawn(types(world.clone(), client, conversation, rng.random()));
+    }
     if rng.random_bool(MARKS_READ) {
         tasks.spawn(mark_read(world.clone(), client, other, rng.random()));
     }
@@ -229,6 +236,28 @@ async fn mark_read(world: Arc<World>, client: ClientIx, conversation: Conversati
         Ok(()) => {}
         Err(Miss::Retry(note)) => world.count(&format!("mark read: {note}")),
         Err(Miss::Refused(text)) => world.refused(client, None, format!("mark read: {text}")),
+    }
+}
+
+/// Says to type, and perhaps after a while to have stopped; tried once, as a user would. The message that is sent at the
+/// same time comes in between, or before, or after.
+async fn types(world: Arc<World>, client: ClientIx, conversation: ConversationIx, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let id = world.conversations[usize::from(conversation)].id;
+    world.checker().types(client, conversation);
+    let mut states = vec![true];
+    if rng.random_bool(THINKS_BETTER) {
+        states.push(false);
+    }
+    for is_typing in states {
+        let data = json!({"conversationId": id, "isTyping": is_typing});
+        let ask = (conversation, About::Typing);
+        match by_socket(&world, client, "typing", &data, ask, PATIENCE.end).await {
+            Ok(()) => {}
+            Err(Miss::Retry(note)) => world.count(&format!("typing: {note}")),
+            Err(Miss::Refused(text)) => world.refused(client, None, format!("typing: {text}")),
+        }
+        sleep(rng.random_range(TYPING)).await;
     }
 }
 

@@ -18,11 +18,15 @@ use crate::api::{Miss, Page};
 use crate::checker::{Kind, State, Violation};
 use crate::client::{About, Client, Online, Order, Request};
 use crate::model::*;
-use crate::wire::{Answer, Closing, Connected, Frame, MessagesRead, Refusal};
+use crate::wire::{Answer, Closing, Connected, Frame, MessagesRead, Presence, Refusal, Typing};
 use crate::world::World;
 
 /// A frame must be taken by the other side within this.
 const WRITE: Duration = Duration::from_secs(5);
+/// Users whom a socket watches at most: what the service allows.
+const WATCHED: usize = 500;
+/// The `requestId` of that command.
+const WATCH: &str = "watch";
 /// Messages of one page of a reload.
 const PAGE: u32 = 100;
 
@@ -41,6 +45,8 @@ pub enum SessionEnd {
     Stuck,
     /// By order of a fault.
     Left(Duration),
+    /// At the end of the run, to be missed.
+    Departed,
 }
 
 impl fmt::Display for SessionEnd {
@@ -52,6 +58,7 @@ impl fmt::Display for SessionEnd {
             Self::Silent => f.write_str("silent"),
             Self::Stuck => f.write_str("stuck"),
             Self::Left(_) => f.write_str("left"),
+            Self::Departed => f.write_str("departed"),
         }
     }
 }
@@ -74,6 +81,8 @@ pub struct Session<'a> {
     closing: Option<Duration>,
     online: Option<Online>,
     connected: bool,
+    /// The list of those to watch is to be sent.
+    watch_due: bool,
 }
 
 impl<'a> Session<'a> {
@@ -97,6 +106,7 @@ impl<'a> Session<'a> {
             closing: None,
             online: None,
             connected: false,
+            watch_due: false,
         }
     }
 
@@ -113,6 +123,10 @@ impl<'a> Session<'a> {
                 () = finished(&mut self.reload) => self.reloaded(),
                 Some(request) = self.client.requests.recv() => self.send(request).await,
                 Some(order) = self.client.orders.recv() => self.obey(order),
+            };
+            let end = match end {
+                None if std::mem::take(&mut self.watch_due) => self.watch().await,
+                end => end,
             };
             if let Some(end) = end {
                 let end = match self.closing {
@@ -131,6 +145,7 @@ impl<'a> Session<'a> {
     fn obey(&mut self, order: Order) -> Option<SessionEnd> {
         match order {
             Order::Leave(away) => return Some(SessionEnd::Left(away)),
+            Order::Depart => return Some(SessionEnd::Departed),
             Order::Stall(time) => self.stalled_until = Some(Instant::now() + time),
         }
         None
@@ -157,7 +172,30 @@ impl<'a> Session<'a> {
             .or_default()
             .push_back(id.clone());
         self.waiting.insert(id, request);
-        let sending = self.stream.send(Message::text(frame.to_string()));
+        self.write(frame.to_string()).await
+    }
+
+    /// Asks for the presence of those with whom this client talks, and for its own.
+    async fn watch(&mut self) -> Option<SessionEnd> {
+        let world = self.client.world.clone();
+        let mut watched = vec![self.client.ix];
+        for ix in &world.clients[usize::from(self.client.ix)].conversations {
+            watched.extend(world.conversations[usize::from(*ix)].members);
+        }
+        watched.sort_unstable();
+        watched.dedup();
+        watched.truncate(WATCHED);
+        let ids: Vec<_> = watched
+            .iter()
+            .map(|ix| world.users[usize::from(*ix)])
+            .collect();
+        world.checker().watches(self.number, &watched);
+        let frame = json!({"type": "watch_presence", "requestId": WATCH, "data": {"userIds": ids}});
+        self.write(frame.to_string()).await
+    }
+
+    async fn write(&mut self, text: String) -> Option<SessionEnd> {
+        let sending = self.stream.send(Message::text(text));
         match timeout(WRITE, sending).await {
             Ok(Ok(())) => None,
             Ok(Err(_)) => Some(SessionEnd::Broken),
@@ -211,6 +249,27 @@ impl<'a> Session<'a> {
                     mark.up_to_seq,
                 );
             }
+            "typing" => {
+                let typing: Typing = serde_json::from_str(data)?;
+                let now = self.world().clock.now();
+                self.world().checker().typing_frame(
+                    self.number,
+                    typing.conversation_id,
+                    typing.user_id,
+                    typing.is_typing,
+                    now,
+                );
+            }
+            "presence" => {
+                let presence: Presence = serde_json::from_str(data)?;
+                let now = self.world().clock.now();
+                self.world().checker().presence_frame(
+                    self.number,
+                    presence.user_id,
+                    presence.is_online,
+                    now,
+                );
+            }
             "ack" => self.acknowledged(serde_json::from_str(data)?),
             "error" => self.refused(serde_json::from_str(data)?),
             "resync_required" => self.resync(),
@@ -235,6 +294,7 @@ impl<'a> Session<'a> {
 
     fn connected(&mut self, data: Connected) -> serde_json::Result<()> {
         self.connected = true;
+        self.watch_due = true;
         if data.heartbeat_seconds > 0.0 {
             self.heartbeat = Duration::from_secs_f64(data.heartbeat_seconds);
         }
@@ -266,6 +326,9 @@ impl<'a> Session<'a> {
 
     fn acknowledged(&mut self, answer: Answer) {
         let id = answer.request_id.unwrap_or_default();
+        if id == WATCH {
+            return;
+        }
         let Some((request, in_order)) = self.answered(&id) else {
             let text = format!("an ack for nothing that was asked, requestId {id:?}");
             self.world().refused(self.client.ix, None, text);
@@ -301,6 +364,7 @@ impl<'a> Session<'a> {
                 );
                 Ok(())
             }
+            (About::Typing, None, None) => Ok(()),
             (About::Change { key, to }, view, _) if view.is_some() || to == State::Deleted => {
                 self.world().checker().changed(key, to, view.as_ref(), now);
                 Ok(())
@@ -318,6 +382,7 @@ impl<'a> Session<'a> {
         } else {
             Miss::Refused(format!("{}: {}", refusal.code, refusal.message))
         };
+        self.watch_due |= retry && refusal.request_id.as_deref() == Some(WATCH);
         let waiting = refusal.request_id.and_then(|id| self.answered(&id));
         match (waiting, miss) {
             // Nobody waits any more when it came too late.

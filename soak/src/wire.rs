@@ -50,6 +50,21 @@ pub struct Closing {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct Typing {
+    pub conversation_id: Uuid,
+    pub user_id: Uuid,
+    pub is_typing: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Presence {
+    pub user_id: Uuid,
+    pub is_online: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MessagesRead {
     pub conversation_id: Uuid,
     pub reader_id: Uuid,

@@ -7,6 +7,7 @@ mod changes;
 mod history;
 mod identify;
 mod log;
+mod moment;
 mod progress;
 mod sockets;
 mod verdict;
@@ -15,7 +16,7 @@ mod violation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hdrhistogram::Histogram;
 use uuid::Uuid;
@@ -73,6 +74,8 @@ pub struct Counts {
     pub reloaded: u64,
     pub resumed: u64,
     pub resyncs: u64,
+    pub typing: u64,
+    pub presence: u64,
 }
 
 /// In microseconds.
@@ -98,6 +101,8 @@ pub struct Checker {
     /// Messages that are not yet acknowledged and seen by both, by first attempt.
     unfinished: BTreeSet<(At, Key)>,
     connections: Vec<Connection>,
+    /// Who ever said to type in which conversation.
+    typists: HashSet<(ConversationIx, ClientIx)>,
     log: Log,
     pub counts: Counts,
     pub latencies: Latencies,
@@ -130,6 +135,7 @@ impl Checker {
             read: vec![Default::default(); count],
             unfinished: BTreeSet::new(),
             connections: Vec::new(),
+            typists: HashSet::new(),
             log: Log::default(),
             counts: Counts::default(),
             latencies: Latencies {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::log::Sighting;
+use super::moment::Moment;
 use super::{Checker, Kind, State, Violation, record};
 use crate::model::*;
 
@@ -25,6 +26,7 @@ pub(super) struct Connection {
     last: HashMap<ConversationIx, u32>,
     /// What was shown on it as edited or deleted; emptied at its end.
     pub(super) changed: HashMap<Key, State>,
+    pub(super) moment: Moment,
 }
 
 impl Checker {
@@ -66,6 +68,7 @@ impl Checker {
         known.end = end.to_owned();
         known.last = HashMap::new();
         known.changed = HashMap::new();
+        known.moment = Moment::default();
     }
 
     /// A `chat_message` frame; `actor` is its `userId`.
@@ -229,6 +232,7 @@ impl Connection {
             resyncing: false,
             last: HashMap::new(),
             changed: HashMap::new(),
+            moment: Moment::default(),
         }
     }
 }

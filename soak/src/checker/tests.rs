@@ -482,3 +482,69 @@ fn a_search_that_finds_what_is_deleted_or_misses_what_is_there_is_wrong() {
     story.checker.searched(0, key, before, &[edited], at);
     assert_eq!(story.found(), [Kind::SearchWrong]);
 }
+
+impl Story {
+    fn typing(&mut self, connection: ConnectionNo, typist: usize, is_typing: bool) {
+        let (conversation, typist, at) = (self.conversation, self.users[typist], self.tick());
+        self.checker
+            .typing_frame(connection, conversation, typist, is_typing, at);
+    }
+
+    fn presence(&mut self, connection: ConnectionNo, user: usize, is_online: bool) {
+        let (user, at) = (self.users[user], self.tick());
+        self.checker.presence_frame(connection, user, is_online, at);
+    }
+
+    /// What is untrue once the third user has left, and the third socket with it.
+    fn untrue(&mut self) -> Vec<Kind> {
+        let at = self.tick();
+        self.checker.closed(3, "departed", at);
+        let untrue = self.checker.untrue_moments(&HashSet::from([2]), at);
+        untrue.iter().map(|violation| violation.kind).collect()
+    }
+}
+
+#[test]
+fn typing_concerns_the_other_participant_of_whoever_types_and_nobody_else() {
+    let mut story = Story::new();
+    story.checker.types(0, 0);
+    story.typing(2, 0, true);
+    story.typing(2, 0, false);
+    assert_eq!(story.found(), []);
+    // The typist, a stranger, and of somebody who never did.
+    for (connection, typist) in [(1, 0), (3, 0), (1, 1)] {
+        let mut story = Story::new();
+        story.checker.types(0, 0);
+        story.typing(connection, typist, true);
+        assert_eq!(story.found(), [Kind::TypingStray]);
+    }
+}
+
+#[test]
+fn typing_that_does_not_end_is_found() {
+    let mut story = Story::new();
+    story.checker.types(0, 0);
+    story.typing(2, 0, true);
+    assert_eq!(story.untrue(), [Kind::TypingStuck]);
+    story.typing(2, 0, false);
+    assert_eq!(story.untrue(), []);
+}
+
+#[test]
+fn presence_is_shown_to_those_who_watch_and_is_the_truth_at_the_end() {
+    let mut story = Story::new();
+    story.checker.watches(1, &[1, 2]);
+    story.presence(1, 1, true);
+    assert_eq!(
+        story.untrue(),
+        [Kind::PresenceWrong],
+        "nothing was shown of one"
+    );
+    story.presence(1, 2, true);
+    assert_eq!(story.untrue(), [Kind::PresenceWrong], "he has left");
+    story.presence(1, 2, false);
+    assert_eq!(story.untrue(), []);
+    assert_eq!(story.found(), []);
+    story.presence(1, 0, true);
+    assert_eq!(story.found(), [Kind::PresenceStray]);
+}

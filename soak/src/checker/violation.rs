@@ -43,6 +43,14 @@ pub enum Kind {
     Revived,
     /// A search that found what was deleted, or did not find what was there.
     SearchWrong,
+    /// Typing shown to somebody whom it does not concern, or of somebody who never typed there.
+    TypingStray,
+    /// Typing that is still shown when nobody types any more.
+    TypingStuck,
+    /// Presence of somebody whom the socket does not watch.
+    PresenceStray,
+    /// The last that a watcher was shown of a user, or what the service says of him, is not the truth at the end.
+    PresenceWrong,
     /// Two requests of one conversation on one socket, acknowledged in the other order.
     AckOrder,
     /// `lastSeq` or `lastMessageId` of a conversation differs from the table.

@@ -1,0 +1,130 @@
+//! What is true for the moment only: who types, and who is there.
+//!
+//! Under faults such frames may be late or left out, so what is checked all the time is that nothing reaches anybody whom it
+//! does not concern. What the last of them says is held against the truth at the end, when all is calm.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::{Checker, Kind, Violation};
+use crate::model::*;
+
+/// Of one socket; emptied at its end.
+#[derive(Default)]
+pub(super) struct Moment {
+    watched: HashSet<ClientIx>,
+    /// As the last frame said.
+    present: HashMap<ClientIx, bool>,
+    /// Conversations in which the other is shown to type.
+    typing: HashSet<ConversationIx>,
+}
+
+impl Checker {
+    /// A client is about to say that it types.
+    pub fn types(&mut self, client: ClientIx, conversation: ConversationIx) {
+        self.typists.insert((conversation, client));
+    }
+
+    /// A `typing` frame.
+    pub fn typing_frame(
+        &mut self,
+        connection: ConnectionNo,
+        conversation: Uuid,
+        typist: Uuid,
+        is_typing: bool,
+        at: At,
+    ) {
+        self.counts.typing += 1;
+        let client = self.connections[connection as usize].client;
+        let place = self.conversation_numbers.get(&conversation).copied();
+        let concerned = place
+            .zip(self.users.get(&typist).copied())
+            .filter(|(ix, typist)| {
+                let members = self.conversations[usize::from(*ix)].members;
+                *typist != client
+                    && members.contains(&client)
+                    && members.contains(typist)
+                    && self.typists.contains(&(*ix, *typist))
+            });
+        let Some((ix, _)) = concerned else {
+            let text = format!("user {typist} types in conversation {conversation}");
+            self.violate(
+                Violation::new(Kind::TypingStray, at, text)
+                    .client(client)
+                    .connection(Some(connection)),
+            );
+            return;
+        };
+        let typing = &mut self.connections[connection as usize].moment.typing;
+        match is_typing {
+            true => typing.insert(ix),
+            false => typing.remove(&ix),
+        };
+    }
+
+    /// A socket is about to ask for these users' presence.
+    pub fn watches(&mut self, connection: ConnectionNo, users: &[ClientIx]) {
+        let moment = &mut self.connections[connection as usize].moment;
+        moment.watched = users.iter().copied().collect();
+        moment.present.clear();
+    }
+
+    /// A `presence` frame.
+    pub fn presence_frame(
+        &mut self,
+        connection: ConnectionNo,
+        user: Uuid,
+        is_online: bool,
+        at: At,
+    ) {
+        self.counts.presence += 1;
+        let known = &mut self.connections[connection as usize];
+        let client = known.client;
+        match self
+            .users
+            .get(&user)
+            .filter(|ix| known.moment.watched.contains(ix))
+        {
+            Some(ix) => {
+                known.moment.present.insert(*ix, is_online);
+            }
+            None => self.violate(
+                Violation::new(Kind::PresenceStray, at, format!("of user {user}"))
+                    .client(client)
+                    .connection(Some(connection)),
+            ),
+        }
+    }
+
+    /// Where the last frames of the open sockets are not the truth: these clients have left, the others are there, and
+    /// nobody types.
+    pub fn untrue_moments(&self, left: &HashSet<ClientIx>, at: At) -> Vec<Violation> {
+        let mut found = Vec::new();
+        for (number, known) in (0..).zip(&self.connections).skip(1) {
+            if known.closed.is_some() {
+                continue;
+            }
+            let mut tell = |kind, text: String| {
+                let violation = Violation::new(kind, at, text).client(known.client);
+                found.push(violation.connection(Some(number)));
+            };
+            for watched in &known.moment.watched {
+                let shown = known.moment.present.get(watched).copied();
+                if shown != Some(!left.contains(watched)) {
+                    tell(
+                        Kind::PresenceWrong,
+                        format!("client {watched} is shown as online: {shown:?}"),
+                    );
+                }
+            }
+            for conversation in &known.moment.typing {
+                tell(
+                    Kind::TypingStuck,
+                    format!("the other still types in conversation {conversation}"),
+                );
+            }
+        }
+        found
+    }
+}
