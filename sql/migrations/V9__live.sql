@@ -135,7 +135,7 @@ begin
     return false;
   end if;
   insert into chat_attendance (user_id) select u from unnest(coming) u order by u on conflict do nothing;
-  -- Before the updates, whose snapshot must show what another replica has just committed about the same user.
+  -- In the order of their ids, which an update does not keep: batches of two replicas would deadlock.
   perform from chat_attendance a where a.user_id = any (coming || going) order by a.user_id for no key update;
   with came as (
     update chat_attendance a
