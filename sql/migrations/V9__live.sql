@@ -163,6 +163,7 @@ end
 $$;
 
 -- Ends the rolls of other replicas that live no more or have sent no heartbeat for `silence` seconds. Whether `roll` goes on.
+-- When the asking replica's own heartbeat is as old, it is the database that is slow, and nobody is silent.
 create function chat_end_rolls(replica uuid, roll uuid, silence float8) returns boolean
 language plpgsql
 security definer
@@ -175,7 +176,9 @@ begin
      set ended_at = now(), seen_at = r.heartbeat_at
     from chat_replicas r
    where o.ended_at is null and r.id = o.replica_id and r.id <> replica
-     and r.heartbeat_at < now() - make_interval(secs => silence);
+     and r.heartbeat_at < now() - make_interval(secs => silence)
+     and exists (select from chat_replicas own
+                  where own.id = replica and own.heartbeat_at >= now() - make_interval(secs => silence));
   -- A crash may have brought back one whose end was not flushed.
   update chat_rolls o
      set ended_at = now(), seen_at = now()

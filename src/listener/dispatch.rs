@@ -215,13 +215,14 @@ impl Dispatcher {
             },
         );
         if event.event_type == "chat_message" {
-            for to in event.recipients.iter().filter(|to| **to != event.user) {
-                let pair = Pair {
-                    typist: event.user,
-                    to: *to,
-                };
-                self.live.wrote(pair, payload.at);
-            }
+            self.end_typing(event.user, &event.recipients, payload.at);
+        }
+    }
+
+    /// Who has written has stopped typing it.
+    fn end_typing(&self, typist: UserId, recipients: &[UserId; 2], at: i64) {
+        for to in recipients.iter().filter(|to| **to != typist) {
+            self.live.wrote(Pair { typist, to: *to }, at);
         }
     }
 
@@ -310,6 +311,9 @@ impl Dispatcher {
                     frame_as_update: event.1,
                 },
             );
+            if change.event_type == "chat_message" {
+                self.end_typing(change.user, &change.recipients, now);
+            }
             count += 1;
         }
         Ok(count)

@@ -189,11 +189,8 @@ impl Typists {
                 true => entry.fresh,
                 false => believed,
             };
-            if news
-                && entry
-                    .last
-                    .is_none_or(|last| last + self.times.interval <= now)
-            {
+            // The interval since the last one is over: else it would not stand on the agenda yet.
+            if news {
                 entry.fresh = false;
                 entry.in_flight = true;
                 entry.last = Some(now);

@@ -32,6 +32,13 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     let mut alice = Socket::connect(&here, ALICE).await;
+    let watched = json!({"userIds": [ALICE]});
+    boris.send_command("watch_presence", watched).await;
+    boris
+        .expect_where("Alice is there", |frame| {
+            frame["type"] == "presence" && frame["data"]["isOnline"] == true
+        })
+        .await;
     let mut acknowledged = Vec::new();
     for number in 0..20 {
         let content = number.to_string();
@@ -71,6 +78,12 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
         assert!(resync["data"]["reason"].is_string(), "{resync}");
         assert!(!cursor_of(&resync).is_empty());
     }
+    // What was shown before counts no more.
+    boris
+        .expect_where("Alice is still there", |frame| {
+            frame["type"] == "presence" && frame["data"]["isOnline"] == true
+        })
+        .await;
     for replica in [&here, &there] {
         let mut boris = Socket::resume(replica, BORIS, &cursor).await;
         assert_eq!(boris.connected["data"]["resumed"], false);

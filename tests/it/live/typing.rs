@@ -162,6 +162,31 @@ async fn it_ends_where_the_listener_was_lost() {
     proxy.accept();
 }
 
+#[tokio::test]
+async fn it_ends_with_a_message_that_the_listener_had_to_catch_up_with() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = format!(
+        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
+        proxy.port, database.name
+    );
+    let long = [("TYPING_SECONDS", "60")];
+    let there = Replica::start(&database, &[long[0], ("LISTEN_DATABASE_URL", &url)]).await;
+    let here = Replica::start(&database, &long).await;
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    types(&mut alice, conversation, true).await;
+    sees(&mut boris, conversation, ALICE, true).await;
+    proxy.refuse();
+    proxy.cut_open();
+    alice.send_message(conversation, "meanwhile").await;
+    proxy.accept();
+    boris.expect("chat_message").await;
+    sees(&mut boris, conversation, ALICE, false).await;
+}
+
 /// However often a client changes its mind, and the last state arrives.
 #[tokio::test]
 async fn a_burst_makes_one_notification_an_interval_and_its_last_state_is_told() {
