@@ -201,3 +201,29 @@ test('a cursor of an earlier client brings what was missed; one that means nothi
   await resync;
   await eventually(() => lost.cursor !== 'nonsense');
 });
+
+test('who is there and who types is told across two replicas, until the client is closed', async () => {
+  const lukasz = await client(second.url, LUKASZ);
+  const presence = [];
+  lukasz.on('presence', (shown) => presence.push(shown));
+  lukasz.watchPresence([AMELIE]);
+  // Who was there in the test before is missed only after a while.
+  await eventually(() => presence.at(-1)?.isOnline === false);
+  assert.equal(typeof presence.at(-1).lastSeenAt, 'string');
+
+  const amelie = await client(first.url, AMELIE);
+  await eventually(() => presence.at(-1).isOnline);
+  assert.equal(presence.at(-1).userId, AMELIE);
+  assert.equal((await lukasz.users.get(AMELIE)).isOnline, true);
+
+  const typing = next(lukasz, 'typing');
+  amelie.typing(conversationId);
+  assert.deepEqual(await typing, { conversationId, userId: AMELIE, isTyping: true });
+  const stopped = next(lukasz, 'typing', ({ isTyping }) => !isTyping);
+  await amelie.send({ conversationId, content: 'typed' });
+  await stopped;
+
+  amelie.close();
+  await eventually(() => !presence.at(-1).isOnline);
+  assert.deepEqual([...amelie.errors, ...lukasz.errors], []);
+});
