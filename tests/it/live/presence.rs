@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -352,7 +353,8 @@ async fn a_storm_of_reconnects_makes_few_notifications() {
 
 async fn connect_all(replica: &Replica, users: &[Uuid]) -> Vec<Socket> {
     let connecting = users.iter().map(|user| Socket::connect(replica, *user));
-    futures_util::future::join_all(connecting).await
+    // No more at once than the backlog of a listening socket holds.
+    stream::iter(connecting).buffered(100).collect().await
 }
 
 async fn until_metric_above(replica: &Replica, name: &str, value: f64) {
