@@ -70,7 +70,13 @@ impl Subscription {
             }
             tokio::select! {
                 biased;
-                item = self.receiver.recv() => return item.map_or(Delivery::Overflow, Delivery::from),
+                item = self.receiver.recv() => {
+                    return match item {
+                        Some(item) => Delivery::from(item),
+                        // The hub has let go of it, and said why before.
+                        None => self.end().unwrap_or(Delivery::Overflow),
+                    };
+                }
                 () = self.mailbox.news() => {}
             }
         }

@@ -70,6 +70,16 @@ fn the_limits_hold_and_are_freed_by_dropping() {
 }
 
 #[tokio::test]
+async fn a_socket_that_waits_is_told_that_its_user_was_dismissed() {
+    let hub = hub(LIMITS);
+    let mut waiting = hub.register(user(1)).expect("room");
+    let (next, ()) = tokio::join!(waiting.next(), async { hub.dismiss(user(1)) });
+    assert!(matches!(next, Delivery::Dismissed), "{next:?}");
+    assert!(matches!(waiting.next().await, Delivery::Dismissed));
+    assert_eq!(hub.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_full_queue_is_given_up_and_delays_no_other() {
     let hub = hub(LIMITS);
     let mut slow = hub.register(user(1)).expect("room");
