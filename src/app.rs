@@ -25,7 +25,7 @@ use crate::listener::{Listener, ListenerConfig};
 use crate::live::{self, Live, PresenceTimes};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{SearchIndex, Store, UsersLink};
+use crate::store::{Store, UsersLink};
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, server, ws};
 
@@ -177,13 +177,7 @@ async fn start(
     lifecycle: &Lifecycle,
 ) -> Result<(Services, JoinHandle<()>, JoinHandle<()>), StartError> {
     let replica_id = Uuid::new_v4();
-    let store = Store::new(
-        &database.connector,
-        &config.schema,
-        config.pool_size,
-        config.timeouts.database,
-    )
-    .map_err(StartError::because)?;
+    let store = database.store(&config)?;
     let hub = Hub::new(HubLimits {
         connections: config.limits.connections,
         connections_per_user: config.limits.connections_per_user,
@@ -212,10 +206,9 @@ async fn start(
     lifecycle
         .tasks
         .spawn(live.clone().run(lifecycle.stopping.clone()));
-    let direct = database.direct.clone();
     require_search_language(&store, config.search_language.as_deref()).await?;
     let listener_config = ListenerConfig {
-        connector: direct.clone(),
+        connector: database.direct.clone(),
         schema: config.schema.clone(),
         replica: replica_id,
         heartbeat: config.timeouts.listener_heartbeat,
@@ -250,7 +243,7 @@ async fn start(
     );
     let users = UsersLink::new(
         store.clone(),
-        direct.clone(),
+        database.direct.clone(),
         config.schema.clone(),
         database::users_table(&config),
         config.timeouts.users_table_check,
@@ -258,16 +251,11 @@ async fn start(
     lifecycle
         .tasks
         .spawn(users.clone().watch(lifecycle.stopping.clone()));
-    let search_index = SearchIndex {
-        connector: direct,
-        store: store.clone(),
-        schema: config.schema.clone(),
-        language: config.search_language.clone(),
-    };
+    let search_index = database.search_index(&config);
     let (built, index_is_built) = oneshot::channel();
     lifecycle
         .tasks
-        .spawn(search_index.run(built, lifecycle.stopping.clone()));
+        .spawn(search_index.run(store.clone(), built, lifecycle.stopping.clone()));
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
     let metrics = Metrics::new(

@@ -271,3 +271,10 @@ begin
                                                 else 'chat_events_' || current_schema() end));
 end
 $$;
+
+-- The migrations that were applied: for a replica whose role may not apply any itself.
+create function chat_schema_versions() returns setof bigint
+language sql stable
+security definer
+set search_path from current
+as $$ select version::bigint from chat_schema_history $$;

@@ -8,6 +8,14 @@ returns table (id uuid, first_name text, last_name text, avatar_url text, role t
 language sql stable
 as $$ select null::uuid, null::text, null::text, null::text, null::text, true where false $$;
 
+-- What chat_users() reads: for a service whose role owns nothing, and so can only link anew what its owner has linked.
+create table chat_users_link (
+  one boolean primary key default true check (one),
+  -- with its schema
+  users_table text not null,
+  mapping jsonb not null
+);
+
 -- Points chat_users() at `users_table` and adds the foreign keys. `mapping` is USERS_COLUMNS as JSON,
 -- such as {"firstName": "given_name"}; what it does not name is detected, and "" stands for no column at all.
 -- Returns notes for the log. Errors name the column and the setting. Replicas call it at their start and whenever the
@@ -30,11 +38,19 @@ declare
   expressions text[] := '{}';
   id_column name;
   body text;
+  qualified text;
   link record;
 begin
   if host is null then
     raise exception 'USERS_TABLE: there is no table or view %', users_table
       using errcode = 'undefined_table', hint = 'set USERS_TABLE';
+  end if;
+  select format('%I.%I', n.nspname, c.relname) into qualified
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host;
+  if not pg_has_role((select proowner from pg_proc
+                       where oid = format('%I.chat_users()', chat_schema())::regprocedure), 'usage') then
+    return query select * from chat_relink_users(qualified, mapping);
+    return;
   end if;
   -- Replicas that see the same change of the table write the same function, one after the other.
   perform pg_advisory_xact_lock(1885562997, 1);
@@ -70,17 +86,24 @@ begin
         raise exception 'USERS_COLUMNS: users table % has no column %, which is named for %',
           host, mapping ->> field.name, field.name
           using errcode = 'undefined_column', hint = 'change USERS_COLUMNS';
+      elsif not has_column_privilege(host, col::text, 'select') then
+        raise exception 'permission denied for column % of users table %', col, host
+          using errcode = 'insufficient_privilege';
       end if;
     else
       select a.attname, a.atttypid::regtype into col, coltype
         from unnest(field.candidates) with ordinality as c (name, preference)
         join pg_attribute a on a.attrelid = host and a.attname = c.name and a.attnum > 0 and not a.attisdropped
+       -- A column that the owner may not read would fail every look-up.
+       where has_column_privilege(host, a.attnum, 'select')
        order by c.preference
        limit 1;
     end if;
 
     if field.name = 'id' then
-      if col is null then
+      if col is null and not has_any_column_privilege(host, 'select') then
+        raise exception 'permission denied for users table %', host using errcode = 'insufficient_privilege';
+      elsif col is null then
         raise exception 'users table % has no id column (looked for %)',
           host, array_to_string(field.candidates, ', ')
           using errcode = 'undefined_column', hint = 'set USERS_COLUMNS=id=...';
@@ -114,14 +137,15 @@ begin
     end if;
   end loop;
 
-  body := format(' select %s from %s h ', array_to_string(expressions || active, ', '),
-                 (select format('%I.%I', n.nspname, c.relname)
-                    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host));
+  body := format(' select %s from %s h ', array_to_string(expressions || active, ', '), qualified);
   if (select prosrc from pg_proc where oid = format('%I.chat_users()', chat_schema())::regprocedure) <> body then
     execute format('create or replace function chat_users() '
                    'returns table (id uuid, first_name text, last_name text, avatar_url text, role text, is_active boolean) '
                    'language sql stable as %L', body);
   end if;
+  insert into chat_users_link as l (users_table, mapping) values (qualified, chat_link_users.mapping)
+      on conflict (one) do update set users_table = excluded.users_table, mapping = excluded.mapping
+   where (l.users_table, l.mapping) is distinct from (excluded.users_table, excluded.mapping);
 
   -- Foreign keys need a table with a unique id; a view has none, and then there are none.
   if not exists (select from pg_index i
@@ -146,3 +170,22 @@ begin
   end loop;
 end
 $function$;
+
+-- The same for a role that does not own pgchat's tables: only for the table and the mapping that their owner has linked.
+create function chat_relink_users(host text, columns jsonb)
+returns setof text
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  known chat_users_link;
+begin
+  select * into known from chat_users_link;
+  if (known.users_table, known.mapping) is distinct from (host, columns) then
+    raise exception 'USERS_TABLE and USERS_COLUMNS are % %, but % % was linked: run "pgchat migrate" as %',
+      host, columns, known.users_table, known.mapping, current_user using errcode = 'invalid_parameter_value';
+  end if;
+  return query select * from chat_link_users(host, columns);
+end
+$$;

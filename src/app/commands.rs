@@ -7,15 +7,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::StartError;
 use super::database::Database;
+use super::{StartError, require_search_language};
 use crate::config::Config;
 
-/// Applies the schema and stops.
+/// Applies the schema, builds the search index, and stops. Where the service runs as a role that owns nothing, nobody
+/// else can build it.
 pub async fn migrate(config: Config) -> Result<(), StartError> {
     let database = Database::reach(&config).await?;
     database
         .migrate(&config)
+        .await
+        .map_err(StartError::because)?;
+    let store = database.store(&config)?;
+    require_search_language(&store, config.search_language.as_deref()).await?;
+    database
+        .search_index(&config)
+        .complete()
         .await
         .map_err(StartError::because)?;
     log::info!("the schema is up to date");

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use super::StartError;
 use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
-use crate::store::{Connector, MigrateError, UsersTable, migrate as apply_schema};
+use crate::store::{
+    Connector, MigrateError, SearchIndex, Store, UsersTable, migrate as apply_schema,
+};
 
 /// Tables and rows that only the embedded database gets.
 const EMBEDDED_USERS_TABLE: &str = include_str!("../../sql/demo/users_table.sql");
@@ -103,6 +105,24 @@ impl Database {
                 }
                 ended => return ended,
             }
+        }
+    }
+
+    pub fn store(&self, config: &Config) -> Result<Store, StartError> {
+        Store::new(
+            &self.connector,
+            &config.schema,
+            config.pool_size,
+            config.timeouts.database,
+        )
+        .map_err(StartError::because)
+    }
+
+    pub fn search_index(&self, config: &Config) -> SearchIndex {
+        SearchIndex {
+            connector: self.direct.clone(),
+            schema: config.schema.clone(),
+            language: config.search_language.clone(),
         }
     }
 

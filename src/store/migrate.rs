@@ -1,5 +1,8 @@
-//! The schema: numbered migrations, then the link to the host's users table.
+//! The schema: numbered migrations, privileges, then the link to the host's users table. A role that does not own
+//! the chat tables only checks that all of it is there.
 
+use refinery::Migration;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::{ConnectError, Connector, UsersTable, describe, is_connection_lost, is_transient};
@@ -7,6 +10,9 @@ use super::{ConnectError, Connector, UsersTable, describe, is_connection_lost, i
 mod embedded {
     refinery::embed_migrations!("sql/migrations");
 }
+
+/// Who may execute what, whatever the migrations added.
+const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
 
 /// Replicas that start together migrate one after the other: refinery takes no lock of its own.
 const MIGRATION_LOCK: &str = "select pg_advisory_lock(1885562997, 0)";
@@ -56,9 +62,12 @@ async fn apply(
     users: &UsersTable,
     before: Option<&str>,
 ) -> Result<(), MigrateError> {
-    let failed = |e: tokio_postgres::Error| sorted(&e, describe(&e), MigrateError::Failed);
     client.batch_execute(MIGRATION_LOCK).await.map_err(failed)?;
     let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    if let Some(owner) = other_owner(client, schema).await.map_err(failed)? {
+        check_versions(client, &quoted, &owner).await?;
+        return link_users(client, schema, users).await;
+    }
     client
         .batch_execute(&format!(
             "set statement_timeout = 0; set lock_timeout = 0; set check_function_bodies = off; \
@@ -87,11 +96,74 @@ async fn apply(
     for migration in report.applied_migrations() {
         log::info!("applied migration {migration}");
     }
+    // What a newer version has granted is left to it.
+    let newest = runner.get_migrations().iter().map(Migration::version).max();
+    let applied = runner
+        .get_last_applied_migration_async(client)
+        .await
+        .map_err(|e| MigrateError::Failed(one_line(&e)))?;
+    if applied.as_ref().map(Migration::version) <= newest {
+        client.batch_execute(PRIVILEGES).await.map_err(failed)?;
+    }
+    link_users(client, schema, users).await
+}
 
+async fn link_users(client: &Client, schema: &str, users: &UsersTable) -> Result<(), MigrateError> {
     for note in users.link(client, schema).await? {
         log::info!("{note}");
     }
     Ok(())
+}
+
+/// The owner of a schema that is there, where this session has no share in that role: it may use what is there
+/// (`sql/roles.sql`), not change it.
+pub(super) async fn other_owner(
+    client: &Client,
+    schema: &str,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let rows = client
+        .query_typed(
+            "select pg_get_userbyid(c.relowner)::text \
+               from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+              where n.nspname = $1 and c.relname = 'chat_schema_history' \
+                and not pg_has_role(c.relowner, 'usage')",
+            &[(&schema, postgres_types::Type::TEXT)],
+        )
+        .await?;
+    rows.first().map(|row| row.try_get(0)).transpose()
+}
+
+/// Whether every migration of this version was applied; more may have been, by a newer one.
+async fn check_versions(client: &Client, quoted: &str, owner: &str) -> Result<(), MigrateError> {
+    let rows = client
+        .query_typed(&format!("select {quoted}.chat_schema_versions()"), &[])
+        .await
+        .map_err(|e| {
+            let text = format!("{}; this role does not own the chat tables", describe(&e));
+            sorted(&e, text, MigrateError::Failed)
+        })?;
+    let mut applied = Vec::with_capacity(rows.len());
+    for row in &rows {
+        applied.push(row.try_get::<_, i64>(0).map_err(failed)?);
+    }
+    let runner = embedded::migrations::runner();
+    let missing: Vec<String> = runner
+        .get_migrations()
+        .iter()
+        .filter(|migration| !applied.contains(&i64::from(migration.version())))
+        .map(ToString::to_string)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(MigrateError::Failed(format!(
+        "{} is missing, and this role does not own the chat tables: run \"pgchat migrate\" as {owner}",
+        missing.join(", ")
+    )))
+}
+
+fn failed(error: tokio_postgres::Error) -> MigrateError {
+    sorted(&error, describe(&error), MigrateError::Failed)
 }
 
 /// Worth another try, or what `otherwise` makes of it.
@@ -102,6 +174,10 @@ pub(super) fn sorted(
 ) -> MigrateError {
     if is_connection_lost(error) || is_transient(error) {
         MigrateError::Interrupted(text)
+    } else if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        otherwise(format!(
+            "{text}; sql/roles.sql makes roles with the rights that pgchat needs"
+        ))
     } else {
         otherwise(text)
     }

@@ -2,6 +2,9 @@
 //!
 //! `create index concurrently` runs in no transaction, so it is no migration. It can be interrupted at any
 //! moment; what it leaves then is an index that PostgreSQL marks as invalid, and the next attempt drops that and begins anew.
+//!
+//! Only who owns the chat tables can build it. A service that does not (`sql/roles.sql`) says who must, and looks again:
+//! `pgchat migrate` builds it before it ends.
 
 use std::time::Duration;
 
@@ -11,7 +14,8 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Connector, Store, describe};
+use super::migrate::other_owner;
+use super::{ConnectError, Connector, Store, describe};
 
 /// One replica builds, the others look again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -27,10 +31,10 @@ const TIDY: Duration = Duration::from_secs(10);
 const LOCK: &str = "select pg_try_advisory_lock(1885563000, hashtext(chat_schema()))";
 
 /// Sees to the index of one language, or to there being none.
+#[derive(Clone)]
 pub struct SearchIndex {
     /// A direct connection, no pooler: it holds a lock for as long as the session lives.
     pub connector: Connector,
-    pub store: Store,
     pub schema: String,
     /// `None`: search is off, and the indexes are dropped.
     pub language: Option<String>,
@@ -41,18 +45,33 @@ enum Built {
     Complete,
     /// Another replica is at it.
     Elsewhere,
+    /// This role, which is not the owner, can build none.
+    LeftTo(String),
+}
+
+/// Why an index was not built; one line.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("cannot connect to the database: {0}")]
+    Connect(#[from] ConnectError),
+    #[error("the search index was not built: {}", describe(.0))]
+    Failed(#[from] tokio_postgres::Error),
+    #[error(
+        "there is no complete search index, and this role cannot build it: run \"pgchat migrate\" as {0}"
+    )]
+    NotOwner(String),
 }
 
 impl SearchIndex {
     /// Builds what is missing, once, and tells `built`; then keeps it tidy until `stopping`. A build that is under way when it stops is left
     /// to the server, which completes it.
-    pub async fn run(self, built: oneshot::Sender<()>, stopping: CancellationToken) {
+    pub async fn run(self, store: Store, built: oneshot::Sender<()>, stopping: CancellationToken) {
         let work = async {
             self.built().await;
             // Nobody may be waiting for it any longer.
             let _ = built.send(());
             if let Some(language) = &self.language {
-                self.tidy(language).await;
+                tidy(&store, language).await;
             }
         };
         tokio::select! {
@@ -61,13 +80,32 @@ impl SearchIndex {
         }
     }
 
+    /// The same, and returns when it is there: for `pgchat migrate`.
+    pub async fn complete(&self) -> Result<(), BuildError> {
+        loop {
+            match self.build().await? {
+                Built::Complete => return Ok(()),
+                Built::Elsewhere => sleep(LOOK_AGAIN).await,
+                Built::LeftTo(owner) => return Err(BuildError::NotOwner(owner)),
+            }
+        }
+    }
+
     async fn built(&self) {
+        let mut told = false;
         loop {
             let wait = match self.build().await {
                 Ok(Built::Complete) => return,
                 Ok(Built::Elsewhere) => LOOK_AGAIN,
+                Ok(Built::LeftTo(owner)) => {
+                    if !told {
+                        log::warn!("{}; searches wait for it", BuildError::NotOwner(owner));
+                        told = true;
+                    }
+                    RETRY
+                }
                 Err(reason) => {
-                    log::warn!("the search index is not built yet: {reason}");
+                    log::warn!("{reason}; trying again");
                     RETRY
                 }
             };
@@ -75,34 +113,10 @@ impl SearchIndex {
         }
     }
 
-    async fn tidy(&self, language: &str) {
-        let mut told = false;
-        loop {
-            sleep(TIDY).await;
-            match self.store.tidy_search(language).await {
-                Ok(true) => told = false,
-                // Not built again: two replicas with different languages would take turns for ever.
-                Ok(false) if !told => {
-                    log::error!(
-                        "the search index for {language} is gone: a replica with another SEARCH_LANGUAGE has replaced it; \
-                                 restart this one to build it again"
-                    );
-                    told = true;
-                }
-                Ok(false) => {}
-                Err(error) => log::warn!("the search index was not tidied: {error}"),
-            }
-        }
-    }
-
-    async fn build(&self) -> Result<Built, String> {
-        let (client, connection) = self
-            .connector
-            .connect("pgchat search index")
-            .await
-            .map_err(|e| e.to_string())?;
+    async fn build(&self) -> Result<Built, BuildError> {
+        let (client, connection) = self.connector.connect("pgchat search index").await?;
         let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
-        self.build_on(&client).await.map_err(|e| describe(&e))
+        Ok(self.build_on(&client).await?)
     }
 
     async fn build_on(&self, client: &Client) -> Result<Built, tokio_postgres::Error> {
@@ -112,6 +126,9 @@ impl SearchIndex {
                 "set statement_timeout = 0; set lock_timeout = 0; set search_path = \"{schema}\", pg_temp"
             ))
             .await?;
+        if let Some(owner) = other_owner(client, &self.schema).await? {
+            return self.look(client, owner).await;
+        }
         if !client.query_one(LOCK, &[]).await?.try_get::<_, bool>(0)? {
             return Ok(Built::Elsewhere);
         }
@@ -157,6 +174,46 @@ impl SearchIndex {
             drop_index(client, name).await?;
         }
         Ok(Built::Complete)
+    }
+
+    /// For a role that cannot change what is there.
+    async fn look(&self, client: &Client, owner: String) -> Result<Built, tokio_postgres::Error> {
+        let sql = "select coalesce(bool_or(complete and name = chat_search_index($1)), false), \
+                          coalesce(bool_or(name is distinct from chat_search_index($1)), false) \
+                     from chat_search_indexes()";
+        let row = client.query_one(sql, &[&self.language]).await?;
+        let (complete, obsolete): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+        if self.language.is_some() && !complete {
+            return Ok(Built::LeftTo(owner));
+        }
+        if obsolete {
+            log::warn!(
+                "a search index is there that SEARCH_LANGUAGE does not name, and costs every write: \"pgchat migrate\" as \
+                 {owner} drops it"
+            );
+        }
+        Ok(Built::Complete)
+    }
+}
+
+/// Merges what was inserted lately, for as long as it is polled.
+async fn tidy(store: &Store, language: &str) {
+    let mut told = false;
+    loop {
+        sleep(TIDY).await;
+        match store.tidy_search(language).await {
+            Ok(true) => told = false,
+            // Not built again: two replicas with different languages would take turns for ever.
+            Ok(false) if !told => {
+                log::error!(
+                    "the search index for {language} is gone: a replica with another SEARCH_LANGUAGE has replaced it; \
+                     restart this one to build it again"
+                );
+                told = true;
+            }
+            Ok(false) => {}
+            Err(error) => log::warn!("the search index was not tidied: {error}"),
+        }
     }
 }
 

@@ -172,7 +172,7 @@ impl UsersLink {
 impl Store {
     /// Why `chat_users()` cannot be asked, if so: the host's table has changed. Reads no row.
     async fn users_fit(&self) -> Result<Option<String>, crate::error::Error> {
-        let sql = format!("select from {}chat_users() limit 0", self.prefix);
+        let sql = format!("select {}chat_user_exists(null)", self.prefix);
         match self.run(&self.pool, &sql, &[]).await {
             Ok(_) => Ok(None),
             Err(failure) => match failure.misfit {

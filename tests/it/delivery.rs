@@ -374,7 +374,7 @@ async fn a_socket_that_does_not_read_is_closed_and_delays_no_other() {
 #[tokio::test]
 async fn a_socket_starts_live_though_its_listener_is_cut_later() {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     database.migrate(&[]).await.assert_ok();
     let stranger = database.sql().await;
     let hold = "begin; select pg_current_xact_id()";

@@ -20,7 +20,7 @@ async fn a_healthy_replica_says_so() {
 #[tokio::test]
 async fn a_database_that_is_stopped_is_told_and_recovered_from() {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     let quick = [
         ("WRITE_TIMEOUT_SECONDS", "2"),
         ("DB_TIMEOUT_SECONDS", "2"),
@@ -95,7 +95,7 @@ async fn a_database_that_is_stopped_is_told_and_recovered_from() {
 #[tokio::test]
 async fn a_database_that_crashes_is_recovered_from_without_loss() {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     let quick = [
         ("WRITE_TIMEOUT_SECONDS", "2"),
         ("LISTENER_HEARTBEAT_SECONDS", "1"),

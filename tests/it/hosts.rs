@@ -25,7 +25,7 @@ struct Names<'a> {
 impl Host {
     async fn new(ddl: &str, names: &Names<'_>, settings: &[(&'static str, &'static str)]) -> Self {
         let database = Database::empty().await;
-        database.execute(ddl).await;
+        database.execute_as_owner(ddl).await;
         let Names {
             table,
             columns: [id, first, last, avatar, role, deleted],
@@ -198,7 +198,7 @@ async fn a_mapped_table_of_prisma_in_another_schema_is_used_as_it_is() {
 async fn a_view_over_the_hosts_tables_is_used() {
     let mut host = Host::typeorm().await;
     host.database
-        .execute(
+        .execute_as_owner(
             "create view chatters as
              select id as \"userId\", \"firstName\" as given_name, \"lastName\" as family_name, \"avatarUrl\" as picture,
                     role as \"userRole\", \"deletedAt\" from users",

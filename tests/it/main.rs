@@ -30,6 +30,7 @@ mod page;
 mod pooler;
 mod promises;
 mod queries;
+mod roles;
 mod search;
 mod sql;
 mod summaries;

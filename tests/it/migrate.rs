@@ -103,14 +103,16 @@ async fn a_users_table_that_cannot_be_used_is_named() {
         ),
     ] {
         let database = Database::empty().await;
-        database.execute(setup).await;
+        database.execute_as_owner(setup).await;
         database.migrate(&[]).await.assert_failed(1, words);
         let outcome = pgchat(&["serve"], &settings(&database, &[])).await;
         outcome.assert_failed(1, words);
 
         // Mended, it goes through: a failed attempt has left nothing in the way.
         database
-            .execute("drop table if exists users; create table users (id uuid primary key)")
+            .execute_as_owner(
+                "drop table if exists users; create table users (id uuid primary key)",
+            )
             .await;
         database.migrate(&[]).await.assert_ok();
     }
@@ -134,7 +136,7 @@ async fn tables_that_stand_in_the_way_are_named_and_left_alone() {
         ("create view messages as select 1 as id", &["messages"]),
     ] {
         let database = Database::with_users().await;
-        database.execute(setup).await;
+        database.execute_as_owner(setup).await;
         database.migrate(&[]).await.assert_failed(1, words);
         // The history of migrations may be there, and is empty.
         let ours = "pg_class where relkind = 'r' and relname like 'chat\\_%' and relname <> 'chat_schema_history'";
@@ -146,7 +148,7 @@ async fn tables_that_stand_in_the_way_are_named_and_left_alone() {
 #[tokio::test]
 async fn the_tables_of_the_go_service_are_adopted_with_their_rows() {
     let database = Database::with_users().await;
-    database.execute(GO_TABLES).await;
+    database.execute_as_owner(GO_TABLES).await;
     database
         .execute(&format!(
             "insert into conversations (participant1_id, participant2_id) values ('{ALICE}', '{BORIS}');
@@ -203,7 +205,7 @@ async fn the_tables_of_the_go_service_are_adopted_with_their_rows() {
 #[tokio::test]
 async fn pairs_that_stand_twice_are_listed_and_left_to_the_operator() {
     let database = Database::with_users().await;
-    database.execute(GO_TABLES).await;
+    database.execute_as_owner(GO_TABLES).await;
     database
         .execute(&format!(
             "insert into conversations (participant1_id, participant2_id)
@@ -264,7 +266,7 @@ async fn the_users_columns_are_found_or_named() {
         (bare, &[], json!([null, null, null]), true),
     ] {
         let database = Database::empty().await;
-        database.execute(setup).await;
+        database.execute_as_owner(setup).await;
         let replica = Replica::start(&database, more).await;
         let user = replica
             .api()
@@ -284,7 +286,7 @@ async fn the_users_columns_are_found_or_named() {
 async fn users_may_be_a_view() {
     let database = Database::with_users().await;
     database
-        .execute(
+        .execute_as_owner(
             "create view chatters as select id, first_name, last_name from users where is_active",
         )
         .await;
@@ -304,7 +306,7 @@ async fn users_may_be_a_view() {
 #[tokio::test]
 async fn a_schema_of_its_own_keeps_to_itself() {
     let database = Database::with_users().await;
-    database.execute("create schema chat").await;
+    database.execute_as_owner("create schema chat").await;
     let [one, other] = Replica::start_many(&database, &[("DB_SCHEMA", "chat")]).await;
     let conversation = one.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&other, BORIS).await;

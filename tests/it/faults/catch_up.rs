@@ -89,7 +89,7 @@ async fn a_killed_listener_catches_up_with_every_event_once_and_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_restarted_in_immediate_mode_is_caught_up_with() {
     let cluster = Cluster::private();
-    let stage = Stage::set(Database::with_users_on(&cluster).await).await;
+    let stage = Stage::set(Database::fresh_on(&cluster).await).await;
 
     stage.proxy.refuse();
     cluster.crash();

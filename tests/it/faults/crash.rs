@@ -30,7 +30,7 @@ enum Last {
 /// server crashes, and messages get the same numbers.
 async fn crash_between_cursor_and_sends(settings: &[&str], last: Last) {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     for setting in settings {
         let set = format!("alter database {} set {setting}", database.name);
         database.execute(&set).await;

@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     let primary = Cluster::private();
-    let database = Database::with_users_on(&primary).await;
+    let database = Database::fresh_on(&primary).await;
     let standby = Cluster::standby_of(&primary);
     for setting in [
         "alter system set synchronous_standby_names = '*'",
@@ -61,6 +61,7 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     let promoted = Database {
         name: database.name.clone(),
         cluster: standby.clone(),
+        served_by: database.served_by,
     };
     promoted.execute("select pg_promote()").await;
     // Nobody is left to wait for.

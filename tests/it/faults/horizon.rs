@@ -83,7 +83,7 @@ async fn a_message_that_commits_late_is_not_missed_by_a_catch_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_transaction_that_stays_open_costs_no_event() {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     let elsewhere = Database::empty_on(&cluster).await;
     let stranger = elsewhere.sql().await;
     stranger

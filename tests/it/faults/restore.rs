@@ -14,7 +14,7 @@ struct Story {
 }
 
 async fn with_a_backup(cluster: &std::sync::Arc<Cluster>) -> (Story, std::path::PathBuf) {
-    let database = Database::with_users_on(cluster).await;
+    let database = Database::fresh_on(cluster).await;
     let replica = Replica::start(&database, &quick(&[])).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     replica.api().send(conversation, ALICE, "kept").await;

@@ -105,7 +105,7 @@ async fn replayed(replica: &Replica, user: Uuid, cursor: &str) -> Vec<Value> {
 #[tokio::test]
 async fn beyond_the_limit_of_a_replay_the_client_reloads_and_goes_on() {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     let limited = quick(&[("REPLAY_EVENTS", "20")]);
     let [here, there] = Replica::start_many(&database, &limited).await;
     let api = here.api();

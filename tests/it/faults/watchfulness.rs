@@ -44,7 +44,7 @@ async fn the_listeners_figures_are_exported_and_move() {
 async fn a_filling_queue_is_seen_and_slow_notifications_are_logged() {
     // Its queue is the cluster's.
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     let proxy = Proxy::to(cluster.port).await;
     let url = listen_url(&database, &proxy);
     let settings = [

@@ -430,7 +430,7 @@ async fn another_program_reads_the_view_with_one_grant_and_while_no_replica_runs
 #[tokio::test]
 async fn nothing_is_flushed() {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     let rare = [
         ("LISTENER_HEARTBEAT_SECONDS", "300"),
         ("PRESENCE_GRACE_SECONDS", "1"),

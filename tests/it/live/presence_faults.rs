@@ -150,7 +150,7 @@ async fn a_listener_that_was_lost_costs_nobody_his_presence_and_shows_what_it_mi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_crash_of_the_database_presence_comes_to_be_the_truth() {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     database
         .execute("alter system set wal_writer_delay = '10s'")
         .await;

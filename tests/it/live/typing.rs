@@ -314,7 +314,7 @@ async fn its_rate_is_limited_apart_from_that_of_sends() {
 #[tokio::test]
 async fn nothing_is_flushed_and_no_cursor_moves() {
     let cluster = Cluster::private();
-    let database = Database::with_users_on(&cluster).await;
+    let database = Database::fresh_on(&cluster).await;
     let rare = [("LISTENER_HEARTBEAT_SECONDS", "300")];
     let [here, there] = Replica::start_many(&database, &rare).await;
     let conversation = database.conversation(ALICE, BORIS).await;

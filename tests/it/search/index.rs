@@ -7,7 +7,7 @@ const INDEX: &str = "pg_index i join pg_class c on c.oid = i.indexrelid
 
 #[tokio::test]
 async fn the_index_is_built_while_messages_are_written_and_searches_are_told_to_wait() {
-    let database = Database::fresh().await;
+    let database = Database::fresh().await.without_search_index().await;
     let conversation = database.conversation(ALICE, BORIS).await;
     let elsewhere = database.conversation(CARLA, DAVID).await;
     // A transaction that writes messages, for whose end `create index concurrently` has to wait.
@@ -46,7 +46,7 @@ async fn the_index_is_built_while_messages_are_written_and_searches_are_told_to_
 
 #[tokio::test]
 async fn a_build_that_was_interrupted_is_begun_anew() {
-    let database = Database::fresh().await;
+    let database = Database::fresh().await.without_search_index().await;
     let conversation = database.conversation(ALICE, BORIS).await;
     let writer = database.sql().await;
     let insert = format!(
@@ -80,7 +80,7 @@ async fn a_build_that_was_interrupted_is_begun_anew() {
 
 #[tokio::test]
 async fn another_language_gets_another_index_and_off_gets_none() {
-    let database = Database::fresh().await;
+    let database = Database::fresh().await.without_search_index().await;
     let conversation = database.conversation(ALICE, BORIS).await;
     let indexes = "pg_class where relname like 'chat_messages_search_%'";
     let replica = Replica::start(&database, &[]).await;
@@ -123,4 +123,76 @@ async fn a_language_that_the_database_has_not_stops_the_start() {
     let quoted = [("SEARCH_LANGUAGE", "a'b")];
     let outcome = pgchat(&["serve"], &settings(&database, &quoted)).await;
     outcome.assert_failed(2, &["SEARCH_LANGUAGE"]);
+}
+
+#[tokio::test]
+async fn a_service_that_owns_nothing_says_who_must_build_the_index_and_finds_it_when_it_is_there() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    database
+        .execute("drop index chat_messages_search_simple")
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    api.send(conversation, ALICE, "an apple").await;
+    api.search(ALICE, "q=apple")
+        .await
+        .refused(503, "unavailable");
+    eventually("the log says who must", || async {
+        let log = replica.log();
+        (log.contains("\"pgchat migrate\"") && log.contains(OWNER)).then_some(())
+    })
+    .await;
+    assert_eq!(database.count(INDEX).await, 0);
+
+    database.migrate(&[]).await.assert_ok();
+    assert_eq!(database.count(INDEX).await, 1);
+    assert_eq!(api.found(BORIS, "q=apple").await, ["an apple"]);
+}
+
+#[tokio::test]
+async fn migrate_builds_the_index_of_the_language_and_drops_the_others() {
+    let database = Database::fresh().await;
+    let indexes = "select string_agg(relname, ',' order by relname)
+                     from pg_class where relname like 'chat\\_messages\\_search\\_%'";
+    let client = database.sql().await;
+    let names = async || -> Option<String> {
+        let row = client.query_one(indexes, &[]).await.expect("an answer");
+        row.get(0)
+    };
+    assert_eq!(
+        names().await.as_deref(),
+        Some("chat_messages_search_simple")
+    );
+
+    let klingon = database.migrate(&[("SEARCH_LANGUAGE", "klingon")]).await;
+    klingon.assert_failed(1, &["SEARCH_LANGUAGE", "klingon", "simple"]);
+    database
+        .migrate(&[("SEARCH_LANGUAGE", "german")])
+        .await
+        .assert_ok();
+    assert_eq!(
+        names().await.as_deref(),
+        Some("chat_messages_search_german")
+    );
+
+    // Whoever cannot drop it says so.
+    let off = [("SEARCH_LANGUAGE", "off")];
+    let replica = Replica::start(&database, &off).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    replica.api().send(conversation, ALICE, "hello").await;
+    eventually("the log tells of the index", || async {
+        replica.log().contains("costs every write").then_some(())
+    })
+    .await;
+    drop(replica);
+
+    // And who cannot build it, in one line.
+    let english = [("SEARCH_LANGUAGE", "english")];
+    pgchat(&["migrate"], &settings(&database, &english))
+        .await
+        .assert_failed(1, &["search index", "pgchat migrate", OWNER]);
+
+    database.migrate(&off).await.assert_ok();
+    assert_eq!(names().await, None);
 }

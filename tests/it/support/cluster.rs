@@ -58,6 +58,7 @@ impl Cluster {
         static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
         let made = SHARED.get_or_init(|| {
             let cluster = Arc::new(Self::create()?);
+            blocking(database::create_roles(cluster.clone()))?;
             blocking(database::create_template(cluster.clone()))?;
             Ok(cluster)
         });
@@ -69,10 +70,12 @@ impl Cluster {
 
     /// A cluster that the test may stop and kill. It holds no template.
     pub fn private() -> Arc<Self> {
-        match Self::create() {
-            Ok(cluster) => Arc::new(cluster),
-            Err(fault) => panic!("no private cluster: {fault}"),
-        }
+        let made = Self::create().and_then(|cluster| {
+            let cluster = Arc::new(cluster);
+            blocking(database::create_roles(cluster.clone()))?;
+            Ok(cluster)
+        });
+        made.unwrap_or_else(|fault| panic!("no private cluster: {fault}"))
     }
 
     /// A standby that streams from `primary`, which is restarted for it.

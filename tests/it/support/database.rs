@@ -17,6 +17,16 @@ use super::wait::within;
 
 const TEMPLATE: &str = "pgchat_template";
 
+/// Owns the chat tables, and so may migrate; no superuser.
+pub const OWNER: &str = "pgchat_owner";
+/// Serves, and owns nothing.
+pub const SERVICE: &str = "pgchat_service";
+/// What other programs may do.
+pub const INTEGRATOR: &str = "pgchat_integrator";
+
+/// The file by which hosts make those roles.
+const ROLES: &str = include_str!("../../../sql/roles.sql");
+
 /// The host's users table, with columns that are none of the service's business, as hosts have them.
 const USERS_TABLE: &str = "
 create table users (
@@ -37,6 +47,8 @@ create table users (
 pub struct Database {
     pub name: String,
     pub cluster: Arc<Cluster>,
+    /// The role of replicas: [`SERVICE`] where everything is there, [`OWNER`] where they are to migrate.
+    pub served_by: &'static str,
 }
 
 impl Database {
@@ -50,10 +62,21 @@ impl Database {
             .batch_execute(&format!("create database {name} template {TEMPLATE}"))
             .await
             .expect("a database from the template");
-        Self { name, cluster }
+        Self {
+            name,
+            cluster,
+            served_by: SERVICE,
+        }
     }
 
-    /// Without anything: no users table, not migrated.
+    /// Its replicas run as [`OWNER`], and so build the search index, which is not there yet.
+    pub async fn without_search_index(mut self) -> Self {
+        self.execute("drop index chat_messages_search_simple").await;
+        self.served_by = OWNER;
+        self
+    }
+
+    /// Without anything: no users table, not migrated. It belongs to [`OWNER`], the simplest way to have it.
     pub async fn empty() -> Self {
         Self::empty_on(&Cluster::shared()).await
     }
@@ -64,12 +87,13 @@ impl Database {
         cluster
             .admin()
             .await
-            .batch_execute(&format!("create database {name}"))
+            .batch_execute(&format!("create database {name} owner {OWNER}"))
             .await
             .expect("a database");
         Self {
             name,
             cluster: cluster.clone(),
+            served_by: OWNER,
         }
     }
 
@@ -80,14 +104,31 @@ impl Database {
         database
     }
 
-    pub async fn with_users_on(cluster: &Arc<Cluster>) -> Self {
-        let database = Self::empty_on(cluster).await;
-        database.create_users().await;
+    /// As [`fresh`](Self::fresh), on a cluster of the test's own.
+    pub async fn fresh_on(cluster: &Arc<Cluster>) -> Self {
+        let mut database = Self::empty_on(cluster).await;
+        database
+            .prepare()
+            .await
+            .expect("the schema of a private cluster");
+        database.served_by = SERVICE;
         database
     }
 
-    async fn create_users(&self) {
+    /// What a careful host does: the users table belongs to somebody else, and the service owns nothing.
+    async fn prepare(&self) -> Result<(), String> {
         create_users(&self.sql().await).await;
+        self.make_roles(&[]).await;
+        let migrated = self.migrate(&[]).await;
+        if migrated.code != Some(0) {
+            return Err(format!("pgchat migrate: {migrated:#?}"));
+        }
+        self.make_roles(&[]).await;
+        Ok(())
+    }
+
+    async fn create_users(&self) {
+        create_users(&self.sql_as(OWNER).await).await;
     }
 
     /// A connection as the cluster's superuser. It ends when the client is dropped.
@@ -120,11 +161,19 @@ impl Database {
         (client, notices)
     }
 
-    /// Runs SQL that answers nothing.
+    /// Runs SQL that answers nothing, as the superuser.
     pub async fn execute(&self, sql: &str) {
-        if let Err(fault) = self.sql().await.batch_execute(sql).await {
-            panic!("{fault:?}\n{sql}");
-        }
+        run(&self.sql().await, sql).await;
+    }
+
+    /// The same as [`OWNER`]: what the host's system makes in a database of its own.
+    pub async fn execute_as_owner(&self, sql: &str) {
+        run(&self.sql_as(OWNER).await, sql).await;
+    }
+
+    /// Runs `sql/roles.sql`, as `psql` does it with these variables besides the defaults.
+    pub async fn make_roles(&self, variables: &[(&str, &str)]) {
+        self.execute(&roles_sql(variables)).await;
     }
 
     pub async fn count(&self, from: &str) -> i64 {
@@ -166,6 +215,21 @@ impl Database {
 
     /// Runs the real `psql` on a script; `false` where it is not installed.
     pub async fn psql(&self, script: &str) -> bool {
+        self.psql_with(&["--command", script])
+    }
+
+    /// Runs `sql/roles.sql` by the real `psql`; `false` where it is not installed.
+    pub async fn make_roles_by_psql(&self, variables: &[(&str, &str)]) -> bool {
+        let set: Vec<String> = variables
+            .iter()
+            .map(|(name, value)| format!("--set={name}={value}"))
+            .collect();
+        let file = concat!("--file=", env!("CARGO_MANIFEST_DIR"), "/sql/roles.sql");
+        let arguments: Vec<&str> = set.iter().map(String::as_str).chain([file]).collect();
+        self.psql_with(&arguments)
+    }
+
+    fn psql_with(&self, arguments: &[&str]) -> bool {
         let Some(psql) = program("psql") else {
             return false;
         };
@@ -174,7 +238,7 @@ impl Database {
             .args(["--host=127.0.0.1", "--username=postgres"])
             .arg(format!("--port={}", self.cluster.port))
             .arg(format!("--dbname={}", self.name))
-            .args(["--command", script])
+            .args(arguments)
             .output()
             .expect("psql runs");
         assert!(
@@ -221,9 +285,11 @@ impl Database {
         within("the connection ends", logged).await.expect("plans")
     }
 
-    /// Runs `pgchat migrate` on this database.
+    /// Runs `pgchat migrate` on this database, as its owner.
     pub async fn migrate(&self, more: &[(&str, &str)]) -> Outcome {
-        pgchat(&["migrate"], &settings(self, more)).await
+        let owner = [("DB_USER", OWNER)];
+        let more: Vec<_> = owner.iter().chain(more).copied().collect();
+        pgchat(&["migrate"], &settings(self, &more)).await
     }
 }
 
@@ -346,6 +412,45 @@ impl Notifications {
     }
 }
 
+/// `sql/roles.sql` without what only `psql` understands.
+pub fn roles_sql(variables: &[(&str, &str)]) -> String {
+    let defaults = [
+        ("owner", OWNER),
+        ("service", SERVICE),
+        ("integrator", INTEGRATOR),
+        ("schema", "public"),
+        ("users_table", "users"),
+        ("users_columns", ""),
+    ];
+    let sql: String = ROLES
+        .lines()
+        .filter(|line| !line.starts_with('\\'))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    defaults.iter().fold(sql, |sql, (name, default)| {
+        let given = variables.iter().find(|(given, _)| given == name);
+        let value = given.map_or(*default, |(_, value)| *value);
+        sql.replace(&format!(":'{name}'"), &format!("'{value}'"))
+    })
+}
+
+async fn run(client: &Client, sql: &str) {
+    if let Err(fault) = client.batch_execute(sql).await {
+        panic!("{fault:?}\n{sql}");
+    }
+}
+
+/// The roles, before any database is made that belongs to one.
+pub async fn create_roles(cluster: Arc<Cluster>) -> Result<(), String> {
+    cluster
+        .try_connect("postgres", "postgres")
+        .await
+        .map_err(|fault| format!("{fault:?}"))?
+        .batch_execute(&roles_sql(&[]))
+        .await
+        .map_err(|fault| format!("sql/roles.sql: {fault:?}"))
+}
+
 /// Makes the database that all others are cloned from. Nobody may stay connected to a template.
 pub async fn create_template(cluster: Arc<Cluster>) -> Result<(), String> {
     let admin = cluster.admin().await;
@@ -356,15 +461,12 @@ pub async fn create_template(cluster: Arc<Cluster>) -> Result<(), String> {
     let template = Database {
         name: TEMPLATE.to_owned(),
         cluster,
+        served_by: SERVICE,
     };
-    template.create_users().await;
-    let migrated = template.migrate(&[]).await;
+    let prepared = template.prepare().await;
     // This value's end must not drop the database.
     std::mem::forget(template);
-    if migrated.code != Some(0) {
-        return Err(format!("pgchat migrate: {migrated:#?}"));
-    }
-    Ok(())
+    prepared
 }
 
 async fn create_users(client: &Client) {

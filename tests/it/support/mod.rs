@@ -19,7 +19,7 @@ mod wait;
 
 pub use api::{Api, Reply, seq_of};
 pub use cluster::{Cluster, free_port};
-pub use database::{Database, Notifications};
+pub use database::{Database, INTEGRATOR, Notifications, OWNER, SERVICE, roles_sql};
 pub use pooler::pooler;
 pub use process::Process;
 pub use proxy::{Answer, Proxy};

@@ -28,7 +28,7 @@ pub fn settings(database: &Database, more: &[(&str, &str)]) -> Settings {
     let base = [
         ("DB_HOST", "127.0.0.1"),
         ("DB_PORT", &port),
-        ("DB_USER", "postgres"),
+        ("DB_USER", database.served_by),
         ("DB_NAME", &database.name),
         ("SERVER_PORT", "0"),
     ];

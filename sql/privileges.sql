@@ -1,0 +1,89 @@
+-- Who may execute what: run by `migrate` after the migrations, each time, so that no new function is forgotten. Runs
+-- with search_path at DB_SCHEMA, as the owner.
+--
+-- PostgreSQL lets everybody execute a new function. Most of pgchat's run with their owner's rights, so each is taken
+-- back from public; triggers need no grant to fire. roles.sql and README.md say what to grant to other programs.
+do $$
+declare
+  -- Column defaults, the conditions of triggers and the expressions of indexes are evaluated as the writing role. None
+  -- of these reads a table.
+  everybodys constant regprocedure[] := array[
+    'chat_uuid_v7()', 'chat_stores_batch()', 'chat_activity_lag()',
+    'chat_search_day(timestamptz)', 'chat_search_key(uuid, text, timestamptz)', 'chat_search_words(regconfig, text)',
+    'chat_search_vector(regconfig, text, uuid, uuid, uuid, timestamptz)'];
+  item record;
+begin
+  for item in
+    select p.oid::regprocedure as name, p.oid = any (everybodys) as wanted
+      from pg_proc p
+     cross join lateral (
+       select exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                       where a.grantee = 0)) public (may)
+     where p.pronamespace = current_schema()::regnamespace and p.proname like 'chat\_%'
+       and public.may <> (p.oid = any (everybodys))
+  loop
+    if item.wanted then
+      execute format('grant execute on function %s to public', item.name);
+    else
+      execute format('revoke execute on function %s from public', item.name);
+    end if;
+  end loop;
+end
+$$;
+
+-- Lets a role run the service: it may execute the functions that the service calls, and touch no table. Only the owner
+-- of these functions can call it to any effect.
+create or replace function chat_grant_service(service name) returns void
+language plpgsql
+set search_path from current
+as $$
+declare
+  called constant text[] := array[
+    -- at the start
+    'chat_schema_versions', 'chat_link_users', 'chat_search_languages', 'chat_search_index', 'chat_search_indexes',
+    -- writing
+    'chat_send_messages', 'chat_open_conversation', 'chat_mark_read', 'chat_edit_message', 'chat_delete_message',
+    'chat_notify_typing',
+    -- reading
+    'chat_list_users', 'chat_get_user', 'chat_user_exists', 'chat_active_users',
+    'chat_list_conversations', 'chat_conversation_exists', 'chat_is_participant', 'chat_participants',
+    'chat_list_messages', 'chat_list_messages_before', 'chat_list_messages_after', 'chat_unread_count',
+    'chat_search', 'chat_search_tidy',
+    -- presence
+    'chat_open_roll', 'chat_call_roll', 'chat_end_rolls', 'chat_clear_roll', 'chat_presence_of',
+    -- tickets
+    'chat_create_ticket', 'chat_redeem_ticket', 'chat_sweep_tickets',
+    -- the listener, replay, the registry of replicas
+    'chat_identity', 'chat_next_xid', 'chat_snapshot', 'chat_changes_since', 'chat_missed',
+    'chat_read_back', 'chat_read_back_conversations', 'chat_heartbeat', 'chat_hold_replica', 'chat_leave',
+    -- what those of them ask that run with the service's own rights
+    'chat_schema', 'chat_replica_lock_class', 'chat_relink_users'];
+  item regprocedure;
+begin
+  for item in
+    select p.oid from pg_proc p
+     where p.pronamespace = current_schema()::regnamespace and p.proname = any (called)
+       and not has_function_privilege(service, p.oid, 'execute')
+  loop
+    execute format('grant execute on function %s to %I', item, service);
+  end loop;
+end
+$$;
+revoke execute on function chat_grant_service(name) from public;
+
+-- The roles that run the service already get what this version has added.
+do $$
+declare
+  service name;
+begin
+  for service in
+    select r.rolname
+      from pg_proc p
+     cross join lateral aclexplode(p.proacl) a
+      join pg_roles r on r.oid = a.grantee
+     where p.oid = 'chat_schema_versions()'::regprocedure and a.grantee <> p.proowner
+  loop
+    perform chat_grant_service(service);
+  end loop;
+end
+$$;

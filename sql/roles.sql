@@ -1,0 +1,203 @@
+-- Three roles, each with what it needs and no more: the owner of the chat tables, which migrates; the running service;
+-- and a group for other programs that write to the tables. Run it with psql, as a superuser:
+--
+--   psql -v ON_ERROR_STOP=1 -d DATABASE -f sql/roles.sql
+--   pgchat migrate                                        (with DB_USER=pgchat_owner)
+--   psql -v ON_ERROR_STOP=1 -d DATABASE -f sql/roles.sql  (again: the tables are there now)
+--   pgchat serve                                          (with DB_USER=pgchat_service)
+--   grant pgchat_integrator to crm;                       (for each other program)
+--
+-- It may be run any number of times, also where pgchat was installed by another role: what that one owns of pgchat's
+-- goes to the owner. Variables, each set by "-v name=value":
+--
+--   owner, service, integrator   the roles' names: pgchat_owner, pgchat_service, pgchat_integrator
+--   schema                       DB_SCHEMA: public
+--   users_table                  USERS_TABLE: users
+--   users_columns                columns of USERS_COLUMNS, comma-separated, where they are not detected: none
+--
+-- New roles have no password, so nobody can log in as them over a network: \password pgchat_owner sets one.
+
+\if :{?owner}
+\else
+\set owner pgchat_owner
+\endif
+\if :{?service}
+\else
+\set service pgchat_service
+\endif
+\if :{?integrator}
+\else
+\set integrator pgchat_integrator
+\endif
+\if :{?schema}
+\else
+\set schema public
+\endif
+\if :{?users_table}
+\else
+\set users_table users
+\endif
+\if :{?users_columns}
+\else
+\set users_columns ''
+\endif
+
+begin;
+
+-- Blocks cannot read psql's variables.
+select set_config('pgchat.owner', :'owner', true) as owner,
+       set_config('pgchat.service', :'service', true) as service,
+       set_config('pgchat.integrator', :'integrator', true) as integrator,
+       set_config('pgchat.schema', :'schema', true) as schema,
+       set_config('pgchat.users_table', :'users_table', true) as users_table,
+       set_config('pgchat.users_columns', :'users_columns', true) as users_columns;
+
+-- The roles and the schema.
+do $$
+declare
+  owner constant text := current_setting('pgchat.owner');
+  service constant text := current_setting('pgchat.service');
+  integrator constant text := current_setting('pgchat.integrator');
+  schema constant text := current_setting('pgchat.schema');
+  wanted record;
+begin
+  for wanted in
+    select * from (values (owner, 'login'), (service, 'login'), (integrator, 'nologin')) as w (name, kind)
+  loop
+    if not exists (select from pg_roles where rolname = wanted.name) then
+      execute format('create role %I %s', wanted.name, wanted.kind);
+    end if;
+  end loop;
+
+  if not exists (select from pg_namespace where nspname = schema) then
+    execute format('create schema %I authorization %I', schema, owner);
+  end if;
+  execute format('grant create, usage on schema %I to %I', schema, owner);
+  execute format('grant usage on schema %I to %I, %I', schema, service, integrator);
+  -- The functions look names up here with their owner's rights: nobody else may put anything in their way.
+  execute format('revoke create on schema %I from public', schema);
+end
+$$;
+
+-- What is there of pgchat already, or of the Go service, goes to the owner. Whoever owned a table keeps all rights on
+-- its rows, so that programs which worked with it go on working.
+do $$
+declare
+  owner constant text := current_setting('pgchat.owner');
+  item record;
+begin
+  for item in
+    select format('%I.%I', n.nspname, c.relname) as name, c.relowner::regrole as former, r.rolsuper, c.relkind
+      from pg_class c
+      join pg_namespace n on n.oid = c.relnamespace
+      join pg_roles r on r.oid = c.relowner
+     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner
+       and (c.relkind in ('r', 'p', 'v') and (c.relname in ('conversations', 'messages') or c.relname like 'chat\_%')
+            or c.relkind = 'c' and c.relname like 'chat\_%')
+  loop
+    if item.relkind = 'c' then
+      execute format('alter type %s owner to %I', item.name, owner);
+    else
+      execute format('alter table %s owner to %I', item.name, owner);
+      if not item.rolsuper then
+        execute format('grant select, insert, update, delete on %s to %s', item.name, item.former);
+      end if;
+    end if;
+  end loop;
+  for item in
+    select format('%I.%I', n.nspname, t.typname) as name
+      from pg_type t
+      join pg_namespace n on n.oid = t.typnamespace
+      join pg_roles r on r.oid = t.typowner
+     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner
+       and t.typtype = 'e' and t.typname like 'chat\_%'
+  loop
+    execute format('alter type %s owner to %I', item.name, owner);
+  end loop;
+  for item in
+    select p.oid::regprocedure as name
+      from pg_proc p
+      join pg_namespace n on n.oid = p.pronamespace
+      join pg_roles r on r.oid = p.proowner
+     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner and p.proname like 'chat\_%'
+  loop
+    execute format('alter function %s owner to %I', item.name, owner);
+  end loop;
+end
+$$;
+
+-- The users table: the owner reads the columns that are shown in the chat, and may refer to them by foreign keys. The
+-- other columns (passwords, addresses) stay out of its reach. The names are those that chat_link_users() detects.
+do $$
+declare
+  owner constant text := current_setting('pgchat.owner');
+  host constant regclass := coalesce(to_regclass(current_setting('pgchat.users_table')),
+                                     to_regclass(quote_ident(current_setting('pgchat.users_table'))));
+  columns text;
+begin
+  if host is null then
+    raise notice 'users table % is not there yet: run this file again when it is', current_setting('pgchat.users_table');
+    return;
+  end if;
+  select string_agg(quote_ident(attname), ', ') into columns
+    from pg_attribute
+   where attrelid = host and attnum > 0 and not attisdropped
+     and attname = any (string_to_array(replace(current_setting('pgchat.users_columns'), ' ', ''), ',') || array[
+           'id', 'user_id', 'userId', 'uuid',
+           'first_name', 'firstName', 'firstname', 'given_name',
+           'last_name', 'lastName', 'lastname', 'family_name',
+           'avatar_url', 'avatarUrl', 'avatar', 'picture',
+           'role', 'user_role', 'userRole',
+           'is_active', 'isActive', 'active',
+           'deleted_at', 'deletedAt']::name[]);
+  if columns is null then
+    raise exception 'users table % has none of the columns that are looked for: set users_columns', host;
+  end if;
+  -- The service does not read it, but finds it when it checks that it is the one that the chat is linked to.
+  execute format('grant usage on schema %s to %I, %I',
+                 (select relnamespace::regnamespace from pg_class where oid = host), owner,
+                 current_setting('pgchat.service'));
+  execute format('grant select (%s), references (%s) on %s to %I', columns, columns, host, owner);
+end
+$$;
+
+-- The service: it may execute the functions that it calls, and touches no table. `pgchat migrate` of a later version lets
+-- it execute those that were added.
+do $$
+declare
+  owner constant text := current_setting('pgchat.owner');
+  schema constant text := current_setting('pgchat.schema');
+begin
+  execute format('alter default privileges for role %I revoke execute on functions from public', owner);
+  if to_regprocedure(format('%I.chat_grant_service(name)', schema)) is not null then
+    -- The function is the owner's, and so runs with no more than his rights.
+    execute format('set local role %I', owner);
+    execute format('select %I.chat_grant_service(%L)', schema, current_setting('pgchat.service'));
+    reset role;
+  end if;
+end
+$$;
+
+-- Other programs: what README.md lists.
+do $$
+declare
+  integrator constant text := current_setting('pgchat.integrator');
+  schema constant text := current_setting('pgchat.schema');
+begin
+  if to_regprocedure(format('%I.chat_grant_service(name)', schema)) is null then
+    raise notice 'the chat tables are not there yet: run "pgchat migrate" as %, then this file again',
+      current_setting('pgchat.owner');
+    return;
+  end if;
+  execute format('grant select on %1$I.conversations, %1$I.messages, %1$I.chat_presence to %2$I', schema, integrator);
+  execute format('grant insert (conversation_id, sender_id, content, message_type, client_message_id) on %I.messages to %I',
+                 schema, integrator);
+  execute format('grant insert (participant1_id, participant2_id) on %I.conversations to %I', schema, integrator);
+  execute format('grant update (content, message_type, is_read, deleted_at) on %I.messages to %I', schema, integrator);
+  execute format('grant delete on %I.messages to %I', schema, integrator);
+  execute format('grant execute on function %I.chat_send_message(uuid, uuid, text, text, text) to %I',
+                 schema, integrator);
+end
+$$;
+
+commit;
