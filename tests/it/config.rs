@@ -191,7 +191,7 @@ async fn settings_come_from_the_file_and_the_environment_wins() {
 async fn one_url_says_where_the_database_is() {
     let database = Database::fresh().await;
     let url = format!(
-        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
+        "postgres://{SERVICE}@127.0.0.1:{}/{}?sslmode=disable",
         database.cluster.port, database.name
     );
     let only = vec![

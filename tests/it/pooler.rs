@@ -15,7 +15,7 @@ async fn replicas_work_through_pgbouncer_in_transaction_mode() {
     let pooler = pooler(&database, SERVER_CONNECTIONS).await;
     let port = pooler.port.to_string();
     let direct = format!(
-        "postgres://postgres@127.0.0.1:{}/{}",
+        "postgres://{OWNER}@127.0.0.1:{}/{}",
         database.cluster.port, database.name
     );
     let settings = [

@@ -32,7 +32,7 @@ fn quick<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 /// The setting that leads the listener, and nothing else, through a proxy.
 fn listen_url(database: &Database, proxy: &Proxy) -> String {
     format!(
-        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
+        "postgres://{SERVICE}@127.0.0.1:{}/{}?sslmode=disable",
         proxy.port, database.name
     )
 }

@@ -111,7 +111,7 @@ async fn a_listener_that_was_lost_costs_nobody_his_presence_and_shows_what_it_mi
     let database = Database::fresh().await;
     let proxy = Proxy::to(database.cluster.port).await;
     let url = format!(
-        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
+        "postgres://{SERVICE}@127.0.0.1:{}/{}?sslmode=disable",
         proxy.port, database.name
     );
     let cut = Replica::start(&database, &brief(&[("LISTEN_DATABASE_URL", &url)])).await;

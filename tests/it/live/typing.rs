@@ -143,7 +143,7 @@ async fn it_ends_where_the_listener_was_lost() {
     let conversation = database.conversation(ALICE, BORIS).await;
     let proxy = Proxy::to(database.cluster.port).await;
     let url = format!(
-        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
+        "postgres://{SERVICE}@127.0.0.1:{}/{}?sslmode=disable",
         proxy.port, database.name
     );
     let [lasting, interval] = BRIEF;

@@ -32,10 +32,10 @@ pub async fn pooler(database: &Database, server_connections: i64) -> Pooler {
     fs::write(
         &settings,
         format!(
-            "[databases]\n* = host=127.0.0.1 port={} user=postgres\n\
+            "[databases]\n* = host=127.0.0.1 port={} user={}\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
              auth_type = any\npool_mode = transaction\ndefault_pool_size = {server_connections}\nmax_client_conn = 100\n",
-            database.cluster.port
+            database.cluster.port, database.served_by
         ),
     )
     .expect("its settings");
