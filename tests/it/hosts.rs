@@ -242,7 +242,7 @@ async fn the_host_alters_and_drops_its_columns_while_replicas_run() {
     ] {
         // As the host's migration runs: a lock that it has to wait for is an error, and a lock of ours would be one.
         host.database
-            .execute(&format!("set lock_timeout = '10s'; {change}"))
+            .execute_as_owner(&format!("set lock_timeout = '10s'; {change}"))
             .await;
         eventually(change, || async {
             let sent = api.try_send(conversation, ALICE, change).await;
