@@ -8,4 +8,5 @@ PG_BIN_DIR=$(scripts/ensure-postgres.sh)
 NGINX_PROGRAMS=$(scripts/ensure-nginx.sh)
 export PG_BIN_DIR NGINX_PROGRAMS
 
+scripts/check-deployment.sh
 cargo test -p pgchat --test it deployment:: -- --ignored

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Holds docker-compose.yml against the schema of the Compose specification, deploy/kubernetes against those of Kubernetes,
+# deploy/systemd against systemd's own reading of it, and all of them against each other and the program
+# (tests/deployment/consistency.py). Installs what it needs below target/ from PyPI.
+set -eu
+cd "$(dirname "$0")/.."
+tools=$PWD/target/deployment
+checks=$PWD/tests/deployment
+# The oldest and the newest release that the manifests are made for.
+KUBERNETES='1.29 1.37'
+
+say() { printf 'check-deployment: %s\n' "$*" >&2; }
+
+stamp=$tools/$(cksum <"$checks/requirements.txt" | tr -d ' ')
+if [ ! -e "$stamp" ]; then
+    say "installing check-jsonschema and kubernetes-validate from PyPI into $tools"
+    rm -rf "$tools/python"
+    mkdir -p "$tools"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+        --target "$tools/python" --requirement "$checks/requirements.txt" >&2
+    : >"$stamp"
+fi
+export PYTHONPATH="$tools/python" PYTHONDONTWRITEBYTECODE=1
+
+python3 -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+manifests=$(find deploy/kubernetes -name '*.yaml' ! -name kustomization.yaml | sort)
+for version in $KUBERNETES; do
+    # shellcheck disable=SC2086  # none of these names has a space
+    python3 -m kubernetes_validate --strict --quiet --kubernetes-version "$version" $manifests
+done
+python3 "$checks/consistency.py"
+say 'the files of compose, Kubernetes and systemd fit each other and the program'
+
+if command -v systemd-analyze >/dev/null 2>&1; then
+    # The program is not installed here; everything else is as it stands.
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    sed "s#/usr/local/bin/pgchat#/bin/true#g" 'deploy/systemd/pgchat@.service' >"$scratch/pgchat@.service"
+    cp "$scratch/pgchat@.service" "$scratch/pgchat@8081.service"
+    # It ends well in spite of settings that it does not know.
+    said=$(systemd-analyze verify "$scratch/pgchat@8081.service" 2>&1) && [ -z "$said" ] || { printf '%s\n' "$said" >&2; exit 1; }
+    # 0 is a closed box, 10 an open one.
+    systemd-analyze security --offline=true --threshold=20 "$scratch/pgchat@8081.service" >"$scratch/security" ||
+        { cat "$scratch/security" >&2; exit 1; }
+    tail -n 1 "$scratch/security" >&2
+else
+    say 'systemd is not on this machine: its unit is not verified'
+fi

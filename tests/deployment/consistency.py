@@ -1,0 +1,140 @@
+"""What no schema knows: that the files of deploy/ and docker-compose.yml fit each other and the program."""
+
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy/kubernetes"
+faults = []
+
+
+def expect(holds, fault):
+    if not holds:
+        faults.append(fault)
+
+
+def text(path):
+    return (ROOT / path).read_text()
+
+
+def seconds(value):
+    """`6`, "6", "40s"."""
+    return int(str(value).removesuffix("s"))
+
+
+settings = dict(re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", text("config.env"), re.M))
+keepalive = seconds(re.search(r"keepalive_timeout (\d+s);", text("deploy/nginx/nginx.conf"))[1])
+
+
+def check_settings(where, names):
+    for name in names:
+        expect(name in settings, f"{where}: {name} is no setting of pgchat")
+
+
+def check_drain(where, environment, patience):
+    """`patience` is how long the process may take to end after SIGTERM."""
+    delay = seconds(environment.get("SHUTDOWN_DELAY_SECONDS", settings["SHUTDOWN_DELAY_SECONDS"]))
+    grace = seconds(environment.get("SHUTDOWN_GRACE_SECONDS", settings["SHUTDOWN_GRACE_SECONDS"]))
+    expect(delay > keepalive, f"{where}: SHUTDOWN_DELAY_SECONDS {delay} is not above nginx's keepalive_timeout {keepalive}")
+    expect(grace >= delay + 15, f"{where}: a grace of {grace} s leaves little after a delay of {delay} s")
+    expect(patience > grace, f"{where}: {patience} s cut a drain of {grace} s short")
+
+
+def check_compose():
+    compose = yaml.safe_load(text("docker-compose.yml"))
+    services = compose["services"]
+    replica = services["pgchat"]
+    for name in ("pgchat", "demo-data"):
+        check_settings(f"compose, {name}", services[name]["environment"])
+    check_drain("compose", replica["environment"], seconds(replica["stop_grace_period"]))
+    expect(replica["deploy"]["replicas"] == 3, "compose: three replicas")
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                expect((ROOT / source).exists(), f"compose, {name}: {source} is missing")
+            else:
+                expect(source in compose["volumes"], f"compose, {name}: no volume {source}")
+        for port in service.get("ports", []):
+            expect(port.startswith("127.0.0.1:"), f"compose, {name}: {port} is open to the network")
+        for other in service.get("depends_on", []):
+            expect(other in services, f"compose, {name}: depends on {other}")
+
+
+def check_kubernetes():
+    names = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+    expect({"kustomization.yaml", *names} == {file.name for file in KUBERNETES.glob("*.yaml")}, "kubernetes: a file is not a resource of the kustomization")
+    objects = {}
+    for name in names:
+        found = yaml.safe_load((KUBERNETES / name).read_text())
+        objects[found["kind"]] = found
+    deployment = objects["Deployment"]["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    labels = deployment["template"]["metadata"]["labels"].items()
+    environment = objects["ConfigMap"]["data"]
+    check_settings("kubernetes", environment)
+    check_drain("kubernetes", environment, pod["terminationGracePeriodSeconds"])
+    for kind, selector in (
+        ("Deployment", deployment["selector"]["matchLabels"]),
+        ("Service", objects["Service"]["spec"]["selector"]),
+        ("PodDisruptionBudget", objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]),
+    ):
+        expect(selector.items() <= labels, f"kubernetes: the {kind} selects other pods")
+    target = objects["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    expect((target["kind"], target["name"]) == ("Deployment", objects["Deployment"]["metadata"]["name"]), "kubernetes: the autoscaler scales something else")
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    expect(ports["http"] == int(settings["SERVER_PORT"]), "kubernetes: the port is not the default one")
+    used = [port["targetPort"] for port in objects["Service"]["spec"]["ports"]]
+    used += [container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+    expect(all(port in ports for port in used), f"kubernetes: {used} are not all ports of the container")
+    expect(container["livenessProbe"]["httpGet"]["path"] == "/health/live", "kubernetes: a restart mends no database")
+    configured = {entry.get("configMapRef", entry.get("secretRef"))["name"] for entry in container["envFrom"]}
+    expect(configured == {objects["ConfigMap"]["metadata"]["name"]}, f"kubernetes: settings from {configured}")
+    # 7 KiB a socket, and half of the limit for the rest (docs/operations.md).
+    limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 1024
+    expect(int(environment["MAX_CONNECTIONS"]) * 7 <= limit / 2, "kubernetes: the memory limit is too small for MAX_CONNECTIONS")
+
+
+def check_systemd():
+    unit = text("deploy/systemd/pgchat@.service")
+    environment = dict(re.findall(r"^Environment=([A-Z_]+)=(.*)$", unit, re.M))
+    check_settings("systemd", environment)
+    check_drain("systemd", environment, seconds(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1]))
+    limit = int(re.search(r"^LimitNOFILE=(\d+)$", unit, re.M)[1])
+    expect(limit > int(settings["MAX_CONNECTIONS"]), "systemd: fewer files than sockets")
+
+
+def check_nginx():
+    config = text("deploy/nginx/nginx.conf")
+    sockets = config[config.index("location ~ ^/ws"):]
+    timeout = seconds(re.search(r"proxy_read_timeout (\d+s);", sockets)[1])
+    expect(timeout > 2 * int(settings["HEARTBEAT_SECONDS"]), f"nginx: sockets are cut after {timeout} s")
+    requests = seconds(re.search(r"proxy_read_timeout (\d+s);", config)[1])
+    slowest = int(settings["WRITE_TIMEOUT_SECONDS"]) + int(settings["DB_TIMEOUT_SECONDS"])
+    expect(requests > slowest, f"nginx: gives up after {requests} s, before pgchat does")
+    body = int(re.search(r"client_max_body_size (\d+)m;", config)[1]) << 20
+    expect(body > int(settings["MAX_BODY_BYTES"]), "nginx: answers 413 before pgchat does")
+
+
+def check_image():
+    """The build gets every directory that the sources include at compile time, and each member of the workspace."""
+    kept = re.findall(r"^!(.+)$", text(".dockerignore"), re.M)
+    for member in re.search(r"members = \[(.*)\]", text("Cargo.toml"))[1].replace('"', "").split(", "):
+        expect(f"{member}/Cargo.toml" in kept, f".dockerignore: leaves out {member}/Cargo.toml")
+    # Tests are not built into the image.
+    sources = (source for source in (ROOT / "src").rglob("*.rs") if source.name != "tests.rs")
+    for source in sources:
+        for included in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', source.read_text()):
+            path = (source.parent / included).resolve().relative_to(ROOT)
+            expect(any(path == Path(name) or Path(name) in path.parents for name in kept), f".dockerignore: leaves out {path}")
+
+
+for check in (check_compose, check_kubernetes, check_systemd, check_nginx, check_image):
+    check()
+for fault in faults:
+    print(fault, file=sys.stderr)
+sys.exit(1 if faults else 0)
