@@ -93,6 +93,8 @@ create function chat_messages_before_insert() returns trigger
 language plpgsql
 security definer
 set search_path from current
+-- One index scan for each look-up, also when a session made its plan while the table was small and goes on to fill it.
+set enable_seqscan = off
 as $$
 declare
   conversation conversations;
@@ -138,6 +140,7 @@ set jit = off
 -- One index scan for each row, also when the plan was made for a smaller table.
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_seqscan = off
 as $$
 declare
   heads text[];
