@@ -4,7 +4,7 @@ DURATION ?= 60
 VERSIONS ?= 14 15 16 17 18
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix lint fmt soak bench bench-quick queries clean toolchain
+.PHONY: help run test test-matrix image-check lint fmt soak bench bench-quick queries clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-matrix: toolchain ## the black-box tests on PostgreSQL VERSIONS='14 15 16 1
 	  echo "PostgreSQL $$version:"; \
 	  cargo test -p pgchat --test it; \
 	done
+
+image-check: toolchain ## build the image of the Dockerfile without a container engine and run it (Debian, root, ten minutes)
+	scripts/check-image.sh
 
 lint: toolchain ## check the formatting and run clippy; a warning is an error
 	cargo fmt --all --check
