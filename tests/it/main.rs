@@ -34,5 +34,6 @@ mod roles;
 mod search;
 mod sql;
 mod summaries;
+mod tls;
 mod websocket;
 mod ws_bad_input;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -263,6 +263,22 @@ impl Cluster {
             fs::write(data.join("recovery.signal"), "").expect("written");
             self.set("restore_command = 'false'\n").expect("written");
         }
+    }
+
+    /// Has the server offer TLS with this certificate, from its next start or reload on.
+    pub fn certify(&self, certificate: &str, key: &str) {
+        let write = |name: &str, pem: &str| {
+            let path = self.data().join(name);
+            fs::write(&path, pem).expect("written");
+            // PostgreSQL takes no key that others may read.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+            if let Some(account) = self.account {
+                chown(&path, Some(account.uid), Some(account.gid)).expect("its owner");
+            }
+        };
+        write("server.crt", certificate);
+        write("server.key", key);
+        self.set("ssl = on\n").expect("written");
     }
 
     /// Appends to the server's settings, for its next start.
