@@ -179,3 +179,32 @@ async fn replicas_that_send_in_the_same_conversations_take_turns() {
         assert!(!seqs.is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_stranger_neither_waits_for_a_conversation_nor_holds_it_up() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let send = format!(
+        "select status from chat_send_messages(array[gen_random_uuid()], array['{conversation}']::uuid[],
+                                               array['{CARLA}']::uuid[], array['x'], array['text'], array[null]::text[])"
+    );
+    let stranger = database.sql_as(SERVICE).await;
+    let status = async || -> String {
+        let asked = stranger.query_one(&send, &[]);
+        within("an answer", asked).await.expect("a row").get(0)
+    };
+    let lock = format!("begin; select from conversations where id = '{conversation}' for update");
+    let holder = database.sql().await;
+    holder.batch_execute(&lock).await.expect("a lock");
+    assert_eq!(status().await, "not_a_participant");
+    holder.batch_execute("commit").await.expect("a commit");
+
+    stranger
+        .batch_execute("begin")
+        .await
+        .expect("a transaction");
+    assert_eq!(status().await, "not_a_participant");
+    let nowait = format!("{lock} nowait; commit");
+    holder.batch_execute(&nowait).await.expect("it is free");
+    stranger.batch_execute("commit").await.expect("a commit");
+}
