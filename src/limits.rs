@@ -1,4 +1,4 @@
-//! How fast one user may send on this replica.
+//! How fast one user may send on this replica, or ask for something else that costs the database as much.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::model::UserId;
 /// Users who were quiet for long enough to have their whole burst again are forgotten this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Limits sends by user; clones share the counts.
+/// Limits by user what writes or searches; clones share the counts.
 #[derive(Clone)]
 pub struct SendLimiter {
     /// `None`: no limit.
@@ -32,7 +32,7 @@ impl SendLimiter {
         }
     }
 
-    /// Counts one send. `TooManyRequests` says when the next one is welcome.
+    /// Counts one of them. `TooManyRequests` says when the next one is welcome.
     pub fn check(&self, user: UserId) -> Result<(), Error> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
@@ -40,7 +40,7 @@ impl SendLimiter {
         limiter
             .check_key(&user)
             .map_err(|not_until| Error::TooManyRequests {
-                message: "this user sends too fast".to_owned(),
+                message: "this user sends or asks too fast".to_owned(),
                 retry_after: not_until.wait_time_from(DefaultClock::default().now()),
             })
     }

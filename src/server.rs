@@ -2,7 +2,7 @@
 //! this one serves the same routes under hyper with both, a connection limit, and a drain.
 //!
 //! What hyper answers by itself, before there is a request, has no body and no `x-request-id`: 400 for what
-//! is not HTTP, 431 for a head that is over 16 KiB or has over 100 fields.
+//! is not HTTP, 431 for a head that is too long (`MAX_HEADER_BYTES`) or has too many fields (`MAX_HEADERS`).
 
 use std::convert::Infallible;
 use std::io;
@@ -34,12 +34,10 @@ mod guarded;
 use farewell::Farewell;
 use guarded::{Guarded, Phase};
 
-/// A request's head: the line and all fields, in bytes. Also bounds the query string.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// hyper's buffer of one connection; grows to this only while a large body passes.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
-/// Room for plain HTTP beside `MAX_CONNECTIONS` WebSockets, probes among them.
-const HTTP_CONNECTIONS: usize = 1000;
+/// Between a socket's giving up a client that takes nothing, and the transport's.
+const STALL_MARGIN: Duration = Duration::from_secs(10);
 /// Connections over the limit that are being told so at a time; the others are just closed.
 const REFUSALS: usize = 64;
 /// For the first byte of the only request of a connection that comes while the replica closes: a proxy or a
@@ -52,10 +50,13 @@ pub struct ServerLimits {
     /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503 and is closed: a
     /// connection that waits unaccepted looks like a dead server to its peer.
     pub connections: usize,
+    /// A request's head: the line and all fields, in bytes.
+    pub head_bytes: usize,
+    /// Its fields.
+    pub fields: usize,
     /// From the first byte of a request's head to its last; then a 408.
     pub head: Duration,
-    /// A connection without a request. Over 60 s, so that the usual proxy, which gives up an idle
-    /// connection after that, closes first: it may send a request just as this side closes.
+    /// A connection without a request.
     pub idle: Duration,
     /// A peer that takes nothing of a response for so long is cut off.
     pub write_stall: Duration,
@@ -66,11 +67,15 @@ impl From<&Config> for ServerLimits {
         Self {
             connections: match config.limits.connections {
                 0 => 0,
-                sockets => sockets.saturating_add(HTTP_CONNECTIONS),
+                // Room for plain HTTP beside the WebSockets, probes among them.
+                sockets => sockets.saturating_add(config.limits.http_connections),
             },
+            head_bytes: config.limits.header_bytes,
+            fields: config.limits.headers,
             head: config.timeouts.header,
-            idle: Duration::from_secs(75),
-            write_stall: Duration::from_secs(30),
+            idle: config.timeouts.idle,
+            // After a socket's own, which ends with a close frame.
+            write_stall: config.timeouts.stall + STALL_MARGIN,
         }
     }
 }
@@ -240,7 +245,8 @@ fn connection(
             false => limits.idle,
         })
         .keep_alive(!late)
-        .max_header_size(MAX_HEAD_BYTES)
+        .max_header_size(limits.head_bytes)
+        .max_headers(limits.fields)
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

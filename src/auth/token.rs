@@ -13,9 +13,6 @@ use crate::config::{AuthConfig, ConfigError};
 use crate::error::Error;
 use crate::model::{UnixSeconds, UserId};
 
-/// Between two looks at the key files, so that a key can be rotated without a restart.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
-
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::HS256,
     Algorithm::RS256,
@@ -104,7 +101,7 @@ impl Verifier {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes the key files again whenever they have changed, for ever. Files that are not good leave the keys as
+    /// Takes the key files again whenever they have changed, for ever, so that a key can be rotated without a restart. Files that are not good leave the keys as
     /// they were: a file may be half written.
     pub async fn follow_files(self, config: AuthConfig, mut seen: KeyFiles) {
         if config.jwt_public_key_file.is_none() && config.jwt_jwks_file.is_none() {
@@ -112,7 +109,7 @@ impl Verifier {
         }
         let mut told = String::new();
         loop {
-            tokio::time::sleep(RELOAD_INTERVAL).await;
+            tokio::time::sleep(config.jwt_keys_check).await;
             let of_task = config.clone();
             // On a thread for such things: a file on a network may hang.
             let read = tokio::task::spawn_blocking(move || KeyFiles::read(&of_task)).await;

@@ -35,6 +35,8 @@ pub struct AuthConfig {
     pub jwt_user_claim: String,
     /// `JWT_LEEWAY_SECONDS`, 0: clocks may differ by so much.
     pub jwt_leeway: Duration,
+    /// `JWT_KEYS_CHECK_SECONDS`, 5: between two looks at the key files.
+    pub jwt_keys_check: Duration,
     /// `SERVICE_TOKENS`: server-to-server callers, who may act for any user.
     pub service_tokens: Vec<Secret>,
     /// `TOKEN_WARNING_SECONDS`, 60: how long before its end a socket is told.
@@ -138,6 +140,7 @@ pub(super) fn read(values: &Values) -> Result<(AuthConfig, Vec<String>), ConfigE
         jwt_audience: values.optional(&settings::JWT_AUDIENCE),
         jwt_user_claim: values.text(&settings::JWT_USER_CLAIM).to_owned(),
         jwt_leeway: values.seconds(&settings::JWT_LEEWAY_SECONDS)?,
+        jwt_keys_check: values.seconds(&settings::JWT_KEYS_CHECK_SECONDS)?,
         service_tokens: tokens
             .split(',')
             .map(str::trim)

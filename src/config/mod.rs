@@ -107,8 +107,16 @@ pub struct Limits {
     pub message_bytes: usize,
     /// `MAX_BODY_BYTES`, 1048576: an HTTP body, and a WebSocket message.
     pub body_bytes: usize,
+    /// `MAX_HEADER_BYTES`, 16384: of a request's head, the line included.
+    pub header_bytes: usize,
+    /// `MAX_HEADERS`, 100: fields of a request's head.
+    pub headers: usize,
+    /// `MAX_QUERY_BYTES`, 256: a `q`.
+    pub query_bytes: usize,
     /// `MAX_CONNECTIONS`, 100000: sockets of this replica.
     pub connections: usize,
+    /// `MAX_HTTP_CONNECTIONS`, 1000: room for others beside them.
+    pub http_connections: usize,
     /// `MAX_CONNECTIONS_PER_USER`, 20.
     pub connections_per_user: usize,
     /// `MAX_WATCHED_USERS`, 500: of one socket.
@@ -151,6 +159,10 @@ pub struct Timeouts {
     pub header: Duration,
     /// `BODY_TIMEOUT_SECONDS`, 20.
     pub body: Duration,
+    /// `IDLE_TIMEOUT_SECONDS`, 75: an HTTP connection without a request.
+    pub idle: Duration,
+    /// `STALL_TIMEOUT_SECONDS`, 20: a client that takes nothing of what is sent.
+    pub stall: Duration,
     /// `WRITE_TIMEOUT_SECONDS`, 10: a message is stored by then or refused with 503.
     pub write: Duration,
     /// `DB_TIMEOUT_SECONDS`, 10: any other statement, waiting for a pooled connection included.
@@ -379,7 +391,11 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
     let mut limits = Limits {
         message_bytes: values.number(&settings::MAX_MESSAGE_BYTES)?,
         body_bytes: values.number(&settings::MAX_BODY_BYTES)?,
+        header_bytes: values.number(&settings::MAX_HEADER_BYTES)?,
+        headers: values.number(&settings::MAX_HEADERS)?,
+        query_bytes: values.number(&settings::MAX_QUERY_BYTES)?,
         connections: values.number(&settings::MAX_CONNECTIONS)?,
+        http_connections: values.number(&settings::MAX_HTTP_CONNECTIONS)?,
         connections_per_user: values.number(&settings::MAX_CONNECTIONS_PER_USER)?,
         watched_users: values.number(&settings::MAX_WATCHED_USERS)?,
         socket_queue: values.number(&settings::SOCKET_QUEUE)?,
@@ -430,6 +446,8 @@ fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
         shutdown_delay: values.seconds(&settings::SHUTDOWN_DELAY_SECONDS)?,
         header: values.seconds(&settings::HEADER_TIMEOUT_SECONDS)?,
         body: values.seconds(&settings::BODY_TIMEOUT_SECONDS)?,
+        idle: values.seconds(&settings::IDLE_TIMEOUT_SECONDS)?,
+        stall: values.seconds(&settings::STALL_TIMEOUT_SECONDS)?,
         write: values.seconds(&settings::WRITE_TIMEOUT_SECONDS)?,
         database: values.seconds(&settings::DB_TIMEOUT_SECONDS)?,
         database_start: values.seconds(&settings::DB_CONNECT_TIMEOUT_SECONDS)?,

@@ -137,6 +137,8 @@ settings! {
         JWT_JWKS_FILE = "", Text,
             "File with a JWKS document, at most 32 keys for RS256, ES256 and EdDSA, told apart by kid. Read \
              again when it changes.";
+        JWT_KEYS_CHECK_SECONDS = "5", Seconds(1, 300),
+            "Between two looks at whether these files have changed.";
         JWT_ISSUER = "", Text,
             "The issuer (iss) that a token must name.";
         JWT_AUDIENCE = "", Text,
@@ -167,14 +169,24 @@ settings! {
             "Longest content of a message, in bytes of UTF-8.";
         MAX_BODY_BYTES = "1048576", Number(1024, 67_108_864),
             "Longest HTTP body and WebSocket message, in bytes; at least MAX_MESSAGE_BYTES + 1024.";
+        MAX_HEADER_BYTES = "16384", Number(4096, 65_536),
+            "Longest head of an HTTP request, the line with the query included, in bytes; beyond it 431.";
+        MAX_HEADERS = "100", Number(20, 1000),
+            "Fields of a request's head; beyond it 431.";
+        MAX_QUERY_BYTES = "256", Number(1, 4096),
+            "Longest q of a search, for messages or for names, in bytes.";
         MAX_CONNECTIONS = "100000", Number(0, 10_000_000),
             "Sockets of one replica. 0: no limit.";
+        MAX_HTTP_CONNECTIONS = "1000", Number(10, 1_000_000),
+            "Connections of one replica that are no sockets, kept free beside MAX_CONNECTIONS; one more gets 503. Where sockets \
+             have no limit, these have none.";
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
             "Sockets of one user on one replica. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
-            "Sends of one user on one replica, in the long run; apart from them, as many commands typing and watch_presence. 0: no limit.";
+            "Sends of one user on one replica, in the long run, with edits, deletions, marks, new conversations, tickets, \
+             tokens and searches; apart from them, as many commands typing and watch_presence. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
-            "Sends of one user on one replica, at once. 0: no limit.";
+            "The same at once. 0: no limit.";
         MAX_WATCHED_USERS = "500", Number(1, 2000),
             "Users whose presence one socket may watch.";
         SOCKET_QUEUE = "256", Number(1, 65_536),
@@ -205,6 +217,12 @@ settings! {
             "A request's head must be complete by then.";
         BODY_TIMEOUT_SECONDS = "20", Seconds(1, 3600),
             "A request's body must be complete by then.";
+        IDLE_TIMEOUT_SECONDS = "75", Seconds(1, 3600),
+            "An HTTP connection without a request is closed then. More than the proxy in front waits, or that one \
+             sends a request just as this side closes.";
+        STALL_TIMEOUT_SECONDS = "20", Seconds(1, 300),
+            "A client that takes nothing of what is sent to it is cut off then, at the latest: a socket with 1013, after \
+             twice HEARTBEAT_SECONDS if that is less.";
         WRITE_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "A message is stored by then, or refused with 503.";
         SHUTDOWN_GRACE_SECONDS = "30", Seconds(0, 3600),

@@ -64,6 +64,12 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!((limits.rate_per_second, limits.rate_burst), (50, 200));
     assert_eq!((limits.writer_queue, limits.writer_batch), (10_000, 500));
     assert_eq!((limits.socket_queue, limits.replay_events), (256, 1000));
+    assert_eq!(
+        (limits.replay_bytes, limits.watched_users),
+        (8_388_608, 500)
+    );
+    assert_eq!((limits.header_bytes, limits.headers), (16_384, 100));
+    assert_eq!((limits.query_bytes, limits.http_connections), (256, 1000));
     let times = &config.timeouts;
     assert_eq!(
         [
@@ -80,9 +86,16 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
             times.typing_interval,
             times.presence_grace,
             times.users_table_check,
+            times.idle,
+            times.stall,
+            config.auth.jwt_keys_check,
+            config.auth.user_check,
+            config.auth.token_warning,
         ]
         .map(|time| time.as_secs()),
-        [25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5, 3]
+        [
+            25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5, 3, 75, 20, 5, 30, 60
+        ]
     );
 }
 

@@ -92,7 +92,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     responses(
         (status = 201, description = "a new one", body = objects::Conversation),
         (status = 200, description = "the one that exists", body = objects::Conversation),
-        (status = 400), (status = 404),
+        (status = 400), (status = 404), (status = 429),
     ),
 )]
 pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
@@ -108,7 +108,10 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
             "user1Id and user2Id must be two different users",
         ));
     }
+    // Counted for him who asks: the other one can do nothing about it.
+    let asks = caller.act_for(user1).or_else(|_| caller.act_for(user2))?;
     let (user1, user2) = caller.act_for_either(user1, user2)?;
+    call.services.limiter.check(asks)?;
     let opened = call.services.store.open_conversation(user1, user2).await?;
     let status = match opened.created {
         true => StatusCode::CREATED,
@@ -142,7 +145,7 @@ pub(super) struct Read {
         ("user_id" = Option<Uuid>, Query, description = "who has read; in jwt mode the token's user where it is left out", example = "22222222-2222-4222-8222-222222222222"),
         ("up_to_seq" = Option<i64>, Query, description = "the last one that was read; past the end: all", minimum = 0, example = 1),
     ),
-    responses((status = 200, description = "marked", body = Read), (status = 400), (status = 403), (status = 404)),
+    responses((status = 200, description = "marked", body = Read), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]
 pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
@@ -152,6 +155,7 @@ pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Respo
     let (conversation, (reader, up_to)) =
         both(conversation, both(reader, up_to)).map_err(Error::Validation)?;
     let reader = caller.act_for(reader)?;
+    call.services.limiter.check(reader)?;
     let marked = call
         .services
         .store

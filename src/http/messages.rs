@@ -199,7 +199,7 @@ fn new_message(
         ("user_id" = Option<Uuid>, Query, description = "its sender; in jwt mode the token's user where it is left out", example = "11111111-1111-4111-8111-111111111111"),
     ),
     request_body(content = EditMessage, example = json!({"content": "Good morning! Is the flat still available?"})),
-    responses((status = 200, description = "as it is now", body = objects::Message), (status = 400), (status = 403), (status = 404)),
+    responses((status = 200, description = "as it is now", body = objects::Message), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]
 pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
@@ -215,6 +215,7 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
             });
     let ((message, editor), content) = both(target, content).map_err(Error::Validation)?;
     let editor = caller.act_for(editor)?;
+    call.services.limiter.check(editor)?;
     let edited = call
         .services
         .store
@@ -231,12 +232,13 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
         ("message_id" = Uuid, Path, description = "which", example = "d0000000-0000-4000-8000-000000000001"),
         ("user_id" = Option<Uuid>, Query, description = "its sender; in jwt mode the token's user where it is left out", example = "11111111-1111-4111-8111-111111111111"),
     ),
-    responses((status = 204, description = "deleted"), (status = 400), (status = 403), (status = 404)),
+    responses((status = 204, description = "deleted"), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]
 pub(super) async fn delete(message: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let (message, deleter) = target(message, &call, &caller).map_err(Error::Validation)?;
     let deleter = caller.act_for(deleter)?;
+    call.services.limiter.check(deleter)?;
     let deleted = call.services.store.delete_message(message, deleter).await;
     deleted.map_err(|error| caller.told(error))?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -21,8 +21,6 @@ const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 200;
 /// How deep one can page: who has not found it among a thousand, asks for something else.
 const MAX_OFFSET: i64 = 1000;
-/// Longest `q`, in bytes.
-const MAX_QUERY_BYTES: usize = 256;
 
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     route(
@@ -49,13 +47,13 @@ struct Results<'a> {
     get, path = "/api/v1/chat/users/{user_id}/search", tag = "messages", operation_id = "searchMessages",
     params(
         ("user_id" = Uuid, Path, description = "who searches", example = "11111111-1111-4111-8111-111111111111"),
-        ("q" = String, Query, description = "what to look for; not only white space, at most 256 bytes", min_length = 1, example = "flat"),
+        ("q" = String, Query, description = "what to look for; not only white space, at most MAX_QUERY_BYTES (256) bytes", min_length = 1, example = "flat"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 20),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 1000, example = 0),
         ("conversation_id" = Option<Uuid>, Query, description = "in this conversation only", example = "c0000000-0000-4000-8000-000000000001"),
         ("snippets" = Option<bool>, Query, description = "whether each message gets a `snippet`", example = true),
     ),
-    responses((status = 200, description = "a page", body = objects::SearchResults), (status = 400), (status = 403), (status = 404)),
+    responses((status = 200, description = "a page", body = objects::SearchResults), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]
 pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
@@ -75,6 +73,7 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
             "search, which SEARCH_LANGUAGE=off turns off,",
         ));
     };
+    call.services.limiter.check(user)?;
     let search = Search {
         reader: user,
         words,
@@ -92,10 +91,9 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
 }
 
 fn words(call: &Call) -> Checked<&str> {
+    let longest = call.services.config.limits.query_bytes;
     match call.query.text("q")? {
-        Some(q) if q.len() > MAX_QUERY_BYTES => {
-            Err(vec![format!("q must be at most {MAX_QUERY_BYTES} bytes")])
-        }
+        Some(q) if q.len() > longest => Err(vec![format!("q must be at most {longest} bytes")]),
         Some(q) if q.trim().is_empty() => {
             Err(vec!["q must not be empty or only white space".to_owned()])
         }

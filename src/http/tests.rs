@@ -57,6 +57,8 @@ async fn start() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let limits = ServerLimits {
         connections: 0,
+        head_bytes: 16 * 1024,
+        fields: 100,
         head: Duration::from_secs(10),
         idle: Duration::from_secs(10),
         write_stall: Duration::from_secs(10),

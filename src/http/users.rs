@@ -21,7 +21,6 @@ use crate::store::UserFilter;
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
 /// Longest `q`, in bytes; no name is longer.
-const MAX_QUERY_BYTES: usize = 256;
 const ROLES: [&str; 4] = ["buyer", "developer", "broker", "admin"];
 
 /// `active` and `role` come before the route that takes any segment as an id.
@@ -68,7 +67,7 @@ struct Users<'a> {
     params(
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
-        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most 256 bytes", example = "o"),
+        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes", example = "o"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
 )]
@@ -82,7 +81,7 @@ pub(super) async fn all(call: Call) -> Result<Response, Error> {
     params(
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
-        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most 256 bytes"),
+        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
 )]
@@ -101,7 +100,7 @@ pub(super) async fn active(call: Call) -> Result<Response, Error> {
         ("role" = objects::Role, Path, description = "which", example = "broker"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
-        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most 256 bytes"),
+        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
 )]
@@ -156,10 +155,9 @@ fn known_role(role: String) -> Checked<String> {
 
 /// The `q` that filters by name; an empty one filters nothing, so that a search box can send what it holds.
 fn name_query(call: &Call) -> Checked<Option<String>> {
+    let longest = call.services.config.limits.query_bytes;
     match call.query.text("q")? {
-        Some(q) if q.len() > MAX_QUERY_BYTES => {
-            Err(vec![format!("q must be at most {MAX_QUERY_BYTES} bytes")])
-        }
+        Some(q) if q.len() > longest => Err(vec![format!("q must be at most {longest} bytes")]),
         Some(q) if !q.trim().is_empty() => Ok(Some(q.trim().to_owned())),
         _ => Ok(None),
     }

@@ -15,6 +15,8 @@ use crate::reply::json_response;
 
 const LIMITS: ServerLimits = ServerLimits {
     connections: 0,
+    head_bytes: 16 * 1024,
+    fields: 100,
     head: Duration::from_millis(200),
     idle: Duration::from_secs(20),
     write_stall: Duration::from_secs(20),
@@ -432,10 +434,26 @@ async fn a_peer_that_takes_nothing_is_cut_off() {
 #[tokio::test]
 async fn a_head_over_the_limit_is_a_431() {
     let server = server(LIMITS).await;
-    let long = format!(
-        "GET /ok?{} HTTP/1.1\r\nhost: x\r\n\r\n",
-        "q".repeat(MAX_HEAD_BYTES)
-    );
-    let response = server.says(&long).await;
+    let of_bytes = |count: usize| {
+        let frame = "GET /ok? HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let query = "q".repeat(count - frame.len());
+        frame.replace('?', &format!("?{query}"))
+    };
+    let response = server.says(&of_bytes(LIMITS.head_bytes)).await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    let response = server.says(&of_bytes(LIMITS.head_bytes + 1)).await;
+    assert!(response.starts_with("HTTP/1.1 431"), "{response}");
+}
+
+#[tokio::test]
+async fn a_head_with_too_many_fields_is_a_431() {
+    let server = server(LIMITS).await;
+    let with_fields = |count: usize| {
+        let more: String = (2..count).map(|n| format!("x-{n}: 1\r\n")).collect();
+        format!("GET /ok HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n")
+    };
+    let response = server.says(&with_fields(LIMITS.fields)).await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    let response = server.says(&with_fields(LIMITS.fields + 1)).await;
     assert!(response.starts_with("HTTP/1.1 431"), "{response}");
 }

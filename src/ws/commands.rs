@@ -134,6 +134,12 @@ pub fn start(
         | Command::EditMessage { .. }
         | Command::DeleteMessage { .. }
         | Command::Typing { .. } => {
+            // Typing has a limit of its own.
+            if !matches!(command, Command::Typing { .. })
+                && let Err(fault) = services.limiter.check(user)
+            {
+                return reply.send(Err(fault));
+            }
             let services_of_task = Arc::clone(services);
             let connection = socket.connection_id();
             // On a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes.

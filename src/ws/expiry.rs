@@ -37,6 +37,16 @@ impl Expiry {
         Self::new(caller.valid_until(), warning, now, UnixSeconds::now())
     }
 
+    /// Of a token that is over at this time.
+    #[cfg(test)]
+    pub fn at(at: Instant) -> Self {
+        Self(Some(Ends {
+            at,
+            warn_at: None,
+            expires: UnixSeconds(0),
+        }))
+    }
+
     fn new(
         until: Option<Validity>,
         warning: Duration,
@@ -60,6 +70,11 @@ impl Expiry {
     /// When [`Expiry::step`] has something to do; `None`: never.
     pub fn due(&self) -> Option<Instant> {
         self.0.as_ref().map(|ends| ends.warn_at.unwrap_or(ends.at))
+    }
+
+    /// When the token is over; `None`: never.
+    pub fn end(&self) -> Option<Instant> {
+        self.0.as_ref().map(|ends| ends.at)
     }
 
     pub fn step(&mut self, now: Instant) -> Step {
@@ -93,6 +108,7 @@ mod tests {
         let now = Instant::now();
         let mut expiry = expiry(100, 0, now);
         assert_eq!(expiry.due(), Some(now + Duration::from_secs(40)));
+        assert_eq!(expiry.end(), Some(now + Duration::from_secs(100)));
         assert_eq!(expiry.step(now), Step::Wait);
         let warned = Step::Warn(UnixSeconds(1100));
         assert_eq!(expiry.step(now + Duration::from_secs(40)), warned);

@@ -23,6 +23,7 @@ mod http_bad_input;
 mod http_conversations;
 mod http_messages;
 mod http_users;
+mod limits;
 mod live;
 mod locks;
 mod migrate;

@@ -13,8 +13,7 @@ fn every_promise_of_the_readme_names_tests_that_exist() {
         .nth(1)
         .and_then(|rest| rest.split("\n## ").next())
         .expect("the section on what is guaranteed");
-    let mut tests = BTreeSet::new();
-    collect_tests(&root.join("tests/it"), &mut tests);
+    let tests = tests_below(&["tests/it"]);
 
     let rows: Vec<&str> = promises
         .lines()
@@ -35,6 +34,16 @@ fn every_promise_of_the_readme_names_tests_that_exist() {
             assert!(tests.contains(name), "no test is called {name}");
         }
     }
+}
+
+/// The functions of all source files below these directories.
+pub fn tests_below(directories: &[&str]) -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = BTreeSet::new();
+    for directory in directories {
+        collect_tests(&root.join(directory), &mut tests);
+    }
+    tests
 }
 
 fn collect_tests(directory: &Path, tests: &mut BTreeSet<String>) {

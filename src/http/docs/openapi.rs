@@ -220,7 +220,7 @@ fn example(of: &str) -> Option<(&'static str, Error)> {
         (
             "this user does too much",
             Error::TooManyRequests {
-                message: "this user sends too fast".to_owned(),
+                message: "this user sends or asks too fast".to_owned(),
                 retry_after: Duration::from_secs(1),
             },
         ),

@@ -2,12 +2,11 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -15,10 +14,6 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::{Session, spread};
 use crate::hub::Delivery;
 use crate::ws::ending::Ending;
-
-/// A client that takes nothing for so long is given up, even if its queue has not run over. Shorter than the
-/// transport's own limit, so that it is this one that ends the session, with a close frame.
-const MAX_STALL: Duration = Duration::from_secs(20);
 
 /// Longer texts are sent in several frames: what the write buffer holds before it is written, and no more.
 const FRAGMENT: usize = 4 * 1024;
@@ -69,7 +64,17 @@ where
     /// Waits until a client that is behind has taken what was written. Nothing else is looked at meanwhile, so all that can end
     /// the wait stands here. Boxed by its callers: few sockets need it, and its timers are large.
     async fn unblock(&mut self) -> Result<(), Ending> {
-        let patience = (self.services.config.timeouts.heartbeat * 2).min(MAX_STALL);
+        // Even if its queue has not run over. Shorter than the transport's own limit, so that it is this one that ends the
+        // session, with a close frame.
+        let timeouts = &self.services.config.timeouts;
+        let patience = (timeouts.heartbeat * 2).min(timeouts.stall);
+        let token_ends = self.expiry.end();
+        let expiry = async {
+            match token_ends {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let leave = async {
             self.closing.cancelled().await;
             sleep(spread(&self.services)).await;
@@ -81,6 +86,7 @@ where
                 Delivery::Dismissed => Ending::Deactivated,
                 _ => Ending::TooSlow,
             }),
+            () = expiry => Err(Ending::TokenExpired),
             () = leave => Err(Ending::Restart),
             () = sleep(patience) => Err(Ending::TooSlow),
         }

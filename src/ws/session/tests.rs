@@ -227,6 +227,36 @@ async fn a_client_that_never_reads_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_token_ends_while_its_client_does_not_read() {
+    let stage = Stage::with_queue(1024, Duration::from_secs(60), Duration::from_secs(3));
+    let (ours, theirs) = duplex(1024);
+    let config = socket_config(&stage.services.config.limits);
+    let stream = WebSocketStream::from_raw_socket(ours, Role::Server, Some(config)).await;
+    let mut session = stage.session(stream);
+    session.expiry = Expiry::at(Instant::now() + Duration::from_millis(300));
+    let session = tokio::spawn(session.run(None));
+    let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    for number in 0..200 {
+        stage.publish(number, 1000);
+    }
+    // Far sooner than a client is given up that does not read.
+    let gone = async {
+        while stage.services.hub.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let patience = stage.services.config.timeouts.stall / 2;
+    tokio::time::timeout(patience, gone).await.unwrap();
+    let code = loop {
+        if let Err(code) = next(&mut client).await {
+            break code;
+        }
+    };
+    assert_eq!(code, 4401);
+    session.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_client_without_pongs_is_closed_with_4408() {
     let stage = Stage::new(Duration::from_millis(50), Duration::from_secs(3));
     let (ours, mut theirs) = duplex(64 * 1024);

@@ -140,6 +140,28 @@ async fn beyond_the_limit_of_a_replay_the_client_reloads_and_goes_on() {
 }
 
 #[tokio::test]
+async fn beyond_the_bytes_of_a_replay_the_client_reloads() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &quick(&[("REPLAY_BYTES", "65536")])).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let cursor = settled_cursor(&replica, BORIS).await;
+    let long = "x".repeat(30_000);
+    for _ in 0..2 {
+        api.send(conversation, ALICE, &long).await;
+    }
+    let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    boris.collect_messages(2).await;
+    boris.close().await;
+
+    api.send(conversation, ALICE, &long).await;
+    let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], false);
+    boris.expect("resync_required").await;
+}
+
+#[tokio::test]
 async fn a_cursor_that_cannot_be_ours_asks_for_a_reload() {
     let database = Database::fresh().await;
     let elsewhere = Database::fresh().await;

@@ -1,0 +1,275 @@
+//! Every limit is a setting: what is within it passes, what is beyond it is refused in its own way.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::support::*;
+
+/// A request's status, and how long its head was.
+async fn status_of(replica: &Replica, head: &str) -> u16 {
+    let mut raw = Raw::connect(replica).await;
+    raw.write_unwelcome(head).await;
+    raw.reply().await.expect("an answer").status
+}
+
+/// A head of exactly so many bytes, with so many fields.
+fn head_of(bytes: usize, fields: usize) -> String {
+    let more: String = (1..fields).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let frame = format!("GET /health/live? HTTP/1.1\r\nhost: x\r\n{more}\r\n");
+    let query = "q".repeat(bytes.saturating_sub(frame.len()));
+    frame.replace('?', &format!("?{query}"))
+}
+
+#[tokio::test]
+async fn a_requests_head_may_have_so_many_bytes_and_fields_and_no_more() {
+    let database = Database::fresh().await;
+    let set = [("MAX_HEADER_BYTES", "4096"), ("MAX_HEADERS", "20")];
+    let (by_default, set) = (
+        Replica::start(&database, &[]).await,
+        Replica::start(&database, &set).await,
+    );
+    for (replica, bytes, fields) in [(&by_default, 16_384, 100), (&set, 4096, 20)] {
+        assert_eq!(status_of(replica, &head_of(bytes, 2)).await, 200);
+        assert_eq!(status_of(replica, &head_of(bytes + 1, 2)).await, 431);
+        assert_eq!(status_of(replica, &head_of(0, fields)).await, 200);
+        assert_eq!(status_of(replica, &head_of(0, fields + 1)).await, 431);
+    }
+}
+
+#[tokio::test]
+async fn a_query_may_have_so_many_bytes_and_no_more() {
+    let database = Database::fresh().await;
+    let by_default = Replica::start(&database, &[]).await;
+    let set = Replica::start(&database, &[("MAX_QUERY_BYTES", "8")]).await;
+    for (replica, bytes) in [(&by_default, 256), (&set, 8)] {
+        let api = replica.api();
+        let of = |count: usize| "q".repeat(count);
+        for path in [
+            format!("/api/v1/chat/users/{ALICE}/search"),
+            "/api/v1/users/".to_owned(),
+            "/api/v1/users/active".to_owned(),
+            "/api/v1/users/role/buyer".to_owned(),
+        ] {
+            let ask = async |count| api.get(&format!("{path}?q={}", of(count))).await;
+            ask(bytes).await.ok(200);
+            let message = ask(bytes + 1).await.refused(400, "validation_failed");
+            assert_eq!(
+                message,
+                format!("q must be at most {bytes} bytes"),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_and_a_frame_may_have_so_many_bytes_and_no_more() {
+    let database = Database::fresh().await;
+    let set = [("MAX_BODY_BYTES", "2048"), ("MAX_MESSAGE_BYTES", "1024")];
+    let replica = Replica::start(&database, &set).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let padded = |bytes: usize, text: String| format!("{text}{}", " ".repeat(bytes - text.len()));
+    let post = async |bytes: usize| {
+        let body = padded(
+            bytes,
+            serde_json::json!({"conversationId": conversation, "senderId": ALICE, "content": "x"})
+                .to_string(),
+        );
+        let request = replica
+            .api()
+            .request(reqwest::Method::POST, "/api/v1/chat/messages")
+            .header("content-type", "application/json")
+            .body(body);
+        Reply::to(request).await
+    };
+    post(2048).await.ok(201);
+    post(2049).await.refused(413, "payload_too_large");
+
+    let ping = r#"{"type":"ping","requestId":"r","data":{}}"#.to_owned();
+    let mut socket = Socket::connect(&replica, ALICE).await;
+    socket.send_text(&padded(2048, ping.clone())).await;
+    socket.expect("ack").await;
+    socket.send_text(&padded(2049, ping)).await;
+    assert_eq!(socket.closed().await, Some(1009));
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_in_time() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("IDLE_TIMEOUT_SECONDS", "1")]).await;
+    let mut never_asked = Raw::connect(&replica).await;
+    let mut served = Raw::connect(&replica).await;
+    served.request("GET /health/live", &[]).await;
+    assert_eq!(served.reply().await.expect("an answer").status, 200);
+    never_asked.closed().await;
+    served.closed().await;
+    // A socket is no idle connection.
+    let mut socket = Socket::connect(&replica, ALICE).await;
+    Raw::connect(&replica).await.closed().await;
+    socket.send_command("ping", serde_json::json!({})).await;
+}
+
+#[tokio::test]
+async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
+    const ROOM: usize = 10;
+    let database = Database::fresh().await;
+    let set = [("MAX_CONNECTIONS", "2"), ("MAX_HTTP_CONNECTIONS", "10")];
+    let replica = Replica::start(&database, &set).await;
+    let _sockets = [
+        Socket::connect(&replica, ALICE).await,
+        Socket::connect(&replica, BORIS).await,
+    ];
+    let mut open = Vec::new();
+    for _ in 0..ROOM {
+        let mut raw = Raw::connect(&replica).await;
+        raw.request("GET /health/live", &[]).await;
+        assert_eq!(raw.reply().await.expect("an answer").status, 200);
+        open.push(raw);
+    }
+    let mut beyond = Raw::connect(&replica).await;
+    let refused = beyond.reply().await.expect("an answer");
+    refused.refused(503, "unavailable");
+    assert!(
+        refused.head.to_ascii_lowercase().contains("retry-after"),
+        "{}",
+        refused.head
+    );
+    drop((open, beyond));
+    eventually("there is room again", || async {
+        let mut raw = Raw::connect(&replica).await;
+        raw.request("GET /health/live", &[]).await;
+        raw.reply().await.filter(|reply| reply.status == 200)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off_in_time() {
+    let database = Database::fresh().await;
+    let set = [
+        ("STALL_TIMEOUT_SECONDS", "1"),
+        ("SOCKET_QUEUE", "65536"),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+        ("HEARTBEAT_SECONDS", "3600"),
+    ];
+    let replica = Replica::start(&database, &set).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let _slow = Socket::connect_narrow(&replica, BORIS).await;
+    let content = "x".repeat(60_000);
+    let started = Instant::now();
+    // It is not its queue that ends it: that has room for all of them.
+    eventually("the socket is gone", || async {
+        api.send(conversation, ALICE, &content).await;
+        (api.metric("pgchat_connections").await == 0.0).then_some(())
+    })
+    .await;
+    assert!(started.elapsed().as_secs() < 20, "not by the default");
+}
+
+#[tokio::test]
+async fn what_writes_or_searches_counts_as_a_send() {
+    let database = Database::fresh().await;
+    // One at once, and the next one after a whole second: each of these takes the only one.
+    let set = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "1")];
+    let replica = Replica::start(&database, &set).await;
+    let api = replica.api();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let message = eventually("a message", || async {
+        let reply = api.try_send(conversation, ALICE, "hello").await;
+        (reply.status == 201).then(|| id_of(&reply.json()))
+    })
+    .await;
+    let mut socket = Socket::connect(&replica, ALICE).await;
+    let refused = async |reply: Reply| -> Option<()> {
+        (reply.status == 429).then(|| {
+            reply.refused(429, "too_many_requests");
+        })
+    };
+    // Whatever passes in between, the next one at once does not.
+    eventually("an edit is refused", || async {
+        refused(api.edit(message, ALICE, "x").await).await
+    })
+    .await;
+    eventually("a deletion is refused", || async {
+        refused(api.delete_message(message, ALICE).await).await
+    })
+    .await;
+    eventually("a mark is refused", || async {
+        refused(api.mark_read(conversation, ALICE).await).await
+    })
+    .await;
+    eventually("a conversation is refused", || async {
+        refused(api.try_open_conversation(ALICE, CARLA).await).await
+    })
+    .await;
+    eventually("a search is refused", || async {
+        refused(api.search(ALICE, "q=x").await).await
+    })
+    .await;
+    for (kind, data) in [
+        (
+            "mark_read",
+            serde_json::json!({"conversationId": conversation}),
+        ),
+        (
+            "edit_message",
+            serde_json::json!({"messageId": message, "content": "y"}),
+        ),
+        ("delete_message", serde_json::json!({"messageId": message})),
+    ] {
+        loop {
+            let answer = socket.answer_to(kind, data.clone()).await;
+            if answer["data"]["code"] == "too_many_requests" {
+                break;
+            }
+        }
+    }
+    // Reading is free, and so is everybody else.
+    for _ in 0..5 {
+        api.messages(conversation, "").await.ok(200);
+    }
+    api.mark_read(conversation, BORIS).await.ok(200);
+}
+
+/// `docs/limits.md` has every limit, with its default as it is, and tests that there are.
+#[test]
+fn the_table_of_limits_is_complete_and_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("a file");
+    let (table, shipped) = (read("docs/limits.md"), read("config.env"));
+    let tests: BTreeSet<String> = crate::promises::tests_below(&["tests/it", "src"]);
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let bare = |cell: &str| cell.trim_matches('`').to_owned();
+    for row in &rows {
+        let [_, name, default, _, beyond, proofs, _] = row[..] else {
+            panic!("{row:?}");
+        };
+        let line = format!("#{}={default}", bare(name));
+        assert!(shipped.lines().any(|shipped| shipped == line), "{line}");
+        assert!(!beyond.is_empty(), "{row:?}");
+        let proofs: Vec<&str> = proofs.split('`').skip(1).step_by(2).collect();
+        assert!(!proofs.is_empty(), "no test is named: {row:?}");
+        for proof in proofs {
+            assert!(tests.contains(proof), "no test is called {proof}");
+        }
+    }
+    let named: BTreeSet<String> = rows.iter().map(|row| bare(row[1])).collect();
+    let limits = shipped
+        .split("# --- Limits ---")
+        .nth(1)
+        .and_then(|rest| rest.split("# ---").next())
+        .expect("the section of limits");
+    for line in limits.lines().filter(|line| line.starts_with('#')) {
+        if let Some((name, _)) = line[1..].split_once('=')
+            && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        {
+            assert!(named.contains(name), "docs/limits.md has no row for {name}");
+        }
+    }
+}
