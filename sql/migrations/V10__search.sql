@@ -58,13 +58,15 @@ create function chat_search_index(language text) returns text
 language sql immutable parallel safe
 as $$ select 'chat_messages_search_' || language $$;
 
--- The statement that builds the index. Inserts put their words into its pending list; chat_search_tidy() empties it.
+-- The statement that builds the index. Inserts put their words into its pending list, and chat_search_tidy() empties it each
+-- second: an insert that had to do it would keep its conversations, and all that wait for them, for some 100 ms. So the list may
+-- grow to 64 MiB (10 seconds of thousands of messages) before one does.
 create function chat_search_index_ddl(language text) returns text
 language sql stable
 as $$
   select format('create index concurrently %I on %I.messages using gin '
                 '(%I.chat_search_vector(%L::regconfig, content, sender_id, reader_id, conversation_id, created_at)) '
-                'with (fastupdate = on, gin_pending_list_limit = 4096) where deleted_at is null',
+                'with (fastupdate = on, gin_pending_list_limit = 65536) where deleted_at is null',
                 chat_search_index(language), chat_schema(), chat_schema(), language)
 $$;
 

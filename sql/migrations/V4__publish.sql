@@ -372,10 +372,17 @@ begin
 end
 $$;
 
-create trigger chat_conversations_before_change before insert or update on conversations
-  for each row
-  when (new.active_at > new.updated_at or new.active_at <= new.updated_at - chat_activity_lag())
-  execute function chat_conversations_before_change();
+-- Its condition holds the constant itself: PostgreSQL plans the conditions of triggers anew for each statement, and would
+-- call the function each time.
+do $$
+begin
+  execute format(
+    'create trigger chat_conversations_before_change before insert or update on conversations
+       for each row
+       when (new.active_at > new.updated_at or new.active_at <= new.updated_at - interval %L)
+       execute function chat_conversations_before_change()', chat_activity_lag());
+end
+$$;
 
 create function chat_conversations_after_insert() returns trigger
 language plpgsql

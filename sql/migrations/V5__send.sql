@@ -190,6 +190,91 @@ begin
 end
 $$;
 
+-- Stores one message in one transaction, as chat_send_messages() does with a batch of one and `again => false`, and
+-- answers the same: the same locks and errors, and one row without a `place`.
+--
+-- Where little is sent, most batches hold one message, and the statements above cost such a batch several times as much
+-- as the few look-ups that it needs. Only what is stored is handled here; whatever else it turns out to be
+-- (repeated, refused, busy) is left to chat_send_messages(), which tells them apart.
+create function chat_store_message(
+  new_id uuid, conversation uuid, sender uuid, new_content text, new_type text, client_id text,
+  skip_locked boolean default false, lock_wait_ms integer default 0,
+  out status text, out message text)
+language plpgsql
+security definer
+set search_path from current
+set plan_cache_mode = force_generic_plan
+-- The foreign keys' plans are made here, too.
+set enable_seqscan = off
+as $$
+declare
+  held record;
+  summary record;
+  stored messages;
+  was_set text;
+  usual_wait constant text := current_setting('lock_timeout');
+  moment timestamptz;
+  ignored text;
+begin
+  if current_setting('synchronous_commit') = 'off' then
+    perform chat_require_flush();
+  end if;
+  if lock_wait_ms > 0 then
+    ignored := set_config('lock_timeout', lock_wait_ms || 'ms', true);
+  end if;
+  if skip_locked then
+    select c.participant1_id, c.participant2_id, c.last_seq into held
+      from conversations c where c.id = conversation for no key update skip locked;
+  else
+    select c.participant1_id, c.participant2_id, c.last_seq into held
+      from conversations c where c.id = conversation for no key update;
+  end if;
+
+  if found and sender in (held.participant1_id, held.participant2_id) then
+    moment := clock_timestamp();
+    was_set := coalesce(current_setting('pgchat.batch_depth', true), '');
+    ignored := set_config('pgchat.batch_depth', pg_trigger_depth()::text, true);
+    insert into messages (id, conversation_id, sender_id, reader_id, content, message_type, client_message_id, seq,
+                          created_at, updated_at)
+    values (new_id, conversation, sender,
+            case sender when held.participant1_id then held.participant2_id else held.participant1_id end,
+            new_content, new_type::chat_message_type, client_id, held.last_seq + 1, moment, moment)
+        on conflict (sender_id, client_message_id) where client_message_id is not null do nothing
+    returning * into stored;
+    ignored := set_config('pgchat.batch_depth', was_set, true);
+  end if;
+  if stored.id is null then
+    if lock_wait_ms > 0 then
+      ignored := set_config('lock_timeout', usual_wait, true);
+    end if;
+    select r.status, r.message into status, message
+      from chat_send_messages(array[new_id], array[conversation], array[sender], array[new_content], array[new_type],
+                              array[client_id], skip_locked, lock_wait_ms, false) r;
+    return;
+  end if;
+
+  update conversations c
+     set last_seq = stored.seq,
+         last_message_id = stored.id,
+         last_xid = pg_current_xact_id(),
+         updated_at = greatest(c.updated_at, moment),
+         active_at = case when moment < c.active_at + chat_activity_lag() then c.active_at
+                          else greatest(c.updated_at, moment) end
+   where c.id = conversation;
+  if lock_wait_ms > 0 then
+    -- The commit waits its turn for NOTIFY's lock, however long the queue is.
+    ignored := set_config('lock_timeout', usual_wait, true);
+  end if;
+  -- Not chat_user_summary_json(): what is not inlined is parsed and planned at each call, for a third of the whole.
+  select u.first_name, u.last_name, u.avatar_url into summary from chat_users() u where u.id = sender;
+  status := 'stored';
+  message := chat_message_json(
+    stored, chat_summary_json(sender, summary.first_name, summary.last_name, summary.avatar_url));
+  perform chat_publish(
+    array[chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id)], array[message]);
+end
+$$;
+
 -- One message, for other programs; waits for the conversation's lock. Returns the Message as JSON.
 -- Repeating a client_message_id returns the first one.
 create function chat_send_message(
@@ -216,8 +301,7 @@ begin
   for attempt in 1..3 loop
     begin
       select * into result
-        from chat_send_messages(array[chat_uuid_v7()], array[conversation_id], array[sender_id], array[content],
-                                array[message_type], array[client_message_id], again => false);
+        from chat_store_message(chat_uuid_v7(), conversation_id, sender_id, content, message_type, client_message_id);
       exit;
     exception when unique_violation then
       -- The same client_message_id was committed meanwhile: the next attempt sees it.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use postgres_types::Type;
 use tokio::time::{Instant, timeout_at};
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::{Listing, Page, Store, Window, column_of, describe, listing, raw_json, single};
+use super::{Lease, Listing, Page, Store, Window, column_of, describe, listing, raw_json, single};
 use crate::error::Error;
 use crate::model::{ConversationId, MessageId, NewMessage, RawJson, Reader, UserId};
 
@@ -42,6 +43,18 @@ impl Locks {
     pub fn waits_for_conversations(self) -> bool {
         matches!(self, Self::Wait(_))
     }
+
+    /// As the functions in SQL take them: whether held conversations are left out, and how many milliseconds are waited.
+    fn parameters(self) -> (bool, i32) {
+        let (skip_locked, wait) = match self {
+            Self::Skip { wait } => (true, wait),
+            Self::Wait(wait) => (false, wait),
+        };
+        (
+            skip_locked,
+            i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
+        )
+    }
 }
 
 /// Why a whole batch failed.
@@ -68,46 +81,20 @@ impl Store {
         locks: Locks,
         timeout: Duration,
     ) -> Result<Vec<Outcome>, SendFailure> {
-        let ids: Vec<Uuid> = batch.iter().map(|o| o.id).collect();
-        let conversations: Vec<Uuid> = batch.iter().map(|o| o.message.conversation.0).collect();
-        let senders: Vec<Uuid> = batch.iter().map(|o| o.message.sender.0).collect();
-        let contents: Vec<&str> = batch.iter().map(|o| o.message.content.as_str()).collect();
-        let types: Vec<&str> = batch
-            .iter()
-            .map(|o| o.message.message_type.as_str())
-            .collect();
-        let client_ids: Vec<Option<&str>> = batch
-            .iter()
-            .map(|o| o.message.client_message_id.as_deref())
-            .collect();
-        let (skip_locked, wait) = match locks {
-            Locks::Skip { wait } => (true, wait),
-            Locks::Wait(wait) => (false, wait),
-        };
-        let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        let sql = format!(
-            "select * from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            self.prefix
-        );
-
         let deadline = Instant::now() + timeout;
         let mut lease = match timeout_at(deadline, self.write_pool.get()).await {
             Ok(Ok(client)) => self.lease_of(client),
             Ok(Err(error)) => return Err(SendFailure::Unanswered(error.to_string())),
             Err(_) => return Err(SendFailure::Unanswered("no connection in time".to_owned())),
         };
-        let params: [super::Param<'_>; 9] = [
-            (&ids, Type::UUID_ARRAY),
-            (&conversations, Type::UUID_ARRAY),
-            (&senders, Type::UUID_ARRAY),
-            (&contents, Type::TEXT_ARRAY),
-            (&types, Type::TEXT_ARRAY),
-            (&client_ids, Type::TEXT_ARRAY),
-            (&skip_locked, Type::BOOL),
-            (&wait_ms, Type::INT4),
-            (&again, Type::BOOL),
-        ];
-        let rows = match timeout_at(deadline, lease.query(&sql, &params)).await {
+        let query = async {
+            match batch {
+                [one] if !again => self.query_one(&lease, one, locks).await,
+                _ => self.query_batch(&lease, batch, again, locks).await,
+            }
+        };
+        let answer = timeout_at(deadline, query).await;
+        let rows = match answer {
             Ok(answer) => {
                 lease.settle(&answer);
                 answer.map_err(|error| send_failure(&error))?
@@ -128,6 +115,70 @@ impl Store {
                 outcome(outgoing, row).map_err(|e| SendFailure::Refused(e.to_string()))
             })
             .collect()
+    }
+
+    /// A batch of one, which is most of them where little is sent: by a function that costs a good part less.
+    async fn query_one(
+        &self,
+        lease: &Lease,
+        outgoing: &Outgoing,
+        locks: Locks,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let sql = format!(
+            "select status, message from {}chat_store_message($1, $2, $3, $4, $5, $6, $7, $8)",
+            self.prefix
+        );
+        let message = &outgoing.message;
+        let (skip_locked, wait_ms) = locks.parameters();
+        let params: [super::Param<'_>; 8] = [
+            (&outgoing.id, Type::UUID),
+            (&message.conversation.0, Type::UUID),
+            (&message.sender.0, Type::UUID),
+            (&message.content, Type::TEXT),
+            (&message.message_type.as_str(), Type::TEXT),
+            (&message.client_message_id, Type::TEXT),
+            (&skip_locked, Type::BOOL),
+            (&wait_ms, Type::INT4),
+        ];
+        lease.query(&sql, &params).await
+    }
+
+    async fn query_batch(
+        &self,
+        lease: &Lease,
+        batch: &[&Outgoing],
+        again: bool,
+        locks: Locks,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let sql = format!(
+            "select status, message from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            self.prefix
+        );
+        let ids: Vec<Uuid> = batch.iter().map(|o| o.id).collect();
+        let conversations: Vec<Uuid> = batch.iter().map(|o| o.message.conversation.0).collect();
+        let senders: Vec<Uuid> = batch.iter().map(|o| o.message.sender.0).collect();
+        let contents: Vec<&str> = batch.iter().map(|o| o.message.content.as_str()).collect();
+        let types: Vec<&str> = batch
+            .iter()
+            .map(|o| o.message.message_type.as_str())
+            .collect();
+        let client_ids: Vec<Option<&str>> = batch
+            .iter()
+            .map(|o| o.message.client_message_id.as_deref())
+            .collect();
+        let (skip_locked, wait_ms) = locks.parameters();
+        let params: [super::Param<'_>; 9] = [
+            (&ids, Type::UUID_ARRAY),
+            (&conversations, Type::UUID_ARRAY),
+            (&senders, Type::UUID_ARRAY),
+            (&contents, Type::TEXT_ARRAY),
+            (&types, Type::TEXT_ARRAY),
+            (&client_ids, Type::TEXT_ARRAY),
+            (&skip_locked, Type::BOOL),
+            (&wait_ms, Type::INT4),
+            (&again, Type::BOOL),
+        ];
+        lease.query(&sql, &params).await
     }
 
     /// A part of a conversation's history. `NotFound` when there is no such conversation; `Forbidden` when the
@@ -238,9 +289,9 @@ fn author_verdict(status: &str, message: MessageId, author: UserId) -> Result<()
     }
 }
 
-fn outcome(outgoing: &Outgoing, row: &tokio_postgres::Row) -> Result<Outcome, Error> {
-    let status: &str = column_of(row, 1)?;
-    let message = || column_of::<String>(row, 2).and_then(raw_json);
+fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
+    let status: &str = column_of(row, 0)?;
+    let message = || column_of::<String>(row, 1).and_then(raw_json);
     Ok(match status {
         "stored" => Outcome::Stored(message()?),
         "repeated" => Outcome::Repeated(message()?),

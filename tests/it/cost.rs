@@ -2,6 +2,7 @@
 //! worth. A bound that a change breaks is raised only with a reason.
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use crate::support::*;
@@ -50,7 +51,7 @@ async fn a_batch_is_one_round_trip() {
         assert_eq!(alice.answer(request).await["type"], "ack");
     }
     let batches = api.metric("pgchat_writer_batches_total").await;
-    let (calls, round_trips) = proxy.round_trips("chat_send_messages");
+    let (calls, round_trips) = proxy.round_trips(&["chat_send_messages(", "chat_store_message("]);
     assert_eq!(calls as f64, batches);
     assert_eq!(round_trips, calls, "nothing else is asked for on the way");
 }
@@ -60,43 +61,74 @@ async fn a_batch_is_one_round_trip() {
 async fn a_batch_runs_few_statements_whatever_its_size() {
     let database = Database::fresh().await;
     with_conversations(&database).await;
-    let (client, mut notices) = database.sql_with_notices().await;
-    client
-        .batch_execute(&batch(1))
-        .await
-        .expect("plans are made");
-    client
-        .batch_execute(
-            "load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;
-             set client_min_messages = log",
-        )
-        .await
-        .expect("auto_explain");
+    let mut counter = StatementCounter::new(&database).await;
+    counter.count(&batch(1)).await;
     for size in [1, 100] {
-        client.batch_execute(&batch(size)).await.expect("a batch");
+        let (statements, checks) = counter.count(&batch(size)).await;
+        // The caller's own, the locks, the owner's look-up, what is stored, chat_publish() with two of its own, the answer.
+        assert!(
+            statements <= 8,
+            "{statements} statements for {size} messages"
+        );
+        // The conversation and the sender.
+        assert_eq!(checks, 2 * size, "foreign keys of {size} messages");
+    }
+}
+
+#[tokio::test]
+async fn a_message_alone_runs_few_and_small_statements() {
+    let database = Database::fresh().await;
+    with_conversations(&database).await;
+    let mut counter = StatementCounter::new(&database).await;
+    let one = "select r.* from (select id, participant1_id from conversations limit 1) c,
+               chat_store_message(chat_uuid_v7(), c.id, c.participant1_id, 'hello', 'text', null, true, 100) r";
+    counter.count(one).await;
+    let (statements, checks) = counter.count(one).await;
+    // The caller's own, the lock, what is stored, the owner's look-up, the conversation, the sender, chat_publish() with
+    // one of its own.
+    assert!(statements <= 8, "{statements} statements");
+    assert_eq!(checks, 2, "foreign keys");
+}
+
+/// What PostgreSQL runs for a statement, the statements of functions and triggers included.
+struct StatementCounter {
+    client: Client,
+    notices: mpsc::UnboundedReceiver<String>,
+}
+
+impl StatementCounter {
+    async fn new(database: &Database) -> Self {
+        let (client, notices) = database.sql_with_notices().await;
         client
-            .batch_execute("select 'end of the batch'")
+            .batch_execute(
+                "load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;
+                 set client_min_messages = log",
+            )
+            .await
+            .expect("auto_explain");
+        Self { client, notices }
+    }
+
+    /// Statements, and beside them the look-ups of foreign keys.
+    async fn count(&mut self, sql: &str) -> (usize, usize) {
+        self.client.batch_execute(sql).await.expect("a statement");
+        self.client
+            .batch_execute("select 'that was it'")
             .await
             .expect("the end");
         let (mut statements, mut checks) = (0, 0);
         loop {
-            let notice = within("a notice", notices.recv()).await.expect("connected");
-            if notice.contains("end of the batch") {
-                break;
+            let notice = within("a notice", self.notices.recv())
+                .await
+                .expect("connected");
+            if notice.contains("that was it") {
+                return (statements, checks);
             }
             match notice.contains("FOR KEY SHARE") {
                 true => checks += 1,
                 false => statements += 1,
             }
         }
-        // The caller's own, the locks, the owner's look-up, what is stored, chat_publish() with two of its own, the answer,
-        // and chat_activity_lag(), which the condition of a trigger on conversations evaluates once for each statement.
-        assert!(
-            statements <= 9,
-            "{statements} statements for {size} messages"
-        );
-        // The conversation and the sender.
-        assert_eq!(checks, 2 * size, "foreign keys of {size} messages");
     }
 }
 

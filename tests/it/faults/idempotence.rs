@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What every batch of the writer calls.
-const SEND: &str = "chat_send_messages";
+/// What every batch of the writer calls; the second where it holds one message.
+const SEND: &[&str] = &["chat_send_messages(", "chat_store_message("];
 
 /// The settings that lead all of a replica through a proxy.
 fn through(port: &str) -> Vec<(&str, &str)> {

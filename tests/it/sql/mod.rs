@@ -1,5 +1,6 @@
 //! The tables as an interface: what other programs write is as good as what came through the service.
 
+mod alone;
 mod changes;
 mod inserts;
 mod interface;

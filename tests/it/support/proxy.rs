@@ -45,9 +45,12 @@ pub enum Answer {
     Held,
 }
 
-/// Waits for a request that contains `needle`; `sprung` when its answer has come, and been lost.
+/// Any of these.
+type Needles = &'static [&'static str];
+
+/// Waits for a request that contains one of `needles`; `sprung` when its answer has come, and been lost.
 struct Trap {
-    needle: &'static str,
+    needles: Needles,
     answer: Answer,
     sprung: watch::Sender<bool>,
 }
@@ -116,14 +119,17 @@ impl Proxy {
         self.rules.send_modify(|rules| rules.delay = delay);
     }
 
-    /// Of the connections that ever asked for `needle`: how often they did, and the round trips that they made for it
-    /// and for anything else. A round trip ends with PostgreSQL's Sync or is a simple Query.
-    pub fn round_trips(&self, needle: &str) -> (usize, usize) {
+    /// Of the connections that ever asked for one of `needles`: how often they did, and the round trips that they made for
+    /// it and for anything else. A round trip ends with PostgreSQL's Sync or is a simple Query.
+    pub fn round_trips(&self, needles: &[&str]) -> (usize, usize) {
         let count =
             |text: &[u8], part: &[u8]| text.windows(part.len()).filter(|w| *w == part).count();
         let journal = self.journal.lock().expect("the journal");
         let asked = journal.values().map(|text| {
-            let calls = count(text, needle.as_bytes());
+            let calls: usize = needles
+                .iter()
+                .map(|needle| count(text, needle.as_bytes()))
+                .sum();
             (
                 calls,
                 if calls > 0 {
@@ -136,11 +142,11 @@ impl Proxy {
         asked.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    /// The next request that contains `needle` reaches the server, and its answer does not reach the client.
-    pub fn lose_answer(&self, needle: &'static str, answer: Answer) -> Lost {
+    /// The next request that contains one of `needles` reaches the server, and its answer does not reach the client.
+    pub fn lose_answer(&self, needles: Needles, answer: Answer) -> Lost {
         let (sprung, lost) = watch::channel(false);
         let trap = Trap {
-            needle,
+            needles,
             answer,
             sprung,
         };
@@ -271,8 +277,12 @@ impl Link {
             .or_default()
             .extend_from_slice(data);
         let mut traps = self.traps.lock().expect("the traps");
-        let waits_for = traps.front()?.needle.as_bytes();
-        if data.windows(waits_for.len()).any(|part| part == waits_for) {
+        let mut needles = traps
+            .front()?
+            .needles
+            .iter()
+            .map(|needle| needle.as_bytes());
+        if needles.any(|needle| data.windows(needle.len()).any(|part| part == needle)) {
             *self.caught.lock().expect("the trap") = traps.pop_front();
         }
         None
