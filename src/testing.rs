@@ -15,7 +15,7 @@ use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, Times};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Connector, Store, UsersLink, UsersTable};
+use crate::store::{Connector, Store, UsersLink, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
 
 /// Services around `hub`; must be called in a runtime, for the writer's task.
@@ -28,7 +28,7 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
     };
     let connector = Connector::new(database).unwrap();
     let timeout = config.timeouts.database;
-    let store = Store::new(&connector, &config.schema, 2, timeout).unwrap();
+    let store = Store::new(&connector, &config.schema, 2, timeout, Way::Direct).unwrap();
     let lifecycle = Lifecycle::default();
     let limits = WriterLimits {
         queue: config.limits.writer_queue,

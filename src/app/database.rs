@@ -114,6 +114,11 @@ impl Database {
             &config.schema,
             config.pool_size,
             config.timeouts.database,
+            // Behind a pooler the listener needs a way of its own.
+            match config.listen_database {
+                None => Way::Direct,
+                Some(_) => Way::Pooler,
+            },
         )
         .map_err(StartError::because)
     }

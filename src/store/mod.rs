@@ -78,6 +78,17 @@ pub struct Store {
     prefix: String,
     /// Bound of one statement, waiting for a pooled connection included (`DB_TIMEOUT_SECONDS`).
     timeout: Duration,
+    way: Way,
+}
+
+/// What is between the pools and PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing: a connection is a session, and the writer's statements are prepared once in it.
+    Direct,
+    /// Perhaps a pooler that gives each transaction another session (PgBouncer, `pool_mode = transaction`): nothing
+    /// is left behind in a session.
+    Pooler,
 }
 
 impl Store {
@@ -88,6 +99,7 @@ impl Store {
         schema: &str,
         pool_size: usize,
         timeout: Duration,
+        way: Way,
     ) -> Result<Self, ConnectError> {
         // Two at least: a locked conversation occupies one, the others go on over the other.
         let write_size = (pool_size / 3).max(2);
@@ -98,6 +110,7 @@ impl Store {
             connector: connector.clone(),
             prefix: format!("\"{}\".", schema.replace('"', "\"\"")),
             timeout,
+            way,
         })
     }
 
@@ -180,6 +193,7 @@ impl Store {
         Lease {
             client: Some(client),
             connector: self.connector.clone(),
+            way: self.way,
         }
     }
 
@@ -200,6 +214,7 @@ impl Store {
 struct Lease {
     client: Option<Object>,
     connector: Connector,
+    way: Way,
 }
 
 impl Lease {
@@ -226,6 +241,22 @@ impl Lease {
             Some(client) => client.query_typed(sql, params).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The same for a statement that comes again and again: parsed and planned once in a session, where there is one.
+    async fn query_often(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let client = match (&self.client, self.way) {
+            (Some(client), Way::Direct) => client,
+            _ => return self.query(sql, params).await,
+        };
+        let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+        let statement = client.prepare_typed_cached(sql, &types).await?;
+        let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+        client.query(&statement, &values).await
     }
 
     /// Rows as they are asked for, of a statement with one text parameter.

@@ -4,9 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What every batch of the writer calls; the second where it holds one message.
-const SEND: &[&str] = &["chat_send_messages(", "chat_store_message("];
-
 /// The settings that lead all of a replica through a proxy.
 fn through(port: &str) -> Vec<(&str, &str)> {
     quick(&[("DB_PORT", port), ("DB_SSL_MODE", "disable")])
@@ -91,7 +88,7 @@ async fn a_retry_after_503_stores_once() {
     proxy.cut_open();
     proxy.unmute();
     until_healthy(&replica).await;
-    let lost = proxy.lose_answer(SEND, Answer::Held);
+    let lost = proxy.lose_answer("two", Answer::Held);
     let unanswered = api.send_once(conversation, ALICE, "two", "m-2").await;
     unanswered.refused(503, "unavailable");
     lost.happened().await;
@@ -119,7 +116,7 @@ async fn a_batch_without_an_answer_is_sent_again_over_another_connection() {
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
 
-    let lost = proxy.lose_answer(SEND, Answer::Held);
+    let lost = proxy.lose_answer("once", Answer::Held);
     let started = std::time::Instant::now();
     let message = api.send(conversation, ALICE, "once").await;
     let took = started.elapsed();
@@ -140,7 +137,7 @@ async fn a_retry_after_the_replica_died_between_commit_and_answer_stores_once() 
     let conversation = other.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&other, BORIS).await;
 
-    let lost = proxy.lose_answer(SEND, Answer::Held);
+    let lost = proxy.lose_answer("hello", Answer::Held);
     let api = dying.api();
     let first = tokio::spawn(async move {
         let body = json!({
@@ -178,13 +175,12 @@ async fn a_batch_whose_commit_got_no_answer_is_stored_once_and_acknowledged() {
     let mut alice = Socket::connect(&replica, ALICE).await;
 
     for round in 0..3 {
-        let lost = proxy.lose_answer(SEND, Answer::Cut);
+        let lost = proxy.lose_answer("in round", Answer::Cut);
         let mut requests = Vec::new();
         for number in 0..EACH {
             let conversation = [with_boris, with_carla][number % 2];
             // Half of them without an id that could tell a repeat.
-            let mut data =
-                json!({"conversationId": conversation, "content": format!("{round}/{number}")});
+            let mut data = json!({"conversationId": conversation, "content": format!("{number} in round {round}")});
             if number % 3 == 0 {
                 data["clientMessageId"] = json!(format!("m-{round}-{number}"));
             }
@@ -208,7 +204,7 @@ async fn a_batch_whose_commit_got_no_answer_is_stored_once_and_acknowledged() {
         let sent: Vec<String> = (0..3)
             .flat_map(|round| (0..EACH).map(move |number| (round, number)))
             .filter(|(_, number)| number % 2 == parity)
-            .map(|(round, number)| format!("{round}/{number}"))
+            .map(|(round, number)| format!("{number} in round {round}"))
             .collect();
         assert_eq!(contents, sent, "each once, in order");
     }

@@ -125,9 +125,14 @@ async fn beyond_the_limit_of_a_replay_the_client_reloads_and_goes_on() {
     let resync = boris.next().await;
     assert_eq!(resync["type"], "resync_required", "{resync}");
     assert!(resync["data"]["reason"].is_string(), "{resync}");
-    // The socket is live all the same.
+    // The socket is live all the same. What this replica's listener had not heard of yet comes here, too.
     api.send(conversation, ALICE, "after").await;
-    assert_eq!(boris.collect_messages(1).await[0]["content"], "after");
+    let late = boris.before_message("after").await;
+    let late: Vec<&str> = late
+        .iter()
+        .filter_map(|frame| frame["data"]["content"].as_str())
+        .collect();
+    assert!(late.is_empty() || late == ["20"], "{late:?}");
     boris.close().await;
 
     api.send(conversation, ALICE, "missed").await;

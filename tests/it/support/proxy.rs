@@ -45,12 +45,9 @@ pub enum Answer {
     Held,
 }
 
-/// Any of these.
-type Needles = &'static [&'static str];
-
-/// Waits for a request that contains one of `needles`; `sprung` when its answer has come, and been lost.
+/// Waits for a request that contains `needle`; `sprung` when its answer has come, and been lost.
 struct Trap {
-    needles: Needles,
+    needle: &'static str,
     answer: Answer,
     sprung: watch::Sender<bool>,
 }
@@ -142,11 +139,11 @@ impl Proxy {
         asked.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
-    /// The next request that contains one of `needles` reaches the server, and its answer does not reach the client.
-    pub fn lose_answer(&self, needles: Needles, answer: Answer) -> Lost {
+    /// The next request that contains `needle` reaches the server, and its answer does not reach the client.
+    pub fn lose_answer(&self, needle: &'static str, answer: Answer) -> Lost {
         let (sprung, lost) = watch::channel(false);
         let trap = Trap {
-            needles,
+            needle,
             answer,
             sprung,
         };
@@ -277,12 +274,8 @@ impl Link {
             .or_default()
             .extend_from_slice(data);
         let mut traps = self.traps.lock().expect("the traps");
-        let mut needles = traps
-            .front()?
-            .needles
-            .iter()
-            .map(|needle| needle.as_bytes());
-        if needles.any(|needle| data.windows(needle.len()).any(|part| part == needle)) {
+        let waits_for = traps.front()?.needle.as_bytes();
+        if data.windows(waits_for.len()).any(|part| part == waits_for) {
             *self.caught.lock().expect("the trap") = traps.pop_front();
         }
         None
