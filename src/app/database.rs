@@ -8,7 +8,7 @@ use super::StartError;
 use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::store::{
-    Connector, MigrateError, SearchIndex, Store, UsersTable, migrate as apply_schema,
+    Connector, MigrateError, SearchIndex, Store, UsersTable, Way, migrate as apply_schema,
 };
 
 /// Tables and rows that only the embedded database gets.
