@@ -27,13 +27,18 @@ as $$
          || ',"avatarUrl":' || chat_json_text(avatar_url) || '}'
 $$;
 
--- The same by id, for where it is not needed for every message of a batch: with its query it is not inlined.
+-- The same by id. In PL/pgSQL, which keeps its plan for the session: with its query, a function in SQL would not be inlined
+-- but planned at each call. chat_send_messages() joins the users instead.
 create function chat_user_summary_json(user_id uuid) returns text
-language sql stable
+language plpgsql stable
 as $$
-  select chat_summary_json(user_id, u.first_name, u.last_name, u.avatar_url)
-    from (select) one
-    left join lateral (select * from chat_users() where id = user_id limit 1) u on true
+declare
+  summary text;
+begin
+  select chat_summary_json(u.id, u.first_name, u.last_name, u.avatar_url) into summary
+    from chat_users() u where u.id = user_id limit 1;
+  return coalesce(summary, chat_summary_json(user_id, null, null, null));
+end
 $$;
 
 -- User.

@@ -3,6 +3,9 @@
 -- Rows come in an order in which they may be sent: within a conversation first its creation, then messages
 -- by seq, then read marks. `message`, `revision` and `xid` tell repeats of what was delivered already.
 -- Transaction numbers above the snapshot's end are from before a restore into a younger cluster.
+--
+-- In PL/pgSQL, which keeps its plans for the session: a function in SQL that is not inlined is parsed and planned at each
+-- call, which cost a client that comes back more than the reading.
 
 create type chat_change as (
   type text,
@@ -25,10 +28,15 @@ create type chat_change as (
 -- Every event at or above `horizon`, once for each changed row, of everybody.
 create function chat_changes_since(horizon xid8)
 returns setof chat_change
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
+-- Index scans, also when the plan was made while the tables were small.
+set enable_seqscan = off
+set jit = off
 as $$
+begin
+  return query
   with bound as materialized (
     select pg_snapshot_xmax(pg_current_snapshot()) as xmax
   ), touched as materialized (
@@ -69,7 +77,8 @@ as $$
   )
   select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born, data
     from event
-   order by conversation_id, kind, seq
+   order by conversation_id, kind, seq;
+end
 $$;
 
 create function chat_change_type(m messages, horizon xid8) returns text
@@ -116,10 +125,15 @@ $$;
 -- A row that was only marked as read comes as message_updated, beside the messages_read of its conversation.
 create function chat_missed(reader uuid, horizon xid8, max_rows bigint)
 returns setof chat_change
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
+-- Index scans, also when the plan was made while the tables were small.
+set enable_seqscan = off
+set jit = off
 as $$
+begin
+  return query
   with bound as materialized (
     select pg_snapshot_xmax(pg_current_snapshot()) as xmax
   ), mine as materialized (
@@ -183,41 +197,50 @@ as $$
   select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born, data
     from event
    order by conversation_id, kind, seq
-   limit max_rows
+   limit max_rows;
+end
 $$;
 
 -- Messages that did not fit into a payload, as they are now; those deleted outright are left out.
 create function chat_read_back(ids uuid[])
 returns table (id uuid, data text)
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
 as $$
+begin
+  return query
   select m.id, chat_message_json(m, chat_user_summary_json(m.sender_id))
     from messages m where m.id = any (ids)
   union all
-  select t.message_id, t.message from chat_tombstones t where t.message_id = any (ids)
+  select t.message_id, t.message from chat_tombstones t where t.message_id = any (ids);
+end
 $$;
 
 create function chat_read_back_conversations(ids uuid[])
 returns table (id uuid, data text)
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
 as $$
-  select c.id, chat_conversation_json(c, c.participant1_id) from conversations c where c.id = any (ids)
+begin
+  return query
+  select c.id, chat_conversation_json(c, c.participant1_id) from conversations c where c.id = any (ids);
+end
 $$;
 
 -- The database that transaction numbers belong to: cluster, database, and timeline (a restore or a
 -- failover starts another one). Fails on a standby, as it should.
 create function chat_identity() returns text
-language sql volatile
+language plpgsql volatile
 security definer
 set search_path from current
 as $$
-  select to_hex((select system_identifier from pg_control_system())) || '-'
+begin
+  return (select to_hex((select system_identifier from pg_control_system())) || '-'
          || to_hex((select oid::bigint from pg_database where datname = current_database())) || '-'
-         || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0')
+         || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0'));
+end
 $$;
 
 -- The end of the transaction numbers handed out so far: a cursor above it is from the future.
