@@ -25,8 +25,10 @@ use warp::http::HeaderValue;
 use warp::reply::Response;
 
 use crate::config::Config;
+use crate::error::Error;
 use crate::health::Lifecycle;
-use crate::reply::REQUEST_ID;
+use crate::http::security;
+use crate::reply::{REQUEST_ID, error_response};
 
 mod farewell;
 mod guarded;
@@ -289,7 +291,14 @@ where
         request.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
 
-    let mut response = REQUEST_ID.scope(id.clone(), routes.call(request)).await?;
+    // `CONNECT host:1`, or any method with a host: nothing here is a proxy, and warp has no word for a request without a path.
+    let mut response = match request.uri().path_and_query() {
+        Some(_) => REQUEST_ID.scope(id.clone(), routes.call(request)).await?,
+        None => {
+            let error = Error::invalid("the request's target must be a path");
+            security::told(error_response(&error))
+        }
+    };
 
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);

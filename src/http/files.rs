@@ -4,9 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use warp::filters::BoxedFilter;
-use warp::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Reply};
@@ -50,8 +48,6 @@ fn answer(file: File, etag: &HeaderValue, request: &HeaderMap) -> Response {
     let headers = response.headers_mut();
     headers.insert(ETAG, etag.clone());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     for (name, value) in file.headers {
         headers.insert(*name, HeaderValue::from_static(value));
     }

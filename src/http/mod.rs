@@ -16,6 +16,7 @@ mod messages;
 mod page;
 mod probes;
 mod search;
+pub mod security;
 mod tickets;
 mod users;
 
@@ -32,6 +33,7 @@ use warp::{Filter, Reply, reject};
 
 use self::extract::{OtherMethod, quoted};
 use self::measured::measured;
+use self::security::secured;
 use crate::app::Services;
 use crate::error::Error;
 use crate::reply::error_response;
@@ -54,7 +56,7 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
         docs::routes(services.config.auth.mode),
     ]);
     let answers = measured(answered(table), requests);
-    cors::cors(answers, Arc::clone(&services.config))
+    secured(cors::cors(answers, Arc::clone(&services.config)))
 }
 
 /// A finished route: its filters and its handler, as one boxed filter that answers.

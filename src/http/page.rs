@@ -1,5 +1,6 @@
 //! `GET /`: the chat page, for trying the service out and for seeing what it does. It needs no token: it asks its user for one
-//! where the service does. Its files are compiled in and lie under `/page/`; `WEB_PAGE=off` leaves all of it out.
+//! where the service does. Its files are compiled in and lie under `/page/`; `WEB_PAGE=off` leaves all of it out. What it may load is
+//! said in [`super::security`].
 
 use warp::Filter;
 use warp::filters::BoxedFilter;
@@ -7,14 +8,6 @@ use warp::reply::Response;
 
 use super::any_of;
 use super::files::{CSS, File, HTML, SCRIPT, SVG, file};
-
-/// The page's own scripts and styles, no inline ones, and no text that becomes markup (`require-trusted-types-for`). It
-/// speaks to where it came from, and to replicas on the same machine: its second pane goes to another one.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self' http://127.0.0.1:* ws://127.0.0.1:* http://localhost:* ws://localhost:*; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
-
-const HEADERS: &[(&str, &str)] = &[("content-security-policy", POLICY)];
 
 macro_rules! files {
     ($($name:literal)*) => {
@@ -38,7 +31,7 @@ pub fn routes(enabled: bool) -> BoxedFilter<(Response,)> {
     let page = File {
         content: include_str!("../../web/index.html"),
         kind: HTML,
-        headers: HEADERS,
+        headers: &[],
     };
     let parts = FILES.iter().map(|&(name, content)| {
         let part = File {

@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep};
 use uuid::Uuid;
 
 use super::REQUEST_ID_HEADER;
+use crate::http::security;
 
 /// For the answer and the peer's own close after it. A peer that drips on is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,9 +49,10 @@ impl Farewell {
             r#"{{"statusCode":{number},"error":"{reason}","message":"{message}","code":"{code}"}}"#
         );
         let answer = format!(
-            "HTTP/1.1 {number} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-             {header}connection: close\r\n{REQUEST_ID_HEADER}: {}\r\n\r\n{body}",
+            "HTTP/1.1 {number} {reason}\r\ncontent-length: {}\r\n\
+             {header}{}connection: close\r\n{REQUEST_ID_HEADER}: {}\r\n\r\n{body}",
             body.len(),
+            security::lines(),
             Uuid::new_v4(),
         );
         Self {

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use utoipa_swagger_ui::{Config, SwaggerFile};
 use warp::filters::BoxedFilter;
-use warp::http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use warp::http::header::{CONTENT_TYPE, LOCATION};
 use warp::http::{HeaderValue, StatusCode};
 use warp::path::Tail;
 use warp::reply::Response;
@@ -21,10 +19,6 @@ use super::extract::get;
 use super::{any_of, route};
 use crate::config::AuthMode;
 use crate::error::Error;
-
-/// Swagger UI comes with the binary; it needs its own scripts, its own styles, and small images that stand in them.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-    font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub fn routes(mode: AuthMode) -> BoxedFilter<(Response,)> {
     any_of([
@@ -99,16 +93,8 @@ fn to_slash() -> Response {
 
 fn asset(file: SwaggerFile<'_>) -> Response {
     let mut response = Response::new(Bytes::from(file.bytes.into_owned()).into());
-    let headers = response.headers_mut();
     if let Ok(kind) = HeaderValue::from_str(&file.content_type) {
-        headers.insert(CONTENT_TYPE, kind);
-    }
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(CONTENT_TYPE, kind);
     }
     response
 }

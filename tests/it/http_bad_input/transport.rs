@@ -234,3 +234,28 @@ async fn what_is_no_http_is_closed() {
     }
     scene.assert_unharmed().await;
 }
+
+/// Forms of a request's target that only a proxy serves (RFC 9112 section 3.2.3). The connection goes on.
+#[tokio::test]
+async fn a_target_that_is_no_path_is_refused() {
+    let scene = Scene::set(&[]).await;
+    let mut raw = Raw::connect(&scene.replica).await;
+    for line in ["CONNECT example.com:80", "OPTIONS example.com", "GET x"] {
+        raw.request(line, &[]).await;
+        let reply = raw.reply().await.expect("an answer");
+        reply.refused(400, "validation_failed");
+        assert!(
+            reply
+                .head
+                .contains("\r\nx-content-type-options: nosniff\r\n")
+        );
+    }
+    raw.request("GET http://example.com/health/live", &[]).await;
+    assert_eq!(raw.reply().await.expect("an answer").status, 200);
+    scene.assert_unharmed().await;
+    assert!(
+        !scene.replica.log().contains("panic"),
+        "{}",
+        scene.replica.log()
+    );
+}

@@ -1,0 +1,101 @@
+//! What every answer tells a browser about itself, in one place: the type is not guessed, nobody frames it, no address of
+//! this service gets to another site, and what it may load is said for each of the pages. An answer that is no page may
+//! load nothing, should a browser ever show it.
+
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use warp::http::{HeaderValue, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+
+/// Of an answer that is no page.
+const NO_PAGE: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The chat page's own scripts and styles, no inline ones, and no text that becomes markup (`require-trusted-types-for`). It
+/// speaks to where it came from, and to replicas on the same machine: its second pane goes to another one.
+const CHAT_PAGE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self' http://127.0.0.1:* ws://127.0.0.1:* http://localhost:* ws://localhost:*; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// Swagger UI comes with the binary; it needs its own scripts, its own styles, and small images that stand in them.
+const EXPLORER: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+
+/// `routes`, with these headers on every answer, errors too. What a route says itself about its caching, or about whom it
+/// is for, stays.
+pub fn secured(routes: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+    warp::path::full()
+        .and(routes)
+        .map(|path: FullPath, mut response: Response| {
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                tell(path.as_str(), &mut response);
+            }
+            response
+        })
+        .boxed()
+}
+
+/// The same for an error that no route answers with.
+pub fn told(mut response: Response) -> Response {
+    tell("", &mut response);
+    response
+}
+
+/// The same for an answer in JSON that is written past hyper, as lines of its head.
+pub fn lines() -> String {
+    let mut response = Response::default();
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let response = told(response);
+    let headers = response.headers().iter();
+    headers
+        .filter_map(|(name, value)| Some(format!("{name}: {}\r\n", value.to_str().ok()?)))
+        .collect()
+}
+
+fn tell(path: &str, response: &mut Response) {
+    let is_json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/json");
+    let policy = policy(path, response.status());
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, policy),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(CROSS_ORIGIN_RESOURCE_POLICY)
+        .or_insert(HeaderValue::from_static("same-origin"));
+    // Messages of people: no cache keeps them.
+    if is_json {
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+    }
+}
+
+fn policy(path: &str, status: StatusCode) -> &'static str {
+    let is_page = status.is_success() || status == StatusCode::NOT_MODIFIED;
+    let below = |folder: &str| {
+        let rest = path.strip_prefix(folder);
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    match is_page {
+        true if path == "/" || below("/page") => CHAT_PAGE,
+        true if below("/docs") => EXPLORER,
+        _ => NO_PAGE,
+    }
+}
