@@ -2,6 +2,10 @@
 //!
 //! Messages carry text from outside (names, errors of the database). No such text can start a line of its
 //! own or steer a terminal: control characters are escaped in both formats.
+//!
+//! No level shows a token, a password or a message's content. This crate never logs them; others do, each in its way
+//! (tokio-postgres the parameters of statements, tungstenite the frames), so their [`DISCREET`] level is the most
+//! that is logged of them, whatever `RUST_LOG` says.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -17,6 +21,9 @@ use crate::config::{Config, LogFormat};
 /// This crate's modules; `LOG_LEVEL` is about them.
 const CRATE: &str = "pgchat";
 
+/// Below it other crates write what passes through them.
+const DISCREET: LevelFilter = LevelFilter::Info;
+
 /// Starts the log, once in a process. From then on a panic is a line of it as well.
 pub fn init(config: &Config) -> Result<(), log::SetLoggerError> {
     let builder = match config.log_format {
@@ -25,12 +32,21 @@ pub fn init(config: &Config) -> Result<(), log::SetLoggerError> {
     };
     let logger = filtered(builder, config.log_level, config.log_filter.as_deref()).build();
     log::set_max_level(logger.filter());
-    match config.log_format {
-        LogFormat::Pretty => log::set_boxed_logger(Box::new(Escaping(logger)))?,
-        LogFormat::Json => log::set_boxed_logger(Box::new(logger))?,
-    }
+    log::set_boxed_logger(Box::new(Discreet {
+        logger,
+        escapes: config.log_format == LogFormat::Pretty,
+    }))?;
     log_panics();
     Ok(())
+}
+
+/// Whether a record may be written at all.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let own = target
+        .strip_prefix(CRATE)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    own || metadata.level() <= DISCREET
 }
 
 /// `level` for this crate and at most warnings of others, unless `refinement` (`RUST_LOG`) says otherwise.
@@ -87,21 +103,28 @@ fn json_line(record: &Record<'_>) -> String {
     .into_owned()
 }
 
-/// pretty_env_logger writes messages as they are; this escapes them first.
-struct Escaping(Logger);
+/// The logger behind what may be logged, and how.
+struct Discreet {
+    logger: Logger,
+    /// pretty_env_logger writes messages as they are: they are escaped first. JSON is escaped as it is made.
+    escapes: bool,
+}
 
-impl Log for Escaping {
+impl Log for Discreet {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        is_discreet(metadata) && self.logger.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.0.matches(record) {
+        if !is_discreet(record.metadata()) || !self.logger.matches(record) {
             return;
+        }
+        if !self.escapes {
+            return self.logger.log(record);
         }
         let message = record.args().to_string();
         let message = escaped(&message, |c, out| out.extend(c.escape_default()));
-        self.0.log(
+        self.logger.log(
             &Record::builder()
                 .args(format_args!("{message}"))
                 .level(record.level())
@@ -114,7 +137,7 @@ impl Log for Escaping {
     }
 
     fn flush(&self) {
-        self.0.flush();
+        self.logger.flush();
     }
 }
 
@@ -216,16 +239,28 @@ mod tests {
                 Debug,
                 false,
             ),
-            (
-                LevelFilter::Info,
-                "hyper=debug",
-                "hyper::client",
-                Debug,
-                true,
-            ),
-            (LevelFilter::Info, "hyper=debug", "pgchat", Info, true),
+            (LevelFilter::Info, "hyper=info", "hyper::client", Info, true),
+            (LevelFilter::Info, "hyper=info", "pgchat", Info, true),
             (LevelFilter::Info, "debug", "pgchat", Debug, true),
-            (LevelFilter::Info, "debug", "hyper", Debug, true),
+            (LevelFilter::Info, "debug", "hyper", Info, true),
+            // What passes through other crates is never logged.
+            (LevelFilter::Info, "debug", "hyper", Debug, false),
+            (LevelFilter::Trace, "trace", "tokio_postgres", Debug, false),
+            (
+                LevelFilter::Trace,
+                "tungstenite=trace",
+                "tungstenite",
+                Trace,
+                false,
+            ),
+            (
+                LevelFilter::Trace,
+                "trace",
+                "pgchat_of_others",
+                Debug,
+                false,
+            ),
+            (LevelFilter::Trace, "trace", "pgchat::ws", Trace, true),
             (
                 LevelFilter::Info,
                 "debug,pgchat=warn",
@@ -236,7 +271,10 @@ mod tests {
         ];
         for (level, refinement, target, asked, expected) in cases {
             let refinement = Some(refinement).filter(|text| !text.is_empty());
-            let logger = filtered(Builder::new(), level, refinement).build();
+            let logger = Discreet {
+                logger: filtered(Builder::new(), level, refinement).build(),
+                escapes: false,
+            };
             let metadata = Metadata::builder().level(asked).target(target).build();
             assert_eq!(
                 logger.enabled(&metadata),

@@ -123,7 +123,8 @@ settings! {
         LOG_FORMAT = "pretty", Choice(&["pretty", "json"]),
             "json: one JSON object a line.";
         RUST_LOG = "", Text,
-            "Refines LOG_LEVEL for parts, such as pgchat::listener=debug,hyper=info.";
+            "Refines LOG_LEVEL for parts, such as pgchat::listener=debug,hyper=info. Nothing but pgchat itself logs more than info: \
+             other parts would write what passes through them.";
     }
     "Who may call" {
         AUTH_MODE = "trusted", Choice(&["trusted", "jwt"]),

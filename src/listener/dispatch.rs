@@ -109,7 +109,8 @@ impl Dispatcher {
                 Ok(Version { v }) if v != VERSION => return Err(unknown_version(v)),
                 _ => {
                     log::warn!(
-                        "a notification that is not ours ({error}), {} bytes",
+                        "a notification that is not ours ({}), {} bytes",
+                        fault_without_text(&error),
                         text.len()
                     );
                     return Ok(None);
@@ -192,8 +193,9 @@ impl Dispatcher {
                 ),
                 Err(error) => {
                     log::warn!(
-                        "an event of type {:?} that this version does not know: {error}",
-                        event.event_type
+                        "an event of {} bytes that this version does not know: {}",
+                        data.len(),
+                        fault_without_text(&error)
                     );
                     return;
                 }
@@ -338,6 +340,16 @@ impl Dispatcher {
         self.stats.events.fetch_add(1, Ordering::Relaxed);
         self.hub.publish(recipients, &Arc::new(event));
     }
+}
+
+/// serde's own words quote what they are about, which may be somebody's message.
+fn fault_without_text(error: &serde_json::Error) -> String {
+    format!(
+        "{:?} error at line {} column {}",
+        error.classify(),
+        error.line(),
+        error.column()
+    )
 }
 
 fn unknown_version(version: u32) -> Error {
