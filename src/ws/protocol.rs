@@ -135,12 +135,13 @@ struct Members<'a> {
 
 /// Reads one text frame of the client.
 pub fn parse(text: &str) -> Result<Request, Refused> {
-    let envelope: Envelope = serde_json::from_str(text).map_err(|fault| {
-        Refused::malformed(
-            None,
-            format!("the frame must be a JSON object {{type, requestId?, data}}: {fault}"),
-        )
-    })?;
+    const FORM: &str = "the frame must be a JSON object {type, requestId?, data}";
+    // serde would take an array for a struct, member by member, and would quote a string that is none of both.
+    if !text.trim_start().starts_with('{') {
+        return Err(Refused::malformed(None, FORM));
+    }
+    let envelope: Envelope = serde_json::from_str(text)
+        .map_err(|fault| Refused::malformed(None, format!("{FORM}: {fault}")))?;
     let id = request_id(envelope.request_id)?;
     match command(envelope.kind, envelope.data) {
         Ok(command) => Ok(Request { id, command }),

@@ -107,6 +107,7 @@ fn a_malformed_frame_is_refused_with_a_reason() {
         ("", "must be a JSON object"),
         ("{", "must be a JSON object"),
         ("[1]", "must be a JSON object"),
+        (r#"["ping",null,{}]"#, "must be a JSON object"),
         ("null", "must be a JSON object"),
         (r#"{"type":"ping"} x"#, "must be a JSON object"),
         (r#"{"type":"ping","type":"ping"}"#, "must be a JSON object"),
@@ -276,6 +277,23 @@ fn nearly_a_frame() -> impl Strategy<Value = String> {
     (kind, leaf.clone(), prop_oneof![data, leaf]).prop_map(|(kind, id, data)| {
         json!({"type": kind, "requestId": id, "data": data}).to_string()
     })
+}
+
+#[test]
+fn whoever_sends_nonsense_is_not_sent_it_back() {
+    let long = "x".repeat(100_000);
+    for text in [
+        json!(long).to_string(),
+        json!({"type": long}).to_string(),
+        json!({"type": "ping", "data": long}).to_string(),
+        json!({"type": "typing", "data": {"conversationId": long, "isTyping": long}}).to_string(),
+        json!({"type": "mark_read", "data": {"conversationId": ID, "upToSeq": long}}).to_string(),
+        json!({long.as_str(): 1, "type": "dance"}).to_string(),
+        format!("{{\"{long}"),
+    ] {
+        let refused = parse(&text).unwrap_err();
+        assert!(refused.message.len() < 1000, "{}", refused.message.len());
+    }
 }
 
 proptest! {
