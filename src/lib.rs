@@ -21,6 +21,8 @@ pub mod config;
 pub mod embedded;
 pub mod error;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod health;
 pub mod http;
 pub mod hub;
@@ -35,7 +37,7 @@ pub mod reply;
 pub mod schema;
 pub mod server;
 pub mod store;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;
 pub mod writer;
 pub mod ws;

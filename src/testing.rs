@@ -1,6 +1,9 @@
-//! What tests of one socket need of a replica. The database is never reached: nothing here asks it.
+//! What tests of one socket, and the fuzzer, need of a replica. The database is never reached.
+
+#![allow(clippy::unwrap_used)] // clippy does not see that the fuzzer's build is one for tests
 
 use std::sync::Arc;
+#[cfg(test)]
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -19,10 +22,16 @@ use crate::store::{Connector, Store, UsersLink, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
 
 /// Services around `hub`; must be called in a runtime, for the writer's task.
+#[cfg(test)]
 pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Services {
     let mut config = Config::from_vars(&[("DB_HOST", "127.0.0.1"), ("DB_PORT", "1")]).unwrap();
     config.timeouts.heartbeat = heartbeat;
     config.timeouts.shutdown_grace = shutdown_grace;
+    services_of(hub, config)
+}
+
+/// The same with a configuration of one's own, which must name an external database.
+pub fn services_of(hub: Hub, config: Config) -> Services {
     let DatabaseSource::External(database) = &config.database else {
         panic!("DB_HOST is set");
     };

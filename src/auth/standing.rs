@@ -78,7 +78,7 @@ impl Standing {
         (found.elapsed() < self.holds).then_some(*active)
     }
 
-    fn remember(&self, found: &[(UserId, bool)]) {
+    pub(super) fn remember(&self, found: &[(UserId, bool)]) {
         let now = Instant::now();
         let mut known = self.lock();
         if known.len() + found.len() > REMEMBERED {

@@ -6,6 +6,8 @@
 mod auth;
 mod database;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod names;
 mod settings;
 #[cfg(test)]

@@ -119,7 +119,23 @@ fn percent_decoded(text: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::config::Config;
+
+    proptest! {
+        #[test]
+        fn whatever_is_wrong_with_a_url_its_password_is_not_told(
+            before in "[a-z:/@?#%=&.]{0,12}", after in "[a-z0-9:/@?#%=&. ]{0,30}"
+        ) {
+            const PASSWORD: &str = "hunter2Yn";
+            let url = format!("postgres://{before}{PASSWORD}{after}");
+            if let Err(error) = Config::from_vars(&[("DATABASE_URL", &url)]) {
+                prop_assert!(!error.to_string().contains(PASSWORD), "{}", error);
+            }
+        }
+    }
 
     #[test]
     fn percent_encoding_is_undone() {

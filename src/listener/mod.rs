@@ -8,6 +8,8 @@
 
 mod delivered;
 mod dispatch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod payload;
 mod reader;
 

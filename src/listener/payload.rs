@@ -101,6 +101,7 @@ fn optional_number<'de, D: serde::Deserializer<'de>>(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -123,10 +124,68 @@ mod tests {
         );
     }
 
+    /// JSON close to a payload, and wrong in most places.
+    fn nearly_a_payload() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            Just(json!("9")),
+            Just(json!("11111111-1111-4111-8111-111111111111")),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        let name = prop::sample::select(vec![
+            "v",
+            "xid",
+            "horizon",
+            "at",
+            "atMicros",
+            "events",
+            "heartbeat",
+            "from",
+            "typing",
+            "type",
+            "userId",
+            "recipients",
+            "message",
+            "revision",
+            "data",
+            "replica",
+            "presence",
+            "beat",
+        ]);
+        leaf.prop_recursive(3, 32, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::hash_map(name.clone(), inner, 0..8).prop_map(|members| {
+                    Value::Object(members.into_iter().map(|(k, v)| (k.into(), v)).collect())
+                }),
+            ]
+        })
+        .prop_map(|value| value.to_string())
+    }
+
     proptest! {
         #[test]
-        fn no_text_makes_reading_panic(text in ".*") {
+        fn any_text_is_read_or_refused(text in prop_oneof!["(?s).*", nearly_a_payload()]) {
             let _ = serde_json::from_str::<Payload<'_>>(&text);
+            let _ = serde_json::from_str::<Version>(&text);
+            let _ = serde_json::from_str::<ReadMark>(&text);
+        }
+
+        #[test]
+        fn a_payload_is_read_as_it_was_written(
+            xid: u64, horizon: Option<u64>, at: i64, user: u128, to: u128, revision: i64, content: String
+        ) {
+            let [user, to] = [user, to].map(Uuid::from_u128);
+            let data = json!({"id": to, "content": content});
+            let text = json!({"v": 1, "xid": xid.to_string(), "horizon": horizon.map(|h| h.to_string()), "at": at,
+                "events": [{"type": "chat_message", "userId": user, "recipients": [user, to], "message": to,
+                            "revision": revision, "data": data}]}).to_string();
+            let payload: Payload<'_> = serde_json::from_str(&text).expect("a payload");
+            prop_assert_eq!((payload.xid, payload.horizon, payload.at), (xid, horizon, at));
+            let event = &payload.events[0];
+            prop_assert_eq!((event.user.0, event.recipients[1].0, event.revision), (user, to, revision));
+            prop_assert_eq!(event.data.map(RawValue::get), Some(&*data.to_string()));
         }
     }
 }

@@ -10,6 +10,8 @@
 mod commands;
 mod ending;
 mod expiry;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod heartbeat;
 mod in_flight;
 mod protocol;

@@ -1,3 +1,7 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+
 use super::*;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -173,4 +177,51 @@ fn the_user_is_named_by_a_uuid() {
 fn config(allowed_origins: &str) -> Config {
     let vars = [("DB_HOST", "x"), ("ALLOWED_ORIGINS", allowed_origins)];
     Config::from_vars(&vars).unwrap()
+}
+
+/// Values that a header may have: visible ASCII, tabs, and bytes beyond it.
+fn header_value() -> impl Strategy<Value = HeaderValue> {
+    prop::collection::vec(prop_oneof![0x20u8..0x7f, Just(b'\t'), 0x80u8..], 0..40)
+        .prop_map(|bytes| HeaderValue::from_bytes(&bytes).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn every_key_of_16_bytes_is_one(bytes: [u8; 16]) {
+        let key = STANDARD.encode(bytes);
+        prop_assert!(websocket_key(&handshake_with("sec-websocket-key", &key)).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_is_taken_has_24_characters(key in "[A-Za-z0-9+/=]{0,30}") {
+        let taken = websocket_key(&handshake_with("sec-websocket-key", &key)).is_ok();
+        prop_assert!(!taken || key.len() == 24 && key.ends_with("=="));
+    }
+
+    #[test]
+    fn no_header_makes_a_handshake_panic(
+        name in prop::sample::select(vec![
+            "connection", "upgrade", "sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol", "origin", "host",
+        ]),
+        values in prop::collection::vec(header_value(), 0..4)
+    ) {
+        let mut map = handshake_with(name, "");
+        for value in values {
+            map.append(name, value);
+        }
+        let _ = websocket_key(&map);
+        let _ = check_origin(&map, &config(""));
+        let _ = check_origin(&map, &config("https://app.example"));
+        let _ = offers(&map, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    }
+
+    #[test]
+    fn a_page_of_another_host_is_another_origin(host in "[a-z0-9.-]{1,20}(:[0-9]{1,5})?", other in "[a-z0-9.@/#?-]{1,20}(:[0-9]{1,5})?") {
+        for scheme in ["http", "https"] {
+            let same = is_same_host(&format!("{scheme}://{other}"), &host);
+            let port = if scheme == "http" { ":80" } else { ":443" };
+            let bare = |name: &str| name.strip_suffix(port).unwrap_or(name).to_owned();
+            prop_assert_eq!(same, bare(&host) == bare(&other));
+        }
+    }
 }

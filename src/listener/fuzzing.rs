@@ -1,0 +1,70 @@
+//! The fuzzer's way into this room.
+
+#![allow(clippy::expect_used)] // a panic is the report
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Stats;
+use super::dispatch::Dispatcher;
+use crate::app::Services;
+use crate::frame::Cursor;
+use crate::hub::{Delivery, Hub, Subscription};
+use crate::model::UserId;
+
+/// Hears notifications that no database sent, with one socket that gets their events.
+pub struct Ear {
+    dispatcher: Dispatcher,
+    hub: Hub,
+    user: UserId,
+    socket: Subscription,
+    horizon: u64,
+}
+
+impl Ear {
+    /// `user` has the socket; the hub of `services` must have a position.
+    pub fn new(services: &Services, user: UserId) -> Self {
+        let (store, live) = (services.store.clone(), services.live.clone());
+        let hub = services.hub.clone();
+        let stats = Arc::new(Stats::default());
+        Self {
+            socket: hub.register(user).expect("room for a socket"),
+            dispatcher: Dispatcher::new(store, hub.clone(), live, Uuid::nil(), stats),
+            hub,
+            user,
+            horizon: 0,
+        }
+    }
+
+    /// A notification: it is delivered, left out, or leads to a catch-up; what a socket gets of it is a frame, and the
+    /// position never goes back.
+    ///
+    /// # Panics
+    /// When that does not hold.
+    pub async fn hear(&mut self, text: &str) {
+        // An error sends the listener to the tables, which is always right.
+        let _ = self.dispatcher.dispatch(text).await;
+        while let Some(delivery) = self.socket.try_next() {
+            match delivery {
+                Delivery::Event(event) => assert_frame(&event.frame, &["cursor"]),
+                Delivery::Shown(frame) => assert_frame(&frame, &[]),
+                Delivery::Overflow => {
+                    self.socket = self.hub.register(self.user).expect("room for a socket");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let position = self.hub.position().expect("a position");
+        assert!(position.horizon.0 >= self.horizon);
+        self.horizon = position.horizon.0;
+        assert_eq!(Cursor::decode(&position.encode()), Some(position));
+    }
+}
+
+fn assert_frame(frame: &str, more: &[&str]) {
+    let read: serde_json::Value = serde_json::from_str(frame).expect("a frame is JSON");
+    for member in ["type", "data", "userId", "timestamp"].iter().chain(more) {
+        assert!(read.get(member).is_some(), "{member}: {read}");
+    }
+}
