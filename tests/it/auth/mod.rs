@@ -7,7 +7,7 @@ mod origins;
 mod sockets;
 mod table;
 mod tickets;
-mod tokens;
+pub mod tokens;
 
 use reqwest::Method;
 use reqwest::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -29,13 +29,13 @@ async fn replica(database: &Database, more: &[(&str, &str)]) -> Replica {
     Replica::start(database, &settings).await
 }
 
-async fn get(replica: &Replica, path: &str, token: &str) -> Reply {
+pub async fn get(replica: &Replica, path: &str, token: &str) -> Reply {
     let request = replica.api().request(Method::GET, path);
     Reply::to(request.bearer_auth(token)).await
 }
 
 /// A handshake, as far as its answer.
-async fn handshake(replica: &Replica, path: &str, headers: &[(&str, &str)]) -> Reply {
+pub async fn handshake(replica: &Replica, path: &str, headers: &[(&str, &str)]) -> Reply {
     let mut request = replica
         .api()
         .request(Method::GET, path)

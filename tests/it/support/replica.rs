@@ -233,6 +233,11 @@ impl Replica {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
+    /// Open file descriptors, sockets among them; 0 where the system does not tell.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).map_or(0, Iterator::count)
+    }
+
     /// Asks it to end, and does not wait.
     pub fn terminate(&self) {
         signal(self.process.id(), Signal::Terminate);

@@ -1,0 +1,139 @@
+//! Clients that mean no good, by hand: no library would send this.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use uuid::Uuid;
+
+use serde_json::json;
+
+/// A connection on which a request has begun and does not end.
+pub async fn slow_head(port: u16) -> TcpStream {
+    let mut stream = connect(port).await;
+    // A server that is full may have closed it already.
+    let _ = stream
+        .write_all(b"GET /api/v1/users HTTP/1.1\r\nhost: ")
+        .await;
+    stream
+}
+
+/// The same for ever: a byte a second, and another connection when this one is cut off.
+pub async fn always_slow(port: u16) {
+    loop {
+        let mut stream = slow_head(port).await;
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// Handshakes without a pause. The sockets that it gets are kept, and read by nobody.
+pub async fn always_handshakes(port: u16, user: Uuid) {
+    let mut kept = Vec::new();
+    loop {
+        let (status, stream) = handshake(port, user).await;
+        if status == 101 {
+            kept.push(stream);
+        }
+    }
+}
+
+/// A handshake: its status, and the connection behind its head.
+pub async fn handshake(port: u16, user: Uuid) -> (u16, TcpStream) {
+    let mut stream = connect(port).await;
+    let head = format!(
+        "GET /ws?user_id={user} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("a request");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("an answer"));
+    }
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok());
+    (status.expect("a status"), stream)
+}
+
+/// Reads what a socket gets until `end` was in it.
+pub async fn read_until(mut stream: TcpStream, end: &str) {
+    let mut received = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).await.expect("frames");
+        assert!(count > 0, "closed before {end}");
+        received.extend_from_slice(&buffer[..count]);
+        let (found, seen) = occurrences(&received, end.as_bytes());
+        if found > 0 {
+            return;
+        }
+        received.drain(..seen);
+    }
+}
+
+/// Sends so many frames of all kinds as fast as they are taken; how many were answered.
+pub async fn flood(stream: TcpStream, conversation: Uuid, frames: usize) -> usize {
+    let (mut read, mut write) = stream.into_split();
+    let sending = async {
+        for number in 0..frames {
+            let id = format!("n{number}");
+            let frame = match number % 4 {
+                0 => json!({"type": "send_message", "requestId": id,
+                            "data": {"conversationId": conversation, "content": "flood"}}),
+                1 => json!({"type": "ping", "requestId": id}),
+                2 => json!({"type": "typing", "requestId": id,
+                            "data": {"conversationId": conversation, "isTyping": true}}),
+                _ => json!({"type": "nonsense", "requestId": id}),
+            };
+            write
+                .write_all(&text_frame(&frame.to_string()))
+                .await
+                .expect("an open socket");
+        }
+    };
+    let reading = async {
+        let mut answered = 0;
+        let mut seen = Vec::new();
+        let mut buffer = [0; 16 * 1024];
+        while answered < frames {
+            let count = read.read(&mut buffer).await.expect("answers");
+            if count == 0 {
+                break;
+            }
+            seen.extend_from_slice(&buffer[..count]);
+            let (found, end) = occurrences(&seen, br#""requestId":"n"#);
+            answered += found;
+            seen.drain(..end);
+        }
+        answered
+    };
+    let ((), answered) = tokio::join!(sending, reading);
+    answered
+}
+
+/// How often it is there, and where what was not looked at yet begins.
+fn occurrences(bytes: &[u8], word: &[u8]) -> (usize, usize) {
+    let (mut found, mut at) = (0, 0);
+    while let Some(next) = bytes[at..].windows(word.len()).position(|w| w == word) {
+        found += 1;
+        at += next + word.len();
+    }
+    (found, at.max(bytes.len().saturating_sub(word.len() - 1)))
+}
+
+/// A masked text frame of less than 64 KiB (RFC 6455 section 5.2), with a mask of zeros.
+pub fn text_frame(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("a short frame");
+    let mut frame = vec![0x81, 0x80 | 126];
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}
+
+async fn connect(port: u16) -> TcpStream {
+    TcpStream::connect(("127.0.0.1", port))
+        .await
+        .expect("a connection")
+}

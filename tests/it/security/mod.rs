@@ -1,0 +1,7 @@
+//! Hostile input and hostile callers: what browsers are told, what the log holds, and what attackers can use up.
+
+mod attackers;
+mod attacks;
+mod headers;
+mod logs;
+mod measured;
