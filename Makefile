@@ -2,9 +2,11 @@
 
 DURATION ?= 60
 VERSIONS ?= 14 15 16 17 18
+FUZZ_SECONDS ?= 600
+ATTACK_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix image-check lint fmt soak bench bench-quick queries clean toolchain
+.PHONY: help run test test-matrix image-check lint fmt fuzz attack deny soak bench bench-quick queries clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,10 +43,21 @@ image-check: toolchain ## build the image of the Dockerfile without a container 
 
 lint: toolchain ## check the formatting and run clippy; a warning is an error
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
 fmt: toolchain ## format the code
 	cargo fmt --all
+
+fuzz: toolchain ## fuzz each parser of what strangers send, for FUZZ_SECONDS=600 each (stable Rust, and a C++ compiler)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh
+
+attack: toolchain ## measure what others feel of attacks, ATTACK_SECONDS=20 each, release build, and write docs/attacks.md
+	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
+	ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test --release -p pgchat --test it security::measured::report -- --exact --ignored --nocapture
+
+deny: toolchain ## licences, sources, doubled versions and advisories of all crates (cargo-deny; installs it if need be, which takes minutes)
+	scripts/deny.sh
 
 soak: toolchain ## replicas under load and chaos for DURATION=60 seconds, release build
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \

@@ -46,6 +46,22 @@ pub fn tests_below(directories: &[&str]) -> BTreeSet<String> {
     tests
 }
 
+/// `SECURITY.md` names what fails without each guard, unit tests among them.
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("SECURITY.md")).expect("SECURITY.md");
+    let tests = tests_below(&["tests/it", "src"]);
+    let is_test = |name: &&str| {
+        name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let names: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(names.len() > 30, "{}", names.len());
+    for name in names {
+        assert!(tests.contains(name), "no test is called {name}");
+    }
+}
+
 fn collect_tests(directory: &Path, tests: &mut BTreeSet<String>) {
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
