@@ -101,6 +101,9 @@ async fn others(replica: &Replica, conversation: Uuid, lasting: Duration) -> [Ti
 async fn report() {
     let seconds = std::env::var("ATTACK_SECONDS").map_or(20, |text| text.parse().expect("seconds"));
     let lasting = Duration::from_secs(seconds);
+    // What else the machine does meets both, and makes both longer.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
     let mut table = String::new();
     let mut worst: Vec<String> = Vec::new();
     for attack in &ATTACKS {
@@ -197,9 +200,13 @@ async fn report() {
         "# Under attack\n\n\
          Made by `make attack`; do not edit. One replica with the default settings (where not said otherwise), its PostgreSQL, two \
          users who write to each other 25 times a second, and the attackers share a machine of {cores} cores; the attackers are a process at \
-         `nice` 19. Each attack is measured for {seconds} s, beside {seconds} quiet seconds of the same replica just before. \"message\" is from its \
+         `nice` 19. A {} build, with a load of {load} on the machine before. Each attack is measured for {seconds} s, beside {seconds} quiet seconds of the same replica just before. \"message\" is from its \
          sending on a socket to its arrival at another, through the database; \"page of history\" is a request on a new \
-         connection. {verdict}\n{table}"
+         connection. {verdict}\n{table}",
+        match cfg!(debug_assertions) {
+            true => "dev",
+            false => "release",
+        }
     );
     print!("{text}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/attacks.md");
