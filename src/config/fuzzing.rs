@@ -35,16 +35,33 @@ pub fn config_file(text: &str) {
     }
 }
 
-/// Whether it stands nowhere but in the values of settings that are secret. A line that cannot be read may have been meant
-/// as one of these.
+/// Whether it stands nowhere but where a secret does: in the value of a setting that is one, and of a URL where the password
+/// is. A line that cannot be read may have been meant as one of these.
 fn only_secrets_hold_it(text: &str) -> bool {
     let Ok(entries) = file::parse(text) else {
         return true;
     };
-    let is_secret = |name: &str| {
-        settings::all().any(|setting| setting.name == name && matches!(setting.kind, Kind::Secret))
-    };
     entries.iter().all(|entry| {
-        !entry.name.contains(SECRET) && (is_secret(&entry.name) || !entry.value.contains(SECRET))
+        if !entry.name.contains(SECRET) && !entry.value.contains(SECRET) {
+            return true;
+        }
+        let of_name = settings::all().find(|setting| setting.name == entry.name);
+        match of_name {
+            Some(setting) if setting.name.ends_with("DATABASE_URL") => {
+                is_password_of_url(&entry.value)
+            }
+            Some(setting) => matches!(setting.kind, Kind::Secret),
+            None => false,
+        }
     })
+}
+
+fn is_password_of_url(url: &str) -> bool {
+    let Some((before, after)) = url.split_once(SECRET) else {
+        return false;
+    };
+    let user_and_password = before.split_once("://").map_or("", |(_, rest)| rest);
+    user_and_password.contains(':')
+        && !user_and_password.contains(['@', '/', '?', '#'])
+        && !after.contains(SECRET)
 }

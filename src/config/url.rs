@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tokio_postgres::config::Host;
+
 use super::database::{finish, ssl_mode};
 use super::settings::Setting;
 use super::values::Values;
@@ -11,6 +13,8 @@ use super::{ConfigError, DatabaseConfig};
 ///
 /// Errors never repeat a part of the URL: a password with an unescaped `@` or `?` may stand anywhere in it.
 pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseConfig, ConfigError> {
+    const HINT: &str =
+        "in user and password, \"@\", \":\", \"/\", \"?\", \"#\" and \"%\" must be percent-encoded";
     const FORM: &str = "must have the form postgres://user:password@host:port/database?sslmode=…";
     let url = values.text(setting).trim();
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
@@ -44,11 +48,14 @@ pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseCon
         }
     }
     let url = format!("{url}?{}", kept.join("&"));
-    let postgres: tokio_postgres::Config = url.parse().map_err(|error| {
-        let hint = "in user and password, \"@\", \":\", \"/\", \"?\", \"#\" and \"%\" must be \
-                    percent-encoded";
-        values.fault(setting, format!("{FORM}; {}; {hint}", cause(&error)))
-    })?;
+    let postgres: tokio_postgres::Config = url
+        .parse()
+        .map_err(|error| values.fault(setting, format!("{FORM}; {}; {HINT}", cause(&error))))?;
+    // The rest of a password with an "@" in it would be a host, and be told wherever hosts are.
+    let is_part_of_a_password = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+    if postgres.get_hosts().iter().any(is_part_of_a_password) {
+        return Err(values.fault(setting, format!("{FORM}; {HINT}")));
+    }
     let ssl = match ssl {
         Some(mode) => mode,
         None => ssl_mode(values)?,
@@ -135,6 +142,20 @@ mod tests {
                 prop_assert!(!error.to_string().contains(PASSWORD), "{}", error);
             }
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_password_is_no_host() {
+        for url in [
+            "postgres://u:pass@word@db/app",
+            "postgres://u:@@db",
+            "postgres://u:p@a,b@c/app",
+        ] {
+            let error = Config::from_vars(&[("DATABASE_URL", url)]).unwrap_err();
+            assert!(error.to_string().contains("percent-encoded"), "{error}");
+            assert!(!error.to_string().contains("word"), "{error}");
+        }
+        assert!(Config::from_vars(&[("DATABASE_URL", "postgres://u:pass%40word@db/app")]).is_ok());
     }
 
     #[test]

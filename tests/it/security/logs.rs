@@ -125,8 +125,8 @@ async fn no_level_of_the_log_shows_a_token_a_password_or_a_message() {
     for format in ["pretty", "json"] {
         let database = Database::fresh().await;
         let url = format!(
-            "postgres://postgres:{PASSWORD}@127.0.0.1:{}/{}",
-            database.cluster.port, database.name
+            "postgres://{}:{PASSWORD}@127.0.0.1:{}/{}",
+            database.served_by, database.cluster.port, database.name
         );
         let mut replica = Replica::start(
             &database,
