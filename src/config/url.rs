@@ -147,13 +147,13 @@ mod tests {
     #[test]
     fn the_rest_of_a_password_is_no_host() {
         for url in [
-            "postgres://u:pass@word@db/app",
+            "postgres://u:pass@hunter2@db/app",
             "postgres://u:@@db",
             "postgres://u:p@a,b@c/app",
         ] {
             let error = Config::from_vars(&[("DATABASE_URL", url)]).unwrap_err();
             assert!(error.to_string().contains("percent-encoded"), "{error}");
-            assert!(!error.to_string().contains("word"), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
         }
         assert!(Config::from_vars(&[("DATABASE_URL", "postgres://u:pass%40word@db/app")]).is_ok());
     }
