@@ -222,15 +222,18 @@ begin
   if lock_wait_ms > 0 then
     ignored := set_config('lock_timeout', lock_wait_ms || 'ms', true);
   end if;
+  -- Who is no participant waits for nobody: how long he waits would tell him that the conversation exists.
   if skip_locked then
     select c.participant1_id, c.participant2_id, c.last_seq into held
-      from conversations c where c.id = conversation for no key update skip locked;
+      from conversations c where c.id = conversation and sender in (c.participant1_id, c.participant2_id)
+       for no key update skip locked;
   else
     select c.participant1_id, c.participant2_id, c.last_seq into held
-      from conversations c where c.id = conversation for no key update;
+      from conversations c where c.id = conversation and sender in (c.participant1_id, c.participant2_id)
+       for no key update;
   end if;
 
-  if found and sender in (held.participant1_id, held.participant2_id) then
+  if found then
     moment := clock_timestamp();
     was_set := coalesce(current_setting('pgchat.batch_depth', true), '');
     ignored := set_config('pgchat.batch_depth', pg_trigger_depth()::text, true);
