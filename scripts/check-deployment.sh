@@ -1,7 +1,7 @@
 #!/bin/sh
 # Holds docker-compose.yml against the schema of the Compose specification, deploy/kubernetes against those of Kubernetes,
-# deploy/systemd against systemd's own reading of it, and all of them against each other and the program
-# (tests/deployment/consistency.py). Installs what it needs below target/ from PyPI.
+# deploy/systemd against systemd's own reading of it, deploy/prometheus against Prometheus's, and all of them against each
+# other and the program (tests/deployment/consistency.py). Installs what it needs below target/, from PyPI and Debian.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/deployment
@@ -30,6 +30,24 @@ for version in $KUBERNETES; do
 done
 python3 "$checks/consistency.py"
 say 'the files of compose, Kubernetes and systemd fit each other and the program'
+
+# promtool is on the machine, or comes out of Debian's package, which is not installed: it would start a server.
+promtool=$(command -v promtool || true)
+if [ -z "$promtool" ] && command -v apt-get >/dev/null 2>&1; then
+    promtool=$tools/prometheus/usr/bin/promtool
+    if [ ! -x "$promtool" ]; then
+        say "fetching promtool out of Debian's package prometheus into $tools"
+        rm -rf "$tools/prometheus"
+        mkdir -p "$tools/prometheus"
+        (cd "$tools/prometheus" && apt-get download -q prometheus >&2 && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+    fi
+fi
+if [ -n "$promtool" ]; then
+    "$promtool" check config deploy/prometheus/prometheus.yml >&2
+    "$promtool" test rules "$checks/alerts_test.yml" >&2
+else
+    say 'neither promtool nor apt-get is on this machine: the alert rules are not tried'
+fi
 
 if command -v systemd-analyze >/dev/null 2>&1; then
     # The program is not installed here; everything else is as it stands.

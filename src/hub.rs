@@ -246,6 +246,11 @@ impl Hub {
         self.lock().count
     }
 
+    /// How many sockets this replica takes at most; zero: no bound.
+    pub fn capacity(&self) -> usize {
+        self.shared.limits.connections
+    }
+
     /// Sockets that were given up because their queue was full.
     pub fn overflows(&self) -> u64 {
         self.shared.overflows.load(Ordering::Relaxed)

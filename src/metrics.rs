@@ -181,6 +181,11 @@ impl Collector for Sources {
             "Open WebSockets",
             self.hub.connections() as f64,
         )?;
+        gauge(
+            "connections_limit",
+            "How many of them this replica takes at most; 0: no bound",
+            self.hub.capacity() as f64,
+        )?;
         let (typing, shown) = self.live.typing_now();
         gauge(
             "typing_here",
@@ -218,6 +223,11 @@ impl Collector for Sources {
             "writer_queue_depth",
             "Messages that wait to be stored",
             self.writer.depth() as f64,
+        )?;
+        gauge(
+            "writer_queue_limit",
+            "How many may wait; one more is refused",
+            self.writer.capacity() as f64,
         )?;
         gauge(
             "listener_up",
@@ -349,6 +359,16 @@ impl Collector for Sources {
                 let labels = [("pool", pool), ("state", state)];
                 ConstGauge::new(count as f64).encode(pools.encode_family(&labels)?)?;
             }
+        }
+        let mut waiting = encoder.encode_descriptor(
+            "pool_waiting",
+            "Who waits for a connection to the database",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (pool, status) in [("requests", requests), ("writer", writes)] {
+            ConstGauge::new(status.waiting as f64)
+                .encode(waiting.encode_family(&[("pool", pool)])?)?;
         }
         let mut info = encoder.encode_descriptor(
             "build_info",

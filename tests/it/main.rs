@@ -38,5 +38,6 @@ mod security;
 mod sql;
 mod summaries;
 mod tls;
+mod watched;
 mod websocket;
 mod ws_bad_input;
