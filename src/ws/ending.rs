@@ -69,7 +69,8 @@ impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClientClosed(code) => write!(f, "closed by the client with {code}"),
-            Self::Lost(cause) => write!(f, "connection lost: {cause}"),
+            // 1006: what the client's side shows for it.
+            Self::Lost(cause) => write!(f, "connection lost (1006): {cause}"),
             Self::TooSlow => f.write_str("too slow, closed with 1013"),
             Self::Overloaded => f.write_str("replay failed, closed with 1013"),
             Self::TooBig => f.write_str("frame too big, closed with 1009"),

@@ -61,8 +61,16 @@ pub struct Session<S> {
     replayed: Option<Box<Missed>>,
     /// Set when the replica closes: when this socket's turn to go comes.
     leave_at: Option<Instant>,
+    traffic: Traffic,
     /// A child of the replica's token: one shared by all sockets would be a lock that all of them take at each turn.
     closing: CancellationToken,
+}
+
+/// Frames of a socket's life, for the log; pings and pongs are none.
+#[derive(Default)]
+struct Traffic {
+    received: u32,
+    sent: u32,
 }
 
 /// What wakes a session up.
@@ -100,6 +108,7 @@ where
             commands: None,
             replayed: None,
             leave_at: None,
+            traffic: Traffic::default(),
         }
     }
 
@@ -108,14 +117,15 @@ where
         let started = Instant::now();
         let id = self.subscription.connection_id();
         let user = self.user;
-        log::debug!("socket {id} of user {user}: connected");
+        log::trace!("socket {id} of user {user}: connected");
         // Boxed, and gone afterwards: the futures of a query would stay part of every idle session.
         let ending = match Box::pin(self.greet(cursor)).await {
             Ok(()) => self.serve().await,
             Err(ending) => ending,
         };
+        let Traffic { received, sent } = self.traffic;
         log::debug!(
-            "socket {id} of user {user}: {ending}, after {:.1} s",
+            "socket {id} of user {user}: {ending}, after {:.1} s, {received} frames received, {sent} sent",
             started.elapsed().as_secs_f64()
         );
         // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
@@ -191,6 +201,9 @@ where
     ) -> Result<(), Ending> {
         let message = frame.ok_or_else(|| Ending::Lost("end of stream".to_owned()))??;
         self.heartbeat.alive();
+        if message.is_text() || message.is_binary() {
+            self.traffic.received = self.traffic.received.saturating_add(1);
+        }
         match message {
             Message::Text(text) => match protocol::parse(&text) {
                 Ok(request) => {

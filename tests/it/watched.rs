@@ -2,6 +2,7 @@
 //! every alert says what to do.
 
 mod figures;
+mod lines;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -24,6 +24,7 @@ where
 {
     pub(super) async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), Ending> {
         self.services.metrics.frames.sent(&frame);
+        self.traffic.sent = self.traffic.sent.saturating_add(1);
         if frame.len() > FRAGMENT {
             return Box::pin(self.feed_fragments(frame.into())).await;
         }

@@ -1,0 +1,76 @@
+//! The log of a replica, as somebody follows it who looks for one request or one connection.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+/// The lines that speak of `what`.
+fn about(log: &str, what: &str) -> Vec<Value> {
+    log.lines()
+        .filter(|line| line.contains(what))
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect()
+}
+
+fn connection_id(socket: &Socket) -> String {
+    let id = &socket.connected["data"]["connectionId"];
+    id.as_str().expect("an id").to_owned()
+}
+
+#[tokio::test]
+async fn a_request_and_a_connection_are_one_line_of_json_each() {
+    let database = Database::fresh().await;
+    let settings = [
+        ("LOG_LEVEL", "debug"),
+        ("LOG_FORMAT", "json"),
+        // The sockets leave within a third of it.
+        ("SHUTDOWN_GRACE_SECONDS", "6"),
+    ];
+    let mut replica = Replica::start(&database, &settings).await;
+    let request = replica.api().request(Method::GET, "/api/v1/users?limit=1");
+    let asked = Reply::to(request.header("x-request-id", "watched-1")).await;
+    assert_eq!(asked.status, 200, "{asked:?}");
+
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut closed = Socket::connect(&replica, ALICE).await;
+    let by_client = connection_id(&closed);
+    closed.send_message(conversation, "one").await;
+    closed.send_command("ping", json!({})).await;
+    closed.close().await;
+    let lost = Socket::connect(&replica, BORIS).await;
+    let by_network = connection_id(&lost);
+    drop(lost);
+    eventually("both are noted", || async {
+        let log = replica.log();
+        let noted = |id| !about(&log, id).is_empty();
+        (noted(&by_client) && noted(&by_network)).then_some(())
+    })
+    .await;
+    let mut left = Socket::connect(&replica, BORIS).await;
+    let by_replica = connection_id(&left);
+    replica.terminate();
+    assert_eq!(left.closed().await, Some(1012));
+    drop(left);
+    assert_eq!(replica.ended().await.code(), Some(0));
+
+    let log = replica.log();
+    let one = |what: &str, parts: &[&str]| {
+        let lines = about(&log, what);
+        assert_eq!(lines.len(), 1, "{what}: {lines:?}");
+        assert_eq!(lines[0]["level"], "debug");
+        let message = lines[0]["message"].as_str().expect("a message");
+        for part in parts {
+            assert!(message.contains(part), "{part:?}: {message}");
+        }
+    };
+    one("watched-1", &["GET \"/api/v1/users\" 200 ", " ms "]);
+    let alice = format!("of user {ALICE}: closed by the client with 1005, after ");
+    // `connected`, two acknowledgements, the message; it may close before the last of them.
+    one(&by_client, &[&alice, " s, 2 frames received, ", " sent"]);
+    one(
+        &by_network,
+        &["connection lost (1006): ", " s, 0 frames received, 1 sent"],
+    );
+    one(&by_replica, &["replica closing, closed with 1012, after "]);
+}
