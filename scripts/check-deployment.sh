@@ -32,21 +32,27 @@ python3 "$checks/consistency.py"
 say 'the files of compose, Kubernetes and systemd fit each other and the program'
 
 # promtool is on the machine, or comes out of Debian's package, which is not installed: it would start a server.
+unpack_promtool() {
+    rm -rf "$tools/prometheus"
+    mkdir -p "$tools/prometheus"
+    (cd "$tools/prometheus" && apt-get download -q prometheus >&2 && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+}
+update_lists() {
+    if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo -n apt-get update -q >&2; fi
+}
 promtool=$(command -v promtool || true)
 if [ -z "$promtool" ] && command -v apt-get >/dev/null 2>&1; then
-    promtool=$tools/prometheus/usr/bin/promtool
-    if [ ! -x "$promtool" ]; then
+    if [ ! -x "$tools/prometheus/usr/bin/promtool" ]; then
         say "fetching promtool out of Debian's package prometheus into $tools"
-        rm -rf "$tools/prometheus"
-        mkdir -p "$tools/prometheus"
-        (cd "$tools/prometheus" && apt-get download -q prometheus >&2 && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+        unpack_promtool || { update_lists && unpack_promtool; } || true
     fi
+    promtool=$(find "$tools/prometheus" -path '*/usr/bin/promtool' -type f)
 fi
 if [ -n "$promtool" ]; then
     "$promtool" check config deploy/prometheus/prometheus.yml >&2
     "$promtool" test rules "$checks/alerts_test.yml" >&2
 else
-    say 'neither promtool nor apt-get is on this machine: the alert rules are not tried'
+    say 'promtool is not on this machine, and was not to be had: the alert rules are not tried'
 fi
 
 if command -v systemd-analyze >/dev/null 2>&1; then

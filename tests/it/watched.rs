@@ -99,6 +99,25 @@ async fn every_figure_of_the_dashboards_and_alerts_is_exported_and_every_exporte
     assert!(unseen.is_empty(), "on no dashboard: {unseen:?}");
 }
 
+/// Rules that warn before a bound is reached ask for the bound that is set.
+#[tokio::test]
+async fn the_bounds_that_rules_compare_with_are_those_that_are_set() {
+    let database = Database::fresh().await;
+    for (connections, queue) in [("77", "555"), ("0", "10000")] {
+        let settings = [("MAX_CONNECTIONS", connections), ("WRITER_QUEUE", queue)];
+        let replica = Replica::start(&database, &settings).await;
+        for (figure, value) in [
+            ("pgchat_connections_limit", connections),
+            ("pgchat_writer_queue_limit", queue),
+        ] {
+            let found = replica.api().metric(figure).await;
+            assert_eq!(found.to_string(), value, "{figure}");
+        }
+        let figures = replica.api().get("/metrics").await.text;
+        assert!(figures.contains("\npgchat_connections_limit "), "{figures}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_misspelt_is_found() {
     let exported = exported().await;
