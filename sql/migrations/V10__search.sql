@@ -183,7 +183,12 @@ begin
              reader, conversation, language, wanted, case when first then too_many end) f;
     if first and matches >= too_many then
       ids := chat_search_walk(reader, query, conversation, language, wanted);
-      exit;
+      exit when cardinality(ids) >= wanted;
+      -- They lie deeper than it looks.
+      select f.ids, f.matches into ids, matches
+        from chat_search_matches(
+               chat_search_scope(coalesce(conversation, reader), last_active + chat_activity_lag(), step.unit, step.more) && query,
+               reader, conversation, language, wanted, null) f;
     end if;
     exit when matches >= wanted;
     first := false;

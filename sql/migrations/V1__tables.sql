@@ -200,6 +200,8 @@ create unique index if not exists messages_client_message_id_key
   on messages (sender_id, client_message_id) where client_message_id is not null;
 create index if not exists chat_messages_unread
   on messages (reader_id, conversation_id, seq) where not is_read and deleted_at is null;
+-- Whether somebody has read anything of a conversation: one look, however much the other side of it holds.
+create index if not exists chat_messages_read on messages (reader_id, conversation_id, seq) where is_read;
 -- Catch-up of a listener: everything that changed at or after a horizon.
 create index if not exists chat_messages_changed on messages (greatest(change_xid, read_xid));
 -- Resume of one client: what changed after it was inserted. New rows are found by seq.

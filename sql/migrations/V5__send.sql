@@ -206,6 +206,7 @@ set search_path from current
 set plan_cache_mode = force_generic_plan
 -- The foreign keys' plans are made here, too.
 set enable_seqscan = off
+set jit = off
 as $$
 declare
   held record;
@@ -263,7 +264,8 @@ begin
          updated_at = greatest(c.updated_at, moment),
          active_at = case when moment < c.active_at + chat_activity_lag() then c.active_at
                           else greatest(c.updated_at, moment) end
-   where c.id = conversation;
+   -- A trigger of the host may have inserted another one behind it meanwhile.
+   where c.id = conversation and c.last_seq < stored.seq;
   if lock_wait_ms > 0 then
     -- The commit waits its turn for NOTIFY's lock, however long the queue is.
     ignored := set_config('lock_timeout', usual_wait, true);
@@ -367,8 +369,7 @@ $$;
 
 -- Marks the other participant's messages as read, all of them or those up to a seq.
 -- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order.
--- Reads the unread messages. Only when there is nothing to mark, `read_seq` needs one that was read before: it is looked
--- for backwards, past the messages that the reader sent since.
+-- Reads the unread messages, and when there is nothing to mark, one that was read before.
 create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint default null)
 returns table (status text, marked_count bigint, read_seq bigint)
 language plpgsql
@@ -417,22 +418,12 @@ begin
 end
 $$;
 
--- Whether the reader has read any message of the other up to this seq. Two short looks: at the newest, where it
--- usually is, and from the beginning.
+-- Whether the reader has read any message of the other up to this seq.
 create function chat_has_read(conversation uuid, reader uuid, up_to_seq bigint) returns boolean
 language sql stable
-set enable_sort = off
-set enable_bitmapscan = off
 as $$
-  select exists (select from (select m.is_read, m.reader_id
-                                from messages m
-                               where m.conversation_id = conversation and m.seq <= up_to_seq
-                               order by m.seq desc
-                               limit 100) n
-                  where n.is_read and n.reader_id = reader)
-      or exists (select from messages m
-                  where m.conversation_id = conversation and m.seq <= up_to_seq
-                    and m.is_read and m.reader_id = reader)
+  select exists (select from messages m
+                  where m.reader_id = reader and m.conversation_id = conversation and m.is_read and m.seq <= up_to_seq)
 $$;
 
 -- Replaces a message's content. `status` is ok, no_message, no_user, not_a_participant, not_the_sender or deleted.

@@ -248,3 +248,27 @@ async fn bad_searches_are_refused_by_name() {
         .await;
     nowhere.refused(404, "conversation_not_found");
 }
+
+/// So many that they are looked for among the newest messages, where they are not.
+#[tokio::test]
+async fn many_matches_behind_many_newer_messages_are_found() {
+    let scene = Scene::set().await;
+    for (count, content) in [(5_200, "a garden"), (1_100, "no such thing")] {
+        scene
+            .database
+            .execute(&format!(
+                "insert into messages (conversation_id, sender_id, content)
+                 select '{}', '{BORIS}', '{content}' from generate_series(1, {count})",
+                scene.with_boris
+            ))
+            .await;
+    }
+    let here_only = format!("q=garden&limit=5&conversation_id={}", scene.with_boris);
+    for query in ["q=garden&limit=5", &here_only] {
+        assert_eq!(
+            scene.here().found(ALICE, query).await,
+            ["a garden"; 5],
+            "{query}"
+        );
+    }
+}

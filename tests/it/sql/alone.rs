@@ -205,3 +205,42 @@ async fn a_message_alone_and_a_batch_of_one_are_the_same() {
         batch[0]
     );
 }
+
+/// A bot of the host's, as a trigger: the answer is stored before the function has gone on.
+#[tokio::test]
+async fn an_answer_that_the_hosts_trigger_inserts_into_the_same_conversation_is_no_obstacle() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    database
+        .execute(
+            "create function answer() returns trigger language plpgsql as $$
+             begin
+               if new.content = 'ping' then
+                 insert into messages (conversation_id, sender_id, content)
+                 values (new.conversation_id, new.reader_id, 'pong');
+               end if;
+               return null;
+             end $$;
+             create trigger answer after insert on messages for each row execute function answer()",
+        )
+        .await;
+    for way in [Way::Alone, Way::Batch] {
+        for content in ["ping", "after"] {
+            let message = Message {
+                conversation,
+                sender: ALICE,
+                content,
+                kind: "text",
+                name: None,
+            };
+            let (status, _) = way.send(&database, message, true).await;
+            assert_eq!(status, "stored", "{way:?} {content}");
+        }
+    }
+    let whole = format!(
+        "(select array_agg(seq order by seq) as seqs from messages) m
+          cross join conversations c
+          where c.id = '{conversation}' and m.seqs = array[1, 2, 3, 4, 5, 6]::bigint[] and c.last_seq = 6"
+    );
+    assert_eq!(database.count(&whole).await, 1);
+}
