@@ -191,7 +191,8 @@ end
 $$;
 
 -- Stores one message in one transaction, as chat_send_messages() does with a batch of one and `again => false`, and
--- answers the same: the same locks and errors, and one row without a `place`.
+-- answers the same: the same locks, and one row without a `place`. Where another transaction commits the same
+-- client_message_id meanwhile, it answers `repeated` or `conflict` instead of failing with unique_violation.
 --
 -- Where little is sent, most batches hold one message, and the statements above cost such a batch several times as much
 -- as the few look-ups that it needs. Only what is stored is handled here; whatever else it turns out to be
