@@ -26,13 +26,17 @@ export class Model {
   #listeners = new Map();
   #typed = 0;
   #loading = '';
+  /** What is shown of conversations may have gaps: they are to be read again. */
+  #stale = false;
+  /** The last reload failed. */
+  #missed = false;
 
   constructor(options) {
     const chat = createChatClient(options);
     this.chat = chat;
     this.userId = options.userId;
     chat.on('status', (status) => this.#status(status));
-    chat.on('connected', ({ resumed }) => !resumed && this.load());
+    chat.on('connected', ({ resumed }) => (!resumed || this.#missed) && this.load());
     chat.on('resync_required', () => this.load());
     chat.on('chat_message', (message) => this.#arrived(message));
     chat.on('message_updated', (message) => this.#changed(message));
@@ -70,8 +74,12 @@ export class Model {
     this.chat.close();
   }
 
-  /** Everything that is shown, from the service. Asked for while it is under way, it is done once more. */
-  async load() {
+  /**
+   * What is shown, from the service: the list, and unless nothing can be missing there, the conversations that are open. Asked
+   * for while it is under way, it is done once more.
+   */
+  async load(stale = true) {
+    this.#stale ||= stale;
     if (this.#loading) {
       this.#loading = 'again';
       return;
@@ -80,7 +88,7 @@ export class Model {
     await this.#load();
     const again = this.#loading === 'again';
     this.#loading = '';
-    if (again) this.load();
+    if (again) this.load(false);
   }
 
   async #load() {
@@ -92,8 +100,10 @@ export class Model {
       this.hasMoreConversations = hasMore;
       this.state = 'ready';
       this.#watch();
-      for (const timeline of this.timelines.values()) timeline.start();
+      if (this.#stale) for (const timeline of this.timelines.values()) timeline.start();
+      this.#stale = this.#missed = false;
     } catch (error) {
+      this.#missed = true;
       if (this.state !== 'ready') this.state = error;
       else this.tell('notice', `Reloading failed: ${error.message}`);
     }
@@ -113,6 +123,16 @@ export class Model {
       this.tell('notice', `More conversations could not be loaded: ${error.message}`);
     }
     this.tell('conversations');
+  }
+
+  /** A conversation of this user's, also one so far down the list that it was not loaded yet. */
+  async find(id) {
+    let known = -1;
+    while (!this.conversations.has(id) && this.hasMoreConversations && this.conversations.size > known) {
+      known = this.conversations.size;
+      await this.loadMoreConversations();
+    }
+    return this.conversations.get(id);
   }
 
   /** Last active first. */
@@ -196,7 +216,7 @@ export class Model {
       conversation.lastMessage = message;
       if (message.senderId !== this.userId && !message.isRead) conversation.unreadCount++;
     } else if (!conversation) {
-      this.load();
+      this.load(false);
     }
     this.tell('conversations');
     this.tell(message.conversationId);

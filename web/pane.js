@@ -83,7 +83,7 @@ export class Pane {
       const off = model.on('conversations', () => {
         if (model.state !== 'ready') return;
         off();
-        if (model.conversations.has(conversationId)) this.open(conversationId);
+        if (conversationId) this.open(conversationId);
       });
     }
     this.changed();
@@ -104,6 +104,13 @@ export class Pane {
   }
 
   async open(conversationId, seq) {
+    const { model } = this;
+    if (!model.conversations.has(conversationId) && !(await model.find(conversationId))) {
+      model.tell('notice', 'This conversation was not found.');
+      return;
+    }
+    // Somebody else was chosen meanwhile.
+    if (model !== this.model) return;
     this.conversationId = conversationId;
     this.element.classList.add('reading');
     this.conversation.hidden = false;

@@ -17,6 +17,8 @@ export class Timeline {
   started = false;
   /** Told while a page was being read, which may not have it yet. */
   #meanwhile = [];
+  /** Resolves when the read that is under way has ended. */
+  #underWay = undefined;
 
   constructor(chat, conversationId, changed) {
     Object.assign(this, { chat, conversationId, changed });
@@ -58,7 +60,13 @@ export class Timeline {
   }
 
   async #read(what, read) {
-    if (this.loading) return;
+    while (this.loading) {
+      // One page more is asked for again by scrolling; what is to be shown anew must come.
+      if (what !== 'start') return;
+      await this.#underWay;
+    }
+    let ended;
+    this.#underWay = new Promise((resolve) => (ended = resolve));
     this.loading = what;
     this.error = undefined;
     this.changed();
@@ -69,6 +77,7 @@ export class Timeline {
     }
     this.loading = '';
     for (const message of this.#meanwhile.splice(0)) this.put(message);
+    ended();
     this.changed();
   }
 

@@ -231,6 +231,21 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
   await page.locator('.message', { hasText: 'message 5000' }).waitFor();
 });
 
+test('a conversation far down the list is opened by its address, and none that is not there', async () => {
+  const ids = await replicas.sql(`insert into users (first_name, last_name, email)
+    select 'Guest', 'No ' || n, 'guest' || n || '@example.com' from generate_series(0, 120) n returning id`);
+  const [me, oldest] = ids.split('\n');
+  await replicas.sql(`insert into conversations (participant1_id, participant2_id, created_at, updated_at)
+    select '${me}', u.id, t.at, t.at from users u, lateral (select now() - interval '1 day' + split_part(last_name, ' ', 2)::integer * interval '2 minutes' as at) t
+     where first_name = 'Guest' and id <> '${me}'`);
+  const id = (await replicas.sql(`select id from conversations where participant2_id = '${oldest}'`)).split('\n')[0];
+  const page = await open(at(first.url, talking(me, id)));
+  await page.locator('.thread-head').getByText('Guest No 1', { exact: true }).waitFor();
+
+  const nowhere = await open(at(first.url, talking(me, '00000000-0000-4000-8000-000000000000')));
+  await nowhere.getByText('This conversation was not found.').waitFor();
+});
+
 test('a search finds people and messages, and leads to the place', async () => {
   const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '55555555-5555-4555-8555-555555555555') returning id`).then((answer) => answer.split('\n')[0]);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content)
