@@ -14,6 +14,8 @@ const NOTICE_MS = 6_000;
 export class Pane {
   #notice;
   #countdown;
+  /** What was chosen last: it may take a moment until it is found. */
+  #opening;
 
   /** `changed`: another user or conversation; `online`: the socket is open. */
   constructor({ name, url, second = false, changed = () => {}, online = () => {}, suggested = () => undefined, cancel }) {
@@ -105,12 +107,14 @@ export class Pane {
 
   async open(conversationId, seq) {
     const { model } = this;
-    if (!model.conversations.has(conversationId) && !(await model.find(conversationId))) {
+    this.#opening = conversationId;
+    const conversation = model.conversations.get(conversationId) ?? (await model.find(conversationId));
+    // Somebody or something else was chosen meanwhile.
+    if (model !== this.model || this.#opening !== conversationId) return;
+    if (!conversation) {
       model.tell('notice', 'This conversation was not found.');
       return;
     }
-    // Somebody else was chosen meanwhile.
-    if (model !== this.model) return;
     this.conversationId = conversationId;
     this.element.classList.add('reading');
     this.conversation.hidden = false;
@@ -118,7 +122,6 @@ export class Pane {
     this.list.select(conversationId);
     this.#renderHead(true);
     this.composer.show(conversationId);
-    const conversation = this.model.conversations.get(conversationId);
     this.insert.show(conversation, this.model.other(conversation));
     this.changed();
     await this.thread.show(conversationId, seq);
@@ -128,6 +131,7 @@ export class Pane {
 
   #back() {
     const left = this.conversationId;
+    this.#opening = undefined;
     this.element.classList.remove('reading');
     this.conversation.hidden = true;
     this.nothing.hidden = false;
