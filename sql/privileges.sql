@@ -8,7 +8,7 @@ declare
   -- Column defaults, the conditions of triggers and the expressions of indexes are evaluated as the writing role. None
   -- of these reads a table.
   everybodys constant regprocedure[] := array[
-    'chat_uuid_v7()', 'chat_stores_batch()', 'chat_activity_lag()',
+    'chat_uuid_v7()', 'chat_stores_batch()', 'chat_purges()', 'chat_activity_lag()',
     'chat_search_day(timestamptz)', 'chat_search_key(uuid, text, timestamptz)', 'chat_search_words(regconfig, text)',
     'chat_search_vector(regconfig, text, uuid, uuid, uuid, timestamptz)'];
   item record;
@@ -23,9 +23,9 @@ begin
        and public.may <> (p.oid = any (everybodys))
   loop
     if item.wanted then
-      execute format('grant execute on function %s to public', item.name);
+      execute format('grant execute on routine %s to public', item.name);
     else
-      execute format('revoke execute on function %s from public', item.name);
+      execute format('revoke execute on routine %s from public', item.name);
     end if;
   end loop;
 end
@@ -54,7 +54,7 @@ declare
     -- tickets
     'chat_create_ticket', 'chat_redeem_ticket', 'chat_sweep_tickets',
     -- the listener, replay, the registry of replicas
-    'chat_identity', 'chat_next_xid', 'chat_snapshot', 'chat_changes_since', 'chat_missed',
+    'chat_identity', 'chat_next_xid', 'chat_snapshot', 'chat_changes_since', 'chat_missed', 'chat_purged_since',
     'chat_read_back', 'chat_read_back_conversations', 'chat_heartbeat', 'chat_hold_replica', 'chat_leave',
     -- what those of them ask that run with the service's own rights
     'chat_schema', 'chat_replica_lock_class', 'chat_relink_users'];

@@ -121,7 +121,7 @@ begin
       join pg_roles r on r.oid = p.proowner
      where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner and p.proname like 'chat\_%'
   loop
-    execute format('alter function %s owner to %I', item.name, owner);
+    execute format('alter routine %s owner to %I', item.name, owner);
   end loop;
 end
 $$;

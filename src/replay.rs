@@ -115,6 +115,9 @@ impl Replay {
         if asked.horizon.0 > read.end {
             return resync("the cursor is from the future");
         }
+        if read.purged {
+            return resync("messages that are newer than the cursor were removed for their age");
+        }
         let MissedChanges { changes, end, .. } = read;
         if changes.len() > self.limits.events {
             return resync("too much has happened since the cursor");

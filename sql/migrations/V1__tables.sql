@@ -1,43 +1,18 @@
 -- The tables. They are made in the current schema (DB_SCHEMA), or adopted where the Go chat service
--- already made them: rows are kept, columns are added.
+-- already made them: rows are kept, columns are added. Before this file runs, src/store/adopt.rs has checked adopted tables
+-- (sql/adopt/check.sql) and done what takes long, with the two marked sections of this file, without
+-- keeping other programs out; here only what came meanwhile is left, under ACCESS EXCLUSIVE until all migrations are in.
 --
 -- Names with the prefix chat_ are pgchat's own. `conversations` and `messages` are the contract with
 -- other programs.
 
 do $$
-declare
-  wrong text;
 begin
-  -- An adopted table must have the columns that everything rests on, in the types that they need.
-  select format('table %s exists, but its column %s is %s and must be %s', t.name, t.col,
-                coalesce(format_type(a.atttypid, a.atttypmod), 'missing'), t.wanted)
-    into wrong
-    from (values ('conversations', 'id', 'uuid'), ('conversations', 'participant1_id', 'uuid'),
-                 ('conversations', 'participant2_id', 'uuid'),
-                 ('messages', 'id', 'uuid'), ('messages', 'conversation_id', 'uuid'),
-                 ('messages', 'sender_id', 'uuid'), ('messages', 'content', 'text')) as t (name, col, wanted)
-    join pg_class c on c.relname = t.name and c.relnamespace = current_schema()::regnamespace
-    left join pg_attribute a on a.attrelid = c.oid and a.attname = t.col and not a.attisdropped
-   where a.atttypid is distinct from t.wanted::regtype
-   limit 1;
-  if wrong is not null then
-    raise exception '%', wrong using errcode = 'datatype_mismatch';
-  end if;
-
-  select format('table %s exists, but is no ordinary table', c.relname)
-    into wrong
-    from pg_class c
-   where c.relname in ('conversations', 'messages')
-     and c.relnamespace = current_schema()::regnamespace
-     and c.relkind not in ('r', 'p')
-   limit 1;
-  if wrong is not null then
-    raise exception '%', wrong using errcode = 'wrong_object_type';
+  if to_regtype('chat_message_type') is null then
+    create type chat_message_type as enum ('text', 'image', 'file');
   end if;
 end
 $$;
-
-create type chat_message_type as enum ('text', 'image', 'file');
 
 -- UUIDv7 (RFC 9562): new rows land at the end of the primary key's index, not all over it.
 create function chat_uuid_v7() returns uuid
@@ -79,6 +54,7 @@ create table if not exists messages (
   updated_at timestamptz not null default now()
 );
 
+-- begin columns
 -- Columns that an adopted table lacks. Columns that hold transaction numbers stay null in rows from
 -- before the adoption: null is older than every horizon.
 alter table conversations
@@ -94,14 +70,6 @@ alter table conversations
   -- updated_at, but moved only when it is chat_activity_lag() behind: the list of conversations has an index on
   -- it, and an update that moves it is not HOT
   add column if not exists active_at timestamptz not null default now();
--- Of the rows that were there before.
-update conversations set active_at = updated_at where active_at <> updated_at;
-alter table conversations
-  alter column id set default chat_uuid_v7(),
-  alter column created_at set default now(),
-  alter column updated_at set default now(),
-  alter column create_xid set default pg_current_xact_id();
-
 alter table messages
   add column if not exists message_type chat_message_type not null default 'text',
   add column if not exists is_read boolean not null default false,
@@ -122,19 +90,47 @@ alter table messages
   add column if not exists change_xid xid8,
   add column if not exists read_xid xid8;
 
+-- end columns
+
+-- Rows of an adopted table that were inserted since it was filled, or changed.
 do $$
 declare
   adopted regtype := (select atttypid::regtype from pg_attribute
                        where attrelid = 'messages'::regclass and attname = 'message_type');
+  type_differs text := 'false';
+  type_is_set text := '';
 begin
+  if adopted <> 'chat_message_type'::regtype then
+    alter table messages add column if not exists chat_adopted_type chat_message_type;
+    type_differs := 'm.chat_adopted_type::text is distinct from coalesce(m.message_type::text, ''text'')';
+    type_is_set := ', chat_adopted_type = coalesce(m.message_type::text, ''text'')::chat_message_type';
+  end if;
+  execute format(
+    'with late as materialized (
+       select m.id, c.participant1_id, c.participant2_id,
+              case when m.seq is null
+                   then coalesce((select max(o.seq) from messages o where o.conversation_id = m.conversation_id), 0)
+                        + row_number() over (partition by m.conversation_id, m.seq is null order by m.created_at nulls first, m.id)
+                   else m.seq end as seq
+         from messages m
+         join conversations c on c.id = m.conversation_id
+        where m.seq is null or m.reader_id is null or m.is_read is null or m.created_at is null or m.updated_at is null or %s
+     )
+     update messages m
+        set seq = n.seq,
+            reader_id = case m.sender_id when n.participant1_id then n.participant2_id else n.participant1_id end,
+            is_read = coalesce(m.is_read, false),
+            created_at = coalesce(m.created_at, m.updated_at, now()),
+            updated_at = coalesce(m.updated_at, m.created_at, now()) %s
+       from late n
+      where n.id = m.id', type_differs, type_is_set);
   if adopted <> 'chat_message_type'::regtype then
     -- Statements of the other programs that cast to the type they know go on working.
     if (select typtype from pg_type where oid = adopted) = 'e' then
       execute format('create cast (%s as chat_message_type) with inout as assignment', adopted);
     end if;
-    alter table messages
-      alter column message_type drop default,
-      alter column message_type type chat_message_type using message_type::text::chat_message_type;
+    alter table messages drop column message_type;
+    alter table messages rename column chat_adopted_type to message_type;
   end if;
 end
 $$;
@@ -142,52 +138,39 @@ $$;
 alter table messages
   alter column id set default chat_uuid_v7(),
   alter column message_type set default 'text',
+  alter column message_type set not null,
   alter column is_read set default false,
+  alter column is_read set not null,
   alter column created_at set default now(),
+  alter column created_at set not null,
   alter column updated_at set default now(),
+  alter column updated_at set not null,
   alter column create_xid set default pg_current_xact_id(),
-  alter column change_xid set default pg_current_xact_id();
-
--- Rows from before the adoption get their seq by time, and their reader.
-update messages m
-   set seq = coalesce(m.seq, n.seq), reader_id = n.reader_id
-  from (select i.id, row_number() over (partition by i.conversation_id order by i.created_at, i.id) as seq,
-               case i.sender_id when c.participant1_id then c.participant2_id else c.participant1_id end as reader_id
-          from messages i
-          join conversations c on c.id = i.conversation_id) n
- where n.id = m.id and (m.seq is null or m.reader_id is null);
-alter table messages
+  alter column change_xid set default pg_current_xact_id(),
   alter column seq set not null,
   alter column reader_id set not null;
 
 update conversations c
-   set last_seq = n.seq, last_message_id = n.id
-  from (select distinct on (conversation_id) conversation_id, seq, id
-          from messages order by conversation_id, seq desc) n
- where n.conversation_id = c.id and c.last_seq < n.seq;
+   set last_seq = n.seq, last_message_id = n.id, active_at = coalesce(c.updated_at, c.created_at, now()),
+       updated_at = coalesce(c.updated_at, c.created_at, now()), created_at = coalesce(c.created_at, c.updated_at, now())
+  from (select o.id as conversation_id, coalesce(l.seq, 0) as seq, l.id
+          from conversations o
+          left join lateral (select m.seq, m.id from messages m where m.conversation_id = o.id
+                              order by m.seq desc limit 1) l on true) n
+ where n.conversation_id = c.id
+   and (c.last_seq <> n.seq or c.last_message_id is distinct from n.id
+        or c.active_at > c.updated_at or c.active_at <= c.updated_at - chat_activity_lag()
+        or c.created_at is null or c.updated_at is null);
+alter table conversations
+  alter column id set default chat_uuid_v7(),
+  alter column created_at set default now(),
+  alter column created_at set not null,
+  alter column updated_at set default now(),
+  alter column updated_at set not null,
+  alter column create_xid set default pg_current_xact_id();
 
--- One row for each unordered pair. Pairs that stand twice in adopted tables are for the operator to merge.
-do $$
-declare
-  pairs text;
-begin
-  select string_agg(format('{%s}', ids), ' ') into pairs
-    from (select string_agg(id::text, ', ' order by created_at, id) as ids
-            from conversations
-           group by least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)
-          having count(*) > 1
-           limit 20) d;
-  if pairs is not null then
-    raise exception 'conversations holds several rows for the same two participants: %', pairs
-      using errcode = 'unique_violation',
-            hint = 'For each pair move the messages to the first row and delete the others: '
-                   'update messages set conversation_id = FIRST where conversation_id = OTHER; '
-                   'update conversations set last_message_id = null where id = OTHER; '
-                   'delete from conversations where id = OTHER; then migrate again.';
-  end if;
-end
-$$;
-
+-- begin indexes
+-- One row for each unordered pair.
 create unique index if not exists conversations_pair_key
   on conversations (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id));
 -- Nothing that changes with every message is indexed here, or those updates would not be HOT.
@@ -207,6 +190,7 @@ create index if not exists chat_messages_changed on messages (greatest(change_xi
 -- Resume of one client: what changed after it was inserted. New rows are found by seq.
 create index if not exists chat_messages_changed_later
   on messages (conversation_id, greatest(change_xid, read_xid)) where revision > 1 or read_xid is not null;
+-- end indexes
 
 do $$
 declare
@@ -242,7 +226,8 @@ create table chat_tombstones (
   revision integer not null,
   change_xid xid8 not null default pg_current_xact_id(),
   -- the Message as it last was, without its content
-  message text not null
+  message text not null,
+  deleted_at timestamptz not null default now()
 );
 create index chat_tombstones_changed on chat_tombstones (change_xid);
 create index chat_tombstones_conversation on chat_tombstones (conversation_id, change_xid);

@@ -21,6 +21,7 @@ create table chat_users_link (
 -- Returns notes for the log. Errors name the column and the setting. Replicas call it at their start and whenever the
 -- host has altered its table.
 -- The search_path is the caller's: the schema of pgchat first, then where the host's tables are.
+-- New foreign keys are not valid yet: `validate constraint` checks their rows without keeping writers out.
 -- Locks: an advisory one and pg_proc's row, until the transaction ends; SHARE ROW EXCLUSIVE on conversations, messages and
 -- the users table, only when a foreign key is missing.
 create function chat_link_users(users_table text, mapping jsonb default '{}')
@@ -164,7 +165,7 @@ begin
                      join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
                     where k.contype = 'f' and k.conrelid = link.tab::regclass and a.attname = link.col
                       and cardinality(k.conkey) = 1) then
-      execute format('alter table %I add constraint %I foreign key (%I) references %s (%I)',
+      execute format('alter table %I add constraint %I foreign key (%I) references %s (%I) not valid',
                      link.tab, link.tab || '_' || link.col || '_fkey', link.col, host, id_column);
     end if;
   end loop;

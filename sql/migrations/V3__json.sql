@@ -63,7 +63,8 @@ language sql stable
 as $$
   select '{"id":"' || m.id || '","conversationId":"' || m.conversation_id
          || '","senderId":"' || m.sender_id
-         || '","content":' || to_json(m.content)::text
+         -- Adopted rows may still have the content that was deleted.
+         || '","content":' || case when m.deleted_at is null then to_json(m.content)::text else '""' end
          || ',"messageType":"' || m.message_type
          || '","isRead":' || case when m.is_read then 'true' else 'false' end
          || ',"seq":' || m.seq

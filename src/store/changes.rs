@@ -93,6 +93,8 @@ pub struct MissedChanges {
     pub identity: Identity,
     /// The first transaction number that had not been handed out: all changes are below it.
     pub end: u64,
+    /// Something that the user has not seen is not there any more, and no event tells of it (`chat_purge`).
+    pub purged: bool,
     pub changes: Vec<Change>,
 }
 
@@ -159,9 +161,10 @@ impl Store {
             (&horizon.to_text() as _, Type::TEXT),
             (&limit as _, Type::INT8),
         ];
-        let columns = format!("{CHANGE_COLUMNS}, identity, next::text");
+        let columns = format!("{CHANGE_COLUMNS}, identity, next::text, purged");
         let call = format!(
             "chat_identity() identity cross join {0}chat_next_xid() next \
+             cross join {0}chat_purged_since($1, $2::text::xid8) purged \
              left join {0}chat_missed($1, $2::text::xid8, $3) on true",
             self.prefix
         );
@@ -170,6 +173,7 @@ impl Store {
         Ok(MissedChanges {
             identity: Identity(single::<String>(&rows, CHANGE_WIDTH)?.into()),
             end: parse_xid(single(&rows, CHANGE_WIDTH + 1)?)?,
+            purged: single(&rows, CHANGE_WIDTH + 2)?,
             changes: rows
                 .iter()
                 .filter(is_change)

@@ -1,10 +1,13 @@
 //! The schema: numbered migrations, privileges, then the link to the host's users table. A role that does not own
 //! the chat tables only checks that all of it is there.
 
+use std::time::Duration;
+
 use refinery::Migration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 
+use super::adopt::{self, LOCK_WAIT, Patience};
 use super::{ConnectError, Connector, UsersTable, describe, is_connection_lost, is_transient};
 
 mod embedded {
@@ -14,8 +17,12 @@ mod embedded {
 /// Who may execute what, whatever the migrations added.
 const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
 
-/// Replicas that start together migrate one after the other: refinery takes no lock of its own.
-const MIGRATION_LOCK: &str = "select pg_advisory_lock(1885562997, 0)";
+/// Replicas that start together migrate one after the other: refinery takes no lock of its own. Tried and not waited for: a
+/// session that waits holds a snapshot, for whose end an index that is built concurrently would wait.
+const MIGRATION_LOCK: &str = "select pg_try_advisory_lock(1885562997, 0)";
+
+/// Between two tries.
+const MIGRATION_LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the schema could not be applied; one line.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +69,20 @@ async fn apply(
     users: &UsersTable,
     before: Option<&str>,
 ) -> Result<(), MigrateError> {
-    client.batch_execute(MIGRATION_LOCK).await.map_err(failed)?;
+    loop {
+        let rows = client
+            .query_typed(MIGRATION_LOCK, &[])
+            .await
+            .map_err(failed)?;
+        if rows
+            .first()
+            .map_or(Ok(false), |row| row.try_get(0))
+            .map_err(failed)?
+        {
+            break;
+        }
+        tokio::time::sleep(MIGRATION_LOCK_PAUSE).await;
+    }
     let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
     if let Some(owner) = other_owner(client, schema).await.map_err(failed)? {
         check_versions(client, &quoted, &owner).await?;
@@ -70,7 +90,7 @@ async fn apply(
     }
     client
         .batch_execute(&format!(
-            "set statement_timeout = 0; set lock_timeout = 0; set check_function_bodies = off; \
+            "set statement_timeout = 0; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
              do $$ begin if to_regnamespace('{quoted}') is null then create schema {quoted}; end if; end $$; \
              set search_path = {quoted}, pg_temp"
         ))
@@ -80,32 +100,41 @@ async fn apply(
         client.batch_execute(sql).await.map_err(failed)?;
     }
 
+    adopt::prepare(client).await.map_err(failed)?;
+    let mut patience = Patience::default();
+    let is_newest = loop {
+        match run(client).await {
+            Ok(is_newest) => break is_newest,
+            Err(error) => match cause_in_database(&error) {
+                Some(cause) if patience.has_more(cause).await => {}
+                Some(cause) => return Err(sorted(cause, one_line(&error), MigrateError::Failed)),
+                None => return Err(MigrateError::Failed(one_line(&error))),
+            },
+        }
+    };
+    // What a newer version has granted is left to it.
+    if is_newest {
+        client.batch_execute(PRIVILEGES).await.map_err(failed)?;
+    }
+    link_users(client, schema, users).await?;
+    adopt::validate(client).await.map_err(failed)
+}
+
+/// Applies the migrations; whether no newer version has applied more.
+async fn run(client: &mut Client) -> Result<bool, refinery::Error> {
     let mut runner = embedded::migrations::runner();
     // An older replica meets a newer schema during a rolling upgrade: that is fine.
     runner = runner.set_abort_missing(false);
     // All or nothing: a program that inserts meanwhile never meets columns without their triggers.
     runner = runner.set_grouped(true);
     runner.set_migration_table_name("chat_schema_history");
-    let report = runner
-        .run_async(client)
-        .await
-        .map_err(|e| match cause_in_database(&e) {
-            Some(cause) => sorted(cause, one_line(&e), MigrateError::Failed),
-            None => MigrateError::Failed(one_line(&e)),
-        })?;
+    let report = runner.run_async(client).await?;
     for migration in report.applied_migrations() {
         log::info!("applied migration {migration}");
     }
-    // What a newer version has granted is left to it.
     let newest = runner.get_migrations().iter().map(Migration::version).max();
-    let applied = runner
-        .get_last_applied_migration_async(client)
-        .await
-        .map_err(|e| MigrateError::Failed(one_line(&e)))?;
-    if applied.as_ref().map(Migration::version) <= newest {
-        client.batch_execute(PRIVILEGES).await.map_err(failed)?;
-    }
-    link_users(client, schema, users).await
+    let applied = runner.get_last_applied_migration_async(client).await?;
+    Ok(applied.as_ref().map(Migration::version) <= newest)
 }
 
 async fn link_users(client: &Client, schema: &str, users: &UsersTable) -> Result<(), MigrateError> {

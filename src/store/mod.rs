@@ -1,6 +1,7 @@
 //! All queries of the service: each is one call of an SQL function (`sql/migrations/`), and what comes
 //! back is JSON text to relay. Knows neither the hub, nor HTTP, nor WebSocket.
 
+mod adopt;
 mod changes;
 mod connect;
 mod conversations;

@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::adopt::{LOCK_WAIT, Patience};
 use super::migrate::{MigrateError, sorted};
 use super::{Connector, Store, describe};
 
@@ -30,16 +31,23 @@ impl UsersTable {
         let columns = mapping(self.columns.as_deref()).map_err(MigrateError::Users)?;
         // The host's table is looked up in the schema, then where an unqualified name is usually found.
         client
-            .batch_execute(&format!("set search_path = {quoted}, public, pg_temp"))
+            .batch_execute(&format!(
+                "set search_path = {quoted}, public, pg_temp; set lock_timeout = '{LOCK_WAIT}'"
+            ))
             .await
             .map_err(|e| sorted(&e, describe(&e), MigrateError::Failed))?;
-        let notes = client
-            .query_typed(
-                &format!("select n from {quoted}.chat_link_users($1, $2) n"),
-                &[(&self.name, Type::TEXT), (&columns, Type::JSONB)],
-            )
-            .await
-            .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
+        let sql = format!("select n from {quoted}.chat_link_users($1, $2) n");
+        let mut patience = Patience::default();
+        let notes = loop {
+            let params = [(&self.name as _, Type::TEXT), (&columns as _, Type::JSONB)];
+            match client.query_typed(&sql, &params).await {
+                Err(error) if patience.has_more(&error).await => {}
+                Err(error) => {
+                    return Err(sorted(&error, describe(&error), MigrateError::Users));
+                }
+                Ok(notes) => break notes,
+            }
+        };
         notes
             .iter()
             .map(|note| {

@@ -36,7 +36,7 @@ async fn careless_functions(client: &Client) -> Vec<String> {
           where p.pronamespace = 'public'::regnamespace and p.proname like 'chat\\_%'
             and (exists (
                    select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0)
-                   and (p.prosecdef or p.provolatile <> 'i' and p.proname not in ('chat_uuid_v7', 'chat_stores_batch'))
+                   and (p.prosecdef or p.provolatile <> 'i' and p.proname not in ('chat_uuid_v7', 'chat_stores_batch', 'chat_purges'))
                  or p.prosecdef and not coalesce(p.proconfig, '{}') && array['search_path=public, pg_temp']
                  or p.prorettype = 'trigger'::regtype and not p.prosecdef)
           order by 1",

@@ -70,7 +70,7 @@ async fn kill_listeners(database: &Database) -> i64 {
         .await
 }
 
-fn cursor_of(frame: &serde_json::Value) -> String {
+pub(crate) fn cursor_of(frame: &serde_json::Value) -> String {
     frame["cursor"]
         .as_str()
         .or(frame["data"]["cursor"].as_str())
@@ -80,7 +80,7 @@ fn cursor_of(frame: &serde_json::Value) -> String {
 
 /// A cursor of this replica's from beyond all that `user` was told of: who resumes with it is sent nothing. Right after
 /// an event cursors are still at or below it, by as much as other transactions were open at its time.
-async fn settled_cursor(replica: &Replica, user: uuid::Uuid) -> String {
+pub(crate) async fn settled_cursor(replica: &Replica, user: uuid::Uuid) -> String {
     eventually("a cursor that replays nothing", || async {
         let cursor = cursor_of(&Socket::connect(replica, user).await.connected);
         let mut socket = Socket::resume(replica, user, &cursor).await;

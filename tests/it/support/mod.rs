@@ -18,7 +18,7 @@ mod users;
 mod wait;
 
 pub use api::{Api, Reply, seq_of};
-pub use cluster::{Cluster, free_port};
+pub use cluster::{Cluster, free_port, program};
 pub use database::{Database, INTEGRATOR, Notifications, OWNER, SERVICE, roles_sql};
 pub use pooler::pooler;
 pub use process::Process;

@@ -1,0 +1,100 @@
+-- Whether tables that stand there already can be adopted. Run before the first migration; reads
+-- both tables from end to end, without keeping anybody out. Each error says what to do.
+do $$
+declare
+  wrong text;
+  merge constant text :=
+    'with pair as (select id, first_value(id) over (partition by least(participant1_id, participant2_id), '
+    'greatest(participant1_id, participant2_id) order by created_at, id) as kept from conversations), '
+    'moved as (update messages m set conversation_id = p.kept from pair p where m.conversation_id = p.id and p.id <> p.kept returning m.id) '
+    'select count(*) as moved_messages from moved; '
+    'with pair as (select id, first_value(id) over (partition by least(participant1_id, participant2_id), '
+    'greatest(participant1_id, participant2_id) order by created_at, id) as kept from conversations) '
+    'delete from conversations c using pair p where c.id = p.id and p.id <> p.kept;';
+begin
+  select format('table %s exists, but is no ordinary table', c.relname)
+    into wrong
+    from pg_class c
+   where c.relname in ('conversations', 'messages')
+     and c.relnamespace = current_schema()::regnamespace
+     and c.relkind not in ('r', 'p')
+   limit 1;
+  if wrong is not null then
+    raise exception '%', wrong using errcode = 'wrong_object_type';
+  end if;
+
+  -- The columns that everything rests on, in the types that they need.
+  select format('table %s exists, but its column %s is %s and must be %s', t.name, t.col,
+                coalesce(format_type(a.atttypid, a.atttypmod), 'missing'), t.wanted)
+    into wrong
+    from (values ('conversations', 'id', 'uuid', true), ('conversations', 'participant1_id', 'uuid', true),
+                 ('conversations', 'participant2_id', 'uuid', true), ('conversations', 'last_message_id', 'uuid', false),
+                 ('conversations', 'created_at', 'timestamptz', false), ('conversations', 'updated_at', 'timestamptz', false),
+                 ('messages', 'id', 'uuid', true), ('messages', 'conversation_id', 'uuid', true),
+                 ('messages', 'sender_id', 'uuid', true), ('messages', 'content', 'text', true),
+                 ('messages', 'is_read', 'boolean', false), ('messages', 'created_at', 'timestamptz', false),
+                 ('messages', 'updated_at', 'timestamptz', false), ('messages', 'deleted_at', 'timestamptz', false))
+           as t (name, col, wanted, needed)
+    join pg_class c on c.relname = t.name and c.relnamespace = current_schema()::regnamespace
+    left join pg_attribute a on a.attrelid = c.oid and a.attname = t.col and not a.attisdropped
+   where a.atttypid is distinct from t.wanted::regtype and (t.needed or a.atttypid is not null)
+   limit 1;
+  if wrong is not null then
+    raise exception '%', wrong
+      using errcode = 'datatype_mismatch',
+            hint = 'alter table ... alter column ... type ...; times without a zone in UTC: using created_at at time zone ''UTC''';
+  end if;
+
+  if to_regclass('conversations') is null or to_regclass('messages') is null then
+    return;
+  end if;
+
+  -- One row for each unordered pair. Pairs that stand twice are for the operator to merge.
+  select string_agg(format('{%s}', ids), ' ') into wrong
+    from (select string_agg(id::text, ', ' order by created_at, id) as ids
+            from conversations
+           group by least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)
+          having count(*) > 1
+           limit 20) d;
+  if wrong is not null then
+    raise exception 'conversations holds several rows for the same two participants (20 pairs are shown at most): %', wrong
+      using errcode = 'unique_violation',
+            hint = 'This SQL moves their messages to the oldest of each pair and deletes the others; then migrate again: begin; '
+                   || merge || ' commit;';
+  end if;
+
+  select format('messages holds %s rows of conversations that do not exist', count(*)) into wrong
+    from messages m
+   where not exists (select from conversations c where c.id = m.conversation_id)
+  having count(*) > 0;
+  if wrong is not null then
+    raise exception '%', wrong
+      using errcode = 'foreign_key_violation',
+            hint = 'delete from messages m where not exists (select from conversations c where c.id = m.conversation_id); '
+                   'then migrate again';
+  end if;
+
+  select format('messages holds %s rows without a sender or content', count(*)) into wrong
+    from messages where sender_id is null or content is null
+  having count(*) > 0;
+  if wrong is not null then
+    raise exception '%', wrong
+      using errcode = 'not_null_violation',
+            hint = 'update messages set content = '''' where content is null; delete from messages where sender_id is null; '
+                   'then migrate again';
+  end if;
+
+  if exists (select from pg_attribute where attrelid = 'messages'::regclass and attname = 'message_type' and not attisdropped) then
+    execute $check$
+      select string_agg(distinct quote_literal(message_type::text), ', ') from messages
+       where message_type::text not in ('text', 'image', 'file')
+    $check$ into wrong;
+    if wrong is not null then
+      raise exception 'messages has rows with message_type %', wrong
+        using errcode = 'check_violation',
+              hint = 'allowed are text, image and file; change them, for example: update messages set message_type = ''file'' '
+                     'where message_type::text not in (''text'', ''image'', ''file''); then migrate again';
+    end if;
+  end if;
+end
+$$;

@@ -1,0 +1,188 @@
+-- Removing old messages, in small steps beside the traffic. Nothing is published for them and no tombstones are left, or a
+-- year's messages would be sent as a year's events: clients keep what they show until they load it again. A client that
+-- has not even seen all that was removed (its cursor is older than that) has to reload: resync_required.
+
+-- What was removed, one row a conversation. No foreign key: its check would wait for whoever holds the conversation's row.
+create table chat_purged (
+  conversation_id uuid primary key,
+  -- all messages up to this seq
+  seq bigint not null,
+  -- the newest change among them, tombstones included; null when all are from before the adoption of the tables
+  change_xid xid8,
+  purged_at timestamptz not null default now()
+);
+create index chat_purged_changed on chat_purged (change_xid);
+
+-- One step: of each conversation, the oldest messages up to the first one that is not older than `older_than`, at most
+-- `max_messages` of all together, and its tombstones that are older. Goes through the conversations in the order of their
+-- ids, from the one after `after_conversation`, as many at most as messages; `next_conversation` is what to say as
+-- `after_conversation` in the next step, null when there are no more.
+-- `busy`: conversations that were left for another time, since somebody held one of the rows.
+--
+-- Locks: the messages that are deleted, until the transaction ends; the conversation's row only when nothing of it is left.
+-- None is waited for.
+create function chat_purge(older_than timestamptz, max_messages integer default 1000,
+                           only_conversation uuid default null, after_conversation uuid default null)
+returns table (messages bigint, tombstones bigint, busy bigint, next_conversation uuid)
+language plpgsql
+security definer
+set search_path from current
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  candidate record;
+  visited bigint := 0;
+  room bigint;
+  ids uuid[];
+  top_seq bigint;
+  top_xid xid8;
+  old_ids uuid[];
+  old_xid xid8;
+  was_set text := coalesce(current_setting('pgchat.purge_depth', true), '');
+begin
+  if older_than is null or older_than > now() - interval '1 day' then
+    raise exception 'chat_purge removes what is older than a day; "delete from messages" removes the rest, and tells clients'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  if max_messages is null or max_messages not between 1 and 100000 then
+    raise exception 'max_messages must be 1 to 100000, not %', max_messages using errcode = 'invalid_parameter_value';
+  end if;
+  messages := 0;
+  tombstones := 0;
+  busy := 0;
+  next_conversation := after_conversation;
+
+  for candidate in
+    select c.id, coalesce(o.created_at < older_than, false) as has_old
+      from conversations c
+      left join lateral (select m.created_at from messages m where m.conversation_id = c.id order by m.seq limit 1) o on true
+     where (only_conversation is null or c.id = only_conversation)
+       and (after_conversation is null or c.id > after_conversation)
+     order by c.id
+     limit max_messages
+  loop
+    room := max_messages - messages - tombstones;
+    exit when room <= 0;
+    begin
+      ids := null;
+      top_xid := null;
+      if candidate.has_old then
+        with oldest as materialized (
+          select m.id, m.seq, m.created_at, greatest(m.create_xid, m.change_xid, m.read_xid) as xid
+            from messages m
+           where m.conversation_id = candidate.id
+           order by m.seq
+           limit room
+        )
+        select array_agg(o.id), max(o.seq), (array_agg(o.xid order by o.xid desc nulls last))[1]
+          into ids, top_seq, top_xid
+          from oldest o
+         where o.seq < coalesce((select min(k.seq) from oldest k where k.created_at >= older_than), 9223372036854775807);
+      end if;
+      if ids is not null then
+        if not exists (select from messages m where m.conversation_id = candidate.id and m.seq > top_seq) then
+          perform from conversations c where c.id = candidate.id for no key update nowait;
+        end if;
+        perform from messages m where m.id = any (ids) for update nowait;
+        perform set_config('pgchat.purge_depth', pg_trigger_depth()::text, true);
+        delete from messages m where m.id = any (ids);
+        perform set_config('pgchat.purge_depth', was_set, true);
+        update conversations c
+           set last_message_id = null
+         where c.id = candidate.id
+           and not exists (select from messages m where m.conversation_id = c.id);
+      end if;
+
+      select array_agg(t.message_id), (array_agg(t.change_xid order by t.change_xid desc))[1]
+        into old_ids, old_xid
+        from (select t.message_id, t.change_xid from chat_tombstones t
+               where t.conversation_id = candidate.id and t.deleted_at < older_than
+               order by t.change_xid
+               limit room - coalesce(cardinality(ids), 0)
+                 for update nowait) t;
+      delete from chat_tombstones t where t.message_id = any (old_ids);
+
+      if ids is not null or old_ids is not null then
+        insert into chat_purged as p (conversation_id, seq, change_xid)
+        values (candidate.id, coalesce(top_seq, 0), greatest(top_xid, old_xid))
+            on conflict (conversation_id) do update
+           set seq = greatest(p.seq, excluded.seq),
+               change_xid = greatest(p.change_xid, excluded.change_xid),
+               purged_at = now();
+      end if;
+    exception when lock_not_available then
+      busy := busy + 1;
+      ids := null;
+      old_ids := null;
+    end;
+    messages := messages + coalesce(cardinality(ids), 0);
+    tombstones := tombstones + coalesce(cardinality(old_ids), 0);
+    top_seq := null;
+    -- There may be more in this one.
+    exit when messages + tombstones >= max_messages;
+    next_conversation := candidate.id;
+    visited := visited + 1;
+  end loop;
+  if messages + tombstones < max_messages and (visited < max_messages or only_conversation is not null) then
+    next_conversation := null;
+  elsif next_conversation is null then
+    -- The first conversation is not done yet. Nothing is below this one.
+    next_conversation := '00000000-0000-0000-0000-000000000000';
+  end if;
+  return next;
+end
+$$;
+
+-- Whether something that a client of `reader` with this horizon has not seen was removed.
+create function chat_purged_since(reader uuid, horizon xid8) returns boolean
+language sql stable
+security definer
+set search_path from current
+as $$
+  select exists (select from chat_purged p
+                   join conversations c on c.id = p.conversation_id
+                  where p.change_xid >= horizon and p.change_xid < pg_snapshot_xmax(pg_current_snapshot())
+                    and reader in (c.participant1_id, c.participant2_id))
+$$;
+
+-- All steps, each a transaction of its own, with a pause after each:
+--   call chat_purge_all('1 year');
+-- It can be ended at any moment and called again. Commits, so it may not be called within a transaction; and for that reason it
+-- runs with the caller's rights, who needs to execute chat_purge() as well. The schema is written into it because of that.
+do $do$
+begin
+  execute format($create$
+    create procedure chat_purge_all(age interval, max_messages integer default 1000,
+                                    pause_seconds double precision default 0.1, only_conversation uuid default null)
+    language plpgsql
+    as $body$
+    declare
+      older_than constant timestamptz := now() - age;
+      step record;
+      after_conversation uuid;
+      steps bigint := 0;
+      messages bigint := 0;
+      tombstones bigint := 0;
+      busy bigint := 0;
+    begin
+      loop
+        select * into step
+          from %1$I.chat_purge(older_than, max_messages, only_conversation, after_conversation);
+        commit;
+        steps := steps + 1;
+        messages := messages + step.messages;
+        tombstones := tombstones + step.tombstones;
+        busy := busy + step.busy;
+        if steps %% 1000 = 0 or step.next_conversation is null then
+          raise notice '%% messages and %% tombstones removed in %% steps; %% conversations were busy',
+            messages, tombstones, steps, busy;
+        end if;
+        exit when step.next_conversation is null;
+        after_conversation := step.next_conversation;
+        perform pg_sleep(pause_seconds);
+      end loop;
+    end
+    $body$ $create$, current_schema());
+end
+$do$;

@@ -1,0 +1,339 @@
+//! Taking over tables that another service made, with all their rows, while that service goes on working.
+//!
+//! What takes long is done before the migrations and outside their one transaction: adding columns (a moment under an
+//! exclusive lock), numbering the messages (batches, each a transaction of its own), building the indexes (concurrently).
+//! Each step finds out by itself what is left to do, so it can be interrupted at any moment and run again. `V1__tables.sql`
+//! does the rest: rows that came meanwhile, and what makes the columns binding.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error};
+
+/// Whether the tables can be adopted; an error says what to do.
+const CHECK: &str = include_str!("../../sql/adopt/check.sql");
+
+const TABLES: &str = include_str!("../../sql/migrations/V1__tables.sql");
+
+/// Messages in one transaction: their rows are locked for that long, a fraction of a second.
+const BATCH: i64 = 5_000;
+
+/// So few rows without a number may be left to the migration itself, which keeps others out meanwhile.
+const LEFT_TO_MIGRATION: i64 = 1_000;
+
+/// How long a statement waits for a lock: everybody else who wants the table waits behind it. Less than PostgreSQL's
+/// `deadlock_timeout` (1 s), so that of two who wait for each other it is the migration that gives up.
+pub(super) const LOCK_WAIT: &str = "500ms";
+
+/// Between two tries for a lock that was not given: those who waited behind get their turn.
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long locks are tried for altogether, for one step.
+const LOCK_PATIENCE: Duration = Duration::from_secs(300);
+
+/// The columns may only be of pgchat's own type in the end; until then the old column stays as it is, and this one stands by.
+const STAND_IN: &str = "
+do $$
+begin
+  if to_regtype('chat_message_type') is null then
+    create type chat_message_type as enum ('text', 'image', 'file');
+  end if;
+  if exists (select from pg_attribute
+              where attrelid = 'messages'::regclass and attname = 'message_type' and not attisdropped
+                and atttypid <> 'chat_message_type'::regtype) then
+    alter table messages add column if not exists chat_adopted_type chat_message_type;
+  end if;
+end
+$$";
+
+/// Every message without a number: which it gets, by time within its conversation, and who reads it. In the order in which the
+/// rows lie on disk. Unlogged: after a crash it is empty, and made anew.
+const NUMBER: &str = "
+drop table if exists chat_adoption;
+create unlogged table chat_adoption as
+select row_number() over (order by i.place) as n, i.id, i.seq, i.reader_id
+  from (select m.id, m.ctid as place,
+               coalesce(b.seq, 0) + row_number() over (partition by m.conversation_id order by m.created_at nulls first, m.id) as seq,
+               case m.sender_id when c.participant1_id then c.participant2_id else c.participant1_id end as reader_id
+          from messages m
+          join conversations c on c.id = m.conversation_id
+          left join (select conversation_id, max(seq) as seq from messages where seq is not null group by 1) b
+            on b.conversation_id = m.conversation_id
+         where m.seq is null) i;
+alter table chat_adoption add primary key (n);
+analyze chat_adoption";
+
+/// Rows `$1` < n <= `$2` of the plan get what it says.
+const FILL: &str = "
+update messages m
+   set seq = a.seq,
+       reader_id = a.reader_id,
+       is_read = coalesce(m.is_read, false),
+       created_at = coalesce(m.created_at, m.updated_at, now()),
+       updated_at = coalesce(m.updated_at, m.created_at, now()){type}
+  from chat_adoption a
+ where a.n > $1 and a.n <= $2 and m.id = a.id and m.seq is null";
+
+/// Conversations `$1` < id <= `$2` get their newest message.
+const FILL_CONVERSATIONS: &str = "
+update conversations c
+   set last_seq = n.seq,
+       last_message_id = n.message,
+       created_at = coalesce(c.created_at, c.updated_at, now()),
+       updated_at = coalesce(c.updated_at, c.created_at, now()),
+       active_at = coalesce(c.updated_at, c.created_at, now())
+  from (select p.id, l.seq, l.id as message
+          from conversations p
+         cross join lateral (select m.seq, m.id from messages m
+                              where m.conversation_id = p.id and m.seq is not null
+                              order by m.seq desc limit 1) l
+         where p.id > $1 and p.id <= $2) n
+ where n.id = c.id and c.last_seq <> n.seq";
+
+/// Prepares the tables in the session's schema, if there are any that were not migrated yet.
+pub(super) async fn prepare(client: &Client) -> Result<(), Error> {
+    if has(client, "to_regclass('chat_tombstones')").await? {
+        return Ok(());
+    }
+    client.batch_execute(CHECK).await?;
+    if !has(client, "to_regclass('messages')").await?
+        || !has(client, "to_regclass('conversations')").await?
+    {
+        return Ok(());
+    }
+    log::info!("taking over the tables conversations and messages; they stay in use meanwhile");
+    patiently(client, STAND_IN).await?;
+    patiently(client, section("columns")).await?;
+    // First of all: what it refuses is the other service's mistake, and must not happen behind our back.
+    let (pairs, others) = indexes();
+    if let Err(error) = build(client, &pairs).await {
+        // Says which pairs.
+        client.batch_execute(CHECK).await?;
+        return Err(error);
+    }
+    number(client).await?;
+    for index in others {
+        build(client, &index).await?;
+    }
+    fill_conversations(client).await?;
+    reference(client).await
+}
+
+/// Whether an expression such as `to_regclass('messages')` is not null. Unprepared, as all that pgchat asks.
+async fn has(client: &Client, expression: &str) -> Result<bool, Error> {
+    let sql = format!("select {expression} is not null");
+    let rows = client.query_typed(&sql, &[]).await?;
+    rows.first().map_or(Ok(false), |row| row.try_get(0))
+}
+
+async fn number(client: &Client) -> Result<(), Error> {
+    let stand_in = "(select 1 from pg_attribute where attrelid = 'messages'::regclass
+                        and attname = 'chat_adopted_type' and not attisdropped)";
+    let fill = FILL.replace(
+        "{type}",
+        match has(client, stand_in).await? {
+            true => {
+                ",\n chat_adopted_type = coalesce(m.message_type::text, 'text')::chat_message_type"
+            }
+            false => "",
+        },
+    );
+    loop {
+        // Again, since the other service goes on writing; each round has less to do.
+        client.batch_execute(NUMBER).await?;
+        let rows = client
+            .query_typed("select coalesce(max(n), 0) from chat_adoption", &[])
+            .await?;
+        let total: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        if total > 0 {
+            fill_messages(client, &fill, total).await?;
+        }
+        if total <= LEFT_TO_MIGRATION {
+            return client.batch_execute("drop table chat_adoption").await;
+        }
+    }
+}
+
+async fn fill_messages(client: &Client, fill: &str, total: i64) -> Result<(), Error> {
+    // Each row by its primary key: no plan for a table of a million rows is better, and several are worse. What is switched
+    // off counts as very dear wherever nothing else is possible, also in the host's triggers, and would be compiled for each row.
+    client
+        .batch_execute(
+            "set jit = off; set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off",
+        )
+        .await?;
+    let started = Instant::now();
+    let mut told = started;
+    let mut done = 0;
+    while done < total {
+        let upto = (done + BATCH).min(total);
+        let bounds = fill
+            .replace("$1", &done.to_string())
+            .replace("$2", &upto.to_string());
+        patiently(client, &bounds).await?;
+        done = upto;
+        if told.elapsed() > Duration::from_secs(5) || done == total {
+            told = Instant::now();
+            log::info!(
+                "taking over: {done} of {total} messages are numbered after {} s",
+                started.elapsed().as_secs()
+            );
+        }
+    }
+    client
+        .batch_execute(
+            "reset jit; reset enable_seqscan; reset enable_hashjoin; reset enable_mergejoin",
+        )
+        .await
+}
+
+async fn fill_conversations(client: &Client) -> Result<(), Error> {
+    let mut after = uuid::Uuid::nil();
+    loop {
+        let next = format!(
+            "select id from (select id from conversations where id > '{after}' order by id limit {BATCH}) p
+              order by id desc limit 1"
+        );
+        let rows = client.query_typed(&next, &[]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(());
+        };
+        let last: uuid::Uuid = row.try_get(0)?;
+        let bounds = FILL_CONVERSATIONS
+            .replace("$1", &format!("'{after}'"))
+            .replace("$2", &format!("'{last}'"));
+        patiently(client, &bounds).await?;
+        after = last;
+    }
+}
+
+/// A foreign key from messages to conversations where there is none, checked without keeping writers out.
+async fn reference(client: &Client) -> Result<(), Error> {
+    let missing = "(select 1 where not exists (select from pg_constraint
+                      where conrelid = 'messages'::regclass and contype = 'f' and confrelid = 'conversations'::regclass))";
+    if has(client, missing).await? {
+        let add = "alter table messages add constraint messages_conversation_id_fkey
+                   foreign key (conversation_id) references conversations (id) not valid";
+        patiently(client, add).await?;
+    }
+    validate(client).await
+}
+
+/// Checks the rows of pgchat's foreign keys, which are added without a look at them. Writers go on meanwhile.
+pub(super) async fn validate(client: &Client) -> Result<(), Error> {
+    let open = "select format('alter table %s validate constraint %I', conrelid::regclass, conname) from pg_constraint
+                 where conrelid in (to_regclass('conversations'), to_regclass('messages'))
+                   and conname in ('messages_conversation_id_fkey', 'messages_sender_id_fkey',
+                                   'conversations_participant1_id_fkey', 'conversations_participant2_id_fkey')
+                   and not convalidated";
+    for row in client.query_typed(open, &[]).await? {
+        patiently(client, row.try_get(0)?).await?;
+    }
+    Ok(())
+}
+
+/// Builds an index of `V1__tables.sql` without keeping writers out. One that an interrupted build left is dropped first.
+async fn build(client: &Client, ddl: &str) -> Result<(), Error> {
+    let name = index_name(ddl);
+    let broken = format!(
+        "(select 1 from pg_index where indexrelid = to_regclass('{name}') and not indisvalid)"
+    );
+    if has(client, &broken).await? {
+        client
+            .batch_execute(&format!("drop index concurrently {name}"))
+            .await?;
+    }
+    // It waits for transactions to end, in no lock's queue.
+    client.batch_execute("set lock_timeout = 0").await?;
+    let built = client
+        .batch_execute(&ddl.replacen("index if not exists", "index concurrently if not exists", 1))
+        .await;
+    client
+        .batch_execute(&format!("set lock_timeout = '{LOCK_WAIT}'"))
+        .await?;
+    built
+}
+
+/// Runs a statement that needs a lock: in short tries, so that nobody waits behind it for long.
+async fn patiently(client: &Client, sql: &str) -> Result<(), Error> {
+    let mut patience = Patience::default();
+    loop {
+        match client.batch_execute(sql).await {
+            Err(error) if patience.has_more(&error).await => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// Tries for a lock.
+pub(super) struct Patience {
+    until: Instant,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            until: Instant::now() + LOCK_PATIENCE,
+        }
+    }
+}
+
+impl Patience {
+    /// Whether to try again, after a pause: only where it is a lock that was not given.
+    pub async fn has_more(&mut self, error: &Error) -> bool {
+        let lock = [
+            SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ];
+        if !error.code().is_some_and(|code| lock.contains(code)) || Instant::now() > self.until {
+            return false;
+        }
+        log::warn!("another transaction holds the tables; trying again (see pg_stat_activity)");
+        sleep(LOCK_PAUSE).await;
+        true
+    }
+}
+
+/// The part of `V1__tables.sql` between its marks.
+fn section(name: &str) -> &'static str {
+    let inner = TABLES
+        .split_once(&format!("-- begin {name}\n"))
+        .and_then(|(_, rest)| rest.split_once(&format!("-- end {name}\n")));
+    inner.map_or("", |(section, _)| section)
+}
+
+/// The statements of the indexes: that of the pairs, and the others.
+fn indexes() -> (String, Vec<String>) {
+    let mut statements = section("indexes").split(';').filter_map(|statement| {
+        let at = statement.find("create ")?;
+        Some(statement[at..].trim().to_owned())
+    });
+    let pairs = statements.next().unwrap_or_default();
+    (pairs, statements.collect())
+}
+
+fn index_name(ddl: &str) -> &str {
+    ddl.split("if not exists ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sections_of_the_migration_are_found() {
+        assert_eq!(section("columns").matches("add column").count(), 20);
+        let (pairs, others) = indexes();
+        assert_eq!(index_name(&pairs), "conversations_pair_key");
+        let names: Vec<_> = others.iter().map(|ddl| index_name(ddl)).collect();
+        assert_eq!(names.len(), 8, "{names:?}");
+        assert!(names.contains(&"messages_conversation_seq_key"));
+        for ddl in others.iter().chain([&pairs]) {
+            assert!(ddl.contains("index if not exists"), "{ddl}");
+        }
+    }
+}

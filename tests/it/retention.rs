@@ -1,0 +1,291 @@
+//! Old messages are removed in small steps (`chat_purge`, `chat_purge_all`), beside the traffic.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::faults::{cursor_of, settled_cursor};
+use crate::support::*;
+
+/// A conversation of Alice and Boris with messages of these ages, in days; read by Boris where `read`.
+async fn aged(database: &Database, ages: &[i32], read: bool) -> Uuid {
+    let conversation = database.conversation(ALICE, BORIS).await;
+    fill(database, conversation, ages, read).await;
+    conversation
+}
+
+async fn fill(database: &Database, conversation: Uuid, ages: &[i32], read: bool) {
+    database
+        .sql()
+        .await
+        .execute(
+            "insert into messages (conversation_id, sender_id, content, is_read, created_at, updated_at)
+             select $1, $2, 'aged ' || days, $4, now() - make_interval(days => days), now()
+               from unnest($3::int[]) with ordinality a (days, place) order by place",
+            &[&conversation, &ALICE, &ages, &read],
+        )
+        .await
+        .expect("messages");
+}
+
+struct Step {
+    messages: i64,
+    tombstones: i64,
+    busy: i64,
+    next: Option<Uuid>,
+}
+
+async fn purge(database: &Database, days: i32, max: i32, after: Option<Uuid>) -> Step {
+    let row = database
+        .sql()
+        .await
+        .query_one(
+            "select * from chat_purge(now() - make_interval(days => $1), $2, null, $3)",
+            &[&days, &max, &after],
+        )
+        .await
+        .expect("a step");
+    Step {
+        messages: row.get(0),
+        tombstones: row.get(1),
+        busy: row.get(2),
+        next: row.get(3),
+    }
+}
+
+fn seqs(history: &[Value]) -> Vec<i64> {
+    history.iter().map(seq_of).collect()
+}
+
+#[tokio::test]
+async fn a_step_removes_the_oldest_messages_up_to_its_bound_and_says_where_to_go_on() {
+    let database = Database::fresh().await;
+    // One that is younger stands before the last old one: what is removed is a beginning without holes.
+    let mixed = aged(&database, &[400, 399, 398, 10, 390, 1], true).await;
+    let mut others = Vec::new();
+    for user in [CARLA, DAVID, ELENA] {
+        let conversation = database.conversation(ALICE, user).await;
+        fill(&database, conversation, &[500, 500, 500, 500], true).await;
+        others.push(conversation);
+    }
+
+    let mut after = None;
+    let mut removed = 0;
+    let mut steps = 0;
+    loop {
+        let step = purge(&database, 365, 2, after).await;
+        assert!(step.messages <= 2, "{}", step.messages);
+        assert_eq!(step.busy, 0);
+        removed += step.messages;
+        steps += 1;
+        assert!(steps < 30, "it comes to an end");
+        match step.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(removed, 3 + 12);
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    assert_eq!(seqs(&api.history(mixed).await), [4, 5, 6]);
+    for conversation in others {
+        assert_eq!(api.history(conversation).await, Vec::<Value>::new());
+        // And it goes on with the number after those that are gone.
+        assert_eq!(seq_of(&api.send(conversation, ALICE, "new").await), 5);
+    }
+}
+
+#[tokio::test]
+async fn the_procedure_does_all_steps_and_leaves_counts_and_newest_messages_right() {
+    let database = Database::fresh().await;
+    let half = aged(&database, &[800, 700, 600, 5, 4], false).await;
+    let gone = database.conversation(CARLA, BORIS).await;
+    let carlas = format!(
+        "insert into messages (conversation_id, sender_id, content, created_at)
+         select '{gone}', '{CARLA}', 'old', now() - interval '2 years' from generate_series(1, 25)"
+    );
+    database.execute(&carlas).await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    assert_eq!(api.unread_count(BORIS).await, 5 + 25);
+
+    database
+        .execute("call chat_purge_all('1 year', max_messages => 10, pause_seconds => 0)")
+        .await;
+
+    assert_eq!(database.count("messages").await, 2);
+    assert_eq!(database.count("chat_tombstones").await, 0);
+    assert_eq!(api.unread_count(BORIS).await, 2);
+    let listed = api.conversations(BORIS).await;
+    assert_eq!(listed.len(), 2);
+    for conversation in listed {
+        assert_conversation(&conversation);
+        if id_of(&conversation) == half {
+            assert_eq!(conversation["lastMessage"]["seq"], 5);
+            assert_eq!(conversation["unreadCount"], 2);
+        } else {
+            assert_eq!(id_of(&conversation), gone);
+            assert_eq!(conversation["lastMessage"], Value::Null);
+            assert_eq!(conversation["lastMessageId"], Value::Null);
+            assert_eq!(
+                (&conversation["lastSeq"], &conversation["unreadCount"]),
+                (&25.into(), &0.into())
+            );
+        }
+    }
+    assert_eq!(api.mark_read(half, BORIS).await.ok(200)["markedCount"], 2);
+    assert_eq!(seq_of(&api.send(gone, BORIS, "again").await), 26);
+}
+
+/// Neither an event nor a tombstone for each message; clients keep what they have.
+#[tokio::test]
+async fn nothing_is_published_and_the_sockets_go_on() {
+    let database = Database::fresh().await;
+    let conversation = aged(&database, &[400, 399, 2], true).await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    database.execute("call chat_purge_all('1 year')").await;
+    replica.api().send(conversation, ALICE, "the end").await;
+    assert_eq!(boris.before_message("the end").await, Vec::<Value>::new());
+    // An ordinary deletion is told as before.
+    database
+        .execute("delete from messages where content = 'aged 2'")
+        .await;
+    assert_eq!(boris.expect("message_deleted").await["data"]["seq"], 3);
+    assert_eq!(database.count("chat_tombstones").await, 1);
+}
+
+#[tokio::test]
+async fn a_cursor_from_before_what_was_removed_gets_resync_required() {
+    let database = Database::fresh().await;
+    let conversation = aged(&database, &[900], true).await;
+    let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
+    let before = settled_cursor(&replica, BORIS).await;
+    // Written when that client was away already, though it is old by its date, as rows that are copied in are.
+    fill(&database, conversation, &[800, 3], true).await;
+    let between = settled_cursor(&replica, BORIS).await;
+    database.execute("call chat_purge_all('1 year')").await;
+
+    let mut late = Socket::resume(&replica, BORIS, &before).await;
+    let resync = late.expect("resync_required").await;
+    assert!(
+        resync["data"]["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("age")),
+        "{resync}"
+    );
+    // Its own cursor is good to go on with.
+    let fresh = cursor_of(&resync);
+    let mut again = Socket::resume(&replica, BORIS, &fresh).await;
+    // Who had seen all of it, and who is not concerned, is told nothing.
+    let mut seen = Socket::resume(&replica, BORIS, &between).await;
+    let mut other = Socket::resume(&replica, CARLA, &before).await;
+    let with_carla = replica.api().open_conversation(BORIS, CARLA).await;
+    replica.api().send(with_carla, BORIS, "the end").await;
+    for socket in [&mut again, &mut seen, &mut other] {
+        let first = socket.before_message("the end").await;
+        assert!(
+            first.iter().all(|frame| frame["type"] != "resync_required"),
+            "{first:?}"
+        );
+    }
+}
+
+/// Also the tombstones of messages that were deleted outright.
+#[tokio::test]
+async fn old_tombstones_go_too() {
+    let database = Database::fresh().await;
+    aged(&database, &[5, 4, 3], true).await;
+    database
+        .execute(
+            "delete from messages where content in ('aged 5', 'aged 4');
+             update chat_tombstones set deleted_at = now() - interval '2 years' where seq = 1",
+        )
+        .await;
+    let step = purge(&database, 365, 100, None).await;
+    assert_eq!((step.messages, step.tombstones, step.next), (0, 1, None));
+    assert_eq!(database.count("chat_tombstones where seq = 2").await, 1);
+}
+
+/// Somebody holds a row: that conversation is left for another time, and nobody waits.
+#[tokio::test]
+async fn rows_that_somebody_holds_are_left_for_another_time() {
+    let database = Database::fresh().await;
+    let held = aged(&database, &[400, 1], true).await;
+    let free = database.conversation(ALICE, CARLA).await;
+    fill(&database, free, &[400, 1], true).await;
+    let emptied = database.conversation(ALICE, DAVID).await;
+    fill(&database, emptied, &[400], true).await;
+    let holder = database.sql().await;
+    holder
+        .batch_execute(&format!(
+            "begin; update messages set content = 'changed' where conversation_id = '{held}' and seq = 1;
+             select from conversations where id in ('{emptied}', '{free}') for update"
+        ))
+        .await
+        .expect("locks");
+
+    let step = purge(&database, 365, 100, None).await;
+
+    // The row of a conversation of which something is left is not needed.
+    assert_eq!((step.messages, step.busy, step.next), (1, 2, None));
+    holder.batch_execute("commit").await.expect("unlocked");
+    let step = purge(&database, 365, 100, None).await;
+    assert_eq!((step.messages, step.busy), (2, 0));
+}
+
+#[tokio::test]
+async fn what_is_younger_than_a_day_is_not_for_this_function() {
+    let database = Database::fresh().await;
+    for call in [
+        "select chat_purge(now() - interval '23 hours')",
+        "select chat_purge(null)",
+        "select chat_purge(now() - interval '2 days', 0)",
+        "call chat_purge_all('1 hour')",
+    ] {
+        let fault = database
+            .sql()
+            .await
+            .batch_execute(call)
+            .await
+            .expect_err(call);
+        assert_eq!(
+            fault.code().map(|code| code.code()),
+            Some("22023"),
+            "{call}"
+        );
+    }
+}
+
+/// A role that does the cleaning needs the two grants of sql/README.md and no others; nobody has them by default.
+#[tokio::test]
+async fn a_role_for_the_cleaning_needs_two_grants() {
+    let database = Database::fresh().await;
+    aged(&database, &[400, 1], true).await;
+    let role = format!("cleaner_{}", database.name);
+    database.execute(&format!("create role {role} login")).await;
+    let cleaner = database.sql_as(&role).await;
+    let call = "call public.chat_purge_all('1 year')";
+    let fault = cleaner.batch_execute(call).await.expect_err("no grant");
+    assert_eq!(fault.code().map(|code| code.code()), Some("42501"));
+    database
+        .execute(&format!(
+            "grant execute on function chat_purge(timestamptz, integer, uuid, uuid) to {role};
+             grant execute on procedure chat_purge_all(interval, integer, double precision, uuid) to {role}"
+        ))
+        .await;
+    cleaner.batch_execute(call).await.expect("granted");
+    // The setting that keeps the trigger quiet is not anybody's to make.
+    database
+        .execute(&format!("grant select, delete on messages to {role}"))
+        .await;
+    cleaner
+        .batch_execute("set pgchat.purge_depth = '0'; delete from messages")
+        .await
+        .expect("deleted");
+    assert_eq!(database.count("messages").await, 0);
+    assert_eq!(database.count("chat_tombstones").await, 1, "it is told");
+    drop(cleaner);
+    database
+        .execute(&format!("drop owned by {role}; drop role {role}"))
+        .await;
+}

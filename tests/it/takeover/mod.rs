@@ -1,0 +1,148 @@
+//! Taking over the tables of the Go service (tests/hosts/sql/gorm.sql) with their rows, while that service goes on writing.
+
+mod interrupted;
+mod million;
+mod refused;
+
+use crate::support::*;
+
+/// What the Go service does to write a message: two statements, each a transaction of its own.
+const GO_SENDS: &str = "
+insert into messages (conversation_id, sender_id, content, message_type, is_read, created_at, updated_at)
+select id, participant1_id, 'meanwhile', 'text', false, now(), now() from conversations offset $1 limit 1;
+update conversations set updated_at = now() where id = (select id from conversations offset $1 limit 1)";
+
+/// The tables of the Go service with `messages` rows in 200 conversations and more: neither in the order of their times on
+/// disk nor by id, some of them without a type, a time or a read mark, which gorm allows.
+async fn go_service(messages: i64) -> Database {
+    let database = Database::empty().await;
+    database
+        .execute_as_owner(include_str!("../../hosts/sql/gorm.sql"))
+        .await;
+    // So many users that every conversation gets some of the messages.
+    let users = (messages / 100).clamp(200, 10_000) / 4;
+    database
+        .execute_as_owner(&format!(
+            "insert into users (id, first_name, last_name, email)
+             values ('{ALICE}', 'Alice', 'Archer', 'a'), ('{BORIS}', 'Boris', 'Baker', 'b');
+             insert into users (first_name, last_name, email)
+             select 'User', n::text, n || '@host.example' from generate_series(1, {users}) n;
+             with numbered as (select id, row_number() over (order by email collate \"C\" desc) as n from users)
+             insert into conversations (participant1_id, participant2_id, created_at, updated_at)
+             select a.id, b.id, '2025-01-01', '2025-06-01'
+               from numbered a join numbered b on b.n between a.n + 1 and a.n + 4;
+             with numbered as (select c.*, row_number() over (order by id) - 1 as n, count(*) over () as count from conversations c)
+             insert into messages (conversation_id, sender_id, content, message_type, is_read, created_at, updated_at)
+             select c.id, case g % 3 when 0 then c.participant1_id else c.participant2_id end, 'message ' || g,
+                    (array['text', 'image', 'file', null])[1 + g % 4], nullif(g % 5, 4) = 0, t.at, t.at
+               from generate_series(1::bigint, {messages}) g
+               join numbered c on c.n = g * 31 % c.count
+              cross join lateral (select case when g % 1000 > 0
+                                              then timestamptz '2025-01-01' + make_interval(secs => g * 7919 % 999983) end as at) t;
+             update conversations c set last_message_id = (select id from messages m where m.conversation_id = c.id limit 1);
+             create schema expected;
+             create table expected.messages as
+             select m.*, row_number() over (partition by conversation_id order by created_at nulls first, id) as seq
+               from messages m"
+        ))
+        .await;
+    database.execute("vacuum analyze").await;
+    database
+}
+
+/// Every row is there as it was, numbered by time; and everything that pgchat keeps besides is right.
+async fn assert_taken_over(database: &Database, more: i64) {
+    let rows = database.count("expected.messages").await;
+    assert_eq!(database.count("messages").await, rows + more);
+    for (what, query) in [
+        (
+            "changed rows",
+            "expected.messages e left join messages m on m.id = e.id and m.seq = e.seq and m.content = e.content
+               and m.conversation_id = e.conversation_id and m.sender_id = e.sender_id
+               and m.message_type::text = coalesce(e.message_type, 'text') and m.is_read = coalesce(e.is_read, false)
+               and m.created_at = coalesce(e.created_at, m.created_at)
+             where m.id is null",
+        ),
+        (
+            "gaps",
+            "(select seq, row_number() over (partition by conversation_id order by seq) as place from messages) n
+             where n.seq <> n.place",
+        ),
+        (
+            "wrong readers",
+            "messages m join conversations c on c.id = m.conversation_id
+             where m.reader_id = m.sender_id or m.reader_id not in (c.participant1_id, c.participant2_id)",
+        ),
+        (
+            "conversations that are not up to date",
+            "conversations c left join lateral (select m.id, m.seq from messages m where m.conversation_id = c.id
+                                                 order by m.seq desc limit 1) l on true
+             where c.last_seq <> coalesce(l.seq, 0) or c.last_message_id is distinct from l.id
+                or c.active_at > c.updated_at or c.active_at <= c.updated_at - chat_activity_lag()",
+        ),
+        ("invalid indexes", "pg_index where not indisvalid"),
+        ("foreign keys that were not checked", "pg_constraint where contype = 'f' and not convalidated"),
+        ("leftovers", "pg_class where relname = 'chat_adoption'"),
+        (
+            "leftover columns",
+            "pg_attribute where attrelid = 'messages'::regclass and attname = 'chat_adopted_type'",
+        ),
+    ] {
+        assert_eq!(database.count(query).await, 0, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_rows_of_the_go_service_are_kept_and_numbered_by_time() {
+    let database = go_service(2_000).await;
+    database.migrate(&[]).await.assert_ok();
+    assert_taken_over(&database, 0).await;
+    database.migrate(&[]).await.assert_ok();
+    assert_taken_over(&database, 0).await;
+
+    // And they are a chat: history, unread counts, events.
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(BORIS, ALICE).await;
+    let history = api.history(conversation).await;
+    assert!(!history.is_empty());
+    for message in &history {
+        assert_message(message);
+    }
+    let unread = format!("messages where reader_id = '{ALICE}' and not is_read");
+    assert_eq!(api.unread_count(ALICE).await, database.count(&unread).await);
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let sent = api.send(conversation, ALICE, "hello").await;
+    assert_eq!(seq_of(&sent), history.len() as i64 + 1);
+    assert_eq!(boris.expect("chat_message").await["data"], sent);
+}
+
+/// Until the last moment it is the other service's table, and from then on pgchat's triggers number what it inserts.
+#[tokio::test]
+async fn the_go_service_writes_on_while_its_tables_are_taken_over() {
+    let database = go_service(20_000).await;
+    let migrating = database.migrate(&[]);
+    let writing = async {
+        let sql = database.sql().await;
+        let mut written = 0;
+        loop {
+            // Some before the migration, some during it, one after.
+            let over = database
+                .count("pg_class where relname = 'chat_tombstones'")
+                .await
+                > 0;
+            let sends = GO_SENDS.replace("$1", &(written % 150).to_string());
+            sql.batch_execute(&format!("set lock_timeout = '20s'; {sends}"))
+                .await
+                .expect("the Go service is not hindered");
+            written += 1;
+            if over {
+                return written;
+            }
+        }
+    };
+    let (outcome, written) = tokio::join!(migrating, writing);
+    outcome.assert_ok();
+    assert!(written > 1, "the migration was over at once");
+    assert_taken_over(&database, written).await;
+}

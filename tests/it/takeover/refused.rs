@@ -1,0 +1,95 @@
+//! Rows that cannot be taken over as they are: named, with what to do, and nothing is touched.
+
+use super::go_service;
+use crate::support::*;
+
+#[tokio::test]
+async fn pairs_that_stand_twice_are_merged_by_the_sql_that_is_printed() {
+    let database = go_service(2_000).await;
+    database
+        .execute(
+            "with twice as (
+               insert into conversations (participant1_id, participant2_id, created_at, updated_at)
+               select participant2_id, participant1_id, '2025-02-01', '2025-02-01' from conversations limit 3
+               returning id, participant1_id)
+             insert into messages (conversation_id, sender_id, content, created_at, updated_at)
+             select id, participant1_id, 'in the wrong one', '2024-12-31', '2024-12-31' from twice",
+        )
+        .await;
+    let rows = database.count("messages").await;
+    let conversations = database.count("conversations").await;
+
+    let outcome = database.migrate(&[]).await;
+
+    outcome.assert_failed(1, &["conversations", "same two participants"]);
+    let told = outcome.last_line().to_owned();
+    let sql = told
+        .split_once("begin;")
+        .and_then(|(_, rest)| rest.rsplit_once("commit;"))
+        .map(|(sql, _)| format!("begin; {sql} commit;"))
+        .unwrap_or_else(|| panic!("no SQL: {told}"));
+    let columns = "pg_attribute where attrelid = 'messages'::regclass and attname = 'seq'";
+    assert_eq!(database.count(columns).await, 0, "nothing was done");
+
+    database.execute(&sql).await;
+    database.migrate(&[]).await.assert_ok();
+    assert_eq!(database.count("messages").await, rows);
+    assert_eq!(database.count("conversations").await, conversations - 3);
+    // The oldest of their conversations but for those that have no time.
+    let merged = "messages m where content = 'in the wrong one' and seq = 1 + (
+                    select count(*) from messages o where o.conversation_id = m.conversation_id
+                       and exists (select from expected.messages e where e.id = o.id and e.created_at is null))";
+    assert_eq!(database.count(merged).await, 3);
+}
+
+#[tokio::test]
+async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
+    for (setup, words, mend) in [
+        (
+            "alter table messages drop constraint messages_conversation_id_conversations_id_foreign;
+             delete from conversations where id = (select conversation_id from messages limit 1)",
+            ["conversations that do not exist", "delete from messages"],
+            "delete from messages m where not exists (select from conversations c where c.id = m.conversation_id)",
+        ),
+        (
+            "update messages set message_type = 'video' where content = 'message 3'",
+            ["'video'", "update messages"],
+            "update messages set message_type = 'file' where message_type = 'video'",
+        ),
+        (
+            "alter table messages alter column content drop not null; update messages set content = null where content = 'message 3'",
+            ["without a sender or content", "update messages"],
+            "update messages set content = '' where content is null",
+        ),
+        (
+            "alter table messages alter column created_at type timestamp",
+            ["created_at", "timestamp"],
+            "alter table messages alter column created_at type timestamptz using created_at at time zone 'UTC'",
+        ),
+    ] {
+        let database = go_service(300).await;
+        database.execute(setup).await;
+        database.migrate(&[]).await.assert_failed(1, &words);
+        database.execute(mend).await;
+        database.migrate(&[]).await.assert_ok();
+    }
+}
+
+/// What somebody deleted softly before is not shown again.
+#[tokio::test]
+async fn the_content_of_messages_that_gorm_deleted_softly_is_not_shown() {
+    let database = go_service(300).await;
+    database
+        .execute(
+            "alter table messages add column deleted_at timestamptz; update messages set deleted_at = now()",
+        )
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let history = replica.api().history(conversation).await;
+    assert!(!history.is_empty());
+    for message in history {
+        assert_eq!(message["content"], "");
+        assert_time(&message, "deletedAt");
+    }
+}
