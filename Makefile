@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 600
 ATTACK_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix image-check lint fmt fuzz attack deny soak bench bench-quick queries clean toolchain
+.PHONY: help run test test-matrix takeover image-check lint fmt fuzz attack deny soak bench bench-quick queries clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,7 @@ test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if n
 	scripts/test-client.sh target/debug/pgchat && \
 	scripts/test-browser.sh target/debug/pgchat && \
 	scripts/test-nestjs.sh && \
+	scripts/test-sql-examples.sh && \
 	scripts/test-example.sh target/debug/pgchat && \
 	scripts/test-deployment.sh && \
 	cargo run -p pgchat-soak -- --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
@@ -40,6 +41,10 @@ test-matrix: toolchain ## the black-box tests on PostgreSQL VERSIONS='14 15 16 1
 
 image-check: toolchain ## build the image of the Dockerfile without a container engine and run it (Debian, root, ten minutes)
 	scripts/check-image.sh
+
+takeover: toolchain ## a million messages of the Go service are taken over while it writes; prints how long anybody waited
+	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
+	cargo test -p pgchat --test it takeover::million -- --ignored --nocapture
 
 lint: toolchain ## check the formatting and run clippy; a warning is an error
 	cargo fmt --all --check

@@ -1,0 +1,76 @@
+// A service that listens by itself: prints each message of a user once, also those that came while it did not run.
+//   DATABASE_URL=postgres://… node listen.mjs USER
+// Notifications do not wait, so how far it has come is kept in a table of its own (seq counts in commit order in each
+// conversation). On each connection: LISTEN first, then read what is missing, then what is notified.
+
+import pg from 'pg';
+
+const [user] = process.argv.slice(2);
+
+/** Hands over a message and remembers it: at least once, since the two are not one step. */
+async function handle(client, message) {
+  const { rowCount } = await client.query(
+    `insert into listener_seen as s (conversation_id, seq) values ($1, $2)
+         on conflict (conversation_id) do update set seq = excluded.seq where s.seq < excluded.seq`,
+    [message.conversationId, message.seq],
+  );
+  if (rowCount > 0) console.log(JSON.stringify({ seq: message.seq, content: message.content }));
+}
+
+async function catchUp(client) {
+  const { rows } = await client.query(
+    `select m.conversation_id as "conversationId", m.seq::int, m.content
+       from conversations c
+       left join listener_seen s on s.conversation_id = c.id
+       join messages m on m.conversation_id = c.id and m.seq > coalesce(s.seq, 0)
+      where $1 in (c.participant1_id, c.participant2_id) and c.last_seq > coalesce(s.seq, 0)
+      order by m.conversation_id, m.seq`,
+    [user],
+  );
+  for (const message of rows) await handle(client, message);
+}
+
+async function receive(client, payload) {
+  const { v, events = [] } = JSON.parse(payload);
+  if (v !== 1) return catchUp(client);
+  for (const { type, recipients, message, data } of events) {
+    if (type !== 'chat_message' || !recipients.includes(user)) continue;
+    // What did not fit into a notification comes without its data: it is in the table.
+    const found = data ?? (await client.query('select conversation_id as "conversationId", seq::int, content from messages where id = $1', [message])).rows[0];
+    if (found) await handle(client, found);
+  }
+}
+
+/** One connection's life. */
+async function session() {
+  const listener = new pg.Client({ connectionString: process.env.DATABASE_URL, keepAlive: true });
+  // Statements go over another connection: the one that listens must always be read.
+  const client = new pg.Client({ connectionString: process.env.DATABASE_URL });
+  let fail;
+  const lost = new Promise((_, reject) => (fail = reject));
+  lost.catch(() => {}); // is awaited below, but perhaps not yet
+  for (const each of [listener, client]) {
+    each.on('error', fail);
+    each.on('end', () => fail(new Error('the connection ended')));
+  }
+  try {
+    await listener.connect();
+    await client.connect();
+    // One after the other, whatever comes meanwhile.
+    let work = listener.query('listen chat_events').then(() => catchUp(client));
+    listener.on('notification', ({ payload }) => {
+      work = work.then(() => receive(client, payload));
+      work.catch(fail);
+    });
+    await work;
+    console.log('listening');
+    await lost;
+  } finally {
+    await Promise.allSettled([listener.end(), client.end()]);
+  }
+}
+
+for (;;) {
+  await session().catch((error) => console.error(error.message));
+  await new Promise((resolve) => setTimeout(resolve, 1000 * Math.random()));
+}
