@@ -10,11 +10,12 @@ use nix::sys::signal::Signal;
 use pgchat_harness::Failure;
 use pgchat_harness::cluster::{Cluster, RunDir, append, free_addr};
 use pgchat_harness::process::Process;
+use pgchat_harness::roles;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::cpu::Part;
@@ -41,6 +42,14 @@ impl System {
             Self::Pgchat => "pgchat",
             Self::Gin => "gin",
             Self::SocketIo => "socketio",
+        }
+    }
+
+    /// The role that it connects as. The peers own their tables, as such services mostly do.
+    fn role(self) -> &'static str {
+        match self {
+            Self::Pgchat => roles::SERVICE,
+            Self::Gin | Self::SocketIo => "postgres",
         }
     }
 
@@ -115,13 +124,10 @@ impl Bench {
 
     /// A session of our own.
     pub async fn connect(&self, database: &str) -> Result<Client, Failure> {
-        let (client, connection) = self.cluster.config(database).connect(NoTls).await?;
-        // Ends when the client is dropped; its error comes out of the client's calls too.
-        tokio::spawn(connection);
-        Ok(client)
+        Ok(self.cluster.connect_to(database).await?)
     }
 
-    /// A new database with the host system's table of users, and the peers' tables where it is for one.
+    /// A new database with the host system's table of users, and the tables of pgchat or of the peers.
     pub async fn database(&self, system: System, users: usize) -> Result<Database, Failure> {
         let name = format!("bench_{}", Uuid::new_v4().simple());
         let admin = self.connect("postgres").await?;
@@ -158,6 +164,9 @@ impl Bench {
             let sql = fs::read_to_string(self.programs.peers.join(script))?;
             client.batch_execute(&sql).await?;
         }
+        if matches!(system, System::Pgchat) {
+            roles::install(&self.cluster, &name, &self.programs.pgchat, &self.cwd).await?;
+        }
         Ok(Database {
             name,
             users: rows.iter().map(|row| row.get(0)).collect(),
@@ -175,7 +184,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Starts replicas one after another, so that the first one makes the schema.
+    /// Starts replicas, one after another.
     pub async fn start(
         &self,
         system: System,
@@ -205,7 +214,7 @@ impl Bench {
             .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
             .env("DB_HOST", "127.0.0.1")
             .env("DB_PORT", self.cluster.addr.port().to_string())
-            .env("DB_USER", "postgres")
+            .env("DB_USER", system.role())
             .env("DB_NAME", database)
             .env("DB_SSL_MODE", "disable")
             .env("SERVER_PORT", addr.port().to_string())

@@ -134,7 +134,11 @@ impl Cluster {
 
     /// A session of our own, past all proxies.
     pub async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = self.config("postgres").connect(NoTls).await?;
+        self.connect_to("postgres").await
+    }
+
+    pub async fn connect_to(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = self.config(database).connect(NoTls).await?;
         // Ends when the client is dropped; its error comes out of the client's calls too.
         tokio::spawn(connection);
         Ok(client)

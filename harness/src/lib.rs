@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod process;
 pub mod program;
+pub mod roles;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use pgchat_harness::cluster::append;
 use pgchat_harness::process::Process;
+use pgchat_harness::roles::SERVICE;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Failure;
@@ -56,7 +57,7 @@ impl Replica {
         let settings = vec![
             ("DB_HOST", database.ip().to_string()),
             ("DB_PORT", database.port().to_string()),
-            ("DB_USER", "postgres".to_owned()),
+            ("DB_USER", SERVICE.to_owned()),
             ("DB_NAME", "postgres".to_owned()),
             ("DB_SSL_MODE", "disable".to_owned()),
             ("SERVER_PORT", addr.port().to_string()),
@@ -155,7 +156,7 @@ impl Taken<'_> {
     }
 }
 
-/// Starts them one after another, so that the first one migrates, and returns when all are ready.
+/// Starts them one after another, and returns when all are ready.
 pub async fn start_all(replicas: &[Replica], probes: &reqwest::Client) -> Result<(), Failure> {
     for replica in replicas {
         replica.take().ok_or("a new replica is taken")?.start()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use pgchat_harness::cluster::{Cluster, RunDir, Wanted, free_addr};
-use pgchat_harness::program;
+use pgchat_harness::{program, roles};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -55,6 +55,7 @@ pub async fn start(settings: Settings, dir: &RunDir) -> Result<Run, Failure> {
     let network = Network(stop.clone().drop_guard());
     let machines = machines(&settings, dir, &program, &stop).await?;
     let users = users(&machines.cluster, settings.clients).await?;
+    roles::install(&machines.cluster, "postgres", &program, &dir.path).await?;
     replicas::start_all(&machines.replicas, &machines.probes).await?;
     println!("{} replicas are ready", machines.replicas.len());
     let conversations = conversations(&machines.api, &users).await?;
