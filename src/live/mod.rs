@@ -86,7 +86,7 @@ impl Live {
                 limiter,
                 members: Mutex::default(),
                 typists: Mutex::new(Typists::new(times)),
-                shown: Mutex::new(Shown::new(times.lasting)),
+                shown: Mutex::new(Shown::new(times)),
                 tell: Notify::new(),
                 expire: Notify::new(),
                 notified: AtomicU64::new(0),
@@ -182,11 +182,13 @@ impl Live {
         if from == shared.replica {
             lock(&shared.typists).heard(pair, is_typing, now);
             shared.tell.notify_one();
+        } else if shared.hub.has_sockets(pair.typist) {
+            lock(&shared.typists).heard_elsewhere(telling, now);
+            shared.tell.notify_one();
         }
         if !is_typing {
             self.ended(pair, at);
-        } else if shared.hub.has_sockets(pair.to)
-            && lock(&shared.shown).begins(pair, conversation, now)
+        } else if shared.hub.has_sockets(pair.to) && lock(&shared.shown).begins(telling, from, now)
         {
             let frame = typing_frame(pair, conversation, true, at);
             let topic = Topic::Typing(pair.typist);

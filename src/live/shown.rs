@@ -5,46 +5,65 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::typists::Pair;
+use super::typists::{Pair, Telling, Times};
 use crate::model::ConversationId;
 
 /// Pairs of which it is known that one types; beyond it nobody new is shown.
 const CAPACITY: usize = 65_536;
 
 pub struct Shown {
-    /// How long typing lasts without renewal.
-    lasting: Duration,
-    until: HashMap<Pair, (ConversationId, Instant)>,
+    times: Times,
+    known: HashMap<Pair, Typing>,
     /// In the order of time, for all last equally long. One that was renewed is passed over.
     ends: VecDeque<(Instant, Pair)>,
 }
 
+/// Somebody who types.
+struct Typing {
+    conversation: ConversationId,
+    /// If it is not renewed.
+    until: Instant,
+    /// The replica that told of it when it was shown last, and when that was.
+    shown: (Uuid, Instant),
+}
+
 impl Shown {
-    pub fn new(lasting: Duration) -> Self {
+    pub fn new(times: Times) -> Self {
         Self {
-            lasting,
-            until: HashMap::new(),
+            times,
+            known: HashMap::new(),
             ends: VecDeque::new(),
         }
     }
 
-    /// Somebody types. Whether it is to be shown.
-    pub fn begins(&mut self, pair: Pair, conversation: ConversationId, now: Instant) -> bool {
-        let until = now + self.lasting;
-        if self.until.len() >= CAPACITY && !self.until.contains_key(&pair) {
+    /// Somebody types, as the replica `from` tells. Whether it is to be shown: not within the interval after another replica's
+    /// telling of the same. Two of them tell so when the user begins on both before either has heard of the other.
+    pub fn begins(&mut self, telling: &Telling, from: Uuid, now: Instant) -> bool {
+        let Telling {
+            pair, conversation, ..
+        } = *telling;
+        let before = self.known.get(&pair).map(|typing| typing.shown);
+        if self.known.len() >= CAPACITY && before.is_none() {
             return false;
         }
-        self.until.insert(pair, (conversation, until));
+        let until = now + self.times.lasting;
         self.ends.push_back((until, pair));
-        true
+        let again =
+            before.filter(|(teller, at)| *teller != from && now < *at + self.times.interval);
+        let typing = Typing {
+            conversation,
+            until,
+            shown: again.unwrap_or((from, now)),
+        };
+        self.known.insert(pair, typing);
+        again.is_none()
     }
 
     /// Somebody has stopped, or has written. The conversation, if it was shown otherwise.
     pub fn ends(&mut self, pair: Pair) -> Option<ConversationId> {
-        self.until
-            .remove(&pair)
-            .map(|(conversation, _)| conversation)
+        self.known.remove(&pair).map(|typing| typing.conversation)
     }
 
     /// Those who have not been heard of for too long.
@@ -54,10 +73,12 @@ impl Shown {
             && at <= now
         {
             self.ends.pop_front();
-            if let Some((conversation, until)) = self.until.get(&pair).copied()
-                && until <= now
+            if self
+                .known
+                .get(&pair)
+                .is_some_and(|typing| typing.until <= now)
+                && let Some(conversation) = self.ends(pair)
             {
-                self.until.remove(&pair);
                 expired.push((pair, conversation));
             }
         }
@@ -70,39 +91,65 @@ impl Shown {
     }
 
     pub fn len(&self) -> usize {
-        self.until.len()
+        self.known.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::model::UserId;
 
-    fn pair(n: u128) -> Pair {
-        Pair {
-            typist: UserId(Uuid::from_u128(n)),
-            to: UserId(Uuid::from_u128(0)),
+    const TIMES: Times = Times {
+        lasting: Duration::from_secs(6),
+        interval: Duration::from_secs(2),
+    };
+    const HERE: Uuid = Uuid::from_u128(10);
+    const THERE: Uuid = Uuid::from_u128(11);
+
+    fn typing(n: u128) -> Telling {
+        Telling {
+            pair: Pair {
+                typist: UserId(Uuid::from_u128(n)),
+                to: UserId(Uuid::from_u128(0)),
+            },
+            conversation: ConversationId(Uuid::from_u128(9)),
+            is_typing: true,
         }
     }
 
     #[tokio::test]
     async fn typing_ends_by_itself_unless_it_is_renewed() {
-        let conversation = ConversationId(Uuid::from_u128(9));
-        let mut shown = Shown::new(Duration::from_secs(6));
+        let mut shown = Shown::new(TIMES);
+        let (one, two) = (typing(1), typing(2));
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(shown.begins(pair(1), conversation, at(0)));
-        assert!(shown.begins(pair(2), conversation, at(1)));
-        assert!(shown.begins(pair(1), conversation, at(3)));
+        assert!(shown.begins(&one, HERE, at(0)));
+        assert!(shown.begins(&two, HERE, at(1)));
+        assert!(shown.begins(&one, HERE, at(3)));
         assert_eq!(shown.next(), Some(at(6)));
         assert!(shown.expire(at(6)).is_empty(), "it was renewed");
-        assert_eq!(shown.expire(at(8)), [(pair(2), conversation)]);
-        assert_eq!(shown.ends(pair(1)), Some(conversation));
-        assert_eq!(shown.ends(pair(1)), None, "told once");
+        assert_eq!(shown.expire(at(8)), [(two.pair, two.conversation)]);
+        assert_eq!(shown.ends(one.pair), Some(one.conversation));
+        assert_eq!(shown.ends(one.pair), None, "told once");
         assert!(shown.expire(at(60)).is_empty());
-        assert!(shown.until.is_empty() && shown.ends.is_empty());
+        assert!(shown.known.is_empty() && shown.ends.is_empty());
+    }
+
+    #[tokio::test]
+    async fn two_replicas_that_tell_the_same_at_once_are_shown_once_and_both_count_as_renewals() {
+        let mut shown = Shown::new(TIMES);
+        let one = typing(1);
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(shown.begins(&one, HERE, at(0)));
+        assert!(!shown.begins(&one, THERE, at(1000)), "shown already");
+        assert!(!shown.begins(&one, THERE, at(1500)), "shown already");
+        assert!(shown.expire(at(7400)).is_empty(), "it was renewed");
+        assert!(shown.begins(&one, THERE, at(7450)));
+        // A replica keeps its own interval: its way here may have been longer the last time.
+        assert!(shown.begins(&one, THERE, at(9400)));
+        assert_eq!(shown.ends(one.pair), Some(one.conversation));
+        assert!(shown.begins(&one, HERE, at(9500)), "it had ended");
     }
 }

@@ -14,6 +14,10 @@ use crate::model::{ConversationId, UserId};
 /// Conversations in which somebody types, on one replica, at most; beyond it nobody new is told of.
 const CAPACITY: usize = 65_536;
 
+/// A replica waits so much longer than the interval after another one has told of the same pair: when both have something to
+/// tell at its end, the one that told last is heard first.
+const YIELD: Duration = Duration::from_millis(250);
+
 /// Who types to whom. Two users have one conversation, so this names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pair {
@@ -57,8 +61,24 @@ struct Entry {
     believed: Option<Instant>,
     /// A notification is on its way to the database.
     in_flight: bool,
-    last: Option<Instant>,
+    /// Not to be told of before: the interval after the last notification, whichever replica it came from.
+    free: Option<Instant>,
     due: Option<Instant>,
+}
+
+impl Entry {
+    fn new(conversation: ConversationId, connection: Uuid) -> Self {
+        Self {
+            conversation,
+            connection,
+            until: None,
+            fresh: false,
+            believed: None,
+            in_flight: false,
+            free: None,
+            due: None,
+        }
+    }
 }
 
 impl Typists {
@@ -81,16 +101,8 @@ impl Typists {
         if self.entries.len() >= CAPACITY && !self.entries.contains_key(&pair) {
             return;
         }
-        let entry = self.entries.entry(pair).or_insert(Entry {
-            conversation,
-            connection,
-            until: None,
-            fresh: false,
-            believed: None,
-            in_flight: false,
-            last: None,
-            due: None,
-        });
+        let new = || Entry::new(conversation, connection);
+        let entry = self.entries.entry(pair).or_insert_with(new);
         entry.connection = connection;
         entry.until = Some(now + self.times.lasting);
         entry.fresh = true;
@@ -144,16 +156,34 @@ impl Typists {
         true
     }
 
-    /// A notification of this replica's own was heard. Should it tell of typing that a message has ended meanwhile, it is
-    /// taken back.
+    /// A notification of this replica's own was heard: what others believe is this replica's to end, whatever was heard before.
+    /// Should it tell of typing that a message has ended meanwhile, it is taken back.
     pub fn heard(&mut self, pair: Pair, is_typing: bool, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&pair)
             && is_typing
-            && entry.until.is_none()
         {
             entry.believed = Some(now + self.times.lasting);
             self.plan(pair, now);
         }
+    }
+
+    /// A notification of another replica, where the same user has a socket, was heard. All hear all notifications in the same
+    /// order. So the interval runs from this one, and what others believe is now that replica's to end, unless one of
+    /// our own comes behind it.
+    pub fn heard_elsewhere(&mut self, telling: &Telling, now: Instant) {
+        let Telling {
+            pair, conversation, ..
+        } = *telling;
+        if self.entries.len() >= CAPACITY && !self.entries.contains_key(&pair) {
+            return;
+        }
+        let new = || Entry::new(conversation, Uuid::nil());
+        let entry = self.entries.entry(pair).or_insert_with(new);
+        entry.free = entry.free.max(Some(now + self.times.interval + YIELD));
+        if !entry.in_flight {
+            entry.believed = None;
+        }
+        self.plan(pair, now);
     }
 
     /// When there is something to do next.
@@ -193,7 +223,7 @@ impl Typists {
             if news {
                 entry.fresh = false;
                 entry.in_flight = true;
-                entry.last = Some(now);
+                entry.free = Some(now + self.times.interval);
                 if is_typing {
                     entry.believed = Some(now + self.times.lasting);
                 }
@@ -231,7 +261,7 @@ impl Typists {
         if entry.in_flight {
             return;
         }
-        let free = entry.last.map_or(now, |last| last + self.times.interval);
+        let free = entry.free.unwrap_or(now);
         let due = match entry.until {
             Some(until) if entry.fresh => free.min(until),
             Some(until) => until,

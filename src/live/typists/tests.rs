@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -160,6 +162,61 @@ async fn a_false_that_the_database_did_not_take_is_told_again_while_it_matters()
     assert_eq!(stage.typists.len(), 0);
 }
 
+fn told_elsewhere(is_typing: bool) -> Telling {
+    Telling {
+        pair: pair(),
+        conversation: CONVERSATION,
+        is_typing,
+    }
+}
+
+#[tokio::test]
+async fn the_interval_runs_from_what_another_replica_told_as_well() {
+    let mut stage = Stage::new();
+    stage
+        .typists
+        .heard_elsewhere(&told_elsewhere(true), stage.now);
+    stage.wait(500);
+    stage.types();
+    stage.wait(1000);
+    stage.types();
+    stage.wait(1500);
+    assert_eq!(stage.told, [(2250, true)]);
+    // What another tells meanwhile puts it off again, and not for ever: this one's client goes on.
+    stage
+        .typists
+        .heard_elsewhere(&told_elsewhere(true), stage.now);
+    stage.types();
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(2250, true), (5250, true)]);
+    assert_eq!(stage.typists.len(), 0, "nothing is kept");
+}
+
+#[tokio::test]
+async fn the_replica_that_told_last_is_the_one_that_ends_it() {
+    let mut stage = Stage::new();
+    stage.types();
+    stage.wait(100);
+    stage
+        .typists
+        .heard_elsewhere(&told_elsewhere(true), stage.now);
+    stage.stops();
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(0, true)], "the other one ends it");
+
+    let mut stage = Stage::new();
+    stage.types();
+    stage.wait(100);
+    stage
+        .typists
+        .heard_elsewhere(&told_elsewhere(true), stage.now);
+    // Its own came behind, though its answer was there before.
+    stage.typists.heard(pair(), true, stage.now);
+    stage.stops();
+    stage.wait(60_000);
+    assert_eq!(stage.told, [(0, true), (2350, false)]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Types,
@@ -266,5 +323,93 @@ proptest! {
             arrive(&mut typists, tellings, next, &mut belief);
         }
         prop_assert_eq!(typists.len(), 0);
+    }
+}
+
+/// Two replicas on which the same user types, and the order in which their notifications are committed.
+struct Stages {
+    typists: [Typists; 2],
+    now: Instant,
+    /// When each was taken, and by whom.
+    sent: Vec<(Instant, usize)>,
+    /// On their way, in order: until when.
+    coming: VecDeque<(Instant, usize, Telling)>,
+    belief: Option<Instant>,
+}
+
+impl Stages {
+    fn wait(&mut self, millis: u64, latency: Duration) {
+        let end = self.now + Duration::from_millis(millis);
+        loop {
+            let arrival = self.coming.front().map(|(at, ..)| *at);
+            let due = self.typists.iter().filter_map(Typists::next).min();
+            let Some(next) = [arrival, due].into_iter().flatten().min() else {
+                break;
+            };
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            if arrival.is_some_and(|at| at <= self.now) {
+                if let Some((_, from, telling)) = self.coming.pop_front() {
+                    self.arrive(from, &telling);
+                }
+                continue;
+            }
+            for from in 0..2 {
+                for telling in self.typists[from].take(self.now, 100) {
+                    self.sent.push((self.now, from));
+                    self.coming.push_back((self.now + latency, from, telling));
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn arrive(&mut self, from: usize, telling: &Telling) {
+        self.belief = telling.is_typing.then_some(self.now + TIMES.lasting);
+        self.typists[from].told(telling, true, self.now);
+        self.typists[from].heard(telling.pair, telling.is_typing, self.now);
+        self.typists[1 - from].heard_elsewhere(telling, self.now);
+    }
+}
+
+proptest! {
+    /// Two notifications are the interval apart, whichever replicas they come from, unless the second one was sent before
+    /// the first was heard; and once the user has stopped on both, the other side comes to believe it.
+    #[test]
+    fn two_replicas_keep_one_interval(
+        steps in prop::collection::vec((0usize..2, any::<bool>(), 1u64..3000), 0..60),
+        latency in 1u64..200,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _entered = runtime.enter();
+        let latency = Duration::from_millis(latency);
+        let mut stages = Stages {
+            typists: [Typists::new(TIMES), Typists::new(TIMES)],
+            now: Instant::now(),
+            sent: Vec::new(),
+            coming: VecDeque::new(),
+            belief: None,
+        };
+        for (place, types, millis) in steps {
+            match types {
+                true => stages.typists[place].types(pair(), CONVERSATION, SOCKET, stages.now),
+                false => stages.typists[place].stops(pair(), stages.now),
+            }
+            stages.wait(millis, latency);
+        }
+        for place in 0..2 {
+            stages.typists[place].stops(pair(), stages.now);
+        }
+        stages.wait(5000, latency);
+        let now = stages.now;
+        prop_assert!(stages.belief.is_none_or(|until| until <= now), "still believed to type");
+        for two in stages.sent.windows(2) {
+            let (gap, same) = (two[1].0 - two[0].0, two[1].1 == two[0].1);
+            prop_assert!(gap >= TIMES.interval || (!same && gap <= latency), "{gap:?}");
+        }
+        stages.wait(60_000, latency);
+        prop_assert_eq!(stages.typists[0].len() + stages.typists[1].len(), 0);
     }
 }
