@@ -2,7 +2,6 @@
 //! died. No I/O; time is passed in.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -97,6 +96,8 @@ impl Shown {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::UserId;
 

@@ -223,6 +223,49 @@ async fn a_burst_makes_one_notification_an_interval_and_its_last_state_is_told()
     assert!(told >= 2, "{told}");
 }
 
+/// The interval is the user's, not the replica's.
+#[tokio::test]
+async fn a_user_who_types_on_two_replicas_makes_one_notification_an_interval() {
+    const FRAMES: u64 = 4;
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let [here, there] = Replica::start_many(&database, &[]).await;
+    let mut notifications = database.listen("chat_events").await;
+    let mut devices = [
+        Socket::connect(&here, ALICE).await,
+        Socket::connect(&there, ALICE).await,
+    ];
+    let mut boris = Socket::connect(&there, BORIS).await;
+
+    let started = Instant::now();
+    types(&mut devices[0], conversation, true).await;
+    sees(&mut boris, conversation, ALICE, true).await;
+    for _ in 1..FRAMES {
+        for device in &mut devices {
+            types(device, conversation, true).await;
+        }
+        sees(&mut boris, conversation, ALICE, true).await;
+    }
+    here.api().send(conversation, BORIS, "last").await;
+    let seen = boris.before_message("last").await;
+    let intervals = started.elapsed().as_secs() / 2;
+    let shown = FRAMES + typing_among(&seen).len() as u64;
+    assert!(
+        shown <= intervals + 2,
+        "{shown} frames in {intervals} intervals"
+    );
+    let mut told = 0;
+    loop {
+        let payload = notifications.next().await;
+        if payload.contains("\"content\":\"last\"") {
+            break;
+        }
+        told += payload.matches("\"isTyping\"").count() as u64;
+    }
+    assert!(told <= intervals + 2, "{told} in {intervals} intervals");
+    assert!(told >= FRAMES, "{told}");
+}
+
 #[tokio::test]
 async fn many_users_typing_share_notifications() {
     const USERS: usize = 60;
