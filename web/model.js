@@ -211,7 +211,9 @@ export class Model {
     if (message.senderId !== this.userId) this.#typing(message.conversationId, false);
     const conversation = this.conversations.get(message.conversationId);
     this.timelines.get(message.conversationId)?.put(message);
-    if (conversation && message.seq > conversation.lastSeq) {
+    // Frames of what a page has brought already may be behind it.
+    const isNew = !conversation || message.seq > conversation.lastSeq;
+    if (conversation && isNew) {
       conversation.lastSeq = message.seq;
       conversation.lastMessage = message;
       if (message.senderId !== this.userId && !message.isRead) conversation.unreadCount++;
@@ -220,7 +222,7 @@ export class Model {
     }
     this.tell('conversations');
     this.tell(message.conversationId);
-    this.tell('arrived', message);
+    if (isNew) this.tell('arrived', message);
   }
 
   #changed(message) {

@@ -88,9 +88,10 @@ export class Thread {
   }
 
   #arrived(message) {
+    // One's own, from another device: who reads older ones meanwhile goes on reading them. Sending here leads to the end by itself.
     if (message.senderId === this.model.userId) {
       this.timeline.unreadFrom = undefined;
-      return this.pinned ? undefined : this.toLatest();
+      return undefined;
     }
     this.announcer.textContent = `${fullName(message.sender)}: ${message.content}`;
     if (!this.pinned) this.#away++;

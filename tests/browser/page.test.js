@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { AMELIE, at, balancer, bubble, cluster, contents, CONVERSATION, launch, LUKASZ, pane, post, say, talking, visit, ZEYNEP } from './support.js';
 
+/** Of the demo data; with Łukasz she has no conversation yet. */
+const OLHA = '66666666-6666-4666-8666-666666666666';
+
 let replicas;
 let first;
 let second;
@@ -229,6 +232,24 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
 
   await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
   await page.locator('.message', { hasText: 'message 5000' }).waitFor();
+});
+
+test('a message of one\'s own from another device leaves the place where one reads', async () => {
+  const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${LUKASZ}', '${OLHA}') returning id`).then((answer) => answer.split('\n')[0]);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${LUKASZ}', 'line ' || n from generate_series(1, 90) n`);
+  const page = await open(at(first.url, talking(OLHA, id)));
+  await page.locator('.message', { hasText: 'line 90' }).waitFor();
+  const scroller = page.locator('.scroller');
+  await scroller.evaluate((element) => (element.scrollTop -= 1_000));
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).waitFor();
+  const before = await scroller.evaluate((element) => element.scrollTop);
+
+  await post(second.url, OLHA, 'from my telephone', id);
+  await page.locator(`[data-conversation="${id}"]`).getByText('from my telephone').waitFor();
+  // The list and the thread are told of it in one turn.
+  assert.equal(await scroller.evaluate((element) => element.scrollTop), before);
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await bubble(page, 'from my telephone').waitFor();
 });
 
 test('a conversation far down the list is opened by its address, and none that is not there', async () => {
