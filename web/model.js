@@ -100,7 +100,7 @@ export class Model {
       this.hasMoreConversations = hasMore;
       this.state = 'ready';
       this.#watch();
-      if (this.#stale) for (const timeline of this.timelines.values()) timeline.start();
+      if (this.#stale) for (const timeline of this.timelines.values()) timeline.reload();
       this.#stale = this.#missed = false;
     } catch (error) {
       this.#missed = true;

@@ -16,6 +16,7 @@ export class Thread {
   #end = 0; // past the last one shown; Infinity: whatever comes
   #off = [];
   #oldest;
+  #edition; // of the timeline's stretch that the indexes are of
   #away = 0; // arrived while one looked at older ones
   #found;
   #top = 0; // as it was last seen: somebody may have scrolled of whom no event has told yet
@@ -37,13 +38,16 @@ export class Thread {
 
   close() {
     this.#off.forEach((off) => off());
+    if (this.timeline) this.timeline.lookedAt = undefined;
     this.resized.disconnect();
   }
 
   async show(conversationId, seq) {
     this.#off.forEach((off) => off());
+    if (this.timeline) this.timeline.lookedAt = undefined;
     this.conversationId = conversationId;
     this.timeline = this.model.timeline(conversationId);
+    this.timeline.lookedAt = () => (this.#isPinned() ? undefined : this.#anchor()?.element.message.seq);
     this.#off = [
       this.model.on(conversationId, () => this.#render()),
       this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
@@ -51,7 +55,7 @@ export class Thread {
     this.#elements.clear();
     this.#away = 0;
     this.#found = seq;
-    this.#top = 0;
+    this.#window(0, 0);
     this.pinned = true;
     const { unreadCount = 0 } = this.model.conversations.get(conversationId) ?? {};
     if (seq !== undefined || !this.timeline.started || this.timeline.hasNewer) await this.timeline.start(seq);
@@ -59,8 +63,8 @@ export class Thread {
     const { messages } = this.timeline;
     const unread = messages.filter(({ senderId, isRead, deletedAt }) => senderId !== this.model.userId && !isRead && !deletedAt);
     this.timeline.unreadFrom = unreadCount ? unread.at(-unreadCount)?.seq : undefined;
-    this.#end = seq === undefined ? Infinity : messages.length;
-    this.#first = Math.max(0, messages.length - (seq === undefined ? STEP : MOST));
+    if (seq === undefined) this.#window(messages.length - STEP);
+    else this.#window(messages.length - MOST, messages.length);
     this.pinned = seq === undefined;
     this.#render();
     if (seq !== undefined) this.#center(this.list.querySelector('.found'));
@@ -70,12 +74,19 @@ export class Thread {
   async toLatest() {
     if (this.timeline.hasNewer) await this.timeline.start();
     this.#found = undefined;
-    this.#end = Infinity;
-    this.#first = Math.max(0, this.timeline.messages.length - STEP);
-    this.#top = 0;
+    this.#window(this.timeline.messages.length - STEP);
     this.pinned = true;
     this.#render();
     this.read();
+  }
+
+  /** Another part of the timeline is shown from now on. */
+  #window(first, end = Infinity) {
+    this.#first = Math.max(0, first);
+    this.#end = end;
+    this.#edition = this.timeline.edition;
+    this.#oldest = this.timeline.messages[0]?.seq;
+    this.#top = 0;
   }
 
   /** What can be seen has been read. */
@@ -101,19 +112,10 @@ export class Thread {
 
   #render() {
     const { messages, outgoing, loading, error, hasOlder, hasNewer, started } = this.timeline;
-    // Pages that came in before the first message move the indexes.
-    if (this.#oldest !== undefined && messages.length && this.#oldest !== messages[0].seq) {
-      const moved = messages.findIndex(({ seq }) => seq === this.#oldest);
-      if (moved > 0) {
-        // Those that were waited for are shown at once: at the very top there is no room to keep anything in its place.
-        this.#first = this.#first === 0 ? Math.max(0, moved - STEP) : this.#first + moved;
-        this.#end += moved;
-      }
-    }
-    this.#oldest = messages[0]?.seq;
+    const anchor = this.#isPinned() ? undefined : this.#anchor();
+    this.#aim(anchor?.element.message.seq);
     const end = Math.min(this.#end, messages.length);
     const atEnd = end === messages.length && !hasNewer;
-    const anchor = this.#isPinned() ? undefined : this.#anchor();
 
     const children = [];
     const used = new Set();
@@ -150,12 +152,39 @@ export class Thread {
     this.#updateJump();
   }
 
+  /** Keeps the window on what was shown, `looked` at where that is not the end, when the messages under its indexes have changed. */
+  #aim(looked) {
+    const { messages, hasNewer, edition } = this.timeline;
+    const oldest = messages[0]?.seq;
+    if (edition !== this.#edition) {
+      // Read anew: the indexes are of a stretch that is gone.
+      const at = looked === undefined ? messages.length : messages.findLastIndex(({ seq }) => seq <= looked);
+      this.#first = Math.max(0, at - STEP);
+      this.#end = at + STEP < messages.length || hasNewer ? at + STEP : Infinity;
+    } else if (this.#oldest !== undefined && oldest !== this.#oldest) {
+      // Pages that came in before the first message move the indexes.
+      const moved = messages.findIndex(({ seq }) => seq === this.#oldest);
+      if (moved > 0) {
+        // Those that were waited for are shown at once: at the very top there is no room to keep anything in its place.
+        this.#first = this.#first === 0 ? Math.max(0, moved - STEP) : this.#first + moved;
+        this.#end += moved;
+      }
+    }
+    this.#edition = edition;
+    this.#oldest = oldest;
+    // What arrives while nobody scrolls does not pile up in the document, either.
+    if (Math.min(this.#end, messages.length) - this.#first > MOST) {
+      if (this.pinned) this.#first = messages.length - STEP;
+      else this.#end = this.#first + MOST;
+    }
+  }
+
   #edges({ loading, error, hasOlder, hasNewer, started, blank }) {
     const retry = (run) => h('button.button.compact', { type: 'button', onclick: run }, 'Try again');
     const wait = () => h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' });
     let before;
     if (error) before = [h('span.problem', {}, `Messages could not be loaded: ${error.message}`), retry(() => (started ? this.timeline.older() : this.show(this.conversationId)))];
-    else if (loading === 'older' || (loading && !started)) before = [wait()];
+    else if (loading === 'older' || (loading && blank)) before = [wait()];
     else if (started && blank) before = [empty('chat', 'No messages yet', 'Say hello: what you write arrives at once.')];
     else if (started && !hasOlder && this.#first === 0) before = [h('span', {}, 'The beginning of this conversation')];
     this.before.replaceChildren(...(before ?? []));

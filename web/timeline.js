@@ -15,6 +15,10 @@ export class Timeline {
   /** The first message that was unread when the conversation was opened. */
   unreadFrom = undefined;
   started = false;
+  /** Counts how often the stretch was read anew. */
+  edition = 0;
+  /** The `seq` that somebody looks at, where it is not the end; set by who shows this. */
+  lookedAt = undefined;
   /** Told while a page was being read, which may not have it yet. */
   #meanwhile = [];
   /** Resolves when the read that is under way has ended. */
@@ -29,16 +33,20 @@ export class Timeline {
     return this.#read('start', async () => {
       const query = seq === undefined ? {} : { before: seq + PAGE / 2 };
       const { messages, hasMore } = await this.chat.messages.list(this.conversationId, { limit: PAGE, ...query });
-      const live = seq === undefined && this.started ? this.messages.filter(({ seq: at }) => at > (messages[0]?.seq ?? 0)) : [];
+      const newest = messages[0]?.seq ?? 0;
+      const beyond = seq === undefined ? undefined : await this.chat.messages.list(this.conversationId, { after: newest, limit: 1 });
+      const live = seq === undefined && this.started ? this.messages.filter(({ seq: at }) => at > newest) : [];
       this.messages = [...messages.reverse(), ...live];
       this.hasOlder = hasMore;
-      this.hasNewer = false;
+      this.hasNewer = Boolean(beyond?.messages.length);
       this.started = true;
-      if (seq !== undefined && messages.length) {
-        const newer = await this.chat.messages.list(this.conversationId, { after: this.messages.at(-1).seq, limit: 1 });
-        this.hasNewer = newer.messages.length > 0;
-      }
+      this.edition++;
     });
+  }
+
+  /** There may be gaps: what is looked at is read anew. */
+  reload() {
+    return this.start(this.lookedAt?.());
   }
 
   older() {

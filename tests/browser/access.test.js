@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { after, before, test } from 'node:test';
-import { AMELIE, at, cluster, DESKTOP, launch, LUKASZ, PHONE, talking, visit } from './support.js';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, cluster, DESKTOP, launch, leave, LUKASZ, PHONE, talking, visit } from './support.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -19,6 +19,7 @@ after(async () => {
   await browser?.close();
   await replicas?.close();
 });
+afterEach(leave);
 
 /** Faults that axe-core calls serious or critical, in short. */
 async function faults(page) {
@@ -54,7 +55,6 @@ for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
       await check('two users');
       const [scrollWidth, scrollHeight] = await page.evaluate(() => [document.body.scrollWidth, document.body.scrollHeight]);
       assert.deepEqual([scrollWidth, scrollHeight], Object.values(options.viewport), 'the page itself scrolls');
-      await page.context().close();
     });
   }
 }

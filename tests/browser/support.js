@@ -1,4 +1,5 @@
 // A real Chromium in front of real replicas: the harness of the browser client's tests, and pages.
+import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { AMELIE, balancer, cluster, LUKASZ, ZEYNEP } from '../../clients/js/test/support/replicas.js';
@@ -11,11 +12,8 @@ export const CONVERSATION = 'c0000000-0000-4000-8000-000000000001';
 export const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
 export const DESKTOP = { viewport: { width: 1280, height: 800 } };
 
-// What Chromium says of a connection that was refused or cut, in whichever state it was: the tests cut many. And of what
-// they provoke otherwise: a token that is over, another origin.
-const CUT = /net::ERR_(CONNECTION_(REFUSED|RESET|CLOSED|ABORTED)|SOCKET_NOT_CONNECTED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH|INTERNET_DISCONNECTED|NETWORK_CHANGED|FAILED)/;
-const PROVOKED = /status of 401|WebSocket connection to|blocked by CORS policy/;
-const forgiven = (text) => CUT.test(text) || PROVOKED.test(text);
+/** What Chromium says of a connection that was cut, or that nobody took: for `forgive` in tests that do this to a page. */
+export const CUT = /net::ERR_(CONNECTION_\w+|SOCKET_NOT_CONNECTED|INTERNET_DISCONNECTED|NETWORK_CHANGED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH)|^WebSocket connection to .* failed/;
 
 export function launch() {
   const executablePath = process.env.CHROMIUM;
@@ -24,16 +22,49 @@ export function launch() {
   return chromium.launch({ executablePath, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
 }
 
-/** A page of its own browser profile. What its console complains about is kept in `page.complaints`. */
-export async function visit(browser, address, options = DESKTOP) {
-  const context = await browser.newContext({ locale: 'en-GB', ...options });
+const visited = [];
+
+/**
+ * A page of its own browser profile; `leave` at the end of the test. `forgive`: what its console may complain about; `also`:
+ * origins that it may talk to besides its own.
+ */
+export async function visit(browser, address, { forgive, also = [], ...options } = {}) {
+  const context = await browser.newContext({ locale: 'en-GB', ...DESKTOP, ...options });
   const page = await context.newPage();
-  page.complaints = [];
-  page.on('console', (message) => message.type() === 'error' && !forgiven(message.text()) && page.complaints.push(message.text()));
-  page.on('pageerror', (error) => page.complaints.push(error.stack));
+  const own = new URL(address).origin;
+  const complaints = [];
+  visited.push({ context, complaints });
+  page.on('console', (message) => {
+    const { url } = message.location();
+    // Of a refused origin it names the address only in the text.
+    const about = /^Access to fetch at '([^']+)'/.exec(message.text())?.[1] ?? url;
+    if (message.type() !== 'error' || forgive?.test(message.text()) || isProbe(about, own)) return;
+    complaints.push(`${message.text()} (${url})`);
+  });
+  page.on('pageerror', (error) => complaints.push(error.stack));
+  const asks = (url) => {
+    const { protocol, origin } = new URL(url.replace(/^ws/, 'http'));
+    if (/^https?:$/.test(protocol) && ![own, ...also].includes(origin) && !isProbe(url, own)) complaints.push(`a request to another origin: ${url}`);
+  };
+  context.on('request', (request) => asks(request.url()));
+  page.on('websocket', (socket) => asks(socket.url()));
   page.setDefaultTimeout(45_000);
   await page.goto(address);
   return page;
+}
+
+/** The page at / asks the neighbouring ports of this machine whether a second replica is there; nobody has to be. */
+function isProbe(url, own) {
+  if (!URL.canParse(url)) return false;
+  const [asked, from] = [new URL(url), new URL(own)];
+  return asked.hostname === from.hostname && Math.abs(asked.port - from.port) === 1 && asked.pathname === '/health/ready';
+}
+
+/** The end of a test: none of its pages has complained about anything, or asked anybody else for anything. */
+export async function leave() {
+  const left = visited.splice(0);
+  await Promise.all(left.map(({ context }) => context.close()));
+  assert.deepEqual(left.flatMap(({ complaints }) => complaints), []);
 }
 
 /** The address of the page with these people in its panes. */

@@ -1,10 +1,13 @@
 // The page where the service asks for tokens (AUTH_MODE=jwt).
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { after, before, test } from 'node:test';
-import { AMELIE, at, bubble, cluster, launch, LUKASZ, say, talking, visit } from './support.js';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, bubble, cluster, launch, leave, LUKASZ, say, talking, visit } from './support.js';
 
 const SECRET = 'a secret of this test, long enough for HS256';
+
+/** Without a token, or with one that has expired, the service says so, and the console too: of a request, and of a handshake. */
+const ASKED = { forgive: /status of 401|^WebSocket connection to .* failed: HTTP Authentication failed/ };
 
 let replicas;
 let replica;
@@ -18,6 +21,7 @@ after(async () => {
   await browser?.close();
   await replicas?.close();
 });
+afterEach(leave);
 
 function token(user, seconds = 3600) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -26,7 +30,7 @@ function token(user, seconds = 3600) {
 }
 
 test('a token is asked for, stands in no address, and says whose chat it is', async () => {
-  const page = await visit(browser, at(replica.url, talking(AMELIE)));
+  const page = await visit(browser, at(replica.url, talking(AMELIE)), ASKED);
   const addresses = [];
   page.on('request', (request) => addresses.push(request.url()));
   page.on('websocket', (socket) => addresses.push(socket.url()));
@@ -43,11 +47,10 @@ test('a token is asked for, stands in no address, and says whose chat it is', as
   await bubble(page, 'With a token').getByTitle('sent', { exact: true }).waitFor();
   assert.ok(addresses.some((address) => address.startsWith('ws:')));
   assert.deepEqual(addresses.filter((address) => address.includes(amelie)), []);
-  await page.context().close();
 });
 
 test('a token that expires is replaced without a reload', async () => {
-  const page = await visit(browser, replica.url);
+  const page = await visit(browser, replica.url, ASKED);
   await page.getByRole('textbox', { name: 'Token' }).fill(token(LUKASZ, 20));
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
@@ -58,5 +61,4 @@ test('a token that expires is replaced without a reload', async () => {
   await page.locator('.list li', { hasText: 'Amélie' }).getByRole('button').click();
   await say(page, 'Still here');
   await bubble(page, 'Still here').getByTitle(/^(sent|read)$/).waitFor();
-  await page.context().close();
 });

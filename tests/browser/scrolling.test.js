@@ -1,0 +1,171 @@
+// Long conversations: what one looks at stays where it is, whatever comes in above or below.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { at, balancer, cluster, CUT, launch, leave, LUKASZ, talking, visit } from './support.js';
+
+let replicas;
+let replica;
+let browser;
+let reader;
+let conversation;
+
+before(async () => {
+  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+/** Somebody new, who has one conversation, with Łukasz. */
+beforeEach(async () => {
+  const ids = await replicas.sql(`with reader as (insert into users (first_name, last_name, email) values ('Reader', 'of much', gen_random_uuid() || '@example.com') returning id)
+    select id, gen_random_uuid() from reader`);
+  [reader, conversation] = ids.split('|');
+  await replicas.sql(`insert into conversations (id, participant1_id, participant2_id) values ('${conversation}', '${reader}', '${LUKASZ}')`);
+});
+afterEach(leave);
+
+/** Inserted by another program: each third by Łukasz, or all by `sender`. */
+const messages = (from, to, sender) => replicas.sql(`insert into messages (conversation_id, sender_id, content)
+  select '${conversation}', ${sender ? `'${sender}'` : `case n % 3 when 0 then '${LUKASZ}'::uuid else '${reader}' end`}, 'message ' || n || repeat(' and more', n % 17)
+    from generate_series(${from}, ${to}) n`);
+
+const numbers = (page) => page.locator('.message .content').evaluateAll((all) => all.map(({ textContent }) => Number(/message (\d+)/.exec(textContent)[1])));
+
+/** Scrolls up or down until `number` is in the document, and then into sight. */
+async function scrollTo(page, number) {
+  await page.evaluate(async (wanted) => {
+    const find = () => [...document.querySelectorAll('.message')].find(({ textContent }) => textContent.includes(`message ${wanted} `));
+    const above = () => Number(/message (\d+)/.exec(document.querySelector('.message .content').textContent)[1]) > wanted;
+    while (!find()) {
+      document.querySelector('.scroller').scrollTop += above() ? -500 : 500;
+      await new Promise(requestAnimationFrame);
+    }
+    find().scrollIntoView({ block: 'center' });
+  }, number);
+  return place(page, number);
+}
+
+/** Where in the window `number` is. */
+async function place(page, number) {
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  return (await page.locator('.message', { hasText: new RegExp(`^message ${number}\\b`) }).boundingBox()).y;
+}
+
+function assertUnbroken(shown) {
+  assert.deepEqual(shown, shown.map((_, at) => shown[0] + at));
+}
+
+test('5,000 messages are scrolled from the last to the first, with few of them in the document', async () => {
+  await messages(1, 5000);
+  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  await page.locator('.message', { hasText: 'message 5000' }).waitFor();
+
+  const walked = await page.evaluate(async () => {
+    const scroller = document.querySelector('.scroller');
+    const number = (element) => Number(/message (\d+)/.exec(element.querySelector('.content').textContent)[1]);
+    const frame = () => new Promise(requestAnimationFrame);
+    const seen = new Set();
+    let most = 0;
+    let jumps = 0;
+    let moved = 0;
+    const deadline = performance.now() + 240_000; // so that it ends: how fast it goes is not asked here
+    const settle = async (done) => {
+      while (!done()) {
+        if (performance.now() > deadline) return false;
+        await frame();
+      }
+      return true;
+    };
+    const look = () => {
+      const numbers = [...document.querySelectorAll('.message')].map(number);
+      most = Math.max(most, numbers.length);
+      numbers.forEach((n, at) => {
+        seen.add(n);
+        if (at && n !== numbers[at - 1] + 1) jumps++;
+      });
+    };
+    look();
+    while (performance.now() < deadline && !(number(document.querySelector('.message')) === 1 && scroller.scrollTop === 0)) {
+      // What one looks at must not move under one's eyes while older ones come in above.
+      scroller.scrollTop -= 1_200;
+      const looked = [...document.querySelectorAll('.message')].find((element) => element.getBoundingClientRect().top > 200);
+      const before = looked?.getBoundingClientRect().top;
+      await frame();
+      await frame();
+      if (looked?.isConnected) moved = Math.max(moved, Math.abs(looked.getBoundingClientRect().top - before));
+      if (scroller.scrollTop === 0) await settle(() => scroller.scrollTop > 0 || number(document.querySelector('.message')) === 1);
+      look();
+    }
+    return { seen: seen.size, most, jumps, moved, at: number(document.querySelector('.message')) };
+  });
+  assert.deepEqual({ seen: walked.seen, jumps: walked.jumps, at: walked.at }, { seen: 5000, jumps: 0, at: 1 });
+  assert.ok(walked.moved <= 1, `what one looks at moved by ${walked.moved} px`);
+  assert.ok(walked.most <= 300, `${walked.most} messages in the document`);
+
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await page.locator('.message', { hasText: 'message 5000' }).waitFor();
+});
+
+test('what one sends from elsewhere does not take one away from what one reads', async () => {
+  await messages(1, 300);
+  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  await page.locator('.message', { hasText: 'message 300' }).waitFor();
+  const before = await scrollTo(page, 231);
+  await messages(301, 302, reader);
+  await messages(303, 303, LUKASZ);
+  await page.locator('.jump .badge').getByText('1', { exact: true }).waitFor();
+  assert.equal(await place(page, 231), before);
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await page.locator('.message', { hasText: 'message 303' }).waitFor();
+  assert.deepEqual((await numbers(page)).slice(-3), [301, 302, 303]);
+});
+
+test('what arrives does not pile up in the document', async () => {
+  await messages(1, 50);
+  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  await page.locator('.message', { hasText: 'message 50' }).waitFor();
+  await messages(51, 450);
+  await page.locator('.message', { hasText: 'message 450' }).waitFor();
+  const shown = await numbers(page);
+  assert.ok(shown.length <= 220, `${shown.length} messages in the document`);
+  assertUnbroken(shown);
+  const below = await page.locator('.scroller').evaluate(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight);
+  assert.ok(below <= 1, `${below} px above the end`);
+});
+
+for (const where of ['at the end', 'far above it']) {
+  test(`more was missed than is sent again: what one looks at, ${where}, is read anew and stays`, async () => {
+    await messages(1, 400);
+    const front = await balancer([replica.port]);
+    try {
+      const page = await visit(browser, at(front.url, talking(reader, conversation)), { forgive: CUT });
+      await page.locator('.message', { hasText: 'message 400' }).waitFor();
+      const above = where !== 'at the end';
+      // All pages are loaded, and the window stands far from the first of them.
+      const before = above && (await scrollTo(page, 20), await scrollTo(page, 290));
+      front.refuse = true;
+      front.cut();
+      await page.locator('.banner').waitFor();
+      await messages(401, 440, LUKASZ);
+      await replicas.sql(`update messages set content = 'message 292 otherwise' where conversation_id = '${conversation}' and content like 'message 292 %'`);
+      const resynced = page.waitForResponse((response) => response.url().includes(`${conversation}/messages`));
+      front.refuse = false;
+      await resynced;
+      if (above) {
+        await page.getByText('message 292 otherwise', { exact: true }).waitFor();
+        await page.locator('.banner').waitFor({ state: 'hidden' });
+        assert.ok(Math.abs((await place(page, 290)) - before) <= 1, 'what one looked at moved');
+        assertUnbroken(await numbers(page));
+        await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+      }
+      await page.locator('.message', { hasText: 'message 440' }).waitFor();
+      const shown = await numbers(page);
+      assertUnbroken(shown);
+      assert.deepEqual([shown.length >= 40, shown.at(-1)], [true, 440]);
+    } finally {
+      await front.close();
+    }
+  });
+}
