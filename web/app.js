@@ -9,11 +9,15 @@ const TRIES_FOR_ANOTHER_REPLICA = 4;
 const themes = { auto: ['sun', 'Appearance: as the system has it'], light: ['sun', 'Appearance: light'], dark: ['moon', 'Appearance: dark'] };
 const theme = iconButton('sun', '', { onclick: () => setTheme({ auto: 'light', light: 'dark', dark: 'auto' }[currentTheme()]) });
 const split = h('button.button.compact.split-button', { type: 'button', 'aria-pressed': 'false', title: 'A second user beside the first', onclick: () => (second ? closeSecond() : openSecond()) }, icon('split'), h('span', {}, 'Second user'));
-const tabs = h('div.tabs', { role: 'group', 'aria-label': 'Panes', hidden: true });
+const tab = (which) => h('button', { type: 'button', onclick: () => show(which) });
+const [firstTab, secondTab] = [tab('first'), tab('second')];
+const tabs = h('div.tabs', { role: 'group', 'aria-label': 'Panes', hidden: true }, firstTab, secondTab);
 const panes = h('main.panes');
 
 const first = new Pane({ name: 'First user', url: HERE, changed: () => changed() });
 let second;
+/** A second pane is on its way: a replica is looked for. */
+let opening = false;
 
 function currentTheme() {
   return document.documentElement.dataset.theme ?? 'auto';
@@ -44,9 +48,10 @@ function savedTheme() {
 
 /** Another user, at another replica where there is one. */
 async function openSecond(who, conversationId) {
-  split.disabled = true;
+  if (opening) return;
+  opening = true;
   const url = (await neighbour(HERE)) ?? HERE;
-  split.disabled = false;
+  opening = false;
   let tries = 0;
   second = new Pane({
     name: 'Second user', url, second: true, cancel: () => closeSecond(), changed: () => changed(),
@@ -65,6 +70,7 @@ async function openSecond(who, conversationId) {
 }
 
 function closeSecond() {
+  if (second.element.contains(document.activeElement)) split.focus();
   second.close();
   second = undefined;
   changed();
@@ -83,8 +89,10 @@ function show(which) {
 }
 
 function renderTabs() {
-  const tab = (which, pane, otherwise) => h('button', { type: 'button', 'aria-pressed': String(panes.dataset.shown === which), onclick: () => show(which) }, pane?.model?.me?.firstName ?? otherwise);
-  tabs.replaceChildren(tab('first', first, 'First'), tab('second', second, 'Second'));
+  for (const [which, element, pane, otherwise] of [['first', firstTab, first, 'First'], ['second', secondTab, second, 'Second']]) {
+    element.setAttribute('aria-pressed', String(panes.dataset.shown === which));
+    element.textContent = pane?.model?.me?.firstName ?? otherwise;
+  }
 }
 
 function changed() {

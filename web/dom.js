@@ -75,8 +75,9 @@ export function avatar(user, online = false) {
   return element;
 }
 
-/** Makes `parent`'s children these, moving and keeping what is there already. */
+/** Makes `parent`'s children these, moving and keeping what is there already, and the focus of what has it. */
 export function place(parent, children) {
+  const focused = parent.contains(document.activeElement) && document.activeElement;
   let at = parent.firstChild;
   for (const child of children) {
     if (child === at) at = at.nextSibling;
@@ -87,6 +88,8 @@ export function place(parent, children) {
     at = at.nextSibling;
     gone.remove();
   }
+  // An element that is moved loses it.
+  if (focused && focused.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
 }
 
 export function empty(iconName, title, text, ...more) {

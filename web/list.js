@@ -19,10 +19,10 @@ export class List {
       oninput: () => this.#searched(), onkeydown: (event) => event.key === 'Escape' && this.stopSearch(),
     });
     this.leave = iconButton('users', 'Be somebody else', { onclick: leave });
-    this.cancel = iconButton('close', 'Close the search', { hidden: true, onclick: () => this.stopSearch() });
+    this.cancel = iconButton('close', 'Close the search', { hidden: true, onclick: () => this.stopSearch(true) });
     this.rows = h('ul');
     this.body = h('div.list-body', { onscroll: () => this.#scrolled() }, this.rows);
-    this.element = h('nav.list', { 'aria-label': 'Conversations' },
+    this.element = h('nav.list', { 'aria-label': 'Conversations', tabindex: '-1' },
       h('div.list-head', {}, this.me, iconButton('plus', 'New conversation', { onclick: () => this.startSearch(true) }), this.leave),
       h('div.search-line', {}, h('span.search-box', {}, icon('search'), this.input), this.cancel), this.body);
     this.offs = [model.on('conversations', () => this.render()), model.on('presence', () => this.render()), model.on('typing', () => this.render()), model.on('status', () => this.#renderMe())];
@@ -39,7 +39,8 @@ export class List {
     if (everybody) this.#show(true);
   }
 
-  stopSearch() {
+  stopSearch(refocus = false) {
+    if (refocus) this.input.focus();
     this.input.value = '';
     this.#show(false);
   }
@@ -52,7 +53,7 @@ export class List {
     this.searching = searching;
     this.cancel.hidden = !searching;
     if (searching) {
-      this.body.replaceChildren(this.search.element);
+      this.#fill('search', () => this.search.element);
       this.search.show(this.input.value);
     } else {
       this.search.element.replaceChildren();
@@ -83,15 +84,25 @@ export class List {
     if (this.searching) return;
     const { model } = this;
     if (model.state === 'loading') {
-      this.body.replaceChildren(h('div.skeletons', { role: 'status', 'aria-label': 'Loading conversations' }, ...Array.from({ length: 6 }, () => h('div.skeleton'))));
+      this.#fill('loading', () => h('div.skeletons', { role: 'status', 'aria-label': 'Loading conversations' }, ...Array.from({ length: 6 }, () => h('div.skeleton'))));
     } else if (model.state instanceof Error) {
-      this.body.replaceChildren(empty('warn', 'The conversations could not be loaded', model.state.message, h('button.button', { type: 'button', onclick: () => model.load() }, 'Try again')));
+      const { message } = model.state;
+      this.#fill(`failed ${message}`, () => empty('warn', 'The conversations could not be loaded', message, h('button.button', { type: 'button', onclick: () => model.load() }, 'Try again')));
     } else if (!model.conversations.size) {
-      this.body.replaceChildren(empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
+      this.#fill('none', () => empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
     } else {
       place(this.rows, model.sorted().map((conversation) => this.#row(conversation)));
-      if (this.rows.parentNode !== this.body) this.body.replaceChildren(this.rows);
+      this.#fill('rows', () => this.rows);
     }
+  }
+
+  /** What is there already stays as it is, and so does the focus; else it goes to what takes its place. */
+  #fill(what, make) {
+    if (this.filled === what) return;
+    this.filled = what;
+    const held = this.body.contains(document.activeElement);
+    this.body.replaceChildren(make());
+    if (held) (this.body.querySelector('button') ?? this.element).focus();
   }
 
   #row(conversation) {

@@ -47,10 +47,14 @@ export function messageElement(actions) {
       mark.title = label;
     }
     const editable = mine && !deleted && message.id && message.messageType === 'text';
-    tools.replaceChildren(...(editable ? [
-      iconButton('edit', 'Edit message', { onclick: () => actions.edit(element.message) }),
-      iconButton('trash', 'Delete message', { onclick: () => actions.remove(element.message) }),
-    ] : []));
+    // What has the focus is not made anew, only because the message has been read meanwhile.
+    if (editable && !tools.childElementCount) {
+      tools.append(
+        iconButton('edit', 'Edit message', { onclick: () => actions.edit(element.message) }),
+        iconButton('trash', 'Delete message', { onclick: () => actions.remove(element.message) }));
+    } else if (!editable) {
+      tools.replaceChildren();
+    }
     failure.replaceChildren(...(state === 'failed' ? [
       h('span', {}, `Not sent: ${error?.message ?? 'unknown reason'}`),
       h('button.button.compact', { type: 'button', onclick: () => actions.again(element.message) }, 'Try again'),

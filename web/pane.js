@@ -22,19 +22,24 @@ export class Pane {
     Object.assign(this, { name, url, second, changed, online, suggested, cancel });
     this.element = h('section.pane', { 'aria-label': name });
     this.element.addEventListener('keydown', (event) => this.#key(event));
-    document.addEventListener('visibilitychange', () => this.thread?.read());
+    this.seen = () => this.thread?.read();
+    document.addEventListener('visibilitychange', this.seen);
   }
 
   signIn() {
+    const held = this.#hasFocus();
     this.#leave();
     const { url, second, cancel } = this;
     const askToken = () => this.#askToken();
-    this.element.replaceChildren(new SignIn({ url, second, cancel, askToken, suggested: this.suggested(), chosen: (who) => this.start(who) }).element);
+    const { element } = new SignIn({ url, second, cancel, askToken, suggested: this.suggested(), chosen: (who) => this.start(who) });
+    this.element.replaceChildren(element);
+    if (held) element.focus();
     this.changed();
   }
 
   /** `who`: `{userId}` or `{getToken}`. */
   start(who, conversationId) {
+    const held = this.#hasFocus();
     this.#leave();
     const model = new Model({ url: this.url, ...who });
     this.model = model;
@@ -70,13 +75,14 @@ export class Pane {
       again: (message) => model.again(message),
       discard: (message) => model.discard(message),
     });
-    this.banner = h('div.banner', { role: 'status', hidden: true });
+    this.banner = h('div.banner', { role: 'status', tabindex: '-1', hidden: true });
     this.notice = h('div.notice', { role: 'alert', hidden: true });
     this.bar = h('p.pane-bar.small');
-    this.head = h('header.thread-head');
+    this.#makeHead();
     this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head, this.thread.element, this.composer.element);
     this.nothing = h('div.nothing', {}, empty('chat', 'Choose a conversation', 'Or begin a new one with the + above the list.'));
     this.element.replaceChildren(this.bar, this.banner, h('div.columns', {}, this.list.element, this.conversation, this.nothing), this.insert.element, this.frames.element, this.notice);
+    if (held) this.list.element.focus();
     model.on('status', (status) => this.#status(status));
     model.on('notice', (text) => this.#tell(text));
     for (const topic of ['presence', 'typing', 'conversations']) model.on(topic, () => this.#renderHead());
@@ -102,6 +108,7 @@ export class Pane {
 
   close() {
     this.#leave();
+    document.removeEventListener('visibilitychange', this.seen);
     this.element.remove();
   }
 
@@ -120,13 +127,14 @@ export class Pane {
     this.conversation.hidden = false;
     this.nothing.hidden = true;
     this.list.select(conversationId);
-    this.#renderHead(true);
+    this.#renderHead();
     this.composer.show(conversationId);
     this.insert.show(conversation, this.model.other(conversation));
     this.changed();
-    await this.thread.show(conversationId, seq);
     // On a phone the keyboard would cover what one came to read.
-    if (matchMedia('(pointer: fine)').matches) this.composer.input.focus({ preventScroll: true });
+    const { scroller } = this.thread;
+    (matchMedia('(pointer: fine)').matches ? this.composer.input : scroller).focus({ preventScroll: true });
+    await this.thread.show(conversationId, seq);
   }
 
   #back() {
@@ -142,8 +150,16 @@ export class Pane {
   }
 
   toggle(tool, open) {
+    const { element } = this[tool];
+    const held = element.contains(document.activeElement);
     this[tool].toggle(open);
-    this.#renderHead(true);
+    this.tools[tool].setAttribute('aria-expanded', String(!element.hidden));
+    if (held) this.tools[tool].focus();
+  }
+
+  /** Whether one works in this pane with the keyboard: what takes the place of what had the focus is then given it. */
+  #hasFocus() {
+    return this.element.contains(document.activeElement);
   }
 
   /** Side by side, each pane says whose it is, and which replica serves it. */
@@ -152,23 +168,29 @@ export class Pane {
     if (me) this.bar.replaceChildren(h('strong', {}, fullName(me)), h('span', {}, connection.status === 'online' ? `replica ${shortId(replicaId)}` : 'no connection'));
   }
 
-  #renderHead(rebuild = false) {
+  #makeHead() {
+    const tool = (name, iconName, label) => iconButton(iconName, label, { 'aria-expanded': 'false', onclick: () => this.toggle(name) });
+    this.tools = { insert: tool('insert', 'database', 'A message from SQL'), frames: tool('frames', 'code', 'Frames of the socket') };
+    const back = iconButton('back', 'Back to the conversations', { onclick: () => this.#back() });
+    back.classList.add('back');
+    this.face = h('span.face');
+    this.title = h('h2');
+    this.state = h('span.small.quiet', { role: 'status' });
+    this.head = h('header.thread-head', {}, back, this.face, h('div.row-text', {}, this.title, this.state), this.tools.insert, this.tools.frames);
+  }
+
+  #renderHead() {
     const conversation = this.model?.conversations.get(this.conversationId);
     if (!conversation) return;
     const other = this.model.other(conversation);
     const presence = this.model.presence.get(other.id);
     const typing = this.model.typists.has(conversation.id);
     const state = typing ? 'typing…' : presence?.isOnline ? 'Online' : presence ? lastSeen(presence.lastSeenAt) : '';
-    const signature = [other.id, state].join('|');
-    if (!rebuild && signature === this.headShown) return;
-    this.headShown = signature;
-    const tool = (name, iconName, label) => iconButton(iconName, label, { 'aria-expanded': String(!this[name].element.hidden), onclick: () => this.toggle(name) });
-    this.head.replaceChildren(
-      iconButton('back', 'Back to the conversations', { onclick: () => this.#back() }),
-      avatar(other, presence?.isOnline),
-      h('div.row-text', {}, h('h2', {}, fullName(other)), h('span.small', { class: typing ? 'small typing-text' : 'small quiet', role: 'status' }, state)),
-      tool('insert', 'database', 'A message from SQL'), tool('frames', 'code', 'Frames of the socket'));
-    this.head.firstChild.classList.add('back');
+    this.face.replaceChildren(avatar(other, presence?.isOnline));
+    this.title.textContent = fullName(other);
+    this.state.classList.toggle('typing-text', typing);
+    // A screen reader says it when it changes.
+    if (this.state.textContent !== state) this.state.textContent = state;
   }
 
   // --- The connection ---
@@ -178,7 +200,9 @@ export class Pane {
     const { model, banner } = this;
     if (status === 'online') {
       this.online(model.replicaId);
+      const held = banner.contains(document.activeElement);
       banner.hidden = true;
+      if (held) (this.conversationId ? this.composer.input : this.list.element).focus();
     } else if (status === 'waiting') {
       const until = performance.now() + retryInMs;
       const text = h('span');
@@ -203,9 +227,12 @@ export class Pane {
   }
 
   #banner(kind, ...children) {
-    this.banner.className = `banner ${kind}`;
-    this.banner.hidden = false;
-    this.banner.replaceChildren(icon('warn'), ...children);
+    const { banner } = this;
+    const held = banner.contains(document.activeElement);
+    banner.className = `banner ${kind}`;
+    banner.hidden = false;
+    banner.replaceChildren(icon('warn'), ...children);
+    if (held) (banner.querySelector('button') ?? banner).focus();
   }
 
   /** A new token, when the old one is refused or about to expire. */
@@ -239,6 +266,7 @@ export class Pane {
   #confirmRemoval(message) {
     const remove = () => {
       dialog.close();
+      this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
       this.model.chat.delete(message.id).catch((error) => this.#tell(`Not deleted: ${error.message}`));
     };
     const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, message.content), h('p.quiet.small', {}, 'It disappears for both of you.'),
@@ -249,10 +277,16 @@ export class Pane {
     if (!this.model) return;
     if (event.key === 'k' && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      if (this.element.classList.contains('narrow')) this.#back();
+      if (this.#listIsHidden()) this.#back();
       this.list.startSearch();
     } else if (event.key === 'Escape' && this.conversationId && !event.defaultPrevented && event.target.closest('.conversation')) {
-      this.list.element.querySelector('[aria-current] ')?.focus();
+      if (this.#listIsHidden()) this.#back();
+      else this.list.element.querySelector('[aria-current]')?.focus();
     }
+  }
+
+  /** Where the pane is narrow, one of the list and the conversation is shown. */
+  #listIsHidden() {
+    return !this.list.element.offsetParent;
   }
 }

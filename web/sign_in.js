@@ -17,7 +17,7 @@ export class SignIn {
     this.title = h('h1', {}, second ? 'Who is on the other side?' : 'Who are you?');
     this.lead = h('p.quiet', {}, second ? 'The second pane is another browser’s view, in the same window.' : 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.');
     this.card = h('div.card', {}, this.title, this.lead, this.directory, cancel && h('button.button', { type: 'button', onclick: cancel }, 'Close this pane'));
-    this.element = h('div.sign-in', {}, this.card);
+    this.element = h('div.sign-in', { tabindex: '-1' }, this.card);
     this.#load();
   }
 

@@ -180,14 +180,15 @@ export class Thread {
   }
 
   #edges({ loading, error, hasOlder, hasNewer, started, blank }) {
-    const retry = (run) => h('button.button.compact', { type: 'button', onclick: run }, 'Try again');
     const wait = () => h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' });
-    let before;
-    if (error) before = [h('span.problem', {}, `Messages could not be loaded: ${error.message}`), retry(() => (started ? this.timeline.older() : this.show(this.conversationId)))];
-    else if (loading === 'older' || (loading && blank)) before = [wait()];
-    else if (started && blank) before = [empty('chat', 'No messages yet', 'Say hello: what you write arrives at once.')];
-    else if (started && !hasOlder && this.#first === 0) before = [h('span', {}, 'The beginning of this conversation')];
-    this.before.replaceChildren(...(before ?? []));
+    const again = () => (started ? this.timeline.again() : this.show(this.conversationId));
+    const [what, make] = error ? [`failed ${error.message}`, () => [h('span.problem', {}, `Messages could not be loaded: ${error.message}`), h('button.button.compact', { type: 'button', onclick: again }, 'Try again')]]
+      : loading === 'older' || (loading && blank) ? ['loading', () => [wait()]]
+      : started && blank ? ['none', () => [empty('chat', 'No messages yet', 'Say hello: what you write arrives at once.')]]
+      : started && !hasOlder && this.#first === 0 ? ['beginning', () => [h('span', {}, 'The beginning of this conversation')]]
+      : ['', () => []];
+    if (what !== this.edge) this.before.replaceChildren(...make());
+    this.edge = what;
     this.before.classList.toggle('whole', Boolean(blank && started && !error));
     this.after.replaceChildren(...(loading === 'newer' || (hasNewer && loading) ? [wait()] : []));
   }

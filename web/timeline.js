@@ -19,6 +19,7 @@ export class Timeline {
   edition = 0;
   /** The `seq` that somebody looks at, where it is not the end; set by who shows this. */
   lookedAt = undefined;
+  #failed = () => {};
   /** Told while a page was being read, which may not have it yet. */
   #meanwhile = [];
   /** Resolves when the read that is under way has ended. */
@@ -47,6 +48,11 @@ export class Timeline {
   /** There may be gaps: what is looked at is read anew. */
   reload() {
     return this.start(this.lookedAt?.());
+  }
+
+  /** The read that failed, once more. */
+  again() {
+    return this.#failed();
   }
 
   older() {
@@ -82,6 +88,7 @@ export class Timeline {
       await read();
     } catch (error) {
       this.error = error;
+      this.#failed = () => this.#read(what, read);
     }
     this.loading = '';
     for (const message of this.#meanwhile.splice(0)) this.put(message);

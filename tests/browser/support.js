@@ -26,9 +26,9 @@ const visited = [];
 
 /**
  * A page of its own browser profile; `leave` at the end of the test. `forgive`: what its console may complain about; `also`:
- * origins that it may talk to besides its own.
+ * origins that it may talk to besides its own; `before`: runs in the page before its own scripts.
  */
-export async function visit(browser, address, { forgive, also = [], ...options } = {}) {
+export async function visit(browser, address, { forgive, also = [], before, ...options } = {}) {
   const context = await browser.newContext({ locale: 'en-GB', ...DESKTOP, ...options });
   const page = await context.newPage();
   const own = new URL(address).origin;
@@ -49,6 +49,7 @@ export async function visit(browser, address, { forgive, also = [], ...options }
   context.on('request', (request) => asks(request.url()));
   page.on('websocket', (socket) => asks(socket.url()));
   page.setDefaultTimeout(45_000);
+  if (before) await page.addInitScript(before);
   await page.goto(address);
   return page;
 }

@@ -1,0 +1,237 @@
+// The page without a mouse: where Tab leads, and that nobody is taken away from where he is.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, balancer, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, pane, PHONE, post, say, talking, visit, ZEYNEP } from './support.js';
+
+const NARROW = { viewport: { width: 700, height: 800 } };
+
+let replicas;
+let replica;
+let browser;
+
+before(async () => {
+  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0' });
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(leave);
+
+const open = (address, options) => visit(browser, address, options);
+
+/** What a screen reader would call what has the focus. */
+const focused = (page) => page.evaluate(() => {
+  const { activeElement: element } = document;
+  return element.getAttribute('aria-label') ?? element.closest('li[data-conversation]')?.querySelector('strong').textContent ?? element.textContent.trim();
+});
+
+async function assertFocus(locator) {
+  const page = locator.page();
+  const element = await locator.elementHandle();
+  await page.waitForFunction((wanted) => document.activeElement === wanted, element, { timeout: 5_000 })
+    .catch(async () => assert.fail(`the focus is at "${await focused(page)}", not at ${locator}`));
+}
+
+test('Tab goes through the page in the order in which it is read', async () => {
+  await post(replica.url, AMELIE, 'This one is mine');
+  const page = await open(at(replica.url, talking(AMELIE)));
+  await bubble(page, 'This one is mine').waitFor();
+  const rows = await page.locator('.list li strong').allTextContents();
+  const seen = [];
+  const message = page.getByRole('textbox', { name: 'Message' });
+  await assertFocus(message);
+  do {
+    await page.keyboard.press('Tab');
+    if ((await page.evaluate(() => document.activeElement.tagName)) !== 'BODY') seen.push(await focused(page));
+  } while (seen.at(-1) !== 'Message');
+  const tools = seen.filter((name) => /^(Edit|Delete) message$/.test(name));
+  assert.ok(tools.length >= 2);
+  assert.deepEqual(seen.filter((name) => !tools.includes(name)), [
+    'pgchat', 'API', 'Second user', 'Appearance: as the system has it',
+    'New conversation', 'Be somebody else', 'Search people and messages', ...rows,
+    'A message from SQL', 'Frames of the socket', 'Messages', 'Message',
+  ]);
+  assert.ok(seen.indexOf('Messages') < seen.indexOf('Edit message'));
+  // What has the focus can be seen to have it.
+  const outline = await message.evaluate((element) => getComputedStyle(element).outlineStyle);
+  assert.notEqual(outline, 'none');
+});
+
+test('the focus stays where it is while what is around it changes', async () => {
+  const amelie = await open(at(replica.url, talking(AMELIE)));
+  const frames = amelie.getByRole('button', { name: 'Frames of the socket' });
+  await amelie.locator('.message').first().waitFor();
+  await frames.focus();
+  const lukasz = await open(at(replica.url, LUKASZ));
+  await amelie.locator('.thread-head').getByText('Online', { exact: true }).waitFor();
+  await assertFocus(frames);
+
+  // A message of one's own is read meanwhile.
+  await say(amelie, 'Shall I come at six?');
+  const remove = bubble(amelie, 'Shall I come at six?').getByRole('button', { name: 'Delete message' });
+  await bubble(amelie, 'Shall I come at six?').getByTitle('sent', { exact: true }).waitFor();
+  await remove.focus();
+  await lukasz.locator(`[data-conversation="${CONVERSATION}"] button`).click();
+  await bubble(amelie, 'Shall I come at six?').getByTitle('read', { exact: true }).waitFor();
+  await assertFocus(remove);
+  await amelie.keyboard.press('Enter');
+  await amelie.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).focus();
+  await amelie.keyboard.press('Enter');
+  await amelie.getByText('This message was deleted').first().waitFor();
+  await assertFocus(amelie.getByRole('region', { name: 'Messages' }));
+
+  // A conversation moves to the top of the list.
+  const last = amelie.locator('.list li').last();
+  const id = await last.getAttribute('data-conversation');
+  assert.notEqual(id, CONVERSATION);
+  const row = amelie.locator(`[data-conversation="${id}"] button`);
+  await row.focus();
+  await post(replica.url, AMELIE, 'To the top', id);
+  await amelie.locator('.list li').first().getByText('To the top').waitFor();
+  await assertFocus(row);
+});
+
+test('a list that fills while one is at its only button does not lose the focus', async () => {
+  const [nobody] = (await replicas.sql("insert into users (first_name, last_name, email) values ('Ines', 'Nova', 'ines@example.com') returning id")).split('\n');
+  const page = await open(at(replica.url, nobody));
+  const begin = page.locator('.list .empty').getByRole('button', { name: 'New conversation' });
+  await begin.focus();
+  const [conversation] = (await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${nobody}', '${ZEYNEP}') returning id`)).split('\n');
+  await assertFocus(page.locator(`[data-conversation="${conversation}"] button`));
+});
+
+test('the two tabs of a narrow window keep the focus when somebody writes', async () => {
+  const page = await open(at(replica.url, talking(AMELIE), talking(LUKASZ)), NARROW);
+  const tab = page.locator('.tabs button').nth(1);
+  await pane(page, 2).locator('.message').first().waitFor();
+  await page.locator('.tabs').getByText('Łukasz', { exact: true }).waitFor();
+  await tab.focus();
+  const title = page.waitForFunction(() => document.title.startsWith('('));
+  const [id] = (await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '55555555-5555-4555-8555-555555555555') on conflict do nothing returning id`)).split('\n');
+  await post(replica.url, '55555555-5555-4555-8555-555555555555', 'From the third', id);
+  await title;
+  await assertFocus(tab);
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.querySelector('.panes').dataset.shown === 'second');
+  await assertFocus(tab);
+});
+
+for (const [where, options] of [['in a narrow pane', PHONE], ['in a wide one', {}]]) {
+  test(`Ctrl+K searches, and Escape goes back to the list, ${where}`, async () => {
+    const page = await open(at(replica.url, talking(AMELIE)), options);
+    const scroller = page.getByRole('region', { name: 'Messages' });
+    const row = page.locator(`[data-conversation="${CONVERSATION}"] button`);
+    await page.locator('.message').first().waitFor();
+    await scroller.focus();
+    await page.keyboard.press('Escape');
+    await assertFocus(row);
+    await page.keyboard.press('Enter');
+    await scroller.waitFor();
+    await scroller.focus();
+    await page.keyboard.press('Control+k');
+    await assertFocus(page.getByRole('searchbox'));
+    await page.keyboard.type('Thursday');
+    await page.locator('.results .row').first().waitFor();
+    await page.getByRole('button', { name: 'Close the search' }).focus();
+    await page.keyboard.press('Enter');
+    await assertFocus(page.getByRole('searchbox'));
+  });
+}
+
+test('what is closed gives the focus back to what opened it', async () => {
+  const page = await open(replica.url);
+  await page.getByRole('button', { name: /Amélie/ }).focus();
+  await page.keyboard.press('Enter');
+  await assertFocus(page.getByRole('navigation', { name: 'Conversations' }));
+  await page.locator(`[data-conversation="${CONVERSATION}"] button`).focus();
+  await page.keyboard.press('Enter');
+  for (const [tool, close] of [['A message from SQL', 'Close the SQL'], ['Frames of the socket', 'Close the frames']]) {
+    const button = page.getByRole('button', { name: tool });
+    await button.focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('button', { name: close }).focus();
+    await page.keyboard.press('Enter');
+    await assertFocus(button);
+    assert.equal(await button.getAttribute('aria-expanded'), 'false');
+  }
+  const split = page.getByRole('button', { name: 'Second user' });
+  await split.focus();
+  await page.keyboard.press('Enter');
+  const second = pane(page, 2).getByRole('button', { name: 'Close this pane' });
+  await second.waitFor();
+  await assertFocus(split);
+  await second.focus();
+  await page.keyboard.press('Enter');
+  await assertFocus(split);
+  await page.getByRole('button', { name: 'Be somebody else' }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
+  await page.keyboard.press('Tab');
+  await assertFocus(page.getByRole('searchbox', { name: 'Find somebody by name' }));
+});
+
+test('who tries a lost connection again with the keyboard is not thrown out of the page', async () => {
+  const front = await balancer([replica.port]);
+  try {
+    const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
+    await page.locator('.message').first().waitFor();
+    front.refuse = true;
+    front.cut();
+    const again = page.locator('.banner').getByRole('button', { name: 'Try now' });
+    await again.focus();
+    await page.keyboard.press('Enter');
+    await page.waitForFunction(() => document.activeElement.closest('.banner'));
+    front.refuse = false;
+    await page.locator('.banner').waitFor({ state: 'hidden' });
+    await assertFocus(page.getByRole('textbox', { name: 'Message' }));
+  } finally {
+    await front.close();
+  }
+});
+
+test('a pane that was closed listens to nothing any more', async () => {
+  const count = () => {
+    const kept = new Map();
+    globalThis.kept = () => [...kept.values()].reduce((sum, all) => sum + all.size, 0);
+    for (const target of [window, document]) {
+      const { addEventListener: add, removeEventListener: remove } = target;
+      const of = (type) => kept.get(`${type} ${target}`) ?? kept.set(`${type} ${target}`, new Set()).get(`${type} ${target}`);
+      target.addEventListener = (type, listener, ...more) => (of(type).add(listener), add.call(target, type, listener, ...more));
+      target.removeEventListener = (type, listener, ...more) => (of(type).delete(listener), remove.call(target, type, listener, ...more));
+    }
+  };
+  const page = await open(at(replica.url, talking(AMELIE)), { before: count });
+  await page.locator('.message').first().waitFor();
+  const alone = await page.evaluate(() => globalThis.kept());
+  assert.ok(alone > 0);
+  const split = page.getByRole('button', { name: 'Second user' });
+  await split.click();
+  await pane(page, 2).getByRole('button', { name: /Wiśniewski/ }).click();
+  await pane(page, 2).locator('.list .row').first().waitFor();
+  assert.ok((await page.evaluate(() => globalThis.kept())) > alone);
+  await split.click();
+  await pane(page, 2).waitFor({ state: 'detached' });
+  assert.equal(await page.evaluate(() => globalThis.kept()), alone);
+});
+
+test('the statement is copied, and where a page may not, it is selected', async () => {
+  const shown = async (options) => {
+    const page = await open(at(replica.url, talking(AMELIE)), options);
+    await page.locator('.message').first().waitFor();
+    await page.getByRole('button', { name: 'A message from SQL' }).click();
+    await page.getByRole('button', { name: 'Copy', exact: true }).click();
+    return page;
+  };
+  const page = await shown({ permissions: ['clipboard-read', 'clipboard-write'] });
+  await page.getByText('Copied', { exact: true }).waitFor();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert.match(copied, new RegExp(`^insert into messages .*${CONVERSATION}.*${LUKASZ}`, 's'));
+  assert.equal(copied, await page.locator('.sql').textContent());
+
+  // As on a page without TLS.
+  const refused = await shown({ before: () => Object.defineProperty(navigator, 'clipboard', { value: undefined }) });
+  await refused.getByText('Press Ctrl+C to copy').waitFor();
+  assert.equal(await refused.evaluate(() => String(getSelection())), await refused.locator('.sql').textContent());
+});
