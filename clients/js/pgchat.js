@@ -1,5 +1,5 @@
 /**
- * The browser client of pgchat. pgchat.d.ts says what each call promises, README.md how it behaves.
+ * The browser client of pgchat; what it promises: pgchat.d.ts and README.md.
  * A command is in `pending` until its promise is settled; no timer outlives close(); no failure is silent.
  */
 
@@ -82,14 +82,18 @@ export function createChatClient(options = {}) {
     throw new ChatError('no_token', `getToken failed: ${cause}`, { cause });
   }));
 
-  /** Whose calls these are: the option, or the token's subject. */
+  const drop = (used) => {
+    if (token === used) token = undefined;
+  };
+
+  /** The option, or the token's subject. */
   async function me() {
     const jwt = userId || (await credentials());
     try {
-      return (userId ||= JSON.parse(atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub);
-    } catch (cause) {
-      throw new ChatError('no_user', 'the token is no JWT: set userId', { cause });
-    }
+      userId ||= JSON.parse(atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub;
+    } catch { /* no JWT */ }
+    if (userId) return userId;
+    throw new ChatError('no_user', 'the token names nobody: set userId');
   }
 
   async function http(method, path, query, body, again = true) {
@@ -108,7 +112,7 @@ export function createChatClient(options = {}) {
     }
     const { ok, status } = response;
     if (status === 401 && used && again) {
-      if (token === used) token = undefined;
+      drop(used);
       return http(method, path, query, body, false);
     }
     try {
@@ -124,8 +128,8 @@ export function createChatClient(options = {}) {
 
   async function connect() {
     if (status === 'connecting' || status === 'online') return;
-    if (status !== 'waiting') listen('add');
-    timer('retry');
+    listen('add');
+    detach();
     const mine = ++generation;
     setStatus('connecting', { attempt });
     try {
@@ -147,9 +151,7 @@ export function createChatClient(options = {}) {
   }
 
   function detach() {
-    timer('retry');
-    timer('alive');
-    timer('stable');
+    for (const name in timers) timer(name);
     if (socket) {
       socket.onmessage = socket.onclose = null;
       socket.close();
@@ -166,14 +168,14 @@ export function createChatClient(options = {}) {
     for (const asked of [...pending.values()]) {
       clearTimeout(asked.timer);
       if (asked.state === 'sent' && !(biggest?.text.length >= asked.text.length)) biggest = asked;
-      // The rest stays and is sent again: the service takes it once.
+      // The rest is sent again: the service takes it once.
       if (asked.transient) settle(asked, new ChatError('disconnected', `connection lost: ${closeCode}`));
       asked.state = '';
     }
     if (closeCode === 4403) return stop(new ChatError('not_allowed', reason, about));
     if (closeCode === 4401) {
       if (!getToken) return stop(new ChatError('unauthorized', reason, about));
-      if (token === socketToken) token = undefined;
+      drop(socketToken);
     }
     if (closeCode === 1009) {
       const error = new ChatError('frame_too_big', reason, about);
@@ -220,11 +222,13 @@ export function createChatClient(options = {}) {
     for (const asked of [...pending.values()]) settle(asked, error);
   }
 
-  /** Back on the net, or looked at again: no more waiting, and is the connection still one? */
+  /** Back on the net, or looked at: no more waiting, and is the connection still one? */
   function wake({ type }) {
     if (type === 'visibilitychange' && globalThis.document?.hidden) return;
-    if (status === 'waiting') connect();
-    else tell('ping', {}, 5_000);
+    if (status === 'online') return tell('ping', {}, 5_000);
+    if (type === 'offline') return;
+    status = 'waiting'; // a handshake that began without a net may hang
+    connect();
   }
 
   function listen(how) {
@@ -262,7 +266,7 @@ export function createChatClient(options = {}) {
   function isRepeat({ id, updatedAt }) {
     if (!updatedAt) return false;
     if (seen.get(id) === updatedAt) return true;
-    seen.delete(id); // so that it becomes the youngest
+    seen.delete(id); // it becomes the youngest
     seen.set(id, updatedAt);
     if (seen.size > REMEMBERED) seen.delete(seen.keys().next().value);
   }
@@ -275,7 +279,7 @@ export function createChatClient(options = {}) {
       await command('authenticate', { token: await fresh }, { transient: true });
       socketToken = fresh;
     } catch (error) {
-      emit('error', error); // the socket ends with 4401 if nothing helps
+      emit('error', error); // the socket ends with 4401
     }
   }
 

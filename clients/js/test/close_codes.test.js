@@ -168,8 +168,14 @@ test('without userId it is the token’s subject; a token that names none is an 
   const [chat] = await connected({ userId: undefined, getToken: () => JWT });
   assert.equal(server.handshakes[0].url.searchParams.get('user_id'), 'u1');
   assert.equal(chat.userId, 'u1');
-  const opaque = client({ userId: undefined, getToken: () => 'opaque' });
-  assert.equal((await next(opaque, 'error')).code, 'no_user');
+  const nobody = `x.${Buffer.from('{"exp":1}').toString('base64url')}.y`;
+  for (const token of ['opaque', nobody]) {
+    const unknown = client({ userId: undefined, getToken: () => token });
+    assert.equal((await next(unknown, 'error')).code, 'no_user');
+    await assert.rejects(unknown.conversations.list(), { code: 'no_user' });
+    unknown.close();
+  }
+  assert.deepEqual([server.handshakes.length, server.requests.length], [1, 0], 'nobody is asked about a user "undefined"');
 });
 
 test('with tickets the socket is opened by one, asked for with the token', async () => {

@@ -93,15 +93,21 @@ test('what server_closing asked for comes on top, once', async (t) => {
   assert.deepEqual(pauses, [800, 100]);
 });
 
+/** The events of a browser's window, for one test. */
+function browser(t) {
+  const window = new EventTarget();
+  for (const name of ['addEventListener', 'removeEventListener']) {
+    globalThis[name] = window[name].bind(window);
+    t.after(() => delete globalThis[name]);
+  }
+  globalThis.document = { hidden: false };
+  t.after(() => delete globalThis.document);
+  return window;
+}
+
 for (const type of ['online', 'visibilitychange']) {
   test(`on ${type} it reconnects at once, and asks an open connection whether it still is one`, async (t) => {
-    const window = new EventTarget();
-    for (const name of ['addEventListener', 'removeEventListener']) {
-      globalThis[name] = window[name].bind(window);
-      t.after(() => delete globalThis[name]);
-    }
-    globalThis.document = { hidden: false };
-    t.after(() => delete globalThis.document);
+    const window = browser(t);
     const { chat, pass, last } = await start(t, { random: () => 1, minDelayMs: 60_000, maxDelayMs: 60_000 });
     last().greet();
     last().lose();
@@ -125,6 +131,35 @@ for (const type of ['online', 'visibilitychange']) {
     assert.equal(chat.status, 'closed', 'nobody listens any more');
   });
 }
+
+test('offline asks an open connection whether it still is one, and hurries nothing that waits', async (t) => {
+  const window = browser(t);
+  const { chat, pass, last } = await start(t, { random: () => 1, minDelayMs: 60_000, maxDelayMs: 60_000 });
+  window.dispatchEvent(new Event('offline'));
+  await turn();
+  assert.deepEqual([chat.status, Socket.all.length], ['connecting', 1]);
+  last().greet();
+  window.dispatchEvent(new Event('offline'));
+  assert.equal(last().sent.at(-1).type, 'ping');
+  await pass(5_000);
+  assert.equal(chat.status, 'waiting');
+  window.dispatchEvent(new Event('offline'));
+  await turn();
+  assert.deepEqual([chat.status, Socket.all.length], ['waiting', 1]);
+});
+
+test('a handshake that began without a net is begun anew on online, and the old one says nothing any more', async (t) => {
+  const window = browser(t);
+  const { chat, pass, last } = await start(t, { timeoutMs: 15_000 });
+  const hanging = last();
+  window.dispatchEvent(new Event('online'));
+  await turn();
+  assert.deepEqual([Socket.all.length, hanging.readyState, hanging.onclose], [2, 3, null]);
+  last().greet();
+  assert.equal(chat.status, 'online');
+  await pass(15_000);
+  assert.equal(chat.status, 'online', 'the time of the first handshake is not that of the second');
+});
 
 test('a silent connection is asked once in a heartbeat, and left if it does not answer', async (t) => {
   const { chat, pass, last } = await start(t, { timeoutMs: 15_000 });
