@@ -296,7 +296,7 @@ impl Collector for Sources {
         )?;
         counter(
             "writer_slow_lane",
-            "Conversations that had to be waited for",
+            "Times that a sender's messages had to wait for a conversation that somebody else holds",
             read(&writer.slow),
         )?;
         counter(

@@ -24,7 +24,7 @@ $$;
 --   no_conversation, no_sender, not_a_participant
 -- A retry of a batch whose answer was lost is safe: the ids are the caller's, and with `again` they are looked up first.
 --
--- Locks: the rows of the conversations that a sender of the batch takes part in, FOR NO KEY UPDATE, in id order; with `skip_locked` those that
+-- Locks: the rows of the conversations to which one of their participants sends, FOR NO KEY UPDATE, in id order; with `skip_locked` those that
 -- somebody else holds are left out (busy). Then the foreign keys' KEY SHARE on the senders' rows. What is waited
 -- for, is waited for `lock_wait_ms` milliseconds (0: the session's lock_timeout).
 -- Errors: lock_not_available (55P03) when that time is over; unique_violation when another transaction commits the
@@ -70,15 +70,17 @@ begin
     ignored := set_config('lock_timeout', lock_wait_ms || 'ms', true);
   end if;
 
-  -- A row that is locked is read as it is then, not as the statement's snapshot has it. Those that no sender takes part in
-  -- are not locked: a stranger neither waits for others' conversations, which would tell him of them, nor holds them up.
+  -- A row that is locked is read as it is then, not as the statement's snapshot has it. Those to which no participant sends
+  -- are not locked, whoever else is in the batch: a stranger neither waits for others' conversations, which would tell him
+  -- of them, nor holds them up. The pairs are hashed, once for the batch.
   if skip_locked then
     select array_agg(l.id), array_agg(l.participant1_id), array_agg(l.participant2_id), array_agg(l.last_seq)
       into held, first_participants, second_participants, last_seqs
       from (select c.id, c.participant1_id, c.participant2_id, c.last_seq
               from conversations c
              where c.id = any (conversation_ids)
-               and (c.participant1_id = any (sender_ids) or c.participant2_id = any (sender_ids))
+               and ((c.id, c.participant1_id) in (select * from unnest(conversation_ids, sender_ids))
+                    or (c.id, c.participant2_id) in (select * from unnest(conversation_ids, sender_ids)))
              order by c.id for no key update skip locked) l;
   else
     select array_agg(l.id), array_agg(l.participant1_id), array_agg(l.participant2_id), array_agg(l.last_seq)
@@ -86,7 +88,8 @@ begin
       from (select c.id, c.participant1_id, c.participant2_id, c.last_seq
               from conversations c
              where c.id = any (conversation_ids)
-               and (c.participant1_id = any (sender_ids) or c.participant2_id = any (sender_ids))
+               and ((c.id, c.participant1_id) in (select * from unnest(conversation_ids, sender_ids))
+                    or (c.id, c.participant2_id) in (select * from unnest(conversation_ids, sender_ids)))
              order by c.id for no key update) l;
   end if;
 

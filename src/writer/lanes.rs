@@ -1,4 +1,4 @@
-//! The writer's state: what waits for the next batch, and which conversations are in the slow lane.
+//! The writer's state: what waits for the next batch, and whose messages are in the slow lane.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -11,8 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::manners::Manners;
 use super::slow_lane::{Done, SlowLane};
-use super::{Pending, Stats, WriterLimits, answer_all, expire, send, store_apart};
-use crate::model::ConversationId;
+use super::{Flow, Pending, Stats, WriterLimits, answer_all, expire, send, store_apart};
 use crate::store::{SendFailure, Store};
 
 /// Tries of a busy conversation in the quick lane.
@@ -37,7 +36,7 @@ pub(super) struct Lanes {
     not_before: Option<Instant>,
     failures: u32,
     manners: Manners,
-    slow: HashMap<ConversationId, VecDeque<Pending>>,
+    slow: HashMap<Flow, VecDeque<Pending>>,
     slow_lane: SlowLane,
     done: mpsc::Receiver<Done>,
 }
@@ -60,9 +59,9 @@ impl Lanes {
         }
     }
 
-    /// Takes a message from the queue: behind the others of its conversation.
+    /// Takes a message from the queue: behind the others of its flow.
     pub fn admit(&mut self, pending: Pending) {
-        match self.slow.get_mut(&pending.outgoing.message.conversation) {
+        match self.slow.get_mut(&pending.flow()) {
             Some(queue) => queue.push_back(pending),
             None => {
                 self.bytes += pending.outgoing.message.content.len();
@@ -185,16 +184,16 @@ impl Lanes {
         batch
     }
 
-    /// Busy conversations: to the front of the next batch, or after some tries to the slow lane.
+    /// Those of busy conversations: to the front of the next batch, or after some tries to the slow lane.
     fn put_back_busy(&mut self, busy: Vec<Pending>) {
         let (mut again, mut slow) = (Vec::new(), Vec::new());
-        let mut given_up: HashSet<ConversationId> = HashSet::new();
+        let mut given_up: HashSet<Flow> = HashSet::new();
         for mut pending in busy {
             pending.tries += 1;
-            let conversation = pending.outgoing.message.conversation;
+            let flow = pending.flow();
             // Those behind a message that goes follow it.
-            if pending.tries > QUICK_TRIES || given_up.contains(&conversation) {
-                given_up.insert(conversation);
+            if pending.tries > QUICK_TRIES || given_up.contains(&flow) {
+                given_up.insert(flow);
                 slow.push(pending);
             } else {
                 again.push(pending);
@@ -209,44 +208,37 @@ impl Lanes {
         self.divert_to_slow_lane(slow);
     }
 
-    /// In order, and what waits for the same conversations behind them.
+    /// In order, and what waits in the same flows behind them.
     fn divert_to_slow_lane(&mut self, locked: Vec<Pending>) {
-        let mut conversations: Vec<ConversationId> = Vec::new();
+        let mut flows: Vec<Flow> = Vec::new();
         for pending in locked {
-            let conversation = pending.outgoing.message.conversation;
-            if !conversations.contains(&conversation) {
-                conversations.push(conversation);
+            let flow = pending.flow();
+            if !flows.contains(&flow) {
+                flows.push(flow);
                 self.stats.slow.fetch_add(1, Ordering::Relaxed);
             }
-            self.slow
-                .entry(conversation)
-                .or_default()
-                .push_back(pending);
+            self.slow.entry(flow).or_default().push_back(pending);
         }
-        for conversation in conversations {
-            self.divert(conversation);
-            self.feed_slow_lane(conversation);
+        for flow in flows {
+            self.divert(flow);
+            self.feed_slow_lane(flow);
         }
     }
 
-    /// Moves what waits for a conversation that is in the slow lane behind what is there.
-    fn divert(&mut self, conversation: ConversationId) {
-        if !self
-            .waiting
-            .iter()
-            .any(|p| p.outgoing.message.conversation == conversation)
-        {
+    /// Moves what waits of a flow that is in the slow lane behind what is there.
+    fn divert(&mut self, flow: Flow) {
+        if !self.waiting.iter().any(|p| p.flow() == flow) {
             return;
         }
         let (diverted, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
             .into_iter()
-            .partition(|p| p.outgoing.message.conversation == conversation);
+            .partition(|p| p.flow() == flow);
         self.waiting = kept;
         self.bytes -= diverted
             .iter()
             .map(|p| p.outgoing.message.content.len())
             .sum::<usize>();
-        if let Some(queue) = self.slow.get_mut(&conversation) {
+        if let Some(queue) = self.slow.get_mut(&flow) {
             queue.extend(diverted);
         }
     }
@@ -265,28 +257,28 @@ impl Lanes {
         }
     }
 
-    fn feed_slow_lane(&mut self, conversation: ConversationId) {
-        if let Some(queue) = self.slow.get_mut(&conversation)
-            && !self.slow_lane.holds(conversation)
+    fn feed_slow_lane(&mut self, flow: Flow) {
+        if let Some(queue) = self.slow.get_mut(&flow)
+            && !self.slow_lane.holds(flow)
         {
             let share: Vec<Pending> = queue.drain(..queue.len().min(self.limits.batch)).collect();
-            self.slow_lane.store(conversation, share);
+            self.slow_lane.store(flow, share);
         }
     }
 
     fn slow_lane_done(&mut self, done: Done) {
-        self.slow_lane.release(done.conversation);
-        let Some(queue) = self.slow.get_mut(&done.conversation) else {
+        self.slow_lane.release(done.flow);
+        let Some(queue) = self.slow.get_mut(&done.flow) else {
             return;
         };
         for pending in done.again.into_iter().rev() {
             queue.push_front(pending);
         }
         if queue.is_empty() {
-            self.slow.remove(&done.conversation);
-            self.slow_lane.forget(done.conversation);
+            self.slow.remove(&done.flow);
+            self.slow_lane.forget(done.flow);
         } else {
-            self.feed_slow_lane(done.conversation);
+            self.feed_slow_lane(done.flow);
         }
     }
 }

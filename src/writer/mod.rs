@@ -7,9 +7,10 @@
 //! A conversation whose row somebody else holds comes back as busy and goes to the front of the next
 //! batch, which waits for it for a moment: mostly it is another replica's batch that holds it ([`manners`]). After a
 //! few tries it moves to the slow lane ([`slow_lane`]), which waits for the lock, so that
-//! another program's open transaction delays nobody else. Messages of one conversation keep their order
-//! on the way: those that follow a busy one wait behind it, and a conversation in the slow lane stays there
-//! until its queue is empty.
+//! another program's open transaction delays nobody else. Messages of one sender in one conversation, a [`Flow`], keep
+//! their order on the way: those that follow a busy one wait behind it, and a flow in the slow lane stays there
+//! until its queue is empty. Only a participant's message is ever busy, so a stranger's never stands in a participant's
+//! way, nor learns by waiting that there is something to wait for.
 
 mod lanes;
 mod manners;
@@ -29,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::model::{ConversationId, NewMessage, RawJson};
+use crate::model::{ConversationId, NewMessage, RawJson, UserId};
 use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
 use lanes::Lanes;
@@ -61,6 +62,24 @@ struct Pending {
     sent: bool,
 }
 
+impl Pending {
+    fn flow(&self) -> Flow {
+        let message = &self.outgoing.message;
+        Flow {
+            conversation: message.conversation,
+            sender: message.sender,
+        }
+    }
+}
+
+/// What keeps its order: the messages of one sender in one conversation. Not those of a conversation, to which anybody
+/// may try to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Flow {
+    conversation: ConversationId,
+    sender: UserId,
+}
+
 /// Bounds of the writer.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterLimits {
@@ -81,7 +100,7 @@ pub struct Stats {
     pub batches: AtomicU64,
     pub messages: AtomicU64,
     pub retries: AtomicU64,
-    /// Messages that went to the slow lane.
+    /// Flows that went to the slow lane.
     pub slow: AtomicU64,
     /// Messages that were refused because the queue was full.
     pub refused: AtomicU64,
@@ -252,11 +271,11 @@ struct Apart {
     locked: Vec<Pending>,
 }
 
-/// Stores a batch that failed as a whole conversation by conversation, and a conversation that is refused
-/// message by message: only what is at fault fails or waits.
+/// Stores a batch that failed as a whole flow by flow, and a flow that is refused message by message: only what is at
+/// fault fails or waits.
 async fn store_apart(store: &Store, batch: Vec<Pending>, timeout: Duration) -> Apart {
     let mut apart = Apart::default();
-    let mut groups = by_conversation(batch).into_iter();
+    let mut groups = by_flow(batch).into_iter();
     while let Some(group) = groups.next() {
         let mut group = unexpired(group);
         if group.is_empty() {
@@ -288,7 +307,7 @@ async fn store_apart(store: &Store, batch: Vec<Pending>, timeout: Duration) -> A
     apart
 }
 
-/// One message of a conversation that was refused as a whole. What comes back is to be tried again.
+/// One message of a flow that was refused as a whole. What comes back is to be tried again.
 async fn store_alone(store: &Store, pending: Pending, timeout: Duration) -> Option<Pending> {
     let mut alone = unexpired(vec![pending]);
     if alone.is_empty() {
@@ -347,13 +366,12 @@ fn unexpired(batch: Vec<Pending>) -> Vec<Pending> {
     rest
 }
 
-/// In the order in which the conversations come, and their messages.
-fn by_conversation(batch: Vec<Pending>) -> Vec<Vec<Pending>> {
+/// In the order in which the flows come, and their messages.
+fn by_flow(batch: Vec<Pending>) -> Vec<Vec<Pending>> {
     let mut groups: Vec<Vec<Pending>> = Vec::new();
-    let mut places: HashMap<ConversationId, usize> = HashMap::new();
+    let mut places: HashMap<Flow, usize> = HashMap::new();
     for pending in batch {
-        let conversation = pending.outgoing.message.conversation;
-        let place = *places.entry(conversation).or_insert(groups.len());
+        let place = *places.entry(pending.flow()).or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => group.push(pending),
             None => groups.push(vec![pending]),

@@ -1,4 +1,4 @@
-//! Conversations whose row somebody else holds for long: waited for, apart from all others.
+//! Messages to conversations whose row somebody else holds for long: they wait for it, apart from all others.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,11 +7,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
-use super::{Pending, answer_all, send, store_apart, unexpired};
-use crate::model::ConversationId;
+use super::{Flow, Pending, answer_all, send, store_apart, unexpired};
 use crate::store::{Locks, SendFailure, Store};
 
-/// Conversations that are tried at the same time: each occupies a connection of the writer's pool, which
+/// Flows that are tried at the same time: each occupies a connection of the writer's pool, which
 /// the quick lane needs too.
 const PARALLEL: usize = 1;
 
@@ -20,17 +19,17 @@ const PARALLEL: usize = 1;
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
 /// How long every fourth turn waits, in the server's queue for the lock, so that a conversation that others
-/// are always at gets its turn.
+/// are always at gets its messages.
 const LONG_WAIT: Duration = Duration::from_millis(250);
 const LONG_WAIT_EVERY: u32 = 4;
 
-/// Between two turns of one conversation: times the turns so far, up to the maximum.
+/// Between two turns of one flow: times the turns so far, up to the maximum.
 const PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// What came of one conversation's turn.
+/// What came of one flow's turn.
 pub(super) struct Done {
-    pub conversation: ConversationId,
+    pub flow: Flow,
     /// Still to be stored, in order.
     pub again: Vec<Pending>,
 }
@@ -41,9 +40,9 @@ pub(super) struct SlowLane {
     tasks: TaskTracker,
     turns: Arc<Semaphore>,
     /// On their way.
-    held: HashSet<ConversationId>,
-    /// Turns of each conversation that is in the lane.
-    turns_had: HashMap<ConversationId, u32>,
+    held: HashSet<Flow>,
+    /// Turns of each flow that is in the lane.
+    turns_had: HashMap<Flow, u32>,
     done: mpsc::Sender<Done>,
 }
 
@@ -66,15 +65,15 @@ impl SlowLane {
         (lane, receiver)
     }
 
-    /// Whether messages of this conversation are on their way.
-    pub fn holds(&self, conversation: ConversationId) -> bool {
-        self.held.contains(&conversation)
+    /// Whether messages of this flow are on their way.
+    pub fn holds(&self, flow: Flow) -> bool {
+        self.held.contains(&flow)
     }
 
-    /// Stores messages of one conversation, when it is their turn. [`Done`] follows.
-    pub fn store(&mut self, conversation: ConversationId, batch: Vec<Pending>) {
-        self.held.insert(conversation);
-        let had = self.turns_had.entry(conversation).or_default();
+    /// Stores messages of one flow, when it is their turn. [`Done`] follows.
+    pub fn store(&mut self, flow: Flow, batch: Vec<Pending>) {
+        self.held.insert(flow);
+        let had = self.turns_had.entry(flow).or_default();
         let pause = (PAUSE * *had).min(MAX_PAUSE);
         *had += 1;
         let wait = match *had % LONG_WAIT_EVERY {
@@ -90,23 +89,18 @@ impl SlowLane {
                 Err(_) => batch,
             };
             // The writer's loop lives until the lane is empty.
-            let _ = done
-                .send(Done {
-                    conversation,
-                    again,
-                })
-                .await;
+            let _ = done.send(Done { flow, again }).await;
         });
     }
 
     /// Its turn is over.
-    pub fn release(&mut self, conversation: ConversationId) {
-        self.held.remove(&conversation);
+    pub fn release(&mut self, flow: Flow) {
+        self.held.remove(&flow);
     }
 
     /// Nothing of it is left in the lane.
-    pub fn forget(&mut self, conversation: ConversationId) {
-        self.turns_had.remove(&conversation);
+    pub fn forget(&mut self, flow: Flow) {
+        self.turns_had.remove(&flow);
     }
 }
 

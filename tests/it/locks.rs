@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 use crate::support::*;
 
@@ -183,28 +185,91 @@ async fn replicas_that_send_in_the_same_conversations_take_turns() {
 #[tokio::test]
 async fn a_stranger_neither_waits_for_a_conversation_nor_holds_it_up() {
     let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    let send = format!(
-        "select status from chat_send_messages(array[gen_random_uuid()], array['{conversation}']::uuid[],
-                                               array['{CARLA}']::uuid[], array['x'], array['text'], array[null]::text[])"
-    );
+    let theirs = database.conversation(ALICE, BORIS).await;
+    let other = database.conversation(ALICE, DAVID).await;
+    // Alone; and in a batch in which a participant sends, but somewhere else.
+    let batches = [
+        (vec![theirs], vec![CARLA], vec!["not_a_participant"]),
+        (
+            vec![theirs, other],
+            vec![CARLA, ALICE],
+            vec!["not_a_participant", "stored"],
+        ),
+    ];
     let stranger = database.sql_as(SERVICE).await;
-    let status = async || -> String {
-        let asked = stranger.query_one(&send, &[]);
-        within("an answer", asked).await.expect("a row").get(0)
+    let statuses = async |conversations: &Vec<Uuid>, senders: &Vec<Uuid>| -> Vec<String> {
+        let send = "select status
+                      from (select array_agg(gen_random_uuid()) as ids, array_agg('x'::text) as contents,
+                                   array_agg('text'::text) as types, array_agg(null::text) as client_ids
+                              from unnest($1::uuid[])) b,
+                           chat_send_messages(b.ids, $1, $2, b.contents, b.types, b.client_ids)";
+        let arrays: [&(dyn ToSql + Sync); 2] = [conversations, senders];
+        let asked = stranger.query(send, &arrays);
+        let rows = within("an answer", asked).await.expect("rows");
+        rows.iter().map(|row| row.get(0)).collect()
     };
-    let lock = format!("begin; select from conversations where id = '{conversation}' for update");
+    let lock = format!("begin; select from conversations where id = '{theirs}' for update");
     let holder = database.sql().await;
-    holder.batch_execute(&lock).await.expect("a lock");
-    assert_eq!(status().await, "not_a_participant");
-    holder.batch_execute("commit").await.expect("a commit");
+    for (conversations, senders, expected) in &batches {
+        holder.batch_execute(&lock).await.expect("a lock");
+        assert_eq!(statuses(conversations, senders).await, *expected);
+        holder.batch_execute("commit").await.expect("a commit");
 
-    stranger
-        .batch_execute("begin")
-        .await
-        .expect("a transaction");
-    assert_eq!(status().await, "not_a_participant");
-    let nowait = format!("{lock} nowait; commit");
-    holder.batch_execute(&nowait).await.expect("it is free");
-    stranger.batch_execute("commit").await.expect("a commit");
+        stranger
+            .batch_execute("begin")
+            .await
+            .expect("a transaction");
+        assert_eq!(statuses(conversations, senders).await, *expected);
+        let nowait = format!("{lock} nowait; commit");
+        holder.batch_execute(&nowait).await.expect("it is free");
+        stranger.batch_execute("commit").await.expect("a commit");
+    }
+}
+
+/// More than the writer's queue holds, at a conversation for whose row its participants wait.
+#[tokio::test]
+async fn a_strangers_flood_at_a_locked_conversation_is_refused_at_once_and_delays_nobody() {
+    const QUEUE: usize = 10;
+    let database = Database::fresh().await;
+    let queue = QUEUE.to_string();
+    let settings = [("WRITER_QUEUE", queue.as_str()), ("RATE_LIMIT_BURST", "0")];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let locked = database.conversation(ALICE, BORIS).await;
+    let free = database.conversation(ALICE, DAVID).await;
+    let holder = database.sql().await;
+    let lock = format!("begin; select from conversations where id = '{locked}' for update");
+    holder.batch_execute(&lock).await.expect("the lock");
+    let mut waiting = Vec::new();
+    for user in [ALICE, BORIS] {
+        let mut socket = Socket::connect(&replica, user).await;
+        let data = json!({"conversationId": locked, "content": "waits"});
+        let request = socket.request("send_message", data).await;
+        waiting.push((socket, request));
+    }
+    eventually("both wait in the slow lane", || async {
+        (api.metric("pgchat_writer_slow_lane_total").await >= 2.0).then_some(())
+    })
+    .await;
+
+    let mut carla = Socket::connect(&replica, CARLA).await;
+    for _ in 0..QUEUE {
+        let mut flood = Vec::new();
+        for _ in 0..QUEUE / 2 {
+            let data = json!({"conversationId": locked, "content": "let me in"});
+            flood.push(carla.request("send_message", data).await);
+        }
+        api.send(free, DAVID, "is not delayed").await;
+        for request in flood {
+            let answer = carla.answer(&request).await;
+            assert_eq!(answer["data"]["code"], "not_a_participant", "{answer}");
+        }
+    }
+    let stored = format!("messages where conversation_id = '{locked}'");
+    assert_eq!(database.count(&stored).await, 0, "the lock is held still");
+    holder.batch_execute("commit").await.expect("its end");
+    for (mut socket, request) in waiting {
+        let answer = socket.answer(&request).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+    }
 }
