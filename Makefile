@@ -16,9 +16,10 @@ run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and d
 	@test -n "$${DB_HOST:-}$${DATABASE_URL:-}" || scripts/ensure-postgres.sh >/dev/null
 	cargo run -p pgchat -- serve
 
-# The documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
+# The crates' licences and sources, the documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
 test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if need be)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
+	scripts/deny.sh licenses bans sources && \
 	cargo build --workspace --bins && \
 	cargo test --workspace --lib --bins && \
 	cargo test --workspace --doc && \
@@ -61,7 +62,7 @@ attack: toolchain ## measure what others feel of attacks, ATTACK_SECONDS=20 each
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test --release -p pgchat --test it security::measured::report -- --exact --ignored --nocapture
 
-deny: toolchain ## licences, sources, doubled versions and advisories of all crates (cargo-deny; installs it if need be, which takes minutes)
+deny: toolchain ## licences, sources, doubled versions and advisories of all crates (cargo-deny; installs it if need be)
 	scripts/deny.sh
 
 soak: toolchain ## replicas under load and chaos for DURATION=60 seconds, release build

@@ -16,10 +16,7 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-if ! python3 -m pip --version >/dev/null 2>&1; then
-    say 'installing pip by apt-get'
-    as_root apt-get update -qq && as_root apt-get install -y -qq python3-pip >&2
-fi
+scripts/ensure-pip.sh
 stamp=$tools/$(cksum <"$checks/requirements.txt" | tr -d ' ')
 if [ ! -e "$stamp" ]; then
     say "installing schemathesis and openapi-spec-validator from PyPI into $tools"

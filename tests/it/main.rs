@@ -13,7 +13,6 @@ mod config;
 mod convergence;
 mod cost;
 mod delivery;
-mod dependencies;
 mod deployment;
 mod documents;
 mod embedded;
