@@ -3,6 +3,7 @@
 do $$
 declare
   wrong text;
+  hand_over text;
   merge constant text :=
     'with pair as (select id, first_value(id) over (partition by least(participant1_id, participant2_id), '
     'greatest(participant1_id, participant2_id) order by created_at, id) as kept from conversations), '
@@ -21,6 +22,20 @@ begin
    limit 1;
   if wrong is not null then
     raise exception '%', wrong using errcode = 'wrong_object_type';
+  end if;
+
+  -- Who does not own them could only fail in the midst of it. What they did before they go on doing.
+  select string_agg(format('table %s belongs to %s', c.relname, pg_get_userbyid(c.relowner)), ' and ' order by c.relname),
+         string_agg(format('alter table %1$s owner to %2$I; grant select, insert, update, delete on %1$s to %3$I;',
+                           c.relname, current_user, pg_get_userbyid(c.relowner)), ' ' order by c.relname)
+    into wrong, hand_over
+    from pg_class c
+   where c.relname in ('conversations', 'messages')
+     and c.relnamespace = current_schema()::regnamespace
+     and not pg_has_role(c.relowner, 'usage');
+  if wrong is not null then
+    raise exception '%: only the owner can migrate, and % is not', wrong, current_user
+      using errcode = 'insufficient_privilege', hint = format('as a superuser: begin; %s commit', hand_over);
   end if;
 
   -- The columns that everything rests on, in the types that they need.

@@ -1,6 +1,6 @@
 //! Rows that cannot be taken over as they are: named, with what to do, and nothing is touched.
 
-use super::go_service;
+use super::{GO_SENDS, assert_taken_over, go_service};
 use crate::support::*;
 
 #[tokio::test]
@@ -73,6 +73,63 @@ async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
         database.execute(mend).await;
         database.migrate(&[]).await.assert_ok();
     }
+}
+
+/// The role that migrates was forgotten: nothing is begun that it could not end.
+#[tokio::test]
+async fn tables_of_another_owner_are_not_begun_and_handed_over_by_the_sql_that_is_printed() {
+    let database = go_service(300).await;
+    let service = format!("go_{}", database.name);
+    database
+        .execute(&format!(
+            "create role {service} login password 'app';
+             alter table conversations owner to {service}; alter table messages owner to {service};
+             grant select, references on users to {service}"
+        ))
+        .await;
+    // Everything that there is, by its kind and owner.
+    let before = catalogue(&database).await;
+
+    let outcome = database.migrate(&[]).await;
+
+    let belongs = format!("table messages belongs to {service}");
+    outcome.assert_failed(1, &[&belongs, OWNER, "sql/roles.sql"]);
+    assert_eq!(catalogue(&database).await, before, "nothing was done");
+
+    let told = outcome.last_line().to_owned();
+    let sql = told
+        .split_once("begin;")
+        .and_then(|(_, rest)| rest.split_once("commit"))
+        .map(|(sql, _)| sql)
+        .unwrap_or_else(|| panic!("no SQL: {told}"));
+    database.execute(sql).await;
+    database.migrate(&[]).await.assert_ok();
+    assert_taken_over(&database, 0).await;
+    // And the other service goes on by its own name.
+    let go = database.sql_as(&service).await;
+    let sends = GO_SENDS.replace("$1", "7");
+    go.batch_execute(&sends).await.expect("not hindered");
+    assert_taken_over(&database, 1).await;
+
+    drop(go);
+    database
+        .execute(&format!("drop owned by {service}; drop role {service}"))
+        .await;
+}
+
+async fn catalogue(database: &Database) -> Vec<String> {
+    let sql = "select concat_ws(' ', 'relation', relname, relkind, pg_get_userbyid(relowner), relnatts, relhastriggers, relacl)
+                 from pg_class where relnamespace = 'public'::regnamespace
+               union all select concat_ws(' ', 'type', typname, pg_get_userbyid(typowner))
+                 from pg_type where typnamespace = 'public'::regnamespace
+               union all select concat_ws(' ', 'routine', oid::regprocedure)
+                 from pg_proc where pronamespace = 'public'::regnamespace
+               order by 1";
+    let rows = database.sql().await.query(sql, &[]).await;
+    rows.expect("the catalogue")
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
 }
 
 /// What somebody deleted softly before is not shown again.
