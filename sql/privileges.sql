@@ -8,7 +8,7 @@ declare
   -- Column defaults, the conditions of triggers and the expressions of indexes are evaluated as the writing role. None
   -- of these reads a table.
   everybodys constant regprocedure[] := array[
-    'chat_uuid_v7()', 'chat_stores_batch()', 'chat_purges()', 'chat_activity_lag()',
+    'chat_uuid_v7()', 'chat_is_own(text)', 'chat_activity_lag()',
     'chat_search_day(timestamptz)', 'chat_search_key(uuid, text, timestamptz)', 'chat_search_words(regconfig, text)',
     'chat_search_vector(regconfig, text, uuid, uuid, uuid, timestamptz)'];
   item record;

@@ -129,6 +129,66 @@ $$;
 create trigger chat_messages_before_insert before insert on messages
   for each row when (new.seq is null) execute function chat_messages_before_insert();
 
+-- A trigger of the host's runs before the statement that fired it has published its messages and moved last_seq. So that no
+-- socket is told of a message before those with a lower seq, whoever inserts or changes messages within a trigger calls this
+-- first. It publishes the messages of this transaction in the conversation, below `below` where it is given, whose own
+-- statement has not come to that yet, moves last_seq behind them, and returns it. That statement will publish them again:
+-- listeners tell that by the revision.
+--
+-- last_seq is behind such messages. Only chat_send_messages() moves it in the statement that inserts them: while one of its
+-- batches is stored, all messages that came with the newest are taken, whether they were published or not.
+-- Locks: the conversation's row, which the transaction already holds.
+create function chat_publish_outer(conversation uuid, below bigint default null) returns bigint
+language plpgsql
+security definer
+set search_path from current
+set enable_seqscan = off
+as $$
+declare
+  held conversations;
+  item record;
+  in_batch constant boolean := coalesce(current_setting('pgchat.batch_depth', true), '') <> '';
+  command text;
+  ids uuid[];
+begin
+  select * into held from conversations c where c.id = conversation;
+  for item in
+    select m.id, m.seq, m.create_xid, m.cmin::text as command, m.revision = 1 and m.read_xid is null as as_inserted
+      from messages m
+     where m.conversation_id = conversation and m.seq < coalesce(below, 9223372036854775807)
+     order by m.seq desc
+  loop
+    exit when item.create_xid is distinct from pg_current_xact_id();
+    if item.seq <= held.last_seq then
+      exit when not in_batch;
+      -- A row that was changed meanwhile has the number of that command.
+      if item.as_inserted then
+        command := coalesce(command, item.command);
+        exit when item.command <> command;
+      end if;
+    end if;
+    ids := ids || item.id;
+  end loop;
+  if ids is null then
+    return held.last_seq;
+  end if;
+  perform chat_publish(
+            array_agg(chat_message_event_head('chat_message', m, held.participant1_id, held.participant2_id) order by m.seq),
+            array_agg(chat_message_json(m, chat_user_summary_json(m.sender_id)) order by m.seq))
+     from messages m where m.id = any (ids);
+  update conversations c
+     set last_seq = m.seq,
+         last_message_id = m.id,
+         last_xid = pg_current_xact_id(),
+         updated_at = greatest(c.updated_at, m.created_at),
+         active_at = case when m.created_at < c.active_at + chat_activity_lag() then c.active_at
+                          else greatest(c.updated_at, m.created_at) end
+    from messages m
+   where c.id = conversation and m.id = ids[1] and c.last_seq < m.seq;
+  return (select c.last_seq from conversations c where c.id = conversation);
+end
+$$;
+
 -- Keeps conversations up to date and publishes chat_message, for both ways of inserting.
 -- Locks: the conversations' rows, which the transaction already holds.
 create function chat_messages_after_insert() returns trigger
@@ -147,17 +207,9 @@ declare
   bodies text[];
   stranger uuid;
 begin
-  update conversations c
-     set last_seq = n.seq,
-         last_message_id = n.id,
-         last_xid = pg_current_xact_id(),
-         updated_at = greatest(c.updated_at, n.created_at),
-         active_at = case when n.created_at < c.active_at + chat_activity_lag() then c.active_at
-                          else greatest(c.updated_at, n.created_at) end
-    from (select distinct on (i.conversation_id) i.conversation_id, i.seq, i.id, i.created_at
-            from inserted i
-           order by i.conversation_id, i.seq desc) n
-   where c.id = n.conversation_id and c.last_seq < n.seq;
+  if pg_trigger_depth() > 1 then
+    perform chat_publish_outer(i.conversation_id, min(i.seq)) from inserted i group by i.conversation_id;
+  end if;
 
   with event as (
     select chat_message_event_head('chat_message', i::messages, c.participant1_id, c.participant2_id) as head,
@@ -181,28 +233,43 @@ begin
   if heads is not null then
     perform chat_publish(heads, bodies);
   end if;
+
+  -- Behind the publication: what a trigger of the host's on conversations inserts comes after it.
+  update conversations c
+     set last_seq = n.seq,
+         last_message_id = n.id,
+         last_xid = pg_current_xact_id(),
+         updated_at = greatest(c.updated_at, n.created_at),
+         active_at = case when n.created_at < c.active_at + chat_activity_lag() then c.active_at
+                          else greatest(c.updated_at, n.created_at) end
+    from (select distinct on (i.conversation_id) i.conversation_id, i.seq, i.id, i.created_at
+            from inserted i
+           order by i.conversation_id, i.seq desc) n
+   where c.id = n.conversation_id and c.last_seq < n.seq;
   return null;
 end
 $$;
 
--- Whether the statement that fires a trigger now is the one insert of chat_send_messages(), which does this trigger's
--- work itself, so that a Message is built once. The setting alone would be anybody's to make: only pgchat's own
--- functions run as the owner of messages. The depth tells inserts that triggers of the host make meanwhile.
-create function chat_stores_batch() returns boolean
+-- Whether the statement that fires a trigger now is one of pgchat's own: a function of pgchat's has put the depth at which
+-- it makes that statement into `setting`, and does the trigger's work itself or wants none of it. The setting alone would
+-- be anybody's to make: only pgchat's own functions run as the owner of messages. The depth tells statements that
+-- triggers of the host make meanwhile.
+create function chat_is_own(setting text) returns boolean
 language plpgsql stable
 set search_path from current
 as $$
 begin
-  if current_setting('pgchat.batch_depth', true) is distinct from pg_trigger_depth()::text then
+  if current_setting(setting, true) is distinct from pg_trigger_depth()::text then
     return false;
   end if;
   return pg_has_role((select c.relowner from pg_class c where c.oid = 'messages'::regclass), 'usage');
 end
 $$;
 
+-- The one insert of chat_send_messages() and of chat_store_message() is left out, so that a Message is built once.
 create trigger chat_messages_after_insert after insert on messages
   referencing new table as inserted
-  for each statement when (not chat_stores_batch()) execute function chat_messages_after_insert();
+  for each statement when (not chat_is_own('pgchat.batch_depth')) execute function chat_messages_after_insert();
 
 -- Stamps a change, whoever makes it.
 create function chat_messages_before_update() returns trigger
@@ -259,6 +326,12 @@ declare
   heads text[];
   bodies text[];
 begin
+  if pg_trigger_depth() > 1 then
+    perform chat_publish_outer(n.conversation_id, 1 + max(n.seq))
+       from new_rows n
+      where n.create_xid = pg_current_xact_id()
+      group by n.conversation_id;
+  end if;
   with changed as (
     select n.*, n::messages as row, o.revision as old_revision, o.deleted_at as old_deleted_at,
            not o.is_read and n.is_read as marked, c.participant1_id, c.participant2_id
@@ -353,23 +426,10 @@ begin
 end
 $$;
 
--- Whether the statement that fires a trigger now is the delete of chat_purge(), which leaves nothing and tells nobody. Judged as
--- in chat_stores_batch().
-create function chat_purges() returns boolean
-language plpgsql stable
-set search_path from current
-as $$
-begin
-  if current_setting('pgchat.purge_depth', true) is distinct from pg_trigger_depth()::text then
-    return false;
-  end if;
-  return pg_has_role((select c.relowner from pg_class c where c.oid = 'messages'::regclass), 'usage');
-end
-$$;
-
+-- The delete of chat_purge() leaves nothing and tells nobody.
 create trigger chat_messages_after_delete after delete on messages
   referencing old table as deleted
-  for each statement when (not chat_purges()) execute function chat_messages_after_delete();
+  for each statement when (not chat_is_own('pgchat.purge_depth')) execute function chat_messages_after_delete();
 
 -- conversations ------------------------------------------------------------------------------------
 

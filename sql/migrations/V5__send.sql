@@ -92,6 +92,9 @@ begin
                     or (c.id, c.participant2_id) in (select * from unnest(conversation_ids, sender_ids)))
              order by c.id for no key update) l;
   end if;
+  if pg_trigger_depth() > 0 then
+    last_seqs := array(select chat_publish_outer(h.id) from unnest(held) with ordinality h (id, place) order by h.place);
+  end if;
 
   -- A second statement: its snapshot is newer than the locks, so it sees what the former holders of the
   -- locks stored. In one statement, repeats would be missed and seq would have gaps.
@@ -216,9 +219,10 @@ declare
   held record;
   summary record;
   stored messages;
-  was_set text;
+  was_set constant text := coalesce(current_setting('pgchat.batch_depth', true), '');
   usual_wait constant text := current_setting('lock_timeout');
   moment timestamptz;
+  is_newest boolean;
   ignored text;
 begin
   if current_setting('synchronous_commit') = 'off' then
@@ -239,8 +243,10 @@ begin
   end if;
 
   if found then
+    if pg_trigger_depth() > 0 then
+      held.last_seq := chat_publish_outer(conversation);
+    end if;
     moment := clock_timestamp();
-    was_set := coalesce(current_setting('pgchat.batch_depth', true), '');
     ignored := set_config('pgchat.batch_depth', pg_trigger_depth()::text, true);
     insert into messages (id, conversation_id, sender_id, reader_id, content, message_type, client_message_id, seq,
                           created_at, updated_at)
@@ -249,9 +255,9 @@ begin
             new_content, new_type::chat_message_type, client_id, held.last_seq + 1, moment, moment)
         on conflict (sender_id, client_message_id) where client_message_id is not null do nothing
     returning * into stored;
-    ignored := set_config('pgchat.batch_depth', was_set, true);
   end if;
   if stored.id is null then
+    ignored := set_config('pgchat.batch_depth', was_set, true);
     if lock_wait_ms > 0 then
       ignored := set_config('lock_timeout', usual_wait, true);
     end if;
@@ -268,8 +274,10 @@ begin
          updated_at = greatest(c.updated_at, moment),
          active_at = case when moment < c.active_at + chat_activity_lag() then c.active_at
                           else greatest(c.updated_at, moment) end
-   -- A trigger of the host may have inserted another one behind it meanwhile.
    where c.id = conversation and c.last_seq < stored.seq;
+  -- Otherwise a trigger of the host's has inserted another one behind it meanwhile, and so published this one, too.
+  is_newest := found;
+  ignored := set_config('pgchat.batch_depth', was_set, true);
   if lock_wait_ms > 0 then
     -- The commit waits its turn for NOTIFY's lock, however long the queue is.
     ignored := set_config('lock_timeout', usual_wait, true);
@@ -279,8 +287,10 @@ begin
   status := 'stored';
   message := chat_message_json(
     stored, chat_summary_json(sender, summary.first_name, summary.last_name, summary.avatar_url));
-  perform chat_publish(
-    array[chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id)], array[message]);
+  if is_newest then
+    perform chat_publish(
+      array[chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id)], array[message]);
+  end if;
 end
 $$;
 

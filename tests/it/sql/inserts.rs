@@ -206,6 +206,29 @@ async fn what_is_rolled_back_was_never_there() {
     scene.assert_silence().await;
 }
 
+/// The mark by which pgchat leaves its own inserts to itself is of no use to anybody else.
+#[tokio::test]
+async fn no_program_can_insert_without_it_being_told() {
+    let mut scene = Scene::set().await;
+    let role = format!("sly_{}", scene.database.name);
+    scene
+        .database
+        .execute(&format!("create role {role} login in role {INTEGRATOR}"))
+        .await;
+    let sly = scene.database.sql_as(&role).await;
+    for depth in ["0", "1", "-1", "x", ""] {
+        let insert = scene.insert(ALICE, &format!("at {depth}"));
+        sly.batch_execute(&format!("set pgchat.batch_depth = '{depth}'; {insert}"))
+            .await
+            .expect("inserted");
+        let frame = scene.expect("chat_message").await;
+        assert_eq!(frame["data"]["content"], format!("at {depth}"));
+    }
+    drop(sly);
+    scene.assert_silence().await;
+    scene.database.execute(&format!("drop role {role}")).await;
+}
+
 #[tokio::test]
 async fn inserts_and_sends_at_once_share_one_gapless_order() {
     let scene = Scene::set().await;

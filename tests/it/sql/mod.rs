@@ -5,6 +5,7 @@ mod changes;
 mod examples;
 mod inserts;
 mod interface;
+mod nested;
 
 use serde_json::Value;
 use uuid::Uuid;
