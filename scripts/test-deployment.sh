@@ -1,6 +1,6 @@
 #!/bin/sh
-# Holds the files of deploy/ and docker-compose.yml against what they are written for: nginx over real replicas, the
-# schemas of compose and Kubernetes, systemd's own reading of its units. Installs what is missing, and says so.
+# Holds the files of deploy/ and docker-compose.yml against what they are written for: nginx over real replicas, the steps of
+# compose on a PostgreSQL of this machine, the schemas of compose and Kubernetes, systemd's own reading of its units. Installs what is missing, and says so.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -9,4 +9,7 @@ NGINX_PROGRAMS=$(scripts/ensure-nginx.sh)
 export PG_BIN_DIR NGINX_PROGRAMS
 
 scripts/check-deployment.sh
+cargo build --quiet -p pgchat
+# What check-deployment.sh has installed.
+PYTHONPATH=target/deployment/python PYTHONDONTWRITEBYTECODE=1 python3 tests/deployment/compose_steps.py target/debug/pgchat
 cargo test -p pgchat --test it deployment:: -- --ignored

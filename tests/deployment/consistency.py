@@ -47,8 +47,11 @@ def check_compose():
     compose = yaml.safe_load(text("docker-compose.yml"))
     services = compose["services"]
     replica = services["pgchat"]
-    for name in ("pgchat", "demo-data"):
+    for name in ("pgchat", "migrate"):
         check_settings(f"compose, {name}", services[name]["environment"])
+    roles = [services[name]["environment"]["DB_USER"] for name in ("migrate", "pgchat")]
+    made = re.findall(r"^\\set (?:owner|service) (\w+)$", text("sql/roles.sql"), re.M)
+    expect(roles == made, f"compose: migrates and serves as {roles}, and sql/roles.sql makes {made}")
     check_drain("compose", replica["environment"], seconds(replica["stop_grace_period"]))
     expect(replica["deploy"]["replicas"] == 3, "compose: three replicas")
     for name, service in services.items():
