@@ -22,6 +22,7 @@ mod sender;
 mod session;
 mod settings;
 mod start;
+mod typing;
 mod wire;
 mod world;
 

@@ -11,16 +11,18 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Miss, Page};
-use crate::checker::State;
+use crate::checker::{Kind, State, Violation};
 use crate::client::{About, Request};
 use crate::content;
 use crate::model::*;
+use crate::typing;
 use crate::world::World;
 
 /// Messages of one user under way at once; more wait for their turn.
 const IN_FLIGHT: usize = 16;
 /// How long one attempt may take, at random: the short ones make repeats that meet their first.
-const PATIENCE: std::ops::Range<Duration> = Duration::from_millis(1_000)..Duration::from_secs(6);
+pub const PATIENCE: std::ops::Range<Duration> =
+    Duration::from_millis(1_000)..Duration::from_secs(6);
 /// Full jitter between attempts, doubled from attempt to attempt.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
@@ -30,10 +32,9 @@ const READS_PAGE: f64 = 0.03;
 /// How often he edits or deletes one of his latest messages, and searches for one.
 const CHANGES: f64 = 0.1;
 const SEARCHES: f64 = 0.03;
-/// How often he types before he sends, and how long; and how often nothing comes of it.
+/// How often he types before he sends, and goes on typing in another conversation until the other is shown it.
 const TYPES: f64 = 0.3;
-const TYPING: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(4);
-const THINKS_BETTER: f64 = 0.3;
+const INSISTS: f64 = 0.01;
 
 /// Until all that was begun is acknowledged, after the stage `quiet`.
 pub async fn run(world: Arc<World>, client: ClientIx) {
@@ -82,7 +83,15 @@ fn act(world: &Arc<World>, client: ClientIx, rng: &mut StdRng, tasks: &mut JoinS
     tasks.spawn(deliver(world.clone(), client, conversation, seed));
     let other = conversations[rng.random_range(0..conversations.len())];
     if rng.random_bool(TYPES) {
-        tasks.spawn(types(world.clone(), client, conversation, rng.random()));
+        tasks.spawn(typing::types(
+            world.clone(),
+            client,
+            conversation,
+            rng.random(),
+        ));
+    }
+    if rng.random_bool(INSISTS) {
+        tasks.spawn(typing::insists(world.clone(), client, other));
     }
     if rng.random_bool(MARKS_READ) {
         tasks.spawn(mark_read(world.clone(), client, other, rng.random()));
@@ -175,7 +184,7 @@ async fn by_http(
 }
 
 /// The session tells the checker of the answer, also of one that comes too late for us.
-async fn by_socket(
+pub async fn by_socket(
     world: &World,
     client: ClientIx,
     kind: &'static str,
@@ -236,28 +245,6 @@ async fn mark_read(world: Arc<World>, client: ClientIx, conversation: Conversati
         Ok(()) => {}
         Err(Miss::Retry(note)) => world.count(&format!("mark read: {note}")),
         Err(Miss::Refused(text)) => world.refused(client, None, format!("mark read: {text}")),
-    }
-}
-
-/// Says to type, and perhaps after a while to have stopped; tried once, as a user would. The message that is sent at the
-/// same time comes in between, or before, or after.
-async fn types(world: Arc<World>, client: ClientIx, conversation: ConversationIx, seed: u64) {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let id = world.conversations[usize::from(conversation)].id;
-    world.checker().types(client, conversation);
-    let mut states = vec![true];
-    if rng.random_bool(THINKS_BETTER) {
-        states.push(false);
-    }
-    for is_typing in states {
-        let data = json!({"conversationId": id, "isTyping": is_typing});
-        let ask = (conversation, About::Typing);
-        match by_socket(&world, client, "typing", &data, ask, PATIENCE.end).await {
-            Ok(()) => {}
-            Err(Miss::Retry(note)) => world.count(&format!("typing: {note}")),
-            Err(Miss::Refused(text)) => world.refused(client, None, format!("typing: {text}")),
-        }
-        sleep(rng.random_range(TYPING)).await;
     }
 }
 
@@ -355,17 +342,17 @@ async fn read_page(world: Arc<World>, client: ClientIx, conversation: Conversati
         Err(Miss::Retry(note)) => return world.count(&format!("page: {note}")),
         Err(Miss::Refused(text)) => return world.refused(client, None, format!("page: {text}")),
     };
-    let step = if newest_first { -1 } else { 1 };
-    if page
-        .messages
-        .windows(2)
-        .any(|pair| pair[1].seq != pair[0].seq + step)
-    {
-        let seqs: Vec<i64> = page.messages.iter().map(|view| view.seq).collect();
-        world.refused(client, None, format!("page with seq {seqs:?}"));
+    let mut seqs: Vec<i64> = page.messages.iter().map(|view| view.seq).collect();
+    if newest_first {
+        seqs.reverse();
     }
     let now = world.clock.now();
     let mut checker = world.checker();
+    let whole = |pair: &[i64]| checker.follows(conversation, pair[0], pair[1]);
+    if !seqs.windows(2).all(whole) {
+        let text = format!("page with seq {seqs:?}");
+        checker.violate(Violation::new(Kind::Refused, now, text).client(client));
+    }
     for view in &page.messages {
         checker.read_by_the_way(client, view, now);
     }

@@ -1,7 +1,8 @@
 //! Edits and deletions: what was asked of a message, what was acknowledged, and what each participant was shown.
 //!
 //! A sender edits a message at most once, to a text that is known, and deletes it at most once, after that: so a message has
-//! three states, and goes through them in one direction.
+//! three states, and goes through them in one direction. SQL does the same to it, and may also take the row away
+//! (`rewrites.rs`): what a client is shown of that is a deletion.
 
 use super::{Checker, Fate, Kind, Violation};
 use crate::content;
@@ -28,7 +29,9 @@ pub(super) struct Changes {
     /// What each member of the conversation was shown last.
     pub shown: [State; 2],
     /// One at a time is under way.
-    busy: bool,
+    pub(super) busy: bool,
+    /// Deleted outright, by SQL.
+    pub(super) erased: bool,
 }
 
 impl Checker {
@@ -90,6 +93,10 @@ impl Checker {
     pub fn change_frame(&mut self, connection: ConnectionNo, view: &MessageView, at: At) {
         let client = self.connections[connection as usize].client;
         if let Some(key) = self.identify(view, Some((client, Some(connection))), at) {
+            if self.is_erased(key) {
+                // Whoever was away is told of its end only.
+                self.saw(client, Some(connection), key, at);
+            }
             self.show(client, Some(connection), key, view, at);
         }
     }
@@ -158,6 +165,10 @@ impl Checker {
         };
         let changes = message.changes;
         let members = self.conversations[usize::from(message.conversation)].members;
+        if changes.erased {
+            let text = "its erasure was committed, and the table has it";
+            self.violate(Violation::new(Kind::ChangeLost, at, text).key(key));
+        }
         if state < changes.acknowledged {
             let text = format!(
                 "acknowledged as {:?}, and the table has it {state:?}",

@@ -26,6 +26,7 @@ impl Checker {
         if message.id.is_none() {
             message.id = Some(view.id);
             message.seq = u32::try_from(view.seq).unwrap_or(0);
+            self.keys.insert(view.id, key);
         }
         let (conversation, fate) = (message.conversation, message.fate);
         for (kind, text) in faults {
@@ -61,13 +62,15 @@ impl Checker {
         Some(key)
     }
 
-    /// The key that a view claims to be of: by its text, or where that was deleted by its `clientMessageId`.
+    /// The key that a view claims to be of: by its text, or where that was deleted by its `clientMessageId`, or where it has none by its id.
     pub(super) fn key_of(&self, view: &MessageView) -> Option<Key> {
         if view.deleted_at.is_none() {
             return content::key_of(&view.content);
         }
         let prefix = client_message_id(self.seed, 0);
-        let own_name = view.client_message_id.as_deref()?;
+        let Some(own_name) = view.client_message_id.as_deref() else {
+            return self.keys.get(&view.id).copied();
+        };
         own_name
             .strip_prefix(prefix.strip_suffix('0')?)?
             .parse()

@@ -9,6 +9,7 @@ mod identify;
 mod log;
 mod moment;
 mod progress;
+mod rewrites;
 mod sockets;
 mod verdict;
 mod violation;
@@ -16,7 +17,7 @@ mod violation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use hdrhistogram::Histogram;
 use uuid::Uuid;
@@ -26,6 +27,7 @@ pub use self::changes::State;
 pub use self::history::FaultRecord;
 use self::log::Log;
 use self::progress::Progress;
+pub use self::rewrites::Rewrite;
 use self::sockets::Connection;
 pub use self::verdict::{ConversationView, TablePass};
 pub use self::violation::{Kind, Violation};
@@ -92,8 +94,14 @@ pub struct Checker {
     conversations: Vec<Conversation>,
     conversation_numbers: HashMap<Uuid, ConversationIx>,
     messages: Vec<Message>,
+    /// By the ids that the service gave.
+    keys: HashMap<Uuid, Key>,
     /// By client: what it sent itself and got acknowledged; those of SQL are not among them.
     own: Vec<Vec<Key>>,
+    /// By conversation: what was acknowledged last, in whatever way it was sent.
+    latest: Vec<VecDeque<Key>>,
+    /// By conversation: the `seq` of each message that is being erased, or was.
+    erased: Vec<BTreeSet<u32>>,
     /// What each member has seen of each conversation.
     progress: Vec<[Progress; 2]>,
     /// By conversation and member: up to where reading was acknowledged, and asked for.
@@ -103,6 +111,8 @@ pub struct Checker {
     connections: Vec<Connection>,
     /// Who ever said to type in which conversation.
     typists: HashSet<(ConversationIx, ClientIx)>,
+    /// When it was last shown that somebody types.
+    typing_shown: HashMap<(ConversationIx, ClientIx), At>,
     log: Log,
     pub counts: Counts,
     pub latencies: Latencies,
@@ -130,12 +140,16 @@ impl Checker {
                 .collect(),
             conversations,
             messages: Vec::new(),
+            keys: HashMap::new(),
             own: vec![Vec::new(); users.len()],
+            latest: vec![VecDeque::new(); count],
+            erased: vec![BTreeSet::new(); count],
             progress: (0..count).map(|_| Default::default()).collect(),
             read: vec![Default::default(); count],
             unfinished: BTreeSet::new(),
             connections: Vec::new(),
             typists: HashSet::new(),
+            typing_shown: HashMap::new(),
             log: Log::default(),
             counts: Counts::default(),
             latencies: Latencies {
@@ -212,6 +226,11 @@ impl Checker {
         if message.via != Via::Sql {
             self.own[usize::from(message.sender)].push(key);
         }
+        let latest = &mut self.latest[usize::from(message.conversation)];
+        if latest.len() == rewrites::LATEST {
+            latest.pop_front();
+        }
+        latest.push_back(key);
         self.counts.acknowledged += 1;
         record(&mut self.latencies.acknowledged, at - message.first_at);
         self.settle(key);

@@ -1,7 +1,8 @@
 //! What is true for the moment only: who types, and who is there.
 //!
 //! Under faults such frames may be late or left out, so what is checked all the time is that nothing reaches anybody whom it
-//! does not concern. What the last of them says is held against the truth at the end, when all is calm.
+//! does not concern, and that whoever goes on typing is shown to the other in the end. What the last of them says is held
+//! against the truth at the end, when all is calm.
 
 use std::collections::{HashMap, HashSet};
 
@@ -47,7 +48,7 @@ impl Checker {
                     && members.contains(typist)
                     && self.typists.contains(&(*ix, *typist))
             });
-        let Some((ix, _)) = concerned else {
+        let Some((ix, typist)) = concerned else {
             let text = format!("user {typist} types in conversation {conversation}");
             self.violate(
                 Violation::new(Kind::TypingStray, at, text)
@@ -56,11 +57,20 @@ impl Checker {
             );
             return;
         };
+        if is_typing {
+            self.typing_shown.insert((ix, typist), at);
+        }
         let typing = &mut self.connections[connection as usize].moment.typing;
         match is_typing {
             true => typing.insert(ix),
             false => typing.remove(&ix),
         };
+    }
+
+    /// Whether the other participant was shown that this client types, at this moment or later.
+    pub fn typing_shown(&self, client: ClientIx, conversation: ConversationIx, since: At) -> bool {
+        let shown = self.typing_shown.get(&(conversation, client));
+        shown.is_some_and(|at| *at >= since)
     }
 
     /// A socket is about to ask for these users' presence.

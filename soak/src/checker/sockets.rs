@@ -131,6 +131,7 @@ impl Checker {
         known.resyncing = false;
         let client = known.client;
         self.changes_reloaded(client);
+        self.fill_erased(client, false, at);
         for (conversation, read) in self.conversations.iter().zip(&mut self.read) {
             for marks in read {
                 for (member, told) in conversation.members.iter().zip(&mut marks.told) {
@@ -155,6 +156,7 @@ impl Checker {
                 }
             }
         }
+        self.fill_erased(client, true, at);
         for (conversation, hole) in found {
             let text = "neither the reload nor the socket had it";
             self.violate(
@@ -181,7 +183,13 @@ impl Checker {
     }
 
     /// Notes that a client has a message, and what it passed over to get it.
-    fn saw(&mut self, client: ClientIx, connection: Option<ConnectionNo>, key: Key, at: At) {
+    pub(super) fn saw(
+        &mut self,
+        client: ClientIx,
+        connection: Option<ConnectionNo>,
+        key: Key,
+        at: At,
+    ) {
         self.log.sighting(Sighting {
             at,
             key,

@@ -1,5 +1,7 @@
 //! Crafted histories: each broken promise is found, and a clean one finds nothing.
 
+mod rewrites;
+
 use super::*;
 use crate::content;
 
@@ -518,6 +520,20 @@ fn typing_concerns_the_other_participant_of_whoever_types_and_nobody_else() {
         story.typing(connection, typist, true);
         assert_eq!(story.found(), [Kind::TypingStray]);
     }
+}
+
+#[test]
+fn it_is_known_since_when_typing_was_shown() {
+    let mut story = Story::new();
+    story.checker.types(0, 0);
+    let since = story.tick();
+    assert!(!story.checker.typing_shown(0, 0, since));
+    story.typing(2, 0, true);
+    assert!(story.checker.typing_shown(0, 0, since));
+    assert!(!story.checker.typing_shown(1, 0, since), "another types");
+    story.typing(2, 0, false);
+    let later = story.tick();
+    assert!(!story.checker.typing_shown(0, 0, later));
 }
 
 #[test]

@@ -58,6 +58,13 @@ impl Checker {
         }
     }
 
+    /// Read marks that another program has committed.
+    pub fn read_committed(&mut self, client: ClientIx, conversation: ConversationIx, up_to: u32) {
+        let member = self.member(client, conversation);
+        let marks = &mut self.read[usize::from(conversation)][member];
+        marks.acknowledged = marks.acknowledged.max(up_to);
+    }
+
     /// The `seq` up to which a client has seen everything of a conversation, and the highest it has seen.
     pub fn seen_up_to(&self, client: ClientIx, conversation: ConversationIx) -> (u32, u32) {
         let member = self.member(client, conversation);
@@ -103,7 +110,7 @@ impl Checker {
             pass.current = Some(conversation);
             pass.next_seq = 1;
         }
-        if row.seq != pass.next_seq {
+        if !self.follows(conversation, pass.next_seq - 1, row.seq) {
             let text = format!("seq {} comes where {} is due", row.seq, pass.next_seq);
             let seq = u32::try_from(row.seq).unwrap_or(0);
             self.violate(Violation::new(Kind::SeqGap, at, text).place(conversation, seq));
@@ -136,7 +143,9 @@ impl Checker {
                 );
             }
             if message.rows == 0 {
-                if message.fate == Fate::Acknowledged {
+                if self.is_erased(key) {
+                    found.extend(self.erasure_not_shown(key, at));
+                } else if message.fate == Fate::Acknowledged {
                     let text = "acknowledged, and not in the table";
                     found.push(Violation::new(Kind::Lost, at, text).key(key));
                 } else if message.seen != [0, 0] {
@@ -190,7 +199,10 @@ impl Checker {
             self.violate(Violation::new(Kind::FromNobody, at, text).client(client));
             return;
         };
-        let (last_seq, last_id) = pass.heads[usize::from(ix)];
+        let (last_row, last_id) = pass.heads[usize::from(ix)];
+        // A `seq` is given once: that of what was erased does not come back.
+        let last_erased = self.erased[usize::from(ix)].last().copied();
+        let last_seq = last_row.max(last_erased.map_or(0, i64::from));
         if (view.last_seq, view.last_message_id) != (last_seq, last_id) {
             let text = format!(
                 "the list says lastSeq {} and lastMessageId {:?}, the table {last_seq} and {last_id:?}",

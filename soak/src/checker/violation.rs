@@ -45,6 +45,8 @@ pub enum Kind {
     SearchWrong,
     /// Typing shown to somebody whom it does not concern, or of somebody who never typed there.
     TypingStray,
+    /// Somebody went on typing, and the other was not shown it.
+    TypingUnseen,
     /// Typing that is still shown when nobody types any more.
     TypingStuck,
     /// Presence of somebody whom the socket does not watch.

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Kind, Outcome, Plan, database};
+use super::{Kind, Outcome, Plan, database, rows};
 use crate::checker::{Kind as Broken, Violation};
 use crate::client::Order;
 use crate::proxy::{Link, Mode};
@@ -239,7 +239,7 @@ async fn write_to(world: &World, client: usize, plan: Plan) -> String {
     places.sort_by_key(|(conversation, _)| world.conversations[*conversation].id);
     match world.cluster.connect().await {
         Ok(mut session) => {
-            let done = database::insert(world, &mut session, &places, Duration::ZERO, false).await;
+            let done = rows::insert(world, &mut session, &places, Duration::ZERO, false).await;
             format!("{count} rows {done}")
         }
         Err(error) => format!("no rows: {error}"),

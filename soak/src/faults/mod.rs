@@ -5,6 +5,7 @@
 
 mod database;
 mod machines;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,10 +46,14 @@ pub enum Kind {
     OpenTransaction,
     SqlRows,
     SqlRollback,
+    SqlEdits,
+    SqlDeletions,
+    SqlErasures,
+    SqlReads,
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::TerminateListener,
         Self::TerminatePool,
         Self::KillReplica,
@@ -66,6 +71,10 @@ impl Kind {
         Self::OpenTransaction,
         Self::SqlRows,
         Self::SqlRollback,
+        Self::SqlEdits,
+        Self::SqlDeletions,
+        Self::SqlErasures,
+        Self::SqlReads,
     ];
 
     pub fn name(self) -> &'static str {
@@ -87,6 +96,10 @@ impl Kind {
             Self::OpenTransaction => "open-transaction",
             Self::SqlRows => "sql-rows",
             Self::SqlRollback => "sql-rollback",
+            Self::SqlEdits => "sql-edits",
+            Self::SqlDeletions => "sql-deletions",
+            Self::SqlErasures => "sql-erasures",
+            Self::SqlReads => "sql-reads",
         }
     }
 
@@ -268,7 +281,11 @@ async fn perform(world: &World, plan: Plan) -> Option<At> {
         | Kind::LockConversation
         | Kind::OpenTransaction
         | Kind::SqlRows
-        | Kind::SqlRollback => database::perform(world, plan).await,
+        | Kind::SqlRollback
+        | Kind::SqlEdits
+        | Kind::SqlDeletions
+        | Kind::SqlErasures
+        | Kind::SqlReads => database::perform(world, plan).await,
         _ => machines::perform(world, plan).await,
     };
     let ended = world.clock.now();

@@ -1,0 +1,269 @@
+//! What other programs write: rows that are inserted, edited, deleted softly and outright, and marked as read by plain SQL,
+//! in transactions that are sometimes held open, and sometimes rolled back.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio_postgres::{Client, Error, Transaction};
+use uuid::Uuid;
+
+use super::{Kind, Outcome, Plan};
+use crate::checker::Rewrite;
+use crate::content;
+use crate::model::*;
+use crate::world::World;
+
+/// How often a transaction that rewrites is rolled back.
+const REGRETS: f64 = 0.2;
+
+pub async fn perform(world: &World, client: Client, plan: Plan) -> Outcome {
+    match plan.kind {
+        Kind::SqlEdits => rewrite(world, client, plan, Rewrite::Edit).await,
+        Kind::SqlDeletions => rewrite(world, client, plan, Rewrite::Delete).await,
+        Kind::SqlErasures => rewrite(world, client, plan, Rewrite::Erase).await,
+        Kind::SqlReads => mark_read(world, client, plan).await,
+        _ => write_rows(world, client, plan).await,
+    }
+}
+
+/// How long a transaction is held open before its end.
+fn pause(plan: Plan) -> Duration {
+    if plan.coin {
+        plan.time(100, 3_000)
+    } else {
+        Duration::ZERO
+    }
+}
+
+/// Some of a conversation's latest messages, in one statement.
+async fn rewrite(world: &World, mut client: Client, plan: Plan, what: Rewrite) -> Outcome {
+    let mut rng = StdRng::seed_from_u64(plan.seed);
+    let place = plan.target(world.conversations.len());
+    let ix = ConversationIx::try_from(place).unwrap_or(0);
+    let (pause, rollback) = (pause(plan), rng.random_bool(REGRETS));
+    let (count, dice) = (plan.count(1, 12), rng.random_range(0..1_000));
+    let now = world.clock.now();
+    let targets = world.checker().begin_rewrite(ix, what, count, dice, now);
+    if targets.is_empty() {
+        return Outcome::Skipped(format!("nothing to {} in conversation {ix}", what.name()));
+    }
+    let ids: Vec<Uuid> = targets.iter().map(|target| target.id).collect();
+    let contents: Vec<String> = targets
+        .iter()
+        .map(|target| content::edited(world.settings.seed, target.key))
+        .collect();
+    let mut done: Vec<Uuid> = Vec::new();
+    let work = async {
+        let transaction = client.transaction().await?;
+        // In order, as those do who mark as read: a deadlock would be the other program's own business.
+        transaction
+            .execute(
+                "select from messages where id = any ($1) order by seq for update",
+                &[&ids],
+            )
+            .await?;
+        let rows = match what {
+            Rewrite::Edit => {
+                let sql = "update messages m set content = e.content
+                             from unnest($1::uuid[], $2::text[]) as e (id, content)
+                            where m.id = e.id and m.deleted_at is null
+                        returning m.id";
+                transaction.query(sql, &[&ids, &contents]).await?
+            }
+            Rewrite::Delete => {
+                let sql = "update messages set deleted_at = now() where id = any ($1) returning id";
+                transaction.query(sql, &[&ids]).await?
+            }
+            Rewrite::Erase => {
+                let sql = "delete from messages where id = any ($1) returning id";
+                transaction.query(sql, &[&ids]).await?
+            }
+        };
+        done = rows.iter().map(|row| row.get(0)).collect();
+        world.pause(pause).await;
+        Ok::<_, Error>(transaction)
+    };
+    let ended = End::of(work.await, rollback).await;
+    let now = world.clock.now();
+    let mut checker = world.checker();
+    match &ended {
+        End::Committed => checker.rewrite_committed(&targets, what, &done, now),
+        End::RolledBack(note) => checker.rewrite_rolled_back(&targets, note, now),
+        End::Unknown(note) => checker.rewrite_unknown(&targets, note, now),
+    }
+    let (count, what, text) = (targets.len(), what.name(), ended.text());
+    Outcome::Done(format!(
+        "{what} {count} of conversation {ix}, open for {pause:?}, {text}"
+    ))
+}
+
+/// A participant has read a conversation up to what he has seen, and another program says so. Never rolled back: it cannot
+/// be told from a mark of the client's own up to the same place.
+async fn mark_read(world: &World, mut client: Client, plan: Plan) -> Outcome {
+    let place = plan.target(world.conversations.len());
+    let ix = ConversationIx::try_from(place).unwrap_or(0);
+    let conversation = &world.conversations[place];
+    let reader = conversation.members[plan.count(0, 1)];
+    let up_to = {
+        let mut checker = world.checker();
+        let (up_to, _) = checker.seen_up_to(reader, ix);
+        checker.read_asked(reader, ix, up_to);
+        up_to
+    };
+    let pause = pause(plan);
+    let mut marked = 0;
+    let work = async {
+        let transaction = client.transaction().await?;
+        marked = transaction
+            .execute(
+                "update messages set is_read = true
+                  where id in (select id from messages
+                                where conversation_id = $1 and sender_id <> $2 and seq <= $3 and not is_read
+                                order by seq for no key update)",
+                &[&conversation.id, &world.users[usize::from(reader)], &i64::from(up_to)],
+            )
+            .await?;
+        world.pause(pause).await;
+        Ok::<_, Error>(transaction)
+    };
+    let ended = End::of(work.await, false).await;
+    if matches!(ended, End::Committed) {
+        world.checker().read_committed(reader, ix, up_to);
+    }
+    let text = ended.text();
+    Outcome::Done(format!(
+        "{marked} of conversation {ix} up to {up_to}, open for {pause:?}, {text}"
+    ))
+}
+
+/// Plain SQL rows as another program would write them: one statement, sometimes held open before its end.
+async fn write_rows(world: &World, mut client: Client, plan: Plan) -> Outcome {
+    let mut rng = StdRng::seed_from_u64(plan.seed);
+    let count = plan.count(1, 120);
+    let pause = pause(plan);
+    let ix = plan.target(world.conversations.len());
+    let rollback = plan.kind == Kind::SqlRollback;
+    // Rows of several conversations in one statement can deadlock with others; that is the other
+    // program's business, so most go into one.
+    let spread = if rng.random_bool(0.2) { 4 } else { 1 };
+    let places: Vec<(usize, usize)> = (0..count)
+        .map(|_| {
+            let conversation = (ix + rng.random_range(0..spread)) % world.conversations.len();
+            (conversation, rng.random_range(0..2))
+        })
+        .collect();
+    let done = insert(world, &mut client, &places, pause, rollback).await;
+    let text = format!("{count} rows from conversation {ix} on, open for {pause:?}, {done}");
+    Outcome::Done(text)
+}
+
+/// Inserts a row for each (conversation, member) in one statement; what became of it.
+pub async fn insert(
+    world: &World,
+    client: &mut Client,
+    places: &[(usize, usize)],
+    pause: Duration,
+    rollback: bool,
+) -> String {
+    let mut keys = Vec::new();
+    let (mut conversations, mut senders, mut contents) = (Vec::new(), Vec::new(), Vec::new());
+    {
+        let mut checker = world.checker();
+        let now = world.clock.now();
+        for (conversation, member) in places {
+            let known = &world.conversations[*conversation];
+            let sender = known.members[*member];
+            let ix = ConversationIx::try_from(*conversation).unwrap_or(0);
+            let key = checker.register(sender, ix, Via::Sql, now);
+            keys.push(key);
+            conversations.push(known.id);
+            senders.push(world.users[usize::from(sender)]);
+        }
+    }
+    for key in &keys {
+        contents.push(content::make(world.settings.seed, *key));
+    }
+    let mut inserted: Vec<MessageView> = Vec::new();
+    let work = async {
+        let transaction = client.transaction().await?;
+        let rows = transaction
+            .query(
+                "insert into messages (conversation_id, sender_id, content)
+                 select * from unnest($1::uuid[], $2::uuid[], $3::text[])
+                 returning id, conversation_id, sender_id, content, seq::bigint, client_message_id",
+                &[&conversations, &senders, &contents],
+            )
+            .await?;
+        for row in rows {
+            inserted.push(MessageView {
+                id: row.get::<_, Uuid>(0),
+                conversation_id: row.get(1),
+                sender_id: row.get(2),
+                content: row.get(3),
+                seq: row.get(4),
+                client_message_id: row.get(5),
+                is_read: false,
+                deleted_at: None,
+            });
+        }
+        world.pause(pause).await;
+        Ok::<_, Error>(transaction)
+    };
+    let ended = End::of(work.await, rollback).await;
+    let now = world.clock.now();
+    let mut checker = world.checker();
+    match &ended {
+        End::Committed => {
+            for view in &inserted {
+                if let Some(key) = content::key_of(&view.content) {
+                    checker.acknowledged(key, view, Via::Sql, 0, "commit", now);
+                }
+            }
+        }
+        End::RolledBack(note) => {
+            for key in keys {
+                checker.rolled_back(key, note, now);
+            }
+        }
+        End::Unknown(note) => {
+            for key in keys {
+                checker.unknown(key, note, now);
+            }
+        }
+    }
+    ended.text()
+}
+
+/// How a transaction ended.
+enum End {
+    Committed,
+    RolledBack(String),
+    Unknown(String),
+}
+
+impl End {
+    async fn of(worked: Result<Transaction<'_>, Error>, rollback: bool) -> Self {
+        match worked {
+            Ok(transaction) if rollback => match transaction.rollback().await {
+                Ok(()) => Self::RolledBack("rolled back".to_owned()),
+                // Without its commit it can't be there.
+                Err(error) => Self::RolledBack(error.to_string()),
+            },
+            Ok(transaction) => match transaction.commit().await {
+                Ok(()) => Self::Committed,
+                Err(error) if error.as_db_error().is_some() => Self::RolledBack(error.to_string()),
+                Err(error) => Self::Unknown(error.to_string()),
+            },
+            Err(error) => Self::RolledBack(error.to_string()),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Committed => "committed".to_owned(),
+            Self::RolledBack(note) => format!("not committed: {note}"),
+            Self::Unknown(note) => format!("commit without an answer: {note}"),
+        }
+    }
+}

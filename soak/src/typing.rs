@@ -1,0 +1,72 @@
+//! What a user does before he writes: he types, and says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::api::Miss;
+use crate::checker::{Kind, Violation};
+use crate::client::About;
+use crate::model::*;
+use crate::sender::{PATIENCE, by_socket};
+use crate::world::World;
+
+/// How long a user types, and how often nothing comes of it.
+const TYPING: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_secs(4);
+const THINKS_BETTER: f64 = 0.3;
+/// How often one who goes on typing says so again.
+const RENEWS: Duration = Duration::from_secs(1);
+/// How long it may take until the other is shown it: both must have a socket at the same time, and a fault lasts 15 s at
+/// most.
+const SHOWN: Duration = Duration::from_secs(50);
+
+/// Says to type, and perhaps after a while to have stopped; tried once, as a user would. The message that is sent at the
+/// same time comes in between, or before, or after.
+pub async fn types(world: Arc<World>, client: ClientIx, conversation: ConversationIx, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut states = vec![true];
+    if rng.random_bool(THINKS_BETTER) {
+        states.push(false);
+    }
+    for is_typing in states {
+        say(&world, client, conversation, is_typing).await;
+        sleep(rng.random_range(TYPING)).await;
+    }
+}
+
+/// Goes on typing until the other is shown it, whatever breaks meanwhile, and then stops.
+pub async fn insists(world: Arc<World>, client: ClientIx, conversation: ConversationIx) {
+    let since = world.clock.now();
+    let deadline = Instant::now() + SHOWN;
+    loop {
+        say(&world, client, conversation, true).await;
+        sleep(RENEWS).await;
+        if world.checker().typing_shown(client, conversation, since) {
+            world.count("typing: shown to the other in the end");
+            break;
+        }
+        if Instant::now() >= deadline {
+            let text = format!("in conversation {conversation}, for {SHOWN:?}");
+            let violation = Violation::new(Kind::TypingUnseen, world.clock.now(), text);
+            world.checker().violate(violation.client(client));
+            break;
+        }
+    }
+    say(&world, client, conversation, false).await;
+}
+
+async fn say(world: &World, client: ClientIx, conversation: ConversationIx, is_typing: bool) {
+    world.checker().types(client, conversation);
+    let id = world.conversations[usize::from(conversation)].id;
+    let data = json!({"conversationId": id, "isTyping": is_typing});
+    let ask = (conversation, About::Typing);
+    match by_socket(world, client, "typing", &data, ask, PATIENCE.end).await {
+        Ok(()) => {}
+        Err(Miss::Retry(note)) => world.count(&format!("typing: {note}")),
+        Err(Miss::Refused(text)) => world.refused(client, None, format!("typing: {text}")),
+    }
+}
