@@ -17,6 +17,7 @@ mod deployment;
 mod documents;
 mod embedded;
 mod faults;
+mod features;
 mod health;
 mod hosts;
 mod http_bad_input;
