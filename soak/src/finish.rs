@@ -15,6 +15,7 @@ use crate::Failure;
 use crate::api::Miss;
 use crate::checker::{Kind, TablePass, Violation};
 use crate::client::Order;
+use crate::faults::erase_newest;
 use crate::model::*;
 use crate::world::World;
 
@@ -24,6 +25,8 @@ const POLL: Duration = Duration::from_millis(50);
 const WATCH: Duration = Duration::from_secs(3);
 /// One client in so many leaves at the end, to be missed.
 const LEAVES: usize = 5;
+/// One conversation in so many loses its newest message at the end.
+const ERASED: usize = 3;
 /// How long it may take until all are shown who is there, and that nobody types: the grace, and more.
 const TRUTH: Duration = Duration::from_secs(30);
 /// Users whose counts are read at once.
@@ -69,6 +72,24 @@ pub async fn settle(world: &World, senders: &mut JoinSet<()>) -> Result<(), Fail
         sleep(POLL).await;
     }
     sleep(WATCH).await;
+    Ok(())
+}
+
+/// Another program erases the newest messages of some conversations: all are shown it, and the lists of conversations, which
+/// the verdict looks at, show the messages before them.
+pub async fn erase_heads(world: &World) -> Result<(), Failure> {
+    world.checker().all_is_calm();
+    let mut session = world.cluster.connect().await?;
+    let mut erased = 0;
+    for ix in (0..world.conversations.len()).step_by(ERASED) {
+        let ix = ConversationIx::try_from(ix).unwrap_or(0);
+        erased += usize::from(erase_newest(world, &mut session, ix).await);
+    }
+    println!("{erased} conversations have lost their newest message");
+    let deadline = Instant::now() + TRUTH;
+    while !world.checker().changes_seen() && Instant::now() < deadline {
+        sleep(POLL).await;
+    }
     Ok(())
 }
 

@@ -120,6 +120,7 @@ async fn run(settings: Settings, dir: &RunDir) -> Result<Outcome, Failure> {
     world.stages.calm.cancel();
     world.stages.quiet.cancel();
     finish::settle(&world, &mut senders).await?;
+    finish::erase_heads(&world).await?;
     println!("[{:>9}] some clients leave", now(&world));
     finish::moment(&world).await;
     println!("[{:>9}] clients end", now(&world));

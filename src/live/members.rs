@@ -7,10 +7,12 @@ use tokio::time::Instant;
 
 use crate::model::{ConversationId, UserId};
 
-/// Conversations that are remembered; when there are more, all are asked for anew.
+/// Conversations that are remembered; when there are more, all are asked for anew. No setting: it changes no answer, and what is
+/// remembered takes about 1 MiB.
 const CAPACITY: usize = 16_384;
 
-/// The participants of a conversation do not change, but another program may delete it.
+/// The participants of a conversation do not change, but another program may delete it; then typing in it goes on to be shown for
+/// so long.
 const LASTING: Duration = Duration::from_secs(60);
 
 #[derive(Default)]

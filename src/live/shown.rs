@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::typists::{Pair, Telling, Times};
 use crate::model::ConversationId;
 
-/// Pairs of which it is known that one types; beyond it nobody new is shown.
+/// Pairs of which it is known that one types; beyond it nobody new is shown. No setting, for the reason given in `typists`: other
+/// replicas tell of no more than as many each.
 const CAPACITY: usize = 65_536;
 
 pub struct Shown {

@@ -11,11 +11,17 @@ use uuid::Uuid;
 
 use crate::model::{ConversationId, UserId};
 
-/// Conversations in which somebody types, on one replica, at most; beyond it nobody new is told of.
+/// Conversations in which somebody types, on one replica, at most; beyond it nobody new is told of. No setting: it bounds what a
+/// mistake may cost (about 10 MiB), and a replica on which so many type at once is long past what it can tell in an interval.
 const CAPACITY: usize = 65_536;
 
 /// A replica waits so much longer than the interval after another one has told of the same pair: when both have something to
 /// tell at its end, the one that told last is heard first.
+///
+/// No setting, since nobody meets it as a limit. It has to be longer than a notification is on its way to one replica when it has
+/// reached the other (two gatherings of 50 ms and a commit), and shorter than the shortest interval, 1 s, so that
+/// `interval + YIELD` is less than the two intervals that typing lasts at least. Where it is too short, because the
+/// database is slow, both replicas notify and the sockets are shown one; nothing else comes of it.
 const YIELD: Duration = Duration::from_millis(250);
 
 /// Who types to whom. Two users have one conversation, so this names it.

@@ -102,6 +102,7 @@ pub struct Checker {
     latest: Vec<VecDeque<Key>>,
     /// By conversation: the `seq` of each message that is being erased, or was.
     erased: Vec<BTreeSet<u32>>,
+    calm: bool,
     /// What each member has seen of each conversation.
     progress: Vec<[Progress; 2]>,
     /// By conversation and member: up to where reading was acknowledged, and asked for.
@@ -144,6 +145,7 @@ impl Checker {
             own: vec![Vec::new(); users.len()],
             latest: vec![VecDeque::new(); count],
             erased: vec![BTreeSet::new(); count],
+            calm: false,
             progress: (0..count).map(|_| Default::default()).collect(),
             read: vec![Default::default(); count],
             unfinished: BTreeSet::new(),

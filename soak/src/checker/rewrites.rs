@@ -47,7 +47,8 @@ pub struct Target {
 }
 
 impl Checker {
-    /// At most `count` of a conversation's latest messages, from `dice` on: from now on it may be done to them.
+    /// At most `count` of a conversation's latest messages, newest first, from the one on that a dice chooses: from now on it
+    /// may be done to them.
     pub fn begin_rewrite(
         &mut self,
         conversation: ConversationIx,
@@ -58,6 +59,7 @@ impl Checker {
     ) -> Vec<Target> {
         let latest: Vec<Key> = self.latest[usize::from(conversation)]
             .iter()
+            .rev()
             .copied()
             .collect();
         let start = dice % latest.len().max(1);
@@ -72,7 +74,9 @@ impl Checker {
             let possible = match what {
                 Rewrite::Edit => before == State::Original,
                 Rewrite::Delete => before < State::Deleted,
-                Rewrite::Erase => message.via == Via::Sql || at > message.acked_at + SETTLED,
+                Rewrite::Erase => {
+                    message.via == Via::Sql || self.calm || at > message.acked_at + SETTLED
+                }
             };
             if targets.len() == count || changes.busy || erased || !possible {
                 continue;
@@ -86,6 +90,11 @@ impl Checker {
             targets.push(Target { key, id, before });
         }
         targets
+    }
+
+    /// No fault holds anything up any more, and nobody sends.
+    pub fn all_is_calm(&mut self) {
+        self.calm = true;
     }
 
     /// Committed; `done` are those that the statement found.

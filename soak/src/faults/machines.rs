@@ -208,7 +208,7 @@ async fn stall(world: &World, plan: Plan) -> Outcome {
     Outcome::Done(text)
 }
 
-/// A client that is away while much is written to it.
+/// A client that is away while much is written to it, and changed.
 async fn absent(world: &World, plan: Plan) -> Outcome {
     let client = plan.target(world.clients.len());
     let time = plan.time(500, 10_000);
@@ -219,9 +219,21 @@ async fn absent(world: &World, plan: Plan) -> Outcome {
     {
         return Outcome::Skipped(format!("client {client} has its orders"));
     }
+    rewrite(world, client, plan).await;
     let rows = write_to(world, client, plan).await;
+    rewrite(world, client, plan).await;
     world.pause(time).await;
     Outcome::Done(format!("client {client} away for {time:?}; {rows}"))
+}
+
+/// Changes to what the client knows, and to what is new.
+async fn rewrite(world: &World, client: usize, plan: Plan) {
+    let Ok(mut session) = world.cluster.connect().await else {
+        return;
+    };
+    for ix in &world.clients[client].conversations {
+        rows::rewrite_some(world, &mut session, *ix, plan.seed ^ u64::from(*ix)).await;
+    }
 }
 
 /// Many rows in the conversations of one client.

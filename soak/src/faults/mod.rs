@@ -22,6 +22,8 @@ use crate::checker::FaultRecord;
 use crate::model::*;
 use crate::world::World;
 
+pub use self::rows::erase_newest;
+
 /// Faults under way at once; a decision beyond it waits.
 const AT_ONCE: usize = 6;
 /// How often it is asked whether all has recovered from a fault.

@@ -36,17 +36,58 @@ fn pause(plan: Plan) -> Duration {
     }
 }
 
-/// Some of a conversation's latest messages, in one statement.
 async fn rewrite(world: &World, mut client: Client, plan: Plan, what: Rewrite) -> Outcome {
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let place = plan.target(world.conversations.len());
     let ix = ConversationIx::try_from(place).unwrap_or(0);
     let (pause, rollback) = (pause(plan), rng.random_bool(REGRETS));
     let (count, dice) = (plan.count(1, 12), rng.random_range(0..1_000));
+    match apply(world, &mut client, ix, what, (count, dice), pause, rollback).await {
+        Some(text) => Outcome::Done(format!("{text}, open for {pause:?}")),
+        None => Outcome::Skipped(format!("nothing to {} in conversation {ix}", what.name())),
+    }
+}
+
+/// Whatever can be done to a conversation's messages, to a few of them each.
+pub async fn rewrite_some(world: &World, client: &mut Client, ix: ConversationIx, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    for what in [Rewrite::Edit, Rewrite::Delete, Rewrite::Erase] {
+        let choice = (rng.random_range(1..5), rng.random_range(0..1_000));
+        apply(world, client, ix, what, choice, Duration::ZERO, false).await;
+    }
+    let reader = rng.random_range(0..2);
+    read(world, client, ix, reader, Duration::ZERO).await;
+}
+
+/// The newest message of a conversation; whether there was one to erase.
+pub async fn erase_newest(world: &World, client: &mut Client, ix: ConversationIx) -> bool {
+    let done = apply(
+        world,
+        client,
+        ix,
+        Rewrite::Erase,
+        (1, 0),
+        Duration::ZERO,
+        false,
+    );
+    done.await.is_some()
+}
+
+/// So many of a conversation's latest messages, from the one on that a dice chooses, in one statement. What became of it; `None`: there are none
+/// to which it can be done.
+async fn apply(
+    world: &World,
+    client: &mut Client,
+    ix: ConversationIx,
+    what: Rewrite,
+    (count, dice): (usize, usize),
+    pause: Duration,
+    rollback: bool,
+) -> Option<String> {
     let now = world.clock.now();
     let targets = world.checker().begin_rewrite(ix, what, count, dice, now);
     if targets.is_empty() {
-        return Outcome::Skipped(format!("nothing to {} in conversation {ix}", what.name()));
+        return None;
     }
     let ids: Vec<Uuid> = targets.iter().map(|target| target.id).collect();
     let contents: Vec<String> = targets
@@ -93,25 +134,32 @@ async fn rewrite(world: &World, mut client: Client, plan: Plan, what: Rewrite) -
         End::Unknown(note) => checker.rewrite_unknown(&targets, note, now),
     }
     let (count, what, text) = (targets.len(), what.name(), ended.text());
-    Outcome::Done(format!(
-        "{what} {count} of conversation {ix}, open for {pause:?}, {text}"
-    ))
+    Some(format!("{what} {count} of conversation {ix}, {text}"))
+}
+
+async fn mark_read(world: &World, mut client: Client, plan: Plan) -> Outcome {
+    let place = plan.target(world.conversations.len());
+    let ix = ConversationIx::try_from(place).unwrap_or(0);
+    Outcome::Done(read(world, &mut client, ix, plan.count(0, 1), pause(plan)).await)
 }
 
 /// A participant has read a conversation up to what he has seen, and another program says so. Never rolled back: it cannot
 /// be told from a mark of the client's own up to the same place.
-async fn mark_read(world: &World, mut client: Client, plan: Plan) -> Outcome {
-    let place = plan.target(world.conversations.len());
-    let ix = ConversationIx::try_from(place).unwrap_or(0);
-    let conversation = &world.conversations[place];
-    let reader = conversation.members[plan.count(0, 1)];
+async fn read(
+    world: &World,
+    client: &mut Client,
+    ix: ConversationIx,
+    member: usize,
+    pause: Duration,
+) -> String {
+    let conversation = &world.conversations[usize::from(ix)];
+    let reader = conversation.members[member];
     let up_to = {
         let mut checker = world.checker();
         let (up_to, _) = checker.seen_up_to(reader, ix);
         checker.read_asked(reader, ix, up_to);
         up_to
     };
-    let pause = pause(plan);
     let mut marked = 0;
     let work = async {
         let transaction = client.transaction().await?;
@@ -132,9 +180,7 @@ async fn mark_read(world: &World, mut client: Client, plan: Plan) -> Outcome {
         world.checker().read_committed(reader, ix, up_to);
     }
     let text = ended.text();
-    Outcome::Done(format!(
-        "{marked} of conversation {ix} up to {up_to}, open for {pause:?}, {text}"
-    ))
+    format!("{marked} of conversation {ix} up to {up_to}, open for {pause:?}, {text}")
 }
 
 /// Plain SQL rows as another program would write them: one statement, sometimes held open before its end.

@@ -54,7 +54,7 @@ fn what_is_erased_and_shown_as_deleted_is_fine() {
 fn the_seq_of_an_erased_message_is_not_given_again() {
     let mut story = Story::new();
     let (one, two) = (story.done(1), story.done(2));
-    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 1, LATER);
+    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
     commit(&mut story, Rewrite::Erase, &targets);
     for connection in [1, 2] {
         story.change_frame(connection, &deleted(&two));
@@ -142,7 +142,7 @@ fn who_had_not_seen_an_erased_message_is_shown_its_end_in_its_place() {
     let (key, two) = story.sent(2);
     story.acknowledge(key, &two);
     story.frame(1, &two);
-    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 1, LATER);
+    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
     commit(&mut story, Rewrite::Erase, &targets);
     assert_eq!(story.checker.unfinished(), 1);
     story.change_frame(2, &deleted(&two));
@@ -155,7 +155,7 @@ fn who_had_not_seen_an_erased_message_is_shown_its_end_in_its_place() {
     let (key, two) = story.sent(2);
     story.acknowledge(key, &two);
     story.frame(1, &two);
-    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 1, LATER);
+    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
     commit(&mut story, Rewrite::Erase, &targets);
     story.done(3);
     assert_eq!(story.found(), [Kind::Skipped]);
@@ -173,7 +173,7 @@ fn a_reload_need_not_show_what_is_erased_and_must_show_all_else() {
             story.frame(1, &view);
             views.push(view);
         }
-        let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 1, LATER);
+        let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 2, LATER);
         commit(&mut story, Rewrite::Erase, &targets);
         story.change_frame(1, &deleted(&views[0]));
         let next = story.checker.opened(1, 1, Some("old".to_owned()), LATER);
@@ -200,7 +200,7 @@ fn what_was_erased_behind_all_that_a_reload_shows_is_passed_over() {
     let (key, two) = story.sent(2);
     story.acknowledge(key, &two);
     story.frame(1, &two);
-    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 1, LATER);
+    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
     commit(&mut story, Rewrite::Erase, &targets);
     story.change_frame(1, &deleted(&two));
     let next = story.checker.opened(1, 1, Some("old".to_owned()), LATER);
@@ -225,6 +225,18 @@ fn what_a_fault_may_still_store_again_is_not_erased() {
     // One change of a message at a time.
     let both = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
     assert!(both.is_empty());
+    // Once all is calm, nothing can.
+    let mut story = Story::new();
+    story.done(1);
+    story.checker.all_is_calm();
+    let at = story.tick();
+    assert_eq!(
+        story
+            .checker
+            .begin_rewrite(0, Rewrite::Erase, 1, 0, at)
+            .len(),
+        1
+    );
 }
 
 #[test]
