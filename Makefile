@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 600
 ATTACK_SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix takeover image-check lint fmt fuzz attack deny soak bench bench-quick queries clean toolchain
+.PHONY: help run test test-matrix takeover storm image-check lint fmt fuzz attack deny soak bench bench-quick queries clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ image-check: toolchain ## build the image of the Dockerfile without a container 
 takeover: toolchain ## a million messages of the Go service are taken over while it writes; prints how long anybody waited
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo test -p pgchat --test it takeover::million -- --ignored --nocapture
+
+storm: toolchain ## 10,000 users come, lose their replica, come to another and go; prints what was notified (some minutes)
+	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
+	cargo test -p pgchat --test it live::storm::of_ten_thousand -- --exact --ignored --nocapture
 
 lint: toolchain ## check the formatting and run clippy; a warning is an error
 	cargo fmt --all --check

@@ -2,4 +2,5 @@
 
 mod presence;
 mod presence_faults;
+mod storm;
 mod typing;

@@ -1,10 +1,9 @@
 //! Who is there: over all devices and replicas, for those who watch and for nobody else.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -305,88 +304,6 @@ async fn its_rate_is_limited_apart_from_that_of_sends() {
     }
     assert!(refused > 0);
     alice.send_message(conversation, "still welcome").await;
-}
-
-/// Many who come, move to another replica, and go: each step is a few transactions, and the move is not told at all.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_reconnects_makes_few_notifications() {
-    const USERS: usize = 400;
-    let database = Database::fresh().await;
-    let users = database.add_users(USERS as i32).await;
-    let settings = [("PRESENCE_GRACE_SECONDS", "10")];
-    let [here, there] = Replica::start_many(&database, &settings).await;
-    let mut boris = Socket::connect(&there, BORIS).await;
-    watches(&mut boris, &[users[0], users[USERS - 1]]).await;
-    let mut notifications = database.listen("chat_events").await;
-
-    let mut sockets = connect_all(&here, &users).await;
-    let (payloads, transactions) = until_told_of(&mut notifications, &users).await;
-    assert!(payloads <= USERS / 2, "{payloads} notifications");
-    assert!(transactions <= USERS / 2, "{transactions} transactions");
-
-    let before = there.api().metric("pgchat_presence_told_total").await;
-    drop(std::mem::take(&mut sockets));
-    sockets = connect_all(&there, &users).await;
-    until_metric_above(
-        &there,
-        "pgchat_presence_told_total",
-        before + USERS as f64 - 1.0,
-    )
-    .await;
-    // The former replica takes them off its roll after its grace.
-    let told = here.api().metric("pgchat_presence_told_total").await;
-    until_metric_above(
-        &here,
-        "pgchat_presence_told_total",
-        told + USERS as f64 - 1.0,
-    )
-    .await;
-
-    drop(sockets);
-    let (payloads, transactions) = until_told_of(&mut notifications, &users).await;
-    assert!(payloads <= USERS / 4, "{payloads} notifications");
-    assert!(transactions <= USERS / 4, "{transactions} transactions");
-    for user in [users[0], users[USERS - 1]] {
-        assert!(!over_http(&there, user).await.0, "told of once, as gone");
-    }
-}
-
-async fn connect_all(replica: &Replica, users: &[Uuid]) -> Vec<Socket> {
-    let connecting = users.iter().map(|user| Socket::connect(replica, *user));
-    // No more at once than the backlog of a listening socket holds.
-    stream::iter(connecting).buffered(100).collect().await
-}
-
-async fn until_metric_above(replica: &Replica, name: &str, value: f64) {
-    let api = replica.api();
-    eventually(&format!("{name} is above {value}"), || async {
-        (api.metric(name).await > value).then_some(())
-    })
-    .await;
-}
-
-/// Waits until each of them was told of, each once. How many notifications and transactions that took.
-async fn until_told_of(notifications: &mut Notifications, users: &[Uuid]) -> (usize, usize) {
-    let mut missing: HashSet<Uuid> = users.iter().copied().collect();
-    let (mut payloads, mut transactions) = (0, HashSet::new());
-    while !missing.is_empty() {
-        let payload = notifications.next().await;
-        assert!(payload.len() < 8000);
-        let told = told_of(&payload);
-        for user in &told {
-            assert!(
-                missing.remove(user) || !users.contains(user),
-                "{user} twice"
-            );
-        }
-        if !told.is_empty() {
-            payloads += 1;
-            let payload: Value = serde_json::from_str(&payload).expect("JSON");
-            assert_eq!(payload["horizon"], Value::Null);
-            transactions.insert(payload["xid"].to_string());
-        }
-    }
-    (payloads, transactions.len())
 }
 
 #[tokio::test]
