@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Miss, Page};
@@ -40,6 +40,7 @@ const INSISTS: f64 = 0.01;
 pub async fn run(world: Arc<World>, client: ClientIx) {
     let mut rng = StdRng::seed_from_u64(world.settings.seed ^ (u64::from(client) << 48));
     let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut insisting: Option<AbortHandle> = None;
     let stages = &world.stages;
     let pace = world.settings.clients as f64 / world.settings.rate;
     let mut next = Instant::now() + spread(&mut rng, pace);
@@ -53,7 +54,7 @@ pub async fn run(world: Arc<World>, client: ClientIx) {
                     world.count("sends held back");
                     continue;
                 }
-                act(&world, client, &mut rng, &mut tasks);
+                act(&world, client, &mut rng, &mut tasks, &mut insisting);
             }
         }
     }
@@ -76,7 +77,13 @@ fn pass_on(done: Result<(), JoinError>) {
     }
 }
 
-fn act(world: &Arc<World>, client: ClientIx, rng: &mut StdRng, tasks: &mut JoinSet<()>) {
+fn act(
+    world: &Arc<World>,
+    client: ClientIx,
+    rng: &mut StdRng,
+    tasks: &mut JoinSet<()>,
+    insisting: &mut Option<AbortHandle>,
+) {
     let conversations = &world.clients[usize::from(client)].conversations;
     let conversation = conversations[rng.random_range(0..conversations.len())];
     let seed = rng.random();
@@ -90,8 +97,9 @@ fn act(world: &Arc<World>, client: ClientIx, rng: &mut StdRng, tasks: &mut JoinS
             rng.random(),
         ));
     }
-    if rng.random_bool(INSISTS) {
-        tasks.spawn(typing::insists(world.clone(), client, other));
+    if rng.random_bool(INSISTS) && insisting.as_ref().is_none_or(AbortHandle::is_finished) {
+        let insists = typing::insists(world.clone(), client, other);
+        *insisting = Some(tasks.spawn(insists));
     }
     if rng.random_bool(MARKS_READ) {
         tasks.spawn(mark_read(world.clone(), client, other, rng.random()));

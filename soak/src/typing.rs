@@ -20,9 +20,8 @@ const TYPING: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::
 const THINKS_BETTER: f64 = 0.3;
 /// How often one who goes on typing says so again.
 const RENEWS: Duration = Duration::from_secs(1);
-/// How long it may take until the other is shown it: both must have a socket at the same time, and a fault lasts 15 s at
-/// most.
-const SHOWN: Duration = Duration::from_secs(50);
+/// How long it may take, once there are no more faults, until the other is shown it.
+const SHOWN: Duration = Duration::from_secs(40);
 
 /// Says to type, and perhaps after a while to have stopped; tried once, as a user would. The message that is sent at the
 /// same time comes in between, or before, or after.
@@ -41,7 +40,7 @@ pub async fn types(world: Arc<World>, client: ClientIx, conversation: Conversati
 /// Goes on typing until the other is shown it, whatever breaks meanwhile, and then stops.
 pub async fn insists(world: Arc<World>, client: ClientIx, conversation: ConversationIx) {
     let since = world.clock.now();
-    let deadline = Instant::now() + SHOWN;
+    let mut deadline = None;
     loop {
         say(&world, client, conversation, true).await;
         sleep(RENEWS).await;
@@ -49,8 +48,14 @@ pub async fn insists(world: Arc<World>, client: ClientIx, conversation: Conversa
             world.count("typing: shown to the other in the end");
             break;
         }
-        if Instant::now() >= deadline {
-            let text = format!("in conversation {conversation}, for {SHOWN:?}");
+        if deadline.is_none() && world.stages.calm.is_cancelled() {
+            deadline = Some(Instant::now() + SHOWN);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let text = format!(
+                "in conversation {conversation} since {}, and for {SHOWN:?} without a fault",
+                seconds(since)
+            );
             let violation = Violation::new(Kind::TypingUnseen, world.clock.now(), text);
             world.checker().violate(violation.client(client));
             break;

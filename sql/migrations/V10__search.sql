@@ -193,6 +193,10 @@ begin
     exit when matches >= wanted;
     first := false;
   end loop;
+  -- Nothing is found. The statement below would look for it all the same: for no id at all, in whatever index comes first.
+  if ids is null or ids = '{}' then
+    return;
+  end if;
 
   return query
   with found as (
@@ -244,6 +248,8 @@ $$;
 
 -- The newest matches, by going through the newest messages of the conversations that were active last. For words
 -- that are in so many messages that it has not far to go; of one conversation it looks at the newest messages only.
+-- It gives up, and answers with nothing, before it would look at more than `far` messages in all: whoever has many long
+-- conversations that the word is not in is better served by the index.
 create function chat_search_walk(reader uuid, query tsquery, conversation uuid, language text, wanted bigint)
 returns uuid[]
 language plpgsql stable
@@ -253,6 +259,8 @@ as $$
 declare
   depth constant bigint := greatest(1000, 2 * wanted);
   step constant bigint := 20;
+  far constant bigint := 20 * depth;
+  looked bigint := 0;
   matching constant text := format(
     'select n.id, n.created_at '
     '  from (select * from messages l where l.conversation_id = c.id order by l.seq desc limit $2) n '
@@ -273,23 +281,27 @@ begin
   loop
     execute format(
       'with c as materialized ('
-      '  select a.id, a.active_at '
-      '    from ((select id, active_at from conversations where participant1_id = $4 '
-      '            order by active_at desc limit $5 + $6) '
-      '          union all '
-      '          (select id, active_at from conversations where participant2_id = $4 '
-      '            order by active_at desc limit $5 + $6)) a '
-      '   order by a.active_at desc limit $5 offset $6), '
+      '  select p.id, p.active_at, $9 + sum(least(p.last_seq, $2)) over (order by p.active_at desc, p.id) as looked '
+      '    from (select a.id, a.active_at, a.last_seq '
+      '            from ((select id, active_at, last_seq from conversations where participant1_id = $4 '
+      '                    order by active_at desc limit $5 + $6) '
+      '                  union all '
+      '                  (select id, active_at, last_seq from conversations where participant2_id = $4 '
+      '                    order by active_at desc limit $5 + $6)) a '
+      '           order by a.active_at desc limit $5 offset $6) p), '
       'found as ('
       '  select * from unnest($7, $8) o (id, created_at) '
       '  union all '
-      '  select f.* from c cross join lateral (%s) f), '
+      '  select f.* from c cross join lateral (%s) f where c.looked <= $10), '
       'newest as (select * from found order by created_at desc, id desc limit $3) '
       'select (select array_agg(id order by created_at desc, id desc) from newest), '
       '       (select array_agg(created_at order by created_at desc, id desc) from newest), '
-      '       (select count(*) from c), (select min(active_at) from c)', matching)
-      into ids, times, places, behind
-     using query, depth, wanted, reader, step, skip, ids, times;
+      '       (select count(*) from c), (select min(active_at) from c), coalesce((select max(looked) from c), $9)', matching)
+      into ids, times, places, behind, looked
+     using query, depth, wanted, reader, step, skip, ids, times, looked, far;
+    if looked > far then
+      return '{}';
+    end if;
     skip := skip + step;
     -- No message of the conversations that follow is newer than this.
     exit when places < step

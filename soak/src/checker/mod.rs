@@ -55,6 +55,8 @@ struct Message {
     fate: Fate,
     first_at: At,
     acked_at: At,
+    /// What was logged of sending it until it was acknowledged: 1 where the first attempt succeeded, 0 for SQL.
+    attempts: u16,
     /// As first learnt, from whoever showed it first.
     id: Option<Uuid>,
     /// 0 while not known.
@@ -102,7 +104,6 @@ pub struct Checker {
     latest: Vec<VecDeque<Key>>,
     /// By conversation: the `seq` of each message that is being erased, or was.
     erased: Vec<BTreeSet<u32>>,
-    calm: bool,
     /// What each member has seen of each conversation.
     progress: Vec<[Progress; 2]>,
     /// By conversation and member: up to where reading was acknowledged, and asked for.
@@ -145,7 +146,6 @@ impl Checker {
             own: vec![Vec::new(); users.len()],
             latest: vec![VecDeque::new(); count],
             erased: vec![BTreeSet::new(); count],
-            calm: false,
             progress: (0..count).map(|_| Default::default()).collect(),
             read: vec![Default::default(); count],
             unfinished: BTreeSet::new(),
@@ -179,6 +179,7 @@ impl Checker {
             fate: Fate::Open,
             first_at: at,
             acked_at: 0,
+            attempts: 0,
             id: None,
             seq: 0,
             seen: [0, 0],
@@ -192,6 +193,10 @@ impl Checker {
     /// An attempt, or the answer to one other than an acknowledgement.
     pub fn attempt(&mut self, key: Key, via: Via, connection: ConnectionNo, note: &str, at: At) {
         self.log.attempt(key, via, connection, note, at);
+        let message = &mut self.messages[key as usize];
+        if message.fate == Fate::Open {
+            message.attempts = message.attempts.saturating_add(1);
+        }
     }
 
     /// 201, 200, an `ack` frame, or a commit in SQL.

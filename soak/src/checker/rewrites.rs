@@ -11,10 +11,6 @@ use crate::model::*;
 /// Of one conversation's latest messages, as many are candidates.
 pub(super) const LATEST: usize = 40;
 
-/// Only what was acknowledged so long ago is erased, in microseconds, unless SQL has written it. With the row its
-/// `clientMessageId` is forgotten, and an attempt to send it that a fault still holds up would store it again.
-const SETTLED: At = 20_000_000;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rewrite {
     Edit,
@@ -74,9 +70,9 @@ impl Checker {
             let possible = match what {
                 Rewrite::Edit => before == State::Original,
                 Rewrite::Delete => before < State::Deleted,
-                Rewrite::Erase => {
-                    message.via == Via::Sql || self.calm || at > message.acked_at + SETTLED
-                }
+                // With the row its `clientMessageId` is forgotten, and another attempt to send it, which a fault may hold
+                // up for long, would store it again.
+                Rewrite::Erase => message.attempts <= 1,
             };
             if targets.len() == count || changes.busy || erased || !possible {
                 continue;
@@ -90,11 +86,6 @@ impl Checker {
             targets.push(Target { key, id, before });
         }
         targets
-    }
-
-    /// No fault holds anything up any more, and nobody sends.
-    pub fn all_is_calm(&mut self) {
-        self.calm = true;
     }
 
     /// Committed; `done` are those that the statement found.

@@ -1,5 +1,6 @@
 -- Data to measure with: {messages} messages over a year in {conversations} conversations, {own} of them those of one
 -- user, the broker ('b0…'). One conversation of his holds {deep} messages. One message in 50 is unread; of the broker's, {unread}.
+-- Each has a client_message_id, as those have that clients send.
 -- The triggers are off while it is loaded: they would build a million notifications that nobody reads.
 
 set session_replication_role = replica;
@@ -21,7 +22,7 @@ select md5('conversation' || n)::uuid,
   from generate_series(1, {conversations}) n, (select greatest({own}, {conversations} / 5) as count) u;
 
 -- Message i of a year goes to a conversation that looks random; the first {deep} of each tenth of them to the deep one.
-insert into messages (id, conversation_id, sender_id, reader_id, content, is_read, seq, created_at, updated_at)
+insert into messages (id, conversation_id, sender_id, reader_id, content, is_read, seq, client_message_id, created_at, updated_at)
 select m.id, c.id,
        case when i % 3 = 0 then c.participant1_id else c.participant2_id end,
        case when i % 3 = 0 then c.participant2_id else c.participant1_id end,
@@ -31,7 +32,7 @@ select m.id, c.id,
        || case when i % 1000 = 7 then ' harbour' else '' end
        || case when c.number <= 20 and seq = 1 then ' lighthouse' else '' end,
        not (case when number <= {own} then number between 2 and 1 + {unread} / 2 and seq <= 2 else i % 49 = 0 end),
-       seq, at, at
+       seq, 'client-' || i, at, at
   from (select p.*, row_number() over (partition by number order by i) as seq
           from (select i, overlay(md5('message' || i) placing lpad(to_hex(i), 10, '0') from 1 for 10)::uuid as id,
                        timestamptz '2025-01-01Z' + i * (interval '365 days' / {messages}) as at,
@@ -41,6 +42,15 @@ select m.id, c.id,
   join (select c.*, n as number
           from generate_series(1, {conversations}) n
           join conversations c on c.id = md5('conversation' || n)::uuid) c using (number);
+
+-- In the deep conversation the newest message to the broker is unread, and the newest {many} to the other.
+update messages set is_read = false
+ where id in (select id from messages
+               where conversation_id = md5('conversation1')::uuid and reader_id = 'b0000000-0000-4000-8000-000000000000'
+               order by seq desc limit 1)
+    or id in (select id from messages
+               where conversation_id = md5('conversation1')::uuid and sender_id = 'b0000000-0000-4000-8000-000000000000'
+               order by seq desc limit {many});
 
 update conversations c
    set last_seq = n.seq, last_message_id = n.id, last_xid = pg_current_xact_id(), updated_at = n.created_at,

@@ -272,3 +272,51 @@ async fn many_matches_behind_many_newer_messages_are_found() {
         );
     }
 }
+
+/// The newest messages of many long conversations do not have the word: it is not walked through all of them.
+#[tokio::test]
+async fn a_search_gives_up_walking_and_finds_what_lies_behind_many_long_conversations() {
+    let scene = Scene::set().await;
+    let partners = scene.database.add_users(25).await;
+    let ids: Vec<String> = partners.iter().map(|id| format!("'{id}'")).collect();
+    // The triggers are off: nobody is to read the events of all this.
+    scene
+        .database
+        .execute(&format!(
+            "set session_replication_role = replica;
+             insert into conversations (participant1_id, participant2_id, last_seq, updated_at, active_at)
+             select '{ALICE}', u, 1000, now(), now() from unnest(array[{}]::uuid[]) u;
+             insert into messages (conversation_id, sender_id, reader_id, content, seq, created_at, updated_at)
+             select c.id, '{ALICE}', c.participant2_id, 'no such thing', n, now(), now()
+               from conversations c, generate_series(1, 1000) n where c.last_seq = 1000;
+             insert into messages (conversation_id, sender_id, reader_id, content, seq, created_at, updated_at)
+             select '{with_boris}', '{BORIS}', '{ALICE}', 'a garden', n, now() - interval '1 hour', now()
+               from generate_series(1, 5200) n;
+             update conversations set last_seq = 5200, updated_at = now() - interval '1 hour',
+                    active_at = now() - interval '1 hour'
+              where id = '{with_boris}';
+             set session_replication_role = origin; analyze messages, conversations",
+            ids.join(","),
+            with_boris = scene.with_boris,
+        ))
+        .await;
+    let walk = format!(
+        "unnest(chat_search_walk('{ALICE}', 'garden'::tsquery, null, 'simple', 100)) as found"
+    );
+    assert_eq!(scene.database.count(&walk).await, 0, "it gave up");
+    assert_eq!(
+        scene.here().found(ALICE, "q=garden&limit=5").await,
+        ["a garden"; 5]
+    );
+    // In fewer conversations it has not far to go.
+    let first: Vec<&str> = ids.iter().take(15).map(String::as_str).collect();
+    scene
+        .database
+        .execute(&format!(
+            "update conversations set active_at = now() - interval '1 day', updated_at = now() - interval '1 day'
+              where participant2_id in ({})",
+            first.join(",")
+        ))
+        .await;
+    assert_eq!(scene.database.count(&walk).await, 100);
+}
