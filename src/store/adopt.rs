@@ -49,18 +49,41 @@ $$";
 
 /// Every message without a number: which it gets, by time within its conversation, and who reads it. In the order in which the
 /// rows lie on disk. Unlogged: after a crash it is empty, and made anew.
+///
+/// Where an earlier run was interrupted, some messages have their numbers already. Those in between get the numbers that it left
+/// free, in the same order, and so what they would have got; the others come behind.
 const NUMBER: &str = "
 drop table if exists chat_adoption;
 create unlogged table chat_adoption as
-select row_number() over (order by i.place) as n, i.id, i.seq, i.reader_id
-  from (select m.id, m.ctid as place,
-               coalesce(b.seq, 0) + row_number() over (partition by m.conversation_id order by m.created_at nulls first, m.id) as seq,
-               case m.sender_id when c.participant1_id then c.participant2_id else c.participant1_id end as reader_id
-          from messages m
-          join conversations c on c.id = m.conversation_id
-          left join (select conversation_id, max(seq) as seq from messages where seq is not null group by 1) b
-            on b.conversation_id = m.conversation_id
-         where m.seq is null) i;
+with newest as materialized (
+  select distinct on (m.conversation_id) m.conversation_id, m.seq, m.created_at, m.id,
+         count(*) over (partition by m.conversation_id) as numbered
+    from messages m
+   where m.seq is not null
+   order by m.conversation_id, m.seq desc
+), free as materialized (
+  select n.conversation_id, s.seq,
+         row_number() over (partition by n.conversation_id order by s.seq) as nth
+    from newest n
+   cross join lateral generate_series(1, n.seq) s (seq)
+    left join messages m on m.conversation_id = n.conversation_id and m.seq = s.seq
+   where n.numbered < n.seq and m.id is null
+), open as materialized (
+  select m.id, m.ctid as place, m.conversation_id, m.sender_id, m.created_at, coalesce(n.seq, 0) as newest_seq,
+         n.seq is not null and (m.created_at is null or (m.created_at, m.id) < (n.created_at, n.id)) as in_between,
+         row_number() over (partition by m.conversation_id order by m.created_at nulls first, m.id) as nth
+    from messages m
+    left join newest n on n.conversation_id = m.conversation_id
+   where m.seq is null
+), numbered as (
+  select o.*, coalesce(f.seq, o.newest_seq + row_number() over (partition by o.conversation_id, f.seq is null order by o.nth)) as seq
+    from open o
+    left join free f on f.conversation_id = o.conversation_id and f.nth = o.nth and o.in_between
+)
+select row_number() over (order by o.place) as n, o.id, o.seq,
+       case o.sender_id when c.participant1_id then c.participant2_id else c.participant1_id end as reader_id
+  from numbered o
+  join conversations c on c.id = o.conversation_id;
 alter table chat_adoption add primary key (n);
 analyze chat_adoption";
 

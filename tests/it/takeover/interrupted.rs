@@ -44,6 +44,12 @@ async fn a_migration_that_was_killed_goes_on_where_it_was() {
         .execute("set lock_timeout = '15s'; update messages set is_read = true where content = 'message 1'; update expected.messages set is_read = true where content = 'message 1'")
         .await;
     migrating.kill();
+    // Its last statement is taken back, however it ends: it still waits for the lock.
+    let session = "pg_stat_activity where datname = current_database() and application_name = 'pgchat migrate'";
+    eventually("its session ends", || async {
+        (database.count(session).await == 0).then_some(())
+    })
+    .await;
 
     // The other service works on with what is there.
     database.execute(&hasty).await;
