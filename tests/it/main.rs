@@ -18,6 +18,7 @@ mod documents;
 mod embedded;
 mod faults;
 mod features;
+mod guides;
 mod health;
 mod hosts;
 mod http_bad_input;

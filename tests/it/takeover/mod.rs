@@ -7,14 +7,14 @@ mod refused;
 use crate::support::*;
 
 /// What the Go service does to write a message: two statements, each a transaction of its own.
-const GO_SENDS: &str = "
+pub const GO_SENDS: &str = "
 insert into messages (conversation_id, sender_id, content, message_type, is_read, created_at, updated_at)
 select id, participant1_id, 'meanwhile', 'text', false, now(), now() from conversations offset $1 limit 1;
 update conversations set updated_at = now() where id = (select id from conversations offset $1 limit 1)";
 
 /// The tables of the Go service with `messages` rows in 200 conversations and more: neither in the order of their times on
 /// disk nor by id, some of them without a type, a time or a read mark, which gorm allows.
-async fn go_service(messages: i64) -> Database {
+pub async fn go_service(messages: i64) -> Database {
     let database = Database::empty().await;
     database
         .execute_as_owner(include_str!("../../hosts/sql/gorm.sql"))
@@ -51,7 +51,7 @@ async fn go_service(messages: i64) -> Database {
 }
 
 /// Every row is there as it was, numbered by time; and everything that pgchat keeps besides is right.
-async fn assert_taken_over(database: &Database, more: i64) {
+pub async fn assert_taken_over(database: &Database, more: i64) {
     let rows = database.count("expected.messages").await;
     assert_eq!(database.count("messages").await, rows + more);
     for (what, query) in [

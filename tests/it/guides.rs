@@ -1,0 +1,189 @@
+//! The SQL of the guides in docs/, executed as it stands there.
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::support::*;
+use crate::takeover::{GO_SENDS, assert_taken_over, go_service};
+
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const RETENTION: &str = include_str!("../../docs/retention.md");
+const MIGRATING: &str = include_str!("../../docs/migrating-from-the-go-service.md");
+
+/// The code that stands within the lines of a text and begins so.
+fn inline<'a>(text: &'a str, begin: &str) -> Vec<&'a str> {
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .filter(|code| code.starts_with(begin))
+        .collect()
+}
+
+/// The blocks of SQL, without the indentation of a list that they stand in.
+fn blocks(text: &str) -> Vec<String> {
+    text.split("```sql\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+/// The process numbers in the first column of what comes back.
+async fn pids(client: &Client, sql: &str) -> Vec<i32> {
+    let rows = match client.simple_query(sql).await {
+        Ok(rows) => rows,
+        Err(fault) => panic!("{fault:?}\n{sql}"),
+    };
+    rows.iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).and_then(|pid| pid.parse().ok()),
+            _ => None,
+        })
+        .collect()
+}
+
+async fn pid_of(client: &Client) -> i32 {
+    let row = client.query_one("select pg_backend_pid()", &[]).await;
+    row.expect("a process").get(0)
+}
+
+/// "When something is wrong": each query names the session that is to blame.
+#[tokio::test]
+async fn the_queries_of_the_operation_guide_find_who_is_to_blame() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &[]).await;
+    let asking = database.sql().await;
+    let queries = inline(OPERATIONS, "select");
+    let about = |words: &str| -> &str {
+        let found: Vec<_> = queries.iter().filter(|sql| sql.contains(words)).collect();
+        assert_eq!(found.len(), 1, "{words}: {queries:?}");
+        found[0]
+    };
+
+    // A transaction that holds a conversation, and has written: it is in the way of a message, and holds the horizon back.
+    let holder = database.sql().await;
+    holder
+        .batch_execute(&format!(
+            "begin; update conversations set updated_at = now() where id = '{conversation}'"
+        ))
+        .await
+        .expect("held");
+    let held_by = pid_of(&holder).await;
+    let api = replica.api();
+    let waiting = tokio::spawn(async move { api.try_send(conversation, ALICE, "waits").await });
+    eventually("the query names who holds it", || async {
+        let found = pids(&asking, about("pg_blocking_pids")).await;
+        found.contains(&held_by).then_some(())
+    })
+    .await;
+    assert!(
+        pids(&asking, about("backend_xid is not null"))
+            .await
+            .contains(&held_by)
+    );
+    holder.batch_execute("rollback").await.expect("released");
+    let sent = within("it is stored", waiting).await.expect("an answer");
+    assert_eq!(sent.status, 201);
+    let found = pids(&asking, about("backend_xid is not null")).await;
+    assert!(!found.contains(&held_by), "{found:?}");
+
+    // One that listens in an open transaction, and before it the replica's own, which does not.
+    let sleeper = database.sql().await;
+    sleeper
+        .batch_execute("listen chat_events; begin; select 1")
+        .await
+        .expect("idle in transaction");
+    let asleep = pid_of(&sleeper).await;
+    let listening = pids(&asking, about("ilike 'listen%'")).await;
+    assert!(listening.contains(&asleep), "{listening:?}");
+    let ours = "select pid from pg_stat_activity where application_name = 'pgchat listener'";
+    for pid in pids(&asking, &format!("{ours} and datname = current_database()")).await {
+        assert!(listening.contains(&pid), "{listening:?}");
+    }
+
+    // And all others run.
+    for sql in &queries {
+        pids(&asking, sql).await;
+    }
+    assert!(queries.len() >= 5, "{queries:?}");
+}
+
+#[tokio::test]
+async fn the_sql_of_the_retention_guide_runs() {
+    let database = Database::fresh().await;
+    let role = format!("cleaner_{}", database.name);
+    database.execute(&format!("create role {role} login")).await;
+    let statements = blocks(RETENTION);
+    assert_eq!(statements.len(), 2);
+    for sql in &statements {
+        database
+            .execute(&sql.replace("to cleaner", &format!("to {role}")))
+            .await;
+    }
+    for sql in inline(RETENTION, "alter table") {
+        database.execute(sql).await;
+    }
+    let shell = RETENTION
+        .split("-c \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let call = shell.expect("the nightly call");
+    let cleaner = database.sql_as(&role).await;
+    cleaner.batch_execute(call).await.expect("the nightly call");
+    drop(cleaner);
+    database
+        .execute(&format!("drop owned by {role}; drop role {role}"))
+        .await;
+}
+
+/// From the Go service to pgchat, by the roles and statements of the guide, and back again.
+#[tokio::test]
+async fn the_sql_of_the_migration_guide_leads_to_pgchat_and_back() {
+    let database = go_service(500).await;
+    let chat = format!("chat_{}", database.name);
+    let go = format!("go_{}", database.name);
+    database
+        .execute(&format!(
+            "create role {chat} login password 'app'; create role {go} login password 'app'"
+        ))
+        .await;
+    let [before, leave] = &blocks(MIGRATING)[..] else {
+        panic!("two blocks of SQL");
+    };
+    let before = before
+        .replace("to chat;", &format!("to {chat};"))
+        .replace("to go_service;", &format!("to {go};"));
+    // The database's owner still; the guide's administrator.
+    database.execute(&before).await;
+    let as_chat = [("DB_USER", chat.as_str())];
+    pgchat(&["migrate"], &settings(&database, &as_chat))
+        .await
+        .assert_ok();
+    assert_taken_over(&database, 0).await;
+    let service = database.sql_as(&go).await;
+    let sends = GO_SENDS.replace("$1", "3");
+    service.batch_execute(&sends).await.expect("as before");
+    assert_taken_over(&database, 1).await;
+
+    let owner = database.sql_as(&chat).await;
+    if let Err(fault) = owner.batch_execute(leave).await {
+        panic!("{fault:?}");
+    }
+    let left = "select relname::text from pg_class where relname like 'chat\\_%' and relnamespace = 'public'::regnamespace
+                union all select proname from pg_proc where proname like 'chat\\_%' and pronamespace = 'public'::regnamespace
+                union all select tgname from pg_trigger where tgname like 'chat\\_%'";
+    let left = owner.query(left, &[]).await.expect("the catalogue");
+    let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+    assert_eq!(left, Vec::<String>::new());
+    service.batch_execute(&sends).await.expect("as before");
+    assert_eq!(database.count("messages").await, 502);
+    // And to pgchat again, with what was written meanwhile.
+    pgchat(&["migrate"], &settings(&database, &as_chat))
+        .await
+        .assert_ok();
+    assert_taken_over(&database, 2).await;
+    drop((service, owner));
+    database
+        .execute(&format!(
+            "reassign owned by {chat} to {OWNER}; drop owned by {chat}, {go}; drop role {chat}, {go}"
+        ))
+        .await;
+}
