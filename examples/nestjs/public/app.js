@@ -68,17 +68,25 @@ async function list() {
     const other = participant1.id === me.id ? participant2 : participant1;
     const button = document.createElement('button');
     button.textContent = `${other.firstName} ${other.lastName}`;
+    button.dataset.id = id;
     button.onclick = () => look(id, button.textContent).catch((error) => say(error.message));
     const item = document.createElement('li');
     item.append(button);
     return item;
   }));
+  mark();
+}
+
+/** The conversation that is shown stands out in the list. */
+function mark() {
+  for (const button of $('conversations').querySelectorAll('button')) button.ariaCurrent = button.dataset.id === open ? 'true' : null;
 }
 
 async function look(conversationId, name) {
   open = conversationId;
   if (name) $('conversation').querySelector('h2').textContent = name;
   $('conversation').hidden = false;
+  mark();
   const { messages } = await chat.messages.list(conversationId);
   $('messages').replaceChildren();
   messages.reverse().forEach(show);
@@ -90,6 +98,7 @@ function show({ id, seq, senderId, sender, content, deletedAt }) {
   Object.assign(item, { id, className: senderId === me.id ? 'mine' : '', textContent: `${sender.firstName}: ${deletedAt ? '(deleted)' : content}` });
   item.dataset.seq = seq;
   $('messages').insertBefore(item, [...$('messages').children].find((shown) => Number(shown.dataset.seq) > seq) ?? null);
+  $('messages').scrollTop = $('messages').scrollHeight;
 }
 
 handle($('enquiry'), async ({ brokerId, flat }, form) => {
