@@ -1,6 +1,7 @@
 #!/bin/sh
 # Holds the files of deploy/ and docker-compose.yml against what they are written for: nginx over real replicas, the steps of
-# compose on a PostgreSQL of this machine, the schemas of compose and Kubernetes, systemd's own reading of its units. Installs what is missing, and says so.
+# compose on a PostgreSQL of this machine, the schemas of compose and Kubernetes, systemd's own reading of its units.
+# Installs what is missing, and says so.
 set -eu
 cd "$(dirname "$0")/.."
 

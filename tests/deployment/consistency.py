@@ -97,6 +97,14 @@ def check_kubernetes():
     expect(container["livenessProbe"]["httpGet"]["path"] == "/health/live", "kubernetes: a restart mends no database")
     configured = {entry.get("configMapRef", entry.get("secretRef"))["name"] for entry in container["envFrom"]}
     expect(configured == {objects["ConfigMap"]["metadata"]["name"]}, f"kubernetes: settings from {configured}")
+    job = yaml.safe_load((KUBERNETES / "migrate/job.yaml").read_text())["spec"]["template"]
+    (migrating,) = job["spec"]["containers"]
+    (image,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
+    expect(migrating["image"] == f"{image['newName']}:{image['newTag']}", "kubernetes: the Job has another image than the replicas")
+    expect(migrating["args"] == ["migrate"] and container["args"] == ["serve"], "kubernetes: who migrates and who serves")
+    expect(not labels <= job["metadata"]["labels"].items(), "kubernetes: the Job passes for a replica")
+    secrets = {entry["secretRef"]["name"] for entry in migrating["envFrom"] if "secretRef" in entry}
+    expect(secrets == {"pgchat-owner"} and migrating["envFrom"][0] == container["envFrom"][0], f"kubernetes: the Job's settings are from {migrating['envFrom']}")
     # 7 KiB a socket, and half of the limit for the rest (docs/operations.md).
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 1024
     expect(int(environment["MAX_CONNECTIONS"]) * 7 <= limit / 2, "kubernetes: the memory limit is too small for MAX_CONNECTIONS")
