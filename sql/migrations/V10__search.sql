@@ -133,9 +133,8 @@ as $$
 declare
   block constant bigint := 100;
   wanted constant bigint := block * ((skip + max_rows + block - 1) / block);
-  -- Reading this many matches is cheaper than looking for another way. In one conversation the other way is short: its newest
-  -- messages stand together.
-  too_many constant bigint := case when conversation is null then greatest(5000, 5 * wanted) else 5 * wanted end;
+  -- Reading this many matches is cheaper than looking for another way.
+  too_many constant bigint := greatest(5000, 5 * wanted);
   query tsquery;
   last_active timestamptz;
   ids uuid[];
