@@ -124,8 +124,9 @@ async fn a_foreign_page_may_not_open_a_socket() {
 #[tokio::test]
 async fn malformed_frames_get_an_error_and_the_socket_stays() {
     let database = Database::fresh().await;
+    // Before there is a socket that could be told of it.
+    let conversation = database.conversation(ALICE, BORIS).await;
     let replica = Replica::start(&database, &[]).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let deep = "[".repeat(100_000);
 
