@@ -8,15 +8,23 @@
 //! that is logged of them, whatever `RUST_LOG` says.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 use chrono::{SecondsFormat, Utc};
 use env_logger::{Builder, Logger};
+use log::kv::{self, Key, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::config::{Config, LogFormat};
+
+tokio::task_local! {
+    /// The `x-request-id` of the request that this task answers, so that what is logged meanwhile can be found by it.
+    pub(crate) static REQUEST_ID: String;
+}
 
 /// This crate's modules; `LOG_LEVEL` is about them.
 const CRATE: &str = "pgchat";
@@ -74,6 +82,43 @@ struct JsonLine<'a> {
     level: &'a str,
     target: &'a str,
     message: Cow<'a, str>,
+    #[serde(flatten)]
+    fields: Fields,
+}
+
+/// What a line is about, so that it is found without reading its message: `requestId`, `connectionId`, and what else its
+/// record names. The id of a request stands on every line that is written while it is answered.
+#[derive(Default, Serialize)]
+#[serde(transparent)]
+struct Fields(BTreeMap<String, Value>);
+
+impl Fields {
+    fn of(record: &Record<'_>) -> Self {
+        let mut fields = Self::default();
+        if let Ok(id) = REQUEST_ID.try_with(String::clone) {
+            fields.0.insert("requestId".to_owned(), Value::String(id));
+        }
+        // No field of ours is refused, and one of another crate must not cost the line.
+        let _ = record.key_values().visit(&mut fields);
+        fields
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+        const OF_THE_LINE: [&str; 4] = ["time", "level", "target", "message"];
+        if OF_THE_LINE.contains(&key.as_str()) {
+            return Ok(());
+        }
+        let value = match (value.to_u64(), value.to_i64(), value.to_f64()) {
+            (Some(number), ..) => Value::from(number),
+            (_, Some(number), _) => Value::from(number),
+            (.., Some(number)) => Value::from(number),
+            _ => Value::String(value.to_string()),
+        };
+        self.0.insert(key.as_str().to_owned(), value);
+        Ok(())
+    }
 }
 
 fn json_builder() -> Builder {
@@ -92,8 +137,9 @@ fn json_line(record: &Record<'_>) -> String {
         level: &record.level().as_str().to_ascii_lowercase(),
         target: record.target(),
         message,
+        fields: Fields::of(record),
     };
-    // A struct of strings always serialises.
+    // Strings and numbers always serialise.
     let json = serde_json::to_string(&line).unwrap_or_default();
     // JSON escapes only what is below U+0020. Whatever else steers stands inside a string, so that
     // \u escapes keep the meaning; all of it is in the basic plane.
@@ -213,6 +259,36 @@ mod tests {
         assert_eq!(json["target"], "pgchat::hub");
         let time = json["time"].as_str().expect("a time");
         assert!(time.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(time).is_ok());
+    }
+
+    #[test]
+    fn what_a_record_names_are_fields_of_the_json_line() {
+        let named = [
+            ("connectionId", kv::Value::from("c-1\n")),
+            ("received", kv::Value::from(2_u64)),
+            ("seconds", kv::Value::from(0.5)),
+            ("behind", kv::Value::from(-1)),
+            ("level", kv::Value::from("forged")),
+        ];
+        let record = Record::builder()
+            .args(format_args!("closed"))
+            .level(Level::Debug)
+            .key_values(&named)
+            .build();
+        let line = REQUEST_ID.sync_scope("r-1".to_owned(), || json_line(&record));
+        let json: Value = serde_json::from_str(&line).expect("JSON");
+        let fields = [
+            "requestId",
+            "connectionId",
+            "received",
+            "seconds",
+            "behind",
+            "level",
+        ];
+        let found: Vec<&Value> = fields.iter().map(|name| &json[name]).collect();
+        let expected = serde_json::json!(["r-1", "c-1\n", 2, 0.5, -1, "debug"]);
+        assert_eq!(serde_json::json!(found), expected);
+        assert!(!line.contains(steers), "{line}");
     }
 
     #[test]

@@ -346,6 +346,14 @@ impl Collector for Sources {
             read(&listener.catch_up_events),
         )?;
 
+        let accepted = encoder.encode_descriptor(
+            "messages_accepted",
+            "Messages that were committed and acknowledged; a repeated one was stored before",
+            None,
+            MetricType::Counter,
+        )?;
+        writer.accepted.encode(accepted)?;
+
         let mut pools = encoder.encode_descriptor(
             "pool_connections",
             "Connections to the database",

@@ -11,11 +11,7 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use crate::error::Error;
-
-tokio::task_local! {
-    /// The `x-request-id` of the request that this task answers, so that a logged cause can be found by it.
-    pub(crate) static REQUEST_ID: String;
-}
+use crate::logging::REQUEST_ID;
 
 /// The shape of every error body. NestJS callers know the first three members; `code` is the stable one.
 #[derive(Serialize, ToSchema)]

@@ -28,7 +28,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::health::Lifecycle;
 use crate::http::security;
-use crate::reply::{REQUEST_ID, error_response};
+use crate::logging::REQUEST_ID;
+use crate::reply::error_response;
 
 mod farewell;
 mod guarded;
@@ -306,7 +307,10 @@ where
     if let Some(path) = path {
         let (status, took) = (response.status().as_u16(), started.elapsed());
         // The path is quoted: it is the caller's text, and a line of the log is ours.
-        log::debug!("{method} {path:?} {status} {} ms {id}", took.as_millis());
+        log::debug!(
+            requestId = id.as_str(), method = method.as_str(), path = path.as_str(), status = status, durationMs = took.as_secs_f64() * 1e3;
+            "{method} {path:?} {status} {} ms {id}", took.as_millis()
+        );
     }
     // After a 101 there is no further request on this connection.
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -19,6 +19,7 @@ use crate::model::{ConversationId, MessageId, NewMessage, RawJson, UserId, conte
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::store::{Page, Window};
+use crate::writer::Protocol;
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
@@ -135,7 +136,7 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let max_bytes = call.services.config.limits.message_bytes;
     let message = new_message(body.fields().await?, &caller, max_bytes)?;
     call.services.limiter.check(message.sender)?;
-    let sent = call.services.writer.send(message).await;
+    let sent = call.services.writer.send(message, Protocol::Http).await;
     let sent = sent.map_err(|error| caller.told(error))?;
     let status = match sent.repeated {
         true => StatusCode::OK,

@@ -12,6 +12,7 @@
 //! until its queue is empty. Only a participant's message is ever busy, so a stranger's never stands in a participant's
 //! way, nor learns by waiting that there is something to wait for.
 
+mod accepted;
 mod lanes;
 mod manners;
 mod slow_lane;
@@ -34,6 +35,8 @@ use crate::model::{ConversationId, NewMessage, RawJson, UserId};
 use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
 use lanes::Lanes;
+
+pub use accepted::{Accepted, Protocol};
 
 /// A stored message.
 #[derive(Debug)]
@@ -97,6 +100,7 @@ pub struct Stats {
     pub batch_sizes: Histogram,
     /// Seconds that a message waits for its first transaction to begin.
     pub waits: Histogram,
+    pub accepted: Accepted,
     pub batches: AtomicU64,
     pub messages: AtomicU64,
     pub retries: AtomicU64,
@@ -115,6 +119,7 @@ impl Default for Stats {
         Self {
             batch_sizes: Histogram::new(SIZES),
             waits: Histogram::new(WAITS),
+            accepted: Accepted::default(),
             batches: AtomicU64::default(),
             messages: AtomicU64::default(),
             retries: AtomicU64::default(),
@@ -157,8 +162,16 @@ impl Writer {
     pub fn submit(
         &self,
         message: NewMessage,
+        protocol: Protocol,
         reply: impl FnOnce(Result<Sent, Error>) + Send + 'static,
     ) {
+        let stats = Arc::clone(&self.stats);
+        let reply = move |result: Result<Sent, Error>| {
+            if let Ok(sent) = &result {
+                stats.accepted.count(protocol, sent.repeated);
+            }
+            reply(result);
+        };
         let pending = Pending {
             outgoing: Outgoing {
                 id: Uuid::now_v7(),
@@ -182,9 +195,9 @@ impl Writer {
     }
 
     /// Queues a message and waits until it is committed, or refused.
-    pub async fn send(&self, message: NewMessage) -> Result<Sent, Error> {
+    pub async fn send(&self, message: NewMessage, protocol: Protocol) -> Result<Sent, Error> {
         let (reply, answer) = oneshot::channel();
-        self.submit(message, move |result| {
+        self.submit(message, protocol, move |result| {
             // The caller may have gone away; the message is stored all the same.
             let _ = reply.send(result);
         });

@@ -12,6 +12,7 @@ use crate::auth::Caller;
 use crate::error::Error;
 use crate::hub::Subscription;
 use crate::model::{NewMessage, UserId, content_faults};
+use crate::writer::Protocol;
 
 pub type Outcome = Result<Done, Error>;
 
@@ -107,10 +108,14 @@ pub fn start(
                 Ok(message)
             });
             match admitted {
-                Ok(message) => services.writer.submit(message, move |stored| {
-                    let stored = stored.map_err(|error| caller.told(error));
-                    reply.send(stored.map(|sent| Done::Message(sent.message)))
-                }),
+                Ok(message) => {
+                    services
+                        .writer
+                        .submit(message, Protocol::WebSocket, move |stored| {
+                            let stored = stored.map_err(|error| caller.told(error));
+                            reply.send(stored.map(|sent| Done::Message(sent.message)))
+                        })
+                }
                 Err(fault) => reply.send(Err(fault)),
             }
         }

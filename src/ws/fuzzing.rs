@@ -18,6 +18,7 @@ const LONGEST_REFUSAL: usize = 2048;
 pub fn client_frame(text: &str) {
     let frames = Frames {
         user: UserId(Uuid::nil()),
+        connection: Uuid::nil(),
     };
     match parse(text) {
         Ok(request) => {

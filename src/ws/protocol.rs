@@ -379,6 +379,7 @@ struct Frame<'a, D> {
 #[derive(Clone, Copy, Debug)]
 pub struct Frames {
     pub user: UserId,
+    pub connection: Uuid,
 }
 
 impl Frames {
@@ -409,7 +410,8 @@ impl Frames {
             }
             Err(error) => {
                 if let Error::Internal(cause) = error {
-                    log::error!("command of user {} failed: {cause}", self.user);
+                    let Self { user, connection } = self;
+                    log::error!(connectionId:% = connection, userId:% = user; "command of user {user} failed, socket {connection}: {cause}");
                 }
                 return self.error(id, error.code(), &error.to_string());
             }

@@ -117,16 +117,17 @@ where
         let started = Instant::now();
         let id = self.subscription.connection_id();
         let user = self.user;
-        log::trace!("socket {id} of user {user}: connected");
+        log::trace!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: connected");
         // Boxed, and gone afterwards: the futures of a query would stay part of every idle session.
         let ending = match Box::pin(self.greet(cursor)).await {
             Ok(()) => self.serve().await,
             Err(ending) => ending,
         };
         let Traffic { received, sent } = self.traffic;
+        let seconds = started.elapsed().as_secs_f64();
         log::debug!(
-            "socket {id} of user {user}: {ending}, after {:.1} s, {received} frames received, {sent} sent",
-            started.elapsed().as_secs_f64()
+            connectionId:% = id, userId:% = user, seconds = seconds, framesReceived = received, framesSent = sent;
+            "socket {id} of user {user}: {ending}, after {seconds:.1} s, {received} frames received, {sent} sent"
         );
         // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
         drop(self.subscription);
@@ -192,7 +193,10 @@ where
     }
 
     fn frames(&self) -> Frames {
-        Frames { user: self.user }
+        Frames {
+            user: self.user,
+            connection: self.subscription.connection_id(),
+        }
     }
 
     async fn on_frame(

@@ -113,7 +113,7 @@ async fn open(
         Ok(upgraded) => TokioIo::new(upgraded),
         Err(error) => {
             let id = subscription.connection_id();
-            return log::debug!("socket {id} of user {user}: not upgraded: {error}");
+            return log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: not upgraded: {error}");
         }
     };
     let config = socket_config(&services.config.limits);

@@ -266,6 +266,34 @@ async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
             "{figure}"
         );
     }
+    // A message is accepted once, however often it is sent; another program's row is none that this replica accepted.
+    let again = api
+        .send_once(conversation, ALICE, "two", "the-same")
+        .await
+        .ok(201);
+    let repeated = api
+        .send_once(conversation, ALICE, "two", "the-same")
+        .await
+        .ok(200);
+    assert_eq!(again["id"], repeated["id"]);
+    api.try_send(conversation, CARLA, "not hers")
+        .await
+        .refused(403, "not_a_participant");
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'of another program')"
+        ))
+        .await;
+    boris.expect("chat_message").await;
+    boris.expect("chat_message").await;
+    for (protocol, stored, repeats) in [("http", 1.0, 1.0), ("websocket", 1.0, 0.0)] {
+        for (result, count) in [("stored", stored), ("repeated", repeats)] {
+            let figure = format!(
+                r#"pgchat_messages_accepted_total{{protocol="{protocol}",result="{result}"}}"#
+            );
+            assert_eq!(api.metric(&figure).await, count, "{figure}");
+        }
+    }
     for figure in [
         "delivery_latency_seconds_count",
         "delivery_latency_seconds_sum",

@@ -178,6 +178,7 @@ fn read(frame: &Utf8Bytes) -> Value {
 fn answers_are_flat_and_carry_the_request_id() {
     let frames = Frames {
         user: UserId(uuid()),
+        connection: Uuid::nil(),
     };
     let id = Some("r\"1".to_owned());
     let message = RawValue::from_string(r#"{"id":1,  "content":"as it is"}"#.to_owned()).unwrap();
@@ -214,6 +215,7 @@ fn answers_are_flat_and_carry_the_request_id() {
 fn an_internal_cause_is_not_sent() {
     let frames = Frames {
         user: UserId(uuid()),
+        connection: Uuid::nil(),
     };
     let frame = frames.answer(&None, Err(Error::Internal("password=secret".into())));
     assert!(!frame.as_str().contains("secret"));
@@ -223,6 +225,7 @@ fn an_internal_cause_is_not_sent() {
 fn only_resync_required_has_a_cursor_on_the_frame() {
     let frames = Frames {
         user: UserId(uuid()),
+        connection: Uuid::nil(),
     };
     assert_eq!(
         read(&frames.resync_required("too old", "c9")),
@@ -303,7 +306,7 @@ proptest! {
     ) {
         if let Err(refused) = parse(&text) {
             prop_assert!(!refused.message.is_empty());
-            let frame = Frames { user: UserId(uuid()) }.refused(&refused);
+            let frame = Frames { user: UserId(uuid()), connection: Uuid::nil() }.refused(&refused);
             prop_assert_eq!(&read(&frame)["type"], &json!("error"));
         }
     }
@@ -312,7 +315,7 @@ proptest! {
     fn a_request_id_comes_back_as_it_was(id in "\\PC{0,30}") {
         let text = json!({"type": "ping", "requestId": id}).to_string();
         let request = parse(&text).unwrap();
-        let frames = Frames { user: UserId(uuid()) };
+        let frames = Frames { user: UserId(uuid()), connection: Uuid::nil() };
         let ack = frames.answer(&request.id, Ok(Done::Nothing));
         prop_assert_eq!(&read(&ack)["data"]["requestId"], &json!(id));
     }

@@ -58,7 +58,8 @@ where
         match self.services.replay.resume(self.user, cursor).await {
             Ok(resume) => Ok(resume),
             Err(error) => {
-                log::warn!("replay for user {} failed: {error}", self.user);
+                let (id, user) = (self.subscription.connection_id(), self.user);
+                log::warn!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}");
                 Err(Ending::Overloaded)
             }
         }

@@ -55,7 +55,7 @@ async fn a_request_and_a_connection_are_one_line_of_json_each() {
     assert_eq!(replica.ended().await.code(), Some(0));
 
     let log = replica.log();
-    let one = |what: &str, parts: &[&str]| {
+    let one = |what: &str, parts: &[&str], fields: Value| {
         let lines = about(&log, what);
         assert_eq!(lines.len(), 1, "{what}: {lines:?}");
         assert_eq!(lines[0]["level"], "debug");
@@ -63,14 +63,35 @@ async fn a_request_and_a_connection_are_one_line_of_json_each() {
         for part in parts {
             assert!(message.contains(part), "{part:?}: {message}");
         }
+        for (name, value) in fields.as_object().expect("fields") {
+            assert_eq!(lines[0][name], *value, "{name}: {}", lines[0]);
+        }
+        lines[0].clone()
     };
-    one("watched-1", &["GET \"/api/v1/users\" 200 ", " ms "]);
+    let of_request =
+        json!({"requestId": "watched-1", "method": "GET", "path": "/api/v1/users", "status": 200});
+    let line = one(
+        "watched-1",
+        &["GET \"/api/v1/users\" 200 ", " ms "],
+        of_request,
+    );
+    assert!(line["durationMs"].as_f64() > Some(0.0), "{line}");
     let alice = format!("of user {ALICE}: closed by the client with 1005, after ");
     // `connected`, two acknowledgements, the message; it may close before the last of them.
-    one(&by_client, &[&alice, " s, 2 frames received, ", " sent"]);
+    let of_socket = |id: &str, user, received| json!({"connectionId": id, "userId": user, "framesReceived": received});
+    one(
+        &by_client,
+        &[&alice, " s, 2 frames received, ", " sent"],
+        of_socket(&by_client, ALICE, 2),
+    );
     one(
         &by_network,
         &["connection lost (1006): ", " s, 0 frames received, 1 sent"],
+        of_socket(&by_network, BORIS, 0),
     );
-    one(&by_replica, &["replica closing, closed with 1012, after "]);
+    one(
+        &by_replica,
+        &["replica closing, closed with 1012, after "],
+        of_socket(&by_replica, BORIS, 0),
+    );
 }
