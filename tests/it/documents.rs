@@ -1,8 +1,10 @@
 //! The documents that the service serves about itself. That every answer and frame is as they say is checked by the
 //! harness, in all other tests (`support/described.rs`).
 
+mod refusals;
+
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::embedded::AMELIE;
 use crate::support::*;
@@ -13,11 +15,15 @@ const COMMANDS: &str = "/components/messages";
 /// A replica with the demo data, which the examples are about.
 async fn with_demo_data() -> (Database, Replica) {
     let database = Database::with_users().await;
-    pgchat(&["demo-data"], &settings(&database, &[]))
-        .await
-        .assert_ok();
+    demo_data_in(&database).await;
     let replica = Replica::start(&database, &[]).await;
     (database, replica)
+}
+
+async fn demo_data_in(database: &Database) {
+    pgchat(&["demo-data"], &settings(database, &[]))
+        .await
+        .assert_ok();
 }
 
 #[tokio::test]
@@ -62,18 +68,25 @@ async fn every_example_of_the_openapi_document_can_be_executed() {
 
 /// A path with the examples of its parameters. Every parameter that must be there has one.
 fn filled(path: &str, operation: &Value) -> String {
+    filled_with(path, operation, &[])
+}
+
+/// The same, with other values for some of them.
+fn filled_with(path: &str, operation: &Value, other: &[(&str, &str)]) -> String {
     let mut path = path.to_owned();
     let mut query = Vec::new();
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         let name = parameter["name"].as_str().expect("a name");
+        let replaced = other.iter().find(|(replaced, _)| *replaced == name);
         let value = match &parameter["example"] {
-            Value::Null => {
+            Value::Null if replaced.is_none() => {
                 assert_ne!(parameter["required"], true, "{path}: {name} has no example");
                 continue;
             }
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
+        let value = replaced.map_or(value, |(_, value)| (*value).to_owned());
         match parameter["in"].as_str() {
             Some("path") => path = path.replace(&format!("{{{name}}}"), &value),
             _ => query.push(format!("{name}={value}")),
@@ -101,6 +114,34 @@ async fn every_command_of_the_asyncapi_document_is_understood() {
         understood += 1;
     }
     assert_eq!(understood, 8);
+}
+
+/// The harness holds frames of both sides against the same schemas.
+#[tokio::test]
+async fn every_example_of_the_asyncapi_document_is_as_its_own_schema_says() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let document = replica.api().get("/asyncapi.json").await.ok(200);
+    let messages = document.pointer(COMMANDS).and_then(Value::as_object);
+    let mut sides = [0, 0];
+    for (name, message) in messages.expect("messages") {
+        let examples = message["examples"].as_array().expect("examples");
+        assert!(!examples.is_empty(), "{name}");
+        for example in examples {
+            let frame = example["payload"].to_string();
+            if name.starts_with("client.") {
+                described::assert_command(&frame);
+            } else {
+                described::assert_frame(&frame);
+            }
+        }
+        sides[usize::from(name.starts_with("client."))] += 1;
+    }
+    assert_eq!(sides, [13, 8]);
+    // And they are schemas that something does not fit.
+    let wrong = json!({"type": "typing", "data": {"conversationId": "nowhere", "isTyping": "yes"}});
+    let refused = std::panic::catch_unwind(|| described::assert_command(&wrong.to_string()));
+    assert!(refused.is_err());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::support::*;
 /// Named by the console at the first start, and with a conversation.
 /// The first demo user.
 pub const AMELIE: Uuid = uuid!("11111111-1111-4111-8111-111111111111");
-const LUKASZ: Uuid = uuid!("22222222-2222-4222-8222-222222222222");
+pub const LUKASZ: Uuid = uuid!("22222222-2222-4222-8222-222222222222");
 
 /// `EMBEDDED_DATA_DIR` of one test.
 struct DataDir(PathBuf);

@@ -3,6 +3,7 @@
 
 pub mod asyncapi;
 pub mod openapi;
+mod refusals;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::extract::get;
+use super::files::{CSS, File, HTML, SCRIPT, file};
 use super::{any_of, route};
 use crate::config::AuthMode;
 use crate::error::Error;
@@ -45,6 +47,13 @@ fn json(name: &'static str, document: &serde_json::Value) -> BoxedFilter<(Respon
     )
 }
 
+/// Swagger UI, with a page of ours around it: for phones, and dark where the system is.
+const EXPLORER: File = File {
+    content: include_str!("explorer/index.html"),
+    kind: HTML,
+    headers: &[],
+};
+
 fn explorer() -> BoxedFilter<(Response,)> {
     let config = Arc::new(
         Config::new(["/openapi.json"])
@@ -66,6 +75,9 @@ fn explorer() -> BoxedFilter<(Response,)> {
                     }
                 }),
         ),
+        file(path.boxed(), EXPLORER),
+        own("explorer.css", include_str!("explorer/explorer.css"), CSS),
+        own("explorer.js", include_str!("explorer/explorer.js"), SCRIPT),
         route(
             path.and(warp::path::tail())
                 .and(get())
@@ -81,6 +93,15 @@ fn explorer() -> BoxedFilter<(Response,)> {
                 }),
         ),
     ])
+}
+
+fn own(name: &'static str, content: &'static str, kind: &'static str) -> BoxedFilter<(Response,)> {
+    let part = File {
+        content,
+        kind,
+        ..EXPLORER
+    };
+    file(warp::path("docs").and(warp::path(name)).boxed(), part)
 }
 
 fn to_slash() -> Response {

@@ -1,8 +1,7 @@
 //! The OpenAPI document: the handlers' own annotations, joined, with what all routes have in common added.
 
-use std::time::Duration;
-
 use serde_json::Value;
+use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
@@ -11,10 +10,10 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
+use super::refusals::{self, Refusal};
 use crate::config::AuthMode;
-use crate::error::Error;
 use crate::http::{conversations, messages, probes, search, tickets, users};
-use crate::reply::{ErrorBody, status};
+use crate::reply::ErrorBody;
 use crate::schema::objects;
 
 #[derive(OpenApi)]
@@ -113,7 +112,7 @@ impl Modify for Common {
                 if path.starts_with("/api/") {
                     add_common_errors(operation);
                 }
-                complete(operation);
+                complete(path, operation);
             }
         }
     }
@@ -135,9 +134,14 @@ fn add_common_errors(operation: &mut Operation) {
     operation.security = Some(vec![SecurityRequirement::new("bearer", [] as [&str; 0])]);
 }
 
-/// Headers on all responses; shape, words and an example on the errors.
-fn complete(operation: &mut Operation) {
-    for (status, response) in &mut operation.responses.responses {
+/// Headers on all responses; shape, words and examples on the errors.
+fn complete(path: &str, operation: &mut Operation) {
+    let statuses: Vec<String> = operation.responses.responses.keys().cloned().collect();
+    let refused: Vec<Vec<Refusal>> = statuses
+        .iter()
+        .map(|status| refusals::of(path, operation, status))
+        .collect();
+    for ((status, response), refusals) in operation.responses.responses.iter_mut().zip(refused) {
         let RefOr::T(response) = response else {
             continue;
         };
@@ -149,17 +153,14 @@ fn complete(operation: &mut Operation) {
         response
             .headers
             .insert("x-request-id".to_owned(), RefOr::T(id));
-        let Some((description, error)) = example(status).filter(|_| response.content.is_empty())
+        let Some(meaning) = refusals::meaning(status).filter(|_| response.content.is_empty())
         else {
             continue;
         };
         if response.description.is_empty() {
-            response.description = description.to_owned();
+            response.description = meaning.to_owned();
         }
-        if matches!(
-            error,
-            Error::TooManyRequests { .. } | Error::Unavailable { .. }
-        ) {
+        if matches!(status.as_str(), "429" | "503") {
             let seconds = ObjectBuilder::new()
                 .schema_type(Type::Integer)
                 .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
@@ -172,70 +173,21 @@ fn complete(operation: &mut Operation) {
                 .headers
                 .insert("retry-after".to_owned(), RefOr::T(wait));
         }
+        let examples = refusals.into_iter().map(|refusal| {
+            let example = ExampleBuilder::new()
+                .summary(refusal.summary)
+                .value(serde_json::to_value(ErrorBody::of(&refusal.error)).ok())
+                .build();
+            (refusal.name, example)
+        });
         let content = ContentBuilder::new()
             .schema(Some(RefOr::<Schema>::Ref(Ref::from_schema_name("Error"))))
-            .example(serde_json::to_value(ErrorBody::of(&error)).ok())
+            .examples_from_iter(examples)
             .build();
         response
             .content
             .insert("application/json".to_owned(), RefOr::T(content));
     }
-}
-
-/// What a status means, and an error that has it: the example is what the service would say.
-fn example(of: &str) -> Option<(&'static str, Error)> {
-    const CONVERSATION: &str = "c0000000-0000-4000-8000-00000000000f";
-    let all = [
-        (
-            "a value is missing or wrong, or the JSON is malformed",
-            Error::invalid("limit must be a whole number from 1 to 200, not \"abc\""),
-        ),
-        (
-            "no token, or a bad one (jwt mode)",
-            Error::Unauthorized {
-                code: "unauthorized",
-                message: "credentials are required".to_owned(),
-            },
-        ),
-        (
-            "not a participant, or not the sender, or not the token's user, or a deactivated one",
-            Error::not_a_participant(),
-        ),
-        (
-            "what the path or the body names does not exist, or the token's user",
-            Error::not_found("conversation", CONVERSATION),
-        ),
-        ("the body did not arrive in time", Error::RequestTimeout),
-        (
-            "the clientMessageId stands for another message",
-            Error::Conflict(
-                "this clientMessageId stands for another message of the same sender".to_owned(),
-            ),
-        ),
-        (
-            "the body is too large",
-            Error::PayloadTooLarge { limit: 1_048_576 },
-        ),
-        ("the body is not JSON", Error::UnsupportedMediaType),
-        (
-            "this user does too much",
-            Error::TooManyRequests {
-                message: "this user sends or asks too fast".to_owned(),
-                retry_after: Duration::from_secs(1),
-            },
-        ),
-        (
-            "an internal error; its cause is in the log",
-            Error::Internal("internal".into()),
-        ),
-        (
-            "the database cannot be reached, or too much waits; nothing was stored, or a retry with the same \
-             clientMessageId is safe",
-            Error::unavailable("the database cannot be reached"),
-        ),
-    ];
-    all.into_iter()
-        .find(|(_, error)| status(error).as_str() == of)
 }
 
 #[cfg(test)]

@@ -49,9 +49,18 @@ pub fn assert_answer(method: &Method, path: &str, status: u16, kind: &str, body:
 
 /// Panics if the socket's document does not know this frame of the server.
 pub fn assert_frame(frame: &str) {
+    assert_frame_of("server", frame);
+}
+
+/// Panics if the socket's document does not know this frame of a client, which the service has to understand.
+pub fn assert_command(frame: &str) {
+    assert_frame_of("client", frame);
+}
+
+fn assert_frame_of(side: &str, frame: &str) {
     let documents = Documents::get();
     let read: Value = serde_json::from_str(frame).expect("a frame is JSON");
-    let name = format!("server.{}", read["type"].as_str().unwrap_or_default());
+    let name = format!("{side}.{}", read["type"].as_str().unwrap_or_default());
     match documents.asyncapi["components"]["messages"][&name]["payload"].as_object() {
         Some(schema) => documents.check(&name, &documents.asyncapi, schema, frame),
         None => panic!("no document knows {name}: {frame}"),

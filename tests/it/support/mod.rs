@@ -5,7 +5,7 @@
 mod api;
 mod cluster;
 mod database;
-mod described;
+pub mod described;
 mod pooler;
 mod process;
 mod proxy;

@@ -177,6 +177,8 @@ impl Socket {
 
     /// Sends a command and waits for its `ack`, whose `data` is the answer.
     pub async fn send_command(&mut self, kind: &str, data: Value) -> Value {
+        let frame = json!({"type": kind, "requestId": "request", "data": data});
+        described::assert_command(&frame.to_string());
         let answer = self.answer_to(kind, data).await;
         assert_eq!(answer["type"], "ack", "{}", self.story());
         answer["data"].clone()

@@ -1,0 +1,33 @@
+// The API explorer at /docs: each route can be tried out there.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { cluster, DESKTOP, launch, leave, PHONE, visit } from './support.js';
+
+let replicas;
+let replica;
+let browser;
+
+before(async () => {
+  replicas = await cluster();
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(leave);
+
+for (const [device, colorScheme, options] of [['a phone', 'dark', PHONE], ['a desktop', 'light', DESKTOP]]) {
+  test(`a route is tried out with its own example, on ${device}, ${colorScheme}`, async () => {
+    const page = await visit(browser, `${replica.url}/docs/`, { ...options, colorScheme });
+    const route = page.locator('#operations-messages-sendMessage');
+    await route.locator('.opblock-summary-control').click();
+    await route.getByRole('button', { name: 'Execute' }).click();
+    const answer = route.locator('.live-responses-table');
+    await answer.getByText(/^20[01]$/).first().waitFor();
+    await answer.getByText('Is Friday fine, too?').first().waitFor();
+    // Its errors stand there with what provokes them.
+    await route.getByText('the clientMessageId stands for another message').first().waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.classList.contains('dark-mode')), colorScheme === 'dark');
+  });
+}
