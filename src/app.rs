@@ -144,7 +144,9 @@ impl Running {
             started.elapsed().as_millis()
         );
         if let Some(embedded) = &database.embedded {
-            for line in newcomer_hints(address, embedded.url_file()).lines() {
+            for line in
+                newcomer_hints(address, services.config.web_page, embedded.url_file()).lines()
+            {
                 log::info!("{line}");
             }
         }
@@ -368,10 +370,16 @@ async fn drain(services: &Services) {
 }
 
 /// What a newcomer needs to try the service out. The password of the database is in a file, not in the log.
-fn newcomer_hints(address: SocketAddr, database_url_file: &Path) -> String {
+fn newcomer_hints(address: SocketAddr, has_page: bool, database_url_file: &Path) -> String {
     let [first, second] = DEMO_USERS;
+    let page = match has_page {
+        true => format!("\x20 the chat page       http://{address}/\n"),
+        false => String::new(),
+    };
     format!(
         "try it out:\n\
+         {page}\
+         \x20 its API             http://{address}/docs/\n\
          \x20 two demo users      {first}\n\
          \x20                     {second}\n\
          \x20 their conversation  curl 'http://{address}/api/v1/chat/conversations/{first}'\n\

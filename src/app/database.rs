@@ -82,8 +82,9 @@ impl Database {
                 }
                 Err(error) => {
                     return Err(StartError(format!(
-                        "cannot reach the database {}: {error}",
-                        connector.target()
+                        "cannot reach the database {}: {error}{}",
+                        connector.target(),
+                        advice(&error.0)
                     )));
                 }
             }
@@ -164,5 +165,47 @@ impl Database {
         driver.abort();
         row.and_then(|row| row.try_get(0))
             .map_err(|e| crate::store::describe(&e))
+    }
+}
+
+/// Which settings to look at. `reason` ends with PostgreSQL's code where the server has answered.
+fn advice(reason: &str) -> &'static str {
+    let answered = |codes: &[&str]| {
+        codes
+            .iter()
+            .any(|code| reason.ends_with(&format!("({code})")))
+    };
+    if answered(&["28P01", "28000"]) {
+        "; are DB_USER and DB_PASSWORD, or those of DATABASE_URL, right?"
+    } else if answered(&["3D000"]) {
+        "; create it, or set DB_NAME"
+    } else if reason.starts_with("error connecting") || reason.starts_with("no answer") {
+        "; does PostgreSQL run there, and are DB_HOST and DB_PORT right?"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_cannot_be_reached_says_which_settings_to_look_at() {
+        for (reason, settings) in [
+            (
+                "password authentication failed for user \"u\" (28P01)",
+                "DB_PASSWORD",
+            ),
+            ("database \"d\" does not exist (3D000)", "DB_NAME"),
+            (
+                "error connecting to server: Connection refused (os error 111)",
+                "DB_HOST and DB_PORT",
+            ),
+            ("no answer within 5 s", "DB_HOST"),
+        ] {
+            assert!(advice(reason).contains(settings), "{reason}");
+        }
+        assert_eq!(advice("the database system is starting up (57P03)"), "");
     }
 }
