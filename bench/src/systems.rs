@@ -129,6 +129,25 @@ impl Bench {
 
     /// A new database with the host system's table of users, and the tables of pgchat or of the peers.
     pub async fn database(&self, system: System, users: usize) -> Result<Database, Failure> {
+        let database = self.host_database(users).await?;
+        let scripts: &[&str] = match system {
+            System::Pgchat => &[],
+            System::Gin => &["schema.sql", "gin/trigger.sql"],
+            System::SocketIo => &["schema.sql"],
+        };
+        for script in scripts {
+            let sql = fs::read_to_string(self.programs.peers.join(script))?;
+            database.client.batch_execute(&sql).await?;
+        }
+        if matches!(system, System::Pgchat) {
+            let pgchat = &self.programs.pgchat;
+            roles::install(&self.cluster, &database.name, pgchat, &self.cwd).await?;
+        }
+        Ok(database)
+    }
+
+    /// A new database with the host system's table of users alone.
+    pub async fn host_database(&self, users: usize) -> Result<Database, Failure> {
         let name = format!("bench_{}", Uuid::new_v4().simple());
         let admin = self.connect("postgres").await?;
         admin
@@ -155,18 +174,6 @@ impl Bench {
                 &[&i32::try_from(users)?],
             )
             .await?;
-        let scripts: &[&str] = match system {
-            System::Pgchat => &[],
-            System::Gin => &["schema.sql", "gin/trigger.sql"],
-            System::SocketIo => &["schema.sql"],
-        };
-        for script in scripts {
-            let sql = fs::read_to_string(self.programs.peers.join(script))?;
-            client.batch_execute(&sql).await?;
-        }
-        if matches!(system, System::Pgchat) {
-            roles::install(&self.cluster, &name, &self.programs.pgchat, &self.cwd).await?;
-        }
         Ok(Database {
             name,
             users: rows.iter().map(|row| row.get(0)).collect(),

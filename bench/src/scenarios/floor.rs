@@ -20,7 +20,7 @@ use super::tell;
 use crate::load::{Alarm, Schedule};
 use crate::record::Run;
 use crate::settings::Effort;
-use crate::systems::{Bench, System};
+use crate::systems::Bench;
 
 /// As long as the event of such a message is with pgchat.
 const PAYLOAD: usize = 850;
@@ -28,7 +28,7 @@ const PAYLOAD: usize = 850;
 const SETTLE: Duration = Duration::from_secs(10);
 
 pub async fn run(bench: &Bench, rate: u64, effort: Effort, round: usize) -> Result<Run, Failure> {
-    let database = bench.database(System::Pgchat, 2).await?;
+    let database = bench.host_database(2).await?;
     database
         .client
         .batch_execute(
