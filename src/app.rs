@@ -288,6 +288,7 @@ async fn start(
             ReplayLimits {
                 events: config.limits.replay_events,
                 bytes: config.limits.replay_bytes,
+                parallel: config.limits.replay_parallel,
             },
         ),
         health: Health::new(store.clone(), status, users, lifecycle.clone()),

@@ -58,7 +58,11 @@ fn main() -> ExitCode {
             summary => log::info!("settings: {summary}"),
         }
     }
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(loaded.config.worker_threads)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return ended(FAILED, Err(format!("cannot start: {error}"))),
     };

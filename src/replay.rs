@@ -16,10 +16,6 @@ use crate::hub::{Event, Hub, Subject};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, MissedChanges, Store};
 
-/// Replays that are read at the same time: after a replica's death many clients come back at once, and
-/// what each of them missed is in memory until its socket has taken it.
-const PARALLEL: usize = 8;
-
 /// Reads what clients missed.
 #[derive(Clone)]
 pub struct Replay {
@@ -36,6 +32,9 @@ pub struct ReplayLimits {
     pub events: usize,
     /// `REPLAY_BYTES`, of the events' data.
     pub bytes: usize,
+    /// `REPLAY_PARALLEL`, of all clients: after a replica's death many come back at once. What each of them missed is in
+    /// memory until its socket has taken it, and each read of it competes with the writer for PostgreSQL's time.
+    pub parallel: usize,
 }
 
 /// How a client with a cursor goes on.
@@ -79,7 +78,7 @@ impl Replay {
             store,
             hub,
             limits,
-            turns: Arc::new(Semaphore::new(PARALLEL)),
+            turns: Arc::new(Semaphore::new(limits.parallel)),
         }
     }
 

@@ -102,6 +102,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
             ReplayLimits {
                 events: config.limits.replay_events,
                 bytes: config.limits.replay_bytes,
+                parallel: config.limits.replay_parallel,
             },
         ),
         health: Health::new(store.clone(), status, users, lifecycle.clone()),

@@ -45,6 +45,8 @@ pub struct Config {
     pub server_addr: SocketAddr,
     /// `SERVICE_NAME`, shown by `/health`.
     pub service_name: String,
+    /// `WORKER_THREADS`; where it is 0, half of the cores, rounded up.
+    pub worker_threads: usize,
     /// `LOG_LEVEL`, info.
     pub log_level: log::LevelFilter,
     pub log_format: LogFormat,
@@ -136,6 +138,8 @@ pub struct Limits {
     pub replay_events: usize,
     /// `REPLAY_BYTES`, 8388608: bytes of these events' data; beyond it `resync_required`.
     pub replay_bytes: usize,
+    /// `REPLAY_PARALLEL`, 2: replays that are read at one time.
+    pub replay_parallel: usize,
 }
 
 /// Bounds on waiting.
@@ -235,6 +239,7 @@ fn from_sources(
         users_columns: users_columns(&values)?,
         server_addr: server_addr(&values)?,
         service_name: values.line(&settings::SERVICE_NAME)?,
+        worker_threads: worker_threads(&values)?,
         log_level: log_level(&values)?,
         log_format: match values.choice(&settings::LOG_FORMAT)? {
             "json" => LogFormat::Json,
@@ -364,6 +369,15 @@ fn search_language(values: &Values) -> Result<Option<String>, ConfigError> {
     Ok(Some(language))
 }
 
+/// As many as are set, or half of the cores that this process may use. More threads than there is room for cost more
+/// than they bring: each wakes the others to share its work.
+fn worker_threads(values: &Values) -> Result<usize, ConfigError> {
+    Ok(match values.number(&settings::WORKER_THREADS)? {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+        threads => threads,
+    })
+}
+
 fn log_level(values: &Values) -> Result<log::LevelFilter, ConfigError> {
     let word = values.choice(&settings::LOG_LEVEL)?;
     word.parse()
@@ -407,6 +421,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         writer_batch: values.number(&settings::WRITER_BATCH)?,
         replay_events: values.number(&settings::REPLAY_EVENTS)?,
         replay_bytes: values.number(&settings::REPLAY_BYTES)?,
+        replay_parallel: values.number(&settings::REPLAY_PARALLEL)?,
     };
     if limits.rate_per_second == 0 || limits.rate_burst == 0 {
         (limits.rate_per_second, limits.rate_burst) = (0, 0);

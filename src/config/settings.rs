@@ -118,6 +118,9 @@ settings! {
              pages of this machine, such as http://localhost:3000.";
         WEB_PAGE = "on", Choice(&["on", "off"]),
             "The chat page at /. It can do what any caller can, no more.";
+        WORKER_THREADS = "0", Number(0, 1024),
+            "Threads that do the work of one replica. 0: half as many as it has cores, rounded up; the other half is \
+              PostgreSQL's, a proxy's or another replica's.";
         LOG_LEVEL = "info", Choice(&["error", "warn", "info", "debug", "trace"]),
             "How much pgchat logs.";
         LOG_FORMAT = "pretty", Choice(&["pretty", "json"]),
@@ -200,6 +203,9 @@ settings! {
             "Events that a client which comes back is sent; beyond it resync_required.";
         REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),
             "Bytes of these events; beyond them resync_required.";
+        REPLAY_PARALLEL = "2", Number(1, 1000),
+            "Clients for which a replica reads at one time what they missed; others wait their turn, so that many that come \
+             back at once leave PostgreSQL time for the messages of all others.";
     }
     "Times" {
         HEARTBEAT_SECONDS = "25", Seconds(1, 3600),

@@ -40,6 +40,9 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!(config.users_table, "users");
     assert_eq!(config.users_columns, None);
     assert_eq!(config.service_name, "pgchat");
+    assert!(config.worker_threads >= 1);
+    let threads = self::config(&[("WORKER_THREADS", "3")]).worker_threads;
+    assert_eq!(threads, 3);
     assert_eq!(config.log_level, log::LevelFilter::Info);
     assert_eq!(config.log_format, LogFormat::Pretty);
     assert_eq!(config.auth.mode, AuthMode::Trusted);
@@ -65,9 +68,10 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!((limits.writer_queue, limits.writer_batch), (10_000, 500));
     assert_eq!((limits.socket_queue, limits.replay_events), (256, 1000));
     assert_eq!(
-        (limits.replay_bytes, limits.watched_users),
-        (8_388_608, 500)
+        (limits.replay_bytes, limits.replay_parallel),
+        (8_388_608, 2)
     );
+    assert_eq!(limits.watched_users, 500);
     assert_eq!((limits.header_bytes, limits.headers), (16_384, 100));
     assert_eq!((limits.query_bytes, limits.http_connections), (256, 1000));
     let times = &config.timeouts;

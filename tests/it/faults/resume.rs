@@ -353,3 +353,48 @@ async fn a_resume_at_a_replica_that_is_behind_the_cursor_repeats_nothing() {
     let frames = boris.before_message("last").await;
     assert_eq!(gists(&frames, scene.with_boris), ["chat_message 9 9"]);
 }
+
+#[tokio::test]
+async fn of_many_that_come_back_at_once_a_few_are_read_for_and_the_others_wait() {
+    const CLIENTS: u8 = 12;
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let cursor = settled_cursor(&replica, BORIS).await;
+    api.send(conversation, ALICE, "missed").await;
+
+    // A replay looks at the tombstones, so it waits for this one.
+    let mut holder = database.sql().await;
+    let hold = holder.transaction().await.expect("a transaction");
+    hold.batch_execute("lock table chat_tombstones in access exclusive mode")
+        .await
+        .expect("the tombstones are locked");
+    let mut coming = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let authority = format!("127.0.0.1:{}", replica.port());
+        let path = format!("/ws?user_id={BORIS}&cursor={cursor}");
+        coming.spawn(async move { Socket::connect_at(&authority, BORIS, &path).await });
+    }
+    eventually("all are connected", || async {
+        (api.metric("pgchat_connections").await == f64::from(CLIENTS)).then_some(())
+    })
+    .await;
+    let reading =
+        "pg_stat_activity where datname = current_database() and application_name = 'pgchat pool'
+                      and wait_event_type = 'Lock'";
+    eventually("the first are read for", || async {
+        (database.count(reading).await >= 2).then_some(())
+    })
+    .await;
+    // The writer is not among those who wait, and by its answer whoever else would read does.
+    api.send(conversation, BORIS, "of one who is here").await;
+    assert_eq!(database.count(reading).await, 2);
+
+    hold.rollback().await.expect("the tombstones are free");
+    while let Some(socket) = coming.join_next().await {
+        let mut socket = socket.expect("a socket's task");
+        assert_eq!(socket.connected["data"]["resumed"], true);
+        socket.before_message("missed").await;
+    }
+}
