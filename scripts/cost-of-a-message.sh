@@ -2,35 +2,12 @@
 # CPU time of PostgreSQL for each message, by the size of the batch: docs/performance.md.
 #
 #   scripts/cost-of-a-message.sh [messages already stored]
-#
-# Runs a private PostgreSQL on a Unix socket, with fsync off: what is measured is work, not the disk. As root it runs as
-# the account postgres. PG_BIN_DIR names the directory of initdb, where it is not found.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stored=${1:-0}
-bin=${PG_BIN_DIR:-$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)}
-dir=$(mktemp -d)
-as=()
-if [ "$(id -u)" = 0 ]; then
-  chown postgres "$dir"
-  as=(runuser -u postgres --)
-fi
-trap '"${as[@]}" "$bin/pg_ctl" -D "$dir/data" -m immediate stop > /dev/null; rm -rf "$dir"' EXIT
-"${as[@]}" "$bin/initdb" -D "$dir/data" -A trust -U postgres --no-sync > /dev/null
-"${as[@]}" "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w start \
-  -o "-c listen_addresses='' -c unix_socket_directories=$dir -c fsync=off -c max_wal_size=8GB" > /dev/null
-
-export PGHOST=$dir PGUSER=postgres PGOPTIONS='-c check_function_bodies=off -c client_min_messages=warning'
-sql() { psql -q -X -v ON_ERROR_STOP=1 -o /dev/null "$@"; }
-sql -f sql/demo/users_table.sql
-for file in $(ls sql/migrations | sort -V); do sql -1 -f "sql/migrations/$file"; done
+. scripts/private-cluster.sh
+make_chat
 sql <<'SQL'
-insert into users (first_name, last_name, email, avatar_url)
-select 'First' || i, 'Last' || i, 'u' || i || '@example.com', 'https://cdn.example.com/' || i || '.png'
-  from generate_series(1, 1000) i;
-select chat_link_users('users');
-insert into conversations (participant1_id, participant2_id)
-select id, other from (select id, lead(id) over (order by id) as other from users) u where other is not null limit 500;
 create function batch(size integer, client_ids boolean) returns bigint language sql as $$
   select count(*) filter (where r.status = 'stored')
     from (select array_agg(chat_uuid_v7()) as ids, array_agg(k.ids[1 + (n * 7 + o) % cardinality(k.ids)]) as conversations,
