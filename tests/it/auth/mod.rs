@@ -2,6 +2,7 @@
 
 mod concealment;
 mod keys;
+mod listed;
 mod nestjs;
 mod origins;
 mod sockets;
