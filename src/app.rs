@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -59,6 +59,11 @@ pub struct Services {
     pub health: Health,
     pub metrics: Metrics,
     pub limiter: SendLimiter,
+    /// Of all frames of a user's sockets.
+    pub frames: SendLimiter,
+    /// Handshakes that ask the database at a time: half of the pool, so that a flood of them leaves the rest to those who
+    /// are in.
+    pub handshakes: Arc<Semaphore>,
     pub lifecycle: Lifecycle,
 }
 
@@ -274,6 +279,10 @@ async fn start(
     lifecycle
         .tasks
         .spawn(limiter.clone().sweep(lifecycle.stopping.clone()));
+    let frames = SendLimiter::of_frames(config.limits.rate_per_second, config.limits.rate_burst);
+    lifecycle
+        .tasks
+        .spawn(frames.clone().sweep(lifecycle.stopping.clone()));
     let auth = Auth::new(&config.auth, keys, store.clone());
     lifecycle
         .tasks
@@ -282,6 +291,8 @@ async fn start(
         auth,
         metrics,
         limiter,
+        frames,
+        handshakes: Arc::new(Semaphore::new(config.pool_size.div_ceil(2))),
         replay: Replay::new(
             store.clone(),
             hub.clone(),

@@ -81,6 +81,27 @@ struct State {
     position: Option<Cursor>,
 }
 
+impl State {
+    fn room(&self, limits: HubLimits, user: UserId) -> Result<(), Error> {
+        if limits.connections > 0 && self.count >= limits.connections {
+            return Err(Error::unavailable(
+                "this replica has as many connections as it may",
+            ));
+        }
+        let open = self.sockets.get(&user).map_or(0, Vec::len);
+        if limits.connections_per_user > 0 && open >= limits.connections_per_user {
+            return Err(Error::TooManyRequests {
+                message: format!(
+                    "a user may have {} connections to one replica",
+                    limits.connections_per_user
+                ),
+                retry_after: Duration::from_secs(5),
+            });
+        }
+        Ok(())
+    }
+}
+
 struct Socket {
     connection: Uuid,
     queue: mpsc::Sender<Item>,
@@ -103,6 +124,11 @@ impl Hub {
         }
     }
 
+    /// Whether another socket of this user would be refused now, as [`Hub::register`] does: known before anybody is asked.
+    pub fn require_room(&self, user: UserId) -> Result<(), Error> {
+        self.lock().room(self.shared.limits, user)
+    }
+
     /// Adds a socket; it gets every event of its user from now on.
     ///
     /// `TooManyRequests` over the user's limit; `Unavailable` over the replica's, or before the listener's first start.
@@ -112,21 +138,8 @@ impl Hub {
         let Some(position) = state.position.clone() else {
             return Err(Error::unavailable("the service is starting"));
         };
-        if limits.connections > 0 && state.count >= limits.connections {
-            return Err(Error::unavailable(
-                "this replica has as many connections as it may",
-            ));
-        }
+        state.room(limits, user)?;
         let sockets = state.sockets.entry(user).or_default();
-        if limits.connections_per_user > 0 && sockets.len() >= limits.connections_per_user {
-            return Err(Error::TooManyRequests {
-                message: format!(
-                    "a user may have {} connections to one replica",
-                    limits.connections_per_user
-                ),
-                retry_after: Duration::from_secs(5),
-            });
-        }
         let connection = Uuid::new_v4();
         let (queue, receiver) = mpsc::channel(limits.socket_queue);
         let mailbox = Arc::new(Mailbox::default());

@@ -14,6 +14,10 @@ use crate::model::UserId;
 /// Users who were quiet for long enough to have their whole burst again are forgotten this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Frames of any kind that a user's sockets are read, for each send that he may make: pings, what is malformed, and what is
+/// refused cost little, but not nothing.
+const FRAMES_OF_A_SEND: u32 = 10;
+
 /// Limits by user what writes or searches; clones share the counts.
 #[derive(Clone)]
 pub struct SendLimiter {
@@ -29,6 +33,20 @@ impl SendLimiter {
             .map(|(rate, burst)| Quota::per_second(rate).allow_burst(burst));
         Self {
             limiter: quota.map(|quota| Arc::new(RateLimiter::keyed(quota))),
+        }
+    }
+
+    /// For all frames of a user's sockets, where these are the limits of his sends.
+    pub fn of_frames(per_second: u32, burst: u32) -> Self {
+        let frames = |sends: u32| sends.saturating_mul(FRAMES_OF_A_SEND);
+        Self::new(frames(per_second), frames(burst))
+    }
+
+    /// How long to wait until the next one is welcome; `None`: it is counted.
+    pub fn pause(&self, user: UserId) -> Option<Duration> {
+        match self.check(user) {
+            Err(Error::TooManyRequests { retry_after, .. }) => Some(retry_after),
+            _ => None,
         }
     }
 

@@ -87,6 +87,8 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
     let (keys, _) = Keys::load(&config.auth).unwrap();
     Services {
         auth: Auth::new(&config.auth, keys, store.clone()),
+        frames: SendLimiter::of_frames(config.limits.rate_per_second, config.limits.rate_burst),
+        handshakes: Arc::new(tokio::sync::Semaphore::new(1)),
         limiter,
         metrics: Metrics::new(
             store.clone(),

@@ -395,6 +395,35 @@ async fn a_connection_over_the_limit_gets_a_503_until_one_is_free() {
 }
 
 #[tokio::test]
+async fn only_so_many_are_told_at_a_time_that_there_is_no_room() {
+    let server = server(ServerLimits {
+        connections: 1,
+        ..LIMITS
+    })
+    .await;
+    let mut first = server.connect().await;
+    first
+        .write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    until(&mut first, "fine").await;
+    let started = Instant::now();
+    let mut refused = Vec::new();
+    for _ in 0..REFUSALS * 4 {
+        refused.push(server.connect().await);
+    }
+    let mut told = 0;
+    for stream in &mut refused {
+        let mut byte = [0];
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut byte)).await;
+        told += read.expect("neither told nor closed").unwrap_or(0);
+    }
+    // Each of them is waited for a second, since they do not close.
+    let rounds = usize::try_from(started.elapsed().as_secs()).unwrap() + 1;
+    assert!((REFUSALS..=REFUSALS * rounds).contains(&told), "{told}");
+}
+
+#[tokio::test]
 async fn an_upgraded_connection_keeps_its_place() {
     let server = server(ServerLimits {
         connections: 1,
@@ -424,6 +453,8 @@ async fn a_peer_that_takes_nothing_is_cut_off() {
         .write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
+    // There is a connection to wait for.
+    until(&mut stream, "\r\n\r\n").await;
     server.lifecycle.connections.close();
     let ended = server.lifecycle.connections.wait();
     tokio::time::timeout(PATIENCE, ended)

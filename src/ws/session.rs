@@ -39,6 +39,9 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// Bounds of `reconnectAfterMs`.
 const RECONNECT_MS: std::ops::RangeInclusive<u64> = 200..=3000;
 
+/// The least time for which a socket is not read whose user has sent too many frames: waking up costs, too.
+const FLOOD_PAUSE: Duration = Duration::from_millis(20);
+
 /// What a frame is counted as that could not be read.
 const UNREADABLE: &str = "";
 
@@ -55,6 +58,8 @@ pub struct Session<S> {
     expiry: Expiry,
     /// The client has sent a new token, so that the timer stands wrong.
     renewed: bool,
+    /// The user's sockets have sent too many frames: this one is not read until then, so that TCP holds its client back.
+    held_back: Option<Instant>,
     /// From the first command until the client is quiet again.
     commands: Option<Box<Commands>>,
     /// After a replay: tells which live events were replayed.
@@ -99,6 +104,7 @@ where
             heartbeat: Heartbeat::new(interval, rand::random(), Instant::now()),
             expiry: Expiry::of(&caller, services.config.auth.token_warning, Instant::now()),
             renewed: false,
+            held_back: None,
             attending: services.live.attend(user, subscription.connection_id()),
             services,
             caller,
@@ -162,7 +168,8 @@ where
         match input {
             Input::Frame(frame) => {
                 self.on_frame(frame).await?;
-                if std::mem::take(&mut self.renewed) {
+                self.held_back = self.hold_back();
+                if std::mem::take(&mut self.renewed) || self.held_back.is_some() {
                     self.set(timer);
                 }
             }
@@ -177,13 +184,19 @@ where
         self.flush().await
     }
 
-    /// Whether the client's frames are read: not while a command is held or too many are in flight.
+    /// Until when no more frames are read; the next one is counted where it is not put off.
+    fn hold_back(&self) -> Option<Instant> {
+        let pause = self.services.frames.pause(self.user)?;
+        Some(Instant::now() + pause.max(FLOOD_PAUSE))
+    }
+
+    /// Whether the client's frames are read: not while a command is held, too many are in flight, or too many came.
     fn listening(&self) -> bool {
         let accepting = self
             .commands
             .as_ref()
             .is_none_or(|commands| commands.in_flight.accepting());
-        accepting && !self.leaving()
+        accepting && self.held_back.is_none() && !self.leaving()
     }
 
     fn nothing_in_flight(&self) -> bool {
@@ -363,6 +376,9 @@ where
 
     async fn on_timer(&mut self, timer: Pin<&mut Sleep>) -> Result<(), Ending> {
         let now = Instant::now();
+        if self.held_back.is_some_and(|until| now >= until) {
+            self.held_back = self.hold_back();
+        }
         match self.heartbeat.beat(self.listening(), now) {
             Beat::Wait => {}
             Beat::Ping => {
@@ -401,7 +417,7 @@ where
             Some(at) if self.leaving() => Some(at + ANSWER_PATIENCE),
             at => at,
         };
-        let others = [leave, self.expiry.due()];
+        let others = [leave, self.expiry.due(), self.held_back];
         others
             .into_iter()
             .flatten()

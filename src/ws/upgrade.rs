@@ -75,12 +75,16 @@ async fn handshake(
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
     }
+    let turn = services.handshakes.acquire().await;
+    let turn = turn.map_err(|_| Error::unavailable("this replica is closing"))?;
     let caller = services
         .auth
         .socket(headers, parameter(query, "ticket"))
         .await?;
     let user = caller.act_for(named_user(query, &caller)?)?;
+    services.hub.require_room(user)?;
     services.auth.require_connectable(user).await?;
+    drop(turn);
     let subscription = services.hub.register(user)?;
 
     let cursor = parameter(query, "cursor").map(str::to_owned);
