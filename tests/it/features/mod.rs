@@ -237,8 +237,7 @@ impl<'a> Scene<'a> {
         let api = self.stage.replicas[0].api();
         let conversation = self.conversation.unwrap_or_default();
         let message = self.second_message.unwrap_or_default();
-        let send = json!({"conversationId": conversation, "senderId": alice, "content": "third medlar",
-                          "clientMessageId": "once"});
+        let send = json!({"conversationId": conversation, "content": "third medlar", "clientMessageId": "once"});
         match (self.feature, self.way) {
             (Feature::Open, Way::Http) => {
                 self.conversation = Some(api.open_conversation(alice, boris).await);
@@ -255,7 +254,9 @@ impl<'a> Scene<'a> {
                 self.conversation = Some(row.expect("the conversation").get(0));
             }
             (Feature::Send, Way::Http) => {
-                let reply = api.post_message(&send).await;
+                let mut body = send;
+                body["senderId"] = json!(alice);
+                let reply = api.post_message(&body).await;
                 assert!(matches!(reply.status, 200 | 201), "{reply:?}");
             }
             (Feature::Send, Way::Socket) => {
