@@ -300,6 +300,7 @@ async fn start(
                 events: config.limits.replay_events,
                 bytes: config.limits.replay_bytes,
                 parallel: config.limits.replay_parallel,
+                patience: config.timeouts.database,
             },
         ),
         health: Health::new(store.clone(), status, users, lifecycle.clone()),

@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
@@ -35,6 +37,8 @@ pub struct ReplayLimits {
     /// `REPLAY_PARALLEL`, of all clients: after a replica's death many come back at once. What each of them missed is in
     /// memory until its socket has taken it, and each read of it competes with the writer for PostgreSQL's time.
     pub parallel: usize,
+    /// `DB_TIMEOUT_SECONDS`, for one's turn.
+    pub patience: Duration,
 }
 
 /// How a client with a cursor goes on.
@@ -84,10 +88,13 @@ impl Replay {
 
     /// Reads everything of `user` since `cursor`. Call it after the socket is registered with the hub.
     ///
-    /// `Unavailable` when the database is.
+    /// `Unavailable` when the database is, or when too many others wait for it.
     pub async fn resume(&self, user: UserId, cursor: &str) -> Result<Resume, Error> {
-        // Closed never: the semaphore lives as long as this.
-        let _turn = self.turns.acquire().await;
+        let Ok(Ok(_turn)) = timeout(self.limits.patience, self.turns.acquire()).await else {
+            return Err(Error::unavailable(
+                "too many others wait for what they missed",
+            ));
+        };
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };

@@ -105,6 +105,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
                 events: config.limits.replay_events,
                 bytes: config.limits.replay_bytes,
                 parallel: config.limits.replay_parallel,
+                patience: config.timeouts.database,
             },
         ),
         health: Health::new(store.clone(), status, users, lifecycle.clone()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -75,8 +76,11 @@ async fn handshake(
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
     }
-    let turn = services.handshakes.acquire().await;
-    let turn = turn.map_err(|_| Error::unavailable("this replica is closing"))?;
+    let turn = Arc::clone(&services.handshakes).acquire_owned();
+    let turn = timeout(services.config.timeouts.database, turn).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(Error::unavailable("too many others wait for the database"));
+    };
     let caller = services
         .auth
         .socket(headers, parameter(query, "ticket"))

@@ -196,6 +196,23 @@ async fn a_user_who_has_all_his_sockets_is_refused_without_a_question_to_the_dat
     assert_eq!(attackers::handshake(replica.port(), BORIS).await.0, 101);
 }
 
+/// One after the other they would wait for six times the database's deadline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_that_wait_for_a_silent_database_are_refused_in_its_time() {
+    let database = Database::fresh().await;
+    let settings = [("DB_POOL_SIZE", "4"), ("DB_TIMEOUT_SECONDS", "5")];
+    let replica = Replica::start(&database, &settings).await;
+    let holder = database.sql().await;
+    let lock = "begin; lock table users in access exclusive mode";
+    holder.batch_execute(lock).await.expect("the lock");
+    let waiting = join_all((0..12).map(|_| attackers::handshake(replica.port(), ALICE)));
+    for (status, _) in within("answers", waiting).await {
+        assert_eq!(status, 503);
+    }
+    holder.batch_execute("commit").await.expect("its end");
+    assert_eq!(attackers::handshake(replica.port(), ALICE).await.0, 101);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_a_thousand_sockets_delays_nobody_and_costs_a_bounded_amount() {
     const SOCKETS: usize = 1000;
