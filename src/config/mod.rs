@@ -138,7 +138,7 @@ pub struct Limits {
     pub replay_events: usize,
     /// `REPLAY_BYTES`, 8388608: bytes of these events' data; beyond it `resync_required`.
     pub replay_bytes: usize,
-    /// `REPLAY_PARALLEL`, 2: replays that are read at one time.
+    /// `REPLAY_PARALLEL`, 8: replays that are read at one time.
     pub replay_parallel: usize,
 }
 

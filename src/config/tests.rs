@@ -69,7 +69,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!((limits.socket_queue, limits.replay_events), (256, 1000));
     assert_eq!(
         (limits.replay_bytes, limits.replay_parallel),
-        (8_388_608, 2)
+        (8_388_608, 8)
     );
     assert_eq!(limits.watched_users, 500);
     assert_eq!((limits.header_bytes, limits.headers), (16_384, 100));

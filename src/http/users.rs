@@ -20,7 +20,6 @@ use crate::store::UserFilter;
 
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
-/// Longest `q`, in bytes; no name is longer.
 pub(super) const ROLES: [&str; 4] = ["buyer", "developer", "broker", "admin"];
 
 /// `active` and `role` come before the route that takes any segment as an id.

@@ -358,7 +358,7 @@ async fn a_resume_at_a_replica_that_is_behind_the_cursor_repeats_nothing() {
 async fn of_many_that_come_back_at_once_a_few_are_read_for_and_the_others_wait() {
     const CLIENTS: u8 = 12;
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &QUICK).await;
+    let replica = Replica::start(&database, &quick(&[("REPLAY_PARALLEL", "2")])).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let cursor = settled_cursor(&replica, BORIS).await;
