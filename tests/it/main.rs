@@ -26,6 +26,7 @@ mod http_conversations;
 mod http_messages;
 mod http_users;
 mod limits;
+mod links;
 mod live;
 mod locks;
 mod migrate;

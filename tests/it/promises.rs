@@ -1,18 +1,14 @@
-//! The README names the test behind each promise: the names must be real.
+//! `docs/guarantees.md` names the tests behind each promise, and pages name each other: the names must be real.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 #[test]
-fn every_promise_of_the_readme_names_tests_that_exist() {
+fn every_promise_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).expect("README.md");
-    let promises = readme
-        .split("## What is guaranteed")
-        .nth(1)
-        .and_then(|rest| rest.split("\n## ").next())
-        .expect("the section on what is guaranteed");
+    let promises =
+        fs::read_to_string(root.join("docs/guarantees.md")).expect("docs/guarantees.md");
     let tests = tests_below(&["tests/it"]);
 
     let rows: Vec<&str> = promises
