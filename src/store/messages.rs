@@ -140,7 +140,7 @@ impl Store {
             (&skip_locked, Type::BOOL),
             (&wait_ms, Type::INT4),
         ];
-        lease.query_often(&sql, &params).await
+        lease.query(&sql, &params).await
     }
 
     async fn query_batch(
@@ -178,7 +178,7 @@ impl Store {
             (&wait_ms, Type::INT4),
             (&again, Type::BOOL),
         ];
-        lease.query_often(&sql, &params).await
+        lease.query(&sql, &params).await
     }
 
     /// A part of a conversation's history. `NotFound` when there is no such conversation; `Forbidden` when the
@@ -311,7 +311,7 @@ fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
 
 fn send_failure(error: &tokio_postgres::Error) -> SendFailure {
     let text = describe(error);
-    if super::is_connection_lost(error) || is_statement_lost(error) {
+    if super::lost(error).is_some() {
         SendFailure::Unanswered(text)
     } else if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
         SendFailure::Locked(text)
@@ -320,13 +320,4 @@ fn send_failure(error: &tokio_postgres::Error) -> SendFailure {
     } else {
         SendFailure::Refused(text)
     }
-}
-
-/// Whether a prepared statement is of no more use: somebody discarded it, or a migration changed what its function
-/// returns ("cached plan must not change result type"). A new connection prepares it anew.
-fn is_statement_lost(error: &tokio_postgres::Error) -> bool {
-    matches!(
-        error.code(),
-        Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::FEATURE_NOT_SUPPORTED)
-    )
 }

@@ -38,8 +38,8 @@ pub use users_table::{UsersLink, UsersTable};
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
 
-/// A typed parameter: statements are sent unprepared in one round trip, so they also pass a pooler in
-/// transaction mode.
+/// A typed parameter: where a pooler in transaction mode may stand before the database, statements are sent unprepared
+/// in one round trip.
 type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A page by position.
@@ -85,7 +85,8 @@ pub struct Store {
 /// What is between the pools and PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Nothing: a connection is a session, and the writer's statements are prepared once in it.
+    /// Nothing: a connection is a session, and each statement is prepared once in it. There are as many of them as
+    /// functions that the service calls.
     Direct,
     /// Perhaps a pooler that gives each transaction another session (PgBouncer, `pool_mode = transaction`): nothing
     /// is left behind in a session.
@@ -139,7 +140,7 @@ impl Store {
         single(&rows, 0)
     }
 
-    /// `select … from <schema>.<call>`, for a reading function: a connection that turns out to be dead is
+    /// `select … from <schema>.<call>`, for a reading function: a connection that turns out to be dead or useless is
     /// replaced and the call repeated once.
     async fn read(
         &self,
@@ -149,7 +150,7 @@ impl Store {
     ) -> Result<Vec<Row>, Error> {
         let sql = format!("select {columns} from {}{call}", self.prefix);
         match self.run(&self.pool, &sql, params).await {
-            Err(failure) if failure.connection_lost => {
+            Err(failure) if failure.lost.is_some() => {
                 log::debug!("repeating a read on a new connection: {}", failure.error);
                 Ok(self.run(&self.pool, &sql, params).await?)
             }
@@ -157,7 +158,7 @@ impl Store {
         }
     }
 
-    /// The same for a function that changes something: never repeated.
+    /// The same for a function that changes something: repeated only where it certainly has changed nothing.
     async fn change(
         &self,
         columns: &str,
@@ -165,7 +166,13 @@ impl Store {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Error> {
         let sql = format!("select {columns} from {}{call}", self.prefix);
-        Ok(self.run(&self.pool, &sql, params).await?)
+        match self.run(&self.pool, &sql, params).await {
+            Err(failure) if failure.lost == Some(Lost::Statement) => {
+                log::debug!("repeating a call on a new connection: {}", failure.error);
+                Ok(self.run(&self.pool, &sql, params).await?)
+            }
+            other => Ok(other?),
+        }
     }
 
     async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
@@ -226,38 +233,31 @@ impl Lease {
     /// Gives the connection back after an answer, unless the answer says that it is of no more use.
     fn settle<T>(&mut self, answer: &Result<T, tokio_postgres::Error>) {
         if let (Some(client), Err(error)) = (&self.client, answer)
-            && (client.is_closed() || is_connection_lost(error))
+            && (client.is_closed() || lost(error).is_some())
         {
             self.client.take().map(Object::take);
         }
         self.give_back();
     }
 
+    /// Parsed and planned once in a session, where there is one.
     async fn query(
         &self,
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        match &self.client {
-            Some(client) => client.query_typed(sql, params).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The same for a statement that comes again and again: parsed and planned once in a session, where there is one.
-    async fn query_often(
-        &self,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let client = match (&self.client, self.way) {
-            (Some(client), Way::Direct) => client,
-            _ => return self.query(sql, params).await,
+        let Some(client) = &self.client else {
+            return Ok(Vec::new());
         };
-        let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
-        let statement = client.prepare_typed_cached(sql, &types).await?;
-        let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-        client.query(&statement, &values).await
+        match self.way {
+            Way::Pooler => client.query_typed(sql, params).await,
+            Way::Direct => {
+                let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+                let statement = client.prepare_typed_cached(sql, &types).await?;
+                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+                client.query(&statement, &values).await
+            }
+        }
     }
 
     /// Rows as they are asked for, of a statement with one text parameter.
@@ -291,8 +291,8 @@ impl Drop for Lease {
 #[derive(Debug)]
 pub(crate) struct QueryFailure {
     error: Error,
-    /// The connection broke: a read can be repeated on another one.
-    connection_lost: bool,
+    /// A read can be repeated on another connection.
+    lost: Option<Lost>,
     /// What the statement names is not there, or of another type (PostgreSQL manual, appendix A, class 42).
     misfit: Option<String>,
 }
@@ -302,7 +302,7 @@ impl QueryFailure {
         log::warn!("database unreachable: {reason}");
         Self {
             error: Error::unavailable("the database cannot be reached"),
-            connection_lost: false,
+            lost: None,
             misfit: None,
         }
     }
@@ -311,18 +311,18 @@ impl QueryFailure {
         log::warn!("the database did not answer in time");
         Self {
             error: Error::unavailable("the database did not answer in time"),
-            connection_lost: false,
+            lost: None,
             misfit: None,
         }
     }
 
     fn of(error: tokio_postgres::Error) -> Self {
-        let connection_lost = is_connection_lost(&error);
-        if connection_lost || is_transient(&error) {
+        let lost = lost(&error);
+        if lost.is_some() || is_transient(&error) {
             log::warn!("database: {}", describe(&error));
             Self {
                 error: Error::unavailable("the database is not available"),
-                connection_lost,
+                lost,
                 misfit: None,
             }
         } else {
@@ -332,7 +332,7 @@ impl QueryFailure {
                 .is_some_and(|code| code.code().starts_with("42"));
             Self {
                 error: Error::Internal(text.clone().into()),
-                connection_lost: false,
+                lost: None,
                 misfit: misfit.then_some(text),
             }
         }
@@ -342,6 +342,30 @@ impl QueryFailure {
 impl From<QueryFailure> for Error {
     fn from(failure: QueryFailure) -> Self {
         failure.error
+    }
+}
+
+/// What of a connection is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// All of it; whether the statement took place is not known.
+    Connection,
+    /// A prepared statement, which did not take place: somebody discarded it, or a migration changed what its function
+    /// returns ("cached plan must not change result type"). A new connection prepares it anew.
+    Statement,
+}
+
+fn lost(error: &tokio_postgres::Error) -> Option<Lost> {
+    let statement_is_lost = matches!(
+        error.code(),
+        Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::FEATURE_NOT_SUPPORTED)
+    );
+    if is_connection_lost(error) {
+        Some(Lost::Connection)
+    } else if statement_is_lost {
+        Some(Lost::Statement)
+    } else {
+        None
     }
 }
 
