@@ -436,9 +436,12 @@ fn others(results: &Results, directory: &str, report: &mut Report) {
         "reconnect",
         "A replica is killed",
         "Three replicas; one of them is killed with `kill -9`. All of its clients come to the other two at once, each with its cursor, and each has \
-         missed a message meanwhile. 64 pairs of other users talk on at 500 messages/s.",
+         missed a message meanwhile. 64 pairs of other users talk on at 500 messages/s. The processor time is that of all cores until all are live.",
         &[
             ("all live after, s", "all_live_after_s"),
+            ("seconds of a core: load generator", "load_generator_s"),
+            ("replicas", "replicas_s"),
+            ("PostgreSQL", "postgres_s"),
             ("others' p99 before, ms", "others_before_p99_ms"),
             ("meanwhile", "others_meanwhile_p99_ms"),
             ("after", "others_after_p99_ms"),

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::pairs::{CONTENT, SETTLE};
 use super::tell;
+use crate::cpu::{self, Meter};
 use crate::load::{Client, LaneSpec, Load, Pace, Plan, Via};
 use crate::record::Run;
 use crate::settings::Settings;
@@ -93,6 +94,9 @@ async fn once(bench: &Bench, clients: usize, round: usize) -> Result<Run, Failur
     window_from_now(&load);
     let died = Instant::now();
     drop(deployment.replicas.remove(VICTIM));
+    let admin = bench.connect("postgres").await?;
+    let meter = Meter::new(deployment.parts(), Some(bench.cluster.pid().await))?;
+    let from = meter.read()?;
     for lane in OTHERS..board.lanes.len() {
         board.send(lane, board.now());
     }
@@ -109,6 +113,15 @@ async fn once(bench: &Bench, clients: usize, round: usize) -> Result<Run, Failur
         (opened, died.elapsed())
     };
     let (tasks, live_after) = load.send_during(Pace::Open(RATE), back).await?;
+    let usage = meter.between(&from, &meter.read()?, &cpu::kinds(&admin).await?);
+    for (name, prefix) in [
+        ("load_generator_s", "load generator"),
+        ("replicas_s", "replica"),
+        ("postgres_s", "postgres"),
+    ] {
+        run.set(name, usage.of(prefix));
+    }
+    run.cpu = usage.parts;
     for client in &returning {
         client.leaving.set(false);
     }
@@ -140,6 +153,9 @@ async fn once(bench: &Bench, clients: usize, round: usize) -> Result<Run, Failur
             "others_before_p99_ms",
             "others_meanwhile_p99_ms",
             "others_after_p99_ms",
+            "load_generator_s",
+            "replicas_s",
+            "postgres_s",
         ],
     );
     drop(deployment);
