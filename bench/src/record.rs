@@ -114,7 +114,7 @@ impl Run {
         ];
         for (name, count) in counts {
             if count > 0 {
-                self.faults.insert(name.to_owned(), count);
+                *self.faults.entry(name.to_owned()).or_default() += count;
             }
         }
     }

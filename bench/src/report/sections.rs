@@ -382,8 +382,8 @@ fn memory(results: &Results, directory: &str, report: &mut Report) {
         return;
     }
     report.text.push_str(
-        "## Memory of an idle socket\n\nWhat a replica has resident with so many sockets, less what it had without, over their number.\n\n\
-         | | sockets | KiB a socket | MiB without | MiB with |\n| --- | ---: | ---: | ---: | ---: |\n",
+        "## Memory of an idle socket\n\nWhat so many sockets add to what a replica with a hundred has resident, over their number. What is set up once for all (pages of code, the pool's connections) comes with the first hundred.\n\n\
+         | | sockets | KiB a socket | MiB at the start | MiB with the first 100 | MiB with all |\n| --- | ---: | ---: | ---: | ---: | ---: |\n",
     );
     let mut groups = Vec::new();
     for (system, variant) in &lines {
@@ -391,10 +391,11 @@ fn memory(results: &Results, directory: &str, report: &mut Report) {
         let of = |figure| value(figure).map_or_else(|| "—".to_owned(), shown);
         let _ = writeln!(
             report.text,
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             name(system),
             of("sockets"),
             of("kib_per_socket"),
+            of("resident_alone_mib"),
             of("resident_before_mib"),
             of("resident_after_mib"),
         );
