@@ -136,14 +136,17 @@ $$;
 
 -- Whether something that a client of `reader` with this horizon has not seen was removed.
 create function chat_purged_since(reader uuid, horizon xid8) returns boolean
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 as $$
-  select exists (select from chat_purged p
+begin
+  return exists (select from chat_purged p
                    join conversations c on c.id = p.conversation_id
                   where p.change_xid >= horizon and p.change_xid < pg_snapshot_xmax(pg_current_snapshot())
-                    and reader in (c.participant1_id, c.participant2_id))
+                    and reader in (c.participant1_id, c.participant2_id));
+end
 $$;
 
 -- All steps, each a transaction of its own, with a pause after each:

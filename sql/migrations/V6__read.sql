@@ -1,25 +1,36 @@
 -- What callers read. Each function returns JSON texts in the order of the answer. Callers ask for one row
 -- more than they show, to know whether more follow.
+--
+-- In PL/pgSQL, which keeps its plans for the session: a function in SQL that is not inlined is parsed and planned at each
+-- call, which costs more than a page of history. `force_generic_plan` stands where PostgreSQL would, by its estimates,
+-- plan anew for each set of parameters; none of them changes which plan is best.
 
 create function chat_user_exists(user_id uuid) returns boolean
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
-as $$ select exists (select from chat_users() u where u.id = user_id) $$;
+as $$
+begin
+  return exists (select from chat_users() u where u.id = user_id);
+end
+$$;
 
 -- Last active first. The index on active_at finds them: those that are shown are among the first `skip + max_rows` by
 -- active_at and those that are less than the lag behind the last of these. So it reads what it skips and shows, and
 -- what else was active within the lag; the other conversations of the user cost nothing.
 create function chat_list_conversations(user_id uuid, max_rows bigint, skip bigint)
 returns setof text
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
 set jit = off
 -- Both indexes are read from their end, however few conversations a user has on average.
 set enable_bitmapscan = off
 set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 as $$
+begin
+  return query
   with last_shown as (
     select a.active_at
       from ((select c.active_at from conversations c where c.participant1_id = user_id
@@ -56,65 +67,84 @@ as $$
    cross join lateral (select count(*) from messages u
                         where u.reader_id = user_id and u.conversation_id = (c).id
                           and not u.is_read and u.deleted_at is null) unread
-   order by (c).updated_at desc, (c).id desc
+   order by (c).updated_at desc, (c).id desc;
+end
 $$;
 
 create function chat_conversation_exists(conversation uuid) returns boolean
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
-as $$ select exists (select from conversations c where c.id = conversation) $$;
+as $$
+begin
+  return exists (select from conversations c where c.id = conversation);
+end
+$$;
 
 -- Newest first, by position.
 create function chat_list_messages(conversation uuid, max_rows bigint, skip bigint)
 returns setof text
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 as $$
+begin
+  return query
   select chat_message_json(m, chat_summary_json(m.sender_id, u.first_name, u.last_name, u.avatar_url))
     from messages m
     left join lateral (select * from chat_users() where id = m.sender_id limit 1) u on true
    where m.conversation_id = conversation
    order by m.seq desc
-   limit max_rows offset skip
+   limit max_rows offset skip;
+end
 $$;
 
 -- Older than `before`, newest first.
 create function chat_list_messages_before(conversation uuid, before bigint, max_rows bigint)
 returns setof text
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 as $$
+begin
+  return query
   select chat_message_json(m, chat_summary_json(m.sender_id, u.first_name, u.last_name, u.avatar_url))
     from messages m
     left join lateral (select * from chat_users() where id = m.sender_id limit 1) u on true
    where m.conversation_id = conversation and m.seq < before
    order by m.seq desc
-   limit max_rows
+   limit max_rows;
+end
 $$;
 
 -- Newer than `after`, oldest first.
 create function chat_list_messages_after(conversation uuid, after bigint, max_rows bigint)
 returns setof text
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
 as $$
+begin
+  return query
   select chat_message_json(m, chat_summary_json(m.sender_id, u.first_name, u.last_name, u.avatar_url))
     from messages m
     left join lateral (select * from chat_users() where id = m.sender_id limit 1) u on true
    where m.conversation_id = conversation and m.seq > after
    order by m.seq
-   limit max_rows
+   limit max_rows;
+end
 $$;
 
 -- Reads the entries of the unread messages in their index and nothing else.
 create function chat_unread_count(user_id uuid) returns bigint
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
 as $$
-  select count(*) from messages m where m.reader_id = user_id and not m.is_read and m.deleted_at is null
+begin
+  return (select count(*) from messages m where m.reader_id = user_id and not m.is_read and m.deleted_at is null);
+end
 $$;

@@ -31,16 +31,19 @@ $$;
 -- the second waits for the first one's row lock, and then finds no row.
 create function chat_redeem_ticket(ticket_hash bytea)
 returns table (user_id uuid, token_expires bigint)
-language sql volatile
+language plpgsql volatile
 security definer
 set search_path from current
 as $$
+begin
+  return query
   with used as (
     delete from chat_tickets t where t.hash = ticket_hash returning t.*
   )
   select u.user_id, floor(extract(epoch from u.token_expires_at))::bigint
     from used u
-   where u.expires_at > clock_timestamp()
+   where u.expires_at > clock_timestamp();
+end
 $$;
 
 -- Removes tickets that nobody used. Those that another replica is removing are left to it.
@@ -56,16 +59,25 @@ $$;
 -- Whether these users are active; no row for those who do not exist.
 create function chat_active_users(ids uuid[])
 returns table (id uuid, is_active boolean)
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
-as $$ select u.id, u.is_active from chat_users() u where u.id = any (ids) $$;
+-- Not planned anew for each length of the array.
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+  return query
+  select u.id, u.is_active from chat_users() u where u.id = any (ids);
+end
+$$;
 
 create function chat_is_participant(conversation uuid, person uuid) returns boolean
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
 as $$
-  select exists (select from conversations c
-                  where c.id = conversation and person in (c.participant1_id, c.participant2_id))
+begin
+  return exists (select from conversations c
+                  where c.id = conversation and person in (c.participant1_id, c.participant2_id));
+end
 $$;

@@ -48,10 +48,15 @@ $$;
 -- The two participants; no row for a conversation that does not exist.
 create function chat_participants(conversation uuid)
 returns table (participant1_id uuid, participant2_id uuid)
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
-as $$ select c.participant1_id, c.participant2_id from conversations c where c.id = conversation $$;
+as $$
+begin
+  return query
+  select c.participant1_id, c.participant2_id from conversations c where c.id = conversation;
+end
+$$;
 
 -- presence -----------------------------------------------------------------------------------------
 --
@@ -235,14 +240,17 @@ $$;
 -- The data of the frame `presence` for each of these users.
 create function chat_presence_of(users uuid[])
 returns table (user_id uuid, data text)
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
 as $$
+begin
+  return query
   select u, '{"userId":"' || u || '","isOnline":' || case when a.rolls <> '{}' then 'true' else 'false' end
             || ',"lastSeenAt":' || chat_json_time(a.last_seen_at) || '}'
     from unnest(users) u
-    left join lateral (select * from chat_attendance where user_id = u limit 1) a on true
+    left join lateral (select * from chat_attendance t where t.user_id = u limit 1) a on true;
+end
 $$;
 
 -- For other programs. It looks at the sessions itself, so that it is right also while no replica runs. Without calls of our
@@ -268,10 +276,12 @@ $$;
 
 create function chat_list_users(wanted_role text, active_only boolean, name_part text, max_rows bigint, skip bigint)
 returns setof text
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
 as $$
+begin
+  return query
   select chat_user_json((u).id, (u).first_name, (u).last_name, (u).avatar_url, (u).role, (u).is_active,
                         a.rolls <> '{}', a.last_seen_at)
     from (select u from chat_users() u
@@ -283,17 +293,22 @@ as $$
            order by u.last_name, u.first_name, u.id
            limit max_rows offset skip) shown (u)
     left join lateral (select * from chat_attendance where user_id = (u).id limit 1) a on true
-   order by (u).last_name, (u).first_name, (u).id
+   order by (u).last_name, (u).first_name, (u).id;
+end
 $$;
 
 create function chat_get_user(user_id uuid) returns text
-language sql stable
+language plpgsql stable
 security definer
 set search_path from current
 as $$
-  select chat_user_json(u.id, u.first_name, u.last_name, u.avatar_url, u.role, u.is_active,
-                        a.rolls <> '{}', a.last_seen_at)
-    from chat_users() u
-    left join chat_attendance a on a.user_id = u.id
-   where u.id = chat_get_user.user_id
+begin
+  return (
+    select chat_user_json(u.id, u.first_name, u.last_name, u.avatar_url, u.role, u.is_active,
+                          a.rolls <> '{}', a.last_seen_at)
+      from chat_users() u
+      left join chat_attendance a on a.user_id = u.id
+     where u.id = chat_get_user.user_id
+     limit 1);
+end
 $$;
