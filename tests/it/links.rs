@@ -36,7 +36,8 @@ fn a_dead_link_is_found() {
     assert!(leads_somewhere(&here, "#quick-start"));
     assert!(!leads_somewhere(&here, "docs/api.md#no-such-heading"));
     assert!(!leads_somewhere(&here, "docs/no-such-page.md"));
-    let found: Vec<&str> = links("see [one](a.md) and `[none](b.md)`\n```\n[none](c.md)\n```\n").collect();
+    let found: Vec<&str> =
+        links("see [one](a.md) and `[none](b.md)`\n```\n[none](c.md)\n```\n").collect();
     assert_eq!(found, ["a.md"]);
 }
 
@@ -91,8 +92,9 @@ fn leads_somewhere(page: &Path, link: &str) -> bool {
     };
     match heading {
         None => target.exists(),
-        Some(heading) => fs::read_to_string(&target)
-            .is_ok_and(|text| headings(&text).contains(heading)),
+        Some(heading) => {
+            fs::read_to_string(&target).is_ok_and(|text| headings(&text).contains(heading))
+        }
     }
 }
 

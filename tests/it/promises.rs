@@ -7,8 +7,7 @@ use std::path::Path;
 #[test]
 fn every_promise_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let promises =
-        fs::read_to_string(root.join("docs/guarantees.md")).expect("docs/guarantees.md");
+    let promises = fs::read_to_string(root.join("docs/guarantees.md")).expect("docs/guarantees.md");
     let tests = tests_below(&["tests/it"]);
 
     let rows: Vec<&str> = promises
