@@ -32,6 +32,7 @@ mod locks;
 mod migrate;
 mod page;
 mod pooler;
+mod prepared;
 mod promises;
 mod queries;
 mod retention;

@@ -1,0 +1,76 @@
+//! Statements are prepared once in a session of the pool, and functions keep their plans.
+
+use crate::support::*;
+
+#[tokio::test]
+async fn a_function_that_a_migration_changed_is_called_anew_and_no_request_fails() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    api.send(conversation, ALICE, "unread").await;
+    assert_eq!(api.unread_count(BORIS).await, 1);
+    api.mark_read(conversation, BORIS).await.ok(200);
+
+    // Other columns come back: what was prepared is of no more use ("cached plan must not change result type").
+    // A new version's would have the same names; the service does not look at them.
+    database
+        .execute_as_owner(
+            "drop function chat_unread_count(uuid);
+             create function chat_unread_count(user_id uuid) returns table (unread bigint)
+                 language sql stable security definer set search_path from current as 'select 7::bigint';
+             grant execute on function chat_unread_count(uuid) to pgchat_service;
+             alter function chat_mark_read(uuid, uuid, bigint) rename to chat_mark_read_before;
+             create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint)
+                 returns table (first text, second bigint, third bigint)
+                 language sql security definer set search_path from current
+                 as 'select * from chat_mark_read_before(conversation, reader, up_to_seq)';
+             grant execute on function chat_mark_read(uuid, uuid, bigint) to pgchat_service;",
+        )
+        .await;
+
+    for _ in 0..3 {
+        assert_eq!(api.unread_count(BORIS).await, 7);
+    }
+    api.send(conversation, ALICE, "unread, too").await;
+    let marked = api.mark_read(conversation, BORIS).await.ok(200);
+    assert_eq!(marked["markedCount"], 1, "{marked}");
+}
+
+/// A function in SQL that is not inlined is parsed and planned at each call, and one in PL/pgSQL may be.
+#[tokio::test]
+async fn what_is_called_often_is_planned_once() {
+    let database = Database::fresh().await;
+    let sql = database.sql().await;
+    let rows = sql
+        .query(
+            "select p.proname from pg_proc p join pg_language l on l.oid = p.prolang
+              where p.proname like 'chat\\_%' and p.prosecdef and l.lanname = 'sql' order by 1",
+            &[],
+        )
+        .await
+        .expect("the functions");
+    let planned_at_each_call: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    // At a start or an end, by a timer, and once for a socket behind a login.
+    assert_eq!(
+        planned_at_each_call,
+        [
+            "chat_create_ticket",
+            "chat_leave",
+            "chat_schema_versions",
+            "chat_search_indexes",
+            "chat_sweep_tickets",
+        ]
+    );
+    // Of those with many tables PostgreSQL would make a plan for each set of parameters.
+    let row = sql
+        .query_one(
+            "select count(*) from pg_proc
+              where proname in ('chat_missed', 'chat_list_conversations', 'chat_list_messages')
+                and 'plan_cache_mode=force_generic_plan' = any (proconfig)",
+            &[],
+        )
+        .await
+        .expect("their settings");
+    assert_eq!(row.get::<_, i64>(0), 3);
+}
