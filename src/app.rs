@@ -250,7 +250,7 @@ async fn start(
     );
     let users = UsersLink::new(
         store.clone(),
-        database.direct.clone(),
+        database.owner.clone(),
         config.schema.clone(),
         database::users_table(&config),
         config.timeouts.users_table_check,

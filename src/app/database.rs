@@ -8,7 +8,8 @@ use super::StartError;
 use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::store::{
-    Connector, MigrateError, SearchIndex, Store, UsersTable, Way, migrate as apply_schema,
+    Around, Connector, MigrateError, SearchIndex, Store, UsersTable, Way, migrate as apply_schema,
+    roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -26,8 +27,19 @@ pub(super) fn users_table(config: &Config) -> UsersTable {
     }
 }
 
+/// The columns that `USERS_COLUMNS` (`id=id,firstName=first_name,…`) names, as `sql/roles.sql` takes them.
+fn columns_of(mapping: &str) -> String {
+    let columns = mapping
+        .split(',')
+        .filter_map(|pair| Some(pair.split_once('=')?.1.trim()));
+    columns.collect::<Vec<_>>().join(",")
+}
+
 /// The database of one process, and what keeps the embedded one running.
 pub(super) struct Database {
+    /// Whoever may change the schema. On the embedded database that is somebody else than the service, which owns nothing
+    /// there (`sql/roles.sql`), and is there once the schema is.
+    pub owner: Connector,
     pub connector: Connector,
     /// Past a pooler (`LISTEN_DATABASE_URL`): what needs a session of its own, such as LISTEN, advisory locks of a
     /// session and SET.
@@ -39,18 +51,20 @@ impl Database {
     /// Starts the embedded database if it is to be used, and waits until the database answers, for
     /// `patience` (`DB_CONNECT_TIMEOUT_SECONDS`).
     pub async fn reach(config: &Config) -> Result<Self, StartError> {
-        let (database, embedded) = match &config.database {
-            DatabaseSource::External(database) => (database.clone(), None),
+        let (owner, database, embedded) = match &config.database {
+            DatabaseSource::External(database) => (None, database.clone(), None),
             DatabaseSource::Embedded { data_dir, bin_dir } => {
                 let embedded = EmbeddedPostgres::start(data_dir, bin_dir.as_deref())
                     .await
                     .map_err(StartError::because)?;
-                let database = DatabaseConfig {
-                    postgres: embedded.database_config(),
+                let on_loopback = |postgres| DatabaseConfig {
+                    postgres,
                     ssl_mode: SslMode::Disable,
                     ssl_root_cert: None,
                 };
-                (database, Some(embedded))
+                let owner = on_loopback(embedded.database_config());
+                let service = on_loopback(embedded.database_config_of(roles::SERVICE));
+                (Some(owner), service, Some(embedded))
             }
         };
         let connector = Connector::new(&database).map_err(StartError::because)?;
@@ -58,12 +72,22 @@ impl Database {
             Some(listen) => Connector::new(listen).map_err(StartError::because)?,
             None => connector.clone(),
         };
+        let owner = match &owner {
+            Some(owner) => Connector::new(owner).map_err(StartError::because)?,
+            None => direct.clone(),
+        };
+        // The embedded database's service may not be there yet.
+        let at_first = match embedded {
+            Some(_) => &owner,
+            None => &connector,
+        };
         let deadline = Instant::now() + config.timeouts.database_start;
         let mut told = false;
         loop {
-            match connector.connect("pgchat start").await {
+            match at_first.connect("pgchat start").await {
                 Ok(_) => {
                     return Ok(Self {
+                        owner,
                         connector,
                         direct,
                         embedded,
@@ -94,10 +118,24 @@ impl Database {
     /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
     pub async fn migrate(&self, config: &Config) -> Result<(), MigrateError> {
         let users = users_table(config);
-        let before = self.embedded.as_ref().map(|_| EMBEDDED_USERS_TABLE);
+        let roles = self.embedded.as_ref().map(|embedded| {
+            let password = embedded.password_of(roles::SERVICE);
+            let columns = columns_of(config.users_columns.as_deref().unwrap_or_default());
+            let sql = roles::sql(&[
+                ("schema", &config.schema),
+                ("users_table", &config.users_table),
+                ("users_columns", &columns),
+            ]);
+            // Hexadecimal: nothing to escape.
+            format!("{sql}alter role {} password '{password}'", roles::SERVICE)
+        });
+        let around = roles.as_ref().map(|roles| Around {
+            before: EMBEDDED_USERS_TABLE,
+            after: roles,
+        });
         let deadline = Instant::now() + config.timeouts.database_start;
         loop {
-            match apply_schema(&self.direct, &config.schema, &users, before).await {
+            match apply_schema(&self.owner, &config.schema, &users, around).await {
                 Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
                     if Instant::now() + START_RETRY < deadline =>
                 {
@@ -126,7 +164,7 @@ impl Database {
 
     pub fn search_index(&self, config: &Config) -> SearchIndex {
         SearchIndex {
-            connector: self.direct.clone(),
+            connector: self.owner.clone(),
             schema: config.schema.clone(),
             language: config.search_language.clone(),
         }
@@ -135,7 +173,7 @@ impl Database {
     /// Demo users and conversations, as one batch; a second time changes nothing.
     pub async fn insert_demo_data(&self, config: &Config) -> Result<(), String> {
         let (client, connection) = self
-            .direct
+            .owner
             .connect("pgchat demo data")
             .await
             .map_err(|e| e.to_string())?;
@@ -154,7 +192,7 @@ impl Database {
 
     pub async fn has_users(&self) -> Result<bool, String> {
         let (client, connection) = self
-            .connector
+            .owner
             .connect("pgchat start")
             .await
             .map_err(|e| e.to_string())?;

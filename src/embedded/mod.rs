@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use ring::digest::{SHA256, digest};
 use tokio::process::{Child, Command};
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
@@ -187,9 +188,23 @@ impl EmbeddedPostgres {
         Ok(embedded)
     }
 
-    /// Host, port, user, password and database name.
+    /// Host, port, user, password and database name of whoever may do everything there.
     pub fn database_config(&self) -> tokio_postgres::Config {
         connection(self.port, &self.password, DATABASE)
+    }
+
+    /// The same for a role that has [`EmbeddedPostgres::password_of`] for its password.
+    pub fn database_config_of(&self, role: &str) -> tokio_postgres::Config {
+        let mut config = connection(self.port, &self.password_of(role), DATABASE);
+        config.user(role);
+        config
+    }
+
+    /// The same on all replicas, and no way back to the password that it is made from.
+    pub fn password_of(&self, role: &str) -> String {
+        let text = format!("{role}:{}", self.password);
+        let hash = digest(&SHA256, text.as_bytes());
+        hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
     }
 
     /// A file, readable only by this user, that holds [`EmbeddedPostgres::url`].

@@ -38,13 +38,21 @@ pub enum MigrateError {
     Users(String),
 }
 
-/// Applies what is missing, on a connection of its own, under an advisory lock. `before` runs first in
-/// the same session (the embedded database makes its users table there).
+/// What the embedded database gets besides the schema, in the same session: nobody else makes it there.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// Before it: the users table.
+    pub before: &'a str,
+    /// After it: the roles.
+    pub after: &'a str,
+}
+
+/// Applies what is missing, on a connection of its own, under an advisory lock.
 pub async fn migrate(
     connector: &Connector,
     schema: &str,
     users: &UsersTable,
-    before: Option<&str>,
+    around: Option<Around<'_>>,
 ) -> Result<(), MigrateError> {
     let (mut client, mut connection) = connector.connect("pgchat migrate").await?;
     let driver = tokio::spawn(async move {
@@ -57,7 +65,7 @@ pub async fn migrate(
             }
         }
     });
-    let result = apply(&mut client, schema, users, before).await;
+    let result = apply(&mut client, schema, users, around).await;
     drop(client);
     driver.abort();
     result
@@ -67,7 +75,7 @@ async fn apply(
     client: &mut Client,
     schema: &str,
     users: &UsersTable,
-    before: Option<&str>,
+    around: Option<Around<'_>>,
 ) -> Result<(), MigrateError> {
     loop {
         let rows = client
@@ -96,8 +104,8 @@ async fn apply(
         ))
         .await
         .map_err(failed)?;
-    if let Some(sql) = before {
-        client.batch_execute(sql).await.map_err(failed)?;
+    if let Some(Around { before, .. }) = around {
+        client.batch_execute(before).await.map_err(failed)?;
     }
 
     adopt::prepare(client).await.map_err(failed)?;
@@ -117,7 +125,11 @@ async fn apply(
         client.batch_execute(PRIVILEGES).await.map_err(failed)?;
     }
     link_users(client, schema, users).await?;
-    adopt::validate(client).await.map_err(failed)
+    adopt::validate(client).await.map_err(failed)?;
+    if let Some(Around { after, .. }) = around {
+        client.batch_execute(after).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Applies the migrations; whether no newer version has applied more.

@@ -8,6 +8,7 @@ mod conversations;
 mod live;
 mod messages;
 mod migrate;
+pub mod roles;
 mod search;
 mod search_index;
 mod tickets;
@@ -28,7 +29,7 @@ pub use changes::{Change, Changes, Horizon, Identity, MissedChanges, ReadBack, S
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
 pub use messages::{Locks, Outcome, Outgoing, SendFailure};
-pub use migrate::{MigrateError, migrate};
+pub use migrate::{Around, MigrateError, migrate};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use tickets::{IssuedTicket, RedeemedTicket};

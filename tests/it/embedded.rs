@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 
 use serde_json::Value;
+use tokio_postgres::{Client, NoTls};
 use uuid::{Uuid, uuid};
 
 use crate::support::*;
@@ -68,9 +69,43 @@ impl Drop for DataDir {
     }
 }
 
+/// As whoever may do everything there: `psql "$(cat …/url)"`.
+async fn sql(data: &DataDir) -> Client {
+    let url = fs::read_to_string(data.0.join("url")).expect("the URL");
+    let (client, connection) = tokio_postgres::connect(url.trim(), NoTls)
+        .await
+        .expect("psql");
+    tokio::spawn(connection);
+    client
+}
+
 async fn contents(replica: &Replica, conversation: Uuid) -> Vec<Value> {
     let messages = replica.api().history(conversation).await;
     messages.into_iter().map(|m| m["content"].clone()).collect()
+}
+
+/// As everywhere else (`sql/roles.sql`): a fault of the service is not one of the whole database.
+#[tokio::test]
+async fn it_is_served_by_a_role_that_owns_nothing() {
+    let data = DataDir::new();
+    let replica = data.replica().await;
+    let sql = sql(&data).await;
+    let ours =
+        "select distinct usename::text, rolsuper or rolcreaterole or rolcreatedb or rolbypassrls
+                  from pg_stat_activity join pg_roles on rolname = usename
+                 where datname = current_database() and pid <> pg_backend_pid()";
+    let sessions = sql.query(ours, &[]).await.expect("sessions");
+    let sessions: Vec<(String, bool)> = sessions.iter().map(|r| (r.get(0), r.get(1))).collect();
+    assert_eq!(sessions, [("pgchat_service".to_owned(), false)]);
+    let owned = "select count(*) from pg_class where relowner = 'pgchat_service'::regrole
+                  or has_table_privilege('pgchat_service', oid, 'select, insert, update, delete')
+                     and relkind in ('r', 'v', 'p') and relnamespace = 'public'::regnamespace";
+    let owned: i64 = sql.query_one(owned, &[]).await.expect("a count").get(0);
+    assert_eq!(owned, 0);
+    // The next start finds the roles, and the tables in other hands than those that migrate.
+    drop(replica);
+    let replica = data.replica().await;
+    assert!(!replica.api().conversations(AMELIE).await.is_empty());
 }
 
 #[tokio::test]
