@@ -3,11 +3,12 @@
 //! to ask does not compile.
 //!
 //! In reading order: [`credentials`] finds what a request carries; [`token`] verifies it by the [`keys`]
-//! ([`crypto`] does the arithmetic); [`standing`] knows who is deactivated. Tokens and tickets never get into a log.
+//! ([`crypto`] does the arithmetic), unless it is one of the [`service`] tokens; [`standing`] knows who is deactivated. Tokens and tickets never get into a log.
 
 mod credentials;
 mod crypto;
 mod keys;
+mod service;
 mod standing;
 mod token;
 
@@ -15,12 +16,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use subtle::{Choice, ConstantTimeEq};
 use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
-use credentials::{SecretHash, Ticket, hash};
+use credentials::Ticket;
 use keys::KeyFiles;
+use service::ServiceTokens;
 use standing::Standing;
 use token::{Token, Verifier};
 
@@ -179,19 +180,16 @@ pub struct Auth {
 struct Shared {
     config: AuthConfig,
     keys: Keys,
-    service_tokens: Vec<SecretHash>,
+    service_tokens: ServiceTokens,
     standing: Standing,
     store: Store,
 }
 
 impl Auth {
     pub fn new(config: &AuthConfig, keys: Keys, store: Store) -> Self {
-        let service_tokens = config.service_tokens.iter();
         Self {
             shared: Arc::new(Shared {
-                service_tokens: service_tokens
-                    .map(|token| hash(token.expose().as_bytes()))
-                    .collect(),
+                service_tokens: ServiceTokens::new(&config.service_tokens),
                 standing: Standing::new(store.clone(), config.user_check),
                 config: config.clone(),
                 keys,
@@ -307,20 +305,10 @@ impl Auth {
     }
 
     fn bearer(&self, bearer: &str) -> Result<Caller, Error> {
-        if self.is_service(bearer) {
+        if self.shared.service_tokens.contain(bearer) {
             return Ok(Caller(Kind::Service));
         }
         Ok(self.user(self.shared.keys.verifier.verify(bearer)?))
-    }
-
-    /// In constant time: all are compared, each to its end.
-    fn is_service(&self, bearer: &str) -> bool {
-        let given = hash(bearer.as_bytes());
-        let mut found = Choice::from(0);
-        for token in &self.shared.service_tokens {
-            found |= token.ct_eq(&given);
-        }
-        found.into()
     }
 
     fn user(&self, token: Token) -> Caller {

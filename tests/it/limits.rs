@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
+use reqwest::Method;
+
 use crate::support::*;
 
 /// A request's status, and how long its head was.
@@ -78,7 +80,7 @@ async fn a_body_and_a_frame_may_have_so_many_bytes_and_no_more() {
         );
         let request = replica
             .api()
-            .request(reqwest::Method::POST, "/api/v1/chat/messages")
+            .request(Method::POST, "/api/v1/chat/messages")
             .header("content-type", "application/json")
             .body(body);
         Reply::to(request).await
@@ -92,6 +94,29 @@ async fn a_body_and_a_frame_may_have_so_many_bytes_and_no_more() {
     socket.expect("ack").await;
     socket.send_text(&padded(2049, ping)).await;
     assert_eq!(socket.closed().await, Some(1009));
+}
+
+/// Masked with zeros, as all of a client's frames are (RFC 6455 section 5.2): nothing of what it announces need come.
+#[tokio::test]
+async fn a_frame_counts_by_what_it_announces_and_a_message_by_all_its_frames() {
+    let database = Database::fresh().await;
+    let set = [("MAX_BODY_BYTES", "2048"), ("MAX_MESSAGE_BYTES", "1024")];
+    let replica = Replica::start(&database, &set).await;
+    let frame = |first: u8, announced: u16, payload: usize| {
+        let mut frame = vec![first, 0x80 | 126];
+        frame.extend(announced.to_be_bytes());
+        frame.resize(frame.len() + 4, 0);
+        frame.resize(frame.len() + payload, b' ');
+        frame
+    };
+    let (text, beginning, end) = (0x81, 0x01, 0x80);
+    let announced_only = frame(text, 2049, 0);
+    let in_parts = [frame(beginning, 1500, 1500), frame(end, 1500, 1500)].concat();
+    for sent in [announced_only, in_parts] {
+        let mut raw = Raw::upgrade(&replica, ALICE).await;
+        raw.write(&sent).await;
+        assert_eq!(close_code(&raw.until_closed().await), Some(1009));
+    }
 }
 
 #[tokio::test]
@@ -208,6 +233,12 @@ async fn what_writes_or_searches_counts_as_a_send() {
         refused(api.search(ALICE, "q=x").await).await
     })
     .await;
+    let ticket = format!("/api/v1/ws/ticket?user_id={ALICE}");
+    eventually("a ticket is refused", || async {
+        let request = api.request(Method::POST, &ticket);
+        refused(Reply::to(request).await).await
+    })
+    .await;
     for (kind, data) in [
         (
             "mark_read",
@@ -218,12 +249,11 @@ async fn what_writes_or_searches_counts_as_a_send() {
             serde_json::json!({"messageId": message, "content": "y"}),
         ),
         ("delete_message", serde_json::json!({"messageId": message})),
+        ("authenticate", serde_json::json!({"token": "of nobody"})),
     ] {
-        loop {
-            let answer = socket.answer_to(kind, data.clone()).await;
-            if answer["data"]["code"] == "too_many_requests" {
-                break;
-            }
+        let started = Instant::now();
+        while socket.answer_to(kind, data.clone()).await["data"]["code"] != "too_many_requests" {
+            assert!(started.elapsed() < DEADLINE, "{kind} is not limited");
         }
     }
     // Reading is free, and so is everybody else.

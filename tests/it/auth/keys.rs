@@ -1,4 +1,4 @@
-//! Keys: several in a JWKS file, rotation, PEM, and configurations that cannot be meant.
+//! Keys: several in a JWKS file, rotation, PEM, service tokens, and `pgchat token`.
 
 use std::fs;
 
@@ -106,68 +106,6 @@ async fn several_service_tokens_count_at_once() {
     }
     for bad in [&both, "another", &SERVICE.to_uppercase()] {
         assert_eq!(status(&replica, bad).await, 401);
-    }
-}
-
-#[tokio::test]
-async fn a_configuration_that_cannot_be_meant_ends_the_start_with_one_line() {
-    let database = Database::fresh().await;
-    let dir = fresh_dir("keys");
-    let path = |name: &str, text: &str| {
-        let path = dir.join(name);
-        fs::write(&path, text).expect("written");
-        path.to_str().expect("UTF-8").to_owned()
-    };
-    let private = "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----\n";
-    let [no_json, no_keys, no_use, private, no_pem] = [
-        path("no.json", "no"),
-        path("none.json", "{}"),
-        path("use.json", r#"{"keys": [{"kty": "oct", "k": "AAAA"}]}"#),
-        path("private.pem", private),
-        path("no.pem", "no"),
-    ];
-    for (vars, words) in [
-        (
-            &[("AUTH_MODE", "jwt")][..],
-            &["AUTH_MODE", "needs a key"][..],
-        ),
-        (&[("JWT_ISSUER", "x")], &["JWT_ISSUER", "without a key"]),
-        (
-            &[("JWT_JWKS_FILE", "/nonexistent")],
-            &["JWT_JWKS_FILE", "cannot be read"],
-        ),
-        (
-            &[("JWT_JWKS_FILE", &*no_json)],
-            &["JWT_JWKS_FILE", "is not JSON"],
-        ),
-        (
-            &[("JWT_JWKS_FILE", &*no_keys)],
-            &["JWT_JWKS_FILE", "JWKS document"],
-        ),
-        (
-            &[("JWT_JWKS_FILE", &*no_use)],
-            &["JWT_JWKS_FILE", "JWT_SECRET is the place"],
-        ),
-        (
-            &[("JWT_PUBLIC_KEY_FILE", "/nonexistent")],
-            &["JWT_PUBLIC_KEY_FILE", "cannot be read"],
-        ),
-        (
-            &[("JWT_PUBLIC_KEY_FILE", &*private)],
-            &["JWT_PUBLIC_KEY_FILE", "private key"],
-        ),
-        (
-            &[("JWT_PUBLIC_KEY_FILE", &*no_pem)],
-            &["JWT_PUBLIC_KEY_FILE", "public key in PEM"],
-        ),
-        (
-            &[("JWT_SECRET", SECRET), ("JWT_LEEWAY_SECONDS", "31")],
-            &["JWT_LEEWAY_SECONDS", "30"],
-        ),
-    ] {
-        let ended = pgchat(&["serve"], &settings(&database, vars)).await;
-        ended.assert_failed(2, words);
-        assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{ended:#?}");
     }
 }
 

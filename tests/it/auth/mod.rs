@@ -9,6 +9,7 @@ mod sockets;
 mod table;
 mod tickets;
 pub mod tokens;
+mod unusable_keys;
 
 use reqwest::Method;
 use reqwest::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};

@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
+use super::tokens::token;
 use super::{handshake, replica};
 use crate::support::*;
 
@@ -73,6 +74,21 @@ async fn answers_and_errors_tell_a_listed_origin_and_no_other() {
     handshake(&replica, "/ws", &[("origin", PAGE)])
         .await
         .refused(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_star_lets_every_page_call_and_open_sockets() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[("ALLOWED_ORIGINS", "*")]).await;
+    let token = format!("Bearer {}", token(ALICE));
+    for page in [PAGE, "http://localhost:3000", "null"] {
+        let headers = [("origin", page), ("authorization", &token)];
+        let reply = ask(&replica, Method::GET, "/api/v1/users", &headers).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.header("access-control-allow-origin"), page);
+        let socket = handshake(&replica, &format!("/ws?user_id={ALICE}"), &headers).await;
+        assert_eq!(socket.status, 101, "{page}: {socket:?}");
+    }
 }
 
 #[tokio::test]

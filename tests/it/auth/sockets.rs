@@ -49,8 +49,8 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
             .refused(status, code);
     }
     // A service token is for the header only: it does not belong into a browser.
-    let service = "pgchat.v1, bearer.x";
-    let reply = handshake(&replica, &path, &[("sec-websocket-protocol", service)]).await;
+    let service = format!("pgchat.v1, bearer.{SERVICE}");
+    let reply = handshake(&replica, &path, &[("sec-websocket-protocol", &service)]).await;
     reply.refused(401, "token_invalid");
 
     // The user who is not named is the token's; a service must name one.

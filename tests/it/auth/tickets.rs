@@ -133,6 +133,22 @@ async fn what_is_no_ticket_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_replica_that_closes_does_not_use_a_ticket_up() {
+    let database = Database::fresh().await;
+    let closing = replica(&database, &[("SHUTDOWN_DELAY_SECONDS", "300")]).await;
+    let other = replica(&database, &[]).await;
+    let made = ticket(&closing, "", Some(&token(ALICE))).await;
+    closing.terminate();
+    eventually("it takes no traffic", || async {
+        (closing.api().status("/health/ready").await == Some(503)).then_some(())
+    })
+    .await;
+    let refused = handshake(&closing, &path(ALICE, &made), &[]).await;
+    refused.refused(503, "unavailable");
+    Socket::connect_to(&other, ALICE, &path(ALICE, &made)).await;
+}
+
+#[tokio::test]
 async fn tickets_work_in_trusted_mode_as_well() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;

@@ -13,6 +13,7 @@ mod ledger;
 mod registry;
 mod restore;
 mod resume;
+mod turns;
 mod watchfulness;
 
 use crate::support::*;

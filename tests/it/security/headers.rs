@@ -9,6 +9,10 @@ use crate::support::*;
 
 const SERVICE: &str = "a service token of the tests of 32 bytes or more";
 
+/// Of what is no page, and of every error, wherever it stands.
+const NO_PAGE: &str =
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// Sources that a policy may name. A style that stands in the markup is Swagger UI's, and no script.
 fn assert_strict(policy: &str, what: &str) {
     let directives: Vec<&str> = policy.split(';').map(str::trim).collect();
@@ -38,13 +42,17 @@ fn assert_strict(policy: &str, what: &str) {
     }
 }
 
-fn assert_told(headers: &HeaderMap, what: &str) {
+fn assert_told(status: u16, headers: &HeaderMap, what: &str) {
     let one = |name: &str| {
         let values: Vec<_> = headers.get_all(name).iter().collect();
         assert_eq!(values.len(), 1, "{what}: {name}: {headers:?}");
         values[0].to_str().expect("text").to_owned()
     };
-    assert_strict(&one("content-security-policy"), what);
+    let policy = one("content-security-policy");
+    assert_strict(&policy, what);
+    if status >= 400 {
+        assert_eq!(policy, NO_PAGE, "{what}: {status}");
+    }
     assert_eq!(one("x-content-type-options"), "nosniff", "{what}");
     assert_eq!(one("x-frame-options"), "DENY", "{what}");
     assert_eq!(one("referrer-policy"), "no-referrer", "{what}");
@@ -127,8 +135,9 @@ async fn every_answer_of_every_route_has_the_security_headers() {
                 request = request.bearer_auth(token);
             }
             let answer = request.send().await.expect("an answer");
-            statuses.insert(answer.status().as_u16());
-            assert_told(answer.headers(), &format!("{method} {path}"));
+            let status = answer.status().as_u16();
+            statuses.insert(status);
+            assert_told(status, answer.headers(), &format!("{method} {path}"));
         }
     }
     for status in [200, 204, 400, 401, 404, 405, 426] {
@@ -175,13 +184,21 @@ async fn an_answer_to_what_is_no_request_has_them_too() {
         late.head.contains("\r\ncache-control: no-store\r\n"),
         "{late:?}"
     );
-    for reply in [&led, &late] {
+    let mut raw = Raw::connect(&replica).await;
+    raw.request("CONNECT example.com:80", &[]).await;
+    let elsewhere = raw.reply().await.expect("an answer");
+    elsewhere.refused(400, "validation_failed");
+    let policy = format!("content-security-policy: {NO_PAGE}");
+    for reply in [&led, &late, &elsewhere] {
         for header in [
-            "\r\nx-content-type-options: nosniff\r\n",
-            "\r\ncontent-security-policy: default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n",
-            "\r\nx-frame-options: deny\r\n",
+            &policy,
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+            "referrer-policy: no-referrer",
+            "cross-origin-resource-policy: same-origin",
         ] {
-            assert!(reply.head.contains(header), "{header:?}: {reply:?}");
+            let line = format!("\r\n{header}\r\n");
+            assert!(reply.head.contains(&line), "{header:?}: {reply:?}");
         }
     }
 }

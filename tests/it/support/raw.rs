@@ -60,9 +60,13 @@ impl Raw {
 
     /// A complete WebSocket handshake; what follows it is read with [`until_closed`](Self::until_closed).
     pub async fn upgrade(replica: &Replica, user: Uuid) -> Self {
+        Self::upgrade_to(replica, &format!("/ws?user_id={user}")).await
+    }
+
+    pub async fn upgrade_to(replica: &Replica, path: &str) -> Self {
         let mut raw = Self::connect(replica).await;
         raw.request(
-            &format!("GET /ws?user_id={user}"),
+            &format!("GET {path}"),
             &[
                 "connection: upgrade",
                 "upgrade: websocket",

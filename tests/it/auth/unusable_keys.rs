@@ -1,0 +1,169 @@
+//! Keys that cannot be meant: a service that was told to check its callers, and cannot, does not start.
+
+use std::fs;
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::get;
+use super::tokens::{Key, SECRET};
+use crate::support::*;
+
+/// 1024 bits.
+const SHORT_RSA: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC5Ltxkp6GNjSZ3QSVFLUsnGOKq
+uGPEu4zFVuLRiOt3I6kxXYHUEtXoEgGYVTCR8uYOjTbnYdqXzjKdNTh9yfLHwQrP
+nqH2fZ1f0dchEWZM8zlGDMDitGASJV+AeccMMeH9QzBh+8Z2Dq6fk9Vlxku/R2yG
+CDQxL5jg9KqEZlkX9wIDAQAB
+-----END PUBLIC KEY-----
+";
+
+const P384: &str = "-----BEGIN PUBLIC KEY-----
+MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEruF2B1BaD1FMuKq87mL80f8/Spqq/mP9
+NSnXCjxIS1dIdgKnZxQWZaRIQ4LKgHhv+6L4AVxwetZi0626Mdrii2Lb+JtZmulv
+KQ3aVsG9yMJ29tLzsk7QI+p4Ztqa5nXI
+-----END PUBLIC KEY-----
+";
+
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----\n";
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMC4CAQ\n-----END CERTIFICATE-----\n";
+
+/// A file of a test, by its path.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> Self {
+        Self(fresh_dir("keys"))
+    }
+
+    fn of(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+}
+
+async fn assert_refused(database: &Database, variables: &[(&str, &str)], words: &[&str]) {
+    let ended = pgchat(&["serve"], &settings(database, variables)).await;
+    ended.assert_failed(2, words);
+    assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{ended:#?}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_meant_ends_the_start_with_one_line() {
+    let database = Database::fresh().await;
+    let secret = ("JWT_SECRET", SECRET);
+    for (variables, words) in [
+        (
+            &[("AUTH_MODE", "jwt")][..],
+            &["AUTH_MODE", "needs a key"][..],
+        ),
+        (&[("JWT_ISSUER", "x")], &["JWT_ISSUER", "without a key"]),
+        (
+            &[("JWT_JWKS_FILE", "/nonexistent")],
+            &["JWT_JWKS_FILE", "cannot be read"],
+        ),
+        (
+            &[("JWT_PUBLIC_KEY_FILE", "/nonexistent")],
+            &["JWT_PUBLIC_KEY_FILE", "cannot be read"],
+        ),
+        (
+            &[secret, ("JWT_LEEWAY_SECONDS", "31")],
+            &["JWT_LEEWAY_SECONDS", "30"],
+        ),
+    ] {
+        assert_refused(&database, variables, words).await;
+    }
+}
+
+/// Nothing of the file is quoted: what is in the wrong place may be secret.
+#[tokio::test]
+async fn a_pem_file_that_holds_no_public_key_of_ours_ends_the_start() {
+    let database = Database::fresh().await;
+    let files = Files::new();
+    let endless = "x".repeat(256 * 1024 + 1);
+    for (name, text, words) in [
+        ("no.pem", "no", "public key in PEM"),
+        ("private.pem", PRIVATE, "private key"),
+        ("certificate.pem", CERTIFICATE, "certificate"),
+        ("short.pem", SHORT_RSA, "2048 bits or more"),
+        ("p384.pem", P384, "must be of P-256"),
+        ("endless.pem", &endless, "at most 262144 bytes"),
+    ] {
+        let path = files.of(name, text);
+        let file = ("JWT_PUBLIC_KEY_FILE", path.as_str());
+        assert_refused(&database, &[file], &["JWT_PUBLIC_KEY_FILE", name, words]).await;
+    }
+}
+
+/// Keys that stand in a JWKS document and verify no token, and what is said of each.
+fn unusable() -> Vec<(Value, &'static str)> {
+    let with = |name: &str, value: Value| {
+        let mut key = Key::es256("1").jwk();
+        key[name] = value;
+        key
+    };
+    let modulus = URL_SAFE_NO_PAD.encode([0xff; 128]);
+    let coordinate = URL_SAFE_NO_PAD.encode([1; 48]);
+    vec![
+        (
+            json!({"kty": "oct", "k": "AAAA"}),
+            "JWT_SECRET is the place",
+        ),
+        (
+            json!({"kty": "RSA", "n": modulus, "e": "AQAB"}),
+            "2048 bits or more",
+        ),
+        (
+            json!({"kty": "EC", "crv": "P-384", "x": coordinate, "y": coordinate}),
+            "must be of P-256",
+        ),
+        (with("d", json!("AAAA")), "private key"),
+        (with("use", json!("enc")), "its use is not sig"),
+        (with("alg", json!("ES384")), "only ES256 is taken"),
+    ]
+}
+
+#[tokio::test]
+async fn a_jwks_file_without_a_key_for_tokens_ends_the_start() {
+    let database = Database::fresh().await;
+    let files = Files::new();
+    let many: Vec<Value> = (0..33).map(|_| Key::eddsa("1").jwk()).collect();
+    let mut cases = vec![
+        ("no".to_owned(), "is not JSON"),
+        ("{}".to_owned(), "JWKS document"),
+        (json!({"keys": []}).to_string(), "no key that can verify"),
+        (json!({"keys": many}).to_string(), "at most 32 keys, not 33"),
+    ];
+    for (key, words) in unusable() {
+        cases.push((json!({"keys": [key]}).to_string(), words));
+    }
+    for (text, words) in cases {
+        let path = files.of("jwks.json", &text);
+        let file = ("JWT_JWKS_FILE", path.as_str());
+        assert_refused(&database, &[file], &["JWT_JWKS_FILE", words]).await;
+    }
+}
+
+/// An identity provider publishes keys for other uses in the same document.
+#[tokio::test]
+async fn keys_for_other_uses_beside_a_good_one_are_told_and_left_out() {
+    let database = Database::fresh().await;
+    let good = Key::es256("good");
+    let (mut keys, told): (Vec<Value>, Vec<&str>) = unusable().into_iter().unzip();
+    keys.push(good.jwk());
+    let path = Files::new().of("jwks.json", json!({"keys": keys}).to_string());
+    let settings = [("JWT_JWKS_FILE", &*path), ("SERVER_HOST", "127.0.0.1")];
+    let replica = Replica::start(&database, &settings).await;
+    let log = replica.log();
+    for (number, words) in (1..).zip(told) {
+        let told = log
+            .lines()
+            .find(|line| line.contains(&format!("key {number} is not used")));
+        assert!(told.is_some_and(|line| line.contains(words)), "{log}");
+    }
+    let good = good.token(ALICE);
+    get(&replica, "/api/v1/users", &good).await.ok(200);
+}

@@ -1,0 +1,43 @@
+//! Many wait for their turn at a database that does not answer: each is refused in the time that one may wait, and not in
+//! that of all who stand before it.
+
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// One after the other they would wait for eight times the database's deadline, which is longer than a test waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replays_that_wait_for_a_silent_database_are_given_up_in_its_time() {
+    const CLIENTS: usize = 8;
+    let database = Database::fresh().await;
+    let settings = quick(&[("REPLAY_PARALLEL", "1"), ("DB_TIMEOUT_SECONDS", "3")]);
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let cursor = settled_cursor(&replica, BORIS).await;
+    api.send(conversation, ALICE, "missed").await;
+    let path = format!("/ws?user_id={BORIS}&cursor={cursor}");
+
+    // A replay looks at the tombstones, and a handshake does not: it is answered, and what was missed is not read.
+    let holder = database.sql().await;
+    let lock = "begin; lock table chat_tombstones in access exclusive mode";
+    holder.batch_execute(lock).await.expect("the lock");
+    let mut coming = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let raw = Raw::upgrade_to(&replica, &path).await;
+        coming.spawn(raw.until_closed());
+    }
+    let all = within("each of them is let go", coming.join_all()).await;
+    for said in all {
+        assert_eq!(close_code(&said), Some(1013));
+        // Not even `connected`: the client still has the cursor that it had.
+        let said = String::from_utf8_lossy(&said);
+        assert!(!said.contains("connected"), "{said}");
+    }
+    assert_eq!(api.metric("pgchat_connections").await, 0.0);
+
+    holder.batch_execute("commit").await.expect("its end");
+    let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    boris.before_message("missed").await;
+}
