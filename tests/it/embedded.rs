@@ -93,7 +93,7 @@ async fn it_is_served_by_a_role_that_owns_nothing() {
     let ours =
         "select distinct usename::text, rolsuper or rolcreaterole or rolcreatedb or rolbypassrls
                   from pg_stat_activity join pg_roles on rolname = usename
-                 where datname = current_database() and pid <> pg_backend_pid()";
+                 where datname = current_database() and application_name in ('pgchat pool', 'pgchat listener')";
     let sessions = sql.query(ours, &[]).await.expect("sessions");
     let sessions: Vec<(String, bool)> = sessions.iter().map(|r| (r.get(0), r.get(1))).collect();
     assert_eq!(sessions, [("pgchat_service".to_owned(), false)]);

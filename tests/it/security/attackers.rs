@@ -56,6 +56,27 @@ pub async fn handshake(port: u16, user: Uuid) -> (u16, TcpStream) {
     (status.expect("a status"), stream)
 }
 
+/// Takes whatever a socket gets, and says now and then that it is there, for ever.
+pub async fn stays(stream: TcpStream) {
+    /// Masked, and empty (RFC 6455 section 5.5.3).
+    const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+    let (mut read, mut write) = stream.into_split();
+    let pongs = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            write.write_all(&PONG).await.expect("an open socket");
+        }
+    };
+    let reading = async {
+        let mut buffer = [0; 16 * 1024];
+        while read.read(&mut buffer).await.expect("frames") > 0 {}
+    };
+    tokio::select! {
+        () = reading => panic!("the socket was closed"),
+        () = pongs => unreachable!("it has no end"),
+    }
+}
+
 /// Reads what a socket gets until `end` was in it.
 pub async fn read_until(mut stream: TcpStream, end: &str) {
     let mut received = Vec::new();
