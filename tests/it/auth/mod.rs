@@ -3,6 +3,7 @@
 mod concealment;
 mod keys;
 mod listed;
+mod modes;
 mod nestjs;
 mod origins;
 mod sockets;
