@@ -1,7 +1,10 @@
 //! What the probes and the drain need to know.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -10,6 +13,9 @@ use crate::store::{Store, UsersLink};
 
 /// Bound of the question to the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// So old an answer of the database is as good as a new one.
+const SHARED_FOR: Duration = Duration::from_millis(100);
 
 /// The stages of a replica's end, shared by everything that has a task.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +43,21 @@ pub struct Health {
     listener: ListenerStatus,
     users: UsersLink,
     lifecycle: Lifecycle,
+    pulse: Arc<Pulse>,
+}
+
+/// The database's last answer. Whoever asks for it needs no token, so however many ask, the question is put one at a time,
+/// and ten times a second at most.
+struct Pulse {
+    turn: Semaphore,
+    /// When it came. A std mutex: held to copy it only.
+    last: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl Pulse {
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, Result<(), String>)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How the replica is; each error says why.
@@ -54,6 +75,15 @@ impl Report {
     pub fn is_well(&self) -> bool {
         self.database.is_ok() && self.listener.is_ok() && self.users.is_ok()
     }
+
+    /// Why, which the probes do not say.
+    fn log(&self) {
+        for (name, check) in [("database", &self.database), ("listener", &self.listener)] {
+            if let Err(why) = check {
+                log::warn!("health check: {name}: {why}");
+            }
+        }
+    }
 }
 
 impl Health {
@@ -68,22 +98,46 @@ impl Health {
             listener,
             users,
             lifecycle,
+            pulse: Arc::new(Pulse {
+                turn: Semaphore::new(1),
+                last: Mutex::new(None),
+            }),
         }
     }
 
     /// Asks the database (for 2 s at most) and the listener.
     pub async fn report(&self) -> Report {
-        let database = match tokio::time::timeout(DATABASE_PATIENCE, self.store.ping()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer within 2 s".to_owned()),
-        };
-        Report {
+        let (database, is_new) = self.database().await;
+        let report = Report {
             database,
             listener: self.listener.check(),
             users: self.users.check(),
             draining: self.lifecycle.draining.is_cancelled(),
+        };
+        if is_new {
+            report.log();
         }
+        report
+    }
+
+    /// Whether the database answers, and whether it was asked for this.
+    async fn database(&self) -> (Result<(), String>, bool) {
+        let asked = Instant::now();
+        // Closed never: the semaphore lives as long as this.
+        let _turn = self.pulse.turn.acquire().await;
+        // Of the one who was waited for, most often.
+        if let Some((came, answer)) = &*self.pulse.last()
+            && *came + SHARED_FOR > asked
+        {
+            return (answer.clone(), false);
+        }
+        let answer = match timeout(DATABASE_PATIENCE, self.store.ping()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer within 2 s".to_owned()),
+        };
+        *self.pulse.last() = Some((Instant::now(), answer.clone()));
+        (answer, true)
     }
 
     pub fn listener(&self) -> &ListenerStatus {

@@ -1,5 +1,8 @@
 //! The probes, and a database that goes away and comes back.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -126,6 +129,45 @@ async fn a_database_that_crashes_is_recovered_from_without_loss() {
     here.api().send(conversation, ALICE, "after").await;
     assert_eq!(boris.collect_messages(20).await, acked);
     assert_eq!(boris.before_message("after").await, Vec::<Value>::new());
+}
+
+/// They need no token, and the pool is for those who have one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_ask_how_a_replica_is_they_ask_the_database_once() {
+    const PROBES: usize = 60;
+    const WAITING: &str = r#"pgchat_pool_waiting{pool="requests"}"#;
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let settings = [("DB_PORT", &*port), ("DB_SSL_MODE", "disable")];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+
+    proxy.mute();
+    let asking = join_all((0..PROBES).map(|_| api.status("/health")));
+    let counting = async {
+        let mut most = 0.0_f64;
+        loop {
+            most = most.max(api.metric(WAITING).await);
+            let refused = r#"pgchat_http_request_duration_seconds_count{method="GET",route="/health",status="503"}"#;
+            if api.metric(refused).await == PROBES as f64 {
+                return most;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (answers, most) = within("answers", async { tokio::join!(asking, counting) }).await;
+    assert_eq!(answers, [Some(503); PROBES]);
+    assert_eq!(most, 0.0, "so many waited for a connection of the pool");
+    // Each of them is told of the outage, and the log in a few lines.
+    let lines = replica.log().matches("health check: database").count();
+    assert!((1..PROBES / 2).contains(&lines), "{lines}");
+
+    proxy.unmute();
+    eventually("the replica is healthy again", || async {
+        (api.status("/health").await == Some(200)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
