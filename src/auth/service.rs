@@ -39,7 +39,11 @@ mod tests {
     fn each_token_counts_and_no_part_of_one() {
         for token in TOKENS {
             assert!(tokens().contain(token), "{token}");
-            for part in [&token[1..], &token[..token.len() - 1], &token.to_uppercase()] {
+            for part in [
+                &token[1..],
+                &token[..token.len() - 1],
+                &token.to_uppercase(),
+            ] {
                 assert!(!tokens().contain(part), "{part}");
             }
             assert!(!tokens().contain(&format!("{token} ")));
