@@ -20,8 +20,9 @@ const database = {
   database: process.env.DB_NAME,
 };
 const pool = new pg.Pool({ ...database, max: POOL_SIZE });
-// Two connections: one listens, and what one publishes stays in order.
-const adapterPool = new pg.Pool({ ...database, max: 2 });
+// One connection listens, the others publish side by side. So a message may now and then overtake one of the same
+// conversation on its way to the other replica; with a single one to publish they stay in order, at half the rate.
+const adapterPool = new pg.Pool({ ...database });
 await adapterPool.query(`create table if not exists socket_io_attachments (
   id bigserial unique, created_at timestamptz default now(), payload bytea)`);
 
