@@ -10,7 +10,9 @@ use postgres_types::Type;
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
-use super::{Lease, QueryFailure, Store, column_of, single};
+use super::failure::QueryFailure;
+use super::lease::Lease;
+use super::{Store, column_of, single};
 use crate::error::Error;
 use crate::model::UserId;
 

@@ -8,7 +8,9 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::{Lease, Listing, Page, Store, Window, column_of, describe, listing, raw_json, single};
+use super::failure::{describe, is_transient, lost};
+use super::lease::{Lease, Param};
+use super::{Listing, Page, Store, Window, column_of, listing, raw_json, single};
 use crate::error::Error;
 use crate::model::{ConversationId, MessageId, NewMessage, RawJson, Reader, UserId};
 
@@ -130,7 +132,7 @@ impl Store {
         );
         let message = &outgoing.message;
         let (skip_locked, wait_ms) = locks.parameters();
-        let params: [super::Param<'_>; 8] = [
+        let params: [Param<'_>; 8] = [
             (&outgoing.id, Type::UUID),
             (&message.conversation.0, Type::UUID),
             (&message.sender.0, Type::UUID),
@@ -167,7 +169,7 @@ impl Store {
             .map(|o| o.message.client_message_id.as_deref())
             .collect();
         let (skip_locked, wait_ms) = locks.parameters();
-        let params: [super::Param<'_>; 9] = [
+        let params: [Param<'_>; 9] = [
             (&ids, Type::UUID_ARRAY),
             (&conversations, Type::UUID_ARRAY),
             (&senders, Type::UUID_ARRAY),
@@ -206,7 +208,7 @@ impl Store {
                 limit,
             ),
         };
-        let mut params: Vec<super::Param<'_>> = vec![
+        let mut params: Vec<Param<'_>> = vec![
             (&conversation.0, Type::UUID),
             (&first, Type::INT8),
             (&second, Type::INT8),
@@ -311,11 +313,11 @@ fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
 
 fn send_failure(error: &tokio_postgres::Error) -> SendFailure {
     let text = describe(error);
-    if super::lost(error).is_some() {
+    if lost(error).is_some() {
         SendFailure::Unanswered(text)
     } else if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
         SendFailure::Locked(text)
-    } else if super::is_transient(error) || error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+    } else if is_transient(error) || error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
         SendFailure::Retry(text)
     } else {
         SendFailure::Refused(text)

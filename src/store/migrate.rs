@@ -8,7 +8,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::adopt::{self, LOCK_WAIT, Patience};
-use super::{ConnectError, Connector, UsersTable, describe, is_connection_lost, is_transient};
+use super::failure::{describe, is_connection_lost, is_transient};
+use super::{ConnectError, Connector, UsersTable};
 
 mod embedded {
     refinery::embed_migrations!("sql/migrations");

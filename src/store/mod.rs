@@ -5,6 +5,8 @@ mod adopt;
 mod changes;
 mod connect;
 mod conversations;
+mod failure;
+mod lease;
 mod live;
 mod messages;
 mod migrate;
@@ -19,15 +21,15 @@ mod users_table;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
-use postgres_types::{ToSql, Type};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Row, RowStream};
+use tokio_postgres::Row;
 
 pub use changes::{Change, Changes, Horizon, Identity, MissedChanges, ReadBack, Snapshot};
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
+pub use failure::describe;
+pub use lease::Way;
 pub use messages::{Locks, Outcome, Outgoing, SendFailure};
 pub use migrate::{Around, MigrateError, migrate};
 pub use search::Search;
@@ -36,12 +38,11 @@ pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
 
+use failure::{Lost, QueryFailure};
+use lease::{Lease, Param};
+
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
-
-/// A typed parameter: where a pooler in transaction mode may stand before the database, statements are sent unprepared
-/// in one round trip.
-type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A page by position.
 #[derive(Clone, Copy, Debug)]
@@ -81,17 +82,6 @@ pub struct Store {
     /// Bound of one statement, waiting for a pooled connection included (`DB_TIMEOUT_SECONDS`).
     timeout: Duration,
     way: Way,
-}
-
-/// What is between the pools and PostgreSQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Nothing: a connection is a session, and each statement is prepared once in it. There are as many of them as
-    /// functions that the service calls.
-    Direct,
-    /// Perhaps a pooler that gives each transaction another session (PgBouncer, `pool_mode = transaction`): nothing
-    /// is left behind in a session.
-    Pooler,
 }
 
 impl Store {
@@ -199,11 +189,7 @@ impl Store {
     }
 
     fn lease_of(&self, client: Object) -> Lease {
-        Lease {
-            client: Some(client),
-            connector: self.connector.clone(),
-            way: self.way,
-        }
+        Lease::new(client, self.connector.clone(), self.way)
     }
 
     async fn lease(&self, pool: &Pool) -> Result<Lease, QueryFailure> {
@@ -213,211 +199,6 @@ impl Store {
             Err(_) => Err(QueryFailure::no_connection(
                 "no pooled connection came free in time",
             )),
-        }
-    }
-}
-
-/// A pooled connection that goes back only when its statement has ended. Dropped before, at a deadline
-/// or because the caller went away, it is closed and the server is asked to cancel: else the statement would
-/// run on, and keep its locks.
-struct Lease {
-    client: Option<Object>,
-    connector: Connector,
-    way: Way,
-}
-
-impl Lease {
-    fn give_back(&mut self) {
-        drop(self.client.take());
-    }
-
-    /// Gives the connection back after an answer, unless the answer says that it is of no more use.
-    fn settle<T>(&mut self, answer: &Result<T, tokio_postgres::Error>) {
-        if let (Some(client), Err(error)) = (&self.client, answer)
-            && (client.is_closed() || lost(error).is_some())
-        {
-            self.client.take().map(Object::take);
-        }
-        self.give_back();
-    }
-
-    /// Parsed and planned once in a session, where there is one.
-    async fn query(
-        &self,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let Some(client) = &self.client else {
-            return Ok(Vec::new());
-        };
-        match self.way {
-            Way::Pooler => client.query_typed(sql, params).await,
-            Way::Direct => {
-                let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
-                let statement = client.prepare_typed_cached(sql, &types).await?;
-                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-                client.query(&statement, &values).await
-            }
-        }
-    }
-
-    /// Rows as they are asked for, of a statement with one text parameter.
-    async fn stream(
-        &self,
-        sql: &str,
-        param: String,
-        patience: Duration,
-    ) -> Result<RowStream, QueryFailure> {
-        let Some(client) = &self.client else {
-            return Err(QueryFailure::no_answer());
-        };
-        let started = client.query_typed_raw(sql, [(param, Type::TEXT)]);
-        match timeout(patience, started).await {
-            Ok(rows) => rows.map_err(QueryFailure::of),
-            Err(_) => Err(QueryFailure::no_answer()),
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            let client = Object::take(client);
-            self.connector.cancel(client.cancel_token());
-        }
-    }
-}
-
-/// Why a statement failed, in the words of the service.
-#[derive(Debug)]
-pub(crate) struct QueryFailure {
-    error: Error,
-    /// A read can be repeated on another connection.
-    lost: Option<Lost>,
-    /// What the statement names is not there, or of another type (PostgreSQL manual, appendix A, class 42).
-    misfit: Option<String>,
-}
-
-impl QueryFailure {
-    fn no_connection(reason: &str) -> Self {
-        log::warn!("database unreachable: {reason}");
-        Self {
-            error: Error::unavailable("the database cannot be reached"),
-            lost: None,
-            misfit: None,
-        }
-    }
-
-    fn no_answer() -> Self {
-        log::warn!("the database did not answer in time");
-        Self {
-            error: Error::unavailable("the database did not answer in time"),
-            lost: None,
-            misfit: None,
-        }
-    }
-
-    fn of(error: tokio_postgres::Error) -> Self {
-        let lost = lost(&error);
-        if lost.is_some() || is_transient(&error) {
-            log::warn!("database: {}", describe(&error));
-            Self {
-                error: Error::unavailable("the database is not available"),
-                lost,
-                misfit: None,
-            }
-        } else {
-            let text = describe(&error);
-            let misfit = error
-                .code()
-                .is_some_and(|code| code.code().starts_with("42"));
-            Self {
-                error: Error::Internal(text.clone().into()),
-                lost: None,
-                misfit: misfit.then_some(text),
-            }
-        }
-    }
-}
-
-impl From<QueryFailure> for Error {
-    fn from(failure: QueryFailure) -> Self {
-        failure.error
-    }
-}
-
-/// What of a connection is of no more use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lost {
-    /// All of it; whether the statement took place is not known.
-    Connection,
-    /// A prepared statement, which did not take place: somebody discarded it, or a migration changed what its function
-    /// returns ("cached plan must not change result type"). A new connection prepares it anew.
-    Statement,
-}
-
-fn lost(error: &tokio_postgres::Error) -> Option<Lost> {
-    let statement_is_lost = matches!(
-        error.code(),
-        Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::FEATURE_NOT_SUPPORTED)
-    );
-    if is_connection_lost(error) {
-        Some(Lost::Connection)
-    } else if statement_is_lost {
-        Some(Lost::Statement)
-    } else {
-        None
-    }
-}
-
-/// The connection is gone, or the server is about to end it (PostgreSQL manual, appendix A, classes 08 and 57P).
-pub(crate) fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
-    match error.code() {
-        None => true,
-        Some(code) => {
-            code.code().starts_with("08")
-                || [
-                    SqlState::ADMIN_SHUTDOWN,
-                    SqlState::CRASH_SHUTDOWN,
-                    SqlState::CANNOT_CONNECT_NOW,
-                    SqlState::IDLE_SESSION_TIMEOUT,
-                    SqlState::READ_ONLY_SQL_TRANSACTION,
-                ]
-                .contains(code)
-        }
-    }
-}
-
-/// Worth another try later: out of resources, serialization, locks, cancelled statements.
-pub(crate) fn is_transient(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| {
-        ["53", "40", "55", "58"].contains(&&code.code()[..2]) || *code == SqlState::QUERY_CANCELED
-    })
-}
-
-/// The server's own words, with its code: tokio-postgres alone prints only "db error".
-pub fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => {
-            let mut text = format!("{} ({})", db.message(), db.code().code());
-            if let Some(hint) = db.hint() {
-                text.push_str("; ");
-                text.push_str(hint);
-            }
-            text
-        }
-        None => {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                let cause_text = cause.to_string();
-                if !text.contains(&cause_text) {
-                    text.push_str(": ");
-                    text.push_str(&cause_text);
-                }
-                source = cause.source();
-            }
-            text
         }
     }
 }

@@ -1,0 +1,139 @@
+//! What went wrong with a statement, and what of it may be tried again.
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::Error;
+
+/// Why a statement failed, in the words of the service.
+#[derive(Debug)]
+pub(super) struct QueryFailure {
+    pub(super) error: Error,
+    /// A read can be repeated on another connection.
+    pub(super) lost: Option<Lost>,
+    /// What the statement names is not there, or of another type (PostgreSQL manual, appendix A, class 42).
+    pub(super) misfit: Option<String>,
+}
+
+impl QueryFailure {
+    pub(super) fn no_connection(reason: &str) -> Self {
+        log::warn!("database unreachable: {reason}");
+        Self {
+            error: Error::unavailable("the database cannot be reached"),
+            lost: None,
+            misfit: None,
+        }
+    }
+
+    pub(super) fn no_answer() -> Self {
+        log::warn!("the database did not answer in time");
+        Self {
+            error: Error::unavailable("the database did not answer in time"),
+            lost: None,
+            misfit: None,
+        }
+    }
+
+    pub(super) fn of(error: tokio_postgres::Error) -> Self {
+        let lost = lost(&error);
+        if lost.is_some() || is_transient(&error) {
+            log::warn!("database: {}", describe(&error));
+            Self {
+                error: Error::unavailable("the database is not available"),
+                lost,
+                misfit: None,
+            }
+        } else {
+            let text = describe(&error);
+            let misfit = error
+                .code()
+                .is_some_and(|code| code.code().starts_with("42"));
+            Self {
+                error: Error::Internal(text.clone().into()),
+                lost: None,
+                misfit: misfit.then_some(text),
+            }
+        }
+    }
+}
+
+impl From<QueryFailure> for Error {
+    fn from(failure: QueryFailure) -> Self {
+        failure.error
+    }
+}
+
+/// What of a connection is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// All of it; whether the statement took place is not known.
+    Connection,
+    /// A prepared statement, which did not take place: somebody discarded it, or a migration changed what its function
+    /// returns ("cached plan must not change result type"). A new connection prepares it anew.
+    Statement,
+}
+
+pub(super) fn lost(error: &tokio_postgres::Error) -> Option<Lost> {
+    let statement_is_lost = matches!(
+        error.code(),
+        Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::FEATURE_NOT_SUPPORTED)
+    );
+    if is_connection_lost(error) {
+        Some(Lost::Connection)
+    } else if statement_is_lost {
+        Some(Lost::Statement)
+    } else {
+        None
+    }
+}
+
+/// The connection is gone, or the server is about to end it (PostgreSQL manual, appendix A, classes 08 and 57P).
+pub(super) fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        None => true,
+        Some(code) => {
+            code.code().starts_with("08")
+                || [
+                    SqlState::ADMIN_SHUTDOWN,
+                    SqlState::CRASH_SHUTDOWN,
+                    SqlState::CANNOT_CONNECT_NOW,
+                    SqlState::IDLE_SESSION_TIMEOUT,
+                    SqlState::READ_ONLY_SQL_TRANSACTION,
+                ]
+                .contains(code)
+        }
+    }
+}
+
+/// Worth another try later: out of resources, serialization, locks, cancelled statements.
+pub(super) fn is_transient(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| {
+        ["53", "40", "55", "58"].contains(&&code.code()[..2]) || *code == SqlState::QUERY_CANCELED
+    })
+}
+
+/// The server's own words, with its code: tokio-postgres alone prints only "db error".
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => {
+            let mut text = format!("{} ({})", db.message(), db.code().code());
+            if let Some(hint) = db.hint() {
+                text.push_str("; ");
+                text.push_str(hint);
+            }
+            text
+        }
+        None => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text.push_str(": ");
+                    text.push_str(&cause_text);
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}

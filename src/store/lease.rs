@@ -1,0 +1,105 @@
+//! A connection of a pool, for the time of one statement.
+
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use postgres_types::{ToSql, Type};
+use tokio::time::timeout;
+use tokio_postgres::{Row, RowStream};
+
+use super::Connector;
+use super::failure::{QueryFailure, lost};
+
+/// A typed parameter: where a pooler in transaction mode may stand before the database, statements are sent unprepared
+/// in one round trip.
+pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// What is between the pools and PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing: a connection is a session, and each statement is prepared once in it. There are as many of them as
+    /// functions that the service calls.
+    Direct,
+    /// Perhaps a pooler that gives each transaction another session (PgBouncer, `pool_mode = transaction`): nothing
+    /// is left behind in a session.
+    Pooler,
+}
+
+/// A pooled connection that goes back only when its statement has ended. Dropped before, at a deadline
+/// or because the caller went away, it is closed and the server is asked to cancel: else the statement would
+/// run on, and keep its locks.
+pub(super) struct Lease {
+    client: Option<Object>,
+    connector: Connector,
+    way: Way,
+}
+
+impl Lease {
+    pub(super) fn new(client: Object, connector: Connector, way: Way) -> Self {
+        Self {
+            client: Some(client),
+            connector,
+            way,
+        }
+    }
+
+    pub(super) fn give_back(&mut self) {
+        drop(self.client.take());
+    }
+
+    /// Gives the connection back after an answer, unless the answer says that it is of no more use.
+    pub(super) fn settle<T>(&mut self, answer: &Result<T, tokio_postgres::Error>) {
+        if let (Some(client), Err(error)) = (&self.client, answer)
+            && (client.is_closed() || lost(error).is_some())
+        {
+            self.client.take().map(Object::take);
+        }
+        self.give_back();
+    }
+
+    /// Parsed and planned once in a session, where there is one.
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let Some(client) = &self.client else {
+            return Ok(Vec::new());
+        };
+        match self.way {
+            Way::Pooler => client.query_typed(sql, params).await,
+            Way::Direct => {
+                let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+                let statement = client.prepare_typed_cached(sql, &types).await?;
+                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+                client.query(&statement, &values).await
+            }
+        }
+    }
+
+    /// Rows as they are asked for, of a statement with one text parameter.
+    pub(super) async fn stream(
+        &self,
+        sql: &str,
+        param: String,
+        patience: Duration,
+    ) -> Result<RowStream, QueryFailure> {
+        let Some(client) = &self.client else {
+            return Err(QueryFailure::no_answer());
+        };
+        let started = client.query_typed_raw(sql, [(param, Type::TEXT)]);
+        match timeout(patience, started).await {
+            Ok(rows) => rows.map_err(QueryFailure::of),
+            Err(_) => Err(QueryFailure::no_answer()),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            let client = Object::take(client);
+            self.connector.cancel(client.cancel_token());
+        }
+    }
+}
