@@ -94,3 +94,57 @@ impl Standing {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::{Config, DatabaseSource};
+    use crate::store::{Connector, Way};
+
+    /// A memory whose database is never asked.
+    fn standing(holds: Duration) -> Standing {
+        let config = Config::from_vars(&[("DB_HOST", "127.0.0.1")]).unwrap();
+        let DatabaseSource::External(database) = &config.database else {
+            panic!("DB_HOST is set");
+        };
+        let connector = Connector::new(database).unwrap();
+        let store = Store::new(
+            &connector,
+            &config.schema,
+            1,
+            Duration::from_secs(1),
+            Way::Direct,
+        );
+        Standing::new(store.unwrap(), holds)
+    }
+
+    fn users(range: std::ops::Range<usize>) -> Vec<(UserId, bool)> {
+        range
+            .map(|number| (UserId(Uuid::from_u128(number as u128)), true))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_is_bounded_and_the_newest_stays() {
+        let standing = standing(Duration::from_secs(3600));
+        for first in (0..REMEMBERED * 2).step_by(CHUNK) {
+            let found = users(first..first + CHUNK);
+            standing.remember(&found);
+            assert!(standing.lock().len() <= REMEMBERED);
+            assert!(
+                found
+                    .iter()
+                    .all(|(user, _)| standing.remembered(*user) == Some(true))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn who_was_found_active_is_not_believed_for_ever() {
+        let standing = standing(Duration::ZERO);
+        standing.remember(&users(0..1));
+        assert_eq!(standing.remembered(UserId(Uuid::nil())), None);
+    }
+}
