@@ -31,12 +31,6 @@ begin atomic
                    else '' end;
 end;
 
-create function chat_search_key(owner uuid, unit text, at timestamptz) returns text
-language sql immutable parallel safe
-begin atomic
-  select chat_search_owner(owner) || chat_search_time(unit, at);
-end;
-
 -- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB.
 create function chat_search_words(language regconfig, content text) returns tsvector
 language sql immutable parallel safe
@@ -114,6 +108,17 @@ as $$
      and starts_with(c.relname::text, chat_search_index(''))
 $$;
 
+-- Whether the index for this language is complete. In PL/pgSQL, which plans it once in a session.
+create function chat_search_is_ready(language text) returns boolean
+language plpgsql stable
+as $$
+begin
+  return exists (select from pg_index i
+                  where i.indexrelid = to_regclass(format('%I.%I', chat_schema(), chat_search_index(language)))
+                    and i.indisvalid and i.indisready);
+end
+$$;
+
 -- Merges what was inserted lately into the index, so that searches find a short pending list and no insert has to
 -- do it. False when there is no complete index. Locks: an advisory lock, so that replicas do not do it twice.
 create function chat_search_tidy(language text) returns boolean
@@ -122,7 +127,7 @@ security definer
 set search_path from current
 as $$
 begin
-  if not exists (select from chat_search_indexes() where name = chat_search_index(language) and complete) then
+  if not chat_search_is_ready(language) then
     return false;
   end if;
   if pg_try_advisory_xact_lock(1885562999, hashtext(chat_schema())) then
@@ -132,13 +137,17 @@ begin
 end
 $$;
 
--- The messages of an owner from the day or span of `at` and the `more` before it; with the unit a all of them.
+-- The messages of an owner from the day or span of `at` and the `more` before it; with the unit a all of them. In PL/pgSQL,
+-- which plans it once in a session.
 create function chat_search_scope(owner uuid, at timestamptz, unit text, more integer) returns tsquery
-language sql stable
+language plpgsql stable
 as $$
-  select string_agg('''' || chat_search_key(owner, unit, at - n * case unit when 'd' then interval '1 day' else interval '16 days' end)
-                    || '''', '|')::tsquery
-    from generate_series(0, more) n
+declare
+  step constant interval := case unit when 'd' then interval '1 day' else interval '16 days' end;
+begin
+  return (select string_agg('''' || chat_search_owner(owner) || chat_search_time(unit, at - n * step) || '''', '|')
+            from generate_series(0, more) n)::tsquery;
+end
 $$;
 
 -- One page of what a user finds in his own conversations, or in one of them: the newest hundred matches by rank, then the
@@ -148,9 +157,10 @@ $$;
 -- `segments`: each Message gets a member `snippet`.
 --
 -- A word that is in every message has as many matches as there is history. So the time is widened step by step,
--- from the last two days of activity (32 days, of one conversation) and by about four times at each step, until there
+-- from the last two days of activity (of one conversation, its last span) and by about five times at each step, until there
 -- are enough: it reads some multiple of what is shown. Where already the first step brings too many, chat_search_walk()
--- goes through the newest messages.
+-- goes through the newest messages. Where a day or more has brought hardly any, the word is rare, and all of time is looked at
+-- next: most often that is little, and if not, it is given up early.
 create function chat_search(
   reader uuid, words text, conversation uuid, language text, max_rows bigint, skip bigint, segments boolean)
 returns table (status text, message text)
@@ -165,15 +175,17 @@ declare
   wanted constant bigint := block * ((skip + max_rows + block - 1) / block);
   -- Reading this many matches is cheaper than looking for another way.
   too_many constant bigint := greatest(5000, 5 * wanted);
+  few constant bigint := wanted / 16;
+  unit constant text := case when conversation is null then 'd' else 's' end;
+  more constant integer := case when conversation is null then 1 else 0 end;
   query tsquery;
   last_active timestamptz;
   ids uuid[];
   matches bigint;
   verdict text;
   step record;
-  first boolean := true;
 begin
-  if not exists (select from chat_search_indexes() where name = chat_search_index(language) and complete) then
+  if not chat_search_is_ready(language) then
     return query select 'not_ready', null::text;
     return;
   end if;
@@ -201,28 +213,31 @@ begin
   if numnode(query) = 0 or last_active is null then
     return;
   end if;
+  last_active := last_active + chat_activity_lag();
 
-  for step in
-    select * from (values (1, 'd', 1), (2, 'd', 8), (3, 's', 1), (4, 's', 6), (5, 's', 27), (6, 'a', 0)) s (number, unit, more)
-     where conversation is null or unit <> 'd'
-     order by number
-  loop
-    select f.ids, f.matches into ids, matches
-      from chat_search_matches(
-             chat_search_scope(coalesce(conversation, reader), last_active + chat_activity_lag(), step.unit, step.more) && query,
-             reader, conversation, language, wanted, case when first then too_many end) f;
-    if first and matches >= too_many then
-      ids := chat_search_walk(reader, query, conversation, language, wanted);
-      exit when cardinality(ids) >= wanted;
+  select f.ids, f.matches into ids, matches
+    from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, too_many) f;
+  if matches >= too_many then
+    ids := chat_search_walk(reader, query, conversation, language, wanted);
+    if coalesce(cardinality(ids), 0) < wanted then
       -- They lie deeper than it looks.
       select f.ids, f.matches into ids, matches
-        from chat_search_matches(
-               chat_search_scope(coalesce(conversation, reader), last_active + chat_activity_lag(), step.unit, step.more) && query,
-               reader, conversation, language, wanted, null) f;
+        from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, null) f;
     end if;
-    exit when matches >= wanted;
-    first := false;
-  end loop;
+  elsif matches < wanted then
+    for step in
+      select *
+        from (values (1, 's', 2, null), (2, 'a', 0, 5 * wanted), (3, 'd', 8, null), (4, 's', 2, null), (5, 's', 10, null),
+                     (6, 'a', 0, null)) s (number, unit, more, most)
+       where case when conversation is null then s.number > 1 else s.number not in (3, 4) end
+       order by s.number
+    loop
+      continue when step.most is not null and matches >= few;
+      select f.ids, f.matches into ids, matches
+        from chat_search_matches(query, last_active, step.unit, step.more, reader, conversation, language, wanted, step.most) f;
+      exit when case when step.most is null then matches >= wanted else matches < step.most end;
+    end loop;
+  end if;
   -- Nothing is found. The statement below would look for it all the same: for no id at all, in whatever index comes first.
   if ids is null or ids = '{}' then
     return;
@@ -252,10 +267,12 @@ begin
 end
 $$;
 
--- The newest `wanted` matches, and how many there are; at `too_many` of them (null: never) it stops, and they are any of them. By the search index and nothing else: only a bitmap scan can use it, and the comparison of texts keeps
--- the planner from taking the index on conversations instead.
+-- The newest `wanted` matches of an owner (`conversation`, or else `reader`) in a scope, and how many there are; at `too_many` of them
+-- (null: never) it stops, and they are any of them. By the search index and nothing else: only a bitmap scan can use it,
+-- and `is true` keeps the planner from taking an index on conversations instead.
 create function chat_search_matches(
-  query tsquery, reader uuid, conversation uuid, language text, wanted bigint, too_many bigint)
+  query tsquery, at timestamptz, unit text, more integer, reader uuid, conversation uuid, language text, wanted bigint,
+  too_many bigint)
 returns table (ids uuid[], matches bigint)
 language plpgsql stable
 set enable_seqscan = off
@@ -270,9 +287,9 @@ begin
     '               @@ $1 '
     '           and m.deleted_at is null '
     '           and (m.sender_id = $2 or m.reader_id = $2) '
-    '           and ($3 is null or m.conversation_id::text = $3::text) '
+    '           and ($3 is null or (m.conversation_id = $3) is true) '
     '         limit $5) f', language)
-   using query, reader, conversation, wanted, too_many;
+   using chat_search_scope(coalesce(conversation, reader), at, unit, more) && query, reader, conversation, wanted, too_many;
 end
 $$;
 
@@ -294,7 +311,7 @@ declare
   matching constant text := format(
     'select n.id, n.created_at '
     '  from (select * from messages l where l.conversation_id = c.id order by l.seq desc limit $2) n '
-    ' where chat_search_vector(%L::regconfig, n.content, n.sender_id, n.reader_id, n.conversation_id, n.created_at) @@ $1 '
+    ' where chat_search_words(%L::regconfig, n.content) @@ $1 '
     '   and n.deleted_at is null '
     ' limit $3', language);
   ids uuid[] := '{}';

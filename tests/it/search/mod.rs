@@ -1,6 +1,7 @@
 //! Search over one's own conversations: what is found, by whom, in which order, and how the index comes to be.
 
 mod index;
+mod steps;
 
 use std::collections::BTreeSet;
 
