@@ -32,6 +32,15 @@ create function chat_activity_lag() returns interval
 language sql immutable parallel safe
 as $$ select interval '1 minute' $$;
 
+-- The active_at of a conversation with a message of this time. The statements that store messages each have the rest of
+-- what follows from one (last_seq, last_message_id, …), since a function that did it all would be one statement more for each;
+-- this much is inlined into them.
+create function chat_active_at(active_at timestamptz, updated_at timestamptz, message_at timestamptz) returns timestamptz
+language sql stable parallel safe
+as $$
+  select case when message_at < active_at + chat_activity_lag() then active_at else greatest(updated_at, message_at) end
+$$;
+
 create table if not exists conversations (
   id uuid primary key default chat_uuid_v7(),
   participant1_id uuid not null,

@@ -181,8 +181,7 @@ begin
          last_message_id = m.id,
          last_xid = pg_current_xact_id(),
          updated_at = greatest(c.updated_at, m.created_at),
-         active_at = case when m.created_at < c.active_at + chat_activity_lag() then c.active_at
-                          else greatest(c.updated_at, m.created_at) end
+         active_at = chat_active_at(c.active_at, c.updated_at, m.created_at)
     from messages m
    where c.id = conversation and m.id = ids[1] and c.last_seq < m.seq;
   return (select c.last_seq from conversations c where c.id = conversation);
@@ -240,8 +239,7 @@ begin
          last_message_id = n.id,
          last_xid = pg_current_xact_id(),
          updated_at = greatest(c.updated_at, n.created_at),
-         active_at = case when n.created_at < c.active_at + chat_activity_lag() then c.active_at
-                          else greatest(c.updated_at, n.created_at) end
+         active_at = chat_active_at(c.active_at, c.updated_at, n.created_at)
     from (select distinct on (i.conversation_id) i.conversation_id, i.seq, i.id, i.created_at
             from inserted i
            order by i.conversation_id, i.seq desc) n
@@ -298,7 +296,8 @@ begin
     new.revision := old.revision + 1;
     new.change_xid := pg_current_xact_id();
     new.updated_at := clock_timestamp();
-    if new.content <> old.content and new.deleted_at is null and new.edited_at is not distinct from old.edited_at then
+    if (new.content, new.message_type) <> (old.content, old.message_type)
+       and new.deleted_at is null and new.edited_at is not distinct from old.edited_at then
       new.edited_at := new.updated_at;
     end if;
   end if;

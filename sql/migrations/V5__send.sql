@@ -143,8 +143,7 @@ begin
            last_message_id = e.id,
            last_xid = pg_current_xact_id(),
            updated_at = greatest(c.updated_at, e.created_at),
-           active_at = case when e.created_at < c.active_at + chat_activity_lag() then c.active_at
-                            else greatest(c.updated_at, e.created_at) end
+           active_at = chat_active_at(c.active_at, c.updated_at, e.created_at)
       from event e
      -- The array, so that not the whole table is hashed.
      where e.newest and c.id = e.conversation_id and c.id = any (held)
@@ -272,8 +271,7 @@ begin
          last_message_id = stored.id,
          last_xid = pg_current_xact_id(),
          updated_at = greatest(c.updated_at, moment),
-         active_at = case when moment < c.active_at + chat_activity_lag() then c.active_at
-                          else greatest(c.updated_at, moment) end
+         active_at = chat_active_at(c.active_at, c.updated_at, moment)
    where c.id = conversation and c.last_seq < stored.seq;
   -- Otherwise a trigger of the host's has inserted another one behind it meanwhile, and so published this one, too.
   is_newest := found;

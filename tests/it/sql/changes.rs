@@ -49,6 +49,32 @@ async fn a_soft_delete_is_live() {
 }
 
 #[tokio::test]
+async fn another_type_and_a_deletion_that_is_taken_back_are_live() {
+    let mut scene = Scene::set().await;
+    let sent = scene.api().send(scene.conversation, ALICE, "hello").await;
+    scene.expect("chat_message").await;
+    let update = async |set: &str| {
+        let update = format!("update messages set {set} where id = '{}'", id_of(&sent));
+        scene.database.execute(&update).await;
+    };
+
+    update("message_type = 'file'").await;
+    update("deleted_at = now()").await;
+    update("deleted_at = null").await;
+
+    let frame = scene.expect("message_updated").await;
+    assert_eq!(frame["data"]["messageType"], "file");
+    assert_eq!(frame["data"]["content"], "hello");
+    assert_time(&frame["data"], "editedAt");
+    scene.expect("message_deleted").await;
+    let frame = scene.expect("message_updated").await;
+    assert_eq!(frame["data"]["deletedAt"], Value::Null);
+    assert_eq!(frame["data"]["content"], "", "it was emptied");
+    assert_eq!(scene.api().unread_count(BORIS).await, 1);
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
 async fn an_outright_delete_is_live_and_leaves_its_seq_unused() {
     let mut scene = Scene::set().await;
     let first = scene.api().send(scene.conversation, ALICE, "first").await;
@@ -96,6 +122,55 @@ async fn is_read_set_by_sql_is_live() {
     let data = json!({"conversationId": scene.conversation, "readerId": BORIS, "upToSeq": 2});
     assert_eq!(frame["data"], data);
     assert_eq!(scene.api().unread_count(BORIS).await, 0);
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
+async fn what_sql_marks_as_unread_again_is_unread_again() {
+    let mut scene = Scene::set().await;
+    let sent = scene.api().send(scene.conversation, ALICE, "hello").await;
+    scene.expect("chat_message").await;
+    let api = scene.api();
+    api.mark_read(scene.conversation, BORIS).await.ok(200);
+    scene.expect("messages_read").await;
+
+    let update = format!(
+        "update messages set is_read = false where id = '{}'",
+        id_of(&sent)
+    );
+    scene.database.execute(&update).await;
+
+    let frame = scene.expect("message_updated").await;
+    assert_eq!(frame["data"]["isRead"], false);
+    assert_eq!(frame["data"]["editedAt"], Value::Null, "nothing was edited");
+    assert_eq!(api.unread_count(BORIS).await, 1);
+    let marked = api.mark_read(scene.conversation, BORIS).await.ok(200);
+    assert_eq!(marked["markedCount"], 1);
+    scene.expect("messages_read").await;
+    scene.assert_silence().await;
+}
+
+/// One statement that edits and marks as read makes both events, of each message, in order.
+#[tokio::test]
+async fn what_one_statement_changes_and_marks_as_read_is_told_as_both() {
+    let mut scene = Scene::set().await;
+    for content in ["one", "two"] {
+        scene.api().send(scene.conversation, ALICE, content).await;
+        scene.expect("chat_message").await;
+    }
+    let update = format!(
+        "update messages set content = content || '!', is_read = true where conversation_id = '{}'",
+        scene.conversation
+    );
+
+    scene.database.execute(&update).await;
+
+    for content in ["one!", "two!"] {
+        let frame = scene.expect("message_updated").await;
+        assert_eq!(frame["data"]["content"], content);
+        assert_eq!(frame["data"]["isRead"], true);
+    }
+    assert_eq!(scene.expect("messages_read").await["data"]["upToSeq"], 2);
     scene.assert_silence().await;
 }
 
