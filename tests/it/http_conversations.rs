@@ -117,6 +117,37 @@ async fn conversations_are_paged() {
 }
 
 #[tokio::test]
+async fn pages_have_their_size_unless_another_is_asked_for() {
+    let database = Database::fresh().await;
+    let users = database.add_users(100).await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    for user in &users[..51] {
+        let conversation = database.conversation(ALICE, *user).await;
+        api.send(conversation, ALICE, "an apple").await;
+    }
+    for (path, list, size) in [
+        (
+            format!("/api/v1/chat/conversations/{ALICE}"),
+            "conversations",
+            50,
+        ),
+        (
+            format!("/api/v1/chat/users/{ALICE}/search?q=apple"),
+            "messages",
+            20,
+        ),
+        ("/api/v1/users/".to_owned(), "users", 100),
+        ("/api/v1/users/active".to_owned(), "users", 100),
+        ("/api/v1/users/role/buyer".to_owned(), "users", 100),
+    ] {
+        let page = api.get(&path).await.ok(200);
+        assert_eq!(page[list].as_array().map(Vec::len), Some(size), "{path}");
+        assert_eq!(page["hasMore"], true, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn marking_read_marks_the_other_participants_messages_only() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;

@@ -353,3 +353,24 @@ async fn a_deleted_message_keeps_its_place_without_its_content() {
         .await
         .refused(404, "message_not_found");
 }
+
+#[tokio::test]
+async fn what_was_deleted_is_answered_as_deleted() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let sent = api.send_once(conversation, ALICE, "hello", "m-1").await;
+    let id = id_of(&sent.ok(201));
+    api.delete_message(id, ALICE).await;
+
+    let edited = api.edit(id, ALICE, "hallo").await;
+    let message = edited.refused(404, "message_not_found");
+    assert!(message.contains("deleted"), "{message}");
+    let repeat = api.send_once(conversation, ALICE, "hello", "m-1").await;
+    let repeat = repeat.ok(200);
+    assert_eq!(repeat["id"], json!(id));
+    assert_eq!(repeat["content"], "", "it stays deleted");
+    assert_time(&repeat, "deletedAt");
+    assert_eq!(api.history(conversation).await, [repeat]);
+}

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod at_once;
 mod auth;
 mod config;
 mod convergence;
