@@ -35,6 +35,11 @@ export interface Message {
   sender: UserSummary;
 }
 
+export interface FoundMessage extends Message {
+  /** With `snippets`: the text around the matches, in parts that are shown as text. */
+  snippet?: { text: string; match: boolean }[];
+}
+
 export interface Conversation {
   id: string;
   participant1Id: string;
@@ -67,6 +72,7 @@ export interface Frame<Data = unknown> {
  *
  * - `queue_full`: `maxQueue` commands wait already; nothing was sent.
  * - `frame_too_big`: the service closed the socket over this command (1009).
+ * - `disconnected`: the connection was lost over this command, `maxTries` times. Whether it was stored is not known; `send` with the same `clientMessageId` is safe.
  * - `stopped`, `closed`: the client does not connect (any more).
  * - `network`: no answer to an HTTP request; `bad_response`: one that is none of the service's.
  * - `no_token`: `getToken` failed; `no_user`: `userId` is missing, and the token does not name it.
@@ -156,7 +162,10 @@ export interface ChatOptions {
   url?: string | URL;
   /** Whose chat it is. May be left out with `getToken`: then it is the token's `sub`. */
   userId?: string;
-  /** A JWT. Called when there is none yet, when one was refused, and 60 s before it expires. */
+  /**
+   * A JWT. Called when there is none yet, when one was refused, and 60 s before it expires. It may take its time, as a login by
+   * hand does: all that needs the token waits, and the status stays `connecting`.
+   */
   getToken?: () => string | Promise<string>;
   /** Open sockets by a ticket (one more request each) instead of the subprotocol. The token is in no URL either way. */
   ticket?: boolean;
@@ -164,7 +173,7 @@ export interface ChatOptions {
   cursor?: string;
   /** Commands without their answer, waiting offline included. 100. */
   maxQueue?: number;
-  /** How often a command is sent before it fails. 10. */
+  /** How often a command is sent, because it was refused for a while or the connection was lost, before it fails. 10. */
   maxTries?: number;
   /** The first pause before a reconnect is random, from 0 to this; each further one up to twice that. 500. */
   minDelayMs?: number;
@@ -215,8 +224,8 @@ export interface ChatClient {
   typing(conversationId: string, isTyping?: boolean): void;
   /** Replaces the list of watched users (at most 500), now and at each reconnect. */
   watchPresence(userIds: readonly string[]): void;
-  /** In the user's own conversations. */
-  search(q: string, query?: { limit?: number; conversationId?: string }): Promise<{ messages: Message[]; hasMore: boolean }>;
+  /** In the user's own conversations. `snippets` adds to each message the text around what was found. `limit` 20, `offset` at most 1000. */
+  search(q: string, query?: Page & { conversationId?: string; snippets?: boolean }): Promise<{ messages: FoundMessage[]; hasMore: boolean }>;
   unreadCount(): Promise<number>;
 
   conversations: {

@@ -10,7 +10,7 @@ export class ChatError extends Error {
   }
 }
 
-/** Refused with these, a command may be repeated. */
+/** These refusals pass. */
 const RETRIED = ['unavailable', 'too_many_requests', 'request_timeout', 'internal'];
 
 const ENDED = ['stopped', 'closed'];
@@ -169,7 +169,7 @@ export function createChatClient(options = {}) {
       clearTimeout(asked.timer);
       if (asked.state === 'sent' && !(biggest?.text.length >= asked.text.length)) biggest = asked;
       // The rest is sent again: the service takes it once.
-      if (asked.transient) settle(asked, new ChatError('disconnected', `connection lost: ${closeCode}`));
+      if (asked.transient || asked.tries >= maxTries) settle(asked, new ChatError('disconnected', `lost: ${closeCode}`, about));
       asked.state = '';
     }
     if (closeCode === 4403) return stop(new ChatError('not_allowed', reason, about));
@@ -238,13 +238,12 @@ export function createChatClient(options = {}) {
   // --- Frames ---
 
   function receive(text) {
-    let frame;
+    let frame, type, data;
     try {
-      frame = JSON.parse(text);
+      ({ type, data = {} } = frame = JSON.parse(text));
     } catch (error) {
       return emit('error', error);
     }
-    const { type, data } = frame;
     timer('alive', heartbeatMs, () => tell('ping', {}));
     emit('frame', { direction: 'in', frame });
     if (type === 'ack' || type === 'error') return answer(type, data);

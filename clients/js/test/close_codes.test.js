@@ -322,6 +322,26 @@ test('a command without an answer in time ends the connection, and is sent again
   assert.equal(chat.statuses.find(({ status }) => status === 'waiting').reason, 'no answer in time');
 });
 
+test('a command over which the connection is lost again and again fails after maxTries; what only waits does not', async () => {
+  const [chat, first] = await connected({ maxTries: 3, maxQueue: 2 });
+  const sent = chat.send({ conversationId: 'c1', content: 'poison' });
+  const behind = chat.send({ conversationId: 'c1', content: 'behind' });
+  const failed = assert.rejects(sent, { code: 'disconnected', closeCode: 1011 });
+  let connection = first;
+  for (let tries = 0; tries < 3; tries++) {
+    const asked = await connection.read();
+    assert.equal(asked.data.content, 'poison');
+    connection.close(1011, 'failed');
+    connection = await server.connection();
+    connection.greet();
+  }
+  const { requestId, data } = await connection.read();
+  assert.equal(data.content, 'behind');
+  await failed;
+  connection.send('ack', { requestId, message: { id: 'm1' } });
+  assert.deepEqual(await behind, { id: 'm1' });
+});
+
 test('watched users are watched again after a reconnect', async () => {
   const [chat, first] = await connected();
   chat.watchPresence(['a', 'b']);
@@ -338,9 +358,12 @@ test('a listener that throws and a frame that is no JSON are error events, and n
   connection.send('typing', { conversationId: 'c', userId: 'u2', isTyping: true });
   connection.ws.send('not json');
   connection.send('error', { code: 'validation_failed', message: 'unasked' });
+  connection.ws.send('null');
+  connection.ws.send('{"type":"of_later_versions"}');
   connection.send('chat_message', { id: 'm', updatedAt: '1' });
   await next(chat, 'chat_message');
-  assert.equal(chat.errors.length, 3);
+  assert.equal(chat.errors.length, 4);
+  assert.ok(chat.errors[3] instanceof TypeError);
   assert.equal(chat.errors[0].message, 'mine');
   assert.ok(chat.errors[1] instanceof SyntaxError);
   assert.equal(chat.errors[2].code, 'validation_failed');

@@ -27,4 +27,6 @@ chat.status = 'online';
 
 const sent: Promise<Message> = chat.send({ conversationId: 'c', content: 'x', clientMessageId: newId() });
 const older: Promise<{ messages: Message[]; hasMore: boolean }> = chat.messages.list('c', { before: 7, limit: 50 });
-void [sent, older];
+const found: Promise<string[]> = chat.search('heron', { limit: 5, offset: 5, snippets: true })
+  .then(({ messages }) => messages.flatMap(({ snippet }) => snippet?.map(({ text }) => text) ?? []));
+void [sent, older, found];
