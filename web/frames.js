@@ -6,6 +6,8 @@ const KEPT = 200;
 
 export class Frames {
   #all = [];
+  /** Commands without their answer, by `requestId`: an answer names no more. */
+  #asked = new Map();
 
   constructor(model, close) {
     this.list = h('ol.frames', { tabindex: '0', 'aria-label': 'Frames, newest first' });
@@ -28,6 +30,12 @@ export class Frames {
   }
 
   #add(frame) {
+    const { requestId = frame.frame.data?.requestId } = frame.frame;
+    if (frame.direction === 'out') this.#asked.set(requestId, frame.frame.type);
+    else if (this.#asked.has(requestId)) {
+      frame = { ...frame, answers: this.#asked.get(requestId) };
+      this.#asked.delete(requestId);
+    }
     this.total++;
     this.count.textContent = `${this.total} so far`;
     this.#all.push(frame);
@@ -38,7 +46,7 @@ export class Frames {
   }
 }
 
-function row({ direction, frame, at }) {
+function row({ direction, frame, at, answers }) {
   const body = h('pre', { tabindex: '0' });
   const details = h('details', {
     ontoggle: () => {
@@ -46,7 +54,7 @@ function row({ direction, frame, at }) {
     },
   }, h('summary', {},
     h(`span.direction.${direction}`, { title: direction === 'in' ? 'from the service' : 'to the service' }, direction === 'in' ? '↓' : '↑', h('span.unseen', {}, direction)),
-    h('span.frame-type', {}, frame.type), h('span.quiet.gist', {}, gist(frame)), h('span.quiet', {}, exactTime(at))), body);
+    h('span.frame-type', {}, frame.type), h('span.quiet.gist', {}, [answers, gist(frame)].filter(Boolean).join(' ')), h('span.quiet', {}, exactTime(at))), body);
   return h('li', {}, details);
 }
 

@@ -1,5 +1,5 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
-import { h, icon, iconButton } from './dom.js';
+import { fullName, h, icon, iconButton } from './dom.js';
 import { fullTime, timeOf } from './time.js';
 
 const STATES = {
@@ -11,16 +11,17 @@ const STATES = {
 
 /** `item`: `{message, state, mine, joined, latency}`; `state` is one of STATES for one's own. */
 export function messageElement(actions) {
-  const text = h('p.content', { dir: 'auto' });
+  const who = h('span.unseen'); // which is seen by the side that it stands on
+  const text = h('p.content');
   const note = h('span.latency');
   const edited = h('span', {}, 'edited');
   const time = h('time');
   const mark = h('span.mark');
   const foot = h('span.foot', {}, note, edited, time, mark);
   const tools = h('span.message-tools');
-  const bubble = h('div.bubble', { onclick: () => element.classList.toggle('chosen') }, text, foot);
+  const bubble = h('div.bubble', { dir: 'auto', onclick: () => element.classList.toggle('chosen') }, text, foot);
   const failure = h('div.failure');
-  const element = h('li.message', {}, h('div.line', {}, bubble, tools), failure);
+  const element = h('li.message', {}, h('div.line', {}, who, bubble, tools), failure);
   let shown;
 
   element.update = (item) => {
@@ -30,6 +31,7 @@ export function messageElement(actions) {
     shown = signature;
     const deleted = Boolean(message.deletedAt);
     element.className = ['message', mine ? 'mine' : 'theirs', joined && 'joined', deleted && 'deleted', state, found && 'found'].filter(Boolean).join(' ');
+    who.textContent = mine ? 'You: ' : `${fullName(message.sender)}: `;
     text.textContent = deleted ? 'This message was deleted' : message.content;
     time.textContent = timeOf(message.createdAt);
     time.dateTime = message.createdAt;

@@ -203,11 +203,16 @@ export class Model {
     this.tell('status', status);
   }
 
+  #took(id, latency) {
+    this.latencies.set(id, latency);
+    if (this.latencies.size > DEPARTURES) this.latencies.delete(this.latencies.keys().next().value);
+  }
+
   #arrived(message) {
     const departed = departures.get(message.clientMessageId);
     const ms = departed ? performance.now() - departed : Date.now() - Date.parse(message.createdAt);
     // Without the departure it is a difference of two clocks, and of a replay it would be an age.
-    if (departed || (ms >= 0 && ms < 5_000)) this.latencies.set(message.id, { ms, exact: Boolean(departed) });
+    if (departed || (ms >= 0 && ms < 5_000)) this.#took(message.id, { ms, exact: Boolean(departed) });
     if (message.senderId !== this.userId) this.#typing(message.conversationId, false);
     const conversation = this.conversations.get(message.conversationId);
     this.timelines.get(message.conversationId)?.put(message);

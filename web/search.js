@@ -3,6 +3,7 @@ import { avatar, empty, fullName, h } from './dom.js';
 import { stamp } from './time.js';
 
 const PAUSE_MS = 200;
+const MOST = 30;
 
 export class Search {
   #asked = 0;
@@ -26,16 +27,15 @@ export class Search {
     const { chat } = this.model;
     const failed = (error) => error;
     const [people, messages] = await Promise.all([
-      chat.users.list({ limit: 30, ...(text && { q: text }) }).then(({ users }) => users.filter(({ id }) => id !== this.model.userId), failed),
-      text ? chat.search(text, { limit: 30 }).then(({ messages: found }) => found, failed) : [],
+      chat.users.list({ limit: MOST, ...(text && { q: text }) }).catch(failed),
+      text ? chat.search(text, { limit: MOST, snippets: true }).catch(failed) : { messages: [] },
     ]);
-    const problem = (what, error) => h('p.small.problem.pad', {}, `${what} could not be searched: ${error.message}`);
-    const parts = [];
-    if (people instanceof Error) parts.push(problem('People', people));
-    else if (people.length) parts.push(h('h3.pad', {}, 'People'), h('ul', {}, ...people.map((user) => this.#person(user))));
-    if (messages instanceof Error) parts.push(problem('Messages', messages));
-    else if (messages.length) parts.push(h('h3.pad', {}, 'Messages'), h('ul', {}, ...messages.map((message) => this.#message(message, text))));
-    return parts.length ? parts : [empty('search', 'Nothing found', `Neither a person nor a message matches “${text}”.`)];
+    const others = people.users?.filter(({ id }) => id !== this.model.userId);
+    const parts = [
+      ...part('People', people, others?.map((user) => this.#person(user)), 'There are more: write a part of a name.'),
+      ...part('Messages', messages, messages.messages?.map((message) => this.#message(message)), 'There are more: add a word.'),
+    ];
+    return parts.length ? parts : [empty('search', 'Nothing found', `Neither a person nor a message matches “${text}”. Messages are found by whole words.`)];
   }
 
   #person(user) {
@@ -43,23 +43,20 @@ export class Search {
       h('span.row-text', {}, h('strong', {}, fullName(user)), h('span.quiet.small', {}, user.role ?? ''))));
   }
 
-  #message(message, text) {
+  #message(message) {
     const conversation = this.model.conversations.get(message.conversationId);
     const other = conversation ? this.model.other(conversation) : message.sender;
     const who = message.senderId === this.model.userId ? 'You: ' : '';
     return h('li', {}, h('button.row', { type: 'button', onclick: () => this.openMessage(message) }, avatar(other),
       h('span.row-text', {},
         h('span.row-top', {}, h('strong', {}, fullName(other)), h('time.quiet.small', { datetime: message.createdAt }, stamp(message.createdAt))),
-        h('span.excerpt.small', { dir: 'auto' }, who, ...marked(message.content, text)))));
+        h('span.excerpt.small', { dir: 'auto' }, who, ...message.snippet.map(({ text, match }) => (match ? h('mark', {}, text) : text))))));
   }
 }
 
-/** The text around the first word that was looked for, with that word marked. */
-function marked(content, text) {
-  const [word] = text.split(/\s+/);
-  const at = content.toLocaleLowerCase().indexOf(word.toLocaleLowerCase());
-  if (at < 0) return [content.slice(0, 160)];
-  const from = Math.max(0, at - 30);
-  const end = at + word.length;
-  return [`${from ? '…' : ''}${content.slice(from, at)}`, h('mark', {}, content.slice(at, end)), content.slice(end, end + 130)];
+/** What was found under its heading, or why it was not to be had. */
+function part(heading, answer, rows, more) {
+  if (answer instanceof Error) return [h('p.small.problem.pad', {}, `${heading} could not be searched: ${answer.message}`)];
+  if (!rows.length) return [];
+  return [h('h3.pad', {}, heading), h('ul', {}, ...rows), answer.hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean);
 }

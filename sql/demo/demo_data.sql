@@ -83,11 +83,9 @@ where not exists (
 )
 on conflict do nothing;
 
--- As any other program would do it: seq and times are filled in by the triggers, in the order of the lines.
-insert into messages (id, conversation_id, sender_id, content)
-select ('d0000000-0000-4000-8000-0000000000' || lpad(line.place::text, 2, '0'))::uuid,
-       conversation.id, line.sender, line.content
-from (
+-- As any other program would do it: seq and times are filled in by the triggers, in the order of the lines. What was
+-- answered has been read.
+with line (place, sender, recipient, content) as (
   values
     (1, '11111111-1111-4111-8111-111111111111'::uuid, '22222222-2222-4222-8222-222222222222'::uuid,
       'Hello! Is the two-bedroom flat on Marszałkowska still available?'),
@@ -113,7 +111,16 @@ from (
       'Чудово! I have four families waiting, and two of them want to decide this month.'),
     (12, '66666666-6666-4666-8666-666666666666', '55555555-5555-4555-8555-555555555555',
       'Then let us hold units A-101 and A-102 for them until Friday.')
-) as line (place, sender, recipient, content)
+)
+insert into messages (id, conversation_id, sender_id, content, is_read)
+select ('d0000000-0000-4000-8000-0000000000' || lpad(line.place::text, 2, '0'))::uuid,
+       conversation.id, line.sender, line.content,
+       exists (
+         select
+         from line as answer
+         where answer.sender = line.recipient and answer.recipient = line.sender and answer.place > line.place
+       )
+from line
 join conversations as conversation
   on (conversation.participant1_id, conversation.participant2_id) in ((line.sender, line.recipient), (line.recipient, line.sender))
 where not exists (

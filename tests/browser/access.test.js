@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, cluster, DESKTOP, launch, leave, LUKASZ, PHONE, talking, visit } from './support.js';
+import { AMELIE, at, cluster, CUT, DESKTOP, launch, leave, LUKASZ, PHONE, say, talking, visit } from './support.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -33,7 +33,7 @@ async function faults(page) {
 for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
   for (const colorScheme of ['light', 'dark']) {
     test(`no serious fault: ${device}, ${colorScheme}`, async () => {
-      const page = await visit(browser, replica.url, { ...options, colorScheme, reducedMotion: 'reduce' });
+      const page = await visit(browser, replica.url, { ...options, colorScheme, reducedMotion: 'reduce', forgive: CUT });
       const check = async (what) => assert.deepEqual(await faults(page), [], what);
       const shown = async (address, selector) => {
         await page.goto('about:blank');
@@ -51,10 +51,25 @@ for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
       await page.getByRole('button', { name: 'A message from SQL' }).click();
       await page.getByRole('button', { name: 'Frames of the socket' }).click();
       await check('a conversation');
+      await page.getByRole('textbox', { name: 'Message' }).press('ArrowUp');
+      await page.getByText('Editing your message').waitFor();
+      await check('a message is edited');
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: 'Delete message' }).last().focus();
+      await page.keyboard.press('Enter');
+      await page.getByRole('dialog').waitFor();
+      await check('a message is to be deleted');
+      await page.keyboard.press('Escape');
       await shown(at(replica.url, talking(AMELIE), talking(LUKASZ)), '.pane:nth-child(2) .message');
       await check('two users');
       const [scrollWidth, scrollHeight] = await page.evaluate(() => [document.body.scrollWidth, document.body.scrollHeight]);
       assert.deepEqual([scrollWidth, scrollHeight], Object.values(options.viewport), 'the page itself scrolls');
+      await shown(at(replica.url, talking(AMELIE)), '.message');
+      await page.context().setOffline(true);
+      await page.locator('.banner').waitFor();
+      await say(page, 'Is anybody there?');
+      await page.locator('.message.queued').waitFor();
+      await check('no connection');
     });
   }
 }

@@ -95,6 +95,9 @@ test('a second user beside the first, at another replica: frames, latency, and a
     const arrived = bubble(left, 'From the other replica');
     await arrived.locator('.latency').waitFor();
     assert.match(await arrived.locator('.latency').textContent(), /^\d+(\.\d)? ms$/);
+    // What is answered stands beside the answer, which names only a number.
+    await say(left, 'From this one');
+    await left.locator('.frames li', { hasText: /ack\s*send_message From this one/ }).waitFor();
     const frame = left.locator('.frames li', { hasText: 'From the other replica' }).first();
     await frame.locator('summary').click();
     await frame.locator('pre', { hasText: '{' }).waitFor();
@@ -213,8 +216,12 @@ test('a search finds people and messages, and leads to the place', async () => {
   await page.keyboard.press('Tab');
   await page.locator('.list .row').first().focus();
   await page.keyboard.press('Control+k');
-  await page.keyboard.type('heron');
-  const found = page.locator('.results .row', { hasText: 'the heron stands' });
+  await page.keyboard.type('hero');
+  await page.getByText('Messages are found by whole words.').waitFor();
+  await page.keyboard.type('n or pond -number');
+  const found = page.locator('.results .row', { hasText: 'heron stands' });
+  await found.waitFor();
+  assert.deepEqual(await found.locator('mark').allTextContents(), ['heron', 'pond']);
   await found.click();
   const message = page.locator('.message.found', { hasText: 'the heron stands by the pond' });
   await message.waitFor();
@@ -223,23 +230,48 @@ test('a search finds people and messages, and leads to the place', async () => {
   await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
   await bubble(page, 'number 400').waitFor();
   assert.equal(await bubble(page, 'number 2').count(), 0);
+  await page.getByRole('searchbox').fill('number');
+  await page.getByText('There are more: add a word.').waitFor();
+  assert.equal(await page.locator('.results .row').count(), 30);
 
   await page.getByRole('searchbox').fill('Zeynep');
   await page.locator('.results .row', { hasText: 'developer' }).click();
   await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
 });
 
+test('what is written from right to left stands on its side, and who wrote it is said, not only shown', async () => {
+  const page = await open(at(first.url, talking(AMELIE)));
+  const sides = async (text) => {
+    const [outer, inner] = await Promise.all(['.bubble', '.foot'].map((part) => bubble(page, text).locator(part).boundingBox()));
+    return [inner.x - outer.x, outer.x + outer.width - inner.x - inner.width];
+  };
+  const arabic = 'مرحبا، هل يمكننا رؤية الشقة يوم الجمعة في الساعة 10:30؟';
+  for (const [text, foot] of [[arabic, 'left'], ['May we see the flat on Friday at 10:30?', 'right'], ['10:30', 'right']]) {
+    await post(second.url, LUKASZ, text);
+    await bubble(page, text).waitFor();
+    const [left, right] = await sides(text);
+    assert.equal(left < right ? 'left' : 'right', foot, `${text}: ${left}, ${right}`);
+    assert.match(await bubble(page, text).ariaSnapshot(), /Łukasz Wiśniewski:/);
+  }
+  await say(page, 'At six');
+  await bubble(page, 'At six').getByTitle(/^(sent|read)$/).waitFor();
+  assert.match(await bubble(page, 'At six').ariaSnapshot(), /You:/);
+});
+
 test('what looks like HTML or a script is shown as text, wherever it is shown', async () => {
   const page = await open(at(first.url, talking(AMELIE)));
   await page.locator('.message').first().waitFor();
   await page.getByRole('button', { name: 'Frames of the socket' }).click();
-  const attempts = ['<img src=x onerror="window.pwned=1">', '<script>window.pwned=1</script>', '"><svg onload=window.pwned=1>', "javascript:window.pwned=1//'"];
+  const attempts = ['<img src=x onerror="window.pwned=1">', '<script>window.pwned=1</script>', '"><svg onload=window.pwned=1>', "javascript:window.pwned=1//'", '<img src=x onerror=window.pwned=1> squirrel'];
   for (const attempt of attempts) {
     await post(second.url, LUKASZ, attempt);
     await bubble(page, attempt).waitFor();
     await page.locator('.frames .gist', { hasText: attempt }).first().waitFor();
   }
   await page.locator('.list .excerpt', { hasText: attempts.at(-1) }).waitFor();
+  await page.getByRole('searchbox').fill('squirrel');
+  await page.locator('.results .row').first().waitFor();
+  await page.getByRole('button', { name: 'Close the search' }).click();
   const name = '<b onmouseover=window.pwned=1>Eve</b>';
   await replicas.sql(`update users set first_name = '${name}' where id = '${ZEYNEP}'`);
   try {

@@ -41,7 +41,7 @@ fn rules() -> Vec<Value> {
     rules
 }
 
-fn dashboards() -> Vec<Value> {
+pub fn dashboards() -> Vec<Value> {
     let files = fs::read_dir(at("deploy/grafana/dashboards")).expect("a folder");
     files
         .map(|file| fs::read_to_string(file.expect("a file").path()).expect("a file"))

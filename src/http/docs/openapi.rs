@@ -113,6 +113,8 @@ impl Modify for Common {
                     add_common_errors(operation);
                 }
                 complete(path, operation);
+                // A description may have marks, a summary is shown as it stands.
+                operation.summary = operation.summary.take().map(|text| text.replace('`', ""));
             }
         }
     }

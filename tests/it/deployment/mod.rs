@@ -4,6 +4,7 @@
 
 mod dns;
 mod nginx;
+mod prometheus;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
