@@ -50,7 +50,7 @@ async function scrollTo(page, number) {
 /** Where in the window `number` is. */
 async function place(page, number) {
   await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-  return (await page.locator('.message', { hasText: new RegExp(`^message ${number}\\b`) }).boundingBox()).y;
+  return (await page.locator('.message', { has: page.locator('.content', { hasText: new RegExp(`^message ${number}\\b`) }) }).boundingBox()).y;
 }
 
 function assertUnbroken(shown) {
