@@ -174,21 +174,17 @@ test('what is closed gives the focus back to what opened it', async () => {
 
 test('who tries a lost connection again with the keyboard is not thrown out of the page', async () => {
   const front = await balancer([replica.port]);
-  try {
-    const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
-    await page.locator('.message').first().waitFor();
-    front.refuse = true;
-    front.cut();
-    const again = page.locator('.banner').getByRole('button', { name: 'Try now' });
-    await again.focus();
-    await page.keyboard.press('Enter');
-    await page.waitForFunction(() => document.activeElement.closest('.banner'));
-    front.refuse = false;
-    await page.locator('.banner').waitFor({ state: 'hidden' });
-    await assertFocus(page.getByRole('textbox', { name: 'Message' }));
-  } finally {
-    await front.close();
-  }
+  const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
+  await page.locator('.message').first().waitFor();
+  front.refuse = true;
+  front.cut();
+  const again = page.locator('.banner').getByRole('button', { name: 'Try now' });
+  await again.focus();
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.activeElement.closest('.banner'));
+  front.refuse = false;
+  await page.locator('.banner').waitFor({ state: 'hidden' });
+  await assertFocus(page.getByRole('textbox', { name: 'Message' }));
 });
 
 test('a pane that was closed listens to nothing any more', async () => {

@@ -78,37 +78,33 @@ test('somebody is chosen, a conversation begun, all with the keyboard', async ()
 test('a second user beside the first, at another replica: frames, latency, and a row from SQL', async () => {
   const front = await balancer([first.port, second.port]);
   front.rotate = true;
-  try {
-    const page = await open(at(front.url, talking(AMELIE)));
-    await page.locator('.message').first().waitFor();
-    await page.getByRole('button', { name: 'Second user' }).click();
-    await pane(page, 2).getByRole('button', { name: /Wiśniewski/ }).click();
-    const [left, right] = [pane(page, 1), pane(page, 2)];
-    await page.waitForFunction(() => {
-      const [a, b] = [...document.querySelectorAll('.pane-bar span')].map(({ textContent }) => textContent);
-      return a?.startsWith('replica ') && b?.startsWith('replica ') && a !== b;
-    });
-    await right.locator(`[data-conversation="${CONVERSATION}"] button`).click();
-    await left.getByRole('button', { name: 'Frames of the socket' }).click();
+  const page = await open(at(front.url, talking(AMELIE)));
+  await page.locator('.message').first().waitFor();
+  await page.getByRole('button', { name: 'Second user' }).click();
+  await pane(page, 2).getByRole('button', { name: /Wiśniewski/ }).click();
+  const [left, right] = [pane(page, 1), pane(page, 2)];
+  await page.waitForFunction(() => {
+    const [a, b] = [...document.querySelectorAll('.pane-bar span')].map(({ textContent }) => textContent);
+    return a?.startsWith('replica ') && b?.startsWith('replica ') && a !== b;
+  });
+  await right.locator(`[data-conversation="${CONVERSATION}"] button`).click();
+  await left.getByRole('button', { name: 'Frames of the socket' }).click();
 
-    await say(right, 'From the other replica');
-    const arrived = bubble(left, 'From the other replica');
-    await arrived.locator('.latency').waitFor();
-    assert.match(await arrived.locator('.latency').textContent(), /^\d+(\.\d)? ms$/);
-    // What is answered stands beside the answer, which names only a number.
-    await say(left, 'From this one');
-    await left.locator('.frames li', { hasText: /ack\s*send_message From this one/ }).waitFor();
-    const frame = left.locator('.frames li', { hasText: 'From the other replica' }).first();
-    await frame.locator('summary').click();
-    await frame.locator('pre', { hasText: '{' }).waitFor();
-    assert.equal(JSON.parse(await frame.locator('pre').textContent()).type, 'chat_message');
+  await say(right, 'From the other replica');
+  const arrived = bubble(left, 'From the other replica');
+  await arrived.locator('.latency').waitFor();
+  assert.match(await arrived.locator('.latency').textContent(), /^\d+(\.\d)? ms$/);
+  // What is answered stands beside the answer, which names only a number.
+  await say(left, 'From this one');
+  await left.locator('.frames li', { hasText: /ack\s*send_message From this one/ }).waitFor();
+  const frame = left.locator('.frames li', { hasText: 'From the other replica' }).first();
+  await frame.locator('summary').click();
+  await frame.locator('pre', { hasText: '{' }).waitFor();
+  assert.equal(JSON.parse(await frame.locator('pre').textContent()).type, 'chat_message');
 
-    await left.getByRole('button', { name: 'A message from SQL' }).click();
-    await replicas.sql(await left.locator('.sql').textContent());
-    for (const side of [left, right]) await bubble(side, 'Hello from SQL').waitFor();
-  } finally {
-    await front.close();
-  }
+  await left.getByRole('button', { name: 'A message from SQL' }).click();
+  await replicas.sql(await left.locator('.sql').textContent());
+  for (const side of [left, right]) await bubble(side, 'Hello from SQL').waitFor();
 });
 
 test('a second replica on the next port is found, as the README starts it', async () => {
@@ -129,49 +125,41 @@ test('a second replica on the next port is found, as the README starts it', asyn
 test('a replica that is killed: the page says so and comes back, nothing is lost and nothing is double', async () => {
   const doomed = await replicas.start();
   const front = await balancer([doomed.port, second.port]);
-  try {
-    const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
-    await page.locator('.message').first().waitFor();
-    const banner = page.locator('.banner');
-    await say(page, 'before');
-    await bubble(page, 'before').getByTitle(/^(sent|read)$/).waitFor();
-    front.refuse = true;
-    await doomed.kill();
-    await banner.waitFor();
-    await post(second.url, LUKASZ, 'while you were away');
-    await say(page, 'said meanwhile');
-    await bubble(page, 'said meanwhile').getByTitle('waiting to be sent').waitFor();
-    front.refuse = false;
-    await bubble(page, 'said meanwhile').getByTitle(/^(sent|read)$/).waitFor();
-    await bubble(page, 'while you were away').waitFor();
-    await banner.waitFor({ state: 'hidden' });
-    const shown = await contents(page);
-    assert.deepEqual(shown.slice(-3), ['before', 'while you were away', 'said meanwhile']);
-    assert.equal(new Set(shown.slice(-3)).size, 3);
-    assert.equal(shown.filter((text) => text === 'said meanwhile').length, 1);
-  } finally {
-    await front.close();
-  }
+  const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
+  await page.locator('.message').first().waitFor();
+  const banner = page.locator('.banner');
+  await say(page, 'before');
+  await bubble(page, 'before').getByTitle(/^(sent|read)$/).waitFor();
+  front.refuse = true;
+  await doomed.kill();
+  await banner.waitFor();
+  await post(second.url, LUKASZ, 'while you were away');
+  await say(page, 'said meanwhile');
+  await bubble(page, 'said meanwhile').getByTitle('waiting to be sent').waitFor();
+  front.refuse = false;
+  await bubble(page, 'said meanwhile').getByTitle(/^(sent|read)$/).waitFor();
+  await bubble(page, 'while you were away').waitFor();
+  await banner.waitFor({ state: 'hidden' });
+  const shown = await contents(page);
+  assert.deepEqual(shown.slice(-3), ['before', 'while you were away', 'said meanwhile']);
+  assert.equal(new Set(shown.slice(-3)).size, 3);
+  assert.equal(shown.filter((text) => text === 'said meanwhile').length, 1);
 });
 
 test('offline and online again: what is written waits, and goes out in order', async () => {
   const front = await balancer([first.port]);
-  try {
-    const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
-    await page.locator('.message').first().waitFor();
-    front.refuse = true;
-    front.cut();
-    await page.context().setOffline(true);
-    await page.locator('.banner').getByText('You are offline.').waitFor();
-    for (const text of ['one', 'two', 'three']) await say(page, text);
-    await page.locator('.banner').getByText('3 waiting to be sent.').waitFor();
-    front.refuse = false;
-    await page.context().setOffline(false);
-    for (const text of ['one', 'two', 'three']) await bubble(page, text).getByTitle(/^(sent|read)$/).waitFor();
-    assert.deepEqual((await contents(page)).slice(-3), ['one', 'two', 'three']);
-  } finally {
-    await front.close();
-  }
+  const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
+  await page.locator('.message').first().waitFor();
+  front.refuse = true;
+  front.cut();
+  await page.context().setOffline(true);
+  await page.locator('.banner').getByText('You are offline.').waitFor();
+  for (const text of ['one', 'two', 'three']) await say(page, text);
+  await page.locator('.banner').getByText('3 waiting to be sent.').waitFor();
+  front.refuse = false;
+  await page.context().setOffline(false);
+  for (const text of ['one', 'two', 'three']) await bubble(page, text).getByTitle(/^(sent|read)$/).waitFor();
+  assert.deepEqual((await contents(page)).slice(-3), ['one', 'two', 'three']);
 });
 
 test('a message of one\'s own from another device leaves the place where one reads', async () => {

@@ -139,33 +139,29 @@ for (const where of ['at the end', 'far above it']) {
   test(`more was missed than is sent again: what one looks at, ${where}, is read anew and stays`, async () => {
     await messages(1, 400);
     const front = await balancer([replica.port]);
-    try {
-      const page = await visit(browser, at(front.url, talking(reader, conversation)), { forgive: CUT });
-      await page.locator('.message', { hasText: 'message 400' }).waitFor();
-      const above = where !== 'at the end';
-      // All pages are loaded, and the window stands far from the first of them.
-      const before = above && (await scrollTo(page, 20), await scrollTo(page, 290));
-      front.refuse = true;
-      front.cut();
-      await page.locator('.banner').waitFor();
-      await messages(401, 440, LUKASZ);
-      await replicas.sql(`update messages set content = 'message 292 otherwise' where conversation_id = '${conversation}' and content like 'message 292 %'`);
-      const resynced = page.waitForResponse((response) => response.url().includes(`${conversation}/messages`));
-      front.refuse = false;
-      await resynced;
-      if (above) {
-        await page.getByText('message 292 otherwise', { exact: true }).waitFor();
-        await page.locator('.banner').waitFor({ state: 'hidden' });
-        assert.ok(Math.abs((await place(page, 290)) - before) <= 1, 'what one looked at moved');
-        assertUnbroken(await numbers(page));
-        await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
-      }
-      await page.locator('.message', { hasText: 'message 440' }).waitFor();
-      const shown = await numbers(page);
-      assertUnbroken(shown);
-      assert.deepEqual([shown.length >= 40, shown.at(-1)], [true, 440]);
-    } finally {
-      await front.close();
+    const page = await visit(browser, at(front.url, talking(reader, conversation)), { forgive: CUT });
+    await page.locator('.message', { hasText: 'message 400' }).waitFor();
+    const above = where !== 'at the end';
+    // All pages are loaded, and the window stands far from the first of them.
+    const before = above && (await scrollTo(page, 20), await scrollTo(page, 290));
+    front.refuse = true;
+    front.cut();
+    await page.locator('.banner').waitFor();
+    await messages(401, 440, LUKASZ);
+    await replicas.sql(`update messages set content = 'message 292 otherwise' where conversation_id = '${conversation}' and content like 'message 292 %'`);
+    const resynced = page.waitForResponse((response) => response.url().includes(`${conversation}/messages`));
+    front.refuse = false;
+    await resynced;
+    if (above) {
+      await page.getByText('message 292 otherwise', { exact: true }).waitFor();
+      await page.locator('.banner').waitFor({ state: 'hidden' });
+      assert.ok(Math.abs((await place(page, 290)) - before) <= 1, 'what one looked at moved');
+      assertUnbroken(await numbers(page));
+      await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
     }
+    await page.locator('.message', { hasText: 'message 440' }).waitFor();
+    const shown = await numbers(page);
+    assertUnbroken(shown);
+    assert.deepEqual([shown.length >= 40, shown.at(-1)], [true, 440]);
   });
 }

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { chromium } from 'playwright-core';
-import { AMELIE, balancer, cluster, LUKASZ, ZEYNEP } from '../../clients/js/test/support/replicas.js';
+import { AMELIE, balancer as startBalancer, cluster, LUKASZ, ZEYNEP } from '../../clients/js/test/support/replicas.js';
 
-export { AMELIE, balancer, cluster, LUKASZ, ZEYNEP };
+export { AMELIE, cluster, LUKASZ, ZEYNEP };
 
 /** Amélie's with Łukasz, in the demo data. */
 export const CONVERSATION = 'c0000000-0000-4000-8000-000000000001';
@@ -23,6 +23,7 @@ export function launch() {
 }
 
 const visited = [];
+const fronts = [];
 
 /**
  * A page of its own browser profile; `leave` at the end of the test. `forgive`: what its console may complain about; `also`:
@@ -61,10 +62,18 @@ function isProbe(url, own) {
   return asked.hostname === from.hostname && Math.abs(asked.port - from.port) === 1 && asked.pathname === '/health/ready';
 }
 
+/** In front of replicas; it stands until the pages of this test are closed, which would otherwise miss it. */
+export async function balancer(ports) {
+  const front = await startBalancer(ports);
+  fronts.push(front);
+  return front;
+}
+
 /** The end of a test: none of its pages has complained about anything, or asked anybody else for anything. */
 export async function leave() {
   const left = visited.splice(0);
   await Promise.all(left.map(({ context }) => context.close()));
+  await Promise.all(fronts.splice(0).map((front) => front.close()));
   assert.deepEqual(left.flatMap(({ complaints }) => complaints), []);
 }
 

@@ -21,6 +21,9 @@ const FOUND_BY_NAME: &str = "dns_sd_configs:
         refresh_interval: 5s
 ";
 
+/// The two users send as fast as they are answered.
+const UNLIMITED: (&str, &str) = ("RATE_LIMIT_PER_SECOND", "0");
+
 struct Prometheus {
     port: u16,
     log: PathBuf,
@@ -160,8 +163,8 @@ async fn prometheus_has_a_value_for_all_that_the_dashboard_asks_for_and_evaluate
         std::env::var_os("PROMETHEUS").expect("scripts/test-deployment.sh sets PROMETHEUS");
     let database = Database::fresh().await;
     let replicas = [
-        Replica::start(&database, &[]).await,
-        Replica::start(&database, &[("SEARCH_LANGUAGE", "english")]).await,
+        Replica::start(&database, &[UNLIMITED]).await,
+        Replica::start(&database, &[UNLIMITED, ("SEARCH_LANGUAGE", "english")]).await,
     ];
     let prometheus = Prometheus::start(Path::new(&program), &replicas).await;
     let stop = CancellationToken::new();
