@@ -121,10 +121,7 @@ impl Running {
     async fn start(config: Config, keys: Keys) -> Result<Self, StartError> {
         let started = Instant::now();
         let database = Database::reach(&config).await?;
-        database
-            .migrate(&config)
-            .await
-            .map_err(StartError::because)?;
+        database.migrate(&config).await?;
         if database.embedded.is_some() && !database.has_users().await.map_err(StartError)? {
             database
                 .insert_demo_data(&config)

@@ -119,7 +119,7 @@ fn command() -> Command {
         .subcommand(
             Command::new("serve").about("Apply the schema, then serve until SIGTERM [default]"),
         )
-        .subcommand(Command::new("migrate").about("Apply the schema and stop"))
+        .subcommand(Command::new("migrate").about("Apply the schema, build the search index, and stop"))
         .subcommand(
             Command::new("token")
                 .about("Print a JWT signed with JWT_SECRET, for trying things out")

@@ -15,10 +15,7 @@ use crate::config::Config;
 /// else can build it.
 pub async fn migrate(config: Config) -> Result<(), StartError> {
     let database = Database::reach(&config).await?;
-    database
-        .migrate(&config)
-        .await
-        .map_err(StartError::because)?;
+    database.migrate(&config).await?;
     let store = database.store(&config)?;
     require_search_language(&store, config.search_language.as_deref()).await?;
     database
@@ -33,10 +30,7 @@ pub async fn migrate(config: Config) -> Result<(), StartError> {
 /// Applies the schema and inserts demo users and conversations.
 pub async fn demo_data(config: Config) -> Result<(), StartError> {
     let database = Database::reach(&config).await?;
-    database
-        .migrate(&config)
-        .await
-        .map_err(StartError::because)?;
+    database.migrate(&config).await?;
     database
         .insert_demo_data(&config)
         .await

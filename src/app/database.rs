@@ -116,7 +116,7 @@ impl Database {
     }
 
     /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
-    pub async fn migrate(&self, config: &Config) -> Result<(), MigrateError> {
+    pub async fn migrate(&self, config: &Config) -> Result<(), StartError> {
         let users = users_table(config);
         let roles = self.embedded.as_ref().map(|embedded| {
             let password = embedded.password_of(roles::SERVICE);
@@ -142,7 +142,10 @@ impl Database {
                     log::warn!("{error}; trying again");
                     tokio::time::sleep(START_RETRY).await;
                 }
-                ended => return ended,
+                Err(error @ MigrateError::Diverged(_)) => {
+                    return Err(StartError(format!("{error}{}", anew(&config.database))));
+                }
+                ended => return ended.map_err(StartError::because),
             }
         }
     }
@@ -206,6 +209,20 @@ impl Database {
     }
 }
 
+/// What to do with a database that another state of the same version has made.
+fn anew(database: &DatabaseSource) -> String {
+    let elsewhere = match database {
+        DatabaseSource::Embedded { data_dir, .. } => format!(
+            "to start anew, remove {} or name another directory in EMBEDDED_DATA_DIR",
+            data_dir.display()
+        ),
+        DatabaseSource::External(_) => {
+            "to start anew, set another DB_SCHEMA or another database".to_owned()
+        }
+    };
+    format!("; {elsewhere}; to keep what is in it, go on with the build that made it")
+}
+
 /// Which settings to look at. `reason` ends with PostgreSQL's code where the server has answered.
 fn advice(reason: &str) -> &'static str {
     let answered = |codes: &[&str]| {
@@ -218,7 +235,7 @@ fn advice(reason: &str) -> &'static str {
     } else if answered(&["3D000"]) {
         "; create it, or set DB_NAME"
     } else if reason.starts_with("error connecting") || reason.starts_with("no answer") {
-        "; does PostgreSQL run there, and are DB_HOST and DB_PORT right?"
+        "; does PostgreSQL run there, and are DB_HOST and DB_PORT, or those of DATABASE_URL, right?"
     } else {
         ""
     }
@@ -238,7 +255,7 @@ mod tests {
             ("database \"d\" does not exist (3D000)", "DB_NAME"),
             (
                 "error connecting to server: Connection refused (os error 111)",
-                "DB_HOST and DB_PORT",
+                "DB_HOST and DB_PORT, or those of DATABASE_URL",
             ),
             ("no answer within 5 s", "DB_HOST"),
         ] {

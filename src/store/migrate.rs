@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use refinery::Migration;
+use refinery::error::Kind;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 
@@ -35,6 +36,12 @@ pub enum MigrateError {
     Interrupted(String),
     #[error("cannot apply the schema: {0}")]
     Failed(String),
+    /// The text of this migration is another one than when it was applied. That of a released version never changes.
+    #[error(
+        "the database was made by another build of pgchat: migration {0} had another text when it was applied, which happens \
+         between two states of a version that is not released"
+    )]
+    Diverged(String),
     #[error("users table: {0}")]
     Users(String),
 }
@@ -117,7 +124,14 @@ async fn apply(
             Err(error) => match cause_in_database(&error) {
                 Some(cause) if patience.has_more(cause).await => {}
                 Some(cause) => return Err(sorted(cause, one_line(&error), MigrateError::Failed)),
-                None => return Err(MigrateError::Failed(one_line(&error))),
+                None => {
+                    return Err(match error.kind() {
+                        Kind::DivergentVersion(applied, _) => {
+                            MigrateError::Diverged(applied.to_string())
+                        }
+                        _ => MigrateError::Failed(one_line(&error)),
+                    });
+                }
             },
         }
     };

@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 use uuid::{Uuid, uuid};
 
+use crate::migrate::ANOTHER_TEXT;
 use crate::support::*;
 
 /// Named by the console at the first start, and with a conversation.
-/// The first demo user.
 pub const AMELIE: Uuid = uuid!("11111111-1111-4111-8111-111111111111");
 pub const LUKASZ: Uuid = uuid!("22222222-2222-4222-8222-222222222222");
 
@@ -149,6 +149,20 @@ async fn the_first_start_needs_no_database_and_finds_people_who_talk() {
     assert_eq!(after.len(), before.len() + 2, "{after:#?}");
     let users = third.api().get("/api/v1/users/").await.ok(200);
     assert_eq!(users["users"].as_array().unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn data_of_another_build_is_named_with_the_directory_that_holds_it() {
+    let data = DataDir::new();
+    let replica = data.replica().await;
+    let sql = sql(&data).await;
+    sql.batch_execute(ANOTHER_TEXT).await.expect("another text");
+    drop((replica, sql));
+    let directory = data.0.to_str().expect("a name");
+    let words = ["to start anew", directory, "EMBEDDED_DATA_DIR"];
+    pgchat(&["serve"], &data.settings())
+        .await
+        .assert_failed(1, &words);
 }
 
 #[tokio::test]

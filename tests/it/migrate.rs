@@ -143,6 +143,18 @@ async fn tables_that_stand_in_the_way_are_named_and_left_alone() {
     }
 }
 
+/// The state of the files between two releases: refinery's own words for it say nothing to a newcomer.
+pub const ANOTHER_TEXT: &str = "update chat_schema_history set checksum = '1' where version = 1";
+
+#[tokio::test]
+async fn a_database_of_another_build_is_named_with_what_to_do() {
+    let database = Database::with_users().await;
+    database.migrate(&[]).await.assert_ok();
+    database.execute_as_owner(ANOTHER_TEXT).await;
+    let words = ["another build", "V1__tables", "to start anew", "DB_SCHEMA"];
+    database.migrate(&[]).await.assert_failed(1, &words);
+}
+
 #[tokio::test]
 async fn the_tables_of_the_go_service_are_adopted_with_their_rows() {
     let database = Database::with_users().await;
