@@ -30,6 +30,8 @@ export class Model {
   #stale = false;
   /** The last reload failed. */
   #missed = false;
+  /** What the list was told while it was being read, which may not have it yet. */
+  #meanwhile = [];
 
   constructor(options) {
     const chat = createChatClient(options);
@@ -43,6 +45,7 @@ export class Model {
     chat.on('message_deleted', (message) => {
       const conversation = this.conversations.get(message.conversationId);
       if (conversation?.unreadCount && !message.isRead && message.senderId !== this.userId) conversation.unreadCount--;
+      if (this.#loading) this.load(false); // whether what is being read counts it cannot be told
       this.#changed(message);
     });
     chat.on('messages_read', (read) => this.#read(read));
@@ -97,6 +100,7 @@ export class Model {
       this.userId = me.id;
       this.me = me;
       this.conversations = new Map(conversations.map((conversation) => [conversation.id, conversation]));
+      for (const change of this.#meanwhile) change();
       this.hasMoreConversations = hasMore;
       this.state = 'ready';
       this.#watch();
@@ -107,15 +111,19 @@ export class Model {
       if (this.state !== 'ready') this.state = error;
       else this.tell('notice', `Reloading failed: ${error.message}`);
     }
+    this.#meanwhile = [];
     this.tell('conversations');
   }
 
   async loadMoreConversations() {
     if (!this.hasMoreConversations) return;
     this.hasMoreConversations = false;
+    const list = this.conversations;
     try {
-      const { conversations, hasMore } = await this.chat.conversations.list({ limit: 50, offset: this.conversations.size });
-      for (const conversation of conversations) this.conversations.set(conversation.id, conversation);
+      const { conversations, hasMore } = await this.chat.conversations.list({ limit: 50, offset: list.size });
+      // Read anew meanwhile, from its beginning: this page would leave a gap.
+      if (this.conversations !== list) return;
+      for (const conversation of conversations) if (!list.has(conversation.id)) list.set(conversation.id, conversation);
       this.hasMoreConversations = hasMore;
       this.#watch();
     } catch (error) {
@@ -218,41 +226,58 @@ export class Model {
     this.timelines.get(message.conversationId)?.put(message);
     // Frames of what a page has brought already may be behind it.
     const isNew = !conversation || message.seq > conversation.lastSeq;
-    if (conversation && isNew) {
-      conversation.lastSeq = message.seq;
-      conversation.lastMessage = message;
-      if (message.senderId !== this.userId && !message.isRead) conversation.unreadCount++;
-    } else if (!conversation) {
-      this.load(false);
-    }
+    this.#inList(message.conversationId, (listed) => {
+      if (message.seq <= listed.lastSeq) return;
+      listed.lastSeq = message.seq;
+      listed.lastMessage = message;
+      if (message.senderId !== this.userId && !message.isRead) listed.unreadCount++;
+    });
+    if (!conversation) this.load(false);
     this.tell('conversations');
     this.tell(message.conversationId);
     if (isNew) this.tell('arrived', message);
   }
 
   #changed(message) {
-    const conversation = this.conversations.get(message.conversationId);
     this.timelines.get(message.conversationId)?.put(message);
-    if (conversation?.lastMessage?.id === message.id) conversation.lastMessage = message;
+    this.#inList(message.conversationId, (listed) => {
+      const last = listed.lastMessage;
+      if (last?.id === message.id && last.updatedAt < message.updatedAt) listed.lastMessage = message;
+    });
     this.tell('conversations');
     this.tell(message.conversationId);
   }
 
-  async #read({ conversationId, readerId, upToSeq }) {
-    const conversation = this.conversations.get(conversationId);
+  #read({ conversationId, readerId, upToSeq }) {
     this.timelines.get(conversationId)?.read(readerId, upToSeq);
-    const last = conversation?.lastMessage;
-    if (last && last.senderId !== readerId && last.seq <= upToSeq) conversation.lastMessage = { ...last, isRead: true };
-    // Read in another window, up to somewhere.
-    if (conversation && readerId === this.userId && upToSeq >= conversation.lastSeq) conversation.unreadCount = 0;
+    const mine = readerId === this.userId;
+    this.#inList(conversationId, (listed) => {
+      const last = listed.lastMessage;
+      if (last && last.senderId !== readerId && last.seq <= upToSeq) listed.lastMessage = { ...last, isRead: true };
+      if (mine && upToSeq >= listed.lastSeq) listed.unreadCount = 0;
+    });
+    // In another window, up to somewhere: how many are left is known to the service.
+    if (mine && this.conversations.get(conversationId)?.unreadCount) this.load(false);
     this.tell('conversations');
     this.tell(conversationId);
   }
 
   #created(conversation) {
-    this.conversations.set(conversation.id, conversation);
+    const list = () => this.conversations.has(conversation.id) || this.conversations.set(conversation.id, conversation);
+    list();
+    if (this.#loading) this.#meanwhile.push(list);
     this.#watch();
     this.tell('conversations');
+  }
+
+  /** Changes what the list says of a conversation, and what it will say when it is being read. */
+  #inList(conversationId, change) {
+    const run = () => {
+      const listed = this.conversations.get(conversationId);
+      if (listed) change(listed);
+    };
+    run();
+    if (this.#loading) this.#meanwhile.push(run);
   }
 
   #typing(conversationId, isTyping) {

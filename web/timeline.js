@@ -20,7 +20,7 @@ export class Timeline {
   /** The `seq` that somebody looks at, where it is not the end; set by who shows this. */
   lookedAt = undefined;
   #failed = () => {};
-  /** Told while a page was being read, which may not have it yet. */
+  /** Told while a page was being read, which may not have it yet: what to do with the page. */
   #meanwhile = [];
   /** Resolves when the read that is under way has ended. */
   #underWay = undefined;
@@ -91,7 +91,7 @@ export class Timeline {
       this.#failed = () => this.#read(what, read);
     }
     this.loading = '';
-    for (const message of this.#meanwhile.splice(0)) this.put(message);
+    for (const tell of this.#meanwhile.splice(0)) tell();
     ended();
     this.changed();
   }
@@ -99,14 +99,17 @@ export class Timeline {
   /** A message as it is now: new, or changed. Returns whether it is new here. */
   put(message) {
     if (message.clientMessageId) this.outgoing.delete(message.clientMessageId);
-    if (this.loading) this.#meanwhile.push(message);
+    if (this.loading) this.#meanwhile.push(() => this.put(message));
     if (!this.started) return false;
     const { messages } = this;
     // Nearly always at the end.
     let at = messages.length;
     while (at > 0 && messages[at - 1].seq > message.seq) at--;
     if (messages[at - 1]?.seq === message.seq) {
-      if (Date.parse(messages[at - 1].updatedAt) <= Date.parse(message.updatedAt)) messages[at - 1] = message;
+      const { updatedAt, isRead } = messages[at - 1];
+      // `read` leaves `updatedAt` alone, and the answer to a send, or a page, may be older than the mark.
+      if (updatedAt === message.updatedAt) messages[at - 1] = { ...message, isRead: isRead || message.isRead };
+      else if (updatedAt < message.updatedAt) messages[at - 1] = message;
       return false;
     }
     if (at === 0 ? this.hasOlder : at === messages.length && this.hasNewer) return false;
@@ -115,6 +118,7 @@ export class Timeline {
   }
 
   read(readerId, upToSeq) {
+    if (this.loading) this.#meanwhile.push(() => this.read(readerId, upToSeq));
     this.messages.forEach((message, at) => {
       if (message.seq <= upToSeq && message.senderId !== readerId && !message.isRead) this.messages[at] = { ...message, isRead: true };
     });

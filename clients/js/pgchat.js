@@ -222,7 +222,7 @@ export function createChatClient(options = {}) {
     for (const asked of [...pending.values()]) settle(asked, error);
   }
 
-  /** Back on the net, or looked at: no more waiting, and is the connection still one? */
+  /** Back on the net, or looked at: no more waiting. Is the connection one? */
   function wake({ type }) {
     if (type === 'visibilitychange' && globalThis.document?.hidden) return;
     if (status === 'online') return tell('ping', {}, 5_000);
@@ -238,6 +238,7 @@ export function createChatClient(options = {}) {
   // --- Frames ---
 
   function receive(text) {
+    const mine = generation;
     let frame, type, data;
     try {
       ({ type, data = {} } = frame = JSON.parse(text));
@@ -246,6 +247,7 @@ export function createChatClient(options = {}) {
     }
     timer('alive', heartbeatMs, () => tell('ping', {}));
     emit('frame', { direction: 'in', frame });
+    if (mine !== generation) return; // closed
     if (type === 'ack' || type === 'error') return answer(type, data);
     if (type === 'connected') {
       userId = frame.userId;
@@ -335,7 +337,7 @@ export function createChatClient(options = {}) {
     pump();
   }
 
-  /** Nobody awaits these; that a connection was lost has been told. */
+  /** Nobody awaits these; a lost connection has been told. */
   function tell(type, data, timeout) {
     command(type, data, { transient: true, timeout }).catch((error) => {
       if (![...ENDED, 'disconnected'].includes(error.code)) emit('error', error);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { after, afterEach, before, test } from 'node:test';
-import { cluster, launch, leave, visit } from './support.js';
+import { balancer, cluster, CUT, launch, leave, LUKASZ, post, visit } from './support.js';
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
@@ -48,4 +48,45 @@ test('two windows with the page of the tutorial chat with each other', async () 
     await page.getByText('Łukasz: An identity card is enough.').waitFor();
     assert.deepEqual((await page.locator('li').allTextContents()).slice(-2), ['Amélie: Shall I bring <b>papers</b>?', 'Łukasz: An identity card is enough.']);
   }
+});
+
+test('what arrives or changes while the page reads the history stands where it belongs, as it is now', async () => {
+  const address = `http://localhost:${server.address().port}/chat.html`;
+  const shown = (page) => page.locator('li').allTextContents();
+  const already = await post(replica.url, LUKASZ, 'Here already');
+  const page = await visit(browser, `${address}`, {
+    also: [replica.url],
+    // The service answers at once; the page gets it when the test says so.
+    before: () => {
+      const real = window.fetch;
+      window.held = [];
+      window.fetch = async (...asked) => {
+        const response = await real(...asked);
+        if (String(asked[0]).includes('/messages')) await new Promise((resolve) => window.held.push(resolve));
+        return response;
+      };
+    },
+  });
+  await page.getByText('online').waitFor();
+  await page.waitForFunction(() => window.held.length >= 1);
+  const live = await post(replica.url, LUKASZ, 'Live, and before the history');
+  await replicas.sql(`update messages set content = 'Changed meanwhile' where id = '${already.id}'`);
+  await page.getByText('Łukasz: Live, and before the history').waitFor();
+  await page.getByText('Łukasz: Changed meanwhile').waitFor();
+  await page.evaluate(() => window.held.forEach((go) => go()));
+  await page.getByText('Could I see it on Thursday after five?').waitFor();
+  assert.deepEqual((await shown(page)).slice(-2), ['Łukasz: Changed meanwhile', `Łukasz: ${live.content}`]);
+});
+
+test('what is sent between the history and the connection is not missed', async () => {
+  const front = await balancer([replica.port]);
+  front.refuse = true;
+  const content = `window.WebSocket = class extends WebSocket {
+    constructor(url, protocols) { super(url.replace('${replica.url.slice(5)}', '${front.url.slice(5)}'), protocols); }
+  };`;
+  const page = await visit(browser, `http://localhost:${server.address().port}/chat.html`, { also: [replica.url, front.url], forgive: CUT, before: { content } });
+  await page.getByText('Could I see it on Thursday after five?').waitFor();
+  await post(replica.url, LUKASZ, 'Nobody listened yet');
+  front.refuse = false;
+  await page.getByText('Łukasz: Nobody listened yet').waitFor();
 });

@@ -391,3 +391,15 @@ test('close() ends it: nothing reconnects, and what waits is rejected', async ()
   assert.equal(chat.status, 'closed');
   assert.equal(server.handshakes.length, 1);
 });
+
+test('a listener may close it on any event, and it stays closed', async () => {
+  for (const type of ['frame', 'status', 'connected']) {
+    const chat = client({ stableMs: 20 });
+    chat.on(type, () => chat.status === 'closed' || chat.close());
+    if (type !== 'status') (await server.connection()).greet();
+    await eventually(() => chat.status === 'closed');
+    // Nothing of it is left that would change its mind.
+    const { closed } = await Promise.race([next(chat, 'status'), new Promise((resolve) => setTimeout(resolve, 100, { closed: true }))]);
+    assert.ok(closed && chat.status === 'closed', type);
+  }
+});
