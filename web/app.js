@@ -2,9 +2,12 @@
 import { h, icon, iconButton } from './dom.js';
 import { Pane } from './pane.js';
 import { neighbour } from './replica.js';
+import { dayKey } from './time.js';
 
 const HERE = new URL('..', import.meta.url).href;
 const TRIES_FOR_ANOTHER_REPLICA = 4;
+/** Between two looks at the calendar. No timer until midnight: a computer that slept would be late by as much. */
+const DAY_CHECK_MS = 20_000;
 
 const themes = { auto: ['sun', 'Appearance: as the system has it'], light: ['sun', 'Appearance: light'], dark: ['moon', 'Appearance: dark'] };
 const theme = iconButton('sun', '', { onclick: () => setTheme({ auto: 'light', light: 'dark', dark: 'auto' }[currentTheme()]) });
@@ -96,7 +99,7 @@ function renderTabs() {
 }
 
 function changed() {
-  const of = (pane) => [pane?.model?.userId, pane?.conversationId].filter(Boolean).join('/');
+  const of = (pane) => [pane?.model?.userId, pane?.opening].filter(Boolean).join('/');
   const address = [first, second].map(of).join('&').replace(/&$/, '');
   history.replaceState(null, '', address ? `#${address}` : location.pathname);
   for (const pane of [first, second]) pane?.model?.on('conversations', titled);
@@ -109,6 +112,13 @@ function titled() {
   document.title = unread ? `(${unread}) pgchat` : 'pgchat';
   if (second) renderTabs();
 }
+
+let today = dayKey(Date.now());
+setInterval(() => {
+  const now = dayKey(Date.now());
+  if (now !== today) for (const pane of [first, second]) pane?.model?.newDay();
+  today = now;
+}, DAY_CHECK_MS);
 
 setTheme(savedTheme());
 document.body.prepend(

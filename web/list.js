@@ -119,7 +119,7 @@ export class List {
     const online = model.isOnline(other.id);
     const typing = model.typists.has(conversation.id);
     const selected = conversation.id === this.selected;
-    const signature = [last?.id, last?.updatedAt, last?.isRead, unreadCount, online, typing, selected].join('|');
+    const signature = [fullName(other), last?.id, last?.updatedAt, last?.isRead, last && stamp(last.createdAt), unreadCount, online, typing, selected].join('|');
     if (row.signature === signature) return row;
     row.signature = signature;
     const mine = last?.senderId === model.userId;

@@ -67,6 +67,6 @@ export function messageElement(actions) {
   return element;
 }
 
-export function divider(kind, text) {
+export function divider(kind, text = '') {
   return h(`li.divider.${kind}`, {}, h('span', {}, text));
 }

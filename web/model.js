@@ -61,6 +61,12 @@ export class Model {
     chat.on('error', (error) => this.#failed(error));
   }
 
+  /** "Today" is another day now. */
+  newDay() {
+    this.tell('conversations');
+    for (const id of this.timelines.keys()) this.tell(id);
+  }
+
   on(topic, listener) {
     if (!this.#listeners.has(topic)) this.#listeners.set(topic, new Set());
     this.#listeners.get(topic).add(listener);

@@ -14,8 +14,8 @@ const NOTICE_MS = 6_000;
 export class Pane {
   #notice;
   #countdown;
-  /** What was chosen last: it may take a moment until it is found. */
-  #opening;
+  /** What was chosen last: it may take a moment until it is found. The address names it from the first moment on. */
+  opening;
 
   /** `changed`: another user or conversation; `online`: the socket is open. */
   constructor({ name, url, second = false, changed = () => {}, online = () => {}, suggested = () => undefined, cancel }) {
@@ -88,10 +88,11 @@ export class Pane {
     for (const topic of ['presence', 'typing', 'conversations']) model.on(topic, () => this.#renderHead());
     for (const topic of ['status', 'conversations']) model.on(topic, () => this.#renderBar());
     if (conversationId) {
+      this.opening = conversationId;
       const off = model.on('conversations', () => {
         if (model.state !== 'ready') return;
         off();
-        if (conversationId) this.open(conversationId);
+        if (this.opening === conversationId) this.open(conversationId);
       });
     }
     this.changed();
@@ -102,7 +103,7 @@ export class Pane {
     this.model?.close();
     this.thread?.close();
     this.list?.close();
-    this.model = this.thread = this.list = this.conversationId = undefined;
+    this.model = this.thread = this.list = this.conversationId = this.opening = undefined;
     this.element.classList.remove('reading');
   }
 
@@ -114,11 +115,13 @@ export class Pane {
 
   async open(conversationId, seq) {
     const { model } = this;
-    this.#opening = conversationId;
+    this.opening = conversationId;
     const conversation = model.conversations.get(conversationId) ?? (await model.find(conversationId));
     // Somebody or something else was chosen meanwhile.
-    if (model !== this.model || this.#opening !== conversationId) return;
+    if (model !== this.model || this.opening !== conversationId) return;
     if (!conversation) {
+      this.opening = this.conversationId;
+      this.changed();
       model.tell('notice', 'This conversation was not found.');
       return;
     }
@@ -139,7 +142,7 @@ export class Pane {
 
   #back() {
     const left = this.conversationId;
-    this.#opening = undefined;
+    this.opening = undefined;
     this.element.classList.remove('reading');
     this.conversation.hidden = true;
     this.nothing.hidden = false;

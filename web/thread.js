@@ -128,7 +128,7 @@ export class Thread {
     let previous = messages[this.#first - 1];
     const show = (message, more) => {
       const day = dayKey(message.createdAt);
-      if (!previous || dayKey(previous.createdAt) !== day) use(`day ${day}`, () => divider('day', dayName(message.createdAt)));
+      if (!previous || dayKey(previous.createdAt) !== day) use(`day ${day}`, () => divider('day')).firstChild.textContent = dayName(message.createdAt);
       if (message.seq && message.seq === this.timeline.unreadFrom) use('new', () => divider('new', 'New messages'));
       const mine = message.senderId === this.model.userId;
       const joined = previous?.senderId === message.senderId && Date.parse(message.createdAt) - Date.parse(previous.createdAt) < TOGETHER_MS;

@@ -227,6 +227,80 @@ test('a search finds people and messages, and leads to the place', async () => {
   await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
 });
 
+test('days begin at midnight where the reader is, and today becomes yesterday while one looks', async () => {
+  const [id] = (await replicas.sql(`with reader as (insert into users (first_name, last_name, email) values ('Rip', 'Van Winkle', 'rip@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select id, '${OLHA}' from reader returning id`)).split('\n');
+  // Across the night in which New York's clocks are put forward, 2026-03-08; in Tokyo it is the afternoon.
+  for (const [text, when] of [['before midnight', '2026-03-08 04:59:50Z'], ['after midnight', '2026-03-08 05:00:10Z'], ['the next evening', '2026-03-09 03:59:00Z']]) {
+    await replicas.sql(`insert into messages (conversation_id, sender_id, content, created_at) values ('${id}', '${OLHA}', '${text}', '${when}')`);
+  }
+  const shown = (page) => page.locator('.messages > li').evaluateAll((items) => items.map((item) => (item.querySelector('.content') ?? item).textContent));
+  const look = async (timezoneId, time) => {
+    const page = await open(at(first.url, talking(OLHA, id)), { timezoneId });
+    await page.clock.install({ time: new Date(time) });
+    await page.reload();
+    await bubble(page, 'the next evening').waitFor();
+    return page;
+  };
+  const newYork = await look('America/New_York', '2026-03-09T03:59:30Z');
+  assert.deepEqual(await shown(newYork), ['Yesterday', 'before midnight', 'Today', 'after midnight', 'the next evening']);
+  assert.match(await newYork.locator(`[data-conversation="${id}"] time`).textContent(), /^23:59$/);
+  await newYork.clock.fastForward('01:00');
+  await newYork.getByText('Saturday 7 March').waitFor();
+  assert.deepEqual(await shown(newYork), ['Saturday 7 March', 'before midnight', 'Yesterday', 'after midnight', 'the next evening']);
+  assert.match(await newYork.locator(`[data-conversation="${id}"] time`).textContent(), /^Sun$/);
+
+  const tokyo = await look('Asia/Tokyo', '2026-03-09T14:00:00Z');
+  assert.deepEqual(await shown(tokyo), ['Yesterday', 'before midnight', 'after midnight', 'Today', 'the next evening']);
+});
+
+test('what the list and the history miss while they are being read is not lost', async () => {
+  // The service answers at once; the page gets it when the test says so.
+  const before = () => {
+    const real = window.fetch;
+    Object.assign(window, { holding: false, held: [] });
+    window.fetch = async (...asked) => {
+      const response = await real(...asked);
+      if (window.holding && /conversations\//.test(asked[0])) await new Promise((resolve) => window.held.push(resolve));
+      return response;
+    };
+  };
+  const release = (page) => page.evaluate(() => {
+    window.holding = false;
+    window.held.splice(0).forEach((go) => go());
+  });
+  const page = await open(at(first.url, AMELIE), { before });
+  const row = page.locator(`[data-conversation="${CONVERSATION}"]`);
+  await row.waitFor();
+  const read = (userId, upToSeq) => fetch(`${second.url}/api/v1/chat/conversations/${CONVERSATION}/read?user_id=${userId}&up_to_seq=${upToSeq}`, { method: 'PUT' })
+    .then(async (response) => assert.ok(response.ok, await response.text()));
+
+  // Read up to somewhere in another window: how many are left is asked for, and another one comes meanwhile.
+  const { seq } = await post(second.url, LUKASZ, 'read elsewhere');
+  await post(second.url, LUKASZ, 'unread');
+  await row.getByText('unread', { exact: true }).first().waitFor();
+  await page.evaluate(() => (window.holding = true));
+  await read(AMELIE, seq);
+  await page.waitForFunction(() => window.held.length > 0);
+  await post(second.url, LUKASZ, 'while the list is read');
+  await row.getByText('while the list is read').waitFor();
+  await release(page);
+  await row.locator('.badge', { hasText: /^2\b/ }).waitFor();
+  await row.getByText('while the list is read').waitFor();
+
+  // A mark that comes while the history is read.
+  const sent = await post(second.url, AMELIE, 'Read soon');
+  await row.getByText('You: Read soon').waitFor();
+  await page.evaluate(() => (window.holding = true));
+  await row.getByRole('button').click();
+  await page.waitForFunction(() => window.held.length > 0);
+  await read(LUKASZ, sent.seq);
+  await post(second.url, LUKASZ, 'behind the mark');
+  await row.getByText('behind the mark').waitFor();
+  await release(page);
+  await bubble(page, 'Read soon').getByTitle('read', { exact: true }).waitFor();
+});
+
 test('what is written from right to left stands on its side, and who wrote it is said, not only shown', async () => {
   const page = await open(at(first.url, talking(AMELIE)));
   const sides = async (text) => {

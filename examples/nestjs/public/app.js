@@ -83,18 +83,20 @@ function mark() {
 }
 
 async function look(conversationId, name) {
+  if (open !== conversationId) $('messages').replaceChildren();
   open = conversationId;
   if (name) $('conversation').querySelector('h2').textContent = name;
   $('conversation').hidden = false;
   mark();
   const { messages } = await chat.messages.list(conversationId);
-  $('messages').replaceChildren();
-  messages.reverse().forEach(show);
+  if (open === conversationId) messages.forEach(show); // else another one was chosen meanwhile
 }
 
-/** Where its `seq` belongs; a message that is shown already is shown as it is now. */
-function show({ id, seq, senderId, sender, content, deletedAt }) {
+/** Where its `seq` belongs. What is loaded may be older than what came live meanwhile: the newest state stays. */
+function show({ id, seq, senderId, sender, content, updatedAt, deletedAt }) {
   const item = document.getElementById(id) ?? document.createElement('li');
+  if (item.dataset.updatedAt > updatedAt) return;
+  item.dataset.updatedAt = updatedAt;
   Object.assign(item, { id, className: senderId === me.id ? 'mine' : '', textContent: `${sender.firstName}: ${deletedAt ? '(deleted)' : content}` });
   item.dataset.seq = seq;
   $('messages').insertBefore(item, [...$('messages').children].find((shown) => Number(shown.dataset.seq) > seq) ?? null);
