@@ -80,13 +80,15 @@ export class Pane {
     this.bar = h('p.pane-bar.small');
     this.#makeHead();
     this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head, this.thread.element, this.composer.element);
-    this.nothing = h('div.nothing', {}, empty('chat', 'Choose a conversation', 'Or begin a new one with the + above the list.'));
+    this.nothing = h('div.nothing');
+    this.#renderNothing();
     this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner, h('div.columns', {}, this.list.element, this.conversation, this.nothing), this.insert.element, this.frames.element, this.notice);
     if (held) this.list.element.focus();
     model.on('status', (status) => this.#status(status));
     model.on('notice', (text) => this.#tell(text));
     for (const topic of ['presence', 'typing', 'conversations']) model.on(topic, () => this.#renderHead());
     for (const topic of ['status', 'conversations']) model.on(topic, () => this.#renderBar());
+    model.on('conversations', () => this.#renderNothing());
     if (conversationId) {
       this.opening = conversationId;
       const off = model.on('conversations', () => {
@@ -171,6 +173,13 @@ export class Pane {
     if (me) this.bar.replaceChildren(h('strong', {}, fullName(me)), h('span', {}, connection.status === 'online' ? `replica ${shortId(replicaId)}` : 'no connection'));
   }
 
+  /** In the place of a conversation; where there are none the list says what to do. */
+  #renderNothing() {
+    const { state, conversations } = this.model;
+    const some = state === 'ready' && conversations.size > 0;
+    if (Boolean(this.nothing.childElementCount) !== some) this.nothing.replaceChildren(...(some ? [empty('chat', 'Choose a conversation', 'Or begin a new one with the + above the list.')] : []));
+  }
+
   #makeHead() {
     const tool = (name, iconName, label) => iconButton(iconName, label, { 'aria-expanded': 'false', onclick: () => this.toggle(name) });
     this.tools = { insert: tool('insert', 'database', 'A message from SQL'), frames: tool('frames', 'code', 'Frames of the socket') };
@@ -209,23 +218,23 @@ export class Pane {
     } else if (status === 'waiting') {
       const until = performance.now() + retryInMs;
       const text = h('span');
-      const waiting = h('span.quiet-on-banner');
+      const waiting = h('span');
       const show = () => {
         const seconds = Math.ceil((until - performance.now()) / 1000);
         const why = navigator.onLine === false ? 'You are offline.' : 'Connection lost.';
-        text.textContent = `${why} ${seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying again…'}`;
+        text.textContent = `${why} ${seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…'}`;
         waiting.textContent = model.chat.queued ? `${model.chat.queued} waiting to be sent.` : '';
       };
       show();
       this.#countdown = setInterval(show, 500);
-      this.#banner('warn', text, waiting, h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
+      this.#banner('warn', h('span.banner-text', {}, text, ' ', waiting), h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
     } else if (status === 'connecting' && !banner.hidden) {
-      this.#banner('warn', 'Reconnecting…');
+      this.#banner('warn', h('span.banner-text', {}, 'Reconnecting…'));
     } else if (status === 'stopped' && (error?.status === 401 || closeCode === 4401)) {
       this.signIn(); // the address named somebody, but this service wants a token
     } else if (status === 'stopped') {
       const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;
-      this.#banner('bad', text, h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.signIn() }, 'Be somebody else'));
+      this.#banner('bad', h('span.banner-text', {}, text), h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.signIn() }, 'Be somebody else'));
     }
   }
 

@@ -1,7 +1,7 @@
 // The page at / as people use it.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, balancer, bubble, cluster, contents, CONVERSATION, CUT, launch, leave, LUKASZ, pane, post, say, talking, visit, ZEYNEP } from './support.js';
+import { AMELIE, at, balancer, bubble, cluster, contents, CONVERSATION, CUT, launch, leave, LUKASZ, pane, PHONE, post, say, talking, visit, ZEYNEP } from './support.js';
 
 /** Of the demo data; with Łukasz she has no conversation yet. */
 const OLHA = '66666666-6666-4666-8666-666666666666';
@@ -318,6 +318,23 @@ test('what is written from right to left stands on its side, and who wrote it is
   await say(page, 'At six');
   await bubble(page, 'At six').getByTitle(/^(sent|read)$/).waitFor();
   assert.match(await bubble(page, 'At six').ariaSnapshot(), /You:/);
+});
+
+test('a name longer than a telephone is wide is cut, and moves nothing aside', async () => {
+  const name = 'Maximiliana-Theodora von und zu Hohenschwangau-Wittelsbach';
+  await replicas.sql(`insert into users (first_name, last_name, email) values ('${name}', '${name}', 'long@example.com')`);
+  const page = await open(first.url, PHONE);
+  const fits = async () => {
+    const wide = await page.evaluate(() => [...document.querySelectorAll('.pane *')].filter((it) => it.checkVisibility() && it.getBoundingClientRect().right > innerWidth && !it.closest('strong, h2, .excerpt')).map(({ className }) => className));
+    assert.deepEqual(wide, []);
+  };
+  await page.getByRole('button', { name }).waitFor();
+  await fits();
+  await page.getByRole('button', { name: /Grace/ }).tap();
+  await page.getByRole('button', { name: 'New conversation' }).first().tap();
+  await page.getByRole('button', { name }).tap();
+  await page.getByText('No messages yet', { exact: true }).last().waitFor();
+  await fits();
 });
 
 test('what looks like HTML or a script is shown as text, wherever it is shown', async () => {
