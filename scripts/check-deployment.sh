@@ -1,7 +1,7 @@
 #!/bin/sh
 # Holds docker-compose.yml against the schema of the Compose specification, deploy/kubernetes against those of Kubernetes,
-# deploy/systemd against systemd's own reading of it, deploy/prometheus against Prometheus's, and all of them against each
-# other and the program (tests/deployment/consistency.py). Installs what it needs below target/, from PyPI and Debian.
+# deploy/systemd against systemd's own reading of it, deploy/prometheus against Prometheus's, the dashboard against Grafana's
+# types, and all of them against each other and the program (tests/deployment/consistency.py). Installs what it needs below target/, from PyPI and Debian.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/deployment
@@ -23,6 +23,8 @@ fi
 export PYTHONPATH="$tools/python" PYTHONDONTWRITEBYTECODE=1
 
 python3 -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+# Grafana takes what it does not know, and shows nothing: its own types say what it knows.
+python3 -m check_jsonschema --schemafile "$checks/grafana_dashboard.schema.json" deploy/grafana/dashboards/*.json
 manifests=$(find deploy/kubernetes -name '*.yaml' ! -name kustomization.yaml | sort)
 for version in $KUBERNETES; do
     # shellcheck disable=SC2086  # none of these names has a space

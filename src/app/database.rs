@@ -234,6 +234,8 @@ fn advice(reason: &str) -> &'static str {
         "; are DB_USER and DB_PASSWORD, or those of DATABASE_URL, right?"
     } else if answered(&["3D000"]) {
         "; create it, or set DB_NAME"
+    } else if reason.starts_with("error performing TLS handshake") {
+        "; are DB_SSL_MODE and DB_SSL_ROOT_CERT, or those of DATABASE_URL, right?"
     } else if reason.starts_with("error connecting") || reason.starts_with("no answer") {
         "; does PostgreSQL run there, and are DB_HOST and DB_PORT, or those of DATABASE_URL, right?"
     } else {
@@ -256,6 +258,10 @@ mod tests {
             (
                 "error connecting to server: Connection refused (os error 111)",
                 "DB_HOST and DB_PORT, or those of DATABASE_URL",
+            ),
+            (
+                "error performing TLS handshake: server does not support TLS",
+                "DB_SSL_MODE",
             ),
             ("no answer within 5 s", "DB_HOST"),
         ] {

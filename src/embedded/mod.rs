@@ -92,7 +92,7 @@ pub enum EmbeddedError {
     #[error("{}: {problem}", path.display())]
     Damaged { path: PathBuf, problem: String },
 
-    #[error("{}: {source}", path.display())]
+    #[error("EMBEDDED_DATA_DIR: {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
 
     #[error("the embedded PostgreSQL did not start: {reason} (see {})", log.display())]
