@@ -232,7 +232,7 @@ pub(super) fn sorted(
         MigrateError::Interrupted(text)
     } else if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
         otherwise(format!(
-            "{text}; sql/roles.sql makes roles with the rights that pgchat needs"
+            "{text}; a role with the rights must run \"pgchat migrate\": sql/roles.sql makes roles for that and for serving"
         ))
     } else {
         otherwise(text)
@@ -252,20 +252,9 @@ fn cause_in_database(error: &refinery::Error) -> Option<&tokio_postgres::Error> 
 
 /// An error with its causes, in one line; PostgreSQL's own words where it was PostgreSQL.
 fn one_line(error: &refinery::Error) -> String {
-    let mut text = String::new();
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        let part = match current.downcast_ref::<tokio_postgres::Error>() {
-            Some(database) => describe(database),
-            None => current.to_string(),
-        };
-        if !text.contains(&part) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&part);
-        }
-        cause = current.source();
-    }
+    let text = match (error.kind(), cause_in_database(error)) {
+        (Kind::Connection(step, _), Some(database)) => format!("{step}: {}", describe(database)),
+        _ => error.to_string(),
+    };
     text.replace('\n', " ")
 }

@@ -336,6 +336,28 @@ async fn a_schema_of_its_own_keeps_to_itself() {
     );
 }
 
+/// Whoever starts the service as the role that only serves, before anybody has migrated.
+#[tokio::test]
+async fn a_role_that_may_not_migrate_is_told_who_must() {
+    let database = Database::with_users().await;
+    let role = format!("nobody_{}", database.name);
+    database
+        .execute(&format!(
+            "create role {role} login; revoke create on schema public from public"
+        ))
+        .await;
+    let started = pgchat(&["serve"], &settings(&database, &[("DB_USER", &role)])).await;
+    let words = [
+        "schema public (42501)",
+        "\"pgchat migrate\"",
+        "sql/roles.sql",
+    ];
+    started.assert_failed(1, &words);
+    // Not refinery's: `error asserting migrations table`, `db error`.
+    assert!(!started.last_line().contains('`'), "{started:#?}");
+    database.execute(&format!("drop role {role}")).await;
+}
+
 #[tokio::test]
 async fn an_ordinary_role_may_migrate_and_serve() {
     let database = Database::with_users().await;
