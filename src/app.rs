@@ -2,10 +2,10 @@
 
 mod commands;
 mod database;
+mod hints;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +32,6 @@ use crate::{http, server, ws};
 pub use commands::{demo_data, healthcheck, migrate};
 
 use database::Database;
-
-/// The two demo users that the console names.
-const DEMO_USERS: [&str; 2] = [
-    "11111111-1111-4111-8111-111111111111",
-    "22222222-2222-4222-8222-222222222222",
-];
 
 /// How long a start waits for the search index: time enough to build a small one, or to see that it is there.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
@@ -146,9 +140,7 @@ impl Running {
             started.elapsed().as_millis()
         );
         if let Some(embedded) = &database.embedded {
-            for line in
-                newcomer_hints(address, services.config.web_page, embedded.url_file()).lines()
-            {
+            for line in hints::hints(&services.config, address, embedded.url_file()) {
                 log::info!("{line}");
             }
         }
@@ -377,26 +369,4 @@ async fn drain(services: &Services) {
         Err(_) => log::debug!("left in the registry for the others to sweep: no answer"),
     }
     log::info!("stopped");
-}
-
-/// What a newcomer needs to try the service out. The password of the database is in a file, not in the log.
-fn newcomer_hints(address: SocketAddr, has_page: bool, database_url_file: &Path) -> String {
-    let [first, second] = DEMO_USERS;
-    let page = match has_page {
-        true => format!("\x20 the chat page       http://{address}/\n"),
-        false => String::new(),
-    };
-    format!(
-        "try it out:\n\
-         {page}\
-         \x20 its API             http://{address}/docs/\n\
-         \x20 two demo users      {first}\n\
-         \x20                     {second}\n\
-         \x20 their conversation  curl 'http://{address}/api/v1/chat/conversations/{first}'\n\
-         \x20 a socket            ws://{address}/ws?user_id={second}\n\
-         \x20 a second replica    SERVER_PORT={} cargo run\n\
-         \x20 SQL                 psql \"$(cat {})\"",
-        address.port().wrapping_add(1),
-        database_url_file.display()
-    )
 }

@@ -151,6 +151,58 @@ async fn the_first_start_needs_no_database_and_finds_people_who_talk() {
     assert_eq!(users["users"].as_array().unwrap().len(), 8);
 }
 
+/// What it prints can be pasted, also where it asks for tokens and listens on all interfaces.
+#[tokio::test]
+async fn the_start_says_how_to_try_it_out() {
+    let data = DataDir::new();
+    let trusted = data.replica().await;
+    let said = |replica: &Replica, what: &str| {
+        let log = replica.log();
+        let line = log.lines().find_map(|line| line.split(what).nth(1));
+        line.map(|line| line.trim().to_owned())
+    };
+    let port = trusted.port();
+    assert_eq!(
+        said(&trusted, "> try it out:"),
+        Some(String::new()),
+        "{}",
+        trusted.log()
+    );
+    assert_eq!(
+        said(&trusted, ">   the chat page"),
+        Some(format!("http://127.0.0.1:{port}/"))
+    );
+    assert_eq!(
+        said(&trusted, ">   their conversation"),
+        Some(format!(
+            "curl 'http://127.0.0.1:{port}/api/v1/chat/conversations/{AMELIE}'"
+        ))
+    );
+    assert_eq!(said(&trusted, ">   a token"), None);
+
+    let mut settings = data.settings();
+    for (name, value) in [
+        ("SERVER_HOST", "0.0.0.0"),
+        ("JWT_SECRET", "a secret of more than thirty-two bytes"),
+        ("WEB_PAGE", "off"),
+    ] {
+        settings.push((name.to_owned(), value.to_owned()));
+    }
+    let asking = Replica::start_with(&settings).await;
+    let port = asking.port();
+    assert_eq!(said(&asking, ">   the chat page"), None);
+    assert_eq!(
+        said(&asking, ">   a token"),
+        Some(format!("TOKEN=$(cargo run -q -- token --user {AMELIE})"))
+    );
+    assert_eq!(
+        said(&asking, ">   their conversation"),
+        Some(format!(
+            "curl -H \"authorization: Bearer $TOKEN\" 'http://127.0.0.1:{port}/api/v1/chat/conversations/{AMELIE}'"
+        ))
+    );
+}
+
 #[tokio::test]
 async fn data_of_another_build_is_named_with_the_directory_that_holds_it() {
     let data = DataDir::new();
