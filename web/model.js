@@ -214,6 +214,10 @@ export class Model {
   #status(status) {
     this.connection = status;
     this.replicaId = status.replicaId ?? this.replicaId;
+    if (status.status === 'stopped' && this.state === 'loading') {
+      this.state = status.error;
+      this.tell('conversations');
+    }
     this.tell('status', status);
   }
 
@@ -310,7 +314,8 @@ export class Model {
 
   #failed(error) {
     console.warn(error);
-    // The state of the connection tells the rest.
+    if (this.connection.status === 'stopped') return; // told where the connection's state is
+    // That tells the rest, too.
     const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable'];
     if (!quiet.includes(error.code)) this.tell('notice', error.message);
   }

@@ -227,23 +227,23 @@ export class Pane {
       };
       show();
       this.#countdown = setInterval(show, 500);
-      this.#banner('warn', h('span.banner-text', {}, text, ' ', waiting), h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
+      this.#banner('warn', [text, ' ', waiting], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
     } else if (status === 'connecting' && !banner.hidden) {
-      this.#banner('warn', h('span.banner-text', {}, 'Reconnecting…'));
+      this.#banner('warn', ['Reconnecting…']);
     } else if (status === 'stopped' && (error?.status === 401 || closeCode === 4401)) {
       this.signIn(); // the address named somebody, but this service wants a token
     } else if (status === 'stopped') {
       const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;
-      this.#banner('bad', h('span.banner-text', {}, text), h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.signIn() }, 'Be somebody else'));
+      this.#banner('bad', [text], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.signIn() }, 'Be somebody else'));
     }
   }
 
-  #banner(kind, ...children) {
+  #banner(kind, text, ...buttons) {
     const { banner } = this;
     const held = banner.contains(document.activeElement);
     banner.className = `banner ${kind}`;
     banner.hidden = false;
-    banner.replaceChildren(icon('warn'), ...children);
+    banner.replaceChildren(icon('warn'), h('span.banner-text', {}, ...text), h('span.banner-buttons', {}, ...buttons));
     if (held) (banner.querySelector('button') ?? banner).focus();
   }
 

@@ -53,7 +53,7 @@ export class SignIn {
 
   #failed(error) {
     this.people.replaceChildren();
-    this.status.replaceChildren(empty('warn', 'The service cannot be reached', error.message, h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again')));
+    this.status.replaceChildren(empty('warn', 'The service cannot be reached', error instanceof TypeError ? 'There was no answer.' : error.message, h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again')));
   }
 
   #token() {

@@ -11,7 +11,8 @@ export interface UserSummary {
 }
 
 export interface User extends UserSummary {
-  role: Role | null;
+  /** One of these, or one of the host's own. */
+  role: Role | (string & {}) | null;
   isActive: boolean;
   isOnline: boolean;
   lastSeenAt: string | null;

@@ -320,6 +320,19 @@ test('what is written from right to left stands on its side, and who wrote it is
   assert.match(await bubble(page, 'At six').ariaSnapshot(), /You:/);
 });
 
+test('an address that names nobody says so once, and works as soon as there is somebody', async () => {
+  const id = 'abcdefab-0000-4000-8000-000000000000';
+  const page = await open(at(first.url, id), { forgive: /404|^WebSocket connection to .* failed/ });
+  await page.locator('.banner').getByText(`user ${id} does not exist`).waitFor();
+  await page.getByText('The conversations could not be loaded').waitFor();
+  assert.equal(await page.locator('.skeleton').count(), 0);
+  assert.ok(await page.locator('.notice').isHidden());
+  await replicas.sql(`insert into users (id, first_name, last_name, email) values ('${id}', 'Just', 'Come', 'come@example.com')`);
+  await page.locator('.banner').getByRole('button', { name: 'Try again' }).click();
+  await page.getByText('No conversations yet').waitFor();
+  await page.locator('.banner').waitFor({ state: 'hidden' });
+});
+
 test('a name longer than a telephone is wide is cut, and moves nothing aside', async () => {
   const name = 'Maximiliana-Theodora von und zu Hohenschwangau-Wittelsbach';
   await replicas.sql(`insert into users (first_name, last_name, email) values ('${name}', '${name}', 'long@example.com')`);
@@ -330,6 +343,7 @@ test('a name longer than a telephone is wide is cut, and moves nothing aside', a
   };
   await page.getByRole('button', { name }).waitFor();
   await fits();
+  await page.getByRole('searchbox').fill('Grace');
   await page.getByRole('button', { name: /Grace/ }).tap();
   await page.getByRole('button', { name: 'New conversation' }).first().tap();
   await page.getByRole('button', { name }).tap();
