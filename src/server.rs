@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use warp::filters::BoxedFilter;
 use warp::http::HeaderValue;
@@ -43,8 +44,8 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 const STALL_MARGIN: Duration = Duration::from_secs(10);
 /// Connections over the limit that are being told so at a time; the others are just closed.
 const REFUSALS: usize = 64;
-/// For the first byte of the only request of a connection that comes while the replica closes: a proxy or a
-/// probe has sent it already, and the drain waits for one that has not.
+/// For the first byte of the first request of a connection that comes while the replica closes, or just before: a proxy or
+/// a probe has sent it already, and the drain waits for one that has not.
 const LATE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bounds of the transport.
@@ -217,12 +218,12 @@ fn connection(
     lifecycle: &Lifecycle,
     late: bool,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let closing = lifecycle.closing.clone();
     let stopping = lifecycle.stopping.clone();
     if let Err(error) = stream.set_nodelay(true) {
         log::debug!("TCP_NODELAY: {error}");
     }
     let phase = Phase::default();
+    let time_to_close = time_to_close(lifecycle.closing.clone(), phase.clone());
     let stream = Guarded::new(stream, phase.clone(), limits, permit);
     let routes = TowerToHyperService::new(warp::service(routes));
     let draining = lifecycle.draining.clone();
@@ -255,6 +256,7 @@ fn connection(
         .with_upgrades();
     async move {
         let mut serving = pin!(serving);
+        let mut time_to_close = pin!(time_to_close);
         let mut told = late;
         loop {
             tokio::select! {
@@ -264,13 +266,22 @@ fn connection(
                     }
                     return;
                 }
-                () = closing.cancelled(), if !told => {
+                () = &mut time_to_close, if !told => {
                     told = true;
                     serving.as_mut().graceful_shutdown();
                 }
                 () = stopping.cancelled() => return,
             }
         }
+    }
+}
+
+/// When a connection is shut down. One that has not asked for anything was opened a moment ago, and its first request may be on
+/// its way: hyper would close over it, and a proxy does not repeat a POST that it has sent.
+async fn time_to_close(closing: CancellationToken, phase: Phase) {
+    closing.cancelled().await;
+    if phase.is_first_head() {
+        tokio::time::sleep(LATE_PATIENCE).await;
     }
 }
 

@@ -30,6 +30,11 @@ impl Phase {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether there was no request yet.
+    pub fn is_first_head(&self) -> bool {
+        self.now() == 0
+    }
+
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -356,6 +356,29 @@ async fn a_connection_that_comes_late_and_asks_nothing_does_not_hold_the_drain_u
 }
 
 #[tokio::test]
+async fn a_connection_opened_just_before_the_drain_closes_has_its_request_answered() {
+    let server = server(LIMITS).await;
+    let mut asking = server.connect().await;
+    let mut silent = server.connect().await;
+    while server.lifecycle.connections.len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    server.lifecycle.draining.cancel();
+    server.lifecycle.closing.cancel();
+    // Time enough to close it over its request.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let request = b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n";
+    asking.write_all(request).await.unwrap();
+    let answer = rest(&mut asking).await;
+    assert!(answer.ends_with("fine"), "{answer:?}");
+    assert_eq!(header(&answer, "connection"), Some("close"));
+    // One that asks for nothing does not hold it up.
+    assert_eq!(rest(&mut silent).await, "");
+}
+
+#[tokio::test]
 async fn what_is_left_at_the_end_of_the_drain_is_dropped() {
     let server = server(LIMITS).await;
     let mut busy = server.connect().await;
