@@ -20,7 +20,7 @@ use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::{Health, Lifecycle};
 use crate::hub::{Hub, HubLimits};
-use crate::limits::SendLimiter;
+use crate::limits::{Refusals, SendLimiter};
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{self, Live, PresenceTimes};
 use crate::metrics::Metrics;
@@ -58,6 +58,8 @@ pub struct Services {
     /// Handshakes that ask the database at a time: half of the pool, so that a flood of them leaves the rest to those who
     /// are in.
     pub handshakes: Arc<Semaphore>,
+    /// Of handshakes.
+    pub refusals: Refusals,
     pub lifecycle: Lifecycle,
 }
 
@@ -281,6 +283,7 @@ async fn start(
         metrics,
         limiter,
         frames,
+        refusals: Refusals::new(config.limits.refused_handshakes),
         handshakes: Arc::new(Semaphore::new(config.pool_size.div_ceil(2))),
         replay: Replay::new(
             store.clone(),

@@ -304,8 +304,16 @@ set search_path from current
 as $$
 declare
   result record;
+  visible text := btrim(content, E' \t\n\r\f\x0b');
 begin
-  if content is null or btrim(content, E' \t\n\r\f\v') = '' then
+  -- The white space of Unicode beyond ASCII, as the service has it; other encodings have their own numbers for it.
+  if ascii(visible) > 127 and getdatabaseencoding() = 'UTF8' then
+    visible := btrim(visible, (
+      select string_agg(chr(code), '')
+        from unnest(array[9, 10, 11, 12, 13, 32, 133, 160, 5760, 8232, 8233, 8239, 8287, 12288]
+                    || array(select generate_series(8192, 8202))) code));
+  end if;
+  if visible is null or visible = '' then
     raise exception 'content must not be empty or only white space' using errcode = 'check_violation';
   end if;
   if client_message_id is not null and octet_length(client_message_id) not between 1 and 64 then

@@ -123,6 +123,8 @@ pub struct Limits {
     pub http_connections: usize,
     /// `MAX_CONNECTIONS_PER_USER`, 20.
     pub connections_per_user: usize,
+    /// `REFUSED_HANDSHAKES_PER_SECOND`, 200; 0 is no limit.
+    pub refused_handshakes: u32,
     /// `MAX_WATCHED_USERS`, 500: of one socket.
     pub watched_users: usize,
     /// `SOCKET_QUEUE`, 256 frames.
@@ -413,6 +415,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         connections: values.number(&settings::MAX_CONNECTIONS)?,
         http_connections: values.number(&settings::MAX_HTTP_CONNECTIONS)?,
         connections_per_user: values.number(&settings::MAX_CONNECTIONS_PER_USER)?,
+        refused_handshakes: values.number(&settings::REFUSED_HANDSHAKES_PER_SECOND)?,
         watched_users: values.number(&settings::MAX_WATCHED_USERS)?,
         socket_queue: values.number(&settings::SOCKET_QUEUE)?,
         rate_per_second: values.number(&settings::RATE_LIMIT_PER_SECOND)?,

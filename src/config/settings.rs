@@ -186,6 +186,9 @@ settings! {
              have no limit, these have none.";
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
             "Sockets of one user on one replica. 0: no limit.";
+        REFUSED_HANDSHAKES_PER_SECOND = "200", Number(0, 1_000_000),
+            "Handshakes that a replica refuses a second; more wait their turn, 5 seconds at most, and good ones pass them by: a \
+             flood is held back by the answers that it waits for. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
             "Sends of one user on one replica, in the long run, with edits, deletions, marks, new conversations, tickets, \
              tokens and searches; apart from them, as many commands typing and watch_presence, and ten times as many frames \

@@ -52,9 +52,19 @@ pub fn route(services: Services) -> BoxedFilter<(Response,)> {
                 if method != Method::GET {
                     return refuse(&Error::MethodNotAllowed);
                 }
-                handshake(services, &headers, &query, on_upgrade)
-                    .await
-                    .unwrap_or_else(|error| refuse(&error))
+                let answered = handshake(Arc::clone(&services), &headers, &query, on_upgrade);
+                match answered.await {
+                    Ok(response) => response,
+                    Err(error) => {
+                        // A drain waits for nobody who is refused.
+                        let lifecycle = &services.lifecycle;
+                        tokio::select! {
+                            () = services.refusals.turn() => {}
+                            () = lifecycle.draining.cancelled() => {}
+                        }
+                        refuse(&error)
+                    }
+                }
             }
         })
         .boxed()
@@ -72,6 +82,8 @@ async fn handshake(
     let on_upgrade = on_upgrade
         .ok_or_else(|| Error::UpgradeRequired("the connection cannot be upgraded".to_owned()))?;
     check_origin(headers, &services.config)?;
+    let ticket = parameter(query, "ticket")?;
+    let cursor = parameter(query, "cursor")?.map(str::to_owned);
     // Before a ticket is used up.
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
@@ -81,17 +93,13 @@ async fn handshake(
     let Ok(Ok(turn)) = turn else {
         return Err(Error::unavailable("too many others wait for the database"));
     };
-    let caller = services
-        .auth
-        .socket(headers, parameter(query, "ticket"))
-        .await?;
+    let caller = services.auth.socket(headers, ticket).await?;
     let user = caller.act_for(named_user(query, &caller)?)?;
     services.hub.require_room(user)?;
     services.auth.require_connectable(user).await?;
     drop(turn);
     let subscription = services.hub.register(user)?;
 
-    let cursor = parameter(query, "cursor").map(str::to_owned);
     let connections = services.lifecycle.connections.clone();
     connections.spawn(open(
         services,
@@ -227,19 +235,22 @@ fn is_same_host(origin: &str, host: &str) -> bool {
 
 /// The user of `user_id`, or the caller's own where it is left out.
 fn named_user(query: &Query, caller: &Caller) -> Result<NamedUser, Error> {
-    match parameter(query, "user_id") {
+    match parameter(query, "user_id")? {
         Some(text) => text.parse().ok(),
         None => caller.own_user(),
     }
     .ok_or_else(|| Error::invalid("user_id must be a UUID"))
 }
 
-/// An empty value is as good as none.
-fn parameter<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
-    query
-        .iter()
-        .find(|(key, value)| key == name && !value.is_empty())
-        .map(|(_, value)| value.as_str())
+/// An empty value is as good as none. Given twice it is a fault, as in HTTP: proxies disagree on which one counts.
+fn parameter<'a>(query: &'a Query, name: &str) -> Result<Option<&'a str>, Error> {
+    let mut values = query.iter().filter(|(key, _)| key == name);
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Error::invalid(format!("{name} must be given only once"))),
+        (value, None) => Ok(value
+            .map(|(_, text)| text.as_str())
+            .filter(|text| !text.is_empty())),
+    }
 }
 
 fn switching_protocols(key: &HeaderValue, subprotocol: bool) -> Response {

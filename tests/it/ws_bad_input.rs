@@ -35,6 +35,15 @@ async fn a_refused_handshake_is_an_ordinary_error() {
     ] {
         handshake(query.to_owned()).await.refused(400, INVALID);
     }
+    // As over HTTP: a proxy in front may have checked the other one.
+    for doubled in [
+        format!("?user_id={ALICE}&user_id={BORIS}"),
+        format!("?user_id={ALICE}&cursor=&cursor=x"),
+        format!("?user_id={ALICE}&ticket=&ticket=x"),
+    ] {
+        let message = handshake(doubled).await.refused(400, INVALID);
+        assert!(message.contains("only once"), "{message}");
+    }
     let message = handshake(format!("?user_id={NOBODY}"))
         .await
         .refused(404, "user_not_found");

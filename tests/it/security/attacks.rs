@@ -1,7 +1,7 @@
 //! What an attacker can use up, and what is left for the others: limits hold, memory is bounded, and the others are served.
 //! The figures of latency under attack are `measured`'s, which `make attack` runs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -194,6 +194,56 @@ async fn a_user_who_has_all_his_sockets_is_refused_without_a_question_to_the_dat
     assert_eq!(within("a refusal", refused).await.0, 429);
     holder.batch_execute("commit").await.expect("its end");
     assert_eq!(attackers::handshake(replica.port(), BORIS).await.0, 101);
+}
+
+/// Who is let in does not wait for those who are refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_come_one_after_the_other_and_good_handshakes_pass_them_by() {
+    const REFUSED: u32 = 5;
+    let database = Database::fresh().await;
+    let settings = [("REFUSED_HANDSHAKES_PER_SECOND", "1")];
+    let replica = Replica::start(&database, &settings).await;
+    let port = replica.port();
+    let started = Instant::now();
+    let mut refused = JoinSet::new();
+    for _ in 0..REFUSED {
+        refused.spawn(async move { attackers::handshake(port, NOBODY).await.0 });
+    }
+    // Then the others stand in line.
+    let first = refused.join_next().await.expect("one");
+    assert_eq!(first.expect("a status"), 404);
+    assert_eq!(attackers::handshake(port, ALICE).await.0, 101);
+    assert!(refused.try_join_next().is_none() || !refused.is_empty());
+    while let Some(status) = refused.join_next().await {
+        assert_eq!(status.expect("a status"), 404);
+    }
+    let took = started.elapsed();
+    assert!(
+        took >= Duration::from_secs(u64::from(REFUSED - 1)),
+        "{took:?}"
+    );
+}
+
+/// A balancer takes them elsewhere: one a second would be two minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_closes_refuses_handshakes_at_once() {
+    let database = Database::fresh().await;
+    let settings = [
+        ("REFUSED_HANDSHAKES_PER_SECOND", "1"),
+        ("SHUTDOWN_DELAY_SECONDS", "600"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    replica.terminate();
+    eventually("it takes no sockets", || async {
+        (attackers::handshake(replica.port(), ALICE).await.0 == 503).then_some(())
+    })
+    .await;
+    let refusals = async {
+        for _ in 0..120 {
+            assert_eq!(attackers::handshake(replica.port(), NOBODY).await.0, 503);
+        }
+    };
+    within("all are refused", refusals).await;
 }
 
 /// One after the other they would wait for six times the database's deadline.

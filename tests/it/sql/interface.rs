@@ -5,6 +5,38 @@ use serde_json::{Value, json};
 use super::Scene;
 use crate::support::*;
 
+/// The same that HTTP refuses: every character that Unicode calls white space.
+#[tokio::test]
+async fn chat_send_message_refuses_what_http_refuses_as_white_space() {
+    let database = Database::fresh().await;
+    let _replica = Replica::start(&database, &[]).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let sql = database.sql().await;
+    let send = async |content: &str| {
+        let statement = "select chat_send_message($1, $2, $3)::text";
+        sql.query(statement, &[&conversation, &ALICE, &content])
+            .await
+    };
+    let white: String = ('\0'..=char::MAX).filter(|c| c.is_whitespace()).collect();
+    assert_eq!(white.chars().count(), 25);
+    for space in white.chars() {
+        let refused = send(&space.to_string()).await.expect_err("white space");
+        let code = refused.code().map(|code| code.code().to_owned());
+        assert_eq!(code.as_deref(), Some("23514"), "U+{:04X}", space as u32);
+    }
+    send(&white).await.expect_err("white space");
+    // White to the eye, and none to Unicode: zero width space, braille blank.
+    for seen in [
+        "v",
+        "\u{200b}",
+        "\u{2800}",
+        "\u{3000}\u{e9}\u{a0}",
+        "\u{a0}x",
+    ] {
+        send(seen).await.expect(seen);
+    }
+}
+
 #[tokio::test]
 async fn chat_send_message_sends_once() {
     let mut scene = Scene::set().await;
