@@ -14,6 +14,9 @@ import { cluster, launch, leave, visit } from '../../../tests/browser/support.js
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SECRET = 'a secret of the example, 32 bytes or more';
 const SERVICE_TOKEN = 'a-service-token-of-the-example-of-32-bytes-or-more';
+const ROLE_PASSWORD = 'of-the-roles-of-the-example';
+const ROLES = fileURLToPath(new URL('../../../sql/roles.sql', import.meta.url));
+const PROGRAM = process.env.PGCHAT_BIN ?? fileURLToPath(new URL('../../../target/debug/pgchat', import.meta.url));
 const START_DEADLINE_MS = 60_000;
 
 const run = promisify(execFile);
@@ -37,7 +40,15 @@ before(async () => {
   await run('npm', ['run', 'migrate'], { cwd: ROOT, env: environment });
   await run('npm', ['run', 'seed'], { cwd: ROOT, env: environment });
 
-  replicas = await cluster({ DATABASE_URL: database, JWT_SECRET: SECRET, SERVICE_TOKENS: SERVICE_TOKEN, SERVER_HOST: '127.0.0.1', ALLOWED_ORIGINS: `http://localhost:${port}` });
+  // pgchat's own roles, as sql/roles.sql says: one migrates, the replica is the other and owns nothing.
+  const as = async (role) => {
+    await psql(`alter role ${role} password '${ROLE_PASSWORD}'`);
+    return Object.assign(new URL(database), { username: role, password: ROLE_PASSWORD }).href;
+  };
+  await roles();
+  await run(PROGRAM, ['migrate'], { cwd: embedded.dir, env: { PATH: process.env.PATH, DATABASE_URL: await as('flats_owner') } });
+  await roles();
+  replicas = await cluster({ DATABASE_URL: await as('flats_service'), JWT_SECRET: SECRET, SERVICE_TOKENS: SERVICE_TOKEN, SERVER_HOST: '127.0.0.1', ALLOWED_ORIGINS: `http://localhost:${port}` });
   const { url: pgchatUrl } = await replicas.start();
   app = await start({ ...environment, PGCHAT_URL: pgchatUrl });
   app.page = `http://localhost:${port}/`;
@@ -157,9 +168,23 @@ test('a viewing in somebody else\'s conversation leaves neither a row nor a mess
   assert.equal(await count(), before);
 });
 
+test('the service is a role that owns nothing', async () => {
+  const who = "select string_agg(distinct r.rolname || ' ' || r.rolsuper, ',') from pg_stat_activity a join pg_roles r on r.rolname = a.usename where application_name like 'pgchat%' and datname = 'flats'";
+  assert.equal(await psql(who), 'flats_service false');
+  assert.equal(await psql("select count(*) from pg_class where relowner = 'flats_service'::regrole"), '0');
+});
+
 /** The rows of the application and of the chat. */
-async function count() {
-  const psql = process.env.PG_BIN_DIR ? path.join(process.env.PG_BIN_DIR, 'psql') : 'psql';
-  const { stdout } = await run(psql, ['-X', '-A', '-t', '-c', 'select (select count(*) from viewings), (select count(*) from messages)', database]);
-  return stdout.trim();
+const count = () => psql('select (select count(*) from viewings), (select count(*) from messages)');
+
+/** Runs SQL as the superuser; names of roles of this database's own, since the cluster's other database has those of the embedded service. */
+async function psql(text) {
+  return (await superuser('-c', text)).trim();
+}
+const roles = () => superuser('-v', 'owner=flats_owner', '-v', 'service=flats_service', '-v', 'integrator=flats_integrator', '-f', ROLES);
+
+async function superuser(...args) {
+  const program = process.env.PG_BIN_DIR ? path.join(process.env.PG_BIN_DIR, 'psql') : 'psql';
+  const { stdout } = await run(program, ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', ...args, database]);
+  return stdout;
 }
