@@ -53,10 +53,11 @@ struct Unread {
     unread_count: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Directory {
-    is_online: bool,
+pub struct Standing {
+    pub is_online: bool,
+    pub last_seen_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -163,14 +164,16 @@ impl Api {
         }
     }
 
-    /// Messages of one conversation that hold a word.
+    /// Messages of a user's conversations, or of one of them, that hold a word.
     pub async fn search(
         &self,
         user: Uuid,
-        conversation: Uuid,
+        conversation: Option<Uuid>,
         word: &str,
     ) -> Result<MessagePage, Miss> {
-        let path = format!("users/{user}/search?q={word}&limit=200&conversation_id={conversation}");
+        let within = conversation.map(|id| format!("&conversation_id={id}"));
+        let within = within.unwrap_or_default();
+        let path = format!("users/{user}/search?q={word}&limit=200{within}");
         let (_, page) = answer(self.http.get(self.url(&path)), TIMEOUT).await?;
         Ok(page)
     }
@@ -181,10 +184,11 @@ impl Api {
         Ok(unread.unread_count)
     }
 
-    pub async fn is_online(&self, user: Uuid) -> Result<bool, Miss> {
+    /// Whether a user is there, and when he was seen last.
+    pub async fn standing(&self, user: Uuid) -> Result<Standing, Miss> {
         let call = self.http.get(format!("{}/api/v1/users/{user}", self.base));
-        let (_, found): (_, Directory) = answer(call, TIMEOUT).await?;
-        Ok(found.is_online)
+        let (_, found) = answer(call, TIMEOUT).await?;
+        Ok(found)
     }
 
     /// All conversations of a user, page by page.

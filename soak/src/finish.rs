@@ -125,10 +125,11 @@ pub async fn moment(world: &World) {
 
 async fn presence(world: &World, left: &HashSet<ClientIx>, client: ClientIx, id: Uuid) {
     for attempt in 1..=TRIES {
-        match world.api.is_online(id).await {
-            Ok(is_online) => {
-                if is_online == left.contains(&client) {
-                    let text = format!("the service says online: {is_online}");
+        match world.api.standing(id).await {
+            Ok(standing) => {
+                let has_left = left.contains(&client);
+                if standing.is_online == has_left || (has_left && standing.last_seen_at.is_none()) {
+                    let text = format!("he has left: {has_left}, and the service says {standing:?}");
                     let violation = Violation::new(Kind::PresenceWrong, world.clock.now(), text);
                     world.checker().violate(violation.client(client));
                 }

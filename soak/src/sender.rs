@@ -309,7 +309,7 @@ async fn change(world: Arc<World>, client: ClientIx, seed: u64) {
     checker.end_change(key);
 }
 
-/// Searches for the number of one of the latest messages, in its conversation.
+/// Searches for the number of one of the latest messages, in its conversation or in all of his.
 async fn search(world: Arc<World>, client: ClientIx, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (key, conversation, before) = {
@@ -319,9 +319,11 @@ async fn search(world: Arc<World>, client: ClientIx, seed: u64) {
         };
         (key, checker.place_of(key).0, checker.states(key))
     };
-    let id = world.conversations[usize::from(conversation)].id;
+    let within = rng
+        .random::<bool>()
+        .then(|| world.conversations[usize::from(conversation)].id);
     let user = world.users[usize::from(client)];
-    match world.api.search(user, id, &key.to_string()).await {
+    match world.api.search(user, within, &key.to_string()).await {
         Ok(page) => {
             let now = world.clock.now();
             let mut checker = world.checker();

@@ -202,7 +202,7 @@ impl Checker {
         (changes.asked, changes.acknowledged)
     }
 
-    /// What a search in its conversation for the number of a message has found; `before` is from before it was asked.
+    /// What a search for the number of a message has found; `before` is from before it was asked.
     pub fn searched(
         &mut self,
         client: ClientIx,
@@ -211,14 +211,19 @@ impl Checker {
         found: &[MessageView],
         at: At,
     ) {
-        let mut there = false;
+        let mut shown = None;
         for view in found {
-            there |= self.identify(view, Some((client, None)), at) == Some(key);
+            if self.identify(view, Some((client, None)), at) == Some(key) {
+                // Of a text that it cannot have, it is told already.
+                shown = Some(self.state_of(key, view).unwrap_or(before.1));
+            }
         }
         let (asked, _) = self.states(key);
-        let fault = if there && before.1 == State::Deleted {
+        let fault = if shown.is_some() && before.1 == State::Deleted {
             "its deletion was acknowledged, and a search found it"
-        } else if !there && asked < State::Deleted {
+        } else if shown.is_some_and(|state| state < before.1) {
+            "its edit was acknowledged, and a search shows what it was before"
+        } else if shown.is_none() && asked < State::Deleted {
             "it was acknowledged, and a search did not find it"
         } else {
             return;

@@ -463,7 +463,7 @@ fn what_was_shown_as_changed_does_not_come_back_on_the_same_socket() {
 }
 
 #[test]
-fn a_search_that_finds_what_is_deleted_or_misses_what_is_there_is_wrong() {
+fn a_search_that_finds_what_was_deleted_or_edited_or_misses_what_is_there_is_wrong() {
     let mut story = Story::new();
     let (key, _, [edited, _], _) = story.changing();
     let before = story.checker.states(key);
@@ -474,6 +474,12 @@ fn a_search_that_finds_what_is_deleted_or_misses_what_is_there_is_wrong() {
     assert_eq!(story.found(), []);
     story.checker.searched(0, key, before, &[], at);
     assert_eq!(story.found(), [Kind::SearchWrong]);
+
+    let mut story = Story::new();
+    let (key, original, _, _) = story.changing();
+    let (before, at) = (story.checker.states(key), story.tick());
+    story.checker.searched(0, key, before, &[original], at);
+    assert_eq!(story.found(), [Kind::SearchWrong], "before the edit");
 
     let mut story = Story::new();
     let (key, _, [edited, _], _) = story.changing();
