@@ -169,6 +169,8 @@ security definer
 set search_path from current
 set enable_seqscan = off
 set jit = off
+-- To start workers takes longer than most searches, and all of them are taken from whoever else asks.
+set max_parallel_workers_per_gather = 0
 as $$
 declare
   block constant bigint := 100;
@@ -180,7 +182,8 @@ declare
   more constant integer := case when conversation is null then 1 else 0 end;
   query tsquery;
   last_active timestamptz;
-  ids uuid[];
+  -- Where in the table the rows are: they stay there, since all statements of a stable function see one snapshot.
+  tids tid[];
   matches bigint;
   verdict text;
   step record;
@@ -215,13 +218,13 @@ begin
   end if;
   last_active := last_active + chat_activity_lag();
 
-  select f.ids, f.matches into ids, matches
+  select f.tids, f.matches into tids, matches
     from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, too_many) f;
   if matches >= too_many then
-    ids := chat_search_walk(reader, query, conversation, language, wanted);
-    if coalesce(cardinality(ids), 0) < wanted then
+    tids := chat_search_walk(reader, query, conversation, language, wanted);
+    if coalesce(cardinality(tids), 0) < wanted then
       -- They lie deeper than it looks.
-      select f.ids, f.matches into ids, matches
+      select f.tids, f.matches into tids, matches
         from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, null) f;
     end if;
   elsif matches < wanted then
@@ -233,13 +236,12 @@ begin
        order by s.number
     loop
       continue when step.most is not null and matches >= few;
-      select f.ids, f.matches into ids, matches
+      select f.tids, f.matches into tids, matches
         from chat_search_matches(query, last_active, step.unit, step.more, reader, conversation, language, wanted, step.most) f;
       exit when case when step.most is null then matches >= wanted else matches < step.most end;
     end loop;
   end if;
-  -- Nothing is found. The statement below would look for it all the same: for no id at all, in whatever index comes first.
-  if ids is null or ids = '{}' then
+  if tids is null or tids = '{}' then
     return;
   end if;
 
@@ -248,7 +250,7 @@ begin
     select m, (row_number() over (order by m.created_at desc, m.id desc) - 1) / block as part,
            ts_rank(chat_search_words(language::regconfig, m.content), query) as rank
       from messages m
-     where m.id = any (ids)
+     where m.ctid = any (tids)
   ), shown as materialized (
     select f.m, f.part, f.rank
       from found f
@@ -267,13 +269,13 @@ begin
 end
 $$;
 
--- The newest `wanted` matches of an owner (`conversation`, or else `reader`) in a scope, and how many there are; at `too_many` of them
+-- Where the newest `wanted` matches of an owner (`conversation`, or else `reader`) in a scope are, and how many there are; at `too_many` of them
 -- (null: never) it stops, and they are any of them. By the search index and nothing else: only a bitmap scan can use it,
 -- and `is true` keeps the planner from taking an index on conversations instead.
 create function chat_search_matches(
   query tsquery, at timestamptz, unit text, more integer, reader uuid, conversation uuid, language text, wanted bigint,
   too_many bigint)
-returns table (ids uuid[], matches bigint)
+returns table (tids tid[], matches bigint)
 language plpgsql stable
 set enable_seqscan = off
 set enable_indexscan = off
@@ -281,8 +283,8 @@ set enable_indexonlyscan = off
 as $$
 begin
   return query execute format(
-    'select (array_agg(f.id order by f.created_at desc, f.id desc))[1:$4], count(*) '
-    '  from (select m.id, m.created_at from messages m '
+    'select (array_agg(f.ctid order by f.created_at desc, f.id desc))[1:$4], count(*) '
+    '  from (select m.ctid, m.id, m.created_at from messages m '
     '         where chat_search_vector(%L::regconfig, m.content, m.sender_id, m.reader_id, m.conversation_id, m.created_at) '
     '               @@ $1 '
     '           and m.deleted_at is null '
@@ -293,12 +295,12 @@ begin
 end
 $$;
 
--- The newest matches, by going through the newest messages of the conversations that were active last. For words
+-- Where the newest matches are, by going through the newest messages of the conversations that were active last. For words
 -- that are in so many messages that it has not far to go; of one conversation it looks at the newest messages only.
 -- It gives up, and answers with nothing, before it would look at more than `far` messages in all: whoever has many long
 -- conversations that the word is not in is better served by the index.
 create function chat_search_walk(reader uuid, query tsquery, conversation uuid, language text, wanted bigint)
-returns uuid[]
+returns tid[]
 language plpgsql stable
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -309,11 +311,12 @@ declare
   far constant bigint := 20 * depth;
   looked bigint := 0;
   matching constant text := format(
-    'select n.id, n.created_at '
-    '  from (select * from messages l where l.conversation_id = c.id order by l.seq desc limit $2) n '
+    'select n.tid, n.id, n.created_at '
+    '  from (select l.*, l.ctid as tid from messages l where l.conversation_id = c.id order by l.seq desc limit $2) n '
     ' where chat_search_words(%L::regconfig, n.content) @@ $1 '
     '   and n.deleted_at is null '
     ' limit $3', language);
+  tids tid[] := '{}';
   ids uuid[] := '{}';
   times timestamptz[] := '{}';
   skip bigint := 0;
@@ -321,9 +324,9 @@ declare
   behind timestamptz;
 begin
   if conversation is not null then
-    execute format('select array_agg(f.id) from (select $4 as id) c cross join lateral (%s) f', matching)
-      into ids using query, depth, wanted, conversation;
-    return coalesce(ids, '{}');
+    execute format('select array_agg(f.tid) from (select $4 as id) c cross join lateral (%s) f', matching)
+      into tids using query, depth, wanted, conversation;
+    return coalesce(tids, '{}');
   end if;
   loop
     execute format(
@@ -337,24 +340,25 @@ begin
       '                    order by active_at desc limit $5 + $6)) a '
       '           order by a.active_at desc limit $5 offset $6) p), '
       'found as ('
-      '  select * from unnest($7, $8) o (id, created_at) '
+      '  select * from unnest($7, $8, $11) o (tid, id, created_at) '
       '  union all '
       '  select f.* from c cross join lateral (%s) f where c.looked <= $10), '
       'newest as (select * from found order by created_at desc, id desc limit $3) '
-      'select (select array_agg(id order by created_at desc, id desc) from newest), '
+      'select (select array_agg(tid order by created_at desc, id desc) from newest), '
+      '       (select array_agg(id order by created_at desc, id desc) from newest), '
       '       (select array_agg(created_at order by created_at desc, id desc) from newest), '
       '       (select count(*) from c), (select min(active_at) from c), coalesce((select max(looked) from c), $9)', matching)
-      into ids, times, places, behind, looked
-     using query, depth, wanted, reader, step, skip, ids, times, looked, far;
+      into tids, ids, times, places, behind, looked
+     using query, depth, wanted, reader, step, skip, tids, ids, looked, far, times;
     if looked > far then
       return '{}';
     end if;
     skip := skip + step;
     -- No message of the conversations that follow is newer than this.
     exit when places < step
-           or (cardinality(ids) >= wanted and times[wanted] >= behind + chat_activity_lag());
+           or (cardinality(tids) >= wanted and times[wanted] >= behind + chat_activity_lag());
   end loop;
-  return ids;
+  return tids;
 end
 $$;
 

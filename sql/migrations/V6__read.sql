@@ -81,7 +81,7 @@ begin
 end
 $$;
 
--- Newest first, by position.
+-- Newest first, by position. Of what is skipped only the rows are read: their JSON is not built.
 create function chat_list_messages(conversation uuid, max_rows bigint, skip bigint)
 returns setof text
 language plpgsql stable
@@ -92,11 +92,9 @@ as $$
 begin
   return query
   select chat_message_json(m, chat_summary_json(m.sender_id, u.first_name, u.last_name, u.avatar_url))
-    from messages m
+    from (select * from messages l where l.conversation_id = conversation order by l.seq desc limit max_rows offset skip) m
     left join lateral (select * from chat_users() where id = m.sender_id limit 1) u on true
-   where m.conversation_id = conversation
-   order by m.seq desc
-   limit max_rows offset skip;
+   order by m.seq desc;
 end
 $$;
 
