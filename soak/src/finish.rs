@@ -129,7 +129,8 @@ async fn presence(world: &World, left: &HashSet<ClientIx>, client: ClientIx, id:
             Ok(standing) => {
                 let has_left = left.contains(&client);
                 if standing.is_online == has_left || (has_left && standing.last_seen_at.is_none()) {
-                    let text = format!("he has left: {has_left}, and the service says {standing:?}");
+                    let text =
+                        format!("he has left: {has_left}, and the service says {standing:?}");
                     let violation = Violation::new(Kind::PresenceWrong, world.clock.now(), text);
                     world.checker().violate(violation.client(client));
                 }

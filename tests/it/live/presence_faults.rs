@@ -76,6 +76,22 @@ async fn the_users_of_a_killed_replica_are_gone_unless_they_come_to_another() {
     );
 }
 
+/// With heartbeats that come too seldom to be missed.
+#[tokio::test]
+async fn that_a_replica_is_dead_is_known_by_the_end_of_its_session() {
+    let database = Database::fresh().await;
+    let rare = [
+        ("PRESENCE_GRACE_SECONDS", "2"),
+        ("LISTENER_HEARTBEAT_SECONDS", "300"),
+    ];
+    let [mut dying, other] = Replica::start_many(&database, &rare).await;
+    let _alice = Socket::connect(&dying, ALICE).await;
+    let mut boris = watcher_of(&other, &[ALICE]).await;
+    dying.kill();
+    assert!(sees(&mut boris, ALICE, false).await.is_some());
+    assert!(!over_http(&other, ALICE).await.0);
+}
+
 #[tokio::test]
 async fn a_replica_that_drains_hands_its_users_over_without_noise() {
     let database = Database::fresh().await;
