@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::poll_fn;
@@ -11,7 +12,8 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 use uuid::Uuid;
 
 use super::cluster::{Cluster, program};
-use super::replica::{Outcome, pgchat, settings};
+use super::replica::{Outcome, pgchat, pgchat_within, settings};
+use super::run::fresh_dir;
 use super::users::PEOPLE;
 use super::wait::within;
 
@@ -290,6 +292,12 @@ impl Database {
         let owner = [("DB_USER", OWNER)];
         let more: Vec<_> = owner.iter().chain(more).copied().collect();
         pgchat(&["migrate"], &settings(self, &more)).await
+    }
+
+    /// The same where there is much to do.
+    pub async fn migrate_within(&self, deadline: Duration) -> Outcome {
+        let settings = settings(self, &[("DB_USER", OWNER)]);
+        pgchat_within(deadline, &fresh_dir("migrate"), &["migrate"], &settings).await
     }
 }
 

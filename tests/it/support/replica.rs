@@ -98,6 +98,16 @@ pub async fn pgchat(arguments: &[&str], settings: &Settings) -> Outcome {
 
 /// The same in a directory that the test has prepared.
 pub async fn pgchat_in(dir: &PathBuf, arguments: &[&str], settings: &Settings) -> Outcome {
+    pgchat_within(START_DEADLINE, dir, arguments, settings).await
+}
+
+/// The same for what takes longer.
+pub async fn pgchat_within(
+    deadline: Duration,
+    dir: &PathBuf,
+    arguments: &[&str],
+    settings: &Settings,
+) -> Outcome {
     let started = Instant::now();
     let output = |name: &str| File::create(dir.join(name)).expect("an output file");
     let mut process = Process::start(
@@ -106,7 +116,7 @@ pub async fn pgchat_in(dir: &PathBuf, arguments: &[&str], settings: &Settings) -
             .stderr(output("stderr")),
         Signal::Kill,
     );
-    while process.ended().is_none() && started.elapsed() < START_DEADLINE {
+    while process.ended().is_none() && started.elapsed() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let status = process.ended();

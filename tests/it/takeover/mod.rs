@@ -31,12 +31,12 @@ pub async fn go_service(messages: i64) -> Database {
              insert into conversations (participant1_id, participant2_id, created_at, updated_at)
              select a.id, b.id, '2025-01-01', '2025-06-01'
                from numbered a join numbered b on b.n between a.n + 1 and a.n + 4;
-             with numbered as (select c.*, row_number() over (order by id) - 1 as n, count(*) over () as count from conversations c)
+             with numbered as (select c.*, row_number() over (order by id) - 1 as n from conversations c)
              insert into messages (conversation_id, sender_id, content, message_type, is_read, created_at, updated_at)
              select c.id, case g % 3 when 0 then c.participant1_id else c.participant2_id end, 'message ' || g,
                     (array['text', 'image', 'file', null])[1 + g % 4], nullif(g % 5, 4) = 0, t.at, t.at
                from generate_series(1::bigint, {messages}) g
-               join numbered c on c.n = g * 31 % c.count
+               join numbered c on c.n = g * 31 % (select count(*) from conversations)
               cross join lateral (select case when g % 1000 > 0
                                               then timestamptz '2025-01-01' + make_interval(secs => g * 7919 % 999983) end as at) t;
              update conversations c set last_message_id = (select id from messages m where m.conversation_id = c.id limit 1);
