@@ -214,20 +214,20 @@ pub struct SendMessage {
     conversation_id: Uuid,
     /// One of the two participants.
     sender_id: Uuid,
-    /// Not only white space, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
-    #[schema(min_length = 1)]
+    /// Not only white space, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
+    #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     content: String,
     /// `text` when it is left out.
     message_type: Option<MessageType>,
-    /// 1 to 64 bytes of the sender's choice: repeating it sends nothing twice.
-    #[schema(min_length = 1, max_length = 64)]
+    /// 1 to 64 bytes of the sender's choice, without U+0000: repeating it sends nothing twice.
+    #[schema(min_length = 1, max_length = 64, pattern = r"^[^\u0000]*$")]
     client_message_id: Option<String>,
 }
 
 /// A message's new content.
 #[derive(ToSchema)]
 pub struct EditMessage {
-    /// Not only white space, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
-    #[schema(min_length = 1)]
+    /// Not only white space, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
+    #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     content: String,
 }

@@ -1,6 +1,6 @@
 //! The OpenAPI document: the handlers' own annotations, joined, with what all routes have in common added.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -54,11 +54,22 @@ pub fn document(mode: AuthMode) -> Value {
     }
     // A document that could not be serialised would be an empty one, which the tests see.
     let mut document = serde_json::to_value(api).unwrap_or_default();
-    let required = document.pointer_mut("/components/schemas/SendMessage/required");
-    if let (AuthMode::Jwt, Some(Value::Array(required))) = (mode, required) {
-        required.retain(|member| member != "senderId");
+    if mode == AuthMode::Jwt {
+        leave_out_sender(&mut document);
     }
     document
+}
+
+/// Where a token says who sends, the message need not: without the member, or with null.
+fn leave_out_sender(document: &mut Value) {
+    let required = document.pointer_mut("/components/schemas/SendMessage/required");
+    if let Some(Value::Array(required)) = required {
+        required.retain(|member| member != "senderId");
+    }
+    let kind = document.pointer_mut("/components/schemas/SendMessage/properties/senderId/type");
+    if let Some(kind) = kind {
+        *kind = json!(["string", "null"]);
+    }
 }
 
 /// Where no token says who calls, the request does.
