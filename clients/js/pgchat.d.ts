@@ -182,7 +182,7 @@ export interface ChatOptions {
   maxDelayMs?: number;
   /** A connection that held this long makes the pauses short again. 10,000. */
   stableMs?: number;
-  /** Of an HTTP request, a handshake, and a command. 15,000. */
+  /** Of an HTTP request, a handshake, a command, and `getToken`. 15,000. */
   timeoutMs?: number;
   /** In Node before 22: the package `ws`. */
   WebSocket?: new (url: string, protocols: string[]) => any;

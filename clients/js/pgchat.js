@@ -35,13 +35,13 @@ export function createChatClient(options = {}) {
   const timers = {};
   let status = 'idle';
   let attempt = 0;
-  let generation = 0; // what was awaited for an older connection is void
+  let generation = 0; // what an older connection awaited is void
   let lastId = 0;
   let heartbeatMs = 25_000;
   let leastDelayMs = 0;
   let socket, socketToken, token, watched;
 
-  // --- Events ---
+  // Events
 
   function on(type, listener) {
     const all = (listeners[type] ??= new Set());
@@ -74,10 +74,13 @@ export function createChatClient(options = {}) {
 
   const backoff = (tries) => random() * Math.min(maxDelayMs, minDelayMs * 2 ** tries);
 
-  // --- HTTP ---
+  // HTTP
 
   /** Kept until somebody refuses it. */
-  const credentials = () => (token ??= Promise.resolve().then(getToken).catch((cause) => {
+  const credentials = () => (token ??= new Promise((resolve, reject) => {
+    const late = setTimeout(reject, timeoutMs, 'no answer in time');
+    Promise.resolve().then(getToken).then(resolve, reject).finally(() => clearTimeout(late));
+  }).catch((cause) => {
     token = undefined;
     throw new ChatError('no_token', `getToken failed: ${cause}`, { cause });
   }));
@@ -124,7 +127,7 @@ export function createChatClient(options = {}) {
     });
   }
 
-  // --- Connection ---
+  // Connection
 
   async function connect() {
     if (status === 'connecting' || status === 'online') return;
@@ -235,7 +238,7 @@ export function createChatClient(options = {}) {
     for (const type of ['online', 'offline', 'visibilitychange']) globalThis[`${how}EventListener`]?.(type, wake);
   }
 
-  // --- Frames ---
+  // Frames
 
   function receive(text) {
     const mine = generation;
@@ -247,7 +250,7 @@ export function createChatClient(options = {}) {
     }
     timer('alive', heartbeatMs, () => tell('ping', {}));
     emit('frame', { direction: 'in', frame });
-    if (mine !== generation) return; // closed
+    if (mine !== generation) return;
     if (type === 'ack' || type === 'error') return answer(type, data);
     if (type === 'connected') {
       userId = frame.userId;
@@ -284,7 +287,7 @@ export function createChatClient(options = {}) {
     }
   }
 
-  // --- Commands ---
+  // Commands
 
   /** One of a lane at a time, so that a retry overtakes nothing. */
   function command(type, data, more) {
@@ -337,7 +340,7 @@ export function createChatClient(options = {}) {
     pump();
   }
 
-  /** Nobody awaits these; a lost connection has been told. */
+  /** Nobody awaits these. */
   function tell(type, data, timeout) {
     command(type, data, { transient: true, timeout }).catch((error) => {
       if (![...ENDED, 'disconnected'].includes(error.code)) emit('error', error);

@@ -164,6 +164,15 @@ test('a getToken that fails is an error event, and is asked again', async () => 
   assert.match(chat.errors[0].message, /logged out/);
 });
 
+test('a getToken that never answers is an error event, and is asked again', async () => {
+  let made = 0;
+  const chat = client({ timeoutMs: 100, getToken: () => (++made === 1 ? new Promise(() => {}) : JWT) });
+  (await server.connection()).greet();
+  await online(chat);
+  assert.equal(chat.errors[0].code, 'no_token');
+  assert.match(chat.errors[0].message, /no answer in time/);
+});
+
 test('without userId it is the token’s subject; a token that names none is an error', async () => {
   const [chat] = await connected({ userId: undefined, getToken: () => JWT });
   assert.equal(server.handshakes[0].url.searchParams.get('user_id'), 'u1');
