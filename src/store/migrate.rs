@@ -116,6 +116,7 @@ async fn apply(
         client.batch_execute(before).await.map_err(failed)?;
     }
 
+    require_users_table(client, &quoted, &users.name).await?;
     adopt::prepare(client).await.map_err(failed)?;
     let mut patience = Patience::default();
     let is_newest = loop {
@@ -145,6 +146,33 @@ async fn apply(
         client.batch_execute(after).await.map_err(failed)?;
     }
     Ok(())
+}
+
+/// A wrong name, or the wrong database, is found before anything is made there. Looked up as `chat_link_users()` does,
+/// which says what else does not fit, once it is there.
+async fn require_users_table(
+    client: &Client,
+    quoted: &str,
+    name: &str,
+) -> Result<(), MigrateError> {
+    let sql = format!(
+        "select coalesce(to_regclass($1), to_regclass(quote_ident($1)), \
+                         to_regclass(quote_ident(split_part($1, '.', 1)) || '.' || \
+                                     quote_ident(nullif(split_part($1, '.', 2), '')))) is not null \
+           from set_config('search_path', '{}, public, pg_temp', true)",
+        quoted.replace('\'', "''")
+    );
+    let rows = client
+        .query_typed(&sql, &[(&name, postgres_types::Type::TEXT)])
+        .await
+        .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
+    match rows.first().map(|row| row.try_get(0)) {
+        Some(Ok(false)) => Err(MigrateError::Users(format!(
+            "USERS_TABLE: there is no table or view {name}"
+        ))),
+        Some(Err(error)) => Err(failed(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Applies the migrations; whether no newer version has applied more.

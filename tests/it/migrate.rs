@@ -313,6 +313,17 @@ async fn users_may_be_a_view() {
         .refused(404, "user_not_found");
 }
 
+/// The wrong database is found out before anything is made there.
+#[tokio::test]
+async fn where_there_is_no_users_table_nothing_is_made() {
+    let database = Database::with_users().await;
+    let outcome = database.migrate(&[("USERS_TABLE", "crm.people")]).await;
+    outcome.assert_failed(1, &["USERS_TABLE", "crm.people"]);
+    let made = "pg_class where relname like 'chat%' or relname in ('conversations', 'messages')";
+    assert_eq!(database.count(made).await, 0);
+    database.migrate(&[]).await.assert_ok();
+}
+
 #[tokio::test]
 async fn a_schema_of_its_own_keeps_to_itself() {
     let database = Database::with_users().await;
