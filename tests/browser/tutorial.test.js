@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { after, afterEach, before, test } from 'node:test';
-import { balancer, cluster, CUT, launch, leave, LUKASZ, post, visit } from './support.js';
+import { balancer, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, post, visit } from './support.js';
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
@@ -14,7 +14,7 @@ let browser;
 let server;
 
 before(async () => {
-  replicas = await cluster();
+  replicas = await cluster({ REPLAY_EVENTS: '20' });
   [replica, browser] = [await replicas.start(), await launch()];
   const html = PRINTED.replaceAll('http://127.0.0.1:8081', replica.url);
   server = http.createServer((request, response) => response.setHeader('content-type', 'text/html').end(request.url === '/chat.html' ? html : ''));
@@ -78,15 +78,38 @@ test('what arrives or changes while the page reads the history stands where it b
   assert.deepEqual((await shown(page)).slice(-2), ['Łukasz: Changed meanwhile', `Łukasz: ${live.content}`]);
 });
 
-test('what is sent between the history and the connection is not missed', async () => {
-  const front = await balancer([replica.port]);
-  front.refuse = true;
+/** In front of the replica, for the sockets of a page with this script. */
+async function front() {
+  const state = await balancer([replica.port]);
   const content = `window.WebSocket = class extends WebSocket {
-    constructor(url, protocols) { super(url.replace('${replica.url.slice(5)}', '${front.url.slice(5)}'), protocols); }
+    constructor(url, protocols) { super(url.replace('${replica.url.slice(5)}', '${state.url.slice(5)}'), protocols); }
   };`;
-  const page = await visit(browser, `http://localhost:${server.address().port}/chat.html`, { also: [replica.url, front.url], forgive: CUT, before: { content } });
+  return { state, visited: { also: [replica.url, state.url], forgive: CUT, before: { content } } };
+}
+
+test('what is sent between the history and the connection is not missed', async () => {
+  const { state, visited } = await front();
+  state.refuse = true;
+  const page = await visit(browser, `http://localhost:${server.address().port}/chat.html`, visited);
   await page.getByText('Could I see it on Thursday after five?').waitFor();
   await post(replica.url, LUKASZ, 'Nobody listened yet');
-  front.refuse = false;
+  state.refuse = false;
   await page.getByText('Łukasz: Nobody listened yet').waitFor();
+});
+
+test('where more was missed than is sent again, what was deleted outright meanwhile goes', async () => {
+  const { state, visited } = await front();
+  const page = await visit(browser, `http://localhost:${server.address().port}/chat.html`, visited);
+  await page.getByText('online').waitFor();
+  const gone = await post(replica.url, LUKASZ, 'Here for a while');
+  await page.getByText('Łukasz: Here for a while').waitFor();
+  state.refuse = true;
+  state.cut();
+  await page.getByText('waiting').waitFor();
+  await replicas.sql(`delete from messages where id = '${gone.id}'`);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'missed ' || n from generate_series(1, 30) n`);
+  state.refuse = false;
+  await page.getByText('Łukasz: missed 30').waitFor();
+  await page.getByText('Łukasz: Here for a while').waitFor({ state: 'detached' });
+  assert.equal((await page.locator('li').allTextContents()).filter((text) => text.includes('missed')).length, 30);
 });

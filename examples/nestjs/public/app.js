@@ -50,7 +50,11 @@ async function connect() {
   chat.on('status', ({ status }) => say(status));
   chat.on('error', (error) => say(error.message));
   chat.on('connected', ({ resumed }) => resumed || load().catch((error) => say(error.message)));
-  chat.on('resync_required', () => load().catch((error) => say(error.message)));
+  // Too much was missed: what is shown may be gone.
+  chat.on('resync_required', () => {
+    $('messages').replaceChildren();
+    load().catch((error) => say(error.message));
+  });
   chat.on('conversation_created', () => list().catch((error) => say(error.message)));
   for (const type of ['chat_message', 'message_updated', 'message_deleted']) {
     chat.on(type, (message) => message.conversationId === open && show(message));

@@ -9,7 +9,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import net from 'node:net';
-import { cluster, launch, leave, visit } from '../../../tests/browser/support.js';
+import { balancer, cluster, CUT, launch, leave, visit } from '../../../tests/browser/support.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SECRET = 'a secret of the example, 32 bytes or more';
@@ -48,11 +48,12 @@ before(async () => {
   await roles();
   await run(PROGRAM, ['migrate'], { cwd: embedded.dir, env: { PATH: process.env.PATH, DATABASE_URL: await as('flats_owner') } });
   await roles();
-  replicas = await cluster({ DATABASE_URL: await as('flats_service'), JWT_SECRET: SECRET, SERVICE_TOKENS: SERVICE_TOKEN, SERVER_HOST: '127.0.0.1', ALLOWED_ORIGINS: `http://localhost:${port}` });
-  const { url: pgchatUrl } = await replicas.start();
+  replicas = await cluster({ DATABASE_URL: await as('flats_service'), JWT_SECRET: SECRET, SERVICE_TOKENS: SERVICE_TOKEN, SERVER_HOST: '127.0.0.1', REPLAY_EVENTS: '20', ALLOWED_ORIGINS: `http://localhost:${port}` });
+  const { url: pgchatUrl, port: pgchatPort } = await replicas.start();
   app = await start({ ...environment, PGCHAT_URL: pgchatUrl });
   app.page = `http://localhost:${port}/`;
   app.pgchat = new URL(pgchatUrl).origin;
+  app.pgchatPort = pgchatPort;
   browser = await launch();
 });
 afterEach(leave);
@@ -94,8 +95,8 @@ async function start(env) {
   };
 }
 
-async function logIn(email) {
-  const page = await visit(browser, app.page, { also: [app.pgchat] });
+async function logIn(email, { also = [], ...more } = {}) {
+  const page = await visit(browser, app.page, { also: [app.pgchat, ...also], ...more });
   await page.getByLabel('E-mail').fill(email);
   await page.getByLabel('Password').fill('correct horse');
   await page.getByRole('button', { name: 'Log in' }).click();
@@ -141,6 +142,49 @@ test('two users of the application chat on its page, and what its server sends b
   assert.deepEqual(await messages(ben), await messages(ana));
 });
 
+test('what arrives while the page reads the history stands behind it', async () => {
+  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 7', key: 'seven' }, await tokenOf('cleo@example.com'))).body;
+  // pgchat answers at once; the page gets it when the test says so.
+  const cleo = await logIn('cleo@example.com', {
+    before: () => {
+      const real = window.fetch;
+      window.held = [];
+      window.fetch = async (...asked) => {
+        const response = await real(...asked);
+        if (String(asked[0]).includes('/messages')) await new Promise((resolve) => window.held.push(resolve));
+        return response;
+      };
+    },
+  });
+  await cleo.getByRole('button', { name: 'Ben' }).click();
+  await cleo.waitForFunction(() => window.held.length > 0);
+  await insert(conversationId, 'Live, before the history', 1);
+  await cleo.getByText('Live, before the history 1').waitFor();
+  await cleo.evaluate(() => window.held.forEach((go) => go()));
+  await cleo.getByText('Mill Lane 7').waitFor();
+  assert.match((await messages(cleo)).at(-1), /Live, before the history 1$/);
+});
+
+test('where more was missed than is sent again, what was deleted outright meanwhile goes', async () => {
+  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 8', key: 'eight' }, await tokenOf('cleo@example.com'))).body;
+  const front = await balancer([app.pgchatPort]);
+  const content = `window.WebSocket = class extends WebSocket {
+    constructor(url, protocols) { super(url.replace('${app.pgchat.slice(5)}', '${front.url.slice(5)}'), protocols); }
+  };`;
+  const cleo = await logIn('cleo@example.com', { also: [front.url], forgive: CUT, before: { content } });
+  await cleo.getByRole('button', { name: 'Ben' }).click();
+  await cleo.getByText('Mill Lane 8').waitFor();
+  front.refuse = true;
+  front.cut();
+  await cleo.getByText('waiting').waitFor();
+  await psql(`delete from messages where conversation_id = '${conversationId}' and content like '%Mill Lane 8%'`);
+  await insert(conversationId, 'missed', 30);
+  front.refuse = false;
+  await cleo.getByText('missed 30').waitFor();
+  await cleo.getByText('Mill Lane 8').waitFor({ state: 'detached' });
+  assert.equal((await messages(cleo)).filter((text) => text.includes('missed')).length, 30);
+});
+
 test('an enquiry that is sent twice arrives once, and one of a stranger does not arrive', async () => {
   const cleo = await tokenOf('cleo@example.com');
   const { body: brokers } = await fetch(`${app.page}brokers`).then(async (response) => ({ body: await response.json() }));
@@ -173,6 +217,12 @@ test('the service is a role that owns nothing', async () => {
   assert.equal(await psql(who), 'flats_service false');
   assert.equal(await psql("select count(*) from pg_class where relowner = 'flats_service'::regrole"), '0');
 });
+
+const broker = async () => (await (await fetch(`${app.page}brokers`)).json())[0].id;
+
+/** Messages `TEXT 1` to `TEXT COUNT` by another program, in the name of one of the two. */
+const insert = (conversationId, text, count) => psql(`insert into messages (conversation_id, sender_id, content)
+  select id, participant2_id, '${text} ' || n from conversations, generate_series(1, ${count}) n where id = '${conversationId}'`);
 
 /** The rows of the application and of the chat. */
 const count = () => psql('select (select count(*) from viewings), (select count(*) from messages)');
