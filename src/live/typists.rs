@@ -214,10 +214,12 @@ impl Typists {
             };
             entry.due = None;
             if entry.until.is_some_and(|until| until <= now) {
-                // Those who were told have counted for themselves.
+                // Those who were told count for themselves. What they heard at its usual moment ends with it or soon after;
+                // what another replica held back for longer is taken back.
+                let soon = now + self.times.interval + YIELD;
                 entry.until = None;
                 entry.fresh = false;
-                entry.believed = None;
+                entry.believed = entry.believed.filter(|until| *until > soon);
             }
             let believed = entry.believed.is_some_and(|until| now < until);
             let is_typing = entry.until.is_some();
@@ -225,8 +227,9 @@ impl Typists {
                 true => entry.fresh,
                 false => believed,
             };
-            // The interval since the last one is over: else it would not stand on the agenda yet.
-            if news {
+            // What ends by itself stands on the agenda, whether or not the interval is over.
+            let free = entry.free.is_none_or(|free| free <= now);
+            if news && free {
                 entry.fresh = false;
                 entry.in_flight = true;
                 entry.free = Some(now + self.times.interval);

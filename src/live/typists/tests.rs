@@ -217,6 +217,24 @@ async fn the_replica_that_told_last_is_the_one_that_ends_it() {
     assert_eq!(stage.told, [(0, true), (2350, false)]);
 }
 
+#[tokio::test]
+async fn what_was_held_back_for_long_is_taken_back_when_it_is_over() {
+    let mut stage = Stage::new();
+    for _ in 0..2 {
+        stage
+            .typists
+            .heard_elsewhere(&told_elsewhere(false), stage.now);
+        if stage.now == stage.start {
+            stage.types();
+        }
+        stage.wait(2000);
+    }
+    stage.wait(60_000);
+    // It is over at 6000; who hears of it at 4250 would show it until 10250.
+    assert_eq!(stage.told, [(4250, true), (6250, false)]);
+    assert_eq!(stage.typists.len(), 0, "nothing is kept");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Types,
