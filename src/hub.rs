@@ -2,6 +2,7 @@
 
 mod mailbox;
 mod subscription;
+mod turns;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,6 +23,7 @@ pub use mailbox::{Mailbox, Topic};
 pub use subscription::{Delivery, Subscription};
 
 use subscription::Item;
+use turns::Turns;
 
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +78,7 @@ struct Shared {
 }
 
 struct State {
-    sockets: HashMap<UserId, Vec<Socket>>,
+    users: HashMap<UserId, Sockets>,
     count: usize,
     position: Option<Cursor>,
 }
@@ -88,7 +90,10 @@ impl State {
                 "this replica has as many connections as it may",
             ));
         }
-        let open = self.sockets.get(&user).map_or(0, Vec::len);
+        let open = self
+            .users
+            .get(&user)
+            .map_or(0, |theirs| theirs.sockets.len());
         if limits.connections_per_user > 0 && open >= limits.connections_per_user {
             return Err(Error::TooManyRequests {
                 message: format!(
@@ -102,6 +107,22 @@ impl State {
     }
 }
 
+/// Those of one user; at least one, outside of this module's functions.
+#[derive(Default)]
+struct Sockets {
+    sockets: Vec<Socket>,
+    /// From the first one on that takes turns.
+    turns: Option<Turns>,
+}
+
+impl Sockets {
+    /// The turns that one socket more has to take; none while there are few.
+    fn turns(&mut self) -> Option<Turns> {
+        let many = self.sockets.len() >= turns::AT_ONCE;
+        many.then(|| self.turns.get_or_insert_with(Turns::new).clone())
+    }
+}
+
 struct Socket {
     connection: Uuid,
     queue: mpsc::Sender<Item>,
@@ -111,7 +132,7 @@ struct Socket {
 impl Hub {
     pub fn new(limits: HubLimits) -> Self {
         let state = State {
-            sockets: HashMap::new(),
+            users: HashMap::new(),
             count: 0,
             position: None,
         };
@@ -139,11 +160,12 @@ impl Hub {
             return Err(Error::unavailable("the service is starting"));
         };
         state.room(limits, user)?;
-        let sockets = state.sockets.entry(user).or_default();
+        let theirs = state.users.entry(user).or_default();
+        let turns = theirs.turns();
         let connection = Uuid::new_v4();
         let (queue, receiver) = mpsc::channel(limits.socket_queue);
         let mailbox = Arc::new(Mailbox::default());
-        sockets.push(Socket {
+        theirs.sockets.push(Socket {
             connection,
             queue,
             mailbox: Arc::clone(&mailbox),
@@ -156,6 +178,7 @@ impl Hub {
             cursor: position,
             receiver,
             mailbox,
+            turns,
         })
     }
 
@@ -171,13 +194,16 @@ impl Hub {
 
     /// Whether a user has sockets here.
     pub fn has_sockets(&self, user: UserId) -> bool {
-        self.lock().sockets.contains_key(&user)
+        self.lock().users.contains_key(&user)
     }
 
     /// Gives the mailbox of each of a user's sockets to `show`, which must not wait.
     pub fn show(&self, user: UserId, show: impl Fn(&Mailbox)) {
-        if let Some(sockets) = self.lock().sockets.get(&user) {
-            sockets.iter().for_each(|socket| show(&socket.mailbox));
+        if let Some(theirs) = self.lock().users.get(&user) {
+            theirs
+                .sockets
+                .iter()
+                .for_each(|socket| show(&socket.mailbox));
         }
     }
 
@@ -188,7 +214,7 @@ impl Hub {
             return;
         };
         let cursor: Arc<str> = position.encode().into();
-        let users: Vec<UserId> = state.sockets.keys().copied().collect();
+        let users: Vec<UserId> = state.users.keys().copied().collect();
         for user in users {
             self.push(&mut state, user, || Item::Resync {
                 reason,
@@ -204,8 +230,8 @@ impl Hub {
         let half = self.shared.limits.socket_queue / 2;
         recipients
             .iter()
-            .filter_map(|user| state.sockets.get(user))
-            .flatten()
+            .filter_map(|user| state.users.get(user))
+            .flat_map(|theirs| &theirs.sockets)
             .all(|socket| socket.queue.capacity() > half)
     }
 
@@ -242,13 +268,13 @@ impl Hub {
 
     /// Users with a socket on this replica.
     pub fn users(&self) -> Vec<UserId> {
-        self.lock().sockets.keys().copied().collect()
+        self.lock().users.keys().copied().collect()
     }
 
     /// Gives up all sockets of a user who may not be connected any more.
     pub fn dismiss(&self, user: UserId) {
         let mut state = self.lock();
-        for socket in state.sockets.remove(&user).unwrap_or_default() {
+        for socket in state.users.remove(&user).unwrap_or_default().sockets {
             socket.mailbox.dismiss();
             state.count -= 1;
         }
@@ -281,10 +307,10 @@ impl Hub {
 
     /// Keeps the sockets of a user that `keep` wants; the others are told that they were too slow.
     fn retain(&self, state: &mut State, user: UserId, keep: impl Fn(&Socket) -> bool) {
-        let Entry::Occupied(mut entry) = state.sockets.entry(user) else {
+        let Entry::Occupied(mut entry) = state.users.entry(user) else {
             return;
         };
-        let sockets = entry.get_mut();
+        let sockets = &mut entry.get_mut().sockets;
         let before = sockets.len();
         sockets.retain(|socket| {
             let kept = keep(socket);
@@ -303,8 +329,8 @@ impl Hub {
 
     fn remove(&self, user: UserId, connection: Uuid) {
         let mut state = self.lock();
-        if let Entry::Occupied(mut entry) = state.sockets.entry(user) {
-            let sockets = entry.get_mut();
+        if let Entry::Occupied(mut entry) = state.users.entry(user) {
+            let sockets = &mut entry.get_mut().sockets;
             let before = sockets.len();
             sockets.retain(|socket| socket.connection != connection);
             let gone = before - sockets.len();

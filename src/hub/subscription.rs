@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+use super::turns::Turns;
 use super::{Event, Hub, Mailbox};
 use crate::frame::Cursor;
 use crate::model::UserId;
@@ -44,6 +45,8 @@ pub struct Subscription {
     pub(super) cursor: Cursor,
     pub(super) receiver: mpsc::Receiver<Item>,
     pub(super) mailbox: Arc<Mailbox>,
+    /// Where the user has so many sockets that they take turns.
+    pub(super) turns: Option<Turns>,
 }
 
 impl Subscription {
@@ -90,6 +93,13 @@ impl Subscription {
         match self.receiver.try_recv() {
             Ok(item) => Some(Delivery::from(item)),
             Err(_) => self.mailbox.take().map(Delivery::Shown),
+        }
+    }
+
+    /// Waits until this socket may write what was delivered: at once, unless its user has very many.
+    pub async fn turn(&self) {
+        if let Some(turns) = &self.turns {
+            turns.wait().await;
         }
     }
 

@@ -51,6 +51,31 @@ fn an_event_reaches_each_socket_of_its_recipients_once() {
     assert!(other.try_next().is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_a_user_with_very_many_sockets_those_beyond_wait_for_their_turn() {
+    let hub = hub(HubLimits {
+        connections: 0,
+        connections_per_user: 0,
+        socket_queue: 2,
+    });
+    let beyond = turns::PORTION + 1;
+    let sockets: Vec<Subscription> = (0..turns::AT_ONCE + beyond)
+        .map(|_| hub.register(user(1)).expect("room"))
+        .collect();
+    let other = hub.register(user(2)).expect("room");
+    let (last, before) = sockets.split_last().expect("some");
+    let begin = tokio::time::Instant::now();
+    for socket in before {
+        socket.turn().await;
+    }
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    assert!(futures_util::poll!(std::pin::pin!(last.turn())).is_pending());
+    other.turn().await;
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    last.turn().await;
+    assert_eq!(begin.elapsed(), turns::PACE);
+}
+
 #[test]
 fn the_limits_hold_and_are_freed_by_dropping() {
     let hub = hub(LIMITS);

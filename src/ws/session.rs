@@ -173,7 +173,10 @@ where
                     self.set(timer);
                 }
             }
-            Input::Delivery(delivery) => self.deliver(delivery).await?,
+            Input::Delivery(delivery) => {
+                self.subscription.turn().await;
+                self.deliver(delivery).await?;
+            }
             Input::Reply(reply) => self.on_reply(reply).await?,
             Input::Timer => self.on_timer(timer).await?,
             Input::Closing => self.plan_to_leave(timer),
