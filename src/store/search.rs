@@ -64,8 +64,8 @@ impl Store {
         rows.iter().map(|row| column_of(row, 0)).collect()
     }
 
-    /// Merges what was inserted lately into the index. False when there is no complete index.
-    pub(super) async fn tidy_search(&self, language: &str) -> Result<bool, Error> {
+    /// Merges what was inserted lately into the index. How many replicas share this work; `None` when there is no complete index.
+    pub(super) async fn tidy_search(&self, language: &str) -> Result<Option<i64>, Error> {
         let rows = self
             .change("*", "chat_search_tidy($1)", &[(&language, Type::TEXT)])
             .await?;

@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Between two merges of what was inserted lately: a search reads that from end to end, and an insert that finds 64 MiB of it
+/// Between two merges of what was inserted lately, by whichever replica: a search reads that from end to end, and an insert that finds 64 MiB of it
 /// (V10__search.sql) merges it itself, which takes long.
 const TIDY: Duration = Duration::from_secs(1);
 
@@ -200,21 +200,34 @@ impl SearchIndex {
 /// Merges what was inserted lately, for as long as it is polled.
 async fn tidy(store: &Store, language: &str) {
     let mut told = false;
+    let mut wait = TIDY;
     loop {
-        sleep(TIDY).await;
+        sleep(wait).await;
         match store.tidy_search(language).await {
-            Ok(true) => told = false,
+            Ok(Some(replicas)) => {
+                told = false;
+                wait = until_next(replicas, rand::random());
+            }
             // Not built again: two replicas with different languages would take turns for ever.
-            Ok(false) if !told => {
+            Ok(None) if !told => {
                 log::error!(
                     "the search index for {language} is gone: a replica with another SEARCH_LANGUAGE has replaced it; \
                      restart this one to build it again"
                 );
                 told = true;
             }
-            Ok(false) => {}
+            Ok(None) => {}
             Err(error) => log::warn!("the search index was not tidied: {error}"),
         }
+    }
+}
+
+/// How long a replica waits where so many share the work, so that together they do it once in [`TIDY`], and not all at once:
+/// half to one and a half times the mean, by `share` from 0 to 1.
+fn until_next(replicas: i64, share: f64) -> Duration {
+    match u32::try_from(replicas) {
+        Ok(many @ 2..) => (TIDY * many).mul_f64(0.5 + share),
+        _ => TIDY,
     }
 }
 
@@ -223,4 +236,19 @@ async fn drop_index(client: &Client, name: &str) -> Result<(), tokio_postgres::E
     client
         .batch_execute(&format!("drop index concurrently if exists \"{name}\""))
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_share_the_tidying() {
+        for one in [0, 1] {
+            assert_eq!(until_next(one, 0.9), TIDY);
+        }
+        assert_eq!(until_next(8, 0.5), TIDY * 8);
+        assert_eq!(until_next(8, 0.0), TIDY * 4);
+        assert_eq!(until_next(8, 1.0), TIDY * 12);
+    }
 }

@@ -196,3 +196,51 @@ async fn migrate_builds_the_index_of_the_language_and_drops_the_others() {
     database.migrate(&off).await.assert_ok();
     assert_eq!(names().await, None);
 }
+
+/// Pages that the search index's part of a search reads.
+async fn pages_of_a_search(database: &Database) -> i64 {
+    let search = "explain (analyze, buffers, format json)
+        select from messages
+         where chat_search_vector('simple'::regconfig, content, sender_id, reader_id, conversation_id, created_at) @@ 'nowhere'
+           and deleted_at is null";
+    let client = database.sql().await;
+    client
+        .batch_execute("set enable_seqscan = off")
+        .await
+        .expect("a setting");
+    let row = client.query_one(search, &[]).await.expect("a plan");
+    let plan: serde_json::Value = row.get(0);
+    let index = &plan[0]["Plan"]["Plans"][0];
+    assert_eq!(index["Index Name"], "chat_messages_search_simple", "{plan}");
+    let count = |key: &str| index[key].as_i64().expect("a count");
+    count("Shared Hit Blocks") + count("Shared Read Blocks")
+}
+
+#[tokio::test]
+async fn what_was_inserted_lately_is_merged_into_the_index_and_replicas_share_that() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let insert = format!(
+        "insert into messages (conversation_id, sender_id, content)
+         select '{conversation}', '{ALICE}', 'apple ' || n from generate_series(1, 3000) n"
+    );
+    database.execute(&insert).await;
+    let pending = pages_of_a_search(&database).await;
+    assert!(pending > 100, "{pending} pages");
+
+    let _replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
+    eventually("the index is merged", || async {
+        (pages_of_a_search(&database).await < 20).then_some(())
+    })
+    .await;
+    let client = database.sql().await;
+    let row = client
+        .query_one(
+            "select chat_search_tidy('simple'), chat_search_tidy('german')",
+            &[],
+        )
+        .await
+        .expect("an answer");
+    assert_eq!(row.get::<_, Option<i64>>(0), Some(2));
+    assert_eq!(row.get::<_, Option<i64>>(1), None);
+}
