@@ -126,7 +126,9 @@ async fn all(settings: &Settings, programs: Programs, dir: &RunDir) -> Result<Ou
                 run.system, run.variant, run.round, run.faults, run.complaints
             );
         }
-        faulty |= record.has_faults_of(System::Pgchat.name());
+        faulty |= [System::Pgchat, System::PgchatWithoutSearch]
+            .iter()
+            .any(|system| record.has_faults_of(system.name()));
         record.write(&settings.results)?;
     }
     Ok(if faulty {

@@ -44,6 +44,17 @@ impl Settings {
         Self::of(&matches)
     }
 
+    /// What was chosen, and behind pgchat the same without search; not in short runs.
+    pub fn systems_and_without_search(&self) -> Vec<System> {
+        let beside = |system: &System| match system {
+            System::Pgchat if !self.effort.quick => {
+                vec![System::Pgchat, System::PgchatWithoutSearch]
+            }
+            other => vec![*other],
+        };
+        self.systems.iter().flat_map(beside).collect()
+    }
+
     fn of(matches: &ArgMatches) -> Self {
         let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
         let quick = matches.get_flag("quick");
@@ -194,5 +205,21 @@ mod tests {
         assert!(settings.report);
         assert_eq!(settings.systems, [System::Pgchat, System::Gin]);
         assert_eq!(settings.effort.rounds, 1);
+        assert_eq!(
+            settings.systems_and_without_search(),
+            [System::Pgchat, System::Gin]
+        );
+
+        let matches = command()
+            .try_get_matches_from(["bench", "latency"])
+            .unwrap();
+        let [pgchat, without_search, rest @ ..] =
+            &Settings::of(&matches).systems_and_without_search()[..]
+        else {
+            panic!("too few systems");
+        };
+        assert_eq!(*pgchat, System::Pgchat);
+        assert_eq!(*without_search, System::PgchatWithoutSearch);
+        assert_eq!(rest, [System::Gin, System::SocketIo]);
     }
 }

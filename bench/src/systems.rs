@@ -30,16 +30,21 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 #[serde(rename_all = "lowercase")]
 pub enum System {
     Pgchat,
+    /// pgchat with `SEARCH_LANGUAGE=off`: what it does without search, as its peers do.
+    #[serde(rename = "pgchat-without-search")]
+    PgchatWithoutSearch,
     Gin,
     SocketIo,
 }
 
 impl System {
+    /// What can be chosen; without search pgchat is measured beside itself.
     pub const ALL: [Self; 3] = [Self::Pgchat, Self::Gin, Self::SocketIo];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Pgchat => "pgchat",
+            Self::PgchatWithoutSearch => "pgchat-without-search",
             Self::Gin => "gin",
             Self::SocketIo => "socketio",
         }
@@ -48,14 +53,14 @@ impl System {
     /// The role that it connects as. The peers own their tables, as such services mostly do.
     fn role(self) -> &'static str {
         match self {
-            Self::Pgchat => roles::SERVICE,
+            Self::Pgchat | Self::PgchatWithoutSearch => roles::SERVICE,
             Self::Gin | Self::SocketIo => "postgres",
         }
     }
 
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::Pgchat | Self::Gin => Dialect::Plain,
+            Self::Pgchat | Self::PgchatWithoutSearch | Self::Gin => Dialect::Plain,
             Self::SocketIo => Dialect::SocketIo,
         }
     }
@@ -131,7 +136,7 @@ impl Bench {
     pub async fn database(&self, system: System, users: usize) -> Result<Database, Failure> {
         let database = self.host_database(users).await?;
         let scripts: &[&str] = match system {
-            System::Pgchat => &[],
+            System::Pgchat | System::PgchatWithoutSearch => &[],
             System::Gin => &["schema.sql", "gin/trigger.sql"],
             System::SocketIo => &["schema.sql"],
         };
@@ -139,9 +144,13 @@ impl Bench {
             let sql = fs::read_to_string(self.programs.peers.join(script))?;
             database.client.batch_execute(&sql).await?;
         }
-        if matches!(system, System::Pgchat) {
+        if matches!(system, System::Pgchat | System::PgchatWithoutSearch) {
             let pgchat = &self.programs.pgchat;
             roles::install(&self.cluster, &database.name, pgchat, &self.cwd).await?;
+        }
+        if matches!(system, System::PgchatWithoutSearch) {
+            let drop_index = "drop index chat_messages_search_simple";
+            database.client.batch_execute(drop_index).await?;
         }
         Ok(database)
     }
@@ -232,6 +241,9 @@ impl Bench {
             .env("MAX_CONNECTIONS_PER_USER", "0")
             .env("GIN_MODE", "release")
             .env("NODE_ENV", "production")
+            .envs(
+                matches!(system, System::PgchatWithoutSearch).then_some(("SEARCH_LANGUAGE", "off")),
+            )
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
@@ -262,7 +274,9 @@ impl Bench {
         let peers = &self.programs.peers;
         let (program, argument, cwd): (PathBuf, &str, &Path) = match system {
             // A directory without a config.env.
-            System::Pgchat => (self.programs.pgchat.clone(), "serve", &self.cwd),
+            System::Pgchat | System::PgchatWithoutSearch => {
+                (self.programs.pgchat.clone(), "serve", &self.cwd)
+            }
             System::Gin => (peers.join("gin/gin-peer"), "", &self.cwd),
             System::SocketIo => ("node".into(), "server.js", &peers.join("socketio")),
         };

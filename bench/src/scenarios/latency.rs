@@ -27,8 +27,8 @@ pub async fn run(bench: &Bench, settings: &Settings) -> Result<Vec<Run>, Failure
     let mut runs = Vec::new();
     for round in 0..effort.rounds {
         runs.push(floor::run(bench, EASY.0, effort, round).await?);
-        for system in &settings.systems {
-            runs.push(pairs::run(bench, setting(*system, EASY), effort, "500/s", round).await?);
+        for system in settings.systems_and_without_search() {
+            runs.push(pairs::run(bench, setting(system, EASY), effort, "500/s", round).await?);
         }
         if settings.systems.contains(&System::Pgchat) {
             let hard = setting(System::Pgchat, HARD);

@@ -42,9 +42,13 @@ async fn interleaved(
     let mut runs = Vec::new();
     for round in 0..settings.effort.rounds {
         for (via, variant) in ways {
-            for system in &settings.systems {
+            let systems = match via {
+                Via::WebSocket => settings.systems_and_without_search(),
+                Via::Http => settings.systems.clone(),
+            };
+            for system in systems {
                 let setting = Setting {
-                    system: *system,
+                    system,
                     replicas: REPLICAS,
                     senders: SENDERS,
                     via: *via,
