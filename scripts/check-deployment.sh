@@ -4,22 +4,14 @@
 # types, and all of them against each other and the program (tests/deployment/consistency.py). Installs what it needs below target/, from PyPI and Debian.
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 tools=$PWD/target/deployment
 checks=$PWD/tests/deployment
 # The oldest and the newest release that the manifests are made for.
 KUBERNETES='1.29 1.37'
 
-say() { printf 'check-deployment: %s\n' "$*" >&2; }
-
-stamp=$tools/$(cksum <"$checks/requirements.txt" | tr -d ' ')
-if [ ! -e "$stamp" ]; then
-    say "installing check-jsonschema and kubernetes-validate from PyPI into $tools"
-    rm -rf "$tools/python"
-    mkdir -p "$tools"
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-        --target "$tools/python" --requirement "$checks/requirements.txt" >&2
-    : >"$stamp"
-fi
+python_packages "$tools" "$checks/requirements.txt"
 export PYTHONPATH="$tools/python" PYTHONDONTWRITEBYTECODE=1
 
 python3 -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
@@ -34,21 +26,22 @@ python3 "$checks/consistency.py"
 say 'the files of compose, Kubernetes and systemd fit each other and the program'
 
 # promtool is on the machine, or comes out of Debian's package, which is not installed: it would start a server.
-unpack_promtool() {
-    rm -rf "$tools/prometheus"
-    mkdir -p "$tools/prometheus"
-    (cd "$tools/prometheus" && apt-get download -q prometheus >&2 && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb)
+find_promtool() { find "$tools/prometheus" -path '*/usr/bin/promtool' -type f 2>/dev/null | grep -m 1 .; }
+fetch_promtool() {
+    if find_promtool >/dev/null; then return; fi
+    say "fetching promtool out of Debian's package prometheus into $tools"
+    unpack_promtool || { scripts/apt-install.sh && unpack_promtool; }
 }
-update_lists() {
-    if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo -n apt-get update -q >&2; fi
+unpack_promtool() {
+    unpacked=$tools/prometheus.new
+    rm -rf "$unpacked" "$tools/prometheus"
+    mkdir -p "$unpacked"
+    (cd "$unpacked" && apt-get download -q prometheus >&2 && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb) &&
+        mv "$unpacked" "$tools/prometheus"
 }
 promtool=$(command -v promtool || true)
-if [ -z "$promtool" ] && command -v apt-get >/dev/null 2>&1; then
-    if [ ! -x "$tools/prometheus/usr/bin/promtool" ]; then
-        say "fetching promtool out of Debian's package prometheus into $tools"
-        unpack_promtool || { update_lists && unpack_promtool; } || true
-    fi
-    promtool=$(find "$tools/prometheus" -path '*/usr/bin/promtool' -type f)
+if [ -z "$promtool" ] && has apt-get; then
+    promtool=$(find_promtool) || { (take_turn "$tools" && fetch_promtool) && promtool=$(find_promtool); } || true
 fi
 if [ -n "$promtool" ]; then
     "$promtool" check config deploy/prometheus/prometheus.yml >&2
@@ -57,7 +50,7 @@ else
     say 'promtool is not on this machine, and was not to be had: the alert rules are not tried'
 fi
 
-if command -v systemd-analyze >/dev/null 2>&1; then
+if has systemd-analyze; then
     # The program is not installed here; everything else is as it stands.
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT

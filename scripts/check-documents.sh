@@ -7,31 +7,16 @@
 #   scripts/check-documents.sh target/debug/pgchat
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 program=${1:?"usage: check-documents.sh PROGRAM"}
 tools=$PWD/target/documents
 checks=$PWD/tests/documents
 
-say() { printf 'check-documents: %s\n' "$*" >&2; }
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-
-scripts/ensure-pip.sh
-stamp=$tools/$(cksum <"$checks/requirements.txt" | tr -d ' ')
-if [ ! -e "$stamp" ]; then
-    say "installing schemathesis and openapi-spec-validator from PyPI into $tools"
-    rm -rf "$tools/python"
-    mkdir -p "$tools"
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-        --target "$tools/python" --requirement "$checks/requirements.txt" >&2
-    : >"$stamp"
-fi
-if ! command -v npm >/dev/null 2>&1; then
-    say 'installing nodejs and npm by apt-get'
-    as_root apt-get update -qq && as_root apt-get install -y -qq nodejs npm >&2
-fi
-[ -d "$checks/node_modules" ] || npm ci --prefix "$checks" --silent >&2
+python_packages "$tools" "$checks/requirements.txt"
+node_dir=$(scripts/ensure-node.sh)
+PATH=$node_dir:$PATH
+npm_packages "$checks"
 
 # Each mode's own embedded database, with the demo data that the examples are about; it ends with the service.
 scratch=$(mktemp -d)

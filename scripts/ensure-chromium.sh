@@ -6,9 +6,8 @@
 # the home directory; it needs no root. Expects node and npm in PATH (scripts/ensure-node.sh) and the packages of tests/browser.
 set -eu
 cd "$(dirname "$0")/.."
-
-say() { printf 'ensure-chromium: %s\n' "$*" >&2; }
-has() { command -v "$1" >/dev/null 2>&1; }
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 
 usable() {
     [ -x "$1" ] && "$1" --version >/dev/null 2>&1 && printf '%s\n' "$1"
@@ -24,19 +23,10 @@ find_chromium() {
     place=$(cd tests/browser && node -p 'require("playwright-core").chromium.executablePath()' 2>/dev/null) && usable "$place"
 }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-may_be_root() {
-    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
-}
-
 # Ubuntu's package is a snap, which machines that build have no use for; there Playwright's build is taken.
 install_from_system() {
     if has apt-get && may_be_root && ! grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
-        say "installing the packages chromium and fonts-noto-core with apt-get"
-        as_root apt-get update -q >&2
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium fonts-noto-core >&2
+        scripts/apt-install.sh chromium fonts-noto-core
     elif has dnf && may_be_root; then
         say "installing the package chromium with dnf"
         as_root dnf install -y chromium >&2

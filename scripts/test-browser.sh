@@ -5,10 +5,10 @@
 #   scripts/test-browser.sh target/debug/pgchat [FILE…]
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 program=${1:?"usage: test-browser.sh PROGRAM [FILE…]"}
 shift
-
-say() { printf 'test-browser: %s\n' "$*" >&2; }
 
 node_dir=$(scripts/ensure-node.sh)
 PATH=$node_dir:$PATH
@@ -18,11 +18,7 @@ export PATH PG_BIN_DIR PGCHAT_BIN
 
 # The harness of the client's tests is used here too, and it needs its packages.
 for place in clients/js tests/browser; do
-    if ! cmp -s "$place/package-lock.json" "$place/node_modules/.lock"; then
-        say "installing the npm packages of $place (for its tests only)"
-        (cd "$place" && npm ci --silent --no-audit --no-fund) >&2
-        cp "$place/package-lock.json" "$place/node_modules/.lock"
-    fi
+    npm_packages "$place"
 done
 CHROMIUM=$(scripts/ensure-chromium.sh)
 export CHROMIUM

@@ -5,9 +5,9 @@
 #   scripts/test-client.sh target/debug/pgchat
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 program=${1:?"usage: test-client.sh PROGRAM"}
-
-say() { printf 'test-client: %s\n' "$*" >&2; }
 
 node_dir=$(scripts/ensure-node.sh)
 PATH=$node_dir:$PATH
@@ -15,10 +15,6 @@ PG_BIN_DIR=$(scripts/ensure-postgres.sh)
 PGCHAT_BIN=$(cd "$(dirname "$program")" && pwd)/$(basename "$program")
 export PATH PG_BIN_DIR PGCHAT_BIN
 
+npm_packages clients/js
 cd clients/js
-if ! cmp -s package-lock.json node_modules/.lock; then
-    say 'installing the npm packages of clients/js (for its tests only)'
-    npm ci --silent --no-audit --no-fund >&2
-    cp package-lock.json node_modules/.lock
-fi
 npm test --silent

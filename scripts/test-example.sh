@@ -5,9 +5,9 @@
 #   scripts/test-example.sh target/debug/pgchat
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 program=${1:?"usage: test-example.sh PROGRAM"}
-
-say() { printf 'test-example: %s\n' "$*" >&2; }
 
 node_dir=$(scripts/ensure-node.sh)
 PATH=$node_dir:$PATH
@@ -17,11 +17,7 @@ export PATH PG_BIN_DIR PGCHAT_BIN
 
 # The harness of the browser tests is used here, and it needs its packages.
 for place in clients/js tests/browser examples/nestjs; do
-    if ! cmp -s "$place/package-lock.json" "$place/node_modules/.lock"; then
-        say "installing the npm packages of $place"
-        (cd "$place" && npm ci --silent --no-audit --no-fund) >&2
-        cp "$place/package-lock.json" "$place/node_modules/.lock"
-    fi
+    npm_packages "$place"
 done
 CHROMIUM=$(scripts/ensure-chromium.sh)
 export CHROMIUM

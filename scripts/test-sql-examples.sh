@@ -3,17 +3,13 @@
 # packages where they are missing, and says so.
 set -eu
 cd "$(dirname "$0")/.."
-
-say() { printf 'test-sql-examples: %s\n' "$*" >&2; }
+# shellcheck source=scripts/installing.sh
+. scripts/installing.sh
 
 node_dir=$(scripts/ensure-node.sh)
 PATH=$node_dir:$PATH
 PG_BIN_DIR=$(scripts/ensure-postgres.sh)
 export PATH PG_BIN_DIR
 
-if ! cmp -s examples/sql/package-lock.json examples/sql/node_modules/.lock; then
-    say 'installing the npm packages of examples/sql'
-    npm ci --prefix examples/sql --silent --no-audit --no-fund >&2
-    cp examples/sql/package-lock.json examples/sql/node_modules/.lock
-fi
+npm_packages examples/sql
 cargo test -p pgchat --test it sql::examples -- --ignored
