@@ -18,13 +18,13 @@ pub async fn slow_head(port: u16) -> TcpStream {
     stream
 }
 
-/// The same for ever: a byte a second, and another connection when this one is cut off.
-pub async fn always_slow(port: u16) {
+/// Goes on with it for ever: a byte a second, and another connection when one is cut off.
+pub async fn always_slow(port: u16, mut stream: TcpStream) {
     loop {
-        let mut stream = slow_head(port).await;
         while stream.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+        stream = slow_head(port).await;
     }
 }
 

@@ -327,9 +327,9 @@ async fn attackers_process() {
     match attack {
         "slow_heads" => {
             for _ in 0..2000 {
-                tasks.spawn(attackers::always_slow(port));
+                let stream = attackers::slow_head(port).await;
+                tasks.spawn(attackers::always_slow(port, stream));
             }
-            tokio::time::sleep(Duration::from_secs(2)).await;
         }
         "handshakes" => {
             for number in 0..500 {
