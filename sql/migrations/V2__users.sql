@@ -16,51 +16,49 @@ create table chat_users_link (
   mapping jsonb not null
 );
 
--- Points chat_users() at `users_table` and adds the foreign keys. `mapping` is USERS_COLUMNS as JSON,
--- such as {"firstName": "given_name"}; what it does not name is detected, and "" stands for no column at all.
--- Returns notes for the log. Errors name the column and the setting. Replicas call it at their start and whenever the
--- host has altered its table.
--- The search_path is the caller's: the schema of pgchat first, then where the host's tables are.
--- New foreign keys are not valid yet: `validate constraint` checks their rows without keeping writers out.
--- Locks: an advisory one and pg_proc's row, until the transaction ends; SHARE ROW EXCLUSIVE on conversations, messages and
--- the users table, only when a foreign key is missing.
-create function chat_link_users(users_table text, mapping jsonb default '{}')
-returns setof text
-language plpgsql
+-- begin look
+-- What a users table must be, and what is made of it: reads the catalog only. Before the first migration makes anything,
+-- src/store/users_table.rs asks these functions in a transaction that it rolls back. The search_path is the caller's: the
+-- schema of pgchat first, then where the host's tables are. Errors name the column and the setting.
+
+create function chat_users_table(name text) returns regclass
+language plpgsql stable
+as $$
+declare
+  host regclass := coalesce(to_regclass(name), to_regclass(quote_ident(name)),
+                            to_regclass(quote_ident(split_part(name, '.', 1)) || '.' ||
+                                        quote_ident(nullif(split_part(name, '.', 2), ''))));
+begin
+  if host is null then
+    raise exception 'USERS_TABLE: there is no table or view %', name
+      using errcode = 'undefined_table', hint = 'set USERS_TABLE';
+  end if;
+  return host;
+end
+$$;
+
+-- The body of chat_users(), the statements that add what foreign keys are missing, and notes for the log. `mapping` is
+-- USERS_COLUMNS as JSON, such as {"firstName": "given_name"}; what it does not name is detected, and "" stands for no column
+-- at all.
+create function chat_users_plan(host regclass, mapping jsonb, out query text, out keys text[], out notes text[])
+language plpgsql stable
 as $function$
 declare
-  host regclass := coalesce(to_regclass(users_table), to_regclass(quote_ident(users_table)),
-                            to_regclass(quote_ident(split_part(users_table, '.', 1)) || '.' ||
-                                        quote_ident(nullif(split_part(users_table, '.', 2), ''))));
   field record;
   col name;
   coltype regtype;
+  id_column name;
   active text := 'true';
   expressions text[] := '{}';
-  id_column name;
-  body text;
-  qualified text;
-  link record;
+  unknown text;
 begin
-  if host is null then
-    raise exception 'USERS_TABLE: there is no table or view %', users_table
-      using errcode = 'undefined_table', hint = 'set USERS_TABLE';
-  end if;
-  select format('%I.%I', n.nspname, c.relname) into qualified
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host;
-  if not pg_has_role((select proowner from pg_proc
-                       where oid = format('%I.chat_users()', chat_schema())::regprocedure), 'usage') then
-    return query select * from chat_relink_users(qualified, mapping);
-    return;
-  end if;
-  -- Replicas that see the same change of the table write the same function, one after the other.
-  perform pg_advisory_xact_lock(1885562997, 1);
-
-  select string_agg(quote_literal(k), ', ') into body
+  keys := '{}';
+  notes := '{}';
+  select string_agg(quote_literal(k), ', ') into unknown
     from jsonb_object_keys(mapping) k
    where k not in ('id', 'firstName', 'lastName', 'avatarUrl', 'role', 'isActive', 'deletedAt');
-  if body is not null then
-    raise exception 'USERS_COLUMNS names %, allowed are id, firstName, lastName, avatarUrl, role, isActive, deletedAt', body
+  if unknown is not null then
+    raise exception 'USERS_COLUMNS names %, allowed are id, firstName, lastName, avatarUrl, role, isActive, deletedAt', unknown
       using errcode = 'invalid_parameter_value';
   end if;
 
@@ -113,17 +111,14 @@ begin
           using errcode = 'datatype_mismatch', hint = 'USERS_COLUMNS=id=... names another column';
       end if;
       id_column := col;
-    end if;
-
-    if field.name = 'id' then
       expressions := expressions || format('h.%I', col);
     elsif field.name = 'deletedAt' then
       if col is not null then
         active := format('(%s and h.%I is null)', active, col);
       end if;
     elsif col is null then
-      return next format('users table %s has no column for %s: it will be %s', host, field.name,
-                         case field.name when 'isActive' then 'true' else 'null' end);
+      notes := notes || format('users table %s has no column for %s: it will be %s', host, field.name,
+                               case field.name when 'isActive' then 'true' else 'null' end);
       if field.name <> 'isActive' then
         expressions := expressions || field.absent;
       end if;
@@ -138,36 +133,77 @@ begin
     end if;
   end loop;
 
-  body := format(' select %s from %s h ', array_to_string(expressions || active, ', '), qualified);
-  if (select prosrc from pg_proc where oid = format('%I.chat_users()', chat_schema())::regprocedure) <> body then
+  select format(' select %s from %I.%I h ', array_to_string(expressions || active, ', '), n.nspname, c.relname) into query
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host;
+
+  -- Foreign keys need a table with a unique id; a view has none, and then there are none (CREATE TABLE, REFERENCES).
+  if not exists (select from pg_index i
+                   join pg_class c on c.oid = i.indrelid
+                   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+                  where i.indrelid = host and c.relkind in ('r', 'p') and c.relpersistence = 'p'
+                    and i.indisunique and i.indisvalid and i.indimmediate and i.indnkeyatts = 1 and i.indpred is null
+                    and a.attname = id_column) then
+    notes := notes || format('%s has no unique index on %s that foreign keys could use: conversations and messages get none to it',
+                             host, id_column);
+    return;
+  end if;
+  select coalesce(array_agg(format('alter table %I add constraint %I foreign key (%I) references %s (%I) not valid',
+                                   l.tab, l.tab || '_' || l.col || '_fkey', l.col, host, id_column)), '{}')
+    into keys
+    from (values ('conversations', 'participant1_id'), ('conversations', 'participant2_id'),
+                 ('messages', 'sender_id')) as l (tab, col)
+   where not exists (select from pg_constraint k
+                       join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
+                      where k.contype = 'f' and k.conrelid = to_regclass(format('%I.%I', current_schema(), l.tab))
+                        and a.attname = l.col
+                        and cardinality(k.conkey) = 1);
+  if keys <> '{}' and not has_column_privilege(host, id_column::text, 'references') then
+    raise exception 'permission denied to reference column % of users table %', id_column, host
+      using errcode = 'insufficient_privilege',
+            hint = format('grant references (%I) on %s to %I', id_column, host, current_user);
+  end if;
+end
+$function$;
+-- end look
+
+-- Points chat_users() at `users_table`, with what `mapping` names, and adds the foreign keys. Returns notes for the log.
+-- Replicas call it at their start and whenever the host has altered its table.
+-- New foreign keys are not valid yet: `validate constraint` checks their rows without keeping writers out.
+-- Locks: an advisory one and pg_proc's row, until the transaction ends; SHARE ROW EXCLUSIVE on conversations, messages and
+-- the users table, only when a foreign key is missing.
+create function chat_link_users(users_table text, mapping jsonb default '{}')
+returns setof text
+language plpgsql
+as $function$
+declare
+  host regclass := chat_users_table(users_table);
+  qualified text;
+  plan record;
+  statement text;
+begin
+  select format('%I.%I', n.nspname, c.relname) into qualified
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host;
+  if not pg_has_role((select proowner from pg_proc
+                       where oid = format('%I.chat_users()', chat_schema())::regprocedure), 'usage') then
+    return query select * from chat_relink_users(qualified, mapping);
+    return;
+  end if;
+  -- Replicas that see the same change of the table write the same function, one after the other.
+  perform pg_advisory_xact_lock(1885562997, 1);
+
+  plan := chat_users_plan(host, mapping);
+  return query select unnest(plan.notes);
+  if (select prosrc from pg_proc where oid = format('%I.chat_users()', chat_schema())::regprocedure) <> plan.query then
     execute format('create or replace function chat_users() '
                    'returns table (id uuid, first_name text, last_name text, avatar_url text, role text, is_active boolean) '
-                   'language sql stable as %L', body);
+                   'language sql stable as %L', plan.query);
   end if;
   insert into chat_users_link as l (users_table, mapping) values (qualified, chat_link_users.mapping)
       on conflict (one) do update set users_table = excluded.users_table, mapping = excluded.mapping
    where (l.users_table, l.mapping) is distinct from (excluded.users_table, excluded.mapping);
 
-  -- Foreign keys need a table with a unique id; a view has none, and then there are none.
-  if not exists (select from pg_index i
-                   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-                  where i.indrelid = host and i.indisunique and i.indnkeyatts = 1 and i.indpred is null
-                    and a.attname = id_column) then
-    return next format('%s has no unique index on %s: conversations and messages get no foreign keys to it',
-                       host, id_column);
-    return;
-  end if;
-  for link in
-    select * from (values ('conversations', 'participant1_id'), ('conversations', 'participant2_id'),
-                          ('messages', 'sender_id')) as l (tab, col)
-  loop
-    if not exists (select from pg_constraint k
-                     join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
-                    where k.contype = 'f' and k.conrelid = link.tab::regclass and a.attname = link.col
-                      and cardinality(k.conkey) = 1) then
-      execute format('alter table %I add constraint %I foreign key (%I) references %s (%I) not valid',
-                     link.tab, link.tab || '_' || link.col || '_fkey', link.col, host, id_column);
-    end if;
+  foreach statement in array plan.keys loop
+    execute statement;
   end loop;
 end
 $function$;

@@ -127,7 +127,7 @@ pub(super) async fn prepare(client: &Client) -> Result<(), Error> {
     }
     log::info!("taking over the tables conversations and messages; they stay in use meanwhile");
     patiently(client, STAND_IN).await?;
-    patiently(client, section("columns")).await?;
+    patiently(client, section(TABLES, "columns")).await?;
     // First of all: what it refuses is the other service's mistake, and must not happen behind our back.
     let (pairs, others) = indexes();
     if let Err(error) = build(client, &pairs).await {
@@ -143,10 +143,14 @@ pub(super) async fn prepare(client: &Client) -> Result<(), Error> {
     reference(client).await
 }
 
-/// Whether an expression such as `to_regclass('messages')` is not null. Unprepared, as all that pgchat asks.
-async fn has(client: &Client, expression: &str) -> Result<bool, Error> {
-    let sql = format!("select {expression} is not null");
-    let rows = client.query_typed(&sql, &[]).await?;
+/// Whether an expression such as `to_regclass('messages')` is not null.
+pub(super) async fn has(client: &Client, expression: &str) -> Result<bool, Error> {
+    is_true(client, &format!("select {expression} is not null")).await
+}
+
+/// What a query for one boolean returns. Unprepared, as all that pgchat asks.
+pub(super) async fn is_true(client: &Client, sql: &str) -> Result<bool, Error> {
+    let rows = client.query_typed(sql, &[]).await?;
     rows.first().map_or(Ok(false), |row| row.try_get(0))
 }
 
@@ -318,9 +322,9 @@ impl Patience {
     }
 }
 
-/// The part of `V1__tables.sql` between its marks.
-fn section(name: &str) -> &'static str {
-    let inner = TABLES
+/// The part of a migration between its marks.
+pub(super) fn section(migration: &'static str, name: &str) -> &'static str {
+    let inner = migration
         .split_once(&format!("-- begin {name}\n"))
         .and_then(|(_, rest)| rest.split_once(&format!("-- end {name}\n")));
     inner.map_or("", |(section, _)| section)
@@ -328,10 +332,12 @@ fn section(name: &str) -> &'static str {
 
 /// The statements of the indexes: that of the pairs, and the others.
 fn indexes() -> (String, Vec<String>) {
-    let mut statements = section("indexes").split(';').filter_map(|statement| {
-        let at = statement.find("create ")?;
-        Some(statement[at..].trim().to_owned())
-    });
+    let mut statements = section(TABLES, "indexes")
+        .split(';')
+        .filter_map(|statement| {
+            let at = statement.find("create ")?;
+            Some(statement[at..].trim().to_owned())
+        });
     let pairs = statements.next().unwrap_or_default();
     (pairs, statements.collect())
 }
@@ -349,11 +355,13 @@ mod tests {
 
     #[test]
     fn the_sections_of_the_migration_are_found() {
-        assert_eq!(section("columns").matches("add column").count(), 20);
+        assert_eq!(section(TABLES, "columns").matches("add column").count(), 20);
         let (pairs, others) = indexes();
         assert_eq!(index_name(&pairs), "conversations_pair_key");
         let names: Vec<_> = others.iter().map(|ddl| index_name(ddl)).collect();
-        let written = section("indexes").matches("index if not exists").count();
+        let written = section(TABLES, "indexes")
+            .matches("index if not exists")
+            .count();
         assert_eq!(1 + names.len(), written, "{names:?}");
         assert!(names.contains(&"messages_conversation_seq_key"));
         assert!(names.contains(&"chat_messages_read"));

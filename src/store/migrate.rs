@@ -8,7 +8,7 @@ use refinery::error::Kind;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::adopt::{self, LOCK_WAIT, Patience};
+use super::adopt::{self, LOCK_WAIT, Patience, is_true};
 use super::failure::{describe, is_connection_lost, is_transient};
 use super::{ConnectError, Connector, UsersTable};
 
@@ -85,18 +85,7 @@ async fn apply(
     users: &UsersTable,
     around: Option<Around<'_>>,
 ) -> Result<(), MigrateError> {
-    loop {
-        let rows = client
-            .query_typed(MIGRATION_LOCK, &[])
-            .await
-            .map_err(failed)?;
-        if rows
-            .first()
-            .map_or(Ok(false), |row| row.try_get(0))
-            .map_err(failed)?
-        {
-            break;
-        }
+    while !is_true(client, MIGRATION_LOCK).await.map_err(failed)? {
         tokio::time::sleep(MIGRATION_LOCK_PAUSE).await;
     }
     let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
@@ -107,16 +96,21 @@ async fn apply(
     client
         .batch_execute(&format!(
             "set statement_timeout = 0; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
-             do $$ begin if to_regnamespace('{quoted}') is null then create schema {quoted}; end if; end $$; \
              set search_path = {quoted}, pg_temp"
         ))
         .await
         .map_err(failed)?;
+    let make_schema = format!(
+        "do $$ begin if to_regnamespace('{quoted}') is null then create schema {quoted}; end if; end $$"
+    );
     if let Some(Around { before, .. }) = around {
-        client.batch_execute(before).await.map_err(failed)?;
+        client
+            .batch_execute(&format!("{make_schema}; {before}"))
+            .await
+            .map_err(failed)?;
     }
-
-    require_users_table(client, &quoted, &users.name).await?;
+    users.check(client, &quoted, &make_schema).await?;
+    client.batch_execute(&make_schema).await.map_err(failed)?;
     adopt::prepare(client).await.map_err(failed)?;
     let mut patience = Patience::default();
     let is_newest = loop {
@@ -146,33 +140,6 @@ async fn apply(
         client.batch_execute(after).await.map_err(failed)?;
     }
     Ok(())
-}
-
-/// A wrong name, or the wrong database, is found before anything is made there. Looked up as `chat_link_users()` does,
-/// which says what else does not fit, once it is there.
-async fn require_users_table(
-    client: &Client,
-    quoted: &str,
-    name: &str,
-) -> Result<(), MigrateError> {
-    let sql = format!(
-        "select coalesce(to_regclass($1), to_regclass(quote_ident($1)), \
-                         to_regclass(quote_ident(split_part($1, '.', 1)) || '.' || \
-                                     quote_ident(nullif(split_part($1, '.', 2), '')))) is not null \
-           from set_config('search_path', '{}, public, pg_temp', true)",
-        quoted.replace('\'', "''")
-    );
-    let rows = client
-        .query_typed(&sql, &[(&name, postgres_types::Type::TEXT)])
-        .await
-        .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
-    match rows.first().map(|row| row.try_get(0)) {
-        Some(Ok(false)) => Err(MigrateError::Users(format!(
-            "USERS_TABLE: there is no table or view {name}"
-        ))),
-        Some(Err(error)) => Err(failed(error)),
-        _ => Ok(()),
-    }
 }
 
 /// Applies the migrations; whether no newer version has applied more.
@@ -246,7 +213,7 @@ async fn check_versions(client: &Client, quoted: &str, owner: &str) -> Result<()
     )))
 }
 
-fn failed(error: tokio_postgres::Error) -> MigrateError {
+pub(super) fn failed(error: tokio_postgres::Error) -> MigrateError {
     sorted(&error, describe(&error), MigrateError::Failed)
 }
 

@@ -8,9 +8,12 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::adopt::{LOCK_WAIT, Patience};
-use super::migrate::{MigrateError, sorted};
+use super::adopt::{LOCK_WAIT, Patience, has, section};
+use super::migrate::{MigrateError, failed, sorted};
 use super::{Connector, Store, describe};
+
+/// With the functions that look at the host's table, between marks.
+const USERS: &str = include_str!("../../sql/migrations/V2__users.sql");
 
 /// The host's users table, as configured.
 #[derive(Clone, Debug)]
@@ -21,6 +24,39 @@ pub struct UsersTable {
 }
 
 impl UsersTable {
+    /// Whether the table can be linked, before the first migration makes anything; an error is the same as that of
+    /// [`UsersTable::link`]. The migration's own functions look at the catalog, in a transaction that leaves nothing, and
+    /// lock no table. `schema` is quoted, and the session's `search_path`; `make_schema` makes it where it is not there.
+    pub(super) async fn check(
+        &self,
+        client: &mut Client,
+        schema: &str,
+        make_schema: &str,
+    ) -> Result<(), MigrateError> {
+        if has(client, "to_regproc('chat_users_plan')")
+            .await
+            .map_err(failed)?
+        {
+            return Ok(());
+        }
+        let columns = mapping(self.columns.as_deref()).map_err(MigrateError::Users)?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let look = section(USERS, "look");
+        transaction
+            .batch_execute(&format!(
+                "{make_schema}; set local search_path = {schema}, public, pg_temp; {look}"
+            ))
+            .await
+            .map_err(failed)?;
+        let sql = "select keys from chat_users_plan(chat_users_table($1), $2)";
+        let params = [(&self.name as _, Type::TEXT), (&columns as _, Type::JSONB)];
+        transaction
+            .query_typed(sql, &params)
+            .await
+            .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
+        transaction.rollback().await.map_err(failed)
+    }
+
     /// Points `chat_users()` at the table, over a session of its own; returns notes for the log.
     pub(super) async fn link(
         &self,
