@@ -57,7 +57,10 @@ if has systemd-analyze; then
     sed "s#/usr/local/bin/pgchat#/bin/true#g" 'deploy/systemd/pgchat@.service' >"$scratch/pgchat@.service"
     cp "$scratch/pgchat@.service" "$scratch/pgchat@8081.service"
     # It ends well in spite of settings that it does not know.
-    said=$(systemd-analyze verify "$scratch/pgchat@8081.service" 2>&1) && [ -z "$said" ] || { printf '%s\n' "$said" >&2; exit 1; }
+    if ! said=$(systemd-analyze verify "$scratch/pgchat@8081.service" 2>&1) || [ -n "$said" ]; then
+        printf '%s\n' "$said" >&2
+        exit 1
+    fi
     # 0 is a closed box, 10 an open one.
     systemd-analyze security --offline=true --threshold=20 "$scratch/pgchat@8081.service" >"$scratch/security" ||
         { cat "$scratch/security" >&2; exit 1; }

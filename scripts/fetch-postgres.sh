@@ -38,7 +38,7 @@ install() {
     rm -rf "$dir"
     mkdir -p "$dir"
     printf '{"private": true}\n' >"$dir/package.json"
-    npm install --prefix "$dir" --no-audit --no-fund --silent --ignore-scripts "$package@$version" >&2
+    npm install --prefix "$dir" --loglevel=error --no-audit --no-fund --ignore-scripts "$package@$version" >&2
     # npm packs no symbolic links; the package lists those that its libraries need.
     links=$dir/node_modules/$package/native/pg-symlinks.json
     if [ -f "$links" ]; then

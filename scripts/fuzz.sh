@@ -31,6 +31,7 @@ if [ "${1:-}" = keep ]; then
   exit
 fi
 
+# shellcheck disable=SC2048  # words without spaces
 for target in ${*:-$all}; do
   mkdir -p "$work/corpus/$target" "$work/found"
   log=$work/$target.log

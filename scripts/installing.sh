@@ -26,7 +26,7 @@ npm_packages() {
 npm_ci() {
     if npm_packages_are_there "$1"; then return; fi
     say "installing the npm packages of $1"
-    (cd "$1" && npm ci --silent --no-audit --no-fund) >&2 && cp "$1/package-lock.json" "$1/node_modules/.lock"
+    (cd "$1" && npm ci --loglevel=error --no-audit --no-fund) >&2 && cp "$1/package-lock.json" "$1/node_modules/.lock"
 }
 npm_packages_are_there() { cmp -s "$1/package-lock.json" "$1/node_modules/.lock"; }
 

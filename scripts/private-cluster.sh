@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2012  # the names are ours
 # For scripts that measure: a private PostgreSQL on a Unix socket, with fsync off (what is measured is work, not the disk), as
 # the account postgres when run by root. To be sourced; stops and removes it at the exit. Gives $bin, $dir, the array `as` of
 # the account, sql(), start(), stop() and make_chat().
