@@ -227,7 +227,7 @@ impl Auth {
             }
             (None, None, None) => return Err(missing()),
             (Some(bearer), None, None) => self.bearer(bearer)?,
-            (None, Some(token), None) => self.user(self.shared.keys.verifier.verify(token)?),
+            (None, Some(token), None) => self.user(self.shared.keys.verifier.verify(token)?)?,
             (None, None, Some(ticket)) => self.redeem(ticket).await?,
             _ => {
                 return Err(Error::invalid(
@@ -249,7 +249,7 @@ impl Auth {
         if self.shared.config.mode == AuthMode::Trusted {
             return Ok(present);
         }
-        let caller = self.user(self.shared.keys.verifier.verify(token)?);
+        let caller = self.user(self.shared.keys.verifier.verify(token)?)?;
         caller.act_for(NamedUser(user))?;
         Ok(caller)
     }
@@ -308,14 +308,14 @@ impl Auth {
         if self.shared.service_tokens.contain(bearer) {
             return Ok(Caller(Kind::Service));
         }
-        Ok(self.user(self.shared.keys.verifier.verify(bearer)?))
+        self.user(self.shared.keys.verifier.verify(bearer)?)
     }
 
-    fn user(&self, token: Token) -> Caller {
-        Caller(Kind::User {
+    fn user(&self, token: Token) -> Result<Caller, Error> {
+        Ok(Caller(Kind::User {
             user: token.user,
-            until: Some(self.validity(token.expires)),
-        })
+            until: Some(self.validity(token.expires)?),
+        }))
     }
 
     async fn redeem(&self, ticket: &str) -> Result<Caller, Error> {
@@ -327,20 +327,20 @@ impl Auth {
         let redeemed = self.shared.store.redeem_ticket(&ticket.hash()).await?;
         let redeemed = redeemed.ok_or_else(refused)?;
         let until = redeemed.token_expires.map(|at| self.validity(at));
-        if until.is_some_and(|until| until.ends <= UnixSeconds::now()) {
-            return Err(token::expired());
-        }
+        let until = until.transpose()?;
         Ok(Caller(Kind::User {
             user: redeemed.user,
             until,
         }))
     }
 
-    fn validity(&self, expires: UnixSeconds) -> Validity {
+    /// `Unauthorized` for a token that is over: from that second on, not after it (RFC 7519 section 4.1.4).
+    fn validity(&self, expires: UnixSeconds) -> Result<Validity, Error> {
         let leeway: Duration = self.shared.config.jwt_leeway;
-        Validity {
-            expires,
-            ends: UnixSeconds(expires.0.saturating_add_unsigned(leeway.as_secs())),
+        let ends = UnixSeconds(expires.0.saturating_add_unsigned(leeway.as_secs()));
+        match ends > UnixSeconds::now() {
+            true => Ok(Validity { expires, ends }),
+            false => Err(token::expired()),
         }
     }
 

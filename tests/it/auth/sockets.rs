@@ -1,5 +1,6 @@
 //! Sockets in jwt mode: where a token goes, its end, a new one, and a user who is deactivated.
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::tokens::{now, token, token_for};
@@ -67,15 +68,24 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
 #[tokio::test]
 async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
     let database = Database::fresh().await;
-    let replica = replica(&database, &[]).await;
-    let expires = now() + 4;
-    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 4)).await;
-    let warning = socket.expect("token_expiring").await;
-    let at = warning["data"]["expiresAt"].as_str().expect("a time");
-    let at = chrono::DateTime::parse_from_rfc3339(at)
-        .expect("a time")
-        .timestamp();
-    assert!((expires..=expires + 1).contains(&at), "{warning}");
+    let replica = replica(&database, &[("TOKEN_WARNING_SECONDS", "1")]).await;
+    let mut expires = now() + 3;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 3)).await;
+    for renewed in [true, false] {
+        let warning = socket.expect("token_expiring").await;
+        assert!(now() >= expires - 1, "not so long ahead");
+        let at = warning["data"]["expiresAt"].as_str().expect("a time");
+        let at = chrono::DateTime::parse_from_rfc3339(at)
+            .expect("a time")
+            .timestamp();
+        assert!((expires..=expires + 1).contains(&at), "{warning}");
+        // A new token has an end of its own, and a warning of that.
+        if renewed {
+            expires = now() + 3;
+            let next = json!({"token": token_for(ALICE, 3)});
+            socket.send_command("authenticate", next).await;
+        }
+    }
     assert_eq!(socket.closed().await, Some(4401));
     assert!(now() >= expires);
 }
@@ -158,4 +168,16 @@ async fn a_leeway_is_granted_where_it_is_set() {
     get(&lenient, "/api/v1/users", &too_late)
         .await
         .refused(401, "token_expired");
+    // To a socket as well, by a ticket too, and it ends with that.
+    let end = now() + 3;
+    let late = token_for(ALICE, -27);
+    let request = lenient.api().request(Method::POST, "/api/v1/ws/ticket");
+    let made = Reply::to(request.bearer_auth(&late)).await.ok(201);
+    let path = format!("/ws?ticket={}", made["ticket"].as_str().expect("a ticket"));
+    let mut by_ticket = Socket::connect_to(&lenient, ALICE, &path).await;
+    let mut by_token = Socket::connect_by(&lenient, ALICE, &late).await;
+    for socket in [&mut by_ticket, &mut by_token] {
+        assert_eq!(socket.closed().await, Some(4401));
+        assert!(now() >= end);
+    }
 }

@@ -302,6 +302,21 @@ fn bad_credentials() -> Vec<(&'static str, Option<String>, Answer)> {
             (401, "token_expired"),
         ),
         (
+            "over in this very second",
+            Some(hs256(&with("exp", json!(now())))),
+            (401, "token_expired"),
+        ),
+        (
+            "exp before 1970",
+            Some(hs256(&with("exp", json!(-1)))),
+            invalid,
+        ),
+        (
+            "exp beyond all numbers",
+            Some(hs256(&with("exp", json!(2e19)))),
+            invalid,
+        ),
+        (
             "not yet valid",
             Some(hs256(&with("nbf", json!(now() + 60)))),
             invalid,
@@ -584,6 +599,38 @@ async fn every_bad_token_is_refused_on_a_live_socket_too_and_leaves_it_as_it_was
         .refused("authenticate", json!({"token": SERVICE}), "token_invalid")
         .await;
     socket.send_command("ping", json!({})).await;
+}
+
+/// Times of a token need not be whole numbers, nor of this age (RFC 7519 section 2, "NumericDate").
+#[tokio::test]
+async fn odd_claims_that_are_fine_are_taken() {
+    let database = Database::fresh().await;
+    let stage = Stage::new(&database).await;
+    for (name, value) in [
+        ("exp", json!(now() as f64 + 60.5)),
+        ("exp", json!(1e15)),
+        ("exp", json!(1.8e19)),
+        ("nbf", json!(now() as f64 - 0.5)),
+        ("aud", json!(AUDIENCE)),
+        ("sub", json!(ALICE.to_string().to_uppercase())),
+    ] {
+        let token = hs256(&with(name, value.clone()));
+        let path = format!("/api/v1/chat/conversations/{ALICE}");
+        let reply = super::get(&stage.replica, &path, &token).await;
+        assert_eq!(reply.status, 200, "{name}: {value}: {reply:?}");
+        // A socket has no end that the clock could not tell, and neither has one by a ticket.
+        let mut socket = Socket::connect_by(&stage.replica, ALICE, &token).await;
+        socket.send_command("ping", json!({})).await;
+        let ticket = stage
+            .replica
+            .api()
+            .request(Method::POST, "/api/v1/ws/ticket");
+        let ticket = Reply::to(ticket.bearer_auth(&token)).await.ok(201);
+        let ticket = ticket["ticket"].as_str().expect("a ticket");
+        let path = format!("/ws?ticket={ticket}");
+        let mut socket = Socket::connect_to(&stage.replica, ALICE, &path).await;
+        socket.send_command("ping", json!({})).await;
+    }
 }
 
 #[tokio::test]
