@@ -20,6 +20,10 @@ const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::EdDSA,
 ];
 
+/// Longest token: as long as the longest head that `MAX_HEADER_BYTES` allows. A frame may be far longer, and all of it would
+/// be hashed for each of the keys.
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
+
 /// A token that was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -52,6 +56,10 @@ impl Verifier {
 
     /// Checks signature and claims. The error says what is wrong, and holds nothing of the token.
     pub fn verify(&self, token: &str) -> Result<Token, Error> {
+        if token.len() > MAX_TOKEN_BYTES {
+            let problem = format!("it is longer than {MAX_TOKEN_BYTES} bytes");
+            return Err(invalid(problem));
+        }
         let header = decode_header(token).map_err(|e| refusal(e.kind()))?;
         // Extensions that must be understood: none is (RFC 7515 section 4.1.11).
         if header.crit.is_some() {

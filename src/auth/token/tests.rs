@@ -63,6 +63,19 @@ fn an_expired_token_is_told_from_an_invalid_one() {
     assert_eq!(code(&expired), "token_expired");
 }
 
+#[test]
+fn a_token_of_any_length_is_refused_and_one_of_the_longest_head_is_read() {
+    let config = config(&[]);
+    let verifier = verifier(&config);
+    let told = |length: usize| {
+        let token = mint(&config, user(), HOUR).unwrap();
+        let padded = "x".repeat(length - token.len()) + &token;
+        verifier.verify(&padded).unwrap_err().to_string()
+    };
+    assert!(!told(MAX_TOKEN_BYTES).contains("longer"));
+    assert!(told(MAX_TOKEN_BYTES + 1).contains("longer than 65536 bytes"));
+}
+
 proptest! {
     #[test]
     fn no_text_is_a_token(text in "[ -~]{0,200}") {

@@ -633,6 +633,26 @@ async fn odd_claims_that_are_fine_are_taken() {
     }
 }
 
+/// As long as a frame may be; it would be hashed for each key.
+#[tokio::test]
+async fn a_token_of_a_frames_length_is_refused_unread() {
+    let database = Database::fresh().await;
+    let stage = Stage::new(&database).await;
+    let mut socket = Socket::connect_by(&stage.replica, ALICE, &good_token(ALICE)).await;
+    for (bytes, fine) in [(30_000, true), (60_000, false), (700_000, false)] {
+        let token = hs256(&with("padding", json!("x".repeat(bytes))));
+        let data = json!({"token": token});
+        match fine {
+            true => drop(socket.send_command("authenticate", data).await),
+            false => {
+                let message = socket.refused("authenticate", data, "token_invalid").await;
+                assert!(message.contains("longer than 65536 bytes"), "{message}");
+            }
+        }
+    }
+    socket.send_command("ping", json!({})).await;
+}
+
 #[tokio::test]
 async fn an_audience_is_not_looked_at_unless_one_is_set() {
     let database = Database::fresh().await;
