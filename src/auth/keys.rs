@@ -2,9 +2,12 @@
 //! like any other setting.
 
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
-use jsonwebtoken::jwk::{Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
 
@@ -19,8 +22,14 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// Keys of one JWKS file. A token that names none of them is tried with each that fits its algorithm.
 const MAX_KEYS: usize = 32;
 
-/// Smallest RSA modulus, in bytes: 2048 bits (RFC 7518 section 3.3).
-const RSA_BYTES: usize = 256;
+/// RSA moduli in bytes: 2048 bits (RFC 7518 section 3.3) to 8192, the most that ring takes.
+const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
+
+/// What PKCS#1 puts around a modulus, at most: tags, lengths, a sign, and an exponent of up to 33 bits.
+const PKCS1_BYTES: usize = 16;
+
+const NOT_P256: &str = "an elliptic curve key must be of P-256";
+const NOT_ED25519: &str = "an Edwards curve key must be Ed25519";
 
 /// The key files' text, to tell a change by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +39,14 @@ pub struct KeyFiles {
 }
 
 impl KeyFiles {
+    #[cfg(test)]
+    pub fn of(pem: Option<&str>, jwks: Option<&str>) -> Self {
+        Self {
+            pem: pem.map(str::to_owned),
+            jwks: jwks.map(str::to_owned),
+        }
+    }
+
     pub fn read(config: &AuthConfig) -> Result<Self, ConfigError> {
         let read = |variable, path: &Option<_>| {
             path.as_deref()
@@ -78,24 +95,27 @@ impl Key {
         let algorithm = match (key.family(), key.kind()) {
             (AlgorithmFamily::Hmac, _) => Algorithm::HS256,
             (AlgorithmFamily::Rsa, kind) => {
-                // PKCS#1 around the modulus takes a few bytes more, which only rounds in the key's favour.
-                let bytes = match kind {
-                    DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
-                    DecodingKeyKind::SecretOrDer(der) => der.len(),
+                // Of PKCS#1 only the whole is measured, which rounds in the key's favour.
+                let fits = match kind {
+                    DecodingKeyKind::RsaModulusExponent { n, .. } => RSA_BYTES.contains(&n.len()),
+                    DecodingKeyKind::SecretOrDer(der) => {
+                        let (least, most) = (*RSA_BYTES.start(), RSA_BYTES.end() + PKCS1_BYTES);
+                        (least..=most).contains(&der.len())
+                    }
                 };
-                if bytes < RSA_BYTES {
-                    return Err("an RSA key must have 2048 bits or more");
+                if !fits {
+                    return Err("an RSA key must have 2048 to 8192 bits");
                 }
                 Algorithm::RS256
             }
             (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) if point.len() == 65 => {
                 Algorithm::ES256
             }
-            (AlgorithmFamily::Ec, _) => return Err("an elliptic curve key must be of P-256"),
+            (AlgorithmFamily::Ec, _) => return Err(NOT_P256),
             (AlgorithmFamily::Ed, DecodingKeyKind::SecretOrDer(point)) if point.len() == 32 => {
                 Algorithm::EdDSA
             }
-            (AlgorithmFamily::Ed, _) => return Err("an Edwards curve key must be Ed25519"),
+            (AlgorithmFamily::Ed, _) => return Err(NOT_ED25519),
         };
         Ok(Self { algorithm, id, key })
     }
@@ -156,6 +176,10 @@ fn pem_key(pem: &str) -> Result<Key, &'static str> {
     if pem.contains("-----BEGIN CERTIFICATE-----") {
         return Err("holds a certificate; give its public key (openssl x509 -pubkey -noout)");
     }
+    // Only the first would count, and nobody would know.
+    if pem.matches("-----BEGIN ").count() > 1 {
+        return Err("holds more than one key; JWT_JWKS_FILE takes several");
+    }
     let bytes = pem.as_bytes();
     let key = DecodingKey::from_ec_pem(bytes)
         .or_else(|_| DecodingKey::from_ed_pem(bytes))
@@ -203,6 +227,20 @@ fn jwk_key(value: &Value) -> Result<Key, String> {
     let other_use = |named: &PublicKeyUse| *named != PublicKeyUse::Signature;
     if jwk.common.public_key_use.as_ref().is_some_and(other_use) {
         return Err("its use is not sig".to_owned());
+    }
+    let others = |operations: &Vec<_>| !operations.contains(&KeyOperations::Verify);
+    if jwk.common.key_operations.as_ref().is_some_and(others) {
+        return Err("its key_ops do not hold verify".to_owned());
+    }
+    // jsonwebtoken looks at the coordinates alone.
+    match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(key) if key.curve != EllipticCurve::P256 => {
+            return Err(NOT_P256.to_owned());
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve != EllipticCurve::Ed25519 => {
+            return Err(NOT_ED25519.to_owned());
+        }
+        _ => {}
     }
     let key = DecodingKey::from_jwk(&jwk).map_err(|e| e.to_string())?;
     if key.family() == AlgorithmFamily::Hmac {

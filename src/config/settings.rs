@@ -136,7 +136,7 @@ settings! {
         JWT_SECRET = "", Secret,
             "Secret for tokens by HS256: 32 bytes or more, or a warning says so.";
         JWT_PUBLIC_KEY_FILE = "", Text,
-            "PEM file with one public key, for tokens by RS256 (2048 bits or more), ES256 or EdDSA (Ed25519). \
+            "PEM file with one public key, for tokens by RS256 (2048 to 8192 bits), ES256 or EdDSA (Ed25519). \
              Read again when it changes.";
         JWT_JWKS_FILE = "", Text,
             "File with a JWKS document, at most 32 keys for RS256, ES256 and EdDSA, told apart by kid. Read \

@@ -63,6 +63,67 @@ fn an_expired_token_is_told_from_an_invalid_one() {
     assert_eq!(code(&expired), "token_expired");
 }
 
+/// Made by OpenSSL with a key that was thrown away: for user 7, to the end of the year 9999.
+const RS256: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDciLCJ\
+    leHAiOjI1MzQwMjMwMDc5OX0.XTOhm56pURIJXDmBcLZABiAa4h5ryylWVP4_EjzzY3DWrFxem2KQqiLu5mt_ho6UBaarSkDi6OQ\
+    zmmQHThvbRJwKrTNeM0TUFvUsi6cTqQt6k-rfScudBwBrINhhOrUZ70Y4Aljrk9VvLm8tCGsusKkMSmNTRGa67ikJCD04zXDXaZx\
+    OFunJtwNLA_F-6X25nfceZwPquEacNzPizgH91B4BrNBUdlT0_q52axrrn1rUbCj2xRTkJFXovv0nkFtyG2s3EMzht8CzduJPDII\
+    ISd_fQQ3NrfCApiMSsP59mvycclM0q9V_4S1jya14Lk0aT6XksK5qjvRqIVVlE3lu1A";
+const RSA_MODULUS: &str = "1Y86exhklgmdeXl1d3lR3EbpwKVQrUmNhR1cLrJA20Aosy8STq4XtZsAAIuzEDFh5zTW3ISGMEIOYytKl_HNobVZg7SxKWPdYMdr\
+    ASZJfrR6rGIuNHvLyQV-i9u6z2woskBI9W_KsLt04IxqjwI4xq_yz-34UxRHVRgE0-p3qKaJhuZGpl15tRd-KhnUcBxfX8Cj5RIb\
+    ZZvkcJ7Cy7APdt98x3NVRH6vST4MddGf-oVuKHfEOKJSyGKfFGGnBUnMaWEklzDAj7QYtaATqvwWpvPKSdve7v9-KbQZ3B7R2wxb\
+    z4gyl2oH5-oWoOzUZ9k_ZEdaFC2vAvvt0I7R9m04jw";
+const RSA_PEM: &str = "-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA1Y86exhklgmdeXl1d3lR
+3EbpwKVQrUmNhR1cLrJA20Aosy8STq4XtZsAAIuzEDFh5zTW3ISGMEIOYytKl/HN
+obVZg7SxKWPdYMdrASZJfrR6rGIuNHvLyQV+i9u6z2woskBI9W/KsLt04IxqjwI4
+xq/yz+34UxRHVRgE0+p3qKaJhuZGpl15tRd+KhnUcBxfX8Cj5RIbZZvkcJ7Cy7AP
+dt98x3NVRH6vST4MddGf+oVuKHfEOKJSyGKfFGGnBUnMaWEklzDAj7QYtaATqvwW
+pvPKSdve7v9+KbQZ3B7R2wxbz4gyl2oH5+oWoOzUZ9k/ZEdaFC2vAvvt0I7R9m04
+jwIDAQAB
+-----END PUBLIC KEY-----
+";
+const RSA_PEM_PKCS1: &str = "-----BEGIN RSA PUBLIC KEY-----
+MIIBCgKCAQEA1Y86exhklgmdeXl1d3lR3EbpwKVQrUmNhR1cLrJA20Aosy8STq4X
+tZsAAIuzEDFh5zTW3ISGMEIOYytKl/HNobVZg7SxKWPdYMdrASZJfrR6rGIuNHvL
+yQV+i9u6z2woskBI9W/KsLt04IxqjwI4xq/yz+34UxRHVRgE0+p3qKaJhuZGpl15
+tRd+KhnUcBxfX8Cj5RIbZZvkcJ7Cy7APdt98x3NVRH6vST4MddGf+oVuKHfEOKJS
+yGKfFGGnBUnMaWEklzDAj7QYtaATqvwWpvPKSdve7v9+KbQZ3B7R2wxbz4gyl2oH
+5+oWoOzUZ9k/ZEdaFC2vAvvt0I7R9m04jwIDAQAB
+-----END RSA PUBLIC KEY-----
+";
+
+#[test]
+fn an_rs256_token_is_verified_by_its_key_in_every_form_and_by_no_secret() {
+    let jwks = json!({"keys": [{"kty": "RSA", "n": RSA_MODULUS, "e": "AQAB"}]}).to_string();
+    let pem = |text: &str| KeyFiles::of(Some(text), None);
+    for files in [
+        pem(RSA_PEM),
+        pem(RSA_PEM_PKCS1),
+        KeyFiles::of(None, Some(&jwks)),
+    ] {
+        let (verifier, _) = Verifier::new(&config(&[]), &files).unwrap();
+        assert_eq!(verifier.verify(RS256).unwrap().user, user());
+        // Another signature, another user, and the public key as a secret.
+        let (input, _) = RS256.rsplit_once('.').unwrap();
+        let swapped = RS256.replace("MDciLCJleHAi", "MDgiLCJleHAi");
+        let mut public = config(&[]);
+        public.jwt_secret = Some(crate::config::Secret::new(RSA_PEM.to_owned()));
+        let forged = mint(&public, user(), HOUR).unwrap();
+        for wrong in [
+            format!("{input}."),
+            format!("{input}.AAAA"),
+            swapped,
+            forged,
+        ] {
+            assert_ne!(wrong, RS256);
+            assert_eq!(verifier.verify(&wrong).unwrap_err().code(), "token_invalid");
+        }
+    }
+    let error = verifier(&config(&[])).verify(RS256).unwrap_err();
+    assert!(error.to_string().contains("algorithm"), "{error}");
+}
+
 #[test]
 fn a_token_of_any_length_is_refused_and_one_of_the_longest_head_is_read() {
     let config = config(&[]);

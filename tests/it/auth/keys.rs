@@ -65,6 +65,48 @@ async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
     assert_eq!(status(&replica, &first.token(ALICE)).await, 401);
 }
 
+/// A name is for a quick find: providers publish keys without one, and two of the same while they rotate.
+#[tokio::test]
+async fn keys_that_a_name_does_not_tell_apart_are_tried_one_after_the_other() {
+    let database = Database::fresh().await;
+    let [first, second, nameless] = [Key::es256("1"), Key::es256("1"), Key::es256("")];
+    let mut without_name = nameless.jwk();
+    without_name.as_object_mut().expect("a key").remove("kid");
+    let mut keys = vec![first.jwk(), second.jwk(), without_name];
+    // As many as a file may have, in as many bytes.
+    keys.resize_with(32, || Key::es256("other").jwk());
+    let document = json!({"keys": keys}).to_string();
+    let file = fresh_dir("jwks").join("jwks.json");
+    let padding = " ".repeat(256 * 1024 - document.len());
+    fs::write(&file, document + &padding).expect("written");
+    let settings = [
+        ("JWT_JWKS_FILE", file.to_str().expect("UTF-8")),
+        ("SERVER_HOST", "127.0.0.1"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    for (key, kid, expected) in [
+        (&first, Some("1"), 200),
+        (&second, Some("1"), 200),
+        (&first, None, 200),
+        (&second, None, 200),
+        (&nameless, None, 200),
+        (&nameless, Some("1"), 200),
+        (&nameless, Some("2"), 200),
+        (&first, Some("2"), 401),
+        (&second, Some(""), 401),
+    ] {
+        let token = key.token_named(ALICE, kid);
+        assert_eq!(status(&replica, &token).await, expected, "{kid:?}");
+    }
+    // What the right key says of a token is the answer, and not what the last one says.
+    let mut over = claims(ALICE);
+    over["exp"] = json!(now() - 1);
+    for key in [&first, &second, &nameless] {
+        let reply = get(&replica, "/api/v1/users", &key.token_of(&over, None)).await;
+        reply.refused(401, "token_expired");
+    }
+}
+
 #[tokio::test]
 async fn a_key_in_a_pem_file_counts_alone_and_can_be_changed() {
     let database = Database::fresh().await;

@@ -143,11 +143,15 @@ impl Key {
     }
 
     pub fn token_named(&self, user: Uuid, kid: Option<&str>) -> String {
+        self.token_of(&claims(user), kid)
+    }
+
+    pub fn token_of(&self, claims: &Value, kid: Option<&str>) -> String {
         let mut header = json!({"alg": self.algorithm(), "typ": "JWT"});
         if let Some(kid) = kid {
             header["kid"] = json!(kid);
         }
-        signed(&header, &claims(user), |input| match &self.pair {
+        signed(&header, claims, |input| match &self.pair {
             Pair::Es256(pair) => {
                 let random = SystemRandom::new();
                 pair.sign(&random, input)

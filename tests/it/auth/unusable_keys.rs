@@ -84,11 +84,13 @@ async fn a_pem_file_that_holds_no_public_key_of_ours_ends_the_start() {
     let database = Database::fresh().await;
     let files = Files::new();
     let endless = "x".repeat(256 * 1024 + 1);
+    let two = Key::es256("1").pem() + &Key::es256("2").pem();
     for (name, text, words) in [
         ("no.pem", "no", "public key in PEM"),
         ("private.pem", PRIVATE, "private key"),
         ("certificate.pem", CERTIFICATE, "certificate"),
-        ("short.pem", SHORT_RSA, "2048 bits or more"),
+        ("short.pem", SHORT_RSA, "2048 to 8192 bits"),
+        ("two.pem", &two, "more than one key"),
         ("p384.pem", P384, "must be of P-256"),
         ("endless.pem", &endless, "at most 262144 bytes"),
     ] {
@@ -105,7 +107,7 @@ fn unusable() -> Vec<(Value, &'static str)> {
         key[name] = value;
         key
     };
-    let modulus = URL_SAFE_NO_PAD.encode([0xff; 128]);
+    let modulus = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![0xff; bytes]);
     let coordinate = URL_SAFE_NO_PAD.encode([1; 48]);
     vec![
         (
@@ -113,14 +115,32 @@ fn unusable() -> Vec<(Value, &'static str)> {
             "JWT_SECRET is the place",
         ),
         (
-            json!({"kty": "RSA", "n": modulus, "e": "AQAB"}),
-            "2048 bits or more",
+            json!({"kty": "RSA", "n": modulus(255), "e": "AQAB"}),
+            "2048 to 8192 bits",
+        ),
+        (
+            json!({"kty": "RSA", "n": modulus(1025), "e": "AQAB"}),
+            "2048 to 8192 bits",
         ),
         (
             json!({"kty": "EC", "crv": "P-384", "x": coordinate, "y": coordinate}),
             "must be of P-256",
         ),
+        (with("crv", json!("P-384")), "must be of P-256"),
+        (
+            json!({"kty": "OKP", "crv": "P-256", "x": URL_SAFE_NO_PAD.encode([1; 32])}),
+            "must be Ed25519",
+        ),
+        (
+            json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([1; 31])}),
+            "must be Ed25519",
+        ),
         (with("d", json!("AAAA")), "private key"),
+        (
+            with("key_ops", json!(["encrypt", "wrapKey"])),
+            "do not hold verify",
+        ),
+        (with("key_ops", json!([])), "do not hold verify"),
         (with("use", json!("enc")), "its use is not sig"),
         (with("alg", json!("ES384")), "only ES256 is taken"),
     ]
@@ -152,8 +172,11 @@ async fn a_jwks_file_without_a_key_for_tokens_ends_the_start() {
 async fn keys_for_other_uses_beside_a_good_one_are_told_and_left_out() {
     let database = Database::fresh().await;
     let good = Key::es256("good");
+    let mut published = good.jwk();
+    published["alg"] = json!("ES256");
+    published["key_ops"] = json!(["verify"]);
     let (mut keys, told): (Vec<Value>, Vec<&str>) = unusable().into_iter().unzip();
-    keys.push(good.jwk());
+    keys.push(published);
     let path = Files::new().of("jwks.json", json!({"keys": keys}).to_string());
     let settings = [("JWT_JWKS_FILE", &*path), ("SERVER_HOST", "127.0.0.1")];
     let replica = Replica::start(&database, &settings).await;
