@@ -154,10 +154,20 @@ pub(super) fn read(values: &Values) -> Result<(AuthConfig, Vec<String>), ConfigE
     if values.is_given(&settings::SERVICE_TOKENS) && config.service_tokens.is_empty() {
         return Err(values.fault(&settings::SERVICE_TOKENS, "must hold at least one token"));
     }
+    if !config.service_tokens.iter().all(goes_into_a_header) {
+        let problem = "must be letters, digits and other visible characters of ASCII: a header carries no others";
+        return Err(values.fault(&settings::SERVICE_TOKENS, problem));
+    }
     if mode == AuthMode::Jwt {
         warnings.extend(weak_secrets(&config));
     }
     Ok((config, warnings))
+}
+
+/// What does not would be a secret that nobody can show.
+fn goes_into_a_header(token: &Secret) -> bool {
+    let mut bytes = token.expose().bytes();
+    bytes.all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// A warning and not an error: whoever issues the tokens chose the secret, and it cannot be changed here.

@@ -394,6 +394,7 @@ fn every_error_names_the_variable_and_what_is_allowed() {
         (&[("JWT_USER_CLAIM", "hunter2")], "JWT_USER_CLAIM", key),
         (&[("JWT_SECRET", "x"), ("JWT_LEEWAY_SECONDS", "31")], "JWT_LEEWAY_SECONDS", "from 0 to 30"),
         (&[("SERVICE_TOKENS", " , ,")], "SERVICE_TOKENS", "at least one token"),
+        (&[("SERVICE_TOKENS", "fine,hunter2-für-alle")], "SERVICE_TOKENS", "visible characters of ASCII"),
         (&[("TICKET_SECONDS", "0")], "TICKET_SECONDS", "from 1 to 300"),
         (&[("USER_CHECK_SECONDS", "31")], "USER_CHECK_SECONDS", "from 1 to 30"),
     ];
