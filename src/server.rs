@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::CONNECTION;
+use hyper::header::{CONNECTION, HOST};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, StatusCode};
@@ -303,13 +303,9 @@ where
         request.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
 
-    // `CONNECT host:1`, or any method with a host: nothing here is a proxy, and warp has no word for a request without a path.
-    let mut response = match request.uri().path_and_query() {
-        Some(_) => REQUEST_ID.scope(id.clone(), routes.call(request)).await?,
-        None => {
-            let error = Error::invalid("the request's target must be a path");
-            security::told(error_response(&error))
-        }
+    let mut response = match fault(&request) {
+        None => REQUEST_ID.scope(id.clone(), routes.call(request)).await?,
+        Some(fault) => security::told(error_response(&Error::invalid(fault))),
     };
 
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -328,6 +324,19 @@ where
         phase.request_ends();
     }
     Ok(response)
+}
+
+/// What hyper passes on and no route should see.
+fn fault(request: &Request<Incoming>) -> Option<&'static str> {
+    // `CONNECT host:1`, or any method with a host: nothing here is a proxy, and warp has no word for a request without a path.
+    if request.uri().path_and_query().is_none() {
+        return Some("the request's target must be a path");
+    }
+    // RFC 9112 section 3.2: a proxy in front may have gone by the other one.
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        return Some("the header Host must be given only once");
+    }
+    None
 }
 
 const REQUEST_ID_HEADER: &str = "x-request-id";

@@ -235,6 +235,52 @@ async fn what_is_no_http_is_closed() {
     scene.assert_unharmed().await;
 }
 
+/// Where a body ends must not be a matter of opinion (RFC 9112 section 6.3): a proxy in front that thinks otherwise would take
+/// what is behind it for another user's request.
+#[tokio::test]
+async fn a_request_with_two_lengths_is_refused_and_nothing_behind_it_is_read() {
+    let scene = Scene::set(&[]).await;
+    let hidden = "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n";
+    for (lengths, body) in [
+        (
+            "content-length: 50\r\ntransfer-encoding: chunked",
+            "2\r\n{}\r\n0\r\n\r\n",
+        ),
+        ("content-length: 2\r\ncontent-length: 7", "{}"),
+        ("content-length: 2, 2", "{}"),
+        ("content-length: +2", "{}"),
+        ("content-length : 2", "{}"),
+        ("transfer-encoding: xchunked", "2\r\n{}\r\n0\r\n\r\n"),
+        (
+            "transfer-encoding: chunked, identity",
+            "2\r\n{}\r\n0\r\n\r\n",
+        ),
+        ("transfer-encoding: chunked", "0x2\r\n{}\r\n0\r\n\r\n"),
+    ] {
+        let mut raw = Raw::connect(&scene.replica).await;
+        let head =
+            "POST /api/v1/chat/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json";
+        raw.write_unwelcome(format!("{head}\r\n{lengths}\r\n\r\n{body}{hidden}"))
+            .await;
+        let answers = String::from_utf8_lossy(&raw.until_closed().await).into_owned();
+        assert!(answers.starts_with("HTTP/1.1 400 "), "{lengths}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+    }
+    scene.assert_unharmed().await;
+}
+
+#[tokio::test]
+async fn a_request_for_two_hosts_is_refused() {
+    let scene = Scene::set(&[]).await;
+    let mut raw = Raw::connect(&scene.replica).await;
+    // One is there already.
+    raw.request("GET /health/live", &["host: localhost"]).await;
+    let reply = raw.reply().await.expect("an answer");
+    reply.refused(400, "validation_failed");
+    raw.request("GET /health/live", &[]).await;
+    assert_eq!(raw.reply().await.expect("an answer").status, 200);
+}
+
 /// Forms of a request's target that only a proxy serves (RFC 9112 section 3.2.3). The connection goes on.
 #[tokio::test]
 async fn a_target_that_is_no_path_is_refused() {
