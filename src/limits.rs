@@ -67,12 +67,19 @@ impl SendLimiter {
 
     /// Forgets users who are quiet, until `stop`.
     pub async fn sweep(self, stop: CancellationToken) {
+        self.sweep_every(SWEEP_INTERVAL, stop).await;
+    }
+
+    async fn sweep_every(self, interval: Duration, stop: CancellationToken) {
         let Some(limiter) = &self.limiter else { return };
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(SWEEP_INTERVAL) => limiter.retain_recent(),
+                () = tokio::time::sleep(interval) => {}
             }
+            limiter.retain_recent();
+            // In trusted mode whoever calls names the users: what a flood of names took is given back.
+            limiter.shrink_to_fit();
         }
     }
 }
@@ -157,9 +164,53 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
-        let limiter = SendLimiter::new(0, 3);
-        for _ in 0..1000 {
-            limiter.check(UserId(Uuid::nil())).expect("no limit");
+        for limiter in [SendLimiter::new(0, 3), SendLimiter::new(3, 0)] {
+            for _ in 0..1000 {
+                limiter.check(UserId(Uuid::nil())).expect("no limit");
+            }
+            assert_eq!(limiter.pause(UserId(Uuid::nil())), None);
+        }
+    }
+
+    #[test]
+    fn ten_frames_are_read_for_each_send_and_the_next_one_waits() {
+        let frames = SendLimiter::of_frames(1, 3);
+        let user = UserId(Uuid::nil());
+        let read = (0..1000)
+            .take_while(|_| frames.pause(user).is_none())
+            .count();
+        // One more for each tenth of a second that this took.
+        assert!((30..40).contains(&read), "{read}");
+        let pause = frames.pause(user).unwrap_or_default();
+        assert!(pause <= Duration::from_millis(100), "{pause:?}");
+    }
+
+    #[tokio::test]
+    async fn who_was_quiet_is_forgotten_and_who_was_not_is_not() {
+        let (fast, slow) = (SendLimiter::new(1_000_000, 1), SendLimiter::new(1, 3600));
+        let user = UserId(Uuid::nil());
+        for number in 0..10_000 {
+            let _ = fast.check(UserId(Uuid::from_u128(number)));
+        }
+        while slow.pause(user).is_none() {}
+        let stop = CancellationToken::new();
+        let sweeps = [&fast, &slow].map(|limiter| {
+            let sweep = limiter.clone();
+            tokio::spawn(sweep.sweep_every(Duration::from_millis(1), stop.clone()))
+        });
+        let remembered = |limiter: &SendLimiter| limiter.limiter.as_ref().map_or(0, |l| l.len());
+        let forgotten = async {
+            while remembered(&fast) > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), forgotten)
+            .await
+            .expect("in time");
+        assert_eq!(remembered(&slow), 1);
+        stop.cancel();
+        for sweep in sweeps {
+            sweep.await.expect("an end");
         }
     }
 
