@@ -64,6 +64,10 @@ impl Standing {
             let active: HashMap<UserId, bool> = found.into_iter().collect();
             for user in users {
                 if active.get(user) != Some(&true) {
+                    // Of who is gone nothing was found that could replace what is remembered.
+                    if !active.contains_key(user) {
+                        self.lock().remove(user);
+                    }
                     log::info!("user {user} is deactivated: the sockets are closed");
                     hub.dismiss(*user);
                 }
@@ -139,6 +143,16 @@ mod tests {
                     .all(|(user, _)| standing.remembered(*user) == Some(true))
             );
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_is_the_answer_and_costs_no_query() {
+        let standing = standing(Duration::from_secs(3600));
+        let [active, inactive] = [1, 2].map(|number| UserId(Uuid::from_u128(number)));
+        standing.remember(&[(active, true), (inactive, false)]);
+        assert!(standing.require_active(active).await.is_ok());
+        let refused = standing.require_active(inactive).await.unwrap_err();
+        assert_eq!(refused.code(), "user_deactivated");
     }
 
     #[tokio::test]

@@ -155,6 +155,33 @@ async fn a_deactivated_user_is_refused_and_the_sockets_end_with_4403() {
 }
 
 #[tokio::test]
+async fn every_replica_ends_the_sockets_of_a_user_who_is_gone() {
+    let database = Database::fresh().await;
+    let check = ("USER_CHECK_SECONDS", "1");
+    let here = replica(&database, &[check]).await;
+    let there = replica(&database, &[check]).await;
+    let mut sockets = Vec::new();
+    for replica in [&here, &there] {
+        sockets.push(Socket::connect_by(replica, CARLA, &token(CARLA)).await);
+        sockets.push(Socket::connect_by(replica, DAVID, &token(DAVID)).await);
+    }
+    database
+        .execute(&format!(
+            "update users set is_active = false where id = '{CARLA}'; delete from users where id = '{DAVID}'"
+        ))
+        .await;
+    for mut socket in sockets {
+        assert_eq!(socket.closed().await, Some(4403));
+    }
+    for replica in [&here, &there] {
+        let reply = get(replica, "/api/v1/users", &token(CARLA)).await;
+        reply.refused(403, "user_deactivated");
+        let reply = get(replica, "/api/v1/users", &token(DAVID)).await;
+        reply.refused(404, "user_not_found");
+    }
+}
+
+#[tokio::test]
 async fn a_leeway_is_granted_where_it_is_set() {
     let database = Database::fresh().await;
     let strict = replica(&database, &[]).await;
