@@ -99,3 +99,64 @@ fn policy(path: &str, status: StatusCode) -> &'static str {
         _ => NO_PAGE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str, status: StatusCode, kind: Option<&'static str>) -> Response {
+        let mut response = Response::default();
+        *response.status_mut() = status;
+        if let Some(kind) = kind {
+            let kind = HeaderValue::from_static(kind);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+        }
+        tell(path, &mut response);
+        response
+    }
+
+    #[test]
+    fn a_page_may_load_what_it_needs_and_nothing_else_may_load_anything() {
+        use StatusCode as S;
+        for (path, status, expected) in [
+            ("/", S::OK, CHAT_PAGE),
+            ("/", S::NOT_MODIFIED, CHAT_PAGE),
+            ("/page/app.js", S::OK, CHAT_PAGE),
+            ("/docs/", S::OK, EXPLORER),
+            ("/docs/swagger-ui.css", S::OK, EXPLORER),
+            ("/", S::NOT_FOUND, NO_PAGE),
+            ("/docs/nothing", S::NOT_FOUND, NO_PAGE),
+            ("/docs", S::PERMANENT_REDIRECT, NO_PAGE),
+            ("/pages/x", S::OK, NO_PAGE),
+            ("/docset", S::OK, NO_PAGE),
+            ("/x/docs/", S::OK, NO_PAGE),
+            ("/client/pgchat.js", S::OK, NO_PAGE),
+            ("/api/v1/users", S::OK, NO_PAGE),
+            ("", S::BAD_REQUEST, NO_PAGE),
+        ] {
+            let response = of(path, status, None);
+            let policy = &response.headers()[CONTENT_SECURITY_POLICY];
+            assert_eq!(policy, expected, "{path} {status}");
+        }
+    }
+
+    #[test]
+    fn json_is_never_kept_and_what_a_route_says_itself_stays() {
+        let json = of("/api/v1/users", StatusCode::OK, Some("application/json"));
+        assert_eq!(json.headers()[CACHE_CONTROL], "no-store");
+        let page = of("/", StatusCode::OK, Some("text/html; charset=utf-8"));
+        assert!(!page.headers().contains_key(CACHE_CONTROL));
+        let mut own = Response::default();
+        for (name, value) in [
+            (CONTENT_TYPE, "application/json"),
+            (CACHE_CONTROL, "no-cache"),
+            (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"),
+        ] {
+            let value = HeaderValue::from_static(value);
+            own.headers_mut().insert(name, value);
+        }
+        tell("/", &mut own);
+        assert_eq!(own.headers()[CACHE_CONTROL], "no-cache");
+        assert_eq!(own.headers()[CROSS_ORIGIN_RESOURCE_POLICY], "cross-origin");
+    }
+}

@@ -1,5 +1,7 @@
 //! `ALLOWED_ORIGINS`: what a browser is told before a page from elsewhere may call.
 
+use pgchat::config::AuthMode;
+use pgchat::http::docs::openapi;
 use reqwest::Method;
 use serde_json::json;
 
@@ -43,6 +45,100 @@ async fn a_preflight_is_answered_with_the_methods_of_the_route() {
         assert!(headers.contains("authorization") && headers.contains("content-type"));
         assert!(!reply.header("access-control-max-age").is_empty());
         assert_eq!(reply.header("access-control-allow-credentials"), "");
+    }
+}
+
+/// What a page can do is what it is told before: each method of each route, and each header that the client sets or reads.
+#[tokio::test]
+async fn every_method_of_every_route_is_allowed_to_a_listed_page() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[("ALLOWED_ORIGINS", PAGE)]).await;
+    let document = openapi::document(AuthMode::Jwt);
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let filled = path
+            .replace("{role}", "buyer")
+            .split('/')
+            .map(|part| match part.starts_with('{') {
+                true => NOBODY.to_string(),
+                false => part.to_owned(),
+            })
+            .collect::<Vec<_>>()
+            .join("/");
+        for method in item.as_object().expect("an item").keys() {
+            let method = method.to_uppercase();
+            let headers = [
+                ("origin", PAGE),
+                ("access-control-request-method", &*method),
+                (
+                    "access-control-request-headers",
+                    "authorization,content-type,x-request-id",
+                ),
+            ];
+            let reply = ask(&replica, Method::OPTIONS, &filled, &headers).await;
+            assert_eq!(reply.status, 204, "{method} {path}");
+            let list = |name: &str| -> Vec<String> {
+                let items = reply.header(name).split(',');
+                items.map(|item| item.trim().to_lowercase()).collect()
+            };
+            let methods = list("access-control-allow-methods");
+            assert!(methods.contains(&method.to_lowercase()), "{method} {path}");
+            assert_eq!(
+                list("access-control-allow-headers"),
+                ["authorization", "content-type", "x-request-id"]
+            );
+            assert_eq!(
+                list("access-control-expose-headers"),
+                ["x-request-id", "retry-after", "www-authenticate"]
+            );
+            asked += 1;
+        }
+    }
+    assert!(asked > super::table::routes().len(), "{asked}");
+    // OPTIONS alone is no preflight, and another page is told of no method.
+    let path = "/api/v1/chat/messages";
+    let plain = ask(&replica, Method::OPTIONS, path, &[("origin", PAGE)]).await;
+    assert_eq!(plain.header("allow"), "POST, OPTIONS");
+    assert_eq!(plain.header("access-control-allow-methods"), "");
+    let post = ("access-control-request-method", "POST");
+    let evil = [("origin", "https://evil.example"), post];
+    let other = ask(&replica, Method::OPTIONS, path, &evil).await;
+    assert_eq!(other.header("access-control-allow-methods"), "");
+    // Nor is a GET one that says so.
+    let get = ask(&replica, Method::GET, path, &[("origin", PAGE), post]).await;
+    assert_eq!(get.status, 405);
+    assert_eq!(get.header("access-control-allow-methods"), "");
+}
+
+#[tokio::test]
+async fn an_origin_is_listed_by_its_scheme_its_whole_host_and_its_port() {
+    let database = Database::fresh().await;
+    let list = format!("{PAGE}, http://localhost:3000");
+    let replica = replica(&database, &[("ALLOWED_ORIGINS", &list)]).await;
+    for (origin, listed) in [
+        (PAGE, true),
+        ("HTTPS://App.Example.com", true),
+        ("http://localhost:3000", true),
+        ("http://app.example.com", false),
+        ("https://app.example.com:8443", false),
+        ("https://www.app.example.com", false),
+        ("https://example.com", false),
+        ("https://app.example.com.evil.example", false),
+        ("https://evil.example/https://app.example.com", false),
+        ("http://localhost", false),
+        ("http://localhost:30000", false),
+        ("null", false),
+        ("*", false),
+        ("", false),
+    ] {
+        let told = ask(&replica, Method::GET, "/health", &[("origin", origin)]).await;
+        let told = told.header("access-control-allow-origin") == origin;
+        assert_eq!(told && !origin.is_empty(), listed, "{origin}");
+        let socket = handshake(&replica, "/ws", &[("origin", origin)]).await;
+        match listed {
+            true => socket.refused(401, "unauthorized"),
+            false => socket.refused(403, "origin_not_allowed"),
+        };
     }
 }
 

@@ -49,6 +49,20 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
             .await
             .refused(status, code);
     }
+    // Without the protocol there is none to echo, and whatever else is offered is not ours.
+    for offered in ["bearer.", "chat, pgchat.v2, bearer."] {
+        let offered = offered.to_owned() + &token(ALICE);
+        let reply = handshake(&replica, &path, &[("sec-websocket-protocol", &offered)]).await;
+        assert_eq!(reply.status, 101, "{reply:?}");
+        assert_eq!(reply.header("sec-websocket-protocol"), "");
+    }
+    let twice = [("authorization", &*bearer), ("authorization", &bearer)];
+    handshake(&replica, &path, &twice)
+        .await
+        .refused(401, "token_invalid");
+    let spaced = format!("Bearer   {} ", token(ALICE));
+    let reply = handshake(&replica, &path, &[("authorization", &spaced)]).await;
+    assert_eq!(reply.status, 101, "{reply:?}");
     // A service token is for the header only: it does not belong into a browser.
     let service = format!("pgchat.v1, bearer.{SERVICE}");
     let reply = handshake(&replica, &path, &[("sec-websocket-protocol", &service)]).await;

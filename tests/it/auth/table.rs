@@ -349,6 +349,21 @@ fn bad_credentials() -> Vec<(&'static str, Option<String>, Answer)> {
             invalid,
         ),
         ("no audience", Some(hs256(&without("aud"))), invalid),
+        (
+            "other audiences",
+            Some(hs256(&with("aud", json!(["shop", "mail"])))),
+            invalid,
+        ),
+        (
+            "an audience that is an object",
+            Some(hs256(&with("aud", json!({"chat": true})))),
+            invalid,
+        ),
+        (
+            "the audience in other letters",
+            Some(hs256(&with("aud", json!("Chat")))),
+            invalid,
+        ),
         ("no exp", Some(hs256(&without("exp"))), invalid),
         (
             "exp as text",
@@ -371,6 +386,31 @@ fn bad_credentials() -> Vec<(&'static str, Option<String>, Answer)> {
             Some(hs256(&with("sub", json!([ALICE, BORIS])))),
             invalid,
         ),
+        (
+            "a user that is a number",
+            Some(hs256(&with("sub", json!(7)))),
+            invalid,
+        ),
+        (
+            "claims that are a list",
+            Some(hs256(&json!([good(ALICE)]))),
+            invalid,
+        ),
+        (
+            "the algorithm in other letters",
+            Some(hmac_token(&header("hs256"), &good(ALICE), SECRET)),
+            invalid,
+        ),
+        (
+            "a kid that is a number",
+            Some(hmac_token(
+                &json!({"alg": "HS256", "kid": 7}),
+                &good(ALICE),
+                SECRET,
+            )),
+            invalid,
+        ),
+        ("a fourth part", Some(good_token(ALICE) + "."), invalid),
         (
             "a user that is no UUID",
             Some(hs256(&with("sub", json!("alice")))),

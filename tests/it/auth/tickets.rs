@@ -126,6 +126,10 @@ async fn what_is_no_ticket_opens_nothing() {
         let reply = handshake(&replica, &path(ALICE, &wrong), &[]).await;
         reply.refused(401, "ticket_invalid");
     }
+    // It is for a socket.
+    let request = format!("/api/v1/users?ticket={made}");
+    let request = replica.api().get(&request).await;
+    request.refused(401, "unauthorized");
     let bearer = format!("Bearer {}", token(ALICE));
     let both = handshake(&replica, &path(ALICE, &made), &[("authorization", &bearer)]).await;
     both.refused(400, "validation_failed");
@@ -156,6 +160,12 @@ async fn tickets_work_in_trusted_mode_as_well() {
     Socket::connect_to(&replica, ALICE, &path(ALICE, &made)).await;
     let again = handshake(&replica, &path(ALICE, &made), &[]).await;
     again.refused(401, "ticket_invalid");
+    // There, too, it is its user's, and one that is bad is not passed over.
+    let made = ticket(&replica, &format!("?user_id={ALICE}"), None).await;
+    let other = handshake(&replica, &path(BORIS, &made), &[]).await;
+    other.refused(403, "user_mismatch");
+    let wrong = handshake(&replica, &path(ALICE, "x"), &[]).await;
+    wrong.refused(401, "ticket_invalid");
     let nobody = replica.api().request(Method::POST, "/api/v1/ws/ticket");
     Reply::to(nobody).await.refused(400, "validation_failed");
 }
