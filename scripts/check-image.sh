@@ -6,7 +6,8 @@
 #   scripts/check-image.sh [--built]      # --built: the image that an earlier run has built
 #
 # What it holds the image to: it is built from a clean copy of what git knows, holds one program and no shell, is not
-# root's, and the program in it migrates, serves, is found ready by its own health check, and drains.
+# root's, and the program in it migrates as the owner of sql/roles.sql, serves, sends and is found ready by its own health
+# check as the role that owns nothing, and drains.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/installing.sh
@@ -131,24 +132,30 @@ as_account() { setpriv --reuid="$account" --regid="$(id -g "$account")" --clear-
 port=$((20000 + $$ % 10000))
 as_account "$PG_BIN_DIR/initdb" --pgdata="$scratch/data" --username=postgres --auth=trust --no-sync --encoding=UTF8 --locale=C >/dev/null
 as_account "$PG_BIN_DIR/postgres" -D "$scratch/data" -p "$port" -k "$scratch" -c listen_addresses=127.0.0.1 >"$scratch/postgres.log" 2>&1 &
+sql() { "$PG_BIN_DIR/psql" -h 127.0.0.1 -p "$port" -U postgres -d postgres -XqAt -v ON_ERROR_STOP=1 "$@"; }
 tries=0
-until "$PG_BIN_DIR/psql" -h 127.0.0.1 -p "$port" -U postgres -Xqc 'select 1' >/dev/null 2>&1; do
+until sql -c 'select 1' >/dev/null 2>&1; do
     tries=$((tries + 1))
     [ "$tries" -lt 300 ] || die 'PostgreSQL did not start'
     sleep 0.1
 done
-"$PG_BIN_DIR/psql" -h 127.0.0.1 -p "$port" -U postgres -Xq -v ON_ERROR_STOP=1 -f sql/demo/users_table.sql postgres
 
+# The program of the image with these arguments, as the role $1.
 inside() {
-    b run --isolation chroot --env "DATABASE_URL=postgres://postgres@127.0.0.1:$port/postgres?sslmode=disable" \
-        --env "SERVER_PORT=$((port + 1))" --env SERVER_HOST=127.0.0.1 "$container" -- "$@"
+    role=$1
+    shift
+    b run --isolation chroot --env "DATABASE_URL=postgres://$role@127.0.0.1:$port/postgres?sslmode=disable" \
+        --env "SERVER_PORT=$((port + 1))" --env SERVER_HOST=127.0.0.1 "$container" -- /usr/local/bin/pgchat "$@"
 }
-inside /usr/local/bin/pgchat demo-data >"$scratch/log" 2>&1
-! inside /usr/local/bin/pgchat healthcheck >/dev/null 2>&1 || die 'the health check is content with nothing'
-inside /usr/local/bin/pgchat serve >"$scratch/log" 2>&1 &
+# As docs/your-database.md has it; the superuser does what is the host's.
+sql -f sql/demo/users_table.sql -f sql/roles.sql >"$scratch/log" 2>&1
+inside pgchat_owner migrate >"$scratch/log" 2>&1
+sql -f sql/roles.sql -c begin -f sql/demo/demo_data.sql -c commit >"$scratch/log" 2>&1
+! inside pgchat_service healthcheck >/dev/null 2>&1 || die 'the health check is content with nothing'
+inside pgchat_service serve >"$scratch/log" 2>&1 &
 served=$!
 tries=0
-until inside /usr/local/bin/pgchat healthcheck >/dev/null 2>&1; do
+until inside pgchat_service healthcheck >/dev/null 2>&1; do
     tries=$((tries + 1))
     [ "$tries" -lt 100 ] || die 'the health check is never content'
     kill -0 "$served" 2>/dev/null || die 'the replica ended'
@@ -157,6 +164,21 @@ done
 users=$(python3 -c 'import json, sys, urllib.request; print(len(json.load(urllib.request.urlopen(sys.argv[1]))["users"]))' \
     "http://127.0.0.1:$((port + 1))/api/v1/users/")
 [ "$users" -gt 1 ] || die "$users users"
+sent=$(python3 - "http://127.0.0.1:$((port + 1))/api/v1/chat" "$(sql -c 'select id, participant1_id from conversations limit 1')" <<'SEND'
+import json, sys, urllib.request
+base = sys.argv[1]
+conversation, sender = sys.argv[2].split("|")
+body = json.dumps({"conversationId": conversation, "senderId": sender, "content": "from the image"}).encode()
+request = urllib.request.Request(base + "/messages", body, {"content-type": "application/json"})
+print(urllib.request.urlopen(request).status)
+SEND
+)
+[ "$sent" = 201 ] || die "a message was answered with $sent"
+roles=$(sql -c "select string_agg(distinct usename, ' ') from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()")
+[ "$roles" = pgchat_service ] || die "the replica is connected as $roles"
+rights=$(sql -c "select rolsuper or rolcreaterole or rolcreatedb or exists (select from pg_class c where c.relowner = r.oid)
+                   from pg_roles r where rolname = 'pgchat_service'")
+[ "$rights" = f ] || die 'the role that serves is no mere one'
 # The last of the processes that "buildah run" starts one in the other.
 replica=$served
 while child=$(ps -o pid= --ppid "$replica" | head -n 1 | tr -d ' ') && [ -n "$child" ]; do
@@ -169,4 +191,4 @@ kill -TERM "$replica"
 wait "$served" || die "the drain ended with $?"
 served=
 grep -q 'stopped' "$scratch/log" || die 'there was no drain'
-say "the image's program served $users users, was found ready by its own health check, and drained"
+say "the image's program served $users users and took a message as pgchat_service, was found ready by its own health check, and drained"
