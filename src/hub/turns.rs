@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 /// devices need, and so many writes take less than a millisecond.
 pub(super) const AT_ONCE: usize = 64;
 
-/// Sockets that have their turn in one [`PACE`]: some 0.2 ms of work.
-pub(super) const PORTION: usize = 16;
+/// Sockets that have their turn in one [`PACE`]: some 0.1 ms of work.
+pub(super) const PORTION: usize = 8;
 
-/// From one portion to the next. Of a thousand sockets the last one writes after a tenth of a second, with whatever
+/// From one portion to the next. Of a thousand sockets the last one writes after an eighth to a quarter of a second (timers count in milliseconds), with whatever
 /// else waits for it by then.
 pub(super) const PACE: Duration = Duration::from_millis(1);
 
