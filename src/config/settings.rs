@@ -115,7 +115,8 @@ settings! {
         ALLOWED_ORIGINS = "", Text,
             "Origins of the pages that may call over HTTP (CORS) and open WebSockets, comma-separated, such as \
              https://app.example.com; or *. Default: the same origin only, and with the embedded database \
-             pages of this machine, such as http://localhost:3000.";
+             pages of this machine, such as http://localhost:3000. Once it is set, it is the whole list: the origin \
+             of the service's own pages must be in it, too, or their sockets are refused.";
         WEB_PAGE = "on", Choice(&["on", "off"]),
             "The chat page at /. It can do what any caller can, no more.";
         WORKER_THREADS = "0", Number(0, 1024),

@@ -54,6 +54,10 @@ def check_compose():
     expect(roles == made, f"compose: migrates and serves as {roles}, and sql/roles.sql makes {made}")
     check_drain("compose", replica["environment"], seconds(replica["stop_grace_period"]))
     expect(replica["deploy"]["replicas"] == 3, "compose: three replicas")
+    # Once there is a list, pgchat's own page must be in it.
+    (published,) = (port.rsplit(":", 1)[0] for port in services["nginx"]["ports"])
+    origins = replica["environment"]["ALLOWED_ORIGINS"].split(", ")
+    expect(f"http://{published}" in origins, f"compose: http://{published} is not among the origins {origins}")
     for name, service in services.items():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
