@@ -10,6 +10,8 @@ const filledIn = { insert: false, update: false };
 export const ChatMessage = new typeorm.EntitySchema({
   name: 'ChatMessage',
   tableName: 'messages',
+  // Neither synchronize nor migration:generate may touch the table: they would drop the columns and indexes that are not named here.
+  synchronize: false,
   columns: {
     id: { type: 'uuid', primary: true, generated: 'uuid' },
     conversationId: { name: 'conversation_id', type: 'uuid', update: false },

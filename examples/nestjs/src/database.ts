@@ -10,7 +10,8 @@ export const options: DataSourceOptions = {
   url: settings.databaseUrl,
   entities: [User, Viewing],
   migrations: [CreateUsers1764000000000],
-  // TypeORM must not "synchronize" a database that it shares: it would drop the tables of others.
+  // TypeORM must not "synchronize" a database that it shares: of a table that has an entity, such as one for pgchat's messages, it
+  // drops the columns, indexes, checks and foreign keys that the entity does not name.
   synchronize: false,
 };
 
