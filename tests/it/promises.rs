@@ -36,7 +36,11 @@ pub fn tests_below(directories: &[&str]) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = BTreeSet::new();
     for directory in directories {
-        collect_tests(&root.join(directory), &mut tests);
+        for source in sources(&root.join(directory)) {
+            let functions = source.split("fn ").skip(1);
+            let names = functions.filter_map(|f| f.split('(').next());
+            tests.extend(names.map(str::to_owned));
+        }
     }
     tests
 }
@@ -57,19 +61,45 @@ fn every_test_that_the_threat_model_names_exists() {
     }
 }
 
-fn collect_tests(directory: &Path, tests: &mut BTreeSet<String>) {
+/// `docs/api.md` lists the code of every error, and none that is not there.
+#[test]
+fn every_code_of_an_error_is_in_the_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/api.md")).expect("docs/api.md");
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, status, code, ..] = cells[..] else {
+            return None;
+        };
+        (status.len() == 3 && status.parse::<u16>().is_ok())
+            .then(|| code.trim_matches('`').to_owned())
+    });
+    let listed: BTreeSet<String> = rows.collect();
+
+    let mut codes = BTreeSet::new();
+    let mut is_code = |text: &str| {
+        let name = text.split('"').next().unwrap_or_default();
+        codes.insert(name.to_owned());
+    };
+    let enumerated = fs::read_to_string(root.join("src/error.rs")).expect("src/error.rs");
+    let (_, names) = enumerated.split_once("fn code(").expect("the names");
+    let (names, _) = names.split_once("\n    }\n").expect("their end");
+    names.split("=> \"").skip(1).for_each(&mut is_code);
+    for source in sources(&root.join("src")) {
+        source.split(" code: \"").skip(1).for_each(&mut is_code);
+    }
+    assert_eq!(codes, listed, "the codes in src, and those in docs/api.md");
+}
+
+/// The texts of all source files below it.
+fn sources(directory: &Path) -> Vec<String> {
+    let mut all = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            collect_tests(&path, tests);
-        } else {
-            let source = fs::read_to_string(&path).expect("a source file");
-            let functions = source.split("fn ").skip(1);
-            tests.extend(
-                functions
-                    .filter_map(|f| f.split('(').next())
-                    .map(str::to_owned),
-            );
+        match path.is_dir() {
+            true => all.extend(sources(&path)),
+            false => all.push(fs::read_to_string(&path).expect("a source file")),
         }
     }
+    all
 }
