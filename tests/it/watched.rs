@@ -4,7 +4,7 @@
 mod figures;
 mod lines;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ fn text<'a>(of: &'a Value, what: &str) -> &'a str {
 }
 
 /// A replica that has had some traffic: figures by route and status are there from the first such request on.
-async fn exported() -> Exported {
+async fn scraped() -> String {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;
     let api = replica.api();
@@ -65,7 +65,11 @@ async fn exported() -> Exported {
     api.send(conversation, ALICE, "hello").await;
     boris.expect("chat_message").await;
     boris.send_command("ping", json!({})).await;
-    Exported::of(&api.get("/metrics").await.text)
+    api.get("/metrics").await.text
+}
+
+async fn exported() -> Exported {
+    Exported::of(&scraped().await)
 }
 
 #[tokio::test]
@@ -97,6 +101,46 @@ async fn every_figure_of_the_dashboards_and_alerts_is_exported_and_every_exporte
     assert!(used.expressions >= 15 && shown.expressions >= 50);
     let unseen = &exported.families() - &shown.families;
     assert!(unseen.is_empty(), "on no dashboard: {unseen:?}");
+}
+
+/// The handbook's section "Figures" lists each with its type and its labels, and none that is not there.
+#[tokio::test]
+async fn every_figure_is_in_the_handbook_with_its_type_and_labels() {
+    let scraped = scraped().await;
+    let exported = Exported::of(&scraped);
+    let types: BTreeMap<&str, &str> = scraped
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    let real: BTreeSet<String> = exported
+        .families()
+        .iter()
+        .map(|name| {
+            // The type of a counter stands under its name without the end.
+            let bare = name.strip_suffix("_total").unwrap_or(name);
+            let labels: Vec<String> = exported.labels(name).into_iter().collect();
+            format!("{name} {} {}", types[bare], labels.join(" "))
+        })
+        .collect();
+
+    let handbook = read(HANDBOOK);
+    let section = handbook.split("\n## Figures\n").nth(1).expect("a section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let listed: BTreeSet<String> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [_, name, kind, labels, what, _] = cells[..] else {
+                panic!("{line}");
+            };
+            assert!(!what.is_empty(), "{line}");
+            let mut labels: Vec<&str> = labels.split('`').skip(1).step_by(2).collect();
+            labels.sort_unstable();
+            format!("{} {kind} {}", name.trim_matches('`'), labels.join(" "))
+        })
+        .collect();
+    assert_eq!(real, listed, "the figures, and those of {HANDBOOK}");
 }
 
 /// Rules that warn before a bound is reached ask for the bound that is set.

@@ -53,6 +53,13 @@ impl Exported {
             .to_owned()
     }
 
+    /// The labels of one of [`Exported::families`], without the bounds of a histogram.
+    pub fn labels(&self, family: &str) -> BTreeSet<String> {
+        let parts = [family.to_owned(), format!("{family}_count")];
+        let series = parts.iter().filter_map(|name| self.0.get(name)).flatten();
+        series.flat_map(|labels| labels.keys().cloned()).collect()
+    }
+
     fn has_label(&self, name: &str, label: &str) -> bool {
         let of_it = self.0.get(name).into_iter().flatten();
         OF_THE_SCRAPE.contains(&label) || of_it.into_iter().any(|labels| labels.contains_key(label))
