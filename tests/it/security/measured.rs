@@ -1,11 +1,15 @@
-//! How long the others wait while somebody attacks, beside the same replica's quiet time just before: `make attack`. The
+//! How long the others wait while somebody attacks, beside the same replica's quiet time in the same round: `make attack`. The
 //! attackers are a process of their own with the least right to the processor, as they would be on machines of their own.
+//!
+//! What else the machine does falls into some round or other, so an attack is measured in [`ROUNDS`] rounds, quiet and attacked in
+//! turn, and what counts is the median of the rounds' ratios.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -19,7 +23,18 @@ const ATTACK: &str = "PGCHAT_TEST_ATTACK";
 /// One attack's name: only that one is measured, and the document stays as it is.
 const ONLY: &str = "ATTACK_ONLY";
 
-/// Between two messages of the others: 25 a second.
+/// Each is as long quiet as attacked. An odd number, so that there is a middle one.
+const ROUNDS: usize = 5;
+
+/// The others: each writes to his neighbour on a socket.
+const PAIRS: [(Uuid, Uuid); 4] = [
+    (BORIS, CARLA),
+    (ELENA, FELIX),
+    (GRETA, HENRI),
+    (JONAS, KATIA),
+];
+
+/// Between two messages of a pair: 25 a second.
 const PACE: Duration = Duration::from_millis(40);
 
 /// What the attackers may take to open all their connections.
@@ -76,6 +91,30 @@ const ATTACKS: [Attack; 5] = [
 /// Milliseconds, sorted.
 struct Times(Vec<f64>);
 
+/// What the others waited for.
+const WAITS: [&str; 2] = ["message", "page of history"];
+
+/// The times of messages and of pages of history.
+type Waits = [Times; 2];
+
+struct Round {
+    quiet: Waits,
+    attacked: Waits,
+}
+
+/// Of one attack, over all of its rounds.
+struct Measured {
+    attack: &'static Attack,
+    rounds: Vec<Round>,
+    quiet_work: String,
+    attacked_work: String,
+    /// The most that it had more than before the first round, at the end of an attack.
+    grown_kib: u64,
+    connections: usize,
+    /// Attackers that gave up half-way: that would make the figures good.
+    gave_up: Vec<String>,
+}
+
 impl Times {
     fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
@@ -131,82 +170,198 @@ impl Work {
     }
 }
 
+/// The median of the rounds, and the least and the most of them.
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(figures: impl Iterator<Item = f64>) -> Self {
+        let sorted = Times::of(figures.collect());
+        Self {
+            least: sorted.at(0.0),
+            median: sorted.at(0.5),
+            most: sorted.at(1.0),
+        }
+    }
+}
+
+impl Measured {
+    fn over_rounds(&self, of: impl Fn(&Round) -> f64) -> Spread {
+        Spread::of(self.rounds.iter().map(of))
+    }
+
+    /// How much longer they waited under attack.
+    fn ratio(&self, wait: usize, share: f64) -> Spread {
+        self.over_rounds(|round| round.attacked[wait].at(share) / round.quiet[wait].at(share))
+    }
+
+    /// What is beyond its bound, in words.
+    fn faults(&self) -> Vec<String> {
+        let name = self.attack.name;
+        let mut faults = self.gave_up.clone();
+        for (wait, what) in WAITS.iter().enumerate() {
+            for (of, share) in SHARES {
+                let ratio = self.ratio(wait, share).median;
+                if ratio > MOST {
+                    faults.push(format!("{name}: {what}: {of}: {ratio:.2} times"));
+                }
+            }
+        }
+        if self.grown_kib > self.attack.most_mib * 1024 {
+            faults.push(format!("{name}: {} KiB of memory", self.grown_kib));
+        }
+        faults
+    }
+
+    fn table(&self) -> Result<String, std::fmt::Error> {
+        let Attack { name, what, .. } = self.attack;
+        let mut table = String::new();
+        writeln!(table, "\n**{name}**: {what}\n")?;
+        let columns = SHARES.map(|(of, _)| of).join(" | ");
+        writeln!(table, "| | | samples a round | {columns} |")?;
+        writeln!(table, "| --- | --- | --- | --- | --- | --- |")?;
+        for (wait, what) in WAITS.iter().enumerate() {
+            let mut line = |when: &str, waits: fn(&Round) -> &Waits| {
+                let samples = self.over_rounds(|round| waits(round)[wait].0.len() as f64);
+                let cells = SHARES.map(|(_, share)| {
+                    let median = self
+                        .over_rounds(|round| waits(round)[wait].at(share))
+                        .median;
+                    format!("{median:.1} ms")
+                });
+                let (samples, cells) = (samples.median, cells.join(" | "));
+                writeln!(table, "| {what} | {when} | {samples} | {cells} |")
+            };
+            line("quiet", |round| &round.quiet)?;
+            line("attacked", |round| &round.attacked)?;
+            let cells = SHARES.map(|(_, share)| {
+                let ratio = self.ratio(wait, share);
+                format!(
+                    "**{:.2}** ({:.2} to {:.2})",
+                    ratio.median, ratio.least, ratio.most
+                )
+            });
+            writeln!(table, "| {what} | ratio | | {} |", cells.join(" | "))?;
+        }
+        writeln!(
+            table,
+            "\nThe replica did {} while it was quiet, and {} under attack (the last round). It had at most {:.1} MiB more resident \
+             memory at the end of an attack than before the first (the bound is {} MiB), with {} files and connections open.",
+            self.quiet_work,
+            self.attacked_work,
+            self.grown_kib as f64 / 1024.0,
+            self.attack.most_mib,
+            self.connections,
+        )?;
+        Ok(table)
+    }
+}
+
+/// What all pairs together waited.
+async fn others(replica: &Replica, conversations: &[Uuid], lasting: Duration) -> Waits {
+    let pairs = PAIRS.iter().zip(conversations).enumerate();
+    let pairs = pairs.map(|(number, (&pair, &conversation))| {
+        // Evenly over the time between two messages.
+        let begins = PACE * number as u32 / PAIRS.len() as u32;
+        one_pair(replica, pair, conversation, begins, lasting)
+    });
+    let (mut messages, mut pages) = (Vec::new(), Vec::new());
+    for [more_messages, more_pages] in join_all(pairs).await {
+        messages.extend(more_messages);
+        pages.extend(more_pages);
+    }
+    [Times::of(messages), Times::of(pages)]
+}
+
 /// From a message's sending to its arrival, and a page of history on a connection of its own.
-async fn others(replica: &Replica, conversation: Uuid, lasting: Duration) -> [Times; 2] {
-    let mut boris = Socket::connect(replica, BORIS).await;
-    let mut carla = Socket::connect(replica, CARLA).await;
+async fn one_pair(
+    replica: &Replica,
+    (writer, reader): (Uuid, Uuid),
+    conversation: Uuid,
+    begins: Duration,
+    lasting: Duration,
+) -> [Vec<f64>; 2] {
+    let mut writer = Socket::connect(replica, writer).await;
+    let mut reader = Socket::connect(replica, reader).await;
     let (mut messages, mut pages) = (Vec::new(), Vec::new());
     let started = Instant::now();
-    let mut pace = tokio::time::interval(PACE);
+    let mut pace = tokio::time::interval_at((started + begins).into(), PACE);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let millis = |since: Instant| since.elapsed().as_secs_f64() * 1000.0;
     while started.elapsed() < lasting {
         pace.tick().await;
         let sent = Instant::now();
         let data = json!({"conversationId": conversation, "content": "are you there?"});
-        let request = boris.request("send_message", data).await;
-        carla.expect("chat_message").await;
+        let request = writer.request("send_message", data).await;
+        reader.expect("chat_message").await;
         messages.push(millis(sent));
-        assert_eq!(boris.answer(&request).await["type"], "ack");
-        boris.arrived();
+        assert_eq!(writer.answer(&request).await["type"], "ack");
+        writer.arrived();
         let asked = Instant::now();
         let api = replica.api();
         api.messages(conversation, "limit=1").await.ok(200);
         pages.push(millis(asked));
     }
-    [Times::of(messages), Times::of(pages)]
+    [messages, pages]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures for minutes, and writes docs/attacks.md"]
-async fn report() {
-    let seconds = std::env::var("ATTACK_SECONDS").map_or(20, |text| text.parse().expect("seconds"));
-    let lasting = Duration::from_secs(seconds);
-    // What else the machine does meets both, and makes both longer.
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or_default().to_owned();
-    let mut table = String::new();
-    let mut worst: Vec<String> = Vec::new();
-    let only = std::env::var(ONLY).ok();
-    let wanted = |attack: &&Attack| only.as_ref().is_none_or(|only| only == attack.name);
-    for attack in ATTACKS.iter().filter(wanted) {
-        let database = Database::fresh().await;
-        let replica = Replica::start(&database, attack.settings).await;
-        let theirs = database.conversation(BORIS, CARLA).await;
-        let attacked = database.conversation(ALICE, DAVID).await;
-        // What is only slow once is neither of the two.
-        others(&replica, theirs, Duration::from_secs(3)).await;
-        let at_first = Work::of(&replica).await;
-        let quiet = others(&replica, theirs, lasting).await;
-        let quiet_work = Work::of(&replica).await.since(&at_first, lasting);
-        let memory = replica.resident_kib().unwrap_or(0);
+/// The attackers' process, which is at it.
+async fn attackers_of(attack: &Attack, replica: &Replica, attacked: Uuid) -> Process {
+    let dir = fresh_dir("attack");
+    let port = replica.port();
+    let told = format!("{} {port} {attacked} {}", attack.name, dir.display());
+    let process = Process::start(
+        Command::new("nice")
+            .args(["-n", "19"])
+            .arg(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "security::measured::attackers_process",
+                "--ignored",
+            ])
+            .env(ATTACK, told)
+            .stdout(Stdio::null()),
+        Signal::Kill,
+    );
+    // With the least right to the processor that takes its time.
+    let begun = Instant::now();
+    while !dir.join(AT_IT).exists() {
+        assert!(begun.elapsed() < BEGINNING, "the attack has not begun");
+        tokio::time::sleep(PACE).await;
+    }
+    process
+}
 
-        let dir = fresh_dir("attack");
-        let told = format!(
-            "{} {} {attacked} {}",
-            attack.name,
-            replica.port(),
-            dir.display()
-        );
-        let mut attackers = Process::start(
-            Command::new("nice")
-                .args(["-n", "19"])
-                .arg(std::env::current_exe().expect("this program"))
-                .args([
-                    "--exact",
-                    "security::measured::attackers_process",
-                    "--ignored",
-                ])
-                .env(ATTACK, told)
-                .stdout(Stdio::null()),
-            Signal::Kill,
-        );
-        // With the least right to the processor that takes its time.
-        let begun = Instant::now();
-        while !dir.join(AT_IT).exists() {
-            assert!(begun.elapsed() < BEGINNING, "the attack has not begun");
-            tokio::time::sleep(PACE).await;
-        }
+async fn measured(attack: &'static Attack, lasting: Duration) -> Measured {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, attack.settings).await;
+    let mut theirs = Vec::new();
+    for (writer, reader) in PAIRS {
+        theirs.push(database.conversation(writer, reader).await);
+    }
+    let attacked = database.conversation(ALICE, DAVID).await;
+    // What is only slow once is neither quiet nor attacked.
+    others(&replica, &theirs, Duration::from_secs(3)).await;
+    let memory = replica.resident_kib().unwrap_or(0);
+    let files = replica.open_files();
+    let mut measured = Measured {
+        attack,
+        rounds: Vec::new(),
+        quiet_work: String::new(),
+        attacked_work: String::new(),
+        grown_kib: 0,
+        connections: 0,
+        gave_up: Vec::new(),
+    };
+    for _ in 0..ROUNDS {
+        let (before, started) = (Work::of(&replica).await, Instant::now());
+        let quiet = others(&replica, &theirs, lasting).await;
+        measured.quiet_work = Work::of(&replica).await.since(&before, started.elapsed());
+
+        let mut attackers = attackers_of(attack, &replica, attacked).await;
         let sending = async {
             let mut david = tokio::time::interval(Duration::from_millis(50));
             loop {
@@ -218,86 +373,68 @@ async fn report() {
             }
         };
         let fanned_out = matches!(attack.name, "attempts" | "sockets");
-        let at_first = Work::of(&replica).await;
-        let started = Instant::now();
+        let (before, started) = (Work::of(&replica).await, Instant::now());
         let attacked = tokio::select! {
-            times = others(&replica, theirs, lasting) => times,
+            times = others(&replica, &theirs, lasting) => times,
             () = sending, if fanned_out => unreachable!("it has no end"),
         };
-        let connections = replica.open_files();
-        let work = Work::of(&replica).await.since(&at_first, started.elapsed());
+        measured.attacked_work = Work::of(&replica).await.since(&before, started.elapsed());
+        measured.connections = replica.open_files();
         let grown = replica.resident_kib().unwrap_or(0).saturating_sub(memory);
-        // One that gave up half-way would make the figures good.
-        let ended = attackers.ended();
-        worst.extend(ended.map(|status| format!("{}: the attackers ended: {status}", attack.name)));
+        measured.grown_kib = measured.grown_kib.max(grown);
+        if let Some(status) = attackers.ended() {
+            measured
+                .gave_up
+                .push(format!("{}: the attackers ended: {status}", attack.name));
+        }
         drop(attackers);
+        eventually("the attackers' connections are gone", || async {
+            (replica.open_files() <= files + 10).then_some(())
+        })
+        .await;
+        measured.rounds.push(Round { quiet, attacked });
+    }
+    measured
+}
 
-        writeln!(table, "\n**{}**: {}\n", attack.name, attack.what).expect("a string");
-        writeln!(
-            table,
-            "| | | samples | {} |\n| --- | --- | --- | --- | --- | --- |",
-            SHARES.map(|(name, _)| name).join(" | ")
-        )
-        .expect("a string");
-        for (name, (quiet, attacked)) in ["message", "page of history"]
-            .iter()
-            .zip(quiet.iter().zip(&attacked))
-        {
-            for (when, times) in [("quiet", quiet), ("attacked", attacked)] {
-                let cells = SHARES.map(|(_, share)| format!("{:.1} ms", times.at(share)));
-                let count = times.0.len();
-                writeln!(
-                    table,
-                    "| {name} | {when} | {count} | {} |",
-                    cells.join(" | ")
-                )
-                .expect("a string");
-            }
-            let ratios = SHARES.map(|(_, share)| attacked.at(share) / quiet.at(share));
-            let cells = ratios.map(|ratio| format!("{ratio:.2}"));
-            writeln!(table, "| {name} | ratio | | {} |", cells.join(" | ")).expect("a string");
-            for ((share, _), ratio) in SHARES.iter().zip(ratios) {
-                if ratio > MOST {
-                    worst.push(format!(
-                        "{}: {name}: {share}: {ratio:.2} times",
-                        attack.name
-                    ));
-                }
-            }
-        }
-        if grown > attack.most_mib * 1024 {
-            worst.push(format!("{}: {grown} KiB of memory", attack.name));
-        }
-        writeln!(
-            table,
-            "\nThe replica did {quiet_work} while it was quiet, and {work} under attack. It had {:.1} MiB more resident memory at \
-             the end (the bound is {} MiB), with {connections} files and connections open.",
-            grown as f64 / 1024.0,
-            attack.most_mib,
-        )
-        .expect("a string");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures for minutes, and writes docs/attacks.md"]
+async fn report() {
+    let seconds = std::env::var("ATTACK_SECONDS").map_or(10, |text| text.parse().expect("seconds"));
+    // What else the machine does meets both, and makes both longer.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
+    let only = std::env::var(ONLY).ok();
+    let wanted = |attack: &&Attack| only.as_ref().is_none_or(|only| only == attack.name);
+    let (mut tables, mut faults) = (String::new(), Vec::new());
+    for attack in ATTACKS.iter().filter(wanted) {
+        let measured = measured(attack, Duration::from_secs(seconds)).await;
+        tables.push_str(&measured.table().expect("a string"));
+        faults.extend(measured.faults());
     }
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let verdict = match worst.is_empty() {
+    let verdict = match faults.is_empty() {
         true => format!(
             "**Nothing is more than {MOST} times its quiet figure, and memory stays within its bounds.**"
         ),
         false => format!(
             "**More than {MOST} times the quiet figure, or than the memory's bound: {}.**",
-            worst.join("; ")
+            faults.join("; ")
         ),
     };
+    let pairs = PAIRS.len();
     let text = format!(
         "# Under attack\n\n\
          Made by `make attack`; do not edit.\n\n\
          {verdict}\n\n\
-         One replica with the default settings (where not said otherwise), its PostgreSQL, two users who write to each other up to \
-         {} times a second, and the attackers share a machine of {cores} cores. The attackers are a process at `nice` 19: their \
-         computing is not the service's, but what they make the service and PostgreSQL do, and the kernel for both, is all in the \
-         figures. A {} build, with a load of {load} on the machine before. Each attack is measured for {seconds} s, beside \
-         {seconds} quiet seconds of the same replica just before, which had been warmed up. \"message\" is from its sending on a \
-         socket to its arrival at another, through the database; \"page of history\" is a request on a new connection. A p99 \
-         stands on a hundredth of the samples.\n{table}",
+         One replica with the default settings (where not said otherwise), its PostgreSQL, {pairs} pairs of users who write to each \
+         other up to {} times a second, and the attackers share a machine of {cores} cores. The attackers are a process at `nice` \
+         19: their computing is not the service's, but what they make the service and PostgreSQL do, and the kernel for both, is all \
+         in the figures. A {} build, with a load of {load} on the machine before.\n\n\
+         Each attack is measured in {ROUNDS} rounds on a replica that had been warmed up: {seconds} s quiet, then {seconds} s attacked. \
+         A figure is the median of the rounds; a ratio is that of one round's two figures, of which the median counts, and the least and \
+         the most are in brackets. \"message\" is from its sending on a socket to its arrival at another, through the database; \"page \
+         of history\" is a request on a new connection. A p99 stands on a hundredth of the samples.\n{tables}",
         1000 / PACE.as_millis(),
         match cfg!(debug_assertions) {
             true => "dev",
@@ -308,7 +445,7 @@ async fn report() {
     if cfg!(debug_assertions) || only.is_some() {
         return println!("Figures of a dev build, or of one attack, are not kept.");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/attacks.md");
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/attacks.md");
     std::fs::write(path, text).expect("docs/attacks.md");
 }
 
