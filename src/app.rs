@@ -210,6 +210,7 @@ async fn start(
         schema: config.schema.clone(),
         replica: replica_id,
         heartbeat: config.timeouts.listener_heartbeat,
+        most_changes: config.limits.catch_up_changes,
     };
     let (listener, mut status) =
         Listener::new(listener_config, store.clone(), hub.clone(), live.clone());

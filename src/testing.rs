@@ -65,6 +65,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         schema: config.schema.clone(),
         replica: Uuid::nil(),
         heartbeat: config.timeouts.listener_heartbeat,
+        most_changes: config.limits.catch_up_changes,
     };
     let limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
     let times = Times {

@@ -25,6 +25,28 @@ create type chat_change as (
   data text
 );
 
+-- Whether a catch-up from `horizon` would read more than `most` rows, those aside whose events had all ended in the
+-- snapshot `before`. Stops as soon as it knows.
+create function chat_changes_exceed(horizon xid8, before pg_snapshot, most bigint) returns boolean
+language plpgsql stable
+security definer
+set search_path from current
+set enable_seqscan = off
+set jit = off
+as $$
+begin
+  return (
+    select count(*) > most
+      from (select from messages m
+             where greatest(m.change_xid, m.read_xid) >= horizon
+               and (not pg_visible_in_snapshot(m.change_xid, before) or not pg_visible_in_snapshot(m.read_xid, before))
+            union all
+            select from conversations c
+             where c.create_xid >= horizon and not pg_visible_in_snapshot(c.create_xid, before)
+             limit most + 1) changed);
+end
+$$;
+
 -- Every event at or above `horizon`, once for each changed row, of everybody.
 create function chat_changes_since(horizon xid8)
 returns setof chat_change

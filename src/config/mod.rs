@@ -136,6 +136,8 @@ pub struct Limits {
     pub writer_queue: usize,
     /// `WRITER_BATCH`, 500 messages in one transaction.
     pub writer_batch: usize,
+    /// `CATCH_UP_CHANGES`, 100000: beyond it `resync_required` to all sockets.
+    pub catch_up_changes: u32,
     /// `REPLAY_EVENTS`, 1000: beyond it `resync_required`.
     pub replay_events: usize,
     /// `REPLAY_BYTES`, 8388608: bytes of these events' data; beyond it `resync_required`.
@@ -422,6 +424,7 @@ fn limits(values: &Values) -> Result<Limits, ConfigError> {
         rate_burst: values.number(&settings::RATE_LIMIT_BURST)?,
         writer_queue: values.number(&settings::WRITER_QUEUE)?,
         writer_batch: values.number(&settings::WRITER_BATCH)?,
+        catch_up_changes: values.number(&settings::CATCH_UP_CHANGES)?,
         replay_events: values.number(&settings::REPLAY_EVENTS)?,
         replay_bytes: values.number(&settings::REPLAY_BYTES)?,
         replay_parallel: values.number(&settings::REPLAY_PARALLEL)?,

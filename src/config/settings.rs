@@ -204,6 +204,10 @@ settings! {
             "Messages that wait for their transaction; beyond it 503.";
         WRITER_BATCH = "500", Number(1, 10_000),
             "Messages in one transaction.";
+        CATCH_UP_CHANGES = "100000", Number(1, 10_000_000),
+            "Changed rows that a replica reads when it was cut off from the database; beyond it all of its sockets get \
+             resync_required. It remembers what it has sent of the last of twice as many, some 100 bytes each, while a \
+             transaction that stays open makes it.";
         REPLAY_EVENTS = "1000", Number(1, 10_000),
             "Events that a client which comes back is sent; beyond it resync_required.";
         REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),

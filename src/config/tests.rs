@@ -75,6 +75,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
         (limits.watched_users, limits.refused_handshakes),
         (500, 200)
     );
+    assert_eq!(limits.catch_up_changes, 100_000);
     assert_eq!((limits.header_bytes, limits.headers), (16_384, 100));
     assert_eq!((limits.query_bytes, limits.http_connections), (256, 1000));
     let times = &config.timeouts;

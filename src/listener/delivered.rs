@@ -5,15 +5,15 @@ use std::collections::{HashMap, VecDeque};
 use crate::hub::Subject;
 use crate::store::Horizon;
 
-/// Most subjects that are remembered. One open write transaction anywhere in the cluster holds the horizon
-/// back, and then this bound counts: a repeat may pass after a lost connection, never a loss.
-const CAPACITY: usize = 200_000;
-
-#[derive(Default)]
+/// Its memory is bounded, though one open write transaction anywhere in the cluster holds the horizon back: a row is two
+/// subjects at most (itself, and that it was read), so with room for twice the rows that a catch-up may read, it knows all
+/// that one can repeat.
 pub(super) struct Delivered {
     versions: HashMap<Subject, (i64, u64)>,
     /// In order of delivery, which is nearly the order of transactions.
     order: VecDeque<(Subject, u64)>,
+    /// Most subjects that are remembered; beyond them the oldest are forgotten.
+    capacity: usize,
 }
 
 /// How an event stands to what was delivered of its subject.
@@ -27,6 +27,14 @@ pub(super) enum Standing {
 }
 
 impl Delivered {
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            versions: HashMap::new(),
+            order: VecDeque::new(),
+            capacity,
+        }
+    }
+
     pub fn standing(&self, subject: Subject, version: i64) -> Standing {
         match self.versions.get(&subject) {
             None => Standing::New,
@@ -36,9 +44,14 @@ impl Delivered {
     }
 
     pub fn record(&mut self, subject: Subject, version: i64, xid: u64) {
-        self.versions.insert(subject, (version, xid));
-        self.order.push_back((subject, xid));
-        if self.order.len() > CAPACITY {
+        let known = self.versions.insert(subject, (version, xid));
+        if known.is_none_or(|(_, newest)| newest != xid) {
+            self.order.push_back((subject, xid));
+        }
+        if self.order.len() > 2 * self.capacity {
+            self.drop_superseded();
+        }
+        while self.versions.len() > self.capacity {
             self.drop_oldest();
         }
     }
@@ -52,7 +65,17 @@ impl Delivered {
     }
 
     pub fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.capacity);
+    }
+
+    /// Of a subject that was delivered again and again only the newest place counts.
+    fn drop_superseded(&mut self) {
+        let versions = &self.versions;
+        self.order.retain(|(subject, xid)| {
+            versions
+                .get(subject)
+                .is_some_and(|(_, newest)| newest == xid)
+        });
     }
 
     fn drop_oldest(&mut self) {
@@ -77,7 +100,7 @@ mod tests {
 
     #[test]
     fn repeats_are_told_until_the_horizon_passes_them() {
-        let mut delivered = Delivered::default();
+        let mut delivered = Delivered::new(100);
         delivered.record(row(1), 1, 10);
         delivered.record(row(2), 1, 11);
         assert_eq!(delivered.standing(row(1), 1), Standing::Repeat);
@@ -90,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_later_change_keeps_its_subject_in_memory() {
-        let mut delivered = Delivered::default();
+        let mut delivered = Delivered::new(100);
         delivered.record(row(1), 1, 10);
         delivered.record(row(1), 2, 20);
         delivered.prune(Horizon(15));
@@ -101,11 +124,26 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut delivered = Delivered::default();
-        for n in 0..CAPACITY as u128 + 10 {
+        let mut delivered = Delivered::new(100);
+        for n in 0..310 {
             delivered.record(row(n), 1, 5);
         }
-        assert_eq!(delivered.order.len(), CAPACITY);
-        assert_eq!(delivered.versions.len(), CAPACITY);
+        assert_eq!(delivered.versions.len(), 100);
+        assert!(delivered.order.len() <= 200);
+        assert_eq!(delivered.standing(row(209), 1), Standing::New);
+        assert_eq!(delivered.standing(row(210), 1), Standing::Repeat);
+    }
+
+    #[test]
+    fn what_changes_again_and_again_pushes_nothing_else_out() {
+        let mut delivered = Delivered::new(100);
+        delivered.record(row(1), 1, 1);
+        for n in 2..1000 {
+            delivered.record(row(2), n, 2 * n.unsigned_abs());
+            delivered.record(row(2), n + 1, 2 * n.unsigned_abs());
+        }
+        assert_eq!(delivered.standing(row(1), 1), Standing::Repeat);
+        assert_eq!(delivered.standing(row(2), 1000), Standing::Repeat);
+        assert!(delivered.order.len() <= 200);
     }
 }

@@ -20,6 +20,10 @@ use crate::store::{Change, Horizon, ReadBack, Snapshot, Store};
 /// How long a catch-up waits for one event's sockets before it goes on without them.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Catch-ups that fail one after the other before it is given up to read what was missed: each reads as much as the one
+/// before, and more.
+const CATCH_UP_TRIES: u32 = 3;
+
 pub(super) struct Dispatcher {
     store: Store,
     hub: Hub,
@@ -27,9 +31,20 @@ pub(super) struct Dispatcher {
     delivered: Delivered,
     /// What had ended before this replica's first socket.
     before: Snapshot,
+    /// `CATCH_UP_CHANGES`.
+    most_changes: u32,
+    failed_catch_ups: u32,
     beats: Arc<Beats>,
     stats: Arc<Stats>,
     live: Live,
+}
+
+/// How a catch-up came out.
+pub(super) enum CaughtUp {
+    /// So many changes were delivered.
+    All(u64),
+    /// There is more than a replica reads, or reads in time: clients must reload.
+    TooMuch,
 }
 
 /// This replica's heartbeats: which number comes next, which came back, and when the newest was sent.
@@ -62,7 +77,14 @@ impl Beats {
 }
 
 impl Dispatcher {
-    pub fn new(store: Store, hub: Hub, live: Live, replica: Uuid, stats: Arc<Stats>) -> Self {
+    pub fn new(
+        store: Store,
+        hub: Hub,
+        live: Live,
+        replica: Uuid,
+        most_changes: u32,
+        stats: Arc<Stats>,
+    ) -> Self {
         let beats = Beats {
             sent: AtomicI64::new(0),
             echoed: AtomicI64::new(0),
@@ -73,8 +95,10 @@ impl Dispatcher {
             store,
             hub,
             replica,
-            delivered: Delivered::default(),
+            delivered: Delivered::new(2 * most_changes as usize),
             before: Snapshot::default(),
+            most_changes,
+            failed_catch_ups: 0,
             beats: Arc::new(beats),
             stats,
             live,
@@ -260,9 +284,36 @@ impl Dispatcher {
         Ok(fetched)
     }
 
+    /// Delivers what changed at or above `horizon`, unless that is too much, or has failed too often: a replica that tried for
+    /// ever would never be live again.
+    pub async fn catch_up(&mut self, horizon: Horizon) -> Result<CaughtUp, Error> {
+        if self.failed_catch_ups >= CATCH_UP_TRIES {
+            self.failed_catch_ups = 0;
+            return Ok(CaughtUp::TooMuch);
+        }
+        let caught_up = self.catch_up_within_bounds(horizon).await;
+        match caught_up {
+            Ok(_) => self.failed_catch_ups = 0,
+            Err(_) => self.failed_catch_ups += 1,
+        }
+        caught_up
+    }
+
+    async fn catch_up_within_bounds(&mut self, horizon: Horizon) -> Result<CaughtUp, Error> {
+        let most = i64::from(self.most_changes);
+        match self
+            .store
+            .changes_exceed(horizon, &self.before, most)
+            .await?
+        {
+            true => Ok(CaughtUp::TooMuch),
+            false => self.deliver_since(horizon).await.map(CaughtUp::All),
+        }
+    }
+
     /// Everything that changed at or above `horizon`, without what was delivered already. Frames carry the
     /// old cursor: the new position is reached only with the last of them.
-    pub async fn catch_up(&mut self, horizon: Horizon) -> Result<u64, Error> {
+    async fn deliver_since(&mut self, horizon: Horizon) -> Result<u64, Error> {
         let Some(position) = self.hub.position() else {
             return Ok(0);
         };

@@ -30,7 +30,7 @@ impl Ear {
         let stats = Arc::new(Stats::default());
         Self {
             socket: hub.register(user).expect("room for a socket"),
-            dispatcher: Dispatcher::new(store, hub.clone(), live, Uuid::nil(), stats),
+            dispatcher: Dispatcher::new(store, hub.clone(), live, Uuid::nil(), 1000, stats),
             hub,
             user,
             horizon: 0,

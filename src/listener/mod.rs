@@ -28,7 +28,7 @@ use crate::hub::Hub;
 use crate::live::Live;
 use crate::store::{Connector, Identity, Store};
 
-use dispatch::Dispatcher;
+use dispatch::{CaughtUp, Dispatcher};
 use reader::Reading;
 
 /// What a listener needs.
@@ -38,6 +38,8 @@ pub struct ListenerConfig {
     pub replica: Uuid,
     /// Interval of the heartbeat through the queue; a lost connection is noticed within two of them.
     pub heartbeat: Duration,
+    /// `CATCH_UP_CHANGES`: rows that a catch-up reads.
+    pub most_changes: u32,
 }
 
 /// What others may know of the listener.
@@ -135,6 +137,7 @@ impl Listener {
             self.hub.clone(),
             self.live.clone(),
             self.config.replica,
+            self.config.most_changes,
             Arc::clone(&self.stats),
         );
         let mut backoff = FIRST_BACKOFF;
@@ -236,17 +239,17 @@ impl Listener {
         // The horizon of one database never moves back, unless its files are those of an earlier moment.
         let went_back = horizon < before.horizon;
         // A failover keeps transaction numbers; another cluster or database has its own.
-        let events = match before.identity.same_database(identity) && !went_back {
+        let caught_up = match before.identity.same_database(identity) && !went_back {
             true => dispatcher.catch_up(before.horizon).await?,
-            false => 0,
+            false => CaughtUp::All(0),
         };
-        self.stats
-            .catch_up_events
-            .fetch_add(events, Ordering::Relaxed);
-        log::info!("listener caught up: {events} changes since its horizon");
-        if before.identity == *identity && !went_back {
-            self.hub.advance(identity, horizon);
-        } else {
+        if let CaughtUp::All(events) = caught_up {
+            self.stats
+                .catch_up_events
+                .fetch_add(events, Ordering::Relaxed);
+            log::info!("listener caught up: {events} changes since its horizon");
+        }
+        if before.identity != *identity || went_back {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
             log::warn!(
@@ -255,12 +258,28 @@ impl Listener {
                 before.encode()
             );
             dispatcher.forget();
-            self.hub.start_at(here);
-            self.hub
-                .resync_all("the service moved to another database server");
-            self.live.presence().show_again();
+            self.reload(here, "the service moved to another database server");
+        } else if matches!(caught_up, CaughtUp::TooMuch) {
+            log::warn!(
+                "more has changed since {} than is read again (CATCH_UP_CHANGES), or than could be read in time: clients must \
+                 reload",
+                before.encode()
+            );
+            dispatcher.forget();
+            // What has ended by now is in what they load.
+            dispatcher.start_after(self.store.snapshot().await?);
+            self.reload(here, "too much was missed while the database was away");
+        } else {
+            self.hub.advance(identity, horizon);
         }
         Ok(())
+    }
+
+    /// Goes on from `here`; what was before, the clients load anew.
+    fn reload(&self, here: Cursor, reason: &'static str) {
+        self.hub.start_at(here);
+        self.hub.resync_all(reason);
+        self.live.presence().show_again();
     }
 }
 

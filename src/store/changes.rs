@@ -63,6 +63,13 @@ impl Snapshot {
         Some(Self { end, open })
     }
 
+    /// PostgreSQL's text form; the first number that was still open is found in the others.
+    fn to_text(&self) -> String {
+        let first_open = self.open.iter().copied().min().unwrap_or(self.end).max(1);
+        let open: Vec<String> = self.open.iter().map(u64::to_string).collect();
+        format!("{first_open}:{}:{}", self.end.max(1), open.join(","))
+    }
+
     /// Whether the transaction had ended.
     pub fn includes(&self, xid: u64) -> bool {
         xid < self.end && !self.open.contains(&xid)
@@ -131,6 +138,22 @@ impl Changes {
 }
 
 impl Store {
+    /// Whether a catch-up from `horizon` would read more than `most` rows, those aside that had ended in `before`.
+    pub async fn changes_exceed(
+        &self,
+        horizon: Horizon,
+        before: &Snapshot,
+        most: i64,
+    ) -> Result<bool, Error> {
+        let params = [
+            (&horizon.to_text() as _, Type::TEXT),
+            (&before.to_text() as _, Type::TEXT),
+            (&most as _, Type::INT8),
+        ];
+        let call = "chat_changes_exceed($1::text::xid8, $2::text::pg_snapshot, $3)";
+        single(&self.read("*", call, &params).await?, 0)
+    }
+
     /// Everything at or above `horizon`, of everybody, in an order in which it may be delivered. The rows
     /// are those of one snapshot, and are read as they are asked for: there may be many.
     pub async fn changes_since(&self, horizon: Horizon) -> Result<Changes, Error> {
@@ -274,5 +297,8 @@ mod tests {
         assert_eq!(ended, [8, 9, 11, 12, 13, 16, 17, 18, 19]);
         assert!(Snapshot::parse("7:7:").is_some_and(|s| s.includes(6) && !s.includes(7)));
         assert!(Snapshot::parse("7:x:").is_none());
+        assert_eq!(snapshot.to_text(), "10:20:10,14,15");
+        // Nothing had ended: there is no number below the first.
+        assert_eq!(Snapshot::default().to_text(), "1:1:");
     }
 }

@@ -259,3 +259,78 @@ async fn what_commits_while_a_listener_starts_is_delivered_once() {
     let frames = boris.before_message("very last").await;
     assert_eq!(frames, Vec::<Value>::new(), "nothing comes again");
 }
+
+/// One replica whose listener goes through a proxy, and a socket of Boris on it.
+async fn cut_off(more: &[(&str, &str)]) -> (Database, Proxy, Replica, uuid::Uuid, Socket) {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = listen_url(&database, &proxy);
+    let mut settings = quick(more);
+    settings.push(("LISTEN_DATABASE_URL", &url));
+    let replica = Replica::start(&database, &settings).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    replica.api().send(conversation, ALICE, "before").await;
+    boris.before_message("before").await;
+    (database, proxy, replica, conversation, boris)
+}
+
+async fn cut(database: &Database, proxy: &Proxy, replica: &Replica) {
+    proxy.refuse();
+    kill_listeners(database).await;
+    until_status(replica, "/health", 503).await;
+}
+
+/// Another transaction holds the horizon back all the while: what clients were told to load anew does not count again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_bound_of_a_catch_up_all_clients_reload_and_go_on() {
+    let (database, proxy, replica, conversation, mut boris) =
+        cut_off(&[("CATCH_UP_CHANGES", "10")]).await;
+    let api = replica.api();
+    let stranger = database.sql().await;
+    let held = "begin; select pg_current_xact_id()";
+    stranger.batch_execute(held).await.expect("a number");
+
+    cut(&database, &proxy, &replica).await;
+    for number in 0..11 {
+        api.send(conversation, ALICE, &number.to_string()).await;
+    }
+    proxy.accept();
+    until_healthy(&replica).await;
+    let resync = boris.next().await;
+    assert_eq!(resync["type"], "resync_required", "{resync}");
+    assert_eq!(api.history(conversation).await.len(), 12);
+
+    cut(&database, &proxy, &replica).await;
+    for number in 11..21 {
+        api.send(conversation, ALICE, &number.to_string()).await;
+    }
+    proxy.accept();
+    until_healthy(&replica).await;
+    api.send(conversation, ALICE, "last").await;
+    let frames = boris.before_message("last").await;
+    let expected: Vec<i64> = (13..=22).collect();
+    assert_eq!(super::ledger::seqs(&frames, conversation), expected);
+    assert_eq!(frames.len(), 10, "{frames:?}");
+}
+
+/// A replica that tried for ever would never be live again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catch_up_that_cannot_be_read_in_time_is_given_up_and_all_clients_reload() {
+    let (database, proxy, replica, conversation, mut boris) =
+        cut_off(&[("DB_TIMEOUT_SECONDS", "1")]).await;
+    cut(&database, &proxy, &replica).await;
+    replica.api().send(conversation, ALICE, "missed").await;
+    let holder = database.sql().await;
+    let lock = "begin; lock table messages in access exclusive mode";
+    holder.batch_execute(lock).await.expect("the lock");
+
+    proxy.accept();
+    let resync = boris.next().await;
+    assert_eq!(resync["type"], "resync_required", "{resync}");
+    holder.batch_execute("commit").await.expect("its end");
+    until_healthy(&replica).await;
+    replica.api().send(conversation, ALICE, "last").await;
+    let frames = boris.before_message("last").await;
+    assert_eq!(frames, Vec::<Value>::new(), "what was given up is loaded");
+}

@@ -34,7 +34,7 @@ const PAIRS: [(Uuid, Uuid); 4] = [
     (JONAS, KATIA),
 ];
 
-/// Between two messages of a pair: 25 a second.
+/// Between two messages of a pair, on average: 25 a second.
 const PACE: Duration = Duration::from_millis(40);
 
 /// What the attackers may take to open all their connections.
@@ -262,12 +262,8 @@ impl Measured {
 
 /// What all pairs together waited.
 async fn others(replica: &Replica, conversations: &[Uuid], lasting: Duration) -> Waits {
-    let pairs = PAIRS.iter().zip(conversations).enumerate();
-    let pairs = pairs.map(|(number, (&pair, &conversation))| {
-        // Evenly over the time between two messages.
-        let begins = PACE * number as u32 / PAIRS.len() as u32;
-        one_pair(replica, pair, conversation, begins, lasting)
-    });
+    let pairs = PAIRS.iter().zip(conversations);
+    let pairs = pairs.map(|(&pair, &conversation)| one_pair(replica, pair, conversation, lasting));
     let (mut messages, mut pages) = (Vec::new(), Vec::new());
     for [more_messages, more_pages] in join_all(pairs).await {
         messages.extend(more_messages);
@@ -276,23 +272,28 @@ async fn others(replica: &Replica, conversations: &[Uuid], lasting: Duration) ->
     [Times::of(messages), Times::of(pages)]
 }
 
+/// People do not take turns: the time between two of their messages is distributed exponentially, so that what happens at
+/// random moments meets with what else does, quiet or attacked.
+fn next_gap() -> Duration {
+    PACE.mul_f64(-(1.0 - rand::random::<f64>()).ln())
+}
+
 /// From a message's sending to its arrival, and a page of history on a connection of its own.
 async fn one_pair(
     replica: &Replica,
     (writer, reader): (Uuid, Uuid),
     conversation: Uuid,
-    begins: Duration,
     lasting: Duration,
 ) -> [Vec<f64>; 2] {
     let mut writer = Socket::connect(replica, writer).await;
     let mut reader = Socket::connect(replica, reader).await;
     let (mut messages, mut pages) = (Vec::new(), Vec::new());
     let started = Instant::now();
-    let mut pace = tokio::time::interval_at((started + begins).into(), PACE);
-    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut due = started;
     let millis = |since: Instant| since.elapsed().as_secs_f64() * 1000.0;
     while started.elapsed() < lasting {
-        pace.tick().await;
+        due += next_gap();
+        tokio::time::sleep_until(due.into()).await;
         let sent = Instant::now();
         let data = json!({"conversationId": conversation, "content": "are you there?"});
         let request = writer.request("send_message", data).await;
