@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -131,11 +130,8 @@ impl Health {
         {
             return (answer.clone(), false);
         }
-        let answer = match timeout(DATABASE_PATIENCE, self.store.ping()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer within 2 s".to_owned()),
-        };
+        let answer = self.store.ping(DATABASE_PATIENCE).await;
+        let answer = answer.map_err(|error| error.to_string());
         *self.pulse.last() = Some((Instant::now(), answer.clone()));
         (answer, true)
     }

@@ -360,11 +360,11 @@ impl Collector for Sources {
             None,
             MetricType::Gauge,
         )?;
-        let (requests, writes) = self.store.pool_status();
-        for (pool, status) in [("requests", requests), ("writer", writes)] {
+        let by_pool = self.store.pool_status();
+        for (pool, status) in &by_pool {
             let used = status.size.saturating_sub(status.available);
             for (state, count) in [("idle", status.available), ("used", used)] {
-                let labels = [("pool", pool), ("state", state)];
+                let labels = [("pool", *pool), ("state", state)];
                 ConstGauge::new(count as f64).encode(pools.encode_family(&labels)?)?;
             }
         }
@@ -374,9 +374,9 @@ impl Collector for Sources {
             None,
             MetricType::Gauge,
         )?;
-        for (pool, status) in [("requests", requests), ("writer", writes)] {
+        for (pool, status) in &by_pool {
             ConstGauge::new(status.waiting as f64)
-                .encode(waiting.encode_family(&[("pool", pool)])?)?;
+                .encode(waiting.encode_family(&[("pool", *pool)])?)?;
         }
         let mut info = encoder.encode_descriptor(
             "build_info",

@@ -2,6 +2,11 @@
 --
 -- These functions answer with a status where a caller can be at fault, so that one bad input fails
 -- nobody else's; pgchat maps the status to an error.
+--
+-- Rows may be held by other programs, for as long as those like: a message that is marked, edited or deleted, and the users of a new
+-- conversation (its foreign keys). The service's functions wait 0.1 s for them and fail then (lock_not_available, 55P03); the
+-- service tries again, and keeps no connection meanwhile. The function's end ends the setting: the commit waits its turn for
+-- NOTIFY's lock, however long the queue is.
 
 -- An acknowledged message survives a crash, whatever the database's default is.
 create function chat_require_flush() returns void
@@ -359,6 +364,7 @@ returns table (status text, conversation text)
 language plpgsql
 security definer
 set search_path from current
+set lock_timeout = '100ms'
 as $$
 declare
   missing uuid;
@@ -395,6 +401,7 @@ returns table (status text, marked_count bigint, read_seq bigint)
 language plpgsql
 security definer
 set search_path from current
+set lock_timeout = '100ms'
 as $$
 declare
   c conversations;
@@ -452,6 +459,7 @@ returns table (status text, message text)
 language plpgsql
 security definer
 set search_path from current
+set lock_timeout = '100ms'
 as $$
 declare
   m messages;
@@ -476,6 +484,7 @@ create function chat_delete_message(message_id uuid, deleter uuid) returns text
 language plpgsql
 security definer
 set search_path from current
+set lock_timeout = '100ms'
 as $$
 declare
   verdict text := chat_judge_author(message_id, deleter);

@@ -224,7 +224,11 @@ impl Listener {
     ) -> Result<(), SessionEnd> {
         let before = self.hub.position();
         // Its horizon is flushed. Below it everything had ended before the changes are read.
-        let horizon = self.store.heartbeat(self.config.replica, 0).await?;
+        let patience = self.config.heartbeat * 3;
+        let horizon = self
+            .store
+            .heartbeat(self.config.replica, 0, patience)
+            .await?;
         let here = Cursor {
             identity: identity.clone(),
             horizon,
@@ -304,11 +308,10 @@ async fn beat(
             );
         }
         let number = beats.next();
-        match tokio::time::timeout(interval, store.heartbeat(replica, number)).await {
-            Ok(Ok(_)) => committed = Some(number),
+        match store.heartbeat(replica, number, interval).await {
+            Ok(_) => committed = Some(number),
             // The database is in trouble, not the listener's connection; the next one may pass.
-            Ok(Err(error)) => log::warn!("heartbeat not sent: {error}"),
-            Err(_) => log::warn!("heartbeat not sent: no answer within {interval:?}"),
+            Err(error) => log::warn!("heartbeat not sent: {error}"),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use postgres_types::Type;
+use tokio::time::Instant;
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
@@ -114,7 +115,7 @@ pub enum ReadBack {
     Conversations,
 }
 
-/// Changes on their way from the database. Dropped before the end, its connection is closed.
+/// Changes on their way from the database.
 pub struct Changes {
     lease: Lease,
     rows: Pin<Box<RowStream>>,
@@ -132,7 +133,10 @@ impl Changes {
                 self.lease.give_back();
                 Ok(None)
             }
-            Err(_) => Err(QueryFailure::no_answer().into()),
+            Err(_) => {
+                self.lease.abandon();
+                Err(QueryFailure::no_answer().into())
+            }
         }
     }
 }
@@ -151,7 +155,8 @@ impl Store {
             (&most as _, Type::INT8),
         ];
         let call = "chat_changes_exceed($1::text::xid8, $2::text::pg_snapshot, $3)";
-        single(&self.read("*", call, &params).await?, 0)
+        let rows = self.read_by(&self.vital_pool, "*", call, &params).await?;
+        single(&rows, 0)
     }
 
     /// Everything at or above `horizon`, of everybody, in an order in which it may be delivered. The rows
@@ -161,7 +166,7 @@ impl Store {
             "select {CHANGE_COLUMNS} from {}chat_changes_since($1::text::xid8)",
             self.prefix
         );
-        let lease = self.lease(&self.pool).await?;
+        let mut lease = self.lease(&self.vital_pool, self.deadline()).await?;
         let rows = lease
             .stream(&sql, horizon.to_text(), self.timeout)
             .await
@@ -209,7 +214,10 @@ impl Store {
 
     /// Which transactions have ended by now.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
-        let text: String = single(&self.read("*", "chat_snapshot()", &[]).await?, 0)?;
+        let rows = self
+            .read_by(&self.vital_pool, "*", "chat_snapshot()", &[])
+            .await?;
+        let text: String = single(&rows, 0)?;
         Snapshot::parse(&text)
             .ok_or_else(|| Error::Internal(format!("not a snapshot: {text:?}").into()))
     }
@@ -230,7 +238,8 @@ impl Store {
             ReadBack::Messages => "chat_read_back($1)",
             ReadBack::Conversations => "chat_read_back_conversations($1)",
         };
-        let rows = self.read("*", call, &[(&ids, Type::UUID_ARRAY)]).await?;
+        let params = [(&ids as _, Type::UUID_ARRAY)];
+        let rows = self.read_by(&self.vital_pool, "*", call, &params).await?;
         rows.iter()
             .map(|row| Ok((column_of(row, 0)?, column_of(row, 1)?)))
             .collect()
@@ -238,17 +247,24 @@ impl Store {
 
     /// Takes a replica that ends out of the registry.
     pub async fn leave(&self, replica: Uuid) -> Result<(), Error> {
-        self.change("*", "chat_leave($1)", &[(&replica, Type::UUID)])
-            .await
-            .map(drop)
+        let sql = self.select("*", "chat_leave($1)");
+        let params = [(&replica as _, Type::UUID)];
+        let left = self.change_by(&self.vital_pool, &sql, &params, self.deadline());
+        Ok(left.await.map(drop)?)
     }
 
-    /// One heartbeat through the notification queue; returns the horizon, which is flushed.
-    pub async fn heartbeat(&self, replica: Uuid, beat: i64) -> Result<Horizon, Error> {
+    /// One heartbeat through the notification queue, within `patience`; returns the horizon, which is flushed.
+    pub async fn heartbeat(
+        &self,
+        replica: Uuid,
+        beat: i64,
+        patience: Duration,
+    ) -> Result<Horizon, Error> {
         let params = [(&replica as _, Type::UUID), (&beat as _, Type::INT8)];
-        let rows = self
-            .change("h::text", "chat_heartbeat($1, $2) h", &params)
-            .await?;
+        let sql = self.select("h::text", "chat_heartbeat($1, $2) h");
+        let deadline = Instant::now() + patience.min(self.timeout);
+        let beat = self.change_by(&self.vital_pool, &sql, &params, deadline);
+        let rows = beat.await?;
         parse_xid(&single::<String>(&rows, 0)?).map(Horizon)
     }
 }

@@ -1,6 +1,7 @@
 //! Conversations: opening, listing, reading marks.
 
 use postgres_types::Type;
+use uuid::Uuid;
 
 use super::{Listing, Page, Store, listing, raw_json, single};
 use crate::error::Error;
@@ -26,8 +27,9 @@ impl Store {
     /// The conversation of two users, made when there is none. `NotFound` names the unknown user.
     pub async fn open_conversation(&self, user1: UserId, user2: UserId) -> Result<Opened, Error> {
         let rows = self
-            .change(
-                "*",
+            .change_row(
+                // The same for both orders of the users.
+                Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128()),
                 "chat_open_conversation($1, $2)",
                 &[(&user1.0, Type::UUID), (&user2.0, Type::UUID)],
             )
@@ -70,8 +72,8 @@ impl Store {
         up_to: Option<Seq>,
     ) -> Result<Marked, Error> {
         let rows = self
-            .change(
-                "*",
+            .change_row(
+                conversation.0,
                 "chat_mark_read($1, $2, $3)",
                 &[
                     (&conversation.0, Type::UUID),

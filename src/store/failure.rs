@@ -12,35 +12,49 @@ pub(super) struct QueryFailure {
     pub(super) lost: Option<Lost>,
     /// What the statement names is not there, or of another type (PostgreSQL manual, appendix A, class 42).
     pub(super) misfit: Option<String>,
+    /// Another transaction held a row for longer than the statement waits (55P03): nothing was changed.
+    pub(super) is_held: bool,
 }
 
 impl QueryFailure {
     pub(super) fn no_connection(reason: &str) -> Self {
         log::warn!("database unreachable: {reason}");
-        Self {
-            error: Error::unavailable("the database cannot be reached"),
-            lost: None,
-            misfit: None,
-        }
+        Self::because("the database cannot be reached")
     }
 
     pub(super) fn no_answer() -> Self {
         log::warn!("the database did not answer in time");
+        Self::because("the database did not answer in time")
+    }
+
+    /// A row was held until the deadline.
+    pub(super) fn held() -> Self {
+        log::warn!("another program's transaction held a row until the deadline");
+        Self::because("something else is changing this")
+    }
+
+    fn because(reason: &str) -> Self {
         Self {
-            error: Error::unavailable("the database did not answer in time"),
+            error: Error::unavailable(reason),
             lost: None,
             misfit: None,
+            is_held: false,
         }
     }
 
     pub(super) fn of(error: tokio_postgres::Error) -> Self {
         let lost = lost(&error);
-        if lost.is_some() || is_transient(&error) {
+        if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+            log::debug!("database: {}", describe(&error));
+            Self {
+                is_held: true,
+                ..Self::because("something else is changing this")
+            }
+        } else if lost.is_some() || is_transient(&error) {
             log::warn!("database: {}", describe(&error));
             Self {
-                error: Error::unavailable("the database is not available"),
                 lost,
-                misfit: None,
+                ..Self::because("the database is not available")
             }
         } else {
             let text = describe(&error);
@@ -51,6 +65,7 @@ impl QueryFailure {
                 error: Error::Internal(text.clone().into()),
                 lost: None,
                 misfit: misfit.then_some(text),
+                is_held: false,
             }
         }
     }

@@ -57,9 +57,16 @@ impl Lease {
         self.give_back();
     }
 
+    /// There was no answer by the deadline: the connection may be dead, and another takes its place.
+    pub(super) fn abandon(&mut self) {
+        if let Some(client) = self.client.take() {
+            abandon(client, &self.connector);
+        }
+    }
+
     /// Parsed and planned once in a session, where there is one.
     pub(super) async fn query(
-        &self,
+        &mut self,
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
@@ -79,7 +86,7 @@ impl Lease {
 
     /// Rows as they are asked for, of a statement with one text parameter.
     pub(super) async fn stream(
-        &self,
+        &mut self,
         sql: &str,
         param: String,
         patience: Duration,
@@ -90,16 +97,21 @@ impl Lease {
         let started = client.query_typed_raw(sql, [(param, Type::TEXT)]);
         match timeout(patience, started).await {
             Ok(rows) => rows.map_err(QueryFailure::of),
-            Err(_) => Err(QueryFailure::no_answer()),
+            Err(_) => {
+                self.abandon();
+                Err(QueryFailure::no_answer())
+            }
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            let client = Object::take(client);
-            self.connector.cancel(client.cancel_token());
-        }
+        self.abandon();
     }
+}
+
+fn abandon(client: Object, connector: &Connector) {
+    let client = Object::take(client);
+    connector.cancel(client.cancel_token());
 }

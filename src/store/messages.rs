@@ -91,8 +91,8 @@ impl Store {
         };
         let query = async {
             match batch {
-                [one] if !again => self.query_one(&lease, one, locks).await,
-                _ => self.query_batch(&lease, batch, again, locks).await,
+                [one] if !again => self.query_one(&mut lease, one, locks).await,
+                _ => self.query_batch(&mut lease, batch, again, locks).await,
             }
         };
         let answer = timeout_at(deadline, query).await;
@@ -101,7 +101,10 @@ impl Store {
                 lease.settle(&answer);
                 answer.map_err(|error| send_failure(&error))?
             }
-            Err(_) => return Err(SendFailure::Unanswered("no answer in time".to_owned())),
+            Err(_) => {
+                lease.abandon();
+                return Err(SendFailure::Unanswered("no answer in time".to_owned()));
+            }
         };
         if rows.len() != batch.len() {
             return Err(SendFailure::Refused(format!(
@@ -122,7 +125,7 @@ impl Store {
     /// A batch of one, which is most of them where little is sent: by a function that costs a good part less.
     async fn query_one(
         &self,
-        lease: &Lease,
+        lease: &mut Lease,
         outgoing: &Outgoing,
         locks: Locks,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
@@ -147,7 +150,7 @@ impl Store {
 
     async fn query_batch(
         &self,
-        lease: &Lease,
+        lease: &mut Lease,
         batch: &[&Outgoing],
         again: bool,
         locks: Locks,
@@ -258,7 +261,7 @@ impl Store {
             (&content as _, Type::TEXT),
         ];
         let rows = self
-            .change("*", "chat_edit_message($1, $2, $3)", &params)
+            .change_row(message.0, "chat_edit_message($1, $2, $3)", &params)
             .await?;
         let status: String = single(&rows, 0)?;
         author_verdict(&status, message, editor)?;
@@ -269,7 +272,7 @@ impl Store {
     pub async fn delete_message(&self, message: MessageId, deleter: UserId) -> Result<(), Error> {
         let params = [(&message.0 as _, Type::UUID), (&deleter.0 as _, Type::UUID)];
         let rows = self
-            .change("*", "chat_delete_message($1, $2)", &params)
+            .change_row(message.0, "chat_delete_message($1, $2)", &params)
             .await?;
         let status: String = single(&rows, 0)?;
         author_verdict(&status, message, deleter)

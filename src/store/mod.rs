@@ -6,6 +6,7 @@ mod changes;
 mod connect;
 mod conversations;
 mod failure;
+mod held_rows;
 mod lease;
 mod live;
 mod messages;
@@ -18,12 +19,14 @@ pub mod tls;
 mod users;
 mod users_table;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{Object, Pool, Status};
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 pub use changes::{Change, Changes, Horizon, Identity, MissedChanges, ReadBack, Snapshot};
 pub use connect::{ConnectError, Connector, DbConnection};
@@ -39,6 +42,7 @@ pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
 
 use failure::{Lost, QueryFailure};
+use held_rows::HeldRows;
 use lease::{Lease, Param};
 
 use crate::error::Error;
@@ -72,10 +76,13 @@ pub struct Listing {
 /// A handle on the database; clones share the pools.
 #[derive(Clone)]
 pub struct Store {
-    /// Requests, health and heartbeats.
+    /// Requests.
     pool: Pool,
     /// The writer's own, so that slow reads never hold up a send.
     write_pool: Pool,
+    /// What the replica lives by (heartbeats, what the listener reads, probes), so that no request ever holds up these.
+    vital_pool: Pool,
+    held_rows: Arc<HeldRows>,
     connector: Connector,
     /// The schema, quoted, with its dot: what every function's name starts with.
     prefix: String,
@@ -84,9 +91,13 @@ pub struct Store {
     way: Way,
 }
 
+/// Connections beside those of `DB_POOL_SIZE`: one for what the listener reads, which may take long, and one for heartbeats and
+/// probes meanwhile.
+const VITAL_CONNECTIONS: usize = 2;
+
 impl Store {
     /// Opens nothing yet: connections are made when they are needed. `pool_size` is shared between
-    /// requests and the writer.
+    /// requests and the writer; [`VITAL_CONNECTIONS`] come on top.
     pub fn new(
         connector: &Connector,
         schema: &str,
@@ -100,6 +111,8 @@ impl Store {
         Ok(Self {
             pool: connector.pool(read_size, timeout)?,
             write_pool: connector.pool(write_size, timeout)?,
+            vital_pool: connector.pool(VITAL_CONNECTIONS, timeout)?,
+            held_rows: Arc::new(HeldRows::new(read_size)),
             connector: connector.clone(),
             prefix: format!("\"{}\".", schema.replace('"', "\"\"")),
             timeout,
@@ -107,9 +120,13 @@ impl Store {
         })
     }
 
-    /// Connections that are open and in use: (requests, writer).
-    pub fn pool_status(&self) -> (deadpool_postgres::Status, deadpool_postgres::Status) {
-        (self.pool.status(), self.write_pool.status())
+    /// Connections that are open and in use, by pool.
+    pub fn pool_status(&self) -> [(&'static str, Status); 3] {
+        [
+            ("requests", self.pool.status()),
+            ("writer", self.write_pool.status()),
+            ("vital", self.vital_pool.status()),
+        ]
     }
 
     /// Closes the writer's idle connections: one of them was silent, and those to the same server may be. New ones prove
@@ -118,17 +135,22 @@ impl Store {
         self.write_pool.retain(|_, _| false);
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.query("select 1", &[]).await.map(drop)
+    /// Whether the database answers within `patience`.
+    pub async fn ping(&self, patience: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + patience;
+        let answer = self.run(&self.vital_pool, "select 1", &[], deadline);
+        Ok(answer.await.map(drop)?)
     }
 
     /// Fraction of the NOTIFY queue that is in use, 0 to 1. Takes a lock that listeners need: ask sparingly.
     pub async fn notification_queue_usage(&self) -> Result<f64, Error> {
-        let rows = self
-            .query("select pg_notification_queue_usage()", &[])
-            .await?;
-        single(&rows, 0)
+        let sql = "select pg_notification_queue_usage()";
+        single(
+            &self
+                .run(&self.vital_pool, sql, &[], self.deadline())
+                .await?,
+            0,
+        )
     }
 
     /// `select … from <schema>.<call>`, for a reading function: a connection that turns out to be dead or useless is
@@ -139,11 +161,21 @@ impl Store {
         call: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Error> {
-        let sql = format!("select {columns} from {}{call}", self.prefix);
-        match self.run(&self.pool, &sql, params).await {
+        self.read_by(&self.pool, columns, call, params).await
+    }
+
+    async fn read_by(
+        &self,
+        pool: &Pool,
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        let sql = self.select(columns, call);
+        match self.run(pool, &sql, params, self.deadline()).await {
             Err(failure) if failure.lost.is_some() => {
                 log::debug!("repeating a read on a new connection: {}", failure.error);
-                Ok(self.run(&self.pool, &sql, params).await?)
+                Ok(self.run(pool, &sql, params, self.deadline()).await?)
             }
             other => Ok(other?),
         }
@@ -156,35 +188,77 @@ impl Store {
         call: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Error> {
-        let sql = format!("select {columns} from {}{call}", self.prefix);
-        match self.run(&self.pool, &sql, params).await {
-            Err(failure) if failure.lost == Some(Lost::Statement) => {
-                log::debug!("repeating a call on a new connection: {}", failure.error);
-                Ok(self.run(&self.pool, &sql, params).await?)
+        let sql = self.select(columns, call);
+        Ok(self
+            .change_by(&self.pool, &sql, params, self.deadline())
+            .await?)
+    }
+
+    /// The same for a change of rows that somebody else may hold: `row` says which. Tried until the deadline of a statement.
+    async fn change_row(
+        &self,
+        row: Uuid,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        let sql = self.select("*", call);
+        let deadline = self.deadline();
+        let mut attempts = self.held_rows.attempts(row);
+        loop {
+            let Ok(permit) = timeout_at(deadline, attempts.next()).await else {
+                return Err(QueryFailure::held().into());
+            };
+            let result = self.change_by(&self.pool, &sql, params, deadline).await;
+            drop(permit);
+            match result {
+                Err(failure) if failure.is_held => attempts.failed(),
+                other => return Ok(other?),
             }
-            other => Ok(other?),
         }
     }
 
-    async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
-        Ok(self.run(&self.pool, sql, params).await?)
+    async fn change_by(
+        &self,
+        pool: &Pool,
+        sql: &str,
+        params: &[Param<'_>],
+        deadline: Instant,
+    ) -> Result<Vec<Row>, QueryFailure> {
+        match self.run(pool, sql, params, deadline).await {
+            Err(failure) if failure.lost == Some(Lost::Statement) => {
+                log::debug!("repeating a call on a new connection: {}", failure.error);
+                self.run(pool, sql, params, deadline).await
+            }
+            other => other,
+        }
     }
 
-    /// One statement on a pooled connection, within the deadline.
+    fn select(&self, columns: &str, call: &str) -> String {
+        format!("select {columns} from {}{call}", self.prefix)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// One statement on a pooled connection, for which it may have to wait.
     async fn run(
         &self,
         pool: &Pool,
         sql: &str,
         params: &[Param<'_>],
+        deadline: Instant,
     ) -> Result<Vec<Row>, QueryFailure> {
-        let deadline = Instant::now() + self.timeout;
-        let mut lease = self.lease(pool).await?;
+        let mut lease = self.lease(pool, deadline).await?;
         match timeout_at(deadline, lease.query(sql, params)).await {
             Ok(result) => {
                 lease.settle(&result);
                 result.map_err(QueryFailure::of)
             }
-            Err(_) => Err(QueryFailure::no_answer()),
+            Err(_) => {
+                lease.abandon();
+                Err(QueryFailure::no_answer())
+            }
         }
     }
 
@@ -192,8 +266,8 @@ impl Store {
         Lease::new(client, self.connector.clone(), self.way)
     }
 
-    async fn lease(&self, pool: &Pool) -> Result<Lease, QueryFailure> {
-        match timeout(self.timeout, pool.get()).await {
+    async fn lease(&self, pool: &Pool, deadline: Instant) -> Result<Lease, QueryFailure> {
+        match timeout_at(deadline, pool.get()).await {
             Ok(Ok(client)) => Ok(self.lease_of(client)),
             Ok(Err(error)) => Err(QueryFailure::no_connection(&error.to_string())),
             Err(_) => Err(QueryFailure::no_connection(

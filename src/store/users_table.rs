@@ -217,7 +217,7 @@ impl Store {
     /// Why `chat_users()` cannot be asked, if so: the host's table has changed. Reads no row.
     async fn users_fit(&self) -> Result<Option<String>, crate::error::Error> {
         let sql = format!("select {}chat_user_exists(null)", self.prefix);
-        match self.run(&self.pool, &sql, &[]).await {
+        match self.run(&self.pool, &sql, &[], self.deadline()).await {
             Ok(_) => Ok(None),
             Err(failure) => match failure.misfit {
                 Some(misfit) => Ok(Some(misfit)),

@@ -1,10 +1,11 @@
 //! The probes, and a database that goes away and comes back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::support::*;
 
@@ -135,7 +136,7 @@ async fn a_database_that_crashes_is_recovered_from_without_loss() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn however_many_ask_how_a_replica_is_they_ask_the_database_once() {
     const PROBES: u32 = 60;
-    const WAITING: &str = r#"pgchat_pool_waiting{pool="requests"}"#;
+    const WAITING: &str = r#"pgchat_pool_waiting{pool="vital"}"#;
     let database = Database::fresh().await;
     let proxy = Proxy::to(database.cluster.port).await;
     let port = proxy.port.to_string();
@@ -181,6 +182,63 @@ async fn however_many_ask_how_a_replica_is_they_ask_the_database_once() {
         (api.status("/health").await == Some(200)).then_some(())
     })
     .await;
+}
+
+/// The only connection for requests is taken.
+#[tokio::test]
+async fn slow_requests_starve_neither_the_listener_nor_the_probes() {
+    let database = Database::fresh().await;
+    let settings = [
+        ("DB_POOL_SIZE", "3"),
+        ("DB_TIMEOUT_SECONDS", "60"),
+        ("LISTENER_HEARTBEAT_SECONDS", "1"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    database
+        .execute_as_owner(
+            "drop function chat_unread_count(uuid);
+             create function chat_unread_count(user_id uuid) returns table (unread bigint)
+                 language sql volatile security definer set search_path from current
+                 as 'select 7::bigint from (select pg_advisory_xact_lock(815)) held';
+             grant execute on function chat_unread_count(uuid) to pgchat_service;",
+        )
+        .await;
+    let holder = database.sql().await;
+    let lock = "begin; select pg_advisory_xact_lock(815)";
+    holder.batch_execute(lock).await.expect("the lock");
+    let mut slow = JoinSet::new();
+    for _ in 0..2 {
+        let api = replica.api();
+        slow.spawn(async move { api.unread_count(BORIS).await });
+    }
+    eventually("a request waits for another", || async {
+        let waiting = api.metric(r#"pgchat_pool_waiting{pool="requests"}"#).await;
+        (waiting > 0.0).then_some(())
+    })
+    .await;
+
+    let started = Instant::now();
+    // It does not fit into its notification: the listener reads it.
+    let long = "long ".repeat(1_800);
+    api.send(conversation, BORIS, &long).await;
+    alice.before_message(&long).await;
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(3), "delivered after {took:?}");
+    // For longer than a heartbeat may stay away.
+    while started.elapsed() < Duration::from_secs(5) {
+        assert_eq!(api.status("/health").await, Some(200));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(api.metric("pgchat_listener_reconnects_total").await, 0.0);
+    assert!(slow.try_join_next().is_none());
+
+    holder.batch_execute("commit").await.expect("its end");
+    while let Some(count) = within("an answer", slow.join_next()).await {
+        assert_eq!(count.expect("a count"), 7);
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,152 @@
+//! Changes of rows that somebody else may hold: another program in an open transaction, for as long as it likes.
+//!
+//! Their functions wait 0.1 s for such a row (`lock_timeout`, `V5__send.sql`) and are then tried again, until the deadline of
+//! a statement. Between two tries they have no connection, and those who wait for the same row share one turn. So however
+//! many wait, most of the pool is left to everybody else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use uuid::Uuid;
+
+/// Between two tries for a row that is held; doubled up to the maximum.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who may try when. What a row is told by is the caller's: of two that share an id by chance, one waits for the other.
+pub(super) struct HeldRows {
+    /// For rows of which nothing is known: half of the pool. More at a time would hardly be faster, since all of them commit with
+    /// NOTIFY, which is one at a time in the whole cluster.
+    tries: Semaphore,
+    /// For rows that are known to be held: one at a time.
+    retries: Semaphore,
+    /// The queue at each row that somebody waits for. A std mutex: held to look a row up.
+    queues: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
+}
+
+/// One change, until it has been made or given up.
+pub(super) struct Attempts<'a> {
+    rows: &'a HeldRows,
+    row: Uuid,
+    place: Option<Place<'a>>,
+    pause: Duration,
+}
+
+/// A place in the queue at a row that is held.
+struct Place<'a> {
+    rows: &'a HeldRows,
+    row: Uuid,
+    queue: Arc<Semaphore>,
+    /// At its head.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl HeldRows {
+    /// For a pool of so many connections.
+    pub fn new(connections: usize) -> Self {
+        Self {
+            tries: Semaphore::new((connections / 2).max(1)),
+            retries: Semaphore::new(1),
+            queues: Mutex::default(),
+        }
+    }
+
+    pub fn attempts(&self, row: Uuid) -> Attempts<'_> {
+        Attempts {
+            rows: self,
+            row,
+            place: None,
+            pause: Duration::ZERO,
+        }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Semaphore>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_waited_for(&self, row: Uuid) -> bool {
+        self.queues().contains_key(&row)
+    }
+
+    fn queue_up(&self, row: Uuid) -> Place<'_> {
+        let queue = Arc::clone(
+            self.queues()
+                .entry(row)
+                .or_insert_with(|| Arc::new(Semaphore::new(1))),
+        );
+        Place {
+            rows: self,
+            row,
+            queue,
+            turn: None,
+        }
+    }
+}
+
+impl<'a> Attempts<'a> {
+    /// When the change may be tried, again or for the first time. It is tried while the permit is held.
+    pub async fn next(&mut self) -> Result<SemaphorePermit<'a>, AcquireError> {
+        if self.place.is_none() {
+            let permit = self.rows.tries.acquire().await?;
+            if !self.rows.is_waited_for(self.row) {
+                return Ok(permit);
+            }
+        }
+        let place = self
+            .place
+            .get_or_insert_with(|| self.rows.queue_up(self.row));
+        if place.turn.is_none() {
+            place.turn = Some(Arc::clone(&place.queue).acquire_owned().await?);
+        }
+        tokio::time::sleep(self.pause).await;
+        self.rows.retries.acquire().await
+    }
+
+    /// The row is held.
+    pub fn failed(&mut self) {
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
+        if self.place.is_none() {
+            self.place = Some(self.rows.queue_up(self.row));
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut queues = self.rows.queues();
+        self.turn = None;
+        // The map's and this one's: nobody else waits. Others come by the map only, which is locked.
+        if Arc::strong_count(&self.queue) == 2 {
+            queues.remove(&self.row);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: Uuid = Uuid::from_u128(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_for_a_row_leave_room_for_others_and_nothing_behind() {
+        let rows = HeldRows::new(6);
+        let mut first = rows.attempts(ROW);
+        drop(first.next().await.expect("a try"));
+        first.failed();
+        let mut second = rows.attempts(ROW);
+        let retry = first.next().await.expect("another try");
+        // It waits in the queue, and neither for a permit nor with one.
+        let waited = tokio::time::timeout(Duration::from_secs(60), second.next()).await;
+        assert!(waited.is_err(), "two try at a row that is held");
+        assert_eq!(rows.tries.available_permits(), 3);
+        let other = rows.attempts(Uuid::from_u128(2)).next().await;
+        assert!(other.is_ok());
+        drop((retry, first));
+        let retry = second.next().await.expect("its turn");
+        drop((retry, second));
+        assert!(rows.queues().is_empty());
+    }
+}
