@@ -325,7 +325,7 @@ async fn require_search_language(store: &Store, wanted: Option<&str>) -> Result<
 }
 
 /// Ends in order: not ready, requests finish and sockets are told, no new connections, the writer empties.
-/// Bounded by `SHUTDOWN_GRACE_SECONDS`.
+/// Bounded by `SHUTDOWN_GRACE_SECONDS`, of which `SHUTDOWN_DELAY_SECONDS` are a part.
 async fn drain(services: &Services) {
     let lifecycle = &services.lifecycle;
     let timeouts = &services.config.timeouts;
@@ -336,7 +336,7 @@ async fn drain(services: &Services) {
         services.writer.depth()
     );
     lifecycle.draining.cancel();
-    tokio::time::sleep(timeouts.shutdown_delay.min(timeouts.shutdown_grace)).await;
+    tokio::time::sleep(timeouts.shutdown_delay).await;
 
     lifecycle.closing.cancel();
     lifecycle.connections.close();

@@ -161,9 +161,10 @@ pub struct Timeouts {
     pub typing_interval: Duration,
     /// `PRESENCE_GRACE_SECONDS`, 5: a user without a socket is online for so long.
     pub presence_grace: Duration,
-    /// `SHUTDOWN_GRACE_SECONDS`, 30.
+    /// `SHUTDOWN_GRACE_SECONDS`, 30: the whole drain, the delay included.
     pub shutdown_grace: Duration,
     /// `SHUTDOWN_DELAY_SECONDS`, 0: not ready, but still serving, so that a load balancer notices.
+    /// Less than the grace.
     pub shutdown_delay: Duration,
     /// `HEADER_TIMEOUT_SECONDS`, 10: a request head must be complete by then.
     pub header: Duration,
@@ -458,6 +459,18 @@ fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
             ),
         ));
     }
+    let shutdown_grace = values.seconds(&settings::SHUTDOWN_GRACE_SECONDS)?;
+    let shutdown_delay = values.seconds(&settings::SHUTDOWN_DELAY_SECONDS)?;
+    if !shutdown_delay.is_zero() && shutdown_delay >= shutdown_grace {
+        return Err(values.fault(
+            &settings::SHUTDOWN_DELAY_SECONDS,
+            format!(
+                "must be less than SHUTDOWN_GRACE_SECONDS, that is {}, not {}",
+                shutdown_grace.as_secs(),
+                shutdown_delay.as_secs()
+            ),
+        ));
+    }
     Ok(Timeouts {
         typing,
         typing_interval,
@@ -465,8 +478,8 @@ fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
         heartbeat: values.seconds(&settings::HEARTBEAT_SECONDS)?,
         listener_heartbeat: values.seconds(&settings::LISTENER_HEARTBEAT_SECONDS)?,
         users_table_check: values.seconds(&settings::USERS_TABLE_CHECK_SECONDS)?,
-        shutdown_grace: values.seconds(&settings::SHUTDOWN_GRACE_SECONDS)?,
-        shutdown_delay: values.seconds(&settings::SHUTDOWN_DELAY_SECONDS)?,
+        shutdown_grace,
+        shutdown_delay,
         header: values.seconds(&settings::HEADER_TIMEOUT_SECONDS)?,
         body: values.seconds(&settings::BODY_TIMEOUT_SECONDS)?,
         idle: values.seconds(&settings::IDLE_TIMEOUT_SECONDS)?,

@@ -79,7 +79,7 @@ settings! {
         DB_SCHEMA = "public", Text,
             "Schema of the chat tables: lower-case letters, digits and \"_\", at most 51 bytes.";
         DB_POOL_SIZE = "8", Number(3, 1000),
-            "Pooled connections of one replica; the listener has one more.";
+            "Connections of one replica for requests and stores; five more come on top.";
         DB_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "Bound of a statement, waiting for a pooled connection included; then 503.";
         DB_CONNECT_TIMEOUT_SECONDS = "30", Seconds(0, 3600),
@@ -242,10 +242,10 @@ settings! {
         WRITE_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "A message is stored by then, or refused with 503.";
         SHUTDOWN_GRACE_SECONDS = "30", Seconds(0, 3600),
-            "Upper bound of a drain.";
+            "Upper bound of a drain, the delay included.";
         SHUTDOWN_DELAY_SECONDS = "0", Seconds(0, 600),
             "After the signal, how long to serve on with /health/ready failing, so that a load balancer \
-             notices.";
+             notices. Less than SHUTDOWN_GRACE_SECONDS; what that has left then, best 15 seconds or more, is for requests and sockets.";
     }
 }
 

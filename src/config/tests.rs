@@ -365,6 +365,7 @@ fn every_error_names_the_variable_and_what_is_allowed() {
         (&[("MAX_MESSAGE_BYTES", "1048576")], "MAX_BODY_BYTES", "at least MAX_MESSAGE_BYTES + 1024, that is 1049600"),
         (&[("TYPING_SECONDS", "3")], "TYPING_INTERVAL_SECONDS", "at most half of TYPING_SECONDS, that is 1, not 2"),
         (&[("HEARTBEAT_SECONDS", "1.5")], "HEARTBEAT_SECONDS", "a whole number of seconds from 1 to 3600"),
+        (&[("SHUTDOWN_DELAY_SECONDS", "30")], "SHUTDOWN_DELAY_SECONDS", "less than SHUTDOWN_GRACE_SECONDS, that is 30, not 30"),
         (&[("SHUTDOWN_GRACE_SECONDS", "99999")], "SHUTDOWN_GRACE_SECONDS", "seconds from 0 to 3600"),
         (&[("DB_HOST", "a,,b")], "DB_HOST", "without empty items"),
         (&[("DB_HOST", "a b")], "DB_HOST", "without empty items or spaces"),

@@ -449,9 +449,14 @@ where
     }
 }
 
-/// Over how long the closes of this replica's sockets are spread: most of the grace stays for the close handshakes.
+/// Over how long the closes of this replica's sockets are spread: most of what the delay leaves of the grace stays for the
+/// close handshakes.
 fn spread(services: &Services) -> Duration {
-    (services.config.timeouts.shutdown_grace / 3).min(MAX_SPREAD)
+    let timeouts = &services.config.timeouts;
+    let left = timeouts
+        .shutdown_grace
+        .saturating_sub(timeouts.shutdown_delay);
+    (left / 3).min(MAX_SPREAD)
 }
 
 /// Never resolves for a socket without commands.

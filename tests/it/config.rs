@@ -24,6 +24,7 @@ async fn a_wrong_setting_is_named_in_one_line() {
         ("MAX_CONNECTIONS", "-1"),
         ("HEARTBEAT_SECONDS", "0"),
         ("SHUTDOWN_GRACE_SECONDS", "soon"),
+        ("SHUTDOWN_DELAY_SECONDS", "30"),
         ("WRITE_TIMEOUT_SECONDS", "1e9"),
         ("USERS_COLUMNS", "nonsense"),
         ("ALLOWED_ORIGINS", "not an origin"),

@@ -139,7 +139,11 @@ async fn what_is_no_ticket_opens_nothing() {
 #[tokio::test]
 async fn a_replica_that_closes_does_not_use_a_ticket_up() {
     let database = Database::fresh().await;
-    let closing = replica(&database, &[("SHUTDOWN_DELAY_SECONDS", "300")]).await;
+    let slow = [
+        ("SHUTDOWN_DELAY_SECONDS", "300"),
+        ("SHUTDOWN_GRACE_SECONDS", "600"),
+    ];
+    let closing = replica(&database, &slow).await;
     let other = replica(&database, &[]).await;
     let made = ticket(&closing, "", Some(&token(ALICE))).await;
     closing.terminate();

@@ -152,6 +152,35 @@ async fn a_request_in_flight_is_answered_before_the_end() {
 }
 
 #[tokio::test]
+async fn what_the_delay_leaves_of_the_grace_is_enough_for_the_sockets() {
+    let database = Database::fresh().await;
+    let settings = [
+        ("SHUTDOWN_DELAY_SECONDS", "7"),
+        ("SHUTDOWN_GRACE_SECONDS", "9"),
+    ];
+    let mut replica = Replica::start(&database, &settings).await;
+    let mut sockets = Vec::new();
+    for user in database.add_users(20).await {
+        sockets.push(Socket::connect(&replica, user).await);
+    }
+    let signalled = Instant::now();
+    replica.terminate();
+    for mut socket in sockets {
+        socket.expect("server_closing").await;
+        assert_eq!(socket.closed().await, Some(1012));
+    }
+    assert_eq!(replica.ended().await.code(), Some(0));
+    let took = signalled.elapsed();
+    assert!(took >= Duration::from_secs(7), "ended after {took:?}");
+    assert!(
+        took < GRACE + Duration::from_secs(2),
+        "ended after {took:?}"
+    );
+    let log = replica.log();
+    assert!(!log.contains("were still open"), "{log}");
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let database = Database::fresh().await;
     let slow = [

@@ -230,7 +230,8 @@ async fn a_replica_that_closes_refuses_handshakes_at_once() {
     let database = Database::fresh().await;
     let settings = [
         ("REFUSED_HANDSHAKES_PER_SECOND", "1"),
-        ("SHUTDOWN_DELAY_SECONDS", "600"),
+        ("SHUTDOWN_DELAY_SECONDS", "300"),
+        ("SHUTDOWN_GRACE_SECONDS", "600"),
     ];
     let replica = Replica::start(&database, &settings).await;
     replica.terminate();
