@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use deadpool_postgres::Object;
 use postgres_types::{ToSql, Type};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::{Row, RowStream};
 
@@ -25,11 +26,17 @@ pub enum Way {
     Pooler,
 }
 
-/// A pooled connection that goes back only when its statement has ended. Dropped before, at a deadline
-/// or because the caller went away, it is closed and the server is asked to cancel: else the statement would
-/// run on, and keep its locks.
+/// How long the statement of a caller who went away may run on. Nearly all have ended by then, and their connection goes back;
+/// closing it would make PostgreSQL start a process for another, and whoever calls and goes away would have it do nothing else.
+const FINISH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A pooled connection that goes back only when its statement has ended. When that takes too long, it is closed and the
+/// server is asked to cancel: else the statement would run on, and keep its locks.
 pub(super) struct Lease {
     client: Option<Object>,
+    /// What the server is being told of, if it is. Who goes away now leaves a statement in the session of which nobody knows
+    /// the name.
+    preparing: Option<(String, Vec<Type>)>,
     connector: Connector,
     way: Way,
 }
@@ -38,6 +45,7 @@ impl Lease {
     pub(super) fn new(client: Object, connector: Connector, way: Way) -> Self {
         Self {
             client: Some(client),
+            preparing: None,
             connector,
             way,
         }
@@ -76,8 +84,11 @@ impl Lease {
         match self.way {
             Way::Pooler => client.query_typed(sql, params).await,
             Way::Direct => {
-                let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
-                let statement = client.prepare_typed_cached(sql, &types).await?;
+                let types = params.iter().map(|(_, kind)| kind.clone()).collect();
+                let (_, types) = self.preparing.insert((sql.to_owned(), types));
+                let prepared = client.prepare_typed_cached(sql, types).await;
+                self.preparing = None;
+                let statement = prepared?;
                 let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
                 client.query(&statement, &values).await
             }
@@ -106,8 +117,36 @@ impl Lease {
 }
 
 impl Drop for Lease {
+    /// Of a caller who went away.
     fn drop(&mut self) {
-        self.abandon();
+        let Some(client) = self.client.take() else {
+            return;
+        };
+        match Handle::try_current() {
+            Ok(runtime) => {
+                let finish = finish(client, self.connector.clone(), self.preparing.take());
+                runtime.spawn(finish);
+            }
+            Err(_) => abandon(client, &self.connector),
+        }
+    }
+}
+
+/// Waits for the end of what runs in the session. The connection keeps its place in the pool meanwhile, so that there are
+/// never more of them, however many callers go away.
+async fn finish(client: Object, connector: Connector, preparing: Option<(String, Vec<Type>)>) {
+    let ended = async {
+        // Once more, so that the next one knows it: otherwise each who goes away would leave another.
+        if let Some((sql, types)) = preparing {
+            client.prepare_typed_cached(&sql, &types).await?;
+        }
+        // Answered after what was asked before.
+        client.batch_execute("").await
+    };
+    match timeout(FINISH_PATIENCE, ended).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => drop(Object::take(client)),
+        Err(_) => abandon(client, &connector),
     }
 }
 

@@ -19,6 +19,7 @@ mod documents;
 mod embedded;
 mod faults;
 mod features;
+mod given_up;
 mod guides;
 mod health;
 mod hosts;
