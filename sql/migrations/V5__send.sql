@@ -33,8 +33,9 @@ $$;
 -- somebody else holds are left out (busy). Then the foreign keys' KEY SHARE on the senders' rows. What is waited
 -- for, is waited for `lock_wait_ms` milliseconds (0: the session's lock_timeout).
 -- Errors: lock_not_available (55P03) when that time is over; unique_violation when another transaction commits the
--- same client_message_id in another conversation meanwhile, or when an id is stored already and `again` was not said;
--- the batch is then repeated as a whole, with `again`, and finds it.
+-- same client_message_id in another conversation meanwhile, or when `again` was not said and an id is stored already, or
+-- last_seq is behind the conversation's messages (a repair by hand, a partial restore). The batch is then repeated as a
+-- whole, with `again`, which looks at the messages themselves.
 --
 -- What is rare stands apart from what is stored, because a statement's start costs as much as storing several messages,
 -- and grows with its text; chat_messages_after_insert() would be three more, and build each Message a second time.
@@ -99,6 +100,10 @@ begin
   end if;
   if pg_trigger_depth() > 0 then
     last_seqs := array(select chat_publish_outer(h.id) from unnest(held) with ordinality h (id, place) order by h.place);
+  end if;
+  if again then
+    last_seqs := array(select greatest(h.last_seq, (select max(m.seq) from messages m where m.conversation_id = h.id))
+                         from unnest(held, last_seqs) with ordinality h (id, last_seq, place) order by h.place);
   end if;
 
   -- A second statement: its snapshot is newer than the locks, so it sees what the former holders of the
@@ -330,11 +335,17 @@ begin
   end if;
   for attempt in 1..3 loop
     begin
-      select * into result
-        from chat_store_message(chat_uuid_v7(), conversation_id, sender_id, content, message_type, client_message_id);
+      if attempt = 1 then
+        select * into result
+          from chat_store_message(chat_uuid_v7(), conversation_id, sender_id, content, message_type, client_message_id);
+      else
+        select r.status, r.message into result
+          from chat_send_messages(array[chat_uuid_v7()], array[conversation_id], array[sender_id], array[content],
+                                  array[message_type], array[client_message_id], again => true) r;
+      end if;
       exit;
     exception when unique_violation then
-      -- The same client_message_id was committed meanwhile: the next attempt sees it.
+      -- The same client_message_id was committed meanwhile, or last_seq is behind: the next attempt sees it.
       if attempt = 3 then
         raise;
       end if;
