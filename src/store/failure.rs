@@ -1,6 +1,6 @@
 //! What went wrong with a statement, and what of it may be tried again.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::error::Error;
 
@@ -119,11 +119,32 @@ pub(super) fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// Worth another try later: out of resources, serialization, locks, cancelled statements.
+/// Worth another try later: other transactions were in the way, or the server has too little of something.
 pub(super) fn is_transient(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| {
-        ["53", "40", "55", "58"].contains(&&code.code()[..2]) || *code == SqlState::QUERY_CANCELED
+    is_collision(error) || is_exhaustion(error)
+}
+
+/// Serialization and deadlocks (class 40).
+pub(super) fn is_collision(error: &tokio_postgres::Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| code.code().starts_with("40"))
+}
+
+/// Out of resources, not in the state that it needs, faults of the system (classes 53, 55 and 58), a cancelled
+/// statement, or a full queue of notifications.
+pub(super) fn is_exhaustion(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|db| {
+        ["53", "55", "58"].contains(&&db.code().code()[..2])
+            || *db.code() == SqlState::QUERY_CANCELED
+            || is_notify_queue_full(db)
     })
+}
+
+/// Which nobody's input causes, unlike the others of its code: a row that is too long for an index of the host's, for
+/// one. The message keeps the command's name in every language.
+fn is_notify_queue_full(db: &DbError) -> bool {
+    *db.code() == SqlState::PROGRAM_LIMIT_EXCEEDED && db.message().contains("NOTIFY")
 }
 
 /// The server's own words, with its code: tokio-postgres alone prints only "db error".

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::failure::{describe, is_transient, lost};
+use super::failure::{Lost, describe, is_collision, is_exhaustion, lost};
 use super::lease::{Lease, Param};
 use super::{Listing, Page, Store, Window, column_of, listing, raw_json, single};
 use crate::error::Error;
@@ -59,18 +59,38 @@ impl Locks {
     }
 }
 
-/// Why a whole batch failed.
-#[derive(Debug)]
+/// Why a whole batch failed. But for `Unanswered`, nothing of it was stored.
+#[derive(Debug, thiserror::Error)]
 pub enum SendFailure {
     /// The connection broke or no answer came: stored or not, sending the same ids again is safe.
+    #[error("{0}")]
     Unanswered(String),
-    /// A row that the batch needs is held by another transaction for longer than it waits: nothing was stored.
+    /// A row that the batch needs is held by another transaction for longer than it waits.
+    #[error("{0}")]
     Locked(String),
-    /// Another transaction was in the way (serialization, deadlock, the same
-    /// `clientMessageId` at the same moment): nothing was stored, try again.
-    Retry(String),
-    /// The database refuses something in the batch: nothing was stored.
+    /// Another transaction was in the way (serialization, deadlock).
+    #[error("{0}")]
+    Collided(String),
+    /// The same `clientMessageId` came at the same moment, a conversation's `last_seq` is behind its messages, or a
+    /// prepared statement is gone: a repeat mends these. What a repeat does not mend is refused.
+    #[error("{0}")]
+    Suspect(String),
+    /// The server has too little of something, or cancelled the statement: its own trouble, or this batch is too much.
+    #[error("{0}")]
+    Exhausted(String),
+    /// The database refuses something in the batch.
+    #[error("{0}")]
     Refused(String),
+}
+
+impl SendFailure {
+    /// A repeat of the same batch may go well, after a pause where the server has too little of something.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Collided(_) | Self::Suspect(_) | Self::Exhausted(_)
+        )
+    }
 }
 
 impl Store {
@@ -99,7 +119,7 @@ impl Store {
         let rows = match answer {
             Ok(answer) => {
                 lease.settle(&answer);
-                answer.map_err(|error| send_failure(&error))?
+                answer.map_err(|error| self.send_failure(&error))?
             }
             Err(_) => {
                 lease.abandon();
@@ -120,6 +140,30 @@ impl Store {
                 outcome(outgoing, row).map_err(|e| SendFailure::Refused(e.to_string()))
             })
             .collect()
+    }
+
+    fn send_failure(&self, error: &tokio_postgres::Error) -> SendFailure {
+        let text = describe(error);
+        match lost(error) {
+            Some(Lost::Connection) => return SendFailure::Unanswered(text),
+            Some(Lost::Statement) => {
+                // Most probably it is gone from the other sessions as well.
+                self.renew_writer_connections();
+                return SendFailure::Suspect(text);
+            }
+            None => {}
+        }
+        if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+            SendFailure::Locked(text)
+        } else if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+            SendFailure::Suspect(text)
+        } else if is_collision(error) {
+            SendFailure::Collided(text)
+        } else if is_exhaustion(error) {
+            SendFailure::Exhausted(text)
+        } else {
+            SendFailure::Refused(text)
+        }
     }
 
     /// A batch of one, which is most of them where little is sent: by a function that costs a good part less.
@@ -312,17 +356,4 @@ fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
         "not_a_participant" => Outcome::Refused(Error::not_a_participant()),
         other => return Err(Error::Internal(format!("unknown status {other:?}").into())),
     })
-}
-
-fn send_failure(error: &tokio_postgres::Error) -> SendFailure {
-    let text = describe(error);
-    if lost(error).is_some() {
-        SendFailure::Unanswered(text)
-    } else if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-        SendFailure::Locked(text)
-    } else if is_transient(error) || error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
-        SendFailure::Retry(text)
-    } else {
-        SendFailure::Refused(text)
-    }
 }

@@ -9,13 +9,17 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::apart::take_apart;
 use super::manners::Manners;
 use super::slow_lane::{Done, SlowLane};
-use super::{Flow, Pending, Stats, WriterLimits, answer_all, expire, send, store_apart};
-use crate::store::{SendFailure, Store};
+use super::{Flow, Pending, Stats, WriterLimits, answer_all, expire, send};
+use crate::store::{Locks, SendFailure, Store};
 
 /// Tries of a busy conversation in the quick lane.
 const QUICK_TRIES: u32 = 3;
+
+/// How often a batch that a repeat may help is repeated as it is; then it is taken apart.
+const REPEATS: u32 = 2;
 
 /// Wait before the next batch when nothing but busy conversations is in it, and after a failed batch.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -24,6 +28,11 @@ const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A batch holds at most this much content, so that one statement stays a few MB.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// After so many failures in a row.
+fn failure_pause(failures: u32) -> Duration {
+    (FAILURE_PAUSE * 2u32.saturating_pow(failures.min(6))).min(MAX_FAILURE_PAUSE)
+}
 
 pub(super) struct Lanes {
     store: Store,
@@ -34,6 +43,9 @@ pub(super) struct Lanes {
     bytes: usize,
     /// Not before this moment, after a failure.
     not_before: Option<Instant>,
+    /// Batches in a row that had no answer.
+    silences: u32,
+    /// Batches in a row that failed in a way that a repeat may mend.
     failures: u32,
     manners: Manners,
     slow: HashMap<Flow, VecDeque<Pending>>,
@@ -51,6 +63,7 @@ impl Lanes {
             waiting: VecDeque::new(),
             bytes: 0,
             not_before: None,
+            silences: 0,
             failures: 0,
             manners: Manners::default(),
             slow: HashMap::new(),
@@ -124,10 +137,11 @@ impl Lanes {
                 .observe((started - queued_at).as_secs_f64());
         }
         let locks = self.manners.locks(started);
-        let patience = self.manners.patience(self.failures);
+        let patience = self.manners.patience(self.silences);
         let bound = patience.min(self.limits.timeout);
         match send(&self.store, &mut batch, locks, bound).await {
             Ok(outcomes) => {
+                self.silences = 0;
                 self.failures = 0;
                 let busy = answer_all(batch, outcomes);
                 let now = Instant::now();
@@ -135,31 +149,61 @@ impl Lanes {
                     .stored(now, now - started, locks, !busy.is_empty());
                 self.put_back_busy(busy);
             }
+            Err(SendFailure::Unanswered(reason)) => self.send_again(batch, &reason),
             Err(SendFailure::Locked(reason)) if locks.waits_for_conversations() => {
                 log::debug!("a batch goes on without what is locked: {reason}");
-                self.manners.locked(Instant::now());
+                self.manners.locked(Instant::now(), locks);
                 self.put_back(batch, Duration::ZERO);
             }
-            Err(SendFailure::Refused(reason) | SendFailure::Locked(reason)) => {
-                log::debug!("a batch is taken apart: {reason}");
-                let apart = store_apart(&self.store, batch, self.limits.timeout).await;
-                self.put_back(apart.again, BUSY_PAUSE);
-                self.divert_to_slow_lane(apart.locked);
+            Err(failure) => {
+                self.repeat_or_take_apart(batch, failure, locks, bound)
+                    .await
             }
-            Err(SendFailure::Retry(reason)) => {
-                log::debug!("a batch is repeated: {reason}");
-                self.stats.retries.fetch_add(1, Ordering::Relaxed);
-                self.put_back(batch, BUSY_PAUSE);
+        }
+    }
+
+    /// A batch without an answer, over another connection.
+    fn send_again(&mut self, batch: Vec<Pending>, reason: &str) {
+        log::warn!("a batch had no answer and is sent again: {reason}");
+        // What else is idle may be as silent.
+        self.store.renew_writer_connections();
+        self.stats.retries.fetch_add(1, Ordering::Relaxed);
+        self.silences += 1;
+        self.put_back(batch, failure_pause(self.silences));
+    }
+
+    /// A batch of which nothing was stored, because of something in it or of the database's state.
+    async fn repeat_or_take_apart(
+        &mut self,
+        batch: Vec<Pending>,
+        failure: SendFailure,
+        locks: Locks,
+        bound: Duration,
+    ) {
+        let pause = match &failure {
+            SendFailure::Exhausted(reason) => {
+                log::warn!("the database cannot store a batch: {reason}");
+                failure_pause(self.failures)
             }
-            Err(SendFailure::Unanswered(reason)) => {
-                log::warn!("a batch had no answer and is sent again: {reason}");
-                // What else is idle may be as silent.
-                self.store.renew_writer_connections();
-                self.stats.retries.fetch_add(1, Ordering::Relaxed);
-                self.failures += 1;
-                let pause = (FAILURE_PAUSE * 2u32.saturating_pow(self.failures.min(6)))
-                    .min(MAX_FAILURE_PAUSE);
-                self.put_back(batch, pause);
+            _ => BUSY_PAUSE,
+        };
+        if matches!(failure, SendFailure::Locked(_)) {
+            self.manners.locked(Instant::now(), locks);
+        }
+        let repeated = failure.may_pass() && self.failures < REPEATS;
+        self.failures += u32::from(failure.may_pass());
+        if repeated {
+            log::debug!("a batch is repeated: {failure}");
+            self.stats.retries.fetch_add(1, Ordering::Relaxed);
+            self.put_back(batch, pause);
+        } else {
+            log::debug!("a batch is taken apart: {failure}");
+            let left = take_apart(&self.store, batch, &failure, bound).await;
+            self.put_back(left.again, BUSY_PAUSE);
+            self.divert_to_slow_lane(left.slow);
+            if left.nothing_stored && pause > BUSY_PAUSE {
+                // It is the database's own trouble, most probably, and the next batch would meet it, too.
+                self.not_before = Some(Instant::now() + pause);
             }
         }
     }

@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::QUICK_WAIT;
 use crate::store::Locks;
+
+/// How long a batch waits for conversations, if it does, and for other rows: an insert needs its sender's (for the
+/// foreign key), which the host system may be changing.
+const QUICK_WAIT: Duration = Duration::from_millis(100);
+
+/// The same for other rows, while some are held for longer than that.
+const BRIEF_WAIT: Duration = Duration::from_millis(10);
 
 /// How long a finding about the other holders of conversations counts, until it is looked at again.
 const MEMORY: Duration = Duration::from_secs(1);
@@ -24,6 +30,8 @@ const PATIENCE: u32 = 4;
 pub(super) struct Manners {
     wait_until: Option<Instant>,
     skip_until: Option<Instant>,
+    /// Other rows than conversations are held for long.
+    rows_held_until: Option<Instant>,
     /// How long answers take: the longest of late.
     usual: Duration,
 }
@@ -33,15 +41,17 @@ impl Manners {
         let counts = |until: Option<Instant>| until.is_some_and(|until| now < until);
         if counts(self.wait_until) && !counts(self.skip_until) {
             Locks::Wait(QUICK_WAIT)
+        } else if counts(self.rows_held_until) {
+            Locks::Skip { wait: BRIEF_WAIT }
         } else {
             Locks::Skip { wait: QUICK_WAIT }
         }
     }
 
-    /// For an answer, after so many failures in a row.
-    pub fn patience(&self, failures: u32) -> Duration {
+    /// For an answer, after so many silences in a row.
+    pub fn patience(&self, silences: u32) -> Duration {
         let patience = LEAST_PATIENCE.max(self.usual * PATIENCE);
-        patience.saturating_mul(2u32.saturating_pow(failures.min(8)))
+        patience.saturating_mul(2u32.saturating_pow(silences.min(8)))
     }
 
     /// A batch was answered, after `took`.
@@ -52,9 +62,13 @@ impl Manners {
         }
     }
 
-    /// A batch that waited for conversations waited in vain.
-    pub fn locked(&mut self, now: Instant) {
-        self.skip_until = Some(now + MEMORY);
+    /// A batch with these locks waited in vain.
+    pub fn locked(&mut self, now: Instant, locks: Locks) {
+        let found = match locks.waits_for_conversations() {
+            true => &mut self.skip_until,
+            false => &mut self.rows_held_until,
+        };
+        *found = Some(now + MEMORY);
     }
 }
 
@@ -70,7 +84,7 @@ mod tests {
         assert!(!manners.locks(now).waits_for_conversations());
         manners.stored(now, took, manners.locks(now), true);
         assert!(manners.locks(now).waits_for_conversations());
-        manners.locked(now);
+        manners.locked(now, manners.locks(now));
         assert!(!manners.locks(now).waits_for_conversations());
         let later = now + MEMORY * 2;
         assert!(!manners.locks(later).waits_for_conversations());
@@ -79,7 +93,21 @@ mod tests {
     }
 
     #[test]
-    fn patience_follows_what_is_usual_and_grows_with_failures() {
+    fn rows_that_are_held_for_long_are_waited_for_briefly_for_a_while() {
+        let mut manners = Manners::default();
+        let now = Instant::now();
+        let wait = |manners: &Manners, now| match manners.locks(now) {
+            Locks::Skip { wait } => wait,
+            Locks::Wait(wait) => panic!("waits {wait:?} for conversations"),
+        };
+        assert_eq!(wait(&manners, now), QUICK_WAIT);
+        manners.locked(now, manners.locks(now));
+        assert_eq!(wait(&manners, now), BRIEF_WAIT);
+        assert_eq!(wait(&manners, now + MEMORY * 2), QUICK_WAIT);
+    }
+
+    #[test]
+    fn patience_follows_what_is_usual_and_grows_with_silences() {
         let mut manners = Manners::default();
         let now = Instant::now();
         assert_eq!(manners.patience(0), LEAST_PATIENCE);

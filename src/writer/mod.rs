@@ -11,13 +11,16 @@
 //! their order on the way: those that follow a busy one wait behind it, and a flow in the slow lane stays there
 //! until its queue is empty. Only a participant's message is ever busy, so a stranger's never stands in a participant's
 //! way, nor learns by waiting that there is something to wait for.
+//!
+//! A batch that fails as a whole is repeated where that may help, and then taken apart ([`apart`]): what is at fault fails
+//! alone, or waits in the slow lane.
 
 mod accepted;
+mod apart;
 mod lanes;
 mod manners;
 mod slow_lane;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -46,11 +49,6 @@ pub struct Sent {
     /// Nothing new was stored: the answer to a repeat.
     pub repeated: bool,
 }
-
-/// The quick lane skips conversations that are held, and waits this long for other rows: an insert needs its
-/// sender's (for the foreign key), which the host system may be changing.
-const QUICK_LOCKS: Locks = Locks::Skip { wait: QUICK_WAIT };
-const QUICK_WAIT: Duration = Duration::from_millis(100);
 
 type Reply = Box<dyn FnOnce(Result<Sent, Error>) + Send>;
 
@@ -275,70 +273,6 @@ fn expire(pending: Pending, why: &str) {
     (pending.reply)(Err(Error::unavailable(why)));
 }
 
-/// What is still to be stored after a batch was taken apart.
-#[derive(Default)]
-struct Apart {
-    /// In the quick lane.
-    again: Vec<Pending>,
-    /// In the slow lane: what they wait for is held by another transaction.
-    locked: Vec<Pending>,
-}
-
-/// Stores a batch that failed as a whole flow by flow, and a flow that is refused message by message: only what is at
-/// fault fails or waits.
-async fn store_apart(store: &Store, batch: Vec<Pending>, timeout: Duration) -> Apart {
-    let mut apart = Apart::default();
-    let mut groups = by_flow(batch).into_iter();
-    while let Some(group) = groups.next() {
-        let mut group = unexpired(group);
-        if group.is_empty() {
-            continue;
-        }
-        match send(store, &mut group, QUICK_LOCKS, timeout).await {
-            Ok(outcomes) => apart.again.extend(answer_all(group, outcomes)),
-            Err(SendFailure::Refused(reason)) => match <[Pending; 1]>::try_from(group) {
-                Ok([alone]) => {
-                    let why = format!("the database refuses a message: {reason}");
-                    (alone.reply)(Err(Error::Internal(why.into())));
-                }
-                Err(group) => {
-                    for pending in group {
-                        apart
-                            .again
-                            .extend(store_alone(store, pending, timeout).await);
-                    }
-                }
-            },
-            Err(SendFailure::Locked(_)) => apart.locked.extend(group),
-            Err(SendFailure::Retry(_)) => apart.again.extend(group),
-            Err(SendFailure::Unanswered(_)) => {
-                apart.again.extend(group);
-                apart.again.extend(groups.by_ref().flatten());
-            }
-        }
-    }
-    apart
-}
-
-/// One message of a flow that was refused as a whole. What comes back is to be tried again.
-async fn store_alone(store: &Store, pending: Pending, timeout: Duration) -> Option<Pending> {
-    let mut alone = unexpired(vec![pending]);
-    if alone.is_empty() {
-        return None;
-    }
-    match send(store, &mut alone, QUICK_LOCKS, timeout).await {
-        Ok(outcomes) => answer_all(alone, outcomes).pop(),
-        Err(SendFailure::Refused(reason)) => {
-            for pending in alone {
-                let why = format!("the database refuses a message: {reason}");
-                (pending.reply)(Err(Error::Internal(why.into())));
-            }
-            None
-        }
-        Err(_) => alone.into_iter().next(),
-    }
-}
-
 /// Sends what waits, bounded by the earliest deadline in it, but a second at least: a late one must not
 /// take the time of the others.
 fn send<'a>(
@@ -377,18 +311,4 @@ fn unexpired(batch: Vec<Pending>) -> Vec<Pending> {
         expire(pending, "the message could not be stored in time");
     }
     rest
-}
-
-/// In the order in which the flows come, and their messages.
-fn by_flow(batch: Vec<Pending>) -> Vec<Vec<Pending>> {
-    let mut groups: Vec<Vec<Pending>> = Vec::new();
-    let mut places: HashMap<Flow, usize> = HashMap::new();
-    for pending in batch {
-        let place = *places.entry(pending.flow()).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => group.push(pending),
-            None => groups.push(vec![pending]),
-        }
-    }
-    groups
 }

@@ -1,4 +1,5 @@
-//! Messages to conversations whose row somebody else holds for long: they wait for it, apart from all others.
+//! Messages that have to wait, apart from all others: somebody else holds for long what they need, or the database cannot
+//! store them now while it stores others.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
-use super::{Flow, Pending, answer_all, send, store_apart, unexpired};
+use super::apart::take_apart;
+use super::{Flow, Pending, answer_all, send, unexpired};
 use crate::store::{Locks, SendFailure, Store};
 
 /// Flows that are tried at the same time: each occupies a connection of the writer's pool, which
@@ -117,14 +119,16 @@ async fn take_turn(
     }
     match send(store, &mut batch, Locks::Wait(wait), timeout).await {
         Ok(outcomes) => answer_all(batch, outcomes),
-        Err(SendFailure::Refused(_)) => {
-            let apart = store_apart(store, batch, timeout).await;
-            apart.again.into_iter().chain(apart.locked).collect()
-        }
-        Err(SendFailure::Retry(_) | SendFailure::Locked(_)) => batch,
         Err(SendFailure::Unanswered(reason)) => {
-            log::warn!("a message of a locked conversation had no answer: {reason}");
+            log::warn!("a message in the slow lane had no answer: {reason}");
             batch
+        }
+        Err(SendFailure::Locked(_)) => batch,
+        Err(SendFailure::Collided(_) | SendFailure::Exhausted(_)) if batch.len() == 1 => batch,
+        Err(failure) => {
+            let left = take_apart(store, batch, &failure, timeout).await;
+            // One flow is in one of the two.
+            left.again.into_iter().chain(left.slow).collect()
         }
     }
 }

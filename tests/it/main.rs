@@ -8,6 +8,7 @@
 
 mod support;
 
+mod apart;
 mod at_once;
 mod auth;
 mod config;

@@ -1,0 +1,413 @@
+//! A message that the database does not take, whatever it says about it, and those that come with it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::support::*;
+
+/// Less than this is soon; what has to wait for somebody else's deadline takes longer.
+const SOON: Duration = Duration::from_secs(3);
+const WRITE_TIMEOUT: (&str, &str) = ("WRITE_TIMEOUT_SECONDS", "8");
+
+/// A host whose triggers raise the SQLSTATE that a message consists of.
+async fn with_errors(database: &Database) {
+    database
+        .execute_as_owner(
+            "create function host_error() returns trigger language plpgsql as $$
+             begin
+               if new.content like 'error _____' then
+                 raise exception 'the host says so' using errcode = substr(new.content, 7);
+               end if;
+               return null;
+             end $$;
+             create trigger host_error after insert on messages for each row execute function host_error()",
+        )
+        .await;
+}
+
+/// A batch that the database is at, so that all that comes meanwhile is one batch.
+struct Gate<'a> {
+    database: &'a Database,
+    api: Api,
+    first: JoinHandle<Value>,
+}
+
+impl<'a> Gate<'a> {
+    async fn closed(database: &'a Database, replica: &Replica) -> Self {
+        database
+            .execute_as_owner(
+                "create table host_gate as select true as closed;
+                 create function host_gate() returns trigger language plpgsql as $$
+                 begin
+                   while exists (select from host_gate) loop
+                     perform pg_sleep(0.01);
+                   end loop;
+                   return null;
+                 end $$;
+                 create trigger host_gate after insert on messages for each row
+                   when (new.content = 'first') execute function host_gate()",
+            )
+            .await;
+        let conversation = database.conversation(BORIS, DAVID).await;
+        let api = replica.api();
+        let sender = api.clone();
+        let first = tokio::spawn(async move { sender.send(conversation, BORIS, "first").await });
+        eventually("the first batch is on its way", || async {
+            (api.metric("pgchat_writer_batches_total").await == 1.0).then_some(())
+        })
+        .await;
+        Self {
+            database,
+            api,
+            first,
+        }
+    }
+
+    async fn open_when_waiting(self, messages: usize) {
+        eventually("the messages wait", || async {
+            (self.api.metric("pgchat_writer_queue_depth").await == messages as f64).then_some(())
+        })
+        .await;
+        self.database
+            .execute_as_owner("delete from host_gate")
+            .await;
+        self.first.await.expect("the first message");
+    }
+}
+
+fn message(conversation: Uuid, content: &str) -> Value {
+    json!({"conversationId": conversation, "content": content})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_always_fails_is_refused_and_delays_nobody() {
+    let database = Database::fresh().await;
+    with_errors(&database).await;
+    let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
+    let api = replica.api();
+    let (with_boris, with_carla) = (
+        database.conversation(ALICE, BORIS).await,
+        database.conversation(ALICE, CARLA).await,
+    );
+    // The last is also that of a full queue of notifications, which says so.
+    for code in ["23514", "23505", "0A000", "54000"] {
+        let started = Instant::now();
+        let poison = {
+            let (api, content) = (replica.api(), format!("error {code}"));
+            tokio::spawn(async move { api.try_send(with_boris, ALICE, &content).await })
+        };
+        for number in 0..10 {
+            api.send(with_carla, CARLA, &number.to_string()).await;
+        }
+        let refused = poison.await.expect("an answer");
+        refused.refused(500, "internal");
+        assert!(started.elapsed() < SOON, "{code}: {:?}", started.elapsed());
+    }
+    let fine = api.send(with_boris, ALICE, "fine").await;
+    assert_eq!(seq_of(&fine), 1);
+}
+
+/// Of the server's state or of others' transactions these speak, so they are tried until their time is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_the_database_cannot_store_now_waits_alone() {
+    let database = Database::fresh().await;
+    with_errors(&database).await;
+    let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
+    let api = replica.api();
+    let free = database.conversation(CARLA, DAVID).await;
+    let mut waiting = Vec::new();
+    for (partner, code) in [
+        (BORIS, "40001"),
+        (CARLA, "53100"),
+        (DAVID, "55000"),
+        (ELENA, "57014"),
+    ] {
+        let conversation = database.conversation(ALICE, partner).await;
+        let (api, content) = (replica.api(), format!("error {code}"));
+        waiting.push(tokio::spawn(async move {
+            api.try_send(conversation, ALICE, &content).await
+        }));
+    }
+    eventually("four flows in the slow lane", || async {
+        let started = Instant::now();
+        api.send(free, CARLA, "is not delayed").await;
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+        (api.metric("pgchat_writer_slow_lane_total").await >= 4.0).then_some(())
+    })
+    .await;
+    assert!(waiting.iter().all(|send| !send.is_finished()));
+    for send in waiting {
+        send.await.expect("an answer").refused(503, "unavailable");
+    }
+    assert_eq!(
+        database
+            .count("messages where content like 'error %'")
+            .await,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_shares_a_batch_with_a_message_that_always_fails_is_stored_in_order() {
+    for code in ["23514", "23505"] {
+        let database = Database::fresh().await;
+        with_errors(&database).await;
+        let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
+        let conversations = [
+            database.conversation(ALICE, BORIS).await,
+            database.conversation(ALICE, CARLA).await,
+        ];
+        let mut alice = Socket::connect(&replica, ALICE).await;
+        let gate = Gate::closed(&database, &replica).await;
+        let mut requests = Vec::new();
+        for number in 0..24 {
+            let content = match number {
+                7 | 8 | 20 => format!("error {code}"),
+                _ => number.to_string(),
+            };
+            let data = message(conversations[number % 2], &content);
+            requests.push(alice.request("send_message", data).await);
+        }
+        gate.open_when_waiting(requests.len()).await;
+        let started = Instant::now();
+        let mut seqs = [0, 0];
+        for (number, request) in requests.iter().enumerate() {
+            let answer = alice.answer(request).await;
+            if matches!(number, 7 | 8 | 20) {
+                assert_eq!(answer["data"]["code"], "internal", "{answer}");
+            } else {
+                seqs[number % 2] += 1;
+                let message = &answer["data"]["message"];
+                assert_eq!(message["seq"], seqs[number % 2], "{code}: {answer}");
+                assert_eq!(message["content"], number.to_string());
+            }
+        }
+        assert!(started.elapsed() < SOON, "{code}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_for_a_conversation_together_with_a_message_that_always_fails_is_stored_in_order()
+ {
+    let database = Database::fresh().await;
+    with_errors(&database).await;
+    let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let holder = database.sql().await;
+    let lock = format!("begin; select from conversations where id = '{conversation}' for update");
+    holder.batch_execute(&lock).await.expect("the lock");
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut requests = Vec::new();
+    for content in ["one", "error 23514", "two", "error 23505", "three"] {
+        let data = message(conversation, content);
+        requests.push(alice.request("send_message", data).await);
+    }
+    let api = replica.api();
+    eventually("they are in the slow lane", || async {
+        (api.metric("pgchat_writer_slow_lane_total").await >= 1.0).then_some(())
+    })
+    .await;
+    holder.batch_execute("commit").await.expect("its end");
+    let mut answers = Vec::new();
+    for request in &requests {
+        answers.push(alice.answer(request).await["data"].take());
+    }
+    for (place, seq) in [(0, 1), (2, 2), (4, 3)] {
+        assert_eq!(answers[place]["message"]["seq"], seq, "{answers:?}");
+    }
+    for place in [1, 3] {
+        assert_eq!(answers[place]["code"], "internal", "{answers:?}");
+    }
+}
+
+/// The first of three cannot be stored for a moment, just when the second is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_overtakes_none_of_its_sender_when_a_batch_is_taken_apart() {
+    let database = Database::fresh().await;
+    database
+        .execute_as_owner(
+            "create sequence host_tries;
+             create function host_check() returns trigger language plpgsql as $$
+             declare
+               contents constant text[] := array(select i.content from inserted i order by i.seq);
+             begin
+               if 'two' = any (contents) then
+                 raise check_violation;
+               elsif contents[1] = 'one' and nextval('host_tries') = 1 then
+                 raise serialization_failure;
+               end if;
+               return null;
+             end $$;
+             create trigger host_check after insert on messages referencing new table as inserted
+               for each statement execute function host_check()",
+        )
+        .await;
+    let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let gate = Gate::closed(&database, &replica).await;
+    let mut requests = Vec::new();
+    for content in ["one", "two", "three"] {
+        let data = message(conversation, content);
+        requests.push(alice.request("send_message", data).await);
+    }
+    gate.open_when_waiting(requests.len()).await;
+    let mut answers = Vec::new();
+    for request in &requests {
+        answers.push(alice.answer(request).await["data"].take());
+    }
+    assert_eq!(answers[0]["message"]["seq"], 1, "{answers:?}");
+    assert_eq!(answers[1]["code"], "internal", "{answers:?}");
+    assert_eq!(answers[2]["message"]["seq"], 2, "{answers:?}");
+    let tries = database.count("host_tries where last_value > 1").await;
+    assert_eq!(tries, 1, "the first failed once, alone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_whose_last_seq_is_behind_goes_on_after_its_messages() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
+    let api = replica.api();
+    let repaired = database.conversation(ALICE, BORIS).await;
+    let other = database.conversation(ALICE, CARLA).await;
+    let behind = async || {
+        let repair = format!("update conversations set last_seq = 0 where id = '{repaired}'");
+        database.execute(&repair).await;
+    };
+    let whole = async || {
+        let seqs: Vec<i64> = api.history(repaired).await.iter().map(seq_of).collect();
+        assert_eq!(seqs, (1..=seqs.len() as i64).collect::<Vec<_>>());
+        let last = format!(
+            "conversations where id = '{repaired}' and last_seq = {}",
+            seqs.len()
+        );
+        assert_eq!(database.count(&last).await, 1, "last_seq is mended");
+    };
+    for number in 0..3 {
+        api.send(repaired, ALICE, &number.to_string()).await;
+    }
+
+    // One alone.
+    behind().await;
+    let started = Instant::now();
+    let sent = api.send(repaired, BORIS, "three").await;
+    assert_eq!(seq_of(&sent), 4);
+    whole().await;
+
+    // By another program.
+    behind().await;
+    let program = database.sql().await;
+    let send = "select chat_send_message($1, $2, 'four') ->> 'seq'";
+    let seq = program.query_one(send, &[&repaired, &ALICE]).await;
+    assert_eq!(seq.expect("a message").get::<_, &str>(0), "5");
+    whole().await;
+
+    // In a batch.
+    behind().await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut requests = Vec::new();
+    for number in 0..20 {
+        let data = message([repaired, other][number % 2], &number.to_string());
+        requests.push(alice.request("send_message", data).await);
+    }
+    for request in &requests {
+        let answer = alice.answer(request).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+    }
+    whole().await;
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+}
+
+/// As when a listener somewhere in the cluster has stopped reading. The error comes at commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_queue_of_notifications_is_full_messages_wait() {
+    let database = Database::fresh().await;
+    database
+        .execute_as_owner(
+            "create sequence host_tries;
+             create table host_full as select true as yes;
+             create function host_notify() returns trigger language plpgsql security definer as $$
+             begin
+               if exists (select from host_full) then
+                 perform nextval('host_tries');
+                 raise program_limit_exceeded using message = 'too many notifications in the NOTIFY queue';
+               end if;
+               return null;
+             end $$;
+             create constraint trigger host_notify after insert on messages deferrable initially deferred
+               for each row execute function host_notify()",
+        )
+        .await;
+    let settings = [("WRITE_TIMEOUT_SECONDS", "3")];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let late = api.try_send(conversation, ALICE, "too late").await;
+    late.refused(503, "unavailable");
+    let often = database.count("host_tries where last_value > 60").await;
+    assert_eq!(often, 0, "pauses between the tries");
+
+    let waiting = {
+        let api = api.clone();
+        tokio::spawn(async move { api.try_send(conversation, BORIS, "in time").await })
+    };
+    let retries = api.metric("pgchat_writer_retries_total").await;
+    eventually("a try that fails", || async {
+        (database.count("host_tries").await == 1
+            && api.metric("pgchat_writer_retries_total").await
+                + api.metric("pgchat_writer_slow_lane_total").await
+                > retries)
+            .then_some(())
+    })
+    .await;
+    database.execute_as_owner("delete from host_full").await;
+    let stored = waiting.await.expect("an answer").ok(201);
+    assert_eq!(seq_of(&stored), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_users_whose_rows_are_locked_hold_up_nobody_for_long() {
+    const LOCKED: i32 = 200;
+    let database = Database::fresh().await;
+    let settings = [("WRITE_TIMEOUT_SECONDS", "60")];
+    let replica = Replica::start(&database, &settings).await;
+    let free = database.conversation(ALICE, CARLA).await;
+    let users = database.add_users(LOCKED).await;
+    let mut sends = Vec::new();
+    for user in &users {
+        sends.push((database.conversation(ALICE, *user).await, *user));
+    }
+    let job = database.sql().await;
+    job.batch_execute("begin; select from users where first_name = 'User' for update")
+        .await
+        .expect("the locks");
+
+    let gate = Gate::closed(&database, &replica).await;
+    let mut waiting = Vec::new();
+    for (conversation, user) in sends {
+        let api = replica.api();
+        waiting.push(tokio::spawn(async move {
+            api.try_send(conversation, user, "waits").await
+        }));
+    }
+    let api = replica.api();
+    eventually("they wait", || async {
+        (api.metric("pgchat_writer_queue_depth").await == f64::from(LOCKED)).then_some(())
+    })
+    .await;
+    let last = tokio::spawn(async move { api.send(free, CARLA, "is free").await });
+    gate.open_when_waiting(users.len() + 1).await;
+    let opened = Instant::now();
+    last.await.expect("the message");
+    let took = opened.elapsed();
+    assert!(took < SOON * 2, "{took:?}");
+    assert_eq!(database.count("messages where content = 'waits'").await, 0);
+
+    job.batch_execute("commit").await.expect("its end");
+    for send in waiting {
+        send.await.expect("an answer").ok(201);
+    }
+}
