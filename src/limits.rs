@@ -25,6 +25,7 @@ const FRAMES_OF_A_SEND: u32 = 10;
 pub struct SendLimiter {
     /// `None`: no limit.
     limiter: Option<Arc<DefaultKeyedRateLimiter<UserId>>>,
+    burst: NonZeroU32,
 }
 
 impl SendLimiter {
@@ -34,6 +35,7 @@ impl SendLimiter {
             .zip(NonZeroU32::new(burst))
             .map(|(rate, burst)| Quota::per_second(rate).allow_burst(burst));
         Self {
+            burst: quota.map_or(NonZeroU32::MAX, |quota| quota.burst_size()),
             limiter: quota.map(|quota| Arc::new(RateLimiter::keyed(quota))),
         }
     }
@@ -44,12 +46,21 @@ impl SendLimiter {
         Self::new(frames(per_second), frames(burst))
     }
 
-    /// How long to wait until the next one is welcome; `None`: it is counted.
-    pub fn pause(&self, user: UserId) -> Option<Duration> {
-        match self.check(user) {
-            Err(Error::TooManyRequests { retry_after, .. }) => Some(retry_after),
-            _ => None,
+    /// Counts so many, as far as they are welcome, and leaves those that are not. How long to wait until some of them are;
+    /// `None`: all are counted.
+    pub fn pause(&self, user: UserId, count: &mut u32) -> Option<Duration> {
+        let Some(limiter) = &self.limiter else {
+            *count = 0;
+            return None;
+        };
+        while let Some(left) = NonZeroU32::new(*count) {
+            let portion = left.min(self.burst);
+            if let Ok(Err(not_until)) = limiter.check_key_n(&user, portion) {
+                return Some(not_until.wait_time_from(DefaultClock::default().now()));
+            }
+            *count -= portion.get();
         }
+        None
     }
 
     /// Counts one of them. `TooManyRequests` says when the next one is welcome.
@@ -168,7 +179,7 @@ mod tests {
             for _ in 0..1000 {
                 limiter.check(UserId(Uuid::nil())).expect("no limit");
             }
-            assert_eq!(limiter.pause(UserId(Uuid::nil())), None);
+            assert_eq!(limiter.pause(UserId(Uuid::nil()), &mut 1000), None);
         }
     }
 
@@ -177,12 +188,26 @@ mod tests {
         let frames = SendLimiter::of_frames(1, 3);
         let user = UserId(Uuid::nil());
         let read = (0..1000)
-            .take_while(|_| frames.pause(user).is_none())
+            .take_while(|_| frames.pause(user, &mut 1).is_none())
             .count();
         // One more for each tenth of a second that this took.
         assert!((30..40).contains(&read), "{read}");
-        let pause = frames.pause(user).unwrap_or_default();
+        let pause = frames.pause(user, &mut 1).unwrap_or_default();
         assert!(pause <= Duration::from_millis(100), "{pause:?}");
+    }
+
+    #[test]
+    fn more_frames_than_may_come_at_once_are_counted_one_burst_after_the_other() {
+        let frames = SendLimiter::of_frames(100, 1);
+        let user = UserId(Uuid::nil());
+        let mut count = 35;
+        let started = Instant::now();
+        while let Some(pause) = frames.pause(user, &mut count) {
+            std::thread::sleep(pause);
+        }
+        assert_eq!(count, 0);
+        // The first ten at once, the others at 1,000 a second.
+        assert!(started.elapsed() >= Duration::from_millis(24));
     }
 
     #[tokio::test]
@@ -192,7 +217,7 @@ mod tests {
         for number in 0..10_000 {
             let _ = fast.check(UserId(Uuid::from_u128(number)));
         }
-        while slow.pause(user).is_none() {}
+        while slow.pause(user, &mut 1).is_none() {}
         let stop = CancellationToken::new();
         let sweeps = [&fast, &slow].map(|limiter| {
             let sweep = limiter.clone();

@@ -232,7 +232,7 @@ settings! {
         HEADER_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "A request's head must be complete by then.";
         BODY_TIMEOUT_SECONDS = "20", Seconds(1, 3600),
-            "A request's body must be complete by then.";
+            "A request's body must be complete by then, and so must a WebSocket message that has begun.";
         IDLE_TIMEOUT_SECONDS = "75", Seconds(1, 3600),
             "An HTTP connection without a request is closed then. More than the proxy in front waits, or that one \
              sends a request just as this side closes.";

@@ -11,6 +11,8 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Utf8Bytes};
 
+use super::metered::GivenUp;
+
 /// How long a close frame may wait for a client that does not read, before the connection is cut.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -28,8 +30,10 @@ pub enum Ending {
     TooSlow,
     /// What it missed could not be read from the database: 1013.
     Overloaded,
-    /// A frame over the limit: 1009 (RFC 6455 section 7.4.1).
+    /// A frame or a message over the limit, or a message in too many frames: 1009 (RFC 6455 section 7.4.1).
     TooBig,
+    /// A message that it began was not complete in time: 1013.
+    Unfinished,
     /// Text that is not UTF-8: 1007.
     InvalidText,
     /// It broke the framing: 1002.
@@ -51,6 +55,7 @@ impl Ending {
             Self::TooSlow => (1013, "too slow"),
             Self::Overloaded => (1013, "try again later"),
             Self::TooBig => (1009, "frame too big"),
+            Self::Unfinished => (1013, "message not complete in time"),
             Self::InvalidText => (1007, "text must be UTF-8"),
             Self::Protocol(_) => (1002, "protocol error"),
             Self::NoPong => (4408, "no pong"),
@@ -74,6 +79,7 @@ impl fmt::Display for Ending {
             Self::TooSlow => f.write_str("too slow, closed with 1013"),
             Self::Overloaded => f.write_str("replay failed, closed with 1013"),
             Self::TooBig => f.write_str("frame too big, closed with 1009"),
+            Self::Unfinished => f.write_str("message not complete in time, closed with 1013"),
             Self::InvalidText => f.write_str("text not UTF-8, closed with 1007"),
             Self::Protocol(fault) => write!(f, "{fault}, closed with 1002"),
             Self::NoPong => f.write_str("no pong, closed with 4408"),
@@ -95,6 +101,14 @@ impl From<SocketError> for Ending {
                 Self::Lost("end of stream".to_owned())
             }
             SocketError::Protocol(fault) => Self::Protocol(fault.to_string()),
+            SocketError::Io(error) => {
+                let given_up = error.get_ref().and_then(|cause| cause.downcast_ref());
+                match given_up {
+                    Some(GivenUp::Unfinished) => Self::Unfinished,
+                    Some(GivenUp::TooManyFrames) => Self::TooBig,
+                    None => Self::Lost(error.to_string()),
+                }
+            }
             other => Self::Lost(other.to_string()),
         }
     }

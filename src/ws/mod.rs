@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`upgrade`] checks the handshake and answers it; [`session`] is the one task of a socket;
 //! [`protocol`] holds the names on the wire; [`in_flight`] decides which command of a client may run when;
-//! [`commands`] runs it; [`heartbeat`] tells a live client from a dead one, and [`expiry`] when its token ends; [`ending`] says why a session ended and
+//! [`commands`] runs it; [`metered`] sees its frames first;
+//! [`heartbeat`] tells a live client from a dead one, and [`expiry`] when its token ends; [`ending`] says why a session ended and
 //! closes the socket.
 //!
 //! What may not enter here: SQL, and any way from a command to another socket that does not go through the database.
@@ -14,6 +15,7 @@ mod expiry;
 pub mod fuzzing;
 mod heartbeat;
 mod in_flight;
+mod metered;
 mod protocol;
 mod session;
 mod upgrade;

@@ -18,6 +18,7 @@ use super::commands::{self, Commands, Outcome, Reply};
 use super::ending::{self, Ending};
 use super::expiry::{Expiry, Step};
 use super::heartbeat::{Beat, Heartbeat};
+use super::metered::Metered;
 use super::protocol::{self, Command, Done, Frames, Refused};
 use crate::app::Services;
 use crate::auth::Caller;
@@ -50,7 +51,7 @@ pub struct Session<S> {
     services: Arc<Services>,
     caller: Caller,
     user: UserId,
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Metered<S>>,
     subscription: Subscription,
     attending: Attending,
     heartbeat: Heartbeat,
@@ -60,6 +61,8 @@ pub struct Session<S> {
     renewed: bool,
     /// The user's sockets have sent too many frames: this one is not read until then, so that TCP holds its client back.
     held_back: Option<Instant>,
+    /// Frames that it has sent and that are not counted yet, for that reason.
+    uncounted: u32,
     /// From the first command until the client is quiet again.
     commands: Option<Box<Commands>>,
     /// After a replay: tells which live events were replayed.
@@ -95,7 +98,7 @@ where
         services: Arc<Services>,
         caller: Caller,
         user: UserId,
-        stream: WebSocketStream<S>,
+        stream: WebSocketStream<Metered<S>>,
         subscription: Subscription,
     ) -> Self {
         let interval = services.config.timeouts.heartbeat;
@@ -105,6 +108,7 @@ where
             expiry: Expiry::of(&caller, services.config.auth.token_warning, Instant::now()),
             renewed: false,
             held_back: None,
+            uncounted: 0,
             attending: services.live.attend(user, subscription.connection_id()),
             services,
             caller,
@@ -187,9 +191,12 @@ where
         self.flush().await
     }
 
-    /// Until when no more frames are read; the next one is counted where it is not put off.
-    fn hold_back(&self) -> Option<Instant> {
-        let pause = self.services.frames.pause(self.user)?;
+    /// Counts what has come. Until when no more frames are read, where that was too much.
+    fn hold_back(&mut self) -> Option<Instant> {
+        let came = self.stream.get_mut().take_frames();
+        self.uncounted = self.uncounted.saturating_add(came);
+        let frames = &self.services.frames;
+        let pause = frames.pause(self.user, &mut self.uncounted)?;
         Some(Instant::now() + pause.max(FLOOD_PAUSE))
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -19,6 +20,7 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
+use super::metered::Metered;
 use super::protocol::SUBPROTOCOL;
 use super::session::Session;
 use crate::app::Services;
@@ -132,15 +134,24 @@ async fn open(
             return log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: not upgraded: {error}");
         }
     };
-    let config = socket_config(&services.config.limits);
-    let stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
+    let stream = socket(upgraded, &services.config).await;
     Session::new(services, caller, user, stream, subscription)
         .run(cursor)
         .await;
 }
 
+/// The server's side of a connection that is upgraded.
+pub(super) async fn socket<S>(io: S, config: &Config) -> WebSocketStream<Metered<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let metered = Metered::new(io, config.timeouts.body);
+    WebSocketStream::from_raw_socket(metered, Role::Server, Some(socket_config(&config.limits)))
+        .await
+}
+
 /// Buffers and limits of one socket.
-pub fn socket_config(limits: &Limits) -> WebSocketConfig {
+fn socket_config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)

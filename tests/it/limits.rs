@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::support::*;
 
@@ -117,6 +120,74 @@ async fn a_frame_counts_by_what_it_announces_and_a_message_by_all_its_frames() {
         raw.write(&sent).await;
         assert_eq!(close_code(&raw.until_closed().await), Some(1009));
     }
+}
+
+/// A frame of a client, masked with zeros, with a payload of up to 125 bytes.
+fn frame_of(first: u8, payload: &str) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("a short one");
+    let head = [first, 0x80 | length, 0, 0, 0, 0];
+    [&head, payload.as_bytes()].concat()
+}
+
+const BEGINNING: u8 = 0x01;
+const CONTINUATION: u8 = 0x00;
+const END: u8 = 0x80;
+
+#[tokio::test]
+async fn a_message_that_is_never_finished_is_given_up_in_time_though_pings_are_answered() {
+    let database = Database::fresh().await;
+    let set = [("BODY_TIMEOUT_SECONDS", "3"), ("HEARTBEAT_SECONDS", "1")];
+    let replica = Replica::start(&database, &set).await;
+    let fragment = |text: &str, kind, last| {
+        let text = text.to_owned().into_bytes();
+        Message::Frame(Frame::message(text, OpCode::Data(kind), last))
+    };
+    let mut socket = Socket::connect(&replica, ALICE).await;
+    // One that is finished in time is none.
+    let (begin, end) = r#"{"type":"ping","requestId":"r","data":{}}"#.split_at(10);
+    socket.send_frame(fragment(begin, Data::Text, false)).await;
+    socket.send_frame(fragment(end, Data::Continue, true)).await;
+    socket.expect("ack").await;
+
+    socket.send_frame(fragment(begin, Data::Text, false)).await;
+    let started = Instant::now();
+    // Reading answers the pings.
+    let code = within("the socket is closed", socket.closed()).await;
+    assert_eq!(code, Some(1013));
+    assert!(started.elapsed() >= Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_message_has_a_bounded_number_of_frames_and_each_of_them_counts() {
+    let database = Database::fresh().await;
+    let rate = [("RATE_LIMIT_PER_SECOND", "10"), ("RATE_LIMIT_BURST", "10")];
+    let replica = Replica::start(&database, &rate).await;
+    let mut raw = Raw::upgrade(&replica, ALICE).await;
+    let flood = frame_of(CONTINUATION, "").repeat(100_000);
+    raw.write_unwelcome([frame_of(BEGINNING, "{"), flood].concat())
+        .await;
+    assert_eq!(close_code(&raw.until_closed().await), Some(1009));
+
+    // A hundred frames are read in a second, and as many at once.
+    let mut raw = Raw::upgrade(&replica, BORIS).await;
+    let started = Instant::now();
+    let in_parts = |id: usize| {
+        [
+            frame_of(BEGINNING, "{"),
+            frame_of(CONTINUATION, "").repeat(98),
+            frame_of(
+                END,
+                &format!(r#""type":"ping","requestId":"r{id}","data":{{}}}}"#),
+            ),
+        ]
+        .concat()
+    };
+    for id in 0..5 {
+        raw.write(in_parts(id)).await;
+    }
+    raw.heard("\"requestId\":\"r4\"").await;
+    // Those before the last message: 400 frames.
+    assert!(started.elapsed() >= Duration::from_millis(2500));
 }
 
 #[tokio::test]

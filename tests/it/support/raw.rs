@@ -27,6 +27,10 @@ impl Raw {
         let stream = TcpStream::connect(("127.0.0.1", replica.port()))
             .await
             .expect("a connection");
+        Self::over(stream)
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
         Self {
             stream,
             received: Vec::new(),
@@ -80,6 +84,16 @@ impl Raw {
         raw
     }
 
+    /// The status of the next answer, of which nothing but the beginning is read.
+    pub async fn status(&mut self) -> u16 {
+        while self.received.len() < 12 && self.more().await {}
+        let line = String::from_utf8_lossy(&self.received);
+        let status = line.split_whitespace().nth(1);
+        status
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("no HTTP answer: {line}"))
+    }
+
     /// The next answer; `None` when the server closes instead.
     pub async fn reply(&mut self) -> Option<RawReply> {
         let head_end = loop {
@@ -109,6 +123,13 @@ impl Raw {
             .and_then(|status| status.parse().ok())
             .unwrap_or_else(|| panic!("no HTTP answer: {head}"));
         Some(RawReply { status, head, body })
+    }
+
+    /// Waits until the server has said this, in whatever frame.
+    pub async fn heard(&mut self, text: &str) {
+        while find(&self.received, text.as_bytes()).is_none() {
+            assert!(self.more().await, "closed before {text}");
+        }
     }
 
     /// Waits until the server ends the connection.

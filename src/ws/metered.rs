@@ -1,0 +1,229 @@
+//! What a client sends, frame by frame, ahead of the protocol's own code: that tells of whole messages only, and keeps one that
+//! is never finished for as long as its client answers pings.
+//!
+//! A message has a time to be complete, and frames to come in; all frames can be counted, whether they complete one or not.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Frames of one message: with the largest message (1 MiB unless it is set) these are 256 bytes each.
+const MAX_FRAMES: u32 = 4096;
+
+/// Why a message is not waited for any more; inside of an [`io::Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GivenUp {
+    #[error("a message was not complete in time")]
+    Unfinished,
+    #[error("a message in more than {MAX_FRAMES} frames")]
+    TooManyFrames,
+}
+
+/// A connection after its handshake. Small, since each idle socket has one.
+pub struct Metered<S> {
+    io: S,
+    /// For a message, from its first frame's head to its last byte.
+    patience: Duration,
+    frames: Frames,
+    /// Which message is incomplete, and when it has to be complete.
+    incomplete: Option<(u32, Instant)>,
+    /// Wakes the reader then; made only for a message that comes in pieces.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The session ends: what comes now is of no interest.
+    given_up: bool,
+}
+
+impl<S> Metered<S> {
+    pub fn new(io: S, patience: Duration) -> Self {
+        Self {
+            io,
+            patience,
+            frames: Frames::default(),
+            incomplete: None,
+            timer: None,
+            given_up: false,
+        }
+    }
+
+    /// How many frames have begun since this was last asked.
+    pub fn take_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.frames.begun)
+    }
+
+    /// After each read: whether the message that is there in part may go on.
+    fn check(&mut self, cx: &mut Context<'_>, has_read: bool) -> Option<GivenUp> {
+        if !self.frames.is_open {
+            self.incomplete = None;
+            self.timer = None;
+            return None;
+        }
+        if self.frames.of_message > MAX_FRAMES {
+            return Some(GivenUp::TooManyFrames);
+        }
+        let message = self.frames.completed;
+        let deadline = match self.incomplete {
+            Some((of, deadline)) if of == message => deadline,
+            _ => {
+                self.timer = None;
+                Instant::now() + self.patience
+            }
+        };
+        self.incomplete = Some((message, deadline));
+        let late = if has_read {
+            // The session may not have read for a while, and the rest may be there.
+            Instant::now() >= deadline + self.patience
+        } else {
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            timer.as_mut().poll(cx).is_ready()
+        };
+        late.then_some(GivenUp::Unfinished)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut this.io).poll_read(cx, buf);
+        if this.given_up || matches!(outcome, Poll::Ready(Err(_))) {
+            return outcome;
+        }
+        this.frames.pass(&buf.filled()[before..]);
+        if let Some(why) = this.check(cx, outcome.is_ready()) {
+            this.given_up = true;
+            this.timer = None;
+            return Poll::Ready(Err(io::Error::other(why)));
+        }
+        ready!(outcome)?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Finds the frames in a client's bytes (RFC 6455 section 5.2). What breaks the rules is left to the protocol's own code, which
+/// ends the connection.
+#[derive(Default)]
+struct Frames {
+    /// The head of a frame, as far as it has come: two bytes, up to eight of a length, four of a mask.
+    head: [u8; 14],
+    head_bytes: u8,
+    /// Of the frame's payload, what is still to come.
+    payload: u64,
+    /// The frame is the last one of its message.
+    is_last: bool,
+    /// A message has begun and is not complete.
+    is_open: bool,
+    /// Its frames; control frames that come between them are none.
+    of_message: u32,
+    /// Messages that are complete, wrapping.
+    completed: u32,
+    /// Frames of all kinds, until they are asked for.
+    begun: u32,
+}
+
+impl Frames {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.payload > 0 {
+                let passed = usize::try_from(self.payload)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                self.payload -= passed as u64;
+                bytes = &bytes[passed..];
+            } else {
+                self.head[usize::from(self.head_bytes)] = first;
+                self.head_bytes += 1;
+                bytes = rest;
+                if self.head_bytes < self.head_length() {
+                    continue;
+                }
+                self.begin();
+            }
+            if self.payload == 0 && self.is_last {
+                self.is_last = false;
+                self.is_open = false;
+                self.completed = self.completed.wrapping_add(1);
+            }
+        }
+    }
+
+    /// As far as it can be told yet.
+    fn head_length(&self) -> u8 {
+        if self.head_bytes < 2 {
+            return 2;
+        }
+        let length = match self.head[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let mask = if self.head[1] & 0x80 == 0 { 0 } else { 4 };
+        2 + length + mask
+    }
+
+    /// The head is complete.
+    fn begin(&mut self) {
+        let [first, second, length @ ..] = &self.head;
+        let length = match second & 0x7f {
+            126 => &length[..2],
+            127 => &length[..8],
+            _ => &[second & 0x7f][..],
+        };
+        self.payload = length
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        self.begun = self.begun.saturating_add(1);
+        let is_control = first & 0x08 != 0;
+        self.is_last = !is_control && first & 0x80 != 0;
+        if !is_control {
+            self.of_message = match self.is_open {
+                true => self.of_message.saturating_add(1),
+                false => 1,
+            };
+            self.is_open = true;
+        }
+        self.head_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests;
