@@ -20,7 +20,7 @@ use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::{Health, Lifecycle};
 use crate::hub::{Hub, HubLimits};
-use crate::limits::{Refusals, SendLimiter};
+use crate::limits::{Refusals, Room, SendLimiter};
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{self, Live, PresenceTimes};
 use crate::metrics::Metrics;
@@ -32,6 +32,9 @@ use crate::{http, server, ws};
 pub use commands::{demo_data, healthcheck, migrate};
 
 use database::Database;
+
+/// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest.
+const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long a start waits for the search index: time enough to build a small one, or to see that it is there.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
@@ -60,6 +63,8 @@ pub struct Services {
     pub handshakes: Arc<Semaphore>,
     /// Of handshakes.
     pub refusals: Refusals,
+    /// For pages that their clients have not taken yet.
+    pub answers: Room,
     pub lifecycle: Lifecycle,
 }
 
@@ -285,6 +290,7 @@ async fn start(
         limiter,
         frames,
         refusals: Refusals::new(config.limits.refused_handshakes),
+        answers: Room::of(ANSWERS_BYTES),
         handshakes: Arc::new(Semaphore::new(config.pool_size.div_ceil(2))),
         replay: Replay::new(
             store.clone(),

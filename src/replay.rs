@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::frame::{self, Cursor};
 use crate::hub::{Event, Hub, Subject};
+use crate::limits::{Room, Taken};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, MissedChanges, Store};
 
@@ -25,6 +26,8 @@ pub struct Replay {
     hub: Hub,
     limits: ReplayLimits,
     turns: Arc<Semaphore>,
+    /// For what was read and is not sent yet. Apart from the turns: a client that takes what it missed slowly keeps no other from reading.
+    room: Room,
 }
 
 /// Bounds of one replay; beyond them the client reloads.
@@ -34,8 +37,8 @@ pub struct ReplayLimits {
     pub events: usize,
     /// `REPLAY_BYTES`, of the events' data.
     pub bytes: usize,
-    /// `REPLAY_PARALLEL`, of all clients: after a replica's death many come back at once. What each of them missed is in
-    /// memory until its socket has taken it, and each read of it competes with the writer for PostgreSQL's time.
+    /// `REPLAY_PARALLEL`, of all clients: after a replica's death many come back at once, and each read competes with the
+    /// writer for PostgreSQL's time. As many times `bytes` may wait to be sent.
     pub parallel: usize,
     /// `DB_TIMEOUT_SECONDS`, for one's turn.
     pub patience: Duration,
@@ -53,7 +56,7 @@ pub enum Resume {
 
 /// The frames to send before anything live, and the memory of what they held.
 pub struct Missed {
-    pub frames: Vec<Utf8Bytes>,
+    pub unsent: Unsent,
     rows: HashMap<Uuid, i64>,
     /// Read marks by conversation and reader: seq, and the transaction.
     reads: HashMap<(Uuid, Uuid), (i64, u64)>,
@@ -63,6 +66,13 @@ pub struct Missed {
     /// Once the horizon has passed it, no repeat can come any more.
     end: u64,
     over: bool,
+}
+
+/// What waits for the client to take it, and holds its room in memory meanwhile.
+#[derive(Default)]
+pub struct Unsent {
+    pub frames: Vec<Utf8Bytes>,
+    _room: Taken,
 }
 
 /// What to do with a live event after a replay.
@@ -83,6 +93,7 @@ impl Replay {
             hub,
             limits,
             turns: Arc::new(Semaphore::new(limits.parallel)),
+            room: Room::of(limits.bytes.saturating_mul(limits.parallel)),
         }
     }
 
@@ -108,7 +119,8 @@ impl Replay {
             return resync("the cursor is not one of ours");
         };
         let limit = i64::try_from(self.limits.events).unwrap_or(i64::MAX - 1) + 1;
-        let read = self.store.missed(user, asked.horizon, limit).await?;
+        let bytes = i64::try_from(self.limits.bytes).unwrap_or(i64::MAX);
+        let read = self.store.missed(user, asked.horizon, limit, bytes).await?;
         // The database's own word: right after a failover the listener does not know it yet.
         if read.identity != position.identity {
             return Err(Error::unavailable(
@@ -124,46 +136,52 @@ impl Replay {
         if read.purged {
             return resync("messages that are newer than the cursor were removed for their age");
         }
-        let MissedChanges { changes, end, .. } = read;
-        if changes.len() > self.limits.events {
+        let MissedChanges {
+            changes,
+            end,
+            too_large,
+            ..
+        } = read;
+        if changes.len() > self.limits.events || too_large {
             return resync("too much has happened since the cursor");
         }
-        if changes
-            .iter()
-            .map(|change| change.data.len())
-            .sum::<usize>()
-            > self.limits.bytes
-        {
-            return resync("too much has happened since the cursor");
-        }
+        let size = changes.iter().map(|change| change.data.len()).sum();
+        let Some(room) = self.room.take(size) else {
+            return resync("too much has happened to too many since the cursor");
+        };
         // The hub's horizon was flushed and is below that snapshot; what it is above was sent.
         let reached = Cursor {
             identity: position.identity,
             horizon: position.horizon.max(asked.horizon),
         };
-        Ok(Resume::Missed(Missed::new(changes, &asked, &reached, end)))
+        let missed = Missed::new(changes, &asked, &reached, end, room);
+        Ok(Resume::Missed(missed))
     }
 }
 
 impl Missed {
     /// All frames but the last carry the cursor that was asked for: the order is by conversation, so only
     /// the end of it is a new position.
-    fn new(changes: Vec<Change>, asked: &Cursor, reached: &Cursor, end: u64) -> Self {
+    fn new(changes: Vec<Change>, asked: &Cursor, reached: &Cursor, end: u64, room: Taken) -> Self {
         let seen_below = asked.horizon;
         let (asked, reached) = (asked.encode(), reached.encode());
         let now = chrono::Utc::now().timestamp();
         let last = changes.len().saturating_sub(1);
         let mut missed = Self {
-            frames: Vec::with_capacity(changes.len()),
+            unsent: Unsent {
+                frames: Vec::with_capacity(changes.len()),
+                _room: room,
+            },
             rows: HashMap::new(),
             reads: HashMap::new(),
             seen_below,
             end,
             over: false,
         };
-        for (place, change) in changes.iter().enumerate() {
+        // One after the other is let go, so that the data is not there twice.
+        for (place, change) in changes.into_iter().enumerate() {
             let cursor = if place == last { &reached } else { &asked };
-            missed.frames.push(frame::durable(
+            missed.unsent.frames.push(frame::durable(
                 &change.event_type,
                 &change.data,
                 change.user,

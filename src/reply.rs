@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 use warp::Reply;
@@ -81,20 +82,23 @@ pub fn error_response(error: &Error) -> Response {
 /// `body` as JSON. [`RawJson`](crate::model::RawJson) anywhere inside it is copied as it stands, not parsed.
 pub fn json_response<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Response {
     match serde_json::to_vec(body) {
-        Ok(json) => {
-            let mut response = Response::new(json.into());
-            *response.status_mut() = status;
-            response
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
-        }
+        Ok(json) => json_text_response(status, json.into()),
         // Not through `error_response`: that serialises too.
         Err(cause) => {
             log::error!("a response could not be serialised: {cause}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// A body that is JSON already.
+pub fn json_text_response(status: StatusCode, json: Bytes) -> Response {
+    let mut response = Response::new(json.into());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// The status of each error, as the variants of [`Error`] promise.

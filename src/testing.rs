@@ -13,7 +13,7 @@ use crate::auth::{Auth, Keys};
 use crate::config::{Config, DatabaseSource};
 use crate::health::{Health, Lifecycle};
 use crate::hub::Hub;
-use crate::limits::{Refusals, SendLimiter};
+use crate::limits::{Refusals, Room, SendLimiter};
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, Times};
 use crate::metrics::Metrics;
@@ -90,6 +90,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         auth: Auth::new(&config.auth, keys, store.clone()),
         frames: SendLimiter::of_frames(config.limits.rate_per_second, config.limits.rate_burst),
         refusals: Refusals::new(config.limits.refused_handshakes),
+        answers: Room::of(0),
         handshakes: Arc::new(tokio::sync::Semaphore::new(1)),
         limiter,
         metrics: Metrics::new(

@@ -155,7 +155,7 @@ $$;
 -- next hundred by rank, and so on; equals by time. `status` is ok for each result, or alone
 --   not_ready                                    the index for this language is not complete
 --   no_conversation, no_user, not_a_participant  of `conversation`
--- `segments`: each Message gets a member `snippet`.
+-- `segments`: each Message gets a member `snippet`. `max_bytes` of messages end the page, as in the lists of V6__read.sql.
 --
 -- A word that is in every message has as many matches as there is history. So the time is widened step by step,
 -- from the last two days of activity (of one conversation, its last span) and by about five times at each step, until there
@@ -163,7 +163,7 @@ $$;
 -- goes through the newest messages. Where a day or more has brought hardly any, the word is rare, and all of time is looked at
 -- next: most often that is little, and if not, it is given up early.
 create function chat_search(
-  reader uuid, words text, conversation uuid, language text, max_rows bigint, skip bigint, segments boolean)
+  reader uuid, words text, conversation uuid, language text, max_rows bigint, skip bigint, segments boolean, max_bytes bigint)
 returns table (status text, message text)
 language plpgsql stable
 security definer
@@ -188,6 +188,7 @@ declare
   matches bigint;
   verdict text;
   step record;
+  bytes bigint := 0;
 begin
   if not chat_search_is_ready(language) then
     return query select 'not_ready', null::text;
@@ -246,27 +247,37 @@ begin
     return;
   end if;
 
-  return query
-  with found as (
-    select m, (row_number() over (order by m.created_at desc, m.id desc) - 1) / block as part,
-           ts_rank(chat_search_words(language::regconfig, m.content), query) as rank
-      from messages m
-     where m.ctid = any (tids)
-  ), shown as materialized (
-    select f.m, f.part, f.rank
-      from found f
-     order by f.part, f.rank desc, (f.m).created_at desc, (f.m).id desc
-     limit max_rows offset skip
-  )
-  select 'ok',
-         case when segments
-              then left(j.message, -1) || ',"snippet":' || chat_search_snippet(language::regconfig, (s.m).content, query) || '}'
-              else j.message end
-    from shown s
-    left join lateral (select * from chat_users() where id = (s.m).sender_id limit 1) u on true
-   cross join lateral (select chat_message_json(
-           s.m, chat_summary_json((s.m).sender_id, u.first_name, u.last_name, u.avatar_url)) as message) j
-   order by s.part, s.rank desc, (s.m).created_at desc, (s.m).id desc;
+  for status, message in
+    with found as (
+      select m, (row_number() over (order by m.created_at desc, m.id desc) - 1) / block as part,
+             ts_rank(chat_search_words(language::regconfig, m.content), query) as rank
+        from messages m
+       where m.ctid = any (tids)
+    ), shown as materialized (
+      select f.m, f.part, f.rank
+        from found f
+       order by f.part, f.rank desc, (f.m).created_at desc, (f.m).id desc
+       limit max_rows offset skip
+    )
+    select 'ok',
+           case when segments
+                then left(j.message, -1) || ',"snippet":' || chat_search_snippet(language::regconfig, (s.m).content, query) || '}'
+                else j.message end
+      from shown s
+      left join lateral (select * from chat_users() where id = (s.m).sender_id limit 1) u on true
+     cross join lateral (select chat_message_json(
+             s.m, chat_summary_json((s.m).sender_id, u.first_name, u.last_name, u.avatar_url)) as message) j
+     order by s.part, s.rank desc, (s.m).created_at desc, (s.m).id desc
+     limit max_rows
+  loop
+    bytes := bytes + octet_length(message);
+    if bytes > max_bytes and bytes > octet_length(message) then
+      message := null;
+      return next;
+      return;
+    end if;
+    return next;
+  end loop;
 end
 $$;
 

@@ -143,9 +143,10 @@ begin
 end
 $$;
 
--- Every event of one user at or above `horizon`, once for each changed row; stops after `max_rows`.
+-- Every event of one user at or above `horizon`, once for each changed row; stops after `max_rows`, or at `max_bytes` of data:
+-- the event that would be too much comes without its data, and is the last.
 -- A row that was only marked as read comes as message_updated, beside the messages_read of its conversation.
-create function chat_missed(reader uuid, horizon xid8, max_rows bigint)
+create function chat_missed(reader uuid, horizon xid8, max_rows bigint, max_bytes bigint)
 returns setof chat_change
 language plpgsql stable
 security definer
@@ -156,72 +157,95 @@ set jit = off
 -- By its estimates PostgreSQL would plan anew at each call, which takes three times as long as the rest.
 set plan_cache_mode = force_generic_plan
 as $$
+declare
+  item chat_change;
+  bytes bigint := 0;
 begin
-  return query
-  with bound as materialized (
-    select pg_snapshot_xmax(pg_current_snapshot()) as xmax
-  ), mine as materialized (
-    select c from conversations c where c.participant1_id = reader or c.participant2_id = reader
-  ), new_or_changed as (
-    select m as row, (c).participant1_id, (c).participant2_id
-      from mine
-     cross join lateral (
-       select m from messages m
-        where m.conversation_id = (c).id
-          and m.seq > chat_seen_seq((c).id, horizon, max_rows)
-          and m.create_xid < (select xmax from bound)
-        order by m.seq
-        limit max_rows) new_rows (m)
-     where (c).last_xid >= horizon
-    union all
-    select m, (c).participant1_id, (c).participant2_id
-      from mine
-     cross join lateral (
-       select m from messages m
-        where m.conversation_id = (c).id
-          and (m.revision > 1 or m.read_xid is not null)
-          and greatest(m.change_xid, m.read_xid) >= horizon
-          and greatest(m.change_xid, m.read_xid) < (select xmax from bound)
-        limit max_rows) changed_rows (m)
-  ), touched as materialized (
-    select distinct on ((row).id) row, participant1_id, participant2_id from new_or_changed order by (row).id
-  ), event as (
-    select 'conversation_created' as type, 'conversation_created' as later_type,
-           (c).participant1_id as user_id, (c).participant1_id, (c).participant2_id,
-           (c).id as subject, (c).id as conversation_id, 0::bigint as revision, (c).create_xid as xid,
-           null::xid8 as born, chat_conversation_json(c, reader) as data, 0 as kind, 0::bigint as seq
-      from mine
-     where (c).create_xid >= horizon and (c).create_xid < (select xmax from bound)
-    union all
-    select chat_change_type(row, horizon), chat_change_type(row, null), (row).sender_id, participant1_id, participant2_id,
-           (row).id, (row).conversation_id, (row).revision, (row).change_xid,
-           (row).create_xid, chat_message_json(row, chat_user_summary_json((row).sender_id)), 1, (row).seq
-      from touched
-    union all
-    select 'message_deleted', 'message_deleted', (t.message::json ->> 'senderId')::uuid, (c).participant1_id, (c).participant2_id,
-           t.message_id, t.conversation_id, t.revision, t.change_xid, null,
-           t.message, 1, t.seq
-      from mine
-     cross join lateral (
-       select * from chat_tombstones t
-        where t.conversation_id = (c).id and t.change_xid >= horizon
-          and t.change_xid < (select xmax from bound)) t
-    union all
-    select 'messages_read', 'messages_read', r.reader_id, participant1_id, participant2_id, r.reader_id, conversation_id, seq, read_xid, null,
-           chat_read_json(conversation_id, r.reader_id, seq), 2, seq
-      from (select (row).conversation_id, participant1_id, participant2_id,
-                   case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
-                   -- max(xid8) is there only from PostgreSQL 15 on
-                   (array_agg((row).read_xid order by (row).read_xid desc nulls last))[1] as read_xid,
-                   max((row).seq) as seq
-              from touched
-             where (row).is_read and (row).read_xid >= horizon
-             group by 1, 2, 3, 4) r
-  )
-  select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born, data
-    from event
-   order by conversation_id, kind, seq
-   limit max_rows;
+  for item in
+    with bound as materialized (
+      select pg_snapshot_xmax(pg_current_snapshot()) as xmax
+    ), mine as materialized (
+      select c from conversations c where c.participant1_id = reader or c.participant2_id = reader
+    -- Each part is limited over all conversations: where one of them finds as much, `max_rows` are reached, and nothing else is looked for.
+    ), inserted as materialized (
+      select m as row, (c).participant1_id, (c).participant2_id
+        from mine
+       cross join lateral (
+         select m from messages m
+          where m.conversation_id = (c).id
+            and m.seq > chat_seen_seq((c).id, horizon, max_rows)
+            and m.create_xid < (select xmax from bound)
+          order by m.seq
+          limit max_rows) new_rows (m)
+       where (c).last_xid >= horizon
+       limit max_rows
+    ), changed as (
+      select m as row, (c).participant1_id, (c).participant2_id
+        from mine
+       cross join lateral (
+         select m from messages m
+          where m.conversation_id = (c).id
+            and (m.revision > 1 or m.read_xid is not null)
+            and greatest(m.change_xid, m.read_xid) >= horizon
+            and greatest(m.change_xid, m.read_xid) < (select xmax from bound)
+          limit max_rows) changed_rows (m)
+       where (select count(*) from inserted) < max_rows
+       limit max_rows
+    ), touched as materialized (
+      select distinct on ((row).id) row, participant1_id, participant2_id
+        from (select * from inserted union all select * from changed) new_or_changed
+       order by (row).id
+    ), event as (
+      (select 'conversation_created' as type, 'conversation_created' as later_type,
+              (c).participant1_id as user_id, (c).participant1_id, (c).participant2_id,
+              (c).id as subject, (c).id as conversation_id, 0::bigint as revision, (c).create_xid as xid,
+              null::xid8 as born, null::text as data, c as made, null::messages as row, 0 as kind, 0::bigint as seq
+         from mine
+        where (c).create_xid >= horizon and (c).create_xid < (select xmax from bound)
+        limit max_rows)
+      union all
+      select chat_change_type(row, horizon), chat_change_type(row, null), (row).sender_id, participant1_id, participant2_id,
+             (row).id, (row).conversation_id, (row).revision, (row).change_xid,
+             (row).create_xid, null, null, row, 1, (row).seq
+        from touched
+      union all
+      (select 'message_deleted', 'message_deleted', (t.message::json ->> 'senderId')::uuid, (c).participant1_id, (c).participant2_id,
+              t.message_id, t.conversation_id, t.revision, t.change_xid, null,
+              t.message, null, null, 1, t.seq
+         from mine
+        cross join lateral (
+          select * from chat_tombstones t
+           where t.conversation_id = (c).id and t.change_xid >= horizon
+             and t.change_xid < (select xmax from bound)) t
+        where (select count(*) from touched) < max_rows
+        limit max_rows)
+      union all
+      select 'messages_read', 'messages_read', r.reader_id, participant1_id, participant2_id, r.reader_id, conversation_id, seq, read_xid, null,
+             chat_read_json(conversation_id, r.reader_id, seq), null, null, 2, seq
+        from (select (row).conversation_id, participant1_id, participant2_id,
+                     case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
+                     -- max(xid8) is there only from PostgreSQL 15 on
+                     (array_agg((row).read_xid order by (row).read_xid desc nulls last))[1] as read_xid,
+                     max((row).seq) as seq
+                from touched
+               where (row).is_read and (row).read_xid >= horizon
+               group by 1, 2, 3, 4) r
+    )
+    select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born,
+           -- With the limit these are built behind the sort, and only of what is fetched.
+           coalesce(data, chat_message_json(row, chat_user_summary_json((row).sender_id)), chat_conversation_json(made, reader))
+      from event
+     order by conversation_id, kind, seq
+     limit max_rows
+  loop
+    bytes := bytes + octet_length(item.data);
+    if bytes > max_bytes then
+      item.data := null;
+      return next item;
+      return;
+    end if;
+    return next item;
+  end loop;
 end
 $$;
 

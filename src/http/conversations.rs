@@ -11,11 +11,12 @@ use warp::reply::Response;
 
 use super::body::{Body, BodyLimits, body};
 use super::extract::{Call, Segment, both, call, get, post, put};
+use super::listing::page_response;
 use super::{any_of, route};
 use crate::app::Services;
 use crate::auth::NamedUser;
 use crate::error::Error;
-use crate::model::{ConversationId, RawJson, Seq, UserId};
+use crate::model::{ConversationId, Seq, UserId};
 use crate::reply::json_response;
 use crate::schema::objects::{self, OpenConversation};
 
@@ -55,14 +56,9 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Conversations<'a> {
-    conversations: &'a [RawJson],
-    has_more: bool,
-}
-
 /// The conversations of a user, last active first.
+///
+/// A page ends before it would be larger than 4 MiB: then it has fewer items than `limit`, and `hasMore`.
 #[utoipa::path(
     get, path = "/api/v1/chat/conversations/{user_id}", tag = "conversations", operation_id = "listConversations",
     params(
@@ -78,11 +74,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let (user, page) = both(user.id("user_id"), page).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let listing = call.services.store.conversations(user, page).await?;
-    let conversations = Conversations {
-        conversations: &listing.items,
-        has_more: listing.has_more,
-    };
-    Ok(json_response(StatusCode::OK, &conversations))
+    page_response(&call.services, "conversations", listing)
 }
 
 /// Opens the conversation of two users, or finds the one that they have.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use uuid::Uuid;
 use warp::filters::BoxedFilter;
 use warp::http::{Method, StatusCode};
@@ -11,11 +10,12 @@ use warp::{Filter, Reply};
 
 use super::body::{Body, BodyLimits, Fields, body};
 use super::extract::{Call, Checked, Query, Segment, both, call, get, methods, own_user, post};
+use super::listing::page_response;
 use super::{any_of, route};
 use crate::app::Services;
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
-use crate::model::{ConversationId, MessageId, NewMessage, RawJson, UserId, content_faults};
+use crate::model::{ConversationId, MessageId, NewMessage, UserId, content_faults};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::store::{Page, Window};
@@ -58,16 +58,10 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Messages<'a> {
-    messages: &'a [RawJson],
-    has_more: bool,
-}
-
 /// The history of a conversation, newest first; with `after` oldest first.
 ///
-/// `before`, `after` and `offset` exclude each other; the first two stay fast at any depth.
+/// `before`, `after` and `offset` exclude each other; the first two stay fast at any depth. A page ends before it would be
+/// larger than 4 MiB: then it has fewer items than `limit`, and `hasMore`.
 #[utoipa::path(
     get, path = "/api/v1/chat/conversations/{conversation_id}/messages", tag = "messages", operation_id = "listMessages",
     params(
@@ -89,11 +83,7 @@ pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, 
         .messages(conversation, caller.reader(), window)
         .await
         .map_err(|error| caller.told(error))?;
-    let messages = Messages {
-        messages: &listing.items,
-        has_more: listing.has_more,
-    };
-    Ok(json_response(StatusCode::OK, &messages))
+    page_response(&call.services, "messages", listing)
 }
 
 /// `before`, `after` and `offset` are three ways to say where to start, so only one may be given.

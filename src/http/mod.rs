@@ -11,6 +11,7 @@ mod cors;
 pub mod docs;
 mod extract;
 mod files;
+mod listing;
 mod measured;
 mod messages;
 mod page;

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::extract::{Call, Checked, Segment, both, call, get, id, quoted};
+use super::listing::page_response;
 use super::route;
 use crate::app::Services;
 use crate::error::Error;
-use crate::model::{ConversationId, RawJson};
-use crate::reply::json_response;
+use crate::model::ConversationId;
 use crate::schema::objects;
 use crate::store::{Page, Search};
 
@@ -31,17 +29,11 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     )
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Results<'a> {
-    messages: &'a [RawJson],
-    has_more: bool,
-}
-
 /// Messages in a user's own conversations that match a text.
 ///
 /// `q` takes words, "quoted phrases", `or` and `-not`. The newest hundred matches come by rank, then the hundred
 /// before them by rank, and so on. A deleted message is not found, an edited one by its new content.
+/// A page ends before it would be larger than 4 MiB: then it has fewer items than `limit`, and `hasMore`.
 /// 503 while the index is being built.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/search", tag = "messages", operation_id = "searchMessages",
@@ -83,11 +75,7 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
     };
     let listing = call.services.store.search(search, page).await;
     let listing = listing.map_err(|error| caller.told(error))?;
-    let results = Results {
-        messages: &listing.items,
-        has_more: listing.has_more,
-    };
-    Ok(json_response(StatusCode::OK, &results))
+    page_response(&call.services, "messages", listing)
 }
 
 fn words(call: &Call) -> Checked<&str> {

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::extract::{Call, Checked, Segment, both, call, get, quoted};
+use super::listing::page_response;
 use super::{any_of, route};
 use crate::app::Services;
 use crate::auth::NamedUser;
 use crate::error::Error;
-use crate::model::RawJson;
 use crate::reply::json_response;
 use crate::schema::objects;
 use crate::store::UserFilter;
@@ -51,13 +50,6 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
                 .then(one),
         ),
     ])
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Users<'a> {
-    users: &'a [RawJson],
-    has_more: bool,
 }
 
 /// All users, by last name, first name and id.
@@ -121,11 +113,7 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
         both(filter, both(page, name_query(&call))).map_err(Error::Validation)?;
     let filter = UserFilter { query, ..filter };
     let listing = call.services.store.users(&filter, page).await?;
-    let users = Users {
-        users: &listing.items,
-        has_more: listing.has_more,
-    };
-    Ok(json_response(StatusCode::OK, &users))
+    page_response(&call.services, "users", listing)
 }
 
 /// One user.

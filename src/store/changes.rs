@@ -105,6 +105,8 @@ pub struct MissedChanges {
     pub end: u64,
     /// Something that the user has not seen is not there any more, and no event tells of it (`chat_purge`).
     pub purged: bool,
+    /// There is more than the bytes that were asked for.
+    pub too_large: bool,
     pub changes: Vec<Change>,
 }
 
@@ -178,35 +180,41 @@ impl Store {
         })
     }
 
-    /// Everything of one user at or above `horizon`, at most `limit` events, with where that was read: one round trip,
-    /// because after a replica's death thousands ask at once.
+    /// Everything of one user at or above `horizon`, at most `limit` events and `bytes` of their data, with where that was read:
+    /// one round trip, because after a replica's death thousands ask at once.
     pub async fn missed(
         &self,
         user: UserId,
         horizon: Horizon,
         limit: i64,
+        bytes: i64,
     ) -> Result<MissedChanges, Error> {
         let params = [
             (&user.0 as _, Type::UUID),
             (&horizon.to_text() as _, Type::TEXT),
             (&limit as _, Type::INT8),
+            (&bytes as _, Type::INT8),
         ];
         let columns = format!("{CHANGE_COLUMNS}, identity, next::text, purged");
         let call = format!(
             "chat_identity() identity cross join {0}chat_next_xid() next \
              cross join {0}chat_purged_since($1, $2::text::xid8) purged \
-             left join {0}chat_missed($1, $2::text::xid8, $3) on true",
+             left join {0}chat_missed($1, $2::text::xid8, $3, $4) on true",
             self.prefix
         );
         let rows = self.read(&columns, &call, &params).await?;
-        let is_change = |row: &&Row| matches!(row.try_get::<_, Option<&str>>(0), Ok(Some(_)));
+        let has = |row: &Row, column| matches!(row.try_get::<_, Option<&str>>(column), Ok(Some(_)));
+        let (type_column, data_column) = (0, CHANGE_WIDTH - 1);
         Ok(MissedChanges {
             identity: Identity(single::<String>(&rows, CHANGE_WIDTH)?.into()),
             end: parse_xid(single(&rows, CHANGE_WIDTH + 1)?)?,
             purged: single(&rows, CHANGE_WIDTH + 2)?,
+            too_large: rows
+                .iter()
+                .any(|row| has(row, type_column) && !has(row, data_column)),
             changes: rows
                 .iter()
-                .filter(is_change)
+                .filter(|row| has(row, data_column))
                 .map(change)
                 .collect::<Result<_, _>>()?,
         })

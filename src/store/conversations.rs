@@ -3,7 +3,7 @@
 use postgres_types::Type;
 use uuid::Uuid;
 
-use super::{Listing, Page, Store, listing, raw_json, single};
+use super::{Listing, PAGE_BYTES, Page, Store, listing, raw_json, single};
 use crate::error::Error;
 use crate::model::{ConversationId, RawJson, Seq, UserId};
 
@@ -50,11 +50,12 @@ impl Store {
         let rows = self
             .read(
                 "*",
-                "chat_list_conversations($1, $2, $3)",
+                "chat_list_conversations($1, $2, $3, $4)",
                 &[
                     (&user.0, Type::UUID),
                     (&(page.limit + 1), Type::INT8),
                     (&page.offset, Type::INT8),
+                    (&PAGE_BYTES, Type::INT8),
                 ],
             )
             .await?;

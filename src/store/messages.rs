@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::failure::{Lost, describe, is_collision, is_exhaustion, lost};
 use super::lease::{Lease, Param};
-use super::{Listing, Page, Store, Window, column_of, listing, raw_json, single};
+use super::{Listing, PAGE_BYTES, Page, Store, Window, column_of, listing, raw_json, single};
 use crate::error::Error;
 use crate::model::{ConversationId, MessageId, NewMessage, RawJson, Reader, UserId};
 
@@ -239,17 +239,20 @@ impl Store {
         window: Window,
     ) -> Result<Listing, Error> {
         let (call, first, second, limit) = match window {
-            Window::Newest(Page { limit, offset }) => {
-                ("chat_list_messages($1, $2, $3)", limit + 1, offset, limit)
-            }
+            Window::Newest(Page { limit, offset }) => (
+                "chat_list_messages($1, $2, $3, $4)",
+                limit + 1,
+                offset,
+                limit,
+            ),
             Window::Before { seq, limit } => (
-                "chat_list_messages_before($1, $2, $3)",
+                "chat_list_messages_before($1, $2, $3, $4)",
                 seq.0,
                 limit + 1,
                 limit,
             ),
             Window::After { seq, limit } => (
-                "chat_list_messages_after($1, $2, $3)",
+                "chat_list_messages_after($1, $2, $3, $4)",
                 seq.0,
                 limit + 1,
                 limit,
@@ -259,13 +262,14 @@ impl Store {
             (&conversation.0, Type::UUID),
             (&first, Type::INT8),
             (&second, Type::INT8),
+            (&PAGE_BYTES, Type::INT8),
         ];
         let rows = match &reader {
             Reader::Anyone => self.read("*", call, &params).await?,
             // PostgreSQL asks the condition first, and once: nothing of the history is read for somebody else.
             Reader::Participant(user) => {
                 params.push((&user.0, Type::UUID));
-                let call = format!("{call} where {}chat_is_participant($1, $4)", self.prefix);
+                let call = format!("{call} where {}chat_is_participant($1, $5)", self.prefix);
                 self.read("*", &call, &params).await?
             }
         };

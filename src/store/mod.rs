@@ -48,6 +48,10 @@ use lease::{Lease, Param};
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
 
+/// Bytes of JSON in one page of messages or conversations: 50 of the longest messages, or 10 of such whose every byte takes six in
+/// JSON. The page ends before the item that would be too much, and says that more follow; the first item always comes.
+const PAGE_BYTES: i64 = 4 * 1024 * 1024;
+
 /// A page by position.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
@@ -302,16 +306,17 @@ fn column_of<'a, T: postgres_types::FromSql<'a>>(row: &'a Row, column: usize) ->
     row.try_get(column).map_err(|e| Error::Internal(e.into()))
 }
 
-/// Rows of one JSON text each, asked for with one more than `limit`.
+/// Rows of one JSON text each, asked for with one more than `limit`; a null stands for what did not fit into the page.
 fn listing(rows: &[Row], limit: i64) -> Result<Listing, Error> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let items = rows
         .iter()
         .take(limit)
-        .map(|row| column_of(row, 0).and_then(raw_json))
+        .map_while(|row| column_of::<Option<String>>(row, 0).transpose())
+        .map(|text| text.and_then(raw_json))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Listing {
+        has_more: rows.len() > items.len(),
         items,
-        has_more: rows.len() > limit,
     })
 }

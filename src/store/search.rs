@@ -2,7 +2,7 @@
 
 use postgres_types::Type;
 
-use super::{Listing, Page, Store, column_of, listing, single};
+use super::{Listing, PAGE_BYTES, Page, Store, column_of, listing, single};
 use crate::error::Error;
 use crate::model::{ConversationId, UserId};
 
@@ -27,7 +27,7 @@ impl Store {
         let rows = self
             .read(
                 "message, status",
-                "chat_search($1, $2, $3, $4, $5, $6, $7)",
+                "chat_search($1, $2, $3, $4, $5, $6, $7, $8)",
                 &[
                     (&search.reader.0, Type::UUID),
                     (&search.words, Type::TEXT),
@@ -36,6 +36,7 @@ impl Store {
                     (&(page.limit + 1), Type::INT8),
                     (&page.offset, Type::INT8),
                     (&search.snippets, Type::BOOL),
+                    (&PAGE_BYTES, Type::INT8),
                 ],
             )
             .await?;

@@ -195,3 +195,51 @@ async fn a_message_touches_few_pages_however_many_are_stored() {
         "{full} pages for a message, {empty} when empty"
     );
 }
+
+/// Of a user with so many conversations, each with a message that he missed.
+async fn buffers_of_a_replay(conversations: i32) -> i64 {
+    let database = Database::fresh().await;
+    database.add_users(conversations).await;
+    database
+        .execute(&format!(
+            "with new as (
+               insert into conversations (participant1_id, participant2_id)
+               select '{ALICE}', id from users where email like 'user%' returning id)
+             insert into messages (conversation_id, sender_id, content) select id, '{ALICE}', 'hello' from new"
+        ))
+        .await;
+    database
+        .execute("vacuum analyze messages, conversations")
+        .await;
+    let client = database.sql().await;
+    let replay = format!(
+        "select count(*) from chat_missed('{ALICE}', '0', 1001, 8388608) where data is not null"
+    );
+    let explain = format!("explain (analyze, buffers, format json) {replay}");
+    let rows: i64 = client
+        .query_one(&replay, &[])
+        .await
+        .expect("a replay")
+        .get(0);
+    assert_eq!(rows, 1001);
+    let plan: Value = client
+        .query_one(&explain, &[])
+        .await
+        .expect("a plan")
+        .get(0);
+    let plan = &plan[0]["Plan"];
+    let count = |key: &str| plan[key].as_i64().expect("a count");
+    count("Shared Hit Blocks") + count("Shared Read Blocks")
+}
+
+#[tokio::test]
+async fn a_replay_that_is_too_much_reads_little_of_what_there_is() {
+    let few = buffers_of_a_replay(1100).await;
+    let many = buffers_of_a_replay(4400).await;
+    // The rows of the conversations, and nothing of what was said there.
+    let each = (many - few) as f64 / 3300.0;
+    assert!(
+        each < 2.0,
+        "{each} pages for each conversation more, {few} for 1100"
+    );
+}

@@ -28,6 +28,7 @@ mod http_bad_input;
 mod http_conversations;
 mod http_messages;
 mod http_users;
+mod large;
 mod limits;
 mod links;
 mod live;

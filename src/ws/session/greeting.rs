@@ -39,7 +39,8 @@ where
         self.feed(connected).await?;
         match resume {
             Some(Resume::Missed(mut missed)) => {
-                for frame in std::mem::take(&mut missed.frames) {
+                let unsent = std::mem::take(&mut missed.unsent);
+                for frame in unsent.frames {
                     self.feed(frame).await?;
                 }
                 self.replayed = Some(Box::new(missed));

@@ -20,6 +20,9 @@ const BROKER: &str = "'b0000000-0000-4000-8000-000000000000'";
 /// For a million messages.
 const INDEX_DEADLINE: Duration = Duration::from_secs(600);
 
+/// What the service passes for the bytes of a page.
+const PAGE_BYTES: i64 = 4 * 1024 * 1024;
+
 /// How much data there is; `data.sql` tells what the words mean.
 #[derive(Clone, Copy)]
 struct Size {
@@ -71,11 +74,13 @@ const DEEPEST: u32 = 1000;
 fn queries(size: Size) -> Vec<Query> {
     let deep = "md5('conversation1')::uuid";
     let before = format!(
-        "chat_list_messages_before({deep}, (select last_seq - {} from conversations where id = {deep}), 51)",
+        "chat_list_messages_before({deep}, (select last_seq - {} from conversations where id = {deep}), 51, {PAGE_BYTES})",
         size.depth()
     );
     let search = |q: &str, conversation: &str, skip: u32| {
-        format!("chat_search({BROKER}, '{q}', {conversation}, 'simple', 21, {skip}, false)")
+        format!(
+            "chat_search({BROKER}, '{q}', {conversation}, 'simple', 21, {skip}, false, {PAGE_BYTES})"
+        )
     };
     let query = |name, call: String, most_buffers, of| Query {
         name,
@@ -89,19 +94,19 @@ fn queries(size: Size) -> Vec<Query> {
     vec![
         query(
             "list of conversations, first page of 50",
-            format!("chat_list_conversations({BROKER}, 51, 0)"),
+            format!("chat_list_conversations({BROKER}, 51, 0, {PAGE_BYTES})"),
             900,
             conversations(51),
         ),
         query(
             "list of conversations, the page behind it",
-            format!("chat_list_conversations({BROKER}, 51, {SECOND_PAGE})"),
+            format!("chat_list_conversations({BROKER}, 51, {SECOND_PAGE}, {PAGE_BYTES})"),
             1000,
             conversations(SECOND_PAGE + 51),
         ),
         query(
             "history, first page of 50",
-            format!("chat_list_messages({deep}, 51, 0)"),
+            format!("chat_list_messages({deep}, 51, 0, {PAGE_BYTES})"),
             450,
             messages(51),
         ),
@@ -113,7 +118,7 @@ fn queries(size: Size) -> Vec<Query> {
         ),
         query(
             "history, 50 behind an `offset` of 2000",
-            format!("chat_list_messages({deep}, 51, 2000)"),
+            format!("chat_list_messages({deep}, 51, 2000, {PAGE_BYTES})"),
             1500,
             messages(2051),
         ),
@@ -192,7 +197,9 @@ fn queries(size: Size) -> Vec<Query> {
 
 /// Those that read more than in proportion to what they return, with the reason.
 fn exceptions() -> Vec<(Query, &'static str)> {
-    let phrase = format!("chat_search({BROKER}, '\"and about\"', null, 'simple', 21, 0, false)");
+    let phrase = format!(
+        "chat_search({BROKER}, '\"and about\"', null, 'simple', 21, 0, false, {PAGE_BYTES})"
+    );
     vec![(
         Query {
             name: "search, a phrase that nobody wrote, of words that are in every message",

@@ -1,0 +1,53 @@
+//! A page of a list as an answer. It is in memory until its client has taken it, so large ones need room for that.
+
+use bytes::Bytes;
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use crate::app::Services;
+use crate::error::Error;
+use crate::limits::Taken;
+use crate::reply::json_text_response;
+use crate::store::Listing;
+
+/// `{"<name>": […], "hasMore": …}`, of items that are JSON already. `Unavailable` when large answers to others have not been
+/// taken yet.
+pub(super) fn page_response(
+    services: &Services,
+    name: &str,
+    listing: Listing,
+) -> Result<Response, Error> {
+    let Listing { items, has_more } = listing;
+    let size = items.iter().map(|item| item.get().len() + 1).sum::<usize>() + name.len() + 32;
+    let Some(room) = services.answers.take(size) else {
+        return Err(Error::unavailable(
+            "too many large answers are on their way",
+        ));
+    };
+    let mut text = String::with_capacity(size);
+    text.push_str("{\"");
+    text.push_str(name);
+    text.push_str("\":[");
+    for (place, item) in items.into_iter().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        text.push_str(item.get());
+    }
+    text.push_str("],\"hasMore\":");
+    text.push_str(if has_more { "true}" } else { "false}" });
+    let text = Bytes::from_owner(Unsent { text, _room: room });
+    Ok(json_text_response(StatusCode::OK, text))
+}
+
+/// The server drops it with the last byte that it has written.
+struct Unsent {
+    text: String,
+    _room: Taken,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
