@@ -17,7 +17,7 @@ use crate::frame::{self, Cursor};
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Room, Taken};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, MissedChanges, Store};
+use crate::store::{Change, Horizon, MissedChanges, MissedRead, Store};
 
 /// Reads what clients missed.
 #[derive(Clone)]
@@ -121,6 +121,10 @@ impl Replay {
         let limit = i64::try_from(self.limits.events).unwrap_or(i64::MAX - 1) + 1;
         let bytes = i64::try_from(self.limits.bytes).unwrap_or(i64::MAX);
         let read = self.store.missed(user, asked.horizon, limit, bytes).await?;
+        let MissedRead::Changes(read) = read else {
+            // With the same cursor it would take as long the next time, and each time after that.
+            return resync("what happened since the cursor takes too long to read");
+        };
         // The database's own word: right after a failover the listener does not know it yet.
         if read.identity != position.identity {
             return Err(Error::unavailable(

@@ -96,6 +96,14 @@ pub struct Change {
     pub data: String,
 }
 
+/// What one user missed, as far as it is of use.
+#[derive(Debug)]
+pub enum MissedRead {
+    Changes(MissedChanges),
+    /// To read it takes longer than a statement may, at a database that answers otherwise.
+    TooSlow,
+}
+
 /// What one user missed.
 #[derive(Debug)]
 pub struct MissedChanges {
@@ -188,7 +196,7 @@ impl Store {
         horizon: Horizon,
         limit: i64,
         bytes: i64,
-    ) -> Result<MissedChanges, Error> {
+    ) -> Result<MissedRead, Error> {
         let params = [
             (&user.0 as _, Type::UUID),
             (&horizon.to_text() as _, Type::TEXT),
@@ -202,10 +210,16 @@ impl Store {
              left join {0}chat_missed($1, $2::text::xid8, $3, $4) on true",
             self.prefix
         );
-        let rows = self.read(&columns, &call, &params).await?;
+        let rows = match self.try_read(&self.pool, &columns, &call, &params).await {
+            Err(failure) if failure.too_slow => {
+                self.ping(self.timeout).await?;
+                return Ok(MissedRead::TooSlow);
+            }
+            other => other?,
+        };
         let has = |row: &Row, column| matches!(row.try_get::<_, Option<&str>>(column), Ok(Some(_)));
         let (type_column, data_column) = (0, CHANGE_WIDTH - 1);
-        Ok(MissedChanges {
+        Ok(MissedRead::Changes(MissedChanges {
             identity: Identity(single::<String>(&rows, CHANGE_WIDTH)?.into()),
             end: parse_xid(single(&rows, CHANGE_WIDTH + 1)?)?,
             purged: single(&rows, CHANGE_WIDTH + 2)?,
@@ -217,7 +231,7 @@ impl Store {
                 .filter(|row| has(row, data_column))
                 .map(change)
                 .collect::<Result<_, _>>()?,
-        })
+        }))
     }
 
     /// Which transactions have ended by now.

@@ -10,6 +10,9 @@ pub(super) struct QueryFailure {
     pub(super) error: Error,
     /// A read can be repeated on another connection.
     pub(super) lost: Option<Lost>,
+    /// The statement began and took too long: its deadline passed, or the server cancelled it (`statement_timeout` of the role,
+    /// or of the database). A silent server looks the same.
+    pub(super) too_slow: bool,
     /// What the statement names is not there, or of another type (PostgreSQL manual, appendix A, class 42).
     pub(super) misfit: Option<String>,
     /// Another transaction held a row for longer than the statement waits (55P03): nothing was changed.
@@ -24,7 +27,10 @@ impl QueryFailure {
 
     pub(super) fn no_answer() -> Self {
         log::warn!("the database did not answer in time");
-        Self::because("the database did not answer in time")
+        Self {
+            too_slow: true,
+            ..Self::because("the database did not answer in time")
+        }
     }
 
     /// A row was held until the deadline.
@@ -37,6 +43,7 @@ impl QueryFailure {
         Self {
             error: Error::unavailable(reason),
             lost: None,
+            too_slow: false,
             misfit: None,
             is_held: false,
         }
@@ -54,6 +61,7 @@ impl QueryFailure {
             log::warn!("database: {}", describe(&error));
             Self {
                 lost,
+                too_slow: error.code() == Some(&SqlState::QUERY_CANCELED),
                 ..Self::because("the database is not available")
             }
         } else {
@@ -64,6 +72,7 @@ impl QueryFailure {
             Self {
                 error: Error::Internal(text.clone().into()),
                 lost: None,
+                too_slow: false,
                 misfit: misfit.then_some(text),
                 is_held: false,
             }

@@ -28,7 +28,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-pub use changes::{Change, Changes, Horizon, Identity, MissedChanges, ReadBack, Snapshot};
+pub use changes::{
+    Change, Changes, Horizon, Identity, MissedChanges, MissedRead, ReadBack, Snapshot,
+};
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
 pub use failure::describe;
@@ -175,13 +177,24 @@ impl Store {
         call: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Error> {
+        Ok(self.try_read(pool, columns, call, params).await?)
+    }
+
+    /// The same, for who wants to know why it failed.
+    async fn try_read(
+        &self,
+        pool: &Pool,
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, QueryFailure> {
         let sql = self.select(columns, call);
         match self.run(pool, &sql, params, self.deadline()).await {
             Err(failure) if failure.lost.is_some() => {
                 log::debug!("repeating a read on a new connection: {}", failure.error);
-                Ok(self.run(pool, &sql, params, self.deadline()).await?)
+                self.run(pool, &sql, params, self.deadline()).await
             }
-            other => Ok(other?),
+            other => other,
         }
     }
 

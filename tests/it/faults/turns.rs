@@ -10,7 +10,14 @@ use super::*;
 async fn replays_that_wait_for_a_silent_database_are_given_up_in_its_time() {
     const CLIENTS: usize = 8;
     let database = Database::fresh().await;
-    let settings = quick(&[("REPLAY_PARALLEL", "1"), ("DB_TIMEOUT_SECONDS", "3")]);
+    let proxy = Proxy::to(database.cluster.port).await;
+    let port = proxy.port.to_string();
+    let settings = quick(&[
+        ("REPLAY_PARALLEL", "1"),
+        ("DB_TIMEOUT_SECONDS", "3"),
+        ("DB_PORT", &port),
+        ("DB_SSL_MODE", "disable"),
+    ]);
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
@@ -18,15 +25,14 @@ async fn replays_that_wait_for_a_silent_database_are_given_up_in_its_time() {
     api.send(conversation, ALICE, "missed").await;
     let path = format!("/ws?user_id={BORIS}&cursor={cursor}");
 
-    // A replay looks at the tombstones, and a handshake does not: it is answered, and what was missed is not read.
-    let holder = database.sql().await;
-    let lock = "begin; lock table chat_tombstones in access exclusive mode";
-    holder.batch_execute(lock).await.expect("the lock");
+    let holder = holding_replays(&database).await;
     let mut coming = JoinSet::new();
     for _ in 0..CLIENTS {
         let raw = Raw::upgrade_to(&replica, &path).await;
         coming.spawn(raw.until_closed());
     }
+    until_a_replay_waits(&database).await;
+    proxy.mute();
     let all = within("each of them is let go", coming.join_all()).await;
     for said in all {
         assert_eq!(close_code(&said), Some(1013));
@@ -37,7 +43,53 @@ async fn replays_that_wait_for_a_silent_database_are_given_up_in_its_time() {
     assert_eq!(api.metric("pgchat_connections").await, 0.0);
 
     holder.batch_execute("commit").await.expect("its end");
+    proxy.cut_muted();
+    proxy.unmute();
+    until_healthy(&replica).await;
     let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
     assert_eq!(boris.connected["data"]["resumed"], true);
     boris.before_message("missed").await;
+}
+
+/// With the cursor that it has it would be refused each time, and cost PostgreSQL as much each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_whose_replay_takes_too_long_reloads_and_goes_on() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &quick(&[("DB_TIMEOUT_SECONDS", "2")])).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let cursor = settled_cursor(&replica, BORIS).await;
+    api.send(conversation, ALICE, "missed").await;
+
+    let holder = holding_replays(&database).await;
+    let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], false);
+    let resync = boris.expect("resync_required").await;
+    // It is live.
+    api.send(conversation, ALICE, "seen").await;
+    boris.before_message("seen").await;
+    boris.close().await;
+
+    holder.batch_execute("commit").await.expect("its end");
+    let mut boris = Socket::resume(&replica, BORIS, &cursor_of(&resync)).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    boris.before_message("seen").await;
+}
+
+/// A replay looks at the tombstones, and a handshake does not: it is answered, and what was missed is not read.
+async fn holding_replays(database: &Database) -> tokio_postgres::Client {
+    let holder = database.sql().await;
+    let lock = "begin; lock table chat_tombstones in access exclusive mode";
+    holder.batch_execute(lock).await.expect("the lock");
+    holder
+}
+
+async fn until_a_replay_waits(database: &Database) {
+    let waiting =
+        "pg_stat_activity where datname = current_database() and application_name = 'pgchat pool'
+                      and wait_event_type = 'Lock'";
+    eventually("a replay waits", || async {
+        (database.count(waiting).await > 0).then_some(())
+    })
+    .await;
 }
