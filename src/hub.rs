@@ -55,6 +55,10 @@ pub struct Event {
     pub frame_as_update: Option<Utf8Bytes>,
 }
 
+/// Bytes of the events that wait for one socket: 256 of the longest messages, which take six times as much where JSON escapes
+/// each of their bytes.
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
 /// Bounds of the hub; zero means no bound for the first two.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
@@ -127,6 +131,27 @@ struct Socket {
     connection: Uuid,
     queue: mpsc::Sender<Item>,
     mailbox: Arc<Mailbox>,
+}
+
+impl Socket {
+    /// `false` when its queue is full.
+    fn offer(&self, item: Item) -> bool {
+        let queued = &self.mailbox.queued;
+        let bytes = item.bytes();
+        // One that is larger than the bound passes alone.
+        let before = queued.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before == 0 || before + bytes <= QUEUE_BYTES;
+        fits && !matches!(
+            self.queue.try_send(item),
+            Err(mpsc::error::TrySendError::Full(_))
+        )
+    }
+
+    /// For more than `half` of its events, and for half of their bytes.
+    fn has_room(&self, half: usize) -> bool {
+        let queued = self.mailbox.queued.load(Ordering::Relaxed);
+        self.queue.capacity() > half && queued <= QUEUE_BYTES / 2
+    }
 }
 
 impl Hub {
@@ -232,7 +257,7 @@ impl Hub {
             .iter()
             .filter_map(|user| state.users.get(user))
             .flat_map(|theirs| &theirs.sockets)
-            .all(|socket| socket.queue.capacity() > half)
+            .all(|socket| socket.has_room(half))
     }
 
     /// Gives up those sockets of the recipients that [`Hub::has_room`] still waits for.
@@ -240,7 +265,7 @@ impl Hub {
         let mut state = self.lock();
         let half = self.shared.limits.socket_queue / 2;
         for user in recipients {
-            self.retain(&mut state, *user, |socket| socket.queue.capacity() > half);
+            self.retain(&mut state, *user, |socket| socket.has_room(half));
         }
     }
 
@@ -297,12 +322,7 @@ impl Hub {
 
     fn push(&self, state: &mut State, user: UserId, item: impl Fn() -> Item) {
         // One that is gone already is removed by its session.
-        self.retain(state, user, |socket| {
-            !matches!(
-                socket.queue.try_send(item()),
-                Err(mpsc::error::TrySendError::Full(_))
-            )
-        });
+        self.retain(state, user, |socket| socket.offer(item()));
     }
 
     /// Keeps the sockets of a user that `keep` wants; the others are told that they were too slow.

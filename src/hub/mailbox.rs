@@ -2,7 +2,7 @@
 //! topic only the newest waits, and a socket that is behind misses the steps in between and never the last one.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -30,6 +30,8 @@ pub enum Topic {
 pub struct Mailbox {
     /// The socket is given up: it was too slow.
     overflow: AtomicBool,
+    /// Bytes of the events in the socket's queue.
+    pub(super) queued: AtomicUsize,
     /// The socket is given up: its user may not be connected any more.
     dismissed: AtomicBool,
     /// The session has ended: nothing is to be kept for it any more.

@@ -1,6 +1,7 @@
 //! A socket's end of its queue.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -35,6 +36,22 @@ pub(super) enum Item {
         reason: &'static str,
         cursor: Arc<str>,
     },
+}
+
+impl Item {
+    /// Of its frames, which it may share with other sockets' items.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => {
+                let other = event
+                    .frame_as_update
+                    .as_ref()
+                    .map_or(0, |frame| frame.len());
+                event.frame.len() + other
+            }
+            Self::Resync { .. } => 0,
+        }
+    }
 }
 
 /// A socket's place in the hub; dropping it removes the socket.
@@ -75,7 +92,7 @@ impl Subscription {
                 biased;
                 item = self.receiver.recv() => {
                     return match item {
-                        Some(item) => Delivery::from(item),
+                        Some(item) => self.taken(item),
                         // The hub has let go of it, and said why before.
                         None => self.end().unwrap_or(Delivery::Overflow),
                     };
@@ -91,7 +108,7 @@ impl Subscription {
             return Some(end);
         }
         match self.receiver.try_recv() {
-            Ok(item) => Some(Delivery::from(item)),
+            Ok(item) => Some(self.taken(item)),
             Err(_) => self.mailbox.take().map(Delivery::Shown),
         }
     }
@@ -112,6 +129,12 @@ impl Subscription {
     pub async fn given_up(&self) -> Delivery {
         self.mailbox.given_up().await;
         self.end().unwrap_or(Delivery::Overflow)
+    }
+
+    fn taken(&self, item: Item) -> Delivery {
+        let bytes = item.bytes();
+        self.mailbox.queued.fetch_sub(bytes, Ordering::Relaxed);
+        Delivery::from(item)
     }
 
     /// Why the socket was given up, if it was.

@@ -125,6 +125,44 @@ async fn a_full_queue_is_given_up_and_delays_no_other() {
 }
 
 #[test]
+fn a_queue_of_too_many_bytes_is_full_too_and_what_is_taken_makes_room() {
+    let hub = hub(HubLimits {
+        socket_queue: 1000,
+        ..LIMITS
+    });
+    let large = |bytes: usize| {
+        let event = Event {
+            frame: "x".repeat(bytes).into(),
+            ..Arc::into_inner(event(1)).expect("not shared")
+        };
+        Arc::new(event)
+    };
+    let mut socket = hub.register(user(1)).expect("room");
+    let publish = |bytes| hub.publish(&[user(1)], &large(bytes));
+    let quarter = QUEUE_BYTES / 4;
+    publish(QUEUE_BYTES + 1);
+    assert!(socket.try_next().is_some(), "alone it passes");
+    for _ in 0..2 {
+        publish(quarter);
+        publish(quarter);
+        assert!(hub.has_room(&[user(1)]));
+        publish(quarter);
+        assert!(!hub.has_room(&[user(1)]));
+        publish(quarter);
+        for _ in 0..4 {
+            let next = socket.try_next();
+            assert!(matches!(next, Some(Delivery::Event(_))), "{next:?}");
+        }
+    }
+    for _ in 0..4 {
+        publish(quarter);
+    }
+    publish(1);
+    assert!(matches!(socket.try_next(), Some(Delivery::Overflow)));
+    assert_eq!((hub.overflows(), hub.connections()), (1, 0));
+}
+
+#[test]
 fn the_horizon_never_moves_back_and_belongs_to_its_database() {
     let hub = hub(LIMITS);
     let here = Identity("a".into());
