@@ -1,5 +1,6 @@
 //! How long the others wait while somebody attacks, beside the same replica's quiet time in the same round: `make attack`. The
-//! attackers are a process of their own with the least right to the processor, as they would be on machines of their own.
+//! attackers are a process of their own that runs while nobody else wants a processor, as if they had machines of their own:
+//! at `nice` 19 they would still keep it for some milliseconds when somebody else is woken.
 //!
 //! What else the machine does falls into some round or other, so an attack is measured in [`ROUNDS`] rounds, quiet and attacked in
 //! turn, and what counts is the median of the rounds' ratios.
@@ -315,8 +316,8 @@ async fn attackers_of(attack: &Attack, replica: &Replica, attacked: Uuid) -> Pro
     let port = replica.port();
     let told = format!("{} {port} {attacked} {}", attack.name, dir.display());
     let process = Process::start(
-        Command::new("nice")
-            .args(["-n", "19"])
+        Command::new("chrt")
+            .args(["--idle", "0"])
             .arg(std::env::current_exe().expect("this program"))
             .args([
                 "--exact",
@@ -327,7 +328,7 @@ async fn attackers_of(attack: &Attack, replica: &Replica, attacked: Uuid) -> Pro
             .stdout(Stdio::null()),
         Signal::Kill,
     );
-    // With the least right to the processor that takes its time.
+    // On a busy machine that takes its time.
     let begun = Instant::now();
     while !dir.join(AT_IT).exists() {
         assert!(begun.elapsed() < BEGINNING, "the attack has not begun");
@@ -429,8 +430,8 @@ async fn report() {
          Made by `make attack`; do not edit.\n\n\
          {verdict}\n\n\
          One replica with the default settings (where not said otherwise), its PostgreSQL, {pairs} pairs of users who write to each \
-         other up to {} times a second, and the attackers share a machine of {cores} cores. The attackers are a process at `nice` \
-         19: their computing is not the service's, but what they make the service and PostgreSQL do, and the kernel for both, is all \
+         other {} times a second, at random moments, and the attackers share a machine of {cores} cores. The attackers are a process of the \
+         scheduler's class SCHED_IDLE: their computing is not the service's, but what they make the service and PostgreSQL do, and the kernel for both, is all \
          in the figures. A {} build, with a load of {load} on the machine before.\n\n\
          Each attack is measured in {ROUNDS} rounds on a replica that had been warmed up: {seconds} s quiet, then {seconds} s attacked. \
          A figure is the median of the rounds; a ratio is that of one round's two figures, of which the median counts, and the least and \
