@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use uuid::Uuid;
 
 use serde_json::json;
@@ -153,8 +153,15 @@ pub fn text_frame(text: &str) -> Vec<u8> {
     frame
 }
 
+/// What waits to be sent is on the attackers' machines, which here is this one: filling megabytes of buffers would take its
+/// processors for seconds.
+const SEND_BUFFER: u32 = 16 * 1024;
+
 async fn connect(port: u16) -> TcpStream {
-    TcpStream::connect(("127.0.0.1", port))
-        .await
-        .expect("a connection")
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket
+        .set_send_buffer_size(SEND_BUFFER)
+        .expect("its buffer");
+    let address = ([127, 0, 0, 1], port).into();
+    socket.connect(address).await.expect("a connection")
 }

@@ -431,7 +431,7 @@ async fn report() {
          {verdict}\n\n\
          One replica with the default settings (where not said otherwise), its PostgreSQL, {pairs} pairs of users who write to each \
          other {} times a second, at random moments, and the attackers share a machine of {cores} cores. The attackers are a process of the \
-         scheduler's class SCHED_IDLE: their computing is not the service's, but what they make the service and PostgreSQL do, and the kernel for both, is all \
+         scheduler's class SCHED_IDLE with small send buffers: their computing is not the service's, but what they make the service and PostgreSQL do, and the kernel for both, is all \
          in the figures. A {} build, with a load of {load} on the machine before.\n\n\
          Each attack is measured in {ROUNDS} rounds on a replica that had been warmed up: {seconds} s quiet, then {seconds} s attacked. \
          A figure is the median of the rounds; a ratio is that of one round's two figures, of which the median counts, and the least and \
