@@ -301,12 +301,7 @@ async fn messages_that_are_held_delay_no_other_conversation() {
         let content = format!("edited {number}");
         edits.spawn(async move { editing.edit(message, ALICE, &content).await });
     }
-    eventually("they wait for the row", || async {
-        let waiting =
-            "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        (database.count(waiting).await > 0).then_some(())
-    })
-    .await;
+    until_a_row_is_waited_for(&database).await;
     let mut slowest = Duration::ZERO;
     for number in 0..10 {
         let started = Instant::now();
@@ -353,12 +348,7 @@ async fn a_user_who_is_held_delays_nobody_elses_conversations() {
         };
         opening.spawn(async move { api.open_conversation(one, other).await });
     }
-    eventually("they wait for the row", || async {
-        let waiting =
-            "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        (database.count(waiting).await > 0).then_some(())
-    })
-    .await;
+    until_a_row_is_waited_for(&database).await;
     let mut slowest = Duration::ZERO;
     for _ in 0..10 {
         let started = Instant::now();
@@ -407,4 +397,13 @@ async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() 
     let edited = api.edit(message, ALICE, "hello again").await.ok(200);
     assert_eq!(edited["content"], "hello again");
     assert_eq!(api.delete_message(message, ALICE).await.status, 204);
+}
+
+async fn until_a_row_is_waited_for(database: &Database) {
+    let waiting =
+        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("somebody waits for the row", || async {
+        (database.count(waiting).await > 0).then_some(())
+    })
+    .await;
 }
