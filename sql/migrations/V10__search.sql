@@ -14,12 +14,12 @@ begin atomic
   select case when isfinite(at) then greatest((at at time zone 'UTC')::date - date '1970-01-01', 0) else 0 end;
 end;
 
--- A participant or a conversation as a word that no text contains (it begins with a control character): ten hexadecimal
--- digits of a hash. Two owners may share one: what is found by it is checked.
+-- A participant or a conversation as a word that no text contains (it begins with a control character): a one and ten
+-- hexadecimal digits of a hash. Two owners may share one: what is found by it is checked.
 create function chat_search_owner(owner uuid) returns text
 language sql immutable parallel safe
 begin atomic
-  select e'\x01' || lpad(to_hex(uuid_hash_extended(owner, 0) & 1099511627775), 10, '0');
+  select e'\x01' || to_hex(uuid_hash_extended(owner, 0) & x'ffffffffff'::bigint | x'10000000000'::bigint);
 end;
 
 -- What stands behind it for a time: the day (`unit` d), the span of 16 days (s), or nothing (a: all of time).
@@ -31,11 +31,12 @@ begin atomic
                    else '' end;
 end;
 
--- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB.
+-- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB. left()
+-- counts the characters of every content, which is a tenth of the work.
 create function chat_search_words(language regconfig, content text) returns tsvector
 language sql immutable parallel safe
 begin atomic
-  select to_tsvector(language, left(content, 131072));
+  select to_tsvector(language, case when octet_length(content) > 131072 then left(content, 131072) else content end);
 end;
 
 -- What the index holds of a message: chat_search_vector(language, content, sender, reader, conversation, at).

@@ -23,49 +23,44 @@ as $$
          || '","horizon":'
          || case current_setting('synchronous_commit') when 'off' then 'null'
             else '"' || pg_snapshot_xmin(pg_current_snapshot()) || '"' end
-         || ',"at":' || floor(extract(epoch from clock_timestamp()))::bigint
-         || ',"atMicros":' || floor(1000000 * extract(epoch from clock_timestamp()))::bigint
+         -- Not extract(), whose result is a numeric; microseconds fit into a double until the year 2255.
+         || ',"at":' || floor(date_part('epoch', clock_timestamp()))::bigint
+         || ',"atMicros":' || (1000000 * date_part('epoch', clock_timestamp()))::bigint
 $$;
+
+-- A payload of events, joined by commas.
+create function chat_payload(events text) returns text
+language sql volatile
+as $$ select chat_payload_head() || ',"events":[' || events || ']}' $$;
 
 -- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its
 -- data and without the closing brace.
---
--- Each payload holds the events that start in one stretch of `room` less the longest event, so that the last of them
--- ends within the room; events of more than half a room travel alone. One statement of sums, because a loop over the
--- events costs several times as much.
 create function chat_publish(heads text[], data text[]) returns void
 language plpgsql
 security definer
 set search_path from current
 as $$
 declare
-  prefix constant text := chat_payload_head() || ',"events":[';
-  room constant integer := chat_max_payload() - octet_length(prefix) - octet_length(']}');
+  room constant integer := chat_max_payload() - octet_length(chat_payload(''));
+  event text;
+  -- What the next payload holds, and its bytes with a comma behind each.
+  events text[];
+  bytes integer := 0;
+  payloads text[];
 begin
-  if cardinality(heads) = 1 then
-    -- Most often so; the sums below would cost several times as much.
-    perform pg_notify(chat_channel(),
-      prefix || heads[1] || case when octet_length(heads[1]) + octet_length(data[1]) + 9 <= room
-                                 then ',"data":' || data[1] else '' end || '}]}');
-    return;
-  end if;
-  perform pg_notify(chat_channel(), prefix || p.events || ']}')
-     from (select string_agg(l.event, ',' order by l.place) as events
-             from (select s.event, s.place, s.large, s.larges,
-                          s.starts / (room - coalesce(max(s.bytes) filter (where not s.large) over (), 0)) as stretch
-                     from (select b.event, b.place, b.bytes, b.bytes > room / 2 as large,
-                                  count(*) filter (where b.bytes > room / 2) over in_order as larges,
-                                  sum(b.bytes + 1) over in_order - b.bytes - 1 as starts
-                             from (select e.event, e.place, octet_length(e.event) as bytes
-                                     from (select h.place,
-                                                  case when octet_length(h.head) + octet_length(h.data) + 9 <= room
-                                                       then h.head || ',"data":' || h.data || '}'
-                                                       else h.head || '}' end as event
-                                             from unnest(heads, data) with ordinality as h (head, data, place)) e) b
-                           window in_order as (order by b.place rows unbounded preceding)) s) l
-            group by l.larges, l.large, case when l.large then 0 else l.stretch end
-            -- A large event comes before the small ones that are counted with it.
-            order by l.larges, l.large desc, case when l.large then 0 else l.stretch end) p;
+  for place in 1 .. cardinality(heads) loop
+    event := heads[place] || case when octet_length(heads[place]) + octet_length(data[place]) + 9 <= room
+                                  then ',"data":' || data[place] || '}' else '}' end;
+    if bytes > 0 and bytes + octet_length(event) > room then
+      payloads := payloads || chat_payload(array_to_string(events, ','));
+      events := '{}';
+      bytes := 0;
+    end if;
+    events := events || event;
+    bytes := bytes + octet_length(event) + 1;
+  end loop;
+  perform pg_notify(chat_channel(), p.payload)
+     from unnest(payloads || chat_payload(array_to_string(events, ','))) p (payload);
 end
 $$;
 
@@ -250,24 +245,30 @@ $$;
 
 -- Whether the statement that fires a trigger now is one of pgchat's own: a function of pgchat's has put the depth at which
 -- it makes that statement into `setting`, and does the trigger's work itself or wants none of it. The setting alone would
--- be anybody's to make: only pgchat's own functions run as the owner of messages. The depth tells statements that
--- triggers of the host make meanwhile.
+-- be anybody's to make: only who may publish may leave it to others, and that is the owner, as whom these functions run. The
+-- depth tells statements that triggers of the host make meanwhile.
+--
+-- In PL/pgSQL: PostgreSQL reads and plans the condition of a trigger anew for each statement, the body of this only once in a
+-- session. It runs with the search_path of whoever writes, so its names are qualified.
+do $$
+begin
+  execute format($definition$
 create function chat_is_own(setting text) returns boolean
 language plpgsql stable
-set search_path from current
-as $$
+as $body$
 begin
-  if current_setting(setting, true) is distinct from pg_trigger_depth()::text then
-    return false;
-  end if;
-  return pg_has_role((select c.relowner from pg_class c where c.oid = 'messages'::regclass), 'usage');
+  return pg_catalog.current_setting(setting, true) = pg_catalog.pg_trigger_depth()::pg_catalog.text
+         and pg_catalog.has_function_privilege('%1$I.chat_publish(text[], text[])'::pg_catalog.regprocedure, 'execute');
+end
+$body$
+$definition$, current_schema());
 end
 $$;
 
 -- The one insert of chat_send_messages() and of chat_store_message() is left out, so that a Message is built once.
 create trigger chat_messages_after_insert after insert on messages
   referencing new table as inserted
-  for each statement when (not chat_is_own('pgchat.batch_depth')) execute function chat_messages_after_insert();
+  for each statement when (chat_is_own('pgchat.batch_depth') is not true) execute function chat_messages_after_insert();
 
 -- Stamps a change, whoever makes it.
 create function chat_messages_before_update() returns trigger
@@ -428,7 +429,7 @@ $$;
 -- The delete of chat_purge() leaves nothing and tells nobody.
 create trigger chat_messages_after_delete after delete on messages
   referencing old table as deleted
-  for each statement when (not chat_is_own('pgchat.purge_depth')) execute function chat_messages_after_delete();
+  for each statement when (chat_is_own('pgchat.purge_depth') is not true) execute function chat_messages_after_delete();
 
 -- conversations ------------------------------------------------------------------------------------
 

@@ -232,6 +232,8 @@ declare
   usual_wait constant text := current_setting('lock_timeout');
   moment timestamptz;
   is_newest boolean;
+  event text;
+  payload text;
   ignored text;
 begin
   if current_setting('synchronous_commit') = 'off' then
@@ -296,8 +298,13 @@ begin
   message := chat_message_json(
     stored, chat_summary_json(sender, summary.first_name, summary.last_name, summary.avatar_url));
   if is_newest then
-    perform chat_publish(
-      array[chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id)], array[message]);
+    -- As chat_publish() does with one event.
+    event := chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id);
+    payload := chat_payload(event || ',"data":' || message || '}');
+    if octet_length(payload) > chat_max_payload() then
+      payload := chat_payload(event || '}');
+    end if;
+    perform pg_notify(chat_channel(), payload);
   end if;
 end
 $$;

@@ -74,9 +74,9 @@ async fn a_batch_runs_few_statements_whatever_its_size() {
     counter.count(&batch(1)).await;
     for size in [1, 100] {
         let (statements, checks) = counter.count(&batch(size)).await;
-        // The caller's own, the locks, the owner's look-up, what is stored, chat_publish() with two of its own, the answer.
+        // The caller's own, the locks, what is stored, chat_publish() with one of its own, the answer.
         assert!(
-            statements <= 8,
+            statements <= 6,
             "{statements} statements for {size} messages"
         );
         // The conversation and the sender.
@@ -93,9 +93,8 @@ async fn a_message_alone_runs_few_and_small_statements() {
                chat_store_message(chat_uuid_v7(), c.id, c.participant1_id, 'hello', 'text', null, true, 100) r";
     counter.count(one).await;
     let (statements, checks) = counter.count(one).await;
-    // The caller's own, the lock, what is stored, the owner's look-up, the conversation, the sender, chat_publish() with
-    // one of its own.
-    assert!(statements <= 8, "{statements} statements");
+    // The caller's own, the lock, what is stored, the conversation, the sender, the notification.
+    assert!(statements <= 6, "{statements} statements");
     assert_eq!(checks, 2, "foreign keys");
 }
 
