@@ -26,9 +26,10 @@ done
 sql -c 'analyze'
 
 postmaster=$(head -1 "$dir/data/postmaster.pid")
-# Of the backends that have ended, in microseconds: the postmaster has their time once it has taken note of their end.
+# Of the backends that have ended, in microseconds: the postmaster has their time once it has taken note of their end. Who ends
+# has no command line any more ([postgres]).
 cpu() {
-  while [ -n "$(ps -o state=,args= --ppid "$postmaster" | grep -E '^Z|postgres: postgres postgres')" ]; do sleep 0.05; done
+  while [ -n "$(ps -o state=,args= --ppid "$postmaster" | grep -E '^Z|\[postgres\]|postgres: postgres postgres')" ]; do sleep 0.05; done
   awk -v tick="$(getconf CLK_TCK)" '{ print ($16 + $17) * 1000000 / tick }' "/proc/$postmaster/stat"
 }
 for size in 1 10 100 500; do
