@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 pub use board::{Board, Client, LaneSpec, Tally};
 pub use checker::Faults;
+pub use content::Stamp;
 pub use dialect::Dialect;
 pub use schedule::{Alarm, Schedule};
 

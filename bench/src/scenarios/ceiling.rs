@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::pairs::CONTENT;
 use super::tell;
 use crate::cpu::{self, Meter};
+use crate::load::Stamp;
 use crate::record::Run;
 use crate::settings::{Effort, Settings};
 use crate::systems::{Bench, Database, System};
@@ -111,12 +112,12 @@ async fn write(
     let batch: Vec<(Uuid, Uuid)> = lanes.iter().copied().cycle().take(BATCH).collect();
     let conversations: Vec<Uuid> = batch.iter().map(|lane| lane.0).collect();
     let senders: Vec<Uuid> = batch.iter().map(|lane| lane.1).collect();
-    let contents = vec!["x".repeat(CONTENT); BATCH];
     let types = vec!["text"; BATCH];
     let mut next = 0_u64;
     while Instant::now() < to {
         let ids: Vec<Uuid> = (0..BATCH).map(|_| Uuid::now_v7()).collect();
         let client_ids: Vec<String> = (next..).take(BATCH).map(|n| n.to_string()).collect();
+        let contents = contents(next);
         next += BATCH as u64;
         let row = client
             .query_one(
@@ -141,4 +142,21 @@ async fn write(
         }
     }
     Ok(())
+}
+
+/// Texts like those of the other scenarios: the search index takes a good part of what they cost.
+fn contents(first: u64) -> Vec<String> {
+    (first..)
+        .take(BATCH)
+        .map(|number| {
+            let stamp = Stamp {
+                lane: 0,
+                number: u32::try_from(number).unwrap_or(u32::MAX),
+                intended: number,
+            };
+            let mut text = Vec::with_capacity(CONTENT);
+            stamp.write(CONTENT, &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        })
+        .collect()
 }
