@@ -84,7 +84,7 @@ language sql immutable parallel safe
 as $$ select 'chat_messages_search_' || language $$;
 
 -- The statement that builds the index. Inserts put their words into its pending list, and chat_search_tidy() empties it each
--- second (whichever replica calls it): an insert that had to do it would keep its conversations, and all that wait for them, for some 100 ms. So the list may
+-- second or more often (whichever replica calls it): an insert that had to do it would keep its conversations, and all that wait for them, for some 100 ms. So the list may
 -- grow to 64 MiB (10 seconds of thousands of messages) before one does.
 create function chat_search_index_ddl(language text) returns text
 language sql stable
@@ -121,21 +121,21 @@ end
 $$;
 
 -- Merges what was inserted lately into the index, so that searches find a short pending list and no insert has to
--- do it. Returns how many replicas share this work; null when there is no complete index. Locks: an advisory lock, so that no
--- two do it at once.
-create function chat_search_tidy(language text) returns bigint
+-- do it. Returns how many replicas share this work, null when there is no complete index, and how many pages were merged. Locks: an
+-- advisory lock, so that no two do it at once.
+create function chat_search_tidy(language text, out replicas bigint, out merged bigint)
 language plpgsql volatile
 security definer
 set search_path from current
 as $$
 begin
   if not chat_search_is_ready(language) then
-    return null;
+    return;
   end if;
   if pg_try_advisory_xact_lock(1885562999, hashtext(chat_schema())) then
-    perform gin_clean_pending_list(format('%I.%I', chat_schema(), chat_search_index(language))::regclass);
+    merged := gin_clean_pending_list(format('%I.%I', chat_schema(), chat_search_index(language))::regclass);
   end if;
-  return greatest((select count(*) from chat_replicas), 1);
+  replicas := greatest((select count(*) from chat_replicas), 1);
 end
 $$;
 

@@ -65,11 +65,25 @@ impl Store {
         rows.iter().map(|row| column_of(row, 0)).collect()
     }
 
-    /// Merges what was inserted lately into the index. How many replicas share this work; `None` when there is no complete index.
-    pub(super) async fn tidy_search(&self, language: &str) -> Result<Option<i64>, Error> {
+    /// Merges what was inserted lately into the index. `None` when there is no complete index.
+    pub(super) async fn tidy_search(&self, language: &str) -> Result<Option<Tidied>, Error> {
         let rows = self
             .change("*", "chat_search_tidy($1)", &[(&language, Type::TEXT)])
             .await?;
-        single(&rows, 0)
+        let replicas: Option<i64> = single(&rows, 0)?;
+        let pages: Option<i64> = single(&rows, 1)?;
+        Ok(replicas.map(|replicas| Tidied {
+            replicas,
+            pages: pages.unwrap_or(0),
+        }))
     }
+}
+
+/// What a merge found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tidied {
+    /// How many replicas share this work.
+    pub replicas: i64,
+    /// Of the pending list; 0 also when another replica was at it.
+    pub pages: i64,
 }

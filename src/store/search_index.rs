@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::migrate::other_owner;
+use super::search::Tidied;
 use super::{ConnectError, Connector, Store, describe};
 
 /// One replica builds, the others look again after this.
@@ -25,7 +26,13 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Between two merges of what was inserted lately, by whichever replica: a search reads that from end to end, and an insert that finds 64 MiB of it
 /// (V10__search.sql) merges it itself, which takes long.
-const TIDY: Duration = Duration::from_secs(1);
+const RARELY: Duration = Duration::from_secs(1);
+
+/// The same where much comes: what is merged at once keeps a processor busy, and messages wait meanwhile.
+const OFTEN: Duration = Duration::from_millis(100);
+
+/// Pages of 8 KiB that are merged at once, if possible: some 600 short messages, which take about 6 ms.
+const MANY_PAGES: i64 = 64;
 
 /// Tried and not waited for: a session that waits for a lock holds a snapshot, for whose end `create index
 /// concurrently` would wait.
@@ -200,13 +207,14 @@ impl SearchIndex {
 /// Merges what was inserted lately, for as long as it is polled.
 async fn tidy(store: &Store, language: &str) {
     let mut told = false;
-    let mut wait = TIDY;
+    let mut pace = Pace::default();
+    let mut wait = RARELY;
     loop {
         sleep(wait).await;
         match store.tidy_search(language).await {
-            Ok(Some(replicas)) => {
+            Ok(Some(tidied)) => {
                 told = false;
-                wait = until_next(replicas, rand::random());
+                wait = pace.until_next(tidied, rand::random());
             }
             // Not built again: two replicas with different languages would take turns for ever.
             Ok(None) if !told => {
@@ -222,12 +230,30 @@ async fn tidy(store: &Store, language: &str) {
     }
 }
 
-/// How long a replica waits where so many share the work, so that together they do it once in [`TIDY`], and not all at once:
-/// half to one and a half times the mean, by `share` from 0 to 1.
-fn until_next(replicas: i64, share: f64) -> Duration {
-    match u32::try_from(replicas) {
-        Ok(many @ 2..) => (TIDY * many).mul_f64(0.5 + share),
-        _ => TIDY,
+/// How often all replicas together merge: the more comes, the more often.
+struct Pace {
+    interval: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { interval: RARELY }
+    }
+}
+
+impl Pace {
+    /// How long this replica waits after a merge. Where several share the work, half to one and a half times the mean, by
+    /// `share` from 0 to 1, so that they do not all come at once.
+    fn until_next(&mut self, last: Tidied, share: f64) -> Duration {
+        if last.pages > MANY_PAGES {
+            self.interval = (self.interval / 2).max(OFTEN);
+        } else if last.pages < MANY_PAGES / 4 {
+            self.interval = (self.interval * 2).min(RARELY);
+        }
+        match u32::try_from(last.replicas) {
+            Ok(many @ 2..) => (self.interval * many).mul_f64(0.5 + share),
+            _ => self.interval,
+        }
     }
 }
 
@@ -242,13 +268,33 @@ async fn drop_index(client: &Client, name: &str) -> Result<(), tokio_postgres::E
 mod tests {
     use super::*;
 
+    fn until_next(pace: &mut Pace, replicas: i64, pages: i64, share: f64) -> Duration {
+        pace.until_next(Tidied { replicas, pages }, share)
+    }
+
     #[test]
     fn replicas_share_the_tidying() {
+        let mut pace = Pace::default();
         for one in [0, 1] {
-            assert_eq!(until_next(one, 0.9), TIDY);
+            assert_eq!(until_next(&mut pace, one, 0, 0.9), RARELY);
         }
-        assert_eq!(until_next(8, 0.5), TIDY * 8);
-        assert_eq!(until_next(8, 0.0), TIDY * 4);
-        assert_eq!(until_next(8, 1.0), TIDY * 12);
+        assert_eq!(until_next(&mut pace, 8, 0, 0.5), RARELY * 8);
+        assert_eq!(until_next(&mut pace, 8, 0, 0.0), RARELY * 4);
+        assert_eq!(until_next(&mut pace, 8, 0, 1.0), RARELY * 12);
+    }
+
+    #[test]
+    fn the_more_comes_the_more_often_it_is_merged() {
+        let mut pace = Pace::default();
+        for _ in 0..10 {
+            until_next(&mut pace, 1, MANY_PAGES + 1, 0.5);
+        }
+        assert_eq!(until_next(&mut pace, 1, MANY_PAGES + 1, 0.5), OFTEN);
+        assert_eq!(until_next(&mut pace, 1, MANY_PAGES, 0.5), OFTEN);
+        assert!(until_next(&mut pace, 1, 0, 0.5) > OFTEN);
+        for _ in 0..10 {
+            until_next(&mut pace, 1, 0, 0.5);
+        }
+        assert_eq!(until_next(&mut pace, 1, 0, 0.5), RARELY);
     }
 }

@@ -55,13 +55,27 @@ async fn replays_that_wait_for_a_silent_database_are_given_up_in_its_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_whose_replay_takes_too_long_reloads_and_goes_on() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &quick(&[("DB_TIMEOUT_SECONDS", "2")])).await;
+    reloads_and_goes_on(&database, &quick(&[("DB_TIMEOUT_SECONDS", "2")])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_whose_replay_the_server_cancels_reloads_and_goes_on() {
+    let database = Database::fresh().await;
+    let sql = "do $$ begin
+                 execute format('alter database %I set statement_timeout = %L', current_database(), '1s');
+               end $$";
+    database.execute(sql).await;
+    reloads_and_goes_on(&database, &quick(&[("DB_TIMEOUT_SECONDS", "60")])).await;
+}
+
+async fn reloads_and_goes_on(database: &Database, settings: &[(&str, &str)]) {
+    let replica = Replica::start(database, settings).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let cursor = settled_cursor(&replica, BORIS).await;
     api.send(conversation, ALICE, "missed").await;
 
-    let holder = holding_replays(&database).await;
+    let holder = holding_replays(database).await;
     let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
     assert_eq!(boris.connected["data"]["resumed"], false);
     let resync = boris.expect("resync_required").await;
