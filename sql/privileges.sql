@@ -31,6 +31,24 @@ begin
 end
 $$;
 
+-- Whoever may publish may also keep the triggers from publishing (chat_is_own()). Default privileges of the host, or a grant on all
+-- functions of the schema, may have given that to somebody.
+do $$
+declare
+  somebody text;
+begin
+  for somebody in
+    select quote_ident(r.rolname)
+      from pg_proc p
+     cross join lateral aclexplode(p.proacl) a
+      join pg_roles r on r.oid = a.grantee
+     where p.oid = 'chat_publish(text[], text[])'::regprocedure and a.grantee <> p.proowner
+  loop
+    execute format('revoke execute on function chat_publish(text[], text[]) from %s', somebody);
+  end loop;
+end
+$$;
+
 -- Lets a role run the service: it may execute the functions that the service calls, and touch no table. Only the owner
 -- of these functions can call it to any effect.
 create or replace function chat_grant_service(service name) returns void

@@ -31,8 +31,8 @@ begin atomic
                    else '' end;
 end;
 
--- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB. left()
--- counts the characters of every content, which is a tenth of the work.
+-- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB. left() would
+-- count the characters of every content, a tenth of the work, so it is asked only about those that may be longer.
 create function chat_search_words(language regconfig, content text) returns tsvector
 language sql immutable parallel safe
 begin atomic

@@ -23,15 +23,10 @@ as $$
          || '","horizon":'
          || case current_setting('synchronous_commit') when 'off' then 'null'
             else '"' || pg_snapshot_xmin(pg_current_snapshot()) || '"' end
-         -- Not extract(), whose result is a numeric; microseconds fit into a double until the year 2255.
+         -- Not extract(), whose result is a numeric and costs several times as much.
          || ',"at":' || floor(date_part('epoch', clock_timestamp()))::bigint
          || ',"atMicros":' || (1000000 * date_part('epoch', clock_timestamp()))::bigint
 $$;
-
--- A payload of events, joined by commas.
-create function chat_payload(events text) returns text
-language sql volatile
-as $$ select chat_payload_head() || ',"events":[' || events || ']}' $$;
 
 -- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its
 -- data and without the closing brace.
@@ -41,26 +36,29 @@ security definer
 set search_path from current
 as $$
 declare
-  room constant integer := chat_max_payload() - octet_length(chat_payload(''));
+  prefix constant text := chat_payload_head() || ',"events":[';
+  room constant integer := chat_max_payload() - octet_length(prefix) - octet_length(']}');
   event text;
   -- What the next payload holds, and its bytes with a comma behind each.
   events text[];
   bytes integer := 0;
   payloads text[];
 begin
-  for place in 1 .. cardinality(heads) loop
+  for place in 1 .. coalesce(cardinality(heads), 0) loop
     event := heads[place] || case when octet_length(heads[place]) + octet_length(data[place]) + 9 <= room
                                   then ',"data":' || data[place] || '}' else '}' end;
     if bytes > 0 and bytes + octet_length(event) > room then
-      payloads := payloads || chat_payload(array_to_string(events, ','));
+      payloads := payloads || (prefix || array_to_string(events, ',') || ']}');
       events := '{}';
       bytes := 0;
     end if;
     events := events || event;
     bytes := bytes + octet_length(event) + 1;
   end loop;
-  perform pg_notify(chat_channel(), p.payload)
-     from unnest(payloads || chat_payload(array_to_string(events, ','))) p (payload);
+  if bytes > 0 then
+    perform pg_notify(chat_channel(), p.payload)
+       from unnest(payloads || (prefix || array_to_string(events, ',') || ']}')) p (payload);
+  end if;
 end
 $$;
 
@@ -245,11 +243,12 @@ $$;
 
 -- Whether the statement that fires a trigger now is one of pgchat's own: a function of pgchat's has put the depth at which
 -- it makes that statement into `setting`, and does the trigger's work itself or wants none of it. The setting alone would
--- be anybody's to make: only who may publish may leave it to others, and that is the owner, as whom these functions run. The
--- depth tells statements that triggers of the host make meanwhile.
+-- be anybody's to make: only who may publish may leave it to others, and that is the owner (privileges.sql sees to it), as whom
+-- these functions run. The depth tells statements that triggers of the host make meanwhile.
 --
 -- In PL/pgSQL: PostgreSQL reads and plans the condition of a trigger anew for each statement, the body of this only once in a
--- session. It runs with the search_path of whoever writes, so its names are qualified.
+-- session. It runs with the rights and the search_path of whoever writes: its names are qualified, and what asks for a right to the
+-- schema stands behind what answers them.
 do $$
 begin
   execute format($definition$
@@ -257,8 +256,11 @@ create function chat_is_own(setting text) returns boolean
 language plpgsql stable
 as $body$
 begin
-  return pg_catalog.current_setting(setting, true) = pg_catalog.pg_trigger_depth()::pg_catalog.text
-         and pg_catalog.has_function_privilege('%1$I.chat_publish(text[], text[])'::pg_catalog.regprocedure, 'execute');
+  if (pg_catalog.current_setting(setting, true) operator(pg_catalog.=) pg_catalog.pg_trigger_depth()::pg_catalog.text) is not true then
+    return false;
+  end if;
+  return pg_catalog.has_function_privilege(
+    '%1$I.chat_publish(pg_catalog.text[], pg_catalog.text[])'::pg_catalog.regprocedure, 'execute');
 end
 $body$
 $definition$, current_schema());
@@ -268,7 +270,7 @@ $$;
 -- The one insert of chat_send_messages() and of chat_store_message() is left out, so that a Message is built once.
 create trigger chat_messages_after_insert after insert on messages
   referencing new table as inserted
-  for each statement when (chat_is_own('pgchat.batch_depth') is not true) execute function chat_messages_after_insert();
+  for each statement when (not chat_is_own('pgchat.batch_depth')) execute function chat_messages_after_insert();
 
 -- Stamps a change, whoever makes it.
 create function chat_messages_before_update() returns trigger
@@ -429,7 +431,7 @@ $$;
 -- The delete of chat_purge() leaves nothing and tells nobody.
 create trigger chat_messages_after_delete after delete on messages
   referencing old table as deleted
-  for each statement when (chat_is_own('pgchat.purge_depth') is not true) execute function chat_messages_after_delete();
+  for each statement when (not chat_is_own('pgchat.purge_depth')) execute function chat_messages_after_delete();
 
 -- conversations ------------------------------------------------------------------------------------
 

@@ -300,9 +300,9 @@ begin
   if is_newest then
     -- As chat_publish() does with one event.
     event := chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id);
-    payload := chat_payload(event || ',"data":' || message || '}');
+    payload := chat_payload_head() || ',"events":[' || event || ',"data":' || message || '}]}';
     if octet_length(payload) > chat_max_payload() then
-      payload := chat_payload(event || '}');
+      payload := chat_payload_head() || ',"events":[' || event || '}]}';
     end if;
     perform pg_notify(chat_channel(), payload);
   end if;

@@ -71,11 +71,8 @@ impl Store {
             .change("*", "chat_search_tidy($1)", &[(&language, Type::TEXT)])
             .await?;
         let replicas: Option<i64> = single(&rows, 0)?;
-        let pages: Option<i64> = single(&rows, 1)?;
-        Ok(replicas.map(|replicas| Tidied {
-            replicas,
-            pages: pages.unwrap_or(0),
-        }))
+        let pages = single(&rows, 1)?;
+        Ok(replicas.map(|replicas| Tidied { replicas, pages }))
     }
 }
 
@@ -84,6 +81,6 @@ impl Store {
 pub(super) struct Tidied {
     /// How many replicas share this work.
     pub replicas: i64,
-    /// Of the pending list; 0 also when another replica was at it.
-    pub pages: i64,
+    /// Of the pending list; `None` when another replica is at it.
+    pub pages: Option<i64>,
 }

@@ -32,7 +32,7 @@ const RARELY: Duration = Duration::from_secs(1);
 const OFTEN: Duration = Duration::from_millis(100);
 
 /// Pages of 8 KiB that are merged at once, if possible: some 600 short messages, which take about 6 ms.
-const MANY_PAGES: i64 = 64;
+const MANY_PAGES: f64 = 64.0;
 
 /// Tried and not waited for: a session that waits for a lock holds a snapshot, for whose end `create index
 /// concurrently` would wait.
@@ -217,15 +217,20 @@ async fn tidy(store: &Store, language: &str) {
                 wait = pace.until_next(tidied, rand::random());
             }
             // Not built again: two replicas with different languages would take turns for ever.
-            Ok(None) if !told => {
-                log::error!(
-                    "the search index for {language} is gone: a replica with another SEARCH_LANGUAGE has replaced it; \
-                     restart this one to build it again"
-                );
-                told = true;
+            Ok(None) => {
+                if !told {
+                    log::error!(
+                        "the search index for {language} is gone: a replica with another SEARCH_LANGUAGE has replaced it; \
+                         restart this one to build it again"
+                    );
+                    told = true;
+                }
+                wait = RETRY;
             }
-            Ok(None) => {}
-            Err(error) => log::warn!("the search index was not tidied: {error}"),
+            Err(error) => {
+                log::warn!("the search index was not tidied: {error}");
+                wait = RETRY;
+            }
         }
     }
 }
@@ -245,10 +250,10 @@ impl Pace {
     /// How long this replica waits after a merge. Where several share the work, half to one and a half times the mean, by
     /// `share` from 0 to 1, so that they do not all come at once.
     fn until_next(&mut self, last: Tidied, share: f64) -> Duration {
-        if last.pages > MANY_PAGES {
-            self.interval = (self.interval / 2).max(OFTEN);
-        } else if last.pages < MANY_PAGES / 4 {
-            self.interval = (self.interval * 2).min(RARELY);
+        if let Some(pages) = last.pages {
+            let ideal = self.interval.mul_f64(MANY_PAGES / pages.max(1) as f64);
+            // Few pages may mean that another replica was here just before.
+            self.interval = ideal.min(self.interval * 2).clamp(OFTEN, RARELY);
         }
         match u32::try_from(last.replicas) {
             Ok(many @ 2..) => (self.interval * many).mul_f64(0.5 + share),
@@ -268,7 +273,7 @@ async fn drop_index(client: &Client, name: &str) -> Result<(), tokio_postgres::E
 mod tests {
     use super::*;
 
-    fn until_next(pace: &mut Pace, replicas: i64, pages: i64, share: f64) -> Duration {
+    fn until_next(pace: &mut Pace, replicas: i64, pages: Option<i64>, share: f64) -> Duration {
         pace.until_next(Tidied { replicas, pages }, share)
     }
 
@@ -276,25 +281,28 @@ mod tests {
     fn replicas_share_the_tidying() {
         let mut pace = Pace::default();
         for one in [0, 1] {
-            assert_eq!(until_next(&mut pace, one, 0, 0.9), RARELY);
+            assert_eq!(until_next(&mut pace, one, Some(0), 0.9), RARELY);
         }
-        assert_eq!(until_next(&mut pace, 8, 0, 0.5), RARELY * 8);
-        assert_eq!(until_next(&mut pace, 8, 0, 0.0), RARELY * 4);
-        assert_eq!(until_next(&mut pace, 8, 0, 1.0), RARELY * 12);
+        assert_eq!(until_next(&mut pace, 8, Some(0), 0.5), RARELY * 8);
+        assert_eq!(until_next(&mut pace, 8, Some(0), 0.0), RARELY * 4);
+        assert_eq!(until_next(&mut pace, 8, Some(0), 1.0), RARELY * 12);
+        until_next(&mut pace, 8, Some(10_000), 0.5);
+        assert_eq!(until_next(&mut pace, 8, None, 0.5), OFTEN * 8);
     }
 
     #[test]
     fn the_more_comes_the_more_often_it_is_merged() {
         let mut pace = Pace::default();
-        for _ in 0..10 {
-            until_next(&mut pace, 1, MANY_PAGES + 1, 0.5);
+        // Five times as much as is merged at once, and then no more than that.
+        assert_eq!(until_next(&mut pace, 1, Some(320), 0.5), RARELY / 5);
+        assert_eq!(until_next(&mut pace, 1, Some(64), 0.5), RARELY / 5);
+        // Another replica is at it, or was just before.
+        assert_eq!(until_next(&mut pace, 1, None, 0.5), RARELY / 5);
+        assert_eq!(until_next(&mut pace, 1, Some(1), 0.5), RARELY / 5 * 2);
+        assert_eq!(until_next(&mut pace, 1, Some(1_000_000), 0.5), OFTEN);
+        for _ in 0..4 {
+            until_next(&mut pace, 1, Some(0), 0.5);
         }
-        assert_eq!(until_next(&mut pace, 1, MANY_PAGES + 1, 0.5), OFTEN);
-        assert_eq!(until_next(&mut pace, 1, MANY_PAGES, 0.5), OFTEN);
-        assert!(until_next(&mut pace, 1, 0, 0.5) > OFTEN);
-        for _ in 0..10 {
-            until_next(&mut pace, 1, 0, 0.5);
-        }
-        assert_eq!(until_next(&mut pace, 1, 0, 0.5), RARELY);
+        assert_eq!(until_next(&mut pace, 1, Some(0), 0.5), RARELY);
     }
 }

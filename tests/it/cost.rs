@@ -141,7 +141,7 @@ impl StatementCounter {
 }
 
 #[tokio::test]
-async fn a_batch_of_a_hundred_is_a_dozen_notifications() {
+async fn a_batch_of_a_hundred_is_ten_notifications() {
     let database = Database::fresh().await;
     with_conversations(&database).await;
     let mut heard = database.listen("chat_events").await;
@@ -159,7 +159,7 @@ async fn a_batch_of_a_hundred_is_a_dozen_notifications() {
         notifications += 1;
     }
     assert_eq!(events, 100);
-    assert!(notifications <= 12, "{notifications} notifications");
+    assert!(notifications <= 10, "{notifications} notifications");
 }
 
 /// Pages touched for each message of a batch of a hundred.

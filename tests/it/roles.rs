@@ -85,6 +85,35 @@ async fn every_function_is_closed_to_the_public_and_fixes_what_its_names_mean() 
     );
 }
 
+/// With it one may keep the triggers from publishing, too.
+#[tokio::test]
+async fn the_right_to_publish_is_taken_back_from_whoever_has_got_it() {
+    let database = Database::fresh().await;
+    let client = database.sql().await;
+    let right =
+        "select has_function_privilege(r.rolname, 'chat_publish(text[],text[])', 'execute')::text
+                   from pg_roles r where r.rolname = current_database() || '-all'";
+    database
+        .execute(
+            "do $$ begin
+               execute format('create role %I', current_database() || '-all');
+               execute format('grant execute on all functions in schema public to %I', current_database() || '-all');
+             end $$",
+        )
+        .await;
+    assert_eq!(texts(&client, right).await, ["true"]);
+    database.migrate(&[]).await.assert_ok();
+    assert_eq!(texts(&client, right).await, ["false"]);
+    database
+        .execute(
+            "do $$ begin
+               execute format('drop owned by %I', current_database() || '-all');
+               execute format('drop role %I', current_database() || '-all');
+             end $$",
+        )
+        .await;
+}
+
 #[tokio::test]
 async fn the_service_runs_as_a_role_that_owns_nothing_and_touches_no_table() {
     let database = Database::fresh().await;

@@ -1,10 +1,10 @@
-//! The most that the SQL of pgchat can do: `chat_send_messages` with full batches, on one or two connections,
-//! and one connection that listens and drains. No service, no sockets.
+//! The most that the SQL of pgchat can do: `chat_send_messages` with full batches, on one or two connections, one
+//! connection that listens and drains, and one that merges the search index's pending list as replicas do. No service, no sockets.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use pgchat_harness::Failure;
@@ -22,6 +22,9 @@ use crate::systems::{Bench, Database, System};
 /// Messages of a call: `WRITER_BATCH` as it is by default.
 const BATCH: usize = 500;
 const CONVERSATIONS: usize = 256;
+
+/// Between two merges of the search index's pending list: as often as replicas do it under such a load.
+const MERGES: Duration = Duration::from_millis(100);
 
 pub async fn run(bench: &Bench, settings: &Settings) -> Result<Vec<Run>, Failure> {
     let mut runs = Vec::new();
@@ -58,6 +61,13 @@ async fn once(
         }
     });
     listener.batch_execute("listen chat_events").await?;
+    let tidier = bench.connect(&database.name).await?;
+    let tidying = tokio::task::spawn_local(async move {
+        let call = "select chat_search_tidy('simple')";
+        while tidier.batch_execute(call).await.is_ok() {
+            tokio::time::sleep(MERGES).await;
+        }
+    });
 
     let meter = Meter::new(Vec::new(), Some(bench.cluster.pid().await))?;
     let began = Instant::now();
@@ -88,6 +98,7 @@ async fn once(
     run.set("notifications", notifications.get() as f64);
     tell(&run, &["per_second", "postgres_us_per_message"]);
     draining.abort();
+    tidying.abort();
     drop(listener);
     bench.drop_database(database).await?;
     Ok(run)

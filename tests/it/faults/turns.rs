@@ -62,7 +62,7 @@ async fn a_client_whose_replay_takes_too_long_reloads_and_goes_on() {
 async fn a_client_whose_replay_the_server_cancels_reloads_and_goes_on() {
     let database = Database::fresh().await;
     let sql = "do $$ begin
-                 execute format('alter database %I set statement_timeout = %L', current_database(), '1s');
+                 execute format('alter database %I set statement_timeout = %L', current_database(), '3s');
                end $$";
     database.execute(sql).await;
     reloads_and_goes_on(&database, &quick(&[("DB_TIMEOUT_SECONDS", "60")])).await;

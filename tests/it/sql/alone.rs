@@ -8,10 +8,10 @@ use crate::support::*;
 
 /// What is asked of both functions.
 #[derive(Clone, Copy, Debug)]
-struct Message {
+struct Message<'a> {
     conversation: Uuid,
     sender: Uuid,
-    content: &'static str,
+    content: &'a str,
     kind: &'static str,
     name: Option<&'static str>,
 }
@@ -36,7 +36,7 @@ impl Way {
     }
 
     /// The status, and the message and the notifications without what differs from call to call.
-    async fn send(self, database: &Database, message: Message, skip: bool) -> (String, Value) {
+    async fn send(self, database: &Database, message: Message<'_>, skip: bool) -> (String, Value) {
         let mut heard = database.listen("chat_events").await;
         let mut client = database.sql().await;
         let transaction = client.transaction().await.expect("a transaction");
@@ -69,7 +69,7 @@ impl Way {
 async fn ask(
     way: Way,
     transaction: &Transaction<'_>,
-    message: Message,
+    message: Message<'_>,
     skip: bool,
 ) -> (String, Value) {
     let Message {
@@ -116,6 +116,8 @@ fn alike(mut value: Value) -> Value {
 async fn a_message_alone_and_a_batch_of_one_are_the_same() {
     let database = Database::fresh().await;
     let stranger = Uuid::from_u128(7);
+    // Longer than a notification.
+    let long = "long ".repeat(2000);
     let cases = [
         ("stored", ALICE, "hello", "text", None),
         (
@@ -134,6 +136,7 @@ async fn a_message_alone_and_a_batch_of_one_are_the_same() {
         ),
         ("conflict", BORIS, "other", "image", Some("m-1")),
         ("stored", ALICE, "mine", "text", Some("m-1")),
+        ("stored", ALICE, &long, "text", None),
         ("not_a_participant", CARLA, "hello", "text", None),
         ("no_sender", stranger, "hello", "text", None),
     ];

@@ -229,6 +229,35 @@ async fn no_program_can_insert_without_it_being_told() {
     scene.database.execute(&format!("drop role {role}")).await;
 }
 
+/// What triggers and the search index's expression name is not looked for where the program that writes looks.
+#[tokio::test]
+async fn no_name_of_a_programs_own_stands_in_the_way_of_its_insert() {
+    let mut scene = Scene::set().await;
+    let role = format!("named_{}", scene.database.name);
+    scene
+        .database
+        .execute(&format!("create role {role} login in role {INTEGRATOR}"))
+        .await;
+    let program = scene.database.sql_as(&role).await;
+    let insert = scene
+        .insert(ALICE, "hello")
+        .replace("into messages", "into public.messages");
+    program
+        .batch_execute(&format!(
+            "create temp table text (id int); create temp table users (id int);
+             create temp table conversations (id int); create temp table messages (id int);
+             set search_path = pg_temp, public; {insert}"
+        ))
+        .await
+        .expect("inserted");
+    assert_eq!(
+        scene.expect("chat_message").await["data"]["content"],
+        "hello"
+    );
+    drop(program);
+    scene.database.execute(&format!("drop role {role}")).await;
+}
+
 #[tokio::test]
 async fn inserts_and_sends_at_once_share_one_gapless_order() {
     let scene = Scene::set().await;

@@ -6,6 +6,7 @@ mod examples;
 mod inserts;
 mod interface;
 mod nested;
+mod packing;
 
 use serde_json::Value;
 use uuid::Uuid;

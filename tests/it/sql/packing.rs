@@ -1,0 +1,156 @@
+//! How `chat_publish()` packs events into notifications: as many as fit, in their order, and never more than fits.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
+
+use crate::support::*;
+
+/// PostgreSQL refuses a payload of one byte more.
+const LONGEST_PAYLOAD: usize = 7999;
+
+const CASES: usize = 64;
+
+/// `{"n":N,"data":"…"}`, and what is around the data.
+fn head(number: usize) -> String {
+    format!("{{\"n\":{number}")
+}
+
+fn length(number: usize, letters: usize) -> usize {
+    head(number).len() + ",\"data\":\"\"}".len() + letters
+}
+
+/// Lengths of whole events, as the room of a payload has it: small ones, and those around half of it and all of it.
+fn lengths() -> impl Strategy<Value = Vec<Length>> {
+    let one = prop_oneof![
+        4 => (30_usize..900).prop_map(Length::Bytes),
+        1 => (-3_i64..=3).prop_map(Length::AroundHalf),
+        2 => (-3_i64..=3).prop_map(Length::AroundAll),
+        1 => (3_i64..9000).prop_map(Length::AroundAll),
+        // Fills what those before it have left.
+        3 => (-2_i64..=2).prop_map(Length::AroundRest),
+    ];
+    prop::collection::vec(one, 0..40)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Length {
+    Bytes(usize),
+    AroundHalf(i64),
+    AroundAll(i64),
+    AroundRest(i64),
+}
+
+/// Letters of each event's data.
+fn letters(lengths: &[Length], room: usize) -> Vec<usize> {
+    let mut taken = 0;
+    let around = |bytes: usize, distance: i64| bytes.saturating_add_signed(distance as isize);
+    lengths
+        .iter()
+        .enumerate()
+        .map(|(number, length_)| {
+            let wanted = match *length_ {
+                Length::Bytes(bytes) => bytes,
+                Length::AroundHalf(distance) => around(room / 2, distance),
+                Length::AroundAll(distance) => around(room, distance),
+                Length::AroundRest(distance) => around(room - taken, distance),
+            };
+            let letters = wanted.saturating_sub(length(number, 0));
+            let bytes = match length(number, letters) {
+                all if all <= room => all,
+                _ => head(number).len() + 1,
+            };
+            if taken + bytes > room {
+                taken = 0;
+            }
+            taken = (taken + bytes + 1).min(room);
+            letters
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn events_are_packed_in_order_as_many_as_fit() {
+    let database = Database::fresh().await;
+    let client = database.sql().await;
+    let mut heard = database.listen("chat_events").await;
+    let mut runner = TestRunner::default();
+    let mut longest = 0;
+    for _ in 0..CASES {
+        let lengths = lengths().new_tree(&mut runner).expect("a case").current();
+        let room = LONGEST_PAYLOAD - around_events(&client).await;
+        let letters = letters(&lengths, room);
+        let payloads = publish(&client, &mut heard, &letters).await;
+        check(&payloads, &letters, room);
+        longest = payloads.iter().map(String::len).fold(longest, usize::max);
+    }
+    assert_eq!(longest, LONGEST_PAYLOAD, "the limit itself was reached");
+}
+
+/// Bytes of a payload beside its events.
+async fn around_events(client: &tokio_postgres::Client) -> usize {
+    let sql = "select octet_length(chat_payload_head() || ',\"events\":[]}')";
+    let row = client.query_one(sql, &[]).await.expect("a head");
+    usize::try_from(row.get::<_, i32>(0)).expect("a length")
+}
+
+async fn publish(
+    client: &tokio_postgres::Client,
+    heard: &mut Notifications,
+    letters: &[usize],
+) -> Vec<String> {
+    let heads: Vec<String> = (0..letters.len()).map(head).collect();
+    let data: Vec<String> = letters
+        .iter()
+        .map(|count| format!("\"{}\"", "x".repeat(*count)))
+        .collect();
+    client
+        .execute("select chat_publish($1, $2)", &[&heads, &data])
+        .await
+        .expect("published");
+    client
+        .batch_execute("notify chat_events, 'end'")
+        .await
+        .expect("the end");
+    let mut payloads = Vec::new();
+    loop {
+        match heard.next().await {
+            payload if payload == "end" => return payloads,
+            payload => payloads.push(payload),
+        }
+    }
+}
+
+fn check(payloads: &[String], letters: &[usize], room: usize) {
+    let mut number = 0;
+    let mut left = room;
+    for payload in payloads {
+        assert!(payload.len() <= LONGEST_PAYLOAD, "{letters:?}");
+        let payload: Value = serde_json::from_str(payload).expect("JSON");
+        let events = payload["events"].as_array().expect("events");
+        assert!(!events.is_empty(), "{letters:?}");
+        for (place, event) in events.iter().enumerate() {
+            assert_eq!(event["n"].as_u64(), Some(number as u64), "{letters:?}");
+            let whole = length(number, letters[number]);
+            let sent = match event["data"].as_str() {
+                Some(data) => {
+                    assert_eq!(data.len(), letters[number], "{letters:?}");
+                    whole
+                }
+                None => {
+                    assert!(whole > room, "{number} would have fitted: {letters:?}");
+                    head(number).len() + 1
+                }
+            };
+            if place == 0 {
+                let forced = number == 0 || sent > left;
+                assert!(forced, "{number} had room in the one before: {letters:?}");
+                left = room;
+            }
+            left = left.saturating_sub(sent + 1);
+            number += 1;
+        }
+    }
+    assert_eq!(number, letters.len(), "{letters:?}");
+}
