@@ -35,16 +35,16 @@ $$;
 -- functions of the schema, may have given that to somebody.
 do $$
 declare
-  somebody text;
+  somebody name;
 begin
   for somebody in
-    select quote_ident(r.rolname)
+    select r.rolname
       from pg_proc p
      cross join lateral aclexplode(p.proacl) a
       join pg_roles r on r.oid = a.grantee
      where p.oid = 'chat_publish(text[], text[])'::regprocedure and a.grantee <> p.proowner
   loop
-    execute format('revoke execute on function chat_publish(text[], text[]) from %s', somebody);
+    execute format('revoke execute on function chat_publish(text[], text[]) from %I', somebody);
   end loop;
 end
 $$;

@@ -31,7 +31,7 @@ const RARELY: Duration = Duration::from_secs(1);
 /// The same where much comes: what is merged at once keeps a processor busy, and messages wait meanwhile.
 const OFTEN: Duration = Duration::from_millis(100);
 
-/// Pages of 8 KiB that are merged at once, if possible: some 600 short messages, which take about 6 ms.
+/// Pages of 8 KiB that are merged at once, if possible: some 600 short messages, which take about 5 ms.
 const MANY_PAGES: f64 = 64.0;
 
 /// Tried and not waited for: a session that waits for a lock holds a snapshot, for whose end `create index

@@ -49,8 +49,8 @@ fn letters(lengths: &[Length], room: usize) -> Vec<usize> {
     lengths
         .iter()
         .enumerate()
-        .map(|(number, length_)| {
-            let wanted = match *length_ {
+        .map(|(number, wanted)| {
+            let wanted = match *wanted {
                 Length::Bytes(bytes) => bytes,
                 Length::AroundHalf(distance) => around(room / 2, distance),
                 Length::AroundAll(distance) => around(room, distance),
@@ -79,6 +79,11 @@ async fn events_are_packed_in_order_as_many_as_fit() {
     let mut longest = 0;
     for _ in 0..CASES {
         let lengths = lengths().new_tree(&mut runner).expect("a case").current();
+        // One transaction with one snapshot: its number and its horizon have as many digits in all of its payloads.
+        client
+            .batch_execute("begin isolation level repeatable read")
+            .await
+            .expect("a transaction");
         let room = LONGEST_PAYLOAD - around_events(&client).await;
         let letters = letters(&lengths, room);
         let payloads = publish(&client, &mut heard, &letters).await;
@@ -110,7 +115,7 @@ async fn publish(
         .await
         .expect("published");
     client
-        .batch_execute("notify chat_events, 'end'")
+        .batch_execute("notify chat_events, 'end'; commit")
         .await
         .expect("the end");
     let mut payloads = Vec::new();
