@@ -20,7 +20,7 @@ use crate::model::UserId;
 use crate::store::{Horizon, Identity};
 
 pub use mailbox::{Mailbox, Topic};
-pub use subscription::{Delivery, Subscription};
+pub use subscription::{Delivery, Resync, Subscription};
 
 use subscription::Item;
 use turns::Turns;
@@ -238,13 +238,13 @@ impl Hub {
         let Some(position) = &state.position else {
             return;
         };
-        let cursor: Arc<str> = position.encode().into();
+        let resync = Arc::new(Resync {
+            reason,
+            cursor: position.encode(),
+        });
         let users: Vec<UserId> = state.users.keys().copied().collect();
         for user in users {
-            self.push(&mut state, user, || Item::Resync {
-                reason,
-                cursor: Arc::clone(&cursor),
-            });
+            self.push(&mut state, user, || Item::Resync(Arc::clone(&resync)));
         }
     }
 

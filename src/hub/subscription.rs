@@ -16,11 +16,7 @@ use crate::model::UserId;
 #[derive(Debug)]
 pub enum Delivery {
     Event(Arc<Event>),
-    /// The client must reload over HTTP, then go on with this cursor.
-    Resync {
-        reason: &'static str,
-        cursor: Arc<str>,
-    },
+    Resync(Arc<Resync>),
     /// How something is now: not an event, and without a cursor.
     Shown(Utf8Bytes),
     /// The queue was full: close with 1013. Nothing comes after it.
@@ -29,14 +25,20 @@ pub enum Delivery {
     Dismissed,
 }
 
-/// What waits in a socket's queue.
+/// The client must reload over HTTP, then go on with this cursor.
+#[derive(Debug)]
+pub struct Resync {
+    pub reason: &'static str,
+    pub cursor: String,
+}
+
+/// What waits in a socket's queue. Small: tokio's channel sets up room for 32 of them, for each idle socket.
 pub(super) enum Item {
     Event(Arc<Event>),
-    Resync {
-        reason: &'static str,
-        cursor: Arc<str>,
-    },
+    Resync(Arc<Resync>),
 }
+
+const _: () = assert!(size_of::<Item>() <= 16);
 
 impl Item {
     /// Of its frames, which it may share with other sockets' items.
@@ -158,7 +160,7 @@ impl From<Item> for Delivery {
     fn from(item: Item) -> Self {
         match item {
             Item::Event(event) => Self::Event(event),
-            Item::Resync { reason, cursor } => Self::Resync { reason, cursor },
+            Item::Resync(resync) => Self::Resync(resync),
         }
     }
 }

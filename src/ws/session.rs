@@ -22,7 +22,7 @@ use super::metered::Metered;
 use super::protocol::{self, Command, Done, Frames, Refused};
 use crate::app::Services;
 use crate::auth::Caller;
-use crate::hub::{Delivery, Event, Subscription};
+use crate::hub::{Delivery, Event, Resync, Subscription};
 use crate::live::Attending;
 use crate::model::UserId;
 use crate::replay::{Missed, Repeat};
@@ -336,10 +336,11 @@ where
                         }
                     }
                 }
-                Delivery::Resync { reason, cursor } => {
+                Delivery::Resync(resync) => {
                     // Revisions may be counted anew after a failover that lost some.
                     self.replayed = None;
-                    let frame = self.frames().resync_required(reason, &cursor);
+                    let Resync { reason, cursor } = &*resync;
+                    let frame = self.frames().resync_required(reason, cursor);
                     self.feed(frame).await?;
                 }
                 Delivery::Shown(frame) => self.feed(frame).await?,
