@@ -1,35 +1,14 @@
 -- Full-text search over one's own conversations.
 --
--- One GIN index on messages, over the words of a message and over whose it is and when. It is not made here: building it
--- must not block writes, and `create index concurrently` runs in no transaction. pgchat builds it in the background
--- (src/store/search_index.rs), for the language that SEARCH_LANGUAGE names; its name says for which.
+-- One GIN index on messages, over the words of a message and over keys that say whose it is and when. It is not made here:
+-- building it must not block writes, and `create index concurrently` runs in no transaction. pgchat builds it in the
+-- background (src/store/search_index.rs), for the language that SEARCH_LANGUAGE names; its name says for which.
 --
 -- What is deleted or edited is gone from the results with the transaction that does it: they come from the rows as they
 -- are, and a row's content is emptied by deleting it.
-
--- Days since 1970, of any time that there is.
-create function chat_search_day(at timestamptz) returns integer
-language sql immutable parallel safe
-begin atomic
-  select case when isfinite(at) then greatest((at at time zone 'UTC')::date - date '1970-01-01', 0) else 0 end;
-end;
-
--- A participant or a conversation as a word that no text contains (it begins with a control character): a one and ten
--- hexadecimal digits of a hash. Two owners may share one: what is found by it is checked.
-create function chat_search_owner(owner uuid) returns text
-language sql immutable parallel safe
-begin atomic
-  select e'\x01' || to_hex(uuid_hash_extended(owner, 0) & x'ffffffffff'::bigint | x'10000000000'::bigint);
-end;
-
--- What stands behind it for a time: the day (`unit` d), the span of 16 days (s), or nothing (a: all of time).
-create function chat_search_time(unit text, at timestamptz) returns text
-language sql immutable parallel safe
-begin atomic
-  select case unit when 'd' then 'd' || to_hex(chat_search_day(at))
-                   when 's' then 's' || to_hex(chat_search_day(at) >> 4)
-                   else '' end;
-end;
+--
+-- The functions that the index is over run in the statements of every program that touches the table, with that program's
+-- search_path: so all names in them are qualified, or were parsed here and now, and anybody may call them.
 
 -- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB. left() would
 -- count the characters of every content, a tenth of the work, so it is asked only about those that may be longer.
@@ -39,32 +18,50 @@ begin atomic
   select to_tsvector(language, case when octet_length(content) > 131072 then left(content, 131072) else content end);
 end;
 
--- What the index holds of a message: chat_search_vector(language, content, sender, reader, conversation, at).
+-- The day of a time, since 1970, of any time that there is. The epoch of an interval depends on no time zone.
+create function chat_search_day(at timestamptz) returns bigint
+language sql immutable parallel safe
+begin atomic
+  select case when isfinite(at) then floor(date_part('epoch', at - timestamptz '1970-01-01 00:00:00+00') / 86400)::bigint
+              else 0 end;
+end;
+
+-- The span of 16 days that a day belongs to, as a number below zero, where no day is (of all but the first span).
+create function chat_search_span(day bigint) returns bigint
+language sql immutable parallel safe
+begin atomic
+  select day / -16;
+end;
+
+-- What stands for a participant or a conversation on a day (`unit` d), in a span (s), or at any time (a). Two may share a
+-- key: what is found by it is checked.
+create function chat_search_key(owner uuid, unit text, day bigint) returns bigint
+language sql immutable parallel safe
+begin atomic
+  select uuid_hash_extended(owner, case unit when 'd' then day when 's' then chat_search_span(day) else 4611686018427387904 end);
+end;
+
+-- All keys of a message, as chat_search_key() makes each.
 --
 -- In PL/pgSQL, which plans its expressions once in a session. PostgreSQL would inline a function in SQL into each
--- statement that inserts, and plan it anew each time: a seventh of what a message alone costs. It runs in the statements of every
--- program that touches the table, with that program's search_path: so all names in it are qualified, those that
--- it calls have bodies that were parsed here and now, and anybody may call them.
+-- statement that inserts, and plan it anew each time: a seventh of what a message alone costs. Each transaction sets up
+-- each function of an expression anew, so there are few.
 do $$
 begin
   execute format($definition$
-create function chat_search_vector(
-  language regconfig, content text, sender uuid, reader uuid, conversation uuid, at timestamptz) returns tsvector
+create function chat_search_keys(sender uuid, reader uuid, conversation uuid, at timestamptz) returns bigint[]
 language plpgsql immutable parallel safe
 as $body$
 declare
-  day constant pg_catalog.text := %1$I.chat_search_time('d', at);
-  span constant pg_catalog.text := %1$I.chat_search_time('s', at);
-  by_sender constant pg_catalog.text := %1$I.chat_search_owner(sender);
-  by_reader constant pg_catalog.text := %1$I.chat_search_owner(reader);
-  by_conversation constant pg_catalog.text := %1$I.chat_search_owner(conversation);
+  day constant pg_catalog.int8 := %1$I.chat_search_day(at);
+  span constant pg_catalog.int8 := %1$I.chat_search_span(day);
 begin
-  return pg_catalog.tsvector_concat(
-    %1$I.chat_search_words(language, content),
-    pg_catalog.array_to_tsvector(array[
-      pg_catalog.textcat(by_sender, day), pg_catalog.textcat(by_sender, span), by_sender,
-      pg_catalog.textcat(by_reader, day), pg_catalog.textcat(by_reader, span), by_reader,
-      pg_catalog.textcat(by_conversation, span), by_conversation]));
+  return array[
+    %1$I.chat_search_key(sender, 'd', day), pg_catalog.uuid_hash_extended(sender, span),
+    %1$I.chat_search_key(sender, 'a', day),
+    %1$I.chat_search_key(reader, 'd', day), pg_catalog.uuid_hash_extended(reader, span),
+    %1$I.chat_search_key(reader, 'a', day),
+    pg_catalog.uuid_hash_extended(conversation, span), %1$I.chat_search_key(conversation, 'a', day)];
 end
 $body$
 $definition$, current_schema());
@@ -90,9 +87,10 @@ create function chat_search_index_ddl(language text) returns text
 language sql stable
 as $$
   select format('create index concurrently %I on %I.messages using gin '
-                '(%I.chat_search_vector(%L::regconfig, content, sender_id, reader_id, conversation_id, created_at)) '
+                '(%I.chat_search_words(%L::regconfig, content), '
+                '%I.chat_search_keys(sender_id, reader_id, conversation_id, created_at)) '
                 'with (fastupdate = on, gin_pending_list_limit = 65536) where deleted_at is null',
-                chat_search_index(language), chat_schema(), chat_schema(), language)
+                chat_search_index(language), chat_schema(), chat_schema(), language, chat_schema())
 $$;
 
 -- The search indexes that are there, and whether each is complete.
@@ -139,16 +137,16 @@ begin
 end
 $$;
 
--- The messages of an owner from the day or span of `at` and the `more` before it; with the unit a all of them. In PL/pgSQL,
+-- The keys of an owner for the day or span of `at` and the `more` before it; with the unit a the one of all time. In PL/pgSQL,
 -- which plans it once in a session.
-create function chat_search_scope(owner uuid, at timestamptz, unit text, more integer) returns tsquery
+create function chat_search_scope(owner uuid, at timestamptz, unit text, more integer) returns bigint[]
 language plpgsql stable
 as $$
 declare
-  step constant interval := case unit when 'd' then interval '1 day' else interval '16 days' end;
+  newest constant bigint := chat_search_day(at);
+  days constant integer := case unit when 'd' then 1 else 16 end;
 begin
-  return (select string_agg('''' || chat_search_owner(owner) || chat_search_time(unit, at - n * step) || '''', '|')
-            from generate_series(0, more) n)::tsquery;
+  return array(select chat_search_key(owner, unit, newest - n * days) from generate_series(0, more) n);
 end
 $$;
 
@@ -162,7 +160,8 @@ $$;
 -- from the last two days of activity (of one conversation, its last span) and by about five times at each step, until there
 -- are enough: it reads some multiple of what is shown. Where already the first step brings too many, chat_search_walk()
 -- goes through the newest messages. Where a day or more has brought hardly any, the word is rare, and all of time is looked at
--- next: most often that is little, and if not, it is given up early.
+-- next: most often that is little, and if not, it is given up early. All but a word is nearly everything: the newest
+-- messages are gone through first.
 create function chat_search(
   reader uuid, words text, conversation uuid, language text, max_rows bigint, skip bigint, segments boolean, max_bytes bigint)
 returns table (status text, message text)
@@ -183,6 +182,7 @@ declare
   unit constant text := case when conversation is null then 'd' else 's' end;
   more constant integer := case when conversation is null then 1 else 0 end;
   query tsquery;
+  is_open boolean;
   last_active timestamptz;
   -- Where in the table the rows are: they stay there, since all statements of a stable function see one snapshot.
   tids tid[];
@@ -220,17 +220,25 @@ begin
     return;
   end if;
   last_active := last_active + chat_activity_lag();
+  is_open := chat_search_is_open(query);
 
-  select f.tids, f.matches into tids, matches
-    from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, too_many) f;
-  if matches >= too_many then
+  if not is_open then
+    select f.tids, f.matches into tids, matches
+      from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, too_many) f;
+  end if;
+  if is_open or matches >= too_many then
     tids := chat_search_walk(reader, query, conversation, language, wanted);
-    if coalesce(cardinality(tids), 0) < wanted then
+    if coalesce(cardinality(tids), 0) >= wanted then
+      matches := wanted;
+    elsif is_open then
+      matches := 0;
+    else
       -- They lie deeper than it looks.
       select f.tids, f.matches into tids, matches
         from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, null) f;
     end if;
-  elsif matches < wanted then
+  end if;
+  if matches < wanted then
     for step in
       select *
         from (values (1, 's', 2, null), (2, 'a', 0, 5 * wanted), (3, 'd', 8, null), (4, 's', 2, null), (5, 's', 10, null),
@@ -238,7 +246,7 @@ begin
        where case when conversation is null then s.number > 1 else s.number not in (3, 4) end
        order by s.number
     loop
-      continue when step.most is not null and matches >= few;
+      continue when step.most is not null and (is_open or matches >= few);
       select f.tids, f.matches into tids, matches
         from chat_search_matches(query, last_active, step.unit, step.more, reader, conversation, language, wanted, step.most) f;
       exit when case when step.most is null then matches >= wanted else matches < step.most end;
@@ -282,9 +290,14 @@ begin
 end
 $$;
 
+-- Whether a message may match that has none of its words: all but a word. GIN would read the whole index for it.
+create function chat_search_is_open(query tsquery) returns boolean
+language sql immutable
+as $$ select querytree(query) in ('', 'T') $$;
+
 -- Where the newest `wanted` matches of an owner (`conversation`, or else `reader`) in a scope are, and how many there are; at `too_many` of them
 -- (null: never) it stops, and they are any of them. By the search index and nothing else: only a bitmap scan can use it,
--- and `is true` keeps the planner from taking an index on conversations instead.
+-- and `is true` keeps the planner from taking an index on conversations instead, or this one for the words of an open query.
 create function chat_search_matches(
   query tsquery, at timestamptz, unit text, more integer, reader uuid, conversation uuid, language text, wanted bigint,
   too_many bigint)
@@ -298,13 +311,13 @@ begin
   return query execute format(
     'select (array_agg(f.ctid order by f.created_at desc, f.id desc))[1:$4], count(*) '
     '  from (select m.ctid, m.id, m.created_at from messages m '
-    '         where chat_search_vector(%L::regconfig, m.content, m.sender_id, m.reader_id, m.conversation_id, m.created_at) '
-    '               @@ $1 '
+    '         where (chat_search_words(%L::regconfig, m.content) @@ $1) %s '
+    '           and chat_search_keys(m.sender_id, m.reader_id, m.conversation_id, m.created_at) && $6 '
     '           and m.deleted_at is null '
     '           and (m.sender_id = $2 or m.reader_id = $2) '
     '           and ($3 is null or (m.conversation_id = $3) is true) '
-    '         limit $5) f', language)
-   using chat_search_scope(coalesce(conversation, reader), at, unit, more) && query, reader, conversation, wanted, too_many;
+    '         limit $5) f', language, case when chat_search_is_open(query) then 'is true' end)
+   using query, reader, conversation, wanted, too_many, chat_search_scope(coalesce(conversation, reader), at, unit, more);
 end
 $$;
 

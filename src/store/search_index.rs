@@ -167,11 +167,11 @@ impl SearchIndex {
         if let (Some((name, ddl)), false) = (&wanted, complete) {
             log::info!("building the search index {name}");
             client.batch_execute(ddl).await?;
-            // The planner would read the statistics of its words at each search, and has no use for them.
+            // The planner would read the statistics of its words and keys at each search, and has no use for them.
             let quoted = name.replace('"', "\"\"");
             client
                 .batch_execute(&format!(
-                    "alter index \"{quoted}\" alter column 1 set statistics 0"
+                    "alter index \"{quoted}\" alter column 1 set statistics 0, alter column 2 set statistics 0"
                 ))
                 .await?;
             log::info!("the search index {name} is complete");
