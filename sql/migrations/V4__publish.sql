@@ -19,13 +19,13 @@ as $$ select 7999 $$;
 create function chat_payload_head() returns text
 language sql volatile
 as $$
-  select '{"v":1,"xid":"' || pg_current_xact_id()
-         || '","horizon":'
-         || case current_setting('synchronous_commit') when 'off' then 'null'
-            else '"' || pg_snapshot_xmin(pg_current_snapshot()) || '"' end
-         -- Not extract(), whose result is a numeric and costs several times as much.
-         || ',"at":' || floor(date_part('epoch', clock_timestamp()))::bigint
-         || ',"atMicros":' || (1000000 * date_part('epoch', clock_timestamp()))::bigint
+  select format('{"v":1,"xid":"%s","horizon":%s,"at":%s,"atMicros":%s',
+                pg_current_xact_id(),
+                case current_setting('synchronous_commit') when 'off' then 'null'
+                     else format('"%s"', pg_snapshot_xmin(pg_current_snapshot())) end,
+                -- Not extract(), whose result is a numeric and costs several times as much.
+                floor(date_part('epoch', clock_timestamp()))::bigint,
+                (1000000 * date_part('epoch', clock_timestamp()))::bigint)
 $$;
 
 -- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its
@@ -65,15 +65,14 @@ $$;
 create function chat_event_head(type text, user_id uuid, participant1 uuid, participant2 uuid) returns text
 language sql stable parallel safe
 as $$
-  select '{"type":"' || type || '","userId":"' || user_id
-         || '","recipients":["' || participant1 || '","' || participant2 || '"]'
+  select format('{"type":"%s","userId":"%s","recipients":["%s","%s"]', type, user_id, participant1, participant2)
 $$;
 
 create function chat_message_event_head(type text, m messages, participant1 uuid, participant2 uuid) returns text
 language sql stable
 as $$
-  select chat_event_head(type, m.sender_id, participant1, participant2)
-         || ',"message":"' || m.id || '","revision":' || m.revision
+  select format('%s,"message":"%s","revision":%s',
+                chat_event_head(type, m.sender_id, participant1, participant2), m.id, m.revision)
 $$;
 
 -- messages -----------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ begin
     perform chat_require_flush();
   end if;
   if lock_wait_ms > 0 then
-    ignored := set_config('lock_timeout', lock_wait_ms || 'ms', true);
+    ignored := set_config('lock_timeout', lock_wait_ms::text, true);
   end if;
 
   -- A row that is locked is read as it is then, not as the statement's snapshot has it. Those to which no participant sends
@@ -232,7 +232,6 @@ declare
   usual_wait constant text := current_setting('lock_timeout');
   moment timestamptz;
   is_newest boolean;
-  event text;
   payload text;
   ignored text;
 begin
@@ -240,7 +239,7 @@ begin
     perform chat_require_flush();
   end if;
   if lock_wait_ms > 0 then
-    ignored := set_config('lock_timeout', lock_wait_ms || 'ms', true);
+    ignored := set_config('lock_timeout', lock_wait_ms::text, true);
   end if;
   -- Who is no participant waits for nobody: how long he waits would tell him that the conversation exists.
   if skip_locked then
@@ -299,10 +298,11 @@ begin
     stored, chat_summary_json(sender, summary.first_name, summary.last_name, summary.avatar_url));
   if is_newest then
     -- As chat_publish() does with one event.
-    event := chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id);
-    payload := chat_payload_head() || ',"events":[' || event || ',"data":' || message || '}]}';
+    payload := format('%s,"events":[%s,"data":%s}]}', chat_payload_head(),
+                      chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id), message);
     if octet_length(payload) > chat_max_payload() then
-      payload := chat_payload_head() || ',"events":[' || event || '}]}';
+      payload := format('%s,"events":[%s}]}', chat_payload_head(),
+                        chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id));
     end if;
     perform pg_notify(chat_channel(), payload);
   end if;
