@@ -160,8 +160,7 @@ $$;
 -- from the last two days of activity (of one conversation, its last span) and by about five times at each step, until there
 -- are enough: it reads some multiple of what is shown. Where already the first step brings too many, chat_search_walk()
 -- goes through the newest messages. Where a day or more has brought hardly any, the word is rare, and all of time is looked at
--- next: most often that is little, and if not, it is given up early. All but a word is nearly everything: the newest
--- messages are gone through first.
+-- next: most often that is little, and if not, it is given up early.
 create function chat_search(
   reader uuid, words text, conversation uuid, language text, max_rows bigint, skip bigint, segments boolean, max_bytes bigint)
 returns table (status text, message text)
@@ -177,12 +176,11 @@ declare
   block constant bigint := 100;
   wanted constant bigint := block * ((skip + max_rows + block - 1) / block);
   -- Reading this many matches is cheaper than looking for another way.
-  too_many constant bigint := greatest(5000, 5 * wanted);
+  too_many bigint := greatest(5000, 5 * wanted);
   few constant bigint := wanted / 16;
   unit constant text := case when conversation is null then 'd' else 's' end;
   more constant integer := case when conversation is null then 1 else 0 end;
   query tsquery;
-  is_open boolean;
   last_active timestamptz;
   -- Where in the table the rows are: they stay there, since all statements of a stable function see one snapshot.
   tids tid[];
@@ -220,25 +218,21 @@ begin
     return;
   end if;
   last_active := last_active + chat_activity_lag();
-  is_open := chat_search_is_open(query);
-
-  if not is_open then
-    select f.tids, f.matches into tids, matches
-      from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, too_many) f;
+  -- There the words of each message are looked at.
+  if chat_search_is_open(query) then
+    too_many := 5 * wanted;
   end if;
-  if is_open or matches >= too_many then
+
+  select f.tids, f.matches into tids, matches
+    from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, too_many) f;
+  if matches >= too_many then
     tids := chat_search_walk(reader, query, conversation, language, wanted);
-    if coalesce(cardinality(tids), 0) >= wanted then
-      matches := wanted;
-    elsif is_open then
-      matches := 0;
-    else
+    if coalesce(cardinality(tids), 0) < wanted then
       -- They lie deeper than it looks.
       select f.tids, f.matches into tids, matches
         from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, null) f;
     end if;
-  end if;
-  if matches < wanted then
+  elsif matches < wanted then
     for step in
       select *
         from (values (1, 's', 2, null), (2, 'a', 0, 5 * wanted), (3, 'd', 8, null), (4, 's', 2, null), (5, 's', 10, null),
@@ -246,7 +240,7 @@ begin
        where case when conversation is null then s.number > 1 else s.number not in (3, 4) end
        order by s.number
     loop
-      continue when step.most is not null and (is_open or matches >= few);
+      continue when step.most is not null and matches >= few;
       select f.tids, f.matches into tids, matches
         from chat_search_matches(query, last_active, step.unit, step.more, reader, conversation, language, wanted, step.most) f;
       exit when case when step.most is null then matches >= wanted else matches < step.most end;
