@@ -18,34 +18,29 @@ begin atomic
   select to_tsvector(language, case when octet_length(content) > 131072 then left(content, 131072) else content end);
 end;
 
--- The day of a time, since 1970, of any time that there is. The epoch of an interval depends on no time zone.
+-- The day of any time that there is: 20,000 is the first of 2000. Whatever was before day 16, in 1945, counts as that one. A
+-- time's distance from 2000 always fits into an interval, whose epoch depends on no time zone.
 create function chat_search_day(at timestamptz) returns bigint
 language sql immutable parallel safe
 begin atomic
-  select case when isfinite(at) then floor(date_part('epoch', at - timestamptz '1970-01-01 00:00:00+00') / 86400)::bigint
-              else 0 end;
+  select case when isfinite(at)
+              then greatest(floor(date_part('epoch', at - timestamptz '2000-01-01 00:00:00+00') / 86400) + 20000, 16)::bigint
+              else 16 end;
 end;
 
--- The span of 16 days that a day belongs to, as a number below zero, where no day is (of all but the first span).
-create function chat_search_span(day bigint) returns bigint
+-- What a participant's or a conversation's hash is made with for a day (`unit` d), for its span of 16 days (s), or for all of
+-- time (a). Spans are below zero, where no day is.
+create function chat_search_seed(unit text, day bigint) returns bigint
 language sql immutable parallel safe
 begin atomic
-  select day / -16;
+  select case unit when 'd' then day when 's' then day / -16 else 4611686018427387904 end;
 end;
 
--- What stands for a participant or a conversation on a day (`unit` d), in a span (s), or at any time (a). Two may share a
--- key: what is found by it is checked.
-create function chat_search_key(owner uuid, unit text, day bigint) returns bigint
-language sql immutable parallel safe
-begin atomic
-  select uuid_hash_extended(owner, case unit when 'd' then day when 's' then chat_search_span(day) else 4611686018427387904 end);
-end;
-
--- All keys of a message, as chat_search_key() makes each.
+-- All keys of a message. Two owners may share one: what is found by it is checked.
 --
 -- In PL/pgSQL, which plans its expressions once in a session. PostgreSQL would inline a function in SQL into each
 -- statement that inserts, and plan it anew each time: a seventh of what a message alone costs. Each transaction sets up
--- each function of an expression anew, so there are few.
+-- each function of these expressions anew, so the fewer there are the better.
 do $$
 begin
   execute format($definition$
@@ -54,14 +49,17 @@ language plpgsql immutable parallel safe
 as $body$
 declare
   day constant pg_catalog.int8 := %1$I.chat_search_day(at);
-  span constant pg_catalog.int8 := %1$I.chat_search_span(day);
+  span constant pg_catalog.int8 := %1$I.chat_search_seed('s', day);
 begin
   return array[
-    %1$I.chat_search_key(sender, 'd', day), pg_catalog.uuid_hash_extended(sender, span),
-    %1$I.chat_search_key(sender, 'a', day),
-    %1$I.chat_search_key(reader, 'd', day), pg_catalog.uuid_hash_extended(reader, span),
-    %1$I.chat_search_key(reader, 'a', day),
-    pg_catalog.uuid_hash_extended(conversation, span), %1$I.chat_search_key(conversation, 'a', day)];
+    pg_catalog.uuid_hash_extended(sender, %1$I.chat_search_seed('d', day)),
+    pg_catalog.uuid_hash_extended(sender, span),
+    pg_catalog.uuid_hash_extended(sender, %1$I.chat_search_seed('a', day)),
+    pg_catalog.uuid_hash_extended(reader, %1$I.chat_search_seed('d', day)),
+    pg_catalog.uuid_hash_extended(reader, span),
+    pg_catalog.uuid_hash_extended(reader, %1$I.chat_search_seed('a', day)),
+    pg_catalog.uuid_hash_extended(conversation, span),
+    pg_catalog.uuid_hash_extended(conversation, %1$I.chat_search_seed('a', day))];
 end
 $body$
 $definition$, current_schema());
@@ -146,7 +144,7 @@ declare
   newest constant bigint := chat_search_day(at);
   days constant integer := case unit when 'd' then 1 else 16 end;
 begin
-  return array(select chat_search_key(owner, unit, newest - n * days) from generate_series(0, more) n);
+  return array(select uuid_hash_extended(owner, chat_search_seed(unit, newest - n * days)) from generate_series(0, more) n);
 end
 $$;
 
@@ -218,7 +216,7 @@ begin
     return;
   end if;
   last_active := last_active + chat_activity_lag();
-  -- There the words of each message are looked at.
+  -- Its words are not looked for in the index, but in each message that the keys bring.
   if chat_search_is_open(query) then
     too_many := 5 * wanted;
   end if;
@@ -284,7 +282,7 @@ begin
 end
 $$;
 
--- Whether a message may match that has none of its words: all but a word. GIN would read the whole index for it.
+-- Whether a message may match that has none of its words: all but a word. GIN would read all the words of the index for it.
 create function chat_search_is_open(query tsquery) returns boolean
 language sql immutable
 as $$ select querytree(query) in ('', 'T') $$;

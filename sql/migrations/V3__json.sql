@@ -10,10 +10,11 @@ create function chat_json_text(value text) returns text
 language sql stable parallel safe
 as $$ select coalesce(to_json(value)::text, 'null') $$;
 
--- RFC 3339 in UTC with microseconds and Z.
+-- RFC 3339 in UTC with microseconds and Z. The quotes are part of the pattern; in an E'' string, which means the same whatever the
+-- session's standard_conforming_strings is.
 create function chat_json_time(value timestamptz) returns text
 language sql stable parallel safe
-as $$ select coalesce(to_char(value at time zone 'UTC', '\"YYYY-MM-DD"T"HH24:MI:SS.US"Z"\"'), 'null') $$;
+as $$ select coalesce(to_char(value at time zone 'UTC', e'\\"YYYY-MM-DD"T"HH24:MI:SS.US"Z"\\"'), 'null') $$;
 
 create function chat_json_uuid(value uuid) returns text
 language sql stable parallel safe

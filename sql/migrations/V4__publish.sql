@@ -62,10 +62,13 @@ begin
 end
 $$;
 
+-- Null where an adopted conversation lacks a participant: of that one nobody is told.
 create function chat_event_head(type text, user_id uuid, participant1 uuid, participant2 uuid) returns text
 language sql stable parallel safe
 as $$
-  select format('{"type":"%s","userId":"%s","recipients":["%s","%s"]', type, user_id, participant1, participant2)
+  select case when participant1 is not null and participant2 is not null then
+           format('{"type":"%s","userId":"%s","recipients":["%s","%s"]', type, user_id, participant1, participant2)
+         end
 $$;
 
 create function chat_message_event_head(type text, m messages, participant1 uuid, participant2 uuid) returns text

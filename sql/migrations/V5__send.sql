@@ -232,6 +232,7 @@ declare
   usual_wait constant text := current_setting('lock_timeout');
   moment timestamptz;
   is_newest boolean;
+  event text;
   payload text;
   ignored text;
 begin
@@ -298,11 +299,10 @@ begin
     stored, chat_summary_json(sender, summary.first_name, summary.last_name, summary.avatar_url));
   if is_newest then
     -- As chat_publish() does with one event.
-    payload := format('%s,"events":[%s,"data":%s}]}', chat_payload_head(),
-                      chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id), message);
+    event := chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id);
+    payload := format('%s,"events":[%s,"data":%s}]}', chat_payload_head(), event, message);
     if octet_length(payload) > chat_max_payload() then
-      payload := format('%s,"events":[%s}]}', chat_payload_head(),
-                        chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id));
+      payload := format('%s,"events":[%s}]}', chat_payload_head(), event);
     end if;
     perform pg_notify(chat_channel(), payload);
   end if;

@@ -36,6 +36,23 @@ async fn a_plain_insert_is_completed_and_delivered() {
     scene.assert_silence().await;
 }
 
+/// The functions of a Message run with the settings of whoever inserts.
+#[tokio::test]
+async fn whatever_a_session_has_set_its_messages_look_like_all_others() {
+    let mut scene = Scene::set().await;
+    let insert = scene.insert(ALICE, r#"100 %s of "it""#);
+    let session = format!(
+        "set standard_conforming_strings = off; set timezone = 'Asia/Kolkata'; set datestyle = 'German'; \
+         set extra_float_digits = -15; {insert}"
+    );
+    scene.database.execute(&session).await;
+    let frame = scene.expect("chat_message").await;
+    assert_message(&frame["data"]);
+    assert_eq!(frame["data"]["content"], r#"100 %s of "it""#);
+    let history = scene.api().history(scene.conversation).await;
+    assert_eq!(history, [frame["data"].clone()]);
+}
+
 #[tokio::test]
 async fn a_session_that_fills_a_young_database_does_not_read_it_from_end_to_end() {
     let scene = Scene::set().await;
