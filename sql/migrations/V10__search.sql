@@ -174,7 +174,7 @@ declare
   block constant bigint := 100;
   wanted constant bigint := block * ((skip + max_rows + block - 1) / block);
   -- Reading this many matches is cheaper than looking for another way.
-  too_many bigint := greatest(5000, 5 * wanted);
+  too_many constant bigint := greatest(5000, 5 * wanted);
   few constant bigint := wanted / 16;
   unit constant text := case when conversation is null then 'd' else 's' end;
   more constant integer := case when conversation is null then 1 else 0 end;
@@ -216,10 +216,6 @@ begin
     return;
   end if;
   last_active := last_active + chat_activity_lag();
-  -- Its words are not looked for in the index, but in each message that the keys bring.
-  if chat_search_is_open(query) then
-    too_many := 5 * wanted;
-  end if;
 
   select f.tids, f.matches into tids, matches
     from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, too_many) f;
@@ -282,14 +278,19 @@ begin
 end
 $$;
 
--- Whether a message may match that has none of its words: all but a word. GIN would read all the words of the index for it.
-create function chat_search_is_open(query tsquery) returns boolean
+-- Any of the words of a query. As text it holds each in quotes, with those in it doubled.
+create function chat_search_any(query tsquery) returns tsquery
 language sql immutable
-as $$ select querytree(query) in ('', 'T') $$;
+as $$
+  select string_agg(words[1], '|')::tsquery from regexp_matches(query::text, $word$'(?:[^']|'')*'$word$, 'g') words
+$$;
 
 -- Where the newest `wanted` matches of an owner (`conversation`, or else `reader`) in a scope are, and how many there are; at `too_many` of them
 -- (null: never) it stops, and they are any of them. By the search index and nothing else: only a bitmap scan can use it,
--- and `is true` keeps the planner from taking an index on conversations instead, or this one for the words of an open query.
+-- and `is true` keeps the planner from taking an index on conversations instead.
+--
+-- For a query that a message without any of its words matches (all but a word), GIN would read all the words that there are. So
+-- what the keys bring is taken, without the messages that hold one of its words, but for those of them that match nevertheless.
 create function chat_search_matches(
   query tsquery, at timestamptz, unit text, more integer, reader uuid, conversation uuid, language text, wanted bigint,
   too_many bigint)
@@ -299,17 +300,25 @@ set enable_seqscan = off
 set enable_indexscan = off
 set enable_indexonlyscan = off
 as $$
+declare
+  in_scope constant text :=
+    'chat_search_keys(m.sender_id, m.reader_id, m.conversation_id, m.created_at) && $6 and m.deleted_at is null';
+  matching constant text := format('chat_search_words(%L::regconfig, m.content) @@ ', language);
 begin
   return query execute format(
     'select (array_agg(f.ctid order by f.created_at desc, f.id desc))[1:$4], count(*) '
     '  from (select m.ctid, m.id, m.created_at from messages m '
-    '         where (chat_search_words(%L::regconfig, m.content) @@ $1) %s '
-    '           and chat_search_keys(m.sender_id, m.reader_id, m.conversation_id, m.created_at) && $6 '
-    '           and m.deleted_at is null '
+    '         where %s and %s '
     '           and (m.sender_id = $2 or m.reader_id = $2) '
     '           and ($3 is null or (m.conversation_id = $3) is true) '
-    '         limit $5) f', language, case when chat_search_is_open(query) then 'is true' end)
-   using query, reader, conversation, wanted, too_many, chat_search_scope(coalesce(conversation, reader), at, unit, more);
+    '         limit $5) f',
+    in_scope,
+    case when querytree(query) = 'T'
+         then format('(m.ctid not in (select m.ctid from messages m where %1$s and %2$s $7) '
+                     ' or m.ctid in (select m.ctid from messages m where %1$s and %2$s ($1 && $7)))', in_scope, matching)
+         else matching || '$1' end)
+   using query, reader, conversation, wanted, too_many,
+         chat_search_scope(coalesce(conversation, reader), at, unit, more), chat_search_any(query);
 end
 $$;
 

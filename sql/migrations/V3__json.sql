@@ -6,9 +6,9 @@
 -- These functions have no SET clause and are stable, as what they call is, so that PostgreSQL inlines them:
 -- a call that is not inlined costs more than the rest of the message. Their callers fix the search_path.
 
-create function chat_json_text(value text) returns text
+create function chat_json_text(value text) returns json
 language sql stable parallel safe
-as $$ select coalesce(to_json(value)::text, 'null') $$;
+as $$ select coalesce(to_json(value), 'null') $$;
 
 -- RFC 3339 in UTC with microseconds and Z. The quotes are part of the pattern; in an E'' string, which means the same whatever the
 -- session's standard_conforming_strings is.
@@ -25,8 +25,7 @@ create function chat_summary_json(user_id uuid, first_name text, last_name text,
 language sql stable parallel safe
 as $$
   select format('{"id":"%s","firstName":%s,"lastName":%s,"avatarUrl":%s}',
-                user_id, coalesce(to_json(first_name), 'null'), coalesce(to_json(last_name), 'null'),
-                coalesce(to_json(avatar_url), 'null'))
+                user_id, chat_json_text(first_name), chat_json_text(last_name), chat_json_text(avatar_url))
 $$;
 
 -- The same by id. In PL/pgSQL, which keeps its plan for the session: with its query, a function in SQL would not be inlined
@@ -70,7 +69,7 @@ as $$
                   -- Adopted rows may still have the content that was deleted.
                   to_json(case when m.deleted_at is null then m.content else '' end),
                   m.message_type, case when m.is_read then 'true' else 'false' end, m.seq,
-                  coalesce(to_json(m.client_message_id), 'null'), chat_json_time(m.created_at), chat_json_time(m.updated_at),
+                  chat_json_text(m.client_message_id), chat_json_time(m.created_at), chat_json_time(m.updated_at),
                   chat_json_time(m.edited_at), chat_json_time(m.deleted_at), sender)
          end
 $$;

@@ -64,6 +64,11 @@ async fn whichever_way_a_search_goes_it_finds_what_a_plain_query_finds() {
         "lately",
         "nowhere",
         "-often",
+        "-always",
+        "-seldom",
+        "-often -seldom",
+        "rare or -often",
+        "-\"often seldom\"",
         "seldom formerly",
         "rare or before",
     ] {
