@@ -21,7 +21,8 @@ select md5('conversation' || n)::uuid,
        '2025-01-01Z', '2025-01-01Z', '2025-01-01Z', 0
   from generate_series(1, {conversations}) n, (select greatest({own}, {conversations} / 5) as count) u;
 
--- Message i of a year goes to a conversation that looks random; the first {deep} of each tenth of them to the deep one.
+-- Message i of a year goes to a conversation that looks random, or to the deep one. The others are counted by themselves, so that each
+-- conversation gets as many: one without a message costs less to list.
 insert into messages (id, conversation_id, sender_id, reader_id, content, is_read, seq, client_message_id, created_at, updated_at)
 select m.id, c.id,
        case when i % 3 = 0 then c.participant1_id else c.participant2_id end,
@@ -37,7 +38,7 @@ select m.id, c.id,
           from (select i, overlay(md5('message' || i) placing lpad(to_hex(i), 10, '0') from 1 for 10)::uuid as id,
                        timestamptz '2025-01-01Z' + i * (interval '365 days' / {messages}) as at,
                        case when i <= {messages} and i % greatest({messages} / {deep}, 1) = 0 then 1
-                            else 1 + (i * 2654435761 % {conversations}) end as number
+                            else 1 + ((i - i / greatest({messages} / {deep}, 1)) * 2654435761 % {conversations}) end as number
                   from generate_series(1::bigint, {messages}) i) p) m
   join (select c.*, n as number
           from generate_series(1, {conversations}) n
