@@ -186,24 +186,13 @@ async fn shown(replica: &Replica) -> usize {
     replica.api().metric("pgchat_presence_shown_total").await as usize
 }
 
-/// As `eventually`, with more patience.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(
-            started.elapsed() < PATIENCE,
-            "not within {PATIENCE:?}: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 impl Stage {
     /// So many users beside the watcher are online, as the database has it.
     async fn until_online(&self, count: usize) {
         let online = format!("chat_attendance where rolls <> '{{}}' and user_id <> '{BORIS}'");
-        until(&format!("{count} are online"), async || {
-            self.database.count(&online).await == count as i64
+        let what = format!("{count} are online");
+        eventually_within(PATIENCE, &what, || async {
+            (self.database.count(&online).await == count as i64).then_some(())
         })
         .await;
     }
@@ -214,25 +203,26 @@ impl Stage {
             "chat_attendance a where a.user_id <> '{BORIS}' and a.rolls && array(select id from chat_rolls where ended_at is null)
              and (select count(*) from chat_rolls where ended_at is null) = 1"
         );
-        until(
-            &format!("{count} have come to the other replica"),
-            async || self.database.count(&told).await == count as i64,
-        )
+        let what = format!("{count} have come to the other replica");
+        eventually_within(PATIENCE, &what, || async {
+            (self.database.count(&told).await == count as i64).then_some(())
+        })
         .await;
     }
 
     /// Rolls that have ended are cleared away.
     async fn until_rolls(&self, count: i64) {
-        until(
-            "the roll of the replica that died is cleared away",
-            async || self.database.count("chat_rolls").await == count,
-        )
+        let what = "the roll of the replica that died is cleared away";
+        eventually_within(PATIENCE, what, || async {
+            (self.database.count("chat_rolls").await == count).then_some(())
+        })
         .await;
     }
 
     async fn until_shown(&self, count: usize) {
-        until(&format!("{count} frames are shown"), async || {
-            shown(&self.there).await >= count
+        let what = format!("{count} frames are shown");
+        eventually_within(PATIENCE, &what, || async {
+            (shown(&self.there).await >= count).then_some(())
         })
         .await;
     }

@@ -29,4 +29,4 @@ pub use run::{Signal, fresh_dir};
 pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};
 pub use socket::Socket;
 pub use users::*;
-pub use wait::{DEADLINE, eventually, within};
+pub use wait::{DEADLINE, blocking_eventually, eventually, eventually_within, within};

@@ -9,7 +9,19 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Asks again and again until `probe` has an answer.
-pub async fn eventually<T, F>(what: &str, mut probe: impl FnMut() -> F) -> T
+pub async fn eventually<T, F>(what: &str, probe: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    eventually_within(DEADLINE, what, probe).await
+}
+
+/// The same for what takes longer.
+pub async fn eventually_within<T, F>(
+    deadline: Duration,
+    what: &str,
+    mut probe: impl FnMut() -> F,
+) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -19,8 +31,8 @@ where
             return answer;
         }
         assert!(
-            started.elapsed() < DEADLINE,
-            "not within {DEADLINE:?}: {what}"
+            started.elapsed() < deadline,
+            "not within {deadline:?}: {what}"
         );
         tokio::time::sleep(POLL).await;
     }
