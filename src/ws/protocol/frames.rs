@@ -1,0 +1,174 @@
+//! The frames about the connection itself that are sent to its client, answers to its commands among them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
+
+use super::{Refused, RequestId};
+use crate::error::Error;
+use crate::model::{ConversationId, RawJson, Seq, UnixSeconds, UserId};
+
+/// What a command answers when it went well.
+#[derive(Debug)]
+pub enum Done {
+    /// The message as it is now, as PostgreSQL built it.
+    Message(RawJson),
+    Marked {
+        conversation: ConversationId,
+        marked_count: i64,
+        read_seq: Seq,
+    },
+    Nothing,
+}
+
+/// The data of an `ack`; flat, whatever the command was.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ack<'a> {
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<ConversationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    marked_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_seq: Option<Seq>,
+}
+
+/// The data of an `error`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure<'a> {
+    request_id: Option<&'a str>,
+    code: &'a str,
+    message: &'a str,
+}
+
+/// The data of `connected`, the first frame of a socket.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connected<'a> {
+    pub connection_id: Uuid,
+    pub replica_id: Uuid,
+    pub heartbeat_seconds: u64,
+    pub cursor: &'a str,
+    pub resumed: bool,
+}
+
+/// What every frame looks like; `cursor` only where the client shall go on from it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Frame<'a, D> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    data: D,
+    user_id: UserId,
+    /// Unix seconds.
+    timestamp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+}
+
+/// The frames about one connection; `userId` is the connected user in all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames {
+    pub user: UserId,
+    pub connection: Uuid,
+}
+
+impl Frames {
+    pub fn connected(self, data: &Connected) -> Utf8Bytes {
+        self.frame("connected", data, None)
+    }
+
+    /// The answer to a command; the cause of an internal error is logged here and never sent.
+    pub fn answer(self, id: &RequestId, outcome: Result<Done, Error>) -> Utf8Bytes {
+        let mut ack = Ack {
+            request_id: id.as_deref(),
+            message: None,
+            conversation_id: None,
+            marked_count: None,
+            read_seq: None,
+        };
+        match &outcome {
+            Ok(Done::Nothing) => {}
+            Ok(Done::Message(message)) => ack.message = Some(message),
+            Ok(Done::Marked {
+                conversation,
+                marked_count,
+                read_seq,
+            }) => {
+                ack.conversation_id = Some(*conversation);
+                ack.marked_count = Some(*marked_count);
+                ack.read_seq = Some(*read_seq);
+            }
+            Err(error) => {
+                if let Error::Internal(cause) = error {
+                    let Self { user, connection } = self;
+                    log::error!(connectionId:% = connection, userId:% = user; "command of user {user} failed, socket {connection}: {cause}");
+                }
+                return self.error(id, error.code(), &error.to_string());
+            }
+        }
+        self.frame("ack", &ack, None)
+    }
+
+    pub fn refused(self, refused: &Refused) -> Utf8Bytes {
+        self.error(&refused.id, refused.code, &refused.message)
+    }
+
+    pub fn resync_required(self, reason: &str, cursor: &str) -> Utf8Bytes {
+        self.frame(
+            "resync_required",
+            serde_json::json!({ "reason": reason }),
+            Some(cursor),
+        )
+    }
+
+    pub fn server_closing(self, reconnect_after_ms: u64) -> Utf8Bytes {
+        self.frame(
+            "server_closing",
+            serde_json::json!({ "reconnectAfterMs": reconnect_after_ms }),
+            None,
+        )
+    }
+
+    /// The socket closes when this time has come, unless the client sends a new token.
+    pub fn token_expiring(self, expires: UnixSeconds) -> Utf8Bytes {
+        self.frame(
+            "token_expiring",
+            serde_json::json!({ "expiresAt": expires.to_rfc3339() }),
+            None,
+        )
+    }
+
+    fn error(self, id: &RequestId, code: &str, message: &str) -> Utf8Bytes {
+        let data = Failure {
+            request_id: id.as_deref(),
+            code,
+            message,
+        };
+        self.frame("error", &data, None)
+    }
+
+    fn frame(self, kind: &'static str, data: impl Serialize, cursor: Option<&str>) -> Utf8Bytes {
+        let frame = Frame {
+            kind,
+            data,
+            user_id: self.user,
+            timestamp: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            cursor,
+        };
+        // Strings, numbers and JSON that was JSON before: serialising them has no way to fail.
+        serde_json::to_string(&frame).unwrap_or_default().into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+use serde_json::json;
+
+use super::*;
+use crate::ws::protocol::tests::{ID, read, uuid};
+
+#[test]
+fn answers_are_flat_and_carry_the_request_id() {
+    let frames = Frames {
+        user: UserId(uuid()),
+        connection: Uuid::nil(),
+    };
+    let id = Some("r\"1".to_owned());
+    let message = RawValue::from_string(r#"{"id":1,  "content":"as it is"}"#.to_owned()).unwrap();
+    let sent = frames.answer(&id, Ok(Done::Message(message)));
+    assert!(
+        sent.as_str()
+            .contains(r#""message":{"id":1,  "content":"as it is"}"#)
+    );
+    assert_eq!(
+        read(&sent),
+        json!({"type": "ack", "data": {"requestId": "r\"1", "message": {"id": 1, "content": "as it is"}}})
+    );
+    let marked = Done::Marked {
+        conversation: ConversationId(uuid()),
+        marked_count: 3,
+        read_seq: Seq(9),
+    };
+    assert_eq!(
+        read(&frames.answer(&None, Ok(marked))),
+        json!({"type": "ack", "data": {"requestId": null, "conversationId": ID, "markedCount": 3, "readSeq": 9}})
+    );
+    assert_eq!(
+        read(&frames.answer(&id, Ok(Done::Nothing))),
+        json!({"type": "ack", "data": {"requestId": "r\"1"}})
+    );
+    assert_eq!(
+        read(&frames.answer(&id, Err(Error::not_a_participant()))),
+        json!({"type": "error", "data": {"requestId": "r\"1", "code": "not_a_participant",
+               "message": "the user is not a participant of this conversation"}})
+    );
+}
+
+#[test]
+fn an_internal_cause_is_not_sent() {
+    let frames = Frames {
+        user: UserId(uuid()),
+        connection: Uuid::nil(),
+    };
+    let frame = frames.answer(&None, Err(Error::Internal("password=secret".into())));
+    assert!(!frame.as_str().contains("secret"));
+}
+
+#[test]
+fn only_resync_required_has_a_cursor_on_the_frame() {
+    let frames = Frames {
+        user: UserId(uuid()),
+        connection: Uuid::nil(),
+    };
+    assert_eq!(
+        read(&frames.resync_required("too old", "c9")),
+        json!({"type": "resync_required", "data": {"reason": "too old"}, "cursor": "c9"})
+    );
+    let connected = frames.connected(&Connected {
+        connection_id: uuid(),
+        replica_id: uuid(),
+        heartbeat_seconds: 25,
+        cursor: "c1",
+        resumed: false,
+    });
+    assert_eq!(
+        read(&connected),
+        json!({"type": "connected", "data": {"connectionId": ID, "replicaId": ID, "heartbeatSeconds": 25,
+               "cursor": "c1", "resumed": false}})
+    );
+    assert_eq!(
+        read(&frames.server_closing(500)),
+        json!({"type": "server_closing", "data": {"reconnectAfterMs": 500}})
+    );
+}

@@ -1,0 +1,257 @@
+//! What clients send: a text frame is a [`Request`], or it is [`Refused`].
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{Command, RequestId};
+use crate::config::Secret;
+use crate::model::{ConversationId, MessageId, Seq, UserId};
+use crate::schema::frames::FROM_CLIENT;
+
+/// Longest `requestId`, in bytes: it is kept while the command is in flight.
+pub const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// A frame of the client, understood. Whether it is allowed is found out when it runs.
+#[derive(Debug, PartialEq)]
+pub struct Request {
+    pub id: RequestId,
+    pub command: Command,
+}
+
+/// A frame that is answered with an `error` at once: it names nothing that could be run.
+#[derive(Debug, PartialEq)]
+pub struct Refused {
+    pub id: RequestId,
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Refused {
+    pub fn malformed(id: RequestId, message: impl Into<String>) -> Self {
+        Self {
+            id,
+            code: "validation_failed",
+            message: message.into(),
+        }
+    }
+}
+
+/// The outer object. Members that it does not name are ignored, so that newer clients can be served.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Every member that some command's `data` can have; each is read only by the commands that want it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Members<'a> {
+    #[serde(borrow)]
+    conversation_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    client_message_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    up_to_seq: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    is_typing: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user_ids: Option<&'a RawValue>,
+}
+
+/// Reads one text frame of the client.
+pub fn parse(text: &str) -> Result<Request, Refused> {
+    const FORM: &str = "the frame must be a JSON object {type, requestId?, data}";
+    // serde would take an array for a struct, member by member, and would quote a string that is none of both.
+    if !text.trim_start().starts_with('{') {
+        return Err(Refused::malformed(None, FORM));
+    }
+    let envelope: Envelope = serde_json::from_str(text)
+        .map_err(|fault| Refused::malformed(None, format!("{FORM}: {fault}")))?;
+    let id = request_id(envelope.request_id)?;
+    match command(envelope.kind, envelope.data) {
+        Ok(command) => Ok(Request { id, command }),
+        Err((code, message)) => Err(Refused { id, code, message }),
+    }
+}
+
+fn request_id(raw: Option<&RawValue>) -> Result<RequestId, Refused> {
+    let Some(raw) = raw else { return Ok(None) };
+    match serde_json::from_str::<String>(raw.get()) {
+        Ok(id) if id.len() <= MAX_REQUEST_ID_BYTES => Ok(Some(id)),
+        _ => Err(Refused::malformed(
+            None,
+            format!("requestId must be a string of at most {MAX_REQUEST_ID_BYTES} bytes"),
+        )),
+    }
+}
+
+type Fault = (&'static str, String);
+
+fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, Fault> {
+    const MALFORMED: &str = "validation_failed";
+    let kind: String = kind
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .ok_or_else(|| (MALFORMED, "type must be a string".to_owned()))?;
+    let unknown = || {
+        let fault = format!("type must be one of {}", FROM_CLIENT.join(", "));
+        (MALFORMED, fault)
+    };
+    if !FROM_CLIENT.contains(&kind.as_str()) {
+        return Err(unknown());
+    }
+    let members: Members = match data {
+        None => Members::default(),
+        // serde would take an array for a struct, member by member.
+        Some(raw) if raw.get().starts_with('{') => serde_json::from_str(raw.get())
+            .map_err(|fault| (MALFORMED, format!("data is malformed: {fault}")))?,
+        Some(_) => return Err((MALFORMED, "data must be an object".to_owned())),
+    };
+    let mut read = Reader::default();
+    let command = match kind.as_str() {
+        "send_message" => {
+            let conversation = read.id("conversationId", members.conversation_id);
+            let content = read.string("content", members.content);
+            let message_type = read.optional_string("messageType", members.message_type);
+            let client_message_id =
+                read.optional_string("clientMessageId", members.client_message_id);
+            conversation
+                .zip(content)
+                .map(|(conversation, content)| Command::SendMessage {
+                    conversation: ConversationId(conversation),
+                    content,
+                    message_type,
+                    client_message_id,
+                })
+        }
+        "edit_message" => {
+            let message = read.id("messageId", members.message_id);
+            let content = read.string("content", members.content);
+            message
+                .zip(content)
+                .map(|(message, content)| Command::EditMessage {
+                    message: MessageId(message),
+                    content,
+                })
+        }
+        "delete_message" => {
+            read.id("messageId", members.message_id)
+                .map(|message| Command::DeleteMessage {
+                    message: MessageId(message),
+                })
+        }
+        "mark_read" => {
+            let conversation = read.id("conversationId", members.conversation_id);
+            let up_to = read.optional_seq("upToSeq", members.up_to_seq);
+            conversation.map(|conversation| Command::MarkRead {
+                conversation: ConversationId(conversation),
+                up_to,
+            })
+        }
+        "typing" => {
+            let conversation = read.id("conversationId", members.conversation_id);
+            let is_typing = read.bool("isTyping", members.is_typing);
+            conversation
+                .zip(is_typing)
+                .map(|(conversation, is_typing)| Command::Typing {
+                    conversation: ConversationId(conversation),
+                    is_typing,
+                })
+        }
+        "watch_presence" => {
+            let users = read.ids("userIds", members.user_ids);
+            users.map(|users| Command::WatchPresence {
+                users: users.into_iter().map(UserId).collect(),
+            })
+        }
+        "authenticate" => {
+            let token = read.string("token", members.token);
+            token.map(|token| Command::Authenticate {
+                token: Secret::new(token),
+            })
+        }
+        "ping" => Some(Command::Ping),
+        _ => return Err(unknown()),
+    };
+    match command {
+        Some(command) if read.faults.is_empty() => Ok(command),
+        _ => Err((MALFORMED, read.faults.join("; "))),
+    }
+}
+
+/// Reads members and collects what is wrong with them, so that a client hears of every fault at once.
+#[derive(Default)]
+struct Reader {
+    faults: Vec<String>,
+}
+
+impl Reader {
+    fn id(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Uuid> {
+        let id = raw
+            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
+            .and_then(|text| text.parse().ok());
+        if id.is_none() {
+            self.faults.push(format!("{name} must be a UUID"));
+        }
+        id
+    }
+
+    fn ids(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Vec<Uuid>> {
+        let ids = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        if ids.is_none() {
+            self.faults
+                .push(format!("{name} must be an array of UUIDs"));
+        }
+        ids
+    }
+
+    fn string(&mut self, name: &str, raw: Option<&RawValue>) -> Option<String> {
+        let text = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        if text.is_none() {
+            self.faults.push(format!("{name} must be a string"));
+        }
+        text
+    }
+
+    fn bool(&mut self, name: &str, raw: Option<&RawValue>) -> Option<bool> {
+        let value = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        if value.is_none() {
+            self.faults.push(format!("{name} must be true or false"));
+        }
+        value
+    }
+
+    /// Absent and `null` are the same.
+    fn optional_string(&mut self, name: &str, raw: Option<&RawValue>) -> Option<String> {
+        raw.and_then(|raw| self.string(name, Some(raw)))
+    }
+
+    fn optional_seq(&mut self, name: &str, raw: Option<&RawValue>) -> Option<Seq> {
+        let raw = raw?;
+        match serde_json::from_str::<i64>(raw.get()) {
+            Ok(seq) if seq >= 0 => Some(Seq(seq)),
+            _ => {
+                self.faults
+                    .push(format!("{name} must be a whole number, 0 or more"));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
