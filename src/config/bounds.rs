@@ -1,0 +1,168 @@
+//! Bounds: how much callers may use, and how long anything is waited for.
+
+use std::time::Duration;
+
+use super::values::Values;
+use super::{ConfigError, settings};
+
+/// Bounds on what callers may use. Zero turns a connection or rate limit off.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `MAX_MESSAGE_BYTES`, 65536.
+    pub message_bytes: usize,
+    /// `MAX_BODY_BYTES`, 1048576: an HTTP body, and a WebSocket message.
+    pub body_bytes: usize,
+    /// `MAX_HEADER_BYTES`, 16384: of a request's head, the line included.
+    pub header_bytes: usize,
+    /// `MAX_HEADERS`, 100: fields of a request's head.
+    pub headers: usize,
+    /// `MAX_QUERY_BYTES`, 256: a `q`.
+    pub query_bytes: usize,
+    /// `MAX_CONNECTIONS`, 100000: sockets of this replica.
+    pub connections: usize,
+    /// `MAX_HTTP_CONNECTIONS`, 1000: room for others beside them.
+    pub http_connections: usize,
+    /// `MAX_CONNECTIONS_PER_USER`, 20.
+    pub connections_per_user: usize,
+    /// `REFUSED_HANDSHAKES_PER_SECOND`, 200; 0 is no limit.
+    pub refused_handshakes: u32,
+    /// `MAX_WATCHED_USERS`, 500: of one socket.
+    pub watched_users: usize,
+    /// `SOCKET_QUEUE`, 256 frames.
+    pub socket_queue: usize,
+    /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200. Both or neither are zero.
+    pub rate_per_second: u32,
+    pub rate_burst: u32,
+    /// `WRITER_QUEUE`, 10000 messages waiting for their transaction; beyond it 503.
+    pub writer_queue: usize,
+    /// `WRITER_BATCH`, 500 messages in one transaction.
+    pub writer_batch: usize,
+    /// `CATCH_UP_CHANGES`, 100000: beyond it `resync_required` to all sockets.
+    pub catch_up_changes: u32,
+    /// `REPLAY_EVENTS`, 1000: beyond it `resync_required`.
+    pub replay_events: usize,
+    /// `REPLAY_BYTES`, 8388608: bytes of these events' data; beyond it `resync_required`.
+    pub replay_bytes: usize,
+    /// `REPLAY_PARALLEL`, 8: replays that are read at one time.
+    pub replay_parallel: usize,
+}
+
+/// Bounds on waiting.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// `HEARTBEAT_SECONDS`, 25: WebSocket ping interval.
+    pub heartbeat: Duration,
+    /// `LISTENER_HEARTBEAT_SECONDS`, 3: heartbeat through the notification queue.
+    pub listener_heartbeat: Duration,
+    /// `USERS_TABLE_CHECK_SECONDS`, 3.
+    pub users_table_check: Duration,
+    /// `TYPING_SECONDS`, 6: typing ends then unless it is renewed.
+    pub typing: Duration,
+    /// `TYPING_INTERVAL_SECONDS`, 2: between two notifications of one user's typing in one conversation.
+    pub typing_interval: Duration,
+    /// `PRESENCE_GRACE_SECONDS`, 5: a user without a socket is online for so long.
+    pub presence_grace: Duration,
+    /// `SHUTDOWN_GRACE_SECONDS`, 30: the whole drain, the delay included.
+    pub shutdown_grace: Duration,
+    /// `SHUTDOWN_DELAY_SECONDS`, 0: not ready, but still serving, so that a load balancer notices.
+    /// Less than the grace.
+    pub shutdown_delay: Duration,
+    /// `HEADER_TIMEOUT_SECONDS`, 10: a request head must be complete by then.
+    pub header: Duration,
+    /// `BODY_TIMEOUT_SECONDS`, 20.
+    pub body: Duration,
+    /// `IDLE_TIMEOUT_SECONDS`, 75: an HTTP connection without a request.
+    pub idle: Duration,
+    /// `STALL_TIMEOUT_SECONDS`, 20: a client that takes nothing of what is sent.
+    pub stall: Duration,
+    /// `WRITE_TIMEOUT_SECONDS`, 10: a message is stored by then or refused with 503.
+    pub write: Duration,
+    /// `DB_TIMEOUT_SECONDS`, 10: any other statement, waiting for a pooled connection included.
+    pub database: Duration,
+    /// `DB_CONNECT_TIMEOUT_SECONDS`, 30: how long `serve` tries to reach the database at its start.
+    pub database_start: Duration,
+}
+
+pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
+    /// Room for the JSON around the content.
+    const ENVELOPE_BYTES: usize = 1024;
+    let mut limits = Limits {
+        message_bytes: values.number(&settings::MAX_MESSAGE_BYTES)?,
+        body_bytes: values.number(&settings::MAX_BODY_BYTES)?,
+        header_bytes: values.number(&settings::MAX_HEADER_BYTES)?,
+        headers: values.number(&settings::MAX_HEADERS)?,
+        query_bytes: values.number(&settings::MAX_QUERY_BYTES)?,
+        connections: values.number(&settings::MAX_CONNECTIONS)?,
+        http_connections: values.number(&settings::MAX_HTTP_CONNECTIONS)?,
+        connections_per_user: values.number(&settings::MAX_CONNECTIONS_PER_USER)?,
+        refused_handshakes: values.number(&settings::REFUSED_HANDSHAKES_PER_SECOND)?,
+        watched_users: values.number(&settings::MAX_WATCHED_USERS)?,
+        socket_queue: values.number(&settings::SOCKET_QUEUE)?,
+        rate_per_second: values.number(&settings::RATE_LIMIT_PER_SECOND)?,
+        rate_burst: values.number(&settings::RATE_LIMIT_BURST)?,
+        writer_queue: values.number(&settings::WRITER_QUEUE)?,
+        writer_batch: values.number(&settings::WRITER_BATCH)?,
+        catch_up_changes: values.number(&settings::CATCH_UP_CHANGES)?,
+        replay_events: values.number(&settings::REPLAY_EVENTS)?,
+        replay_bytes: values.number(&settings::REPLAY_BYTES)?,
+        replay_parallel: values.number(&settings::REPLAY_PARALLEL)?,
+    };
+    if limits.rate_per_second == 0 || limits.rate_burst == 0 {
+        (limits.rate_per_second, limits.rate_burst) = (0, 0);
+    }
+    if limits.body_bytes < limits.message_bytes + ENVELOPE_BYTES {
+        return Err(values.fault(
+            &settings::MAX_BODY_BYTES,
+            format!(
+                "must be at least MAX_MESSAGE_BYTES + {ENVELOPE_BYTES}, that is {}, not {}",
+                limits.message_bytes + ENVELOPE_BYTES,
+                limits.body_bytes
+            ),
+        ));
+    }
+    Ok(limits)
+}
+
+pub(super) fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
+    let typing = values.seconds(&settings::TYPING_SECONDS)?;
+    let typing_interval = values.seconds(&settings::TYPING_INTERVAL_SECONDS)?;
+    if typing_interval * 2 > typing {
+        return Err(values.fault(
+            &settings::TYPING_INTERVAL_SECONDS,
+            format!(
+                "must be at most half of TYPING_SECONDS, that is {}, not {}",
+                typing.as_secs() / 2,
+                typing_interval.as_secs()
+            ),
+        ));
+    }
+    let shutdown_grace = values.seconds(&settings::SHUTDOWN_GRACE_SECONDS)?;
+    let shutdown_delay = values.seconds(&settings::SHUTDOWN_DELAY_SECONDS)?;
+    if !shutdown_delay.is_zero() && shutdown_delay >= shutdown_grace {
+        return Err(values.fault(
+            &settings::SHUTDOWN_DELAY_SECONDS,
+            format!(
+                "must be less than SHUTDOWN_GRACE_SECONDS, that is {}, not {}",
+                shutdown_grace.as_secs(),
+                shutdown_delay.as_secs()
+            ),
+        ));
+    }
+    Ok(Timeouts {
+        typing,
+        typing_interval,
+        presence_grace: values.seconds(&settings::PRESENCE_GRACE_SECONDS)?,
+        heartbeat: values.seconds(&settings::HEARTBEAT_SECONDS)?,
+        listener_heartbeat: values.seconds(&settings::LISTENER_HEARTBEAT_SECONDS)?,
+        users_table_check: values.seconds(&settings::USERS_TABLE_CHECK_SECONDS)?,
+        shutdown_grace,
+        shutdown_delay,
+        header: values.seconds(&settings::HEADER_TIMEOUT_SECONDS)?,
+        body: values.seconds(&settings::BODY_TIMEOUT_SECONDS)?,
+        idle: values.seconds(&settings::IDLE_TIMEOUT_SECONDS)?,
+        stall: values.seconds(&settings::STALL_TIMEOUT_SECONDS)?,
+        write: values.seconds(&settings::WRITE_TIMEOUT_SECONDS)?,
+        database: values.seconds(&settings::DB_TIMEOUT_SECONDS)?,
+        database_start: values.seconds(&settings::DB_CONNECT_TIMEOUT_SECONDS)?,
+    })
+}
