@@ -1,0 +1,142 @@
+//! The defaults, and the texts that tell of them: `--help` and `config.env`.
+
+use super::*;
+
+#[test]
+fn without_variables_the_defaults_of_the_documentation_hold() {
+    let config = config(&[]);
+    let DatabaseSource::Embedded { data_dir, bin_dir } = &config.database else {
+        panic!("{:?}", config.database);
+    };
+    assert!(data_dir.is_absolute() && data_dir.ends_with("pgchat/postgres"));
+    assert_eq!(*bin_dir, None);
+    assert_eq!(config.server_addr.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.schema, "public");
+    assert_eq!(config.pool_size, 8);
+    assert_eq!(config.users_table, "users");
+    assert_eq!(config.users_columns, None);
+    assert_eq!(config.service_name, "pgchat");
+    assert!(config.worker_threads >= 1);
+    let threads = self::config(&[("WORKER_THREADS", "3")]).worker_threads;
+    assert_eq!(threads, 3);
+    assert_eq!(config.log_level, log::LevelFilter::Info);
+    assert_eq!(config.log_format, LogFormat::Pretty);
+    assert_eq!(config.auth.mode, AuthMode::Trusted);
+    assert!(config.allowed_origins.is_empty());
+    assert!(config.web_page);
+    // The embedded database: pages of this machine may try it out.
+    assert!(config.lists_origin("http://localhost:5173"));
+    assert!(!config.lists_origin("https://app.example.com"));
+    let own = self::config(&[("DB_HOST", "db")]);
+    assert!(!own.lists_origin("http://localhost:5173"));
+    let listed = self::config(&[("ALLOWED_ORIGINS", "https://app.example.com")]);
+    assert!(!listed.lists_origin("http://localhost:5173"));
+    let limits = &config.limits;
+    assert_eq!(
+        (limits.message_bytes, limits.body_bytes),
+        (65_536, 1_048_576)
+    );
+    assert_eq!(
+        (limits.connections, limits.connections_per_user),
+        (100_000, 20)
+    );
+    assert_eq!((limits.rate_per_second, limits.rate_burst), (50, 200));
+    assert_eq!((limits.writer_queue, limits.writer_batch), (10_000, 500));
+    assert_eq!((limits.socket_queue, limits.replay_events), (256, 1000));
+    assert_eq!(
+        (limits.replay_bytes, limits.replay_parallel),
+        (8_388_608, 8)
+    );
+    assert_eq!(
+        (limits.watched_users, limits.refused_handshakes),
+        (500, 200)
+    );
+    assert_eq!(limits.catch_up_changes, 100_000);
+    assert_eq!((limits.header_bytes, limits.headers), (16_384, 100));
+    assert_eq!((limits.query_bytes, limits.http_connections), (256, 1000));
+    let times = &config.timeouts;
+    assert_eq!(
+        [
+            times.heartbeat,
+            times.listener_heartbeat,
+            times.shutdown_grace,
+            times.shutdown_delay,
+            times.header,
+            times.body,
+            times.write,
+            times.database,
+            times.database_start,
+            times.typing,
+            times.typing_interval,
+            times.presence_grace,
+            times.users_table_check,
+            times.idle,
+            times.stall,
+            config.auth.jwt_keys_check,
+            config.auth.user_check,
+            config.auth.token_warning,
+        ]
+        .map(|time| time.as_secs()),
+        [
+            25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5, 3, 75, 20, 5, 30, 60
+        ]
+    );
+}
+
+#[test]
+fn the_table_is_consistent() {
+    let mut names = std::collections::BTreeSet::new();
+    for setting in settings::all() {
+        assert!(names.insert(setting.name), "{} twice", setting.name);
+        assert!(setting.help.ends_with('.'), "{}", setting.name);
+        // A default must pass as a given value.
+        config(&[(setting.name, setting.default)]);
+    }
+}
+
+#[test]
+fn help_shows_every_setting_within_80_columns() {
+    let help = help();
+    for setting in settings::all() {
+        let heading = format!("\n  {}", setting.name);
+        assert!(help.contains(&heading), "{}", setting.name);
+    }
+    for line in help.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn config_env_mentions_every_setting_with_its_default() {
+    for setting in settings::all() {
+        let line = format!("#{}={}", setting.name, setting.default);
+        assert!(
+            SHIPPED.lines().any(|shipped| shipped == line),
+            "config.env has no line {line}"
+        );
+    }
+}
+
+#[test]
+fn config_env_as_shipped_starts_on_the_embedded_database() {
+    let loaded = from_file(SHIPPED).expect("config.env is valid");
+    assert!(matches!(
+        loaded.config.database,
+        DatabaseSource::Embedded { .. }
+    ));
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn config_env_with_every_default_switched_on_means_the_same() {
+    let on: String = SHIPPED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.contains('=') && !rest.starts_with(' ') => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let on = from_file(&on).expect("the defaults are valid");
+    let off = from_file("").expect("nothing is valid");
+    assert_eq!(format!("{on:?}"), format!("{off:?}"));
+}

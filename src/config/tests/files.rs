@@ -1,0 +1,77 @@
+//! The file and the environment.
+
+use super::*;
+
+#[test]
+fn the_environment_wins_over_the_file_and_nothing_counts_as_not_set() {
+    let file = File {
+        name: "config.env",
+        text: "SERVER_PORT=1\nSERVICE_NAME=file\nLOG_LEVEL=\nDB_HOST=db",
+    };
+    let loaded = from_sources(Some(file), |name| match name {
+        "SERVER_PORT" => Some("2".into()),
+        "DB_HOST" => Some("".into()),
+        _ => None,
+    });
+    let config = loaded.expect("valid").config;
+    assert_eq!(config.server_addr.port(), 2);
+    assert_eq!(config.service_name, "file");
+    assert_eq!(config.log_level, log::LevelFilter::Info);
+    assert!(matches!(config.database, DatabaseSource::Embedded { .. }));
+}
+
+#[test]
+fn odd_but_valid_files_give_warnings() {
+    let cases = [
+        (
+            "\nDB_HOTS=x",
+            "config.env, line 2: DB_HOTS is not a setting",
+        ),
+        ("server_port=1", "server_port is not a setting"),
+        (
+            "LOG_LEVEL=info\nLOG_LEVEL=warn",
+            "line 2: LOG_LEVEL is set again, after config.env, line 1",
+        ),
+        ("DB_PASSWORD=hunter2", "no effect: DB_PASSWORD"),
+        (
+            "AUTH_MODE=trusted\nJWT_SECRET=hunter2",
+            "no effect: JWT_SECRET",
+        ),
+    ];
+    for (text, part) in cases {
+        let warnings = from_file(text).expect("valid").warnings;
+        assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
+        assert!(warnings[0].contains(part), "{text}: {warnings:?}");
+        assert!(!warnings[0].contains("hunter2"));
+    }
+}
+
+#[test]
+fn errors_in_the_file_tell_the_line() {
+    let line = |text| {
+        from_file(text)
+            .map(|_| ())
+            .expect_err("refused")
+            .to_string()
+    };
+    assert_eq!(
+        line("\nSERVER_PORT=x"),
+        "SERVER_PORT: must be a whole number from 0 to 65535, not \"x\" (in config.env, line 2)"
+    );
+    assert_eq!(
+        line("DB_PASSWORD='hunter2"),
+        "config.env, line 1: the closing quote ' is missing"
+    );
+}
+
+#[test]
+fn a_file_that_is_named_must_exist_and_hold_text() {
+    let missing = load(Some(Path::new("/nonexistent/my.env"))).expect_err("refused");
+    assert!(
+        missing
+            .to_string()
+            .starts_with("/nonexistent/my.env: cannot be read")
+    );
+    let directory = load(Some(Path::new("/"))).expect_err("refused");
+    assert!(directory.to_string().starts_with("/: cannot be read"));
+}

@@ -1,0 +1,55 @@
+//! Where the service listens, whom it believes, and how fast it may be asked.
+
+use super::*;
+
+#[test]
+fn addresses_to_listen_on_are_ip_addresses_or_localhost() {
+    for (host, addr) in [
+        ("0.0.0.0", "0.0.0.0:8081"),
+        ("::", "[::]:8081"),
+        ("[::1]", "[::1]:8081"),
+        ("LocalHost", "127.0.0.1:8081"),
+    ] {
+        let config = config(&[("SERVER_HOST", host)]);
+        assert_eq!(config.server_addr.to_string(), addr);
+    }
+}
+
+#[test]
+fn a_key_switches_the_mode_and_the_address_to_listen_on() {
+    let all = "0.0.0.0:8081";
+    for (vars, mode, address) in [
+        (&[][..], AuthMode::Trusted, "127.0.0.1:8081"),
+        (&[("JWT_SECRET", "hunter2")], AuthMode::Jwt, all),
+        (&[("JWT_PUBLIC_KEY_FILE", "/k")], AuthMode::Jwt, all),
+        (&[("JWT_JWKS_FILE", "/k")], AuthMode::Jwt, all),
+        (&[("SERVICE_TOKENS", "hunter2")], AuthMode::Jwt, all),
+        (
+            &[("AUTH_MODE", "jwt"), ("JWT_SECRET", "hunter2")],
+            AuthMode::Jwt,
+            all,
+        ),
+        (
+            &[("AUTH_MODE", "trusted"), ("JWT_SECRET", "hunter2")],
+            AuthMode::Trusted,
+            "127.0.0.1:8081",
+        ),
+        (
+            &[("JWT_SECRET", "hunter2"), ("SERVER_HOST", "127.0.0.2")],
+            AuthMode::Jwt,
+            "127.0.0.2:8081",
+        ),
+    ] {
+        let config = config(vars);
+        assert_eq!(config.auth.mode, mode, "{vars:?}");
+        assert_eq!(config.server_addr.to_string(), address, "{vars:?}");
+    }
+}
+
+#[test]
+fn either_zero_turns_the_rate_limit_off() {
+    for name in ["RATE_LIMIT_PER_SECOND", "RATE_LIMIT_BURST"] {
+        let limits = config(&[(name, "0")]).limits;
+        assert_eq!((limits.rate_per_second, limits.rate_burst), (0, 0));
+    }
+}
