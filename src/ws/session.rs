@@ -1,5 +1,6 @@
 //! The one task of a socket: what it reads, what it sends, and when it ends.
 
+mod answering;
 mod greeting;
 mod sending;
 
@@ -14,12 +15,12 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
-use super::commands::{self, Commands, Outcome, Reply};
+use super::commands::{Commands, Reply};
 use super::ending::{self, Ending};
 use super::expiry::{Expiry, Step};
 use super::heartbeat::{Beat, Heartbeat};
 use super::metered::Metered;
-use super::protocol::{self, Command, Done, Frames, Refused};
+use super::protocol::Frames;
 use crate::app::Services;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Resync, Subscription};
@@ -42,9 +43,6 @@ const RECONNECT_MS: std::ops::RangeInclusive<u64> = 200..=3000;
 
 /// The least time for which a socket is not read whose user has sent too many frames: waking up costs, too.
 const FLOOD_PAUSE: Duration = Duration::from_millis(20);
-
-/// What a frame is counted as that could not be read.
-const UNREADABLE: &str = "";
 
 /// A socket's session. Kept small: tens of thousands of them are idle at any time, so what only few need is boxed.
 pub struct Session<S> {
@@ -220,106 +218,6 @@ where
             user: self.user,
             connection: self.subscription.connection_id(),
         }
-    }
-
-    async fn on_frame(
-        &mut self,
-        frame: Option<Result<Message, SocketError>>,
-    ) -> Result<(), Ending> {
-        let message = frame.ok_or_else(|| Ending::Lost("end of stream".to_owned()))??;
-        self.heartbeat.alive();
-        if message.is_text() || message.is_binary() {
-            self.traffic.received = self.traffic.received.saturating_add(1);
-        }
-        match message {
-            Message::Text(text) => match protocol::parse(&text) {
-                Ok(request) => {
-                    let frames = &self.services.metrics.frames;
-                    frames.received(request.command.name());
-                    self.on_request(request);
-                    Ok(())
-                }
-                Err(refused) => self.refuse(&refused).await,
-            },
-            Message::Binary(_) => {
-                let refused = Refused::malformed(None, "frames must be text");
-                self.refuse(&refused).await
-            }
-            Message::Close(frame) => {
-                let code = frame.map_or(1005, |frame| frame.code.into());
-                Err(Ending::ClientClosed(code))
-            }
-            // A ping's answer is queued by the protocol's own code and goes out with the flush.
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
-        }
-    }
-
-    /// Answers a frame that names nothing that could be run.
-    async fn refuse(&mut self, refused: &Refused) -> Result<(), Ending> {
-        self.services.metrics.frames.received(UNREADABLE);
-        self.feed(self.frames().refused(refused)).await
-    }
-
-    fn on_request(&mut self, request: protocol::Request) {
-        let commands = self
-            .commands
-            .get_or_insert_with(|| Box::new(Commands::new()));
-        if let Some((ticket, command)) = commands.in_flight.offer(request) {
-            let reply = commands.reply_to(ticket);
-            match command {
-                Command::Authenticate { token } => reply.send(self.renew(token.expose())),
-                command => commands::start(
-                    &self.services,
-                    self.caller,
-                    self.user,
-                    &self.subscription,
-                    command,
-                    reply,
-                ),
-            }
-        }
-    }
-
-    /// Takes a new token. Counted like a send: to verify one costs more than most commands.
-    fn renew(&mut self, token: &str) -> Outcome {
-        self.services.limiter.check(self.user)?;
-        self.caller = self.services.auth.renewed(self.caller, self.user, token)?;
-        let warning = self.services.config.auth.token_warning;
-        self.expiry = Expiry::of(&self.caller, warning, Instant::now());
-        self.renewed = true;
-        Ok(Done::Nothing)
-    }
-
-    /// Takes the outcomes that are there, answers what can be answered, and starts what was held for it.
-    async fn on_reply(&mut self, first: Reply) -> Result<(), Ending> {
-        let frames = self.frames();
-        let mut next = Some(first);
-        while let Some(Reply { ticket, outcome }) = next {
-            let Some(commands) = &mut self.commands else {
-                return Ok(());
-            };
-            commands.in_flight.finished(ticket, outcome);
-            if let Some((ticket, command)) = commands.in_flight.unhold() {
-                let reply = commands.reply_to(ticket);
-                commands::start(
-                    &self.services,
-                    self.caller,
-                    self.user,
-                    &self.subscription,
-                    command,
-                    reply,
-                );
-            }
-            next = commands.replies.try_recv().ok();
-        }
-        while let Some((id, outcome)) = self
-            .commands
-            .as_mut()
-            .and_then(|commands| commands.in_flight.answerable())
-        {
-            self.feed(frames.answer(&id, outcome)).await?;
-        }
-        Ok(())
     }
 
     async fn deliver(&mut self, first: Delivery) -> Result<(), Ending> {

@@ -1,0 +1,119 @@
+//! What a client asks for: its frames, the commands in them, and the answers.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+
+use super::Session;
+use crate::ws::commands::{self, Commands, Outcome, Reply};
+use crate::ws::ending::Ending;
+use crate::ws::expiry::Expiry;
+use crate::ws::protocol::{self, Command, Done, Refused};
+
+/// What a frame is counted as that could not be read.
+const UNREADABLE: &str = "";
+
+impl<S> Session<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    pub(super) async fn on_frame(
+        &mut self,
+        frame: Option<Result<Message, SocketError>>,
+    ) -> Result<(), Ending> {
+        let message = frame.ok_or_else(|| Ending::Lost("end of stream".to_owned()))??;
+        self.heartbeat.alive();
+        if message.is_text() || message.is_binary() {
+            self.traffic.received = self.traffic.received.saturating_add(1);
+        }
+        match message {
+            Message::Text(text) => match protocol::parse(&text) {
+                Ok(request) => {
+                    let frames = &self.services.metrics.frames;
+                    frames.received(request.command.name());
+                    self.on_request(request);
+                    Ok(())
+                }
+                Err(refused) => self.refuse(&refused).await,
+            },
+            Message::Binary(_) => {
+                let refused = Refused::malformed(None, "frames must be text");
+                self.refuse(&refused).await
+            }
+            Message::Close(frame) => {
+                let code = frame.map_or(1005, |frame| frame.code.into());
+                Err(Ending::ClientClosed(code))
+            }
+            // A ping's answer is queued by the protocol's own code and goes out with the flush.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
+        }
+    }
+
+    /// Answers a frame that names nothing that could be run.
+    async fn refuse(&mut self, refused: &Refused) -> Result<(), Ending> {
+        self.services.metrics.frames.received(UNREADABLE);
+        self.feed(self.frames().refused(refused)).await
+    }
+
+    fn on_request(&mut self, request: protocol::Request) {
+        let commands = self
+            .commands
+            .get_or_insert_with(|| Box::new(Commands::new()));
+        if let Some((ticket, command)) = commands.in_flight.offer(request) {
+            let reply = commands.reply_to(ticket);
+            match command {
+                Command::Authenticate { token } => reply.send(self.renew(token.expose())),
+                command => commands::start(
+                    &self.services,
+                    self.caller,
+                    self.user,
+                    &self.subscription,
+                    command,
+                    reply,
+                ),
+            }
+        }
+    }
+
+    /// Takes a new token. Counted like a send: to verify one costs more than most commands.
+    fn renew(&mut self, token: &str) -> Outcome {
+        self.services.limiter.check(self.user)?;
+        self.caller = self.services.auth.renewed(self.caller, self.user, token)?;
+        let warning = self.services.config.auth.token_warning;
+        self.expiry = Expiry::of(&self.caller, warning, Instant::now());
+        self.renewed = true;
+        Ok(Done::Nothing)
+    }
+
+    /// Takes the outcomes that are there, answers what can be answered, and starts what was held for it.
+    pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), Ending> {
+        let frames = self.frames();
+        let mut next = Some(first);
+        while let Some(Reply { ticket, outcome }) = next {
+            let Some(commands) = &mut self.commands else {
+                return Ok(());
+            };
+            commands.in_flight.finished(ticket, outcome);
+            if let Some((ticket, command)) = commands.in_flight.unhold() {
+                let reply = commands.reply_to(ticket);
+                commands::start(
+                    &self.services,
+                    self.caller,
+                    self.user,
+                    &self.subscription,
+                    command,
+                    reply,
+                );
+            }
+            next = commands.replies.try_recv().ok();
+        }
+        while let Some((id, outcome)) = self
+            .commands
+            .as_mut()
+            .and_then(|commands| commands.in_flight.answerable())
+        {
+            self.feed(frames.answer(&id, outcome)).await?;
+        }
+        Ok(())
+    }
+}
