@@ -1,6 +1,10 @@
 //! The load's memory: what was sent, what has been seen of it, and when. Everything runs on one thread, so
 //! nothing here is locked; no borrow is held over an await.
 
+mod tally;
+#[cfg(test)]
+mod tests;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -8,21 +12,16 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::checker::{Faults, Seen, Sight};
+use super::checker::{Seen, Sight};
 use super::content::{LaneIx, Stamp};
 use super::dialect::{self, Dialect, Incoming};
 use super::frames;
 use super::http::Queue;
 use super::socket::Writer;
-
-/// Longest latency that is told apart, in nanoseconds.
-const LONGEST: u64 = 300_000_000_000;
-/// How many complaints are kept word by word.
-const COMPLAINTS: usize = 5;
+pub use tally::Tally;
 
 /// Where all clocks of the process count from: what is due at a time is due at no other load's.
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -101,46 +100,6 @@ impl Client {
             cursor: RefCell::default(),
             resyncs: Cell::new(0),
             seen: RefCell::default(),
-        }
-    }
-}
-
-/// What a run came to.
-pub struct Tally {
-    pub faults: Faults,
-    /// Sent in all, warm-up included.
-    pub sent: u64,
-    /// Acknowledged and seen by every socket, within the window.
-    pub completed: u64,
-    /// Frames of messages within the window.
-    pub frames: u64,
-    /// Seen again after a reconnect with a cursor.
-    pub repeats: u64,
-    /// From the intended time to the other participant's sockets, in nanoseconds, for messages that were
-    /// due within the window.
-    pub end_to_end: Histogram<u64>,
-    /// From the intended time to the answer.
-    pub answers: Histogram<u64>,
-    pub complaints: Vec<String>,
-}
-
-impl Tally {
-    fn new() -> Result<Self, hdrhistogram::CreationError> {
-        Ok(Self {
-            faults: Faults::default(),
-            sent: 0,
-            completed: 0,
-            frames: 0,
-            repeats: 0,
-            end_to_end: Histogram::new_with_bounds(1_000, LONGEST, 3)?,
-            answers: Histogram::new_with_bounds(1_000, LONGEST, 3)?,
-            complaints: Vec::new(),
-        })
-    }
-
-    fn complain(&mut self, text: impl FnOnce() -> String) {
-        if self.complaints.len() < COMPLAINTS {
-            self.complaints.push(text());
         }
     }
 }
@@ -447,126 +406,5 @@ impl LaneState {
 impl UnderWay {
     fn is_complete(&self) -> bool {
         self.answered && self.awaited == 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    /// One lane, and a socket of each participant.
-    fn board() -> Board {
-        let users = [Uuid::from_u128(1), Uuid::from_u128(2)];
-        let clients = (0..2)
-            .map(|user| {
-                let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                Rc::new(Client::new(user, users[user].to_string(), user, from))
-            })
-            .collect();
-        let lane = LaneSpec {
-            conversation: Uuid::from_u128(3),
-            sender: 0,
-            recipient: 1,
-        };
-        Board::new(Dialect::Plain, vec![lane], clients, &users, 100).unwrap()
-    }
-
-    fn see(board: &Board, client: usize, number: u32) {
-        let stamp = Stamp {
-            lane: 0,
-            number,
-            intended: 5,
-        };
-        board.delivered(&board.clients[client], stamp, u64::from(number) + 1);
-    }
-
-    fn faults(board: &Board) -> Faults {
-        board.count_missing();
-        board.tally.borrow().faults
-    }
-
-    #[test]
-    fn a_message_is_complete_when_it_is_answered_and_seen_by_all() {
-        let board = board();
-        board.send(0, 5);
-        board.answered(0, 0, true, String::new);
-        see(&board, 0, 0);
-        assert_eq!(board.under_way(), 1);
-        see(&board, 1, 0);
-        assert_eq!(board.under_way(), 0);
-        assert!(!faults(&board).any());
-        assert_eq!(board.tally.borrow().completed, 1);
-        assert_eq!(board.tally.borrow().end_to_end.len(), 1);
-    }
-
-    #[test]
-    fn a_message_that_a_socket_did_not_get_is_lost() {
-        let board = board();
-        for number in 0..3 {
-            board.send(0, 5);
-            board.answered(0, number, true, String::new);
-            see(&board, 0, number);
-        }
-        see(&board, 1, 0);
-        see(&board, 1, 2);
-        let faults = faults(&board);
-        assert_eq!((faults.lost, faults.unanswered), (1, 0));
-    }
-
-    #[test]
-    fn a_message_that_comes_twice_or_late_is_counted() {
-        let board = board();
-        for number in 0..2 {
-            board.send(0, 5);
-            board.answered(0, number, true, String::new);
-            see(&board, 0, number);
-        }
-        see(&board, 1, 1);
-        see(&board, 1, 0);
-        see(&board, 1, 1);
-        let faults = faults(&board);
-        assert_eq!(
-            (faults.out_of_order, faults.doubled, faults.lost),
-            (1, 1, 0)
-        );
-    }
-
-    #[test]
-    fn a_repeat_after_a_resume_is_no_fault() {
-        let board = board();
-        board.send(0, 5);
-        board.answered(0, 0, true, String::new);
-        see(&board, 0, 0);
-        see(&board, 1, 0);
-        board.clients[1].resumed.set(true);
-        see(&board, 1, 0);
-        assert!(!faults(&board).any());
-        assert_eq!(board.tally.borrow().repeats, 1);
-    }
-
-    #[test]
-    fn what_is_refused_or_never_answered_fails_the_run() {
-        let board = board();
-        board.send(0, 5);
-        board.send(0, 5);
-        board.answered(0, 0, false, || "503".to_owned());
-        let faults = faults(&board);
-        assert_eq!((faults.refused, faults.unanswered, faults.lost), (1, 1, 0));
-        assert_eq!(board.tally.borrow().complaints, ["503"]);
-        assert_eq!(board.tally.borrow().completed, 0);
-    }
-
-    #[test]
-    fn only_the_window_counts() {
-        let board = board();
-        board.window.set((u64::MAX - 1, u64::MAX));
-        board.send(0, 5);
-        board.answered(0, 0, true, String::new);
-        see(&board, 0, 0);
-        see(&board, 1, 0);
-        let tally = board.tally.borrow();
-        assert_eq!((tally.completed, tally.end_to_end.len()), (0, 0));
     }
 }
