@@ -1,5 +1,7 @@
 //! Crafted histories: each broken promise is found, and a clean one finds nothing.
 
+mod changes;
+mod moments;
 mod rewrites;
 
 use super::*;
@@ -95,6 +97,46 @@ impl Story {
     fn kinds(&self) -> Vec<Kind> {
         self.checker.violations().iter().map(|v| v.kind).collect()
     }
+
+    /// A message of user 0 that both have seen, and then a change of it that is acknowledged.
+    fn changing(&mut self) -> (Key, MessageView, [MessageView; 2], State) {
+        let (key, view) = self.sent(1);
+        self.acknowledge(key, &view);
+        self.both(&view);
+        let (chosen, state) = self.checker.begin_change(0, 1).expect("a candidate");
+        assert_eq!((chosen, state), (key, State::Edited));
+        let views = changed(key, &view);
+        let at = self.tick();
+        self.checker.changed(key, state, Some(&views[0]), at);
+        self.checker.end_change(key);
+        (key, view, views, state)
+    }
+
+    fn change_frame(&mut self, connection: ConnectionNo, view: &MessageView) {
+        let at = self.tick();
+        self.checker.change_frame(connection, view, at);
+    }
+
+    fn found(&self) -> Vec<Kind> {
+        self.checker.totals().keys().copied().collect()
+    }
+
+    fn table_of(&mut self, row: &MessageView) {
+        let at = self.tick();
+        let mut pass = self.checker.begin_table();
+        self.checker.row(&mut pass, row, at);
+        self.checker.end_table(&pass, at);
+    }
+}
+
+/// As edited, and as deleted.
+fn changed(key: Key, view: &MessageView) -> [MessageView; 2] {
+    let mut edited = view.clone();
+    edited.content = content::edited(SEED, key);
+    let mut deleted = view.clone();
+    deleted.content = String::new();
+    deleted.deleted_at = Some("2026-01-01T00:00:00Z".to_owned());
+    [edited, deleted]
 }
 
 #[test]
@@ -362,211 +404,4 @@ fn a_read_mark_that_a_participant_was_not_told_of_is_found() {
     story.checker.reload_complete(2, 40);
     story.table(&[&one]);
     assert_eq!(story.kinds(), [Kind::ReadUnseen]);
-}
-
-/// As edited, and as deleted.
-fn changed(key: Key, view: &MessageView) -> [MessageView; 2] {
-    let mut edited = view.clone();
-    edited.content = content::edited(SEED, key);
-    let mut deleted = view.clone();
-    deleted.content = String::new();
-    deleted.deleted_at = Some("2026-01-01T00:00:00Z".to_owned());
-    [edited, deleted]
-}
-
-impl Story {
-    /// A message of user 0 that both have seen, and then a change of it that is acknowledged.
-    fn changing(&mut self) -> (Key, MessageView, [MessageView; 2], State) {
-        let (key, view) = self.sent(1);
-        self.acknowledge(key, &view);
-        self.both(&view);
-        let (chosen, state) = self.checker.begin_change(0, 1).expect("a candidate");
-        assert_eq!((chosen, state), (key, State::Edited));
-        let views = changed(key, &view);
-        let at = self.tick();
-        self.checker.changed(key, state, Some(&views[0]), at);
-        self.checker.end_change(key);
-        (key, view, views, state)
-    }
-
-    fn change_frame(&mut self, connection: ConnectionNo, view: &MessageView) {
-        let at = self.tick();
-        self.checker.change_frame(connection, view, at);
-    }
-
-    fn found(&self) -> Vec<Kind> {
-        self.checker.totals().keys().copied().collect()
-    }
-
-    fn table_of(&mut self, row: &MessageView) {
-        let at = self.tick();
-        let mut pass = self.checker.begin_table();
-        self.checker.row(&mut pass, row, at);
-        self.checker.end_table(&pass, at);
-    }
-}
-
-#[test]
-fn an_edit_and_a_deletion_that_all_were_shown_are_fine() {
-    let mut story = Story::new();
-    let (key, _, [edited, deleted], _) = story.changing();
-    assert!(!story.checker.changes_seen());
-    story.change_frame(1, &edited);
-    story.change_frame(2, &edited);
-    assert!(story.checker.changes_seen());
-    assert_eq!(
-        story.checker.begin_change(0, 0),
-        Some((key, State::Deleted))
-    );
-    let at = story.tick();
-    story.checker.changed(key, State::Deleted, None, at);
-    story.change_frame(1, &deleted);
-    story.change_frame(2, &deleted);
-    story.table_of(&deleted);
-    assert_eq!(story.found(), []);
-}
-
-#[test]
-fn an_acknowledged_edit_that_the_table_has_not_is_lost() {
-    let mut story = Story::new();
-    let (_, view, [edited, _], _) = story.changing();
-    story.change_frame(1, &edited);
-    story.change_frame(2, &edited);
-    story.table_of(&view);
-    assert_eq!(story.found(), [Kind::ChangeLost]);
-}
-
-#[test]
-fn a_change_that_a_participant_was_not_shown_is_found() {
-    let mut story = Story::new();
-    let (_, _, [edited, _], _) = story.changing();
-    story.change_frame(1, &edited);
-    story.table_of(&edited);
-    assert_eq!(story.found(), [Kind::ChangeUnseen]);
-}
-
-#[test]
-fn a_change_that_nobody_asked_for_is_found() {
-    let mut story = Story::new();
-    let (_, _, [_, deleted], _) = story.changing();
-    story.change_frame(1, &deleted);
-    assert_eq!(story.found(), [Kind::Altered]);
-}
-
-#[test]
-fn what_was_shown_as_changed_does_not_come_back_on_the_same_socket() {
-    let mut story = Story::new();
-    let (_, view, [edited, _], _) = story.changing();
-    story.change_frame(2, &edited);
-    story.change_frame(2, &view);
-    assert_eq!(story.found(), [Kind::Revived]);
-}
-
-#[test]
-fn a_search_that_finds_what_was_deleted_or_edited_or_misses_what_is_there_is_wrong() {
-    let mut story = Story::new();
-    let (key, _, [edited, _], _) = story.changing();
-    let before = story.checker.states(key);
-    let at = story.tick();
-    story
-        .checker
-        .searched(0, key, before, std::slice::from_ref(&edited), at);
-    assert_eq!(story.found(), []);
-    story.checker.searched(0, key, before, &[], at);
-    assert_eq!(story.found(), [Kind::SearchWrong]);
-
-    let mut story = Story::new();
-    let (key, original, _, _) = story.changing();
-    let (before, at) = (story.checker.states(key), story.tick());
-    story.checker.searched(0, key, before, &[original], at);
-    assert_eq!(story.found(), [Kind::SearchWrong], "before the edit");
-
-    let mut story = Story::new();
-    let (key, _, [edited, _], _) = story.changing();
-    story.checker.begin_change(0, 0);
-    let at = story.tick();
-    story.checker.changed(key, State::Deleted, None, at);
-    let before = story.checker.states(key);
-    story.checker.searched(0, key, before, &[edited], at);
-    assert_eq!(story.found(), [Kind::SearchWrong]);
-}
-
-impl Story {
-    fn typing(&mut self, connection: ConnectionNo, typist: usize, is_typing: bool) {
-        let (conversation, typist, at) = (self.conversation, self.users[typist], self.tick());
-        self.checker
-            .typing_frame(connection, conversation, typist, is_typing, at);
-    }
-
-    fn presence(&mut self, connection: ConnectionNo, user: usize, is_online: bool) {
-        let (user, at) = (self.users[user], self.tick());
-        self.checker.presence_frame(connection, user, is_online, at);
-    }
-
-    /// What is untrue once the third user has left, and the third socket with it.
-    fn untrue(&mut self) -> Vec<Kind> {
-        let at = self.tick();
-        self.checker.closed(3, "departed", at);
-        let untrue = self.checker.untrue_moments(&HashSet::from([2]), at);
-        untrue.iter().map(|violation| violation.kind).collect()
-    }
-}
-
-#[test]
-fn typing_concerns_the_other_participant_of_whoever_types_and_nobody_else() {
-    let mut story = Story::new();
-    story.checker.types(0, 0);
-    story.typing(2, 0, true);
-    story.typing(2, 0, false);
-    assert_eq!(story.found(), []);
-    // The typist, a stranger, and of somebody who never did.
-    for (connection, typist) in [(1, 0), (3, 0), (1, 1)] {
-        let mut story = Story::new();
-        story.checker.types(0, 0);
-        story.typing(connection, typist, true);
-        assert_eq!(story.found(), [Kind::TypingStray]);
-    }
-}
-
-#[test]
-fn it_is_known_since_when_typing_was_shown() {
-    let mut story = Story::new();
-    story.checker.types(0, 0);
-    let since = story.tick();
-    assert!(!story.checker.typing_shown(0, 0, since));
-    story.typing(2, 0, true);
-    assert!(story.checker.typing_shown(0, 0, since));
-    assert!(!story.checker.typing_shown(1, 0, since), "another types");
-    story.typing(2, 0, false);
-    let later = story.tick();
-    assert!(!story.checker.typing_shown(0, 0, later));
-}
-
-#[test]
-fn typing_that_does_not_end_is_found() {
-    let mut story = Story::new();
-    story.checker.types(0, 0);
-    story.typing(2, 0, true);
-    assert_eq!(story.untrue(), [Kind::TypingStuck]);
-    story.typing(2, 0, false);
-    assert_eq!(story.untrue(), []);
-}
-
-#[test]
-fn presence_is_shown_to_those_who_watch_and_is_the_truth_at_the_end() {
-    let mut story = Story::new();
-    story.checker.watches(1, &[1, 2]);
-    story.presence(1, 1, true);
-    assert_eq!(
-        story.untrue(),
-        [Kind::PresenceWrong],
-        "nothing was shown of one"
-    );
-    story.presence(1, 2, true);
-    assert_eq!(story.untrue(), [Kind::PresenceWrong], "he has left");
-    story.presence(1, 2, false);
-    assert_eq!(story.untrue(), []);
-    assert_eq!(story.found(), []);
-    story.presence(1, 0, true);
-    assert_eq!(story.found(), [Kind::PresenceStray]);
 }

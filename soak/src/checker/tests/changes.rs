@@ -1,0 +1,88 @@
+//! Edits and deletions, and what a search shows of them.
+
+use super::*;
+
+#[test]
+fn an_edit_and_a_deletion_that_all_were_shown_are_fine() {
+    let mut story = Story::new();
+    let (key, _, [edited, deleted], _) = story.changing();
+    assert!(!story.checker.changes_seen());
+    story.change_frame(1, &edited);
+    story.change_frame(2, &edited);
+    assert!(story.checker.changes_seen());
+    assert_eq!(
+        story.checker.begin_change(0, 0),
+        Some((key, State::Deleted))
+    );
+    let at = story.tick();
+    story.checker.changed(key, State::Deleted, None, at);
+    story.change_frame(1, &deleted);
+    story.change_frame(2, &deleted);
+    story.table_of(&deleted);
+    assert_eq!(story.found(), []);
+}
+
+#[test]
+fn an_acknowledged_edit_that_the_table_has_not_is_lost() {
+    let mut story = Story::new();
+    let (_, view, [edited, _], _) = story.changing();
+    story.change_frame(1, &edited);
+    story.change_frame(2, &edited);
+    story.table_of(&view);
+    assert_eq!(story.found(), [Kind::ChangeLost]);
+}
+
+#[test]
+fn a_change_that_a_participant_was_not_shown_is_found() {
+    let mut story = Story::new();
+    let (_, _, [edited, _], _) = story.changing();
+    story.change_frame(1, &edited);
+    story.table_of(&edited);
+    assert_eq!(story.found(), [Kind::ChangeUnseen]);
+}
+
+#[test]
+fn a_change_that_nobody_asked_for_is_found() {
+    let mut story = Story::new();
+    let (_, _, [_, deleted], _) = story.changing();
+    story.change_frame(1, &deleted);
+    assert_eq!(story.found(), [Kind::Altered]);
+}
+
+#[test]
+fn what_was_shown_as_changed_does_not_come_back_on_the_same_socket() {
+    let mut story = Story::new();
+    let (_, view, [edited, _], _) = story.changing();
+    story.change_frame(2, &edited);
+    story.change_frame(2, &view);
+    assert_eq!(story.found(), [Kind::Revived]);
+}
+
+#[test]
+fn a_search_that_finds_what_was_deleted_or_edited_or_misses_what_is_there_is_wrong() {
+    let mut story = Story::new();
+    let (key, _, [edited, _], _) = story.changing();
+    let before = story.checker.states(key);
+    let at = story.tick();
+    story
+        .checker
+        .searched(0, key, before, std::slice::from_ref(&edited), at);
+    assert_eq!(story.found(), []);
+    story.checker.searched(0, key, before, &[], at);
+    assert_eq!(story.found(), [Kind::SearchWrong]);
+
+    let mut story = Story::new();
+    let (key, original, _, _) = story.changing();
+    let (before, at) = (story.checker.states(key), story.tick());
+    story.checker.searched(0, key, before, &[original], at);
+    assert_eq!(story.found(), [Kind::SearchWrong], "before the edit");
+
+    let mut story = Story::new();
+    let (key, _, [edited, _], _) = story.changing();
+    story.checker.begin_change(0, 0);
+    let at = story.tick();
+    story.checker.changed(key, State::Deleted, None, at);
+    let before = story.checker.states(key);
+    story.checker.searched(0, key, before, &[edited], at);
+    assert_eq!(story.found(), [Kind::SearchWrong]);
+}
