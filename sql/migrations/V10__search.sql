@@ -215,7 +215,7 @@ begin
   if numnode(query) = 0 or last_active is null then
     return;
   end if;
-  last_active := last_active + chat_activity_lag();
+  last_active := least(last_active, chat_last_time()) + chat_activity_lag();
 
   select f.tids, f.matches into tids, matches
     from chat_search_matches(query, last_active, unit, more, reader, conversation, language, wanted, too_many) f;
@@ -291,6 +291,7 @@ $$;
 --
 -- For a query that a message without any of its words matches (all but a word), GIN would read all the words that there are. So
 -- what the keys bring is taken, without the messages that hold one of its words, but for those of them that match nevertheless.
+-- Of other queries every match holds one of the words; where GIN does not see that (--word, which is not not), it is told so.
 create function chat_search_matches(
   query tsquery, at timestamptz, unit text, more integer, reader uuid, conversation uuid, language text, wanted bigint,
   too_many bigint)
@@ -304,6 +305,8 @@ declare
   in_scope constant text :=
     'chat_search_keys(m.sender_id, m.reader_id, m.conversation_id, m.created_at) && $6 and m.deleted_at is null';
   matching constant text := format('chat_search_words(%L::regconfig, m.content) @@ ', language);
+  -- Of a message with none of its words: no parser makes a word of a blank.
+  matches_others constant boolean := tsvector $words$' '$words$ @@ query;
 begin
   return query execute format(
     'select (array_agg(f.ctid order by f.created_at desc, f.id desc))[1:$4], count(*) '
@@ -313,9 +316,10 @@ begin
     '           and ($3 is null or (m.conversation_id = $3) is true) '
     '         limit $5) f',
     in_scope,
-    case when querytree(query) = 'T'
+    case when matches_others
          then format('(m.ctid not in (select m.ctid from messages m where %1$s and %2$s $7) '
                      ' or m.ctid in (select m.ctid from messages m where %1$s and %2$s ($1 && $7)))', in_scope, matching)
+         when querytree(query) = 'T' then matching || '($1 && $7)'
          else matching || '$1' end)
    using query, reader, conversation, wanted, too_many,
          chat_search_scope(coalesce(conversation, reader), at, unit, more), chat_search_any(query);

@@ -69,6 +69,11 @@ async fn whichever_way_a_search_goes_it_finds_what_a_plain_query_finds() {
         "-often -seldom",
         "rare or -often",
         "-\"often seldom\"",
+        // Not not.
+        "--seldom",
+        "rare or --seldom",
+        "--always",
+        "--nowhere -often",
         "seldom formerly",
         "rare or before",
     ] {
