@@ -4,6 +4,7 @@ do $$
 declare
   wrong text;
   hand_over text;
+  mend text;
   merge constant text :=
     'with pair as (select id, first_value(id) over (partition by least(participant1_id, participant2_id), '
     'greatest(participant1_id, participant2_id) order by created_at, id) as kept from conversations), '
@@ -62,6 +63,34 @@ begin
 
   if to_regclass('conversations') is null or to_regclass('messages') is null then
     return;
+  end if;
+
+  -- Both participants and the sender are part of every event. A foreign key that empties them would only fail once a user is deleted.
+  select string_agg(format('%s on %s: %s', c.conname, c.conrelid::regclass, pg_get_constraintdef(c.oid)), '; ' order by c.conname),
+         string_agg(format('alter table %s drop constraint %I, add constraint %I %s;', c.conrelid::regclass, c.conname, c.conname,
+                           regexp_replace(pg_get_constraintdef(c.oid), ' ON (DELETE|UPDATE) SET NULL( \([^)]*\))?', '', 'g')), ' ' order by c.conname)
+    into wrong, mend
+    from pg_constraint c
+   where c.contype = 'f' and 'n' in (c.confdeltype, c.confupdtype)
+     and exists (select from pg_attribute a
+                  where a.attrelid = c.conrelid and a.attnum = any (c.conkey)
+                    and (c.conrelid = 'conversations'::regclass and a.attname in ('participant1_id', 'participant2_id')
+                         or c.conrelid = 'messages'::regclass and a.attname in ('conversation_id', 'sender_id')));
+  if wrong is not null then
+    raise exception 'the chat needs its participants and senders, and a foreign key may empty them: %', wrong
+      using errcode = 'invalid_foreign_key',
+            hint = mend || ' Then a user with conversations cannot be deleted; with "on delete cascade" they are deleted with him';
+  end if;
+
+  select format('conversations holds %s rows without one of their participants', count(*)) into wrong
+    from conversations where participant1_id is null or participant2_id is null
+  having count(*) > 0;
+  if wrong is not null then
+    raise exception '%', wrong
+      using errcode = 'not_null_violation',
+            hint = 'give them participants, or: begin; delete from messages m using conversations c '
+                   'where c.id = m.conversation_id and (c.participant1_id is null or c.participant2_id is null); '
+                   'delete from conversations where participant1_id is null or participant2_id is null; commit; then migrate again';
   end if;
 
   -- One row for each unordered pair. Pairs that stand twice are for the operator to merge.

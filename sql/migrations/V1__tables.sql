@@ -26,6 +26,11 @@ as $$
       52, 1), 53, 1), 'hex')::uuid
 $$;
 
+-- The last time that RFC 3339 can show, which has years of four digits.
+create function chat_last_time() returns timestamptz
+language sql immutable parallel safe
+as $$ select timestamptz '9999-12-31 23:59:59.999999+00' $$;
+
 -- How far a conversation's place in the index of a user's list may be behind. The list reads this much more than it
 -- shows, and a conversation pays for moving in the index at most once in this time.
 create function chat_activity_lag() returns interval
@@ -38,7 +43,7 @@ as $$ select interval '1 minute' $$;
 create function chat_active_at(active_at timestamptz, updated_at timestamptz, message_at timestamptz) returns timestamptz
 language sql stable parallel safe
 as $$
-  select case when message_at < active_at + chat_activity_lag() then active_at else greatest(updated_at, message_at) end
+  select case when message_at - chat_activity_lag() < active_at then active_at else greatest(updated_at, message_at) end
 $$;
 
 create table if not exists conversations (
@@ -146,6 +151,9 @@ $$;
 
 alter table messages
   alter column id set default chat_uuid_v7(),
+  alter column conversation_id set not null,
+  alter column sender_id set not null,
+  alter column content set not null,
   alter column message_type set default 'text',
   alter column message_type set not null,
   alter column is_read set default false,
@@ -172,6 +180,8 @@ update conversations c
         or c.created_at is null or c.updated_at is null);
 alter table conversations
   alter column id set default chat_uuid_v7(),
+  alter column participant1_id set not null,
+  alter column participant2_id set not null,
   alter column created_at set default now(),
   alter column created_at set not null,
   alter column updated_at set default now(),

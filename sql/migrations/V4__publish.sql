@@ -62,14 +62,9 @@ begin
 end
 $$;
 
--- Null where an adopted conversation lacks a participant: of that one nobody is told.
 create function chat_event_head(type text, user_id uuid, participant1 uuid, participant2 uuid) returns text
 language sql stable parallel safe
-as $$
-  select case when participant1 is not null and participant2 is not null then
-           format('{"type":"%s","userId":"%s","recipients":["%s","%s"]', type, user_id, participant1, participant2)
-         end
-$$;
+as $$ select format('{"type":"%s","userId":"%s","recipients":["%s","%s"]', type, user_id, participant1, participant2) $$;
 
 create function chat_message_event_head(type text, m messages, participant1 uuid, participant2 uuid) returns text
 language sql stable
@@ -79,6 +74,14 @@ as $$
 $$;
 
 -- messages -----------------------------------------------------------------------------------------
+
+-- Whether all times of a message can be shown: RFC 3339 has years of four digits.
+create function chat_has_shown_times(m messages) returns boolean
+language sql immutable parallel safe
+as $$
+  select least(m.created_at, m.updated_at, m.edited_at, m.deleted_at) >= timestamptz '0001-01-01 00:00:00+00'
+         and greatest(m.created_at, m.updated_at, m.edited_at, m.deleted_at) <= chat_last_time()
+$$;
 
 -- A plain INSERT gets its seq here; chat_send_messages() brings its own. The conversation is locked
 -- first and read in a second statement, so that commit order is seq order; conversations itself is
@@ -106,6 +109,9 @@ begin
   end if;
   if new.client_message_id is not null and octet_length(new.client_message_id) not between 1 and 64 then
     raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
+  end if;
+  if not chat_has_shown_times(new) then
+    raise exception 'the times of a message must be in the years 1 to 9999' using errcode = 'check_violation';
   end if;
   if new.deleted_at is not null then
     new.content := '';
@@ -285,6 +291,9 @@ begin
      is distinct from (old.id, old.conversation_id, old.sender_id, old.reader_id, old.seq) then
     raise exception 'id, conversation_id, sender_id, reader_id and seq of a message cannot change'
       using errcode = 'check_violation';
+  end if;
+  if not chat_has_shown_times(new) and chat_has_shown_times(old) then
+    raise exception 'the times of a message must be in the years 1 to 9999' using errcode = 'check_violation';
   end if;
   if new.deleted_at is not null then
     -- A deleted message keeps its place, not its content.

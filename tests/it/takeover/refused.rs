@@ -62,6 +62,19 @@ async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
             "update messages set content = '' where content is null",
         ),
         (
+            "alter table conversations alter column participant2_id drop not null;
+             update conversations set participant2_id = null where id = (select conversation_id from messages limit 1)",
+            ["without one of their participants", "delete from conversations"],
+            "delete from messages m using conversations c where c.id = m.conversation_id and c.participant2_id is null;
+             delete from conversations where participant2_id is null",
+        ),
+        (
+            "alter table messages alter column sender_id drop not null,
+               add constraint sent_by foreign key (sender_id) references users (id) on delete set null",
+            ["sent_by", "alter table messages drop constraint sent_by"],
+            "alter table messages drop constraint sent_by, add constraint sent_by foreign key (sender_id) references users(id)",
+        ),
+        (
             "alter table messages alter column created_at type timestamp",
             ["created_at", "timestamp"],
             "alter table messages alter column created_at type timestamptz using created_at at time zone 'UTC'",
@@ -73,6 +86,27 @@ async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
         database.execute(mend).await;
         database.migrate(&[]).await.assert_ok();
     }
+}
+
+#[tokio::test]
+async fn what_every_message_and_conversation_needs_can_no_longer_be_null() {
+    let database = go_service(300).await;
+    database
+        .execute(
+            "alter table messages alter column sender_id drop not null, alter column content drop not null,
+               alter column conversation_id drop not null;
+             alter table conversations alter column participant1_id drop not null, alter column participant2_id drop not null",
+        )
+        .await;
+    database.migrate(&[]).await.assert_ok();
+    let nullable = database
+        .count(
+            "pg_attribute where not attnotnull
+                and (attrelid = 'messages'::regclass and attname in ('id', 'conversation_id', 'sender_id', 'reader_id', 'content', 'seq')
+                     or attrelid = 'conversations'::regclass and attname in ('id', 'participant1_id', 'participant2_id', 'last_seq'))",
+        )
+        .await;
+    assert_eq!(nullable, 0);
 }
 
 /// The role that migrates was forgotten: nothing is begun that it could not end.
