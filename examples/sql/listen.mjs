@@ -1,11 +1,16 @@
 // A service that listens by itself: prints each message of a user once, also those that came while it did not run.
+//   psql "$DATABASE_URL" --file listen.sql     (once)
 //   DATABASE_URL=postgres://… node listen.mjs USER
-// Notifications do not wait, so how far it has come is kept in a table of its own (seq counts in commit order in each
-// conversation). On each connection: LISTEN first, then read what is missing, then what is notified.
+// Notifications do not wait, so how far it has come is kept in a table of its own, listen.sql's (seq counts in commit order in
+// each conversation). On each connection: LISTEN first, then read what is missing, then what is notified.
 
 import pg from 'pg';
 
 const [user] = process.argv.slice(2);
+if (!user) throw new Error('usage: node listen.mjs USER');
+
+/** Errors of statements that no new connection mends: a table or a column that is missing, a right, the id of the user. */
+const FATAL = ['42P01', '42703', '42501', '22P02'];
 
 /** Hands over a message and remembers it: at least once, since the two are not one step. */
 async function handle(client, message) {
@@ -71,6 +76,9 @@ async function session() {
 }
 
 for (;;) {
-  await session().catch((error) => console.error(error.message));
+  await session().catch((error) => {
+    if (FATAL.includes(error.code)) throw error;
+    console.error(error.message);
+  });
   await new Promise((resolve) => setTimeout(resolve, 1000 * Math.random()));
 }

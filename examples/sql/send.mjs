@@ -1,4 +1,4 @@
-// node-postgres: sends a message once, however often it is run.
+// node-postgres: sends a message once, however often it is run, and inserts two plain rows each time.
 //   DATABASE_URL=postgres://… node send.mjs CONVERSATION SENDER "text" NAME-OF-THIS-MESSAGE
 
 import pg from 'pg';

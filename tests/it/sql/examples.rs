@@ -261,15 +261,18 @@ async fn typeorm_saves_and_updates_entities() {
 #[ignore = "needs npm: scripts/test-sql-examples.sh runs it"]
 async fn a_service_that_listens_by_itself_misses_nothing() {
     let scene = Scene::set().await;
-    scene
-        .database
-        .execute(
-            "create table listener_seen (conversation_id uuid primary key, seq bigint not null)",
-        )
-        .await;
-    let grants = "grant select on conversations, messages to ROLE;
-                  grant select, insert, update on listener_seen to ROLE";
-    let role = role(&scene, grants).await;
+    let table = fs::read_to_string(example("listen.sql")).expect("listen.sql");
+    let grants = "grant select, insert, update on listener_seen to ROLE";
+    let role = role(&scene, "grant select on conversations, messages to ROLE").await;
+    let mut early = node(&scene, &role, "listen.mjs", &[&BORIS.to_string()]);
+    let early = early.output().expect("node");
+    let told = String::from_utf8_lossy(&early.stderr);
+    assert!(
+        !early.status.success() && told.contains("listener_seen"),
+        "{told}"
+    );
+    scene.database.execute(&table).await;
+    scene.database.execute(&grants.replace("ROLE", &role)).await;
     let printed = fresh_dir("listener").join("stdout");
     let start = || {
         let out = fs::File::options()
