@@ -292,6 +292,9 @@ begin
     raise exception 'id, conversation_id, sender_id, reader_id and seq of a message cannot change'
       using errcode = 'check_violation';
   end if;
+  if new.client_message_id is distinct from old.client_message_id and octet_length(new.client_message_id) not between 1 and 64 then
+    raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
+  end if;
   if not chat_has_shown_times(new) and chat_has_shown_times(old) then
     raise exception 'the times of a message must be in the years 1 to 9999' using errcode = 'check_violation';
   end if;

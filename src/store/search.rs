@@ -47,7 +47,7 @@ impl Store {
         match column_of::<&str>(first, 1)? {
             "ok" => listing(&rows, page.limit),
             "not_ready" => Err(Error::Unavailable {
-                message: "the search index is being built".to_owned(),
+                message: "there is no complete search index: it is being built, or a replica with another SEARCH_LANGUAGE has replaced it".to_owned(),
                 retry_after: std::time::Duration::from_secs(5),
             }),
             "no_conversation" => Err(match search.conversation {

@@ -6,6 +6,25 @@ use super::Scene;
 use crate::support::*;
 
 #[tokio::test]
+async fn an_update_that_breaks_a_rule_is_refused() {
+    let mut scene = Scene::set().await;
+    let insert = scene.insert(ALICE, "as it was");
+    scene.database.execute(&insert).await;
+    scene.expect("chat_message").await;
+    for (set, word) in [
+        ("client_message_id = ''", "64 bytes"),
+        ("client_message_id = repeat('q', 65)", "64 bytes"),
+        ("created_at = 'infinity'", "years 1 to 9999"),
+        ("seq = 2", "cannot change"),
+        ("content = null", "null value"),
+    ] {
+        let refused = scene.refused(&format!("update messages set {set}")).await;
+        assert!(refused.contains(word), "{set}: {refused}");
+    }
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
 async fn an_update_of_content_is_live() {
     let mut scene = Scene::set().await;
     let sent = scene.api().send(scene.conversation, ALICE, "hello").await;
