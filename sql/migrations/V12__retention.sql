@@ -69,7 +69,7 @@ begin
       top_xid := null;
       if candidate.has_old then
         with oldest as materialized (
-          select m.id, m.seq, m.created_at, greatest(m.create_xid, m.change_xid, m.read_xid) as xid
+          select m.id, m.seq, m.created_at, greatest(chat_own_xid(m.create_xid), chat_own_xid(m.change_xid), chat_own_xid(m.read_xid)) as xid
             from messages m
            where m.conversation_id = candidate.id
            order by m.seq
@@ -94,7 +94,7 @@ begin
            and not exists (select from messages m where m.conversation_id = c.id);
       end if;
 
-      select array_agg(t.message_id), (array_agg(t.change_xid order by t.change_xid desc))[1]
+      select array_agg(t.message_id), (array_agg(chat_own_xid(t.change_xid) order by chat_own_xid(t.change_xid) desc nulls last))[1]
         into old_ids, old_xid
         from (select t.message_id, t.change_xid from chat_tombstones t
                where t.conversation_id = candidate.id and t.deleted_at < older_than
@@ -108,7 +108,7 @@ begin
         values (candidate.id, coalesce(top_seq, 0), greatest(top_xid, old_xid))
             on conflict (conversation_id) do update
            set seq = greatest(p.seq, excluded.seq),
-               change_xid = greatest(p.change_xid, excluded.change_xid),
+               change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid),
                purged_at = now();
       end if;
     exception when lock_not_available then

@@ -120,7 +120,9 @@ begin
                           (select max(m.seq) from messages m where m.conversation_id = new.conversation_id));
   new.reader_id := case new.sender_id when conversation.participant1_id then conversation.participant2_id
                                       else conversation.participant1_id end;
-  new.revision := 1;
+  -- An id that comes back goes on from what was said of it.
+  delete from chat_tombstones t where t.message_id = new.id returning t.revision + 1 into new.revision;
+  new.revision := coalesce(new.revision, 1);
   new.create_xid := pg_current_xact_id();
   new.change_xid := pg_current_xact_id();
   return new;
@@ -280,6 +282,18 @@ create trigger chat_messages_after_insert after insert on messages
   referencing new table as inserted
   for each statement when (not chat_is_own('pgchat.batch_depth')) execute function chat_messages_after_insert();
 
+-- Now, or the next microsecond: of two states of a message clients keep the one with the later updatedAt, also when the clock
+-- went back meanwhile, or the database moved to a host whose clock is behind.
+create function chat_moment_after(earlier timestamptz) returns timestamptz
+language sql volatile parallel safe
+as $$ select greatest(clock_timestamp(), earlier + interval '1 microsecond') $$;
+
+-- A transaction number, or null where this database has not come to it yet: the row was restored from another cluster, and null is
+-- older than every horizon.
+create function chat_own_xid(xid xid8) returns xid8
+language sql volatile
+as $$ select case when xid < pg_snapshot_xmax(pg_current_snapshot()) or xid = pg_current_xact_id_if_assigned() then xid end $$;
+
 -- Stamps a change, whoever makes it.
 create function chat_messages_before_update() returns trigger
 language plpgsql
@@ -303,16 +317,17 @@ begin
     new.content := '';
   end if;
   new.revision := old.revision;
-  new.create_xid := old.create_xid;
-  new.change_xid := old.change_xid;
-  new.read_xid := old.read_xid;
+  -- One that is ahead would hide the others: what was missed is found by the greatest of them.
+  new.create_xid := chat_own_xid(old.create_xid);
+  new.change_xid := chat_own_xid(old.change_xid);
+  new.read_xid := chat_own_xid(old.read_xid);
   if (new.content, new.message_type, new.client_message_id, new.edited_at, new.deleted_at, new.created_at)
      is distinct from
      (old.content, old.message_type, old.client_message_id, old.edited_at, old.deleted_at, old.created_at)
      or (old.is_read and not new.is_read) then
     new.revision := old.revision + 1;
     new.change_xid := pg_current_xact_id();
-    new.updated_at := clock_timestamp();
+    new.updated_at := chat_moment_after(old.updated_at);
     if (new.content, new.message_type) <> (old.content, old.message_type)
        and new.deleted_at is null and new.edited_at is not distinct from old.edited_at then
       new.edited_at := new.updated_at;
@@ -320,7 +335,7 @@ begin
   end if;
   if new.is_read and not old.is_read then
     new.read_xid := pg_current_xact_id();
-    new.updated_at := clock_timestamp();
+    new.updated_at := chat_moment_after(old.updated_at);
   end if;
   return new;
 end
@@ -417,7 +432,7 @@ begin
            jsonb_populate_record(
              null::messages,
              to_jsonb(g) || jsonb_build_object(
-               'content', '', 'revision', g.revision + 1, 'updated_at', clock_timestamp(),
+               'content', '', 'revision', g.revision + 1, 'updated_at', chat_moment_after(g.updated_at),
                'deleted_at', coalesce(g.deleted_at, clock_timestamp()))) as m
       from gone g
   ), kept as (

@@ -26,7 +26,7 @@ create type chat_change as (
 );
 
 -- Whether a catch-up from `horizon` would read more than `most` rows, those aside whose events had all ended in the
--- snapshot `before`. Stops as soon as it knows.
+-- snapshot `before`, or cannot read all that it would have to. Stops as soon as it knows.
 create function chat_changes_exceed(horizon xid8, before pg_snapshot, most bigint) returns boolean
 language plpgsql stable
 security definer
@@ -43,7 +43,14 @@ begin
             union all
             select from conversations c
              where c.create_xid >= horizon and not pg_visible_in_snapshot(c.create_xid, before)
-             limit most + 1) changed);
+            union all
+            select from chat_tombstones t
+             where t.change_xid >= horizon and not pg_visible_in_snapshot(t.change_xid, before)
+             limit most + 1) changed)
+    -- What was changed and then removed for its age cannot be read any more.
+    or exists (select from chat_purged p
+                where p.change_xid >= horizon and p.change_xid < pg_snapshot_xmax(pg_current_snapshot())
+                  and not pg_visible_in_snapshot(p.change_xid, before));
 end
 $$;
 
@@ -127,11 +134,12 @@ as $$
 declare
   item record;
   place bigint := 0;
+  ahead constant xid8 := pg_snapshot_xmax(pg_current_snapshot());
 begin
   for item in
     select m.seq, m.create_xid from messages m where m.conversation_id = conversation order by m.seq desc
   loop
-    if item.create_xid is null or item.create_xid < horizon then
+    if item.create_xid is null or item.create_xid < horizon or item.create_xid >= ahead then
       return item.seq;
     end if;
     place := place + 1;
@@ -261,7 +269,9 @@ begin
   select m.id, chat_message_json(m, chat_user_summary_json(m.sender_id))
     from messages m where m.id = any (ids)
   union all
-  select t.message_id, t.message from chat_tombstones t where t.message_id = any (ids);
+  select t.message_id, t.message
+    from chat_tombstones t
+   where t.message_id = any (ids) and not exists (select from messages m where m.id = t.message_id);
 end
 $$;
 

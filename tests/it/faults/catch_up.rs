@@ -334,3 +334,30 @@ async fn a_catch_up_that_cannot_be_read_in_time_is_given_up_and_all_clients_relo
     let frames = boris.before_message("last").await;
     assert_eq!(frames, Vec::<Value>::new(), "what was given up is loaded");
 }
+
+/// Deletions count as well, and so does what can no longer be read since it was purged meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_deletions_and_what_was_purged_meanwhile_make_clients_reload() {
+    let (database, proxy, replica, conversation, mut boris) =
+        cut_off(&[("CATCH_UP_CHANGES", "10")]).await;
+    let old = format!(
+        "insert into messages (conversation_id, sender_id, content, created_at)
+         select '{conversation}', '{ALICE}', 'old ' || n, now() - interval '3 days' from generate_series(1, 13) n"
+    );
+    database.execute(&old).await;
+    boris.before_message("old 13").await;
+    let deleted =
+        "delete from messages where content in (select 'old ' || n from generate_series(1, 11) n)";
+    let purged = "update messages set deleted_at = now() where content = 'old 13';
+                  delete from messages where content = 'before';
+                  select chat_purge(now() - interval '2 days')";
+    for change in [deleted, purged] {
+        cut(&database, &proxy, &replica).await;
+        database.execute(change).await;
+        proxy.accept();
+        let resync = boris.next().await;
+        assert_eq!(resync["type"], "resync_required", "{change}: {resync}");
+        until_healthy(&replica).await;
+    }
+    assert_eq!(database.count("messages").await, 0);
+}

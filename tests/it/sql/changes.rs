@@ -215,3 +215,112 @@ async fn a_conversation_inserted_by_sql_is_live() {
     assert_eq!(found, id_of(&frame["data"]));
     scene.assert_silence().await;
 }
+
+/// What the rows of a database restored into a younger cluster have: transaction numbers that it has not come to yet.
+#[tokio::test]
+async fn changes_of_rows_that_were_restored_into_a_younger_cluster_are_not_missed() {
+    let mut scene = Scene::set().await;
+    for content in ["one", "two", "three"] {
+        let insert = scene.insert(ALICE, content);
+        scene.database.execute(&insert).await;
+        scene.expect("chat_message").await;
+    }
+    scene
+        .database
+        .execute(
+            "set session_replication_role = replica;
+             update messages set is_read = true, create_xid = '9000000', change_xid = '9000000', read_xid = '9000001';
+             update conversations set create_xid = '9000000', last_xid = '9000000';
+             set session_replication_role = origin",
+        )
+        .await;
+    let fresh = Socket::connect(&scene.replicas[0], BORIS).await;
+    let cursor = fresh.connected["data"]["cursor"]
+        .as_str()
+        .expect("a cursor")
+        .to_owned();
+    drop(fresh);
+    scene
+        .database
+        .execute(
+            "update messages set content = 'one, edited' where seq = 1;
+             update messages set deleted_at = now() where seq = 2;
+             delete from messages where seq = 3",
+        )
+        .await;
+
+    let mut back = Socket::resume(&scene.replicas[1], BORIS, &cursor).await;
+    assert_eq!(back.connected["data"]["resumed"], true);
+    let insert = scene.insert(ALICE, "the end");
+    scene.database.execute(&insert).await;
+    let missed: Vec<(Value, Value)> = back
+        .before_message("the end")
+        .await
+        .iter()
+        .map(|frame| (frame["type"].clone(), frame["data"]["seq"].clone()))
+        .collect();
+    assert_eq!(
+        missed,
+        [
+            ("message_updated".into(), 1.into()),
+            ("message_deleted".into(), 2.into()),
+            ("message_deleted".into(), 3.into())
+        ]
+    );
+}
+
+/// Clients keep the state with the later `updatedAt`.
+#[tokio::test]
+async fn each_state_of_a_message_is_later_than_the_one_before_it_whatever_the_clock_says() {
+    let mut scene = Scene::set().await;
+    let ahead = "insert into messages (conversation_id, sender_id, content, created_at, updated_at) values
+                 ('{c}', '{a}', 'from a clock that was ahead', now() + interval '1 hour', now() + interval '1 hour')"
+        .replace("{c}", &scene.conversation.to_string())
+        .replace("{a}", &ALICE.to_string());
+    scene.database.execute(&ahead).await;
+    let mut last = scene.expect("chat_message").await["data"]["updatedAt"].to_string();
+    for (change, kind) in [
+        ("update messages set content = 'edited'", "message_updated"),
+        ("update messages set is_read = true", "messages_read"),
+        ("update messages set deleted_at = now()", "message_deleted"),
+        ("update messages set deleted_at = null", "message_updated"),
+        ("delete from messages", "message_deleted"),
+    ] {
+        scene.database.execute(change).await;
+        let frame = scene.expect(kind).await;
+        if kind != "messages_read" {
+            let now = frame["data"]["updatedAt"].to_string();
+            assert!(now > last, "{change}: {now} after {last}");
+            last = now;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_id_comes_back_is_told_of_like_any_other() {
+    let mut scene = Scene::set().await;
+    let insert = |content: &str| {
+        format!(
+            "insert into messages (id, conversation_id, sender_id, content)
+             values ('{NOBODY}', '{}', '{ALICE}', '{content}')",
+            scene.conversation
+        )
+    };
+    let (first, again, large) = (insert("first"), insert("again"), insert(&"x".repeat(9_000)));
+    scene.database.execute(&first).await;
+    scene.expect("chat_message").await;
+    for insert in [again, large] {
+        let both = format!("begin; delete from messages; {insert}; commit");
+        scene.database.execute(&both).await;
+        scene.expect("message_deleted").await;
+        let frame = scene.expect("chat_message").await;
+        assert_eq!(frame["data"]["deletedAt"], Value::Null);
+        assert_ne!(frame["data"]["content"], "");
+        let edit = "update messages set content = 'edited'";
+        scene.database.execute(edit).await;
+        let frame = scene.expect("message_updated").await;
+        assert_eq!(frame["data"]["content"], "edited");
+    }
+    assert_eq!(scene.database.count("chat_tombstones").await, 0);
+    scene.assert_silence().await;
+}
