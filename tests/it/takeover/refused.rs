@@ -75,6 +75,16 @@ async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
             "alter table messages drop constraint sent_by, add constraint sent_by foreign key (sender_id) references users(id)",
         ),
         (
+            "alter table messages add column client_message_id uuid",
+            ["client_message_id", "as text"],
+            "alter table messages rename column client_message_id to draft_id",
+        ),
+        (
+            "alter table messages add column seq bigserial",
+            ["seq", "with a default"],
+            "alter table messages rename column seq to number",
+        ),
+        (
             "alter table messages alter column created_at type timestamp",
             ["created_at", "timestamp"],
             "alter table messages alter column created_at type timestamptz using created_at at time zone 'UTC'",
