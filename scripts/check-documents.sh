@@ -45,6 +45,8 @@ start_service() {
     mode=$1
     shift
     log=$scratch/$mode.log
+    # The one in the background may come to it later than whoever reads it.
+    : >"$log"
     env EMBEDDED_DATA_DIR="$scratch/$mode" SERVER_HOST=127.0.0.1 SERVER_PORT=0 RATE_LIMIT_PER_SECOND=0 "$@" \
         "$program" serve >"$log" 2>&1 &
     service=$!
