@@ -230,6 +230,11 @@ impl Collector for Sources {
             self.writer.capacity() as f64,
         )?;
         gauge(
+            "writer_held",
+            "Messages that wait for what another program holds; as many may wait",
+            self.writer.held() as f64,
+        )?;
+        gauge(
             "listener_up",
             "1 while the listener is live",
             f64::from(u8::from(self.listener.check().is_ok())),

@@ -33,7 +33,7 @@ pub struct Limits {
     /// `RATE_LIMIT_PER_SECOND`, 50, and `RATE_LIMIT_BURST`, 200. Both or neither are zero.
     pub rate_per_second: u32,
     pub rate_burst: u32,
-    /// `WRITER_QUEUE`, 10000 messages waiting for their transaction; beyond it 503.
+    /// `WRITER_QUEUE`, 10000 messages waiting for their transaction, and as many for what another program holds; beyond it 503.
     pub writer_queue: usize,
     /// `WRITER_BATCH`, 500 messages in one transaction.
     pub writer_batch: usize,

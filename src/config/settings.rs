@@ -201,7 +201,7 @@ settings! {
         SOCKET_QUEUE = "256", Number(1, 65_536),
             "Frames that wait for one slow socket before it is closed.";
         WRITER_QUEUE = "10000", Number(1, 1_000_000),
-            "Messages that wait for their transaction; beyond it 503.";
+            "Messages that wait for their transaction, and as many that wait for what another program holds; beyond it 503.";
         WRITER_BATCH = "500", Number(1, 10_000),
             "Messages in one transaction.";
         CATCH_UP_CHANGES = "100000", Number(1, 10_000_000),

@@ -1,18 +1,17 @@
 //! The writer's state: what waits for the next batch, and whose messages are in the slow lane.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::apart::take_apart;
 use super::manners::Manners;
-use super::slow_lane::{Done, SlowLane};
-use super::{Flow, Pending, Stats, WriterLimits, answer_all, expire, send};
+use super::slow_lane::SlowLane;
+use super::{Flow, MAX_BATCH_BYTES, Pending, Stats, WriterLimits, answer_all, expire, send};
 use crate::store::{Locks, SendFailure, Store};
 
 /// Tries of a busy conversation in the quick lane.
@@ -25,9 +24,6 @@ const REPEATS: u32 = 2;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(1);
-
-/// A batch holds at most this much content, so that one statement stays a few MB.
-const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// After so many failures in a row.
 fn failure_pause(failures: u32) -> Duration {
@@ -48,15 +44,13 @@ pub(super) struct Lanes {
     /// Batches in a row that failed in a way that a repeat may mend.
     failures: u32,
     manners: Manners,
-    slow: HashMap<Flow, VecDeque<Pending>>,
     slow_lane: SlowLane,
-    done: mpsc::Receiver<Done>,
 }
 
 impl Lanes {
     pub fn new(store: Store, limits: WriterLimits, stats: Arc<Stats>, tasks: TaskTracker) -> Self {
-        let (slow_lane, done) = SlowLane::new(store.clone(), limits.timeout, tasks);
         Self {
+            slow_lane: SlowLane::new(store.clone(), limits, tasks),
             store,
             limits,
             stats,
@@ -66,29 +60,23 @@ impl Lanes {
             silences: 0,
             failures: 0,
             manners: Manners::default(),
-            slow: HashMap::new(),
-            slow_lane,
-            done,
         }
     }
 
     /// Takes a message from the queue: behind the others of its flow.
     pub fn admit(&mut self, pending: Pending) {
-        match self.slow.get_mut(&pending.flow()) {
-            Some(queue) => queue.push_back(pending),
-            None => {
-                self.bytes += pending.outgoing.message.content.len();
-                self.waiting.push_back(pending);
-            }
+        if self.slow_lane.holds(pending.flow()) {
+            self.slow_lane.push(pending);
+        } else {
+            self.bytes += pending.outgoing.message.content.len();
+            self.waiting.push_back(pending);
         }
     }
 
-    /// No more is taken from the queue: there is enough for one transaction, or the slow lane holds as much
-    /// as the queue may. What is behind waits in the queue, whose bound is seen by callers.
+    /// No more is taken from the queue: there is enough for one transaction. What is behind waits in the queue, whose bound
+    /// is seen by callers.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= self.limits.batch
-            || self.bytes >= MAX_BATCH_BYTES
-            || self.slow.values().map(VecDeque::len).sum::<usize>() >= self.limits.queue
+        self.waiting.len() >= self.limits.batch || self.bytes >= MAX_BATCH_BYTES
     }
 
     /// Whether a batch can be stored now.
@@ -97,10 +85,17 @@ impl Lanes {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.slow.is_empty()
+        self.waiting.is_empty() && self.slow_lane.is_empty()
     }
 
-    /// Resolves when a pause is over or the slow lane has finished something.
+    /// Begins in the slow lane what can begin.
+    pub fn go_on(&mut self) {
+        self.slow_lane.go_on();
+        let held = self.slow_lane.len() as u64;
+        self.stats.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Resolves when a pause is over or the slow lane can go on.
     pub async fn something_due(&mut self) {
         let pause = self.not_before.filter(|_| !self.waiting.is_empty());
         tokio::select! {
@@ -110,15 +105,12 @@ impl Lanes {
                     None => std::future::pending().await,
                 }
             } => {}
-            Some(done) = self.done.recv() => self.slow_lane_done(done),
+            () = self.slow_lane.something_due() => {}
         }
     }
 
     /// Stores what waits, as much as one transaction takes.
     pub async fn store_batch(&mut self) {
-        while let Ok(done) = self.done.try_recv() {
-            self.slow_lane_done(done);
-        }
         self.not_before = None;
         let mut batch = self.take_batch();
         if batch.is_empty() {
@@ -254,36 +246,22 @@ impl Lanes {
 
     /// In order, and what waits in the same flows behind them.
     fn divert_to_slow_lane(&mut self, locked: Vec<Pending>) {
-        let mut flows: Vec<Flow> = Vec::new();
-        for pending in locked {
-            let flow = pending.flow();
-            if !flows.contains(&flow) {
-                flows.push(flow);
-                self.stats.slow.fetch_add(1, Ordering::Relaxed);
-            }
-            self.slow.entry(flow).or_default().push_back(pending);
-        }
-        for flow in flows {
-            self.divert(flow);
-            self.feed_slow_lane(flow);
-        }
-    }
-
-    /// Moves what waits of a flow that is in the slow lane behind what is there.
-    fn divert(&mut self, flow: Flow) {
-        if !self.waiting.iter().any(|p| p.flow() == flow) {
+        if locked.is_empty() {
             return;
         }
-        let (diverted, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|p| p.flow() == flow);
-        self.waiting = kept;
-        self.bytes -= diverted
-            .iter()
-            .map(|p| p.outgoing.message.content.len())
-            .sum::<usize>();
-        if let Some(queue) = self.slow.get_mut(&flow) {
-            queue.extend(diverted);
+        for pending in locked {
+            if !self.slow_lane.holds(pending.flow()) {
+                self.stats.slow.fetch_add(1, Ordering::Relaxed);
+            }
+            self.slow_lane.push(pending);
+        }
+        for pending in std::mem::take(&mut self.waiting) {
+            if self.slow_lane.holds(pending.flow()) {
+                self.bytes -= pending.outgoing.message.content.len();
+                self.slow_lane.push(pending);
+            } else {
+                self.waiting.push_back(pending);
+            }
         }
     }
 
@@ -298,31 +276,6 @@ impl Lanes {
         for pending in again.into_iter().rev() {
             self.bytes += pending.outgoing.message.content.len();
             self.waiting.push_front(pending);
-        }
-    }
-
-    fn feed_slow_lane(&mut self, flow: Flow) {
-        if let Some(queue) = self.slow.get_mut(&flow)
-            && !self.slow_lane.holds(flow)
-        {
-            let share: Vec<Pending> = queue.drain(..queue.len().min(self.limits.batch)).collect();
-            self.slow_lane.store(flow, share);
-        }
-    }
-
-    fn slow_lane_done(&mut self, done: Done) {
-        self.slow_lane.release(done.flow);
-        let Some(queue) = self.slow.get_mut(&done.flow) else {
-            return;
-        };
-        for pending in done.again.into_iter().rev() {
-            queue.push_front(pending);
-        }
-        if queue.is_empty() {
-            self.slow.remove(&done.flow);
-            self.slow_lane.forget(done.flow);
-        } else {
-            self.feed_slow_lane(done.flow);
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod accepted;
 mod apart;
+mod held;
 mod lanes;
 mod manners;
 mod slow_lane;
@@ -73,6 +74,9 @@ impl Pending {
     }
 }
 
+/// A batch holds at most this much content, so that one statement stays a few MB.
+const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
 /// What keeps its order: the messages of one sender in one conversation. Not those of a conversation, to which anybody
 /// may try to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +88,8 @@ struct Flow {
 /// Bounds of the writer.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterLimits {
-    /// Messages that wait (`WRITER_QUEUE`); beyond it they are refused with `Unavailable`.
+    /// Messages that wait (`WRITER_QUEUE`), and as many again that wait for what another program holds; beyond it they are
+    /// refused with `Unavailable`.
     pub queue: usize,
     /// Messages of one transaction (`WRITER_BATCH`).
     pub batch: usize,
@@ -104,6 +109,8 @@ pub struct Stats {
     pub retries: AtomicU64,
     /// Flows that went to the slow lane.
     pub slow: AtomicU64,
+    /// Messages that are in the slow lane now.
+    pub held: AtomicU64,
     /// Messages that were refused because the queue was full.
     pub refused: AtomicU64,
 }
@@ -122,6 +129,7 @@ impl Default for Stats {
             messages: AtomicU64::default(),
             retries: AtomicU64::default(),
             slow: AtomicU64::default(),
+            held: AtomicU64::default(),
             refused: AtomicU64::default(),
         }
     }
@@ -209,7 +217,12 @@ impl Writer {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// Most messages that may wait.
+    /// Messages that wait for what another program holds.
+    pub fn held(&self) -> u64 {
+        self.stats.held.load(Ordering::Relaxed)
+    }
+
+    /// Most messages that may wait, and most that may be held.
     pub fn capacity(&self) -> usize {
         self.queue.max_capacity()
     }
@@ -228,6 +241,7 @@ async fn run(mut queue: mpsc::Receiver<Pending>, mut lanes: Lanes, stop: Cancell
         {
             lanes.admit(pending);
         }
+        lanes.go_on();
         if lanes.has_work() {
             lanes.store_batch().await;
             continue;
@@ -301,14 +315,4 @@ fn answer_all(batch: Vec<Pending>, outcomes: Vec<Outcome>) -> Vec<Pending> {
     answered
         .filter_map(|(pending, outcome)| answer(pending, outcome))
         .collect()
-}
-
-/// Those whose time is not over; the others are answered.
-fn unexpired(batch: Vec<Pending>) -> Vec<Pending> {
-    let now = Instant::now();
-    let (rest, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|p| p.deadline > now);
-    for pending in late {
-        expire(pending, "the message could not be stored in time");
-    }
-    rest
 }

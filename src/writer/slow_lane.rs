@@ -1,134 +1,128 @@
 //! Messages that have to wait, apart from all others: somebody else holds for long what they need, or the database cannot
 //! store them now while it stores others.
+//!
+//! One turn at a time, since each occupies a connection of the writer's pool, which the quick lane needs too. Whose turn it is, [`Held`]
+//! says.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashSet;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::apart::take_apart;
-use super::{Flow, Pending, answer_all, send, unexpired};
-use crate::store::{Locks, SendFailure, Store};
-
-/// Flows that are tried at the same time: each occupies a connection of the writer's pool, which
-/// the quick lane needs too.
-const PARALLEL: usize = 1;
-
-/// How long most turns wait for a lock: those that were free again go through at once, and many that are
-/// held take little of each other's time.
-const SHORT_WAIT: Duration = Duration::from_millis(20);
-
-/// How long every fourth turn waits, in the server's queue for the lock, so that a conversation that others
-/// are always at gets its messages.
-const LONG_WAIT: Duration = Duration::from_millis(250);
-const LONG_WAIT_EVERY: u32 = 4;
-
-/// Between two turns of one flow: times the turns so far, up to the maximum.
-const PAUSE: Duration = Duration::from_millis(25);
-const MAX_PAUSE: Duration = Duration::from_millis(250);
-
-/// What came of one flow's turn.
-pub(super) struct Done {
-    pub flow: Flow,
-    /// Still to be stored, in order.
-    pub again: Vec<Pending>,
-}
+use super::held::{Done, Held, Turn};
+use super::{Flow, Pending, WriterLimits, answer_all, send};
+use crate::store::{SendFailure, Store};
 
 pub(super) struct SlowLane {
     store: Store,
-    timeout: Duration,
+    limits: WriterLimits,
     tasks: TaskTracker,
-    turns: Arc<Semaphore>,
-    /// On their way.
-    held: HashSet<Flow>,
-    /// Turns of each flow that is in the lane.
-    turns_had: HashMap<Flow, u32>,
+    held: Held,
+    having_turn: bool,
     done: mpsc::Sender<Done>,
+    turns_done: mpsc::Receiver<Done>,
 }
 
 impl SlowLane {
-    pub fn new(
-        store: Store,
-        timeout: Duration,
-        tasks: TaskTracker,
-    ) -> (Self, mpsc::Receiver<Done>) {
-        let (done, receiver) = mpsc::channel(64);
-        let lane = Self {
+    pub fn new(store: Store, limits: WriterLimits, tasks: TaskTracker) -> Self {
+        let (done, turns_done) = mpsc::channel(1);
+        Self {
             store,
-            timeout,
+            limits,
             tasks,
-            turns: Arc::new(Semaphore::new(PARALLEL)),
-            held: HashSet::new(),
-            turns_had: HashMap::new(),
+            held: Held::new(limits.queue),
+            having_turn: false,
             done,
-        };
-        (lane, receiver)
+            turns_done,
+        }
     }
 
-    /// Whether messages of this flow are on their way.
+    /// Whether a message of this flow would have to wait behind others here.
     pub fn holds(&self, flow: Flow) -> bool {
-        self.held.contains(&flow)
+        self.held.contains(flow)
     }
 
-    /// Stores messages of one flow, when it is their turn. [`Done`] follows.
-    pub fn store(&mut self, flow: Flow, batch: Vec<Pending>) {
-        self.held.insert(flow);
-        let had = self.turns_had.entry(flow).or_default();
-        let pause = (PAUSE * *had).min(MAX_PAUSE);
-        *had += 1;
-        let wait = match *had % LONG_WAIT_EVERY {
-            0 => LONG_WAIT,
-            _ => SHORT_WAIT,
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Messages, those on their way included.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Behind what waits of its flow; refused where too many wait.
+    pub fn push(&mut self, pending: Pending) {
+        self.held.push(pending, Instant::now());
+    }
+
+    /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.
+    pub async fn something_due(&mut self) {
+        let next = self.held.next_event(self.having_turn);
+        let time = async {
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
         };
-        let (store, timeout) = (self.store.clone(), self.timeout);
-        let (turns, done) = (Arc::clone(&self.turns), self.done.clone());
+        tokio::select! {
+            Some(done) = self.turns_done.recv() => self.end_turn(done),
+            () = time => {}
+        }
+    }
+
+    /// Answers what is late, and begins the next turn if the former is over.
+    pub fn go_on(&mut self) {
+        if let Ok(done) = self.turns_done.try_recv() {
+            self.end_turn(done);
+        }
+        let now = Instant::now();
+        self.held.expire(now);
+        if self.having_turn {
+            return;
+        }
+        let Some(turn) = self.held.take_turn(now, self.limits.batch) else {
+            return;
+        };
+        self.having_turn = true;
+        let (store, limits, done) = (self.store.clone(), self.limits, self.done.clone());
         self.tasks.spawn(async move {
-            tokio::time::sleep(pause).await;
-            let again = match turns.acquire().await {
-                Ok(_turn) => take_turn(&store, batch, wait, timeout).await,
-                Err(_) => batch,
-            };
             // The writer's loop lives until the lane is empty.
-            let _ = done.send(Done { flow, again }).await;
+            let _ = done.send(have_turn(&store, turn, limits).await).await;
         });
     }
 
-    /// Its turn is over.
-    pub fn release(&mut self, flow: Flow) {
-        self.held.remove(&flow);
-    }
-
-    /// Nothing of it is left in the lane.
-    pub fn forget(&mut self, flow: Flow) {
-        self.turns_had.remove(&flow);
+    fn end_turn(&mut self, done: Done) {
+        self.having_turn = false;
+        self.held.give_back(done, Instant::now());
     }
 }
 
-/// One transaction that waits for the lock. Returns what is still to be stored.
-async fn take_turn(
-    store: &Store,
-    batch: Vec<Pending>,
-    wait: Duration,
-    timeout: Duration,
-) -> Vec<Pending> {
-    let mut batch = unexpired(batch);
-    if batch.is_empty() {
-        return batch;
-    }
-    match send(store, &mut batch, Locks::Wait(wait), timeout).await {
+/// One transaction; more of them where it fails as a whole, to tell what is at fault.
+async fn have_turn(store: &Store, turn: Turn, limits: WriterLimits) -> Done {
+    let is_of_one_flow = turn.is_of_one_flow();
+    let (mut batch, locks, of) = turn.into_parts();
+    let mut at_fault = HashSet::new();
+    let again = match send(store, &mut batch, locks, limits.timeout).await {
         Ok(outcomes) => answer_all(batch, outcomes),
         Err(SendFailure::Unanswered(reason)) => {
-            log::warn!("a message in the slow lane had no answer: {reason}");
+            log::warn!("messages in the slow lane had no answer: {reason}");
             batch
         }
-        Err(SendFailure::Locked(_)) => batch,
+        Err(SendFailure::Locked(_)) if is_of_one_flow => batch,
         Err(SendFailure::Collided(_) | SendFailure::Exhausted(_)) if batch.len() == 1 => batch,
         Err(failure) => {
-            let left = take_apart(store, batch, &failure, timeout).await;
-            // One flow is in one of the two.
+            let left = take_apart(store, batch, &failure, limits.timeout).await;
+            at_fault.extend(left.slow.iter().map(Pending::flow));
+            // Each flow is in one of the two.
             left.again.into_iter().chain(left.slow).collect()
         }
+    };
+    Done {
+        again,
+        at_fault,
+        of,
     }
 }

@@ -23,6 +23,7 @@ mod features;
 mod given_up;
 mod guides;
 mod health;
+mod held;
 mod hosts;
 mod http_bad_input;
 mod http_conversations;

@@ -1,0 +1,304 @@
+//! What waits in the slow lane, and whose turn it is. No I/O; time is passed in.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Flow, MAX_BATCH_BYTES, Pending, expire};
+use crate::store::Locks;
+
+/// How long the turn of a flow by itself waits for a lock, where it is the only one; where more flows wait, they share this time.
+/// One that is free again goes through at once.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
+
+/// What PostgreSQL can measure.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
+
+/// How long a flow that had several turns in vain waits, in the server's queue for the lock, so that a conversation that others are
+/// always at gets its messages.
+const LONG_WAIT: Duration = Duration::from_millis(250);
+
+/// Turns in vain before a flow may wait for so long.
+const LONG_WAIT_AFTER: u32 = 3;
+
+/// From the end of one long wait to the next one, so that most of the time is for those who go through at once.
+const BETWEEN_LONG_WAITS: Duration = Duration::from_millis(750);
+
+/// Between two turns of one flow: times its turns in vain, up to the maximum.
+const PAUSE: Duration = Duration::from_millis(25);
+const MAX_PAUSE: Duration = Duration::from_millis(250);
+
+/// Late messages are answered so often: many that came one after the other are looked through together.
+const SWEEP: Duration = Duration::from_millis(50);
+
+/// The messages of the slow lane, by flow.
+pub(super) struct Held {
+    flows: HashMap<Flow, Waiting>,
+    /// Those on their way included.
+    messages: usize,
+    /// Most messages.
+    capacity: usize,
+    /// Not before this moment.
+    next_long_wait: Option<Instant>,
+    next_sweep: Option<Instant>,
+}
+
+/// What waits of one flow.
+struct Waiting {
+    /// In order.
+    queue: VecDeque<Pending>,
+    /// Taken by a turn that is not over: they stand ahead of the queue.
+    away: usize,
+    /// Not before this moment is it tried again.
+    due: Instant,
+    /// Turns in vain, since something of it was stored.
+    turns: u32,
+    /// The same since its last long wait.
+    turns_since_long_wait: u32,
+    /// It fails for another reason than its conversation's lock, and would take others with it.
+    alone: bool,
+}
+
+/// Messages that are tried in one transaction.
+pub(super) struct Turn {
+    pub messages: Vec<Pending>,
+    pub locks: Locks,
+    flows: Vec<Flow>,
+    is_long_wait: bool,
+}
+
+/// What came of a turn.
+pub(super) struct Done {
+    /// Still to be stored, in order.
+    pub again: Vec<Pending>,
+    /// Those of them that are at fault for the failure of their transaction.
+    pub at_fault: HashSet<Flow>,
+    pub of: Taken,
+}
+
+/// The turn that [`Done`] is about.
+pub(super) struct Taken {
+    flows: Vec<Flow>,
+    is_long_wait: bool,
+}
+
+impl Turn {
+    pub fn is_of_one_flow(&self) -> bool {
+        self.flows.len() == 1
+    }
+
+    pub fn into_parts(self) -> (Vec<Pending>, Locks, Taken) {
+        let taken = Taken {
+            flows: self.flows,
+            is_long_wait: self.is_long_wait,
+        };
+        (self.messages, self.locks, taken)
+    }
+}
+
+impl Held {
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            flows: HashMap::new(),
+            messages: 0,
+            capacity,
+            next_long_wait: None,
+            next_sweep: None,
+        }
+    }
+
+    pub fn contains(&self, flow: Flow) -> bool {
+        self.flows.contains_key(&flow)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Messages, those on their way included.
+    pub fn len(&self) -> usize {
+        self.messages
+    }
+
+    /// Behind what waits of its flow. It is refused where as many wait as may.
+    pub fn push(&mut self, pending: Pending, now: Instant) {
+        if self.messages >= self.capacity {
+            expire(
+                pending,
+                "too many messages wait for what another program holds",
+            );
+            return;
+        }
+        self.messages += 1;
+        let waiting = self.flows.entry(pending.flow()).or_insert_with(|| Waiting {
+            queue: VecDeque::new(),
+            away: 0,
+            due: now,
+            turns: 0,
+            turns_since_long_wait: 0,
+            alone: false,
+        });
+        waiting.queue.push_back(pending);
+    }
+
+    /// When there is something to do: a turn, unless one is being had, or late messages to answer.
+    pub fn next_event(&self, having_turn: bool) -> Option<Instant> {
+        let turns = self
+            .flows
+            .values()
+            .filter(|waiting| !having_turn && waiting.away == 0)
+            .map(|waiting| waiting.due);
+        let late = self
+            .flows
+            .values()
+            .filter_map(|waiting| waiting.queue.front())
+            .map(|pending| pending.deadline)
+            .min()
+            .map(|deadline| deadline.max(self.next_sweep.unwrap_or(deadline)));
+        turns.chain(late).min()
+    }
+
+    /// Answers those whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        if self.next_sweep.is_some_and(|at| now < at) {
+            return;
+        }
+        self.next_sweep = Some(now + SWEEP);
+        let mut answered = 0;
+        self.flows.retain(|_, waiting| {
+            while let Some(pending) = waiting.queue.pop_front_if(|first| first.deadline <= now) {
+                expire(pending, "the message could not be stored in time");
+                answered += 1;
+            }
+            waiting.away > 0 || !waiting.queue.is_empty()
+        });
+        self.messages -= answered;
+    }
+
+    /// Whose turn it is, if anybody's: no more than `batch` messages.
+    pub fn take_turn(&mut self, now: Instant, batch: usize) -> Option<Turn> {
+        let mut due: Vec<(Instant, Flow)> = self
+            .flows
+            .iter()
+            .filter(|(_, waiting)| waiting.away == 0 && waiting.due <= now)
+            .map(|(flow, waiting)| (waiting.due, *flow))
+            .collect();
+        due.sort_unstable_by_key(|(at, _)| *at);
+        let first = due.first()?.1;
+        if let Some(flow) = self.long_wait(&due, now) {
+            return Some(self.turn_of(flow, LONG_WAIT, batch));
+        }
+        let together: Vec<Flow> = due
+            .into_iter()
+            .map(|(_, flow)| flow)
+            .filter(|flow| self.flows.get(flow).is_some_and(|waiting| !waiting.alone))
+            .take(batch)
+            .collect();
+        let many = u32::try_from(self.flows.len()).unwrap_or(u32::MAX);
+        let wait = (SHORT_WAIT / many).max(LEAST_WAIT);
+        match together.as_slice() {
+            _ if !together.contains(&first) => Some(self.turn_of(first, wait, batch)),
+            [only] => Some(self.turn_of(*only, wait, batch)),
+            _ => Some(self.look(&together)),
+        }
+    }
+
+    /// The flow that may wait for long, if one may now: the one that had most turns in vain.
+    fn long_wait(&self, due: &[(Instant, Flow)], now: Instant) -> Option<Flow> {
+        if self.next_long_wait.is_some_and(|at| now < at) {
+            return None;
+        }
+        due.iter()
+            .filter_map(|(_, flow)| Some((self.flows.get(flow)?.turns_since_long_wait, *flow)))
+            .filter(|(turns, _)| *turns >= LONG_WAIT_AFTER)
+            .max_by_key(|(turns, _)| *turns)
+            .map(|(_, flow)| flow)
+    }
+
+    /// One flow's messages, which wait for its locks.
+    fn turn_of(&mut self, flow: Flow, wait: Duration, batch: usize) -> Turn {
+        let mut messages = Vec::new();
+        if let Some(waiting) = self.flows.get_mut(&flow) {
+            let mut bytes = 0;
+            while messages.len() < batch
+                && bytes < MAX_BATCH_BYTES
+                && let Some(pending) = waiting.queue.pop_front()
+            {
+                bytes += pending.outgoing.message.content.len();
+                messages.push(pending);
+            }
+            waiting.away = messages.len();
+        }
+        Turn {
+            messages,
+            locks: Locks::Wait(wait),
+            flows: vec![flow],
+            is_long_wait: wait == LONG_WAIT,
+        }
+    }
+
+    /// The first message of each flow: those that are free again go through, however many are not.
+    fn look(&mut self, flows: &[Flow]) -> Turn {
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        for flow in flows {
+            if bytes < MAX_BATCH_BYTES
+                && let Some(waiting) = self.flows.get_mut(flow)
+                && let Some(pending) = waiting.queue.pop_front()
+            {
+                waiting.away = 1;
+                bytes += pending.outgoing.message.content.len();
+                messages.push(pending);
+            }
+        }
+        Turn {
+            flows: flows[..messages.len()].to_vec(),
+            messages,
+            locks: Locks::Skip { wait: LEAST_WAIT },
+            is_long_wait: false,
+        }
+    }
+
+    /// A turn is over.
+    pub fn give_back(&mut self, done: Done, now: Instant) {
+        if done.of.is_long_wait {
+            self.next_long_wait = Some(now + BETWEEN_LONG_WAITS);
+        }
+        let mut left: HashMap<Flow, usize> = HashMap::new();
+        for pending in done.again.into_iter().rev() {
+            let flow = pending.flow();
+            *left.entry(flow).or_default() += 1;
+            if let Some(waiting) = self.flows.get_mut(&flow) {
+                waiting.queue.push_front(pending);
+            }
+        }
+        for flow in done.of.flows {
+            let Some(waiting) = self.flows.get_mut(&flow) else {
+                continue;
+            };
+            let left = left.get(&flow).copied().unwrap_or_default();
+            self.messages -= waiting.away - left;
+            let in_vain = left == waiting.away;
+            waiting.away = 0;
+            if waiting.queue.is_empty() {
+                self.flows.remove(&flow);
+            } else if in_vain {
+                waiting.alone |= done.at_fault.contains(&flow);
+                waiting.turns += 1;
+                waiting.turns_since_long_wait = match done.of.is_long_wait {
+                    true => 0,
+                    false => waiting.turns_since_long_wait + 1,
+                };
+                waiting.due = now + (PAUSE * waiting.turns).min(MAX_PAUSE);
+            } else {
+                waiting.turns = 0;
+                waiting.turns_since_long_wait = 0;
+                waiting.alone = false;
+                waiting.due = now;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

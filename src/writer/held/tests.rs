@@ -1,0 +1,271 @@
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::{ConversationId, MessageType, NewMessage, UserId};
+use crate::store::Outgoing;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const BATCH: usize = 8;
+
+/// A lane whose messages are numbered, and what was answered of them.
+struct Lane {
+    held: Held,
+    now: Instant,
+    answered: Arc<Mutex<Vec<u128>>>,
+    next: u128,
+}
+
+impl Lane {
+    fn new(capacity: usize) -> Self {
+        Self {
+            held: Held::new(capacity),
+            now: Instant::now(),
+            answered: Arc::default(),
+            next: 0,
+        }
+    }
+
+    /// A message into this conversation; its number.
+    fn push(&mut self, conversation: u128) -> u128 {
+        let number = self.next;
+        self.next += 1;
+        let answered = Arc::clone(&self.answered);
+        let pending = Pending {
+            outgoing: Outgoing {
+                id: Uuid::from_u128(number),
+                message: NewMessage {
+                    conversation: ConversationId(Uuid::from_u128(conversation)),
+                    sender: UserId(Uuid::nil()),
+                    content: number.to_string(),
+                    message_type: MessageType::Text,
+                    client_message_id: None,
+                },
+            },
+            reply: Box::new(move |_| answered.lock().expect("answers").push(number)),
+            deadline: self.now + TIMEOUT,
+            tries: 0,
+            sent: false,
+        };
+        self.held.push(pending, self.now);
+        number
+    }
+
+    fn assert_empty(&self) {
+        assert_eq!((self.held.flows.len(), self.held.messages), (0, 0));
+    }
+
+    fn answered(&self) -> Vec<u128> {
+        self.answered.lock().expect("answers").clone()
+    }
+
+    fn turn(&mut self) -> Option<Turn> {
+        self.held.take_turn(self.now, BATCH)
+    }
+
+    /// The next turn, however long it takes to come.
+    fn next_turn(&mut self) -> Turn {
+        let next = self.held.next_event(false).expect("something waits");
+        self.now = self.now.max(next);
+        self.turn().expect("a turn")
+    }
+
+    /// The turn's messages of these conversations are stored.
+    fn end(&mut self, turn: Turn, free: &[u128]) {
+        let (messages, _, of) = turn.into_parts();
+        let again = messages
+            .into_iter()
+            .filter_map(|pending| {
+                let stored = free.contains(&conversation(&pending));
+                if stored {
+                    (pending.reply)(Err(crate::error::Error::unavailable("stored")));
+                    return None;
+                }
+                Some(pending)
+            })
+            .collect();
+        let done = Done {
+            again,
+            at_fault: HashSet::new(),
+            of,
+        };
+        self.held.give_back(done, self.now);
+    }
+}
+
+fn conversation(pending: &Pending) -> u128 {
+    pending.flow().conversation.0.as_u128()
+}
+
+fn numbers(turn: &Turn) -> Vec<u128> {
+    turn.messages
+        .iter()
+        .map(|pending| pending.outgoing.id.as_u128())
+        .collect()
+}
+
+#[test]
+fn one_flow_waits_for_its_lock_and_for_long_after_some_turns_in_vain() {
+    let mut lane = Lane::new(100);
+    let sent: Vec<_> = (0..3).map(|_| lane.push(1)).collect();
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let turn = lane.next_turn();
+        assert_eq!(numbers(&turn), sent);
+        let Locks::Wait(wait) = turn.locks else {
+            panic!("{:?}", turn.locks);
+        };
+        waits.push(wait);
+        lane.end(turn, &[]);
+    }
+    assert_eq!(waits.iter().filter(|wait| **wait == LONG_WAIT).count(), 1);
+    assert_eq!(waits[3], LONG_WAIT, "{waits:?}");
+    let turn = lane.next_turn();
+    lane.end(turn, &[1]);
+    lane.assert_empty();
+    assert_eq!(lane.answered(), sent);
+}
+
+#[test]
+fn of_many_flows_one_message_each_is_looked_at_together() {
+    let mut lane = Lane::new(100);
+    for conversation in [1, 1, 2, 3, 3] {
+        lane.push(conversation);
+    }
+    let turn = lane.turn().expect("a turn");
+    assert_eq!(turn.messages.len(), 3);
+    assert!(matches!(turn.locks, Locks::Skip { wait } if wait == LEAST_WAIT));
+    assert!(lane.turn().is_none(), "all are on their way");
+    lane.end(turn, &[3]);
+    // What is free goes on at once, with all that it has.
+    let turn = lane.turn().expect("a turn");
+    assert_eq!(numbers(&turn), [4]);
+    lane.end(turn, &[3]);
+    assert!(lane.turn().is_none(), "the others pause");
+    assert_eq!(lane.held.len(), 3);
+}
+
+#[test]
+fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
+    let mut lane = Lane::new(100);
+    for conversation in [1, 2, 3] {
+        lane.push(conversation);
+    }
+    let (messages, _, of) = lane.next_turn().into_parts();
+    let at_fault = messages
+        .iter()
+        .filter(|pending| conversation(pending) == 2)
+        .map(Pending::flow)
+        .collect();
+    let done = Done {
+        again: messages,
+        at_fault,
+        of,
+    };
+    lane.held.give_back(done, lane.now);
+    for _ in 0..10 {
+        let turn = lane.next_turn();
+        let conversations: Vec<_> = turn.messages.iter().map(conversation).collect();
+        let alone = conversations == [2];
+        assert!(alone || !conversations.contains(&2), "{conversations:?}");
+        lane.end(turn, &[]);
+    }
+}
+
+#[test]
+fn who_is_late_is_answered_whoever_has_a_turn() {
+    let mut lane = Lane::new(100);
+    let first = lane.push(1);
+    lane.now += TIMEOUT / 2;
+    let turn = lane.turn().expect("a turn");
+    let behind = lane.push(1);
+    let second = lane.push(2);
+    lane.now += TIMEOUT / 2;
+    lane.held.expire(lane.now);
+    assert_eq!(lane.answered(), [], "the first is on its way");
+    lane.end(turn, &[]);
+    let late = lane.held.next_event(true).expect("late messages");
+    assert!(late <= lane.now + SWEEP);
+    lane.now = late;
+    lane.held.expire(lane.now);
+    assert_eq!(lane.answered(), [first]);
+    lane.now += TIMEOUT;
+    lane.held.expire(lane.now);
+    let mut answered = lane.answered();
+    answered.sort_unstable();
+    assert_eq!(answered, [first, behind, second]);
+    lane.assert_empty();
+    assert!(lane.held.next_event(false).is_none());
+}
+
+#[test]
+fn more_than_may_wait_is_refused_those_on_their_way_included() {
+    let mut lane = Lane::new(2);
+    lane.push(1);
+    lane.push(2);
+    let turn = lane.turn().expect("a turn");
+    let refused = lane.push(3);
+    assert_eq!(lane.answered(), [refused]);
+    lane.end(turn, &[1, 2]);
+    lane.push(3);
+    assert_eq!(lane.held.len(), 1);
+}
+
+/// A step of whoever holds conversations, sends, or stores.
+#[derive(Clone, Debug)]
+enum Move {
+    Push(u128),
+    Turn { free: Vec<u128> },
+    Pass(u64),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let conversation = 0..6u128;
+    let one = prop_oneof![
+        4 => conversation.clone().prop_map(Move::Push),
+        4 => prop::collection::vec(conversation, 0..6).prop_map(|free| Move::Turn { free }),
+        1 => (0..400u64).prop_map(Move::Pass),
+    ];
+    prop::collection::vec(one, 0..120)
+}
+
+proptest! {
+    #[test]
+    fn every_message_is_answered_once_and_in_the_order_of_its_flow(moves in moves()) {
+        let mut lane = Lane::new(1000);
+        let mut sent: HashMap<u128, Vec<u128>> = HashMap::new();
+        for step in moves {
+            match step {
+                Move::Push(conversation) => {
+                    let number = lane.push(conversation);
+                    sent.entry(conversation).or_default().push(number);
+                }
+                Move::Turn { free } => {
+                    if let Some(turn) = lane.turn() {
+                        lane.end(turn, &free);
+                    }
+                }
+                Move::Pass(millis) => {
+                    lane.now += Duration::from_millis(millis);
+                    lane.held.expire(lane.now);
+                }
+            }
+            let waiting: usize = lane.held.flows.values().map(|waiting| waiting.queue.len()).sum();
+            prop_assert_eq!(waiting, lane.held.len());
+        }
+        let all: Vec<u128> = (0..6).collect();
+        while !lane.held.is_empty() {
+            let turn = lane.next_turn();
+            lane.end(turn, &all);
+        }
+        let answered = lane.answered();
+        prop_assert_eq!(answered.len() as u128, lane.next);
+        for messages in sent.values() {
+            let order: Vec<u128> =
+                answered.iter().copied().filter(|number| messages.contains(number)).collect();
+            prop_assert_eq!(&order, messages);
+        }
+    }
+}

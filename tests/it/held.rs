@@ -1,0 +1,168 @@
+//! Hundreds of conversations that another program holds for longer than a message may wait.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::support::*;
+
+/// Alice alone sends all of them.
+const UNLIMITED: [(&str, &str); 1] = [("RATE_LIMIT_PER_SECOND", "0")];
+
+struct Scene {
+    database: Database,
+    replica: Replica,
+    conversations: Vec<Uuid>,
+    /// Holds them all.
+    program: Client,
+    sends: JoinSet<(Uuid, Reply, Duration)>,
+}
+
+impl Scene {
+    /// Alice has sent to each of so many others, and waits.
+    async fn set(count: i32, settings: &[(&str, &str)]) -> Self {
+        let database = Database::fresh().await;
+        let replica = Replica::start(&database, &[&UNLIMITED[..], settings].concat()).await;
+        let others = database.add_users(count).await;
+        let program = database.sql().await;
+        let rows = program
+            .query(
+                "insert into conversations (participant1_id, participant2_id)
+                 select $1, o from unnest($2::uuid[]) o returning id",
+                &[&ALICE, &others],
+            )
+            .await
+            .expect("conversations");
+        let mut scene = Self {
+            database,
+            replica,
+            conversations: rows.iter().map(|row| row.get(0)).collect(),
+            program,
+            sends: JoinSet::new(),
+        };
+        scene.hold(&scene.program, &scene.conversations).await;
+        for conversation in scene.conversations.clone() {
+            scene.send(conversation);
+        }
+        scene
+    }
+
+    async fn hold(&self, program: &Client, conversations: &[Uuid]) {
+        program.batch_execute("begin").await.expect("begin");
+        program
+            .query(
+                "select from conversations where id = any ($1) for update",
+                &[&conversations],
+            )
+            .await
+            .expect("the locks");
+    }
+
+    fn send(&mut self, conversation: Uuid) {
+        let api = self.replica.api();
+        self.sends.spawn(async move {
+            let started = Instant::now();
+            let id = conversation.to_string();
+            let reply = api.send_once(conversation, ALICE, "waits", &id).await;
+            (conversation, reply, started.elapsed())
+        });
+    }
+
+    async fn until_held(&self, messages: usize) {
+        let api = self.replica.api();
+        eventually("they wait beside the others", || async {
+            (api.metric("pgchat_writer_held").await == messages as f64).then_some(())
+        })
+        .await;
+    }
+
+    async fn next(&mut self) -> (Uuid, Reply, Duration) {
+        let next = within("an answer", self.sends.join_next()).await;
+        next.expect("a send").expect("an answer")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_hundreds_of_held_conversations_the_one_that_is_free_again_goes_through() {
+    const HELD: i32 = 1500;
+    let mut scene = Scene::set(HELD, &[("WRITE_TIMEOUT_SECONDS", "60")]).await;
+    let david = scene.database.conversation(ALICE, DAVID).await;
+    let other = scene.database.sql().await;
+    scene.hold(&other, &[david]).await;
+    scene.send(david);
+    scene.until_held(scene.conversations.len() + 1).await;
+
+    other.batch_execute("commit").await.expect("its end");
+    let (conversation, reply, _) = scene.next().await;
+    assert_eq!(conversation, david, "{reply:?}");
+    reply.ok(201);
+    scene
+        .program
+        .batch_execute("commit")
+        .await
+        .expect("its end");
+    for _ in &scene.conversations.clone() {
+        scene.next().await.1.ok(201);
+    }
+    scene.until_held(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_hundreds_of_held_conversations_is_refused_in_time() {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let mut scene = Scene::set(300, &[("WRITE_TIMEOUT_SECONDS", "3")]).await;
+    let mut slowest = Duration::ZERO;
+    for _ in &scene.conversations.clone() {
+        let (_, reply, took) = scene.next().await;
+        reply.refused(503, "unavailable");
+        slowest = slowest.max(took);
+    }
+    assert!(slowest < 3 * TIMEOUT, "refused after {slowest:?}");
+    scene.until_held(0).await;
+    scene
+        .program
+        .batch_execute("commit")
+        .await
+        .expect("its end");
+    assert_eq!(scene.database.count("messages").await, 0);
+}
+
+#[tokio::test]
+async fn what_waits_for_held_conversations_takes_no_more_than_its_bound_and_no_place_of_others() {
+    const BOUND: usize = 10;
+    let bound = BOUND.to_string();
+    let mut scene = Scene::set(BOUND as i32, &[("WRITER_QUEUE", &bound)]).await;
+    scene.until_held(BOUND).await;
+    for conversation in scene.conversations.clone() {
+        let api = scene.replica.api();
+        let reply = api
+            .send_once(
+                conversation,
+                ALICE,
+                "one more",
+                &conversation.simple().to_string(),
+            )
+            .await;
+        let reason = reply.refused(503, "unavailable");
+        assert!(reason.contains("too many messages wait"), "{reason}");
+    }
+    let free = scene.database.conversation(ALICE, DAVID).await;
+    let api = scene.replica.api();
+    for number in 0..3 * BOUND {
+        api.send(free, DAVID, &number.to_string()).await;
+    }
+    assert!(
+        scene.sends.try_join_next().is_none(),
+        "the locks are held still"
+    );
+    scene
+        .program
+        .batch_execute("commit")
+        .await
+        .expect("its end");
+    for _ in 0..BOUND {
+        scene.next().await.1.ok(201);
+    }
+}
