@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime, Timeouts,
+    Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime, Timeouts,
 };
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{CancelToken, Client, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{describe, tls};
+use super::{Way, describe, tls};
 use crate::config::DatabaseConfig;
 
 /// The TLS stream that the connector makes, or plain TCP.
@@ -18,6 +18,10 @@ pub type DbConnection =
 
 /// One TCP connection attempt, and the whole of one start-up with TLS and authentication.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the functions are written for: a lock's next statement sees what its former holder stored, and nothing fails that could
+/// have waited. The host may have made another level the default of the database or of a role.
+const ISOLATION: &str = "set default_transaction_isolation = 'read committed'";
 
 /// An unanswered segment ends the connection after this long (`tcp_user_timeout`, RFC 5482): a peer that
 /// vanished is noticed while something is being sent.
@@ -53,7 +57,7 @@ impl Connector {
     }
 
     /// A pool that waits, connects and recycles within `timeout` (deadpool itself sets no limit).
-    pub fn pool(&self, size: usize, timeout: Duration) -> Result<Pool, ConnectError> {
+    pub fn pool(&self, size: usize, timeout: Duration, way: Way) -> Result<Pool, ConnectError> {
         let mut config = self.config.clone();
         config.application_name("pgchat pool");
         let manager = Manager::from_config(
@@ -63,7 +67,17 @@ impl Connector {
                 recycling_method: RecyclingMethod::Fast,
             },
         );
-        Pool::builder(manager)
+        let builder = match way {
+            Way::Direct => Pool::builder(manager).post_create(Hook::async_fn(|client, _| {
+                Box::pin(async move {
+                    let set = client.batch_execute(ISOLATION).await;
+                    set.map_err(HookError::Backend)
+                })
+            })),
+            // A setting would be left behind in whatever session it came to.
+            Way::Pooler => Pool::builder(manager),
+        };
+        builder
             .max_size(size)
             // The connection that was used last: its session has its plans, and its memory is warm.
             .queue_mode(QueueMode::Lifo)

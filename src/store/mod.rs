@@ -115,9 +115,9 @@ impl Store {
         let write_size = (pool_size / 3).max(2);
         let read_size = pool_size.saturating_sub(write_size).max(1);
         Ok(Self {
-            pool: connector.pool(read_size, timeout)?,
-            write_pool: connector.pool(write_size, timeout)?,
-            vital_pool: connector.pool(VITAL_CONNECTIONS, timeout)?,
+            pool: connector.pool(read_size, timeout, way)?,
+            write_pool: connector.pool(write_size, timeout, way)?,
+            vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
             held_rows: Arc::new(HeldRows::new(read_size)),
             connector: connector.clone(),
             prefix: format!("\"{}\".", schema.replace('"', "\"\"")),

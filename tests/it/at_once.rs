@@ -1,6 +1,7 @@
 //! The same at the same moment, on two replicas: done once, told once, and both are answered as if they had been alone.
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::*;
@@ -149,5 +150,36 @@ async fn of_what_is_edited_while_it_is_deleted_nothing_stays() {
         let history = here.history(scene.conversation).await;
         let held = history.iter().find(|held| id_of(held) == id);
         assert_eq!(held.expect("its place")["content"], "");
+    }
+}
+
+/// As a host may have it for its own transactions; those of the service are not written for it, and would fail by each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_at_once_fails_by_no_isolation_that_the_database_has_as_its_default() {
+    const SENDS: usize = 40;
+    let database = Database::fresh().await;
+    database
+        .execute(&format!(
+            "alter database \"{}\" set default_transaction_isolation = 'serializable'",
+            database.name
+        ))
+        .await;
+    let replicas: [Replica; 2] =
+        Replica::start_many(&database, &[("RATE_LIMIT_PER_SECOND", "0")]).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut all = JoinSet::new();
+    for number in 0..SENDS {
+        let [here, there] = replicas.each_ref().map(Replica::api);
+        all.spawn(async move {
+            let sent = here.send(conversation, ALICE, &number.to_string()).await;
+            here.edit(id_of(&sent), ALICE, "edited").await
+        });
+        all.spawn(async move {
+            there.send(conversation, BORIS, &number.to_string()).await;
+            there.mark_read(conversation, BORIS).await
+        });
+    }
+    while let Some(reply) = within("an answer", all.join_next()).await {
+        reply.expect("an answer").ok(200);
     }
 }
