@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::Stats;
 use super::delivered::{Delivered, Standing};
+use super::heartbeat::Beats;
 use super::payload::{Payload, PayloadEvent, ReadMark, VERSION, Version};
 use crate::error::Error;
 use crate::frame;
@@ -47,35 +48,6 @@ pub(super) enum CaughtUp {
     TooMuch,
 }
 
-/// This replica's heartbeats: which number comes next, which came back, and when the newest was sent.
-pub(super) struct Beats {
-    sent: AtomicI64,
-    echoed: AtomicI64,
-    start: Instant,
-    sent_micros: AtomicI64,
-}
-
-impl Beats {
-    pub fn next(&self) -> i64 {
-        self.sent_micros.store(self.micros(), Ordering::Relaxed);
-        self.sent.fetch_add(1, Ordering::AcqRel) + 1
-    }
-
-    pub fn echoed(&self) -> i64 {
-        self.echoed.load(Ordering::Acquire)
-    }
-
-    fn echo(&self, number: i64) -> Duration {
-        self.echoed.fetch_max(number, Ordering::AcqRel);
-        let micros = self.micros() - self.sent_micros.load(Ordering::Relaxed);
-        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-    }
-
-    fn micros(&self) -> i64 {
-        i64::try_from(self.start.elapsed().as_micros()).unwrap_or(i64::MAX)
-    }
-}
-
 impl Dispatcher {
     pub fn new(
         store: Store,
@@ -85,12 +57,6 @@ impl Dispatcher {
         most_changes: u32,
         stats: Arc<Stats>,
     ) -> Self {
-        let beats = Beats {
-            sent: AtomicI64::new(0),
-            echoed: AtomicI64::new(0),
-            start: Instant::now(),
-            sent_micros: AtomicI64::new(0),
-        };
         Self {
             store,
             hub,
@@ -99,7 +65,7 @@ impl Dispatcher {
             before: Snapshot::default(),
             most_changes,
             failed_catch_ups: 0,
-            beats: Arc::new(beats),
+            beats: Arc::new(Beats::new()),
             stats,
             live,
         }

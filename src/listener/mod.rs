@@ -10,6 +10,7 @@ mod delivered;
 mod dispatch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod heartbeat;
 mod payload;
 mod reader;
 
@@ -184,7 +185,7 @@ impl Listener {
             return error;
         }
         self.live.presence().listening();
-        let mut heart = AbortOnDropHandle::new(tokio::spawn(beat(
+        let mut heart = AbortOnDropHandle::new(tokio::spawn(heartbeat::beat(
             self.store.clone(),
             self.config.replica,
             self.config.heartbeat,
@@ -284,35 +285,6 @@ impl Listener {
         self.hub.start_at(here);
         self.hub.resync_all(reason);
         self.live.presence().show_again();
-    }
-}
-
-/// Sends a heartbeat through the queue at each interval. Ends with the reason when one that was
-/// committed has not come back by the next.
-async fn beat(
-    store: Store,
-    replica: Uuid,
-    interval: Duration,
-    beats: Arc<dispatch::Beats>,
-) -> String {
-    let mut ticker = tokio::time::interval(interval);
-    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut committed = None;
-    loop {
-        ticker.tick().await;
-        if let Some(number) = committed
-            && beats.echoed() < number
-        {
-            return format!(
-                "heartbeat {number} did not come back through the queue within {interval:?}"
-            );
-        }
-        let number = beats.next();
-        match store.heartbeat(replica, number, interval).await {
-            Ok(_) => committed = Some(number),
-            // The database is in trouble, not the listener's connection; the next one may pass.
-            Err(error) => log::warn!("heartbeat not sent: {error}"),
-        }
     }
 }
 
