@@ -257,33 +257,34 @@ begin
 end
 $$;
 
--- Messages that did not fit into a payload, as they are now; those deleted outright are left out.
+-- Messages that did not fit into a payload, as they are now, with the transaction that made them so; those deleted outright are
+-- left out.
 create function chat_read_back(ids uuid[])
-returns table (id uuid, data text)
+returns table (id uuid, data text, xid xid8)
 language plpgsql stable
 security definer
 set search_path from current
 as $$
 begin
   return query
-  select m.id, chat_message_json(m, chat_user_summary_json(m.sender_id))
+  select m.id, chat_message_json(m, chat_user_summary_json(m.sender_id)), greatest(m.change_xid, m.read_xid)
     from messages m where m.id = any (ids)
   union all
-  select t.message_id, t.message
+  select t.message_id, t.message, t.change_xid
     from chat_tombstones t
    where t.message_id = any (ids) and not exists (select from messages m where m.id = t.message_id);
 end
 $$;
 
 create function chat_read_back_conversations(ids uuid[])
-returns table (id uuid, data text)
+returns table (id uuid, data text, xid xid8)
 language plpgsql stable
 security definer
 set search_path from current
 as $$
 begin
   return query
-  select c.id, chat_conversation_json(c, c.participant1_id) from conversations c where c.id = any (ids);
+  select c.id, chat_conversation_json(c, c.participant1_id), greatest(c.create_xid, c.last_xid) from conversations c where c.id = any (ids);
 end
 $$;
 
@@ -298,6 +299,34 @@ begin
   return (select to_hex((select system_identifier from pg_control_system())) || '-'
          || to_hex((select oid::bigint from pg_database where datname = current_database())) || '-'
          || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0'));
+end
+$$;
+
+-- What PostgreSQL forgets with a crash, and with nothing else: recovery empties an unlogged table.
+create unlogged table chat_incarnation (
+  only_row boolean primary key default true check (only_row),
+  id uuid not null
+);
+
+-- The same for as long as the server has not crashed; a restart in good order keeps it. Whoever asks first after a crash names
+-- the new one. A crash of one backend is one as well: the server then recovers without being started anew, so that
+-- pg_postmaster_start_time() tells nothing.
+-- Lock: the one row, until the transaction ends, where there is none yet.
+create function chat_incarnation() returns uuid
+language plpgsql volatile
+security definer
+set search_path from current
+as $$
+declare
+  known uuid;
+begin
+  loop
+    select i.id into known from chat_incarnation i;
+    if found then
+      return known;
+    end if;
+    insert into chat_incarnation (id) values (gen_random_uuid()) on conflict do nothing;
+  end loop;
 end
 $$;
 

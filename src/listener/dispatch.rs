@@ -11,12 +11,13 @@ use super::Stats;
 use super::delivered::{Delivered, Standing};
 use super::heartbeat::Beats;
 use super::payload::{Payload, PayloadEvent, ReadMark, VERSION, Version};
+use super::unflushed::Unflushed;
 use crate::error::Error;
 use crate::frame;
 use crate::hub::{Event, Hub, Subject};
 use crate::live::{Live, Pair, Telling};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, ReadBack, Snapshot, Store};
+use crate::store::{Change, Horizon, Incarnation, ReadBack, RowBack, Snapshot, Store};
 
 /// How long a catch-up waits for one event's sockets before it goes on without them.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
@@ -30,6 +31,7 @@ pub(super) struct Dispatcher {
     hub: Hub,
     replica: Uuid,
     delivered: Delivered,
+    unflushed: Unflushed,
     /// What had ended before this replica's first socket.
     before: Snapshot,
     /// `CATCH_UP_CHANGES`.
@@ -62,6 +64,7 @@ impl Dispatcher {
             hub,
             replica,
             delivered: Delivered::new(2 * most_changes as usize),
+            unflushed: Unflushed::default(),
             before: Snapshot::default(),
             most_changes,
             failed_catch_ups: 0,
@@ -78,11 +81,19 @@ impl Dispatcher {
     /// Leaves out of catch-ups what had ended by now.
     pub fn start_after(&mut self, snapshot: Snapshot) {
         self.before = snapshot;
+        // A number that had ended without a flush may be given to something that comes after a crash.
+        self.unflushed.read(self.beats.coming());
+    }
+
+    /// Whether the database has crashed since, and may have lost what was delivered; until all is forgotten.
+    pub fn may_be_lost_in(&mut self, incarnation: Incarnation) -> bool {
+        self.unflushed.may_be_lost_in(incarnation)
     }
 
     /// Transaction numbers mean something else from now on.
-    pub fn forget(&mut self) {
+    pub fn forget(&mut self, incarnation: Incarnation) {
         self.delivered.clear();
+        self.unflushed.forget(incarnation);
         self.before = Snapshot::default();
     }
 
@@ -119,9 +130,12 @@ impl Dispatcher {
             // By this payload's own horizon: right after a catch-up the hub's is ahead of the queue, which
             // still holds what committed between LISTEN and the catch-up's reading.
             self.delivered.prune(Horizon(horizon));
+            self.unflushed.flushed();
+        } else if !payload.events.is_empty() {
+            self.unflushed.told();
         }
         let cursor = position.encode();
-        let fetched = self.fetch_missing(&payload.events).await?;
+        let fetched = self.fetch_missing(&payload).await?;
         for event in &payload.events {
             self.deliver(&payload, event, &fetched, &cursor);
         }
@@ -147,6 +161,7 @@ impl Dispatcher {
         }
         Ok(match payload.heartbeat {
             Some(heartbeat) if heartbeat.replica == self.replica && heartbeat.beat > 0 => {
+                self.unflushed.echoed(heartbeat.beat);
                 Some(self.beats.echo(heartbeat.beat))
             }
             _ => None,
@@ -220,9 +235,10 @@ impl Dispatcher {
 
     /// Reads back the data of events that did not fit into their payload.
     async fn fetch_missing(
-        &self,
-        events: &[PayloadEvent<'_>],
+        &mut self,
+        payload: &Payload<'_>,
     ) -> Result<HashMap<Uuid, String>, Error> {
+        let events = &payload.events;
         let mut fetched = HashMap::new();
         let absent = |event: &&PayloadEvent<'_>| event.data.is_none();
         for (what, ids) in [
@@ -244,20 +260,28 @@ impl Dispatcher {
             ),
         ] {
             if !ids.is_empty() {
-                fetched.extend(self.store.read_back(what, &ids).await?);
+                let rows = self.store.read_back(what, &ids).await?;
+                if rows.iter().any(|row| row.xid != Some(payload.xid)) {
+                    self.unflushed.read(self.beats.coming());
+                }
+                fetched.extend(rows.into_iter().map(|RowBack { id, data, .. }| (id, data)));
             }
         }
         Ok(fetched)
     }
 
     /// Delivers what changed at or above `horizon`, unless that is too much, or has failed too often: a replica that tried for
-    /// ever would never be live again.
-    pub async fn catch_up(&mut self, horizon: Horizon) -> Result<CaughtUp, Error> {
+    /// ever would never be live again. What ended below `flushed` is on the disk.
+    pub async fn catch_up(
+        &mut self,
+        horizon: Horizon,
+        flushed: Horizon,
+    ) -> Result<CaughtUp, Error> {
         if self.failed_catch_ups >= CATCH_UP_TRIES {
             self.failed_catch_ups = 0;
             return Ok(CaughtUp::TooMuch);
         }
-        let caught_up = self.catch_up_within_bounds(horizon).await;
+        let caught_up = self.catch_up_within_bounds(horizon, flushed).await;
         match caught_up {
             Ok(_) => self.failed_catch_ups = 0,
             Err(_) => self.failed_catch_ups += 1,
@@ -265,7 +289,11 @@ impl Dispatcher {
         caught_up
     }
 
-    async fn catch_up_within_bounds(&mut self, horizon: Horizon) -> Result<CaughtUp, Error> {
+    async fn catch_up_within_bounds(
+        &mut self,
+        horizon: Horizon,
+        flushed: Horizon,
+    ) -> Result<CaughtUp, Error> {
         let most = i64::from(self.most_changes);
         match self
             .store
@@ -273,13 +301,16 @@ impl Dispatcher {
             .await?
         {
             true => Ok(CaughtUp::TooMuch),
-            false => self.deliver_since(horizon).await.map(CaughtUp::All),
+            false => {
+                let delivered = self.deliver_since(horizon, flushed).await;
+                delivered.map(CaughtUp::All)
+            }
         }
     }
 
     /// Everything that changed at or above `horizon`, without what was delivered already. Frames carry the
     /// old cursor: the new position is reached only with the last of them.
-    async fn deliver_since(&mut self, horizon: Horizon) -> Result<u64, Error> {
+    async fn deliver_since(&mut self, horizon: Horizon, flushed: Horizon) -> Result<u64, Error> {
         let Some(position) = self.hub.position() else {
             return Ok(0);
         };
@@ -317,6 +348,9 @@ impl Dispatcher {
                     (change.event_type != change.later_type).then(|| frame_of(&change.later_type)),
                 ),
             };
+            if change.xid >= flushed.0 {
+                self.unflushed.read(self.beats.coming());
+            }
             self.wait_for_room(&change).await;
             self.hand_over(
                 &change.recipients,

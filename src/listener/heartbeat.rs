@@ -31,6 +31,11 @@ impl Beats {
         self.sent.fetch_add(1, Ordering::AcqRel) + 1
     }
 
+    /// The one that is not sent yet.
+    pub fn coming(&self) -> i64 {
+        self.sent.load(Ordering::Acquire) + 1
+    }
+
     pub fn echoed(&self) -> i64 {
         self.echoed.load(Ordering::Acquire)
     }

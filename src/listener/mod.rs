@@ -13,6 +13,7 @@ pub mod fuzzing;
 mod heartbeat;
 mod payload;
 mod reader;
+mod unflushed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -27,7 +28,7 @@ use crate::error::Error;
 use crate::frame::Cursor;
 use crate::hub::Hub;
 use crate::live::Live;
-use crate::store::{Connector, Identity, Store};
+use crate::store::{Connector, Incarnation, Store};
 
 use dispatch::{CaughtUp, Dispatcher};
 use reader::Reading;
@@ -181,7 +182,7 @@ impl Listener {
 
     async fn follow(&self, dispatcher: &mut Dispatcher, mut reading: Reading) -> SessionEnd {
         // Everything that commits from here on is in the queue; what committed before is in the tables.
-        if let Err(error) = self.catch_up(dispatcher, &reading.identity).await {
+        if let Err(error) = self.catch_up(dispatcher, &reading).await {
             return error;
         }
         self.live.presence().listening();
@@ -221,8 +222,9 @@ impl Listener {
     async fn catch_up(
         &self,
         dispatcher: &mut Dispatcher,
-        identity: &Identity,
+        reading: &Reading,
     ) -> Result<(), SessionEnd> {
+        let (identity, incarnation) = (&reading.identity, reading.incarnation);
         let before = self.hub.position();
         // Its horizon is flushed. Below it everything had ended before the changes are read.
         let patience = self.config.heartbeat * 3;
@@ -234,6 +236,7 @@ impl Listener {
             identity: identity.clone(),
             horizon,
         };
+        let may_be_lost = dispatcher.may_be_lost_in(incarnation);
         let Some(before) = before else {
             // Sockets start live: what had ended before is never delivered, not even by a catch-up whose
             // horizon an old open transaction holds back.
@@ -243,9 +246,19 @@ impl Listener {
         };
         // The horizon of one database never moves back, unless its files are those of an earlier moment.
         let went_back = horizon < before.horizon;
+        let has_moved = before.identity != *identity || went_back;
+        if may_be_lost && !has_moved {
+            // Its transaction numbers and its seq are given to others, perhaps by now.
+            log::warn!(
+                "the database has crashed, and what was delivered since {} may not have been flushed: clients must reload",
+                before.encode()
+            );
+            let reason = "the database crashed and may have lost what came last";
+            return self.skip_to(dispatcher, here, incarnation, reason).await;
+        }
         // A failover keeps transaction numbers; another cluster or database has its own.
         let caught_up = match before.identity.same_database(identity) && !went_back {
-            true => dispatcher.catch_up(before.horizon).await?,
+            true => dispatcher.catch_up(before.horizon, horizon).await?,
             false => CaughtUp::All(0),
         };
         if let CaughtUp::All(events) = caught_up {
@@ -254,7 +267,7 @@ impl Listener {
                 .fetch_add(events, Ordering::Relaxed);
             log::info!("listener caught up: {events} changes since its horizon");
         }
-        if before.identity != *identity || went_back {
+        if has_moved {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
             log::warn!(
@@ -262,7 +275,7 @@ impl Listener {
                 here.encode(),
                 before.encode()
             );
-            dispatcher.forget();
+            dispatcher.forget(incarnation);
             self.reload(here, "the service moved to another database server");
         } else if matches!(caught_up, CaughtUp::TooMuch) {
             log::warn!(
@@ -270,13 +283,27 @@ impl Listener {
                  reload",
                 before.encode()
             );
-            dispatcher.forget();
-            // What has ended by now is in what they load.
-            dispatcher.start_after(self.store.snapshot().await?);
-            self.reload(here, "too much was missed while the database was away");
+            let reason = "too much was missed while the database was away";
+            return self.skip_to(dispatcher, here, incarnation, reason).await;
         } else {
             self.hub.advance(identity, horizon);
         }
+        Ok(())
+    }
+
+    /// Goes on from `here` without what was missed.
+    async fn skip_to(
+        &self,
+        dispatcher: &mut Dispatcher,
+        here: Cursor,
+        incarnation: Incarnation,
+        reason: &'static str,
+    ) -> Result<(), SessionEnd> {
+        // What has ended by now is in what the clients load.
+        let ended = self.store.snapshot().await?;
+        dispatcher.forget(incarnation);
+        dispatcher.start_after(ended);
+        self.reload(here, reason);
         Ok(())
     }
 

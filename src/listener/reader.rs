@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 use super::ListenerConfig;
-use crate::store::{DbConnection, Identity, channel_of, describe};
+use crate::store::{DbConnection, Identity, Incarnation, channel_of, describe};
 
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
 const QUEUE: usize = 4096;
@@ -15,6 +16,7 @@ const QUEUE: usize = 4096;
 /// An open connection that LISTENs.
 pub(super) struct Reading {
     pub identity: Identity,
+    pub incarnation: Incarnation,
     queue: mpsc::Receiver<String>,
     end: Arc<Mutex<Option<String>>>,
     /// Keeps the connection open; nothing more is asked of it.
@@ -35,6 +37,7 @@ impl Reading {
         let task = AbortOnDropHandle::new(tokio::spawn(read(connection, sender, Arc::clone(&end))));
         let mut reading = Self {
             identity: Identity("".into()),
+            incarnation: Incarnation(Uuid::nil()),
             queue,
             end,
             _client: client,
@@ -64,13 +67,19 @@ impl Reading {
             .map_err(failed)?;
         let row = client
             .query_one(
-                &format!("select {prefix}.chat_identity(), {prefix}.chat_hold_replica($1)"),
-                &[&config.replica],
+                &format!("select {prefix}.chat_identity(), {prefix}.chat_incarnation()"),
+                &[],
             )
             .await
             .map_err(failed)?;
         self.identity = Identity(row.try_get::<_, String>(0).map_err(failed)?.into());
-        if !row.try_get::<_, bool>(1).map_err(failed)? {
+        self.incarnation = Incarnation(row.try_get(1).map_err(failed)?);
+        let hold = format!("select {prefix}.chat_hold_replica($1)");
+        let row = client
+            .query_one(&hold, &[&config.replica])
+            .await
+            .map_err(failed)?;
+        if !row.try_get::<_, bool>(0).map_err(failed)? {
             log::warn!("the replica's lock is still held by its former session");
         }
         client

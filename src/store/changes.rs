@@ -40,6 +40,10 @@ impl fmt::Display for Identity {
     }
 }
 
+/// The database from one crash to the next: what it had shown and not flushed, it forgets between two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incarnation(pub Uuid);
+
 /// Which transactions had ended at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -123,6 +127,15 @@ pub struct MissedChanges {
 pub enum ReadBack {
     Messages,
     Conversations,
+}
+
+/// One row that an event without data refers to.
+#[derive(Debug)]
+pub struct RowBack {
+    pub id: Uuid,
+    pub data: String,
+    /// The transaction that made it so; none in rows of adopted tables that nobody has changed.
+    pub xid: Option<u64>,
 }
 
 /// Changes on their way from the database.
@@ -251,19 +264,24 @@ impl Store {
     }
 
     /// The data of events that did not fit into a payload. Rows that are gone are left out.
-    pub async fn read_back(
-        &self,
-        what: ReadBack,
-        ids: &[Uuid],
-    ) -> Result<Vec<(Uuid, String)>, Error> {
+    pub async fn read_back(&self, what: ReadBack, ids: &[Uuid]) -> Result<Vec<RowBack>, Error> {
         let call = match what {
             ReadBack::Messages => "chat_read_back($1)",
             ReadBack::Conversations => "chat_read_back_conversations($1)",
         };
         let params = [(&ids as _, Type::UUID_ARRAY)];
-        let rows = self.read_by(&self.vital_pool, "*", call, &params).await?;
+        let columns = "id, data, xid::text";
+        let rows = self
+            .read_by(&self.vital_pool, columns, call, &params)
+            .await?;
         rows.iter()
-            .map(|row| Ok((column_of(row, 0)?, column_of(row, 1)?)))
+            .map(|row| {
+                Ok(RowBack {
+                    id: column_of(row, 0)?,
+                    data: column_of(row, 1)?,
+                    xid: optional_xid(row, 2)?,
+                })
+            })
             .collect()
     }
 
@@ -311,12 +329,14 @@ fn change(row: &Row) -> Result<Change, Error> {
         conversation: column_of(row, 6)?,
         version: column_of(row, 7)?,
         xid: parse_xid(&column_of::<String>(row, 8)?)?,
-        create_xid: column_of::<Option<String>>(row, 9)?
-            .as_deref()
-            .map(parse_xid)
-            .transpose()?,
+        create_xid: optional_xid(row, 9)?,
         data: column_of(row, 10)?,
     })
+}
+
+fn optional_xid(row: &Row, column: usize) -> Result<Option<u64>, Error> {
+    let text: Option<String> = column_of(row, column)?;
+    text.as_deref().map(parse_xid).transpose()
 }
 
 fn parse_xid(text: &str) -> Result<u64, Error> {

@@ -29,7 +29,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 pub use changes::{
-    Change, Changes, Horizon, Identity, MissedChanges, MissedRead, ReadBack, Snapshot,
+    Change, Changes, Horizon, Identity, Incarnation, MissedChanges, MissedRead, ReadBack, RowBack,
+    Snapshot,
 };
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};

@@ -14,6 +14,7 @@ mod registry;
 mod restore;
 mod resume;
 mod turns;
+mod unflushed;
 mod watchfulness;
 
 use crate::support::*;

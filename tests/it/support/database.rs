@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::cluster::{Cluster, program};
 use super::replica::{Outcome, pgchat, pgchat_within, settings};
-use super::run::fresh_dir;
+use super::run::{Signal, fresh_dir, signal};
 use super::users::PEOPLE;
-use super::wait::within;
+use super::wait::{eventually, within};
 
 const TEMPLATE: &str = "pgchat_template";
 
@@ -166,6 +166,22 @@ impl Database {
     /// Runs SQL that answers nothing, as the superuser.
     pub async fn execute(&self, sql: &str) {
         run(&self.sql().await, sql).await;
+    }
+
+    /// Kills the server's process of a session: PostgreSQL ends all others and recovers, as after a crash of its own.
+    pub async fn crash_by(&self, session: Client) {
+        let witness = self.sql().await;
+        let row = session.query_one("select pg_backend_pid()", &[]).await;
+        let process: i32 = row.expect("a process").get(0);
+        signal(process.unsigned_abs(), Signal::Kill);
+        eventually("all sessions are ended", || async {
+            witness.is_closed().then_some(())
+        })
+        .await;
+        eventually("the server has recovered", || async {
+            self.cluster.try_connect(&self.name, "postgres").await.ok()
+        })
+        .await;
     }
 
     /// The same as [`OWNER`]: what the host's system makes in a database of its own.
