@@ -345,9 +345,20 @@ create function chat_replica_lock_class() returns integer
 language sql immutable parallel safe
 as $$ select 1885562996 $$;  -- 'pcht' in ASCII
 
--- Takes a replica's lock for this session. A former session of the same replica, which the server has not
+-- Takes a replica's lock for this session, where nobody holds it. Waits for nothing: a session that LISTENs hears nothing
+-- while it asks.
+create function chat_try_replica(replica uuid) returns boolean
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+  return pg_try_advisory_lock(chat_replica_lock_class(), hashtext(chat_schema() || replica::text));
+end
+$$;
+
+-- The same, for a session that does not LISTEN yet. A former session of the same replica, which the server has not
 -- noticed to be gone, is ended for it: it would keep the lock, and hold back the notification queue. Its role is
--- ours, so we may.
+-- ours, so we may; whose it is not, is left alone.
 create function chat_hold_replica(replica uuid) returns boolean
 language plpgsql volatile
 set search_path from current
@@ -355,16 +366,20 @@ as $$
 declare
   key constant integer := hashtext(chat_schema() || replica::text);
 begin
-  if pg_try_advisory_lock(chat_replica_lock_class(), key) then
+  if chat_try_replica(replica) then
     return true;
   end if;
-  perform pg_terminate_backend(l.pid, 2000)
-     from pg_locks l
-    where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
-      and l.database = (select oid from pg_database where datname = current_database())
-      and l.classid = chat_replica_lock_class()::bigint::oid
-      and l.objid = (key::bigint & 4294967295)::oid;
-  return pg_try_advisory_lock(chat_replica_lock_class(), key);
+  begin
+    perform pg_terminate_backend(l.pid, 2000)
+       from pg_locks l
+      where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
+        and l.database = (select oid from pg_database where datname = current_database())
+        and l.classid = chat_replica_lock_class()::bigint::oid
+        and l.objid = (key::bigint & 4294967295)::oid;
+  exception when insufficient_privilege then
+    return false;
+  end;
+  return chat_try_replica(replica);
 end
 $$;
 

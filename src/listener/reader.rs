@@ -1,6 +1,7 @@
 //! The listener's connection, and the task that empties it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client};
@@ -13,19 +14,24 @@ use crate::store::{DbConnection, Identity, Incarnation, channel_of, describe};
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
 const QUEUE: usize = 4096;
 
+/// Between two tries for the replica's lock.
+const LOCK_RETRY: Duration = Duration::from_millis(500);
+
 /// An open connection that LISTENs.
 pub(super) struct Reading {
     pub identity: Identity,
     pub incarnation: Incarnation,
     queue: mpsc::Receiver<String>,
     end: Arc<Mutex<Option<String>>>,
-    /// Keeps the connection open; nothing more is asked of it.
-    _client: Client,
+    /// Keeps the connection open; nothing is asked of it that could wait.
+    client: Arc<Client>,
     _task: AbortOnDropHandle<()>,
+    /// While somebody else holds the replica's lock.
+    _holding: Option<AbortOnDropHandle<()>>,
 }
 
 impl Reading {
-    /// Connects, takes the replica's advisory lock, and returns when LISTEN has taken effect.
+    /// Connects, takes the replica's advisory lock if it is to be had, and returns when LISTEN has taken effect.
     pub async fn open(config: &ListenerConfig) -> Result<Self, String> {
         let (client, connection) = config
             .connector
@@ -40,11 +46,11 @@ impl Reading {
             incarnation: Incarnation(Uuid::nil()),
             queue,
             end,
-            _client: client,
+            client: Arc::new(client),
             _task: task,
+            _holding: None,
         };
-        let setup =
-            tokio::time::timeout(std::time::Duration::from_secs(10), reading.set_up(config));
+        let setup = tokio::time::timeout(Duration::from_secs(10), reading.set_up(config));
         match setup.await {
             Ok(Ok(())) => Ok(reading),
             Ok(Err(reason)) => Err(reason),
@@ -55,7 +61,7 @@ impl Reading {
     async fn set_up(&mut self, config: &ListenerConfig) -> Result<(), String> {
         let failed = |e: tokio_postgres::Error| format!("cannot listen: {}", describe(&e));
         let prefix = format!("\"{}\"", config.schema.replace('"', "\"\""));
-        let client = &self._client;
+        let client = &self.client;
         // A listener is idle for as long as nobody chats. And the server must notice too when it is gone: its
         // place in the notification queue holds back everybody.
         client
@@ -74,18 +80,25 @@ impl Reading {
             .map_err(failed)?;
         self.identity = Identity(row.try_get::<_, String>(0).map_err(failed)?.into());
         self.incarnation = Incarnation(row.try_get(1).map_err(failed)?);
-        let hold = format!("select {prefix}.chat_hold_replica($1)");
+        let take = format!("select {prefix}.chat_hold_replica($1)");
         let row = client
-            .query_one(&hold, &[&config.replica])
+            .query_one(&take, &[&config.replica])
             .await
             .map_err(failed)?;
-        if !row.try_get::<_, bool>(0).map_err(failed)? {
-            log::warn!("the replica's lock is still held by its former session");
-        }
+        let holds: bool = row.try_get(0).map_err(failed)?;
         client
             .batch_execute(&format!("listen \"{}\"", channel_of(&config.schema)))
             .await
-            .map_err(failed)
+            .map_err(failed)?;
+        if !holds {
+            log::warn!(
+                "the replica's lock is held by another session: it is tried again until it is had"
+            );
+            let sql = format!("select {prefix}.chat_try_replica($1)");
+            let holding = hold(Arc::clone(client), sql, config.replica);
+            self._holding = Some(AbortOnDropHandle::new(tokio::spawn(holding)));
+        }
+        Ok(())
     }
 
     /// The next payload; `None` when the connection has ended.
@@ -101,6 +114,22 @@ impl Reading {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         reason.unwrap_or_else(|| "the connection ended".to_owned())
+    }
+}
+
+/// Tries for the replica's lock until it is had. Beside LISTEN, and not ahead of it: no message needs the lock, and a former session that
+/// hangs would keep the sockets from them. While another session holds the lock, the other replicas take this one for alive; when it is free,
+/// for dead, which is why it is tried so often. A try waits for nothing, and so it holds no notification up.
+async fn hold(client: Arc<Client>, sql: String, replica: Uuid) {
+    loop {
+        tokio::time::sleep(LOCK_RETRY).await;
+        let tried = client.query_one(&sql, &[&replica]).await;
+        match tried.and_then(|row| row.try_get::<_, bool>(0)) {
+            Ok(true) => return log::info!("the replica's lock is held"),
+            Ok(false) => {}
+            Err(_) if client.is_closed() => return,
+            Err(error) => log::debug!("the replica's lock was not tried: {}", describe(&error)),
+        }
     }
 }
 

@@ -82,3 +82,58 @@ async fn a_replica_whose_listener_reconnected_stays_registered() {
         assert_eq!(database.count(&own).await, 1, "it lives");
     }
 }
+
+/// Whoever holds it, and whether it can be ended or not: messages do not wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_takes_its_lock_when_another_session_lets_go_of_it() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::to(database.cluster.port).await;
+    let url = listen_url(&database, &proxy);
+    let replica = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let id = uuid_in(&boris.connected["data"], "replicaId");
+    let holder = format!(
+        "pg_locks l join pg_stat_activity a using (pid)
+          where l.locktype = 'advisory' and l.granted and a.datname = current_database()
+            and l.classid = chat_replica_lock_class()::bigint::oid and l.objid = chat_replica_lock_key('{id}')
+            and a.application_name "
+    );
+    let held_by_replica = format!("{holder} = 'pgchat listener'");
+    let held_by_stranger = format!("{holder} <> 'pgchat listener'");
+    assert_eq!(database.count(&held_by_replica).await, 1);
+
+    proxy.refuse();
+    kill_listeners(&database).await;
+    until_status(&replica, "/health", 503).await;
+    // A superuser's, whose sessions the service may not end.
+    let stranger = database.sql().await;
+    let lock = format!(
+        "select pg_advisory_lock(chat_replica_lock_class(), hashtext(chat_schema() || '{id}'))"
+    );
+    stranger.batch_execute(&lock).await.expect("the lock");
+    proxy.accept();
+    until_healthy(&replica).await;
+    api.send(conversation, ALICE, "meanwhile").await;
+    boris.before_message("meanwhile").await;
+    assert_eq!(database.count(&held_by_stranger).await, 1);
+    assert_eq!(database.count(&held_by_replica).await, 0);
+
+    drop(stranger);
+    eventually("the replica holds its lock", || async {
+        (database.count(&held_by_replica).await == 1).then_some(())
+    })
+    .await;
+    let log = replica.log();
+    assert!(log.contains("is held by another session"), "{log}");
+    // It is told on, and the lock was not had by another session of the listener's.
+    let reconnects = api.metric("pgchat_listener_reconnects_total").await;
+    api.send(conversation, ALICE, "after").await;
+    let frames = boris.before_message("after").await;
+    assert!(frames.is_empty(), "{frames:?}");
+    assert_eq!(
+        api.metric("pgchat_listener_reconnects_total").await,
+        reconnects
+    );
+}
