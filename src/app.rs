@@ -320,7 +320,7 @@ async fn require_search_language(store: &Store, wanted: Option<&str>) -> Result<
     let languages = store
         .search_languages()
         .await
-        .map_err(StartError::because)?;
+        .map_err(|error| StartError(error.with_cause().to_string()))?;
     if languages.iter().any(|language| language == wanted) {
         return Ok(());
     }
@@ -375,7 +375,10 @@ async fn drain(services: &Services) {
     let patience = deadline.max(Instant::now() + LEAVE_PATIENCE);
     match timeout_at(patience, leave).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => log::debug!("left in the registry for the others to sweep: {error}"),
+        Ok(Err(error)) => log::debug!(
+            "left in the registry for the others to sweep: {}",
+            error.with_cause()
+        ),
         Err(_) => log::debug!("left in the registry for the others to sweep: no answer"),
     }
     log::info!("stopped");

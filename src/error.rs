@@ -1,6 +1,7 @@
 //! The one error enum of the service. It knows neither HTTP nor WebSocket: `crate::reply` maps it to a
 //! status, `ws::protocol` to an `error` frame or a close code.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::model::MessageId;
@@ -97,6 +98,11 @@ impl Error {
         }
     }
 
+    /// With all that caused it, for the log. Callers are sent the error's own text and nothing of this.
+    pub fn with_cause(&self) -> impl fmt::Display + '_ {
+        WithCause(self)
+    }
+
     /// One fault in one field.
     pub fn invalid(fault: impl Into<String>) -> Self {
         Self::Validation(vec![fault.into()])
@@ -122,5 +128,41 @@ impl Error {
             code: "not_a_participant",
             message: "the user is not a participant of this conversation".to_owned(),
         }
+    }
+}
+
+struct WithCause<'a>(&'a Error);
+
+impl fmt::Display for WithCause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let mut next = std::error::Error::source(self.0);
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("db error")]
+    struct Database(#[source] std::num::ParseIntError);
+
+    #[test]
+    fn an_internal_error_says_why_only_with_its_cause() {
+        let fault = "x".parse::<i32>().expect_err("no number");
+        let error = Error::Internal(Box::new(Database(fault)));
+        assert_eq!(error.to_string(), "internal error");
+        assert_eq!(
+            error.with_cause().to_string(),
+            "internal error: db error: invalid digit found in string"
+        );
+        let plain = Error::unavailable("busy");
+        assert_eq!(plain.with_cause().to_string(), "busy");
     }
 }

@@ -131,7 +131,7 @@ impl Health {
             return (answer.clone(), false);
         }
         let answer = self.store.ping(DATABASE_PATIENCE).await;
-        let answer = answer.map_err(|error| error.to_string());
+        let answer = answer.map_err(|error| error.with_cause().to_string());
         *self.pulse.last() = Some((Instant::now(), answer.clone()));
         (answer, true)
     }

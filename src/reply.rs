@@ -56,9 +56,9 @@ enum Message<'a> {
 /// The response that tells a caller about `error`: status, JSON body, `Retry-After` (whole seconds,
 /// at least 1) on 429 and 503, `WWW-Authenticate` on 401. An internal cause goes to the log and never into the response.
 pub fn error_response(error: &Error) -> Response {
-    if let Error::Internal(cause) = error {
+    if let Error::Internal(_) = error {
         let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
-        log::error!("internal error, request {request:?}: {}", chain(&**cause));
+        log::error!("request {request:?}: {}", error.with_cause());
     }
     let mut response = json_response(status(error), &ErrorBody::of(error));
     if let Error::Unauthorized { code, .. } = error {
@@ -127,18 +127,6 @@ fn retry_after(error: &Error) -> Option<Duration> {
         }
         _ => None,
     }
-}
-
-/// An error with what caused it: `tokio_postgres`, for one, says only "db error" without its source.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 impl Reply for Error {

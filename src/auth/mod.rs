@@ -294,12 +294,18 @@ impl Auth {
         loop {
             tokio::time::sleep(self.shared.config.user_check).await;
             if let Err(error) = self.shared.store.sweep_tickets().await {
-                log::warn!("tickets that have expired are left to the next sweep: {error}");
+                log::warn!(
+                    "tickets that have expired are left to the next sweep: {}",
+                    error.with_cause()
+                );
             }
             if self.shared.config.mode == AuthMode::Jwt
                 && let Err(error) = self.shared.standing.dismiss_inactive(hub).await
             {
-                log::warn!("who of the connected users is deactivated is not known: {error}");
+                log::warn!(
+                    "who of the connected users is deactivated is not known: {}",
+                    error.with_cause()
+                );
             }
         }
     }

@@ -75,7 +75,7 @@ pub(super) async fn beat(
         match store.heartbeat(replica, number, interval).await {
             Ok(_) => committed = Some(number),
             // The database is in trouble, not the listener's connection; the next one may pass.
-            Err(error) => log::warn!("heartbeat not sent: {error}"),
+            Err(error) => log::warn!("heartbeat not sent: {}", error.with_cause()),
         }
     }
 }

@@ -91,7 +91,7 @@ enum SessionEnd {
 
 impl From<Error> for SessionEnd {
     fn from(error: Error) -> Self {
-        Self::Failed(error.to_string())
+        Self::Failed(error.with_cause().to_string())
     }
 }
 

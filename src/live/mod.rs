@@ -247,7 +247,10 @@ impl Live {
             let counter = match &outcome {
                 Ok(()) => &shared.notified,
                 Err(error) => {
-                    log::debug!("{count} users' typing could not be told: {error}");
+                    log::debug!(
+                        "{count} users' typing could not be told: {}",
+                        error.with_cause()
+                    );
                     &shared.failed
                 }
             };

@@ -149,14 +149,14 @@ impl Presence {
             if roll.is_some() || !can_begin {
                 wait(next, &shared.tell).await;
             } else if let Err(reason) = self.begin_roll().await {
-                log::debug!("no roll could be begun: {reason}");
+                log::debug!("no roll could be begun: {}", reason.with_cause());
                 sleep(RETRY).await;
                 continue;
             }
             match self.tell().await {
                 Ok(()) => sleep(GATHERING).await,
                 Err(error) => {
-                    log::debug!("presence could not be told: {error}");
+                    log::debug!("presence could not be told: {}", error.with_cause());
                     sleep(RETRY).await;
                 }
             }
@@ -202,7 +202,7 @@ impl Presence {
         loop {
             sleep(pause).await;
             if let Err(error) = self.sweep_once().await {
-                log::debug!("rolls could not be swept: {error}");
+                log::debug!("rolls could not be swept: {}", error.with_cause());
             }
         }
     }
@@ -241,7 +241,7 @@ impl Presence {
                     sleep(GATHERING).await;
                 }
                 Err(error) => {
-                    log::debug!("presence could not be read: {error}");
+                    log::debug!("presence could not be read: {}", error.with_cause());
                     self.heard(&users);
                     sleep(RETRY).await;
                 }

@@ -137,7 +137,7 @@ impl Store {
             .iter()
             .zip(&rows)
             .map(|(outgoing, row)| {
-                outcome(outgoing, row).map_err(|e| SendFailure::Refused(e.to_string()))
+                outcome(outgoing, row).map_err(|e| SendFailure::Refused(e.with_cause().to_string()))
             })
             .collect()
     }

@@ -192,7 +192,10 @@ impl Store {
         let sql = self.select(columns, call);
         match self.run(pool, &sql, params, self.deadline()).await {
             Err(failure) if failure.lost.is_some() => {
-                log::debug!("repeating a read on a new connection: {}", failure.error);
+                log::debug!(
+                    "repeating a read on a new connection: {}",
+                    failure.error.with_cause()
+                );
                 self.run(pool, &sql, params, self.deadline()).await
             }
             other => other,
@@ -244,7 +247,10 @@ impl Store {
     ) -> Result<Vec<Row>, QueryFailure> {
         match self.run(pool, sql, params, deadline).await {
             Err(failure) if failure.lost == Some(Lost::Statement) => {
-                log::debug!("repeating a call on a new connection: {}", failure.error);
+                log::debug!(
+                    "repeating a call on a new connection: {}",
+                    failure.error.with_cause()
+                );
                 self.run(pool, sql, params, deadline).await
             }
             other => other,

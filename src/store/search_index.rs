@@ -228,7 +228,7 @@ async fn tidy(store: &Store, language: &str) {
                 wait = RETRY;
             }
             Err(error) => {
-                log::warn!("the search index was not tidied: {error}");
+                log::warn!("the search index was not tidied: {}", error.with_cause());
                 wait = RETRY;
             }
         }

@@ -171,7 +171,10 @@ impl UsersLink {
         let misfit = match self.store.users_fit().await {
             Ok(misfit) => misfit,
             Err(error) => {
-                log::debug!("whether the users table fits is not known: {error}");
+                log::debug!(
+                    "whether the users table fits is not known: {}",
+                    error.with_cause()
+                );
                 return;
             }
         };

@@ -107,8 +107,8 @@ impl Frames {
                 ack.read_seq = Some(*read_seq);
             }
             Err(error) => {
-                if let Error::Internal(cause) = error {
-                    let Self { user, connection } = self;
+                if let Error::Internal(_) = error {
+                    let (Self { user, connection }, cause) = (self, error.with_cause());
                     log::error!(connectionId:% = connection, userId:% = user; "command of user {user} failed, socket {connection}: {cause}");
                 }
                 return self.error(id, error.code(), &error.to_string());

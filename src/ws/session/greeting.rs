@@ -60,6 +60,7 @@ where
             Ok(resume) => Ok(resume),
             Err(error) => {
                 let (id, user) = (self.subscription.connection_id(), self.user);
+                let error = error.with_cause();
                 log::warn!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}");
                 Err(Ending::Overloaded)
             }

@@ -74,3 +74,35 @@ async fn a_filling_queue_is_seen_and_slow_notifications_are_logged() {
     })
     .await;
 }
+
+/// An internal error says no more than that to callers; why, is in the log.
+#[tokio::test]
+async fn a_listener_that_fails_says_why_in_the_log_and_nowhere_else() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let logged = async |what: &str| {
+        eventually(what, || async {
+            replica.log().contains(what).then_some(())
+        })
+        .await;
+    };
+    database
+        .execute(r#"select pg_notify('chat_events', '{"v":2}')"#)
+        .await;
+    logged("listener: internal error: a notification of version 2").await;
+    until_healthy(&replica).await;
+
+    database
+        .execute(&format!(
+            "revoke execute on function chat_heartbeat(uuid, bigint) from {SERVICE}"
+        ))
+        .await;
+    let denied = "internal error: permission denied for function chat_heartbeat";
+    logged(&format!("heartbeat not sent: {denied}")).await;
+    kill_listeners(&database).await;
+    logged(&format!("listener: {denied}")).await;
+    until_status(&replica, "/health", 503).await;
+    logged(&format!("health check: listener: {denied}")).await;
+    let told = replica.api().get("/health").await.text;
+    assert!(!told.contains("denied"), "{told}");
+}
