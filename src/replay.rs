@@ -3,11 +3,11 @@
 //! Order of a session's start: register with the hub (live events then wait in its queue), resume,
 //! send the frames, go live, skipping what was sent already.
 
+mod turns;
+
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
@@ -19,13 +19,17 @@ use crate::limits::{Room, Taken};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, MissedChanges, MissedRead, Store};
 
+pub use turns::Turn;
+
+use turns::Turns;
+
 /// Reads what clients missed.
 #[derive(Clone)]
 pub struct Replay {
     store: Store,
     hub: Hub,
     limits: ReplayLimits,
-    turns: Arc<Semaphore>,
+    turns: Turns,
     /// For what was read and is not sent yet. Apart from the turns: a client that takes what it missed slowly keeps no other from reading.
     room: Room,
 }
@@ -37,8 +41,8 @@ pub struct ReplayLimits {
     pub events: usize,
     /// `REPLAY_BYTES`, of the events' data.
     pub bytes: usize,
-    /// `REPLAY_PARALLEL`, of all clients: after a replica's death many come back at once, and each read competes with the
-    /// writer for PostgreSQL's time. As many times `bytes` may wait to be sent.
+    /// `REPLAY_PARALLEL`, of all users, one client of each: after a replica's death many come back at once, and each read
+    /// competes with the writer for PostgreSQL's time. As many times `bytes` may wait to be sent.
     pub parallel: usize,
     /// `DB_TIMEOUT_SECONDS`, for one's turn.
     pub patience: Duration,
@@ -92,20 +96,26 @@ impl Replay {
             store,
             hub,
             limits,
-            turns: Arc::new(Semaphore::new(limits.parallel)),
+            turns: Turns::new(limits.parallel),
             room: Room::of(limits.bytes.saturating_mul(limits.parallel)),
         }
     }
 
-    /// Reads everything of `user` since `cursor`. Call it after the socket is registered with the hub.
-    ///
-    /// `Unavailable` when the database is, or when too many others wait for it.
-    pub async fn resume(&self, user: UserId, cursor: &str) -> Result<Resume, Error> {
-        let Ok(Ok(_turn)) = timeout(self.limits.patience, self.turns.acquire()).await else {
-            return Err(Error::unavailable(
+    /// Waits until `user` may be read for; whoever drops this has given up his place. `Unavailable` when too many others wait.
+    pub async fn turn(&self, user: UserId) -> Result<Turn, Error> {
+        match timeout(self.limits.patience, self.turns.take(user)).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Error::unavailable(
                 "too many others wait for what they missed",
-            ));
-        };
+            )),
+        }
+    }
+
+    /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.
+    ///
+    /// `Unavailable` when the database is.
+    pub async fn resume(&self, turn: Turn, cursor: &str) -> Result<Resume, Error> {
+        let user = turn.user();
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };

@@ -213,8 +213,8 @@ settings! {
         REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),
             "Bytes of these events; beyond them resync_required.";
         REPLAY_PARALLEL = "8", Number(1, 1000),
-            "Clients for which a replica reads at one time what they missed; others wait their turn, so that many that come \
-             back at once leave PostgreSQL time for the messages of all others.";
+            "Clients for which a replica reads at one time what they missed, of one user one; others wait their turn, so that \
+             many that come back at once leave PostgreSQL time for the messages of all others.";
     }
     "Times" {
         HEARTBEAT_SECONDS = "25", Seconds(1, 3600),

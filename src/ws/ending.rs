@@ -49,6 +49,11 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// By the frame in which the client said so.
+    pub fn closed_by_client(frame: Option<CloseFrame>) -> Self {
+        Self::ClientClosed(frame.map_or(1005, |frame| frame.code.into()))
+    }
+
     fn close_frame(&self) -> Option<CloseFrame> {
         let (code, reason) = match self {
             Self::ClientClosed(_) | Self::Lost(_) => return None,

@@ -4,16 +4,18 @@ mod answering;
 mod greeting;
 mod sending;
 
+use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
+
+use answering::next_frame;
 
 use super::commands::{Commands, Reply};
 use super::ending::{self, Ending};
@@ -24,6 +26,7 @@ use super::protocol::Frames;
 use crate::app::Services;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Resync, Subscription};
+use crate::limits::SendLimiter;
 use crate::live::Attending;
 use crate::model::UserId;
 use crate::replay::{Missed, Repeat};
@@ -61,6 +64,8 @@ pub struct Session<S> {
     held_back: Option<Instant>,
     /// Frames that it has sent and that are not counted yet, for that reason.
     uncounted: u32,
+    /// What the client has sent before it was greeted; done after that, in order.
+    early: VecDeque<Message>,
     /// From the first command until the client is quiet again.
     commands: Option<Box<Commands>>,
     /// After a replay: tells which live events were replayed.
@@ -107,6 +112,7 @@ where
             renewed: false,
             held_back: None,
             uncounted: 0,
+            early: VecDeque::new(),
             attending: services.live.attend(user, subscription.connection_id()),
             services,
             caller,
@@ -152,7 +158,7 @@ where
         loop {
             let listening = self.listening();
             let input = tokio::select! {
-                frame = self.stream.next(), if listening => Input::Frame(frame),
+                frame = next_frame(&mut self.early, &mut self.stream), if listening => Input::Frame(frame),
                 delivery = self.subscription.next() => Input::Delivery(delivery),
                 Some(reply) = next_reply(&mut self.commands) => Input::Reply(reply),
                 () = &mut timer => Input::Timer,
@@ -189,13 +195,10 @@ where
         self.flush().await
     }
 
-    /// Counts what has come. Until when no more frames are read, where that was too much.
     fn hold_back(&mut self) -> Option<Instant> {
         let came = self.stream.get_mut().take_frames();
-        self.uncounted = self.uncounted.saturating_add(came);
         let frames = &self.services.frames;
-        let pause = frames.pause(self.user, &mut self.uncounted)?;
-        Some(Instant::now() + pause.max(FLOOD_PAUSE))
+        hold_back(frames, self.user, came, &mut self.uncounted)
     }
 
     /// Whether the client's frames are read: not while a command is held, too many are in flight, or too many came.
@@ -363,6 +366,18 @@ fn spread(services: &Services) -> Duration {
         .shutdown_grace
         .saturating_sub(timeouts.shutdown_delay);
     (left / 3).min(MAX_SPREAD)
+}
+
+/// Counts what has come. Until when no more frames are read, where that was too much.
+fn hold_back(
+    frames: &SendLimiter,
+    user: UserId,
+    came: u32,
+    uncounted: &mut u32,
+) -> Option<Instant> {
+    *uncounted = uncounted.saturating_add(came);
+    let pause = frames.pause(user, uncounted)?;
+    Some(Instant::now() + pause.max(FLOOD_PAUSE))
 }
 
 /// Never resolves for a socket without commands.

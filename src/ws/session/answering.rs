@@ -1,13 +1,18 @@
 //! What a client asks for: its frames, the commands in them, and the answers.
 
+use std::collections::VecDeque;
+
+use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::Session;
 use crate::ws::commands::{self, Commands, Outcome, Reply};
 use crate::ws::ending::Ending;
 use crate::ws::expiry::Expiry;
+use crate::ws::metered::Metered;
 use crate::ws::protocol::{self, Command, Done, Refused};
 
 /// What a frame is counted as that could not be read.
@@ -40,10 +45,7 @@ where
                 let refused = Refused::malformed(None, "frames must be text");
                 self.refuse(&refused).await
             }
-            Message::Close(frame) => {
-                let code = frame.map_or(1005, |frame| frame.code.into());
-                Err(Ending::ClientClosed(code))
-            }
+            Message::Close(frame) => Err(Ending::closed_by_client(frame)),
             // A ping's answer is queued by the protocol's own code and goes out with the flush.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
@@ -116,4 +118,22 @@ where
         }
         Ok(())
     }
+}
+
+/// Those that came early first; cancel safe.
+pub(super) async fn next_frame<S>(
+    early: &mut VecDeque<Message>,
+    stream: &mut WebSocketStream<Metered<S>>,
+) -> Option<Result<Message, SocketError>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(frame) = early.pop_front() else {
+        return stream.next().await;
+    };
+    if early.is_empty() {
+        // No more come, and the session may be idle for days.
+        *early = VecDeque::new();
+    }
+    Some(Ok(frame))
 }

@@ -1,11 +1,24 @@
 //! The beginning of a session: its first frame, and what the client missed.
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::pin::pin;
+use std::sync::Arc;
 
-use super::Session;
-use crate::replay::Resume;
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::sending::{interrupted, until};
+use super::{Session, hold_back};
+use crate::error::Error;
+use crate::replay::{Resume, Turn};
 use crate::ws::ending::Ending;
 use crate::ws::protocol::Connected;
+
+/// Frames that a client may send before it is greeted and that are kept: as many as may be in flight afterwards.
+const EARLY_FRAMES: usize = 32;
+
+/// The bytes of all of them but the last.
+const EARLY_BYTES: usize = 64 * 1024;
 
 impl<S> Session<S>
 where
@@ -54,16 +67,67 @@ where
         self.flush().await
     }
 
-    /// `&mut`, though nothing changes: a shared reference to an upgraded connection cannot move between threads.
     async fn resume(&mut self, cursor: &str) -> Result<Resume, Ending> {
-        match self.services.replay.resume(self.user, cursor).await {
-            Ok(resume) => Ok(resume),
-            Err(error) => {
-                let (id, user) = (self.subscription.connection_id(), self.user);
-                let error = error.with_cause();
-                log::warn!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}");
-                Err(Ending::Overloaded)
+        let turn = self.wait_for_turn().await?;
+        let resumed = self.services.replay.resume(turn, cursor).await;
+        resumed.map_err(|error| self.replay_failed(&error))
+    }
+
+    /// Waits for the turn to be read for, unless the client goes before it comes.
+    async fn wait_for_turn(&mut self) -> Result<Turn, Ending> {
+        let (services, user) = (Arc::clone(&self.services), self.user);
+        let turn = tokio::select! {
+            biased;
+            ending = self.watch() => return Err(ending),
+            turn = services.replay.turn(user) => turn,
+        };
+        turn.map_err(|error| self.replay_failed(&error))
+    }
+
+    fn replay_failed(&self, error: &Error) -> Ending {
+        let (id, user) = (self.subscription.connection_id(), self.user);
+        let error = error.with_cause();
+        log::warn!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}");
+        Ending::Overloaded
+    }
+
+    /// Resolves when nobody waits for the greeting any more, or when the session ends for another reason. What the client sends
+    /// meanwhile is kept for [`Session::serve`], as much of it as [`EARLY_FRAMES`] and [`EARLY_BYTES`]; behind that it is not
+    /// read, so that TCP holds it back, and its going is not seen. Frames count for their limit as they do later.
+    async fn watch(&mut self) -> Ending {
+        let Self {
+            services,
+            user,
+            stream,
+            subscription,
+            expiry,
+            held_back,
+            uncounted,
+            early,
+            closing,
+            ..
+        } = self;
+        let mut interrupted = pin!(interrupted(services, subscription, closing, expiry));
+        let mut kept = 0;
+        loop {
+            let keeps = early.len() < EARLY_FRAMES && kept < EARLY_BYTES;
+            tokio::select! {
+                frame = stream.next(), if keeps && held_back.is_none() => match frame {
+                    None => return Ending::Lost("end of stream".to_owned()),
+                    Some(Err(error)) => return error.into(),
+                    Some(Ok(Message::Close(frame))) => return Ending::closed_by_client(frame),
+                    // The protocol's own code answers pings at the next look.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                    Some(Ok(message)) => {
+                        kept += message.len();
+                        early.push_back(message);
+                    }
+                },
+                ending = &mut interrupted => return ending,
+                () = until(*held_back), if held_back.is_some() => {}
             }
+            let came = stream.get_mut().take_frames();
+            *held_back = hold_back(&services.frames, *user, came, uncounted);
         }
     }
 }

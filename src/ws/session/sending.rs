@@ -6,14 +6,17 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
 
 use super::{Session, spread};
-use crate::hub::Delivery;
+use crate::app::Services;
+use crate::hub::{Delivery, Subscription};
 use crate::ws::ending::Ending;
+use crate::ws::expiry::Expiry;
 
 /// Longer texts are sent in several frames: what the write buffer holds before it is written, and no more.
 const FRAGMENT: usize = 4 * 1024;
@@ -69,27 +72,47 @@ where
         // session, with a close frame.
         let timeouts = &self.services.config.timeouts;
         let patience = (timeouts.heartbeat * 2).min(timeouts.stall);
-        let token_ends = self.expiry.end();
-        let expiry = async {
-            match token_ends {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let leave = async {
-            self.closing.cancelled().await;
-            sleep(spread(&self.services)).await;
-        };
+        let interrupted = interrupted(
+            &self.services,
+            &self.subscription,
+            &self.closing,
+            &self.expiry,
+        );
         tokio::select! {
             biased;
             flushed = self.stream.flush() => flushed.map_err(Ending::from),
-            given_up = self.subscription.given_up() => Err(match given_up {
-                Delivery::Dismissed => Ending::Deactivated,
-                _ => Ending::TooSlow,
-            }),
-            () = expiry => Err(Ending::TokenExpired),
-            () = leave => Err(Ending::Restart),
+            ending = interrupted => Err(ending),
             () = sleep(patience) => Err(Ending::TooSlow),
         }
+    }
+}
+
+/// What ends a session that waits and looks at nothing else: it is given up, its token ends, or the replica closes.
+pub(super) async fn interrupted(
+    services: &Services,
+    subscription: &Subscription,
+    closing: &CancellationToken,
+    expiry: &Expiry,
+) -> Ending {
+    let leave = async {
+        closing.cancelled().await;
+        sleep(spread(services)).await;
+    };
+    tokio::select! {
+        biased;
+        given_up = subscription.given_up() => match given_up {
+            Delivery::Dismissed => Ending::Deactivated,
+            _ => Ending::TooSlow,
+        },
+        () = until(expiry.end()) => Ending::TokenExpired,
+        () = leave => Ending::Restart,
+    }
+}
+
+/// `None`: for ever.
+pub(super) async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

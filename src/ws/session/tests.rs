@@ -3,7 +3,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;

@@ -356,13 +356,17 @@ async fn a_resume_at_a_replica_that_is_behind_the_cursor_repeats_nothing() {
 
 #[tokio::test]
 async fn of_many_that_come_back_at_once_a_few_are_read_for_and_the_others_wait() {
-    const CLIENTS: u8 = 12;
+    const CLIENTS: i32 = 12;
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &quick(&[("REPLAY_PARALLEL", "2")])).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
+    let users = database.add_users(CLIENTS).await;
     let cursor = settled_cursor(&replica, BORIS).await;
-    api.send(conversation, ALICE, "missed").await;
+    for user in &users {
+        let with_alice = api.open_conversation(ALICE, *user).await;
+        api.send(with_alice, ALICE, "missed").await;
+    }
 
     // A replay looks at the tombstones, so it waits for this one.
     let mut holder = database.sql().await;
@@ -371,10 +375,10 @@ async fn of_many_that_come_back_at_once_a_few_are_read_for_and_the_others_wait()
         .await
         .expect("the tombstones are locked");
     let mut coming = JoinSet::new();
-    for _ in 0..CLIENTS {
+    for user in users {
         let authority = format!("127.0.0.1:{}", replica.port());
-        let path = format!("/ws?user_id={BORIS}&cursor={cursor}");
-        coming.spawn(async move { Socket::connect_at(&authority, BORIS, &path).await });
+        let path = format!("/ws?user_id={user}&cursor={cursor}");
+        coming.spawn(async move { Socket::connect_at(&authority, user, &path).await });
     }
     eventually("all are connected", || async {
         (api.metric("pgchat_connections").await == f64::from(CLIENTS)).then_some(())

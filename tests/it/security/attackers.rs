@@ -41,9 +41,20 @@ pub async fn always_handshakes(port: u16, user: Uuid) {
 
 /// A handshake: its status, and the connection behind its head.
 pub async fn handshake(port: u16, user: Uuid) -> (u16, TcpStream) {
+    handshake_to(port, &format!("/ws?user_id={user}")).await
+}
+
+/// Comes back to this path and hangs up at once, for ever.
+pub async fn comes_and_goes(port: u16, path: String) {
+    loop {
+        drop(handshake_to(port, &path).await);
+    }
+}
+
+async fn handshake_to(port: u16, path: &str) -> (u16, TcpStream) {
     let mut stream = connect(port).await;
     let head = format!(
-        "GET /ws?user_id={user} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.expect("a request");

@@ -5,3 +5,4 @@ mod attacks;
 mod headers;
 mod logs;
 mod measured;
+mod replays;

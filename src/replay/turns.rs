@@ -1,0 +1,280 @@
+//! Whose turn it is to be read for. Of each user one at a time stands in the common line, and his others wait behind it: with
+//! twenty sockets that come back again and again he takes no more of the line than another with one.
+//!
+//! Whoever stops waiting (drops what waits) has given up his place, in both lines.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+use crate::model::UserId;
+
+/// Clones share the lines. First come, first served, in each of them.
+#[derive(Clone)]
+pub(super) struct Turns(Arc<Lines>);
+
+struct Lines {
+    common: Arc<Semaphore>,
+    /// The lines of those users for whom somebody waits or is read, and of nobody else.
+    own: Mutex<HashMap<UserId, Own>>,
+}
+
+/// A user's own line.
+struct Own {
+    /// Held by the one that stands in the common line, or has its turn.
+    first: Arc<Semaphore>,
+    /// How many stand here, the first among them.
+    places: usize,
+}
+
+/// To be read for, until this is dropped. In this order: what the others wait for comes first.
+pub struct Turn {
+    _common: OwnedSemaphorePermit,
+    _first: OwnedSemaphorePermit,
+    place: Place,
+}
+
+impl Turn {
+    pub(super) fn user(&self) -> UserId {
+        self.place.user
+    }
+}
+
+/// A place in a user's own line.
+struct Place {
+    lines: Arc<Lines>,
+    user: UserId,
+}
+
+impl Turns {
+    /// As many may be read for at one time.
+    pub fn new(parallel: usize) -> Self {
+        Self(Arc::new(Lines {
+            common: Arc::new(Semaphore::new(parallel)),
+            own: Mutex::default(),
+        }))
+    }
+
+    /// Waits for a turn of this user's. The lines are never closed.
+    pub async fn take(&self, user: UserId) -> Result<Turn, AcquireError> {
+        let (place, first) = Place::take(&self.0, user);
+        let first = first.acquire_owned().await?;
+        let common = Arc::clone(&self.0.common).acquire_owned().await?;
+        Ok(Turn {
+            _common: common,
+            _first: first,
+            place,
+        })
+    }
+}
+
+impl Lines {
+    fn own(&self) -> MutexGuard<'_, HashMap<UserId, Own>> {
+        // Nothing in between can panic half-way.
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn take(lines: &Arc<Lines>, user: UserId) -> (Self, Arc<Semaphore>) {
+        let mut all = lines.own();
+        let own = all.entry(user).or_insert_with(|| Own {
+            first: Arc::new(Semaphore::new(1)),
+            places: 0,
+        });
+        own.places += 1;
+        let first = Arc::clone(&own.first);
+        let lines = Arc::clone(lines);
+        (Self { lines, user }, first)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut own) = self.lines.own().entry(self.user) {
+            own.get_mut().places -= 1;
+            if own.get().places == 0 {
+                own.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    type Waiting = Pin<Box<dyn Future<Output = Result<Turn, AcquireError>>>>;
+
+    /// A client that waits, and looks whether it is its turn.
+    struct Client(Waiting);
+
+    impl Client {
+        fn comes(turns: &Turns, user: u128) -> Self {
+            let turns = turns.clone();
+            let mut client = Self(Box::pin(async move { turns.take(of(user)).await }));
+            assert!(client.turn().is_none(), "it has its turn at once");
+            client
+        }
+
+        fn turn(&mut self) -> Option<Turn> {
+            match self
+                .0
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
+                Poll::Ready(turn) => Some(turn.unwrap()),
+                Poll::Pending => None,
+            }
+        }
+    }
+
+    fn of(user: u128) -> UserId {
+        UserId(Uuid::from_u128(user))
+    }
+
+    fn at_once(turns: &Turns, user: u128) -> Turn {
+        let mut waiting = std::pin::pin!(turns.take(of(user)));
+        match waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(turn) => turn.unwrap(),
+            Poll::Pending => panic!("user {user} has to wait"),
+        }
+    }
+
+    const ALICE: u128 = 1;
+    const BORIS: u128 = 2;
+    const CARLA: u128 = 3;
+
+    #[test]
+    fn a_user_with_nineteen_that_wait_delays_another_by_one_replay_at_most() {
+        let turns = Turns::new(1);
+        let mut reading = at_once(&turns, ALICE);
+        let mut of_alice: Vec<Client> = (0..19).map(|_| Client::comes(&turns, ALICE)).collect();
+        // Each time that Boris comes he is next, whoever of Alice's waits longer.
+        for next in &mut of_alice {
+            let mut boris = Client::comes(&turns, BORIS);
+            drop(reading);
+            assert!(next.turn().is_none());
+            let turn = boris.turn().expect("it is his turn");
+            assert_eq!(turn.user(), of(BORIS));
+            drop(turn);
+            reading = next.turn().expect("then it is hers");
+        }
+    }
+
+    #[test]
+    fn of_all_turns_a_user_has_one() {
+        let turns = Turns::new(8);
+        let reading = at_once(&turns, ALICE);
+        let mut others: Vec<Client> = (0..19).map(|_| Client::comes(&turns, ALICE)).collect();
+        let _seven: Vec<Turn> = (2..9).map(|user| at_once(&turns, user)).collect();
+        assert!(others.iter_mut().all(|client| client.turn().is_none()));
+        drop(reading);
+        // The one that came first.
+        let first = others[0].turn().expect("its turn");
+        assert!(others[1..].iter_mut().all(|client| client.turn().is_none()));
+        drop(first);
+        assert!(others[1].turn().is_some());
+    }
+
+    #[test]
+    fn who_hangs_up_has_given_up_his_place_in_both_lines() {
+        let turns = Turns::new(1);
+        let reading = at_once(&turns, ALICE);
+        let (in_common_line, in_her_line) =
+            (Client::comes(&turns, BORIS), Client::comes(&turns, ALICE));
+        let mut behind_him = Client::comes(&turns, BORIS);
+        let mut carla = Client::comes(&turns, CARLA);
+        drop(in_common_line);
+        drop(in_her_line);
+        drop(reading);
+        // Boris's other one has his place in the line behind her.
+        assert!(behind_him.turn().is_none());
+        drop(carla.turn().expect("it is her turn"));
+        drop(behind_him.turn().expect("then his"));
+        drop(at_once(&turns, ALICE));
+    }
+
+    /// It was told that it is its turn, and is gone before it takes it.
+    #[test]
+    fn a_turn_that_is_not_taken_is_the_next_ones() {
+        let turns = Turns::new(1);
+        let reading = at_once(&turns, ALICE);
+        let (boris, mut carla) = (Client::comes(&turns, BORIS), Client::comes(&turns, CARLA));
+        drop(reading);
+        assert!(carla.turn().is_none());
+        drop(boris);
+        assert!(carla.turn().is_some());
+    }
+
+    #[test]
+    fn nobody_is_remembered_for_whom_nobody_waits() {
+        let turns = Turns::new(1);
+        let reading = at_once(&turns, ALICE);
+        let waiting: Vec<Client> = (0..1000)
+            .map(|number| Client::comes(&turns, number % 100))
+            .collect();
+        assert_eq!(turns.0.own().len(), 100);
+        drop(waiting);
+        assert_eq!(turns.0.own().len(), 1);
+        drop(reading);
+        assert!(turns.0.own().is_empty());
+    }
+
+    proptest! {
+        /// Whoever comes, goes and is done in whatever order: never more than may be, never two of one user, never nobody while
+        /// somebody could be, and nothing is left.
+        #[test]
+        fn turns_are_given_to_as_many_as_may_have_one(
+            parallel in 1..4usize,
+            steps in prop::collection::vec((0..3u8, 0..5u128, any::<prop::sample::Index>()), 0..200),
+        ) {
+            let turns = Turns::new(parallel);
+            let mut waiting: Vec<(u128, Waiting)> = Vec::new();
+            let mut reading: Vec<(u128, Turn)> = Vec::new();
+            for (step, user, which) in steps {
+                match step {
+                    0 => {
+                        let turns = turns.clone();
+                        waiting.push((user, Box::pin(async move { turns.take(of(user)).await })));
+                    }
+                    1 if !waiting.is_empty() => drop(waiting.remove(which.index(waiting.len()))),
+                    2 if !reading.is_empty() => drop(reading.remove(which.index(reading.len()))),
+                    _ => {}
+                }
+                // Who is woken by another's coming looks again.
+                for _ in 0..=waiting.len() {
+                    waiting.retain_mut(|(user, client)| {
+                        match client.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                            Poll::Ready(turn) => {
+                                reading.push((*user, turn.unwrap()));
+                                false
+                            }
+                            Poll::Pending => true,
+                        }
+                    });
+                }
+                let mut users: Vec<u128> = reading.iter().map(|(user, _)| *user).collect();
+                users.sort_unstable();
+                prop_assert!(users.len() <= parallel);
+                prop_assert!(users.is_sorted_by(|a, b| a < b), "two of one user: {users:?}");
+                let idle = waiting.iter().any(|(user, _)| !users.contains(user));
+                prop_assert!(!idle || users.len() == parallel, "somebody waits for nothing");
+            }
+            drop((waiting, reading));
+            prop_assert!(turns.0.own().is_empty());
+            prop_assert_eq!(turns.0.common.available_permits(), parallel);
+        }
+    }
+}
