@@ -8,7 +8,7 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -20,6 +20,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Frames of any kind that a user's sockets are read, for each send that he may make: pings, what is malformed, and what is
 /// refused cost little, but not nothing.
 const FRAMES_OF_A_SEND: u32 = 10;
+
+/// The least time for which a user is held back who has sent too many frames: waking up costs, too.
+pub const FLOOD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Limits by user what writes or searches; clones share the counts.
 #[derive(Clone)]
@@ -64,6 +67,16 @@ impl SendLimiter {
         None
     }
 
+    /// Counts so many, or as many as may come at once where that is less, and resolves when all of them are. One by one: for all of
+    /// them together who waits would wait for ever, beside others of this user's who take each as it is welcome.
+    pub async fn counted(&self, user: UserId, count: u32) {
+        for _ in 0..count.min(self.burst.get()) {
+            while let Some(pause) = self.pause(user, &mut 1) {
+                sleep(pause.max(FLOOD_PAUSE)).await;
+            }
+        }
+    }
+
     /// Counts one of them. `TooManyRequests` says when the next one is welcome.
     pub fn check(&self, user: UserId) -> Result<(), Error> {
         let Some(limiter) = &self.limiter else {
@@ -87,7 +100,7 @@ impl SendLimiter {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(interval) => {}
+                () = sleep(interval) => {}
             }
             limiter.retain_recent();
             // In trusted mode whoever calls names the users: what a flood of names took is given back.
@@ -174,7 +187,7 @@ impl Line {
         // Never closed.
         let _first = self.first.acquire().await;
         while let Err(not_until) = self.limiter.check() {
-            tokio::time::sleep(not_until.wait_time_from(DefaultClock::default().now())).await;
+            sleep(not_until.wait_time_from(DefaultClock::default().now())).await;
         }
     }
 }
@@ -251,6 +264,27 @@ mod tests {
         assert_eq!(count, 0);
         // The first ten at once, the others at 1,000 a second.
         assert!(started.elapsed() >= Duration::from_millis(24));
+    }
+
+    #[tokio::test]
+    async fn what_costs_many_frames_waits_for_them_and_for_no_more_than_come_at_once() {
+        let frames = SendLimiter::of_frames(10, 20);
+        let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        assert!(frames.counted(one, 100).now_or_never().is_some());
+        assert!(frames.counted(one, 100).now_or_never().is_some());
+        assert!(frames.counted(one, 100).now_or_never().is_none());
+        assert!(frames.counted(other, 300).now_or_never().is_some());
+        // Beside others of this user's who take each of the hundred a second that they can get.
+        let flood = || async {
+            loop {
+                frames.counted(one, 1).await;
+            }
+        };
+        let counted = timeout(Duration::from_secs(60), frames.counted(one, 20));
+        tokio::select! {
+            counted = counted => counted.expect("in time"),
+            ((), (), ()) = async { tokio::join!(flood(), flood(), flood()) } => unreachable!("they have no end"),
+        }
     }
 
     #[tokio::test]

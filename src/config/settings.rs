@@ -193,7 +193,8 @@ settings! {
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
             "Sends of one user on one replica, in the long run, with edits, deletions, marks, new conversations, tickets, \
              tokens and searches; apart from them, as many commands typing and watch_presence, and ten times as many frames \
-             of any kind, beyond which a user's sockets are not read. 0: no limit.";
+             of any kind, beyond which a user's sockets are not read; reading what a client missed counts as a hundred frames. \
+             0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
             "The same at once. 0: no limit.";
         MAX_WATCHED_USERS = "500", Number(1, 2000),

@@ -26,7 +26,7 @@ use super::protocol::Frames;
 use crate::app::Services;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Resync, Subscription};
-use crate::limits::SendLimiter;
+use crate::limits::{FLOOD_PAUSE, SendLimiter};
 use crate::live::Attending;
 use crate::model::UserId;
 use crate::replay::{Missed, Repeat};
@@ -43,9 +43,6 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bounds of `reconnectAfterMs`.
 const RECONNECT_MS: std::ops::RangeInclusive<u64> = 200..=3000;
-
-/// The least time for which a socket is not read whose user has sent too many frames: waking up costs, too.
-const FLOOD_PAUSE: Duration = Duration::from_millis(20);
 
 /// A socket's session. Kept small: tens of thousands of them are idle at any time, so what only few need is boxed.
 pub struct Session<S> {

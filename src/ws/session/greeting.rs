@@ -20,6 +20,10 @@ const EARLY_FRAMES: usize = 32;
 /// The bytes of all of them but the last.
 const EARLY_BYTES: usize = 64 * 1024;
 
+/// A replay counts as so many frames of its user's: it costs the database more than most commands do, and for coming back once more
+/// a client need not send anything. All sockets that a user may have come back at once and are not held back.
+const FRAMES_OF_A_REPLAY: u32 = 100;
+
 impl<S> Session<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -73,13 +77,18 @@ where
         resumed.map_err(|error| self.replay_failed(&error))
     }
 
-    /// Waits for the turn to be read for, unless the client goes before it comes.
+    /// Waits until the user's frames are counted and for the turn to be read for, unless the client goes before it comes.
     async fn wait_for_turn(&mut self) -> Result<Turn, Ending> {
         let (services, user) = (Arc::clone(&self.services), self.user);
+        let waiting = async {
+            // First: who is held back for it stands in nobody's way.
+            services.frames.counted(user, FRAMES_OF_A_REPLAY).await;
+            services.replay.turn(user).await
+        };
         let turn = tokio::select! {
             biased;
             ending = self.watch() => return Err(ending),
-            turn = services.replay.turn(user) => turn,
+            turn = waiting => turn,
         };
         turn.map_err(|error| self.replay_failed(&error))
     }

@@ -1,6 +1,9 @@
 //! A user who comes back with an old cursor, on all of his sockets, again and again: what each of them missed is read from the
 //! database, where others wait for the same.
 
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
@@ -186,4 +189,32 @@ async fn what_a_client_sends_before_it_is_greeted_is_done_after_that_and_in_orde
         place += found.unwrap_or_else(|| panic!("{wanted} is not behind {place} in {heard}"));
     }
     assert_eq!(database.count(said).await, FRAMES as i64);
+}
+
+/// A hundred frames are read in a second, and as many at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_counts_like_a_hundred_frames_so_that_a_loop_of_them_is_held_back() {
+    let database = Database::fresh().await;
+    let rate = [("RATE_LIMIT_PER_SECOND", "10"), ("RATE_LIMIT_BURST", "10")];
+    let replica = Replica::start(&database, &rate).await;
+    let cursor = settled_cursor(&replica, CARLA).await;
+    let started = Instant::now();
+    for _ in 0..4 {
+        let socket = Socket::resume(&replica, ALICE, &cursor).await;
+        assert_eq!(socket.connected["data"]["resumed"], true);
+        socket.close().await;
+    }
+    assert!(started.elapsed() >= Duration::from_millis(2500));
+}
+
+/// With any more than a hundred frames for each the last would wait for longer than a test does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_sockets_of_a_user_that_come_back_at_once_are_not_held_back() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("RATE_LIMIT_PER_SECOND", "1")]).await;
+    let cursor = settled_cursor(&replica, CARLA).await;
+    let coming = (0..20).map(|_| Socket::resume(&replica, ALICE, &cursor));
+    for socket in join_all(coming).await {
+        assert_eq!(socket.connected["data"]["resumed"], true);
+    }
 }
