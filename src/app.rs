@@ -33,7 +33,7 @@ pub use commands::{demo_data, healthcheck, migrate};
 
 use database::Database;
 
-/// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest.
+/// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
 const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long a start waits for the search index: time enough to build a small one, or to see that it is there.

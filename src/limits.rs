@@ -1,18 +1,22 @@
 //! How fast one user may send on this replica, or ask for something else that costs the database as much; and how much
 //! memory answers may take.
 
+mod room;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::model::UserId;
+
+pub use room::{Holder, Room, Taken};
 
 /// Users who were quiet for long enough to have their whole burst again are forgotten this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -109,35 +113,6 @@ impl SendLimiter {
     }
 }
 
-/// Answers that are smaller are not counted as room: the connection itself may hold as much.
-const SMALL: usize = 64 * 1024;
-
-/// How much of large answers may be in memory, because their clients have not taken them yet: who reads slowly keeps his
-/// for long. Never waited for, since whoever waited would hold what he has read. Clones share it.
-#[derive(Clone)]
-pub struct Room(Arc<Semaphore>);
-
-/// Room that is taken, until this is dropped.
-#[derive(Default)]
-pub struct Taken(#[expect(dead_code, reason = "held")] Option<OwnedSemaphorePermit>);
-
-impl Room {
-    pub fn of(bytes: usize) -> Self {
-        let kib = (bytes / 1024).min(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(kib)))
-    }
-
-    /// `None`: there is none left. What is [`SMALL`] always has some.
-    pub fn take(&self, bytes: usize) -> Option<Taken> {
-        if bytes <= SMALL {
-            return Some(Taken(None));
-        }
-        let kib = u32::try_from(bytes / 1024).ok()?;
-        let permit = Arc::clone(&self.0).try_acquire_many_owned(kib).ok()?;
-        Some(Taken(Some(permit)))
-    }
-}
-
 /// Handshakes that are refused in a second, all callers of this replica together: who asks without a pause gets his answers one after the
 /// other, and a flood becomes as fast as this. Each that waits holds its connection, of which there are only so many, and
 /// nothing else. Clones share the line.
@@ -214,19 +189,6 @@ mod tests {
         };
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1));
         limiter.check(other).expect("another user");
-    }
-
-    #[test]
-    fn room_is_there_for_so_many_bytes_and_for_small_ones_always() {
-        let room = Room::of(10 * SMALL);
-        let taken: Vec<_> = (0..5)
-            .map(|_| room.take(2 * SMALL).expect("room"))
-            .collect();
-        assert!(room.take(2 * SMALL).is_none());
-        assert!(room.take(SMALL).is_some());
-        drop(taken);
-        assert!(room.take(10 * SMALL).is_some());
-        assert!(room.take(11 * SMALL).is_none());
     }
 
     #[test]

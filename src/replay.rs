@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::frame::{self, Cursor};
 use crate::hub::{Event, Hub, Subject};
-use crate::limits::{Room, Taken};
+use crate::limits::{Holder, Room, Taken};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, MissedChanges, MissedRead, Store};
 
@@ -160,8 +160,8 @@ impl Replay {
             return resync("too much has happened since the cursor");
         }
         let size = changes.iter().map(|change| change.data.len()).sum();
-        let Some(room) = self.room.take(size) else {
-            return resync("too much has happened to too many since the cursor");
+        let Some(room) = self.room.take(Holder::User(user), size) else {
+            return resync("too much that was missed waits for its clients to take it");
         };
         // The hub's horizon was flushed and is below that snapshot; what it is above was sent.
         let reached = Cursor {

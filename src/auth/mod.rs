@@ -22,6 +22,8 @@ use warp::http::HeaderMap;
 use credentials::Ticket;
 use keys::KeyFiles;
 use service::ServiceTokens;
+
+pub use service::ServiceToken;
 use standing::Standing;
 use token::{Token, Verifier};
 
@@ -30,6 +32,7 @@ pub use token::mint;
 use crate::config::{AuthConfig, AuthMode, ConfigError};
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::limits::Holder;
 use crate::model::{Reader, UnixSeconds, UserId};
 use crate::store::{IssuedTicket, Store};
 
@@ -60,8 +63,8 @@ pub struct Caller(Kind);
 enum Kind {
     /// A gateway in front, which has checked the user already.
     Trusted,
-    /// Another server, by a service token.
-    Service,
+    /// Another server, by this service token.
+    Service(ServiceToken),
     /// A user, by a token or a ticket.
     User {
         user: UserId,
@@ -90,7 +93,7 @@ impl Caller {
     pub fn own_user(&self) -> Option<NamedUser> {
         match self.0 {
             Kind::User { user, .. } => Some(NamedUser(user)),
-            Kind::Trusted | Kind::Service => None,
+            Kind::Trusted | Kind::Service(_) => None,
         }
     }
 
@@ -120,7 +123,16 @@ impl Caller {
     pub fn reader(&self) -> Reader {
         match self.0 {
             Kind::User { user, .. } => Reader::Participant(user),
-            Kind::Trusted | Kind::Service => Reader::Anyone,
+            Kind::Trusted | Kind::Service(_) => Reader::Anyone,
+        }
+    }
+
+    /// Whose share of a room large answers take: the caller's own. A gateway has none, so it is that of whom or what it asks for.
+    pub fn holder(&self, asked_for: Holder) -> Holder {
+        match self.0 {
+            Kind::User { user, .. } => Holder::User(user),
+            Kind::Service(token) => Holder::Service(token),
+            Kind::Trusted => asked_for,
         }
     }
 
@@ -147,7 +159,7 @@ impl Caller {
     pub fn valid_until(&self) -> Option<Validity> {
         match self.0 {
             Kind::User { until, .. } => until,
-            Kind::Trusted | Kind::Service => None,
+            Kind::Trusted | Kind::Service(_) => None,
         }
     }
 }
@@ -311,8 +323,8 @@ impl Auth {
     }
 
     fn bearer(&self, bearer: &str) -> Result<Caller, Error> {
-        if self.shared.service_tokens.contain(bearer) {
-            return Ok(Caller(Kind::Service));
+        if let Some(token) = self.shared.service_tokens.find(bearer) {
+            return Ok(Caller(Kind::Service(token)));
         }
         self.user(self.shared.keys.verifier.verify(bearer)?)
     }
@@ -363,5 +375,26 @@ fn missing() -> Error {
     Error::Unauthorized {
         code: "unauthorized",
         message: "credentials are required".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn large_answers_are_the_callers_and_a_gateways_are_those_of_whom_it_asks_for() {
+        let [own, named] = [1, 2].map(|number| UserId(uuid::Uuid::from_u128(number)));
+        let tokens = ServiceTokens::new(&["one", "two"].map(|text| Secret::new(text.to_owned())));
+        let service = tokens.find("two").unwrap();
+        let user = Kind::User {
+            user: own,
+            until: None,
+        };
+        let holder = |kind| Caller(kind).holder(Holder::User(named));
+        assert_eq!(holder(user), Holder::User(own));
+        assert_eq!(holder(Kind::Service(service)), Holder::Service(service));
+        assert_eq!(holder(Kind::Trusted), Holder::User(named));
     }
 }

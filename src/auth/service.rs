@@ -1,6 +1,6 @@
 //! The tokens of other servers, who may act for any user.
 
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::credentials::{SecretHash, hash};
 use crate::config::Secret;
@@ -8,20 +8,25 @@ use crate::config::Secret;
 /// `SERVICE_TOKENS`, by their hashes.
 pub struct ServiceTokens(Vec<SecretHash>);
 
+/// One of them, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceToken(u32);
+
 impl ServiceTokens {
     pub fn new(tokens: &[Secret]) -> Self {
         let hashes = tokens.iter().map(|token| hash(token.expose().as_bytes()));
         Self(hashes.collect())
     }
 
-    /// In constant time: all are compared, each to its end.
-    pub fn contain(&self, given: &str) -> bool {
+    /// Which of them this is. In constant time: all are compared, each to its end.
+    pub fn find(&self, given: &str) -> Option<ServiceToken> {
         let given = hash(given.as_bytes());
-        let mut found = Choice::from(0);
-        for token in &self.0 {
-            found |= token.ct_eq(&given);
+        // 0: none of them.
+        let mut found = 0;
+        for (number, token) in (1..).zip(&self.0) {
+            found.conditional_assign(&number, token.ct_eq(&given));
         }
-        found.into()
+        (found > 0).then_some(ServiceToken(found))
     }
 }
 
@@ -33,6 +38,18 @@ mod tests {
 
     fn tokens() -> ServiceTokens {
         ServiceTokens::new(&TOKENS.map(|token| Secret::new(token.to_owned())))
+    }
+
+    impl ServiceTokens {
+        fn contain(&self, given: &str) -> bool {
+            self.find(given).is_some()
+        }
+    }
+
+    #[test]
+    fn each_token_is_told_from_the_others() {
+        let found = TOKENS.map(|token| tokens().find(token));
+        assert_eq!(found, [1, 2, 3].map(|number| Some(ServiceToken(number))));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{any_of, route};
 use crate::app::Services;
 use crate::auth::NamedUser;
 use crate::error::Error;
+use crate::limits::Holder;
 use crate::model::{ConversationId, Seq, UserId};
 use crate::reply::json_response;
 use crate::schema::objects::{self, OpenConversation};
@@ -74,7 +75,8 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let (user, page) = both(user.id("user_id"), page).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let listing = call.services.store.conversations(user, page).await?;
-    page_response(&call.services, "conversations", listing)
+    let holder = caller.holder(Holder::User(user));
+    page_response(&call.services, holder, "conversations", listing)
 }
 
 /// Opens the conversation of two users, or finds the one that they have.

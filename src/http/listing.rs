@@ -6,20 +6,21 @@ use warp::reply::Response;
 
 use crate::app::Services;
 use crate::error::Error;
-use crate::limits::Taken;
+use crate::limits::{Holder, Taken};
 use crate::reply::json_text_response;
 use crate::store::Listing;
 
-/// `{"<name>": […], "hasMore": …}`, of items that are JSON already. `Unavailable` when large answers to others have not been
-/// taken yet.
+/// `{"<name>": […], "hasMore": …}`, of items that are JSON already, in `holder`'s share of the room for large answers. `Unavailable` when
+/// there is none left: those that were given before have not been taken yet.
 pub(super) fn page_response(
     services: &Services,
+    holder: Holder,
     name: &str,
     listing: Listing,
 ) -> Result<Response, Error> {
     let Listing { items, has_more } = listing;
     let size = items.iter().map(|item| item.get().len() + 1).sum::<usize>() + name.len() + 32;
-    let Some(room) = services.answers.take(size) else {
+    let Some(room) = services.answers.take(holder, size) else {
         return Err(Error::unavailable(
             "too many large answers are on their way",
         ));

@@ -15,6 +15,7 @@ use super::{any_of, route};
 use crate::app::Services;
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
+use crate::limits::Holder;
 use crate::model::{ConversationId, MessageId, NewMessage, UserId, content_faults};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
@@ -83,7 +84,8 @@ pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, 
         .messages(conversation, caller.reader(), window)
         .await
         .map_err(|error| caller.told(error))?;
-    page_response(&call.services, "messages", listing)
+    let holder = caller.holder(Holder::Conversation(conversation));
+    page_response(&call.services, holder, "messages", listing)
 }
 
 /// `before`, `after` and `offset` are three ways to say where to start, so only one may be given.

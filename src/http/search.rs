@@ -11,6 +11,7 @@ use super::listing::page_response;
 use super::route;
 use crate::app::Services;
 use crate::error::Error;
+use crate::limits::Holder;
 use crate::model::ConversationId;
 use crate::schema::objects;
 use crate::store::{Page, Search};
@@ -75,7 +76,8 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
     };
     let listing = call.services.store.search(search, page).await;
     let listing = listing.map_err(|error| caller.told(error))?;
-    page_response(&call.services, "messages", listing)
+    let holder = caller.holder(Holder::User(user));
+    page_response(&call.services, holder, "messages", listing)
 }
 
 fn words(call: &Call) -> Checked<&str> {

@@ -13,6 +13,7 @@ use super::{any_of, route};
 use crate::app::Services;
 use crate::auth::NamedUser;
 use crate::error::Error;
+use crate::limits::Holder;
 use crate::reply::json_response;
 use crate::schema::objects;
 use crate::store::UserFilter;
@@ -107,13 +108,14 @@ pub(super) async fn of_role(role: Segment, call: Call) -> Result<Response, Error
 }
 
 async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error> {
-    call.caller().await?;
+    let caller = call.caller().await?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
     let (filter, (page, query)) =
         both(filter, both(page, name_query(&call))).map_err(Error::Validation)?;
     let filter = UserFilter { query, ..filter };
     let listing = call.services.store.users(&filter, page).await?;
-    page_response(&call.services, "users", listing)
+    let holder = caller.holder(Holder::Anybody);
+    page_response(&call.services, holder, "users", listing)
 }
 
 /// One user.

@@ -205,33 +205,55 @@ async fn lists_of_conversations_and_searches_end_early_too() {
     }
 }
 
-/// They ask, and take nothing of the answer but what the system takes for them.
+/// A conversation of which one page is as large as a page may be, of Alice and each of these.
+async fn full(database: &Database, others: &[Uuid]) -> Vec<String> {
+    let mut paths = Vec::new();
+    for other in others {
+        let conversation = database.conversation(ALICE, *other).await;
+        fill(database, conversation, 20).await;
+        paths.push(format!(
+            "/api/v1/chat/conversations/{conversation}/messages?limit=200"
+        ));
+    }
+    paths
+}
+
+/// Asks, and takes nothing of the answer but what the system takes for it. `None`: there was no room.
+async fn asks_and_takes_nothing(replica: &Replica, path: &str) -> Option<Raw> {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("its buffer");
+    let address = ([127, 0, 0, 1], replica.port()).into();
+    let stream = socket.connect(address).await.expect("a connection");
+    let mut raw = Raw::over(stream);
+    raw.request(&format!("GET {path}"), &[]).await;
+    match raw.status().await {
+        200 => Some(raw),
+        503 => None,
+        other => panic!("{other}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_answers_that_nobody_takes_are_bounded_and_small_ones_are_given() {
     const CLIENTS: usize = 60;
     let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    fill(&database, conversation, 20).await;
+    let others = [
+        BORIS, CARLA, DAVID, ELENA, FELIX, GRETA, HENRI, JONAS, KATIA,
+    ];
+    let paths = full(&database, &others).await;
     let replica = Replica::start(&database, &[("STALL_TIMEOUT_SECONDS", "60")]).await;
     let api = replica.api();
     let other = api.open_conversation(CARLA, DAVID).await;
     api.send(other, CARLA, "small").await;
     let before = replica.resident_kib();
 
-    let path = format!("/api/v1/chat/conversations/{conversation}/messages?limit=200");
     let mut open = Vec::new();
     let mut refused = 0;
-    for _ in 0..CLIENTS {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4096).expect("its buffer");
-        let address = ([127, 0, 0, 1], replica.port()).into();
-        let stream = socket.connect(address).await.expect("a connection");
-        let mut raw = Raw::over(stream);
-        raw.request(&format!("GET {path}"), &[]).await;
-        match raw.status().await {
-            200 => open.push(raw),
-            503 => refused += 1,
-            other => panic!("{other}"),
+    for number in 0..CLIENTS {
+        let path = &paths[number % paths.len()];
+        match asks_and_takes_nothing(&replica, path).await {
+            Some(raw) => open.push(raw),
+            None => refused += 1,
         }
     }
     assert!(refused > 0, "all {CLIENTS} were answered");
@@ -251,8 +273,61 @@ async fn large_answers_that_nobody_takes_are_bounded_and_small_ones_are_given() 
 
     drop(open);
     eventually("there is room again", || async {
-        let response = api.request(Method::GET, &path).send().await.ok()?;
+        let response = api.request(Method::GET, &paths[0]).send().await.ok()?;
         (response.status().as_u16() == 200).then_some(())
+    })
+    .await;
+}
+
+/// In trusted mode nobody is named there: the conversation counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_nothing_of_large_answers_leaves_the_others_their_room() {
+    const CLIENTS: usize = 60;
+    let database = Database::fresh().await;
+    let paths = full(&database, &[BORIS, CARLA]).await;
+    let replica = Replica::start(&database, &[("STALL_TIMEOUT_SECONDS", "60")]).await;
+    let api = replica.api();
+
+    let mut open = Vec::new();
+    for _ in 0..CLIENTS {
+        open.push(asks_and_takes_nothing(&replica, &paths[0]).await);
+    }
+    let given = open.iter().flatten().count();
+    assert!((2..CLIENTS).contains(&given), "{given} were given");
+    let others = (0..2).map(|_| page(&api, &paths[1]));
+    for page in within("the others' pages", join_all(others)).await {
+        assert!(page.bytes > PAGE_BYTES - MESSAGE_BYTES - 1024);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_nothing_of_his_replays_leaves_the_others_their_room() {
+    const SOCKETS: usize = 15;
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    // Room for 32 MiB.
+    let settings = [("STALL_TIMEOUT_SECONDS", "60"), ("REPLAY_PARALLEL", "4")];
+    let replica = Replica::start(&database, &settings).await;
+    let cursor = settled_cursor(&replica, CARLA).await;
+    // 3 MiB, and less than 4 where the conversation is among them, with its last message.
+    fill(&database, conversation, 8).await;
+
+    let path = format!("/ws?user_id={ALICE}&cursor={cursor}");
+    let mut open = Vec::new();
+    for _ in 0..SOCKETS {
+        open.push(Socket::connect_narrow_to(&replica, ALICE, &path).await);
+    }
+    let resumed = open
+        .iter()
+        .filter(|socket| socket.connected["data"]["resumed"] == true);
+    assert_eq!(resumed.count(), 1, "of {SOCKETS} sockets");
+    let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    boris.collect_messages(8).await;
+    drop(open);
+    eventually("she has her share again", || async {
+        let socket = Socket::resume(&replica, ALICE, &cursor).await;
+        (socket.connected["data"]["resumed"] == true).then_some(())
     })
     .await;
 }

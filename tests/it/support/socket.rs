@@ -71,12 +71,16 @@ impl Socket {
 
     /// With receive and send buffers as small as the system allows, so that not reading is felt soon.
     pub async fn connect_narrow(replica: &Replica, user: Uuid) -> Self {
+        Self::connect_narrow_to(replica, user, &format!("/ws?user_id={user}")).await
+    }
+
+    pub async fn connect_narrow_to(replica: &Replica, user: Uuid, path: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("its buffer");
         socket.set_send_buffer_size(4096).expect("its buffer");
         let address = ([127, 0, 0, 1], replica.port()).into();
         let stream = socket.connect(address).await.expect("a connection");
-        let url = format!("ws://127.0.0.1:{}/ws?user_id={user}", replica.port());
+        let url = format!("ws://127.0.0.1:{}{path}", replica.port());
         let (stream, _) = client_async(&url, MaybeTlsStream::Plain(stream))
             .await
             .expect("a handshake");

@@ -1,0 +1,178 @@
+//! How much of large answers may be in memory, because their clients have not taken them yet.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::auth::ServiceToken;
+use crate::model::{ConversationId, UserId};
+
+/// Answers that are smaller are not counted as room: the connection itself may hold as much.
+const SMALL: usize = 64 * 1024;
+
+/// One holder has this part of a room at most, so that one who reads slowly leaves the rest to the others.
+const SHARES: usize = 8;
+
+/// Whose answer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    User(UserId),
+    /// A server that asks by this token, for whomever it asks.
+    Service(ServiceToken),
+    /// What a gateway asks for without naming a user (trusted mode): the participants of this conversation.
+    Conversation(ConversationId),
+    /// Or nobody at all.
+    Anybody,
+}
+
+/// Never waited for, since whoever waited would hold what he has read. Clones share it.
+#[derive(Clone)]
+pub struct Room(Arc<Shared>);
+
+struct Shared {
+    kib: usize,
+    taken: Mutex<Shares>,
+}
+
+/// How many KiB are taken, of all and of each who holds something.
+#[derive(Default)]
+struct Shares {
+    all: usize,
+    of: HashMap<Holder, usize>,
+}
+
+/// Room that is taken, until this is dropped.
+#[derive(Default)]
+pub struct Taken(#[expect(dead_code, reason = "held")] Option<Part>);
+
+struct Part {
+    room: Room,
+    holder: Holder,
+    kib: usize,
+}
+
+impl Room {
+    pub fn of(bytes: usize) -> Self {
+        Self(Arc::new(Shared {
+            kib: bytes / 1024,
+            taken: Mutex::default(),
+        }))
+    }
+
+    /// `None`: there is none left, or none for this holder. What is [`SMALL`] always has some, and who holds nothing may have one
+    /// answer that is larger than his share, where there is room for it.
+    pub fn take(&self, holder: Holder, bytes: usize) -> Option<Taken> {
+        if bytes <= SMALL {
+            return Some(Taken(None));
+        }
+        // Rounded, so that as many of the largest pages are there as are said to be, with the few bytes around their items.
+        let kib = bytes / 1024;
+        let mut taken = self.taken();
+        let his = taken.of.get(&holder).copied().unwrap_or(0);
+        let fits = |taken: usize, room: usize| kib <= room.saturating_sub(taken);
+        if !fits(taken.all, self.0.kib) || (his > 0 && !fits(his, self.0.kib / SHARES)) {
+            return None;
+        }
+        taken.all += kib;
+        *taken.of.entry(holder).or_default() += kib;
+        drop(taken);
+        let room = self.clone();
+        Some(Taken(Some(Part { room, holder, kib })))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Shares> {
+        // Nothing in between can panic half-way.
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let mut taken = self.room.taken();
+        taken.all -= self.kib;
+        if let Entry::Occupied(mut his) = taken.of.entry(self.holder) {
+            *his.get_mut() -= self.kib;
+            if *his.get() == 0 {
+                his.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn user(number: u128) -> Holder {
+        Holder::User(UserId(Uuid::from_u128(number)))
+    }
+
+    #[test]
+    fn room_is_there_for_so_many_bytes_and_for_small_ones_always() {
+        let room = Room::of(10 * SMALL);
+        let taken: Vec<_> = (0..5)
+            .map(|number| room.take(user(number), 2 * SMALL).expect("room"))
+            .collect();
+        assert!(room.take(user(5), 2 * SMALL).is_none());
+        assert!(room.take(user(5), SMALL).is_some());
+        drop(taken);
+        assert!(room.take(user(5), 10 * SMALL).is_some());
+        assert!(room.take(user(5), 10 * SMALL + 1024).is_none());
+        assert!(room.take(user(5), usize::MAX).is_none());
+    }
+
+    #[test]
+    fn one_holder_has_an_eighth_of_it_and_the_others_have_the_rest() {
+        let room = Room::of(8 * 4 * SMALL);
+        let conversation = |number| Holder::Conversation(ConversationId(Uuid::from_u128(number)));
+        let holders = [
+            user(1),
+            user(2),
+            user(3),
+            user(4),
+            conversation(1),
+            conversation(2),
+            conversation(3),
+            Holder::Anybody,
+        ];
+        let mut taken = Vec::new();
+        for holder in holders {
+            for _ in 0..2 {
+                taken.push(room.take(holder, 2 * SMALL).expect("his share"));
+            }
+            assert!(room.take(holder, SMALL + 1).is_none(), "{holder:?}");
+            assert!(room.take(holder, SMALL).is_some(), "{holder:?}");
+        }
+        assert!(room.take(user(5), SMALL + 1).is_none());
+        drop(taken);
+        assert_eq!(room.taken().all, 0);
+        assert!(room.taken().of.is_empty(), "nobody is remembered");
+    }
+
+    #[test]
+    fn what_one_gives_back_he_may_take_again() {
+        let room = Room::of(8 * 4 * SMALL);
+        let first = room.take(user(1), 3 * SMALL).expect("room");
+        let second = room.take(user(1), 2 * SMALL);
+        assert!(second.is_none());
+        drop(first);
+        let _again = room.take(user(1), 2 * SMALL).expect("room");
+        assert!(room.take(user(1), 2 * SMALL).is_some());
+    }
+
+    #[test]
+    fn who_holds_nothing_may_have_one_that_is_larger_than_a_share() {
+        let room = Room::of(8 * 2 * SMALL);
+        let large = room.take(user(1), 12 * SMALL).expect("room");
+        assert!(room.take(user(1), SMALL + 1).is_none(), "and no other");
+        // What is left is the others'.
+        assert!(room.take(user(2), 5 * SMALL).is_none());
+        let others = room.take(user(2), 4 * SMALL).expect("room");
+        drop(large);
+        assert!(room.take(user(2), 2 * SMALL).is_none(), "he holds one");
+        assert!(room.take(user(1), 12 * SMALL).is_some());
+        drop(others);
+    }
+}
