@@ -51,6 +51,17 @@ pub async fn comes_and_goes(port: u16, path: String) {
     }
 }
 
+/// Comes back to this path and goes again as soon as it has been read for, for ever.
+pub async fn comes_back(port: u16, path: String) {
+    loop {
+        let (status, mut stream) = handshake_to(port, &path).await;
+        if status == 101 {
+            // The first frame, or the end.
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+    }
+}
+
 async fn handshake_to(port: u16, path: &str) -> (u16, TcpStream) {
     let mut stream = connect(port).await;
     let head = format!(

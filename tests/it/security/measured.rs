@@ -7,19 +7,16 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::attackers;
+use super::attacking::attackers_of;
+use super::bounds::BOUNDS;
+use crate::faults::settled_cursor;
 use crate::support::*;
-
-/// What the attackers' process is told.
-const ATTACK: &str = "PGCHAT_TEST_ATTACK";
 
 /// One attack's name: only that one is measured, and the document stays as it is.
 const ONLY: &str = "ATTACK_ONLY";
@@ -38,16 +35,12 @@ const PAIRS: [(Uuid, Uuid); 4] = [
 /// Between two messages of a pair, on average: 25 a second.
 const PACE: Duration = Duration::from_millis(40);
 
-/// What the attackers may take to open all their connections.
-const BEGINNING: Duration = Duration::from_secs(120);
-
-/// The file that the attackers make once they are at it.
-const AT_IT: &str = "at-it";
-
 struct Attack {
     name: &'static str,
     what: &'static str,
     settings: &'static [(&'static str, &'static str)],
+    /// Somebody writes to the attacker meanwhile.
+    is_written_to: bool,
     /// What it may cost of memory.
     most_mib: u64,
 }
@@ -56,35 +49,47 @@ struct Attack {
 const MOST: f64 = 2.0;
 const SHARES: [(&str, f64); 3] = [("median", 0.5), ("p95", 0.95), ("p99", 0.99)];
 
-const ATTACKS: [Attack; 5] = [
+const ATTACKS: [Attack; 6] = [
     Attack {
         name: "slow_heads",
         what: "2,000 connections with a request's head that never ends, a byte a second, opened again when they are cut off",
         settings: &[],
+        is_written_to: false,
         most_mib: 64,
     },
     Attack {
         name: "handshakes",
         what: "500 clients that ask for WebSockets without a pause, for a user who has all that he may have, and for nobody",
         settings: &[],
+        is_written_to: false,
         most_mib: 32,
     },
     Attack {
         name: "frames",
         what: "20 sockets of one user that send commands of all kinds without a pause",
         settings: &[],
+        is_written_to: false,
         most_mib: 48,
     },
     Attack {
         name: "attempts",
         what: "one user who opens 1,000 sockets, where 20 are allowed, and is sent 20 messages a second",
         settings: &[],
+        is_written_to: true,
         most_mib: 32,
     },
     Attack {
         name: "sockets",
         what: "one user with 1,000 sockets, where 1,000 are allowed, who is sent 20 messages a second: 20,000 frames",
         settings: &[("MAX_CONNECTIONS_PER_USER", "1000")],
+        is_written_to: true,
+        most_mib: 48,
+    },
+    Attack {
+        name: "replays",
+        what: "20 sockets of one user, who is sent 20 messages a second, that come back with an old cursor and go again, without a pause",
+        settings: &[],
+        is_written_to: true,
         most_mib: 48,
     },
 ];
@@ -310,33 +315,6 @@ async fn one_pair(
     [messages, pages]
 }
 
-/// The attackers' process, which is at it.
-async fn attackers_of(attack: &Attack, replica: &Replica, attacked: Uuid) -> Process {
-    let dir = fresh_dir("attack");
-    let port = replica.port();
-    let told = format!("{} {port} {attacked} {}", attack.name, dir.display());
-    let process = Process::start(
-        Command::new("chrt")
-            .args(["--idle", "0"])
-            .arg(std::env::current_exe().expect("this program"))
-            .args([
-                "--exact",
-                "security::measured::attackers_process",
-                "--ignored",
-            ])
-            .env(ATTACK, told)
-            .stdout(Stdio::null()),
-        Signal::Kill,
-    );
-    // On a busy machine that takes its time.
-    let begun = Instant::now();
-    while !dir.join(AT_IT).exists() {
-        assert!(begun.elapsed() < BEGINNING, "the attack has not begun");
-        tokio::time::sleep(PACE).await;
-    }
-    process
-}
-
 async fn measured(attack: &'static Attack, lasting: Duration) -> Measured {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, attack.settings).await;
@@ -363,7 +341,8 @@ async fn measured(attack: &'static Attack, lasting: Duration) -> Measured {
         let quiet = others(&replica, &theirs, lasting).await;
         measured.quiet_work = Work::of(&replica).await.since(&before, started.elapsed());
 
-        let mut attackers = attackers_of(attack, &replica, attacked).await;
+        let cursor = settled_cursor(&replica, ALICE).await;
+        let mut attackers = attackers_of(attack.name, &replica, attacked, &cursor).await;
         let sending = async {
             let mut david = tokio::time::interval(Duration::from_millis(50));
             loop {
@@ -374,11 +353,10 @@ async fn measured(attack: &'static Attack, lasting: Duration) -> Measured {
                     .await;
             }
         };
-        let fanned_out = matches!(attack.name, "attempts" | "sockets");
         let (before, started) = (Work::of(&replica).await, Instant::now());
         let attacked = tokio::select! {
             times = others(&replica, &theirs, lasting) => times,
-            () = sending, if fanned_out => unreachable!("it has no end"),
+            () = sending, if attack.is_written_to => unreachable!("it has no end"),
         };
         measured.attacked_work = Work::of(&replica).await.since(&before, started.elapsed());
         measured.connections = replica.open_files();
@@ -436,7 +414,7 @@ async fn report() {
          Each attack is measured in {ROUNDS} rounds on a replica that had been warmed up: {seconds} s quiet, then {seconds} s attacked. \
          A figure is the median of the rounds; a ratio is that of one round's two figures, of which the median counts, and the least and \
          the most are in brackets. \"message\" is from its sending on a socket to its arrival at another, through the database; \"page \
-         of history\" is a request on a new connection. A p99 stands on a hundredth of the samples.\n{tables}",
+         of history\" is a request on a new connection. A p99 stands on a hundredth of the samples.\n{tables}\n{BOUNDS}",
         1000 / PACE.as_millis(),
         match cfg!(debug_assertions) {
             true => "dev",
@@ -449,57 +427,4 @@ async fn report() {
     }
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/attacks.md");
     std::fs::write(path, text).expect("docs/attacks.md");
-}
-
-/// Ends when it is killed.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "is what `report` starts"]
-async fn attackers_process() {
-    let Ok(told) = std::env::var(ATTACK) else {
-        return;
-    };
-    let mut told = told.split(' ');
-    let mut word = || told.next().expect("a word");
-    let (attack, port) = (word(), word().parse::<u16>().expect("a port"));
-    let (conversation, dir) = (word().parse::<Uuid>().expect("an id"), word());
-    let mut tasks = JoinSet::new();
-    match attack {
-        "slow_heads" => {
-            for _ in 0..2000 {
-                let stream = attackers::slow_head(port).await;
-                tasks.spawn(attackers::always_slow(port, stream));
-            }
-        }
-        "handshakes" => {
-            for number in 0..500 {
-                tasks.spawn(attackers::always_handshakes(
-                    port,
-                    [ALICE, NOBODY][number % 2],
-                ));
-            }
-        }
-        "frames" => {
-            for _ in 0..20 {
-                let (status, stream) = attackers::handshake(port, ALICE).await;
-                assert_eq!(status, 101);
-                tasks.spawn(async move {
-                    attackers::flood(stream, conversation, usize::MAX).await;
-                });
-            }
-        }
-        "attempts" | "sockets" => {
-            for _ in 0..1000 {
-                let (status, stream) = attackers::handshake(port, ALICE).await;
-                if status == 101 {
-                    tasks.spawn(attackers::stays(stream));
-                }
-            }
-        }
-        other => panic!("{other}"),
-    }
-    std::fs::write(Path::new(dir).join(AT_IT), "").expect("a file");
-    while let Some(ended) = tasks.join_next().await {
-        ended.expect("an attacker goes on");
-    }
-    std::future::pending::<()>().await;
 }

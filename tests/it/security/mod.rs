@@ -1,7 +1,9 @@
 //! Hostile input and hostile callers: what browsers are told, what the log holds, and what attackers can use up.
 
 mod attackers;
+mod attacking;
 mod attacks;
+mod bounds;
 mod headers;
 mod logs;
 mod measured;

@@ -1,0 +1,112 @@
+//! The attackers of `measured`: a process of their own, which runs while nobody else wants a processor.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::attackers;
+use crate::support::*;
+
+/// What the process is told.
+const ATTACK: &str = "PGCHAT_TEST_ATTACK";
+
+/// What the attackers may take to open all their connections.
+const BEGINNING: Duration = Duration::from_secs(120);
+
+/// The file that they make once they are at it.
+const AT_IT: &str = "at-it";
+
+/// The attackers' process, which is at it. Who comes back does so with `cursor`.
+pub async fn attackers_of(
+    attack: &str,
+    replica: &Replica,
+    attacked: Uuid,
+    cursor: &str,
+) -> Process {
+    let dir = fresh_dir("attack");
+    let port = replica.port();
+    let told = format!("{attack} {port} {attacked} {cursor} {}", dir.display());
+    let process = Process::start(
+        Command::new("chrt")
+            .args(["--idle", "0"])
+            .arg(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "security::attacking::attackers_process",
+                "--ignored",
+            ])
+            .env(ATTACK, told)
+            .stdout(Stdio::null()),
+        Signal::Kill,
+    );
+    // On a busy machine that takes its time.
+    let begun = Instant::now();
+    while !dir.join(AT_IT).exists() {
+        assert!(begun.elapsed() < BEGINNING, "the attack has not begun");
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    process
+}
+
+/// Ends when it is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "is what `measured::report` starts"]
+async fn attackers_process() {
+    let Ok(told) = std::env::var(ATTACK) else {
+        return;
+    };
+    let mut told = told.split(' ');
+    let mut word = || told.next().expect("a word");
+    let (attack, port) = (word(), word().parse::<u16>().expect("a port"));
+    let conversation = word().parse::<Uuid>().expect("an id");
+    let (cursor, dir) = (word(), word());
+    let mut tasks = JoinSet::new();
+    match attack {
+        "slow_heads" => {
+            for _ in 0..2000 {
+                let stream = attackers::slow_head(port).await;
+                tasks.spawn(attackers::always_slow(port, stream));
+            }
+        }
+        "handshakes" => {
+            for number in 0..500 {
+                tasks.spawn(attackers::always_handshakes(
+                    port,
+                    [ALICE, NOBODY][number % 2],
+                ));
+            }
+        }
+        "frames" => {
+            for _ in 0..20 {
+                let (status, stream) = attackers::handshake(port, ALICE).await;
+                assert_eq!(status, 101);
+                tasks.spawn(async move {
+                    attackers::flood(stream, conversation, usize::MAX).await;
+                });
+            }
+        }
+        "attempts" | "sockets" => {
+            for _ in 0..1000 {
+                let (status, stream) = attackers::handshake(port, ALICE).await;
+                if status == 101 {
+                    tasks.spawn(attackers::stays(stream));
+                }
+            }
+        }
+        "replays" => {
+            for _ in 0..20 {
+                let path = format!("/ws?user_id={ALICE}&cursor={cursor}");
+                tasks.spawn(attackers::comes_back(port, path));
+            }
+        }
+        other => panic!("{other}"),
+    }
+    std::fs::write(Path::new(dir).join(AT_IT), "").expect("a file");
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("an attacker goes on");
+    }
+    std::future::pending::<()>().await;
+}
