@@ -71,10 +71,15 @@ impl SendLimiter {
         None
     }
 
-    /// Counts so many, or as many as may come at once where that is less, and resolves when all of them are. One by one: for all of
-    /// them together who waits would wait for ever, beside others of this user's who take each as it is welcome.
+    /// Counts so many, or as many as may come at once where that is less, and resolves when all of them are. One by one, if they are
+    /// not welcome at once: who waited for all of them together would wait for ever, beside others of this user's who take each as
+    /// it comes.
     pub async fn counted(&self, user: UserId, count: u32) {
-        for _ in 0..count.min(self.burst.get()) {
+        let mut left = count.min(self.burst.get());
+        if self.pause(user, &mut left).is_none() {
+            return;
+        }
+        for _ in 0..left {
             while let Some(pause) = self.pause(user, &mut 1) {
                 sleep(pause.max(FLOOD_PAUSE)).await;
             }

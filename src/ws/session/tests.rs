@@ -18,6 +18,8 @@ use crate::testing;
 use crate::ws::metered::Metered;
 use crate::ws::upgrade::socket;
 
+mod waiting;
+
 type Client = WebSocketStream<DuplexStream>;
 
 /// Replica, user and hub of a session under test. Nothing here needs a database.

@@ -1,0 +1,102 @@
+//! A session that waits for its turn to be read for: nothing reaches the database, for another socket of its user has the turn.
+
+use super::*;
+use crate::replay::Turn;
+
+impl Stage {
+    /// A client that comes back, and waits while the turn is held.
+    async fn waiting(&self, expiry: Option<Expiry>) -> (Client, JoinHandle<()>, Turn) {
+        let turn = self.services.replay.turn(self.user).await.unwrap();
+        let (ours, theirs) = duplex(64 * 1024);
+        let stream = socket(ours, &self.services.config).await;
+        let mut session = self.session(stream);
+        session.expiry = expiry.unwrap_or(session.expiry);
+        let session = tokio::spawn(session.run(Some("a cursor".to_owned())));
+        let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        (client, session, turn)
+    }
+}
+
+#[tokio::test]
+async fn a_drain_ends_the_wait() {
+    let stage = Stage::new(Duration::from_secs(60), Duration::from_millis(300));
+    let (mut client, session, _turn) = stage.waiting(None).await;
+    stage.services.lifecycle.closing.cancel();
+    assert_eq!(next(&mut client).await, Err(1012));
+    session.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_tokens_end_is_the_end_of_the_wait() {
+    let stage = Stage::calm();
+    let soon = Expiry::at(Instant::now() + Duration::from_millis(50));
+    let (mut client, session, _turn) = stage.waiting(Some(soon)).await;
+    assert_eq!(next(&mut client).await, Err(4401));
+    session.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_who_is_deactivated_waits_no_longer() {
+    let stage = Stage::calm();
+    let (mut client, session, _turn) = stage.waiting(None).await;
+    stage.services.hub.dismiss(stage.user);
+    assert_eq!(next(&mut client).await, Err(4403));
+    session.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_breaks_the_rules_while_he_waits_is_closed() {
+    let stage = Stage::calm();
+    let (client, session, _turn) = stage.waiting(None).await;
+    let longest = stage.services.config.limits.body_bytes;
+    let too_long = Message::text("x".repeat(longest + 1));
+    // It may be closed before all of it is sent.
+    let (_, said) = {
+        let (mut sink, mut stream) = client.split();
+        let closed = async {
+            loop {
+                match stream.next().await {
+                    Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                    Some(Ok(_)) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        tokio::join!(sink.send(too_long), closed)
+    };
+    assert_eq!(said, Some(1009));
+    session.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_gone_waits_no_longer_and_what_waits_behind_him_is_next() {
+    let stage = Stage::calm();
+    let (client, session, turn) = stage.waiting(None).await;
+    drop(client);
+    session.await.unwrap();
+    assert_eq!(stage.services.hub.connections(), 0);
+    drop(turn);
+    stage.services.replay.turn(stage.user).await.unwrap();
+}
+
+#[tokio::test]
+async fn frames_of_one_who_waits_count_like_any_others() {
+    const PINGS: u32 = 60;
+    let stage = Stage::calm();
+    // 500 a second are welcome from now on.
+    while stage.services.frames.pause(stage.user, &mut 1).is_none() {}
+    let started = Instant::now();
+    let (mut client, _session, _turn) = stage.waiting(None).await;
+    for _ in 0..PINGS {
+        client
+            .send(Message::Ping(Default::default()))
+            .await
+            .unwrap();
+    }
+    let mut pongs = 0;
+    while pongs < PINGS {
+        pongs += u32::from(client.next().await.unwrap().unwrap().is_pong());
+    }
+    // All but the last one, which is read ahead.
+    assert!(started.elapsed() >= Duration::from_millis(2) * (PINGS - 2));
+}
