@@ -60,6 +60,10 @@ id_type!(
 
 from_text!(ConversationId, MessageId);
 
+/// One of `SERVICE_TOKENS`, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceToken(pub u32);
+
 /// Who reads a conversation where the request names no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {

@@ -22,8 +22,6 @@ use warp::http::HeaderMap;
 use credentials::Ticket;
 use keys::KeyFiles;
 use service::ServiceTokens;
-
-pub use service::ServiceToken;
 use standing::Standing;
 use token::{Token, Verifier};
 
@@ -33,7 +31,7 @@ use crate::config::{AuthConfig, AuthMode, ConfigError};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::limits::Holder;
-use crate::model::{Reader, UnixSeconds, UserId};
+use crate::model::{Reader, ServiceToken, UnixSeconds, UserId};
 use crate::store::{IssuedTicket, Store};
 
 /// A user whom a request names, and for whom it is not known yet whether the caller may act.

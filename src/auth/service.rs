@@ -4,13 +4,10 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::credentials::{SecretHash, hash};
 use crate::config::Secret;
+use crate::model::ServiceToken;
 
 /// `SERVICE_TOKENS`, by their hashes.
 pub struct ServiceTokens(Vec<SecretHash>);
-
-/// One of them, by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServiceToken(u32);
 
 impl ServiceTokens {
     pub fn new(tokens: &[Secret]) -> Self {

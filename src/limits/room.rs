@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::auth::ServiceToken;
-use crate::model::{ConversationId, UserId};
+use crate::model::{ConversationId, ServiceToken, UserId};
 
 /// Answers that are smaller are not counted as room: the connection itself may hold as much.
 const SMALL: usize = 64 * 1024;
