@@ -76,7 +76,7 @@ export interface Frame<Data = unknown> {
  * - `disconnected`: the connection was lost over this command, `maxTries` times. Whether it was stored is not known; `send` with the same `clientMessageId` is safe.
  * - `stopped`, `closed`: the client does not connect (any more).
  * - `network`: no answer to an HTTP request; `bad_response`: one that is none of the service's.
- * - `no_token`: `getToken` failed; `no_user`: `userId` is missing, and the token does not name it.
+ * - `no_token`: `getToken` failed, or has not answered in time; `no_user`: `userId` is missing, and the token does not name it: the client stops.
  * - `not_allowed`, `unauthorized`: the service closed the socket with 4403, or with 4401 and there is no `getToken`.
  */
 export class ChatError extends Error {
@@ -143,7 +143,10 @@ export interface Events {
   conversation_created: Conversation;
   typing: { conversationId: string; userId: string; isTyping: boolean };
   presence: { userId: string; isOnline: boolean; lastSeenAt: string | null };
-  /** Too much was missed: load what you show over HTTP. The client goes on by itself. */
+  /**
+   * Too much was missed: load what you show over HTTP, and return the promise of it. Until all listeners are done, and if one fails,
+   * the client resumes from its old cursor, and is told so again.
+   */
   resync_required: { reason: string };
   token_expiring: { expiresAt: string };
   server_closing: { reconnectAfterMs: number };
@@ -152,7 +155,7 @@ export interface Events {
   status: StatusEvent;
   outgoing: Outgoing;
   queue_full: { limit: number };
-  /** What rejects no promise: a refused handshake, a listener that threw, … Without a listener: `console.error`. */
+  /** What rejects no promise of a call: a refused handshake, a listener that threw or whose promise was rejected, … Without a listener: `console.error`. */
   error: Error;
   /** Every frame, for showing and logging. `authenticate` goes out without its token here. */
   frame: { direction: 'in' | 'out'; frame: { type: string; requestId?: string; data: any; cursor?: string; userId?: string; timestamp?: number } };
@@ -164,10 +167,11 @@ export interface ChatOptions {
   /** Whose chat it is. May be left out with `getToken`: then it is the token's `sub`. */
   userId?: string;
   /**
-   * A JWT. Called when there is none yet, when one was refused, and 60 s before it expires. It may take its time, as a login by
-   * hand does: all that needs the token waits, and the status stays `connecting`.
+   * A JWT. Called when there is none yet, when one was refused (`refusal`: why), and 60 s before it expires. It may take its time, as a
+   * login by hand does, but has to end: it is not called again before. What waits for it fails after `timeoutMs`, and the client tries
+   * again; a token that comes later still counts.
    */
-  getToken?: () => string | Promise<string>;
+  getToken?: (refusal?: string) => string | Promise<string>;
   /** Open sockets by a ticket (one more request each) instead of the subprotocol. The token is in no URL either way. */
   ticket?: boolean;
   /** Where to go on, from `cursor` of an earlier client. Without one it starts live. */
@@ -182,7 +186,7 @@ export interface ChatOptions {
   maxDelayMs?: number;
   /** A connection that held this long makes the pauses short again. 10,000. */
   stableMs?: number;
-  /** Of an HTTP request, a handshake, a command, and `getToken`. 15,000. */
+  /** Of an HTTP request, a handshake, a command, and of waiting for `getToken`. 15,000. */
   timeoutMs?: number;
   /** In Node before 22: the package `ws`. */
   WebSocket?: new (url: string, protocols: string[]) => any;
@@ -196,8 +200,8 @@ export interface Page {
 }
 
 export interface ChatClient {
-  /** Calls `listener` at every event of that type, until the returned function is called. */
-  on<Type extends keyof Events>(type: Type, listener: (data: Events[Type], frame?: Frame<Events[Type]>) => void): () => void;
+  /** Calls `listener` at every event of that type, until the returned function is called. It may return a promise: see `resync_required`. */
+  on<Type extends keyof Events>(type: Type, listener: (data: Events[Type], frame?: Frame<Events[Type]>) => unknown): () => void;
 
   /** By itself once the client is made; by hand after `stopped` or `closed`, or to wait no longer. */
   connect(): Promise<void>;
@@ -205,7 +209,7 @@ export interface ChatClient {
   close(): void;
   readonly status: Status;
   readonly userId: string | undefined;
-  /** Opaque: where a later client can go on. */
+  /** Opaque: where a later client can go on. Stands still while listeners of `resync_required` load. */
   readonly cursor: string | undefined;
   /** Commands without their answer. */
   readonly queued: number;

@@ -1,6 +1,6 @@
 /**
- * The browser client of pgchat; what it promises: pgchat.d.ts and README.md.
- * A command is in `pending` until its promise is settled; no timer outlives close(); no failure is silent.
+ * The browser client of pgchat: see README.md.
+ * A command is `pending` until it is settled; no timer outlives close(); no failure is silent.
  */
 
 export class ChatError extends Error {
@@ -13,10 +13,7 @@ export class ChatError extends Error {
 /** These refusals pass. */
 const RETRIED = ['unavailable', 'too_many_requests', 'request_timeout', 'internal'];
 
-const ENDED = ['stopped', 'closed'];
-
-/** More than a replay has events. */
-const REMEMBERED = 2000;
+const ENDED = ['stopped', 'closed', 'disconnected'];
 
 export function createChatClient(options = {}) {
   let {
@@ -35,11 +32,12 @@ export function createChatClient(options = {}) {
   const timers = {};
   let status = 'idle';
   let attempt = 0;
-  let generation = 0; // what an older connection awaited is void
+  let generation = 0; // what an older one awaited is void
   let lastId = 0;
   let heartbeatMs = 25_000;
   let leastDelayMs = 0;
-  let socket, socketToken, token, watched;
+  let newest = cursor;
+  let socket, socketToken, token, given, refusal, held, watched;
 
   // Events
 
@@ -49,17 +47,19 @@ export function createChatClient(options = {}) {
     return () => all.delete(listener);
   }
 
+  /** What failed. */
   function emit(type, data, frame) {
     const all = [...(listeners[type] ?? [])];
     if (type === 'error' && !all.length) console.error(data);
-    for (const listener of all) {
+    return Promise.all(all.map(async (listener) => {
       try {
-        listener(data, frame);
+        await listener(data, frame);
       } catch (error) {
         if (type === 'error') console.error(error);
         else emit('error', error);
+        return error;
       }
-    }
+    }));
   }
 
   function setStatus(next, more) {
@@ -76,18 +76,20 @@ export function createChatClient(options = {}) {
 
   // HTTP
 
-  /** Kept until somebody refuses it. */
-  const credentials = () => (token ??= new Promise((resolve, reject) => {
+  /** Kept until refused; one call at a time, however late. */
+  const credentials = () => new Promise((resolve, reject) => {
     const late = setTimeout(reject, timeoutMs, 'no answer in time');
-    Promise.resolve().then(getToken).then(resolve, reject).finally(() => clearTimeout(late));
+    token ||= Promise.resolve(refusal).then(getToken).then((jwt) => (given = jwt) || Promise.reject('nothing')).finally(() => given || (token = given));
+    token.then(resolve, reject).finally(() => clearTimeout(late));
   }).catch((cause) => {
-    token = undefined;
     throw new ChatError('no_token', `getToken failed: ${cause}`, { cause });
-  }));
+  });
 
-  const drop = (used) => {
-    if (token === used) token = undefined;
-  };
+  function drop(used, reason) {
+    if (!given || used !== given) return;
+    token = given = undefined;
+    refusal = reason;
+  }
 
   /** The option, or the token's subject. */
   async function me() {
@@ -96,35 +98,33 @@ export function createChatClient(options = {}) {
       userId ||= JSON.parse(atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub;
     } catch { /* no JWT */ }
     if (userId) return userId;
-    throw new ChatError('no_user', 'the token names nobody: set userId');
+    throw new ChatError('no_user', 'the token has no sub: set userId');
   }
 
-  async function http(method, path, query, body, again = true) {
-    const address = new URL(`${url}/api/v1/${path}`);
-    for (const name in query) if (query[name] !== undefined) address.searchParams.set(name, query[name]);
+  async function http(path, query = {}, body, method = body ? 'POST' : 'GET', again = true) {
+    const search = new URLSearchParams(JSON.parse(JSON.stringify(query)));
     const headers = {};
-    const used = getToken && credentials();
-    if (used) headers.authorization = `Bearer ${await used}`;
+    const used = getToken && (await credentials());
+    if (used) headers.authorization = `Bearer ${used}`;
     if (body) headers['content-type'] = 'application/json';
     let response, text, json;
     try {
-      response = await fetch(address, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(timeoutMs) });
+      response = await fetch(`${url}/api/v1/${path}?${search}`, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(timeoutMs) });
       text = await response.text();
     } catch (cause) {
       throw new ChatError('network', `${path}: ${cause}`, { cause });
     }
     const { ok, status } = response;
-    if (status === 401 && used && again) {
-      drop(used);
-      return http(method, path, query, body, false);
-    }
     try {
       json = JSON.parse(text);
-    } catch { /* nothing, or a proxy's page */ }
+    } catch { /* a proxy's page */ }
     if (ok && (json || !text)) return json;
-    throw new ChatError(json?.code ?? 'bad_response', [json?.message ?? `${path}: ${status}`].flat().join('; '), {
+    const error = new ChatError(json?.code ?? 'bad_response', [json?.message ?? `${path}: ${status}`].flat().join('; '), {
       status, retryAfterMs: 1000 * response.headers.get('retry-after') || 0,
     });
+    if (status !== 401 || !used || !again) throw error;
+    drop(used, error.message);
+    return http(path, query, body, method, false);
   }
 
   // Connection
@@ -138,18 +138,19 @@ export function createChatClient(options = {}) {
     try {
       const query = new URLSearchParams({ user_id: await me() });
       const protocols = ['pgchat.v1'];
-      socketToken = getToken && credentials();
-      if (ticket) query.set('ticket', (await http('POST', 'ws/ticket', { user_id: userId })).ticket);
-      else if (getToken) protocols.push(`bearer.${await socketToken}`);
+      const used = getToken && (await credentials());
+      if (ticket) query.set('ticket', (await http('ws/ticket', { user_id: userId }, 0, 'POST')).ticket);
+      else if (used) protocols.push(`bearer.${used}`);
       if (mine !== generation) return;
+      socketToken = used;
       if (cursor) query.set('cursor', cursor);
       socket = new WebSocket(`${url.replace(/^http/, 'ws')}/ws?${query}`, protocols);
       socket.onmessage = ({ data }) => receive(data);
       socket.onclose = ({ code, reason }) => lost(code, reason);
-      socket.onerror = () => {}; // onclose follows
-      timer('alive', timeoutMs, () => lost(1006, 'no connection in time'));
+      socket.onerror = () => {};
+      timer('alive', timeoutMs, () => lost(1006, 'no answer in time'));
     } catch (error) {
-      if (mine === generation) unreachable(error);
+      unreachable(mine, error);
     }
   }
 
@@ -162,7 +163,6 @@ export function createChatClient(options = {}) {
     socket = undefined;
   }
 
-  /** What each close code asks for. */
   function lost(closeCode, reason) {
     const wasOnline = status === 'online';
     const about = { closeCode, reason };
@@ -171,14 +171,13 @@ export function createChatClient(options = {}) {
     for (const asked of [...pending.values()]) {
       clearTimeout(asked.timer);
       if (asked.state === 'sent' && !(biggest?.text.length >= asked.text.length)) biggest = asked;
-      // The rest is sent again: the service takes it once.
       if (asked.transient || asked.tries >= maxTries) settle(asked, new ChatError('disconnected', `lost: ${closeCode}`, about));
       asked.state = '';
     }
     if (closeCode === 4403) return stop(new ChatError('not_allowed', reason, about));
     if (closeCode === 4401) {
       if (!getToken) return stop(new ChatError('unauthorized', reason, about));
-      drop(socketToken);
+      drop(socketToken, reason);
     }
     if (closeCode === 1009) {
       const error = new ChatError('frame_too_big', reason, about);
@@ -189,22 +188,22 @@ export function createChatClient(options = {}) {
     else retry(about);
   }
 
-  /** A browser hides why a handshake was refused; a route with the same checks tells. */
+  /** Browsers hide why a handshake was refused: this route tells. */
   async function diagnose(about) {
     const mine = generation;
-    const error = await http('GET', `users/${userId}`).then(() => {}, (error) => error);
-    if (mine === generation) unreachable(error, about);
+    unreachable(mine, await http(`users/${userId}`).then(() => {}, (error) => error), about);
   }
 
-  function unreachable(error, about) {
+  function unreachable(mine, error, about) {
+    if (mine !== generation) return;
     const { status, code, retryAfterMs } = error ?? {};
-    const refused = [400, 403, 404].includes(status) || (status === 401 && !getToken);
+    const refused = code === 'no_user' || [400, 403, 404].includes(status) || (status === 401 && !getToken);
     if (refused && code !== 'bad_response') return stop(error);
     if (error && code !== 'network') emit('error', error);
     retry({ ...about, error }, retryAfterMs);
   }
 
-  /** Full jitter on top of what the service asked for. `attempt` falls only when a connection has held. */
+  /** Full jitter on top of what the service asked for. */
   function retry(about, least = leastDelayMs) {
     const retryInMs = least + backoff(attempt++);
     leastDelayMs = 0;
@@ -225,12 +224,12 @@ export function createChatClient(options = {}) {
     for (const asked of [...pending.values()]) settle(asked, error);
   }
 
-  /** Back on the net, or looked at: no more waiting. Is the connection one? */
+  /** Back on the net, or looked at: no more waiting. */
   function wake({ type }) {
     if (type === 'visibilitychange' && globalThis.document?.hidden) return;
     if (status === 'online') return tell('ping', {}, 5_000);
     if (type === 'offline') return;
-    status = 'waiting'; // a handshake that began without a net may hang
+    status = 'waiting'; // a handshake may hang
     connect();
   }
 
@@ -253,6 +252,7 @@ export function createChatClient(options = {}) {
     if (mine !== generation) return;
     if (type === 'ack' || type === 'error') return answer(type, data);
     if (type === 'connected') {
+      held = 0;
       userId = frame.userId;
       heartbeatMs = 1000 * data.heartbeatSeconds;
       timer('stable', stableMs, () => (attempt = 0));
@@ -261,10 +261,14 @@ export function createChatClient(options = {}) {
       pump();
     }
     if (type === 'server_closing') leastDelayMs = data.reconnectAfterMs;
-    if (type === 'token_expiring') renew();
-    if (type === 'resync_required') seen.clear();
-    if (!isRepeat(data)) emit(type, data, frame);
-    cursor = frame.cursor ?? data.cursor ?? cursor;
+    if (type === 'token_expiring' && getToken) renew().catch((error) => emit('error', error));
+    const resync = type === 'resync_required' && (held = {});
+    if (resync) seen.clear();
+    const told = !isRepeat(data) && emit(type, data, frame);
+    newest = frame.cursor ?? data.cursor ?? newest;
+    // Until all is loaded the old cursor brings this frame again.
+    if (resync) told.then((failed) => held === resync && !failed.some(Boolean) && (cursor = newest, held = 0));
+    if (!held) cursor = newest;
   }
 
   function isRepeat({ id, updatedAt }) {
@@ -272,24 +276,19 @@ export function createChatClient(options = {}) {
     if (seen.get(id) === updatedAt) return true;
     seen.delete(id); // it becomes the youngest
     seen.set(id, updatedAt);
-    if (seen.size > REMEMBERED) seen.delete(seen.keys().next().value);
+    if (seen.size > 2000) seen.delete(seen.keys().next().value);
   }
 
   async function renew() {
-    if (!getToken) return;
-    try {
-      token = undefined;
-      const fresh = credentials();
-      await command('authenticate', { token: await fresh }, { transient: true });
-      socketToken = fresh;
-    } catch (error) {
-      emit('error', error); // the socket ends with 4401
-    }
+    drop(given, 'it expires');
+    const fresh = await credentials();
+    await command('authenticate', { token: fresh }, { transient: true });
+    socketToken = fresh;
   }
 
   // Commands
 
-  /** One of a lane at a time, so that a retry overtakes nothing. */
+  /** One of a lane at a time: a retry overtakes nothing. */
   function command(type, data, more) {
     return new Promise((resolve, reject) => {
       const full = pending.size >= maxQueue && 'queue_full';
@@ -316,7 +315,7 @@ export function createChatClient(options = {}) {
       next.tries++;
       next.timer = setTimeout(() => lost(1006, 'no answer in time'), timeout);
       socket.send(text);
-      // Who shows frames does not show tokens.
+      // Tokens are not shown.
       emit('frame', { direction: 'out', frame: { type, requestId, data: data.token ? {} : data } });
     }
   }
@@ -340,10 +339,9 @@ export function createChatClient(options = {}) {
     pump();
   }
 
-  /** Nobody awaits these. */
   function tell(type, data, timeout) {
     command(type, data, { transient: true, timeout }).catch((error) => {
-      if (![...ENDED, 'disconnected'].includes(error.code)) emit('error', error);
+      if (!ENDED.includes(error.code)) emit('error', error);
     });
   }
 
@@ -365,7 +363,7 @@ export function createChatClient(options = {}) {
   return {
     on,
     connect,
-    close: () => end('closed', new ChatError('closed', 'the client was closed')),
+    close: () => end('closed', new ChatError('closed', 'closed')),
     get status() { return status; },
     get userId() { return userId; },
     get cursor() { return cursor; },
@@ -376,21 +374,21 @@ export function createChatClient(options = {}) {
     markRead: (conversationId, upToSeq) => command('mark_read', { conversationId, upToSeq }, { lane: `${conversationId} read` }),
     typing: (conversationId, isTyping = true) => tell('typing', { conversationId, isTyping }),
     watchPresence,
-    search: async (q, { conversationId, ...query } = {}) => http('GET', `chat/users/${await me()}/search`, { q, conversation_id: conversationId, ...query }),
-    unreadCount: async () => (await http('GET', `chat/users/${await me()}/unread-count`)).unreadCount,
+    search: async (q, { conversationId, ...query } = {}) => http(`chat/users/${await me()}/search`, { q, conversation_id: conversationId, ...query }),
+    unreadCount: async () => (await http(`chat/users/${await me()}/unread-count`)).unreadCount,
     conversations: {
-      list: async (query) => http('GET', `chat/conversations/${await me()}`, query),
-      open: async (user2Id) => http('POST', 'chat/conversations', {}, { user1Id: await me(), user2Id }),
+      list: async (query) => http(`chat/conversations/${await me()}`, query),
+      open: async (user2Id) => http('chat/conversations', {}, { user1Id: await me(), user2Id }),
     },
-    messages: { list: (conversationId, query) => http('GET', `chat/conversations/${conversationId}/messages`, query) },
+    messages: { list: (conversationId, query) => http(`chat/conversations/${conversationId}/messages`, query) },
     users: {
-      list: ({ role, active, ...query } = {}) => http('GET', `users/${role ? `role/${role}` : active ? 'active' : ''}`, query),
-      get: (id) => http('GET', `users/${id}`),
+      list: ({ role, active, ...query } = {}) => http(`users/${role ? `role/${role}` : active ? 'active' : ''}`, query),
+      get: (id) => http(`users/${id}`),
     },
   };
 }
 
-/** `crypto.randomUUID` is missing on pages without TLS. */
+/** Without TLS there is no `crypto.randomUUID`. */
 export function newId() {
   return crypto.getRandomValues(new Uint32Array(4)).join('-');
 }

@@ -1,44 +1,10 @@
 // Each row of the close-code table, and what else a server may say, over real sockets.
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import WebSocket from 'ws';
 import { createChatClient } from '../pgchat.js';
-import { scripted } from './support/scripted.js';
+import { client, clients, connected, server, stopped } from './support/stage.js';
 import { eventually, next, online } from './support/wait.js';
-
-const JWT = `x.${Buffer.from(JSON.stringify({ sub: 'u1' })).toString('base64url')}.y`;
-
-let server;
-let clients;
-beforeEach(async () => {
-  server = await scripted();
-  clients = [];
-});
-afterEach(async () => {
-  for (const client of clients) client.close();
-  await server.close();
-});
-
-/** A client whose pauses are short. */
-function client(options) {
-  const chat = createChatClient({ url: server.url, userId: 'u1', WebSocket, minDelayMs: 10, maxDelayMs: 50, ...options });
-  chat.errors = [];
-  chat.statuses = [];
-  chat.on('error', (error) => chat.errors.push(error));
-  chat.on('status', (status) => chat.statuses.push(status));
-  clients.push(chat);
-  return chat;
-}
-
-async function connected(options, greeting) {
-  const chat = client(options);
-  const connection = await server.connection();
-  connection.greet(greeting);
-  await online(chat);
-  return [chat, connection];
-}
-
-const stopped = (chat) => next(chat, 'status', ({ status }) => status === 'stopped');
 
 for (const code of [1001, 1012, 1013, 4408, 1000, 1002, 1006, 1011]) {
   test(`after ${code} it reconnects with its cursor, and sends again what had no answer`, async () => {
@@ -100,18 +66,6 @@ test('after 1009 with nothing under way it stops: there is nothing that it could
   assert.equal(chat.errors[0], error);
 });
 
-test('after 4401 it gets a new token and reconnects', async () => {
-  let made = 0;
-  const [chat, connection] = await connected({ getToken: () => `${JWT}${++made}` });
-  connection.send('chat_message', { id: 'm1', updatedAt: '1' }, 'cursor-3');
-  connection.close(4401, 'token expired');
-  (await server.connection()).greet();
-  await next(chat, 'status', ({ status }) => status === 'online');
-  assert.deepEqual(server.handshakes.map(({ protocols }) => protocols), [`pgchat.v1,bearer.${JWT}1`, `pgchat.v1,bearer.${JWT}2`]);
-  assert.equal(server.handshakes[1].url.searchParams.get('cursor'), 'cursor-3');
-  assert.ok(!server.handshakes.some(({ url }) => url.href.includes(JWT)), 'a token in a URL');
-});
-
 test('after 4401 without getToken it stops and says so', async () => {
   const [chat, connection] = await connected();
   connection.close(4401, 'token expired');
@@ -135,66 +89,6 @@ test('after 4403 it stops, what waits is rejected, and connect() tries again', a
   await online(chat);
 });
 
-test('token_expiring: a new token goes over the open socket, and is shown to nobody', async () => {
-  let made = 0;
-  const [chat, connection] = await connected({ getToken: async () => `${JWT}${++made}` });
-  const frames = [];
-  chat.on('frame', ({ direction, frame }) => direction === 'out' && frames.push(frame));
-  connection.send('token_expiring', { expiresAt: 'soon' });
-  const asked = await connection.read();
-  assert.deepEqual([asked.type, asked.data], ['authenticate', { token: `${JWT}2` }]);
-  assert.equal(frames[0].type, 'authenticate');
-  assert.ok(!JSON.stringify(frames).includes(JWT));
-  connection.send('ack', { requestId: asked.requestId });
-  await eventually(() => chat.queued === 0);
-  assert.deepEqual([server.handshakes.length, chat.errors], [1, []]);
-});
-
-test('a getToken that fails is an error event, and is asked again', async () => {
-  let made = 0;
-  const chat = client({
-    getToken: () => {
-      if (++made === 1) throw new Error('logged out');
-      return JWT;
-    },
-  });
-  (await server.connection()).greet();
-  await online(chat);
-  assert.equal(chat.errors[0].code, 'no_token');
-  assert.match(chat.errors[0].message, /logged out/);
-});
-
-test('a getToken that never answers is an error event, and is asked again', async () => {
-  let made = 0;
-  const chat = client({ timeoutMs: 100, getToken: () => (++made === 1 ? new Promise(() => {}) : JWT) });
-  (await server.connection()).greet();
-  await online(chat);
-  assert.equal(chat.errors[0].code, 'no_token');
-  assert.match(chat.errors[0].message, /no answer in time/);
-});
-
-test('without userId it is the token’s subject; a token that names none is an error', async () => {
-  const [chat] = await connected({ userId: undefined, getToken: () => JWT });
-  assert.equal(server.handshakes[0].url.searchParams.get('user_id'), 'u1');
-  assert.equal(chat.userId, 'u1');
-  const nobody = `x.${Buffer.from('{"exp":1}').toString('base64url')}.y`;
-  for (const token of ['opaque', nobody]) {
-    const unknown = client({ userId: undefined, getToken: () => token });
-    assert.equal((await next(unknown, 'error')).code, 'no_user');
-    await assert.rejects(unknown.conversations.list(), { code: 'no_user' });
-    unknown.close();
-  }
-  assert.deepEqual([server.handshakes.length, server.requests.length], [1, 0], 'nobody is asked about a user "undefined"');
-});
-
-test('with tickets the socket is opened by one, asked for with the token', async () => {
-  server.answer = () => ({ status: 201, body: { ticket: 't-1', expiresAt: 'soon' } });
-  await connected({ getToken: () => JWT, ticket: true });
-  assert.deepEqual(server.requests, [{ method: 'POST', url: '/api/v1/ws/ticket?user_id=u1', authorization: `Bearer ${JWT}` }]);
-  const [{ url, protocols }] = server.handshakes;
-  assert.deepEqual([url.searchParams.get('ticket'), protocols], ['t-1', 'pgchat.v1']);
-});
-
 for (const [status, code] of [[404, 'user_not_found'], [403, 'forbidden'], [400, 'validation_failed'], [401, 'unauthorized']]) {
   test(`a handshake refused with ${status} for good stops it, with the reason that a browser hides`, async () => {
     server.refuse = status;
@@ -205,18 +99,6 @@ for (const [status, code] of [[404, 'user_not_found'], [403, 'forbidden'], [400,
     assert.deepEqual(chat.errors, [error]);
   });
 }
-
-test('a handshake refused with 401 gets a new token, once for each attempt', async () => {
-  let made = 0;
-  server.refuse = 401;
-  server.answer = ({ headers }) => (headers.authorization === `Bearer ${JWT}2` ? {} : { status: 401, body: { code: 'unauthorized', message: 'expired' } });
-  const chat = client({ getToken: () => `${JWT}${++made}` });
-  await eventually(() => made === 2);
-  server.refuse = undefined;
-  (await server.connection()).greet();
-  await online(chat);
-  assert.equal(server.handshakes.at(-1).protocols, `pgchat.v1,bearer.${JWT}2`);
-});
 
 test('a handshake that is refused for a while is tried again, after Retry-After', async () => {
   server.refuse = 503;
@@ -255,16 +137,6 @@ test('repeats are dropped by id and updatedAt, changes are not', async () => {
   second.send('chat_message', { id: 'c', updatedAt: '3' }, 'k3');
   await next(chat, 'chat_message', ({ id }) => id === 'c');
   assert.deepEqual(got, ['chat_message a 1', 'chat_message b 1', 'message_updated b 2', 'chat_message c 3']);
-});
-
-test('resync_required goes on from the cursor of its frame', async () => {
-  const [chat, first] = await connected({ cursor: 'old' });
-  assert.equal(server.handshakes[0].url.searchParams.get('cursor'), 'old');
-  first.send('resync_required', { reason: 'too much' }, 'fresh');
-  await next(chat, 'resync_required');
-  first.close(1001);
-  await server.connection();
-  assert.equal(server.handshakes[1].url.searchParams.get('cursor'), 'fresh');
 });
 
 test('the queue is bounded and says when it is full', async () => {

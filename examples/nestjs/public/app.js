@@ -49,11 +49,11 @@ async function connect() {
   });
   chat.on('status', ({ status }) => say(status));
   chat.on('error', (error) => say(error.message));
-  chat.on('connected', ({ resumed }) => resumed || load().catch((error) => say(error.message)));
-  // Too much was missed: what is shown may be gone.
+  chat.on('connected', ({ resumed }) => resumed || load());
+  // Too much was missed: what is shown may be gone. If loading fails the client is told so again.
   chat.on('resync_required', () => {
     $('messages').replaceChildren();
-    load().catch((error) => say(error.message));
+    return load();
   });
   chat.on('conversation_created', () => list().catch((error) => say(error.message)));
   for (const type of ['chat_message', 'message_updated', 'message_deleted']) {

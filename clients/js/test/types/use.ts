@@ -9,6 +9,8 @@ const off: () => void = chat.on('chat_message', (message, frame) => {
   void [text, seq];
 });
 off();
+chat.on('resync_required', async ({ reason }) => void reason);
+createChatClient({ getToken: (refusal) => refusal?.toUpperCase() ?? 'jwt' });
 chat.on('typing', ({ conversationId, isTyping }) => chat.typing(conversationId, isTyping));
 chat.on('status', ({ status, retryInMs }) => status === 'waiting' && retryInMs?.toFixed());
 chat.on('outgoing', ({ state, message }) => state === 'sent' && message?.id);

@@ -1,0 +1,94 @@
+// Too much was missed: which cursor counts while it is loaded over HTTP.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { connected, server } from './support/stage.js';
+import { eventually, next } from './support/wait.js';
+
+test('resync_required goes on from the cursor of its frame', async () => {
+  const [chat, first] = await connected({ cursor: 'old' });
+  assert.equal(server.handshakes[0].url.searchParams.get('cursor'), 'old');
+  first.send('resync_required', { reason: 'too much' }, 'fresh');
+  await next(chat, 'resync_required');
+  first.close(1001);
+  await server.connection();
+  assert.equal(server.handshakes[1].url.searchParams.get('cursor'), 'fresh');
+});
+
+/** The cursors of the handshakes. */
+const cursors = () => server.handshakes.map(({ url }) => url.searchParams.get('cursor'));
+
+/** A reload for each `resync_required`, ended by the test: `done()`, `failed(error)`. */
+function reloads(chat) {
+  const all = [];
+  chat.on('resync_required', () => new Promise((done, failed) => all.push({ done, failed })));
+  return all;
+}
+
+test('until it is loaded again the old cursor counts: a connection that is lost meanwhile loses nothing', async () => {
+  const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+  const [hers, also] = [reloads(chat), reloads(chat)];
+  first.send('resync_required', { reason: 'too much' }, 'fresh');
+  first.send('chat_message', { id: 'm1', updatedAt: '1' }, 'after');
+  await next(chat, 'chat_message');
+  assert.equal(chat.cursor, 'old');
+  first.close(1013);
+  const second = await server.connection();
+  // As the service does: its resync is told again.
+  second.greet({ cursor: 'old' });
+  second.send('resync_required', { reason: 'too much' }, 'fresh 2');
+  await eventually(() => hers.length === 2);
+  // The first reload began before what the second frame tells of.
+  hers[0].done();
+  also[0].done();
+  hers[1].done();
+  second.send('chat_message', { id: 'm2', updatedAt: '1' }, 'after 2');
+  await next(chat, 'chat_message');
+  assert.equal(chat.cursor, 'old', 'not all are done');
+  also[1].done();
+  await eventually(() => chat.cursor === 'after 2');
+  second.close(1013);
+  await server.connection();
+  assert.deepEqual([cursors(), chat.errors], [['old', 'old', 'after 2'], []]);
+});
+
+test('a reload that ends while there is no connection counts', async () => {
+  const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+  const all = reloads(chat);
+  first.send('resync_required', { reason: 'too much' }, 'fresh');
+  await eventually(() => all.length);
+  server.refuse = 503;
+  first.close(1013);
+  await eventually(() => cursors().length > 1);
+  assert.equal(chat.cursor, 'old');
+  all[0].done();
+  await eventually(() => chat.cursor === 'fresh');
+  server.refuse = undefined;
+  await server.connection();
+  assert.equal(cursors().at(-1), 'fresh');
+});
+
+for (const [how, fail] of [['a reload that fails', () => Promise.reject(new Error('not loaded'))], ['a listener that throws', () => { throw new Error('not loaded'); }]]) {
+  test(`after ${how} the old cursor counts until one succeeds, and the failure is an error event`, async () => {
+    const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+    const off = chat.on('resync_required', fail);
+    first.send('resync_required', { reason: 'too much' }, 'fresh');
+    first.send('chat_message', { id: 'm1', updatedAt: '1' }, 'after');
+    await next(chat, 'chat_message');
+    await eventually(() => chat.errors.length);
+    assert.deepEqual(chat.errors.map(({ message }) => message), ['not loaded']);
+    first.close(1013);
+    const second = await server.connection();
+    off();
+    second.greet({ cursor: 'old' });
+    second.send('resync_required', { reason: 'too much' }, 'fresh 2');
+    await eventually(() => chat.cursor === 'fresh 2');
+    assert.deepEqual(cursors(), ['old', 'old']);
+  });
+}
+
+test('a listener’s promise that is rejected is an error event, whatever it listens to', async () => {
+  const [chat, connection] = await connected();
+  chat.on('typing', async () => { throw new Error('mine'); });
+  connection.send('typing', { conversationId: 'c', userId: 'u2', isTyping: true });
+  assert.equal((await next(chat, 'error')).message, 'mine');
+});

@@ -1,0 +1,139 @@
+// Whose chat it is: tokens, where they come from, and what becomes of them when they are refused.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { client, connected, JWT, server, stopped } from './support/stage.js';
+import { eventually, next, online } from './support/wait.js';
+
+test('after 4401 it gets a new token and reconnects', async () => {
+  let made = 0;
+  const [chat, connection] = await connected({ getToken: () => `${JWT}${++made}` });
+  connection.send('chat_message', { id: 'm1', updatedAt: '1' }, 'cursor-3');
+  connection.close(4401, 'token expired');
+  (await server.connection()).greet();
+  await next(chat, 'status', ({ status }) => status === 'online');
+  assert.deepEqual(server.handshakes.map(({ protocols }) => protocols), [`pgchat.v1,bearer.${JWT}1`, `pgchat.v1,bearer.${JWT}2`]);
+  assert.equal(server.handshakes[1].url.searchParams.get('cursor'), 'cursor-3');
+  assert.ok(!server.handshakes.some(({ url }) => url.href.includes(JWT)), 'a token in a URL');
+});
+
+test('token_expiring: a new token goes over the open socket, and is shown to nobody', async () => {
+  let made = 0;
+  const [chat, connection] = await connected({ getToken: async () => `${JWT}${++made}` });
+  const frames = [];
+  chat.on('frame', ({ direction, frame }) => direction === 'out' && frames.push(frame));
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  const asked = await connection.read();
+  assert.deepEqual([asked.type, asked.data], ['authenticate', { token: `${JWT}2` }]);
+  assert.equal(frames[0].type, 'authenticate');
+  assert.ok(!JSON.stringify(frames).includes(JWT));
+  connection.send('ack', { requestId: asked.requestId });
+  await eventually(() => chat.queued === 0);
+  assert.deepEqual([server.handshakes.length, chat.errors], [1, []]);
+});
+
+test('a getToken that fails is an error event, and is asked again', async () => {
+  let made = 0;
+  const chat = client({
+    getToken: () => {
+      if (++made === 1) throw new Error('logged out');
+      return JWT;
+    },
+  });
+  (await server.connection()).greet();
+  await online(chat);
+  assert.equal(chat.errors[0].code, 'no_token');
+  assert.match(chat.errors[0].message, /logged out/);
+});
+
+test('a getToken that is late is an error event; it is not called once more meanwhile, and what it says counts', async () => {
+  const answers = [];
+  const chat = client({ timeoutMs: 60, getToken: () => new Promise((resolve) => answers.push(resolve)) });
+  await eventually(() => chat.errors.length >= 2);
+  for (const { code, message } of chat.errors) assert.deepEqual([code, message], ['no_token', 'getToken failed: no answer in time']);
+  answers[0](JWT);
+  (await server.connection()).greet();
+  await online(chat);
+  assert.deepEqual([answers.length, server.handshakes[0].protocols], [1, `pgchat.v1,bearer.${JWT}`]);
+});
+
+test('a token that comes after it was refused once more waits for nobody: one call, whoever needs it', async () => {
+  const asked = [];
+  let answer;
+  const [chat, connection] = await connected({
+    getToken: (refusal) => {
+      asked.push(refusal);
+      return asked.length === 1 ? `${JWT}1` : new Promise((resolve) => (answer = resolve));
+    },
+  });
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  await eventually(() => answer);
+  connection.close(4401, 'token expired');
+  await next(chat, 'status', ({ status }) => status === 'connecting');
+  const listed = chat.conversations.list();
+  answer(`${JWT}2`);
+  (await server.connection()).greet();
+  await listed;
+  assert.equal(asked.length, 2);
+  assert.deepEqual([server.handshakes[1].protocols, server.requests[0].authorization], [`pgchat.v1,bearer.${JWT}2`, `Bearer ${JWT}2`]);
+});
+
+test('a getToken that gives nothing is asked again, and nothing is said to the service', async () => {
+  let made = 0;
+  const chat = client({ getToken: () => (++made === 1 ? null : JWT) });
+  (await server.connection()).greet();
+  await online(chat);
+  assert.deepEqual([chat.errors[0].code, made, server.handshakes.length], ['no_token', 2, 1]);
+});
+
+test('getToken is told why the last one was refused', async () => {
+  const told = [];
+  const getToken = (refusal) => {
+    told.push(refusal);
+    return `${JWT}${told.length}`;
+  };
+  server.answer = ({ headers }) => (headers.authorization === `Bearer ${JWT}3` ? {} : { status: 401, body: { code: 'unauthorized', message: 'the signature is wrong' } });
+  const [chat, connection] = await connected({ getToken });
+  connection.close(4401, 'the token has expired');
+  (await server.connection()).greet();
+  await next(chat, 'status', ({ status }) => status === 'online');
+  await chat.conversations.list();
+  const last = server.all.at(-1);
+  last.send('token_expiring', { expiresAt: 'soon' });
+  await last.read();
+  assert.deepEqual(told, [undefined, 'the token has expired', 'the signature is wrong', 'it expires']);
+});
+
+test('without userId it is the token’s subject; with a token that names none it stops', async () => {
+  const [chat] = await connected({ userId: undefined, getToken: () => JWT });
+  assert.equal(server.handshakes[0].url.searchParams.get('user_id'), 'u1');
+  assert.equal(chat.userId, 'u1');
+  const nobody = `x.${Buffer.from('{"exp":1}').toString('base64url')}.y`;
+  for (const token of ['opaque', nobody]) {
+    const unknown = client({ userId: undefined, getToken: () => token });
+    const { error } = await stopped(unknown);
+    assert.deepEqual([error.code, unknown.errors], ['no_user', [error]]);
+    await assert.rejects(unknown.conversations.list(), { code: 'no_user' });
+  }
+  assert.deepEqual([server.handshakes.length, server.requests.length], [1, 0], 'nobody is asked about a user "undefined"');
+});
+
+test('with tickets the socket is opened by one, asked for with the token', async () => {
+  server.answer = () => ({ status: 201, body: { ticket: 't-1', expiresAt: 'soon' } });
+  await connected({ getToken: () => JWT, ticket: true });
+  assert.deepEqual(server.requests, [{ method: 'POST', url: '/api/v1/ws/ticket?user_id=u1', authorization: `Bearer ${JWT}` }]);
+  const [{ url, protocols }] = server.handshakes;
+  assert.deepEqual([url.searchParams.get('ticket'), protocols], ['t-1', 'pgchat.v1']);
+});
+
+test('a handshake refused with 401 gets a new token, once for each attempt', async () => {
+  let made = 0;
+  server.refuse = 401;
+  server.answer = ({ headers }) => (headers.authorization === `Bearer ${JWT}2` ? {} : { status: 401, body: { code: 'unauthorized', message: 'expired' } });
+  const chat = client({ getToken: () => `${JWT}${++made}` });
+  await eventually(() => made === 2);
+  server.refuse = undefined;
+  (await server.connection()).greet();
+  await online(chat);
+  assert.equal(server.handshakes.at(-1).protocols, `pgchat.v1,bearer.${JWT}2`);
+});
