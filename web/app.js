@@ -21,6 +21,8 @@ const first = new Pane({ name: 'First user', url: HERE, changed: () => changed()
 let second;
 /** A second pane is on its way: a replica is looked for. */
 let opening = false;
+/** An entry of the history is being taken back: the address is not yet that of what is shown. */
+let leaving = false;
 
 function currentTheme() {
   return document.documentElement.dataset.theme ?? 'auto';
@@ -99,11 +101,51 @@ function renderTabs() {
 }
 
 function changed() {
+  for (const pane of [first, second]) pane?.model?.on('conversations', told);
+  told();
+}
+
+function told() {
+  record();
+  titled();
+}
+
+/** Who is in each pane of an address, and in which conversation. */
+const named = (hash) => hash.slice(1).split('&').map((part) => part.split('/'));
+
+/**
+ * Who is in the panes, into the address. Where the list gives way to a conversation that is one more entry of the history, so that
+ * Back, which a phone has at its edge, closes it; whoever closes it otherwise takes the entry back, too.
+ */
+function record() {
+  if (leaving) return;
   const of = (pane) => [pane?.model?.userId, pane?.opening].filter(Boolean).join('/');
   const address = [first, second].map(of).join('&').replace(/&$/, '');
-  history.replaceState(null, '', address ? `#${address}` : location.pathname);
-  for (const pane of [first, second]) pane?.model?.on('conversations', titled);
-  titled();
+  if (address === location.hash.slice(1)) return;
+  const before = named(location.hash);
+  const opened = [first, second].findIndex((pane, at) => pane?.opening && pane.listIsHidden() && pane.model?.userId === before[at]?.[0] && !before[at][1]);
+  const closed = [first, second].findIndex((pane, at) => !pane?.opening && before[at]?.[1] && history.state?.pane === at);
+  const hash = address ? `#${address}` : location.pathname;
+  if (opened >= 0) history.pushState({ pane: opened }, '', hash);
+  else if (closed >= 0) {
+    leaving = true;
+    history.back();
+  } else history.replaceState(history.state, '', hash);
+}
+
+/** The address is another one: by Back, by Forward, or by hand. */
+function follow() {
+  if (leaving) leaving = false;
+  else {
+    named(location.hash).forEach(([userId, conversationId], at) => {
+      const pane = [first, second][at];
+      if (!pane || !userId) return;
+      if (pane.model?.userId !== userId) pane.start({ userId }, conversationId);
+      else if (conversationId && conversationId !== pane.opening) pane.open(conversationId);
+      else if (!conversationId && pane.opening) pane.back();
+    });
+  }
+  told();
 }
 
 /** The tab says what is unread, and the tabs whose panes they are. */
@@ -128,7 +170,8 @@ document.body.prepend(
 );
 panes.append(first.element);
 
-const [a, b] = location.hash.slice(1).split('&').map((part) => part.split('/'));
+addEventListener('popstate', follow);
+const [a, b] = named(location.hash);
 if (a[0]) first.start({ userId: a[0] }, a[1]);
 else first.signIn();
 if (b?.[0]) openSecond({ userId: b[0] }, b[1]);

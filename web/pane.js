@@ -142,7 +142,7 @@ export class Pane {
     await this.thread.show(conversationId, seq);
   }
 
-  #back() {
+  back() {
     const left = this.conversationId;
     this.opening = undefined;
     this.element.classList.remove('reading');
@@ -183,7 +183,7 @@ export class Pane {
   #makeHead() {
     const tool = (name, iconName, label) => iconButton(iconName, label, { 'aria-expanded': 'false', onclick: () => this.toggle(name) });
     this.tools = { insert: tool('insert', 'database', 'A message from SQL'), frames: tool('frames', 'code', 'Frames of the socket') };
-    const back = iconButton('back', 'Back to the conversations', { onclick: () => this.#back() });
+    const back = iconButton('back', 'Back to the conversations', { onclick: () => this.back() });
     back.classList.add('back');
     this.face = h('span.face');
     this.title = h('h2');
@@ -289,16 +289,16 @@ export class Pane {
     if (!this.model) return;
     if (event.key === 'k' && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      if (this.#listIsHidden()) this.#back();
+      if (this.listIsHidden()) this.back();
       this.list.startSearch();
     } else if (event.key === 'Escape' && this.conversationId && !event.defaultPrevented && event.target.closest('.conversation')) {
-      if (this.#listIsHidden()) this.#back();
+      if (this.listIsHidden()) this.back();
       else this.list.element.querySelector('[aria-current]')?.focus();
     }
   }
 
   /** Where the pane is narrow, one of the list and the conversation is shown. */
-  #listIsHidden() {
-    return !this.list.element.offsetParent;
+  listIsHidden() {
+    return Boolean(this.list) && !this.list.element.offsetParent;
   }
 }

@@ -1,0 +1,104 @@
+// Back and Forward: on a phone a conversation lies over the list, and Back takes it away.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, cluster, CONVERSATION, launch, leave, LUKASZ, pane, PHONE, talking, visit } from './support.js';
+
+let replicas;
+let replica;
+let browser;
+
+before(async () => {
+  replicas = await cluster();
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(leave);
+
+const row = (where) => where.locator(`[data-conversation="${CONVERSATION}"] button`);
+const messages = (where) => where.getByRole('region', { name: 'Messages' });
+const LIST = `#${AMELIE}`;
+const OPEN = `#${talking(AMELIE)}`;
+const hash = (page) => new URL(page.url()).hash;
+
+async function list(options = PHONE) {
+  const page = await visit(browser, at(replica.url, AMELIE), options);
+  await row(page).waitFor();
+  return page;
+}
+
+test('on a phone Back closes the conversation, and Forward opens it', async () => {
+  const page = await list();
+  await row(page).tap();
+  await messages(page).waitFor();
+  assert.equal(hash(page), OPEN);
+  await page.goBack();
+  await row(page).waitFor();
+  assert.ok(await messages(page).isHidden());
+  assert.equal(hash(page), LIST);
+  await page.goForward();
+  await messages(page).waitFor();
+  assert.ok(await row(page).isHidden());
+  assert.equal(hash(page), OPEN);
+  // The entries outlive the page that made them.
+  await page.reload();
+  await messages(page).waitFor();
+  await page.goBack();
+  await row(page).waitFor();
+});
+
+test('what is closed by its own button is not under Back any more', async () => {
+  const page = await list();
+  for (let times = 0; times < 2; times++) {
+    await row(page).tap();
+    await messages(page).waitFor();
+    await page.getByRole('button', { name: 'Back to the conversations' }).tap();
+    await row(page).waitFor();
+    await page.waitForURL(`**/${LIST}`);
+  }
+  await page.goBack();
+  assert.equal(page.url(), 'about:blank');
+});
+
+test('an address that names a conversation begins there: its own button leads to the list, and nothing is left behind', async () => {
+  const page = await visit(browser, at(replica.url, talking(AMELIE)), PHONE);
+  await messages(page).waitFor();
+  await page.getByRole('button', { name: 'Back to the conversations' }).tap();
+  await row(page).waitFor();
+  await page.waitForURL(`**/${LIST}`);
+  await page.goBack();
+  assert.equal(page.url(), 'about:blank');
+});
+
+test('where the list stays beside the conversation, choosing another one is no step', async () => {
+  const page = await list({});
+  await row(page).click();
+  await messages(page).waitFor();
+  assert.equal(hash(page), OPEN);
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  await page.goBack();
+  assert.equal(page.url(), 'about:blank');
+});
+
+test('with two users each conversation is a step of its own', async () => {
+  const page = await visit(browser, at(replica.url, AMELIE, LUKASZ), PHONE);
+  const [left, right] = [pane(page, 1), pane(page, 2)];
+  await right.locator('.list .row').first().waitFor();
+  await page.locator('.tabs button').first().tap();
+  await row(left).tap();
+  await messages(left).waitFor();
+  await page.locator('.tabs button').last().tap();
+  await row(right).tap();
+  await messages(right).waitFor();
+  assert.equal(hash(page), `#${talking(AMELIE)}&${talking(LUKASZ)}`);
+  await page.goBack();
+  await row(right).waitFor();
+  assert.equal(hash(page), `#${talking(AMELIE)}&${LUKASZ}`);
+  await page.goBack();
+  await page.locator('.tabs button').first().tap();
+  await row(left).waitFor();
+  assert.equal(hash(page), `#${AMELIE}&${LUKASZ}`);
+});
