@@ -28,8 +28,13 @@ export class Model {
   #loading = '';
   /** What is shown of conversations may have gaps: they are to be read again. */
   #stale = false;
-  /** The last reload failed. */
-  #missed = false;
+  /** Why the last reload failed. */
+  #missed = undefined;
+  /** Settled when what is being read has come, or failed: the list, and the conversations that are open. */
+  #loaded = undefined;
+  #reread = [];
+  /** A fault that is shown already, where what it concerns would be. */
+  #told = undefined;
   /** What the list was told while it was being read, which may not have it yet. */
   #meanwhile = [];
 
@@ -38,8 +43,10 @@ export class Model {
     this.chat = chat;
     this.userId = options.userId;
     chat.on('status', (status) => this.#status(status));
-    chat.on('connected', ({ resumed }) => (!resumed || this.#missed) && this.load());
-    chat.on('resync_required', () => this.load());
+    chat.on('connected', ({ resumed }) => {
+      if (!resumed || this.#missed) this.load();
+    });
+    chat.on('resync_required', () => this.#resync());
     chat.on('chat_message', (message) => this.#arrived(message));
     chat.on('message_updated', (message) => this.#changed(message));
     chat.on('message_deleted', (message) => {
@@ -87,17 +94,27 @@ export class Model {
    * What is shown, from the service: the list, and unless nothing can be missing there, the conversations that are open. Asked
    * for while it is under way, it is done once more.
    */
-  async load(stale = true) {
+  load(stale = true) {
     this.#stale ||= stale;
-    if (this.#loading) {
-      this.#loading = 'again';
-      return;
-    }
-    this.#loading = 'once';
-    await this.#load();
-    const again = this.#loading === 'again';
+    if (this.#loading) this.#loading = 'again';
+    else this.#loaded = this.#loadUntilQuiet();
+    return this.#loaded;
+  }
+
+  async #loadUntilQuiet() {
+    do {
+      this.#loading = 'once';
+      await this.#load();
+    } while (this.#loading === 'again');
     this.#loading = '';
-    if (again) this.load(false);
+  }
+
+  /** Rejected where not all has come: the client is then told once more that too much was missed. */
+  async #resync() {
+    await this.load();
+    await Promise.all(this.#reread);
+    this.#told = this.#missed ?? [...this.timelines.values()].find(({ error }) => error)?.error;
+    if (this.#told) throw this.#told;
   }
 
   async #load() {
@@ -110,10 +127,11 @@ export class Model {
       this.hasMoreConversations = hasMore;
       this.state = 'ready';
       this.#watch();
-      if (this.#stale) for (const timeline of this.timelines.values()) timeline.reload();
-      this.#stale = this.#missed = false;
+      if (this.#stale) this.#reread = [...this.timelines.values()].map((timeline) => timeline.reload());
+      this.#stale = false;
+      this.#missed = undefined;
     } catch (error) {
-      this.#missed = true;
+      this.#missed = error;
       if (this.state !== 'ready') this.state = error;
       else this.tell('notice', `Reloading failed: ${error.message}`);
     }
@@ -314,6 +332,7 @@ export class Model {
 
   #failed(error) {
     console.warn(error);
+    if (error === this.#told) return;
     if (this.connection.status === 'stopped') return; // told where the connection's state is
     // That tells the rest, too.
     const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable'];

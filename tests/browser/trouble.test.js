@@ -1,0 +1,94 @@
+// A connection that is lost, or not there yet: what the page says of it, and what it does not miss.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, balancer, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, post, talking, visit } from './support.js';
+
+let replicas;
+let replica;
+let browser;
+
+before(async () => {
+  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(leave);
+
+for (const [what, pattern] of [['the history', '**/messages?*'], ['the list', `**/conversations/${AMELIE}?*`]]) {
+  test(`more was missed than is sent again, and reading ${what} fails: nothing is missed after the next connection`, async () => {
+    const front = await balancer([replica.port]);
+    const page = await visit(browser, at(front.url, talking(AMELIE)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+    await page.locator('.message').first().waitFor();
+    const cut = async () => {
+      front.refuse = true;
+      front.cut();
+      await page.locator('.banner').waitFor();
+    };
+    await cut();
+    await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'missed with ${what} ' || n from generate_series(1, 30) n`);
+    const failed = page.waitForEvent('requestfailed', (request) => request.url().includes('/api/v1/'));
+    await page.route(pattern, (route) => route.abort());
+    front.refuse = false;
+    await failed;
+    await page.locator('.banner').waitFor({ state: 'hidden' });
+    await page.getByText(/could not be loaded|Reloading failed/).first().waitFor();
+    // What comes now has a cursor beyond what was missed.
+    for (let n = 1; n <= 3; n++) {
+      await post(replica.url, LUKASZ, `with ${what} live ${n}`);
+      await bubble(page, `with ${what} live ${n}`).waitFor();
+    }
+    await cut();
+    await page.unroute(pattern);
+    front.refuse = false;
+    await bubble(page, `missed with ${what} 1`).waitFor();
+    await bubble(page, `missed with ${what} 30`).waitFor();
+  });
+}
+
+test('who is there is not known while the page itself is not connected', async () => {
+  const front = await balancer([replica.port]);
+  const amelie = await visit(browser, at(front.url, talking(AMELIE)), { forgive: CUT });
+  const lukasz = await visit(browser, at(replica.url, talking(LUKASZ)));
+  await lukasz.locator('.message').first().waitFor();
+  const head = amelie.locator('.thread-head');
+  await head.getByText('Online', { exact: true }).waitFor();
+  front.refuse = true;
+  front.cut();
+  await amelie.locator('.banner').waitFor();
+  await head.getByText('Online', { exact: true }).waitFor({ state: 'detached' });
+  assert.equal(await amelie.locator('.avatar.online').count(), 0);
+  assert.equal(await head.getByText(/Offline|Last seen/).count(), 0);
+  front.refuse = false;
+  await head.getByText('Online', { exact: true }).waitFor();
+  await amelie.locator(`[data-conversation="${CONVERSATION}"] .avatar.online`).waitFor();
+});
+
+test('before there was a connection none was lost; and the time to the next try is told in whole seconds', async () => {
+  const page = await visit(browser, at(replica.url, AMELIE), {
+    before: () => {
+      const Real = window.WebSocket;
+      window.open = false;
+      // Nobody takes it, while HTTP works.
+      window.WebSocket = function (...asked) {
+        if (window.open) return new Real(...asked);
+        const socket = { close() {} };
+        queueMicrotask(() => socket.onclose({ code: 1006, reason: '' }));
+        return socket;
+      };
+      window.said = [];
+      document.addEventListener('DOMContentLoaded', () => new MutationObserver(() => {
+        const banner = document.querySelector('.banner:not([hidden]) .banner-text');
+        if (banner && window.said.at(-1) !== banner.textContent) window.said.push(banner.textContent);
+      }).observe(document.body, { childList: true, characterData: true, subtree: true }));
+    },
+  });
+  await page.locator('.banner').getByText(/No connection yet\. Trying again in [1-9]/).waitFor();
+  await page.waitForFunction(() => window.said.length >= 4);
+  await page.evaluate(() => (window.open = true));
+  await page.locator('.list .row').first().waitFor();
+  const said = (await page.evaluate(() => window.said)).map((text) => text.trim());
+  assert.deepEqual(said.filter((text) => !/^(Connecting…|No connection yet\. Trying again(…| in [1-9]\d*\s?s\.))$/.test(text)), []);
+});
