@@ -14,6 +14,7 @@ export class Model {
   hasMoreConversations = false;
   /** `loading`, `ready`, or the error. */
   state = 'loading';
+  /** Known while there is a connection. */
   presence = new Map();
   /** Conversations whose other participant types, with the timer that ends it. */
   typists = new Map();
@@ -232,6 +233,10 @@ export class Model {
   #status(status) {
     this.connection = status;
     this.replicaId = status.replicaId ?? this.replicaId;
+    if (status.status !== 'online' && this.presence.size) {
+      this.presence.clear();
+      this.tell('presence');
+    }
     if (status.status === 'stopped' && this.state === 'loading') {
       this.state = status.error;
       this.tell('conversations');

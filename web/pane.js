@@ -218,18 +218,20 @@ export class Pane {
     } else if (status === 'waiting') {
       const until = performance.now() + retryInMs;
       const text = h('span');
+      const why = error?.code === 'no_token' ? 'There is no token yet.' : model.replicaId ? 'Connection lost.' : 'No connection yet.';
       const waiting = h('span');
       const show = () => {
         const seconds = Math.ceil((until - performance.now()) / 1000);
-        const why = navigator.onLine === false ? 'You are offline.' : 'Connection lost.';
-        text.textContent = `${why} ${seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…'}`;
+        text.textContent = `${navigator.onLine === false ? 'You are offline.' : why} ${seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…'}`;
         waiting.textContent = model.chat.queued ? `${model.chat.queued} waiting to be sent.` : '';
       };
       show();
       this.#countdown = setInterval(show, 500);
       this.#banner('warn', [text, ' ', waiting], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
     } else if (status === 'connecting' && !banner.hidden) {
-      this.#banner('warn', ['Reconnecting…']);
+      this.#banner('warn', [model.replicaId ? 'Reconnecting…' : 'Connecting…']);
+    } else if (status === 'stopped' && error?.code === 'no_user') {
+      this.signIn('This token does not say whose it is: it has no “sub”.');
     } else if (status === 'stopped' && (error?.status === 401 || closeCode === 4401)) {
       this.signIn(); // the address named somebody, but this service wants a token
     } else if (status === 'stopped') {
