@@ -8,7 +8,10 @@ const MAX_BYTES = 65_536;
 export class Composer {
   #drafts = new Map();
   #editing;
+  /** Edits that the service did not take, by conversation: `{message, content, reason}`. */
+  #refused = new Map();
 
+  /** `save` rejects where an edit is not taken. */
   constructor({ send, save, typing, editLast }) {
     Object.assign(this, { send, save, typing, editLast });
     this.input = h('textarea.field', {
@@ -17,7 +20,7 @@ export class Composer {
     });
     this.button = h('button.send', { type: 'submit', 'aria-label': 'Send', title: 'Send (Enter)' }, icon('send'));
     this.notice = h('p.small.problem', { role: 'alert', hidden: true });
-    this.editBar = h('div.edit-bar', { hidden: true }, icon('edit'), h('span', {}, 'Editing your message'), iconButton('close', 'Stop editing', { onclick: () => this.#stopEditing() }));
+    this.editBar = h('div.edit-bar', { hidden: true }, icon('edit'), h('span', {}, 'Editing your message'), iconButton('close', 'Stop editing', { onclick: () => this.#cancel() }));
     const submit = (event) => {
       event.preventDefault();
       this.#submit();
@@ -25,13 +28,15 @@ export class Composer {
     this.element = h('form.composer', { onsubmit: submit }, this.editBar, this.notice, h('div.compose-line', {}, this.input, this.button));
   }
 
+  /** Without an id: none is open. */
   show(conversationId) {
-    if (this.conversationId) this.#drafts.set(this.conversationId, this.#editing ? '' : this.input.value);
+    if (this.conversationId && !this.#editing) this.#drafts.set(this.conversationId, this.input.value);
     this.conversationId = conversationId;
     this.#editing = undefined;
     this.editBar.hidden = true;
     this.input.value = this.#drafts.get(conversationId) ?? '';
     this.#changed(false);
+    this.#reopen();
   }
 
   edit(message) {
@@ -51,6 +56,45 @@ export class Composer {
     this.input.focus();
   }
 
+  #cancel() {
+    this.#stopEditing();
+    this.#reopen();
+  }
+
+  /** What was not sent is to be written otherwise, before what stands here already. */
+  takeBack(content) {
+    if (this.#editing) this.#stopEditing();
+    this.input.value = [content, this.input.value].filter(Boolean).join('\n');
+    this.#changed(false);
+    this.input.focus();
+  }
+
+  async #save(message, content) {
+    const { conversationId } = this;
+    try {
+      await this.save(message, content);
+    } catch (error) {
+      this.#refused.set(conversationId, { message, content, reason: error.message });
+      this.#reopen();
+      if (this.#refused.has(this.conversationId)) this.#problem(`Not changed: ${error.message}`);
+    }
+  }
+
+  /** An edit that failed, with what was typed, unless something else is being written. */
+  #reopen() {
+    const refused = this.#refused.get(this.conversationId);
+    const { value } = this.input;
+    if (!refused || this.#editing || (value && value !== this.#drafts.get(this.conversationId))) return;
+    this.#refused.delete(this.conversationId);
+    const { activeElement } = document;
+    this.edit(refused.message);
+    // Whoever is busy elsewhere stays there.
+    if (activeElement !== document.body) activeElement.focus({ preventScroll: true });
+    this.input.value = refused.content;
+    this.#changed(false);
+    this.#problem(`Not changed: ${refused.reason}`);
+  }
+
   #key(event) {
     if (event.isComposing) return;
     if (event.key === 'Enter' && !event.shiftKey) {
@@ -58,7 +102,7 @@ export class Composer {
       this.#submit();
     } else if (event.key === 'Escape' && this.#editing) {
       event.stopPropagation();
-      this.#stopEditing();
+      this.#cancel();
     } else if (event.key === 'ArrowUp' && !this.input.value) {
       event.preventDefault();
       this.editLast();
@@ -71,13 +115,15 @@ export class Composer {
     const editing = this.#editing;
     if (editing) {
       this.#stopEditing();
-      if (content !== editing.content) this.save(editing, content);
-      return;
+      if (content !== editing.content) this.#save(editing, content);
+    } else {
+      this.input.value = '';
+      this.#drafts.delete(this.conversationId);
+      this.#changed(false);
+      this.typing(false);
+      this.send(content);
     }
-    this.input.value = '';
-    this.#changed(false);
-    this.typing(false);
-    this.send(content);
+    this.#reopen();
   }
 
   #tooLong() {
@@ -85,10 +131,14 @@ export class Composer {
     return value.length * 3 > MAX_BYTES && new TextEncoder().encode(value.trim()).length > MAX_BYTES;
   }
 
+  #problem(text) {
+    this.notice.hidden = !text;
+    this.notice.textContent = text;
+  }
+
   #changed(byHand = true) {
     const tooLong = this.#tooLong();
-    this.notice.hidden = !tooLong;
-    this.notice.textContent = tooLong ? 'This is longer than a message can be (65,536 bytes).' : '';
+    this.#problem(tooLong ? 'This is longer than a message can be (65,536 bytes).' : '');
     this.button.disabled = !this.input.value.trim() || tooLong;
     this.input.style.height = 'auto';
     this.input.style.height = `${Math.min(this.input.scrollHeight + 2, MOST_LINES_PX)}px`;

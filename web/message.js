@@ -48,18 +48,19 @@ export function messageElement(actions) {
       mark.append(icon(name), h('span.unseen', {}, label));
       mark.title = label;
     }
-    const editable = mine && !deleted && message.id && message.messageType === 'text';
+    // An image or a file is named by an address: there is nothing to mend in it.
+    const offered = !mine || deleted || !message.id ? 0 : message.messageType === 'text' ? 2 : 1;
     // What has the focus is not made anew, only because the message has been read meanwhile.
-    if (editable && !tools.childElementCount) {
-      tools.append(
+    if (tools.childElementCount !== offered) {
+      tools.replaceChildren(...[
         iconButton('edit', 'Edit message', { onclick: () => actions.edit(element.message) }),
-        iconButton('trash', 'Delete message', { onclick: () => actions.remove(element.message) }));
-    } else if (!editable) {
-      tools.replaceChildren();
+        iconButton('trash', 'Delete message', { onclick: () => actions.remove(element.message) }),
+      ].slice(2 - offered));
     }
     failure.replaceChildren(...(state === 'failed' ? [
       h('span', {}, `Not sent: ${error?.message ?? 'unknown reason'}`),
       h('button.button.compact', { type: 'button', onclick: () => actions.again(element.message) }, 'Try again'),
+      h('button.button.compact', { type: 'button', onclick: () => actions.takeBack(element.message) }, 'Edit'),
       h('button.button.compact', { type: 'button', onclick: () => actions.discard(element.message) }, 'Discard'),
     ] : []));
     element.message = message;

@@ -25,6 +25,8 @@ export class Model {
   replicaId = undefined;
   me = undefined;
   #listeners = new Map();
+  /** What messages are to say, by their id, until the service has answered. */
+  #edits = new Map();
   #typed = 0;
   #loading = '';
   /** What is shown of conversations may have gaps: they are to be read again. */
@@ -214,6 +216,24 @@ export class Model {
   /** What failed, once more, under the same id: if it was stored after all, it is not stored twice. */
   again({ conversationId, content, clientMessageId }) {
     this.chat.send({ conversationId, content, clientMessageId }).catch(() => {});
+  }
+
+  /** Shown at once as it is to be; rejected where the service does not take it. */
+  async edit({ id, conversationId }, content) {
+    this.#edits.set(id, content);
+    this.tell(conversationId);
+    try {
+      this.#changed(await this.chat.edit(id, content));
+    } finally {
+      if (this.#edits.get(id) === content) this.#edits.delete(id);
+      this.tell(conversationId);
+    }
+  }
+
+  /** With the edit that waits, if there is one. */
+  edited(message) {
+    const content = this.#edits.get(message.id);
+    return content === undefined || message.deletedAt ? message : { ...message, content };
   }
 
   discard({ conversationId, clientMessageId }) {

@@ -62,17 +62,25 @@ export class Pane {
         this.thread.toLatest();
         model.send(this.conversationId, content);
       },
-      save: (message, content) => model.chat.edit(message.id, content).catch((error) => this.#tell(`Not changed: ${error.message}`)),
+      save: (message, content) => model.edit(message, content).catch((error) => {
+        // Where one looks, the editor says it.
+        if (this.conversationId !== message.conversationId) this.#tell(`Not changed: ${error.message}`);
+        throw error;
+      }),
       typing: (isTyping) => this.conversationId && model.typing(this.conversationId, isTyping),
       editLast: () => {
         const mine = this.thread.timeline?.messages.findLast(({ senderId, deletedAt }) => senderId === model.userId && !deletedAt);
-        if (mine) this.composer.edit(mine);
+        if (mine) this.composer.edit(model.edited(mine));
       },
     });
     this.thread = new Thread(model, {
       edit: (message) => this.composer.edit(message),
       remove: (message) => this.#confirmRemoval(message),
       again: (message) => model.again(message),
+      takeBack: (message) => {
+        model.discard(message);
+        this.composer.takeBack(message.content);
+      },
       discard: (message) => model.discard(message),
     });
     this.banner = h('div.banner', { role: 'status', tabindex: '-1', hidden: true });
@@ -149,6 +157,7 @@ export class Pane {
     this.conversation.hidden = true;
     this.nothing.hidden = false;
     this.conversationId = undefined;
+    this.composer.show();
     this.list.select(undefined);
     this.list.element.querySelector(`[data-conversation="${left}"] button`)?.focus();
     this.changed();
@@ -283,7 +292,7 @@ export class Pane {
       this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
       this.model.chat.delete(message.id).catch((error) => this.#tell(`Not deleted: ${error.message}`));
     };
-    const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, message.content), h('p.quiet.small', {}, 'It disappears for both of you.'),
+    const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, message.content), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.'),
       h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Keep it'), h('button.button.danger', { type: 'button', onclick: remove }, icon('trash'), 'Delete')));
   }
 

@@ -137,7 +137,10 @@ export class Thread {
       element.update({ message, mine, joined, state: mine ? (message.isRead ? 'read' : 'sent') : '', found: message.seq === this.#found && this.#found !== undefined, latency: this.model.latencies.get(message.id), ...more });
       previous = message;
     };
-    for (const message of messages.slice(this.#first, end)) show(message);
+    for (const message of messages.slice(this.#first, end)) {
+      const edited = this.model.edited(message);
+      show(edited, edited !== message && { state: 'queued' });
+    }
     if (atEnd) {
       for (const { at, state, error: reason, ...message } of outgoing.values()) {
         show({ ...message, senderId: this.model.userId, createdAt: at }, { state, error: reason });

@@ -1,0 +1,158 @@
+// Messages that are changed, deleted or refused: nothing that was typed is lost.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, balancer, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, post, say, talking, visit } from './support.js';
+
+/** More bytes than the replicas of this file take. */
+const LONG = 'too long, '.repeat(30).trim();
+
+let replicas;
+let replica;
+let browser;
+
+before(async () => {
+  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0', MAX_MESSAGE_BYTES: '200' });
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(leave);
+
+const field = (page) => page.getByRole('textbox', { name: 'Message' });
+const editing = (page) => page.getByText('Editing your message');
+
+async function shown(url = replica.url, options = {}) {
+  const page = await visit(browser, at(url, talking(AMELIE)), options);
+  await page.locator('.message').first().waitFor();
+  return page;
+}
+
+async function sent(page, text) {
+  await say(page, text);
+  await bubble(page, text).getByTitle(/^(sent|read)$/).waitFor();
+}
+
+test('an edit waits for the connection as a message does, and looks like it', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'At sixx');
+  front.refuse = true;
+  front.cut();
+  await page.locator('.banner').waitFor();
+  await field(page).press('ArrowUp');
+  await say(page, 'At six');
+  await bubble(page, 'At six').getByTitle('waiting to be sent').waitFor();
+  assert.equal(await bubble(page, 'At sixx').count(), 0);
+  // Edited once more, it is what was typed last.
+  await field(page).press('ArrowUp');
+  assert.equal(await field(page).inputValue(), 'At six');
+  await page.keyboard.press('Escape');
+  front.refuse = false;
+  await bubble(page, 'At six').getByText('edited').waitFor();
+  await bubble(page, 'At six').getByTitle(/^(sent|read)$/).waitFor();
+});
+
+test('an edit that is refused opens again with what was typed, and says why', async () => {
+  const page = await shown();
+  await sent(page, 'Short');
+  await field(page).fill('A thought');
+  await bubble(page, 'Short').hover();
+  await bubble(page, 'Short').getByRole('button', { name: 'Edit message' }).click();
+  await say(page, LONG);
+  await page.locator('.composer').getByText(/^Not changed: .*200/).waitFor();
+  await editing(page).waitFor();
+  assert.equal(await field(page).inputValue(), LONG);
+  await bubble(page, 'Short').getByTitle(/^(sent|read)$/).waitFor();
+  await say(page, 'Still short');
+  await bubble(page, 'Still short').getByText('edited').waitFor();
+  assert.equal(await field(page).inputValue(), 'A thought');
+});
+
+test('an edit that is refused while one writes something else opens after that', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'Before the cut');
+  front.refuse = true;
+  front.cut();
+  await page.locator('.banner').waitFor();
+  await field(page).press('ArrowUp');
+  await say(page, LONG);
+  await field(page).pressSequentially('Meanwhile');
+  front.refuse = false;
+  await page.locator('.composer').getByText(/^Not changed: /).waitFor();
+  assert.deepEqual([await field(page).inputValue(), await editing(page).isVisible()], ['Meanwhile', false]);
+  await field(page).press('Enter');
+  await bubble(page, 'Meanwhile').waitFor();
+  await editing(page).waitFor();
+  assert.equal(await field(page).inputValue(), LONG);
+});
+
+test('an edit that is refused while one is in another conversation waits in its own', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'Left alone');
+  front.refuse = true;
+  front.cut();
+  await page.locator('.banner').waitFor();
+  await field(page).press('ArrowUp');
+  await say(page, LONG);
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  front.refuse = false;
+  await page.locator('.notice').getByText(/^Not changed: /).waitFor();
+  assert.ok(await editing(page).isHidden());
+  await page.locator(`[data-conversation="${CONVERSATION}"] button`).click();
+  await editing(page).waitFor();
+  assert.equal(await field(page).inputValue(), LONG);
+});
+
+test('what was not sent is taken back to be written otherwise', async () => {
+  const page = await shown();
+  await say(page, LONG);
+  const failed = page.locator('.message.failed');
+  await failed.getByText(/^Not sent: .*200/).waitFor();
+  await field(page).fill('and more');
+  await failed.getByRole('button', { name: 'Edit' }).click();
+  assert.equal(await field(page).inputValue(), `${LONG}\nand more`);
+  await failed.waitFor({ state: 'detached' });
+  await sent(page, 'Shorter now');
+  assert.equal(await page.locator('.message', { hasText: 'too long' }).count(), 0);
+});
+
+test('an image or a file of one’s own can be deleted, and not edited', async () => {
+  const page = await shown();
+  for (const kind of ['image', 'file']) {
+    const address = `https://files.example.com/${kind}`;
+    await replicas.sql(`insert into messages (conversation_id, sender_id, content, message_type) values ('${CONVERSATION}', '${AMELIE}', '${address}', '${kind}')`);
+    await bubble(page, address).hover();
+    assert.equal(await bubble(page, address).getByRole('button', { name: 'Edit message' }).count(), 0);
+    await bubble(page, address).getByRole('button', { name: 'Delete message' }).click();
+    await page.getByRole('dialog').getByText('It is emptied for both of you; in its place it says that it was deleted.').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
+    await bubble(page, address).waitFor({ state: 'detached' });
+  }
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content, message_type) values ('${CONVERSATION}', '${LUKASZ}', 'https://files.example.com/his', 'image')`);
+  await bubble(page, 'https://files.example.com/his').waitFor();
+  assert.equal(await bubble(page, 'https://files.example.com/his').getByRole('button').count(), 0);
+});
+
+test('the tools of a message that is higher than the window are in sight wherever one reads it', async () => {
+  const page = await shown();
+  const text = Array.from({ length: 90 }, (_, at) => at + 1).join('\n'.repeat(1)).slice(0, 199);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${CONVERSATION}', '${AMELIE}', e'${text.replaceAll('\n', '\\n')}')`);
+  const high = page.locator('.message', { hasText: /^You: 1\n2\n3/ });
+  await high.waitFor();
+  const scroller = await page.locator('.scroller').boundingBox();
+  const element = await high.boundingBox();
+  assert.ok(element.height > scroller.height * 1.5, `${element.height} px`);
+  for (const block of ['start', 'center', 'end']) {
+    await high.evaluate((it, where) => it.scrollIntoView({ block: where }), block);
+    for (const name of ['Edit message', 'Delete message']) {
+      const tool = await high.getByRole('button', { name }).boundingBox();
+      assert.ok(tool.y >= scroller.y && tool.y + tool.height <= scroller.y + scroller.height, `${name}, ${block}: ${tool.y} in ${scroller.y} + ${scroller.height}`);
+    }
+  }
+  await post(replica.url, LUKASZ, 'Thank you');
+});
