@@ -360,7 +360,7 @@ export class Model {
     if (error === this.#told) return;
     if (this.connection.status === 'stopped') return; // told where the connection's state is
     // That tells the rest, too.
-    const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable'];
+    const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable', 'no_token'];
     if (!quiet.includes(error.code)) this.tell('notice', error.message);
   }
 

@@ -26,12 +26,13 @@ export class Pane {
     document.addEventListener('visibilitychange', this.seen);
   }
 
-  signIn() {
+  /** `fault`: what was wrong with the token that was given. */
+  signIn(fault) {
     const held = this.#hasFocus();
     this.#leave();
     const { url, second, cancel } = this;
-    const askToken = () => this.#askToken();
-    const { element } = new SignIn({ url, second, cancel, askToken, suggested: this.suggested(), chosen: (who) => this.start(who) });
+    const askToken = (refusal) => this.#askToken(refusal);
+    const { element } = new SignIn({ url, second, cancel, fault, askToken, suggested: this.suggested(), chosen: (who) => this.start(who) });
     this.element.replaceChildren(element);
     if (held) element.focus();
     this.changed();
@@ -111,6 +112,7 @@ export class Pane {
   #leave() {
     clearInterval(this.#countdown);
     this.model?.close();
+    this.asking?.dialog.close();
     this.thread?.close();
     this.list?.close();
     this.model = this.thread = this.list = this.conversationId = this.opening = undefined;
@@ -258,15 +260,28 @@ export class Pane {
     if (held) (banner.querySelector('button') ?? banner).focus();
   }
 
-  /** A new token, when the old one is refused or about to expire. */
-  #askToken() {
-    return new Promise((resolve) => {
-      const dialog = this.#dialog('A new token, please', h('p', {}, 'The one in use has expired, or is about to.'), tokenForm((token) => {
-        dialog.close();
-        resolve(token);
-      }, 'Go on'));
-      dialog.addEventListener('cancel', (event) => event.preventDefault());
+  /** A new token, when the old one is refused or about to expire: one dialog, however often it is asked for. */
+  #askToken(refusal) {
+    this.asking ??= this.#tokenDialog(refusal === 'it expires' ? 'The one in use is about to expire.' : `The service refused the one in use: ${refusal}.`);
+    return this.asking.token;
+  }
+
+  #tokenDialog(why) {
+    let given;
+    const form = tokenForm({ label: 'Go on', other: h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Be somebody else') }, (token) => {
+      given = token;
+      dialog.close();
     });
+    const dialog = this.#dialog('A new token, please', h('p', {}, why), form);
+    dialog.addEventListener('cancel', (event) => event.preventDefault());
+    const { model } = this;
+    const token = new Promise((resolve, reject) => dialog.addEventListener('close', () => {
+      this.asking = undefined;
+      if (given) resolve(given);
+      else reject(new Error('none was given'));
+      if (!given && model === this.model) this.signIn();
+    }));
+    return { dialog, token };
   }
 
   // --- Small things ---

@@ -3,13 +3,16 @@ import { avatar, empty, fullName, h, icon } from './dom.js';
 
 const PAUSE_MS = 200;
 
-/** `chosen({userId})` or `chosen({getToken})`. `second`: for the second pane; `suggested`: the user that goes first. */
+/**
+ * `chosen({userId})` or `chosen({getToken})`. `second`: for the second pane; `suggested`: the user that goes first; `fault`: what was
+ * wrong with the token given before; `askToken(refusal)`: asks for each further one.
+ */
 export class SignIn {
   #asked = 0;
   #timer;
 
-  constructor({ url, chosen, second, suggested, askToken, cancel }) {
-    Object.assign(this, { url, chosen, suggested, askToken });
+  constructor({ url, chosen, second, suggested, fault, askToken, cancel }) {
+    Object.assign(this, { url, chosen, suggested, fault, askToken });
     this.people = h('ul.people');
     this.status = h('div', { role: 'status' });
     this.input = h('input.field', { type: 'search', placeholder: 'Find somebody by name', 'aria-label': 'Find somebody by name', autocomplete: 'off', oninput: () => this.#load() });
@@ -59,10 +62,11 @@ export class SignIn {
   #token() {
     this.title.textContent = 'Sign in';
     this.lead.textContent = 'This service asks for a token. It stays in this tab’s memory and is forgotten with it.';
-    this.directory.replaceChildren(tokenForm((token) => {
+    this.directory.classList.remove('directory');
+    this.directory.replaceChildren(tokenForm({ fault: this.fault }, (token) => {
       let first = token;
-      const getToken = () => {
-        if (!first) return this.askToken();
+      const getToken = (refusal) => {
+        if (!first) return this.askToken(refusal);
         const given = first;
         first = undefined;
         return given;
@@ -72,10 +76,10 @@ export class SignIn {
   }
 }
 
-/** A field for a JWT; for trying things out `pgchat token` prints one. */
-export function tokenForm(submit, label = 'Sign in') {
+/** A field for a JWT; for trying things out `pgchat token` prints one. `other`: a button beside that with the `label`. */
+export function tokenForm({ label = 'Sign in', fault: reason = '', other = false }, submit) {
   const input = h('textarea.field.token', { rows: '4', 'aria-label': 'Token', placeholder: 'eyJ…', autocomplete: 'off', spellcheck: 'false', required: true });
-  const fault = h('p.small.problem', { role: 'alert' });
+  const fault = h('p.small.problem', { role: 'alert' }, reason);
   const onsubmit = (event) => {
     event.preventDefault();
     const token = input.value.trim();
@@ -83,5 +87,7 @@ export function tokenForm(submit, label = 'Sign in') {
     fault.textContent = wellFormed ? '' : 'That is no JSON Web Token: it has three parts, with dots between them.';
     if (wellFormed) submit(token);
   };
-  return h('form.stack', { onsubmit }, input, fault, h('p.small.quiet', {}, 'For trying things out: ', h('code', {}, 'pgchat token --user UUID'), ' prints one.'), h('button.button.primary', { type: 'submit' }, icon('check'), label));
+  const go = h('button.button.primary', { type: 'submit' }, icon('check'), label);
+  return h('form.stack', { onsubmit }, input, fault, h('p.small.quiet', {}, 'For trying things out: ', h('code', {}, 'pgchat token --user UUID'), ' prints one.'),
+    other ? h('div.dialog-buttons', {}, other, go) : go);
 }

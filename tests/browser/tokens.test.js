@@ -23,10 +23,10 @@ after(async () => {
 });
 afterEach(leave);
 
-function token(user, seconds = 3600) {
+function token(user, seconds = 3600, secret = SECRET) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + seconds })}`;
-  return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
+  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
 }
 
 test('a token is asked for, stands in no address, and says whose chat it is', async () => {
@@ -61,4 +61,55 @@ test('a token that expires is replaced without a reload', async () => {
   await page.locator('.list li', { hasText: 'Amélie' }).getByRole('button').click();
   await say(page, 'Still here');
   await bubble(page, 'Still here').getByTitle(/^(sent|read)$/).waitFor();
+});
+
+test('a token that is refused: the page says why, asks once however long it takes, and goes on with another', async () => {
+  const page = await visit(browser, replica.url, ASKED);
+  await page.clock.install();
+  await page.reload();
+  await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE, 3600, 'another secret, as long as the right one'));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  const dialog = page.getByRole('dialog', { name: 'A new token, please' });
+  await dialog.getByText(/^The service refused the one in use: the token is not valid: /).waitFor();
+  // The client waits 15 s for a token, and then tries again; the question stands.
+  for (let times = 0; times < 4; times++) {
+    await page.clock.runFor(16_000);
+    assert.equal(await page.locator('dialog').count(), 1);
+  }
+  assert.equal(await page.getByText('Connection lost').count(), 0);
+  await dialog.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE));
+  await dialog.getByRole('button', { name: 'Go on' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  await page.clock.runFor(60_000);
+  await page.locator('.me').getByText('Amélie Dubois').waitFor();
+  assert.equal(await page.locator('dialog').count(), 0);
+});
+
+test('who has no other token can be somebody else', async () => {
+  const page = await visit(browser, replica.url, ASKED);
+  await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE, 20));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  const dialog = page.getByRole('dialog', { name: 'A new token, please' });
+  await dialog.getByText('The one in use is about to expire.').waitFor();
+  await page.keyboard.press('Escape');
+  assert.equal(await dialog.count(), 1);
+  await dialog.getByRole('button', { name: 'Be somebody else' }).click();
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  assert.equal(await page.locator('dialog').count(), 0);
+  await page.getByRole('textbox', { name: 'Token' }).fill(token(LUKASZ));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
+});
+
+test('a token that names nobody: the form says so, and nothing tries again', async () => {
+  const page = await visit(browser, replica.url, ASKED);
+  const sockets = [];
+  page.on('websocket', (socket) => sockets.push(socket.url()));
+  await page.getByRole('textbox', { name: 'Token' }).fill(token(undefined));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByText('This token does not say whose it is: it has no “sub”.').waitFor();
+  assert.deepEqual([sockets, await page.locator('.banner, .notice').count()], [[], 0]);
+  await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.locator('.me').getByText('Amélie Dubois').waitFor();
 });
