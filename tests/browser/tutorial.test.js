@@ -50,6 +50,30 @@ test('two windows with the page of the tutorial chat with each other', async () 
   }
 });
 
+test('what is not sent stays in the field, nothing is sent of nothing, and what was deleted is shown so', async () => {
+  const page = await visit(browser, `http://localhost:${server.address().port}/chat.html`, { also: [replica.url] });
+  const said = [];
+  page.on('dialog', (dialog) => {
+    said.push(dialog.message());
+    dialog.accept();
+  });
+  await page.getByText('online').waitFor();
+  const field = page.getByRole('textbox');
+  await page.getByRole('button', { name: 'Send' }).click();
+  assert.ok(await field.evaluate((input) => input.matches(':invalid')));
+  const long = 'x'.repeat(70_000);
+  await field.fill(long);
+  await page.getByRole('button', { name: 'Send' }).click();
+  await page.waitForFunction((text) => document.querySelector('input').value === text, long);
+  assert.equal(said.length, 1);
+  assert.match(said[0], /content/);
+  await field.fill('A word too many');
+  await field.press('Enter');
+  await page.getByText('Amélie: A word too many').waitFor();
+  await replicas.sql("update messages set deleted_at = now() where content = 'A word too many'");
+  await page.getByText('Amélie: (deleted)').waitFor();
+});
+
 test('what arrives or changes while the page reads the history stands where it belongs, as it is now', async () => {
   const address = `http://localhost:${server.address().port}/chat.html`;
   const shown = (page) => page.locator('li').allTextContents();
