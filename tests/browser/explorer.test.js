@@ -17,6 +17,21 @@ after(async () => {
 });
 afterEach(leave);
 
+test('it is as dark as the chat page was made, whatever the system is', async () => {
+  const page = await visit(browser, replica.url, { colorScheme: 'light' });
+  const dark = () => page.evaluate(() => [document.documentElement.classList.contains('dark-mode'), getComputedStyle(document.documentElement).colorScheme]);
+  await page.getByRole('button', { name: 'Appearance: as the system has it' }).click();
+  await page.getByRole('button', { name: 'Appearance: light' }).click();
+  await page.getByRole('button', { name: 'Appearance: dark' }).waitFor();
+  await page.getByRole('link', { name: 'API' }).click();
+  await page.locator('#operations-messages-sendMessage').waitFor();
+  assert.deepEqual(await dark(), [true, 'dark']);
+  await page.evaluate(() => localStorage.setItem('pgchat.theme', 'auto'));
+  await page.reload();
+  await page.locator('#operations-messages-sendMessage').waitFor();
+  assert.deepEqual(await dark(), [false, 'light']);
+});
+
 for (const [device, colorScheme, options] of [['a phone', 'dark', PHONE], ['a desktop', 'light', DESKTOP]]) {
   test(`a route is tried out with its own example, on ${device}, ${colorScheme}`, async () => {
     const page = await visit(browser, `${replica.url}/docs/`, { ...options, colorScheme });
