@@ -39,8 +39,10 @@ export class Search {
   }
 
   #person(user) {
-    return h('li', {}, h('button.row', { type: 'button', onclick: () => this.openUser(user.id) }, avatar(user, this.model.isOnline(user.id)),
-      h('span.row-text', {}, h('strong', {}, fullName(user)), h('span.quiet.small', {}, user.role ?? ''))));
+    const online = this.model.presence.get(user.id)?.isOnline ?? user.isOnline;
+    return h('li', {}, h('button.row', { type: 'button', onclick: () => this.openUser(user.id) }, avatar(user, online),
+      h('span.row-text', {}, h('strong', {}, fullName(user)), online && h('span.unseen', {}, 'online'),
+        h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated'].filter(Boolean).join(' · ')))));
   }
 
   #message(message) {

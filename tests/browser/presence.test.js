@@ -86,3 +86,17 @@ test('after a reconnect to another replica it is shown who is there', async () =
   await head(again, 'Online').waitFor();
   await head(lukasz, 'Online').waitFor();
 });
+
+test('who is listed for a new conversation is shown as he is: there, away, deactivated', async () => {
+  const amelie = await open(at(first.url, AMELIE));
+  await amelie.locator('.list .row').first().waitFor();
+  // She has no conversation with Amélie, whose page does not watch her.
+  const grace = await open(at(second.url, '77777777-7777-4777-8777-777777777777'));
+  await grace.locator('.me').getByText(/^Online/).waitFor();
+  await amelie.getByRole('button', { name: 'New conversation' }).click();
+  const person = (name) => amelie.locator('.results li', { hasText: name });
+  await person('Jürgen').getByText('buyer · deactivated').waitFor();
+  await person('Grace').getByText('online', { exact: true }).waitFor({ state: 'attached' });
+  await person('Grace').locator('.avatar.online').waitFor();
+  assert.equal(await person('Omar').locator('.avatar.online').count(), 0);
+});
