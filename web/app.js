@@ -9,7 +9,7 @@ const TRIES_FOR_ANOTHER_REPLICA = 4;
 /** Between two looks at the calendar. No timer until midnight: a computer that slept would be late by as much. */
 const DAY_CHECK_MS = 20_000;
 
-const themes = { auto: ['sun', 'Appearance: as the system has it'], light: ['sun', 'Appearance: light'], dark: ['moon', 'Appearance: dark'] };
+const themes = { auto: ['screen', 'Appearance: as the system has it'], light: ['sun', 'Appearance: light'], dark: ['moon', 'Appearance: dark'] };
 const theme = iconButton('sun', '', { onclick: () => setTheme({ auto: 'light', light: 'dark', dark: 'auto' }[currentTheme()]) });
 const split = h('button.button.compact.split-button', { type: 'button', 'aria-pressed': 'false', title: 'A second user beside the first', onclick: () => (second ? closeSecond() : openSecond()) }, icon('split'), h('span', {}, 'Second user'));
 const tab = (which) => h('button', { type: 'button', onclick: () => show(which) });
@@ -39,7 +39,6 @@ function setTheme(name) {
   theme.replaceChildren(...fresh.childNodes);
   theme.title = label;
   theme.setAttribute('aria-label', label);
-  theme.classList.toggle('dim', name === 'auto');
 }
 
 function savedTheme() {

@@ -17,6 +17,7 @@ const ICONS = {
   edit: 'M4 20l1-4L16 5l3 3L8 19z',
   moon: 'M20 14.5A8.5 8.5 0 019.5 4 8.5 8.5 0 1020 14.5z',
   plus: 'M12 5v14M5 12h14',
+  screen: 'M3 5h18v11H3zM12 16v4M8 20h8',
   search: 'M11 4a7 7 0 110 14 7 7 0 010-14zM16 16l5 5',
   send: 'M4 12l16-8-5 16-3.5-6.5z',
   split: 'M4 5h16v14H4zM12 5v14',

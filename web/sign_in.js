@@ -16,7 +16,7 @@ export class SignIn {
     this.people = h('ul.people');
     this.status = h('div', { role: 'status' });
     this.input = h('input.field', { type: 'search', placeholder: 'Find somebody by name', 'aria-label': 'Find somebody by name', autocomplete: 'off', oninput: () => this.#load() });
-    this.directory = h('div.stack', {}, this.input, this.status, this.people);
+    this.directory = h('div.stack.directory', {}, this.input, this.status, this.people);
     this.title = h('h1', {}, second ? 'Who is on the other side?' : 'Who are you?');
     this.lead = h('p.quiet', {}, second ? 'The second pane is another browser’s view, in the same window.' : 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.');
     this.card = h('div.card', {}, this.title, this.lead, this.directory, cancel && h('button.button', { type: 'button', onclick: cancel }, 'Close this pane'));
@@ -48,10 +48,13 @@ export class SignIn {
   #show(users) {
     const first = ({ id }) => id === this.suggested;
     const sorted = [...users.filter(first), ...users.filter((user) => !first(user))];
+    const everybody = !this.input.value.trim();
     this.status.replaceChildren(...(users.length ? [] : [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]));
     this.people.replaceChildren(...sorted.map((user) => h('li', {},
       h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
         h('span.row-text', {}, h('strong', {}, fullName(user)), h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated', first(user) && 'in this conversation'].filter(Boolean).join(' · ')))))));
+    // What is found is less: the card does not shrink under one's hands.
+    if (everybody) this.directory.style.flexBasis = `${this.directory.offsetHeight - this.people.clientHeight + this.people.scrollHeight}px`;
   }
 
   #failed(error) {

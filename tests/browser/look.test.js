@@ -1,0 +1,61 @@
+// What can be measured of how the page looks.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, cluster, launch, leave, LUKASZ, pane, PHONE, talking, visit } from './support.js';
+
+let replicas;
+let replica;
+let browser;
+
+before(async () => {
+  replicas = await cluster();
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(leave);
+
+test('each appearance has a sign of its own', async () => {
+  const page = await visit(browser, replica.url);
+  const signs = new Set();
+  for (const name of ['as the system has it', 'light', 'dark']) {
+    const button = page.getByRole('button', { name: `Appearance: ${name}` });
+    signs.add(await button.locator('path').getAttribute('d'));
+    await button.click();
+  }
+  assert.equal(signs.size, 3);
+});
+
+for (const width of [1360, 1600, 1920]) {
+  test(`of two panes side by side the conversations have the greater part, ${width} px wide`, async () => {
+    const page = await visit(browser, at(replica.url, talking(AMELIE), talking(LUKASZ)), { viewport: { width, height: 800 } });
+    for (const number of [1, 2]) {
+      await pane(page, number).locator('.message').first().waitFor();
+      const [list, whole] = await Promise.all(['.list', '.columns'].map((part) => pane(page, number).locator(part).boundingBox()));
+      assert.ok(list.width >= 240 && list.width <= whole.width * 0.38, `the list has ${list.width} of ${whole.width} px`);
+    }
+  });
+}
+
+for (const [where, options] of [['a desktop', {}], ['a phone', PHONE], ['a low window', { viewport: { width: 900, height: 420 } }]]) {
+  test(`the sign-in fits on ${where}, and keeps its height while one searches`, async () => {
+    const page = await visit(browser, replica.url, options);
+    const card = page.locator('.card');
+    const people = page.locator('.people .row');
+    await people.nth(6).waitFor({ state: 'attached' });
+    const before = await card.boundingBox();
+    const { height } = page.viewportSize();
+    const scrolls = await page.locator('.sign-in').evaluate((it) => it.scrollHeight > it.clientHeight);
+    assert.equal(scrolls, height < 500, `${before.y} + ${before.height} of ${height} px`);
+    await people.last().scrollIntoViewIfNeeded();
+    await people.last().click({ trial: true });
+    await page.locator('.sign-in').evaluate((it) => (it.scrollTop = 0));
+    for (const [text, found] of [['Grace', 1], ['xyz', 0]]) {
+      await page.getByRole('searchbox').fill(text);
+      await page.waitForFunction((count) => document.querySelectorAll('.people .row').length === count, found);
+      assert.deepEqual(await card.boundingBox(), before);
+    }
+  });
+}
