@@ -197,7 +197,9 @@ export class Thread {
   }
 
   #isPinned() {
-    if (this.scroller.scrollTop < this.#top - NEAR_END_PX) this.pinned = false;
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    // Where the window has grown, the end itself has moved up.
+    if (scrollTop < Math.min(this.#top, scrollHeight - clientHeight) - NEAR_END_PX) this.pinned = false;
     return this.pinned;
   }
 

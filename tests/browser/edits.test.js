@@ -70,6 +70,25 @@ test('an edit that is refused opens again with what was typed, and says why', as
   assert.equal(await field(page).inputValue(), 'A thought');
 });
 
+test('an editor that gives its room back and takes it again leaves one at the end', async () => {
+  const [id] = (await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Ed', 'Itor', 'ed@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`)).split('\n');
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${AMELIE}', 'line ' || n from generate_series(1, 40) n`);
+  const page = await visit(browser, at(replica.url, talking(AMELIE, id)));
+  await bubble(page, 'line 40').waitFor();
+  // Twice, since it is a matter of which comes first: the frame, or the answer.
+  for (let times = 0; times < 2; times++) {
+    await field(page).press('ArrowUp');
+    await say(page, `${LONG}${'\nand more'.repeat(4)}`);
+    await page.locator('.composer').getByText(/^Not changed: /).waitFor();
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    const below = await page.locator('.scroller').evaluate(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight);
+    assert.ok(below <= 1, `${below} px above the end`);
+    assert.ok(await page.getByRole('button', { name: 'Jump to the latest messages' }).isHidden());
+    await field(page).press('Escape');
+  }
+});
+
 test('an edit that is refused while one writes something else opens after that', async () => {
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
