@@ -238,12 +238,14 @@ export class Thread {
     if (!this.timeline?.started) return;
     const { scrollTop, clientHeight, scrollHeight } = this.scroller;
     if (!clientHeight) return;
+    const up = scrollTop < this.#top - 1;
     this.#top = scrollTop;
     const { messages, hasNewer } = this.timeline;
     const below = scrollHeight - clientHeight - scrollTop;
     const shownToEnd = this.#end >= messages.length && !hasNewer;
     const wasPinned = this.pinned;
-    this.pinned = shownToEnd && below < NEAR_END_PX;
+    // Where nobody scrolled up, it was the end that went down: room was taken from below since this event came up.
+    this.pinned = shownToEnd && (below < NEAR_END_PX || (wasPinned && !up));
     if (this.pinned && !wasPinned) this.read();
     this.#updateJump();
     const near = clientHeight * 2;

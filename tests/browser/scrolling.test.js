@@ -122,6 +122,27 @@ test('what one sends from elsewhere does not take one away from what one reads',
   assert.deepEqual((await numbers(page)).slice(-3), [301, 302, 303]);
 });
 
+test('who is at the end stays there when room is taken from below in the moment in which something comes', async () => {
+  await messages(1, 60);
+  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  await page.locator('.message', { hasText: 'message 60' }).waitFor();
+  const below = await page.evaluate(async () => {
+    const scroller = document.querySelector('.scroller');
+    const composer = document.querySelector('.composer');
+    composer.querySelector('textarea').value = 'One more';
+    composer.requestSubmit();
+    // The event of the scrolling is still to come.
+    composer.style.paddingBottom = '200px';
+    for (let frames = 0; frames < 3; frames++) await new Promise(requestAnimationFrame);
+    return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+  });
+  assert.ok(below <= 1, `${below} px above the end`);
+  // And who scrolls up, however slowly, is let go.
+  await page.locator('.message', { hasText: 'One more' }).getByTitle(/^(sent|read)$/).waitFor();
+  for (let times = 0; times < 20; times++) await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => done((document.querySelector('.scroller').scrollTop -= 6)))));
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).waitFor();
+});
+
 test('what arrives does not pile up in the document', async () => {
   await messages(1, 50);
   const page = await visit(browser, at(replica.url, talking(reader, conversation)));
