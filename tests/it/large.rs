@@ -49,10 +49,17 @@ struct Page {
     bytes: usize,
 }
 
-/// Read by hand: to parse and to check hundreds of megabytes takes longer than a test may.
 async fn page(api: &Api, path: &str) -> Page {
+    page_if_there_is_room(api, path).await.expect("a page")
+}
+
+/// Read by hand: to parse and to check hundreds of megabytes takes longer than a test may.
+async fn page_if_there_is_room(api: &Api, path: &str) -> Option<Page> {
     let response = api.request(Method::GET, path).send().await;
     let response = response.expect("an answer");
+    if response.status().as_u16() == 503 {
+        return None;
+    }
     assert_eq!(response.status().as_u16(), 200, "{path}");
     let text = response.text().await.expect("a whole answer");
     let seqs = text
@@ -63,11 +70,11 @@ async fn page(api: &Api, path: &str) -> Page {
             digits.parse().expect("a number")
         })
         .collect();
-    Page {
+    Some(Page {
         seqs,
         has_more: text.ends_with("],\"hasMore\":true}"),
         bytes: text.len(),
-    }
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,10 +137,9 @@ async fn long_pages_end_early_and_whoever_pages_on_misses_nothing() {
         let forwards = next(&[]).starts_with("&after");
         assert_eq!(ascending, forwards);
     }
-    // Many at once.
-    let path = &path;
-    let asking = (0..16).map(|_| page(&api, path));
-    within("all are answered", join_all(asking)).await;
+    // Many at once, of which one conversation has two at a time: the others are told to come back.
+    let asking = (0..16).map(|_| eventually("a page", || page_if_there_is_room(&api, &path)));
+    join_all(asking).await;
     let kib = growth(&replica, before);
     assert!(kib < 100 * 1024, "{kib} KiB");
 }
