@@ -306,7 +306,7 @@ impl Collector for Sources {
         )?;
         counter(
             "writer_refused",
-            "Messages refused because the queue was full",
+            "Messages refused because the queue was full, or as many were held",
             read(&writer.refused),
         )?;
         let mut histogram = |name: &str, help: &str, unit: Option<&Unit>, values: &Histogram| {

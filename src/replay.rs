@@ -101,13 +101,12 @@ impl Replay {
         }
     }
 
-    /// Waits until `user` may be read for; whoever drops this has given up his place. `Unavailable` when too many others wait.
-    pub async fn turn(&self, user: UserId) -> Result<Turn, Error> {
-        match timeout(self.limits.patience, self.turns.take(user)).await {
+    /// Waits until `user` may be read for; whoever drops this has given up his place. `ahead` has to come about before he stands in
+    /// anybody's way but his own. `Unavailable` when it takes too long, or too many others wait.
+    pub async fn turn(&self, user: UserId, ahead: impl Future<Output = ()>) -> Result<Turn, Error> {
+        match timeout(self.limits.patience, self.turns.take(user, ahead)).await {
             Ok(Ok(turn)) => Ok(turn),
-            _ => Err(Error::unavailable(
-                "too many others wait for what they missed",
-            )),
+            _ => Err(Error::unavailable("too many wait for what they missed")),
         }
     }
 

@@ -83,6 +83,8 @@ impl Dispatcher {
     pub fn forget(&mut self, incarnation: Incarnation) {
         self.delivered.clear();
         self.unflushed.forget(incarnation);
+        // Nor need what clients load anew be flushed.
+        self.unflushed.read(self.beats.coming());
         self.before = Snapshot::default();
     }
 

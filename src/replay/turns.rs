@@ -57,10 +57,16 @@ impl Turns {
         }))
     }
 
-    /// Waits for a turn of this user's. The lines are never closed.
-    pub async fn take(&self, user: UserId) -> Result<Turn, AcquireError> {
+    /// Waits for a turn of this user's. `ahead` has to come about before he stands in the common line: his others wait for it,
+    /// so that it comes about for one after the other, and nobody else does. The lines are never closed.
+    pub async fn take(
+        &self,
+        user: UserId,
+        ahead: impl Future<Output = ()>,
+    ) -> Result<Turn, AcquireError> {
         let (place, first) = Place::take(&self.0, user);
         let first = first.acquire_owned().await?;
+        ahead.await;
         let common = Arc::clone(&self.0.common).acquire_owned().await?;
         Ok(Turn {
             _common: common,
@@ -104,10 +110,14 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
     use std::pin::Pin;
+    use std::rc::Rc;
     use std::task::{Context, Poll, Waker};
 
     use proptest::prelude::*;
+    use tokio::sync::oneshot;
     use uuid::Uuid;
 
     use super::*;
@@ -120,7 +130,9 @@ mod tests {
     impl Client {
         fn comes(turns: &Turns, user: u128) -> Self {
             let turns = turns.clone();
-            let mut client = Self(Box::pin(async move { turns.take(of(user)).await }));
+            let mut client = Self(Box::pin(
+                async move { turns.take(of(user), ready(())).await },
+            ));
             assert!(client.turn().is_none(), "it has its turn at once");
             client
         }
@@ -142,7 +154,7 @@ mod tests {
     }
 
     fn at_once(turns: &Turns, user: u128) -> Turn {
-        let mut waiting = std::pin::pin!(turns.take(of(user)));
+        let mut waiting = std::pin::pin!(turns.take(of(user), ready(())));
         match waiting
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -206,6 +218,41 @@ mod tests {
         drop(at_once(&turns, ALICE));
     }
 
+    #[test]
+    fn what_comes_ahead_of_a_turn_does_so_for_one_of_a_user_at_a_time_and_keeps_nobody_else() {
+        let turns = Turns::new(1);
+        let asked = Rc::new(Cell::new(0));
+        let (come, comes) = oneshot::channel();
+        let mut comes = Some(comes);
+        let mut clients: Vec<Client> = (0..3)
+            .map(|_| {
+                let (turns, asked, comes) = (turns.clone(), Rc::clone(&asked), comes.take());
+                Client(Box::pin(async move {
+                    let ahead = async {
+                        asked.set(asked.get() + 1);
+                        if let Some(comes) = comes {
+                            let _ = comes.await;
+                        }
+                    };
+                    turns.take(of(ALICE), ahead).await
+                }))
+            })
+            .collect();
+        assert!(clients.iter_mut().all(|client| client.turn().is_none()));
+        assert_eq!(asked.get(), 1, "the others wait behind the first");
+        drop(at_once(&turns, BORIS));
+        come.send(()).unwrap();
+        let first = clients[0].turn().expect("her turn");
+        assert!(
+            clients[1..]
+                .iter_mut()
+                .all(|client| client.turn().is_none())
+        );
+        drop(first);
+        assert!(clients[1].turn().is_some());
+        assert_eq!(asked.get(), 2);
+    }
+
     /// It was told that it is its turn, and is gone before it takes it.
     #[test]
     fn a_turn_that_is_not_taken_is_the_next_ones() {
@@ -247,7 +294,8 @@ mod tests {
                 match step {
                     0 => {
                         let turns = turns.clone();
-                        waiting.push((user, Box::pin(async move { turns.take(of(user)).await })));
+                        let turn = async move { turns.take(of(user), ready(())).await };
+                        waiting.push((user, Box::pin(turn)));
                     }
                     1 if !waiting.is_empty() => drop(waiting.remove(which.index(waiting.len()))),
                     2 if !reading.is_empty() => drop(reading.remove(which.index(reading.len()))),

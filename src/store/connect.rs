@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the functions are written for: a lock's next statement sees what its former holder stored, and nothing fails that could
 /// have waited. The host may have made another level the default of the database or of a role.
-const ISOLATION: &str = "set default_transaction_isolation = 'read committed'";
+pub(crate) const ISOLATION: &str = "set default_transaction_isolation = 'read committed'";
 
 /// An unanswered segment ends the connection after this long (`tcp_user_timeout`, RFC 5482): a peer that
 /// vanished is noticed while something is being sent.

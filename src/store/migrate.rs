@@ -10,7 +10,7 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::adopt::{self, LOCK_WAIT, Patience, is_true};
 use super::failure::{describe, is_connection_lost, is_transient};
-use super::{ConnectError, Connector, UsersTable};
+use super::{ConnectError, Connector, ISOLATION, UsersTable};
 
 mod embedded {
     refinery::embed_migrations!("sql/migrations");
@@ -95,7 +95,7 @@ async fn apply(
     }
     client
         .batch_execute(&format!(
-            "set statement_timeout = 0; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
+            "{ISOLATION}; set statement_timeout = 0; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
              set search_path = {quoted}, pg_temp"
         ))
         .await

@@ -32,6 +32,7 @@ pub use changes::{
     Change, Changes, Horizon, Identity, Incarnation, MissedChanges, MissedRead, ReadBack, RowBack,
     Snapshot,
 };
+pub(crate) use connect::ISOLATION;
 pub use connect::{ConnectError, Connector, DbConnection};
 pub use conversations::{Marked, Opened};
 pub use failure::describe;

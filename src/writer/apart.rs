@@ -40,7 +40,7 @@ enum Lane {
 /// `failure` is that of the whole batch, and `timeout` bounds each try.
 ///
 /// Each call leaves less to the quick lane: when its time is over, what it has just seen fail moves to the slow lane, which
-/// tries each flow by itself.
+/// tries each flow that is at fault by itself.
 pub(super) async fn take_apart(
     store: &Store,
     batch: Vec<Pending>,

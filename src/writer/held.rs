@@ -121,14 +121,10 @@ impl Held {
         self.messages
     }
 
-    /// Behind what waits of its flow. It is refused where as many wait as may.
-    pub fn push(&mut self, pending: Pending, now: Instant) {
+    /// Behind what waits of its flow. Comes back where as many wait as may.
+    pub fn push(&mut self, pending: Pending, now: Instant) -> Option<Pending> {
         if self.messages >= self.capacity {
-            expire(
-                pending,
-                "too many messages wait for what another program holds",
-            );
-            return;
+            return Some(pending);
         }
         self.messages += 1;
         let waiting = self.flows.entry(pending.flow()).or_insert_with(|| Waiting {
@@ -140,6 +136,7 @@ impl Held {
             alone: false,
         });
         waiting.queue.push_back(pending);
+        None
     }
 
     /// When there is something to do: a turn, unless one is being had, or late messages to answer.
@@ -264,6 +261,7 @@ impl Held {
         if done.of.is_long_wait {
             self.next_long_wait = Some(now + BETWEEN_LONG_WAITS);
         }
+        let mut free_again = false;
         let mut left: HashMap<Flow, usize> = HashMap::new();
         for pending in done.again.into_iter().rev() {
             let flow = pending.flow();
@@ -281,6 +279,7 @@ impl Held {
             let in_vain = left == waiting.away;
             waiting.away = 0;
             if waiting.queue.is_empty() {
+                free_again |= waiting.alone;
                 self.flows.remove(&flow);
             } else if in_vain {
                 waiting.alone |= done.at_fault.contains(&flow);
@@ -293,8 +292,14 @@ impl Held {
             } else {
                 waiting.turns = 0;
                 waiting.turns_since_long_wait = 0;
-                waiting.alone = false;
                 waiting.due = now;
+                free_again |= std::mem::take(&mut waiting.alone);
+            }
+        }
+        if free_again {
+            // What kept it may have kept the others: one look tells, and takes out again what is at fault.
+            for waiting in self.flows.values_mut() {
+                waiting.alone = false;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The writer's state: what waits for the next batch, and whose messages are in the slow lane.
 
 use std::collections::{HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -66,10 +67,24 @@ impl Lanes {
     /// Takes a message from the queue: behind the others of its flow.
     pub fn admit(&mut self, pending: Pending) {
         if self.slow_lane.holds(pending.flow()) {
-            self.slow_lane.push(pending);
+            self.hold(pending);
         } else {
             self.bytes += pending.outgoing.message.content.len();
             self.waiting.push_back(pending);
+        }
+    }
+
+    /// To the slow lane; refused where too many wait there.
+    fn hold(&mut self, pending: Pending) {
+        let is_first = !self.slow_lane.holds(pending.flow());
+        if let Some(pending) = self.slow_lane.push(pending) {
+            self.stats.refused.fetch_add(1, Ordering::Relaxed);
+            expire(
+                pending,
+                "too many messages wait for what another program holds",
+            );
+        } else if is_first {
+            self.stats.slow.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -131,7 +146,17 @@ impl Lanes {
         let locks = self.manners.locks(started);
         let patience = self.manners.patience(self.silences);
         let bound = patience.min(self.limits.timeout);
-        match send(&self.store, &mut batch, locks, bound).await {
+        let sent = {
+            let mut sending = pin!(send(&self.store, &mut batch, locks, bound));
+            loop {
+                tokio::select! {
+                    sent = &mut sending => break sent,
+                    // A database that is silent here may be so for long.
+                    () = self.slow_lane.something_due() => self.slow_lane.go_on(),
+                }
+            }
+        };
+        match sent {
             Ok(outcomes) => {
                 self.silences = 0;
                 self.failures = 0;
@@ -250,15 +275,12 @@ impl Lanes {
             return;
         }
         for pending in locked {
-            if !self.slow_lane.holds(pending.flow()) {
-                self.stats.slow.fetch_add(1, Ordering::Relaxed);
-            }
-            self.slow_lane.push(pending);
+            self.hold(pending);
         }
         for pending in std::mem::take(&mut self.waiting) {
             if self.slow_lane.holds(pending.flow()) {
                 self.bytes -= pending.outgoing.message.content.len();
-                self.slow_lane.push(pending);
+                self.hold(pending);
             } else {
                 self.waiting.push_back(pending);
             }

@@ -111,7 +111,7 @@ pub struct Stats {
     pub slow: AtomicU64,
     /// Messages that are in the slow lane now.
     pub held: AtomicU64,
-    /// Messages that were refused because the queue was full.
+    /// Messages that were refused because the queue was full, or as many were held.
     pub refused: AtomicU64,
 }
 

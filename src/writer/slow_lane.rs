@@ -53,9 +53,9 @@ impl SlowLane {
         self.held.len()
     }
 
-    /// Behind what waits of its flow; refused where too many wait.
-    pub fn push(&mut self, pending: Pending) {
-        self.held.push(pending, Instant::now());
+    /// Behind what waits of its flow. Comes back where too many wait.
+    pub fn push(&mut self, pending: Pending) -> Option<Pending> {
+        self.held.push(pending, Instant::now())
     }
 
     /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.

@@ -62,7 +62,7 @@ pub struct Session<S> {
     /// Frames that it has sent and that are not counted yet, for that reason.
     uncounted: u32,
     /// What the client has sent before it was greeted; done after that, in order.
-    early: VecDeque<Message>,
+    early: Option<Box<Early>>,
     /// From the first command until the client is quiet again.
     commands: Option<Box<Commands>>,
     /// After a replay: tells which live events were replayed.
@@ -73,6 +73,10 @@ pub struct Session<S> {
     /// A child of the replica's token: one shared by all sockets would be a lock that all of them take at each turn.
     closing: CancellationToken,
 }
+
+/// Frames that came before the first one went out.
+#[derive(Default)]
+struct Early(VecDeque<Message>);
 
 /// Frames of a socket's life, for the log; pings and pongs are none.
 #[derive(Default)]
@@ -109,7 +113,7 @@ where
             renewed: false,
             held_back: None,
             uncounted: 0,
-            early: VecDeque::new(),
+            early: None,
             attending: services.live.attend(user, subscription.connection_id()),
             services,
             caller,

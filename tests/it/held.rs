@@ -148,6 +148,9 @@ async fn what_waits_for_held_conversations_takes_no_more_than_its_bound_and_no_p
         let reason = reply.refused(503, "unavailable");
         assert!(reason.contains("too many messages wait"), "{reason}");
     }
+    let api = scene.replica.api();
+    let refused = api.metric("pgchat_writer_refused_total").await;
+    assert_eq!(refused, BOUND as f64);
     let free = scene.database.conversation(ALICE, DAVID).await;
     let api = scene.replica.api();
     for number in 0..3 * BOUND {

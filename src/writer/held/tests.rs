@@ -49,7 +49,9 @@ impl Lane {
             tries: 0,
             sent: false,
         };
-        self.held.push(pending, self.now);
+        if let Some(pending) = self.held.push(pending, self.now) {
+            (pending.reply)(Err(crate::error::Error::unavailable("refused")));
+        }
         number
     }
 
@@ -172,6 +174,26 @@ fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
         assert!(alone || !conversations.contains(&2), "{conversations:?}");
         lane.end(turn, &[]);
     }
+}
+
+#[test]
+fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
+    let mut lane = Lane::new(100);
+    for conversation in [1, 2, 3] {
+        lane.push(conversation);
+    }
+    let (messages, _, of) = lane.next_turn().into_parts();
+    let done = Done {
+        at_fault: messages.iter().map(Pending::flow).collect(),
+        again: messages,
+        of,
+    };
+    lane.held.give_back(done, lane.now);
+    let turn = lane.next_turn();
+    assert_eq!(turn.messages.len(), 1);
+    let free = conversation(&turn.messages[0]);
+    lane.end(turn, &[free]);
+    assert_eq!(lane.next_turn().messages.len(), 2);
 }
 
 #[test]

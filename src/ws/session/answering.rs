@@ -1,14 +1,12 @@
 //! What a client asks for: its frames, the commands in them, and the answers.
 
-use std::collections::VecDeque;
-
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
-use super::Session;
+use super::{Early, Session};
 use crate::ws::commands::{self, Commands, Outcome, Reply};
 use crate::ws::ending::Ending;
 use crate::ws::expiry::Expiry;
@@ -122,18 +120,16 @@ where
 
 /// Those that came early first; cancel safe.
 pub(super) async fn next_frame<S>(
-    early: &mut VecDeque<Message>,
+    early: &mut Option<Box<Early>>,
     stream: &mut WebSocketStream<Metered<S>>,
 ) -> Option<Result<Message, SocketError>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(frame) = early.pop_front() else {
-        return stream.next().await;
-    };
-    if early.is_empty() {
-        // No more come, and the session may be idle for days.
-        *early = VecDeque::new();
+    if let Some(frame) = early.as_mut().and_then(|early| early.0.pop_front()) {
+        return Some(Ok(frame));
     }
-    Some(Ok(frame))
+    // No more come, and the session may be idle for days.
+    *early = None;
+    stream.next().await
 }

@@ -80,15 +80,11 @@ where
     /// Waits until the user's frames are counted and for the turn to be read for, unless the client goes before it comes.
     async fn wait_for_turn(&mut self) -> Result<Turn, Ending> {
         let (services, user) = (Arc::clone(&self.services), self.user);
-        let waiting = async {
-            // First: who is held back for it stands in nobody's way.
-            services.frames.counted(user, FRAMES_OF_A_REPLAY).await;
-            services.replay.turn(user).await
-        };
+        let counted = services.frames.counted(user, FRAMES_OF_A_REPLAY);
         let turn = tokio::select! {
             biased;
             ending = self.watch() => return Err(ending),
-            turn = waiting => turn,
+            turn = services.replay.turn(user, counted) => turn,
         };
         turn.map_err(|error| self.replay_failed(&error))
     }
@@ -119,7 +115,10 @@ where
         let mut interrupted = pin!(interrupted(services, subscription, closing, expiry));
         let mut kept = 0;
         loop {
-            let keeps = early.len() < EARLY_FRAMES && kept < EARLY_BYTES;
+            let few = early
+                .as_ref()
+                .is_none_or(|early| early.0.len() < EARLY_FRAMES);
+            let keeps = few && kept < EARLY_BYTES;
             tokio::select! {
                 frame = stream.next(), if keeps && held_back.is_none() => match frame {
                     None => return Ending::Lost("end of stream".to_owned()),
@@ -129,7 +128,7 @@ where
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                     Some(Ok(message)) => {
                         kept += message.len();
-                        early.push_back(message);
+                        early.get_or_insert_default().0.push_back(message);
                     }
                 },
                 ending = &mut interrupted => return ending,

@@ -96,7 +96,8 @@ pub(super) async fn interrupted(
 ) -> Ending {
     let leave = async {
         closing.cancelled().await;
-        sleep(spread(services)).await;
+        // At a random time in the spread, as whoever is served.
+        sleep(spread(services).mul_f64(rand::random())).await;
     };
     tokio::select! {
         biased;

@@ -6,7 +6,12 @@ use crate::replay::Turn;
 impl Stage {
     /// A client that comes back, and waits while the turn is held.
     async fn waiting(&self, expiry: Option<Expiry>) -> (Client, JoinHandle<()>, Turn) {
-        let turn = self.services.replay.turn(self.user).await.unwrap();
+        let turn = self
+            .services
+            .replay
+            .turn(self.user, std::future::ready(()))
+            .await
+            .unwrap();
         let (ours, theirs) = duplex(64 * 1024);
         let stream = socket(ours, &self.services.config).await;
         let mut session = self.session(stream);
@@ -76,7 +81,12 @@ async fn who_has_gone_waits_no_longer_and_what_waits_behind_him_is_next() {
     session.await.unwrap();
     assert_eq!(stage.services.hub.connections(), 0);
     drop(turn);
-    stage.services.replay.turn(stage.user).await.unwrap();
+    stage
+        .services
+        .replay
+        .turn(stage.user, std::future::ready(()))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
