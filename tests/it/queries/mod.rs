@@ -2,7 +2,7 @@
 //! the number of messages and conversations.
 //!
 //! `a_query_reads_what_it_returns` counts at a size that every run of the tests can afford. `report`, which `make queries`
-//! runs, measures at 10,000 and at 1,000,000 messages and writes `docs/queries.md`.
+//! runs, measures at 10,000 and at 1,000,000 messages and writes `docs/queries.md` and `docs/queries/plans.md`.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -215,13 +215,13 @@ fn exceptions() -> Vec<(Query, &'static str)> {
         exception(
             "search, a phrase that nobody wrote, of words that are in every message",
             phrase,
-            "The index knows which messages hold both words, and not in which order: each of them is read. So it costs what the searching user's \
-             messages cost that hold all words of the phrase, and `DB_TIMEOUT_SECONDS` ends it if these are too many.",
+            "The index knows which messages contain both words, but not in which order, so each of the searching user's messages that contain them is read. \
+             `DB_TIMEOUT_SECONDS` ends it if these are too many.",
         ),
         exception(
             "search, all but a word that is in every message",
             all_but,
-            "What is left out is read, to be left out: all messages of the searching user that hold the word.",
+            "What is left out must be read: all messages of the searching user that contain the word.",
         ),
     ]
 }
@@ -355,15 +355,15 @@ async fn a_query_reads_what_it_returns_and_scans_no_table() {
 
 /// Why a query reads as many pages as it does.
 const REASONS: &str = "\
-The last column is what there is to read at the larger size, and the pages for each of it:
+The last column is what the query must read at the larger size, and the pages for each of it:
 
-- A conversation of the list: its row, both users, its last message, its unread messages; each by an index of three or four levels.
-- A message of the history: its row, and its sender. The rows that an `offset` skips are read too, without their senders; `before` skips nothing.
-- The unread count reads the entries of the unread messages in their index, many to a page, and no row.
-- A search ranks the newest hundred matches to show the best 20 of them (and so for each hundred that `offset` skips), so it is these that are read, once in the index and once for their words. It looks at the matches of the last two
-  days first, or of the last 16 in one conversation, all of them: who writes more in that time reads more, until it is 5,000, where it goes through the newest messages instead. How deep `offset` goes is bounded (1,000), and so are `limit` (200) and `q` (`MAX_QUERY_BYTES`); each
-  search counts as a send for the rate limit.
-- A message that is marked as read is locked first, and gets a new row version and an entry in most of the eight indexes, that of its words among them.
+- **A conversation of the list**: its row, both users, its last message and its unread messages, each by an index of three or four levels.
+- **A message of the history**: its row and its sender. The rows that an `offset` skips are read too, without their senders; `before` skips nothing.
+- **The unread count** reads the entries of the unread messages in their index, many to a page, and no row.
+- **A search** ranks the newest hundred matches to show the best 20 of them (and so for each hundred that `offset` skips): these are read once in the index and once for their words.
+  It first looks at all matches of the last two days, or of the last 16 in one conversation; if these are 5,000 or more, it goes through the newest messages instead.
+  `offset` (1,000), `limit` (200) and `q` (`MAX_QUERY_BYTES`) are bounded, and each search counts as a send for the rate limit.
+- **A message that is marked as read** is locked, and gets a new row version and an entry in most of the eight indexes, the search index included.
 ";
 
 /// Medians at both sizes. In turn, so that whatever else the machine does meets both.
@@ -391,9 +391,22 @@ fn share(cost: Cost, (what, count): (&str, u32)) -> String {
     }
 }
 
+/// `1,000,000`.
+fn grouped(number: u32) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// `make queries`.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "loads a million messages, and writes docs/queries.md"]
+#[ignore = "loads a million messages, and writes docs/queries.md and its plans"]
 async fn report() {
     let sizes = [Size::of(10_000), Size::of(1_000_000)];
     let databases = [loaded(sizes[0]).await, loaded(sizes[1]).await];
@@ -434,48 +447,56 @@ async fn report() {
         let [few, many] = compared(&clients, [&query.sql, &query.sql], 1).await;
         writeln!(
             more,
-            "- **{}**, `{}`: {:.1} ms and {} buffers at {} messages, {:.0} ms and {} buffers at {}. {why}",
+            "- **{}**, `{}`: {:.1} ms and {} pages at {} messages, {:.0} ms and {} pages at {}. {why}",
             query.name,
             query.sql,
             few.time,
             few.buffers,
-            sizes[0].messages,
+            grouped(sizes[0].messages),
             many.time,
             many.buffers,
-            sizes[1].messages,
+            grouped(sizes[1].messages),
         )
         .expect("a string");
     }
-    let Size {
-        messages,
-        conversations,
-        own,
-        deep,
-        unread,
-        many,
-    } = sizes[1];
+    let [small, large] = sizes;
     let text = format!(
         "# What the queries read\n\n\
-         Made by `make queries` on PostgreSQL {version}; do not edit. {messages} messages over a year in {conversations} conversations, \
-         of which one user has {own}; one of these holds about {deep} messages. About {unread} messages to that user are unread, and {many} to the other participant of the long conversation.\n\
-         The other size has {} messages in {} conversations, {} of them that user's, one with {} messages. The great depth is {} messages, and {} there. Figures are medians in a warm session; \
-         buffers are pages of 8 KiB, those of the catalogue included. Times are of the machine that ran it; what counts is their ratio, \
-         which is to be at most 1.5.\n\n\
-         | query | buffers at {} | time | buffers at {messages} | time | ratio | buffers for each of |\n| --- | --- | --- | --- | --- | --- | --- |\n{table}\n\
+         Made by `make queries` on PostgreSQL {version}; do not edit. The pages that a query reads are in proportion to what it returns, whatever the number of messages; \
+         its time at {} messages is to be at most 1.5 times that at {}. [plans.md](queries/plans.md) has the plans.\n\n\
+         The larger database has {} messages over a year in {} conversations, of which one user has {}; one of these holds about {} messages. \
+         About {} messages to that user are unread, and {} to the other participant of the long conversation. \
+         The smaller one has {} conversations, {} of them that user's, one with {} messages. The great depth is {} messages, and {} in the smaller database. \
+         Figures are medians in a warm session; pages (buffers) are of 8 KiB, those of the catalogue included. Times are those of the machine that ran it.\n\n\
+         | query | pages at {} | time | pages at {} | time | ratio | pages for each |\n| --- | ---: | ---: | ---: | ---: | ---: | --- |\n{table}\n\
          {REASONS}\n\
-         What reads more than in proportion to what it returns:\n\n{more}\n\
-         Below: the plans at {messages} messages, as `auto_explain` logs them for the statements inside the functions.\n\n{}\n",
-        sizes[0].messages,
-        sizes[0].conversations,
-        sizes[0].own,
-        sizes[0].deep,
-        sizes[1].depth(),
-        sizes[0].depth(),
-        sizes[0].messages,
+         These read more than in proportion to what they return:\n\n{more}",
+        grouped(large.messages),
+        grouped(small.messages),
+        grouped(large.messages),
+        grouped(large.conversations),
+        grouped(large.own),
+        grouped(large.deep),
+        large.unread,
+        large.many,
+        grouped(small.conversations),
+        small.own,
+        grouped(small.deep),
+        grouped(large.depth()),
+        grouped(small.depth()),
+        grouped(small.messages),
+        grouped(large.messages),
+    );
+    let plans = format!(
+        "# Plans of the queries\n\n\
+         Made by `make queries` on PostgreSQL {version}, at {} messages, as `auto_explain` logs them for the statements inside the functions. \
+         [queries.md](../queries.md) has the figures.\n\n{}\n",
+        grouped(large.messages),
         details.trim_end()
     );
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/queries.md");
-    std::fs::write(path, text).expect("docs/queries.md");
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
+    std::fs::write(format!("{directory}/queries.md"), text).expect("docs/queries.md");
+    std::fs::write(format!("{directory}/queries/plans.md"), plans).expect("docs/queries/plans.md");
     println!("{table}");
     assert!(slow.is_empty(), "more than 1.5 times: {slow:?}");
 }
