@@ -59,7 +59,7 @@ const ATTACKS: [Attack; 6] = [
     },
     Attack {
         name: "handshakes",
-        what: "500 clients that ask for WebSockets without a pause, for a user who has all that he may have, and for nobody",
+        what: "500 clients that ask for WebSockets without a pause, for a user who has as many as allowed, and for nobody",
         settings: &[],
         is_written_to: false,
         most_mib: 32,
