@@ -7,6 +7,7 @@ use crate::takeover::{GO_SENDS, assert_taken_over, go_service};
 
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const RETENTION: &str = include_str!("../../docs/retention.md");
+const YOUR_DATABASE: &str = include_str!("../../docs/your-database.md");
 const MIGRATING: &str = include_str!("../../docs/migrating-from-the-go-service.md");
 
 /// The code that stands within the lines of a text and begins so.
@@ -186,4 +187,57 @@ async fn the_sql_of_the_migration_guide_leads_to_pgchat_and_back() {
             "reassign owned by {chat} to {OWNER}; drop owned by {chat}, {go}; drop role {chat}, {go}"
         ))
         .await;
+}
+
+/// Whoever has made it: as the guide removes it, only the host's own is left.
+#[tokio::test]
+async fn the_commands_that_remove_pgchat_leave_nothing_of_it() {
+    let database = Database::with_users().await;
+    pgchat(
+        &["migrate"],
+        &settings(&database, &[("DB_USER", "postgres")]),
+    )
+    .await
+    .assert_ok();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let users = database.count("users").await;
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'hello');
+             create table viewings as select id as message_id from messages;
+             alter table viewings add foreign key (message_id) references messages (id)"
+        ))
+        .await;
+
+    let role = |kind: &str| format!("{kind}_{}", database.name);
+    let (owner, service, integrator) = (role("owner"), role("service"), role("integrator"));
+    let roles = [
+        ("owner", owner.as_str()),
+        ("service", &service),
+        ("integrator", &integrator),
+    ];
+    database.make_roles(&roles).await;
+    let commands = YOUR_DATABASE.split("-c '").skip(1);
+    let drops: Vec<&str> = commands
+        .filter_map(|rest| rest.split('\'').next())
+        .collect();
+    assert_eq!(drops.len(), 2, "{drops:?}");
+    for sql in drops {
+        let sql = roles.iter().fold(sql.to_owned(), |sql, (kind, role)| {
+            sql.replace(&format!("pgchat_{kind}"), role)
+        });
+        database.execute(&sql).await;
+    }
+
+    let left = "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind <> 'i'
+                union all select proname from pg_proc where pronamespace = 'public'::regnamespace
+                union all select typname from pg_type where typnamespace = 'public'::regnamespace and typtype = 'e' and typname like 'chat%'
+                union all select tgname from pg_trigger where not tgisinternal
+                order by 1";
+    let client = database.sql().await;
+    let left = client.query(left, &[]).await.expect("the catalogue");
+    let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+    assert_eq!(left, ["users", "viewings"]);
+    assert_eq!(database.count("users").await, users);
+    assert_eq!(database.count("viewings").await, 1);
 }
