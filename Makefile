@@ -46,11 +46,11 @@ test-matrix: toolchain ## the black-box tests on PostgreSQL VERSIONS='14 15 16 1
 image-check: toolchain ## build the image of the Dockerfile without a container engine and run it (Debian, root, ten minutes)
 	scripts/check-image.sh
 
-takeover: toolchain ## a million messages of the Go service are taken over while it writes; prints how long anybody waited
+takeover: toolchain ## take over a million messages of the Go service while it writes; prints how long anybody waited
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo test --workspace --test it takeover::million -- --ignored --nocapture
 
-storm: toolchain ## 10,000 users come, lose their replica, come to another and go; prints what was notified (some minutes)
+storm: toolchain ## 10,000 users connect, lose their replica, come to another and go; prints what was notified (some minutes)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo test --workspace --test it live::storm::of_ten_thousand -- --exact --ignored --nocapture
 
@@ -65,7 +65,7 @@ fmt: toolchain ## format the code
 fuzz: toolchain ## fuzz each parser of what strangers send, for FUZZ_SECONDS=600 each (stable Rust, and a C++ compiler)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh
 
-attack: toolchain ## measure what others feel of attacks, five rounds of ATTACK_SECONDS=10 each, release build, and write docs/attacks.md
+attack: toolchain ## measure what attacks cost everybody else, five rounds of ATTACK_SECONDS=10 each, release build, and write docs/attacks.md
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	ATTACK_SECONDS=$(ATTACK_SECONDS) cargo test --release -p pgchat --test it security::measured::report -- --exact --ignored --nocapture
 
@@ -76,7 +76,7 @@ soak: toolchain ## replicas under load and chaos for DURATION=60 seconds, releas
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo run --release -p pgchat-soak -- --duration $(DURATION)
 
-queries: toolchain ## measure the queries at 10,000 and 1,000,000 messages and write docs/queries.md
+queries: toolchain ## measure the queries at 10,000 and 1,000,000 messages and write docs/queries.md and its plans
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo test --workspace --test it queries::report -- --ignored --nocapture
 
@@ -84,7 +84,7 @@ bench: toolchain ## measure pgchat beside its peers and write docs/benchmarks.md
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && scripts/ensure-peers.sh && \
 	cargo build --release -p pgchat -p pgchat-bench && target/release/pgchat-bench all report
 
-bench-quick: toolchain ## the most important of it in short runs, within three minutes, into target/bench.md
+bench-quick: toolchain ## the main benchmarks in short runs, within three minutes, into target/bench.md
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && scripts/ensure-peers.sh && \
 	cargo build --release -p pgchat -p pgchat-bench && target/release/pgchat-bench quick report --quick --results target/bench
 

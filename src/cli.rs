@@ -130,7 +130,7 @@ fn command() -> Command {
         )
         .subcommand(
             Command::new("demo-data")
-                .about("Insert demo users and conversations (the embedded database has them)"),
+                .about("Insert demo users into the users table, and conversations (the embedded database has them)"),
         )
         .after_help("Every configuration variable is explained by pgchat --help.")
         .after_long_help(format!(

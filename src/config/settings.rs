@@ -64,9 +64,9 @@ settings! {
         DB_NAME = "postgres", Text,
             "The database.";
         DB_SSL_MODE = "prefer", Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]),
-            "prefer: TLS if the server offers it. require: TLS, without a check of the server's \
-             certificate. verify-ca: and a certificate by the CA of DB_SSL_ROOT_CERT. verify-full: and for \
-             this host name. A Unix socket never uses TLS.";
+            "prefer: TLS if the server offers it. require: TLS, without checking the server's certificate. \
+             verify-ca: with a certificate signed by the CA of DB_SSL_ROOT_CERT. verify-full: and issued for this \
+             host name. A Unix socket never uses TLS.";
         DB_SSL_ROOT_CERT = "", Text,
             "PEM file of the CA for verify-ca and verify-full. Without it verify-full asks the system's \
              trust store.";
@@ -74,14 +74,14 @@ settings! {
             "Instead of DB_HOST: postgres://user:password@host:port/database?sslmode=verify-full. What it \
              leaves out is taken from the DB_ variables.";
         LISTEN_DATABASE_URL = "", Secret,
-            "Where the listener and migrations connect, when DB_HOST or DATABASE_URL names a pooler such as \
+            "Where the listener and migrations connect if DB_HOST or DATABASE_URL names a pooler such as \
              PgBouncer: they need a direct connection. The same database, the same form as DATABASE_URL.";
         DB_SCHEMA = "public", Text,
             "Schema of the chat tables: lower-case letters, digits and \"_\", at most 51 bytes.";
         DB_POOL_SIZE = "8", Number(3, 1000),
             "Connections of one replica for requests and stores; five more come on top.";
         DB_TIMEOUT_SECONDS = "10", Seconds(1, 300),
-            "Bound of a statement, waiting for a pooled connection included; then 503.";
+            "How long a statement may take, waiting for a pooled connection included; then 503.";
         DB_CONNECT_TIMEOUT_SECONDS = "30", Seconds(0, 3600),
             "How long \"serve\" tries to reach the database at its start before it gives up.";
     }
@@ -94,48 +94,47 @@ settings! {
     }
     "Users" {
         USERS_TABLE = "users", Text,
-            "The host system's table or view of users, spelled as in SQL: users, crm.people, or \
-             '\"User\"', which needs both kinds of quotes.";
+            "The host system's table or view of users, spelled as in SQL: users, crm.people, or '\"User\"', which \
+             needs both kinds of quotes.";
         USERS_COLUMNS = "", Text,
-            "Its columns as field=column, comma-separated, such as id=user_id,firstName=given_name. Fields: \
-             id, firstName, lastName, avatarUrl, role, isActive, deletedAt (who is deleted is not active); role= without \
-             a column leaves one out. Default: detected by their names.";
+            "Its columns as field=column, comma-separated, such as id=user_id,firstName=given_name. Fields: id, \
+             firstName, lastName, avatarUrl, role, isActive, deletedAt (a user with a value here is not active); \
+             role= without a column leaves the field out. Default: detected by their names.";
         USERS_TABLE_CHECK_SECONDS = "3", Seconds(1, 300),
-            "Between two looks at whether the host has altered that table; its columns are then detected anew.";
+            "How often to check whether the host has altered that table; its columns are then detected anew.";
     }
     "Server" {
         SERVER_PORT = "8081", Number(0, 65535),
             "The port of HTTP and WebSocket. 0: any free one; the log says which.";
         SERVER_HOST = "127.0.0.1", Text,
             "The address to listen on: an IP address or localhost. In jwt mode the default is 0.0.0.0, all \
-             interfaces; in trusted mode set that only where nothing but the authenticating gateway can \
-             reach them.";
+             interfaces; in trusted mode set that only if nothing but the authenticating gateway can reach it.";
         SERVICE_NAME = "pgchat", Text,
             "The name that /health shows.";
         ALLOWED_ORIGINS = "", Text,
             "Origins of the pages that may call over HTTP (CORS) and open WebSockets, comma-separated, such as \
-             https://app.example.com; or *. Default: the same origin only, and with the embedded database \
-             pages of this machine, such as http://localhost:3000. Once it is set, it is the whole list: the origin \
-             of the service's own pages must be in it, too, or their sockets are refused.";
+             https://app.example.com; or *. Default: the same origin only, and with the embedded database also \
+             pages of this machine, such as http://localhost:3000. Once set, it is the whole list: the origin of \
+             the service's own pages must be in it too, or their sockets are refused.";
         WEB_PAGE = "on", Choice(&["on", "off"]),
             "The chat page at /. It can do what any caller can, no more.";
         WORKER_THREADS = "0", Number(0, 1024),
-            "Threads that do the work of one replica. 0: half as many as it has cores, rounded up; the other half is \
-              PostgreSQL's, a proxy's or another replica's.";
+            "Threads of one replica. 0: half as many as there are cores, rounded up; the rest is left to \
+             PostgreSQL, a proxy or another replica.";
         LOG_LEVEL = "info", Choice(&["error", "warn", "info", "debug", "trace"]),
             "How much pgchat logs.";
         LOG_FORMAT = "pretty", Choice(&["pretty", "json"]),
             "json: one JSON object a line.";
         RUST_LOG = "", Text,
-            "Refines LOG_LEVEL for parts, such as pgchat::listener=debug,hyper=info. Nothing but pgchat itself logs more than info: \
-             other parts would write what passes through them.";
+            "Refines LOG_LEVEL for parts, such as pgchat::listener=debug,hyper=info. Other crates than pgchat \
+             never log below info, because they would log what passes through them.";
     }
     "Who may call" {
         AUTH_MODE = "trusted", Choice(&["trusted", "jwt"]),
-            "trusted: every caller is believed, since a gateway in front has checked it. jwt: a token says \
-             who calls. Default: jwt once a secret, a key file or a service token is set, else trusted.";
+            "trusted: every caller is believed, because a gateway in front has checked it. jwt: a token says who \
+             calls. Default: jwt once a secret, a key file or a service token is set, else trusted.";
         JWT_SECRET = "", Secret,
-            "Secret for tokens by HS256: 32 bytes or more, or a warning says so.";
+            "Secret for HS256 tokens: 32 bytes or more, or a warning says so.";
         JWT_PUBLIC_KEY_FILE = "", Text,
             "PEM file with one public key, for tokens by RS256 (2048 to 8192 bits), ES256 or EdDSA (Ed25519). \
              Read again when it changes.";
@@ -143,30 +142,30 @@ settings! {
             "File with a JWKS document, at most 32 keys for RS256, ES256 and EdDSA, told apart by kid. Read \
              again when it changes.";
         JWT_KEYS_CHECK_SECONDS = "5", Seconds(1, 300),
-            "Between two looks at whether these files have changed.";
+            "How often to check whether these files have changed.";
         JWT_ISSUER = "", Text,
             "The issuer (iss) that a token must name.";
         JWT_AUDIENCE = "", Text,
-            "The audience (aud) that a token must name. Not set: it is not looked at.";
+            "The audience (aud) that a token must name. Not set: it is not checked.";
         JWT_USER_CLAIM = "sub", Text,
             "The claim that holds the user's id, a UUID.";
         JWT_LEEWAY_SECONDS = "0", Seconds(0, 30),
-            "How far the clock of whoever issues tokens may be off (exp, nbf).";
+            "How far the clock of the tokens' issuer may differ (exp, nbf).";
         SERVICE_TOKENS = "", Secret,
-            "Secrets of other servers, which may act for any user, comma-separated; 32 bytes or more each. \
-             For a new one, list both until the old one is out of use.";
+            "Secrets of other servers, which may act for any user, comma-separated; 32 bytes or more each. To \
+             replace one, list both until the old one is no longer used.";
         TOKEN_WARNING_SECONDS = "60", Seconds(0, 3600),
-            "A socket is sent token_expiring so long before its token expires.";
+            "How long before its token expires a socket is sent token_expiring.";
         TICKET_SECONDS = "30", Seconds(1, 300),
-            "How long a ticket opens a socket, once.";
+            "How long a ticket is valid; it opens one socket.";
         USER_CHECK_SECONDS = "30", Seconds(1, 30),
-            "jwt mode: how long it is believed that a user is active. Then requests are refused, and \
-             sockets closed, of one who is not.";
+            "jwt mode: how long it is believed that a user is active. After that, requests of a deactivated user \
+             are refused, and sockets closed.";
     }
     "Search" {
         SEARCH_LANGUAGE = "simple", Text,
-            "Text search configuration of the database, such as simple, english or german: how words are \
-             cut and which are left out. off: no search, and sends pay nothing for it. A change builds another index, \
+            "Text search configuration of the database, such as simple, english or german: how words are stemmed, \
+             and which are left out. off: no search, and sends pay nothing for it. A change builds another index, \
              in the background.";
     }
     "Limits" {
@@ -175,78 +174,80 @@ settings! {
         MAX_BODY_BYTES = "1048576", Number(1024, 67_108_864),
             "Longest HTTP body and WebSocket message, in bytes; at least MAX_MESSAGE_BYTES + 1024.";
         MAX_HEADER_BYTES = "16384", Number(4096, 65_536),
-            "Longest head of an HTTP request, the line with the query included, in bytes; beyond it 431.";
+            "Longest head of an HTTP request, in bytes, its first line with the query included; beyond that 431.";
         MAX_HEADERS = "100", Number(20, 1000),
-            "Fields of a request's head; beyond it 431.";
+            "Header fields of a request; beyond that 431.";
         MAX_QUERY_BYTES = "256", Number(1, 4096),
             "Longest q of a search, for messages or for names, in bytes.";
         MAX_CONNECTIONS = "100000", Number(0, 10_000_000),
             "Sockets of one replica. 0: no limit.";
         MAX_HTTP_CONNECTIONS = "1000", Number(10, 1_000_000),
-            "Connections of one replica that are no sockets, kept free beside MAX_CONNECTIONS; one more gets 503. Where sockets \
-             have no limit, these have none.";
+            "Connections of one replica that are not sockets, in addition to MAX_CONNECTIONS; one more gets 503. \
+             If MAX_CONNECTIONS is 0, these have no limit either.";
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
             "Sockets of one user on one replica. 0: no limit.";
         REFUSED_HANDSHAKES_PER_SECOND = "200", Number(0, 1_000_000),
-            "Handshakes that a replica refuses a second; more wait their turn, 5 seconds at most, and good ones pass them by: a \
-             flood is held back by the answers that it waits for. 0: no limit.";
+            "Handshakes that a replica refuses per second; further refusals wait their turn, at most 5 seconds, \
+             while good handshakes pass. That slows a flood down. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
-            "Sends of one user on one replica, in the long run, with edits, deletions, marks, new conversations, tickets, \
-             tokens and searches; apart from them, as many commands typing and watch_presence, and ten times as many frames \
-             of any kind, beyond which a user's sockets are not read; reading what a client missed counts as a hundred frames. \
-             0: no limit.";
+            "Sends of one user on one replica, on average; edits, deletions, marks, new conversations, tickets, \
+             tokens and searches count too. Separately, as many typing and watch_presence commands, and ten times \
+             as many frames of any kind, beyond which the user's sockets are not read; a replay counts as a \
+             hundred frames. 0: no limit.";
         RATE_LIMIT_BURST = "200", Number(0, 1_000_000),
-            "The same at once. 0: no limit.";
+            "The same, in one burst. 0: no limit.";
         MAX_WATCHED_USERS = "500", Number(1, 2000),
             "Users whose presence one socket may watch.";
         SOCKET_QUEUE = "256", Number(1, 65_536),
-            "Frames that wait for one slow socket before it is closed.";
+            "Events that wait for one slow socket before it is closed.";
         WRITER_QUEUE = "10000", Number(1, 1_000_000),
-            "Messages that wait for their transaction, and as many that wait for what another program holds; beyond it 503.";
+            "Messages that wait for their transaction, and as many again that wait for a row another program \
+             holds; beyond that 503.";
         WRITER_BATCH = "500", Number(1, 10_000),
             "Messages in one transaction.";
         CATCH_UP_CHANGES = "100000", Number(1, 10_000_000),
-            "Changed rows that a replica reads when it was cut off from the database; beyond it all of its sockets get \
-             resync_required. It remembers what it has sent of the last of twice as many, some 100 bytes each, while a \
-             transaction that stays open makes it.";
+            "Changed rows that a replica reads after it was cut off from the database; beyond that all of its \
+             sockets get resync_required. While a transaction stays open, it remembers up to twice as many \
+             delivered events, some 100 bytes each.";
         REPLAY_EVENTS = "1000", Number(1, 10_000),
-            "Events that a client which comes back is sent; beyond it resync_required.";
+            "Events that a reconnecting client is sent; beyond that resync_required.";
         REPLAY_BYTES = "8388608", Number(65_536, 1_073_741_824),
-            "Bytes of these events; beyond them resync_required.";
+            "Bytes of these events; beyond that resync_required.";
         REPLAY_PARALLEL = "8", Number(1, 1000),
-            "Clients for which a replica reads at one time what they missed, of one user one; others wait their turn, so that \
-             many that come back at once leave PostgreSQL time for the messages of all others.";
+            "Replays that a replica reads at a time, one for each user; others wait their turn, so that many \
+             clients reconnecting at once leave PostgreSQL time for everybody's messages.";
     }
     "Times" {
         HEARTBEAT_SECONDS = "25", Seconds(1, 3600),
-            "Between two pings of a WebSocket; two missed pongs close it.";
+            "Time between two pings of a WebSocket; two missed pongs close it.";
         LISTENER_HEARTBEAT_SECONDS = "3", Seconds(1, 300),
-            "Between two heartbeats through the database's notification queue.";
+            "Time between two heartbeats through the database's notification queue.";
         TYPING_SECONDS = "6", Seconds(1, 300),
-            "How long typing lasts that its client does not renew.";
+            "How long typing lasts if the client does not renew it.";
         TYPING_INTERVAL_SECONDS = "2", Seconds(1, 60),
-            "Between two notifications of one user's typing in one conversation; at most half of TYPING_SECONDS, so \
-             that a renewal is heard in time.";
+            "Shortest time between two notifications of one user's typing in one conversation; at most half of \
+             TYPING_SECONDS, so that a renewal arrives in time.";
         PRESENCE_GRACE_SECONDS = "5", Seconds(1, 300),
-            "How long a user without a socket is still online: whoever comes back within it was never gone. The same for \
-             all replicas.";
+            "How long a user stays online after the last socket has closed; whoever returns within it was never \
+             offline. The same for all replicas.";
         HEADER_TIMEOUT_SECONDS = "10", Seconds(1, 300),
-            "A request's head must be complete by then.";
+            "How long a request's head may take to arrive.";
         BODY_TIMEOUT_SECONDS = "20", Seconds(1, 3600),
-            "A request's body must be complete by then, and so must a WebSocket message that has begun.";
+            "How long a request's body may take to arrive, or a WebSocket message that has begun.";
         IDLE_TIMEOUT_SECONDS = "75", Seconds(1, 3600),
-            "An HTTP connection without a request is closed then. More than the proxy in front waits, or that one \
-             sends a request just as this side closes.";
+            "How long an HTTP connection may stay open without a request. Longer than the proxy in front keeps \
+             idle connections, or it sends a request just as this side closes.";
         STALL_TIMEOUT_SECONDS = "20", Seconds(1, 300),
-            "A client that takes nothing of what is sent to it is cut off then, at the latest: a socket with 1013, after \
-             twice HEARTBEAT_SECONDS if that is less.";
+            "How long a client may take nothing of what it is sent, before it is cut off; a socket with 1013, \
+             after twice HEARTBEAT_SECONDS if that is less.";
         WRITE_TIMEOUT_SECONDS = "10", Seconds(1, 300),
-            "A message is stored by then, or refused with 503.";
+            "How long a message may take to be stored; then it is refused with 503.";
         SHUTDOWN_GRACE_SECONDS = "30", Seconds(0, 3600),
-            "Upper bound of a drain, the delay included.";
+            "Longest time a shutdown may take, the delay included.";
         SHUTDOWN_DELAY_SECONDS = "0", Seconds(0, 600),
-            "After the signal, how long to serve on with /health/ready failing, so that a load balancer \
-             notices. Less than SHUTDOWN_GRACE_SECONDS; what that has left then, best 15 seconds or more, is for requests and sockets.";
+            "How long to keep serving after the signal, with /health/ready failing, so that a load balancer \
+             notices. Less than SHUTDOWN_GRACE_SECONDS: leave 15 seconds or more of that for requests and \
+             sockets.";
     }
 }
 
