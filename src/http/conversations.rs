@@ -57,13 +57,13 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// The conversations of a user, last active first.
+/// The conversations of a user, most recently active first.
 ///
-/// A page ends before it would be larger than 4 MiB: then it has fewer items than `limit`, and `hasMore`.
+/// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 #[utoipa::path(
     get, path = "/api/v1/chat/conversations/{user_id}", tag = "conversations", operation_id = "listConversations",
     params(
-        ("user_id" = Uuid, Path, description = "whose", example = "11111111-1111-4111-8111-111111111111"),
+        ("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
     ),
@@ -79,7 +79,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     page_response(&call.services, holder, "conversations", listing)
 }
 
-/// Opens the conversation of two users, or finds the one that they have.
+/// Opens the conversation of two users, or returns the one they have.
 #[utoipa::path(
     post, path = "/api/v1/chat/conversations", tag = "conversations", operation_id = "openConversation",
     request_body(content = OpenConversation, example = json!({"user1Id": "11111111-1111-4111-8111-111111111111", "user2Id": "22222222-2222-4222-8222-222222222222"})),
@@ -135,9 +135,9 @@ pub(super) struct Read {
 #[utoipa::path(
     put, path = "/api/v1/chat/conversations/{conversation_id}/read", tag = "conversations", operation_id = "markRead",
     params(
-        ("conversation_id" = Uuid, Path, description = "which", example = "c0000000-0000-4000-8000-000000000001"),
-        ("user_id" = Option<Uuid>, Query, description = "who has read; in jwt mode the token's user where it is left out", example = "22222222-2222-4222-8222-222222222222"),
-        ("up_to_seq" = Option<i64>, Query, description = "the last one that was read; past the end: all", minimum = 0, example = 1),
+        ("conversation_id" = Uuid, Path, description = "the conversation", example = "c0000000-0000-4000-8000-000000000001"),
+        ("user_id" = Option<Uuid>, Query, description = "who has read; in jwt mode defaults to the token's user", example = "22222222-2222-4222-8222-222222222222"),
+        ("up_to_seq" = Option<i64>, Query, description = "the last one that was read; beyond the end: all", minimum = 0, example = 1),
     ),
     responses((status = 200, description = "marked", body = Read), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]
@@ -176,10 +176,10 @@ pub(super) struct Unread {
     unread_count: i64,
 }
 
-/// How many messages of others a user has not read, over all conversations.
+/// How many messages a user has not read, over all conversations.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/unread-count", tag = "conversations", operation_id = "unreadCount",
-    params(("user_id" = Uuid, Path, description = "whose", example = "11111111-1111-4111-8111-111111111111")),
+    params(("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111")),
     responses((status = 200, description = "the count", body = Unread), (status = 400), (status = 404)),
 )]
 pub(super) async fn unread_count(user: Segment, call: Call) -> Result<Response, Error> {

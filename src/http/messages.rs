@@ -61,12 +61,12 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 
 /// The history of a conversation, newest first; with `after` oldest first.
 ///
-/// `before`, `after` and `offset` exclude each other; the first two stay fast at any depth. A page ends before it would be
-/// larger than 4 MiB: then it has fewer items than `limit`, and `hasMore`.
+/// `before`, `after` and `offset` exclude each other; the first two stay fast at any depth. A page ends early where it
+/// would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 #[utoipa::path(
     get, path = "/api/v1/chat/conversations/{conversation_id}/messages", tag = "messages", operation_id = "listMessages",
     params(
-        ("conversation_id" = Uuid, Path, description = "which", example = "c0000000-0000-4000-8000-000000000001"),
+        ("conversation_id" = Uuid, Path, description = "the conversation", example = "c0000000-0000-4000-8000-000000000001"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647),
         ("before" = Option<i64>, Query, description = "older than this seq", minimum = 0, example = 4),
@@ -108,7 +108,7 @@ fn window(query: &Query) -> Checked<Window> {
     }
 }
 
-/// Sends a message. Answered only when it is committed.
+/// Sends a message. The answer comes once it is committed.
 ///
 /// With a `clientMessageId` it is safe to repeat.
 #[utoipa::path(
@@ -119,7 +119,7 @@ fn window(query: &Query) -> Checked<Window> {
     })),
     responses(
         (status = 201, description = "stored", body = objects::Message),
-        (status = 200, description = "the first one, when the sender repeats a clientMessageId", body = objects::Message),
+        (status = 200, description = "the stored message, if the sender repeats a clientMessageId", body = objects::Message),
         (status = 400), (status = 403), (status = 404), (status = 409), (status = 429),
     ),
 )]
@@ -184,12 +184,12 @@ fn new_message(
     }
 }
 
-/// Replaces the content of a message; its sender only.
+/// Replaces the content of a message. Only its sender may.
 #[utoipa::path(
     patch, path = "/api/v1/chat/messages/{message_id}", tag = "messages", operation_id = "editMessage",
     params(
-        ("message_id" = Uuid, Path, description = "which", example = "d0000000-0000-4000-8000-000000000001"),
-        ("user_id" = Option<Uuid>, Query, description = "its sender; in jwt mode the token's user where it is left out", example = "11111111-1111-4111-8111-111111111111"),
+        ("message_id" = Uuid, Path, description = "the message", example = "d0000000-0000-4000-8000-000000000001"),
+        ("user_id" = Option<Uuid>, Query, description = "its sender; in jwt mode defaults to the token's user", example = "11111111-1111-4111-8111-111111111111"),
     ),
     request_body(content = EditMessage, example = json!({"content": "Good morning! Is the flat still available?"})),
     responses((status = 200, description = "as it is now", body = objects::Message), (status = 400), (status = 403), (status = 404), (status = 429)),
@@ -218,12 +218,12 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
     Ok(json_response(StatusCode::OK, &edited))
 }
 
-/// Deletes a message; its sender only. The row keeps its place, without its content. A second time is fine.
+/// Deletes a message. Only its sender may. The row keeps its place, without its content. Repeating it is fine.
 #[utoipa::path(
     delete, path = "/api/v1/chat/messages/{message_id}", tag = "messages", operation_id = "deleteMessage",
     params(
-        ("message_id" = Uuid, Path, description = "which", example = "d0000000-0000-4000-8000-000000000001"),
-        ("user_id" = Option<Uuid>, Query, description = "its sender; in jwt mode the token's user where it is left out", example = "11111111-1111-4111-8111-111111111111"),
+        ("message_id" = Uuid, Path, description = "the message", example = "d0000000-0000-4000-8000-000000000001"),
+        ("user_id" = Option<Uuid>, Query, description = "its sender; in jwt mode defaults to the token's user", example = "11111111-1111-4111-8111-111111111111"),
     ),
     responses((status = 204, description = "deleted"), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]

@@ -41,7 +41,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// How a replica is.
+/// The state of a replica.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
 pub(super) struct Answer<'a> {
@@ -69,8 +69,8 @@ struct Checks {
 #[utoipa::path(
     get, path = "/health", tag = "operation", operation_id = "health",
     responses(
-        (status = 200, description = "well", body = Answer, example = json!({"status": "ok", "service": "pgchat"})),
-        (status = 503, description = "what is not well", body = Answer, example = json!({
+        (status = 200, description = "healthy", body = Answer, example = json!({"status": "ok", "service": "pgchat"})),
+        (status = 503, description = "what is wrong", body = Answer, example = json!({
             "status": "unavailable", "service": "pgchat", "checks": {"database": "ok", "listener": "unavailable"}
         })),
     ),
@@ -86,7 +86,7 @@ pub(super) async fn health(call: Call) -> Response {
     )
 }
 
-/// 200 while the process runs: an orchestrator restarts what fails this, which mends no database.
+/// 200 while the process runs, whatever the database does: for an orchestrator that restarts what fails this.
 #[utoipa::path(
     get, path = "/health/live", tag = "operation", operation_id = "live",
     responses((status = 200, description = "the process runs", body = Answer, example = json!({"status": "ok"}))),

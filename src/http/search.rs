@@ -33,8 +33,8 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 /// Messages in a user's own conversations that match a text.
 ///
 /// `q` takes words, "quoted phrases", `or` and `-not`. The newest hundred matches come by rank, then the hundred
-/// before them by rank, and so on. A deleted message is not found, an edited one by its new content.
-/// A page ends before it would be larger than 4 MiB: then it has fewer items than `limit`, and `hasMore`.
+/// before them by rank, and so on. A deleted message is not found, an edited one by its new content only.
+/// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 /// 503 while the index is being built.
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/search", tag = "messages", operation_id = "searchMessages",

@@ -33,19 +33,19 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 pub(super) struct Issued<'a> {
     /// For the parameter `ticket` of `/ws`.
     ticket: &'a str,
-    /// From then on it opens nothing.
+    /// Until then it opens a socket.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     expires_at: &'a RawJson,
 }
 
 /// Makes a ticket for `/ws?ticket=…`, which opens one socket, once, within 30 seconds (`TICKET_SECONDS`), on any replica.
 ///
-/// For browsers, which can put no header on a WebSocket handshake. The socket ends when the token does that made its
-/// ticket.
+/// For browsers, which cannot set headers on a WebSocket handshake. The socket ends with the token that the ticket was
+/// made with.
 #[utoipa::path(
     post, path = "/api/v1/ws/ticket", tag = "tickets", operation_id = "createTicket",
     params(
-        ("user_id" = Option<Uuid>, Query, description = "whose socket; the token's user where it is left out", example = "11111111-1111-4111-8111-111111111111"),
+        ("user_id" = Option<Uuid>, Query, description = "whose socket; in jwt mode defaults to the token's user", example = "11111111-1111-4111-8111-111111111111"),
     ),
     responses((status = 201, description = "a new one", body = Issued), (status = 400), (status = 404), (status = 429)),
 )]

@@ -89,7 +89,7 @@ pub(super) async fn active(call: Call) -> Result<Response, Error> {
 #[utoipa::path(
     get, path = "/api/v1/users/role/{role}", tag = "users", operation_id = "listUsersOfRole",
     params(
-        ("role" = objects::Role, Path, description = "which", example = "broker"),
+        ("role" = objects::Role, Path, description = "the role", example = "broker"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes"),
@@ -121,7 +121,7 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
 /// One user.
 #[utoipa::path(
     get, path = "/api/v1/users/{user_id}", tag = "users", operation_id = "getUser",
-    params(("user_id" = Uuid, Path, description = "who", example = "11111111-1111-4111-8111-111111111111")),
+    params(("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111")),
     responses((status = 200, description = "the user", body = objects::User), (status = 400), (status = 404)),
 )]
 pub(super) async fn one(user: Segment, call: Call) -> Result<Response, Error> {

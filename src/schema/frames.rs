@@ -87,20 +87,20 @@ pub fn from_server() -> Vec<FrameKind> {
     vec![
         kind::<Connected>(
             "connected",
-            "The first frame of a socket. With a cursor that could be resumed from, what was missed follows.",
+            "The first frame of a socket. If `resumed` is true, everything that was missed follows.",
             Never,
             json!({"connectionId": "0f6c1c9e-4f0a-4f5b-9d7e-0d7c6a1c2b3a", "replicaId": "7a1d1d6c-5f64-4c39-8f0c-6a2f6b3c1d2e",
                    "heartbeatSeconds": 25, "cursor": "1.6b04-4000-1.5c2", "resumed": false}),
         ),
         kind::<Message>(
             "chat_message",
-            "A new message, to every socket of both participants, the sender's own too.",
+            "A new message. To every socket of both participants, the sender's own too.",
             Always,
             message(),
         ),
         kind::<Message>(
             "message_updated",
-            "A message was edited or changed otherwise, to both participants.",
+            "A message was edited or otherwise changed. To both participants.",
             Always,
             message(),
         ),
@@ -112,13 +112,13 @@ pub fn from_server() -> Vec<FrameKind> {
         ),
         kind::<MessagesRead>(
             "messages_read",
-            "A participant has read messages of the other. To both, the reader's other sockets too.",
+            "A participant has read messages. To both participants, the reader's other sockets too.",
             Always,
             json!({"conversationId": CONVERSATION, "readerId": USER, "upToSeq": 4}),
         ),
         kind::<Conversation>(
             "conversation_created",
-            "A new conversation, to both participants.",
+            "A new conversation. To both participants.",
             Always,
             json!({"id": CONVERSATION, "participant1Id": USER, "participant2Id": USER,
                    "participant1": example_of::<super::objects::UserSummary>(),
@@ -128,13 +128,13 @@ pub fn from_server() -> Vec<FrameKind> {
         ),
         kind::<Typing>(
             "typing",
-            "The other participant types, or has stopped.",
+            "The other participant is typing, or has stopped.",
             Never,
             json!({"conversationId": CONVERSATION, "userId": USER, "isTyping": true}),
         ),
         kind::<Presence>(
             "presence",
-            "How a watched user is now: at once when the watching begins, then at each change.",
+            "The state of a watched user: once when watching begins, then at each change.",
             Never,
             json!({"userId": USER, "isOnline": false, "lastSeenAt": "2026-11-23T21:09:58.889078Z"}),
         ),
@@ -152,13 +152,13 @@ pub fn from_server() -> Vec<FrameKind> {
         ),
         kind::<ResyncRequired>(
             "resync_required",
-            "The cursor is of no use: reload over HTTP, then go on with the cursor of this frame.",
+            "The cursor is of no use: reload over HTTP, then continue with this frame's cursor.",
             Always,
             json!({"reason": "the cursor is too old"}),
         ),
         kind::<TokenExpiring>(
             "token_expiring",
-            "The token expires soon: send a new one by `authenticate`, or the socket closes with 4401.",
+            "The token expires soon: send a new one with `authenticate`, or the socket closes with 4401.",
             Never,
             json!({"expiresAt": "2026-11-23T21:09:58Z"}),
         ),
@@ -177,19 +177,19 @@ pub fn from_client() -> Vec<FrameKind> {
     vec![
         kind::<SendMessageCommand>(
             "send_message",
-            "Send a message; the ack holds it, committed.",
+            "Send a message; the ack contains it, committed.",
             never,
             json!({"conversationId": CONVERSATION, "content": "Is Friday fine, too?", "clientMessageId": "example-2"}),
         ),
         kind::<EditMessageCommand>(
             "edit_message",
-            "Replace the content of a message of one's own.",
+            "Replace the content of one of the user's own messages.",
             never,
             json!({"messageId": MESSAGE, "content": "Good morning!"}),
         ),
         kind::<DeleteMessageCommand>(
             "delete_message",
-            "Delete a message of one's own.",
+            "Delete one of the user's own messages.",
             never,
             json!({"messageId": MESSAGE}),
         ),
@@ -201,13 +201,13 @@ pub fn from_client() -> Vec<FrameKind> {
         ),
         kind::<TypingCommand>(
             "typing",
-            "Tell the other participant that one types, or has stopped.",
+            "Tell the other participant that the user is typing, or has stopped.",
             never,
             json!({"conversationId": CONVERSATION, "isTyping": true}),
         ),
         kind::<WatchPresenceCommand>(
             "watch_presence",
-            "Hear of these users' presence from now on, and of no others'.",
+            "Watch the presence of these users, and no others.",
             never,
             json!({"userIds": [USER]}),
         ),

@@ -41,7 +41,7 @@ pub struct User {
     is_active: bool,
     /// Whether the user has an open socket to any replica, or had one until a moment ago (PRESENCE_GRACE_SECONDS).
     is_online: bool,
-    /// When the user's last socket closed; null when there never was one that did.
+    /// When the user's last socket closed; null if none has yet.
     #[schema(required)]
     last_seen_at: Option<DateTime<Utc>>,
 }
@@ -105,7 +105,7 @@ pub struct Conversation {
     last_message_id: Option<Uuid>,
     #[schema(required)]
     last_message: Option<Message>,
-    /// `seq` of the newest message; 0 when there never was one.
+    /// `seq` of the newest message; 0 before the first.
     #[schema(minimum = 0)]
     last_seq: i64,
     /// Messages of the other participant that the reading user has not read; deleted ones do not count.
@@ -116,7 +116,7 @@ pub struct Conversation {
     updated_at: DateTime<Utc>,
 }
 
-/// A page of conversations, last active first.
+/// A page of conversations, most recently active first.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub struct Conversations {
@@ -157,16 +157,16 @@ pub struct FoundMessage {
     #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
     sender: UserSummary,
-    /// The content around what was found, in parts that are to be joined. There with `snippets=true` only.
+    /// The text around the matches, in parts to be joined. Only with `snippets=true`.
     #[schema(nullable = false)]
     snippet: Option<Vec<SnippetPart>>,
 }
 
-/// A part of a snippet: plain text, no markup, to be shown as text.
+/// A part of a snippet: plain text, not markup.
 #[derive(ToSchema)]
 pub struct SnippetPart {
     text: String,
-    /// Whether this is a word that was looked for.
+    /// Whether this part is a match.
     #[schema(rename = "match")]
     is_match: bool,
 }
@@ -217,9 +217,9 @@ pub struct SendMessage {
     /// Not only white space, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
     #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     content: String,
-    /// `text` when it is left out.
+    /// Default: `text`.
     message_type: Option<MessageType>,
-    /// 1 to 64 bytes of the sender's choice, without U+0000: repeating it sends nothing twice.
+    /// 1 to 64 bytes chosen by the sender, without U+0000: repeating it stores nothing twice.
     #[schema(min_length = 1, max_length = 64, pattern = r"^[^\u0000]*$")]
     client_message_id: Option<String>,
 }

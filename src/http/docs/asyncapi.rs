@@ -63,8 +63,8 @@ pub fn document(mode: AuthMode) -> Value {
         "info": {
             "title": "pgchat",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The live side of pgchat. Frames are JSON text, one object each; unknown members and types \
-                are to be ignored. The HTTP side is described by /openapi.json.",
+            "description": "The live side of pgchat. Frames are JSON text, one object each; ignore unknown members \
+                and types. The HTTP side is described by /openapi.json.",
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -76,8 +76,8 @@ pub fn document(mode: AuthMode) -> Value {
                     "type": "object",
                     "required": required,
                     "properties": {
-                        "user_id": {"type": "string", "format": "uuid", "description": "whose socket; in jwt mode the token's user where it is left out"},
-                        "cursor": {"type": "string", "description": "the last one seen: what was missed comes first"},
+                        "user_id": {"type": "string", "format": "uuid", "description": "whose socket; in jwt mode defaults to the token's user"},
+                        "cursor": {"type": "string", "description": "the last one seen: what was missed then comes first"},
                         "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
                     },
                 }}},

@@ -20,15 +20,15 @@ use crate::schema::objects;
 #[openapi(
     info(
         title = "pgchat",
-        description = "A chat service for two people at a time. The live side is the WebSocket at `/ws`, which \
-            [/asyncapi.json](/asyncapi.json) describes. Unknown members of answers are to be ignored: later versions may add some.",
+        description = "A chat service for conversations between two people. The live side is the WebSocket at `/ws`, which \
+            [/asyncapi.json](/asyncapi.json) describes. Ignore unknown members of answers: later versions may add some.",
     ),
     servers((url = "/", description = "this replica")),
     tags(
         (name = "conversations", description = "Conversations of two users, and what is unread in them"),
         (name = "messages", description = "The history of a conversation, sending, editing, deleting"),
         (name = "users", description = "The host system's directory, read-only"),
-        (name = "tickets", description = "What a browser opens its socket with"),
+        (name = "tickets", description = "What a browser can open its socket with"),
         (name = "operation", description = "Probes and figures"),
     ),
     paths(
@@ -111,7 +111,7 @@ impl Modify for Common {
                 .scheme(HttpAuthScheme::Bearer)
                 .bearer_format("JWT")
                 .description(Some(
-                    "A user's token, or a service token, in jwt mode. In trusted mode no route asks for one.",
+                    "A user's token or a service token, in jwt mode. Trusted mode needs none.",
                 ))
                 .build(),
         );
@@ -180,7 +180,7 @@ fn complete(path: &str, operation: &mut Operation) {
                 .minimum(Some(1));
             let wait = HeaderBuilder::new()
                 .schema(Some(seconds))
-                .description(Some("seconds until another try is worth it"))
+                .description(Some("seconds to wait before trying again"))
                 .build();
             response
                 .headers
