@@ -189,12 +189,12 @@ impl Collector for Sources {
         let (typing, shown) = self.live.typing_now();
         gauge(
             "typing_here",
-            "Conversations in which users of this replica type, or just did",
+            "Conversations in which users of this replica are typing, or just were",
             typing as f64,
         )?;
         gauge(
             "typing_shown",
-            "Conversations in which users of this replica are shown that the other types",
+            "Conversations in which users of this replica are shown that the other is typing",
             shown as f64,
         )?;
         let presence = self.live.presence();
@@ -231,7 +231,7 @@ impl Collector for Sources {
         )?;
         gauge(
             "writer_held",
-            "Messages that wait for what another program holds; as many may wait",
+            "Messages set aside because somebody else holds a row that they need",
             self.writer.held() as f64,
         )?;
         gauge(
@@ -241,7 +241,7 @@ impl Collector for Sources {
         )?;
         gauge(
             "listener_lag_seconds",
-            "The newest heartbeat's way through the notification queue",
+            "How long the newest heartbeat took through the notification queue",
             self.listener.lag().as_secs_f64(),
         )?;
         gauge(
@@ -261,20 +261,16 @@ impl Collector for Sources {
             self.hub.overflows(),
         )?;
         let (told, untold) = self.live.told();
-        counter(
-            "typing_told",
-            "Changes of typing that the database was told of",
-            told,
-        )?;
+        counter("typing_told", "Typing changes that were notified", told)?;
         counter(
             "typing_untold",
-            "Changes of typing that the database did not take",
+            "Typing changes that the database did not take",
             untold,
         )?;
         let (told, untold, shown) = self.live.presence().counts();
         counter(
             "presence_told",
-            "Users of this replica of whose coming or going the database was told",
+            "Users of this replica whose coming or going was notified",
             told,
         )?;
         counter(
@@ -282,7 +278,7 @@ impl Collector for Sources {
             "The same, when the database did not take it",
             untold,
         )?;
-        counter("presence_shown", "Frames of presence for sockets", shown)?;
+        counter("presence_shown", "Presence frames for sockets", shown)?;
         let writer = self.writer.stats();
         counter(
             "writer_batches",
@@ -301,12 +297,12 @@ impl Collector for Sources {
         )?;
         counter(
             "writer_slow_lane",
-            "Times that a sender's messages had to wait for a conversation that somebody else holds",
+            "Times that a sender's messages were set aside because somebody else held a row",
             read(&writer.slow),
         )?;
         counter(
             "writer_refused",
-            "Messages refused because the queue was full, or as many were held",
+            "Messages refused because the queue, or the place for held ones, was full",
             read(&writer.refused),
         )?;
         let mut histogram = |name: &str, help: &str, unit: Option<&Unit>, values: &Histogram| {
@@ -375,7 +371,7 @@ impl Collector for Sources {
         }
         let mut waiting = encoder.encode_descriptor(
             "pool_waiting",
-            "Who waits for a connection to the database",
+            "Requests waiting for a connection to the database",
             None,
             MetricType::Gauge,
         )?;
