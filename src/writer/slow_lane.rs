@@ -5,8 +5,10 @@
 //! says.
 
 use std::collections::HashSet;
+use std::future::pending;
+use std::panic::resume_unwind;
 
-use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
@@ -20,22 +22,18 @@ pub(super) struct SlowLane {
     limits: WriterLimits,
     tasks: TaskTracker,
     held: Held,
-    having_turn: bool,
-    done: mpsc::Sender<Done>,
-    turns_done: mpsc::Receiver<Done>,
+    /// The one that is being had.
+    turn: Option<JoinHandle<Done>>,
 }
 
 impl SlowLane {
     pub fn new(store: Store, limits: WriterLimits, tasks: TaskTracker) -> Self {
-        let (done, turns_done) = mpsc::channel(1);
         Self {
             store,
             limits,
             tasks,
             held: Held::new(limits.queue),
-            having_turn: false,
-            done,
-            turns_done,
+            turn: None,
         }
     }
 
@@ -60,43 +58,47 @@ impl SlowLane {
 
     /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.
     pub async fn something_due(&mut self) {
-        let next = self.held.next_event(self.having_turn);
+        let next = self.held.next_event(self.turn.is_some());
         let time = async {
             match next {
                 Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
+                None => pending().await,
+            }
+        };
+        let turn = async {
+            match &mut self.turn {
+                Some(turn) => turn.await,
+                None => pending().await,
             }
         };
         tokio::select! {
-            Some(done) = self.turns_done.recv() => self.end_turn(done),
+            done = turn => self.end_turn(done),
             () = time => {}
         }
     }
 
     /// Answers what is late, and begins the next turn if the former is over.
     pub fn go_on(&mut self) {
-        if let Ok(done) = self.turns_done.try_recv() {
-            self.end_turn(done);
-        }
         let now = Instant::now();
         self.held.expire(now);
-        if self.having_turn {
+        if self.turn.is_some() {
             return;
         }
         let Some(turn) = self.held.take_turn(now, self.limits.batch) else {
             return;
         };
-        self.having_turn = true;
-        let (store, limits, done) = (self.store.clone(), self.limits, self.done.clone());
-        self.tasks.spawn(async move {
-            // The writer's loop lives until the lane is empty.
-            let _ = done.send(have_turn(&store, turn, limits).await).await;
-        });
+        let (store, limits) = (self.store.clone(), self.limits);
+        let having = async move { have_turn(&store, turn, limits).await };
+        self.turn = Some(self.tasks.spawn(having));
     }
 
-    fn end_turn(&mut self, done: Done) {
-        self.having_turn = false;
-        self.held.give_back(done, Instant::now());
+    fn end_turn(&mut self, done: Result<Done, JoinError>) {
+        self.turn = None;
+        match done {
+            Ok(done) => self.held.give_back(done, Instant::now()),
+            // As one of the quick lane would: without the writer the service ends, and is started anew. Its flows would wait for ever.
+            Err(panic) => resume_unwind(panic.into_panic()),
+        }
     }
 }
 
@@ -124,5 +126,35 @@ async fn have_turn(store: &Store, turn: Turn, limits: WriterLimits) -> Done {
         again,
         at_fault,
         of,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hub::{Hub, HubLimits};
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_turn_that_panics_ends_the_writer() {
+        let hub = Hub::new(HubLimits {
+            connections: 0,
+            connections_per_user: 0,
+            socket_queue: 1,
+        });
+        let services = testing::services(hub, Duration::from_secs(60), Duration::from_secs(1));
+        let limits = WriterLimits {
+            queue: 1,
+            batch: 1,
+            timeout: Duration::from_secs(1),
+        };
+        let mut lane = SlowLane::new(services.store, limits, TaskTracker::new());
+        lane.turn = Some(tokio::spawn(async { panic!("in a turn") }));
+        let writer = tokio::spawn(async move { lane.something_due().await });
+        let ended = tokio::time::timeout(Duration::from_secs(60), writer).await;
+        let ended = ended.expect("its end").expect_err("a panic");
+        assert!(ended.is_panic());
     }
 }
