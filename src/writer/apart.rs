@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::patience::Patience;
 use super::{Flow, Pending, answer_all, expire, send};
 use crate::error::Error;
 use crate::store::{Locks, SendFailure, Store};
@@ -37,7 +38,7 @@ enum Lane {
     Slow,
 }
 
-/// `failure` is that of the whole batch, and `timeout` bounds each try.
+/// `failure` is that of the whole batch; `patience` is each try's.
 ///
 /// Each call leaves less to the quick lane: when its time is over, what it has just seen fail moves to the slow lane, which
 /// tries each flow that is at fault by itself.
@@ -45,7 +46,7 @@ pub(super) async fn take_apart(
     store: &Store,
     batch: Vec<Pending>,
     failure: &SendFailure,
-    timeout: Duration,
+    patience: Patience,
 ) -> Leftovers {
     let mut left = Leftovers {
         again: Vec::new(),
@@ -69,7 +70,7 @@ pub(super) async fn take_apart(
         if portion.is_empty() {
             return left;
         }
-        match send(store, &mut portion, LOCKS, timeout).await {
+        match send(store, &mut portion, LOCKS, patience).await {
             Ok(outcomes) => {
                 left.nothing_stored = false;
                 left.put(Lane::Quick, answer_all(portion, outcomes));

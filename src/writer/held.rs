@@ -74,6 +74,8 @@ pub(super) struct Done {
     pub again: Vec<Pending>,
     /// Those of them that are at fault for the failure of their transaction.
     pub at_fault: HashSet<Flow>,
+    /// How long its first transaction took; `None`: there was no answer.
+    pub took: Option<Duration>,
     pub of: Taken,
 }
 

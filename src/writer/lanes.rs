@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::apart::take_apart;
 use super::manners::Manners;
+use super::patience::Patience;
 use super::slow_lane::SlowLane;
 use super::{Flow, MAX_BATCH_BYTES, Pending, Stats, WriterLimits, answer_all, expire, send};
 use crate::store::{Locks, SendFailure, Store};
@@ -40,11 +41,10 @@ pub(super) struct Lanes {
     bytes: usize,
     /// Not before this moment, after a failure.
     not_before: Option<Instant>,
-    /// Batches in a row that had no answer.
-    silences: u32,
     /// Batches in a row that failed in a way that a repeat may mend.
     failures: u32,
     manners: Manners,
+    patience: Patience,
     slow_lane: SlowLane,
 }
 
@@ -58,9 +58,9 @@ impl Lanes {
             waiting: VecDeque::new(),
             bytes: 0,
             not_before: None,
-            silences: 0,
             failures: 0,
             manners: Manners::default(),
+            patience: Patience::new(limits.timeout),
         }
     }
 
@@ -144,10 +144,8 @@ impl Lanes {
                 .observe((started - queued_at).as_secs_f64());
         }
         let locks = self.manners.locks(started);
-        let patience = self.manners.patience(self.silences);
-        let bound = patience.min(self.limits.timeout);
         let sent = {
-            let mut sending = pin!(send(&self.store, &mut batch, locks, bound));
+            let mut sending = pin!(send(&self.store, &mut batch, locks, self.patience));
             loop {
                 tokio::select! {
                     sent = &mut sending => break sent,
@@ -156,26 +154,25 @@ impl Lanes {
                 }
             }
         };
+        if let Err(SendFailure::Unanswered(reason)) = &sent {
+            return self.send_again(batch, reason);
+        }
+        self.patience.answered(started.elapsed());
         match sent {
             Ok(outcomes) => {
-                self.silences = 0;
                 self.failures = 0;
                 let busy = answer_all(batch, outcomes);
-                let now = Instant::now();
-                self.manners
-                    .stored(now, now - started, locks, !busy.is_empty());
+                if !busy.is_empty() {
+                    self.manners.busy(Instant::now(), locks);
+                }
                 self.put_back_busy(busy);
             }
-            Err(SendFailure::Unanswered(reason)) => self.send_again(batch, &reason),
             Err(SendFailure::Locked(reason)) if locks.waits_for_conversations() => {
                 log::debug!("a batch goes on without what is locked: {reason}");
                 self.manners.locked(Instant::now(), locks);
                 self.put_back(batch, Duration::ZERO);
             }
-            Err(failure) => {
-                self.repeat_or_take_apart(batch, failure, locks, bound)
-                    .await
-            }
+            Err(failure) => self.repeat_or_take_apart(batch, failure, locks).await,
         }
     }
 
@@ -185,8 +182,8 @@ impl Lanes {
         // What else is idle may be as silent.
         self.store.renew_writer_connections();
         self.stats.retries.fetch_add(1, Ordering::Relaxed);
-        self.silences += 1;
-        self.put_back(batch, failure_pause(self.silences));
+        self.patience.silent();
+        self.put_back(batch, failure_pause(self.patience.silences()));
     }
 
     /// A batch of which nothing was stored, because of something in it or of the database's state.
@@ -195,7 +192,6 @@ impl Lanes {
         batch: Vec<Pending>,
         failure: SendFailure,
         locks: Locks,
-        bound: Duration,
     ) {
         let pause = match &failure {
             SendFailure::Exhausted(reason) => {
@@ -215,7 +211,7 @@ impl Lanes {
             self.put_back(batch, pause);
         } else {
             log::debug!("a batch is taken apart: {failure}");
-            let left = take_apart(&self.store, batch, &failure, bound).await;
+            let left = take_apart(&self.store, batch, &failure, self.patience).await;
             self.put_back(left.again, BUSY_PAUSE);
             self.divert_to_slow_lane(left.slow);
             if left.nothing_stored && pause > BUSY_PAUSE {

@@ -1,4 +1,4 @@
-//! How the quick lane treats what is in its way: other holders of its conversations, and silence.
+//! How the quick lane treats other holders of what it needs.
 
 use std::time::Duration;
 
@@ -16,11 +16,6 @@ const BRIEF_WAIT: Duration = Duration::from_millis(10);
 /// How long a finding about the other holders of conversations counts, until it is looked at again.
 const MEMORY: Duration = Duration::from_secs(1);
 
-/// An answer that takes this long, and this many times as long as answers took lately, is not coming: the batch is
-/// sent again over another connection.
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
-const PATIENCE: u32 = 4;
-
 /// What the quick lane has learnt of late.
 ///
 /// Conversations that are busy are mostly those of another replica's batch, whose transaction lasts milliseconds. Two
@@ -32,8 +27,6 @@ pub(super) struct Manners {
     skip_until: Option<Instant>,
     /// Other rows than conversations are held for long.
     rows_held_until: Option<Instant>,
-    /// How long answers take: the longest of late.
-    usual: Duration,
 }
 
 impl Manners {
@@ -48,16 +41,9 @@ impl Manners {
         }
     }
 
-    /// For an answer, after so many silences in a row.
-    pub fn patience(&self, silences: u32) -> Duration {
-        let patience = LEAST_PATIENCE.max(self.usual * PATIENCE);
-        patience.saturating_mul(2u32.saturating_pow(silences.min(8)))
-    }
-
-    /// A batch was answered, after `took`.
-    pub fn stored(&mut self, now: Instant, took: Duration, locks: Locks, some_busy: bool) {
-        self.usual = took.max(self.usual.mul_f64(0.9));
-        if some_busy && !locks.waits_for_conversations() {
+    /// A batch with these locks found conversations busy.
+    pub fn busy(&mut self, now: Instant, locks: Locks) {
+        if !locks.waits_for_conversations() {
             self.wait_until = Some(now + MEMORY);
         }
     }
@@ -80,15 +66,14 @@ mod tests {
     fn busy_conversations_are_waited_for_until_the_wait_is_in_vain() {
         let mut manners = Manners::default();
         let now = Instant::now();
-        let took = Duration::from_millis(1);
         assert!(!manners.locks(now).waits_for_conversations());
-        manners.stored(now, took, manners.locks(now), true);
+        manners.busy(now, manners.locks(now));
         assert!(manners.locks(now).waits_for_conversations());
         manners.locked(now, manners.locks(now));
         assert!(!manners.locks(now).waits_for_conversations());
         let later = now + MEMORY * 2;
         assert!(!manners.locks(later).waits_for_conversations());
-        manners.stored(later, took, manners.locks(later), true);
+        manners.busy(later, manners.locks(later));
         assert!(manners.locks(later).waits_for_conversations());
     }
 
@@ -104,19 +89,5 @@ mod tests {
         manners.locked(now, manners.locks(now));
         assert_eq!(wait(&manners, now), BRIEF_WAIT);
         assert_eq!(wait(&manners, now + MEMORY * 2), QUICK_WAIT);
-    }
-
-    #[test]
-    fn patience_follows_what_is_usual_and_grows_with_silences() {
-        let mut manners = Manners::default();
-        let now = Instant::now();
-        assert_eq!(manners.patience(0), LEAST_PATIENCE);
-        assert_eq!(manners.patience(2), LEAST_PATIENCE * 4);
-        manners.stored(now, Duration::from_secs(3), manners.locks(now), false);
-        assert_eq!(manners.patience(0), Duration::from_secs(12));
-        for _ in 0..100 {
-            manners.stored(now, Duration::from_millis(1), manners.locks(now), false);
-        }
-        assert_eq!(manners.patience(0), LEAST_PATIENCE);
     }
 }

@@ -20,6 +20,7 @@ mod apart;
 mod held;
 mod lanes;
 mod manners;
+mod patience;
 mod slow_lane;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::model::{ConversationId, NewMessage, RawJson, UserId};
 use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
 use lanes::Lanes;
+use patience::Patience;
 
 pub use accepted::{Accepted, Protocol};
 
@@ -287,19 +289,17 @@ fn expire(pending: Pending, why: &str) {
     (pending.reply)(Err(Error::unavailable(why)));
 }
 
-/// Sends what waits, bounded by the earliest deadline in it, but a second at least: a late one must not
-/// take the time of the others.
+/// Sends what waits, for no longer than `patience` has for it.
 fn send<'a>(
     store: &'a Store,
     batch: &'a mut [Pending],
     locks: Locks,
-    timeout: Duration,
+    patience: Patience,
 ) -> impl Future<Output = Result<Vec<Outcome>, SendFailure>> + Send + use<'a> {
-    const LEAST: Duration = Duration::from_secs(1);
     let now = Instant::now();
-    let left = |pending: &Pending| pending.deadline.saturating_duration_since(now);
-    let earliest = batch.iter().map(left).min().unwrap_or(timeout);
-    let bound = earliest.clamp(LEAST, timeout.max(LEAST));
+    let first_late = batch.iter().map(|pending| pending.deadline).min();
+    let left = first_late.unwrap_or(now).saturating_duration_since(now);
+    let bound = patience.bound(left);
     let mut again = false;
     for pending in &mut *batch {
         again |= std::mem::replace(&mut pending.sent, true);

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::apart::take_apart;
 use super::held::{Done, Held, Turn};
+use super::patience::Patience;
 use super::{Flow, Pending, WriterLimits, answer_all, send};
 use crate::store::{SendFailure, Store};
 
@@ -22,6 +23,7 @@ pub(super) struct SlowLane {
     limits: WriterLimits,
     tasks: TaskTracker,
     held: Held,
+    patience: Patience,
     /// The one that is being had.
     turn: Option<JoinHandle<Done>>,
 }
@@ -33,6 +35,7 @@ impl SlowLane {
             limits,
             tasks,
             held: Held::new(limits.queue),
+            patience: Patience::new(limits.timeout),
             turn: None,
         }
     }
@@ -87,15 +90,21 @@ impl SlowLane {
         let Some(turn) = self.held.take_turn(now, self.limits.batch) else {
             return;
         };
-        let (store, limits) = (self.store.clone(), self.limits);
-        let having = async move { have_turn(&store, turn, limits).await };
+        let (store, patience) = (self.store.clone(), self.patience);
+        let having = async move { have_turn(&store, turn, patience).await };
         self.turn = Some(self.tasks.spawn(having));
     }
 
     fn end_turn(&mut self, done: Result<Done, JoinError>) {
         self.turn = None;
         match done {
-            Ok(done) => self.held.give_back(done, Instant::now()),
+            Ok(done) => {
+                match done.took {
+                    Some(took) => self.patience.answered(took),
+                    None => self.patience.silent(),
+                }
+                self.held.give_back(done, Instant::now());
+            }
             // As one of the quick lane would: without the writer the service ends, and is started anew. Its flows would wait for ever.
             Err(panic) => resume_unwind(panic.into_panic()),
         }
@@ -103,11 +112,15 @@ impl SlowLane {
 }
 
 /// One transaction; more of them where it fails as a whole, to tell what is at fault.
-async fn have_turn(store: &Store, turn: Turn, limits: WriterLimits) -> Done {
+async fn have_turn(store: &Store, turn: Turn, patience: Patience) -> Done {
     let is_of_one_flow = turn.is_of_one_flow();
     let (mut batch, locks, of) = turn.into_parts();
     let mut at_fault = HashSet::new();
-    let again = match send(store, &mut batch, locks, limits.timeout).await {
+    let started = Instant::now();
+    let sent = send(store, &mut batch, locks, patience).await;
+    let is_answered = !matches!(sent, Err(SendFailure::Unanswered(_)));
+    let took = is_answered.then(|| started.elapsed());
+    let again = match sent {
         Ok(outcomes) => answer_all(batch, outcomes),
         Err(SendFailure::Unanswered(reason)) => {
             log::warn!("messages in the slow lane had no answer: {reason}");
@@ -116,7 +129,7 @@ async fn have_turn(store: &Store, turn: Turn, limits: WriterLimits) -> Done {
         Err(SendFailure::Locked(_)) if is_of_one_flow => batch,
         Err(SendFailure::Collided(_) | SendFailure::Exhausted(_)) if batch.len() == 1 => batch,
         Err(failure) => {
-            let left = take_apart(store, batch, &failure, limits.timeout).await;
+            let left = take_apart(store, batch, &failure, patience).await;
             at_fault.extend(left.slow.iter().map(Pending::flow));
             // Each flow is in one of the two.
             left.again.into_iter().chain(left.slow).collect()
@@ -125,6 +138,7 @@ async fn have_turn(store: &Store, turn: Turn, limits: WriterLimits) -> Done {
     Done {
         again,
         at_fault,
+        took,
         of,
     }
 }

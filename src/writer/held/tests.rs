@@ -91,6 +91,7 @@ impl Lane {
         let done = Done {
             again,
             at_fault: HashSet::new(),
+            took: Some(Duration::from_millis(1)),
             of,
         };
         self.held.give_back(done, self.now);
@@ -164,6 +165,7 @@ fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
     let done = Done {
         again: messages,
         at_fault,
+        took: Some(Duration::from_millis(1)),
         of,
     };
     lane.held.give_back(done, lane.now);
@@ -186,6 +188,7 @@ fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
     let done = Done {
         at_fault: messages.iter().map(Pending::flow).collect(),
         again: messages,
+        took: Some(Duration::from_millis(1)),
         of,
     };
     lane.held.give_back(done, lane.now);

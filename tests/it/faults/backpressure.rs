@@ -151,6 +151,36 @@ async fn a_burst_past_the_bound_of_the_writer_is_refused_at_once() {
     assert_eq!(api.history(conversation).await.len(), BURST + 1);
 }
 
+/// Each message is a transaction of its own here, and takes 1.5 s: the last one has less than that left when it is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_database_stores_what_is_nearly_late_when_it_is_sent() {
+    let database = Database::fresh().await;
+    database
+        .execute_as_owner(
+            "create function host_slow() returns trigger language plpgsql as $$
+             begin
+               perform pg_sleep(1.5);
+               return null;
+             end $$;
+             create trigger host_slow after insert on messages for each statement execute function host_slow()",
+        )
+        .await;
+    let settings = [("WRITER_BATCH", "1"), ("WRITE_TIMEOUT_SECONDS", "4")];
+    let replica = Replica::start(&database, &settings).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut sends = JoinSet::new();
+    for number in 0..3 {
+        let api = replica.api();
+        sends.spawn(async move {
+            let content = number.to_string();
+            api.try_send(conversation, ALICE, &content).await
+        });
+    }
+    while let Some(reply) = sends.join_next().await {
+        reply.expect("a send").ok(201);
+    }
+}
+
 /// It sends frames, and takes no answers: after some time its own sends must block.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_floods_frames_is_slowed_by_not_being_read() {
