@@ -29,7 +29,7 @@ const BETWEEN_LONG_WAITS: Duration = Duration::from_millis(750);
 const PAUSE: Duration = Duration::from_millis(25);
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// Late messages are answered so often: many that came one after the other are looked through together.
+/// Late messages are answered so often, all together: there may be thousands of flows to look through.
 const SWEEP: Duration = Duration::from_millis(50);
 
 /// The messages of the slow lane, by flow.
@@ -41,6 +41,9 @@ pub(super) struct Held {
     capacity: usize,
     /// Not before this moment.
     next_long_wait: Option<Instant>,
+    /// No turn before this moment.
+    rest: Option<Instant>,
+    /// When late messages are answered next; `None` while nothing waits.
     next_sweep: Option<Instant>,
 }
 
@@ -64,8 +67,7 @@ struct Waiting {
 pub(super) struct Turn {
     pub messages: Vec<Pending>,
     pub locks: Locks,
-    flows: Vec<Flow>,
-    is_long_wait: bool,
+    of: TurnOf,
 }
 
 /// What came of a turn.
@@ -76,26 +78,30 @@ pub(super) struct Done {
     pub at_fault: HashSet<Flow>,
     /// How long its first transaction took; `None`: there was no answer.
     pub took: Option<Duration>,
-    pub of: Taken,
+    pub of: TurnOf,
 }
 
 /// The turn that [`Done`] is about.
-pub(super) struct Taken {
+pub(super) struct TurnOf {
     flows: Vec<Flow>,
-    is_long_wait: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// At the first message of each of several flows.
+    Look,
+    Wait,
+    LongWait,
 }
 
 impl Turn {
     pub fn is_of_one_flow(&self) -> bool {
-        self.flows.len() == 1
+        self.of.flows.len() == 1
     }
 
-    pub fn into_parts(self) -> (Vec<Pending>, Locks, Taken) {
-        let taken = Taken {
-            flows: self.flows,
-            is_long_wait: self.is_long_wait,
-        };
-        (self.messages, self.locks, taken)
+    pub fn into_parts(self) -> (Vec<Pending>, Locks, TurnOf) {
+        (self.messages, self.locks, self.of)
     }
 }
 
@@ -106,6 +112,7 @@ impl Held {
             messages: 0,
             capacity,
             next_long_wait: None,
+            rest: None,
             next_sweep: None,
         }
     }
@@ -129,6 +136,7 @@ impl Held {
             return Some(pending);
         }
         self.messages += 1;
+        self.next_sweep.get_or_insert(now + SWEEP);
         let waiting = self.flows.entry(pending.flow()).or_insert_with(|| Waiting {
             queue: VecDeque::new(),
             away: 0,
@@ -143,27 +151,22 @@ impl Held {
 
     /// When there is something to do: a turn, unless one is being had, or late messages to answer.
     pub fn next_event(&self, having_turn: bool) -> Option<Instant> {
-        let turns = self
-            .flows
-            .values()
-            .filter(|waiting| !having_turn && waiting.away == 0)
-            .map(|waiting| waiting.due);
-        let late = self
-            .flows
-            .values()
-            .filter_map(|waiting| waiting.queue.front())
-            .map(|pending| pending.deadline)
-            .min()
-            .map(|deadline| deadline.max(self.next_sweep.unwrap_or(deadline)));
-        turns.chain(late).min()
+        let turn = match having_turn {
+            true => None,
+            false => self.rest.or_else(|| self.first_due()),
+        };
+        [turn, self.next_sweep].into_iter().flatten().min()
+    }
+
+    fn first_due(&self) -> Option<Instant> {
+        self.flows.values().map(|waiting| waiting.due).min()
     }
 
     /// Answers those whose time is over.
     pub fn expire(&mut self, now: Instant) {
-        if self.next_sweep.is_some_and(|at| now < at) {
+        if self.next_sweep.is_none_or(|at| now < at) {
             return;
         }
-        self.next_sweep = Some(now + SWEEP);
         let mut answered = 0;
         self.flows.retain(|_, waiting| {
             while let Some(pending) = waiting.queue.pop_front_if(|first| first.deadline <= now) {
@@ -173,10 +176,15 @@ impl Held {
             waiting.away > 0 || !waiting.queue.is_empty()
         });
         self.messages -= answered;
+        self.next_sweep = (!self.flows.is_empty()).then(|| now + SWEEP);
     }
 
     /// Whose turn it is, if anybody's: no more than `batch` messages.
     pub fn take_turn(&mut self, now: Instant, batch: usize) -> Option<Turn> {
+        if self.rest.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.rest = None;
         let mut due: Vec<(Instant, Flow)> = self
             .flows
             .iter()
@@ -186,7 +194,7 @@ impl Held {
         due.sort_unstable_by_key(|(at, _)| *at);
         let first = due.first()?.1;
         if let Some(flow) = self.long_wait(&due, now) {
-            return Some(self.turn_of(flow, LONG_WAIT, batch));
+            return Some(self.turn_of(flow, Kind::LongWait, LONG_WAIT, batch));
         }
         let together: Vec<Flow> = due
             .into_iter()
@@ -197,8 +205,8 @@ impl Held {
         let many = u32::try_from(self.flows.len()).unwrap_or(u32::MAX);
         let wait = (SHORT_WAIT / many).max(LEAST_WAIT);
         match together.as_slice() {
-            _ if !together.contains(&first) => Some(self.turn_of(first, wait, batch)),
-            [only] => Some(self.turn_of(*only, wait, batch)),
+            _ if !together.contains(&first) => Some(self.turn_of(first, Kind::Wait, wait, batch)),
+            [only] => Some(self.turn_of(*only, Kind::Wait, wait, batch)),
             _ => Some(self.look(&together)),
         }
     }
@@ -216,7 +224,7 @@ impl Held {
     }
 
     /// One flow's messages, which wait for its locks.
-    fn turn_of(&mut self, flow: Flow, wait: Duration, batch: usize) -> Turn {
+    fn turn_of(&mut self, flow: Flow, kind: Kind, wait: Duration, batch: usize) -> Turn {
         let mut messages = Vec::new();
         if let Some(waiting) = self.flows.get_mut(&flow) {
             let mut bytes = 0;
@@ -232,8 +240,10 @@ impl Held {
         Turn {
             messages,
             locks: Locks::Wait(wait),
-            flows: vec![flow],
-            is_long_wait: wait == LONG_WAIT,
+            of: TurnOf {
+                flows: vec![flow],
+                kind,
+            },
         }
     }
 
@@ -250,20 +260,24 @@ impl Held {
                 messages.push(pending);
             }
         }
+        let flows = flows[..messages.len()].to_vec();
         Turn {
-            flows: flows[..messages.len()].to_vec(),
             messages,
             locks: Locks::Skip { wait: LEAST_WAIT },
-            is_long_wait: false,
+            of: TurnOf {
+                flows,
+                kind: Kind::Look,
+            },
         }
     }
 
     /// A turn is over.
     pub fn give_back(&mut self, done: Done, now: Instant) {
-        if done.of.is_long_wait {
+        let TurnOf { flows, kind } = done.of;
+        if kind == Kind::LongWait {
             self.next_long_wait = Some(now + BETWEEN_LONG_WAITS);
         }
-        let mut free_again = false;
+        let (mut free_again, mut all_in_vain) = (false, true);
         let mut left: HashMap<Flow, usize> = HashMap::new();
         for pending in done.again.into_iter().rev() {
             let flow = pending.flow();
@@ -272,13 +286,14 @@ impl Held {
                 waiting.queue.push_front(pending);
             }
         }
-        for flow in done.of.flows {
+        for flow in flows {
             let Some(waiting) = self.flows.get_mut(&flow) else {
                 continue;
             };
             let left = left.get(&flow).copied().unwrap_or_default();
             self.messages -= waiting.away - left;
             let in_vain = left == waiting.away;
+            all_in_vain &= in_vain;
             waiting.away = 0;
             if waiting.queue.is_empty() {
                 free_again |= waiting.alone;
@@ -286,9 +301,9 @@ impl Held {
             } else if in_vain {
                 waiting.alone |= done.at_fault.contains(&flow);
                 waiting.turns += 1;
-                waiting.turns_since_long_wait = match done.of.is_long_wait {
-                    true => 0,
-                    false => waiting.turns_since_long_wait + 1,
+                waiting.turns_since_long_wait = match kind {
+                    Kind::LongWait => 0,
+                    Kind::Look | Kind::Wait => waiting.turns_since_long_wait + 1,
                 };
                 waiting.due = now + (PAUSE * waiting.turns).min(MAX_PAUSE);
             } else {
@@ -297,6 +312,13 @@ impl Held {
                 waiting.due = now;
                 free_again |= std::mem::take(&mut waiting.alone);
             }
+        }
+        if let Some(took) = done.took
+            && kind == Kind::Look
+            && all_in_vain
+        {
+            // Of thousands of flows some are always due: half of the time is enough for asking in vain.
+            self.rest = Some(now + took);
         }
         if free_again {
             // What kept it may have kept the others: one look tells, and takes out again what is at fault.

@@ -16,6 +16,8 @@ struct Lane {
     now: Instant,
     answered: Arc<Mutex<Vec<u128>>>,
     next: u128,
+    /// How long each turn takes.
+    took: Duration,
 }
 
 impl Lane {
@@ -25,6 +27,7 @@ impl Lane {
             now: Instant::now(),
             answered: Arc::default(),
             next: 0,
+            took: Duration::ZERO,
         }
     }
 
@@ -67,11 +70,20 @@ impl Lane {
         self.held.take_turn(self.now, BATCH)
     }
 
-    /// The next turn, however long it takes to come.
+    /// The next turn, however long it takes to come; `None`: all that waited was late.
+    fn later_turn(&mut self) -> Option<Turn> {
+        loop {
+            let next = self.held.next_event(false)?;
+            self.now = self.now.max(next);
+            self.held.expire(self.now);
+            if let Some(turn) = self.turn() {
+                return Some(turn);
+            }
+        }
+    }
+
     fn next_turn(&mut self) -> Turn {
-        let next = self.held.next_event(false).expect("something waits");
-        self.now = self.now.max(next);
-        self.turn().expect("a turn")
+        self.later_turn().expect("a turn")
     }
 
     /// The turn's messages of these conversations are stored.
@@ -88,10 +100,11 @@ impl Lane {
                 Some(pending)
             })
             .collect();
+        self.now += self.took;
         let done = Done {
             again,
             at_fault: HashSet::new(),
-            took: Some(Duration::from_millis(1)),
+            took: Some(self.took),
             of,
         };
         self.held.give_back(done, self.now);
@@ -151,6 +164,28 @@ fn of_many_flows_one_message_each_is_looked_at_together() {
 }
 
 #[test]
+fn after_a_look_in_vain_the_lane_rests_for_as_long_as_it_took() {
+    const MANY: u128 = 3 * BATCH as u128;
+    let mut lane = Lane::new(100);
+    lane.took = Duration::from_millis(40);
+    for conversation in 0..MANY {
+        lane.push(conversation);
+    }
+    let first = lane.turn().expect("a look");
+    let seen: Vec<u128> = first.messages.iter().map(conversation).collect();
+    lane.end(first, &[]);
+    let moment = Duration::from_millis(1);
+    lane.now += lane.took - moment;
+    assert!(lane.turn().is_none(), "half of the time is for others");
+    lane.now += moment;
+    let second = lane.turn().expect("a look at the next ones");
+    let others: Vec<u128> = second.messages.iter().map(conversation).collect();
+    assert!(others.iter().all(|other| !seen.contains(other)));
+    lane.end(second, &others[..1]);
+    assert!(lane.turn().is_some(), "what is free again goes on at once");
+}
+
+#[test]
 fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
     let mut lane = Lane::new(100);
     for conversation in [1, 2, 3] {
@@ -165,7 +200,7 @@ fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
     let done = Done {
         again: messages,
         at_fault,
-        took: Some(Duration::from_millis(1)),
+        took: Some(lane.took),
         of,
     };
     lane.held.give_back(done, lane.now);
@@ -188,7 +223,7 @@ fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
     let done = Done {
         at_fault: messages.iter().map(Pending::flow).collect(),
         again: messages,
-        took: Some(Duration::from_millis(1)),
+        took: Some(lane.took),
         of,
     };
     lane.held.give_back(done, lane.now);
@@ -281,8 +316,7 @@ proptest! {
             prop_assert_eq!(waiting, lane.held.len());
         }
         let all: Vec<u128> = (0..6).collect();
-        while !lane.held.is_empty() {
-            let turn = lane.next_turn();
+        while let Some(turn) = lane.later_turn() {
             lane.end(turn, &all);
         }
         let answered = lane.answered();
