@@ -302,7 +302,7 @@ impl Collector for Sources {
         )?;
         counter(
             "writer_refused",
-            "Messages refused because the queue, or the place for held ones, was full",
+            "Messages refused because the queue, or the place for held ones, was full by number or by bytes",
             read(&writer.refused),
         )?;
         let mut histogram = |name: &str, help: &str, unit: Option<&Unit>, values: &Histogram| {

@@ -1,4 +1,4 @@
-//! How much of large answers may be in memory, because their clients have not taken them yet.
+//! How much of what is large may be in memory at a time: answers that their clients have not taken yet, messages that wait.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{ConversationId, ServiceToken, UserId};
 
-/// Answers that are smaller are not counted as room: the connection itself may hold as much.
-const SMALL: usize = 64 * 1024;
+/// What is no larger is not counted, where nothing else is said: a connection itself may hold as much.
+pub const SMALL: usize = 64 * 1024;
 
 /// One holder has this part of a room at most, so that one who reads slowly leaves the rest to the others.
 const SHARES: usize = 8;
 
-/// Whose answer it is.
+/// Whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     User(UserId),
@@ -30,6 +30,7 @@ pub struct Room(Arc<Shared>);
 
 struct Shared {
     kib: usize,
+    small: usize,
     taken: Mutex<Shares>,
 }
 
@@ -52,16 +53,22 @@ struct Part {
 
 impl Room {
     pub fn of(bytes: usize) -> Self {
+        Self::above(SMALL, bytes)
+    }
+
+    /// The same for what is larger than `small`.
+    pub fn above(small: usize, bytes: usize) -> Self {
         Self(Arc::new(Shared {
             kib: bytes / 1024,
+            small,
             taken: Mutex::default(),
         }))
     }
 
-    /// `None`: there is none left, or none for this holder. What is [`SMALL`] always has some, and who holds nothing may have one
-    /// answer that is larger than his share, where there is room for it.
+    /// `None`: there is none left, or none for this holder. What is small always has some, and who holds nothing may have something
+    /// that is larger than his share, where there is room for it.
     pub fn take(&self, holder: Holder, bytes: usize) -> Option<Taken> {
-        if bytes <= SMALL {
+        if bytes <= self.0.small {
             return Some(Taken(None));
         }
         // Rounded, so that as many of the largest pages are there as are said to be, with the few bytes around their items.

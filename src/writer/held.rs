@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Flow, MAX_BATCH_BYTES, Pending, expire};
+use super::{Flow, MAX_BATCH_BYTES, Pending, expire, waiting_room};
+use crate::limits::{Holder, Room};
 use crate::store::Locks;
 
 /// How long the turn of a flow by itself waits for a lock, where it is the only one; where more flows wait, they share this time.
@@ -39,6 +40,8 @@ pub(super) struct Held {
     messages: usize,
     /// Most messages.
     capacity: usize,
+    /// Apart from that of the others, so that they keep nobody else's out.
+    room: Room,
     /// Not before this moment.
     next_long_wait: Option<Instant>,
     /// No turn before this moment.
@@ -111,6 +114,7 @@ impl Held {
             flows: HashMap::new(),
             messages: 0,
             capacity,
+            room: waiting_room(),
             next_long_wait: None,
             rest: None,
             next_sweep: None,
@@ -130,11 +134,17 @@ impl Held {
         self.messages
     }
 
-    /// Behind what waits of its flow. Comes back where as many wait as may.
-    pub fn push(&mut self, pending: Pending, now: Instant) -> Option<Pending> {
+    /// Behind what waits of its flow. Comes back where as many wait as may, or as many bytes.
+    pub fn push(&mut self, mut pending: Pending, now: Instant) -> Option<Pending> {
         if self.messages >= self.capacity {
             return Some(pending);
         }
+        let message = &pending.outgoing.message;
+        let holder = Holder::User(message.sender);
+        let Some(room) = self.room.take(holder, message.content.len()) else {
+            return Some(pending);
+        };
+        pending._room = room;
         self.messages += 1;
         self.next_sweep.get_or_insert(now + SWEEP);
         let waiting = self.flows.entry(pending.flow()).or_insert_with(|| Waiting {

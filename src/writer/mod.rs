@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::limits::{Holder, Room, Taken};
 use crate::model::{ConversationId, NewMessage, RawJson, UserId};
 use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
@@ -64,6 +66,8 @@ struct Pending {
     tries: u32,
     /// In a batch before: it may be stored.
     sent: bool,
+    /// Until it is answered.
+    _room: Taken,
 }
 
 impl Pending {
@@ -78,6 +82,17 @@ impl Pending {
 
 /// A batch holds at most this much content, so that one statement stays a few MB.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Content that waits: thirty-two of the largest batches. One sender's share is as much as he may send at once by the rate limit.
+const MAX_WAITING_BYTES: usize = 32 * MAX_BATCH_BYTES;
+
+/// Messages that are no longer are bounded well enough by their number.
+const SMALL_MESSAGE: usize = 4 * 1024;
+
+/// For messages that wait, or for those that are held.
+fn waiting_room() -> Room {
+    Room::above(SMALL_MESSAGE, MAX_WAITING_BYTES)
+}
 
 /// What keeps its order: the messages of one sender in one conversation. Not those of a conversation, to which anybody
 /// may try to send.
@@ -113,7 +128,7 @@ pub struct Stats {
     pub slow: AtomicU64,
     /// Messages that are in the slow lane now.
     pub held: AtomicU64,
-    /// Messages that were refused because the queue was full, or as many were held.
+    /// Messages that were refused because as many, or as many bytes, waited or were held as may.
     pub refused: AtomicU64,
 }
 
@@ -141,6 +156,7 @@ impl Default for Stats {
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Pending>,
+    room: Room,
     timeout: Duration,
     stats: Arc<Stats>,
 }
@@ -159,6 +175,7 @@ impl Writer {
         let task = tasks.spawn(run(receiver, lanes, stop));
         let writer = Self {
             queue,
+            room: waiting_room(),
             timeout: limits.timeout,
             stats,
         };
@@ -166,39 +183,44 @@ impl Writer {
     }
 
     /// Queues a message; never waits. `reply` is called once, in store order for the messages of one
-    /// conversation, from the writer's task: it must not block. A full queue replies `Unavailable` at once.
+    /// conversation, from the writer's task: it must not block. Where too much waits it is called with `Unavailable` at once.
     pub fn submit(
         &self,
         message: NewMessage,
         protocol: Protocol,
         reply: impl FnOnce(Result<Sent, Error>) + Send + 'static,
     ) {
+        const TOO_MUCH: &str = "too many messages wait to be stored";
+        let refuse = |why: &str, reply: Reply| {
+            self.stats.refused.fetch_add(1, Ordering::Relaxed);
+            reply(Err(Error::unavailable(why)));
+        };
         let stats = Arc::clone(&self.stats);
-        let reply = move |result: Result<Sent, Error>| {
+        let reply: Reply = Box::new(move |result| {
             if let Ok(sent) = &result {
                 stats.accepted.count(protocol, sent.repeated);
             }
             reply(result);
+        });
+        let holder = Holder::User(message.sender);
+        let Some(room) = self.room.take(holder, message.content.len()) else {
+            return refuse(TOO_MUCH, reply);
         };
         let pending = Pending {
             outgoing: Outgoing {
                 id: Uuid::now_v7(),
                 message,
             },
-            reply: Box::new(reply),
+            reply,
             deadline: Instant::now() + self.timeout,
             tries: 0,
             sent: false,
+            _room: room,
         };
-        if let Err(refused) = self.queue.try_send(pending) {
-            self.stats.refused.fetch_add(1, Ordering::Relaxed);
-            let (message, pending) = match refused {
-                mpsc::error::TrySendError::Full(pending) => {
-                    ("too many messages wait to be stored", pending)
-                }
-                mpsc::error::TrySendError::Closed(pending) => ("the service is stopping", pending),
-            };
-            (pending.reply)(Err(Error::unavailable(message)));
+        match self.queue.try_send(pending) {
+            Ok(()) => {}
+            Err(TrySendError::Full(pending)) => refuse(TOO_MUCH, pending.reply),
+            Err(TrySendError::Closed(pending)) => refuse("the service is stopping", pending.reply),
         }
     }
 
@@ -316,3 +338,6 @@ fn answer_all(batch: Vec<Pending>, outcomes: Vec<Outcome>) -> Vec<Pending> {
         .filter_map(|(pending, outcome)| answer(pending, outcome))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::super::MAX_WAITING_BYTES;
 use super::*;
+use crate::limits::Taken;
 use crate::model::{ConversationId, MessageType, NewMessage, UserId};
 use crate::store::Outgoing;
 
@@ -33,6 +35,10 @@ impl Lane {
 
     /// A message into this conversation; its number.
     fn push(&mut self, conversation: u128) -> u128 {
+        self.push_content(conversation, "x".to_owned())
+    }
+
+    fn push_content(&mut self, conversation: u128, content: String) -> u128 {
         let number = self.next;
         self.next += 1;
         let answered = Arc::clone(&self.answered);
@@ -42,7 +48,7 @@ impl Lane {
                 message: NewMessage {
                     conversation: ConversationId(Uuid::from_u128(conversation)),
                     sender: UserId(Uuid::nil()),
-                    content: number.to_string(),
+                    content,
                     message_type: MessageType::Text,
                     client_message_id: None,
                 },
@@ -51,6 +57,7 @@ impl Lane {
             deadline: self.now + TIMEOUT,
             tries: 0,
             sent: false,
+            _room: Taken::default(),
         };
         if let Some(pending) = self.held.push(pending, self.now) {
             (pending.reply)(Err(crate::error::Error::unavailable("refused")));
@@ -271,6 +278,26 @@ fn more_than_may_wait_is_refused_those_on_their_way_included() {
     lane.end(turn, &[1, 2]);
     lane.push(3);
     assert_eq!(lane.held.len(), 1);
+}
+
+#[test]
+fn more_bytes_than_may_wait_are_refused_and_what_is_answered_makes_room() {
+    const LONG: usize = 1024 * 1024;
+    let mut lane = Lane::new(1000);
+    let share = MAX_WAITING_BYTES / LONG / 8;
+    for _ in 0..share {
+        lane.push_content(1, "x".repeat(LONG));
+    }
+    let refused = lane.push_content(1, "x".repeat(LONG));
+    assert_eq!(lane.answered(), [refused]);
+    let turn = lane.turn().expect("a turn");
+    let stored = turn.messages.len();
+    assert_eq!(stored, MAX_BATCH_BYTES / LONG);
+    lane.end(turn, &[1]);
+    for _ in 0..stored {
+        lane.push_content(1, "x".repeat(LONG));
+    }
+    assert_eq!(lane.held.len(), share);
 }
 
 /// A step of whoever holds conversations, sends, or stores.

@@ -1,0 +1,53 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::hub::{Hub, HubLimits};
+use crate::model::MessageType;
+use crate::testing;
+
+/// At a database that nobody reaches.
+fn writer() -> Writer {
+    let hub = Hub::new(HubLimits {
+        connections: 0,
+        connections_per_user: 0,
+        socket_queue: 1,
+    });
+    let minute = Duration::from_secs(60);
+    testing::services(hub, minute, minute).writer
+}
+
+fn message(sender: u128, bytes: usize) -> NewMessage {
+    NewMessage {
+        conversation: ConversationId(Uuid::nil()),
+        sender: UserId(Uuid::from_u128(sender)),
+        content: "x".repeat(bytes),
+        message_type: MessageType::Text,
+        client_message_id: None,
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_bounded_in_bytes_and_a_sender_has_an_eighth_of_them() {
+    const LONG: usize = 64 * 1024;
+    const SHARE: usize = MAX_WAITING_BYTES / LONG / 8;
+    let writer = writer();
+    // The writer has no turn meanwhile.
+    let refused = Arc::new(Mutex::new(0));
+    let send = |sender, bytes| {
+        let before = *refused.lock().expect("a count");
+        let refused_here = Arc::clone(&refused);
+        writer.submit(message(sender, bytes), Protocol::Http, move |_| {
+            *refused_here.lock().expect("a count") += 1;
+        });
+        *refused.lock().expect("a count") == before
+    };
+    for sender in 0..8 {
+        for _ in 0..SHARE {
+            assert!(send(sender, LONG));
+        }
+        assert!(!send(sender, LONG), "more than an eighth");
+        assert!(send(sender, SMALL_MESSAGE), "a small one");
+    }
+    assert!(!send(8, LONG), "all of it is taken");
+    assert_eq!(writer.stats().refused.load(Ordering::Relaxed), 9);
+}
