@@ -36,6 +36,10 @@ use database::Database;
 /// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
 const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
+/// Bodies and WebSocket messages of more than 64 KiB that have not arrived in full. At least eight of the largest, so that each user has
+/// one.
+const INCOMING_BYTES: usize = 64 * 1024 * 1024;
+
 /// How long a start waits for the search index: time enough to build a small one, or to see that it is there.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -65,6 +69,8 @@ pub struct Services {
     pub refusals: Refusals,
     /// For pages that their clients have not taken yet.
     pub answers: Room,
+    /// For bodies and messages of sockets that have not arrived in full.
+    pub incoming: Room,
     pub lifecycle: Lifecycle,
 }
 
@@ -291,6 +297,7 @@ async fn start(
         frames,
         refusals: Refusals::new(config.limits.refused_handshakes),
         answers: Room::of(ANSWERS_BYTES),
+        incoming: Room::of(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
         handshakes: Arc::new(Semaphore::new(config.pool_size.div_ceil(2))),
         replay: Replay::new(
             store.clone(),

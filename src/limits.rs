@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::model::UserId;
 
-pub use room::{Holder, Room, Taken};
+pub use room::{Holder, Room, SMALL, Taken};
 
 /// Users who were quiet for long enough to have their whole burst again are forgotten this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);

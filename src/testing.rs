@@ -91,6 +91,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         frames: SendLimiter::of_frames(config.limits.rate_per_second, config.limits.rate_burst),
         refusals: Refusals::new(config.limits.refused_handshakes),
         answers: Room::of(0),
+        incoming: Room::of(8 * config.limits.body_bytes),
         handshakes: Arc::new(tokio::sync::Semaphore::new(1)),
         limiter,
         metrics: Metrics::new(

@@ -15,6 +15,7 @@ use warp::reject::Rejection;
 use super::extract::{Checked, id};
 use crate::config::Config;
 use crate::error::Error;
+use crate::limits::{Holder, Room, SMALL, Taken};
 
 /// How much of a body over the limit is still read, and thrown away, before it is refused. A connection
 /// that is closed while the peer is sending is reset, and the peer may never see the 413.
@@ -45,10 +46,13 @@ pub struct Body {
     headers: HeaderMap,
     chunks: Chunks,
     limits: BodyLimits,
+    room: Room,
 }
 
+/// `room` is for large bodies, from when they begin until their fields are dropped.
 pub fn body(
     limits: BodyLimits,
+    room: Room,
 ) -> impl Filter<Extract = (Body,), Error = Rejection> + Clone + Send + Sync + 'static {
     warp::header::headers_cloned()
         .and(warp::body::stream())
@@ -56,6 +60,7 @@ pub fn body(
             headers,
             chunks: boxed(chunks),
             limits,
+            room: room.clone(),
         })
 }
 
@@ -64,16 +69,20 @@ fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'st
 }
 
 impl Body {
-    /// Reads the body as one JSON object: 415, 413, 408, or 400 if it can't be.
-    pub async fn fields(self) -> Result<Fields, Error> {
+    /// Reads the body as one JSON object, in `holder`'s share of the room for large ones: 415, 413, 408, 503, or 400 if it can't be.
+    pub async fn fields(self, holder: Holder) -> Result<Fields, Error> {
         if !is_json(&self.headers) {
             return Err(Error::UnsupportedMediaType);
         }
-        let bytes = self.collect().await?;
-        parse(&bytes).map(Fields).map_err(Error::invalid)
+        let (bytes, room) = self.collect(holder).await?;
+        let members = parse(&bytes).map_err(Error::invalid)?;
+        Ok(Fields {
+            members,
+            _room: room,
+        })
     }
 
-    async fn collect(mut self) -> Result<Vec<u8>, Error> {
+    async fn collect(mut self, holder: Holder) -> Result<(Vec<u8>, Taken), Error> {
         let limit = self.limits.bytes;
         let announced = self
             .headers
@@ -86,8 +95,9 @@ impl Body {
             }
             return Err(Error::PayloadTooLarge { limit });
         }
-        match tokio::time::timeout(self.limits.time, read(&mut self.chunks, limit)).await {
-            Ok(Err(error @ Error::PayloadTooLarge { .. })) => {
+        let time = self.limits.time;
+        match tokio::time::timeout(time, self.read(holder, announced)).await {
+            Ok(Err(error @ (Error::PayloadTooLarge { .. } | Error::Unavailable { .. }))) => {
                 discard(&mut self.chunks).await;
                 Err(error)
             }
@@ -95,19 +105,33 @@ impl Body {
             Err(_) => Err(Error::RequestTimeout),
         }
     }
-}
 
-async fn read(chunks: &mut Chunks, limit: usize) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk
-            .map_err(|cause| Error::invalid(format!("the body could not be read: {cause}")))?;
-        if body.len() + chunk.len() > limit {
-            return Err(Error::PayloadTooLarge { limit });
+    async fn read(
+        &mut self,
+        holder: Holder,
+        announced: Option<u64>,
+    ) -> Result<(Vec<u8>, Taken), Error> {
+        let limit = self.limits.bytes;
+        let (mut body, mut room) = (Vec::new(), Taken::default());
+        while let Some(chunk) = self.chunks.next().await {
+            let chunk = chunk
+                .map_err(|cause| Error::invalid(format!("the body could not be read: {cause}")))?;
+            let size = body.len() + chunk.len();
+            if size > limit {
+                return Err(Error::PayloadTooLarge { limit });
+            }
+            if size > SMALL && body.len() <= SMALL {
+                // One that announces nothing may become the largest.
+                let size = announced.map_or(limit, |length| length as usize);
+                room = self
+                    .room
+                    .take(holder, size)
+                    .ok_or_else(|| Error::unavailable("too many large bodies are on their way"))?;
+            }
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
+        Ok((body, room))
     }
-    Ok(body)
 }
 
 async fn discard(chunks: &mut Chunks) {
@@ -171,17 +195,22 @@ fn kind(value: &Value) -> &'static str {
 
 /// The members of a JSON object, taken out one by one. `null` counts as absent; what is never asked for
 /// is ignored.
-#[derive(Debug)]
-pub struct Fields(Map<String, Value>);
+pub struct Fields {
+    members: Map<String, Value>,
+    _room: Taken,
+}
 
 impl Fields {
     #[cfg(test)]
     pub fn from_json(text: &str) -> Self {
-        Self(parse(text.as_bytes()).unwrap())
+        Self {
+            members: parse(text.as_bytes()).unwrap(),
+            _room: Taken::default(),
+        }
     }
 
     pub fn optional_text(&mut self, name: &str) -> Checked<Option<String>> {
-        match self.0.remove(name) {
+        match self.members.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => Err(vec![format!(
@@ -227,6 +256,7 @@ mod tests {
                 bytes: 16,
                 time: Duration::from_millis(50),
             },
+            room: Room::of(0),
         }
     }
 
@@ -241,7 +271,7 @@ mod tests {
     async fn only_json_is_read() {
         for accepted in ["application/json", "Application/JSON ; charset=utf-8"] {
             let body = request(&[("content-type", accepted)], chunks(&["{}"]));
-            assert!(body.fields().await.is_ok(), "{accepted}");
+            assert!(body.fields(Holder::Anybody).await.is_ok(), "{accepted}");
         }
         for refused in [
             "text/plain",
@@ -251,13 +281,16 @@ mod tests {
         ] {
             let body = request(&[("content-type", refused)], chunks(&["{}"]));
             assert!(
-                matches!(body.fields().await, Err(Error::UnsupportedMediaType)),
+                matches!(
+                    body.fields(Holder::Anybody).await,
+                    Err(Error::UnsupportedMediaType)
+                ),
                 "{refused}"
             );
         }
         let untyped = request(&[], chunks(&["{}"]));
         assert!(matches!(
-            untyped.fields().await,
+            untyped.fields(Holder::Anybody).await,
             Err(Error::UnsupportedMediaType)
         ));
     }
@@ -267,24 +300,59 @@ mod tests {
         let announced = [JSON[0], ("content-length", "17")];
         let body = request(&announced, chunks(&["{}"]));
         assert!(matches!(
-            body.fields().await,
+            body.fields(Holder::Anybody).await,
             Err(Error::PayloadTooLarge { limit: 16 })
         ));
         let body = request(JSON, chunks(&["{         ", "         }"]));
         assert!(matches!(
-            body.fields().await,
+            body.fields(Holder::Anybody).await,
             Err(Error::PayloadTooLarge { limit: 16 })
         ));
         let body = request(JSON, chunks(&["{       ", "       }"]));
-        assert!(body.fields().await.is_ok());
+        assert!(body.fields(Holder::Anybody).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_body_that_never_ends_times_out() {
         let endless = Box::pin(chunks(&["{"]).chain(stream::pending()));
         let body = request(JSON, endless);
-        let read = tokio::time::timeout(Duration::from_secs(10), body.fields()).await;
+        let read = body.fields(Holder::Anybody);
+        let read = tokio::time::timeout(Duration::from_secs(10), read).await;
         assert!(matches!(read, Ok(Err(Error::RequestTimeout))));
+    }
+
+    #[tokio::test]
+    async fn large_bodies_share_their_room_until_their_fields_are_dropped_and_small_ones_need_none()
+    {
+        // A share is one of them.
+        let room = Room::of(8 * 2 * SMALL);
+        let ask = |announces: bool, size: usize| {
+            let length = size.to_string();
+            let announced = [JSON[0], ("content-length", length.as_str())];
+            let headers = if announces { &announced[..] } else { JSON };
+            let text = format!("{{{}}}", " ".repeat(size - 2));
+            let parts: Vec<_> = text
+                .as_bytes()
+                .chunks(4096)
+                .map(Bytes::copy_from_slice)
+                .collect();
+            let chunks = Box::pin(stream::iter(parts.into_iter().map(Ok)));
+            let mut body = request(headers, chunks);
+            body.limits.bytes = 2 * SMALL;
+            body.room = room.clone();
+            body.fields(Holder::Anybody)
+        };
+        for announces in [true, false] {
+            let first = ask(announces, SMALL + 1).await.expect("his share");
+            let second = ask(announces, SMALL + 1).await;
+            assert_eq!(second.is_ok(), announces, "it may become the largest");
+            drop(second);
+            let largest = ask(announces, 2 * SMALL).await;
+            assert!(matches!(largest, Err(Error::Unavailable { .. })));
+            assert!(ask(announces, SMALL).await.is_ok());
+            drop(first);
+            assert!(ask(announces, 2 * SMALL).await.is_ok());
+        }
     }
 
     #[test]
@@ -310,7 +378,7 @@ mod tests {
 
     #[test]
     fn null_is_absent_and_a_wrong_type_is_named() {
-        let mut fields = Fields(parse(br#"{"a": null, "b": 7, "c": "x", "d": "nope"}"#).unwrap());
+        let mut fields = Fields::from_json(r#"{"a": null, "b": 7, "c": "x", "d": "nope"}"#);
         assert_eq!(fields.optional_text("a"), Ok(None));
         assert_eq!(fields.text("a"), Err(vec!["a is required".to_owned()]));
         assert_eq!(

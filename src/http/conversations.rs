@@ -26,7 +26,8 @@ const MAX_LIMIT: i64 = 200;
 
 /// One segment after `conversations` is a user; a conversation has another segment behind it.
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
-    let body = body(BodyLimits::from(&*services.config));
+    let limits = BodyLimits::from(&*services.config);
+    let body = body(limits, services.incoming.clone());
     let path = warp::path!("api" / "v1" / "chat" / ..);
     any_of([
         route(
@@ -91,7 +92,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
 )]
 pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
-    let mut fields = body.fields().await?;
+    let mut fields = body.fields(caller.holder(Holder::Anybody)).await?;
     let users = both(
         fields.id::<NamedUser>("user1Id"),
         fields.id::<NamedUser>("user2Id"),

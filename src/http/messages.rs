@@ -27,7 +27,8 @@ const MAX_LIMIT: i64 = 200;
 const ONE_MESSAGE: &str = "PATCH, DELETE, OPTIONS";
 
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
-    let body = body(BodyLimits::from(&*services.config));
+    let limits = BodyLimits::from(&*services.config);
+    let body = body(limits, services.incoming.clone());
     let path = warp::path!("api" / "v1" / "chat" / ..);
     any_of([
         route(
@@ -126,7 +127,8 @@ fn window(query: &Query) -> Checked<Window> {
 pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let max_bytes = call.services.config.limits.message_bytes;
-    let message = new_message(body.fields().await?, &caller, max_bytes)?;
+    let fields = body.fields(caller.holder(Holder::Anybody)).await?;
+    let message = new_message(fields, &caller, max_bytes)?;
     call.services.limiter.check(message.sender)?;
     let sent = call.services.writer.send(message, Protocol::Http).await;
     let sent = sent.map_err(|error| caller.told(error))?;
@@ -197,7 +199,7 @@ fn new_message(
 pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let target = target(message, &call, &caller);
-    let mut fields = body.fields().await?;
+    let mut fields = body.fields(caller.holder(Holder::Anybody)).await?;
     let max_bytes = call.services.config.limits.message_bytes;
     let content =
         fields

@@ -11,6 +11,7 @@ use super::body::{Body, BodyLimits, body};
 use super::extract::{Segment, get, methods, post};
 use super::*;
 use crate::health::Lifecycle;
+use crate::limits::{Holder, Room};
 use crate::reply::json_response;
 use crate::server::{ServerLimits, serve};
 
@@ -20,7 +21,7 @@ const LIMITS: BodyLimits = BodyLimits {
 };
 
 async fn store(body: Body) -> Result<Response, Error> {
-    let content = body.fields().await?.text("content");
+    let content = body.fields(Holder::Anybody).await?.text("content");
     let content = content.map_err(Error::Validation)?;
     Ok(json_response(
         StatusCode::CREATED,
@@ -34,7 +35,7 @@ async fn start() -> SocketAddr {
         route(
             warp::path!("things")
                 .and(post())
-                .and(body(LIMITS))
+                .and(body(LIMITS, Room::of(0)))
                 .then(store),
         ),
         route(

@@ -1,4 +1,5 @@
-//! How much of what is large may be in memory at a time: answers that their clients have not taken yet, messages that wait.
+//! How much of what is large may be in memory at a time: answers that their clients have not taken yet, messages that wait
+//! to be stored, and what is on its way in.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -28,7 +28,7 @@ pub enum Ending {
     Lost(String),
     /// It did not read, or its queue ran over: 1013.
     TooSlow,
-    /// What it missed could not be read from the database: 1013.
+    /// What it missed could not be read from the database, or there is no room for a large message of its: 1013.
     Overloaded,
     /// A frame or a message over the limit, or a message in too many frames: 1009 (RFC 6455 section 7.4.1).
     TooBig,
@@ -82,7 +82,7 @@ impl fmt::Display for Ending {
             // 1006: what the client's side shows for it.
             Self::Lost(cause) => write!(f, "connection lost (1006): {cause}"),
             Self::TooSlow => f.write_str("too slow, closed with 1013"),
-            Self::Overloaded => f.write_str("replay failed, closed with 1013"),
+            Self::Overloaded => f.write_str("overloaded, closed with 1013"),
             Self::TooBig => f.write_str("frame too big, closed with 1009"),
             Self::Unfinished => f.write_str("message not complete in time, closed with 1013"),
             Self::InvalidText => f.write_str("text not UTF-8, closed with 1007"),
@@ -111,6 +111,7 @@ impl From<SocketError> for Ending {
                 match given_up {
                     Some(GivenUp::Unfinished) => Self::Unfinished,
                     Some(GivenUp::TooManyFrames) => Self::TooBig,
+                    Some(GivenUp::NoRoom) => Self::Overloaded,
                     None => Self::Lost(error.to_string()),
                 }
             }

@@ -1,7 +1,8 @@
 //! What a client sends, frame by frame, ahead of the protocol's own code: that tells of whole messages only, and keeps one that
 //! is never finished for as long as its client answers pings.
 //!
-//! A message has a time to be complete, and frames to come in; all frames can be counted, whether they complete one or not.
+//! A message has a time to be complete, and frames to come in, and a large one needs room; all frames can be counted, whether they
+//! complete one or not.
 
 use std::io;
 use std::pin::Pin;
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::limits::{Holder, Room, SMALL, Taken};
 
 /// Frames of one message: with the largest message (1 MiB unless it is set) these are 256 bytes each.
 const MAX_FRAMES: u32 = 4096;
@@ -21,6 +24,43 @@ pub enum GivenUp {
     Unfinished,
     #[error("a message in more than {MAX_FRAMES} frames")]
     TooManyFrames,
+    #[error("too many large messages are on their way")]
+    NoRoom,
+}
+
+/// Room for the message that a client is sending.
+pub struct Intake {
+    room: Room,
+    holder: Holder,
+    /// In bytes; what is larger the protocol's own code refuses.
+    largest: usize,
+    /// What the message takes, and for how many bytes. Boxed, since few are so large that it is counted.
+    taken: Option<Box<(u64, Taken)>>,
+}
+
+impl Intake {
+    pub fn new(room: Room, holder: Holder, largest: usize) -> Self {
+        Self {
+            room,
+            holder,
+            largest,
+            taken: None,
+        }
+    }
+
+    /// For a message of so many bytes, as far as it is announced.
+    fn takes(&mut self, announced: u64) -> bool {
+        let counted = self.taken.as_ref().map_or(SMALL as u64, |taken| taken.0);
+        if announced <= counted {
+            return true;
+        }
+        // Given back first, or it would count twice.
+        self.taken = None;
+        let bytes = usize::try_from(announced).unwrap_or(usize::MAX);
+        let room = self.room.take(self.holder, bytes.min(self.largest));
+        self.taken = room.map(|room| Box::new((announced, room)));
+        self.taken.is_some()
+    }
 }
 
 /// A connection after its handshake. Small, since each idle socket has one.
@@ -28,6 +68,7 @@ pub struct Metered<S> {
     io: S,
     /// For a message, from its first frame's head to its last byte.
     patience: Duration,
+    intake: Intake,
     frames: Frames,
     /// Which message is incomplete, and when it has to be complete.
     incomplete: Option<(u32, Instant)>,
@@ -38,10 +79,11 @@ pub struct Metered<S> {
 }
 
 impl<S> Metered<S> {
-    pub fn new(io: S, patience: Duration) -> Self {
+    pub fn new(io: S, patience: Duration, intake: Intake) -> Self {
         Self {
             io,
             patience,
+            intake,
             frames: Frames::default(),
             incomplete: None,
             timer: None,
@@ -59,10 +101,14 @@ impl<S> Metered<S> {
         if !self.frames.is_open {
             self.incomplete = None;
             self.timer = None;
+            self.intake.taken = None;
             return None;
         }
         if self.frames.of_message > MAX_FRAMES {
             return Some(GivenUp::TooManyFrames);
+        }
+        if !self.intake.takes(self.frames.of_message_bytes) {
+            return Some(GivenUp::NoRoom);
         }
         let message = self.frames.completed;
         let deadline = match self.incomplete {
@@ -154,6 +200,8 @@ struct Frames {
     is_open: bool,
     /// Its frames; control frames that come between them are none.
     of_message: u32,
+    /// The bytes that they announce.
+    of_message_bytes: u64,
     /// Messages that are complete, wrapping.
     completed: u32,
     /// Frames of all kinds, until they are asked for.
@@ -215,10 +263,11 @@ impl Frames {
         let is_control = first & 0x08 != 0;
         self.is_last = !is_control && first & 0x80 != 0;
         if !is_control {
-            self.of_message = match self.is_open {
-                true => self.of_message.saturating_add(1),
-                false => 1,
-            };
+            if !self.is_open {
+                (self.of_message, self.of_message_bytes) = (0, 0);
+            }
+            self.of_message = self.of_message.saturating_add(1);
+            self.of_message_bytes = self.of_message_bytes.saturating_add(self.payload);
             self.is_open = true;
         }
         self.head_bytes = 0;

@@ -20,7 +20,7 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
-use super::metered::Metered;
+use super::metered::{Intake, Metered};
 use super::protocol::SUBPROTOCOL;
 use super::session::Session;
 use crate::app::Services;
@@ -28,6 +28,7 @@ use crate::auth::{Caller, NamedUser};
 use crate::config::{Config, Limits};
 use crate::error::Error;
 use crate::hub::Subscription;
+use crate::limits::Holder;
 use crate::model::UserId;
 use crate::reply::error_response;
 
@@ -134,20 +135,28 @@ async fn open(
             return log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: not upgraded: {error}");
         }
     };
-    let stream = socket(upgraded, &services.config).await;
+    let stream = socket(upgraded, &services, user).await;
     Session::new(services, caller, user, stream, subscription)
         .run(cursor)
         .await;
 }
 
 /// The server's side of a connection that is upgraded.
-pub(super) async fn socket<S>(io: S, config: &Config) -> WebSocketStream<Metered<S>>
+pub(super) async fn socket<S>(
+    io: S,
+    services: &Services,
+    user: UserId,
+) -> WebSocketStream<Metered<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let metered = Metered::new(io, config.timeouts.body);
-    WebSocketStream::from_raw_socket(metered, Role::Server, Some(socket_config(&config.limits)))
-        .await
+    let Config {
+        limits, timeouts, ..
+    } = &*services.config;
+    let (room, holder) = (services.incoming.clone(), Holder::User(user));
+    let intake = Intake::new(room, holder, limits.body_bytes);
+    let metered = Metered::new(io, timeouts.body, intake);
+    WebSocketStream::from_raw_socket(metered, Role::Server, Some(socket_config(limits))).await
 }
 
 /// Buffers and limits of one socket.

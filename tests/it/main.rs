@@ -48,6 +48,7 @@ mod sql;
 mod summaries;
 mod takeover;
 mod tls;
+mod unfinished;
 mod watched;
 mod websocket;
 mod ws_bad_input;

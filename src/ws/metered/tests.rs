@@ -1,6 +1,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use uuid::Uuid;
 
 use super::*;
+use crate::model::UserId;
 
 const TEXT: u8 = 0x1;
 const CONTINUATION: u8 = 0x0;
@@ -69,9 +71,18 @@ fn frames_are_told_in_whatever_pieces_they_come() {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn metered() -> (DuplexStream, Metered<DuplexStream>) {
-    let (theirs, ours) = duplex(64 * 1024);
-    (theirs, Metered::new(ours, PATIENCE))
+    metered_in(&Room::of(0), 1)
 }
+
+fn metered_in(room: &Room, user: u128) -> (DuplexStream, Metered<DuplexStream>) {
+    let (theirs, ours) = duplex(8 * LARGE);
+    let holder = Holder::User(UserId(Uuid::from_u128(user)));
+    let intake = Intake::new(room.clone(), holder, LARGE);
+    (theirs, Metered::new(ours, PATIENCE, intake))
+}
+
+/// A message that needs room; no larger one comes.
+const LARGE: usize = 2 * SMALL;
 
 fn why(error: &io::Error) -> Option<&GivenUp> {
     error.get_ref()?.downcast_ref()
@@ -186,4 +197,34 @@ async fn a_message_may_come_in_so_many_frames_and_no_more() {
             assert_eq!(stream.take_frames(), 0);
         }
     }
+}
+
+#[tokio::test]
+async fn large_messages_that_are_not_complete_share_their_room_and_small_ones_need_none() {
+    // A share is one of them.
+    let room = Room::of(8 * LARGE);
+    let says = async |stream: &mut (DuplexStream, Metered<DuplexStream>), bytes: &[u8]| {
+        stream.0.write_all(bytes).await.unwrap();
+        let read = stream.1.read_exact(&mut vec![0; bytes.len()]).await;
+        read.err().and_then(|error| why(&error).copied())
+    };
+    let large = frame(TEXT | LAST, LARGE);
+    let (head, rest) = large.split_at(100);
+    let mut first = metered_in(&room, 1);
+    assert_eq!(says(&mut first, head).await, None);
+    let mut second = metered_in(&room, 1);
+    assert_eq!(says(&mut second, &frame(TEXT, SMALL)).await, None);
+    // By its second frame it is large, too.
+    let no_room = Some(GivenUp::NoRoom);
+    assert_eq!(says(&mut second, &frame(CONTINUATION, 1)).await, no_room);
+    assert_eq!(says(&mut metered_in(&room, 1), head).await, no_room);
+    let mut another = metered_in(&room, 2);
+    assert_eq!(says(&mut another, head).await, None);
+
+    // What has arrived in full gives its room back, and one that is too large takes no more than the largest.
+    assert_eq!(says(&mut first, rest).await, None);
+    assert_eq!(says(&mut metered_in(&room, 1), head).await, None);
+    let mut too_large = frame(TEXT | LAST, 100 * LARGE);
+    too_large.truncate(100);
+    assert_eq!(says(&mut metered_in(&room, 3), &too_large).await, None);
 }

@@ -71,7 +71,7 @@ impl Stage {
     /// A client and its session; `pipe` bytes fit between the two.
     async fn connect(&self, pipe: usize) -> (Client, JoinHandle<()>) {
         let (ours, theirs) = duplex(pipe);
-        let stream = socket(ours, &self.services.config).await;
+        let stream = socket(ours, &self.services, self.user).await;
         let session = tokio::spawn(self.session(stream).run(None));
         let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         (client, session)
@@ -232,7 +232,7 @@ async fn a_client_that_never_reads_is_cut_off() {
 async fn a_token_ends_while_its_client_does_not_read() {
     let stage = Stage::with_queue(1024, Duration::from_secs(60), Duration::from_secs(3));
     let (ours, theirs) = duplex(1024);
-    let stream = socket(ours, &stage.services.config).await;
+    let stream = socket(ours, &stage.services, stage.user).await;
     let mut session = stage.session(stream);
     session.expiry = Expiry::at(Instant::now() + Duration::from_millis(300));
     let session = tokio::spawn(session.run(None));
@@ -261,7 +261,7 @@ async fn a_token_ends_while_its_client_does_not_read() {
 async fn a_client_without_pongs_is_closed_with_4408() {
     let stage = Stage::new(Duration::from_millis(50), Duration::from_secs(3));
     let (ours, mut theirs) = duplex(64 * 1024);
-    let stream = socket(ours, &stage.services.config).await;
+    let stream = socket(ours, &stage.services, stage.user).await;
     let session = tokio::spawn(stage.session(stream).run(None));
     // Reads, but does not speak the protocol, so that nothing answers the pings.
     let mut bytes = Vec::new();
@@ -363,7 +363,7 @@ async fn a_long_frame_arrives_whole_and_leaves_no_long_buffer() {
         stream: ours,
         longest: Arc::clone(&longest),
     };
-    let stream = socket(watched, &stage.services.config).await;
+    let stream = socket(watched, &stage.services, stage.user).await;
     let _session = tokio::spawn(stage.session(stream).run(None));
     let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     next(&mut client).await.unwrap();
@@ -394,7 +394,7 @@ async fn a_burst_of_events_arrives_whole() {
 async fn an_idle_session_is_small() {
     let stage = Stage::calm();
     let (ours, _theirs) = duplex(64);
-    let stream = socket(ours, &stage.services.config).await;
+    let stream = socket(ours, &stage.services, stage.user).await;
     let session = stage.session(stream).run(None);
     let size = std::mem::size_of_val(&session);
     // With the read buffer of 1 KiB and what the hub and the transport keep, a few KiB in all.

@@ -13,7 +13,7 @@ impl Stage {
             .await
             .unwrap();
         let (ours, theirs) = duplex(64 * 1024);
-        let stream = socket(ours, &self.services.config).await;
+        let stream = socket(ours, &self.services, self.user).await;
         let mut session = self.session(stream);
         session.expiry = expiry.unwrap_or(session.expiry);
         let session = tokio::spawn(session.run(Some("a cursor".to_owned())));

@@ -1,0 +1,99 @@
+//! Large bodies and WebSocket messages that are begun and never finished.
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::support::*;
+
+/// The largest there may be, of which a caller has room for eight.
+const LARGEST: usize = 1024 * 1024;
+const SHARE: usize = 8;
+const TOO_MANY: usize = SHARE + 4;
+
+const PATIENT: [(&str, &str); 1] = [("BODY_TIMEOUT_SECONDS", "120")];
+
+/// With its envelope it is larger than what is not counted.
+fn longest() -> String {
+    "x".repeat(65_536)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_finishes_none_of_his_large_messages_leaves_the_others_their_room() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &PATIENT).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let message = |content: &str| json!({"conversationId": conversation, "content": content});
+    // Masked with zeros, as all of a client's frames are (RFC 6455 section 5.2).
+    let mut head = vec![0x81, 0x80 | 127];
+    head.extend((LARGEST as u64).to_be_bytes());
+    head.extend([0; 4 + 100]);
+    let mut open = JoinSet::new();
+    for _ in 0..TOO_MANY {
+        let mut raw = Raw::upgrade(&replica, ALICE).await;
+        raw.write(&head).await;
+        open.spawn(async move { close_code(&raw.until_closed().await) });
+    }
+    for _ in SHARE..TOO_MANY {
+        let code = within("one too many is closed", open.join_next()).await;
+        assert_eq!(code.expect("a socket").expect("its end"), Some(1013));
+    }
+    assert!(open.try_join_next().is_none());
+
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let small = alice.request("send_message", message("small")).await;
+    assert_eq!(alice.answer(&small).await["type"], "ack");
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let large = boris.request("send_message", message(&longest())).await;
+    assert_eq!(boris.answer(&large).await["type"], "ack");
+    let closed = alice.until_closing("send_message", message(&longest()));
+    assert_eq!(closed.await, Err(Some(1013)));
+
+    drop(open);
+    eventually("there is room again", || async {
+        let mut alice = Socket::connect(&replica, ALICE).await;
+        let sent = alice.until_closing("send_message", message(&longest()));
+        sent.await.ok()
+    })
+    .await;
+}
+
+/// In trusted mode nobody is named by then: all callers over HTTP have one share.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_that_are_never_finished_leave_small_ones_and_sockets_their_room() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &PATIENT).await;
+    let api = replica.api();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut open = JoinSet::new();
+    for _ in 0..TOO_MANY {
+        let mut raw = Raw::connect(&replica).await;
+        let length = format!("content-length: {LARGEST}");
+        let headers = ["content-type: application/json", &length];
+        raw.request("POST /api/v1/chat/messages", &headers).await;
+        raw.write(format!("{{\"content\":\"{}", longest())).await;
+        open.spawn(async move { raw.reply().await });
+    }
+    for _ in SHARE..TOO_MANY {
+        let reply = within("one too many is refused", open.join_next()).await;
+        let reply = reply.expect("a request").expect("its end");
+        let reply = reply.expect("an answer");
+        reply.refused(503, "unavailable");
+        assert!(reply.head.contains("\r\nretry-after: 1\r\n"), "{reply:?}");
+    }
+    assert!(open.try_join_next().is_none());
+
+    let large = api.try_send(conversation, ALICE, &longest()).await;
+    large.refused(503, "unavailable");
+    api.send(conversation, ALICE, "small").await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let data = json!({"conversationId": conversation, "content": longest()});
+    let large = boris.request("send_message", data).await;
+    assert_eq!(boris.answer(&large).await["type"], "ack");
+
+    drop(open);
+    eventually("there is room again", || async {
+        let reply = api.try_send(conversation, ALICE, &longest()).await;
+        (reply.status == 201).then_some(())
+    })
+    .await;
+}
