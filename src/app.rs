@@ -1,5 +1,6 @@
 //! Builds the pieces, starts them and stops them in order.
 
+mod carriers;
 mod commands;
 mod database;
 mod hints;
@@ -11,9 +12,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::auth::{Auth, Keys};
@@ -31,6 +30,7 @@ use crate::{http, server, ws};
 
 pub use commands::{demo_data, healthcheck, migrate};
 
+use carriers::Carriers;
 use database::Database;
 
 /// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
@@ -99,12 +99,9 @@ pub async fn serve(
             return Ok(());
         }
     };
-    // Each of these tasks carries the service: it is better restarted than left without one of them.
     let ended = tokio::select! {
         () = shutdown => None,
-        _ = &mut running.accepting => Some("the accept loop"),
-        _ = &mut running.listener => Some("the listener"),
-        _ = &mut running.writer => Some("the writer"),
+        task = running.carriers.one_ended() => Some(task),
     };
     drain(&running.services).await;
     match ended {
@@ -116,10 +113,7 @@ pub async fn serve(
 /// A replica that serves.
 struct Running {
     services: Services,
-    /// These end with [`Lifecycle::stopping`], or with this.
-    accepting: AbortOnDropHandle<()>,
-    listener: AbortOnDropHandle<()>,
-    writer: AbortOnDropHandle<()>,
+    carriers: Carriers,
     /// Holds the claim on the embedded database.
     _database: Database,
 }
@@ -142,11 +136,12 @@ impl Running {
         let address = listener.local_addr().map_err(StartError::because)?;
 
         let lifecycle = Lifecycle::default();
-        let (services, listening, writing) = start(config, keys, &database, &lifecycle).await?;
+        let mut carriers = Carriers::default();
+        let services = start(config, keys, &database, &lifecycle, &mut carriers).await?;
         let routes = http::routes(services.clone(), ws::route(services.clone()));
         let limits = server::ServerLimits::from(&*services.config);
         let serving = server::serve(listener, routes, limits, lifecycle.clone());
-        let accepting = lifecycle.late.spawn(serving);
+        carriers.spawn(&lifecycle.late, "the accept loop", serving);
 
         log::info!(
             "listening on http://{address} (ready after {} ms)",
@@ -159,9 +154,7 @@ impl Running {
         }
         Ok(Self {
             services,
-            accepting: AbortOnDropHandle::new(accepting),
-            listener: AbortOnDropHandle::new(listening),
-            writer: AbortOnDropHandle::new(writing),
+            carriers,
             _database: database,
         })
     }
@@ -184,7 +177,10 @@ async fn start(
     keys: Keys,
     database: &Database,
     lifecycle: &Lifecycle,
-) -> Result<(Services, JoinHandle<()>, JoinHandle<()>), StartError> {
+    carriers: &mut Carriers,
+) -> Result<Services, StartError> {
+    let stop = || lifecycle.stopping.clone();
+    let tasks = &lifecycle.tasks;
     let replica_id = Uuid::new_v4();
     let store = database.store(&config)?;
     let hub = Hub::new(HubLimits {
@@ -193,9 +189,8 @@ async fn start(
         socket_queue: config.limits.socket_queue,
     });
     let live_limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
-    lifecycle
-        .tasks
-        .spawn(live_limiter.clone().sweep(lifecycle.stopping.clone()));
+    let sweep = live_limiter.clone().sweep(stop());
+    carriers.spawn(tasks, "the sweep of typing's limits", sweep);
     let times = live::Times {
         lasting: config.timeouts.typing,
         interval: config.timeouts.typing_interval,
@@ -212,9 +207,7 @@ async fn start(
         times,
         presence,
     );
-    lifecycle
-        .tasks
-        .spawn(live.clone().run(lifecycle.stopping.clone()));
+    carriers.spawn(tasks, "typing and presence", live.clone().run(stop()));
     require_search_language(&store, config.search_language.as_deref()).await?;
     let listener_config = ListenerConfig {
         connector: database.direct.clone(),
@@ -225,9 +218,7 @@ async fn start(
     };
     let (listener, mut status) =
         Listener::new(listener_config, store.clone(), hub.clone(), live.clone());
-    let listening = lifecycle
-        .tasks
-        .spawn(listener.run(lifecycle.stopping.clone()));
+    carriers.spawn(tasks, "the listener", listener.run(stop()));
     if timeout(config.timeouts.database_start, status.proven())
         .await
         .is_err()
@@ -241,16 +232,17 @@ async fn start(
              LISTEN_DATABASE_URL must lead past it"
         )));
     }
-    let (writer, writing) = Writer::start(
+    let (writer, writing) = Writer::new(
         store.clone(),
         WriterLimits {
             queue: config.limits.writer_queue,
             batch: config.limits.writer_batch,
             timeout: config.timeouts.write,
         },
-        &lifecycle.tasks,
-        lifecycle.stopping.clone(),
+        tasks.clone(),
+        stop(),
     );
+    carriers.spawn(tasks, "the writer", writing);
     let users = UsersLink::new(
         store.clone(),
         database.owner.clone(),
@@ -258,14 +250,11 @@ async fn start(
         database::users_table(&config),
         config.timeouts.users_table_check,
     );
-    lifecycle
-        .tasks
-        .spawn(users.clone().watch(lifecycle.stopping.clone()));
+    let watch = users.clone().watch(stop());
+    carriers.spawn(tasks, "the watch over the users table", watch);
     let search_index = database.search_index(&config);
     let (built, index_is_built) = oneshot::channel();
-    lifecycle
-        .tasks
-        .spawn(search_index.run(store.clone(), built, lifecycle.stopping.clone()));
+    tasks.spawn(search_index.run(store.clone(), built, stop()));
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
     let metrics = Metrics::new(
@@ -275,21 +264,17 @@ async fn start(
         status.clone(),
         live.clone(),
     );
-    lifecycle
-        .tasks
-        .spawn(metrics.clone().watch(lifecycle.stopping.clone()));
+    let watch = metrics.clone().watch(stop());
+    carriers.spawn(tasks, "the watch over the figures", watch);
     let limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
-    lifecycle
-        .tasks
-        .spawn(limiter.clone().sweep(lifecycle.stopping.clone()));
+    let sweep = limiter.clone().sweep(stop());
+    carriers.spawn(tasks, "the sweep of limits", sweep);
     let frames = SendLimiter::of_frames(config.limits.rate_per_second, config.limits.rate_burst);
-    lifecycle
-        .tasks
-        .spawn(frames.clone().sweep(lifecycle.stopping.clone()));
+    let sweep = frames.clone().sweep(stop());
+    carriers.spawn(tasks, "the sweep of frames' limits", sweep);
     let auth = Auth::new(&config.auth, keys, store.clone());
-    lifecycle
-        .tasks
-        .spawn(auth.clone().watch(hub.clone(), lifecycle.stopping.clone()));
+    let watch = auth.clone().watch(hub.clone(), stop());
+    carriers.spawn(tasks, "the check of users", watch);
     let services = Services {
         auth,
         metrics,
@@ -318,7 +303,7 @@ async fn start(
         live,
         lifecycle: lifecycle.clone(),
     };
-    Ok((services, listening, writing))
+    Ok(services)
 }
 
 /// A misspelt language would leave every search waiting for an index that never comes.

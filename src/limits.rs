@@ -105,7 +105,9 @@ impl SendLimiter {
     }
 
     async fn sweep_every(self, interval: Duration, stop: CancellationToken) {
-        let Some(limiter) = &self.limiter else { return };
+        let Some(limiter) = &self.limiter else {
+            return stop.cancelled().await;
+        };
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

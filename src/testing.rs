@@ -44,12 +44,13 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         batch: config.limits.writer_batch,
         timeout: config.timeouts.write,
     };
-    let (writer, _) = Writer::start(
+    let (writer, writing) = Writer::new(
         store.clone(),
         limits,
-        &lifecycle.tasks,
+        lifecycle.tasks.clone(),
         lifecycle.stopping.clone(),
     );
+    lifecycle.tasks.spawn(writing);
     let users = UsersLink::new(
         store.clone(),
         connector.clone(),

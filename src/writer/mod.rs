@@ -30,7 +30,6 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -162,24 +161,24 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer's task on `tasks`. It ends when `stop` is set and everything that waited is answered.
-    pub fn start(
+    /// With what has to run for it, which ends when `stop` is set and everything that waited is answered; it has tasks of its own on
+    /// `tasks`.
+    pub fn new(
         store: Store,
         limits: WriterLimits,
-        tasks: &TaskTracker,
+        tasks: TaskTracker,
         stop: CancellationToken,
-    ) -> (Self, JoinHandle<()>) {
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, receiver) = mpsc::channel(limits.queue);
         let stats = Arc::new(Stats::default());
-        let lanes = Lanes::new(store, limits, Arc::clone(&stats), tasks.clone());
-        let task = tasks.spawn(run(receiver, lanes, stop));
+        let lanes = Lanes::new(store, limits, Arc::clone(&stats), tasks);
         let writer = Self {
             queue,
             room: waiting_room(),
             timeout: limits.timeout,
             stats,
         };
-        (writer, task)
+        (writer, run(receiver, lanes, stop))
     }
 
     /// Queues a message; never waits. `reply` is called once, in store order for the messages of one
