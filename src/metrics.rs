@@ -329,7 +329,7 @@ impl Collector for Sources {
         counter(
             "listener_reconnects",
             "Connections of the listener after the first",
-            read(&listener.reconnects),
+            read(&listener.connections).saturating_sub(1),
         )?;
         counter(
             "listener_notifications",

@@ -57,8 +57,8 @@ pub struct ListenerStatus {
 pub struct Stats {
     pub notifications: AtomicU64,
     pub events: AtomicU64,
-    /// Connections after the first.
-    pub reconnects: AtomicU64,
+    /// Connections of which LISTEN has taken effect; tries in vain are none.
+    pub connections: AtomicU64,
     /// Rows that catch-ups read.
     pub catch_up_events: AtomicU64,
     /// The newest heartbeat's way through the queue, in microseconds.
@@ -152,7 +152,6 @@ impl Listener {
                     self.state.send_replace(State::Down { reason });
                 }
             }
-            self.stats.reconnects.fetch_add(1, Ordering::Relaxed);
             if started.elapsed() > MAX_BACKOFF {
                 backoff = FIRST_BACKOFF;
             }
@@ -174,6 +173,7 @@ impl Listener {
                 Err(reason) => return SessionEnd::Failed(reason),
             },
         };
+        self.stats.connections.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             () = stop.cancelled() => SessionEnd::Stopped,
             end = self.follow(dispatcher, reading) => end,

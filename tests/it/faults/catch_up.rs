@@ -72,9 +72,16 @@ impl Stage {
 async fn a_killed_listener_catches_up_with_every_event_once_and_in_order() {
     let stage = Stage::set(Database::fresh().await).await;
 
+    let reconnects = "pgchat_listener_reconnects_total";
+    let before = stage.there.api().metric(reconnects).await;
     stage.proxy.refuse();
     assert_eq!(kill_listeners(&stage.database).await, 2);
     stage.until_listener_down().await;
+    eventually("two tries in vain", || async {
+        let log = stage.there.log();
+        (log.matches("cannot connect").count() > 1).then_some(())
+    })
+    .await;
     let opened = stage.scene.play(&stage.database, &stage.here.api()).await;
     // Its pool is well, so it serves what needs no listener, and says that it is not ready.
     let history = stage.there.api().history(stage.scene.with_boris).await;
@@ -83,6 +90,7 @@ async fn a_killed_listener_catches_up_with_every_event_once_and_in_order() {
 
     stage.proxy.accept();
     until_healthy(&stage.there).await;
+    assert_eq!(stage.there.api().metric(reconnects).await, before + 1.0);
     stage.assert_caught_up(opened).await;
 }
 
