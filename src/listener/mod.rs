@@ -267,7 +267,7 @@ impl Listener {
                 .fetch_add(events, Ordering::Relaxed);
             log::info!("listener caught up: {events} changes since its horizon");
         }
-        if has_moved {
+        let reason = if has_moved {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
             log::warn!(
@@ -275,23 +275,22 @@ impl Listener {
                 here.encode(),
                 before.encode()
             );
-            dispatcher.forget(incarnation);
-            self.reload(here, "the service moved to another database server");
+            "the service moved to another database server"
         } else if matches!(caught_up, CaughtUp::TooMuch) {
             log::warn!(
                 "more has changed since {} than is read again (CATCH_UP_CHANGES), or than could be read in time: clients must \
                  reload",
                 before.encode()
             );
-            let reason = "too much was missed while the database was away";
-            return self.skip_to(dispatcher, here, incarnation, reason).await;
+            "too much was missed while the database was away"
         } else {
             self.hub.advance(identity, horizon);
-        }
-        Ok(())
+            return Ok(());
+        };
+        self.skip_to(dispatcher, here, incarnation, reason).await
     }
 
-    /// Goes on from `here` without what was missed.
+    /// Goes on from `here`; what was before, the clients load anew.
     async fn skip_to(
         &self,
         dispatcher: &mut Dispatcher,
@@ -303,15 +302,10 @@ impl Listener {
         let ended = self.store.snapshot().await?;
         dispatcher.forget(incarnation);
         dispatcher.start_after(ended);
-        self.reload(here, reason);
-        Ok(())
-    }
-
-    /// Goes on from `here`; what was before, the clients load anew.
-    fn reload(&self, here: Cursor, reason: &'static str) {
         self.hub.start_at(here);
         self.hub.resync_all(reason);
         self.live.presence().show_again();
+        Ok(())
     }
 }
 

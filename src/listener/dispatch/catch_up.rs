@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use super::Dispatcher;
 use crate::error::Error;
 use crate::frame;
 use crate::hub::{Event, Subject};
 use crate::listener::delivered::Standing;
-use crate::store::{Change, Horizon};
+use crate::model::UserId;
+use crate::store::Horizon;
 
-/// How long a catch-up waits for one event's sockets before it goes on without them.
-const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a catch-up waits for one event's sockets before it goes on without them, and how long for those of all its events: the
+/// replica is not live meanwhile.
+const EVENT_PATIENCE: Duration = Duration::from_secs(2);
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Catch-ups that fail one after the other before it is given up to read what was missed: each reads as much as the one
 /// before, and more.
@@ -72,7 +77,7 @@ impl Dispatcher {
         let cursor = position.encode();
         let mut changes = self.store.changes_since(horizon).await?;
         let now = chrono::Utc::now().timestamp();
-        let mut count = 0;
+        let (mut count, mut patience) = (0, CATCH_UP_PATIENCE);
         while let Some(change) = changes.next().await? {
             if self.before.includes(change.xid) {
                 continue;
@@ -106,7 +111,7 @@ impl Dispatcher {
             if change.xid >= flushed.0 {
                 self.unflushed.read(self.beats.coming());
             }
-            self.wait_for_room(&change).await;
+            self.wait_for_room(&change.recipients, &mut patience).await;
             self.hand_over(
                 &change.recipients,
                 Event {
@@ -128,15 +133,75 @@ impl Dispatcher {
     }
 
     /// A catch-up is a burst of our own making, so healthy sockets get time for it; one that does not
-    /// read is given up, so that it delays the others once and not at every event.
-    async fn wait_for_room(&self, change: &Change) {
-        let deadline = tokio::time::Instant::now() + CATCH_UP_PATIENCE;
-        while !self.hub.has_room(&change.recipients) {
-            if tokio::time::Instant::now() > deadline {
-                self.hub.give_up_slow(&change.recipients);
-                return;
+    /// read is given up, so that it delays the others once and not at every event. `patience` is what is left for all of them.
+    async fn wait_for_room(&self, recipients: &[UserId; 2], patience: &mut Duration) {
+        let started = Instant::now();
+        let deadline = started + EVENT_PATIENCE.min(*patience);
+        while !self.hub.has_room(recipients) {
+            if Instant::now() >= deadline {
+                self.hub.give_up_slow(recipients);
+                break;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            sleep(Duration::from_millis(1)).await;
         }
+        *patience = patience.saturating_sub(started.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::frame::Cursor;
+    use crate::hub::{Hub, HubLimits, Subscription};
+    use crate::store::Identity;
+    use crate::testing;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_sockets_do_not_read_a_catch_up_waits_for_them_for_a_bounded_time() {
+        let hub = Hub::new(HubLimits {
+            connections: 0,
+            connections_per_user: 0,
+            socket_queue: 2,
+        });
+        hub.start_at(Cursor {
+            identity: Identity("a".into()),
+            horizon: Horizon(1),
+        });
+        let minute = Duration::from_secs(60);
+        let services = testing::services(hub.clone(), minute, minute);
+        let (store, live) = (services.store.clone(), services.live.clone());
+        let dispatcher =
+            Dispatcher::new(store, hub.clone(), live, Uuid::nil(), 1000, Arc::default());
+        let users: Vec<UserId> = (0..100).map(|n| UserId(Uuid::from_u128(n))).collect();
+        let _sockets: Vec<Subscription> = users
+            .iter()
+            .map(|user| hub.register(*user).expect("room"))
+            .collect();
+        // Half of each queue is taken.
+        let event = Arc::new(Event {
+            subject: Subject::Row(Uuid::nil()),
+            version: 1,
+            xid: 1,
+            horizon: Horizon(1),
+            frame: "{}".into(),
+            made_at: None,
+            frame_as_update: None,
+        });
+        hub.publish(&users, &event);
+
+        let (started, mut patience) = (Instant::now(), CATCH_UP_PATIENCE);
+        for user in &users {
+            dispatcher
+                .wait_for_room(&[*user, *user], &mut patience)
+                .await;
+        }
+        assert_eq!(hub.connections(), 0, "none of them reads");
+        let took = started.elapsed();
+        assert!(took >= EVENT_PATIENCE, "{took:?}");
+        assert!(took < CATCH_UP_PATIENCE + EVENT_PATIENCE, "{took:?}");
     }
 }
