@@ -1,14 +1,13 @@
-//! Figures for Prometheus, read from the pieces' own counters at each scrape, and the watch that logs
-//! what turns bad.
+//! Figures for Prometheus, read from the pieces' own counters at each scrape.
 
 mod delivery;
 mod frames;
 mod requests;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -18,7 +17,6 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
@@ -29,20 +27,6 @@ use crate::writer::Writer;
 pub use delivery::Delivery;
 pub use frames::Frames;
 pub use requests::Requests;
-
-/// Between two looks of the watch. The usage of the notification queue is asked only then: asking takes
-/// a lock that listeners need.
-const WATCH_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Fraction of the 8 GB notification queue from which the watch warns. A full queue makes every insert fail
-/// (PostgreSQL manual, NOTIFY); a tenth means that some listener has stopped reading.
-const QUEUE_WARNING: f64 = 0.1;
-
-/// A heartbeat's way through the queue from which the watch warns.
-const LAG_WARNING: Duration = Duration::from_secs(1);
-
-/// Fraction of the writer's queue from which the watch warns.
-const DEPTH_WARNING: f64 = 0.5;
 
 /// The figures of one replica; clones share them.
 #[derive(Clone)]
@@ -105,62 +89,6 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
-    }
-
-    /// Looks at the figures every 10 s and logs those that turned bad, and when they are good again.
-    pub async fn watch(self, stop: CancellationToken) {
-        let mut queue =
-            Alarm::new("the notification queue fills: some session LISTENs and does not read");
-        let mut lag = Alarm::new("notifications are slow");
-        let mut depth = Alarm::new("messages wait for the database");
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(WATCH_INTERVAL) => {}
-            }
-            let sources = &self.sources;
-            if let Ok(usage) = sources.store.notification_queue_usage().await {
-                sources
-                    .queue_usage
-                    .store(usage.to_bits(), Ordering::Relaxed);
-                queue.set(usage > QUEUE_WARNING, || {
-                    format!("{:.1} % in use", usage * 100.0)
-                });
-            }
-            let delay = sources.listener.lag();
-            lag.set(delay > LAG_WARNING, || {
-                format!("a heartbeat took {} ms", delay.as_millis())
-            });
-            let (waiting, bound) = (sources.writer.depth(), sources.writer.capacity());
-            depth.set(waiting as f64 > bound as f64 * DEPTH_WARNING, || {
-                format!("{waiting} of at most {bound}")
-            });
-        }
-    }
-}
-
-/// Something that is good or bad; logged when it changes.
-struct Alarm {
-    what: &'static str,
-    raised: bool,
-}
-
-impl Alarm {
-    fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            raised: false,
-        }
-    }
-
-    fn set(&mut self, bad: bool, figure: impl Fn() -> String) {
-        if bad != self.raised {
-            match bad {
-                true => log::warn!("{}: {}", self.what, figure()),
-                false => log::info!("over: {}: {}", self.what, figure()),
-            }
-            self.raised = bad;
-        }
     }
 }
 
