@@ -1,0 +1,106 @@
+//! How fast a replica refuses handshakes.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+/// Handshakes that are refused in a second, all callers of this replica together: who asks without a pause gets his answers one after the
+/// other, and a flood becomes as fast as this. Each that waits holds its connection, of which there are only so many, and
+/// nothing else. Clones share the line.
+#[derive(Clone)]
+pub struct Refusals {
+    /// `None`: no limit.
+    line: Option<Arc<Line>>,
+}
+
+struct Line {
+    limiter: DefaultDirectRateLimiter,
+    /// In the order of their coming, one looks at the clock; who has gone meanwhile takes nobody's turn.
+    first: Semaphore,
+    patience: Duration,
+}
+
+/// Nobody waits longer for his refusal: he is somebody's program, and it should say why it is refused.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Refusals {
+    /// As many at once, where none was refused for a second; 0 is no limit.
+    pub fn new(per_second: u32) -> Self {
+        Self::with_patience(per_second, REFUSAL_PATIENCE)
+    }
+
+    fn with_patience(per_second: u32, patience: Duration) -> Self {
+        let line = NonZeroU32::new(per_second).map(|rate| {
+            Arc::new(Line {
+                limiter: RateLimiter::direct(Quota::per_second(rate)),
+                first: Semaphore::new(1),
+                patience,
+            })
+        });
+        Self { line }
+    }
+
+    /// Resolves when one more may be refused.
+    pub async fn turn(&self) {
+        let Some(line) = &self.line else { return };
+        // Late is as good as in turn.
+        let _ = timeout(line.patience, line.turn()).await;
+    }
+}
+
+impl Line {
+    async fn turn(&self) {
+        // Never closed.
+        let _first = self.first.acquire().await;
+        while let Err(not_until) = self.limiter.check() {
+            sleep(not_until.wait_time_from(DefaultClock::default().now())).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn refusals_beyond_the_burst_wait_in_line_and_who_gives_up_takes_no_turn() {
+        let refusals = Refusals::new(50);
+        let started = Instant::now();
+        join_all((0..50).map(|_| refusals.turn())).await;
+        for _ in 0..1000 {
+            // Neither waits for ever: they are dropped.
+            assert!(refusals.turn().now_or_never().is_none());
+        }
+        join_all((0..25).map(|_| refusals.turn())).await;
+        // 25 of them, 20 ms each; with those that have gone it would be 5 s, the patience of all.
+        let took = started.elapsed();
+        assert!(took >= Duration::from_millis(490), "{took:?}");
+        assert!(took < REFUSAL_PATIENCE, "{took:?}");
+    }
+
+    /// In line it would be a quarter of an hour.
+    #[tokio::test]
+    async fn nobody_waits_longer_than_the_patience_to_be_refused() {
+        let refusals = Refusals::with_patience(1, Duration::from_millis(100));
+        let all = join_all((0..1000).map(|_| refusals.turn()));
+        timeout(Duration::from_secs(60), all).await.expect("an end");
+    }
+
+    #[test]
+    fn a_limit_of_zero_makes_nobody_wait_to_be_refused() {
+        let refusals = Refusals::new(0);
+        for _ in 0..1000 {
+            assert!(refusals.turn().now_or_never().is_some());
+        }
+    }
+}
