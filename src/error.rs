@@ -1,5 +1,5 @@
 //! The one error enum of the service. It knows neither HTTP nor WebSocket: `crate::reply` maps it to a
-//! status, `ws::protocol` to an `error` frame or a close code.
+//! status, `ws::protocol` to an `error` frame.
 
 use std::fmt;
 use std::time::Duration;

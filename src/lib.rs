@@ -11,7 +11,7 @@
 //!
 //! There is no shortcut: a message reaches a socket only through the database, so a row that another
 //! program inserts takes the same path from step 3 on. [`replay`] serves a client that comes back with a cursor;
-//! [`live`] sends what is true only for the moment down the same path: who types.
+//! [`live`] sends what is true only for the moment down the same path: who types, who is there.
 //!
 //! [`app`] builds these pieces and stops them in order; [`config`] holds every setting.
 
