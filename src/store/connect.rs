@@ -1,14 +1,19 @@
 //! Where the database is and how to reach it: pools for statements, a bare connection for the listener.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime, Timeouts,
+    Connect, Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime,
+    Timeouts,
 };
+use tokio::task::JoinHandle;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::{CancelToken, Client, Connection, Socket};
+use tokio_postgres::{CancelToken, Client, Config, Connection, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::hosts::Hosts;
 use super::{Way, describe, tls};
 use crate::config::DatabaseConfig;
 
@@ -16,8 +21,11 @@ use crate::config::DatabaseConfig;
 pub type DbConnection =
     Connection<Socket, <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream>;
 
-/// One TCP connection attempt, and the whole of one start-up with TLS and authentication.
+/// All of a connection: TCP, TLS and authentication, at as many hosts as there are.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// TCP to one of the addresses that a host's name stands for; one segment may be lost.
+const TCP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the functions are written for: a lock's next statement sees what its former holder stored, and nothing fails that could
 /// have waited. The host may have made another level the default of the database or of a role.
@@ -34,35 +42,42 @@ pub struct ConnectError(pub String);
 /// How to reach one database.
 #[derive(Clone)]
 pub struct Connector {
-    config: tokio_postgres::Config,
+    hosts: Arc<Hosts>,
     tls: MakeRustlsConnect,
 }
 
 impl Connector {
     /// Prepares the connection: the first host that accepts writes, keepalives, TLS as configured.
     pub fn new(database: &DatabaseConfig) -> Result<Self, ConnectError> {
-        let mut config = database.postgres.clone();
-        config
-            .ssl_mode(tls::ssl_mode(database.ssl_mode))
-            .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .keepalives(true)
-            .keepalives_idle(Duration::from_secs(10))
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3)
-            .tcp_user_timeout(TCP_USER_TIMEOUT);
+        let complete = |config: &mut Config| {
+            config
+                .ssl_mode(tls::ssl_mode(database.ssl_mode))
+                .target_session_attrs(TargetSessionAttrs::ReadWrite)
+                .connect_timeout(TCP_TIMEOUT)
+                .keepalives(true)
+                .keepalives_idle(Duration::from_secs(10))
+                .keepalives_interval(Duration::from_secs(5))
+                .keepalives_retries(3)
+                .tcp_user_timeout(TCP_USER_TIMEOUT);
+        };
         let tls = tls::connector(database.ssl_mode, database.ssl_root_cert.as_deref())
             .map_err(|e| ConnectError(e.to_string()))?;
-        Ok(Self { config, tls })
+        Ok(Self {
+            hosts: Arc::new(Hosts::new(&database.postgres, complete)),
+            tls,
+        })
     }
 
     /// A pool that waits, connects and recycles within `timeout` (deadpool itself sets no limit).
     pub fn pool(&self, size: usize, timeout: Duration, way: Way) -> Result<Pool, ConnectError> {
-        let mut config = self.config.clone();
-        config.application_name("pgchat pool");
-        let manager = Manager::from_config(
-            config,
-            self.tls.clone(),
+        let patience = timeout.min(CONNECT_TIMEOUT);
+        let of_pool = OfPool {
+            connector: self.clone(),
+            patience,
+        };
+        let manager = Manager::from_connect(
+            Config::new(),
+            of_pool,
             ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
             },
@@ -84,8 +99,8 @@ impl Connector {
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(timeout),
-                create: Some(timeout.min(CONNECT_TIMEOUT)),
-                recycle: Some(timeout.min(CONNECT_TIMEOUT)),
+                create: Some(patience),
+                recycle: Some(patience),
             })
             .build()
             .map_err(|e| ConnectError(e.to_string()))
@@ -96,10 +111,10 @@ impl Connector {
         &self,
         application_name: &str,
     ) -> Result<(Client, DbConnection), ConnectError> {
-        let mut config = self.config.clone();
-        config.application_name(application_name);
-        // `connect_timeout` covers the TCP connection only.
-        match tokio::time::timeout(CONNECT_TIMEOUT, config.connect(self.tls.clone())).await {
+        let connecting = self
+            .hosts
+            .connect(application_name, &self.tls, CONNECT_TIMEOUT);
+        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(connected)) => Ok(connected),
             Ok(Err(error)) => Err(ConnectError(describe(&error))),
             Err(_) => Err(ConnectError("no answer within 5 s".to_owned())),
@@ -121,22 +136,54 @@ impl Connector {
 
     /// Where it leads, for log lines: no password.
     pub fn target(&self) -> String {
-        let hosts: Vec<String> = self
-            .config
-            .get_hosts()
+        let configs = self.hosts.configs();
+        let hosts: Vec<String> = configs
             .iter()
+            .flat_map(Config::get_hosts)
             .map(|host| match host {
                 tokio_postgres::config::Host::Tcp(name) => name.clone(),
                 #[cfg(unix)]
                 tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
             })
             .collect();
-        let ports: Vec<String> = self.config.get_ports().iter().map(u16::to_string).collect();
+        let mut ports: Vec<u16> = configs
+            .iter()
+            .flat_map(Config::get_ports)
+            .copied()
+            .collect();
+        // One for all.
+        ports.dedup();
+        let name = configs.first().and_then(Config::get_dbname);
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         format!(
             "{} at {}:{}",
-            self.config.get_dbname().unwrap_or("postgres"),
+            name.unwrap_or("postgres"),
             hosts.join(","),
             ports.join(",")
         )
+    }
+}
+
+/// How a pool connects.
+struct OfPool {
+    connector: Connector,
+    patience: Duration,
+}
+
+type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
+
+impl Connect for OfPool {
+    fn connect(&self, _: &Config) -> Connecting<'_> {
+        let Connector { hosts, tls } = &self.connector;
+        Box::pin(async {
+            let (client, connection) = hosts.connect("pgchat pool", tls, self.patience).await?;
+            let driver = tokio::spawn(async {
+                if let Err(error) = connection.await {
+                    log::debug!("a pooled connection ended: {}", describe(&error));
+                }
+            });
+            Ok((client, driver))
+        })
     }
 }

@@ -7,6 +7,7 @@ mod connect;
 mod conversations;
 mod failure;
 mod held_rows;
+mod hosts;
 mod lease;
 mod live;
 mod messages;

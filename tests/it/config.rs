@@ -217,6 +217,28 @@ async fn the_first_host_that_accepts_writes_is_taken() {
     boris.expect("chat_message").await;
 }
 
+/// As a machine whose disk hangs: it takes connections, and answers nothing. The next host is asked in time, and first from then on.
+#[tokio::test]
+async fn a_silent_host_leaves_the_next_one_its_time() {
+    let database = Database::fresh().await;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    silent.set_nonblocking(true).expect("its mode");
+    let silent_port = silent.local_addr().expect("its address").port();
+    let port = format!("{silent_port},{}", database.cluster.port);
+    let more = [
+        ("DB_HOST", "127.0.0.1,127.0.0.1"),
+        ("DB_PORT", port.as_str()),
+        ("DB_CONNECT_TIMEOUT_SECONDS", "1"),
+    ];
+    let replica = Replica::start(&database, &more).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    replica.api().send(conversation, ALICE, "hello").await;
+    boris.expect("chat_message").await;
+    let asked = std::iter::from_fn(|| silent.accept().ok()).count();
+    assert_eq!(asked, 1, "connections to the silent host");
+}
+
 #[tokio::test]
 async fn a_signal_ends_the_service_in_good_order() {
     let database = Database::fresh().await;
