@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::ListenerConfig;
-use crate::store::{DbConnection, ISOLATION, Identity, Incarnation, channel_of, describe};
+use crate::store::{DbConnection, ISOLATION, Identity, Incarnation, LASTING, channel_of, describe};
 
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
 const QUEUE: usize = 4096;
@@ -65,10 +65,7 @@ impl Reading {
         // A listener is idle for as long as nobody chats. And the server must notice too when it is gone: its
         // place in the notification queue holds back everybody.
         client
-            .batch_execute(&format!(
-                "{ISOLATION}; set idle_session_timeout = 0; set tcp_user_timeout = 10000;
-                 set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
-            ))
+            .batch_execute(&format!("{ISOLATION}; {LASTING}"))
             .await
             .map_err(failed)?;
         let row = client

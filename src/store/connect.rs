@@ -31,6 +31,14 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(2);
 /// have waited. The host may have made another level the default of the database or of a role.
 pub(crate) const ISOLATION: &str = "set default_transaction_isolation = 'read committed'";
 
+/// For a session that holds what others wait for: idle it stays, and the server must notice, too, when this end is gone without a word.
+pub(crate) const LASTING: &str = "set idle_session_timeout = 0; set tcp_user_timeout = 10000; \
+     set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3";
+
+/// The same for work that may take long, whatever the host allows others (`transaction_timeout` is there from PostgreSQL 17 on).
+pub(super) const UNHURRIED: &str = "set statement_timeout = 0; \
+     select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'";
+
 /// An unanswered segment ends the connection after this long (`tcp_user_timeout`, RFC 5482): a peer that
 /// vanished is noticed while something is being sent.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);

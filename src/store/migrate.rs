@@ -9,8 +9,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::adopt::{self, LOCK_WAIT, Patience, is_true};
+use super::connect::{ISOLATION, LASTING, UNHURRIED};
 use super::failure::{describe, is_connection_lost, is_transient};
-use super::{ConnectError, Connector, ISOLATION, UsersTable};
+use super::{ConnectError, Connector, UsersTable};
 
 mod embedded {
     refinery::embed_migrations!("sql/migrations");
@@ -25,6 +26,9 @@ const MIGRATION_LOCK: &str = "select pg_try_advisory_lock(1885562997, 0)";
 
 /// Between two tries.
 const MIGRATION_LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// After so many of them it is said what is waited for.
+const MIGRATION_LOCK_TOLD: u32 = 20;
 
 /// Why the schema could not be applied; one line.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +89,18 @@ async fn apply(
     users: &UsersTable,
     around: Option<Around<'_>>,
 ) -> Result<(), MigrateError> {
+    client
+        .batch_execute(&format!("{LASTING}; {UNHURRIED}"))
+        .await
+        .map_err(failed)?;
+    let mut tries = 0;
     while !is_true(client, MIGRATION_LOCK).await.map_err(failed)? {
+        tries += 1;
+        if tries == MIGRATION_LOCK_TOLD {
+            log::info!(
+                "waiting for another session that migrates (application_name \"pgchat migrate\")"
+            );
+        }
         tokio::time::sleep(MIGRATION_LOCK_PAUSE).await;
     }
     let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
@@ -93,9 +108,17 @@ async fn apply(
         check_versions(client, &quoted, &owner).await?;
         return link_users(client, schema, users).await;
     }
+    // A message may hold any character.
+    if !is_true(client, "select getdatabaseencoding() = 'UTF8'")
+        .await
+        .map_err(failed)?
+    {
+        let text = "the database's encoding is not UTF8: no other can hold every message";
+        return Err(MigrateError::Failed(text.to_owned()));
+    }
     client
         .batch_execute(&format!(
-            "{ISOLATION}; set statement_timeout = 0; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
+            "{ISOLATION}; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
              set search_path = {quoted}, pg_temp"
         ))
         .await

@@ -33,8 +33,8 @@ pub use changes::{
     Change, Changes, Horizon, Identity, Incarnation, MissedChanges, MissedRead, ReadBack, RowBack,
     Snapshot,
 };
-pub(crate) use connect::ISOLATION;
 pub use connect::{ConnectError, Connector, DbConnection};
+pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
 pub use failure::describe;
 pub use lease::Way;

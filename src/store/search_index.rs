@@ -14,6 +14,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::connect::{LASTING, UNHURRIED};
 use super::migrate::other_owner;
 use super::search::Tidied;
 use super::{ConnectError, Connector, Store, describe};
@@ -131,7 +132,7 @@ impl SearchIndex {
         let schema = self.schema.replace('"', "\"\"");
         client
             .batch_execute(&format!(
-                "set statement_timeout = 0; set lock_timeout = 0; set search_path = \"{schema}\", pg_temp"
+                "{LASTING}; {UNHURRIED}; set lock_timeout = 0; set search_path = \"{schema}\", pg_temp"
             ))
             .await?;
         if let Some(owner) = other_owner(client, &self.schema).await? {

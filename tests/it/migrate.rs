@@ -59,6 +59,75 @@ async fn ten_that_migrate_an_empty_database_at_once_all_succeed() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_hold_every_character_is_refused() {
+    let database = Database::empty().await;
+    let name = format!("{}_latin1", database.name);
+    let make = format!(
+        "create database {name} owner {OWNER} encoding 'LATIN1' locale 'C' template template0"
+    );
+    database.execute(&make).await;
+    let outcome = database.migrate(&[("DB_NAME", &name)]).await;
+    outcome.assert_failed(1, &["encoding is not UTF8"]);
+    database.execute(&format!("drop database {name}")).await;
+}
+
+/// As when the machine of the one that had begun is gone, and the server has not noticed.
+#[tokio::test]
+async fn a_start_that_waits_for_another_that_migrates_says_so() {
+    let database = Database::with_users().await;
+    let other = database.sql().await;
+    let lock = "select pg_advisory_lock(1885562997, 0)";
+    other.batch_execute(lock).await.expect("the lock");
+    let mut replica = Replica::launch(&database, &[]);
+    eventually("it says what it waits for", || async {
+        replica
+            .log()
+            .contains("waiting for another session that migrates")
+            .then_some(())
+    })
+    .await;
+    drop(other);
+    replica.until_ready().await;
+}
+
+/// Whatever the host has set for the others who work in its database.
+#[tokio::test]
+async fn no_timeout_of_the_host_ends_what_takes_long() {
+    let database = Database::fresh().await.without_search_index().await;
+    database
+        .execute(&format!(
+            "do $$
+             declare
+               setting text;
+             begin
+               for setting in select name from pg_settings where name in ('statement_timeout', 'transaction_timeout') loop
+                 execute format('alter role {OWNER} in database %I set %I = %L', current_database(), setting, '300ms');
+               end loop;
+             end $$"
+        ))
+        .await;
+    // Whoever builds an index beside others waits until their snapshots are gone.
+    let reading = database.sql().await;
+    reading
+        .batch_execute("begin isolation level repeatable read; select from messages")
+        .await
+        .expect("a snapshot");
+    let more = [];
+    let migrating = database.migrate(&more);
+    let waiting = async {
+        eventually("it has waited for longer than that", || async {
+            let long = "pg_stat_activity where application_name = 'pgchat search index' and wait_event = 'virtualxid'
+                           and datname = current_database() and query_start < clock_timestamp() - interval '1 second'";
+            (database.count(long).await == 1).then_some(())
+        })
+        .await;
+        reading.batch_execute("commit").await.expect("ended");
+    };
+    let (outcome, ()) = tokio::join!(migrating, waiting);
+    outcome.assert_ok();
+}
+
+#[tokio::test]
 async fn ten_replicas_that_start_on_an_empty_database_at_once_all_serve() {
     let database = Database::with_users().await;
     let replicas: [Replica; 10] = Replica::start_many(&database, &[("DB_POOL_SIZE", "3")]).await;
