@@ -1,5 +1,6 @@
 -- Three roles, each with what it needs and no more: the owner of the chat tables, which migrates; the running service;
--- and a group for other programs that write to the tables. Run it with psql, as a superuser:
+-- and a group for other programs that write to the tables. Run it with psql, as a superuser, or where there is none (on managed
+-- servers) as a role with CREATEROLE that owns the database and the users table; that one becomes a member of the owner:
 --
 --   psql -v ON_ERROR_STOP=1 -d DATABASE -f sql/roles.sql
 --   pgchat migrate                                        (with DB_USER=pgchat_owner)
@@ -68,6 +69,10 @@ begin
       execute format('create role %I %s', wanted.name, wanted.kind);
     end if;
   end loop;
+  -- Who is no superuser needs a share in the owner, to hand over and to grant what is his.
+  if not pg_has_role(owner, 'usage') then
+    execute format('grant %I to %I', owner, current_user);
+  end if;
 
   if not exists (select from pg_namespace where nspname = schema) then
     execute format('create schema %I authorization %I', schema, owner);

@@ -135,6 +135,9 @@ begin
 
   select format(' select %s from %I.%I h ', array_to_string(expressions || active, ', '), n.nspname, c.relname) into query
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host;
+  if row_security_active(host) then
+    notes := notes || format('row-level security of %s applies to %s: users whom its policies hide do not exist here', host, current_user);
+  end if;
 
   -- Foreign keys need a table with a unique id; a view has none, and then there are none (CREATE TABLE, REFERENCES).
   if not exists (select from pg_index i

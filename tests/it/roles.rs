@@ -530,6 +530,99 @@ async fn the_roles_are_made_by_psql_any_number_of_times_and_take_an_installation
         .await;
 }
 
+/// As on managed servers, where nobody is a superuser: by whoever may make roles, and owns the database and the users table.
+#[tokio::test]
+async fn the_roles_are_made_by_an_administrator_who_is_no_superuser() {
+    let database = Database::empty().await;
+    let role = |kind: &str| format!("{kind}_{}", database.name);
+    let (admin, owner, service, integrator) = (
+        role("admin"),
+        role("owner"),
+        role("service"),
+        role("others"),
+    );
+    database
+        .execute(&format!(
+            "create role {admin} login createrole createdb; alter database {} owner to {admin}",
+            database.name
+        ))
+        .await;
+    let by_admin = database.sql_as(&admin).await;
+    by_admin
+        .batch_execute(&format!(
+            "create schema crm; create table crm.people (id uuid primary key, first_name text, secret text);
+             insert into crm.people values ('{ALICE}', 'Alice', 'x'), ('{BORIS}', 'Boris', 'x')"
+        ))
+        .await
+        .expect("the administrator's table");
+    let variables = [
+        ("owner", owner.as_str()),
+        ("service", &service),
+        ("integrator", &integrator),
+        ("schema", "chat"),
+        ("users_table", "crm.people"),
+    ];
+    let settings_of = |role: &str| {
+        settings(
+            &database,
+            &[
+                ("DB_USER", role),
+                ("DB_SCHEMA", "chat"),
+                ("USERS_TABLE", "crm.people"),
+            ],
+        )
+    };
+    for _ in 0..2 {
+        if let Err(fault) = by_admin.batch_execute(&roles_sql(&variables)).await {
+            panic!("{fault:?}");
+        }
+        pgchat(&["migrate"], &settings_of(&owner)).await.assert_ok();
+    }
+    let replica = Replica::start_with(&settings_of(&service)).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    replica.api().send(conversation, ALICE, "hello").await;
+    drop((by_admin, replica));
+    database
+        .execute(&format!(
+            "drop owned by {owner}, {service}, {integrator}; drop role {owner}, {service}, {integrator};
+             reassign owned by {admin} to postgres; drop owned by {admin}; drop role {admin}"
+        ))
+        .await;
+}
+
+/// The host's policies are for pgchat's owner, too, who is told of it.
+#[tokio::test]
+async fn users_whom_row_level_security_hides_do_not_exist_and_it_is_told() {
+    let database = Database::fresh().await;
+    database
+        .execute(
+            "alter table users enable row level security;
+             create policy active on users for select using (is_active)",
+        )
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    assert!(
+        replica
+            .log()
+            .contains("row-level security of users applies to"),
+        "{}",
+        replica.log()
+    );
+    let irene = format!("/api/v1/users/{IRENE}");
+    replica
+        .api()
+        .get(&irene)
+        .await
+        .refused(404, "user_not_found");
+    // As the documentation has it.
+    database
+        .execute(&format!(
+            "create policy chat on users for select to {OWNER} using (true)"
+        ))
+        .await;
+    assert_user(&replica.api().get(&irene).await.ok(200));
+}
+
 #[test]
 fn the_columns_that_are_detected_are_those_that_the_owner_is_granted() {
     let names = |text: &str, from: &str, to: &str| -> Vec<String> {
