@@ -59,7 +59,8 @@ begin
   if wrong is not null then
     raise exception '%', wrong
       using errcode = 'datatype_mismatch',
-            hint = 'alter table ... alter column ... type ...; times without a zone in UTC: using created_at at time zone ''UTC''';
+            hint = 'alter table ... alter column ... type ...; times without a zone in UTC: using created_at at time zone ''UTC''; '
+                   'or, where it is no chat''s table, DB_SCHEMA in another schema';
   end if;
 
   -- Columns of its own, which an adopted table gets: where one of that name is there already, it has to be what it would become.
@@ -115,6 +116,17 @@ begin
                    'delete from conversations where participant1_id is null or participant2_id is null; commit; then migrate again';
   end if;
 
+  select format('conversations holds %s rows of users with themselves', count(*)) into wrong
+    from conversations where participant1_id = participant2_id
+  having count(*) > 0;
+  if wrong is not null then
+    raise exception '%', wrong
+      using errcode = 'check_violation',
+            hint = 'give them another participant, or: begin; delete from messages m using conversations c '
+                   'where c.id = m.conversation_id and c.participant1_id = c.participant2_id; '
+                   'delete from conversations where participant1_id = participant2_id; commit; then migrate again';
+  end if;
+
   -- One row for each unordered pair. Pairs that stand twice are for the operator to merge.
   select string_agg(format('{%s}', ids), ' ') into wrong
     from (select string_agg(id::text, ', ' order by created_at, id) as ids
@@ -148,6 +160,21 @@ begin
       using errcode = 'not_null_violation',
             hint = 'update messages set content = '''' where content is null; delete from messages where sender_id is null; '
                    'then migrate again';
+  end if;
+
+  -- A column of another type is replaced by one of pgchat's. Indexes and constraints go with it, the rest would keep it.
+  select string_agg(distinct case when r.oid is null then pg_describe_object(d.classid, d.objid, d.objsubid)
+                                  else 'view ' || r.ev_class::regclass::text end, ', ')
+    into wrong
+    from pg_attribute a
+    join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = a.attrelid and d.refobjsubid = a.attnum
+                    and d.deptype = 'n' and d.classid not in ('pg_class'::regclass, 'pg_constraint'::regclass)
+    left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+   where a.attrelid = 'messages'::regclass and a.attname = 'message_type' and not a.attisdropped
+     and a.atttypid is distinct from to_regtype('chat_message_type');
+  if wrong is not null then
+    raise exception 'the column message_type of messages gets another type, and cannot while it is used by %', wrong
+      using errcode = 'dependent_objects_still_exist', hint = 'drop that, migrate, and make it anew';
   end if;
 
   if exists (select from pg_attribute where attrelid = 'messages'::regclass and attname = 'message_type' and not attisdropped) then

@@ -53,9 +53,7 @@ create table if not exists conversations (
   last_message_id uuid,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now()
-)
--- Updated at every message: room on the page for the next version keeps those updates HOT.
-with (fillfactor = 60);
+);
 
 create table if not exists messages (
   id uuid primary key default chat_uuid_v7(),
@@ -83,7 +81,9 @@ alter table conversations
   add column if not exists create_xid xid8,
   -- updated_at, but moved only when it is chat_activity_lag() behind: the list of conversations has an index on
   -- it, and an update that moves it is not HOT
-  add column if not exists active_at timestamptz not null default now();
+  add column if not exists active_at timestamptz not null default now(),
+  -- Updated at every message: room on the page for the next version keeps those updates HOT.
+  set (fillfactor = 60);
 alter table messages
   add column if not exists message_type chat_message_type not null default 'text',
   add column if not exists is_read boolean not null default false,

@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
+use super::describe;
+
 /// Whether the tables can be adopted; an error says what to do.
 const CHECK: &str = include_str!("../../sql/adopt/check.sql");
 
@@ -247,7 +249,8 @@ async fn reference(client: &Client) -> Result<(), Error> {
     validate(client).await
 }
 
-/// Checks the rows of pgchat's foreign keys, which are added without a look at them. Writers go on meanwhile.
+/// Checks the rows of pgchat's foreign keys, which are added without a look at them. Writers go on meanwhile. Where a user is
+/// missing, because the other service's tables had no such keys, the old rows stay, and new ones are checked all the same.
 pub(super) async fn validate(client: &Client) -> Result<(), Error> {
     let open = "select format('alter table %s validate constraint %I', conrelid::regclass, conname) from pg_constraint
                  where conrelid in (to_regclass('conversations'), to_regclass('messages'))
@@ -255,7 +258,15 @@ pub(super) async fn validate(client: &Client) -> Result<(), Error> {
                                    'conversations_participant1_id_fkey', 'conversations_participant2_id_fkey')
                    and not convalidated";
     for row in client.query_typed(open, &[]).await? {
-        patiently(client, row.try_get(0)?).await?;
+        match patiently(client, row.try_get(0)?).await {
+            Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
+                log::warn!(
+                    "what rows from before pgchat refer to is not there; they stay: {}",
+                    describe(&error)
+                );
+            }
+            ended => ended?,
+        }
     }
     Ok(())
 }
@@ -271,6 +282,7 @@ async fn build(client: &Client, ddl: &str) -> Result<(), Error> {
             .batch_execute(&format!("drop index concurrently {name}"))
             .await?;
     }
+    log::info!("taking over: building the index {name}, where it is not there yet");
     // It waits for transactions to end, in no lock's queue.
     client.batch_execute("set lock_timeout = 0").await?;
     let built = client

@@ -80,6 +80,10 @@ pub async fn assert_taken_over(database: &Database, more: i64) {
              where c.last_seq <> coalesce(l.seq, 0) or c.last_message_id is distinct from l.id
                 or c.active_at > c.updated_at or c.active_at <= c.updated_at - chat_activity_lag()",
         ),
+        (
+            "tables without room for the next version of a row that every message changes",
+            "pg_class where oid = 'conversations'::regclass and not coalesce(reloptions, '{}') @> '{fillfactor=60}'",
+        ),
         ("invalid indexes", "pg_index where not indisvalid"),
         ("foreign keys that were not checked", "pg_constraint where contype = 'f' and not convalidated"),
         ("leftovers", "pg_class where relname = 'chat_adoption'"),

@@ -85,6 +85,17 @@ async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
             "alter table messages rename column seq to number",
         ),
         (
+            "create view unread as select message_type, count(*) from messages where not is_read group by 1",
+            ["used by view unread", "drop that"],
+            "drop view unread",
+        ),
+        (
+            "with alone as (insert into conversations (participant1_id, participant2_id) select id, id from users limit 1 returning *)
+             insert into messages (conversation_id, sender_id, content) select id, participant1_id, 'a note' from alone",
+            ["users with themselves", "delete from conversations"],
+            "delete from messages where content = 'a note'; delete from conversations where participant1_id = participant2_id",
+        ),
+        (
             "alter table messages alter column created_at type timestamp",
             ["created_at", "timestamp"],
             "alter table messages alter column created_at type timestamptz using created_at at time zone 'UTC'",
@@ -117,6 +128,55 @@ async fn what_every_message_and_conversation_needs_can_no_longer_be_null() {
         )
         .await;
     assert_eq!(nullable, 0);
+}
+
+/// The other service's tables had no foreign keys to the users, and some have been deleted: their messages stay.
+#[tokio::test]
+async fn rows_of_users_who_are_not_there_any_more_stay_and_are_told_of() {
+    let database = go_service(300).await;
+    database
+        .execute(&format!(
+            "alter table messages drop constraint messages_sender_id_users_id_foreign;
+             alter table conversations drop constraint conversations_participant1_id_users_id_foreign,
+               drop constraint conversations_participant2_id_users_id_foreign;
+             delete from users where id = '{BORIS}'"
+        ))
+        .await;
+    for _ in 0..2 {
+        let outcome = database.migrate(&[]).await;
+        outcome.assert_ok();
+        for key in [
+            "messages_sender_id_fkey",
+            "conversations_participant1_id_fkey",
+        ] {
+            assert!(outcome.stderr.contains(key), "{key}: {outcome:#?}");
+        }
+    }
+    let replica = Replica::start(&database, &[]).await;
+    let listed = replica.api().conversations(ALICE).await;
+    let gone = listed
+        .iter()
+        .find(|one| {
+            [&one["participant1Id"], &one["participant2Id"]].contains(&&BORIS.to_string().into())
+        })
+        .expect("the conversation with Boris");
+    let history = replica.api().history(id_of(gone)).await;
+    assert!(!history.is_empty());
+    replica.api().send(id_of(gone), ALICE, "still there?").await;
+    // New rows are checked.
+    replica
+        .api()
+        .try_open_conversation(CARLA, BORIS)
+        .await
+        .refused(404, "user_not_found");
+    let sql = database.sql().await;
+    let refused = sql
+        .batch_execute(&format!(
+            "insert into conversations (participant1_id, participant2_id) values ('{ALICE}', '{CARLA}')"
+        ))
+        .await
+        .expect_err("no such user");
+    assert_eq!(refused.code().map(|code| code.code()), Some("23503"));
 }
 
 /// The role that migrates was forgotten: nothing is begun that it could not end.
