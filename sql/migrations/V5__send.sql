@@ -26,6 +26,7 @@ $$;
 --   repeated           stored before under the same id, or the sender's same client_message_id
 --   conflict           the client_message_id stands for another conversation, type or content
 --   busy               somebody else holds the conversation's row: try again later
+--   dropped            a trigger of the host's took it out of the insert (its function returned null)
 --   no_conversation, no_sender, not_a_participant
 -- A retry of a batch whose answer was lost is safe: the ids are the caller's, and with `again` they are looked up first.
 --
@@ -200,6 +201,7 @@ begin
                    -- Our own id: the answer of the transaction that stored it was lost.
                    when o.id is not null then case when o.same then 'stored' else 'conflict' end
                    when e.id is not null then case when e.same then 'repeated' else 'conflict' end
+                   when i.conversation_id = any (held) then 'dropped'
                    else 'busy' end as status) v
      order by i.place;
 end
@@ -211,7 +213,7 @@ $$;
 --
 -- Where little is sent, most batches hold one message, and the statements above cost such a batch several times as much
 -- as the few look-ups that it needs. Only what is stored is handled here; whatever else it turns out to be
--- (repeated, refused, busy) is left to chat_send_messages(), which tells them apart.
+-- (repeated, refused, busy, dropped) is left to chat_send_messages(), which tells them apart.
 create function chat_store_message(
   new_id uuid, conversation uuid, sender uuid, new_content text, new_type text, client_id text,
   skip_locked boolean default false, lock_wait_ms integer default 0,
@@ -323,8 +325,8 @@ declare
   result record;
   visible text := btrim(content, E' \t\n\r\f\x0b');
 begin
-  -- The white space of Unicode beyond ASCII, as the service has it; other encodings have their own numbers for it.
-  if ascii(visible) > 127 and getdatabaseencoding() = 'UTF8' then
+  -- The white space of Unicode beyond ASCII, as the service has it.
+  if ascii(visible) > 127 then
     visible := btrim(visible, (
       select string_agg(chr(code), '')
         from unnest(array[9, 10, 11, 12, 13, 32, 133, 160, 5760, 8232, 8233, 8239, 8287, 12288]
@@ -368,6 +370,8 @@ begin
       raise exception 'conversation % does not exist', conversation_id using errcode = 'foreign_key_violation';
     when 'no_sender' then
       raise exception 'user % does not exist', sender_id using errcode = 'foreign_key_violation';
+    when 'dropped' then
+      raise exception 'a trigger has dropped the message' using errcode = 'triggered_action_exception';
     else
       raise exception 'user % is not a participant of conversation %', sender_id, conversation_id
         using errcode = 'check_violation';

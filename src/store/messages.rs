@@ -349,6 +349,9 @@ fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
         "stored" => Outcome::Stored(message()?),
         "repeated" => Outcome::Repeated(message()?),
         "busy" => Outcome::Busy,
+        "dropped" => Outcome::Refused(Error::Internal(
+            "a trigger of the host's has dropped a message".into(),
+        )),
         "conflict" => Outcome::Refused(Error::Conflict(
             "this clientMessageId stands for another message of the same sender".to_owned(),
         )),

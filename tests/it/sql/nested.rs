@@ -192,6 +192,41 @@ async fn the_documented_bot_answers_with_the_grants_of_a_program() {
     scene.database.execute(&clean).await;
 }
 
+/// Statements of pgchat's own have settings that suit them. A trigger may have its own by what sql/README.md says.
+#[tokio::test]
+async fn the_documented_settings_of_a_trigger_are_its_own_in_statements_of_pgchats_too() {
+    let scene = Scene::set().await;
+    let text = include_str!("../../../sql/README.md");
+    let settings = text
+        .split('`')
+        .find(|code| code.starts_with("set search_path = app, public set"))
+        .expect("the settings");
+    scene
+        .database
+        .execute(&format!(
+            "create schema app; create table app.seen (name text, value text);
+             create function look() returns trigger language plpgsql security definer {settings} as $$
+             begin
+               insert into seen select name, setting from pg_settings
+                 where name in ('enable_seqscan', 'enable_nestloop', 'enable_mergejoin', 'enable_hashjoin', 'plan_cache_mode');
+               return null;
+             end $$;
+             create trigger look after insert on messages for each row execute function look()"
+        ))
+        .await;
+    let mut rows = 0;
+    for (way, sql, count) in WAYS {
+        let sql = sql
+            .replace("$1", &scene.conversation.to_string())
+            .replace("$2", &ALICE.to_string());
+        scene.database.execute(&sql).await;
+        rows += 5 * count;
+        assert_eq!(scene.database.count("app.seen").await, rows, "{way}");
+    }
+    let others = "app.seen where value not in ('on', 'auto')";
+    assert_eq!(scene.database.count(others).await, 0);
+}
+
 /// A filter that changes what was written, in the transaction that writes it.
 #[tokio::test]
 async fn a_message_that_a_trigger_of_the_host_changes_at_once_arrives_as_it_is_then() {
@@ -285,4 +320,46 @@ async fn a_trigger_that_inserts_before_the_message_is_there_fails_that_message_a
     assert_eq!(scene.database.count("messages").await, 0);
     let sent = api.send(scene.conversation, ALICE, "fine").await;
     assert_eq!(seq_of(&sent), 1);
+}
+
+/// As a filter may do it: nothing is stored, whoever sent it is told at once, and what others send goes on.
+#[tokio::test]
+async fn a_message_that_a_trigger_of_the_host_drops_is_refused_at_once() {
+    let mut scene = Scene::set().await;
+    scene
+        .database
+        .execute(
+            "create function filter() returns trigger language plpgsql as $$
+             begin
+               return case when new.content = 'spam' then null else new end;
+             end $$;
+             create trigger filter before insert on messages for each row execute function filter()",
+        )
+        .await;
+    let api = scene.api();
+    let conversation = scene.conversation;
+    let started = std::time::Instant::now();
+    api.try_send(conversation, ALICE, "spam")
+        .await
+        .refused(500, "internal");
+    // And among others, in one transaction with them or not.
+    let (spam, one, other) = tokio::join!(
+        api.try_send(conversation, ALICE, "spam"),
+        api.send(conversation, ALICE, "fine"),
+        api.send(conversation, BORIS, "fine"),
+    );
+    spam.refused(500, "internal");
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    let mut seqs = [seq_of(&one), seq_of(&other)];
+    seqs.sort_unstable();
+    assert_eq!(seqs, [1, 2]);
+    let by_function = format!("select chat_send_message('{conversation}', '{ALICE}', 'spam')");
+    let told = scene.refused(&by_function).await;
+    assert!(told.contains("trigger has dropped"), "{told}");
+    scene.database.execute(&scene.insert(ALICE, "spam")).await;
+    assert_eq!(scene.database.count("messages").await, 2);
+    for socket in &mut scene.sockets {
+        socket.collect_messages(2).await;
+    }
+    scene.assert_silence().await;
 }
