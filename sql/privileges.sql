@@ -49,6 +49,25 @@ begin
 end
 $$;
 
+-- Default privileges of the host's may also let others act in any user's name. Whether they were meant to is not known: so it is said.
+do $$
+declare
+  others text;
+begin
+  select string_agg(distinct quote_ident(r.rolname), ', ') into others
+    from pg_default_acl d
+   cross join lateral aclexplode(d.defaclacl) a
+    join pg_roles r on r.oid = a.grantee and a.grantee <> d.defaclrole
+   where pg_get_userbyid(d.defaclrole) = current_user and d.defaclobjtype = 'f'
+     and d.defaclnamespace in (0, current_schema()::regnamespace)
+     and has_function_privilege(r.oid, 'chat_send_message(uuid, uuid, text, text, text)', 'execute');
+  if others is not null then
+    raise warning 'default privileges let % execute what % makes in schema %, and so act in any user''s name: revoke execute on all '
+      'routines in schema % from %, or set another DB_SCHEMA', others, current_user, current_schema(), current_schema(), others;
+  end if;
+end
+$$;
+
 -- Lets a role run the service: it may execute the functions that the service calls, and touch no table. Only the owner
 -- of these functions can call it to any effect.
 create or replace function chat_grant_service(service name) returns void

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use refinery::Migration;
 use refinery::error::Kind;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::adopt::{self, LOCK_WAIT, Patience, is_true};
@@ -71,6 +71,11 @@ pub async fn migrate(
         // Notices of CREATE … IF NOT EXISTS say nothing that an operator needs.
         while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
             match message {
+                Ok(AsyncMessage::Notice(notice))
+                    if notice.parsed_severity() == Some(Severity::Warning) =>
+                {
+                    log::warn!("{}", notice.message());
+                }
                 Ok(AsyncMessage::Notice(notice)) => log::debug!("migration: {}", notice.message()),
                 Ok(_) => {}
                 Err(_) => break,

@@ -114,6 +114,34 @@ async fn the_right_to_publish_is_taken_back_from_whoever_has_got_it() {
         .await;
 }
 
+/// As where everything in a schema is open to the roles of a REST server.
+#[tokio::test]
+async fn default_privileges_that_open_the_functions_to_others_are_told() {
+    let database = Database::with_users().await;
+    let role = format!("anon_{}", database.name);
+    let told = format!("default privileges let {role} execute");
+    database
+        .execute(&format!(
+            "create role {role}; alter default privileges for role {OWNER} in schema public grant execute on functions to {role}"
+        ))
+        .await;
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
+    assert!(outcome.stderr.contains(&told), "{outcome:#?}");
+    // As it says.
+    database
+        .execute(&format!(
+            "revoke execute on all routines in schema public from {role}"
+        ))
+        .await;
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
+    assert!(!outcome.stderr.contains(&told), "{outcome:#?}");
+    database
+        .execute(&format!("drop owned by {role}; drop role {role}"))
+        .await;
+}
+
 #[tokio::test]
 async fn the_service_runs_as_a_role_that_owns_nothing_and_touches_no_table() {
     let database = Database::fresh().await;
