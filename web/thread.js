@@ -50,6 +50,7 @@ export class Thread {
     this.timeline.lookedAt = () => (this.#isPinned() ? undefined : this.#anchor()?.element.message.seq);
     this.#off = [
       this.model.on(conversationId, () => this.#render()),
+      this.model.on('status', ({ status }) => status === 'online' && this.timeline.failed && this.#again()),
       this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
     ];
     this.#elements.clear();
@@ -111,7 +112,7 @@ export class Thread {
   }
 
   #render() {
-    const { messages, outgoing, loading, error, hasOlder, hasNewer, started } = this.timeline;
+    const { messages, outgoing, hasNewer } = this.timeline;
     const anchor = this.#isPinned() ? undefined : this.#anchor();
     this.#aim(anchor?.element.message.seq);
     const end = Math.min(this.#end, messages.length);
@@ -148,7 +149,7 @@ export class Thread {
     }
     for (const key of this.#elements.keys()) if (!used.has(key)) this.#elements.delete(key);
     place(this.list, children);
-    this.#edges({ loading, error, hasOlder, hasNewer, started, blank: !children.length });
+    this.#edges(!children.length);
 
     if (anchor) this.#hold(anchor);
     else if (this.pinned) this.#toBottom();
@@ -182,18 +183,32 @@ export class Thread {
     }
   }
 
-  #edges({ loading, error, hasOlder, hasNewer, started, blank }) {
-    const wait = () => h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' });
-    const again = () => (started ? this.timeline.again() : this.show(this.conversationId));
-    const [what, make] = error ? [`failed ${error.message}`, () => [h('span.problem', {}, `Messages could not be loaded: ${error.message}`), h('button.button.compact', { type: 'button', onclick: again }, 'Try again')]]
-      : loading === 'older' || (loading && blank) ? ['loading', () => [wait()]]
+  #edges(blank) {
+    const { loading, error, failed, hasOlder, hasNewer, started } = this.timeline;
+    const wait = ['loading', () => [h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' })]];
+    const fault = error && [`failed ${error.message}`, () => [h('span.problem', {}, `Messages could not be loaded: ${error.message}`), h('button.button.compact', { type: 'button', onclick: () => this.#again() }, 'Try again')]];
+    const nothing = ['', () => []];
+    this.#edge(this.before, ...(error && failed !== 'newer' ? fault
+      : loading === 'older' || (loading && blank) ? wait
       : started && blank ? ['none', () => [empty('chat', 'No messages yet', 'Say hello: what you write arrives at once.')]]
       : started && !hasOlder && this.#first === 0 ? ['beginning', () => [h('span', {}, 'The beginning of this conversation')]]
-      : ['', () => []];
-    if (what !== this.edge) this.before.replaceChildren(...make());
-    this.edge = what;
+      : nothing));
     this.before.classList.toggle('whole', Boolean(blank && started && !error));
-    this.after.replaceChildren(...(loading === 'newer' || (hasNewer && loading) ? [wait()] : []));
+    this.#edge(this.after, ...(failed === 'newer' ? fault : loading === 'newer' || (hasNewer && loading) ? wait : nothing));
+  }
+
+  /** The read that failed, once more, and on from there. */
+  async #again() {
+    if (!this.timeline.started) return this.show(this.conversationId);
+    await this.timeline.again();
+    return this.#scrolled();
+  }
+
+  /** What is there already stays, and with it the focus. */
+  #edge(element, what, make) {
+    if (element.dataset.shows === what) return;
+    element.dataset.shows = what;
+    element.replaceChildren(...make());
   }
 
   #isPinned() {
@@ -240,7 +255,7 @@ export class Thread {
     if (!clientHeight) return;
     const up = scrollTop < this.#top - 1;
     this.#top = scrollTop;
-    const { messages, hasNewer } = this.timeline;
+    const { messages, hasNewer, failed } = this.timeline;
     const below = scrollHeight - clientHeight - scrollTop;
     const shownToEnd = this.#end >= messages.length && !hasNewer;
     const wasPinned = this.pinned;
@@ -251,10 +266,11 @@ export class Thread {
     const near = clientHeight * 2;
     if (scrollTop < near) {
       if (this.#first > 0) this.#move(-STEP);
-      else this.timeline.older();
+      // What failed waits for its button, or for the connection: to tell of it moves what is around it, and that is scrolling too.
+      else if (failed !== 'older') this.timeline.older();
     } else if (below < near && !shownToEnd) {
       if (this.#end < messages.length) this.#move(STEP);
-      else this.timeline.newer()?.then(() => this.#move(STEP));
+      else if (failed !== 'newer') this.timeline.newer()?.then(() => this.#move(STEP));
     }
   }
 

@@ -10,8 +10,9 @@ export class Timeline {
   hasNewer = false;
   /** `older`, `newer` or `start` while that is being read. */
   loading = '';
-  /** Why the last read failed; cleared by the next one. */
+  /** Why the last read failed, and which it was, as in `loading`; cleared by the next one. */
   error = undefined;
+  failed = '';
   /** The first message that was unread when the conversation was opened. */
   unreadFrom = undefined;
   started = false;
@@ -19,7 +20,7 @@ export class Timeline {
   edition = 0;
   /** The `seq` that somebody looks at, where it is not the end; set by who shows this. */
   lookedAt = undefined;
-  #failed = () => {};
+  #again = () => {};
   /** Told while a page was being read, which may not have it yet: what to do with the page. */
   #meanwhile = [];
   /** Resolves when the read that is under way has ended. */
@@ -52,7 +53,7 @@ export class Timeline {
 
   /** The read that failed, once more. */
   again() {
-    return this.#failed();
+    return this.#again();
   }
 
   older() {
@@ -83,12 +84,14 @@ export class Timeline {
     this.#underWay = new Promise((resolve) => (ended = resolve));
     this.loading = what;
     this.error = undefined;
+    this.failed = '';
     this.changed();
     try {
       await read();
     } catch (error) {
       this.error = error;
-      this.#failed = () => this.#read(what, read);
+      this.failed = what;
+      this.#again = () => this.#read(what, read);
     }
     this.loading = '';
     for (const tell of this.#meanwhile.splice(0)) tell();

@@ -186,3 +186,58 @@ for (const where of ['at the end', 'far above it']) {
     assert.deepEqual([shown.length >= 40, shown.at(-1)], [true, 440]);
   });
 }
+
+test('older messages that could not be read are asked for again by the button, or with the next connection, and not all the time', async () => {
+  await messages(1, 300);
+  const front = await balancer([replica.port]);
+  const page = await visit(browser, at(front.url, talking(reader, conversation)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+  await page.locator('.message', { hasText: 'message 300' }).waitFor();
+  const older = '**/messages?*before=*';
+  let asked = 0;
+  await page.route(older, (route) => {
+    asked++;
+    return route.abort();
+  });
+  const scroller = page.locator('.scroller');
+  const up = () => scroller.evaluate(async (it) => {
+    for (let frames = 0; frames < 60; frames++) {
+      it.scrollTop = frames % 2;
+      await new Promise(requestAnimationFrame);
+    }
+  });
+  const again = page.locator('.edge').getByRole('button', { name: 'Try again' });
+  await up();
+  await again.waitFor();
+  await up();
+  assert.equal(asked, 1);
+  await again.click();
+  await page.waitForFunction(() => document.querySelector('.edge button'));
+  assert.equal(asked, 2);
+
+  front.refuse = true;
+  front.cut();
+  await page.locator('.banner').waitFor();
+  await page.unroute(older);
+  front.refuse = false;
+  await again.waitFor({ state: 'detached' });
+  await scrollTo(page, 150);
+  assertUnbroken(await numbers(page));
+});
+
+test('newer messages that could not be read: it is said where they would stand', async () => {
+  await messages(1, 400);
+  await replicas.sql(`update messages set content = 'message 100 heron' where conversation_id = '${conversation}' and seq = 100`);
+  const page = await visit(browser, at(replica.url, reader), { forgive: /^Failed to load resource/ });
+  await page.locator('.list .row').first().waitFor();
+  await page.getByRole('searchbox').fill('heron');
+  await page.locator('.results .row', { hasText: 'heron' }).click();
+  await page.locator('.message.found').waitFor();
+  await page.route('**/messages?*after=*', (route) => route.abort());
+  await page.locator('.scroller').evaluate((it) => (it.scrollTop = it.scrollHeight));
+  const fault = page.locator('.messages + .edge');
+  await fault.getByText(/^Messages could not be loaded/).waitFor();
+  await page.unroute('**/messages?*after=*');
+  await fault.getByRole('button', { name: 'Try again' }).click();
+  await scrollTo(page, 180);
+  assertUnbroken(await numbers(page));
+});
