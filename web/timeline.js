@@ -46,9 +46,11 @@ export class Timeline {
     });
   }
 
-  /** There may be gaps: what is looked at is read anew. */
-  reload() {
-    return this.start(this.lookedAt?.());
+  /** There may be gaps: what is looked at is read anew, anything else once somebody looks at it. */
+  async reload() {
+    while (this.loading) await this.#underWay;
+    if (this.lookedAt) return this.start(this.lookedAt());
+    return Object.assign(this, { messages: [], hasOlder: true, hasNewer: false, started: false, error: undefined, failed: '' });
   }
 
   /** The read that failed, once more. */

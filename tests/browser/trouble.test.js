@@ -92,3 +92,26 @@ test('before there was a connection none was lost; and the time to the next try 
   const said = (await page.evaluate(() => window.said)).map((text) => text.trim());
   assert.deepEqual(said.filter((text) => !/^(Connecting…|No connection yet\. Trying again(…| in [1-9]\d*\s?s\.))$/.test(text)), []);
 });
+
+test('more was missed than is sent again: only the conversation that one looks at is read anew at once', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(browser, at(front.url, talking(AMELIE)), { forgive: CUT });
+  await page.locator('.message').first().waitFor();
+  const other = page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button');
+  await other.click();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  await page.locator('.message', { hasText: 'Is a parking space included?' }).waitFor();
+  front.refuse = true;
+  front.cut();
+  await page.locator('.banner').waitFor();
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'missed elsewhere ' || n from generate_series(1, 30) n`);
+  const read = [];
+  page.on('request', (request) => request.url().includes('/messages?') && read.push(request.url()));
+  front.refuse = false;
+  const row = page.locator(`[data-conversation="${CONVERSATION}"]`);
+  await row.getByText('missed elsewhere 30').waitFor();
+  assert.deepEqual(read.filter((url) => url.includes(CONVERSATION)), []);
+  await row.getByRole('button').click();
+  await bubble(page, 'missed elsewhere 1').waitFor();
+  await bubble(page, 'missed elsewhere 30').waitFor();
+});
