@@ -103,12 +103,16 @@ export class Thread {
     // One's own, from another device: who reads older ones meanwhile goes on reading them. Sending here leads to the end by itself.
     if (message.senderId === this.model.userId) {
       this.timeline.unreadFrom = undefined;
-      return undefined;
+      return;
     }
     this.announcer.textContent = `${fullName(message.sender)}: ${message.content}`;
     if (!this.pinned) this.#away++;
     this.#updateJump();
-    return this.read();
+    this.read();
+    // The first that nobody has looked at.
+    if (this.model.conversations.get(this.conversationId)?.unreadCount !== 1) return;
+    this.timeline.unreadFrom = message.seq;
+    this.#render();
   }
 
   #render() {

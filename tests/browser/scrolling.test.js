@@ -241,3 +241,28 @@ test('newer messages that could not be read: it is said where they would stand',
   await scrollTo(page, 180);
   assertUnbroken(await numbers(page));
 });
+
+test('what comes while one looks elsewhere stands below a line', async () => {
+  await messages(1, 90, LUKASZ);
+  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  await page.locator('.message', { hasText: 'message 90' }).waitFor();
+  await page.waitForFunction(() => !document.querySelector('.list .badge'));
+  await page.locator('.scroller').evaluate((it) => (it.scrollTop -= 900));
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).waitFor();
+  await messages(91, 92, LUKASZ);
+  await page.locator('.jump .badge').getByText('2', { exact: true }).waitFor();
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await page.locator('.divider.new + .message', { hasText: 'message 91' }).waitFor();
+  // The same while nobody looks at the page at all.
+  const look = (state) => page.evaluate((value) => {
+    Object.defineProperty(document, 'visibilityState', { value, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, state);
+  await look('hidden');
+  await messages(93, 94, LUKASZ);
+  await page.locator('.divider.new + .message', { hasText: 'message 93' }).waitFor();
+  await page.locator('.list .badge', { hasText: /^2\b/ }).waitFor();
+  await look('visible');
+  await page.locator('.list .badge').waitFor({ state: 'detached' });
+  assert.equal(await page.locator('.divider.new').count(), 1);
+});
