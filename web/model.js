@@ -173,7 +173,7 @@ export class Model {
   /** Last active first. */
   sorted() {
     const active = ({ lastMessage, createdAt }) => lastMessage?.createdAt ?? createdAt;
-    return [...this.conversations.values()].sort((a, b) => (active(a) < active(b) ? 1 : -1));
+    return [...this.conversations.values()].sort((a, b) => (active(a) === active(b) ? 0 : active(a) < active(b) ? 1 : -1));
   }
 
   other({ participant1, participant2 }) {
