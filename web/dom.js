@@ -1,4 +1,10 @@
-// Elements are made here, and text goes into them only as text: no string of anybody's becomes markup.
+// Elements are made here, and text goes into them only as text, and where it is a web address as a link: no string of anybody's
+// becomes markup.
+
+/** Brackets belong to an address in pairs. What turns text around would show another one than it leads to. */
+const ADDRESS = /https?:\/\/(?:\([^\s()<>"\u202a-\u202e\u2066-\u2069]*\)|[^\s()<>"\u202a-\u202e\u2066-\u2069。、，！？）」』])+/gi;
+/** Of the sentence, where it stands at the end of an address. */
+const PUNCTUATION = '.,;:!?\'’”»]}*_…';
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -60,6 +66,32 @@ export function icon(name) {
 export function iconButton(name, label, attributes) {
   return h('button.icon-button', { type: 'button', 'aria-label': label, title: label, ...attributes }, icon(name));
 }
+
+/** `text`, with the web addresses in it as links. */
+export function linked(text) {
+  const parts = [];
+  let rest = 0;
+  for (const { 0: found, index } of text.matchAll(ADDRESS)) {
+    let { length } = found;
+    while (PUNCTUATION.includes(found[length - 1])) length--;
+    const address = found.slice(0, length);
+    if (!URL.canParse(address)) continue;
+    parts.push(text.slice(rest, index), h('a', { href: address, target: '_blank', rel: 'noopener noreferrer' }, address));
+    rest = index + length;
+  }
+  return [...parts, text.slice(rest)];
+}
+
+/** For where a line of a long text is shown, or all of it would be read aloud. */
+export const beginning = (text) => text.slice(0, 300);
+
+/** A live region says all that is written into it, also what stands there already. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** The key is an input method's: Enter takes what it offers. Safari tells so only by the number of the key. */
+export const isComposing = ({ isComposing: now, keyCode }) => now || keyCode === 229;
 
 export function fullName({ firstName, lastName } = {}) {
   return [firstName, lastName].filter(Boolean).join(' ') || 'Somebody without a name';

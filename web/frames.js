@@ -1,5 +1,5 @@
 // The frames of a pane's socket as they fly.
-import { h, iconButton } from './dom.js';
+import { beginning, h, iconButton } from './dom.js';
 import { exactTime } from './time.js';
 
 const KEPT = 200;
@@ -59,8 +59,8 @@ function row({ direction, frame, at, answers }) {
 }
 
 function gist({ data = {} }) {
-  if (data.content !== undefined) return data.content;
-  if (data.message?.content !== undefined) return data.message.content;
+  const { content } = data.message ?? data;
+  if (content !== undefined) return beginning(content);
   if (data.code) return data.code;
   if (data.upToSeq) return `up to ${data.upToSeq}`;
   if (data.isTyping !== undefined) return data.isTyping ? 'typing' : 'stopped';

@@ -1,5 +1,5 @@
 // The conversations of a user, with what is unread in them; or what a search finds.
-import { avatar, empty, fullName, h, icon, iconButton, place } from './dom.js';
+import { avatar, beginning, empty, fullName, h, icon, iconButton, isComposing, place } from './dom.js';
 import { Search } from './search.js';
 import { fullTime, stamp } from './time.js';
 
@@ -71,7 +71,7 @@ export class List {
     if (!me) return;
     const online = connection.status === 'online';
     const state = online ? `Online at replica ${shortId(replicaId)}` : { connecting: 'Connecting…', waiting: 'Reconnecting…', stopped: 'Disconnected', closed: 'Disconnected', idle: '' }[connection.status];
-    this.me.replaceChildren(avatar(me, online), h('span.row-text', {}, h('strong', {}, fullName(me)), h('span.quiet.small.replica', { title: replicaId ? `Replica ${replicaId}` : '' }, state)));
+    this.me.replaceChildren(avatar(me, online), h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(me)), h('span.quiet.small.replica', { title: replicaId ? `Replica ${replicaId}` : '' }, state)));
   }
 
   select(conversationId) {
@@ -123,13 +123,14 @@ export class List {
     if (row.signature === signature) return row;
     row.signature = signature;
     const mine = last?.senderId === model.userId;
-    const preview = typing ? h('span.typing-text', {}, 'typing…') : h('span.excerpt', { dir: 'auto' }, `${mine ? 'You: ' : ''}${last ? (last.deletedAt ? 'Message deleted' : last.content) : 'No messages yet'}`);
+    const said = last ? (last.deletedAt ? 'Message deleted' : beginning(last.content)) : 'No messages yet';
+    const preview = typing ? [h('span.typing-text', {}, 'typing…')] : [mine && h('span.who', {}, 'You: '), h('span.excerpt', { dir: 'auto' }, said)];
     row.button.classList.toggle('unread', unreadCount > 0);
     if (selected) row.button.setAttribute('aria-current', 'true');
     else row.button.removeAttribute('aria-current');
     row.button.replaceChildren(avatar(other, online), h('span.row-text', {},
-      h('span.row-top', {}, h('strong', {}, fullName(other)), online && h('span.unseen', {}, 'online'), last && h('time.quiet.small', { datetime: last.createdAt, title: fullTime(last.createdAt) }, stamp(last.createdAt))),
-      h('span.row-bottom.small', {}, preview,
+      h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), online && h('span.unseen', {}, 'online'), last && h('time.quiet.small', { datetime: last.createdAt, title: fullTime(last.createdAt) }, stamp(last.createdAt))),
+      h('span.row-bottom.small', {}, ...preview,
         unreadCount > 0 ? h('span.badge', {}, unreadCount > 99 ? '99+' : String(unreadCount), h('span.unseen', {}, ' unread')) : mine && last && !last.deletedAt && h('span.mark', { title: last.isRead ? 'read' : 'sent' }, icon(last.isRead ? 'checks' : 'check')))));
     return row;
   }

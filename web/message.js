@@ -1,5 +1,5 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
-import { fullName, h, icon, iconButton } from './dom.js';
+import { fullName, h, icon, iconButton, linked } from './dom.js';
 import { fullTime, timeOf } from './time.js';
 
 const STATES = {
@@ -32,7 +32,9 @@ export function messageElement(actions) {
     const deleted = Boolean(message.deletedAt);
     element.className = ['message', mine ? 'mine' : 'theirs', joined && 'joined', deleted && 'deleted', state, found && 'found'].filter(Boolean).join(' ');
     who.textContent = mine ? 'You: ' : `${fullName(message.sender)}: `;
-    text.textContent = deleted ? 'This message was deleted' : message.content;
+    const content = deleted ? 'This message was deleted' : message.content;
+    // What has the focus is not made anew, only because the message has been read meanwhile.
+    if (text.textContent !== content) text.replaceChildren(...linked(content));
     time.textContent = timeOf(message.createdAt);
     time.dateTime = message.createdAt;
     time.title = fullTime(message.createdAt);
@@ -50,7 +52,6 @@ export function messageElement(actions) {
     }
     // An image or a file is named by an address: there is nothing to mend in it.
     const offered = !mine || deleted || !message.id ? 0 : message.messageType === 'text' ? 2 : 1;
-    // What has the focus is not made anew, only because the message has been read meanwhile.
     if (tools.childElementCount !== offered) {
       tools.replaceChildren(...[
         iconButton('edit', 'Edit message', { onclick: () => actions.edit(element.message) }),

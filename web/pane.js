@@ -1,6 +1,6 @@
 // One user's chat: sign in, then the list beside the thread, or one of them where the pane is narrow.
 import { Composer } from './composer.js';
-import { avatar, empty, fullName, h, icon, iconButton } from './dom.js';
+import { avatar, beginning, empty, fullName, h, icon, iconButton, isComposing, say } from './dom.js';
 import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
@@ -181,7 +181,7 @@ export class Pane {
   /** Side by side, each pane says whose it is, and which replica serves it. */
   #renderBar() {
     const { me, replicaId, connection } = this.model;
-    if (me) this.bar.replaceChildren(h('strong', {}, fullName(me)), h('span', {}, connection.status === 'online' ? `replica ${shortId(replicaId)}` : 'no connection'));
+    if (me) this.bar.replaceChildren(h('strong', { dir: 'auto' }, fullName(me)), h('span', {}, connection.status === 'online' ? `replica ${shortId(replicaId)}` : 'no connection'));
   }
 
   /** In the place of a conversation; where there are none the list says what to do. */
@@ -197,7 +197,7 @@ export class Pane {
     const back = iconButton('back', 'Back to the conversations', { onclick: () => this.back() });
     back.classList.add('back');
     this.face = h('span.face');
-    this.title = h('h2');
+    this.title = h('h2', { dir: 'auto' });
     this.state = h('span.small.quiet', { role: 'status' });
     this.head = h('header.thread-head', {}, back, this.face, h('div.row-text', {}, this.title, this.state), this.tools.insert, this.tools.frames);
   }
@@ -307,7 +307,7 @@ export class Pane {
       this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
       this.model.chat.delete(message.id).catch((error) => this.#tell(`Not deleted: ${error.message}`));
     };
-    const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, message.content), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.'),
+    const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, beginning(message.content)), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.'),
       h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Keep it'), h('button.button.danger', { type: 'button', onclick: remove }, icon('trash'), 'Delete')));
   }
 

@@ -41,7 +41,7 @@ export class Search {
   #person(user) {
     const online = this.model.presence.get(user.id)?.isOnline ?? user.isOnline;
     return h('li', {}, h('button.row', { type: 'button', onclick: () => this.openUser(user.id) }, avatar(user, online),
-      h('span.row-text', {}, h('strong', {}, fullName(user)), online && h('span.unseen', {}, 'online'),
+      h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), online && h('span.unseen', {}, 'online'),
         h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated'].filter(Boolean).join(' · ')))));
   }
 
@@ -51,8 +51,8 @@ export class Search {
     const who = message.senderId === this.model.userId ? 'You: ' : '';
     return h('li', {}, h('button.row', { type: 'button', onclick: () => this.openMessage(message) }, avatar(other),
       h('span.row-text', {},
-        h('span.row-top', {}, h('strong', {}, fullName(other)), h('time.quiet.small', { datetime: message.createdAt }, stamp(message.createdAt))),
-        h('span.excerpt.small', { dir: 'auto' }, who, ...message.snippet.map(({ text, match }) => (match ? h('mark', {}, text) : text))))));
+        h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), h('time.quiet.small', { datetime: message.createdAt }, stamp(message.createdAt))),
+        h('span.excerpt.small', {}, who, h('bdi', {}, ...message.snippet.map(({ text, match }) => (match ? h('mark', {}, text) : text)))))));
   }
 }
 

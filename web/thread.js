@@ -1,6 +1,6 @@
 // The messages of the open conversation. Only a window of them is in the document, however far one scrolls: it is moved
 // as its ends come near, and what one looks at stays where it is.
-import { empty, fullName, h, icon, place } from './dom.js';
+import { beginning, empty, fullName, h, icon, place } from './dom.js';
 import { divider, messageElement } from './message.js';
 import { dayKey, dayName } from './time.js';
 
@@ -105,7 +105,7 @@ export class Thread {
       this.timeline.unreadFrom = undefined;
       return;
     }
-    this.announcer.textContent = `${fullName(message.sender)}: ${message.content}`;
+    this.announcer.textContent = `${fullName(message.sender)}: ${beginning(message.content)}`;
     if (!this.pinned) this.#away++;
     this.#updateJump();
     this.read();

@@ -1,0 +1,111 @@
+// What people write, as it is shown: addresses, from right to left, very long.
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+import { AMELIE, at, bubble, cluster, launch, leave, LUKASZ, PHONE, post, talking, visit } from './support.js';
+
+let replicas;
+let replica;
+let browser;
+
+before(async () => {
+  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0' });
+  [replica, browser] = [await replicas.start(), await launch()];
+});
+after(async () => {
+  await browser?.close();
+  await replicas?.close();
+});
+afterEach(leave);
+
+async function shown(options) {
+  const page = await visit(browser, at(replica.url, talking(AMELIE)), options);
+  await page.locator('.message').first().waitFor();
+  return page;
+}
+
+test('a web address in a message is a link to it, and nothing else is', async () => {
+  const page = await shown();
+  for (const [text, addresses] of [
+    ['See https://example.com/a_(b)?x=1&y=2. Or (http://example.com/c), or "HTTPS://example.com/d"!', ['https://example.com/a_(b)?x=1&y=2', 'http://example.com/c', 'HTTPS://example.com/d']],
+    ['価格はhttps://example.com/価格。よろしく', ['https://example.com/価格']],
+    ['https://example.com/\u202egnp.exe', ['https://example.com/']],
+    ['https:// and http://. and javascript:alert(1)//https and ftp://example.com', []],
+    ['https://[x', []],
+    [`https://example.com/${'!'.repeat(60_000)}a ${'https://('.repeat(400)}`, [`https://example.com/${'!'.repeat(60_000)}a`]],
+  ]) {
+    const { id } = await post(replica.url, LUKASZ, text);
+    const message = page.locator('.message').last();
+    await page.waitForFunction((wanted) => [...document.querySelectorAll('.content')].at(-1).textContent === wanted, text);
+    const links = await message.locator('a').evaluateAll((all) => all.map((a) => [a.textContent, a.getAttribute('href'), a.target, a.rel]));
+    assert.deepEqual(links, addresses.map((address) => [address, address, '_blank', 'noopener noreferrer']));
+    await replicas.sql(`delete from messages where id = '${id}'`);
+    await message.getByText('This message was deleted').waitFor();
+    assert.equal(await message.locator('a').count(), 0);
+  }
+  await post(replica.url, LUKASZ, `The routes: ${replica.url}/docs/`);
+  const opened = page.waitForEvent('popup');
+  await page.getByRole('link', { name: '/docs/' }).click();
+  const popup = await opened;
+  await popup.locator('.information-container').first().waitFor();
+  assert.equal(await popup.evaluate(() => window.opener), null);
+});
+
+test('a link that has the focus keeps it when the message has been read', async () => {
+  const page = await shown();
+  const text = 'Read https://example.com/offer, please';
+  await post(replica.url, AMELIE, text);
+  const link = page.getByRole('link', { name: 'https://example.com/offer' });
+  await link.focus();
+  await visit(browser, at(replica.url, talking(LUKASZ)));
+  await page.locator('.message', { has: link }).getByTitle('read', { exact: true }).waitFor();
+  assert.ok(await link.evaluate((it) => it === document.activeElement));
+});
+
+for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
+  test(`what is cut is the end, of a name and of a message that are written from right to left too, on ${device}`, async () => {
+    const long = 'שלום, האם אפשר לראות את הדירה ביום חמישי אחרי חמש או אולי ביום שישי בבוקר?';
+    const name = 'אביגיל-מרים רוזנצווייג-בן יהודה מירושלים';
+    const [user, id] = (await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('${name}', '${name}', gen_random_uuid() || '@example.com') returning id),
+      conversation as (insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id, participant2_id)
+      select participant2_id, id from conversation`)).split('|');
+    const page = await visit(browser, at(replica.url, AMELIE), options);
+    const row = page.locator(`[data-conversation="${id}"]`);
+    await row.waitFor();
+    /** Whether the first letter of `text` is in sight within the element. */
+    const begins = (locator, text) => locator.evaluate((element, wanted) => {
+      const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+      while (walker.nextNode() && !walker.currentNode.data.includes(wanted[0]));
+      const range = document.createRange();
+      const start = walker.currentNode.data.indexOf(wanted[0]);
+      range.setStart(walker.currentNode, start);
+      range.setEnd(walker.currentNode, start + 1);
+      const [letter, box] = [range.getBoundingClientRect(), element.getBoundingClientRect()];
+      return letter.width > 0 && letter.left >= box.left - 1 && letter.right <= box.right + 1;
+    }, text);
+    for (const sender of [user, AMELIE]) {
+      await post(replica.url, sender, long, id);
+      await row.getByText(long).waitFor();
+      assert.equal(await row.getByText('You:').count(), sender === AMELIE ? 1 : 0);
+      assert.ok(await begins(row.locator('.excerpt'), long), 'the message in the list');
+      assert.ok(await begins(row.locator('strong'), name), 'the name in the list');
+    }
+    await row.getByRole('button').click();
+    await bubble(page, long).first().waitFor();
+    assert.ok(await begins(page.getByRole('heading', { level: 2 }), name), 'the name above the messages');
+    const [face, title] = await Promise.all(['.avatar', 'h2'].map((part) => page.locator('.thread-head').locator(part).boundingBox()));
+    assert.ok(title.x - face.x - face.width < 24, 'it stands beside the face');
+  });
+}
+
+test('of a very long message the list shows the beginning, and that is read aloud; the thread has all of it', async () => {
+  const page = await shown();
+  await page.getByRole('button', { name: 'Frames of the socket' }).click();
+  const text = `Now: ${'blah '.repeat(12_000)}`.trim();
+  await post(replica.url, LUKASZ, text);
+  await page.waitForFunction((wanted) => [...document.querySelectorAll('.content')].at(-1).textContent === wanted, text);
+  await page.locator('.frames .gist', { hasText: 'Now: blah' }).first().waitFor();
+  for (const place of ['.list .excerpt', '.frames .gist', '[aria-live="polite"]']) {
+    const lengths = await page.locator(place, { hasText: 'Now: blah' }).evaluateAll((all) => all.map(({ textContent }) => textContent.length));
+    assert.ok(lengths.length && lengths.every((length) => length < 400), `${place}: ${lengths}`);
+  }
+});
