@@ -1,9 +1,11 @@
 // Where messages are written and edited.
-import { h, icon, iconButton } from './dom.js';
+import { h, icon, iconButton, isComposing } from './dom.js';
 
 const MOST_LINES_PX = 180;
 /** MAX_MESSAGE_BYTES as it comes; a service with another limit refuses what is too long itself. */
 const MAX_BYTES = 65_536;
+/** A phone's Enter breaks the line: it has no Shift, and Send is under the thumb. */
+const enterSends = matchMedia('(pointer: fine)');
 
 export class Composer {
   #drafts = new Map();
@@ -15,10 +17,10 @@ export class Composer {
   constructor({ send, save, typing, editLast }) {
     Object.assign(this, { send, save, typing, editLast });
     this.input = h('textarea.field', {
-      rows: '1', placeholder: 'Write a message', 'aria-label': 'Message', enterkeyhint: 'send', dir: 'auto',
+      rows: '1', placeholder: 'Write a message', 'aria-label': 'Message', enterkeyhint: enterSends.matches ? 'send' : 'enter', dir: 'auto',
       oninput: () => this.#changed(), onkeydown: (event) => this.#key(event), onblur: () => this.typing(false),
     });
-    this.button = h('button.send', { type: 'submit', 'aria-label': 'Send', title: 'Send (Enter)' }, icon('send'));
+    this.button = h('button.send', { type: 'submit', 'aria-label': 'Send', title: 'Send (Enter)', onmousedown: (event) => event.preventDefault() /* the keyboard of a phone stays */ }, icon('send'));
     this.notice = h('p.small.problem', { role: 'alert', hidden: true });
     this.editBar = h('div.edit-bar', { hidden: true }, icon('edit'), h('span', {}, 'Editing your message'), iconButton('close', 'Stop editing', { onclick: () => this.#cancel() }));
     const submit = (event) => {
@@ -96,8 +98,8 @@ export class Composer {
   }
 
   #key(event) {
-    if (event.isComposing) return;
-    if (event.key === 'Enter' && !event.shiftKey) {
+    if (isComposing(event)) return;
+    if (event.key === 'Enter' && !event.shiftKey && (enterSends.matches || event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       this.#submit();
     } else if (event.key === 'Escape' && this.#editing) {

@@ -16,13 +16,13 @@ export class List {
     this.me = h('div.me', {});
     this.input = h('input.field.search-field', {
       type: 'search', placeholder: 'Search people and messages', 'aria-label': 'Search people and messages', autocomplete: 'off',
-      oninput: () => this.#searched(), onkeydown: (event) => event.key === 'Escape' && this.stopSearch(),
+      'aria-keyshortcuts': 'Control+K Meta+K', title: 'Search (Ctrl+K)', oninput: () => this.#searched(),
     });
     this.leave = iconButton('users', 'Be somebody else', { onclick: leave });
     this.cancel = iconButton('close', 'Close the search', { hidden: true, onclick: () => this.stopSearch(true) });
     this.rows = h('ul');
     this.body = h('div.list-body', { onscroll: () => this.#scrolled() }, this.rows);
-    this.element = h('nav.list', { 'aria-label': 'Conversations', tabindex: '-1' },
+    this.element = h('nav.list', { 'aria-label': 'Conversations', tabindex: '-1', onkeydown: (event) => this.#key(event) },
       h('div.list-head', {}, this.me, iconButton('plus', 'New conversation', { onclick: () => this.startSearch(true) }), this.leave),
       h('div.search-line', {}, h('span.search-box', {}, icon('search'), this.input), this.cancel), this.body);
     this.offs = [model.on('conversations', () => this.render()), model.on('presence', () => this.render()), model.on('typing', () => this.render()), model.on('status', () => this.#renderMe())];
@@ -56,9 +56,24 @@ export class List {
       this.#fill('search', () => this.search.element);
       this.search.show(this.input.value);
     } else {
-      this.search.element.replaceChildren();
+      this.search.clear();
       this.render();
     }
+  }
+
+  /** The arrows go through what is listed, from the field above it; there Enter takes the first. */
+  #key(event) {
+    const { key, target } = event;
+    const inField = target === this.input;
+    const rows = [...this.body.querySelectorAll('.row')];
+    const at = rows.indexOf(target);
+    if (isComposing(event) || !(inField || at >= 0)) return;
+    if (key === 'Escape' && this.searching) this.stopSearch(true);
+    else if (key === 'Enter' && inField && this.input.value.trim()) this.search.openFirst();
+    else if (key === 'ArrowDown') rows[at + 1]?.focus();
+    else if (key === 'ArrowUp' && !inField) (rows[at - 1] ?? this.input).focus();
+    else return;
+    event.preventDefault();
   }
 
   #scrolled() {

@@ -312,7 +312,7 @@ export class Pane {
   }
 
   #key(event) {
-    if (!this.model) return;
+    if (!this.model || isComposing(event)) return;
     if (event.key === 'k' && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       if (this.listIsHidden()) this.back();

@@ -8,19 +8,43 @@ const MOST = 30;
 export class Search {
   #asked = 0;
   #timer;
+  #shown; // resolves when what was asked for last is; never, where something else is asked for before
 
   /** `openUser(id)`, `openMessage(message)`: what a result does. */
   constructor(model, { openUser, openMessage }) {
     Object.assign(this, { model, openUser, openMessage });
-    this.element = h('div.results', { 'aria-live': 'polite' });
+    this.found = h('div');
+    this.count = h('p.unseen', { role: 'status' });
+    this.element = h('div.results', {}, this.count, this.found);
   }
 
   /** With an empty text: everybody. */
   show(text) {
     clearTimeout(this.#timer);
     const asked = ++this.#asked;
-    const settle = (children) => asked === this.#asked && this.element.replaceChildren(...children);
-    this.#timer = setTimeout(async () => settle(await this.#find(text.trim())), this.element.childElementCount ? PAUSE_MS : 0);
+    this.#shown = new Promise((resolve) => {
+      this.#timer = setTimeout(async () => {
+        const children = await this.#find(text.trim());
+        if (asked !== this.#asked) return;
+        this.found.replaceChildren(...children);
+        const { length } = this.found.querySelectorAll('.row');
+        this.count.textContent = length ? `${length} found` : 'Nothing found';
+        resolve();
+      }, this.found.childElementCount ? PAUSE_MS : 0);
+    });
+  }
+
+  /** The first of what is found by the text as it is now. */
+  async openFirst() {
+    await this.#shown;
+    this.found.querySelector('.row')?.click();
+  }
+
+  clear() {
+    clearTimeout(this.#timer);
+    this.#asked++;
+    this.found.replaceChildren();
+    this.count.textContent = '';
   }
 
   async #find(text) {

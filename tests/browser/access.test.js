@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, cluster, CUT, DESKTOP, launch, leave, LUKASZ, PHONE, say, talking, visit } from './support.js';
+import { AMELIE, at, cluster, CUT, DESKTOP, launch, leave, LUKASZ, PHONE, talking, visit } from './support.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -67,7 +67,8 @@ for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
       await shown(at(replica.url, talking(AMELIE)), '.message');
       await page.context().setOffline(true);
       await page.locator('.banner').waitFor();
-      await say(page, 'Is anybody there?');
+      await page.getByRole('textbox', { name: 'Message' }).fill('Is anybody there?');
+      await page.getByRole('button', { name: 'Send' }).click();
       await page.locator('.message.queued').waitFor();
       await check('no connection');
     });

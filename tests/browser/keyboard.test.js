@@ -231,3 +231,48 @@ test('the statement is copied, and where a page may not, it is selected', async 
   await refused.getByText('Press Ctrl+C to copy').waitFor();
   assert.equal(await refused.evaluate(() => String(getSelection())), await refused.locator('.sql').textContent());
 });
+
+test('the arrows go through what is listed, and Enter takes what is found first', async () => {
+  const page = await open(at(replica.url, AMELIE));
+  const field = page.getByRole('searchbox');
+  const rows = page.locator('.list li button');
+  await rows.nth(1).waitFor();
+  await field.focus();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('ArrowDown');
+  await assertFocus(rows.nth(1));
+  await page.keyboard.press('ArrowUp');
+  await assertFocus(rows.nth(0));
+  await page.keyboard.press('ArrowUp');
+  await assertFocus(field);
+  await page.keyboard.press('Enter');
+  await page.keyboard.type('gr');
+  await page.locator('.results .row', { hasText: 'Jürgen' }).waitFor();
+  await page.locator('.results').getByRole('status').getByText(/^\d+ found$/).waitFor({ state: 'attached' });
+  await page.keyboard.press('ArrowDown');
+  await assertFocus(page.locator('.results .row').first());
+  await page.keyboard.press('Escape');
+  await assertFocus(field);
+  assert.equal(await field.inputValue(), '');
+  // What is typed is looked for before it is taken.
+  await page.keyboard.type('gr');
+  await page.locator('.results .row', { hasText: 'Jürgen' }).waitFor();
+  await page.keyboard.type('ace');
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: "Grace O'Neill" }).waitFor();
+  await assertFocus(page.getByRole('textbox', { name: 'Message' }));
+});
+
+test('Enter takes what an input method offers, and sends nothing, in Safari too', async () => {
+  const page = await open(at(replica.url, talking(AMELIE)));
+  const field = page.getByRole('textbox', { name: 'Message' });
+  await page.locator('.message').first().waitFor();
+  const count = await page.locator('.message').count();
+  await field.fill('にほんご');
+  for (const told of [{ isComposing: true }, { keyCode: 229 }]) {
+    await field.evaluate((it, more) => it.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true, ...more })), told);
+    assert.deepEqual([await field.inputValue(), await page.locator('.message').count()], ['にほんご', count]);
+  }
+  await field.press('Enter');
+  await bubble(page, 'にほんご').waitFor();
+});

@@ -109,3 +109,19 @@ test('of a very long message the list shows the beginning, and that is read alou
     assert.ok(lengths.length && lengths.every((length) => length < 400), `${place}: ${lengths}`);
   }
 });
+
+test('on a phone Enter breaks the line, and Send sends and leaves the keyboard where it is', async () => {
+  const page = await shown(PHONE);
+  const field = page.getByRole('textbox', { name: 'Message' });
+  await field.tap();
+  await page.keyboard.type('one');
+  await page.keyboard.press('Enter');
+  await page.keyboard.type('two');
+  await page.getByRole('button', { name: 'Send' }).tap();
+  await page.waitForFunction(() => [...document.querySelectorAll('.content')].at(-1).textContent === 'one\ntwo');
+  assert.ok(await field.evaluate((it) => it === document.activeElement && !it.value));
+  // With a keyboard of its own there is Ctrl.
+  await page.keyboard.type('three');
+  await page.keyboard.press('Control+Enter');
+  await bubble(page, 'three').waitFor();
+});
