@@ -170,6 +170,10 @@ document.body.prepend(
 panes.append(first.element);
 
 addEventListener('popstate', follow);
+// What waits to be sent goes with the page.
+addEventListener('beforeunload', (event) => {
+  if ([first, second].some((pane) => pane?.model?.isUnsent)) event.preventDefault();
+});
 const [a, b] = named(location.hash);
 if (a[0]) first.start({ userId: a[0] }, a[1]);
 else first.signIn();

@@ -236,6 +236,11 @@ export class Model {
     return content === undefined || message.deletedAt ? message : { ...message, content };
   }
 
+  /** Whether anything is lost with this page: what waits, and what was not taken. */
+  get isUnsent() {
+    return this.#edits.size > 0 || [...this.timelines.values()].some(({ outgoing }) => outgoing.size > 0);
+  }
+
   discard({ conversationId, clientMessageId }) {
     this.timeline(conversationId).outgoing.delete(clientMessageId);
     this.tell(conversationId);

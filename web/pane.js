@@ -212,8 +212,7 @@ export class Pane {
     this.face.replaceChildren(avatar(other, presence?.isOnline));
     this.title.textContent = fullName(other);
     this.state.classList.toggle('typing-text', typing);
-    // A screen reader says it when it changes.
-    if (this.state.textContent !== state) this.state.textContent = state;
+    say(this.state, state);
   }
 
   // --- The connection ---
@@ -228,17 +227,18 @@ export class Pane {
       if (held) (this.conversationId ? this.composer.input : this.list.element).focus();
     } else if (status === 'waiting') {
       const until = performance.now() + retryInMs;
-      const text = h('span');
-      const why = error?.code === 'no_token' ? 'There is no token yet.' : model.replicaId ? 'Connection lost.' : 'No connection yet.';
-      const waiting = h('span');
+      const reason = error?.code === 'no_token' ? 'There is no token yet.' : model.replicaId ? 'Connection lost.' : 'No connection yet.';
+      // A screen reader says why, and not each second.
+      const [why, left, waiting] = [h('span'), h('span', { role: 'timer', 'aria-live': 'off' }), h('span')];
       const show = () => {
         const seconds = Math.ceil((until - performance.now()) / 1000);
-        text.textContent = `${navigator.onLine === false ? 'You are offline.' : why} ${seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…'}`;
-        waiting.textContent = model.chat.queued ? `${model.chat.queued} waiting to be sent.` : '';
+        say(why, navigator.onLine === false ? 'You are offline.' : reason);
+        say(left, seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…');
+        say(waiting, model.chat.queued ? `${model.chat.queued} waiting to be sent.` : '');
       };
       show();
       this.#countdown = setInterval(show, 500);
-      this.#banner('warn', [text, ' ', waiting], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
+      this.#banner('warn', [why, ' ', left, ' ', waiting], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
     } else if (status === 'connecting' && !banner.hidden) {
       this.#banner('warn', [model.replicaId ? 'Reconnecting…' : 'Connecting…']);
     } else if (status === 'stopped' && error?.code === 'no_user') {

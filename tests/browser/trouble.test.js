@@ -1,7 +1,7 @@
 // A connection that is lost, or not there yet: what the page says of it, and what it does not miss.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, balancer, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, post, talking, visit } from './support.js';
+import { AMELIE, at, balancer, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, post, say, talking, visit } from './support.js';
 
 let replicas;
 let replica;
@@ -91,6 +91,53 @@ test('before there was a connection none was lost; and the time to the next try 
   await page.locator('.list .row').first().waitFor();
   const said = (await page.evaluate(() => window.said)).map((text) => text.trim());
   assert.deepEqual(said.filter((text) => !/^(Connecting…|No connection yet\. Trying again(…| in [1-9]\d*\s?s\.))$/.test(text)), []);
+});
+
+test('a screen reader is told why there is no connection, and not each second that passes', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(browser, at(front.url, talking(AMELIE)), { forgive: CUT });
+  await page.locator('.message').first().waitFor();
+  // Pauses of ten seconds and more.
+  await page.evaluate(() => (Math.random = () => 1));
+  front.refuse = true;
+  front.cut();
+  await page.locator('.banner').getByText(/in \d\d\s?s\./).waitFor();
+  const written = await page.evaluate(() => new Promise((done) => {
+    const banner = document.querySelector('.banner');
+    const timer = banner.querySelector('[role="timer"][aria-live="off"]');
+    const [elsewhere, seconds] = [[], new Set()];
+    new MutationObserver((changes) => {
+      elsewhere.push(...changes.filter(({ target }) => !timer?.contains(target)).map(({ target }) => target.textContent));
+      seconds.add(banner.textContent);
+      if (seconds.size === 3) done(elsewhere);
+    }).observe(banner, { childList: true, characterData: true, subtree: true });
+  }));
+  assert.deepEqual(written, []);
+});
+
+test('who leaves the page while something waits to be sent is asked whether to lose it', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(browser, at(front.url, talking(AMELIE)), { forgive: CUT });
+  await page.locator('.message').first().waitFor();
+  const asked = [];
+  page.on('dialog', (dialog) => {
+    asked.push(dialog.type());
+    return dialog.dismiss();
+  });
+  front.refuse = true;
+  front.cut();
+  await page.locator('.banner').waitFor();
+  await say(page, 'Not sent yet');
+  await bubble(page, 'Not sent yet').getByTitle('waiting to be sent').waitFor();
+  const question = page.waitForEvent('dialog');
+  await page.evaluate(() => setTimeout(() => location.reload()));
+  await question;
+  assert.deepEqual(asked, ['beforeunload']);
+  front.refuse = false;
+  await bubble(page, 'Not sent yet').getByTitle(/^(sent|read)$/).waitFor();
+  await page.reload();
+  await bubble(page, 'Not sent yet').waitFor();
+  assert.equal(asked.length, 1);
 });
 
 test('more was missed than is sent again: only the conversation that one looks at is read anew at once', async () => {
