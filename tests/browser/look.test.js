@@ -59,3 +59,35 @@ for (const [where, options] of [['a desktop', {}], ['a phone', PHONE], ['a low w
     }
   });
 }
+
+test('in colours of the reader’s own each message has an edge, and the open conversation stands out', async () => {
+  const page = await visit(browser, at(replica.url, talking(AMELIE)), { forcedColors: 'active' });
+  await page.locator('.message').first().waitFor();
+  const edges = await page.locator('.bubble').evaluateAll((all) => all.map((it) => getComputedStyle(it).borderTopWidth));
+  assert.deepEqual(new Set(edges), new Set(['1px']));
+  const grounds = await page.locator('.list .row').evaluateAll((all) => all.map((it) => [it.ariaCurrent, getComputedStyle(it).backgroundColor]));
+  const [[, chosen]] = grounds.filter(([current]) => current);
+  assert.ok(grounds.every(([current, ground]) => current || ground !== chosen), `${grounds}`);
+});
+
+test('made four times as large, a page has half of the window for messages, and nothing beyond its edge', async () => {
+  const viewport = { width: 320, height: 256 };
+  const page = await visit(browser, at(replica.url, talking(AMELIE)), { viewport });
+  await page.locator('.message').first().waitFor();
+  await page.locator('.thread-head').getByText(/^(Offline|Last seen)/).waitFor();
+  assert.ok(await page.locator('.thread-head [role="status"]').evaluate((it) => it.scrollWidth <= it.clientWidth), 'when somebody was last seen is cut');
+  const { height } = await page.locator('.scroller').boundingBox();
+  assert.ok(height > viewport.height * 0.45, `${height} px`);
+  const beyond = () => page.evaluate(() => [...document.querySelectorAll('body *')].filter((it) => it.checkVisibility() && it.getBoundingClientRect().right > innerWidth + 1 && !it.closest('strong, h2, .excerpt')).map(({ className }) => className));
+  assert.deepEqual(await beyond(), []);
+  await page.getByRole('button', { name: 'Back to the conversations' }).click();
+  await page.locator('.list .row').first().waitFor();
+  assert.deepEqual(await beyond(), []);
+});
+
+test('above a conversation on a phone there is room for a usual name', async () => {
+  const page = await visit(browser, at(replica.url, talking(AMELIE)), PHONE);
+  const name = page.getByRole('heading', { name: 'Łukasz Wiśniewski' });
+  await name.waitFor();
+  assert.ok(await name.evaluate((it) => it.scrollWidth <= it.clientWidth));
+});
