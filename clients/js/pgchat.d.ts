@@ -68,8 +68,7 @@ export interface Frame<Data = unknown> {
 }
 
 /**
- * What went wrong, by a stable name. `code` is the service's (`validation_failed`, `not_a_participant`,
- * `client_message_id_reused`, …), or the client's own:
+ * The client's own:
  *
  * - `queue_full`: `maxQueue` commands wait already; nothing was sent.
  * - `frame_too_big`: the service closed the socket over this command (1009).
@@ -79,10 +78,15 @@ export interface Frame<Data = unknown> {
  * - `no_token`: `getToken` failed, or has not answered in time; `no_user`: `userId` is missing, and the token does not name it: the client stops.
  * - `not_allowed`, `unauthorized`: the service closed the socket with 4403, or with 4401 and there is no `getToken`.
  */
+export type ClientErrorCode =
+  | 'queue_full' | 'frame_too_big' | 'disconnected' | 'stopped' | 'closed' | 'network' | 'bad_response' | 'no_token' | 'no_user' | 'not_allowed' | 'unauthorized';
+
+/** What went wrong, by a stable name. */
 export class ChatError extends Error {
   constructor(code: string, message: string, more?: object);
   readonly name: 'ChatError';
-  readonly code: string;
+  /** The client's, or the service's: `validation_failed`, `not_a_participant`, `client_message_id_reused`, … */
+  readonly code: ClientErrorCode | (string & {});
   /** Of an HTTP answer. */
   readonly status?: number;
   /** From `Retry-After`; 0 where there was none, or where CORS hides it. */

@@ -37,3 +37,10 @@ test('the package holds the module, its types, its README and licences', () => {
   const [{ files }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: HERE, stdio: ['ignore', 'pipe', 'ignore'] }));
   assert.deepEqual(files.map(({ path: name }) => name).sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json', 'pgchat.d.ts', 'pgchat.js']);
 });
+
+test('the types name each error of the client’s own', () => {
+  const made = [...read('pgchat.js').matchAll(/new ChatError\('(\w+)'/g)].map(([, code]) => code);
+  assert.ok(made.length > 5);
+  const named = /type ClientErrorCode =([^;]+);/.exec(read('pgchat.d.ts'))[1];
+  for (const code of [...made, 'queue_full', 'stopped', 'closed', 'disconnected']) assert.ok(named.includes(`'${code}'`), code);
+});

@@ -1,5 +1,5 @@
 // Compiled, never run: what the types allow, and what they refuse.
-import { ChatError, createChatClient, newId, type Message } from '../../pgchat.js';
+import { ChatError, createChatClient, newId, type ClientErrorCode, type Message } from '../../pgchat.js';
 
 const chat = createChatClient({ url: 'https://chat.example.com', getToken: async () => 'jwt' });
 
@@ -15,6 +15,9 @@ chat.on('typing', ({ conversationId, isTyping }) => chat.typing(conversationId, 
 chat.on('status', ({ status, retryInMs }) => status === 'waiting' && retryInMs?.toFixed());
 chat.on('outgoing', ({ state, message }) => state === 'sent' && message?.id);
 chat.on('error', (error) => error instanceof ChatError && error.code);
+const waits: ClientErrorCode[] = ['queue_full', 'disconnected'];
+// @ts-expect-error: the client has no such error
+waits.push('queue_is_full');
 
 // @ts-expect-error: there is no such event
 chat.on('chat_mesage', () => {});
