@@ -186,3 +186,11 @@ test('a handshake that hangs is given up', async (t) => {
   assert.equal(last().readyState, 3);
   assert.equal(chat.status, 'waiting');
 });
+
+test('a client that is closed in the turn in which it was made opens no socket', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  Socket.all = [];
+  createChatClient({ url: 'http://h', userId: 'u1', WebSocket: Socket }).close();
+  await turn();
+  assert.equal(Socket.all.length, 0);
+});
