@@ -101,7 +101,7 @@ function show({ id, seq, senderId, sender, content, updatedAt, deletedAt }) {
   const item = document.getElementById(id) ?? document.createElement('li');
   if (item.dataset.updatedAt > updatedAt) return;
   item.dataset.updatedAt = updatedAt;
-  Object.assign(item, { id, className: senderId === me.id ? 'mine' : '', textContent: `${sender.firstName}: ${deletedAt ? '(deleted)' : content}` });
+  Object.assign(item, { id, dir: 'auto', className: senderId === me.id ? 'mine' : '', textContent: `${sender.firstName}: ${deletedAt ? '(deleted)' : content}` });
   item.dataset.seq = seq;
   $('messages').insertBefore(item, [...$('messages').children].find((shown) => Number(shown.dataset.seq) > seq) ?? null);
   $('messages').scrollTop = $('messages').scrollHeight;
@@ -114,7 +114,12 @@ handle($('enquiry'), async ({ brokerId, flat }, form) => {
 
 handle($('send'), async ({ content }, form) => {
   form.reset();
-  await chat.send({ conversationId: open, content });
+  try {
+    await chat.send({ conversationId: open, content });
+  } catch (error) {
+    form.elements.content.value ||= content; // unless something else is being written
+    throw error;
+  }
 });
 
 handle($('viewing'), async ({ at }) => {

@@ -238,3 +238,14 @@ async function superuser(...args) {
   const { stdout } = await run(program, ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', ...args, database]);
   return stdout;
 }
+
+test('what is not sent stays in the field', async () => {
+  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 9', key: 'nine' }, await tokenOf('cleo@example.com'))).body;
+  const cleo = await logIn('cleo@example.com');
+  await cleo.locator(`[data-id="${conversationId}"]`).click();
+  const long = 'x'.repeat(70_000);
+  await cleo.getByLabel('Message', { exact: true }).fill(long);
+  await cleo.getByRole('button', { name: 'Send' }).click();
+  await cleo.getByText(/content/).waitFor();
+  assert.equal(await cleo.getByLabel('Message', { exact: true }).inputValue(), long);
+});
