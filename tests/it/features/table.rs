@@ -70,8 +70,8 @@ impl Feature {
             Self::Delete => "delete, keeping its place",
             Self::Erase => "delete the row",
             Self::MarkRead => "mark as read",
-            Self::Type => "type",
-            Self::ShowPresence => "watch who is there",
+            Self::Type => "show that one is typing",
+            Self::ShowPresence => "watch who is online",
         }
     }
 
@@ -117,8 +117,8 @@ impl Feature {
     /// What a client is told that was away.
     pub fn afterwards(self) -> &'static str {
         match self {
-            Self::Type => "nothing: it lasts for seconds",
-            Self::ShowPresence => "how it is then, when it watches again",
+            Self::Type => "nothing: typing lasts for seconds",
+            Self::ShowPresence => "the state by then, once it watches again",
             _ => "the same, by its cursor",
         }
     }
