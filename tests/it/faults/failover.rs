@@ -1,4 +1,4 @@
-//! The primary dies, and its synchronous standby is promoted.
+//! The primary dies, or is gone without a word, and its standby is promoted.
 
 use serde_json::json;
 
@@ -109,4 +109,41 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     let history = here.api().history(conversation).await;
     let seqs: Vec<i64> = history.iter().map(seq_of).collect();
     assert_eq!(seqs, (1..=22).collect::<Vec<_>>());
+}
+
+/// As when its machine is off, or its disk hangs: nobody refuses a connection, and nobody answers one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_goes_on_at_the_standby_when_the_primary_is_silent() {
+    let primary = Cluster::private();
+    let database = Database::fresh_on(&primary).await;
+    let standby = Cluster::standby_of(&primary);
+    let way = Proxy::to(primary.port).await;
+    let ports = format!("{},{}", way.port, standby.port);
+    let two_hosts = quick(&[
+        ("DB_HOST", "127.0.0.1,127.0.0.1"),
+        ("DB_PORT", &ports),
+        ("WRITE_TIMEOUT_SECONDS", "2"),
+        ("DB_TIMEOUT_SECONDS", "2"),
+    ]);
+    let replica = Replica::start(&database, &two_hosts).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let sent = "pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
+    eventually("the standby has it", || async {
+        (database.count(sent).await == 1).then_some(())
+    })
+    .await;
+
+    way.mute();
+    until_status(&replica, "/health/ready", 503).await;
+    let promoted = Database {
+        name: database.name.clone(),
+        cluster: standby.clone(),
+        served_by: database.served_by,
+    };
+    promoted.execute("select pg_promote()").await;
+    until_healthy(&replica).await;
+
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let sent = replica.api().send(conversation, ALICE, "hello").await;
+    assert_eq!(boris.expect("chat_message").await["data"], sent);
 }
