@@ -27,6 +27,8 @@ export class Model {
   #listeners = new Map();
   /** What messages are to say, by their id, until the service has answered. */
   #edits = new Map();
+  /** Up to which `seq` conversations are to be marked as read, while a mark is under way. */
+  #marks = new Map();
   #typed = 0;
   #loading = '';
   /** What is shown of conversations may have gaps: they are to be read again. */
@@ -199,14 +201,29 @@ export class Model {
     return conversation.id;
   }
 
-  /** Marks what is shown as read. Failures are told by the connection's state: the next message marks again. */
-  markRead(conversationId) {
+  /**
+   * Marks what is shown as read, with one mark of a conversation under way at a time: the next one has all that came meanwhile.
+   * Failures are told by the connection's state: the next message marks again.
+   */
+  async markRead(conversationId) {
     const conversation = this.conversations.get(conversationId);
     const { last } = this.timeline(conversationId);
     if (!conversation?.unreadCount || !last) return;
     conversation.unreadCount = 0;
     this.tell('conversations');
-    this.chat.markRead(conversationId, last.seq).catch((error) => this.#failed(error));
+    const underWay = this.#marks.has(conversationId);
+    this.#marks.set(conversationId, last.seq);
+    if (underWay) return;
+    try {
+      let marked;
+      do {
+        marked = this.#marks.get(conversationId);
+        await this.chat.markRead(conversationId, marked);
+      } while (this.#marks.get(conversationId) > marked);
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#marks.delete(conversationId);
   }
 
   send(conversationId, content) {

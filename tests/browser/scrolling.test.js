@@ -266,3 +266,19 @@ test('what comes while one looks elsewhere stands below a line', async () => {
   await page.locator('.list .badge').waitFor({ state: 'detached' });
   assert.equal(await page.locator('.divider.new').count(), 1);
 });
+
+test('a hundred and fifty messages at once are marked as read in a few marks', async () => {
+  await messages(1, 3, LUKASZ);
+  const page = await visit(browser, at(replica.url, reader));
+  const marks = [];
+  page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => payload.includes('"mark_read"') && marks.push(payload)));
+  await page.reload();
+  await page.locator('.list .row').click();
+  await page.locator('.message', { hasText: 'message 3' }).waitFor();
+  await messages(4, 153, LUKASZ);
+  await page.locator('.message', { hasText: 'message 153' }).waitFor();
+  await page.waitForFunction(() => !document.querySelector('.list .badge'));
+  while (await replicas.sql(`select 1 from messages where conversation_id = '${conversation}' and not is_read limit 1`) !== '') await new Promise((done) => setTimeout(done, 50));
+  assert.ok(marks.length < 75, `${marks.length} marks`);
+  assert.ok(await page.locator('.notice').isHidden());
+});
