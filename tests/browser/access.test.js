@@ -2,24 +2,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, cluster, CUT, DESKTOP, launch, leave, LUKASZ, PHONE, talking, visit } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, CUT, DESKTOP, LUKASZ, PHONE, replica, stage, talking, visit } from './support.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster();
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+stage();
 
 /** Faults that axe-core calls serious or critical, in short. */
 async function faults(page) {
@@ -33,7 +21,7 @@ async function faults(page) {
 for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
   for (const colorScheme of ['light', 'dark']) {
     test(`no serious fault: ${device}, ${colorScheme}`, async () => {
-      const page = await visit(browser, replica.url, { ...options, colorScheme, reducedMotion: 'reduce', forgive: CUT });
+      const page = await visit(replica.url, { ...options, colorScheme, reducedMotion: 'reduce', forgive: CUT });
       const check = async (what) => assert.deepEqual(await faults(page), [], what);
       const shown = async (address, selector) => {
         await page.goto('about:blank');

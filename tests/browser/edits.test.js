@@ -1,30 +1,18 @@
 // Messages that are changed, deleted or refused: nothing that was typed is lost.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, balancer, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, post, say, talking, visit } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, cutOff, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 /** More bytes than the replicas of this file take. */
 const LONG = 'too long, '.repeat(30).trim();
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0', MAX_MESSAGE_BYTES: '200' });
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+stage({ RATE_LIMIT_PER_SECOND: '0', MAX_MESSAGE_BYTES: '200' });
 
 const field = (page) => page.getByRole('textbox', { name: 'Message' });
 const editing = (page) => page.getByText('Editing your message');
 
 async function shown(url = replica.url, options = {}) {
-  const page = await visit(browser, at(url, talking(AMELIE)), options);
+  const page = await visit(at(url, talking(AMELIE)), options);
   await page.locator('.message').first().waitFor();
   return page;
 }
@@ -38,9 +26,7 @@ test('an edit waits for the connection as a message does, and looks like it', as
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
   await sent(page, 'At sixx');
-  front.refuse = true;
-  front.cut();
-  await page.locator('.banner').waitFor();
+  await cutOff(front, page);
   await field(page).press('ArrowUp');
   await say(page, 'At six');
   await bubble(page, 'At six').getByTitle('waiting to be sent').waitFor();
@@ -71,10 +57,10 @@ test('an edit that is refused opens again with what was typed, and says why', as
 });
 
 test('an editor that gives its room back and takes it again leaves one at the end', async () => {
-  const [id] = (await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Ed', 'Itor', 'ed@example.com') returning id)
-    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`)).split('\n');
+  const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Ed', 'Itor', 'ed@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${AMELIE}', 'line ' || n from generate_series(1, 40) n`);
-  const page = await visit(browser, at(replica.url, talking(AMELIE, id)));
+  const page = await visit(at(replica.url, talking(AMELIE, id)));
   await bubble(page, 'line 40').waitFor();
   // Twice, since it is a matter of which comes first: the frame, or the answer.
   for (let times = 0; times < 2; times++) {
@@ -93,9 +79,7 @@ test('an edit that is refused while one writes something else opens after that',
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
   await sent(page, 'Before the cut');
-  front.refuse = true;
-  front.cut();
-  await page.locator('.banner').waitFor();
+  await cutOff(front, page);
   await field(page).press('ArrowUp');
   await say(page, LONG);
   await field(page).pressSequentially('Meanwhile');
@@ -112,9 +96,7 @@ test('an edit that is refused while one is in another conversation waits in its 
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
   await sent(page, 'Left alone');
-  front.refuse = true;
-  front.cut();
-  await page.locator('.banner').waitFor();
+  await cutOff(front, page);
   await field(page).press('ArrowUp');
   await say(page, LONG);
   await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
@@ -159,7 +141,7 @@ test('an image or a file of one’s own can be deleted, and not edited', async (
 
 test('the tools of a message that is higher than the window are in sight wherever one reads it', async () => {
   const page = await shown();
-  const text = Array.from({ length: 90 }, (_, at) => at + 1).join('\n'.repeat(1)).slice(0, 199);
+  const text = Array.from({ length: 90 }, (_, at) => at + 1).join('\n').slice(0, 199);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${CONVERSATION}', '${AMELIE}', e'${text.replaceAll('\n', '\\n')}')`);
   const high = page.locator('.message', { hasText: /^You: 1\n2\n3/ });
   await high.waitFor();

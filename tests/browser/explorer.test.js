@@ -1,24 +1,12 @@
 // The API explorer at /docs: each route can be tried out there.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { cluster, DESKTOP, launch, leave, PHONE, visit } from './support.js';
+import { test } from 'node:test';
+import { DESKTOP, PHONE, replica, stage, visit } from './support.js';
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster();
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+stage();
 
 test('it is as dark as the chat page was made, whatever the system is', async () => {
-  const page = await visit(browser, replica.url, { colorScheme: 'light' });
+  const page = await visit(replica.url, { colorScheme: 'light' });
   const dark = () => page.evaluate(() => [document.documentElement.classList.contains('dark-mode'), getComputedStyle(document.documentElement).colorScheme]);
   await page.getByRole('button', { name: 'Appearance: as the system has it' }).click();
   await page.getByRole('button', { name: 'Appearance: light' }).click();
@@ -34,7 +22,7 @@ test('it is as dark as the chat page was made, whatever the system is', async ()
 
 for (const [device, colorScheme, options] of [['a phone', 'dark', PHONE], ['a desktop', 'light', DESKTOP]]) {
   test(`a route is tried out with its own example, on ${device}, ${colorScheme}`, async () => {
-    const page = await visit(browser, `${replica.url}/docs/`, { ...options, colorScheme });
+    const page = await visit(`${replica.url}/docs/`, { ...options, colorScheme });
     const route = page.locator('#operations-messages-sendMessage');
     await route.locator('.opblock-summary-control').click();
     await route.getByRole('button', { name: 'Execute' }).click();

@@ -1,21 +1,9 @@
 // Back and Forward: on a phone a conversation lies over the list, and Back takes it away.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, cluster, CONVERSATION, launch, leave, LUKASZ, pane, PHONE, talking, visit } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, CONVERSATION, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster();
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+stage();
 
 const row = (where) => where.locator(`[data-conversation="${CONVERSATION}"] button`);
 const messages = (where) => where.getByRole('region', { name: 'Messages' });
@@ -24,7 +12,7 @@ const OPEN = `#${talking(AMELIE)}`;
 const hash = (page) => new URL(page.url()).hash;
 
 async function list(options = PHONE) {
-  const page = await visit(browser, at(replica.url, AMELIE), options);
+  const page = await visit(at(replica.url, AMELIE), options);
   await row(page).waitFor();
   return page;
 }
@@ -63,7 +51,7 @@ test('what is closed by its own button is not under Back any more', async () => 
 });
 
 test('an address that names a conversation begins there: its own button leads to the list, and nothing is left behind', async () => {
-  const page = await visit(browser, at(replica.url, talking(AMELIE)), PHONE);
+  const page = await visit(at(replica.url, talking(AMELIE)), PHONE);
   await messages(page).waitFor();
   await page.getByRole('button', { name: 'Back to the conversations' }).tap();
   await row(page).waitFor();
@@ -84,7 +72,7 @@ test('where the list stays beside the conversation, choosing another one is no s
 });
 
 test('with two users each conversation is a step of its own', async () => {
-  const page = await visit(browser, at(replica.url, AMELIE, LUKASZ), PHONE);
+  const page = await visit(at(replica.url, AMELIE, LUKASZ), PHONE);
   const [left, right] = [pane(page, 1), pane(page, 2)];
   await right.locator('.list .row').first().waitFor();
   await page.locator('.tabs button').first().tap();

@@ -1,25 +1,11 @@
 // The page without a mouse: where Tab leads, and that nobody is taken away from where he is.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, balancer, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, pane, PHONE, post, say, talking, visit, ZEYNEP } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, LUKASZ, pane, PHONE, post, replica, replicas, say, stage, talking, visit, ZEYNEP } from './support.js';
 
 const NARROW = { viewport: { width: 700, height: 800 } };
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0' });
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
-
-const open = (address, options) => visit(browser, address, options);
+stage({ RATE_LIMIT_PER_SECOND: '0' });
 
 /** What a screen reader would call what has the focus. */
 const focused = (page) => page.evaluate(() => {
@@ -36,7 +22,7 @@ async function assertFocus(locator) {
 
 test('Tab goes through the page in the order in which it is read', async () => {
   await post(replica.url, AMELIE, 'This one is mine');
-  const page = await open(at(replica.url, talking(AMELIE)));
+  const page = await visit(at(replica.url, talking(AMELIE)));
   await bubble(page, 'This one is mine').waitFor();
   const rows = await page.locator('.list li strong').allTextContents();
   const seen = [];
@@ -60,11 +46,11 @@ test('Tab goes through the page in the order in which it is read', async () => {
 });
 
 test('the focus stays where it is while what is around it changes', async () => {
-  const amelie = await open(at(replica.url, talking(AMELIE)));
+  const amelie = await visit(at(replica.url, talking(AMELIE)));
   const frames = amelie.getByRole('button', { name: 'Frames of the socket' });
   await amelie.locator('.message').first().waitFor();
   await frames.focus();
-  const lukasz = await open(at(replica.url, LUKASZ));
+  const lukasz = await visit(at(replica.url, LUKASZ));
   await amelie.locator('.thread-head').getByText('Online', { exact: true }).waitFor();
   await assertFocus(frames);
 
@@ -94,22 +80,22 @@ test('the focus stays where it is while what is around it changes', async () => 
 });
 
 test('a list that fills while one is at its only button does not lose the focus', async () => {
-  const [nobody] = (await replicas.sql("insert into users (first_name, last_name, email) values ('Ines', 'Nova', 'ines@example.com') returning id")).split('\n');
-  const page = await open(at(replica.url, nobody));
+  const nobody = await replicas.sql("insert into users (first_name, last_name, email) values ('Ines', 'Nova', 'ines@example.com') returning id");
+  const page = await visit(at(replica.url, nobody));
   const begin = page.locator('.list .empty').getByRole('button', { name: 'New conversation' });
   await begin.focus();
-  const [conversation] = (await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${nobody}', '${ZEYNEP}') returning id`)).split('\n');
+  const conversation = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${nobody}', '${ZEYNEP}') returning id`);
   await assertFocus(page.locator(`[data-conversation="${conversation}"] button`));
 });
 
 test('the two tabs of a narrow window keep the focus when somebody writes', async () => {
-  const page = await open(at(replica.url, talking(AMELIE), talking(LUKASZ)), NARROW);
+  const page = await visit(at(replica.url, talking(AMELIE), talking(LUKASZ)), NARROW);
   const tab = page.locator('.tabs button').nth(1);
   await pane(page, 2).locator('.message').first().waitFor();
   await page.locator('.tabs').getByText('Łukasz', { exact: true }).waitFor();
   await tab.focus();
   const title = page.waitForFunction(() => document.title.startsWith('('));
-  const [id] = (await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '55555555-5555-4555-8555-555555555555') on conflict do nothing returning id`)).split('\n');
+  const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '55555555-5555-4555-8555-555555555555') on conflict do nothing returning id`);
   await post(replica.url, '55555555-5555-4555-8555-555555555555', 'From the third', id);
   await title;
   await assertFocus(tab);
@@ -120,7 +106,7 @@ test('the two tabs of a narrow window keep the focus when somebody writes', asyn
 
 for (const [where, options] of [['in a narrow pane', PHONE], ['in a wide one', {}]]) {
   test(`Ctrl+K searches, and Escape goes back to the list, ${where}`, async () => {
-    const page = await open(at(replica.url, talking(AMELIE)), options);
+    const page = await visit(at(replica.url, talking(AMELIE)), options);
     const scroller = page.getByRole('region', { name: 'Messages' });
     const row = page.locator(`[data-conversation="${CONVERSATION}"] button`);
     await page.locator('.message').first().waitFor();
@@ -141,7 +127,7 @@ for (const [where, options] of [['in a narrow pane', PHONE], ['in a wide one', {
 }
 
 test('what is closed gives the focus back to what opened it', async () => {
-  const page = await open(replica.url);
+  const page = await visit(replica.url);
   await page.getByRole('button', { name: /Amélie/ }).focus();
   await page.keyboard.press('Enter');
   await assertFocus(page.getByRole('navigation', { name: 'Conversations' }));
@@ -174,7 +160,7 @@ test('what is closed gives the focus back to what opened it', async () => {
 
 test('who tries a lost connection again with the keyboard is not thrown out of the page', async () => {
   const front = await balancer([replica.port]);
-  const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
   await page.locator('.message').first().waitFor();
   front.refuse = true;
   front.cut();
@@ -198,7 +184,7 @@ test('a pane that was closed listens to nothing any more', async () => {
       target.removeEventListener = (type, listener, ...more) => (of(type).delete(listener), remove.call(target, type, listener, ...more));
     }
   };
-  const page = await open(at(replica.url, talking(AMELIE)), { before: count });
+  const page = await visit(at(replica.url, talking(AMELIE)), { before: count });
   await page.locator('.message').first().waitFor();
   const alone = await page.evaluate(() => globalThis.kept());
   assert.ok(alone > 0);
@@ -214,7 +200,7 @@ test('a pane that was closed listens to nothing any more', async () => {
 
 test('the statement is copied, and where a page may not, it is selected', async () => {
   const shown = async (options) => {
-    const page = await open(at(replica.url, talking(AMELIE)), options);
+    const page = await visit(at(replica.url, talking(AMELIE)), options);
     await page.locator('.message').first().waitFor();
     await page.getByRole('button', { name: 'A message from SQL' }).click();
     await page.getByRole('button', { name: 'Copy', exact: true }).click();
@@ -233,7 +219,7 @@ test('the statement is copied, and where a page may not, it is selected', async 
 });
 
 test('the arrows go through what is listed, and Enter takes what is found first', async () => {
-  const page = await open(at(replica.url, AMELIE));
+  const page = await visit(at(replica.url, AMELIE));
   const field = page.getByRole('searchbox');
   const rows = page.locator('.list li button');
   await rows.nth(1).waitFor();
@@ -264,7 +250,7 @@ test('the arrows go through what is listed, and Enter takes what is found first'
 });
 
 test('Enter takes what an input method offers, and sends nothing, in Safari too', async () => {
-  const page = await open(at(replica.url, talking(AMELIE)));
+  const page = await visit(at(replica.url, talking(AMELIE)));
   const field = page.getByRole('textbox', { name: 'Message' });
   await page.locator('.message').first().waitFor();
   const count = await page.locator('.message').count();

@@ -1,24 +1,12 @@
 // What can be measured of how the page looks.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, cluster, launch, leave, LUKASZ, pane, PHONE, talking, visit } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster();
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+stage();
 
 test('each appearance has a sign of its own', async () => {
-  const page = await visit(browser, replica.url);
+  const page = await visit(replica.url);
   const signs = new Set();
   for (const name of ['as the system has it', 'light', 'dark']) {
     const button = page.getByRole('button', { name: `Appearance: ${name}` });
@@ -30,7 +18,7 @@ test('each appearance has a sign of its own', async () => {
 
 for (const width of [1360, 1600, 1920]) {
   test(`of two panes side by side the conversations have the greater part, ${width} px wide`, async () => {
-    const page = await visit(browser, at(replica.url, talking(AMELIE), talking(LUKASZ)), { viewport: { width, height: 800 } });
+    const page = await visit(at(replica.url, talking(AMELIE), talking(LUKASZ)), { viewport: { width, height: 800 } });
     for (const number of [1, 2]) {
       await pane(page, number).locator('.message').first().waitFor();
       const [list, whole] = await Promise.all(['.list', '.columns'].map((part) => pane(page, number).locator(part).boundingBox()));
@@ -41,7 +29,7 @@ for (const width of [1360, 1600, 1920]) {
 
 for (const [where, options] of [['a desktop', {}], ['a phone', PHONE], ['a low window', { viewport: { width: 900, height: 420 } }]]) {
   test(`the sign-in fits on ${where}, and keeps its height while one searches`, async () => {
-    const page = await visit(browser, replica.url, options);
+    const page = await visit(replica.url, options);
     const card = page.locator('.card');
     const people = page.locator('.people .row');
     await people.nth(6).waitFor({ state: 'attached' });
@@ -61,7 +49,7 @@ for (const [where, options] of [['a desktop', {}], ['a phone', PHONE], ['a low w
 }
 
 test('in colours of the reader’s own each message has an edge, and the open conversation stands out', async () => {
-  const page = await visit(browser, at(replica.url, talking(AMELIE)), { forcedColors: 'active' });
+  const page = await visit(at(replica.url, talking(AMELIE)), { forcedColors: 'active' });
   await page.locator('.message').first().waitFor();
   const edges = await page.locator('.bubble').evaluateAll((all) => all.map((it) => getComputedStyle(it).borderTopWidth));
   assert.deepEqual(new Set(edges), new Set(['1px']));
@@ -72,7 +60,7 @@ test('in colours of the reader’s own each message has an edge, and the open co
 
 test('made four times as large, a page has half of the window for messages, and nothing beyond its edge', async () => {
   const viewport = { width: 320, height: 256 };
-  const page = await visit(browser, at(replica.url, talking(AMELIE)), { viewport });
+  const page = await visit(at(replica.url, talking(AMELIE)), { viewport });
   await page.locator('.message').first().waitFor();
   await page.locator('.thread-head').getByText(/^(Offline|Last seen)/).waitFor();
   assert.ok(await page.locator('.thread-head [role="status"]').evaluate((it) => it.scrollWidth <= it.clientWidth), 'when somebody was last seen is cut');
@@ -86,7 +74,7 @@ test('made four times as large, a page has half of the window for messages, and 
 });
 
 test('above a conversation on a phone there is room for a usual name', async () => {
-  const page = await visit(browser, at(replica.url, talking(AMELIE)), PHONE);
+  const page = await visit(at(replica.url, talking(AMELIE)), PHONE);
   const name = page.getByRole('heading', { name: 'Łukasz Wiśniewski' });
   await name.waitFor();
   assert.ok(await name.evaluate((it) => it.scrollWidth <= it.clientWidth));

@@ -1,31 +1,16 @@
 // The page at / as people use it.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, balancer, bubble, cluster, contents, CONVERSATION, CUT, launch, leave, LUKASZ, pane, PHONE, post, say, talking, visit, ZEYNEP } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, balancer, bubble, contents, CONVERSATION, CUT, LUKASZ, pane, PHONE, post, replica, replicas, say, second, stage, talking, visit, ZEYNEP } from './support.js';
 
 /** Of the demo data; with Łukasz she has no conversation yet. */
 const OLHA = '66666666-6666-4666-8666-666666666666';
 
-let replicas;
-let first;
-let second;
-let browser;
-
-before(async () => {
-  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0' });
-  [first, second, browser] = [await replicas.start(), await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
-
-const open = (address, options) => visit(browser, address, options);
+stage({ RATE_LIMIT_PER_SECOND: '0' }, 2);
 
 test('two users chat across two replicas: sent, read, edited, deleted', async () => {
-  const amelie = await open(at(first.url, talking(AMELIE)));
-  const lukasz = await open(at(second.url, LUKASZ));
+  const amelie = await visit(at(replica.url, talking(AMELIE)));
+  const lukasz = await visit(at(second.url, LUKASZ));
   await amelie.locator('.message').first().waitFor();
   await lukasz.locator(`[data-conversation="${CONVERSATION}"]`).waitFor();
 
@@ -52,7 +37,7 @@ test('two users chat across two replicas: sent, read, edited, deleted', async ()
 });
 
 test('somebody is chosen, a conversation begun, all with the keyboard', async () => {
-  const page = await open(first.url);
+  const page = await visit(replica.url);
   await page.getByRole('button', { name: /Grace/ }).focus();
   await page.keyboard.press('Enter');
   await page.getByRole('button', { name: 'New conversation' }).last().focus();
@@ -76,9 +61,9 @@ test('somebody is chosen, a conversation begun, all with the keyboard', async ()
 });
 
 test('a second user beside the first, at another replica: frames, latency, and a row from SQL', async () => {
-  const front = await balancer([first.port, second.port]);
+  const front = await balancer([replica.port, second.port]);
   front.rotate = true;
-  const page = await open(at(front.url, talking(AMELIE)));
+  const page = await visit(at(front.url, talking(AMELIE)));
   await page.locator('.message').first().waitFor();
   await page.getByRole('button', { name: 'Second user' }).click();
   await pane(page, 2).getByRole('button', { name: /Wiśniewski/ }).click();
@@ -114,7 +99,7 @@ test('a second replica on the next port is found, as the README starts it', asyn
     const two = await replicas.start({ SERVER_PORT: `${one.port + 1}` }).catch(() => undefined); // taken
     if (two) pair = [one, two];
   }
-  const page = await open(at(pair[0].url, talking(AMELIE), talking(LUKASZ)), { also: [pair[1].url] });
+  const page = await visit(at(pair[0].url, talking(AMELIE), talking(LUKASZ)), { also: [pair[1].url] });
   await pane(page, 2).locator('.message').first().waitFor();
   const names = await page.locator('.pane-bar span').allTextContents();
   assert.notEqual(names[0], names[1]);
@@ -125,7 +110,7 @@ test('a second replica on the next port is found, as the README starts it', asyn
 test('a replica that is killed: the page says so and comes back, nothing is lost and nothing is double', async () => {
   const doomed = await replicas.start();
   const front = await balancer([doomed.port, second.port]);
-  const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
   await page.locator('.message').first().waitFor();
   const banner = page.locator('.banner');
   await say(page, 'before');
@@ -147,8 +132,8 @@ test('a replica that is killed: the page says so and comes back, nothing is lost
 });
 
 test('offline and online again: what is written waits, and goes out in order', async () => {
-  const front = await balancer([first.port]);
-  const page = await open(at(front.url, talking(AMELIE)), { forgive: CUT });
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
   await page.locator('.message').first().waitFor();
   front.refuse = true;
   front.cut();
@@ -163,9 +148,9 @@ test('offline and online again: what is written waits, and goes out in order', a
 });
 
 test('a message of one\'s own from another device leaves the place where one reads', async () => {
-  const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${LUKASZ}', '${OLHA}') returning id`).then((answer) => answer.split('\n')[0]);
+  const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${LUKASZ}', '${OLHA}') returning id`);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${LUKASZ}', 'line ' || n from generate_series(1, 90) n`);
-  const page = await open(at(first.url, talking(OLHA, id)));
+  const page = await visit(at(replica.url, talking(OLHA, id)));
   await page.locator('.message', { hasText: 'line 90' }).waitFor();
   const scroller = page.locator('.scroller');
   await scroller.evaluate((element) => (element.scrollTop -= 1_000));
@@ -187,19 +172,19 @@ test('a conversation far down the list is opened by its address, and none that i
   await replicas.sql(`insert into conversations (participant1_id, participant2_id, created_at, updated_at)
     select '${me}', u.id, t.at, t.at from users u, lateral (select now() - interval '1 day' + split_part(last_name, ' ', 2)::integer * interval '2 minutes' as at) t
      where first_name = 'Guest' and id <> '${me}'`);
-  const id = (await replicas.sql(`select id from conversations where participant2_id = '${oldest}'`)).split('\n')[0];
-  const page = await open(at(first.url, talking(me, id)));
+  const id = await replicas.sql(`select id from conversations where participant2_id = '${oldest}'`);
+  const page = await visit(at(replica.url, talking(me, id)));
   await page.locator('.thread-head').getByText('Guest No 1', { exact: true }).waitFor();
 
-  const nowhere = await open(at(first.url, talking(me, '00000000-0000-4000-8000-000000000000')));
+  const nowhere = await visit(at(replica.url, talking(me, '00000000-0000-4000-8000-000000000000')));
   await nowhere.getByText('This conversation was not found.').waitFor();
 });
 
 test('a search finds people and messages, and leads to the place', async () => {
-  const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '55555555-5555-4555-8555-555555555555') returning id`).then((answer) => answer.split('\n')[0]);
+  const id = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '55555555-5555-4555-8555-555555555555') returning id`);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content)
     select '${id}', '${AMELIE}', case n when 30 then 'the heron stands by the pond' else 'number ' || n end from generate_series(1, 400) n`);
-  const page = await open(at(first.url, AMELIE));
+  const page = await visit(at(replica.url, AMELIE));
   await page.locator('.list .row').first().waitFor();
   await page.keyboard.press('Tab');
   await page.locator('.list .row').first().focus();
@@ -228,15 +213,15 @@ test('a search finds people and messages, and leads to the place', async () => {
 });
 
 test('days begin at midnight where the reader is, and today becomes yesterday while one looks', async () => {
-  const [id] = (await replicas.sql(`with reader as (insert into users (first_name, last_name, email) values ('Rip', 'Van Winkle', 'rip@example.com') returning id)
-    insert into conversations (participant1_id, participant2_id) select id, '${OLHA}' from reader returning id`)).split('\n');
+  const id = await replicas.sql(`with reader as (insert into users (first_name, last_name, email) values ('Rip', 'Van Winkle', 'rip@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select id, '${OLHA}' from reader returning id`);
   // Across the night in which New York's clocks are put forward, 2026-03-08; in Tokyo it is the afternoon.
   for (const [text, when] of [['before midnight', '2026-03-08 04:59:50Z'], ['after midnight', '2026-03-08 05:00:10Z'], ['the next evening', '2026-03-09 03:59:00Z']]) {
     await replicas.sql(`insert into messages (conversation_id, sender_id, content, created_at) values ('${id}', '${OLHA}', '${text}', '${when}')`);
   }
   const shown = (page) => page.locator('.messages > li').evaluateAll((items) => items.map((item) => (item.querySelector('.content') ?? item).textContent));
   const look = async (timezoneId, time) => {
-    const page = await open(at(first.url, talking(OLHA, id)), { timezoneId });
+    const page = await visit(at(replica.url, talking(OLHA, id)), { timezoneId });
     await page.clock.install({ time: new Date(time) });
     await page.reload();
     await bubble(page, 'the next evening').waitFor();
@@ -269,7 +254,7 @@ test('what the list and the history miss while they are being read is not lost',
     window.holding = false;
     window.held.splice(0).forEach((go) => go());
   });
-  const page = await open(at(first.url, AMELIE), { before });
+  const page = await visit(at(replica.url, AMELIE), { before });
   const row = page.locator(`[data-conversation="${CONVERSATION}"]`);
   await row.waitFor();
   const read = (userId, upToSeq) => fetch(`${second.url}/api/v1/chat/conversations/${CONVERSATION}/read?user_id=${userId}&up_to_seq=${upToSeq}`, { method: 'PUT' })
@@ -302,7 +287,7 @@ test('what the list and the history miss while they are being read is not lost',
 });
 
 test('what is written from right to left stands on its side, and who wrote it is said, not only shown', async () => {
-  const page = await open(at(first.url, talking(AMELIE)));
+  const page = await visit(at(replica.url, talking(AMELIE)));
   const sides = async (text) => {
     const [outer, inner] = await Promise.all(['.bubble', '.foot'].map((part) => bubble(page, text).locator(part).boundingBox()));
     return [inner.x - outer.x, outer.x + outer.width - inner.x - inner.width];
@@ -322,7 +307,7 @@ test('what is written from right to left stands on its side, and who wrote it is
 
 test('an address that names nobody says so once, and works as soon as there is somebody', async () => {
   const id = 'abcdefab-0000-4000-8000-000000000000';
-  const page = await open(at(first.url, id), { forgive: /404|^WebSocket connection to .* failed/ });
+  const page = await visit(at(replica.url, id), { forgive: /404|^WebSocket connection to .* failed/ });
   await page.locator('.banner').getByText(`user ${id} does not exist`).waitFor();
   await page.getByText('The conversations could not be loaded').waitFor();
   assert.equal(await page.locator('.skeleton').count(), 0);
@@ -336,7 +321,7 @@ test('an address that names nobody says so once, and works as soon as there is s
 test('a name longer than a telephone is wide is cut, and moves nothing aside', async () => {
   const name = 'Maximiliana-Theodora von und zu Hohenschwangau-Wittelsbach';
   await replicas.sql(`insert into users (first_name, last_name, email) values ('${name}', '${name}', 'long@example.com')`);
-  const page = await open(first.url, PHONE);
+  const page = await visit(replica.url, PHONE);
   const fits = async () => {
     const wide = await page.evaluate(() => [...document.querySelectorAll('.pane *')].filter((it) => it.checkVisibility() && it.getBoundingClientRect().right > innerWidth && !it.closest('strong, h2, .excerpt')).map(({ className }) => className));
     assert.deepEqual(wide, []);
@@ -352,7 +337,7 @@ test('a name longer than a telephone is wide is cut, and moves nothing aside', a
 });
 
 test('what looks like HTML or a script is shown as text, wherever it is shown', async () => {
-  const page = await open(at(first.url, talking(AMELIE)));
+  const page = await visit(at(replica.url, talking(AMELIE)));
   await page.locator('.message').first().waitFor();
   await page.getByRole('button', { name: 'Frames of the socket' }).click();
   const attempts = ['<img src=x onerror="window.pwned=1">', '<script>window.pwned=1</script>', '"><svg onload=window.pwned=1>', "javascript:window.pwned=1//'", '<img src=x onerror=window.pwned=1> squirrel'];

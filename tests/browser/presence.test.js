@@ -1,31 +1,16 @@
 // Who types and who is there, as the page shows it.
-import { after, afterEach, before, test } from 'node:test';
+import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { AMELIE, at, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, say, talking, visit } from './support.js';
+import { AMELIE, at, bubble, CONVERSATION, CUT, LUKASZ, replica, replicas, say, second, stage, talking, visit } from './support.js';
 
-let replicas;
-let first;
-let second;
-let browser;
-
-before(async () => {
-  replicas = await cluster({ PRESENCE_GRACE_SECONDS: '1' });
-  [first, second, browser] = [await replicas.start(), await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
-
-const open = (address, options) => visit(browser, address, options);
+stage({ PRESENCE_GRACE_SECONDS: '1' }, 2);
 
 const head = (page, text) => page.locator('.thread-head').getByText(text, { exact: true });
 const row = (page) => page.locator(`[data-conversation="${CONVERSATION}"]`);
 
 test('who types is seen, at another replica too, and until the message comes', async () => {
-  const amelie = await open(at(first.url, talking(AMELIE)));
-  const lukasz = await open(at(second.url, talking(LUKASZ)));
+  const amelie = await visit(at(replica.url, talking(AMELIE)));
+  const lukasz = await visit(at(second.url, talking(LUKASZ)));
   await amelie.locator('.message').first().waitFor();
   await lukasz.locator('.message').first().waitFor();
 
@@ -46,8 +31,8 @@ test('who types is seen, at another replica too, and until the message comes', a
 });
 
 test('who stops typing is not shown any more', async () => {
-  const amelie = await open(at(first.url, talking(AMELIE)));
-  const lukasz = await open(at(second.url, talking(LUKASZ)));
+  const amelie = await visit(at(replica.url, talking(AMELIE)));
+  const lukasz = await visit(at(second.url, talking(LUKASZ)));
   await lukasz.locator('.message').first().waitFor();
   const text = amelie.getByRole('textbox', { name: 'Message' });
   await text.pressSequentially('Perhaps', { delay: 30 });
@@ -57,12 +42,12 @@ test('who stops typing is not shown any more', async () => {
 });
 
 test('who is there is seen, at another replica too, and when somebody was last seen', async () => {
-  const amelie = await open(at(first.url, talking(AMELIE)));
+  const amelie = await visit(at(replica.url, talking(AMELIE)));
   await amelie.locator('.message').first().waitFor();
   await amelie.locator('.thread-head').getByText(/^(Offline|Last seen)/).waitFor();
   assert.equal(await row(amelie).locator('.avatar.online').count(), 0);
 
-  const lukasz = await open(at(second.url, talking(LUKASZ)));
+  const lukasz = await visit(at(second.url, talking(LUKASZ)));
   await head(amelie, 'Online').waitFor();
   await head(lukasz, 'Online').waitFor();
   await row(amelie).locator('.avatar.online').waitFor();
@@ -76,22 +61,22 @@ test('who is there is seen, at another replica too, and when somebody was last s
 
 test('after a reconnect to another replica it is shown who is there', async () => {
   const third = await replicas.start();
-  const amelie = await open(at(third.url, talking(AMELIE)), { forgive: CUT });
-  const lukasz = await open(at(second.url, talking(LUKASZ)));
+  const amelie = await visit(at(third.url, talking(AMELIE)), { forgive: CUT });
+  const lukasz = await visit(at(second.url, talking(LUKASZ)));
   await head(amelie, 'Online').waitFor();
   await third.kill();
   // Łukasz sees her go with her replica, which nobody takes the place of.
   await lukasz.locator('.thread-head').getByText(/^Last seen at/).waitFor();
-  const again = await open(at(first.url, talking(AMELIE)));
+  const again = await visit(at(replica.url, talking(AMELIE)));
   await head(again, 'Online').waitFor();
   await head(lukasz, 'Online').waitFor();
 });
 
 test('who is listed for a new conversation is shown as he is: there, away, deactivated', async () => {
-  const amelie = await open(at(first.url, AMELIE));
+  const amelie = await visit(at(replica.url, AMELIE));
   await amelie.locator('.list .row').first().waitFor();
   // She has no conversation with Amélie, whose page does not watch her.
-  const grace = await open(at(second.url, '77777777-7777-4777-8777-777777777777'));
+  const grace = await visit(at(second.url, '77777777-7777-4777-8777-777777777777'));
   await grace.locator('.me').getByText(/^Online/).waitFor();
   await amelie.getByRole('button', { name: 'New conversation' }).click();
   const person = (name) => amelie.locator('.results li', { hasText: name });

@@ -1,30 +1,18 @@
 // Long conversations: what one looks at stays where it is, whatever comes in above or below.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { at, balancer, cluster, CUT, launch, leave, LUKASZ, talking, visit } from './support.js';
+import { beforeEach, test } from 'node:test';
+import { at, balancer, CUT, cutOff, LUKASZ, replica, replicas, stage, talking, visit } from './support.js';
 
-let replicas;
-let replica;
-let browser;
+stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
+
 let reader;
 let conversation;
-
-before(async () => {
-  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
 /** Somebody new, who has one conversation, with Łukasz. */
 beforeEach(async () => {
   const ids = await replicas.sql(`with reader as (insert into users (first_name, last_name, email) values ('Reader', 'of much', gen_random_uuid() || '@example.com') returning id)
-    select id, gen_random_uuid() from reader`);
+    insert into conversations (participant1_id, participant2_id) select id, '${LUKASZ}' from reader returning participant1_id, id`);
   [reader, conversation] = ids.split('|');
-  await replicas.sql(`insert into conversations (id, participant1_id, participant2_id) values ('${conversation}', '${reader}', '${LUKASZ}')`);
 });
-afterEach(leave);
 
 /** Inserted by another program: each third by Łukasz, or all by `sender`. */
 const messages = (from, to, sender) => replicas.sql(`insert into messages (conversation_id, sender_id, content)
@@ -59,7 +47,7 @@ function assertUnbroken(shown) {
 
 test('5,000 messages are scrolled from the last to the first, with few of them in the document', async () => {
   await messages(1, 5000);
-  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 5000' }).waitFor();
 
   const walked = await page.evaluate(async () => {
@@ -110,7 +98,7 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
 
 test('what one sends from elsewhere does not take one away from what one reads', async () => {
   await messages(1, 300);
-  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 300' }).waitFor();
   const before = await scrollTo(page, 231);
   await messages(301, 302, reader);
@@ -124,7 +112,7 @@ test('what one sends from elsewhere does not take one away from what one reads',
 
 test('who is at the end stays there when room is taken from below in the moment in which something comes', async () => {
   await messages(1, 60);
-  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 60' }).waitFor();
   const below = await page.evaluate(async () => {
     const scroller = document.querySelector('.scroller');
@@ -145,7 +133,7 @@ test('who is at the end stays there when room is taken from below in the moment 
 
 test('what arrives does not pile up in the document', async () => {
   await messages(1, 50);
-  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 50' }).waitFor();
   await messages(51, 450);
   await page.locator('.message', { hasText: 'message 450' }).waitFor();
@@ -160,14 +148,12 @@ for (const where of ['at the end', 'far above it']) {
   test(`more was missed than is sent again: what one looks at, ${where}, is read anew and stays`, async () => {
     await messages(1, 400);
     const front = await balancer([replica.port]);
-    const page = await visit(browser, at(front.url, talking(reader, conversation)), { forgive: CUT });
+    const page = await visit(at(front.url, talking(reader, conversation)), { forgive: CUT });
     await page.locator('.message', { hasText: 'message 400' }).waitFor();
     const above = where !== 'at the end';
     // All pages are loaded, and the window stands far from the first of them.
     const before = above && (await scrollTo(page, 20), await scrollTo(page, 290));
-    front.refuse = true;
-    front.cut();
-    await page.locator('.banner').waitFor();
+    await cutOff(front, page);
     await messages(401, 440, LUKASZ);
     await replicas.sql(`update messages set content = 'message 292 otherwise' where conversation_id = '${conversation}' and content like 'message 292 %'`);
     const resynced = page.waitForResponse((response) => response.url().includes(`${conversation}/messages`));
@@ -190,7 +176,7 @@ for (const where of ['at the end', 'far above it']) {
 test('older messages that could not be read are asked for again by the button, or with the next connection, and not all the time', async () => {
   await messages(1, 300);
   const front = await balancer([replica.port]);
-  const page = await visit(browser, at(front.url, talking(reader, conversation)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+  const page = await visit(at(front.url, talking(reader, conversation)), { forgive: /^Failed to load resource|^WebSocket connection/ });
   await page.locator('.message', { hasText: 'message 300' }).waitFor();
   const older = '**/messages?*before=*';
   let asked = 0;
@@ -227,7 +213,7 @@ test('older messages that could not be read are asked for again by the button, o
 test('newer messages that could not be read: it is said where they would stand', async () => {
   await messages(1, 400);
   await replicas.sql(`update messages set content = 'message 100 heron' where conversation_id = '${conversation}' and seq = 100`);
-  const page = await visit(browser, at(replica.url, reader), { forgive: /^Failed to load resource/ });
+  const page = await visit(at(replica.url, reader), { forgive: /^Failed to load resource/ });
   await page.locator('.list .row').first().waitFor();
   await page.getByRole('searchbox').fill('heron');
   await page.locator('.results .row', { hasText: 'heron' }).click();
@@ -244,7 +230,7 @@ test('newer messages that could not be read: it is said where they would stand',
 
 test('what comes while one looks elsewhere stands below a line', async () => {
   await messages(1, 90, LUKASZ);
-  const page = await visit(browser, at(replica.url, talking(reader, conversation)));
+  const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 90' }).waitFor();
   await page.waitForFunction(() => !document.querySelector('.list .badge'));
   await page.locator('.scroller').evaluate((it) => (it.scrollTop -= 900));
@@ -269,7 +255,7 @@ test('what comes while one looks elsewhere stands below a line', async () => {
 
 test('a hundred and fifty messages at once are marked as read in a few marks', async () => {
   await messages(1, 3, LUKASZ);
-  const page = await visit(browser, at(replica.url, reader));
+  const page = await visit(at(replica.url, reader));
   const marks = [];
   page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => payload.includes('"mark_read"') && marks.push(payload)));
   await page.reload();

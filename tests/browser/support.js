@@ -1,10 +1,33 @@
 // A real Chromium in front of real replicas: the harness of the browser client's tests, and pages.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { after, afterEach, before } from 'node:test';
 import { chromium } from 'playwright-core';
 import { AMELIE, balancer as startBalancer, cluster, LUKASZ, ZEYNEP } from '../../clients/js/test/support/replicas.js';
 
 export { AMELIE, cluster, LUKASZ, ZEYNEP };
+
+/** What `stage` has set up; for tests, which run after it. */
+export let replicas;
+export let replica;
+export let second;
+
+let browser;
+
+/** For all tests of a file: a fresh database, so many replicas with these settings, and a browser. After each test its pages are closed. */
+export function stage(settings, count = 1) {
+  before(async () => {
+    replicas = await cluster(settings);
+    replica = await replicas.start();
+    if (count > 1) second = await replicas.start();
+    await launch();
+  });
+  after(async () => {
+    await quit();
+    await replicas?.close();
+  });
+  afterEach(leave);
+}
 
 /** Amélie's with Łukasz, in the demo data. */
 export const CONVERSATION = 'c0000000-0000-4000-8000-000000000001';
@@ -15,12 +38,14 @@ export const DESKTOP = { viewport: { width: 1280, height: 800 } };
 /** What Chromium says of a connection that was cut, or that nobody took: for `forgive` in tests that do this to a page. */
 export const CUT = /net::ERR_(CONNECTION_\w+|SOCKET_NOT_CONNECTED|INTERNET_DISCONNECTED|NETWORK_CHANGED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH)|^WebSocket connection to .* failed/;
 
-export function launch() {
+export async function launch() {
   const executablePath = process.env.CHROMIUM;
   if (!executablePath || !existsSync(executablePath)) throw new Error(`CHROMIUM=${executablePath} is no program: see scripts/ensure-chromium.sh`);
   // Root has no sandbox; the pages are our own.
-  return chromium.launch({ executablePath, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
+  browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
 }
+
+export const quit = () => browser?.close();
 
 const visited = [];
 const fronts = [];
@@ -29,7 +54,7 @@ const fronts = [];
  * A page of its own browser profile; `leave` at the end of the test. `forgive`: what its console may complain about; `also`:
  * origins that it may talk to besides its own; `before`: runs in the page before its own scripts.
  */
-export async function visit(browser, address, { forgive, also = [], before, ...options } = {}) {
+export async function visit(address, { forgive, also = [], before, ...options } = {}) {
   const context = await browser.newContext({ locale: 'en-GB', ...DESKTOP, ...options });
   const page = await context.newPage();
   const own = new URL(address).origin;
@@ -67,6 +92,13 @@ export async function balancer(ports) {
   const front = await startBalancer(ports);
   fronts.push(front);
   return front;
+}
+
+/** Nobody is reached by way of `front` any more, until its `refuse` is taken back; the page says so. */
+export async function cutOff(front, page) {
+  front.refuse = true;
+  front.cut();
+  await page.locator('.banner').waitFor();
 }
 
 /** The end of a test: none of its pages has complained about anything, or asked anybody else for anything. */

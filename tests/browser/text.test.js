@@ -1,24 +1,12 @@
 // What people write, as it is shown: addresses, from right to left, very long.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, bubble, cluster, launch, leave, LUKASZ, PHONE, post, talking, visit } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, bubble, LUKASZ, PHONE, post, replica, replicas, stage, talking, visit } from './support.js';
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0' });
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+stage({ RATE_LIMIT_PER_SECOND: '0' });
 
 async function shown(options) {
-  const page = await visit(browser, at(replica.url, talking(AMELIE)), options);
+  const page = await visit(at(replica.url, talking(AMELIE)), options);
   await page.locator('.message').first().waitFor();
   return page;
 }
@@ -56,7 +44,7 @@ test('a link that has the focus keeps it when the message has been read', async 
   await post(replica.url, AMELIE, text);
   const link = page.getByRole('link', { name: 'https://example.com/offer' });
   await link.focus();
-  await visit(browser, at(replica.url, talking(LUKASZ)));
+  await visit(at(replica.url, talking(LUKASZ)));
   await page.locator('.message', { has: link }).getByTitle('read', { exact: true }).waitFor();
   assert.ok(await link.evaluate((it) => it === document.activeElement));
 });
@@ -68,7 +56,7 @@ for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
     const [user, id] = (await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('${name}', '${name}', gen_random_uuid() || '@example.com') returning id),
       conversation as (insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id, participant2_id)
       select participant2_id, id from conversation`)).split('|');
-    const page = await visit(browser, at(replica.url, AMELIE), options);
+    const page = await visit(at(replica.url, AMELIE), options);
     const row = page.locator(`[data-conversation="${id}"]`);
     await row.waitFor();
     /** Whether the first letter of `text` is in sight within the element. */

@@ -1,27 +1,15 @@
 // The page where the service asks for tokens (AUTH_MODE=jwt).
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, bubble, cluster, launch, leave, LUKASZ, say, talking, visit } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, bubble, LUKASZ, replica, say, stage, talking, visit } from './support.js';
 
 const SECRET = 'a secret of this test, long enough for HS256';
 
 /** Without a token, or with one that has expired, the service says so, and the console too: of a request, and of a handshake. */
 const ASKED = { forgive: /status of 401|^WebSocket connection to .* failed: HTTP Authentication failed/ };
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET, SERVER_HOST: '127.0.0.1' });
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+stage({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET, SERVER_HOST: '127.0.0.1' });
 
 function token(user, seconds = 3600, secret = SECRET) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -30,7 +18,7 @@ function token(user, seconds = 3600, secret = SECRET) {
 }
 
 test('a token is asked for, stands in no address, and says whose chat it is', async () => {
-  const page = await visit(browser, at(replica.url, talking(AMELIE)), ASKED);
+  const page = await visit(at(replica.url, talking(AMELIE)), ASKED);
   const addresses = [];
   page.on('request', (request) => addresses.push(request.url()));
   page.on('websocket', (socket) => addresses.push(socket.url()));
@@ -50,7 +38,7 @@ test('a token is asked for, stands in no address, and says whose chat it is', as
 });
 
 test('a token that expires is replaced without a reload', async () => {
-  const page = await visit(browser, replica.url, ASKED);
+  const page = await visit(replica.url, ASKED);
   await page.getByRole('textbox', { name: 'Token' }).fill(token(LUKASZ, 20));
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
@@ -64,7 +52,7 @@ test('a token that expires is replaced without a reload', async () => {
 });
 
 test('a token that is refused: the page says why, asks once however long it takes, and goes on with another', async () => {
-  const page = await visit(browser, replica.url, ASKED);
+  const page = await visit(replica.url, ASKED);
   await page.clock.install();
   await page.reload();
   await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE, 3600, 'another secret, as long as the right one'));
@@ -86,7 +74,7 @@ test('a token that is refused: the page says why, asks once however long it take
 });
 
 test('who has no other token can be somebody else', async () => {
-  const page = await visit(browser, replica.url, ASKED);
+  const page = await visit(replica.url, ASKED);
   await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE, 20));
   await page.getByRole('button', { name: 'Sign in' }).click();
   const dialog = page.getByRole('dialog', { name: 'A new token, please' });
@@ -102,7 +90,7 @@ test('who has no other token can be somebody else', async () => {
 });
 
 test('a token that names nobody: the form says so, and nothing tries again', async () => {
-  const page = await visit(browser, replica.url, ASKED);
+  const page = await visit(replica.url, ASKED);
   const sockets = [];
   page.on('websocket', (socket) => sockets.push(socket.url()));
   await page.getByRole('textbox', { name: 'Token' }).fill(token(undefined));

@@ -1,33 +1,16 @@
 // A connection that is lost, or not there yet: what the page says of it, and what it does not miss.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { AMELIE, at, balancer, bubble, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, post, say, talking, visit } from './support.js';
+import { test } from 'node:test';
+import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, cutOff, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
-let replicas;
-let replica;
-let browser;
-
-before(async () => {
-  replicas = await cluster({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
-  [replica, browser] = [await replicas.start(), await launch()];
-});
-after(async () => {
-  await browser?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
 for (const [what, pattern] of [['the history', '**/messages?*'], ['the list', `**/conversations/${AMELIE}?*`]]) {
   test(`more was missed than is sent again, and reading ${what} fails: nothing is missed after the next connection`, async () => {
     const front = await balancer([replica.port]);
-    const page = await visit(browser, at(front.url, talking(AMELIE)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+    const page = await visit(at(front.url, talking(AMELIE)), { forgive: /^Failed to load resource|^WebSocket connection/ });
     await page.locator('.message').first().waitFor();
-    const cut = async () => {
-      front.refuse = true;
-      front.cut();
-      await page.locator('.banner').waitFor();
-    };
-    await cut();
+    await cutOff(front, page);
     await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'missed with ${what} ' || n from generate_series(1, 30) n`);
     const failed = page.waitForEvent('requestfailed', (request) => request.url().includes('/api/v1/'));
     await page.route(pattern, (route) => route.abort());
@@ -40,7 +23,7 @@ for (const [what, pattern] of [['the history', '**/messages?*'], ['the list', `*
       await post(replica.url, LUKASZ, `with ${what} live ${n}`);
       await bubble(page, `with ${what} live ${n}`).waitFor();
     }
-    await cut();
+    await cutOff(front, page);
     await page.unroute(pattern);
     front.refuse = false;
     await bubble(page, `missed with ${what} 1`).waitFor();
@@ -50,14 +33,12 @@ for (const [what, pattern] of [['the history', '**/messages?*'], ['the list', `*
 
 test('who is there is not known while the page itself is not connected', async () => {
   const front = await balancer([replica.port]);
-  const amelie = await visit(browser, at(front.url, talking(AMELIE)), { forgive: CUT });
-  const lukasz = await visit(browser, at(replica.url, talking(LUKASZ)));
+  const amelie = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
+  const lukasz = await visit(at(replica.url, talking(LUKASZ)));
   await lukasz.locator('.message').first().waitFor();
   const head = amelie.locator('.thread-head');
   await head.getByText('Online', { exact: true }).waitFor();
-  front.refuse = true;
-  front.cut();
-  await amelie.locator('.banner').waitFor();
+  await cutOff(front, amelie);
   await head.getByText('Online', { exact: true }).waitFor({ state: 'detached' });
   assert.equal(await amelie.locator('.avatar.online').count(), 0);
   assert.equal(await head.getByText(/Offline|Last seen/).count(), 0);
@@ -67,7 +48,7 @@ test('who is there is not known while the page itself is not connected', async (
 });
 
 test('before there was a connection none was lost; and the time to the next try is told in whole seconds', async () => {
-  const page = await visit(browser, at(replica.url, AMELIE), {
+  const page = await visit(at(replica.url, AMELIE), {
     before: () => {
       const Real = window.WebSocket;
       window.open = false;
@@ -95,7 +76,7 @@ test('before there was a connection none was lost; and the time to the next try 
 
 test('a screen reader is told why there is no connection, and not each second that passes', async () => {
   const front = await balancer([replica.port]);
-  const page = await visit(browser, at(front.url, talking(AMELIE)), { forgive: CUT });
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
   await page.locator('.message').first().waitFor();
   // Pauses of ten seconds and more.
   await page.evaluate(() => (Math.random = () => 1));
@@ -117,7 +98,7 @@ test('a screen reader is told why there is no connection, and not each second th
 
 test('who leaves the page while something waits to be sent is asked whether to lose it', async () => {
   const front = await balancer([replica.port]);
-  const page = await visit(browser, at(front.url, talking(AMELIE)), { forgive: CUT });
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
   await page.locator('.message').first().waitFor();
   const asked = [];
   page.on('dialog', (dialog) => {
@@ -142,7 +123,7 @@ test('who leaves the page while something waits to be sent is asked whether to l
 
 test('more was missed than is sent again: only the conversation that one looks at is read anew at once', async () => {
   const front = await balancer([replica.port]);
-  const page = await visit(browser, at(front.url, talking(AMELIE)), { forgive: CUT });
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
   await page.locator('.message').first().waitFor();
   const other = page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button');
   await other.click();

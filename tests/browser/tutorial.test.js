@@ -2,30 +2,18 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
-import { after, afterEach, before, test } from 'node:test';
-import { balancer, cluster, CONVERSATION, CUT, launch, leave, LUKASZ, post, visit } from './support.js';
+import { after, before, test } from 'node:test';
+import { balancer, CONVERSATION, CUT, LUKASZ, post, replica, replicas, stage, visit } from './support.js';
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
 
-let replicas;
-let replica;
-let browser;
-let server;
+stage({ REPLAY_EVENTS: '20' });
 
-before(async () => {
-  replicas = await cluster({ REPLAY_EVENTS: '20' });
-  [replica, browser] = [await replicas.start(), await launch()];
-  const html = PRINTED.replaceAll('http://127.0.0.1:8081', replica.url);
-  server = http.createServer((request, response) => response.setHeader('content-type', 'text/html').end(request.url === '/chat.html' ? html : ''));
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-});
-after(async () => {
-  await browser?.close();
-  server?.close();
-  await replicas?.close();
-});
-afterEach(leave);
+const server = http.createServer((request, response) =>
+  response.setHeader('content-type', 'text/html').end(request.url === '/chat.html' ? PRINTED.replaceAll('http://127.0.0.1:8081', replica.url) : ''));
+before(() => new Promise((resolve) => server.listen(0, '127.0.0.1', resolve)));
+after(() => server.close());
 
 test('the page of the tutorial has at most 30 lines', () => {
   assert.ok(PRINTED.trimEnd().split('\n').length <= 30);
@@ -33,8 +21,8 @@ test('the page of the tutorial has at most 30 lines', () => {
 
 test('two windows with the page of the tutorial chat with each other', async () => {
   const address = `http://localhost:${server.address().port}/chat.html`;
-  const amelie = await visit(browser, address, { also: [replica.url] });
-  const lukasz = await visit(browser, `${address}#lukasz`, { also: [replica.url] });
+  const amelie = await visit(address, { also: [replica.url] });
+  const lukasz = await visit(`${address}#lukasz`, { also: [replica.url] });
   for (const page of [amelie, lukasz]) {
     await page.getByText('online').waitFor();
     await page.getByText('Could I see it on Thursday after five?').waitFor();
@@ -51,7 +39,7 @@ test('two windows with the page of the tutorial chat with each other', async () 
 });
 
 test('what is not sent stays in the field, nothing is sent of nothing, and what was deleted is shown so', async () => {
-  const page = await visit(browser, `http://localhost:${server.address().port}/chat.html`, { also: [replica.url] });
+  const page = await visit(`http://localhost:${server.address().port}/chat.html`, { also: [replica.url] });
   const said = [];
   page.on('dialog', (dialog) => {
     said.push(dialog.message());
@@ -78,7 +66,7 @@ test('what arrives or changes while the page reads the history stands where it b
   const address = `http://localhost:${server.address().port}/chat.html`;
   const shown = (page) => page.locator('li').allTextContents();
   const already = await post(replica.url, LUKASZ, 'Here already');
-  const page = await visit(browser, `${address}`, {
+  const page = await visit(`${address}`, {
     also: [replica.url],
     // The service answers at once; the page gets it when the test says so.
     before: () => {
@@ -114,7 +102,7 @@ async function front() {
 test('what is sent between the history and the connection is not missed', async () => {
   const { state, visited } = await front();
   state.refuse = true;
-  const page = await visit(browser, `http://localhost:${server.address().port}/chat.html`, visited);
+  const page = await visit(`http://localhost:${server.address().port}/chat.html`, visited);
   await page.getByText('Could I see it on Thursday after five?').waitFor();
   await post(replica.url, LUKASZ, 'Nobody listened yet');
   state.refuse = false;
@@ -123,7 +111,7 @@ test('what is sent between the history and the connection is not missed', async 
 
 test('where more was missed than is sent again, what was deleted outright meanwhile goes', async () => {
   const { state, visited } = await front();
-  const page = await visit(browser, `http://localhost:${server.address().port}/chat.html`, visited);
+  const page = await visit(`http://localhost:${server.address().port}/chat.html`, visited);
   await page.getByText('online').waitFor();
   const gone = await post(replica.url, LUKASZ, 'Here for a while');
   await page.getByText('Łukasz: Here for a while').waitFor();

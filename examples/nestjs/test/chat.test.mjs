@@ -9,7 +9,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import net from 'node:net';
-import { balancer, cluster, CUT, launch, leave, visit } from '../../../tests/browser/support.js';
+import { balancer, cluster, CUT, launch, leave, quit, visit } from '../../../tests/browser/support.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SECRET = 'a secret of the example, 32 bytes or more';
@@ -24,7 +24,6 @@ const run = promisify(execFile);
 let embedded; // only for its PostgreSQL
 let replicas;
 let app;
-let browser;
 let database;
 let environment;
 
@@ -54,11 +53,11 @@ before(async () => {
   app.page = `http://localhost:${port}/`;
   app.pgchat = new URL(pgchatUrl).origin;
   app.pgchatPort = pgchatPort;
-  browser = await launch();
+  await launch();
 });
 afterEach(leave);
 after(async () => {
-  await browser?.close();
+  await quit();
   await app?.stop();
   await replicas?.close();
   await embedded?.close();
@@ -96,7 +95,7 @@ async function start(env) {
 }
 
 async function logIn(email, { also = [], ...more } = {}) {
-  const page = await visit(browser, app.page, { also: [app.pgchat, ...also], ...more });
+  const page = await visit(app.page, { also: [app.pgchat, ...also], ...more });
   await page.getByLabel('E-mail').fill(email);
   await page.getByLabel('Password').fill('correct horse');
   await page.getByRole('button', { name: 'Log in' }).click();

@@ -44,7 +44,7 @@ export async function cluster(settings = {}) {
 async function psql(dir, text) {
   const url = await readFile(path.join(dir, 'data/url'), 'utf8');
   const program = process.env.PG_BIN_DIR ? path.join(process.env.PG_BIN_DIR, 'psql') : 'psql';
-  const { stdout } = await promisify(execFile)(program, ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', text, url.trim()]);
+  const { stdout } = await promisify(execFile)(program, ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', text, url.trim()]);
   return stdout.trim();
 }
 
