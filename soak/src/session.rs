@@ -1,4 +1,6 @@
-//! One socket of a client: frames in, requests out, and the reload that `resync_required` asks for.
+//! One socket of a client: frames in, requests out.
+
+mod reload;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -14,7 +16,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::api::{Miss, Page};
+use crate::api::Miss;
 use crate::checker::{Kind, State, Violation};
 use crate::client::{About, Client, Online, Order, Request};
 use crate::model::*;
@@ -27,8 +29,6 @@ const WRITE: Duration = Duration::from_secs(5);
 const WATCHED: usize = 500;
 /// The `requestId` of that command.
 const WATCH: &str = "watch";
-/// Messages of one page of a reload.
-const PAGE: u32 = 100;
 
 /// Why a socket ended.
 #[derive(Debug)]
@@ -389,55 +389,6 @@ impl<'a> Session<'a> {
             (Some((request, _)), miss) => drop(request.reply.send(Err(miss))),
             (None, Miss::Refused(text)) => self.world().refused(self.client.ix, None, text),
             (None, Miss::Retry(code)) => self.world().count(&format!("error frame: {code}")),
-        }
-    }
-
-    fn resync(&mut self) {
-        self.world().checker().resync_required(self.number);
-        self.held_cursor = Some(None);
-        self.online = None;
-        let reload = reload(self.client.world.clone(), self.client.ix);
-        self.reload = Some(AbortOnDropHandle::new(tokio::spawn(reload)));
-    }
-
-    fn reloaded(&mut self) -> Option<SessionEnd> {
-        self.reload = None;
-        let now = self.world().clock.now();
-        self.world().checker().reload_complete(self.number, now);
-        if let Some(Some(cursor)) = self.held_cursor.take() {
-            self.client.cursor = Some(cursor);
-        }
-        self.online = Some(Online::new(&self.client.world));
-        None
-    }
-}
-
-/// Reads over HTTP all that came after what this client has seen, however often it has to be tried.
-async fn reload(world: Arc<World>, client: ClientIx) {
-    for ix in &world.clients[usize::from(client)].conversations {
-        let id = world.conversations[usize::from(*ix)].id;
-        let (mut after, _) = world.checker().seen_up_to(client, *ix);
-        loop {
-            match world.api.messages(id, Page::After(after), PAGE).await {
-                Ok(page) => {
-                    let now = world.clock.now();
-                    for view in &page.messages {
-                        world.checker().reloaded(client, view, now);
-                        after = after.max(u32::try_from(view.seq).unwrap_or(after));
-                    }
-                    if !page.has_more || page.messages.is_empty() {
-                        break;
-                    }
-                }
-                Err(Miss::Retry(note)) => {
-                    world.count(&format!("reload: {note}"));
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                Err(Miss::Refused(text)) => {
-                    world.refused(client, None, format!("reload: {text}"));
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
         }
     }
 }
