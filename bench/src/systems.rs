@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use pgchat_harness::Failure;
 use pgchat_harness::cluster::{Cluster, RunDir, append, free_addr};
 use pgchat_harness::process::Process;
-use pgchat_harness::roles;
+use pgchat_harness::{roles, users};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -163,29 +163,10 @@ impl Bench {
             .batch_execute(&format!("create database {name}"))
             .await?;
         let client = self.connect(&name).await?;
-        client
-            .batch_execute(
-                "create table users (
-                     id uuid primary key default gen_random_uuid(),
-                     first_name text not null,
-                     last_name text not null,
-                     avatar_url text,
-                     role text not null default 'buyer',
-                     is_active boolean not null default true
-                 )",
-            )
-            .await?;
-        let rows = client
-            .query(
-                "insert into users (first_name, last_name)
-                 select 'User', number::text from generate_series(1, $1::int) as number
-                 returning id",
-                &[&i32::try_from(users)?],
-            )
-            .await?;
+        let users = users::make(&client, users).await?;
         Ok(Database {
             name,
-            users: rows.iter().map(|row| row.get(0)).collect(),
+            users,
             client,
         })
     }

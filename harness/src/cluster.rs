@@ -1,13 +1,13 @@
 //! A PostgreSQL of our own: in a directory of the run, on loopback, with fsync on, under the uid of
 //! `postgres` when we are root.
 
-use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -17,6 +17,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use crate::Failure;
 use crate::process::Process;
+use crate::programs::server_programs;
 
 /// What every start of a server is told, besides the settings of the run.
 const ALWAYS: [&str; 4] = [
@@ -94,7 +95,7 @@ impl Cluster {
     pub async fn start(dir: &RunDir, wanted: Wanted) -> Result<Self, Failure> {
         let bin = match wanted.bin {
             Some(bin) => bin,
-            None => find_bin()?,
+            None => server_programs()?,
         };
         let data = dir.path.join("data");
         let log = dir.logs().join("postgres.log");
@@ -237,41 +238,24 @@ pub fn append(path: &Path) -> Result<File, Failure> {
     Ok(OpenOptions::new().create(true).append(true).open(path)?)
 }
 
-/// A loopback address that nobody listens on. Below the range that systems give to outgoing
-/// connections, so that it is still free after a restart.
+/// A loopback address that nobody listens on.
 pub fn free_addr() -> Result<SocketAddr, Failure> {
-    for _ in 0..200 {
-        let port = rand::random_range(18_000..32_000);
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(addr).is_ok() {
-            return Ok(addr);
+    Ok((Ipv4Addr::LOCALHOST, free_port()?).into())
+}
+
+/// A port of loopback that nobody listens on, and that this process was not given before. Below the range from which systems
+/// take the local ports of outgoing connections: while its server is stopped, no connection can sit down there.
+pub fn free_port() -> Result<u16, Failure> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    for _ in 0..COUNT {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let place = std::process::id().wrapping_mul(31).wrapping_add(step) % COUNT;
+        let port = u16::try_from(FIRST + place)?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
         }
     }
     Err("no free port on loopback".into())
-}
-
-/// Where `initdb` is: `PG_BIN_DIR`, the PATH, or the newest of Debian's places.
-fn find_bin() -> Result<PathBuf, Failure> {
-    if let Some(dir) = env::var_os("PG_BIN_DIR") {
-        return Ok(PathBuf::from(dir));
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    if let Some(dir) = env::split_paths(&path).find(|dir| dir.join("initdb").is_file()) {
-        return Ok(dir);
-    }
-    let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let version = entry.file_name().to_str()?.parse().ok()?;
-            let bin = entry.path().join("bin");
-            bin.join("initdb").is_file().then_some((version, bin))
-        })
-        .collect();
-    found.sort();
-    found
-        .pop()
-        .map(|(_, bin)| bin)
-        .ok_or_else(|| "no PostgreSQL server programs found; set PG_BIN_DIR".into())
 }

@@ -1,12 +1,15 @@
-//! What the soak and the benchmarks have in common: processes that end with their owner, a private
-//! PostgreSQL, and the program under test.
+//! What the soak, the benchmarks and the black-box tests have in common: PostgreSQL's programs on this machine, and the
+//! roles of a careful host; and for the first two processes that end with their owner, a private PostgreSQL, and the
+//! program under test.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod cluster;
 pub mod process;
 pub mod program;
+pub mod programs;
 pub mod roles;
+pub mod users;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

@@ -8,8 +8,10 @@ use crate::cluster::Cluster;
 
 /// Whom replicas connect as.
 pub const SERVICE: &str = "pgchat_service";
-/// Owns the chat tables: who migrates.
-const OWNER: &str = "pgchat_owner";
+/// Owns the chat tables: who migrates. No superuser.
+pub const OWNER: &str = "pgchat_owner";
+/// What other programs may do.
+pub const INTEGRATOR: &str = "pgchat_integrator";
 
 const ROLES: &str = include_str!("../../sql/roles.sql");
 
@@ -21,7 +23,7 @@ pub async fn install(
     program: &Path,
     cwd: &Path,
 ) -> Result<(), Failure> {
-    let roles = roles_sql();
+    let roles = sql(&[]);
     let client = cluster.connect_to(database).await?;
     client.batch_execute(&roles).await?;
     let mut migrate = Command::new(program);
@@ -44,8 +46,8 @@ pub async fn install(
     Ok(())
 }
 
-/// The file without what only `psql` understands, with its defaults.
-fn roles_sql() -> String {
+/// `sql/roles.sql` as `psql` runs it with these variables besides the file's defaults, without what only `psql` understands.
+pub fn sql(variables: &[(&str, &str)]) -> String {
     let sql: String = ROLES
         .lines()
         .filter(|line| !line.starts_with('\\'))
@@ -54,8 +56,9 @@ fn roles_sql() -> String {
     let defaults = ROLES
         .lines()
         .filter_map(|line| line.strip_prefix("\\set ")?.split_once(' '));
-    defaults.fold(sql, |sql, (name, value)| {
-        let value = value.trim_matches('\'');
+    defaults.fold(sql, |sql, (name, default)| {
+        let given = variables.iter().find(|(given, _)| *given == name);
+        let value = given.map_or(default.trim_matches('\''), |(_, value)| value);
         sql.replace(&format!(":'{name}'"), &format!("'{value}'"))
     })
 }
@@ -66,10 +69,11 @@ mod tests {
 
     #[test]
     fn nothing_is_left_that_only_psql_understands() {
-        let sql = roles_sql();
+        let sql = sql(&[("users_table", "crm.people")]);
         assert!(sql.contains(&format!("set_config('pgchat.owner', '{OWNER}', true)")));
         assert!(sql.contains(&format!("set_config('pgchat.service', '{SERVICE}', true)")));
         assert!(sql.contains("set_config('pgchat.users_columns', '', true)"));
+        assert!(sql.contains("set_config('pgchat.users_table', 'crm.people', true)"));
         assert!(!sql.contains(":'") && !sql.contains("\n\\"), "{sql}");
     }
 }

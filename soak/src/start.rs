@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use pgchat_harness::cluster::{Cluster, RunDir, Wanted, free_addr};
-use pgchat_harness::{program, roles};
+use pgchat_harness::{program, roles, users};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -54,7 +54,9 @@ pub async fn start(settings: Settings, dir: &RunDir) -> Result<Run, Failure> {
     let stop = CancellationToken::new();
     let network = Network(stop.clone().drop_guard());
     let machines = machines(&settings, dir, &program, &stop).await?;
-    let users = users(&machines.cluster, settings.clients).await?;
+    let client = machines.cluster.connect().await?;
+    let users = users::make(&client, settings.clients.into()).await?;
+    drop(client);
     roles::install(&machines.cluster, "postgres", &program, &dir.path).await?;
     replicas::start_all(&machines.replicas, &machines.probes).await?;
     println!("{} replicas are ready", machines.replicas.len());
@@ -151,32 +153,6 @@ async fn machines(
             .pool_max_idle_per_host(0)
             .build()?,
     })
-}
-
-/// The host system's table, as the service finds it.
-async fn users(cluster: &Cluster, count: u16) -> Result<Vec<Uuid>, Failure> {
-    let client = cluster.connect().await?;
-    client
-        .batch_execute(
-            "create table users (
-                 id uuid primary key default gen_random_uuid(),
-                 first_name text not null,
-                 last_name text not null,
-                 avatar_url text,
-                 role text not null default 'buyer',
-                 is_active boolean not null default true
-             )",
-        )
-        .await?;
-    let rows = client
-        .query(
-            "insert into users (first_name, last_name)
-             select 'User', number::text from generate_series(1, $1::int) as number
-             returning id",
-            &[&i32::from(count)],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 async fn conversations(api: &Api, users: &[Uuid]) -> Result<Vec<Conversation>, Failure> {

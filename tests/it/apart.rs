@@ -31,12 +31,12 @@ async fn with_errors(database: &Database) {
 /// A batch that the database is at, so that all that comes meanwhile is one batch.
 struct Gate<'a> {
     database: &'a Database,
-    api: Api,
+    replica: &'a Replica,
     first: JoinHandle<Value>,
 }
 
 impl<'a> Gate<'a> {
-    async fn closed(database: &'a Database, replica: &Replica) -> Self {
+    async fn closed(database: &'a Database, replica: &'a Replica) -> Self {
         database
             .execute_as_owner(
                 "create table host_gate as select true as closed;
@@ -53,24 +53,17 @@ impl<'a> Gate<'a> {
             .await;
         let conversation = database.conversation(BORIS, DAVID).await;
         let api = replica.api();
-        let sender = api.clone();
-        let first = tokio::spawn(async move { sender.send(conversation, BORIS, "first").await });
-        eventually("the first batch is on its way", || async {
-            (api.metric("pgchat_writer_batches_total").await == 1.0).then_some(())
-        })
-        .await;
+        let first = tokio::spawn(async move { api.send(conversation, BORIS, "first").await });
+        until_metric(replica, "pgchat_writer_batches_total", 1.0).await;
         Self {
             database,
-            api,
+            replica,
             first,
         }
     }
 
     async fn open_when_waiting(self, messages: usize) {
-        eventually("the messages wait", || async {
-            (self.api.metric("pgchat_writer_queue_depth").await == messages as f64).then_some(())
-        })
-        .await;
+        until_metric(self.replica, "pgchat_writer_queue_depth", messages as f64).await;
         self.database
             .execute_as_owner("delete from host_gate")
             .await;
@@ -196,20 +189,18 @@ async fn what_waited_for_a_conversation_together_with_a_message_that_always_fail
     with_errors(&database).await;
     let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let holder = database.sql().await;
-    let lock = format!("begin; select from conversations where id = '{conversation}' for update");
-    holder.batch_execute(&lock).await.expect("the lock");
+    let holder = database
+        .holding(&format!(
+            "select from conversations where id = '{conversation}' for update"
+        ))
+        .await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut requests = Vec::new();
     for content in ["one", "error 23514", "two", "error 23505", "three"] {
         let data = message(conversation, content);
         requests.push(alice.request("send_message", data).await);
     }
-    let api = replica.api();
-    eventually("they are in the slow lane", || async {
-        (api.metric("pgchat_writer_slow_lane_total").await >= 1.0).then_some(())
-    })
-    .await;
+    until_metric_above(&replica, "pgchat_writer_slow_lane_total", 0.0).await;
     holder.batch_execute("commit").await.expect("its end");
     let mut answers = Vec::new();
     for request in &requests {
@@ -393,11 +384,8 @@ async fn many_users_whose_rows_are_locked_hold_up_nobody_for_long() {
             api.try_send(conversation, user, "waits").await
         }));
     }
+    until_metric(&replica, "pgchat_writer_queue_depth", f64::from(LOCKED)).await;
     let api = replica.api();
-    eventually("they wait", || async {
-        (api.metric("pgchat_writer_queue_depth").await == f64::from(LOCKED)).then_some(())
-    })
-    .await;
     let last = tokio::spawn(async move { api.send(free, CARLA, "is free").await });
     gate.open_when_waiting(users.len() + 1).await;
     let opened = Instant::now();

@@ -2,58 +2,31 @@
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
+use crate::sql::Scene;
 use crate::support::*;
 
 const ROUNDS: usize = 10;
 
-struct Scene {
-    _database: Database,
-    replicas: [Replica; 2],
-    conversation: Uuid,
-    /// Alice's and Boris's, on different replicas.
-    sockets: [Socket; 2],
+fn apis(scene: &Scene) -> [Api; 2] {
+    scene.replicas.each_ref().map(Replica::api)
 }
 
-impl Scene {
-    async fn set() -> Self {
-        let database = Database::fresh().await;
-        let conversation = database.conversation(ALICE, BORIS).await;
-        let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
-        let sockets = [
-            Socket::connect(&replicas[0], ALICE).await,
-            Socket::connect(&replicas[1], BORIS).await,
-        ];
-        Self {
-            _database: database,
-            replicas,
-            conversation,
-            sockets,
-        }
+/// What both sockets were told besides new messages, which is the same: the types, and the data.
+async fn told(scene: &mut Scene) -> (Vec<String>, Vec<Value>) {
+    let [here, _] = apis(scene);
+    here.send(scene.conversation, BORIS, "the end").await;
+    let mut told = Vec::new();
+    for socket in &mut scene.sockets {
+        let frames = socket.before_message("the end").await;
+        let others = frames
+            .iter()
+            .filter(|frame| frame["type"] != "chat_message");
+        let said = |frame: &Value| (text_of(&frame["type"]), frame["data"].clone());
+        told.push(others.map(said).unzip::<_, _, Vec<_>, Vec<_>>());
     }
-
-    fn apis(&self) -> [Api; 2] {
-        self.replicas.each_ref().map(Replica::api)
-    }
-
-    /// What both sockets were told besides new messages, which is the same: the types, and the data.
-    async fn told(&mut self) -> (Vec<String>, Vec<Value>) {
-        let [here, _] = self.apis();
-        here.send(self.conversation, BORIS, "the end").await;
-        let [alice, boris] = &mut self.sockets;
-        let mut told = Vec::new();
-        for socket in [alice, boris] {
-            let frames = socket.before_message("the end").await;
-            let others = frames
-                .iter()
-                .filter(|frame| frame["type"] != "chat_message");
-            let said = |frame: &Value| (text_of(&frame["type"]), frame["data"].clone());
-            told.push(others.map(said).unzip::<_, _, Vec<_>, Vec<_>>());
-        }
-        assert_eq!(told[0], told[1]);
-        told.swap_remove(0)
-    }
+    assert_eq!(told[0], told[1]);
+    told.swap_remove(0)
 }
 
 fn text_of(value: &Value) -> String {
@@ -63,7 +36,7 @@ fn text_of(value: &Value) -> String {
 #[tokio::test]
 async fn two_read_marks_are_told_once() {
     let mut scene = Scene::set().await;
-    let [here, there] = scene.apis();
+    let [here, there] = apis(&scene);
     for round in 0..ROUNDS {
         for content in ["one", "two", "three"] {
             here.send(scene.conversation, ALICE, content).await;
@@ -78,7 +51,7 @@ async fn two_read_marks_are_told_once() {
         let last = 4 * round + 3;
         assert_eq!([&one["readSeq"], &other["readSeq"]], [last, last]);
 
-        let (types, data) = scene.told().await;
+        let (types, data) = told(&mut scene).await;
         assert_eq!(types, ["messages_read"]);
         assert_eq!(data[0]["upToSeq"], last);
     }
@@ -87,7 +60,7 @@ async fn two_read_marks_are_told_once() {
 #[tokio::test]
 async fn two_deletions_are_told_once() {
     let mut scene = Scene::set().await;
-    let [here, there] = scene.apis();
+    let [here, there] = apis(&scene);
     for _ in 0..ROUNDS {
         let id = id_of(&here.send(scene.conversation, ALICE, "gone soon").await);
         let (one, other) = tokio::join!(
@@ -96,7 +69,7 @@ async fn two_deletions_are_told_once() {
         );
         assert_eq!([one.status, other.status], [204, 204]);
 
-        let (types, data) = scene.told().await;
+        let (types, data) = told(&mut scene).await;
         assert_eq!(types, ["message_deleted"]);
         assert_eq!(data[0]["id"], json!(id));
     }
@@ -105,7 +78,7 @@ async fn two_deletions_are_told_once() {
 #[tokio::test]
 async fn the_same_edit_is_told_once_and_of_two_the_last_one_stays() {
     let mut scene = Scene::set().await;
-    let [here, there] = scene.apis();
+    let [here, there] = apis(&scene);
     for _ in 0..ROUNDS {
         let id = id_of(&here.send(scene.conversation, ALICE, "helo").await);
         let (one, other) = tokio::join!(
@@ -113,25 +86,25 @@ async fn the_same_edit_is_told_once_and_of_two_the_last_one_stays() {
             there.edit(id, ALICE, "hello")
         );
         assert_eq!(one.ok(200), other.ok(200));
-        assert_eq!(scene.told().await.0, ["message_updated"]);
+        assert_eq!(told(&mut scene).await.0, ["message_updated"]);
 
         let (one, other) = tokio::join!(here.edit(id, ALICE, "hi"), there.edit(id, ALICE, "hey"));
         let (one, other) = (one.ok(200), other.ok(200));
-        let (types, told) = scene.told().await;
+        let (types, shown) = told(&mut scene).await;
         assert_eq!(types, ["message_updated"; 2]);
         assert!(
-            told == [one.clone(), other.clone()] || told == [other, one],
-            "{told:?}"
+            shown == [one.clone(), other.clone()] || shown == [other, one],
+            "{shown:?}"
         );
         let held = here.history(scene.conversation).await;
-        assert_eq!(held.iter().find(|held| id_of(held) == id), told.last());
+        assert_eq!(held.iter().find(|held| id_of(held) == id), shown.last());
     }
 }
 
 #[tokio::test]
 async fn of_what_is_edited_while_it_is_deleted_nothing_stays() {
     let mut scene = Scene::set().await;
-    let [here, there] = scene.apis();
+    let [here, there] = apis(&scene);
     for _ in 0..ROUNDS {
         let id = id_of(&here.send(scene.conversation, ALICE, "secret").await);
         let (edited, deleted) = tokio::join!(
@@ -146,7 +119,7 @@ async fn of_what_is_edited_while_it_is_deleted_nothing_stays() {
                 &["message_deleted"]
             }
         };
-        assert_eq!(scene.told().await.0, expected);
+        assert_eq!(told(&mut scene).await.0, expected);
         let history = here.history(scene.conversation).await;
         let held = history.iter().find(|held| id_of(held) == id);
         assert_eq!(held.expect("its place")["content"], "");

@@ -258,7 +258,11 @@ async fn a_signal_ends_the_service_in_good_order() {
 #[tokio::test]
 async fn a_healthcheck_tells_by_its_exit_code() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let slow = [
+        ("SHUTDOWN_DELAY_SECONDS", "300"),
+        ("SHUTDOWN_GRACE_SECONDS", "600"),
+    ];
+    let replica = Replica::start(&database, &slow).await;
     let port = replica.port().to_string();
     let here = settings(&database, &[("SERVER_PORT", &port)]);
     pgchat(&["healthcheck"], &here).await.assert_ok();

@@ -35,10 +35,8 @@ async fn with_conversations(database: &Database) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_one_round_trip() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let settings = [("DB_PORT", port.as_str()), ("DB_SSL_MODE", "disable")];
-    let replica = Replica::start(&database, &settings).await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &proxy.for_all()).await;
     let api = replica.api();
     let conversation = database.conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
@@ -146,20 +144,14 @@ async fn a_batch_of_a_hundred_is_ten_notifications() {
     with_conversations(&database).await;
     let mut heard = database.listen("chat_events").await;
     database.execute(&batch(100)).await;
-    database.execute("notify chat_events, 'end'").await;
-    let mut notifications = 0;
-    let mut events = 0;
-    loop {
-        let payload = heard.next().await;
-        if payload == "end" {
-            break;
-        }
-        let payload: Value = serde_json::from_str(&payload).expect("a payload");
-        events += payload["events"].as_array().map_or(0, Vec::len);
-        notifications += 1;
-    }
-    assert_eq!(events, 100);
-    assert!(notifications <= 10, "{notifications} notifications");
+    database.execute("notify chat_events, 'the end'").await;
+    let payloads = heard.before("the end").await;
+    let events = payloads.iter().map(|payload| {
+        let payload: Value = serde_json::from_str(payload).expect("a payload");
+        payload["events"].as_array().map_or(0, Vec::len)
+    });
+    assert_eq!(events.sum::<usize>(), 100);
+    assert!(payloads.len() <= 10, "{} notifications", payloads.len());
 }
 
 /// Pages touched for each message of a batch of a hundred.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::faults::kill_listeners;
 use crate::support::*;
 
 /// PostgreSQL refuses a notification of 8,000 bytes and more.
@@ -278,11 +279,7 @@ async fn a_cut_listener_comes_back_and_misses_nothing() {
             (database.count(listeners).await == 2).then_some(())
         })
         .await;
-        database
-            .count(&format!(
-                "(select pg_terminate_backend(pid) from {listeners}) as cut"
-            ))
-            .await;
+        kill_listeners(&database).await;
         for number in 0..5 {
             let content = format!("{round}/{number}");
             let sent = api.send(conversation, ALICE, &content).await;
@@ -309,8 +306,7 @@ async fn the_clients_of_a_killed_replica_go_on_at_another() {
     here.kill();
     assert_eq!(boris.closed().await, None, "cut without a close frame");
     let missed = there.api().send(conversation, ALICE, "missed").await;
-    let cursor = last_seen["cursor"].as_str().expect("a cursor");
-    let mut boris = Socket::resume(&there, BORIS, cursor).await;
+    let mut boris = Socket::resume(&there, BORIS, &cursor_of(&last_seen)).await;
 
     boris
         .expect_where("the missed message", |frame| frame["data"] == missed)
@@ -341,34 +337,6 @@ async fn a_replica_that_stood_still_delivers_what_was_sent_meanwhile() {
     assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn a_socket_that_does_not_read_is_closed_and_delays_no_other() {
-    const MESSAGES: i64 = 400;
-    let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    let settings = [("SOCKET_QUEUE", "8"), ("RATE_LIMIT_PER_SECOND", "0")];
-    let replica = Replica::start(&database, &settings).await;
-    let deaf = Raw::upgrade(&replica, BORIS).await;
-    let mut boris = Socket::connect(&replica, BORIS).await;
-    let content = "x".repeat(60_000);
-
-    // More than the system's buffers on the way hold.
-    for number in 1..=MESSAGES {
-        replica.api().send(conversation, ALICE, &content).await;
-        let arrived = boris.expect("chat_message").await;
-        assert_eq!(
-            arrived["data"]["seq"], number,
-            "the other socket of the same user"
-        );
-    }
-
-    let bytes = deaf.until_closed().await;
-    // The code comes if the client reads again within 5 s, else the connection is cut.
-    let code = close_code(&bytes);
-    assert!(matches!(code, None | Some(1013)), "{code:?}");
-    assert!(bytes.len() < 60_000 * 400, "it was not waited for");
-}
-
 /// An open transaction anywhere in the cluster holds the horizon back, so a listener that comes back reads more than
 /// it has missed. What was committed before a socket was there is still none of its business.
 #[tokio::test]
@@ -376,9 +344,7 @@ async fn a_socket_starts_live_though_its_listener_is_cut_later() {
     let cluster = Cluster::private();
     let database = Database::fresh_on(&cluster).await;
     database.migrate(&[]).await.assert_ok();
-    let stranger = database.sql().await;
-    let hold = "begin; select pg_current_xact_id()";
-    stranger.batch_execute(hold).await.expect("a transaction");
+    let _stranger = database.holding("select pg_current_xact_id()").await;
     let conversation = database.conversation(ALICE, BORIS).await;
     database
         .execute(&format!(
@@ -391,12 +357,7 @@ async fn a_socket_starts_live_though_its_listener_is_cut_later() {
     replica.api().send(conversation, ALICE, "first").await;
     assert_eq!(boris.before_message("first").await, Vec::<Value>::new());
 
-    database
-        .count(
-            "(select pg_terminate_backend(pid) from pg_stat_activity
-               where datname = current_database() and query ilike 'listen %') as cut",
-        )
-        .await;
+    kill_listeners(&database).await;
     replica.api().send(conversation, ALICE, "second").await;
 
     assert_eq!(boris.before_message("second").await, Vec::<Value>::new());

@@ -13,15 +13,8 @@ async fn requests_that_are_given_up_cost_no_connections() {
     /// them, because the machine stood still for a second. Where requests cost a connection each there are a hundred.
     const CONNECTIONS: usize = 8 + 2 + 15;
     let database = Database::fresh().await;
-    database
-        .execute_as_owner(
-            "drop function chat_unread_count(uuid);
-             create function chat_unread_count(user_id uuid) returns table (unread bigint)
-                 language sql volatile security definer set search_path from current
-                 as 'select 7::bigint from pg_sleep(0.05)';
-             grant execute on function chat_unread_count(uuid) to pgchat_service;",
-        )
-        .await;
+    let slow = "select 7::bigint from pg_sleep(0.05)";
+    database.count_unread_by(slow).await;
     let replica = Replica::start(&database, &[]).await;
     let sql = database.sql().await;
     let mut sessions = HashSet::new();
@@ -55,9 +48,9 @@ async fn a_statement_that_does_not_end_is_cancelled_when_its_caller_has_gone() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "60")]).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
-    let holder = database.sql().await;
-    let lock = "begin; lock table messages in access exclusive mode";
-    holder.batch_execute(lock).await.expect("the lock");
+    let holder = database
+        .holding("lock table messages in access exclusive mode")
+        .await;
     let waiting =
         "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     let mut caller = Raw::connect(&replica).await;

@@ -110,8 +110,7 @@ async fn the_queries_of_the_operation_guide_find_who_is_to_blame() {
 #[tokio::test]
 async fn the_sql_of_the_retention_guide_runs() {
     let database = Database::fresh().await;
-    let role = format!("cleaner_{}", database.name);
-    database.execute(&format!("create role {role} login")).await;
+    let role = database.role("cleaner").await;
     let statements = blocks(RETENTION);
     assert_eq!(statements.len(), 2);
     for sql in &statements {
@@ -129,23 +128,13 @@ async fn the_sql_of_the_retention_guide_runs() {
     let call = shell.expect("the nightly call");
     let cleaner = database.sql_as(&role).await;
     cleaner.batch_execute(call).await.expect("the nightly call");
-    drop(cleaner);
-    database
-        .execute(&format!("drop owned by {role}; drop role {role}"))
-        .await;
 }
 
 /// From the Go service to pgchat, by the roles and statements of the guide, and back again.
 #[tokio::test]
 async fn the_sql_of_the_migration_guide_leads_to_pgchat_and_back() {
     let database = go_service(500).await;
-    let chat = format!("chat_{}", database.name);
-    let go = format!("go_{}", database.name);
-    database
-        .execute(&format!(
-            "create role {chat} login password 'app'; create role {go} login password 'app'"
-        ))
-        .await;
+    let (chat, go) = (database.role("chat").await, database.role("go").await);
     let [before, leave] = &blocks(MIGRATING)[..] else {
         panic!("two blocks of SQL");
     };
@@ -181,12 +170,6 @@ async fn the_sql_of_the_migration_guide_leads_to_pgchat_and_back() {
         .await
         .assert_ok();
     assert_taken_over(&database, 2).await;
-    drop((service, owner));
-    database
-        .execute(&format!(
-            "reassign owned by {chat} to {OWNER}; drop owned by {chat}, {go}; drop role {chat}, {go}"
-        ))
-        .await;
 }
 
 /// Whoever has made it: as the guide removes it, only the host's own is left.

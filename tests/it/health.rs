@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -77,10 +76,7 @@ async fn a_database_that_is_stopped_is_told_and_recovered_from() {
 
     cluster.start();
 
-    eventually("the replica is healthy again", || async {
-        (api.status("/health").await == Some(200)).then_some(())
-    })
-    .await;
+    until_healthy(&replica).await;
     let repeat = api.send_once(conversation, ALICE, "during", "m-1").await;
     assert!(matches!(repeat.status, 200 | 201), "{repeat:?}");
     api.send(conversation, ALICE, "after").await;
@@ -121,10 +117,7 @@ async fn a_database_that_crashes_is_recovered_from_without_loss() {
     cluster.start();
 
     for replica in [&here, &there] {
-        eventually("the replica is healthy again", || async {
-            (replica.api().status("/health").await == Some(200)).then_some(())
-        })
-        .await;
+        until_healthy(replica).await;
     }
     assert_eq!(there.api().history(conversation).await, acked);
     here.api().send(conversation, ALICE, "after").await;
@@ -138,17 +131,12 @@ async fn however_many_ask_how_a_replica_is_they_ask_the_database_once() {
     const PROBES: u32 = 60;
     const WAITING: &str = r#"pgchat_pool_waiting{pool="vital"}"#;
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let settings = [("DB_PORT", &*port), ("DB_SSL_MODE", "disable")];
-    let replica = Replica::start(&database, &settings).await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &proxy.for_all()).await;
     let api = replica.api();
 
     proxy.mute();
-    eventually("the database is silent", || async {
-        (api.status("/health").await == Some(503)).then_some(())
-    })
-    .await;
+    until_status(&replica, "/health", 503).await;
     let refused = async || {
         let name = r#"pgchat_http_request_duration_seconds_count{method="GET",route="/health",status="503"}"#;
         api.metric(name).await
@@ -178,10 +166,7 @@ async fn however_many_ask_how_a_replica_is_they_ask_the_database_once() {
     assert!((1..20).contains(&lines), "{lines}");
 
     proxy.unmute();
-    eventually("the replica is healthy again", || async {
-        (api.status("/health").await == Some(200)).then_some(())
-    })
-    .await;
+    until_healthy(&replica).await;
 }
 
 /// The only connection for requests is taken.
@@ -197,18 +182,9 @@ async fn slow_requests_starve_neither_the_listener_nor_the_probes() {
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
-    database
-        .execute_as_owner(
-            "drop function chat_unread_count(uuid);
-             create function chat_unread_count(user_id uuid) returns table (unread bigint)
-                 language sql volatile security definer set search_path from current
-                 as 'select 7::bigint from (select pg_advisory_xact_lock(815)) held';
-             grant execute on function chat_unread_count(uuid) to pgchat_service;",
-        )
-        .await;
-    let holder = database.sql().await;
-    let lock = "begin; select pg_advisory_xact_lock(815)";
-    holder.batch_execute(lock).await.expect("the lock");
+    let slow = "select 7::bigint from (select pg_advisory_xact_lock(815)) held";
+    database.count_unread_by(slow).await;
+    let holder = database.holding("select pg_advisory_xact_lock(815)").await;
     let mut slow = JoinSet::new();
     for _ in 0..2 {
         let api = replica.api();
@@ -249,175 +225,9 @@ async fn a_draining_replica_is_alive_but_not_ready() {
 
     replica.terminate();
 
-    eventually("the replica is not ready", || async {
-        (api.status("/health/ready").await == Some(503)).then_some(())
-    })
-    .await;
+    until_status(&replica, "/health/ready", 503).await;
     assert_eq!(api.get("/health/live").await.status, 200);
-    let request = api
-        .request(reqwest::Method::GET, &format!("/ws?user_id={ALICE}"))
-        .header("connection", "upgrade")
-        .header("upgrade", "websocket")
-        .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    Reply::to(request).await.refused(503, "unavailable");
+    let socket = handshake(&replica, &format!("/ws?user_id={ALICE}"), &[]).await;
+    socket.refused(503, "unavailable");
     assert_eq!(replica.ended().await.code(), Some(0));
-}
-
-#[tokio::test]
-async fn metrics_are_text_that_prometheus_reads() {
-    let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
-    let api = replica.api();
-    let conversation = api.open_conversation(ALICE, BORIS).await;
-    let mut boris = Socket::connect(&replica, BORIS).await;
-    api.send(conversation, ALICE, "hello").await;
-    boris.expect("chat_message").await;
-
-    let metrics = api.get("/metrics").await;
-
-    assert_eq!(metrics.status, 200, "{metrics:?}");
-    const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
-    assert_eq!(metrics.header("content-type"), PLAIN);
-    let types = metrics
-        .text
-        .lines()
-        .filter(|line| line.starts_with("# TYPE"));
-    for line in types {
-        let known = [" counter", " gauge", " histogram"]
-            .iter()
-            .any(|kind| line.ends_with(kind));
-        assert!(known, "the older format has no other: {line}");
-    }
-    let samples: Vec<&str> = metrics
-        .text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .collect();
-    assert!(!samples.is_empty(), "{metrics:?}");
-    for sample in samples {
-        let value = sample.rsplit(' ').next().map(str::parse::<f64>);
-        let readable = sample.starts_with("pgchat_") && matches!(value, Some(Ok(_)));
-        assert!(readable, "{sample}");
-    }
-
-    const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    for (accept, content_type) in [
-        (
-            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            OPEN,
-        ),
-        ("text/plain;q=0.5, Application/OpenMetrics-Text", OPEN),
-        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", PLAIN),
-        ("*/*", PLAIN),
-    ] {
-        let request = api
-            .request(Method::GET, "/metrics")
-            .header("accept", accept);
-        let metrics = Reply::to(request).await;
-        assert_eq!(metrics.header("content-type"), content_type, "{accept}");
-        assert!(metrics.text.ends_with("# EOF\n"), "{metrics:?}");
-    }
-}
-
-#[tokio::test]
-async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
-    let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
-    let api = replica.api();
-    let conversation = api.open_conversation(ALICE, BORIS).await;
-    let mut boris = Socket::connect(&replica, BORIS).await;
-    let message = boris.send_message(conversation, "one").await;
-    assert_eq!(message["content"], "one");
-    boris.expect("chat_message").await;
-    boris.send_command("ping", json!({})).await;
-    boris.send_text("no JSON").await;
-    boris.expect("error").await;
-    api.messages(conversation, "limit=1").await.ok(200);
-    api.messages(BORIS, "limit=x")
-        .await
-        .refused(400, "validation_failed");
-    api.get("/nowhere/at/all")
-        .await
-        .refused(404, "route_not_found");
-
-    for (figure, count) in [
-        (
-            r#"frames_total{direction="received",type="send_message"}"#,
-            1.0,
-        ),
-        (r#"frames_total{direction="received",type="ping"}"#, 1.0),
-        (r#"frames_total{direction="received",type="other"}"#, 1.0),
-        (
-            r#"frames_total{direction="received",type="edit_message"}"#,
-            0.0,
-        ),
-        (r#"frames_total{direction="sent",type="connected"}"#, 1.0),
-        (r#"frames_total{direction="sent",type="chat_message"}"#, 1.0),
-        (r#"frames_total{direction="sent",type="ack"}"#, 2.0),
-        (r#"frames_total{direction="sent",type="error"}"#, 1.0),
-        (
-            r#"http_request_duration_seconds_count{method="GET",route="/api/v1/chat/conversations/{conversation_id}/messages",status="200"}"#,
-            1.0,
-        ),
-        (
-            r#"http_request_duration_seconds_count{method="GET",route="/api/v1/chat/conversations/{conversation_id}/messages",status="400"}"#,
-            1.0,
-        ),
-        (
-            r#"http_request_duration_seconds_count{method="GET",route="/ws",status="101"}"#,
-            1.0,
-        ),
-        (
-            r#"http_request_duration_seconds_count{method="GET",route="other",status="404"}"#,
-            1.0,
-        ),
-    ] {
-        assert_eq!(
-            api.metric(&format!("pgchat_{figure}")).await,
-            count,
-            "{figure}"
-        );
-    }
-    // A message is accepted once, however often it is sent; another program's row is none that this replica accepted.
-    let again = api
-        .send_once(conversation, ALICE, "two", "the-same")
-        .await
-        .ok(201);
-    let repeated = api
-        .send_once(conversation, ALICE, "two", "the-same")
-        .await
-        .ok(200);
-    assert_eq!(again["id"], repeated["id"]);
-    api.try_send(conversation, CARLA, "not hers")
-        .await
-        .refused(403, "not_a_participant");
-    database
-        .execute(&format!(
-            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'of another program')"
-        ))
-        .await;
-    boris.expect("chat_message").await;
-    boris.expect("chat_message").await;
-    for (protocol, stored, repeats) in [("http", 1.0, 1.0), ("websocket", 1.0, 0.0)] {
-        for (result, count) in [("stored", stored), ("repeated", repeats)] {
-            let figure = format!(
-                r#"pgchat_messages_accepted_total{{protocol="{protocol}",result="{result}"}}"#
-            );
-            assert_eq!(api.metric(&figure).await, count, "{figure}");
-        }
-    }
-    for figure in [
-        "delivery_latency_seconds_count",
-        "delivery_latency_seconds_sum",
-        "writer_batch_size_sum",
-        "writer_wait_seconds_count",
-    ] {
-        let value = api.metric(&format!("pgchat_{figure}")).await;
-        assert!(value > 0.0 && value < 60.0, "{figure} {value}");
-    }
-    let text = api.get("/metrics").await.text;
-    for id in [ALICE, BORIS, conversation] {
-        assert!(!text.contains(&id.to_string()), "{text}");
-    }
 }

@@ -71,11 +71,7 @@ impl Scene {
     }
 
     async fn until_held(&self, messages: usize) {
-        let api = self.replica.api();
-        eventually("they wait beside the others", || async {
-            (api.metric("pgchat_writer_held").await == messages as f64).then_some(())
-        })
-        .await;
+        until_metric(&self.replica, "pgchat_writer_held", messages as f64).await;
     }
 
     async fn next(&mut self) -> (Uuid, Reply, Duration) {

@@ -249,10 +249,7 @@ async fn the_host_alters_and_drops_its_columns_while_replicas_run() {
             (sent.status == 201).then_some(())
         })
         .await;
-        eventually("ready", || async {
-            (api.status("/health/ready").await == Some(200)).then_some(())
-        })
-        .await;
+        until_status(&replica, "/health/ready", 200).await;
     }
     let alice = api.get(&format!("/api/v1/users/{ALICE}")).await.ok(200);
     assert_user(&alice);
@@ -298,10 +295,7 @@ async fn a_mapping_that_no_longer_fits_is_told_by_the_probe_and_at_the_start() {
     host.database
         .execute("alter table users rename column nickname to \"firstName\"")
         .await;
-    eventually("it fits again", || async {
-        (api.status("/health/ready").await == Some(200)).then_some(())
-    })
-    .await;
+    until_status(&replica, "/health/ready", 200).await;
 
     for (change, words, back) in [
         (
@@ -323,9 +317,6 @@ async fn a_mapping_that_no_longer_fits_is_told_by_the_probe_and_at_the_start() {
         })
         .await;
         host.database.execute(back).await;
-        eventually(back, || async {
-            (api.status("/health/ready").await == Some(200)).then_some(())
-        })
-        .await;
+        until_status(&replica, "/health/ready", 200).await;
     }
 }

@@ -202,50 +202,6 @@ async fn after_an_edit_the_repeat_answers_with_the_message_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_same_client_message_id_on_two_replicas_at_once_stores_one_row() {
-    let database = Database::fresh().await;
-    let [first, second] = Replica::start_many(&database, &[]).await;
-    let (first, second) = (first.api(), second.api());
-    let conversation = first.open_conversation(ALICE, BORIS).await;
-
-    for round in 0..20 {
-        let name = format!("m-{round}");
-        let (one, other) = tokio::join!(
-            first.send_once(conversation, ALICE, "hello", &name),
-            second.send_once(conversation, ALICE, "hello", &name)
-        );
-        let mut statuses = [one.status, other.status];
-        statuses.sort_unstable();
-        assert_eq!(statuses, [200, 201], "{one:?} {other:?}");
-        assert_eq!(one.json()["id"], other.json()["id"]);
-    }
-    let history = first.history(conversation).await;
-    let seqs: Vec<_> = history.iter().map(seq_of).collect();
-    assert_eq!(seqs, (1..=20).collect::<Vec<_>>(), "no gaps");
-}
-
-#[tokio::test]
-async fn the_same_client_message_id_for_two_messages_at_once_stores_one_of_them() {
-    let database = Database::fresh().await;
-    let [first, second] = Replica::start_many(&database, &[]).await;
-    let (first, second) = (first.api(), second.api());
-    let with_boris = first.open_conversation(ALICE, BORIS).await;
-    let with_carla = first.open_conversation(ALICE, CARLA).await;
-
-    for round in 0..20 {
-        let name = format!("m-{round}");
-        let (one, other) = tokio::join!(
-            first.send_once(with_boris, ALICE, "hello", &name),
-            second.send_once(with_carla, ALICE, "hello", &name)
-        );
-        let mut statuses = [one.status, other.status];
-        statuses.sort_unstable();
-        assert_eq!(statuses, [201, 409], "{one:?} {other:?}");
-    }
-    assert_eq!(database.count("messages").await, 20);
-}
-
-#[tokio::test]
 async fn a_bad_message_among_many_does_not_fail_the_others() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;

@@ -7,7 +7,6 @@ use reqwest::Method;
 use tokio::net::TcpSocket;
 use uuid::Uuid;
 
-use crate::faults::settled_cursor;
 use crate::support::*;
 
 /// As many bytes as a content may have, each of which takes six in JSON.

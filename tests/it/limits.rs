@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -78,8 +79,7 @@ async fn a_body_and_a_frame_may_have_so_many_bytes_and_no_more() {
     let post = async |bytes: usize| {
         let body = padded(
             bytes,
-            serde_json::json!({"conversationId": conversation, "senderId": ALICE, "content": "x"})
-                .to_string(),
+            json!({"conversationId": conversation, "senderId": ALICE, "content": "x"}).to_string(),
         );
         let request = replica
             .api()
@@ -122,13 +122,6 @@ async fn a_frame_counts_by_what_it_announces_and_a_message_by_all_its_frames() {
     }
 }
 
-/// A frame of a client, masked with zeros, with a payload of up to 125 bytes.
-fn frame_of(first: u8, payload: &str) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).expect("a short one");
-    let head = [first, 0x80 | length, 0, 0, 0, 0];
-    [&head, payload.as_bytes()].concat()
-}
-
 const BEGINNING: u8 = 0x01;
 const CONTINUATION: u8 = 0x00;
 const END: u8 = 0x80;
@@ -163,8 +156,8 @@ async fn a_message_has_a_bounded_number_of_frames_and_each_of_them_counts() {
     let rate = [("RATE_LIMIT_PER_SECOND", "10"), ("RATE_LIMIT_BURST", "10")];
     let replica = Replica::start(&database, &rate).await;
     let mut raw = Raw::upgrade(&replica, ALICE).await;
-    let flood = frame_of(CONTINUATION, "").repeat(100_000);
-    raw.write_unwelcome([frame_of(BEGINNING, "{"), flood].concat())
+    let flood = client_frame(CONTINUATION, "").repeat(100_000);
+    raw.write_unwelcome([client_frame(BEGINNING, "{"), flood].concat())
         .await;
     assert_eq!(close_code(&raw.until_closed().await), Some(1009));
 
@@ -173,11 +166,11 @@ async fn a_message_has_a_bounded_number_of_frames_and_each_of_them_counts() {
     let started = Instant::now();
     let in_parts = |id: usize| {
         [
-            frame_of(BEGINNING, "{"),
-            frame_of(CONTINUATION, "").repeat(98),
-            frame_of(
+            client_frame(BEGINNING, "{"),
+            client_frame(CONTINUATION, "").repeat(98),
+            client_frame(
                 END,
-                &format!(r#""type":"ping","requestId":"r{id}","data":{{}}}}"#),
+                format!(r#""type":"ping","requestId":"r{id}","data":{{}}}}"#),
             ),
         ]
         .concat()
@@ -311,16 +304,13 @@ async fn what_writes_or_searches_counts_as_a_send() {
     })
     .await;
     for (kind, data) in [
-        (
-            "mark_read",
-            serde_json::json!({"conversationId": conversation}),
-        ),
+        ("mark_read", json!({"conversationId": conversation})),
         (
             "edit_message",
-            serde_json::json!({"messageId": message, "content": "y"}),
+            json!({"messageId": message, "content": "y"}),
         ),
-        ("delete_message", serde_json::json!({"messageId": message})),
-        ("authenticate", serde_json::json!({"token": "of nobody"})),
+        ("delete_message", json!({"messageId": message})),
+        ("authenticate", json!({"token": "of nobody"})),
     ] {
         let started = Instant::now();
         while socket.answer_to(kind, data.clone()).await["data"]["code"] != "too_many_requests" {

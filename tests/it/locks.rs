@@ -18,9 +18,11 @@ async fn a_locked_conversation_delays_no_other() {
     let locked = api.open_conversation(ALICE, BORIS).await;
     let free = api.open_conversation(ALICE, CARLA).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
-    let stranger = database.sql().await;
-    let lock = format!("begin; select from conversations where id = '{locked}' for update");
-    stranger.batch_execute(&lock).await.expect("the lock");
+    let stranger = database
+        .holding(&format!(
+            "select from conversations where id = '{locked}' for update"
+        ))
+        .await;
 
     let mut waiting = Vec::new();
     for number in 0..10 {
@@ -58,9 +60,11 @@ async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
     let api = replica.api();
     let locked = api.open_conversation(ALICE, BORIS).await;
     let free = api.open_conversation(ALICE, CARLA).await;
-    let stranger = database.sql().await;
-    let lock = format!("begin; select from conversations where id = '{locked}' for update");
-    stranger.batch_execute(&lock).await.expect("the lock");
+    let stranger = database
+        .holding(&format!(
+            "select from conversations where id = '{locked}' for update"
+        ))
+        .await;
 
     let started = Instant::now();
     let reply = api.send_once(locked, ALICE, "hello", "m-1").await;
@@ -85,9 +89,11 @@ async fn a_locked_users_row_delays_no_other_user() {
     let held = api.open_conversation(ALICE, BORIS).await;
     let free = api.open_conversation(CARLA, DAVID).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
-    let stranger = database.sql().await;
-    let lock = format!("begin; select from users where id = '{ALICE}' for update");
-    stranger.batch_execute(&lock).await.expect("the lock");
+    let stranger = database
+        .holding(&format!(
+            "select from users where id = '{ALICE}' for update"
+        ))
+        .await;
 
     let data = json!({"conversationId": held, "content": "waits"});
     let waiting = alice.request("send_message", data).await;
@@ -126,11 +132,8 @@ async fn many_locked_conversations_do_not_keep_a_free_one_in_the_slow_lane() {
         let data = json!({"conversationId": conversation, "content": "waits"});
         requests.push(alice.request("send_message", data).await);
     }
-    let api = replica.api();
-    eventually("three conversations in the slow lane", || async {
-        (api.metric("pgchat_writer_slow_lane_total").await >= 3.0).then_some(())
-    })
-    .await;
+    // Three conversations.
+    until_metric_above(&replica, "pgchat_writer_slow_lane_total", 2.0).await;
     other.batch_execute("commit").await.expect("its end");
     let answer = alice.answer(&requests[2]).await;
     assert_eq!(answer["type"], "ack", "{answer}");
@@ -239,9 +242,11 @@ async fn a_strangers_flood_at_a_locked_conversation_is_refused_at_once_and_delay
     let api = replica.api();
     let locked = database.conversation(ALICE, BORIS).await;
     let free = database.conversation(ALICE, DAVID).await;
-    let holder = database.sql().await;
-    let lock = format!("begin; select from conversations where id = '{locked}' for update");
-    holder.batch_execute(&lock).await.expect("the lock");
+    let holder = database
+        .holding(&format!(
+            "select from conversations where id = '{locked}' for update"
+        ))
+        .await;
     let mut waiting = Vec::new();
     for user in [ALICE, BORIS] {
         let mut socket = Socket::connect(&replica, user).await;
@@ -249,10 +254,8 @@ async fn a_strangers_flood_at_a_locked_conversation_is_refused_at_once_and_delay
         let request = socket.request("send_message", data).await;
         waiting.push((socket, request));
     }
-    eventually("both wait in the slow lane", || async {
-        (api.metric("pgchat_writer_slow_lane_total").await >= 2.0).then_some(())
-    })
-    .await;
+    // Both wait there.
+    until_metric_above(&replica, "pgchat_writer_slow_lane_total", 1.0).await;
 
     let mut carla = Socket::connect(&replica, CARLA).await;
     for _ in 0..QUEUE {
@@ -336,9 +339,11 @@ async fn a_user_who_is_held_delays_nobody_elses_conversations() {
     let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "60")]).await;
     let api = replica.api();
     let free = api.open_conversation(CARLA, DAVID).await;
-    let holder = database.sql().await;
-    let lock = format!("begin; select from users where id = '{ALICE}' for update");
-    holder.batch_execute(&lock).await.expect("the lock");
+    let holder = database
+        .holding(&format!(
+            "select from users where id = '{ALICE}' for update"
+        ))
+        .await;
     let mut opening = JoinSet::new();
     for number in 0..12 {
         let api = replica.api();
@@ -375,9 +380,11 @@ async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() 
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let message = id_of(&api.send(conversation, ALICE, "hello").await);
-    let holder = database.sql().await;
-    let lock = format!("begin; select from messages where id = '{message}' for update");
-    holder.batch_execute(&lock).await.expect("the lock");
+    let holder = database
+        .holding(&format!(
+            "select from messages where id = '{message}' for update"
+        ))
+        .await;
     let started = Instant::now();
     let refused = [
         api.mark_read(conversation, BORIS).await,

@@ -34,6 +34,7 @@ mod limits;
 mod links;
 mod live;
 mod locks;
+mod metrics;
 mod migrate;
 mod page;
 mod pooler;

@@ -30,10 +30,7 @@ async fn replicas_work_through_pgbouncer_in_transaction_mode() {
 
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&other, BORIS).await;
-    let cursor = boris.connected["data"]["cursor"]
-        .as_str()
-        .expect("a cursor")
-        .to_owned();
+    let cursor = cursor_of(&boris.connected);
     let senders = (0..8).map(|sender| {
         let api = if sender % 2 == 0 {
             one.api()

@@ -3,7 +3,6 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::faults::{cursor_of, settled_cursor};
 use crate::support::*;
 
 /// A conversation of Alice and Boris with messages of these ages, in days; read by Boris where `read`.
@@ -261,8 +260,7 @@ async fn what_is_younger_than_a_day_is_not_for_this_function() {
 async fn a_role_for_the_cleaning_needs_two_grants() {
     let database = Database::fresh().await;
     aged(&database, &[400, 1], true).await;
-    let role = format!("cleaner_{}", database.name);
-    database.execute(&format!("create role {role} login")).await;
+    let role = database.role("cleaner").await;
     let cleaner = database.sql_as(&role).await;
     let call = "call public.chat_purge_all('1 year')";
     let fault = cleaner.batch_execute(call).await.expect_err("no grant");
@@ -284,8 +282,4 @@ async fn a_role_for_the_cleaning_needs_two_grants() {
         .expect("deleted");
     assert_eq!(database.count("messages").await, 0);
     assert_eq!(database.count("chat_tombstones").await, 1, "it is told");
-    drop(cleaner);
-    database
-        .execute(&format!("drop owned by {role}; drop role {role}"))
-        .await;
 }

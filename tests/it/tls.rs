@@ -234,10 +234,7 @@ async fn a_certificate_of_a_stranger_ends_the_service_until_the_right_one_is_bac
     assert!(replica.log().contains("UnknownIssuer"));
 
     present(&stage.ours).await;
-    eventually("the service is well again", || async {
-        (api.status("/health").await == Some(200)).then_some(())
-    })
-    .await;
+    until_healthy(&replica).await;
     let sent = api.send(conversation, ALICE, "to ours").await;
     assert_eq!(sent["content"], "to ours");
     let secure = stage.sessions().await;

@@ -7,24 +7,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::*;
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
 const INVALID: &str = "validation_failed";
 
 #[tokio::test]
 async fn a_refused_handshake_is_an_ordinary_error() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;
-    let handshake = |query: String| {
-        let request = replica
-            .api()
-            .request(Method::GET, &format!("/ws{query}"))
-            .header("connection", "upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", KEY);
-        Reply::to(request)
-    };
+    let ask = async |query: &str| handshake(&replica, &format!("/ws{query}"), &[]).await;
 
     for query in [
         "",
@@ -33,7 +22,7 @@ async fn a_refused_handshake_is_an_ordinary_error() {
         "?user_id=not-a-uuid",
         "?userId=x",
     ] {
-        handshake(query.to_owned()).await.refused(400, INVALID);
+        ask(query).await.refused(400, INVALID);
     }
     // As over HTTP: a proxy in front may have checked the other one.
     for doubled in [
@@ -41,12 +30,11 @@ async fn a_refused_handshake_is_an_ordinary_error() {
         format!("?user_id={ALICE}&cursor=&cursor=x"),
         format!("?user_id={ALICE}&ticket=&ticket=x"),
     ] {
-        let message = handshake(doubled).await.refused(400, INVALID);
+        let message = ask(&doubled).await.refused(400, INVALID);
         assert!(message.contains("only once"), "{message}");
     }
-    let message = handshake(format!("?user_id={NOBODY}"))
-        .await
-        .refused(404, "user_not_found");
+    let unknown = ask(&format!("?user_id={NOBODY}")).await;
+    let message = unknown.refused(404, "user_not_found");
     assert!(message.contains(&NOBODY.to_string()), "{message}");
 }
 
@@ -54,12 +42,6 @@ async fn a_refused_handshake_is_an_ordinary_error() {
 async fn what_is_no_handshake_is_told_to_upgrade() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;
-    let complete = [
-        ("connection", "upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", KEY),
-    ];
     let ask = |headers: Vec<(&'static str, &'static str)>| {
         let mut request = replica
             .api()
@@ -71,8 +53,8 @@ async fn what_is_no_handshake_is_told_to_upgrade() {
     };
 
     ask(vec![]).await.refused(426, "upgrade_required");
-    for left_out in 0..complete.len() {
-        let mut headers = complete.to_vec();
+    for left_out in 0..HANDSHAKE.len() {
+        let mut headers = HANDSHAKE.to_vec();
         headers.remove(left_out);
         let reply = ask(headers).await;
         reply.refused(426, "upgrade_required");
@@ -86,18 +68,15 @@ async fn what_is_no_handshake_is_told_to_upgrade() {
         ("upgrade", "h2c"),
         ("connection", "close"),
     ] {
-        let mut headers = complete.to_vec();
+        let mut headers = HANDSHAKE.to_vec();
         headers.retain(|header| header.0 != name);
         headers.push((name, value));
         ask(headers).await.refused(426, "upgrade_required");
     }
     // All headers there, but HTTP/1.0 has no upgrade.
     let mut raw = Raw::connect(&replica).await;
-    let mut head = format!("GET /ws?user_id={ALICE} HTTP/1.0\r\nhost: localhost\r\n");
-    for (name, value) in complete {
-        head += &format!("{name}: {value}\r\n");
-    }
-    raw.write(head + "\r\n").await;
+    let head = handshake_text(&format!("/ws?user_id={ALICE}"));
+    raw.write(head.replace("HTTP/1.1", "HTTP/1.0")).await;
     let reply = raw.reply().await.expect("an answer");
     reply.refused(426, "upgrade_required");
 }
@@ -107,17 +86,8 @@ async fn a_foreign_page_may_not_open_a_socket() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;
     let same = format!("http://127.0.0.1:{}", replica.port());
-    let ask = |origin: &str| {
-        let request = replica
-            .api()
-            .request(Method::GET, &format!("/ws?user_id={ALICE}"))
-            .header("connection", "upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", KEY)
-            .header("origin", origin);
-        Reply::to(request)
-    };
+    let path = format!("/ws?user_id={ALICE}");
+    let ask = async |origin: &str| handshake(&replica, &path, &[("origin", origin)]).await;
 
     for foreign in [
         "https://evil.example",

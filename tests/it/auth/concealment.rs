@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::tokens::token;
-use super::{SERVICE, get, handshake, replica};
+use super::{SERVICE_TOKEN, get, replica};
 use crate::support::*;
 
 async fn send(replica: &Replica, token: &str, conversation: Uuid, client_id: &str) -> Reply {
@@ -100,16 +100,16 @@ async fn a_service_may_act_for_a_deactivated_user_but_opens_no_socket_for_him() 
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;
     let path = format!("/api/v1/chat/conversations/{IRENE}");
-    get(&replica, &path, SERVICE).await.ok(200);
+    get(&replica, &path, SERVICE_TOKEN).await.ok(200);
 
     let path = format!("/ws?user_id={IRENE}");
-    let bearer = format!("Bearer {SERVICE}");
+    let bearer = format!("Bearer {SERVICE_TOKEN}");
     let by_token = handshake(&replica, &path, &[("authorization", &bearer)]).await;
     by_token.refused(403, "user_deactivated");
 
     let path = format!("/api/v1/ws/ticket?user_id={IRENE}");
     let request = replica.api().request(Method::POST, &path);
-    let made = Reply::to(request.bearer_auth(SERVICE)).await.ok(201);
+    let made = Reply::to(request.bearer_auth(SERVICE_TOKEN)).await.ok(201);
     let ticket = made["ticket"].as_str().expect("a ticket");
     let by_ticket = handshake(&replica, &format!("/ws?ticket={ticket}"), &[]).await;
     by_ticket.refused(403, "user_deactivated");

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::tokens::{Key, SECRET, claims, hmac_token, hs256, now, token};
-use super::{SERVICE, get};
+use super::{SERVICE_TOKEN, get};
 use crate::support::*;
 
 fn jwks(keys: &[&Key]) -> String {
@@ -140,13 +140,13 @@ async fn a_key_in_a_pem_file_counts_alone_and_can_be_changed() {
 #[tokio::test]
 async fn several_service_tokens_count_at_once() {
     let database = Database::fresh().await;
-    let both = format!("{SERVICE}, another service token that is long enough");
+    let both = format!("{SERVICE_TOKEN}, another service token that is long enough");
     let settings = [("SERVICE_TOKENS", &*both), ("SERVER_HOST", "127.0.0.1")];
     let replica = Replica::start(&database, &settings).await;
-    for good in [SERVICE, "another service token that is long enough"] {
+    for good in [SERVICE_TOKEN, "another service token that is long enough"] {
         assert_eq!(status(&replica, good).await, 200);
     }
-    for bad in [&both, "another", &SERVICE.to_uppercase()] {
+    for bad in [&both, "another", &SERVICE_TOKEN.to_uppercase()] {
         assert_eq!(status(&replica, bad).await, 401);
     }
 }

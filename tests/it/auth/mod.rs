@@ -1,5 +1,6 @@
 //! Who may do what: the table of all routes and commands, tickets, keys, and sockets whose token ends.
 
+mod bad_tokens;
 mod concealment;
 mod keys;
 mod listed;
@@ -13,19 +14,18 @@ pub mod tokens;
 mod unusable_keys;
 
 use reqwest::Method;
-use reqwest::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 
 use crate::support::{Database, Replica, Reply};
 use tokens::SECRET;
 
 /// Of another server, in the tests.
-const SERVICE: &str = "a service token of the tests of 32 bytes or more";
+pub const SERVICE_TOKEN: &str = "a service token of the tests of 32 bytes or more";
 
 /// A replica in jwt mode, with the tests' secret and `more`.
 async fn replica(database: &Database, more: &[(&str, &str)]) -> Replica {
     let mut settings = vec![
         ("JWT_SECRET", SECRET),
-        ("SERVICE_TOKENS", SERVICE),
+        ("SERVICE_TOKENS", SERVICE_TOKEN),
         ("SERVER_HOST", "127.0.0.1"),
     ];
     settings.extend(more);
@@ -35,19 +35,4 @@ async fn replica(database: &Database, more: &[(&str, &str)]) -> Replica {
 pub async fn get(replica: &Replica, path: &str, token: &str) -> Reply {
     let request = replica.api().request(Method::GET, path);
     Reply::to(request.bearer_auth(token)).await
-}
-
-/// A handshake, as far as its answer.
-pub async fn handshake(replica: &Replica, path: &str, headers: &[(&str, &str)]) -> Reply {
-    let mut request = replica
-        .api()
-        .request(Method::GET, path)
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "websocket")
-        .header(SEC_WEBSOCKET_VERSION, "13")
-        .header(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    Reply::to(request).await
 }

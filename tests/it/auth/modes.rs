@@ -1,7 +1,7 @@
 //! The two modes as they are at the start: who is believed, and who can reach the service at all.
 
 use super::tokens::SECRET;
-use super::{get, handshake, replica};
+use super::{get, replica};
 use crate::support::*;
 
 const BELIEVED: &str = "every caller is believed";

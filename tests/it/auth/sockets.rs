@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::tokens::{now, token, token_for};
-use super::{SERVICE, get, handshake, replica};
+use super::{SERVICE_TOKEN, get, replica};
 use crate::support::*;
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
     let reply = handshake(&replica, &path, &[("authorization", &spaced)]).await;
     assert_eq!(reply.status, 101, "{reply:?}");
     // A service token is for the header only: it does not belong into a browser.
-    let service = format!("pgchat.v1, bearer.{SERVICE}");
+    let service = format!("pgchat.v1, bearer.{SERVICE_TOKEN}");
     let reply = handshake(&replica, &path, &[("sec-websocket-protocol", &service)]).await;
     reply.refused(401, "token_invalid");
 
@@ -74,7 +74,7 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
         handshake(&replica, "/ws", &bearer_headers).await.status,
         101
     );
-    let service = format!("Bearer {SERVICE}");
+    let service = format!("Bearer {SERVICE_TOKEN}");
     let unnamed = handshake(&replica, "/ws", &[("authorization", &service)]).await;
     unnamed.refused(400, "validation_failed");
 }
@@ -139,7 +139,7 @@ async fn a_deactivated_user_is_refused_and_the_sockets_end_with_4403() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[("USER_CHECK_SECONDS", "1")]).await;
     let mut alice = Socket::connect_by(&replica, ALICE, &token(ALICE)).await;
-    let mut by_service = Socket::connect_by(&replica, ALICE, SERVICE).await;
+    let mut by_service = Socket::connect_by(&replica, ALICE, SERVICE_TOKEN).await;
     let mut boris = Socket::connect_by(&replica, BORIS, &token(BORIS)).await;
     database
         .execute(&format!(

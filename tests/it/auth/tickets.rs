@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::tokens::{now, token, token_for};
-use super::{SERVICE, handshake, replica};
+use super::{SERVICE_TOKEN, replica};
 use crate::support::*;
 
 async fn ticket(replica: &Replica, query: &str, token: Option<&str>) -> String {
@@ -96,7 +96,7 @@ async fn a_ticket_that_has_expired_opens_nothing_and_is_swept() {
 async fn a_ticket_is_its_users_and_is_stored_as_a_hash_only() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;
-    let made = ticket(&replica, &format!("?user_id={ALICE}"), Some(SERVICE)).await;
+    let made = ticket(&replica, &format!("?user_id={ALICE}"), Some(SERVICE_TOKEN)).await;
     let stored = format!("chat_tickets t where t::text like '%{made}%'");
     assert_eq!(database.count("chat_tickets").await, 1);
     assert_eq!(database.count(&stored).await, 0);
@@ -108,7 +108,7 @@ async fn a_ticket_is_its_users_and_is_stored_as_a_hash_only() {
     own.refused(401, "ticket_invalid");
 
     // The user need not be named a second time.
-    let made = ticket(&replica, &format!("?user_id={ALICE}"), Some(SERVICE)).await;
+    let made = ticket(&replica, &format!("?user_id={ALICE}"), Some(SERVICE_TOKEN)).await;
     Socket::connect_to(&replica, ALICE, &format!("/ws?ticket={made}")).await;
 }
 
@@ -147,10 +147,7 @@ async fn a_replica_that_closes_does_not_use_a_ticket_up() {
     let other = replica(&database, &[]).await;
     let made = ticket(&closing, "", Some(&token(ALICE))).await;
     closing.terminate();
-    eventually("it takes no traffic", || async {
-        (closing.api().status("/health/ready").await == Some(503)).then_some(())
-    })
-    .await;
+    until_status(&closing, "/health/ready", 503).await;
     let refused = handshake(&closing, &path(ALICE, &made), &[]).await;
     refused.refused(503, "unavailable");
     Socket::connect_to(&other, ALICE, &path(ALICE, &made)).await;

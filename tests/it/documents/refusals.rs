@@ -222,11 +222,7 @@ async fn without_a_database_every_route_says_what_stands_in_its_example() {
     let replica = Replica::start(&database, &quick).await;
     let document = replica.api().get("/openapi.json").await.ok(200);
     cluster.stop();
-    eventually("it notices", || async {
-        let ready = replica.api().status("/health/ready").await;
-        (ready == Some(503)).then_some(())
-    })
-    .await;
+    until_status(&replica, "/health/ready", 503).await;
     let mut asked = 0;
     for operation in operations(&document) {
         let Operation { method, path, .. } = &operation;

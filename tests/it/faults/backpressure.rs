@@ -94,18 +94,9 @@ fn is_established(local: u16, remote: u16) -> bool {
 async fn a_burst_past_the_bound_of_the_writer_is_refused_at_once() {
     const BURST: usize = 200;
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let settings = [
-        &UNLIMITED[..],
-        &[
-            ("DB_PORT", &port),
-            ("DB_SSL_MODE", "disable"),
-            ("WRITER_QUEUE", "10"),
-            ("WRITER_BATCH", "5"),
-        ],
-    ]
-    .concat();
+    let proxy = Proxy::before(&database).await;
+    let bounds = [("WRITER_QUEUE", "10"), ("WRITER_BATCH", "5")];
+    let settings = [&UNLIMITED[..], &proxy.for_all(), &bounds].concat();
     let replica = Replica::start(&database, &quick(&settings)).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
@@ -195,10 +186,7 @@ async fn a_client_that_floods_frames_is_slowed_by_not_being_read() {
     let address = ([127, 0, 0, 1], replica.port()).into();
     let stream = socket.connect(address).await.expect("a connection");
     let (mut from, mut to) = stream.into_split();
-    let handshake = format!(
-        "GET /ws?user_id={CARLA} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
+    let handshake = handshake_text(&format!("/ws?user_id={CARLA}"));
     to.write_all(handshake.as_bytes())
         .await
         .expect("a handshake");
@@ -211,7 +199,7 @@ async fn a_client_that_floods_frames_is_slowed_by_not_being_read() {
         let data = json!({"messageId": NOBODY, "content": "x".repeat(2_000)});
         let frame =
             json!({"type": "edit_message", "requestId": format!("{number:064}"), "data": data});
-        let frame = client_frame(&frame.to_string());
+        let frame = text_frame(&frame.to_string());
         match tokio::time::timeout(BLOCKED, to.write_all(&frame)).await {
             Ok(done) => done.expect("an open connection"),
             Err(_) => {
@@ -245,16 +233,6 @@ async fn a_client_that_floods_frames_is_slowed_by_not_being_read() {
         received += count;
     }
     assert!(received > 10_000, "{received} bytes of answers");
-}
-
-/// A masked text frame of less than 64 KiB (RFC 6455 section 5.2), with a mask of zeros.
-fn client_frame(text: &str) -> Vec<u8> {
-    let length = u16::try_from(text.len()).expect("a short frame");
-    let mut frame = vec![0x81, 0x80 | 126];
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(text.as_bytes());
-    frame
 }
 
 /// Events that a slow socket was too slow for are not lost to it: the next socket has them by its cursor.

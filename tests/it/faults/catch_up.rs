@@ -22,10 +22,9 @@ struct Stage {
 
 impl Stage {
     async fn set(database: Database) -> Self {
-        let proxy = Proxy::to(database.cluster.port).await;
-        let url = listen_url(&database, &proxy);
+        let proxy = Proxy::before(&database).await;
         let here = Replica::start(&database, &QUICK).await;
-        let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+        let there = Replica::start(&database, &quick(&proxy.for_listener())).await;
         let mut sockets = Vec::new();
         for user in [ALICE, BORIS, BORIS] {
             sockets.push((user, Socket::connect(&there, user).await));
@@ -148,15 +147,10 @@ async fn what_a_mute_listener_gets_late_is_not_delivered_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mute_proxy_before_the_whole_database_is_told_and_recovered_from() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
+    let proxy = Proxy::before(&database).await;
     let here = Replica::start(&database, &QUICK).await;
-    let through = quick(&[
-        ("DB_PORT", &port),
-        ("DB_SSL_MODE", "disable"),
-        ("WRITE_TIMEOUT_SECONDS", "2"),
-        ("DB_TIMEOUT_SECONDS", "2"),
-    ]);
+    let impatient = [("WRITE_TIMEOUT_SECONDS", "2"), ("DB_TIMEOUT_SECONDS", "2")];
+    let through = quick(&[&proxy.for_all()[..], &impatient].concat());
     // Set before the other replica starts: to that one's sockets it is the past.
     let scene = Scene::set(&here.api()).await;
     let there = Replica::start(&database, &through).await;
@@ -223,22 +217,13 @@ async fn idle_session_timeout_does_not_end_a_listener() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_commits_while_a_listener_starts_is_delivered_once() {
     let database = Database::fresh().await;
-    let pool = Proxy::to(database.cluster.port).await;
-    let port = pool.port.to_string();
-    let direct = Proxy::to(database.cluster.port).await;
-    let url = listen_url(&database, &direct);
+    let pool = Proxy::before(&database).await;
+    let direct = Proxy::before(&database).await;
     let here = Replica::start(&database, &[]).await;
-    let there = Replica::start(
-        &database,
-        &[
-            ("DB_PORT", &port),
-            ("DB_SSL_MODE", "disable"),
-            ("LISTEN_DATABASE_URL", &url),
-            // No heartbeat of its own but the first.
-            ("LISTENER_HEARTBEAT_SECONDS", "60"),
-        ],
-    )
-    .await;
+    // No heartbeat of its own but the first.
+    let rare = [("LISTENER_HEARTBEAT_SECONDS", "60")];
+    let settings = [&pool.for_all()[..], &direct.for_listener(), &rare].concat();
+    let there = Replica::start(&database, &settings).await;
     let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     here.api().send(conversation, ALICE, "before").await;
@@ -271,10 +256,8 @@ async fn what_commits_while_a_listener_starts_is_delivered_once() {
 /// One replica whose listener goes through a proxy, and a socket of Boris on it.
 async fn cut_off(more: &[(&str, &str)]) -> (Database, Proxy, Replica, uuid::Uuid, Socket) {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = listen_url(&database, &proxy);
-    let mut settings = quick(more);
-    settings.push(("LISTEN_DATABASE_URL", &url));
+    let proxy = Proxy::before(&database).await;
+    let settings = quick(&[&proxy.for_listener()[..], more].concat());
     let replica = Replica::start(&database, &settings).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
@@ -295,9 +278,7 @@ async fn beyond_the_bound_of_a_catch_up_all_clients_reload_and_go_on() {
     let (database, proxy, replica, conversation, mut boris) =
         cut_off(&[("CATCH_UP_CHANGES", "10")]).await;
     let api = replica.api();
-    let stranger = database.sql().await;
-    let held = "begin; select pg_current_xact_id()";
-    stranger.batch_execute(held).await.expect("a number");
+    let _stranger = database.holding("select pg_current_xact_id()").await;
 
     cut(&database, &proxy, &replica).await;
     for number in 0..11 {
@@ -329,9 +310,9 @@ async fn a_catch_up_that_cannot_be_read_in_time_is_given_up_and_all_clients_relo
         cut_off(&[("DB_TIMEOUT_SECONDS", "1")]).await;
     cut(&database, &proxy, &replica).await;
     replica.api().send(conversation, ALICE, "missed").await;
-    let holder = database.sql().await;
-    let lock = "begin; lock table messages in access exclusive mode";
-    holder.batch_execute(lock).await.expect("the lock");
+    let holder = database
+        .holding("lock table messages in access exclusive mode")
+        .await;
 
     proxy.accept();
     let resync = boris.next().await;

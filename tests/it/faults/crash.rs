@@ -35,11 +35,7 @@ async fn crash_between_cursor_and_sends(settings: &[&str], last: Last) {
         let set = format!("alter database {} set {setting}", database.name);
         database.execute(&set).await;
     }
-    // Nothing is flushed on the side.
-    database
-        .execute("alter system set wal_writer_delay = '10s'")
-        .await;
-    database.execute("select pg_reload_conf()").await;
+    database.flush_seldom().await;
     let replica = Replica::start(&database, &QUICK).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;

@@ -126,9 +126,11 @@ async fn a_request_in_flight_is_answered_before_the_end() {
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
-    let stranger = database.sql().await;
-    let lock = format!("begin; select from conversations where id = '{conversation}' for update");
-    stranger.batch_execute(&lock).await.expect("the lock");
+    let stranger = database
+        .holding(&format!(
+            "select from conversations where id = '{conversation}' for update"
+        ))
+        .await;
     let over_http = {
         let api = api.clone();
         tokio::spawn(async move { api.send(conversation, ALICE, "over HTTP").await })
@@ -199,13 +201,9 @@ async fn a_second_signal_ends_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let settings = quick(&[
-        ("DB_PORT", &port),
-        ("DB_SSL_MODE", "disable"),
-        ("SHUTDOWN_GRACE_SECONDS", "3"),
-    ]);
+    let proxy = Proxy::before(&database).await;
+    let grace = [("SHUTDOWN_GRACE_SECONDS", "3")];
+    let settings = quick(&[&proxy.for_all()[..], &grace].concat());
     let mut replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;

@@ -117,7 +117,7 @@ async fn a_replica_goes_on_at_the_standby_when_the_primary_is_silent() {
     let primary = Cluster::private();
     let database = Database::fresh_on(&primary).await;
     let standby = Cluster::standby_of(&primary);
-    let way = Proxy::to(primary.port).await;
+    let way = Proxy::before(&database).await;
     let ports = format!("{},{}", way.port, standby.port);
     let two_hosts = quick(&[
         ("DB_HOST", "127.0.0.1,127.0.0.1"),

@@ -47,9 +47,8 @@ async fn a_message_that_commits_after_younger_ones_is_not_missed_by_a_resume() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_commits_late_is_not_missed_by_a_catch_up() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = listen_url(&database, &proxy);
-    let replica = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &quick(&proxy.for_listener())).await;
     let api = replica.api();
     let slow = api.open_conversation(ALICE, BORIS).await;
     let fast = api.open_conversation(ALICE, CARLA).await;
@@ -90,12 +89,11 @@ async fn a_write_transaction_that_stays_open_costs_no_event() {
         .batch_execute("begin; select pg_current_xact_id()")
         .await
         .expect("a transaction with a number");
-    let proxy = Proxy::to(cluster.port).await;
-    let url = listen_url(&database, &proxy);
+    let proxy = Proxy::before(&database).await;
     let here = Replica::start(&database, &QUICK).await;
     // Set before the other replica starts: to that one's sockets it is the past.
     let scene = Scene::set(&here.api()).await;
-    let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let there = Replica::start(&database, &quick(&proxy.for_listener())).await;
     let mut alice = Socket::connect(&there, ALICE).await;
     let mut boris = Socket::connect(&here, BORIS).await;
     here.api().send(scene.with_boris, ALICE, "early 5").await;

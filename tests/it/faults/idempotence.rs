@@ -4,11 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The settings that lead all of a replica through a proxy.
-fn through(port: &str) -> Vec<(&str, &str)> {
-    quick(&[("DB_PORT", port), ("DB_SSL_MODE", "disable")])
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_copies_at_the_same_moment_on_two_replicas_are_stored_once() {
     const ROUNDS: usize = 30;
@@ -73,9 +68,8 @@ async fn the_same_id_at_the_same_moment_in_two_conversations_is_stored_once_and_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_503_stores_once() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let mut settings = through(&port);
+    let proxy = Proxy::before(&database).await;
+    let mut settings = quick(&proxy.for_all());
     settings.push(("WRITE_TIMEOUT_SECONDS", "1"));
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
@@ -106,9 +100,8 @@ async fn a_retry_after_503_stores_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_without_an_answer_is_sent_again_over_another_connection() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let mut settings = through(&port);
+    let proxy = Proxy::before(&database).await;
+    let mut settings = quick(&proxy.for_all());
     settings.push(("WRITE_TIMEOUT_SECONDS", "60"));
     settings.push(("DB_TIMEOUT_SECONDS", "60"));
     let replica = Replica::start(&database, &settings).await;
@@ -130,9 +123,8 @@ async fn a_batch_without_an_answer_is_sent_again_over_another_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_the_replica_died_between_commit_and_answer_stores_once() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let mut dying = Replica::start(&database, &through(&port)).await;
+    let proxy = Proxy::before(&database).await;
+    let mut dying = Replica::start(&database, &quick(&proxy.for_all())).await;
     let other = Replica::start(&database, &QUICK).await;
     let conversation = other.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&other, BORIS).await;
@@ -166,9 +158,8 @@ async fn a_retry_after_the_replica_died_between_commit_and_answer_stores_once() 
 async fn a_batch_whose_commit_got_no_answer_is_stored_once_and_acknowledged() {
     const EACH: usize = 20;
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let replica = Replica::start(&database, &through(&port)).await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &quick(&proxy.for_all())).await;
     let api = replica.api();
     let with_boris = api.open_conversation(ALICE, BORIS).await;
     let with_carla = api.open_conversation(ALICE, CARLA).await;

@@ -121,6 +121,17 @@ impl Copy {
     }
 }
 
+/// What [`Scene::play`] made of the talk with Boris, for who was away: the present state of each row, by seq, then the read marks.
+pub const CAUGHT_UP: [&str; 7] = [
+    "message_updated 1 edited",
+    "message_deleted 2",
+    "message_deleted 3",
+    "chat_message 5 late 5",
+    "chat_message 6 late 6 edited",
+    "chat_message 7 late 7 late 7 late 7",
+    "messages_read 7",
+];
+
 /// Two conversations of Alice, with Boris and with Carla, and all that can happen in them.
 pub struct Scene {
     pub with_boris: Uuid,
@@ -170,19 +181,10 @@ impl Scene {
         opened
     }
 
-    /// What a socket that has seen the four messages, and was away for the rest, is told: the present state of
-    /// each row, by seq, then the read marks.
+    /// What a socket that has seen the four messages, and was away for the rest, is told.
     pub fn assert_caught_up(&self, frames: &[Value], opened: Uuid, user: Uuid) {
-        let talk = [
-            "message_updated 1 edited",
-            "message_deleted 2",
-            "message_deleted 3",
-            "chat_message 5 late 5",
-            "chat_message 6 late 6 edited",
-            "chat_message 7 late 7 late 7 late 7",
-            "messages_read 7",
-        ];
-        assert_eq!(trimmed(gists(frames, self.with_boris)), talk, "of {user}");
+        let talk = trimmed(gists(frames, self.with_boris));
+        assert_eq!(talk, CAUGHT_UP, "of {user}");
         if user == ALICE {
             assert_eq!(gists(frames, self.with_carla), ["chat_message 1 beside"]);
             let opened = gists(frames, opened);

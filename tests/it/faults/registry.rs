@@ -46,10 +46,9 @@ async fn a_replica_that_stops_in_good_order_leaves_the_registry_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_whose_listener_reconnected_stays_registered() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = listen_url(&database, &proxy);
+    let proxy = Proxy::before(&database).await;
     let _other = Replica::start(&database, &QUICK).await;
-    let replica = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let replica = Replica::start(&database, &quick(&proxy.for_listener())).await;
     until_registered(&database, 2).await;
     let api = replica.api();
     let connected = Socket::connect(&replica, ALICE).await.connected;
@@ -87,9 +86,8 @@ async fn a_replica_whose_listener_reconnected_stays_registered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_takes_its_lock_when_another_session_lets_go_of_it() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = listen_url(&database, &proxy);
-    let replica = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &quick(&proxy.for_listener())).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;

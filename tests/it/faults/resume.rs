@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::ledger::{Copy, Scene, gists, seqs};
+use super::ledger::{CAUGHT_UP, Copy, Scene, gists, seqs};
 use super::*;
 
 #[tokio::test]
@@ -26,15 +26,7 @@ async fn a_client_that_comes_back_to_another_replica_is_told_of_all_that_it_miss
         socket.send_command("ping", serde_json::json!({})).await;
         let frames = socket.arrived();
         let talk = gists(&frames, scene.with_boris);
-        for wanted in [
-            "message_updated 1 edited",
-            "message_deleted 2",
-            "message_deleted 3",
-            "chat_message 5 late 5",
-            "chat_message 6 late 6 edited",
-            "chat_message 7 late 7 late 7 late 7",
-            "messages_read 7",
-        ] {
+        for wanted in CAUGHT_UP {
             let count = talk.iter().filter(|gist| gist.trim_end() == wanted).count();
             assert_eq!(count, 1, "{wanted} in {talk:#?}");
         }
@@ -181,7 +173,8 @@ async fn a_cursor_that_cannot_be_ours_asks_for_a_reload() {
         "garbage".to_owned(),
         "0".to_owned(),
         "%00%ff".to_owned(),
-        "x".repeat(1_000),
+        "-1.2.3".to_owned(),
+        "x".repeat(5_000),
         foreign,
         format!("{identity}.ffffffffffffff"),
         format!("{identity}.ffffffffffffffff"),
@@ -284,10 +277,9 @@ async fn a_client_that_comes_and_goes_while_others_write_misses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resume_at_a_replica_whose_listener_is_away_repeats_nothing() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = listen_url(&database, &proxy);
+    let proxy = Proxy::before(&database).await;
     let here = Replica::start(&database, &QUICK).await;
-    let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let there = Replica::start(&database, &quick(&proxy.for_listener())).await;
     let scene = Scene::set(&here.api()).await;
     let seen = here.api().send(scene.with_boris, ALICE, "early 5").await;
     let cursor = settled_cursor(&here, BORIS).await;
@@ -329,10 +321,9 @@ async fn a_resume_at_a_replica_whose_listener_is_away_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resume_at_a_replica_that_is_behind_the_cursor_repeats_nothing() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = listen_url(&database, &proxy);
+    let proxy = Proxy::before(&database).await;
     let here = Replica::start(&database, &QUICK).await;
-    let there = Replica::start(&database, &quick(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let there = Replica::start(&database, &quick(&proxy.for_listener())).await;
     let scene = Scene::set(&here.api()).await;
 
     proxy.refuse();
@@ -352,53 +343,4 @@ async fn a_resume_at_a_replica_that_is_behind_the_cursor_repeats_nothing() {
     here.api().send(scene.with_boris, ALICE, "last").await;
     let frames = boris.before_message("last").await;
     assert_eq!(gists(&frames, scene.with_boris), ["chat_message 9 9"]);
-}
-
-#[tokio::test]
-async fn of_many_that_come_back_at_once_a_few_are_read_for_and_the_others_wait() {
-    const CLIENTS: i32 = 12;
-    let database = Database::fresh().await;
-    let replica = Replica::start(&database, &quick(&[("REPLAY_PARALLEL", "2")])).await;
-    let api = replica.api();
-    let conversation = api.open_conversation(ALICE, BORIS).await;
-    let users = database.add_users(CLIENTS).await;
-    let cursor = settled_cursor(&replica, BORIS).await;
-    for user in &users {
-        let with_alice = api.open_conversation(ALICE, *user).await;
-        api.send(with_alice, ALICE, "missed").await;
-    }
-
-    // A replay looks at the tombstones, so it waits for this one.
-    let mut holder = database.sql().await;
-    let hold = holder.transaction().await.expect("a transaction");
-    hold.batch_execute("lock table chat_tombstones in access exclusive mode")
-        .await
-        .expect("the tombstones are locked");
-    let mut coming = JoinSet::new();
-    for user in users {
-        let authority = format!("127.0.0.1:{}", replica.port());
-        let path = format!("/ws?user_id={user}&cursor={cursor}");
-        coming.spawn(async move { Socket::connect_at(&authority, user, &path).await });
-    }
-    eventually("all are connected", || async {
-        (api.metric("pgchat_connections").await == f64::from(CLIENTS)).then_some(())
-    })
-    .await;
-    let reading =
-        "pg_stat_activity where datname = current_database() and application_name = 'pgchat pool'
-                      and wait_event_type = 'Lock'";
-    eventually("the first are read for", || async {
-        (database.count(reading).await >= 2).then_some(())
-    })
-    .await;
-    // The writer is not among those who wait, and by its answer whoever else would read does.
-    api.send(conversation, BORIS, "of one who is here").await;
-    assert_eq!(database.count(reading).await, 2);
-
-    hold.rollback().await.expect("the tombstones are free");
-    while let Some(socket) = coming.join_next().await {
-        let mut socket = socket.expect("a socket's task");
-        assert_eq!(socket.connected["data"]["resumed"], true);
-        socket.before_message("missed").await;
-    }
 }

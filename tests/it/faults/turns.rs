@@ -1,23 +1,53 @@
-//! Many wait for their turn at a database that does not answer: each is refused in the time that one may wait, and not in
-//! that of all who stand before it.
+//! Many come back at once and wait for their turn to be read for; at a database that does not answer each is refused in the
+//! time that one may wait, and not in that of all who stand before it.
 
 use tokio::task::JoinSet;
 
 use super::*;
+
+#[tokio::test]
+async fn of_many_that_come_back_at_once_a_few_are_read_for_and_the_others_wait() {
+    const CLIENTS: i32 = 12;
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &quick(&[("REPLAY_PARALLEL", "2")])).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let users = database.add_users(CLIENTS).await;
+    let cursor = settled_cursor(&replica, BORIS).await;
+    for user in &users {
+        let with_alice = api.open_conversation(ALICE, *user).await;
+        api.send(with_alice, ALICE, "missed").await;
+    }
+
+    let holder = holding_replays(&database).await;
+    let mut coming = JoinSet::new();
+    for user in users {
+        let authority = format!("127.0.0.1:{}", replica.port());
+        let path = format!("/ws?user_id={user}&cursor={cursor}");
+        coming.spawn(async move { Socket::connect_at(&authority, user, &path).await });
+    }
+    until_metric(&replica, "pgchat_connections", f64::from(CLIENTS)).await;
+    until_replays_wait(&database, 2).await;
+    // The writer is not among those who wait, and by its answer whoever else would read does.
+    api.send(conversation, BORIS, "of one who is here").await;
+    assert_eq!(database.count(WAITING_REPLAYS).await, 2);
+
+    holder.batch_execute("commit").await.expect("its end");
+    while let Some(socket) = coming.join_next().await {
+        let mut socket = socket.expect("a socket's task");
+        assert_eq!(socket.connected["data"]["resumed"], true);
+        socket.before_message("missed").await;
+    }
+}
 
 /// One after the other they would wait for eight times the database's deadline, which is longer than a test waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replays_that_wait_for_a_silent_database_are_given_up_in_its_time() {
     const CLIENTS: usize = 8;
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let port = proxy.port.to_string();
-    let settings = quick(&[
-        ("REPLAY_PARALLEL", "1"),
-        ("DB_TIMEOUT_SECONDS", "3"),
-        ("DB_PORT", &port),
-        ("DB_SSL_MODE", "disable"),
-    ]);
+    let proxy = Proxy::before(&database).await;
+    let one_at_a_time = [("REPLAY_PARALLEL", "1"), ("DB_TIMEOUT_SECONDS", "3")];
+    let settings = quick(&[&proxy.for_all()[..], &one_at_a_time].concat());
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
@@ -31,7 +61,7 @@ async fn replays_that_wait_for_a_silent_database_are_given_up_in_its_time() {
         let raw = Raw::upgrade_to(&replica, &path).await;
         coming.spawn(raw.until_closed());
     }
-    until_a_replay_waits(&database).await;
+    until_replays_wait(&database, 1).await;
     proxy.mute();
     let all = within("each of them is let go", coming.join_all()).await;
     for said in all {
@@ -92,18 +122,19 @@ async fn reloads_and_goes_on(database: &Database, settings: &[(&str, &str)]) {
 
 /// A replay looks at the tombstones, and a handshake does not: it is answered, and what was missed is not read.
 async fn holding_replays(database: &Database) -> tokio_postgres::Client {
-    let holder = database.sql().await;
-    let lock = "begin; lock table chat_tombstones in access exclusive mode";
-    holder.batch_execute(lock).await.expect("the lock");
-    holder
+    database
+        .holding("lock table chat_tombstones in access exclusive mode")
+        .await
 }
 
-async fn until_a_replay_waits(database: &Database) {
-    let waiting =
-        "pg_stat_activity where datname = current_database() and application_name = 'pgchat pool'
-                      and wait_event_type = 'Lock'";
-    eventually("a replay waits", || async {
-        (database.count(waiting).await > 0).then_some(())
+/// Those that stand before what [`holding_replays`] holds.
+const WAITING_REPLAYS: &str =
+    "pg_stat_activity where datname = current_database() and application_name = 'pgchat pool'
+                  and wait_event_type = 'Lock'";
+
+async fn until_replays_wait(database: &Database, count: i64) {
+    eventually("replays wait", || async {
+        (database.count(WAITING_REPLAYS).await >= count).then_some(())
     })
     .await;
 }

@@ -32,19 +32,14 @@ impl Stage {
     async fn set() -> Self {
         let cluster = Cluster::private();
         let database = Database::fresh_on(&cluster).await;
-        database
-            .execute("alter system set wal_writer_delay = '10s'")
-            .await;
-        database.execute("select pg_reload_conf()").await;
-        let proxy = Proxy::to(cluster.port).await;
-        let port = proxy.port.to_string();
-        let settings = quick(&[
-            ("DB_PORT", &port),
-            ("DB_SSL_MODE", "disable"),
-            // None comes between.
+        database.flush_seldom().await;
+        let proxy = Proxy::before(&database).await;
+        // No heartbeat comes between.
+        let still = [
             ("LISTENER_HEARTBEAT_SECONDS", "60"),
             ("SEARCH_LANGUAGE", "off"),
-        ]);
+        ];
+        let settings = quick(&[&proxy.for_all()[..], &still].concat());
         let replica = Replica::start(&database, &settings).await;
         let conversation = replica.api().open_conversation(ALICE, BORIS).await;
         let mut boris = Socket::connect(&replica, BORIS).await;

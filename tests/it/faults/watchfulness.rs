@@ -45,12 +45,9 @@ async fn a_filling_queue_is_seen_and_slow_notifications_are_logged() {
     // Its queue is the cluster's.
     let cluster = Cluster::private();
     let database = Database::fresh_on(&cluster).await;
-    let proxy = Proxy::to(cluster.port).await;
-    let url = listen_url(&database, &proxy);
-    let settings = [
-        ("LISTEN_DATABASE_URL", url.as_str()),
-        ("LISTENER_HEARTBEAT_SECONDS", "5"),
-    ];
+    let proxy = Proxy::before(&database).await;
+    let rare = [("LISTENER_HEARTBEAT_SECONDS", "5")];
+    let settings = [&proxy.for_listener()[..], &rare].concat();
     let replica = Replica::start(&database, &settings).await;
     // A session that LISTENs and does not read: nothing that follows can leave the queue.
     let stuck = database.sql().await;

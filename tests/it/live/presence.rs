@@ -309,12 +309,9 @@ async fn its_rate_is_limited_apart_from_that_of_sends() {
 #[tokio::test]
 async fn another_program_reads_the_view_with_one_grant_and_while_no_replica_runs() {
     let database = Database::fresh().await;
-    let role = format!("reader_{}", database.name);
-    database
-        .execute(&format!(
-            "create role {role} login password 'app'; grant select on chat_presence to {role}"
-        ))
-        .await;
+    let role = database.role("reader").await;
+    let grant = format!("grant select on chat_presence to {role}");
+    database.execute(&grant).await;
     let mut replica = Replica::start(&database, &BRIEF).await;
     let _alice = Socket::connect(&replica, ALICE).await;
     let read = || async {
@@ -337,10 +334,6 @@ async fn another_program_reads_the_view_with_one_grant_and_while_no_replica_runs
         let read = refused.query(&format!("select from {table}"), &[]).await;
         assert!(read.is_err(), "{table}");
     }
-    drop(refused);
-    database
-        .execute(&format!("drop owned by {role}; drop role {role}"))
-        .await;
 }
 
 /// No commit is waited for: presence costs the disk nothing that a message waits for.
@@ -353,16 +346,8 @@ async fn nothing_is_flushed() {
         ("PRESENCE_GRACE_SECONDS", "1"),
     ];
     let replica = Replica::start(&database, &rare).await;
-    database
-        .execute("alter system set wal_writer_delay = '10s'")
-        .await;
-    database.execute("select pg_reload_conf()").await;
+    database.flush_seldom().await;
     let sql = database.sql().await;
-    eventually("the setting holds", || async {
-        let row = sql.query_one("show wal_writer_delay", &[]).await;
-        (row.expect("a setting").get::<_, &str>(0) == "10s").then_some(())
-    })
-    .await;
     let mut notifications = database.listen("chat_events").await;
     database.execute("checkpoint").await;
 

@@ -6,10 +6,6 @@ use uuid::Uuid;
 use super::presence::*;
 use crate::support::*;
 
-fn brief<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    BRIEF.iter().chain(more).copied().collect()
-}
-
 /// Frames `presence` until one says this; those about others are given back.
 async fn until_seen(socket: &mut Socket, user: Uuid, is_online: bool) -> Vec<Value> {
     let mut before = Vec::new();
@@ -125,12 +121,9 @@ async fn the_users_of_a_replica_that_is_held_still_are_gone_and_come_back_with_i
 #[tokio::test]
 async fn a_listener_that_was_lost_costs_nobody_his_presence_and_shows_what_it_missed() {
     let database = Database::fresh().await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = format!(
-        "postgres://{SERVICE}@127.0.0.1:{}/{}?sslmode=disable",
-        proxy.port, database.name
-    );
-    let cut = Replica::start(&database, &brief(&[("LISTEN_DATABASE_URL", &url)])).await;
+    let proxy = Proxy::before(&database).await;
+    let through_proxy = [&BRIEF[..], &proxy.for_listener()].concat();
+    let cut = Replica::start(&database, &through_proxy).await;
     let other = Replica::start(&database, &BRIEF).await;
     let _carla = Socket::connect(&cut, CARLA).await;
     let alice = Socket::connect(&other, ALICE).await;
@@ -167,10 +160,7 @@ async fn a_listener_that_was_lost_costs_nobody_his_presence_and_shows_what_it_mi
 async fn after_a_crash_of_the_database_presence_comes_to_be_the_truth() {
     let cluster = Cluster::private();
     let database = Database::fresh_on(&cluster).await;
-    database
-        .execute("alter system set wal_writer_delay = '10s'")
-        .await;
-    database.execute("select pg_reload_conf()").await;
+    database.flush_seldom().await;
     let [here, there] = Replica::start_many(&database, &BRIEF).await;
     let _alice = Socket::connect(&here, ALICE).await;
     let carla = Socket::connect(&here, CARLA).await;

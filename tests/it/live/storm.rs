@@ -240,12 +240,8 @@ impl Stage {
             frames: 0,
         };
         let mut transactions = HashSet::new();
-        loop {
-            let payload = self.notifications.next().await;
+        for payload in self.notifications.before(&id_of(&last).to_string()).await {
             assert!(payload.len() < 8000);
-            if payload.contains(&id_of(&last).to_string()) {
-                break;
-            }
             let told = told_of(&payload);
             if told.is_empty() || told == [BORIS] {
                 continue;

@@ -29,6 +29,13 @@ fn typing_among(frames: &[Value]) -> Vec<&Value> {
     typing.collect()
 }
 
+/// How often other replicas are told of typing until the message "last" comes.
+async fn told_before_the_last(notifications: &mut Notifications) -> u64 {
+    let payloads = notifications.before("\"content\":\"last\"").await;
+    let told = |payload: &String| payload.matches("\"isTyping\"").count();
+    payloads.iter().map(told).sum::<usize>() as u64
+}
+
 #[tokio::test]
 async fn the_other_participant_sees_it_on_every_replica_and_nobody_else_does() {
     let database = Database::fresh().await;
@@ -141,13 +148,8 @@ async fn it_ends_with_the_socket_that_typed() {
 async fn it_ends_where_the_listener_was_lost() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = format!(
-        "postgres://{SERVICE}@127.0.0.1:{}/{}?sslmode=disable",
-        proxy.port, database.name
-    );
-    let [lasting, interval] = BRIEF;
-    let through_proxy = [lasting, interval, ("LISTEN_DATABASE_URL", url.as_str())];
+    let proxy = Proxy::before(&database).await;
+    let through_proxy = [&BRIEF[..], &proxy.for_listener()].concat();
     let there = Replica::start(&database, &through_proxy).await;
     let here = Replica::start(&database, &BRIEF).await;
     let mut alice = Socket::connect(&here, ALICE).await;
@@ -166,13 +168,10 @@ async fn it_ends_where_the_listener_was_lost() {
 async fn it_ends_with_a_message_that_the_listener_had_to_catch_up_with() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let proxy = Proxy::to(database.cluster.port).await;
-    let url = format!(
-        "postgres://postgres@127.0.0.1:{}/{}?sslmode=disable",
-        proxy.port, database.name
-    );
+    let proxy = Proxy::before(&database).await;
     let long = [("TYPING_SECONDS", "60")];
-    let there = Replica::start(&database, &[long[0], ("LISTEN_DATABASE_URL", &url)]).await;
+    let through_proxy = [&long[..], &proxy.for_listener()].concat();
+    let there = Replica::start(&database, &through_proxy).await;
     let here = Replica::start(&database, &long).await;
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
@@ -211,14 +210,7 @@ async fn a_burst_makes_one_notification_an_interval_and_its_last_state_is_told()
     }
     let intervals = started.elapsed().as_secs() / 2;
     here.api().send(conversation, ALICE, "last").await;
-    let mut told = 0;
-    loop {
-        let payload = notifications.next().await;
-        if payload.contains("\"content\":\"last\"") {
-            break;
-        }
-        told += payload.matches("\"isTyping\"").count() as u64;
-    }
+    let told = told_before_the_last(&mut notifications).await;
     assert!(told <= intervals + 2, "{told} in {intervals} intervals");
     assert!(told >= 2, "{told}");
 }
@@ -254,14 +246,7 @@ async fn a_user_who_types_on_two_replicas_makes_one_notification_an_interval() {
         shown <= intervals + 2,
         "{shown} frames in {intervals} intervals"
     );
-    let mut told = 0;
-    loop {
-        let payload = notifications.next().await;
-        if payload.contains("\"content\":\"last\"") {
-            break;
-        }
-        told += payload.matches("\"isTyping\"").count() as u64;
-    }
+    let told = told_before_the_last(&mut notifications).await;
     assert!(told <= intervals + 2, "{told} in {intervals} intervals");
     assert!(told >= FRAMES, "{told}");
 }
@@ -363,20 +348,8 @@ async fn nothing_is_flushed_and_no_cursor_moves() {
     let conversation = database.conversation(ALICE, BORIS).await;
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
-    // Nobody else flushes while we look.
-    database
-        .execute("alter system set wal_writer_delay = '10s'")
-        .await;
-    database.execute("select pg_reload_conf()").await;
+    database.flush_seldom().await;
     let sql = database.sql().await;
-    eventually("the setting holds", || async {
-        let row = sql
-            .query_one("show wal_writer_delay", &[])
-            .await
-            .expect("a setting");
-        (row.get::<_, &str>(0) == "10s").then_some(())
-    })
-    .await;
     let mut notifications = database.listen("chat_events").await;
     database.execute("checkpoint").await;
 

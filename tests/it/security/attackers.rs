@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use uuid::Uuid;
 
-use serde_json::json;
+use crate::support::*;
 
 /// A connection on which a request has begun and does not end.
 pub async fn slow_head(port: u16) -> TcpStream {
@@ -64,10 +65,7 @@ pub async fn comes_back(port: u16, path: String) {
 
 async fn handshake_to(port: u16, path: &str) -> (u16, TcpStream) {
     let mut stream = connect(port).await;
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
+    let head = handshake_text(path);
     stream.write_all(head.as_bytes()).await.expect("a request");
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
@@ -163,16 +161,6 @@ fn occurrences(bytes: &[u8], word: &[u8]) -> (usize, usize) {
         at += next + word.len();
     }
     (found, at.max(bytes.len().saturating_sub(word.len() - 1)))
-}
-
-/// A masked text frame of less than 64 KiB (RFC 6455 section 5.2), with a mask of zeros.
-pub fn text_frame(text: &str) -> Vec<u8> {
-    let length = u16::try_from(text.len()).expect("a short frame");
-    let mut frame = vec![0x81, 0x80 | 126];
-    frame.extend_from_slice(&length.to_be_bytes());
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(text.as_bytes());
-    frame
 }
 
 /// What waits to be sent is on the attackers' machines, which here is this one: filling megabytes of buffers would take its

@@ -135,10 +135,7 @@ async fn connections_over_the_limit_are_refused_and_sockets_that_are_open_are_se
     }
 
     drop(held);
-    eventually("it takes connections again", || async {
-        (replica.api().status("/health").await == Some(200)).then_some(())
-    })
-    .await;
+    until_healthy(&replica).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -171,10 +168,7 @@ async fn a_flood_of_handshakes_gets_as_many_sockets_as_a_user_may_have() {
 
     // The places of those that are gone are free again.
     drop(open);
-    eventually("the sockets are gone", || async {
-        (replica.api().metric("pgchat_connections").await <= 2.0).then_some(())
-    })
-    .await;
+    until_metric(&replica, "pgchat_connections", 2.0).await;
     assert_eq!(attackers::handshake(port, ALICE).await.0, 101);
 }
 
@@ -187,9 +181,9 @@ async fn a_user_who_has_all_his_sockets_is_refused_without_a_question_to_the_dat
         Socket::connect(&replica, ALICE).await,
         Socket::connect(&replica, ALICE).await,
     ];
-    let holder = database.sql().await;
-    let lock = "begin; lock table users in access exclusive mode";
-    holder.batch_execute(lock).await.expect("the lock");
+    let holder = database
+        .holding("lock table users in access exclusive mode")
+        .await;
     let refused = attackers::handshake(replica.port(), ALICE);
     assert_eq!(within("a refusal", refused).await.0, 429);
     holder.batch_execute("commit").await.expect("its end");
@@ -209,7 +203,7 @@ async fn refusals_come_one_after_the_other_and_good_handshakes_pass_them_by() {
     for _ in 0..REFUSED {
         refused.spawn(async move { attackers::handshake(port, NOBODY).await.0 });
     }
-    // Then the others stand in line.
+    // Then the others stand in line, and are there still when she has come by.
     let first = refused.join_next().await.expect("one");
     assert_eq!(first.expect("a status"), 404);
     assert_eq!(attackers::handshake(port, ALICE).await.0, 101);
@@ -253,9 +247,9 @@ async fn handshakes_that_wait_for_a_silent_database_are_refused_in_its_time() {
     let database = Database::fresh().await;
     let settings = [("DB_POOL_SIZE", "4"), ("DB_TIMEOUT_SECONDS", "5")];
     let replica = Replica::start(&database, &settings).await;
-    let holder = database.sql().await;
-    let lock = "begin; lock table users in access exclusive mode";
-    holder.batch_execute(lock).await.expect("the lock");
+    let holder = database
+        .holding("lock table users in access exclusive mode")
+        .await;
     let waiting = join_all((0..12).map(|_| attackers::handshake(replica.port(), ALICE)));
     for (status, _) in within("answers", waiting).await {
         assert_eq!(status, 503);

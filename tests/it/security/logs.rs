@@ -4,8 +4,8 @@ use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::auth::get;
 use crate::auth::tokens;
-use crate::auth::{get, handshake};
 use crate::support::*;
 
 /// Words that stand nowhere but where the test puts them.

@@ -5,7 +5,6 @@
 //! What else the machine does falls into some round or other, so an attack is measured in [`ROUNDS`] rounds, quiet and attacked in
 //! turn, and what counts is the median of the rounds' ratios.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use uuid::Uuid;
 
 use super::attacking::attackers_of;
 use super::bounds::BOUNDS;
-use crate::faults::settled_cursor;
+use super::figures::{MOST, Measured, Round, Times, Waits};
 use crate::support::*;
 
 /// One attack's name: only that one is measured, and the document stays as it is.
@@ -35,19 +34,15 @@ const PAIRS: [(Uuid, Uuid); 4] = [
 /// Between two messages of a pair, on average: 25 a second.
 const PACE: Duration = Duration::from_millis(40);
 
-struct Attack {
-    name: &'static str,
-    what: &'static str,
+pub struct Attack {
+    pub name: &'static str,
+    pub what: &'static str,
     settings: &'static [(&'static str, &'static str)],
     /// Somebody writes to the attacker meanwhile.
     is_written_to: bool,
     /// What it may cost of memory.
-    most_mib: u64,
+    pub most_mib: u64,
 }
-
-/// What the others' times may grow to, and what is looked at of them.
-const MOST: f64 = 2.0;
-const SHARES: [(&str, f64); 3] = [("median", 0.5), ("p95", 0.95), ("p99", 0.99)];
 
 const ATTACKS: [Attack; 6] = [
     Attack {
@@ -94,44 +89,6 @@ const ATTACKS: [Attack; 6] = [
     },
 ];
 
-/// Milliseconds, sorted.
-struct Times(Vec<f64>);
-
-/// What the others waited for.
-const WAITS: [&str; 2] = ["message", "page of history"];
-
-/// The times of messages and of pages of history.
-type Waits = [Times; 2];
-
-struct Round {
-    quiet: Waits,
-    attacked: Waits,
-}
-
-/// Of one attack, over all of its rounds.
-struct Measured {
-    attack: &'static Attack,
-    rounds: Vec<Round>,
-    quiet_work: String,
-    attacked_work: String,
-    /// The most that it had more than before the first round, at the end of an attack.
-    grown_kib: u64,
-    connections: usize,
-    /// Attackers that gave up half-way: that would make the figures good.
-    gave_up: Vec<String>,
-}
-
-impl Times {
-    fn of(mut times: Vec<f64>) -> Self {
-        times.sort_by(f64::total_cmp);
-        Self(times)
-    }
-
-    fn at(&self, share: f64) -> f64 {
-        self.0[((self.0.len() - 1) as f64 * share) as usize]
-    }
-}
-
 /// What the replica had to do, since its start.
 struct Work {
     handshakes: f64,
@@ -173,96 +130,6 @@ impl Work {
             per_second(self.sent, before.sent),
             processor.as_secs_f64() / took.as_secs_f64(),
         )
-    }
-}
-
-/// The median of the rounds, and the least and the most of them.
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(figures: impl Iterator<Item = f64>) -> Self {
-        let sorted = Times::of(figures.collect());
-        Self {
-            least: sorted.at(0.0),
-            median: sorted.at(0.5),
-            most: sorted.at(1.0),
-        }
-    }
-}
-
-impl Measured {
-    fn over_rounds(&self, of: impl Fn(&Round) -> f64) -> Spread {
-        Spread::of(self.rounds.iter().map(of))
-    }
-
-    /// How much longer they waited under attack.
-    fn ratio(&self, wait: usize, share: f64) -> Spread {
-        self.over_rounds(|round| round.attacked[wait].at(share) / round.quiet[wait].at(share))
-    }
-
-    /// What is beyond its bound, in words.
-    fn faults(&self) -> Vec<String> {
-        let name = self.attack.name;
-        let mut faults = self.gave_up.clone();
-        for (wait, what) in WAITS.iter().enumerate() {
-            for (of, share) in SHARES {
-                let ratio = self.ratio(wait, share).median;
-                if ratio > MOST {
-                    faults.push(format!("{name}: {what}: {of}: {ratio:.2} times"));
-                }
-            }
-        }
-        if self.grown_kib > self.attack.most_mib * 1024 {
-            faults.push(format!("{name}: {} KiB of memory", self.grown_kib));
-        }
-        faults
-    }
-
-    fn table(&self) -> Result<String, std::fmt::Error> {
-        let Attack { name, what, .. } = self.attack;
-        let mut table = String::new();
-        writeln!(table, "\n**{name}**: {what}\n")?;
-        let columns = SHARES.map(|(of, _)| of).join(" | ");
-        writeln!(table, "| | | samples a round | {columns} |")?;
-        writeln!(table, "| --- | --- | --- | --- | --- | --- |")?;
-        for (wait, what) in WAITS.iter().enumerate() {
-            let mut line = |when: &str, waits: fn(&Round) -> &Waits| {
-                let samples = self.over_rounds(|round| waits(round)[wait].0.len() as f64);
-                let cells = SHARES.map(|(_, share)| {
-                    let median = self
-                        .over_rounds(|round| waits(round)[wait].at(share))
-                        .median;
-                    format!("{median:.1} ms")
-                });
-                let (samples, cells) = (samples.median, cells.join(" | "));
-                writeln!(table, "| {what} | {when} | {samples} | {cells} |")
-            };
-            line("quiet", |round| &round.quiet)?;
-            line("attacked", |round| &round.attacked)?;
-            let cells = SHARES.map(|(_, share)| {
-                let ratio = self.ratio(wait, share);
-                format!(
-                    "**{:.2}** ({:.2} to {:.2})",
-                    ratio.median, ratio.least, ratio.most
-                )
-            });
-            writeln!(table, "| {what} | ratio | | {} |", cells.join(" | "))?;
-        }
-        writeln!(
-            table,
-            "\nThe replica did {} while it was quiet, and {} under attack (the last round). It had at most {:.1} MiB more resident \
-             memory at the end of an attack than before the first (the bound is {} MiB), with {} files and connections open.",
-            self.quiet_work,
-            self.attacked_work,
-            self.grown_kib as f64 / 1024.0,
-            self.attack.most_mib,
-            self.connections,
-        )?;
-        Ok(table)
     }
 }
 

@@ -4,6 +4,7 @@ mod attackers;
 mod attacking;
 mod attacks;
 mod bounds;
+mod figures;
 mod headers;
 mod logs;
 mod measured;

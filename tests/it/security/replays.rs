@@ -7,102 +7,121 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 use super::attackers;
-use crate::faults::settled_cursor;
 use crate::support::*;
 
-/// The database does not answer before a test's deadline: whoever waits is let go by something else.
-const PATIENT: [(&str, &str); 2] = [
-    ("LISTENER_HEARTBEAT_SECONDS", "1"),
-    ("DB_TIMEOUT_SECONDS", "60"),
-];
+/// Control frames (RFC 6455 section 5.5).
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
 
 /// Alice's replays are being read, in this database.
 const READ_FOR_ALICE: &str =
     "pg_stat_activity where datname = current_database() and wait_event = 'advisory'";
 
-/// What a test needs before there is a replica: what Alice missed can be made to take as long as the test wants.
-async fn slow_for_alice() -> (Database, Client) {
-    let database = Database::fresh().await;
-    let arguments = "reader uuid, horizon xid8, max_rows bigint, max_bytes bigint";
-    database
-        .execute(&format!(
-            "alter function chat_missed(uuid, xid8, bigint, bigint) rename to chat_missed_at_once;
-             create function chat_missed({arguments}) returns setof chat_change language plpgsql security definer
-             set search_path from current as $$
-             begin
-               if reader = '{ALICE}' then
-                 perform pg_advisory_xact_lock_shared(1);
-               end if;
-               return query select * from chat_missed_at_once(reader, horizon, max_rows, max_bytes);
-             end $$;
-             grant execute on function chat_missed({arguments}) to {SERVICE}"
-        ))
+/// Alice comes back with an old cursor, and what she missed takes as long to be read as the test wants.
+struct Scene {
+    database: Database,
+    replica: Replica,
+    with_boris: Uuid,
+    cursor: String,
+    /// By which she comes back.
+    path: String,
+    /// Holds what her replays wait for.
+    holder: Client,
+}
+
+impl Scene {
+    /// She missed one message.
+    async fn set(more: &[(&str, &str)]) -> Self {
+        let database = Database::fresh().await;
+        let arguments = "reader uuid, horizon xid8, max_rows bigint, max_bytes bigint";
+        database
+            .execute(&format!(
+                "alter function chat_missed(uuid, xid8, bigint, bigint) rename to chat_missed_at_once;
+                 create function chat_missed({arguments}) returns setof chat_change language plpgsql security definer
+                 set search_path from current as $$
+                 begin
+                   if reader = '{ALICE}' then
+                     perform pg_advisory_xact_lock_shared(1);
+                   end if;
+                   return query select * from chat_missed_at_once(reader, horizon, max_rows, max_bytes);
+                 end $$;
+                 grant execute on function chat_missed({arguments}) to {SERVICE}"
+            ))
+            .await;
+        // The database does not answer before a test's deadline: whoever waits is let go by something else.
+        let patient = [
+            ("LISTENER_HEARTBEAT_SECONDS", "1"),
+            ("DB_TIMEOUT_SECONDS", "60"),
+        ];
+        let replica = Replica::start(&database, &[&patient[..], more].concat()).await;
+        let api = replica.api();
+        let with_boris = api.open_conversation(ALICE, BORIS).await;
+        let cursor = settled_cursor(&replica, CARLA).await;
+        api.send(with_boris, BORIS, "missed").await;
+        let holder = database.sql().await;
+        let lock = "select pg_advisory_lock(1)";
+        holder.batch_execute(lock).await.expect("the lock");
+        Self {
+            database,
+            replica,
+            with_boris,
+            path: format!("/ws?user_id={ALICE}&cursor={cursor}"),
+            cursor,
+            holder,
+        }
+    }
+
+    async fn alice_comes_back(&self) -> Raw {
+        Raw::upgrade_to(&self.replica, &self.path).await
+    }
+
+    async fn until_alice_is_read_for(&self) {
+        eventually("Alice is read for", || async {
+            (self.database.count(READ_FOR_ALICE).await > 0).then_some(())
+        })
         .await;
-    let holder = database.sql().await;
-    (database, holder)
-}
+    }
 
-async fn hold(holder: &Client) {
-    let lock = "select pg_advisory_lock(1)";
-    holder.batch_execute(lock).await.expect("the lock");
-}
+    async fn until_connected(&self, sockets: f64) {
+        until_metric(&self.replica, "pgchat_connections", sockets).await;
+    }
 
-async fn release(holder: &Client) {
-    let unlock = "select pg_advisory_unlock(1)";
-    holder.batch_execute(unlock).await.expect("its end");
-}
-
-async fn until_connected(api: &Api, count: usize) {
-    eventually(&format!("{count} sockets"), || async {
-        (api.metric("pgchat_connections").await == count as f64).then_some(())
-    })
-    .await;
-}
-
-async fn until_alice_is_read_for(database: &Database) {
-    eventually("Alice is read for", || async {
-        (database.count(READ_FOR_ALICE).await > 0).then_some(())
-    })
-    .await;
+    async fn release(&self) {
+        let unlock = "select pg_advisory_unlock(1)";
+        self.holder.batch_execute(unlock).await.expect("its end");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_whose_twenty_sockets_come_back_without_a_pause_takes_one_turn_of_all() {
     const STAY: usize = 12;
     const COME_AND_GO: usize = 8;
-    let (database, holder) = slow_for_alice().await;
-    let mut settings = PATIENT.to_vec();
-    settings.push(("REPLAY_PARALLEL", "2"));
-    let replica = Replica::start(&database, &settings).await;
-    let api = replica.api();
-    let with_boris = api.open_conversation(ALICE, BORIS).await;
-    let cursor = settled_cursor(&replica, CARLA).await;
-    api.send(with_boris, ALICE, "missed").await;
+    let scene = Scene::set(&[("REPLAY_PARALLEL", "2")]).await;
 
-    hold(&holder).await;
-    let path = format!("/ws?user_id={ALICE}&cursor={cursor}");
     let mut staying = Vec::new();
     for _ in 0..STAY {
-        staying.push(Raw::upgrade_to(&replica, &path).await);
+        staying.push(scene.alice_comes_back().await);
     }
-    until_alice_is_read_for(&database).await;
+    scene.until_alice_is_read_for().await;
     let mut coming_and_going = JoinSet::new();
     for _ in 0..COME_AND_GO {
-        coming_and_going.spawn(attackers::comes_and_goes(replica.port(), path.clone()));
+        let (port, path) = (scene.replica.port(), scene.path.clone());
+        coming_and_going.spawn(attackers::comes_and_goes(port, path));
     }
     for _ in 0..10 {
-        let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
+        let mut boris = Socket::resume(&scene.replica, BORIS, &scene.cursor).await;
         assert_eq!(boris.connected["data"]["resumed"], true);
         boris.before_message("missed").await;
         boris.close().await;
-        assert_eq!(database.count(READ_FOR_ALICE).await, 1);
+        assert_eq!(scene.database.count(READ_FOR_ALICE).await, 1);
     }
 
     // Nobody was forgotten.
     coming_and_going.shutdown().await;
-    release(&holder).await;
+    scene.release().await;
     for mut raw in staying {
         raw.heard("missed").await;
     }
@@ -111,32 +130,24 @@ async fn a_user_whose_twenty_sockets_come_back_without_a_pause_takes_one_turn_of
 /// The database answers none of them meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_hangs_up_while_he_waits_for_his_turn_is_gone_at_once() {
-    const CLOSE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
-    let (database, holder) = slow_for_alice().await;
-    let replica = Replica::start(&database, &PATIENT).await;
-    let api = replica.api();
-    let with_boris = api.open_conversation(ALICE, BORIS).await;
-    let cursor = settled_cursor(&replica, CARLA).await;
-    api.send(with_boris, ALICE, "missed").await;
+    let scene = Scene::set(&[]).await;
+    let mut read_for = scene.alice_comes_back().await;
+    scene.until_alice_is_read_for().await;
+    let mut says_so = scene.alice_comes_back().await;
+    let is_cut = scene.alice_comes_back().await;
+    let mut says_something = scene.alice_comes_back().await;
+    let mut last = scene.alice_comes_back().await;
+    scene.until_connected(5.0).await;
 
-    hold(&holder).await;
-    let path = format!("/ws?user_id={ALICE}&cursor={cursor}");
-    let mut read_for = Raw::upgrade_to(&replica, &path).await;
-    until_alice_is_read_for(&database).await;
-    let mut says_so = Raw::upgrade_to(&replica, &path).await;
-    let is_cut = Raw::upgrade_to(&replica, &path).await;
-    let mut says_something = Raw::upgrade_to(&replica, &path).await;
-    let mut last = Raw::upgrade_to(&replica, &path).await;
-    until_connected(&api, 5).await;
-    says_so.write(CLOSE).await;
+    says_so.write(client_frame(CLOSE, "")).await;
     drop(is_cut);
     let ping = r#"{"type":"ping","requestId":"r","data":{}}"#;
-    says_something.write(attackers::text_frame(ping)).await;
+    says_something.write(text_frame(ping)).await;
     drop(says_something);
-    until_connected(&api, 2).await;
+    scene.until_connected(2.0).await;
     says_so.closed().await;
 
-    release(&holder).await;
+    scene.release().await;
     read_for.heard("missed").await;
     last.heard("missed").await;
 }
@@ -144,41 +155,33 @@ async fn who_hangs_up_while_he_waits_for_his_turn_is_gone_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_client_sends_before_it_is_greeted_is_done_after_that_and_in_order() {
     const FRAMES: usize = 100;
-    const PING: &[u8] = &[0x89, 0x85, 0, 0, 0, 0, b'e', b'a', b'r', b'l', b'y'];
-    const CLOSE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
-    let (database, holder) = slow_for_alice().await;
-    let replica = Replica::start(&database, &PATIENT).await;
-    let api = replica.api();
-    let with_boris = api.open_conversation(ALICE, BORIS).await;
-    let cursor = settled_cursor(&replica, CARLA).await;
-    api.send(with_boris, BORIS, "missed").await;
-
-    hold(&holder).await;
-    let path = format!("/ws?user_id={ALICE}&cursor={cursor}");
-    let _read_for = Raw::upgrade_to(&replica, &path).await;
-    until_alice_is_read_for(&database).await;
-    let mut alice = Raw::upgrade_to(&replica, &path).await;
+    let scene = Scene::set(&[]).await;
+    let _read_for = scene.alice_comes_back().await;
+    scene.until_alice_is_read_for().await;
+    let mut alice = scene.alice_comes_back().await;
     // More than is kept: the rest waits on its way.
     for number in 0..FRAMES {
         let data =
-            json!({"conversationId": with_boris, "content": format!("said early: {number}")});
+            json!({"conversationId": scene.with_boris, "content": format!("said early: {number}")});
         let frame =
             json!({"type": "send_message", "requestId": format!("n{number}"), "data": data});
-        alice.write(attackers::text_frame(&frame.to_string())).await;
+        alice.write(text_frame(&frame.to_string())).await;
         if number == 10 {
-            alice.write(PING).await;
+            alice.write(client_frame(PING, "early")).await;
         }
     }
     // The frames before this one have been read.
     alice.heard("early").await;
-    api.send(with_boris, BORIS, "of one who is here").await;
+    let api = scene.replica.api();
+    api.send(scene.with_boris, BORIS, "of one who is here")
+        .await;
     let said = "messages where content like 'said early%'";
-    assert_eq!(database.count(said).await, 0);
+    assert_eq!(scene.database.count(said).await, 0);
 
-    release(&holder).await;
+    scene.release().await;
     let last = format!("\"requestId\":\"n{}\"", FRAMES - 1);
     alice.heard(&last).await;
-    alice.write(CLOSE).await;
+    alice.write(client_frame(CLOSE, "")).await;
     let heard = alice.until_closed().await;
     let heard = String::from_utf8_lossy(&heard);
     let mut place = 0;
@@ -188,7 +191,7 @@ async fn what_a_client_sends_before_it_is_greeted_is_done_after_that_and_in_orde
         let found = heard[place..].find(&wanted);
         place += found.unwrap_or_else(|| panic!("{wanted} is not behind {place} in {heard}"));
     }
-    assert_eq!(database.count(said).await, FRAMES as i64);
+    assert_eq!(scene.database.count(said).await, FRAMES as i64);
 }
 
 /// A hundred frames are read in a second, and as many at once.

@@ -51,16 +51,13 @@ impl Way {
             .expect("a look")
             .map(|row| row.get::<_, Value>(0));
         transaction.commit().await.expect("a commit");
-        database.execute("notify chat_events, 'end'").await;
-        let mut events = Vec::new();
-        loop {
-            let payload = heard.next().await;
-            if payload == "end" {
-                break;
-            }
-            let payload: Value = serde_json::from_str(&payload).expect("a payload");
-            events.push(alike(payload["events"].clone()));
-        }
+        database.execute("notify chat_events, 'the end'").await;
+        let payloads = heard.before("the end").await;
+        let events: Vec<Value> = payloads
+            .iter()
+            .map(|payload| serde_json::from_str(payload).expect("a payload"))
+            .map(|mut payload: Value| alike(payload["events"].take()))
+            .collect();
         let all = serde_json::json!([alike(stored), conversation, events]);
         (status, all)
     }

@@ -235,10 +235,7 @@ async fn changes_of_rows_that_were_restored_into_a_younger_cluster_are_not_misse
         )
         .await;
     let fresh = Socket::connect(&scene.replicas[0], BORIS).await;
-    let cursor = fresh.connected["data"]["cursor"]
-        .as_str()
-        .expect("a cursor")
-        .to_owned();
+    let cursor = cursor_of(&fresh.connected);
     drop(fresh);
     scene
         .database

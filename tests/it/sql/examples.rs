@@ -16,16 +16,10 @@ fn example(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A role with these grants, which ends with the value.
+/// A role with these grants.
 async fn role(scene: &Scene, grants: &str) -> String {
-    let role = format!("host_{}", scene.database.name);
-    scene
-        .database
-        .execute(&format!(
-            "do $$ begin create role {role} login; exception when duplicate_object then null; end $$; {}",
-            grants.replace("ROLE", &role)
-        ))
-        .await;
+    let role = scene.database.role("host").await;
+    scene.database.execute(&grants.replace("ROLE", &role)).await;
     role
 }
 
@@ -60,11 +54,6 @@ fn psql(scene: &Scene, role: &str, name: &str) -> Option<Command> {
     Some(command)
 }
 
-async fn drop_role(scene: &Scene, role: &str) {
-    let drop = format!("drop owned by {role}; drop role {role}");
-    scene.database.execute(&drop).await;
-}
-
 #[tokio::test]
 async fn psql_sends_and_marks_as_read() {
     let mut scene = Scene::set().await;
@@ -97,7 +86,6 @@ async fn psql_sends_and_marks_as_read() {
         assert_eq!(seqs.last(), Some(&"2"), "{printed}");
         scene.expect("messages_read").await;
     }
-    drop_role(&scene, &role).await;
 }
 
 /// COPY passes the triggers like any insert: `seq` in the order of the lines, one set of notifications a statement.
@@ -182,7 +170,6 @@ async fn psql_copies_many_messages() {
     );
     assert_eq!(scene.database.count("messages").await, 1_000);
     scene.assert_silence().await;
-    drop_role(&scene, &role).await;
 }
 
 #[tokio::test]
@@ -228,7 +215,6 @@ async fn node_postgres_sends_once_and_inserts() {
     let told = String::from_utf8_lossy(&ran.expect("node runs").stderr).into_owned();
     assert!(told.contains("23514"), "{told}");
     scene.assert_silence().await;
-    drop_role(&scene, &role).await;
 }
 
 #[tokio::test]
@@ -253,7 +239,6 @@ async fn typeorm_saves_and_updates_entities() {
     assert_eq!(frame["data"]["content"], "by TypeORM");
     let frame = scene.expect("message_updated").await;
     assert_eq!(frame["data"]["content"], "by TypeORM, edited");
-    drop_role(&scene, &role).await;
 }
 
 /// It hears what is sent, reads what does not fit into a notification, and what came while it was down or cut off.
@@ -318,7 +303,7 @@ async fn a_service_that_listens_by_itself_misses_nothing() {
     // It is killed.
     listener.kill();
     send("while it was down").await;
-    let listener = start();
+    let _listener = start();
     heard("while it was down").await;
     send("the end").await;
     heard("the end").await;
@@ -330,6 +315,4 @@ async fn a_service_that_listens_by_itself_misses_nothing() {
         .map(|line| seq_of(&line))
         .collect();
     assert_eq!(seqs, [1, 2, 3, 4, 5, 6], "each once, in order");
-    drop(listener);
-    drop_role(&scene, &role).await;
 }

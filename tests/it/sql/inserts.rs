@@ -265,11 +265,9 @@ async fn what_is_rolled_back_was_never_there() {
 #[tokio::test]
 async fn no_program_can_insert_without_it_being_told() {
     let mut scene = Scene::set().await;
-    let role = format!("sly_{}", scene.database.name);
-    scene
-        .database
-        .execute(&format!("create role {role} login in role {INTEGRATOR}"))
-        .await;
+    let role = scene.database.role("sly").await;
+    let grant = format!("grant {INTEGRATOR} to {role}");
+    scene.database.execute(&grant).await;
     let sly = scene.database.sql_as(&role).await;
     for depth in ["0", "1", "-1", "x", ""] {
         let insert = scene.insert(ALICE, &format!("at {depth}"));
@@ -279,20 +277,16 @@ async fn no_program_can_insert_without_it_being_told() {
         let frame = scene.expect("chat_message").await;
         assert_eq!(frame["data"]["content"], format!("at {depth}"));
     }
-    drop(sly);
     scene.assert_silence().await;
-    scene.database.execute(&format!("drop role {role}")).await;
 }
 
 /// What triggers and the search index's expression name is not looked for where the program that writes looks.
 #[tokio::test]
 async fn no_name_of_a_programs_own_stands_in_the_way_of_its_insert() {
     let mut scene = Scene::set().await;
-    let role = format!("named_{}", scene.database.name);
-    scene
-        .database
-        .execute(&format!("create role {role} login in role {INTEGRATOR}"))
-        .await;
+    let role = scene.database.role("named").await;
+    let grant = format!("grant {INTEGRATOR} to {role}");
+    scene.database.execute(&grant).await;
     let program = scene.database.sql_as(&role).await;
     let insert = scene
         .insert(ALICE, "hello")
@@ -309,10 +303,6 @@ async fn no_name_of_a_programs_own_stands_in_the_way_of_its_insert() {
         scene.expect("chat_message").await["data"]["content"],
         "hello"
     );
-    // A session's end is not waited for, and until then the tables are the role's.
-    program.batch_execute("discard temp").await.expect("gone");
-    drop(program);
-    scene.database.execute(&format!("drop role {role}")).await;
 }
 
 #[tokio::test]
@@ -359,11 +349,8 @@ async fn inserts_and_sends_at_once_share_one_gapless_order() {
 #[tokio::test]
 async fn a_row_far_over_the_limit_of_the_service_is_delivered_and_replayed() {
     let mut scene = Scene::set().await;
-    let cursor = {
-        scene.api().send(scene.conversation, ALICE, "before").await;
-        let frame = scene.expect("chat_message").await;
-        frame["cursor"].as_str().expect("a cursor").to_owned()
-    };
+    scene.api().send(scene.conversation, ALICE, "before").await;
+    let cursor = cursor_of(&scene.expect("chat_message").await);
     scene
         .database
         .execute(&format!(

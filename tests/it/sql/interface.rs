@@ -87,20 +87,16 @@ async fn notifications_are_json_under_eight_thousand_bytes() {
 #[tokio::test]
 async fn a_program_needs_no_rights_but_those_that_are_documented() {
     let mut scene = Scene::set().await;
-    let role = format!("crm_{}", scene.database.name);
-    scene
-        .database
-        .execute(&format!(
-            "create role {role} login;
-             grant insert (conversation_id, sender_id, content) on messages to {role};
-             grant insert (participant1_id, participant2_id) on conversations to {role};
-             grant execute on function chat_uuid_v7() to {role};
-             grant select on conversations, messages to {role};
-             grant update (content, is_read, deleted_at) on messages to {role};
-             grant delete on messages to {role};
-             grant execute on function chat_send_message(uuid, uuid, text, text, text) to {role}"
-        ))
-        .await;
+    let role = scene.database.role("crm").await;
+    let documented = include_str!("../../../sql/README.md")
+        .split("```sql\n")
+        .filter_map(|rest| rest.split("```").next())
+        .find(|block| {
+            block.contains("grant insert (conversation_id, sender_id, content) on messages to crm;")
+        })
+        .expect("the grants of sql/README.md");
+    let grants = documented.replace("to crm;", &format!("to {role};"));
+    scene.database.execute(&grants).await;
     let client = scene.database.sql_as(&role).await;
 
     let insert = scene.insert(ALICE, "from the CRM");
@@ -130,12 +126,6 @@ async fn a_program_needs_no_rights_but_those_that_are_documented() {
     );
     client.batch_execute(&open).await.expect("a conversation");
     scene.sockets[0].expect("conversation_created").await;
-
-    drop(client);
-    scene
-        .database
-        .execute(&format!("drop owned by {role}; drop role {role}"))
-        .await;
 }
 
 #[tokio::test]

@@ -14,15 +14,15 @@ use uuid::Uuid;
 use crate::support::*;
 
 /// Alice and Boris, each with a socket on a replica of their own.
-struct Scene {
+pub struct Scene {
     database: Database,
-    replicas: [Replica; 2],
-    conversation: Uuid,
-    sockets: [Socket; 2],
+    pub replicas: [Replica; 2],
+    pub conversation: Uuid,
+    pub sockets: [Socket; 2],
 }
 
 impl Scene {
-    async fn set() -> Self {
+    pub async fn set() -> Self {
         let database = Database::fresh().await;
         let conversation = database.conversation(ALICE, BORIS).await;
         let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;

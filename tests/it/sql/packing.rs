@@ -115,16 +115,10 @@ async fn publish(
         .await
         .expect("published");
     client
-        .batch_execute("notify chat_events, 'end'; commit")
+        .batch_execute("notify chat_events, 'the end'; commit")
         .await
         .expect("the end");
-    let mut payloads = Vec::new();
-    loop {
-        match heard.next().await {
-            payload if payload == "end" => return payloads,
-            payload => payloads.push(payload),
-        }
-    }
+    heard.before("the end").await
 }
 
 fn check(payloads: &[String], letters: &[usize], room: usize) {

@@ -2,21 +2,19 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use pgchat_harness::programs::server_programs;
+
 use super::database;
+use super::roles;
 use super::run::{Run, Signal, signal};
 use super::wait::{blocking, blocking_eventually};
-
-/// The oldest supported PostgreSQL.
-const OLDEST_MAJOR: u32 = 14;
 
 /// `initdb` and crash recovery on a slow machine.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -58,7 +56,7 @@ impl Cluster {
         static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
         let made = SHARED.get_or_init(|| {
             let cluster = Arc::new(Self::create()?);
-            blocking(database::create_roles(cluster.clone()))?;
+            blocking(roles::create(cluster.clone()))?;
             blocking(database::create_template(cluster.clone()))?;
             Ok(cluster)
         });
@@ -72,7 +70,7 @@ impl Cluster {
     pub fn private() -> Arc<Self> {
         let made = Self::create().and_then(|cluster| {
             let cluster = Arc::new(cluster);
-            blocking(database::create_roles(cluster.clone()))?;
+            blocking(roles::create(cluster.clone()))?;
             Ok(cluster)
         });
         made.unwrap_or_else(|fault| panic!("no private cluster: {fault}"))
@@ -326,92 +324,8 @@ fn copy_files(from: &Path, to: &Path) -> Result<(), String> {
     }
 }
 
-/// A port outside the range from which the system takes the local ports of outgoing connections: while a test
-/// has its cluster stopped, no connection of another test can sit down there.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u32 = 20_000;
-    const COUNT: u32 = 12_000;
-    for _ in 0..COUNT {
-        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = FIRST + (std::process::id().wrapping_mul(31).wrapping_add(step)) % COUNT;
-        let port = u16::try_from(port).expect("below 32000");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port");
-}
-
-/// A program beside the server's (`psql`, `pg_dump`), or from the path; `None` where it is not installed.
-pub fn program(name: &str) -> Option<PathBuf> {
-    let beside = server_programs().ok().map(|bin| bin.join(name));
-    let on_path = std::env::var_os("PATH")
-        .into_iter()
-        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
-        .map(|dir| dir.join(name));
-    beside
-        .into_iter()
-        .chain(on_path)
-        .find(|path| path.is_file())
-}
-
-/// Where `initdb` and `postgres` are: `PG_BIN_DIR`, the path, what `pg_config` says, Debian's directories.
-fn server_programs() -> Result<PathBuf, String> {
-    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND
-        .get_or_init(|| {
-            candidates()
-                .into_iter()
-                .find(|dir| major_version(dir).is_some_and(|major| major >= OLDEST_MAJOR))
-                .ok_or_else(|| {
-                    format!(
-                        "no PostgreSQL {OLDEST_MAJOR} or newer found: install its server, or name the \
-                         directory of initdb and postgres in PG_BIN_DIR"
-                    )
-                })
-        })
-        .clone()
-}
-
-fn candidates() -> Vec<PathBuf> {
-    if let Some(dir) = std::env::var_os("PG_BIN_DIR") {
-        return vec![dir.into()];
-    }
-    let mut dirs: Vec<PathBuf> = std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).collect())
-        .unwrap_or_default();
-    if let Ok(said) = Command::new("pg_config").arg("--bindir").output() {
-        dirs.push(String::from_utf8_lossy(&said.stdout).trim().into());
-    }
-    let mut installed: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().join("bin"))
-        .collect();
-    installed.sort_by_key(|dir| std::cmp::Reverse(major_version(dir)));
-    dirs.extend(installed);
-    dirs
-}
-
-fn major_version(dir: &Path) -> Option<u32> {
-    if !dir.join("initdb").is_file() {
-        return None;
-    }
-    let said = Command::new(dir.join("postgres"))
-        .arg("--version")
-        .output()
-        .ok()?;
-    // "postgres (PostgreSQL) 15.8 (Debian 15.8-0+deb12u1)", "… 19beta1"
-    let text = String::from_utf8_lossy(&said.stdout).into_owned();
-    let digits: String = text
-        .split_whitespace()
-        .nth(2)?
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
-    digits.parse().ok()
+    pgchat_harness::cluster::free_port().expect("a port")
 }
 
 fn server_account() -> Result<Option<Account>, String> {

@@ -5,46 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::poll_fn;
-use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use pgchat_harness::programs::program;
+use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-use super::cluster::{Cluster, program};
+use super::cluster::Cluster;
 use super::replica::{Outcome, pgchat, pgchat_within, settings};
+use super::roles::{self, OWNER, SERVICE};
 use super::run::{Signal, fresh_dir, signal};
-use super::users::PEOPLE;
-use super::wait::{eventually, within};
+use super::users::create_users;
+use super::wait::eventually;
 
 const TEMPLATE: &str = "pgchat_template";
-
-/// Owns the chat tables, and so may migrate; no superuser.
-pub const OWNER: &str = "pgchat_owner";
-/// Serves, and owns nothing.
-pub const SERVICE: &str = "pgchat_service";
-/// What other programs may do.
-pub const INTEGRATOR: &str = "pgchat_integrator";
-
-/// The file by which hosts make those roles.
-const ROLES: &str = include_str!("../../../sql/roles.sql");
-
-/// The host's users table, with columns that are none of the service's business, as hosts have them.
-const USERS_TABLE: &str = "
-create table users (
-    id uuid primary key default gen_random_uuid(),
-    first_name text not null,
-    last_name text not null,
-    email text not null unique,
-    password_hash text not null default 'secret',
-    phone text,
-    avatar_url text,
-    role text not null default 'buyer',
-    is_active boolean not null default true,
-    created_at timestamptz not null default now(),
-    updated_at timestamptz not null default now()
-);
-";
 
 pub struct Database {
     pub name: String,
@@ -142,30 +114,44 @@ impl Database {
         self.cluster.connect(&self.name, role).await
     }
 
-    /// A connection, and the notices that come over it.
-    pub async fn sql_with_notices(&self) -> (Client, mpsc::UnboundedReceiver<String>) {
-        let (client, mut connection) = self
-            .cluster
-            .address(&self.name, "postgres")
-            .connect(NoTls)
-            .await
-            .expect("a connection");
-        let (sender, notices) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            let mut messages = poll_fn(|context| connection.poll_message(context));
-            while let Some(Ok(message)) = messages.next().await {
-                if let AsyncMessage::Notice(notice) = message {
-                    // Who asked for them may have seen enough.
-                    let _ = sender.send(notice.message().to_owned());
-                }
-            }
-        });
-        (client, notices)
+    /// A session whose transaction has executed this and stays open, until it is told to commit.
+    pub async fn holding(&self, sql: &str) -> Client {
+        let session = self.sql().await;
+        run(&session, &format!("begin; {sql}")).await;
+        session
+    }
+
+    /// Has unread counts be the answer to this query.
+    pub async fn count_unread_by(&self, query: &str) {
+        self.execute_as_owner(&format!(
+            "drop function chat_unread_count(uuid);
+             create function chat_unread_count(user_id uuid) returns table (unread bigint)
+                 language sql volatile security definer set search_path from current as '{query}';
+             grant execute on function chat_unread_count(uuid) to {SERVICE}"
+        ))
+        .await;
+    }
+
+    /// Has the server flush what nobody waits for as seldom as it can be told to. For a cluster of the test's own.
+    pub async fn flush_seldom(&self) {
+        let set = "alter system set wal_writer_delay = '10s'";
+        self.execute(set).await;
+        self.execute("select pg_reload_conf()").await;
+        let holds = "pg_settings where name = 'wal_writer_delay' and setting = '10000'";
+        eventually("it holds", || async {
+            (self.count(holds).await == 1).then_some(())
+        })
+        .await;
     }
 
     /// Runs SQL that answers nothing, as the superuser.
     pub async fn execute(&self, sql: &str) {
         run(&self.sql().await, sql).await;
+    }
+
+    /// The same as [`OWNER`]: what the host's system makes in a database of its own.
+    pub async fn execute_as_owner(&self, sql: &str) {
+        run(&self.sql_as(OWNER).await, sql).await;
     }
 
     /// Kills the server's process of a session: PostgreSQL ends all others and recovers, as after a crash of its own.
@@ -182,16 +168,6 @@ impl Database {
             self.cluster.try_connect(&self.name, "postgres").await.ok()
         })
         .await;
-    }
-
-    /// The same as [`OWNER`]: what the host's system makes in a database of its own.
-    pub async fn execute_as_owner(&self, sql: &str) {
-        run(&self.sql_as(OWNER).await, sql).await;
-    }
-
-    /// Runs `sql/roles.sql`, as `psql` does it with these variables besides the defaults.
-    pub async fn make_roles(&self, variables: &[(&str, &str)]) {
-        self.execute(&roles_sql(variables)).await;
     }
 
     pub async fn count(&self, from: &str) -> i64 {
@@ -236,18 +212,7 @@ impl Database {
         self.psql_with(&["--command", script])
     }
 
-    /// Runs `sql/roles.sql` by the real `psql`; `false` where it is not installed.
-    pub async fn make_roles_by_psql(&self, variables: &[(&str, &str)]) -> bool {
-        let set: Vec<String> = variables
-            .iter()
-            .map(|(name, value)| format!("--set={name}={value}"))
-            .collect();
-        let file = concat!("--file=", env!("CARGO_MANIFEST_DIR"), "/sql/roles.sql");
-        let arguments: Vec<&str> = set.iter().map(String::as_str).chain([file]).collect();
-        self.psql_with(&arguments)
-    }
-
-    fn psql_with(&self, arguments: &[&str]) -> bool {
+    pub(super) fn psql_with(&self, arguments: &[&str]) -> bool {
         let Some(psql) = program("psql") else {
             return false;
         };
@@ -265,42 +230,6 @@ impl Database {
             String::from_utf8_lossy(&ran.stderr)
         );
         true
-    }
-
-    pub async fn listen(&self, channel: &str) -> Notifications {
-        Notifications::listen(self, channel).await
-    }
-
-    /// Executes a statement, and what it executes in functions, as `auto_explain` logs it; what it changes is rolled back.
-    pub async fn plans(&self, sql: &str) -> Vec<String> {
-        let (client, mut connection) = self
-            .cluster
-            .address(&self.name, "postgres")
-            .connect(NoTls)
-            .await
-            .expect("a connection");
-        let logged = tokio::spawn(async move {
-            let mut plans = Vec::new();
-            let mut messages = poll_fn(|context| connection.poll_message(context));
-            while let Some(Ok(message)) = messages.next().await {
-                if let AsyncMessage::Notice(notice) = message {
-                    plans.push(notice.message().to_owned());
-                }
-            }
-            plans
-        });
-        client
-            .batch_execute(
-                "load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_analyze = on;
-                 set auto_explain.log_buffers = on; set auto_explain.log_timing = off;
-                 set auto_explain.log_nested_statements = on; set client_min_messages = log; begin",
-            )
-            .await
-            .expect("settings");
-        client.batch_execute(sql).await.expect("the statement");
-        client.batch_execute("rollback").await.expect("rolled back");
-        drop(client);
-        within("the connection ends", logged).await.expect("plans")
     }
 
     /// Runs `pgchat migrate` on this database, as its owner.
@@ -329,6 +258,7 @@ impl Drop for Database {
             return;
         }
         let (name, cluster) = (self.name.clone(), self.cluster.clone());
+        let drop_roles = roles::drop_all_of(&name);
         // Not waited for: it costs a checkpoint and frees nothing but disk.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -337,9 +267,9 @@ impl Drop for Database {
             if let Ok(runtime) = runtime {
                 runtime.block_on(async {
                     if let Ok(client) = cluster.try_connect("postgres", "postgres").await {
-                        let _ = client
-                            .batch_execute(&format!("drop database if exists {name} with (force)"))
-                            .await;
+                        let drop = format!("drop database if exists {name} with (force)");
+                        let _ = client.batch_execute(&drop).await;
+                        let _ = client.batch_execute(&drop_roles).await;
                     }
                 });
             }
@@ -359,7 +289,7 @@ impl Cluster {
         }
     }
 
-    async fn try_connect(
+    pub(super) async fn try_connect(
         &self,
         database: &str,
         role: &str,
@@ -369,7 +299,7 @@ impl Cluster {
         Ok(client)
     }
 
-    fn address(&self, database: &str, role: &str) -> tokio_postgres::Config {
+    pub(super) fn address(&self, database: &str, role: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
             .host("127.0.0.1")
@@ -381,98 +311,10 @@ impl Cluster {
     }
 }
 
-/// Notifications as another program hears them.
-pub struct Notifications {
-    payloads: mpsc::Receiver<String>,
-    _client: Client,
-}
-
-impl Notifications {
-    async fn listen(database: &Database, channel: &str) -> Self {
-        let (client, mut connection) = database
-            .cluster
-            .address(&database.name, "postgres")
-            .connect(NoTls)
-            .await
-            .expect("a listening connection");
-        let (sender, payloads) = mpsc::channel(1_000);
-        tokio::spawn(async move {
-            let mut messages = poll_fn(|context| connection.poll_message(context));
-            while let Some(Ok(message)) = messages.next().await {
-                if let AsyncMessage::Notification(notification) = message
-                    && sender
-                        .send(notification.payload().to_owned())
-                        .await
-                        .is_err()
-                {
-                    return;
-                }
-            }
-        });
-        client
-            .batch_execute(&format!("listen {channel}"))
-            .await
-            .expect("listen");
-        Self {
-            payloads,
-            _client: client,
-        }
-    }
-
-    pub async fn next(&mut self) -> String {
-        within("a notification", self.payloads.recv())
-            .await
-            .expect("the listening connection lives")
-    }
-
-    /// The next payload that speaks of this row.
-    pub async fn about(&mut self, id: &str) -> String {
-        loop {
-            let payload = self.next().await;
-            if payload.contains(id) {
-                return payload;
-            }
-        }
-    }
-}
-
-/// `sql/roles.sql` without what only `psql` understands.
-pub fn roles_sql(variables: &[(&str, &str)]) -> String {
-    let defaults = [
-        ("owner", OWNER),
-        ("service", SERVICE),
-        ("integrator", INTEGRATOR),
-        ("schema", "public"),
-        ("users_table", "users"),
-        ("users_columns", ""),
-    ];
-    let sql: String = ROLES
-        .lines()
-        .filter(|line| !line.starts_with('\\'))
-        .flat_map(|line| [line, "\n"])
-        .collect();
-    defaults.iter().fold(sql, |sql, (name, default)| {
-        let given = variables.iter().find(|(given, _)| given == name);
-        let value = given.map_or(*default, |(_, value)| *value);
-        sql.replace(&format!(":'{name}'"), &format!("'{value}'"))
-    })
-}
-
 async fn run(client: &Client, sql: &str) {
     if let Err(fault) = client.batch_execute(sql).await {
         panic!("{fault:?}\n{sql}");
     }
-}
-
-/// The roles, before any database is made that belongs to one.
-pub async fn create_roles(cluster: Arc<Cluster>) -> Result<(), String> {
-    cluster
-        .try_connect("postgres", "postgres")
-        .await
-        .map_err(|fault| format!("{fault:?}"))?
-        .batch_execute(&roles_sql(&[]))
-        .await
-        .map_err(|fault| format!("sql/roles.sql: {fault:?}"))
 }
 
 /// Makes the database that all others are cloned from. Nobody may stay connected to a template.
@@ -491,33 +333,6 @@ pub async fn create_template(cluster: Arc<Cluster>) -> Result<(), String> {
     // This value's end must not drop the database.
     std::mem::forget(template);
     prepared
-}
-
-async fn create_users(client: &Client) {
-    client.batch_execute(USERS_TABLE).await.expect("users");
-    let insert = client
-        .prepare(
-            "insert into users (id, first_name, last_name, email, avatar_url, role, is_active)
-             values ($1, $2, $3, $1::uuid || '@host.example', $4, $5, $6)",
-        )
-        .await
-        .expect("an insert");
-    for person in &PEOPLE {
-        client
-            .execute(
-                &insert,
-                &[
-                    &person.id,
-                    &person.first_name,
-                    &person.last_name,
-                    &person.avatar_url,
-                    &person.role,
-                    &person.is_active,
-                ],
-            )
-            .await
-            .expect("a user");
-    }
 }
 
 fn fresh_name() -> String {

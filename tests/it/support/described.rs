@@ -11,6 +11,9 @@ use pgchat::config::AuthMode;
 use pgchat::http::docs::{asyncapi, openapi};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::users::NOBODY;
 
 /// Panics if the API's document does not say that this request can have this answer. Requests to paths outside of the
 /// document, and by methods that it does not name there, are not its concern.
@@ -45,6 +48,25 @@ pub fn assert_answer(method: &Method, path: &str, status: u16, kind: &str, body:
             "{method} {template} {status}: {kind:?}: {body}"
         ),
     }
+}
+
+/// Method and path of every operation of the document, about this user and this conversation; about no message.
+pub fn operations(user: Uuid, conversation: Uuid) -> Vec<(Method, String)> {
+    let paths = Documents::get().openapi["paths"].as_object();
+    let mut operations = Vec::new();
+    for (path, item) in paths.expect("paths") {
+        let path = path
+            .replace("{user_id}", &user.to_string())
+            .replace("{conversation_id}", &conversation.to_string())
+            .replace("{message_id}", &NOBODY.to_string())
+            .replace("{role}", "buyer");
+        assert!(!path.contains('{'), "{path} has a parameter of a new name");
+        for method in item.as_object().expect("operations").keys() {
+            let method = method.to_uppercase().parse().expect("a method");
+            operations.push((method, path.clone()));
+        }
+    }
+    operations
 }
 
 /// Panics if the socket's document does not know this frame of the server.

@@ -4,29 +4,41 @@
 
 mod api;
 mod cluster;
+mod cursor;
 mod database;
 pub mod described;
+mod handshake;
+mod notices;
 mod pooler;
 mod process;
 mod proxy;
 mod raw;
 mod replica;
+mod roles;
 mod run;
 mod shape;
 mod socket;
+mod until;
 mod users;
 mod wait;
 
+pub use pgchat_harness::programs::program;
+
 pub use api::{Api, Reply, seq_of};
-pub use cluster::{Cluster, free_port, program};
-pub use database::{Database, INTEGRATOR, Notifications, OWNER, SERVICE, roles_sql};
+pub use cluster::{Cluster, free_port};
+pub use cursor::{cursor_of, settled_cursor};
+pub use database::Database;
+pub use handshake::{HANDSHAKE, handshake, handshake_text};
+pub use notices::Notifications;
 pub use pooler::pooler;
 pub use process::Process;
 pub use proxy::{Answer, Proxy};
-pub use raw::{Raw, close_code};
+pub use raw::{Raw, client_frame, close_code, text_frame};
 pub use replica::{Replica, pgchat, pgchat_in, settings};
+pub use roles::{INTEGRATOR, OWNER, SERVICE, roles_sql};
 pub use run::{Signal, fresh_dir};
 pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};
 pub use socket::Socket;
+pub use until::{until_healthy, until_metric, until_metric_above, until_status};
 pub use users::*;
 pub use wait::{DEADLINE, blocking_eventually, eventually, eventually_within, within};

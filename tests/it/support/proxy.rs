@@ -11,10 +11,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::database::Database;
 use super::wait::within;
 
 pub struct Proxy {
-    pub port: u16,
+    pub port: String,
+    listen_url: String,
     rules: Arc<watch::Sender<Rules>>,
     traps: Traps,
     journal: Journal,
@@ -55,26 +57,40 @@ struct Trap {
 type Traps = Arc<Mutex<VecDeque<Trap>>>;
 
 impl Proxy {
-    pub async fn to(target: u16) -> Self {
+    /// In front of the server of this database.
+    pub async fn before(database: &Database) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
+        let (role, name) = (database.served_by, &database.name);
         let rules = Arc::new(watch::Sender::new(Rules::default()));
         let traps = Traps::default();
         let journal = Journal::default();
         let accepting = tokio::spawn(accept(
             listener,
-            target,
+            database.cluster.port,
             rules.clone(),
             traps.clone(),
             journal.clone(),
         ));
         Self {
-            port,
+            port: port.to_string(),
+            listen_url: format!("postgres://{role}@127.0.0.1:{port}/{name}?sslmode=disable"),
             rules,
             traps,
             journal,
             _accepting: AbortOnDropHandle::new(accepting),
         }
+    }
+
+    /// The settings that lead all of a replica through it.
+    pub fn for_all(&self) -> [(&str, &str); 2] {
+        // What is asked is looked at on its way.
+        [("DB_PORT", &self.port), ("DB_SSL_MODE", "disable")]
+    }
+
+    /// Those that lead the listener, and nothing else, through it.
+    pub fn for_listener(&self) -> [(&str, &str); 1] {
+        [("LISTEN_DATABASE_URL", &self.listen_url)]
     }
 
     /// The connections that are open now go silent, as when a router forgets them; new ones pass.

@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::api::assert_error_body;
+use super::handshake::handshake_text;
 use super::replica::Replica;
 use super::wait::within;
 
@@ -69,16 +70,7 @@ impl Raw {
 
     pub async fn upgrade_to(replica: &Replica, path: &str) -> Self {
         let mut raw = Self::connect(replica).await;
-        raw.request(
-            &format!("GET {path}"),
-            &[
-                "connection: upgrade",
-                "upgrade: websocket",
-                "sec-websocket-version: 13",
-                "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
-            ],
-        )
-        .await;
+        raw.write(handshake_text(path)).await;
         let reply = raw.reply().await.expect("an answer");
         assert_eq!(reply.status, 101, "{reply:?}");
         raw
@@ -174,6 +166,29 @@ pub fn close_code(bytes: &[u8]) -> Option<u16> {
         .windows(4)
         .rfind(|window| window[0] == 0x88)
         .map(|window| u16::from_be_bytes([window[2], window[3]]))
+}
+
+/// A frame of a client with a payload of less than 64 KiB, masked with zeros (RFC 6455 section 5.2). `first` is the opcode, and
+/// 0x80 where it ends a message.
+pub fn client_frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    let mut frame = vec![first];
+    match u8::try_from(payload.len()) {
+        Ok(length @ 0..=125) => frame.push(0x80 | length),
+        _ => {
+            let length = u16::try_from(payload.len()).expect("a short frame");
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A whole message.
+pub fn text_frame(text: &str) -> Vec<u8> {
+    client_frame(0x81, text)
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

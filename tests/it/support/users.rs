@@ -1,7 +1,25 @@
 //! The rows of the host's users table that every test finds: all four roles, an inactive user, and names that
 //! want escaping. Ordered by last name as they stand.
 
+use tokio_postgres::Client;
 use uuid::{Uuid, uuid};
+
+/// The host's users table, with columns that are none of the service's business, as hosts have them.
+const USERS_TABLE: &str = "
+create table users (
+    id uuid primary key default gen_random_uuid(),
+    first_name text not null,
+    last_name text not null,
+    email text not null unique,
+    password_hash text not null default 'secret',
+    phone text,
+    avatar_url text,
+    role text not null default 'buyer',
+    is_active boolean not null default true,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+";
 
 pub const ALICE: Uuid = uuid!("a0000000-0000-4000-8000-000000000001");
 pub const BORIS: Uuid = uuid!("a0000000-0000-4000-8000-000000000002");
@@ -65,3 +83,31 @@ pub const PEOPLE: [Person; 12] = [
     person(KATIA, "Kátia", "Köhler", "developer"),
     person(LIONEL, "Lio\"nel\\", "L'Écuyer", "broker"),
 ];
+
+/// The table, and the rows.
+pub async fn create_users(client: &Client) {
+    client.batch_execute(USERS_TABLE).await.expect("users");
+    let insert = client
+        .prepare(
+            "insert into users (id, first_name, last_name, email, avatar_url, role, is_active)
+             values ($1, $2, $3, $1::uuid || '@host.example', $4, $5, $6)",
+        )
+        .await
+        .expect("an insert");
+    for person in &PEOPLE {
+        client
+            .execute(
+                &insert,
+                &[
+                    &person.id,
+                    &person.first_name,
+                    &person.last_name,
+                    &person.avatar_url,
+                    &person.role,
+                    &person.is_active,
+                ],
+            )
+            .await
+            .expect("a user");
+    }
+}

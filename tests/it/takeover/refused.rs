@@ -183,11 +183,10 @@ async fn rows_of_users_who_are_not_there_any_more_stay_and_are_told_of() {
 #[tokio::test]
 async fn tables_of_another_owner_are_not_begun_and_handed_over_by_the_sql_that_is_printed() {
     let database = go_service(300).await;
-    let service = format!("go_{}", database.name);
+    let service = database.role("go").await;
     database
         .execute(&format!(
-            "create role {service} login password 'app';
-             alter table conversations owner to {service}; alter table messages owner to {service};
+            "alter table conversations owner to {service}; alter table messages owner to {service};
              grant select, references on users to {service}"
         ))
         .await;
@@ -214,11 +213,6 @@ async fn tables_of_another_owner_are_not_begun_and_handed_over_by_the_sql_that_i
     let sends = GO_SENDS.replace("$1", "7");
     go.batch_execute(&sends).await.expect("not hindered");
     assert_taken_over(&database, 1).await;
-
-    drop(go);
-    database
-        .execute(&format!("drop owned by {service}; drop role {service}"))
-        .await;
 }
 
 async fn catalogue(database: &Database) -> Vec<String> {

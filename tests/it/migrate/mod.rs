@@ -1,8 +1,9 @@
 //! `pgchat migrate`: on nothing, on what is there already, on what stands in the way, and by many at once.
 
+mod users;
+
 use std::collections::HashSet;
 
-use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::support::*;
@@ -155,39 +156,6 @@ async fn ten_replicas_that_start_on_an_empty_database_at_once_all_serve() {
 }
 
 #[tokio::test]
-async fn a_users_table_that_cannot_be_used_is_named() {
-    for (setup, words) in [
-        ("select 1", &["users"][..]),
-        (
-            "create table users (first_name text, last_name text)",
-            &["users", "id"],
-        ),
-        (
-            "create table users (id bigint primary key, first_name text)",
-            &["users", "id", "uuid"],
-        ),
-        (
-            "create table users (id text primary key)",
-            &["users", "id", "uuid"],
-        ),
-    ] {
-        let database = Database::empty().await;
-        database.execute_as_owner(setup).await;
-        database.migrate(&[]).await.assert_failed(1, words);
-        let outcome = pgchat(&["serve"], &settings(&database, &[])).await;
-        outcome.assert_failed(1, words);
-
-        // Mended, it goes through: a failed attempt has left nothing in the way.
-        database
-            .execute_as_owner(
-                "drop table if exists users; create table users (id uuid primary key)",
-            )
-            .await;
-        database.migrate(&[]).await.assert_ok();
-    }
-}
-
-#[tokio::test]
 async fn tables_that_stand_in_the_way_are_named_and_left_alone() {
     for (setup, words) in [
         (
@@ -311,198 +279,6 @@ async fn pairs_that_stand_twice_are_listed_and_left_to_the_operator() {
 }
 
 #[tokio::test]
-async fn the_users_columns_are_found_or_named() {
-    let camel_case = "
-        create table users (id uuid primary key, \"firstName\" text, \"lastName\" text, \"avatarUrl\" text,
-                            role text, \"isActive\" boolean);
-        insert into users values ('a0000000-0000-4000-8000-000000000001', 'Alice', 'Archer', null, 'admin', false)";
-    let others = "
-        create schema crm;
-        create table crm.people (nr uuid primary key, vorname text, nachname text, rolle text);
-        insert into crm.people values ('a0000000-0000-4000-8000-000000000001', 'Alice', 'Archer', 'admin')";
-    let bare = "
-        create table users (id uuid primary key);
-        insert into users values ('a0000000-0000-4000-8000-000000000001')";
-    for (setup, more, names, active) in [
-        (
-            camel_case,
-            &[][..],
-            json!(["Alice", "Archer", "admin"]),
-            false,
-        ),
-        (
-            others,
-            &[
-                ("USERS_TABLE", "crm.people"),
-                (
-                    "USERS_COLUMNS",
-                    "id=nr,firstName=vorname,lastName=nachname,role=rolle",
-                ),
-            ],
-            json!(["Alice", "Archer", "admin"]),
-            true,
-        ),
-        (bare, &[], json!([null, null, null]), true),
-    ] {
-        let database = Database::empty().await;
-        database.execute_as_owner(setup).await;
-        let replica = Replica::start(&database, more).await;
-        let user = replica
-            .api()
-            .get(&format!("/api/v1/users/{ALICE}"))
-            .await
-            .ok(200);
-        assert_user(&user);
-        assert_eq!(
-            json!([user["firstName"], user["lastName"], user["role"]]),
-            names
-        );
-        assert_eq!(user["isActive"], active);
-    }
-}
-
-#[tokio::test]
-async fn users_may_be_a_view() {
-    let database = Database::with_users().await;
-    database
-        .execute_as_owner(
-            "create view chatters as select id, first_name, last_name from users where is_active",
-        )
-        .await;
-    let more = [("USERS_TABLE", "chatters")];
-    let outcome = database.migrate(&more).await;
-    outcome.assert_ok();
-    assert!(outcome.stderr.contains("foreign key"), "{outcome:#?}");
-    let replica = Replica::start(&database, &more).await;
-    let api = replica.api();
-    let conversation = api.open_conversation(ALICE, BORIS).await;
-    api.send(conversation, ALICE, "hello").await;
-    api.try_open_conversation(ALICE, IRENE)
-        .await
-        .refused(404, "user_not_found");
-}
-
-/// A wrong name, a wrong mapping or the wrong database is found out before anything is made there, with the words that it
-/// would be told with later.
-#[tokio::test]
-async fn a_users_table_that_does_not_fit_is_told_before_anything_is_made() {
-    let database = Database::with_users().await;
-    database
-        .execute_as_owner("create view nobodies as select first_name, last_name from users")
-        .await;
-    let before = made(&database).await;
-    let mut told = Vec::new();
-    for (misfit, words) in [
-        (
-            ("USERS_TABLE", "crm.people"),
-            &["USERS_TABLE", "crm.people"][..],
-        ),
-        (("USERS_TABLE", "nobodies"), &["nobodies", "no id column"]),
-        (
-            ("USERS_COLUMNS", "firstName=forename"),
-            &["USERS_COLUMNS", "forename", "firstName"],
-        ),
-        (
-            ("USERS_COLUMNS", "id=email"),
-            &["email", "text", "must be uuid"],
-        ),
-        (
-            ("USERS_COLUMNS", "isActive=role"),
-            &["role", "must be boolean"],
-        ),
-    ] {
-        for schema in ["public", "chat"] {
-            let more = [misfit, ("DB_SCHEMA", schema)];
-            let outcome = database.migrate(&more).await;
-            outcome.assert_failed(1, words);
-            assert_eq!(made(&database).await, before, "nothing is left: {more:?}");
-            told.push((more, outcome.last_line().to_owned()));
-        }
-    }
-    for schema in ["public", "chat"] {
-        database.migrate(&[("DB_SCHEMA", schema)]).await.assert_ok();
-    }
-    for (more, line) in told {
-        assert_eq!(database.migrate(&more).await.last_line(), line, "{more:?}");
-    }
-}
-
-#[tokio::test]
-async fn an_owner_who_may_not_reference_the_users_is_told_before_anything_is_made() {
-    let database = Database::with_users().await;
-    database
-        .execute(&format!(
-            "alter table users owner to current_user; grant select on users to {OWNER}"
-        ))
-        .await;
-    let before = made(&database).await;
-    let outcome = database.migrate(&[]).await;
-    outcome.assert_failed(1, &["users", "grant references (id)", OWNER]);
-    assert_eq!(made(&database).await, before, "nothing is left");
-    database
-        .execute(&format!("grant references (id) on users to {OWNER}"))
-        .await;
-    database.migrate(&[]).await.assert_ok();
-
-    // Another schema needs keys of its own.
-    database
-        .execute(&format!("revoke references (id) on users from {OWNER}"))
-        .await;
-    let before = made(&database).await;
-    let outcome = database.migrate(&[("DB_SCHEMA", "chat")]).await;
-    outcome.assert_failed(1, &["users", "grant references (id)", OWNER]);
-    assert_eq!(made(&database).await, before, "nothing is left");
-    database.migrate(&[]).await.assert_ok();
-}
-
-/// Whoever writes to tables that are to be taken over is not waited for, and does not wait.
-#[tokio::test]
-async fn a_users_table_that_does_not_fit_is_told_without_a_lock_on_any_table() {
-    let database = Database::with_users().await;
-    database.execute_as_owner(GO_TABLES).await;
-    let before = made(&database).await;
-    let other = database.sql().await;
-    other
-        .batch_execute("begin; lock table users, conversations, messages in access exclusive mode")
-        .await
-        .expect("locked");
-    let misfit = [("USERS_COLUMNS", "id=email")];
-    database
-        .migrate(&misfit)
-        .await
-        .assert_failed(1, &["email", "must be uuid"]);
-    other.batch_execute("rollback").await.expect("unlocked");
-    assert_eq!(made(&database).await, before, "nothing is left");
-    database.migrate(&[]).await.assert_ok();
-}
-
-/// How much there is in the database besides what is in every one: columns, routines, types and schemas.
-async fn made(database: &Database) -> i64 {
-    let made = "(select attrelid from pg_attribute where attrelid >= 16384
-                 union all select oid from pg_proc where oid >= 16384
-                 union all select oid from pg_type where oid >= 16384
-                 union all select oid from pg_namespace where oid >= 16384) as made";
-    database.count(made).await
-}
-
-/// What can be no foreign key's end gets none, and is told.
-#[tokio::test]
-async fn users_may_be_what_no_foreign_key_can_point_to() {
-    for ddl in [
-        "create materialized view chatters as select * from users; create unique index on chatters (id)",
-        "create unlogged table chatters as select * from users; alter table chatters add primary key (id)",
-        "create table chatters as select * from users; alter table chatters add unique (id) deferrable",
-    ] {
-        let database = Database::with_users().await;
-        database.execute_as_owner(ddl).await;
-        let more = [("USERS_TABLE", "chatters")];
-        let outcome = database.migrate(&more).await;
-        outcome.assert_ok();
-        assert!(outcome.stderr.contains("foreign key"), "{outcome:#?}");
-    }
-}
-
-#[tokio::test]
 async fn a_schema_of_its_own_keeps_to_itself() {
     let database = Database::with_users().await;
     database.execute_as_owner("create schema chat").await;
@@ -525,16 +301,36 @@ async fn a_schema_of_its_own_keeps_to_itself() {
     );
 }
 
+#[tokio::test]
+async fn everything_that_is_made_begins_with_chat_but_the_two_tables() {
+    let database = Database::fresh().await;
+    let named_otherwise = "
+        select kind || ' ' || name from (
+          select 'relation', relname, relnamespace from pg_class where relkind in ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+          union all select 'routine', proname, pronamespace from pg_proc
+          union all select 'type', typname, typnamespace from pg_type where typtype in ('e', 'd', 'r')
+          union all select 'trigger', tgname, 'public'::regnamespace from pg_trigger where not tgisinternal
+          union all select 'schema', nspname, 'public'::regnamespace from pg_namespace where oid >= 16384
+        ) made (kind, name, namespace)
+         where namespace = 'public'::regnamespace and name not like 'chat\\_%'
+         order by 1";
+    let rows = database.sql().await.query(named_otherwise, &[]).await;
+    let names: Vec<String> = rows.expect("names").iter().map(|row| row.get(0)).collect();
+    let expected = [
+        "relation conversations",
+        "relation messages",
+        "relation users",
+    ];
+    assert_eq!(names, expected);
+}
+
 /// Whoever starts the service as the role that only serves, before anybody has migrated.
 #[tokio::test]
 async fn a_role_that_may_not_migrate_is_told_who_must() {
     let database = Database::with_users().await;
-    let role = format!("nobody_{}", database.name);
-    database
-        .execute(&format!(
-            "create role {role} login; revoke create on schema public from public"
-        ))
-        .await;
+    let role = database.role("nobody").await;
+    let revoke = "revoke create on schema public from public";
+    database.execute(revoke).await;
     let started = pgchat(&["serve"], &settings(&database, &[("DB_USER", &role)])).await;
     let words = [
         "schema public (42501)",
@@ -544,17 +340,15 @@ async fn a_role_that_may_not_migrate_is_told_who_must() {
     started.assert_failed(1, &words);
     // Not refinery's: `error asserting migrations table`, `db error`.
     assert!(!started.last_line().contains('`'), "{started:#?}");
-    database.execute(&format!("drop role {role}")).await;
 }
 
 #[tokio::test]
 async fn an_ordinary_role_may_migrate_and_serve() {
     let database = Database::with_users().await;
-    let role = format!("owner_{}", database.name);
+    let role = database.role("owner").await;
     database
         .execute(&format!(
-            "create role {role} login;
-             grant create, usage on schema public to {role};
+            "grant create, usage on schema public to {role};
              grant select, references on users to {role}"
         ))
         .await;
@@ -563,8 +357,4 @@ async fn an_ordinary_role_may_migrate_and_serve() {
     let mut boris = Socket::connect(&replica, BORIS).await;
     let sent = replica.api().send(conversation, ALICE, "hello").await;
     assert_eq!(boris.expect("chat_message").await["data"], sent);
-    drop(replica);
-    database
-        .execute(&format!("drop owned by {role}; drop role {role}"))
-        .await;
 }

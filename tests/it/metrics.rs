@@ -1,0 +1,164 @@
+//! `/metrics`: a text that Prometheus reads, and what is counted by what. Whether each figure is shown and explained is `watched`'s.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::*;
+
+#[tokio::test]
+async fn metrics_are_text_that_prometheus_reads() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    api.send(conversation, ALICE, "hello").await;
+    boris.expect("chat_message").await;
+
+    let metrics = api.get("/metrics").await;
+
+    assert_eq!(metrics.status, 200, "{metrics:?}");
+    const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(metrics.header("content-type"), PLAIN);
+    let types = metrics
+        .text
+        .lines()
+        .filter(|line| line.starts_with("# TYPE"));
+    for line in types {
+        let known = [" counter", " gauge", " histogram"]
+            .iter()
+            .any(|kind| line.ends_with(kind));
+        assert!(known, "the older format has no other: {line}");
+    }
+    let samples: Vec<&str> = metrics
+        .text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert!(!samples.is_empty(), "{metrics:?}");
+    for sample in samples {
+        let value = sample.rsplit(' ').next().map(str::parse::<f64>);
+        let readable = sample.starts_with("pgchat_") && matches!(value, Some(Ok(_)));
+        assert!(readable, "{sample}");
+    }
+
+    const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    for (accept, content_type) in [
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            OPEN,
+        ),
+        ("text/plain;q=0.5, Application/OpenMetrics-Text", OPEN),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", PLAIN),
+        ("*/*", PLAIN),
+    ] {
+        let request = api
+            .request(Method::GET, "/metrics")
+            .header("accept", accept);
+        let metrics = Reply::to(request).await;
+        assert_eq!(metrics.header("content-type"), content_type, "{accept}");
+        assert!(metrics.text.ends_with("# EOF\n"), "{metrics:?}");
+    }
+}
+
+#[tokio::test]
+async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let message = boris.send_message(conversation, "one").await;
+    assert_eq!(message["content"], "one");
+    boris.expect("chat_message").await;
+    boris.send_command("ping", json!({})).await;
+    boris.send_text("no JSON").await;
+    boris.expect("error").await;
+    api.messages(conversation, "limit=1").await.ok(200);
+    api.messages(BORIS, "limit=x")
+        .await
+        .refused(400, "validation_failed");
+    api.get("/nowhere/at/all")
+        .await
+        .refused(404, "route_not_found");
+
+    for (figure, count) in [
+        (
+            r#"frames_total{direction="received",type="send_message"}"#,
+            1.0,
+        ),
+        (r#"frames_total{direction="received",type="ping"}"#, 1.0),
+        (r#"frames_total{direction="received",type="other"}"#, 1.0),
+        (
+            r#"frames_total{direction="received",type="edit_message"}"#,
+            0.0,
+        ),
+        (r#"frames_total{direction="sent",type="connected"}"#, 1.0),
+        (r#"frames_total{direction="sent",type="chat_message"}"#, 1.0),
+        (r#"frames_total{direction="sent",type="ack"}"#, 2.0),
+        (r#"frames_total{direction="sent",type="error"}"#, 1.0),
+        (
+            r#"http_request_duration_seconds_count{method="GET",route="/api/v1/chat/conversations/{conversation_id}/messages",status="200"}"#,
+            1.0,
+        ),
+        (
+            r#"http_request_duration_seconds_count{method="GET",route="/api/v1/chat/conversations/{conversation_id}/messages",status="400"}"#,
+            1.0,
+        ),
+        (
+            r#"http_request_duration_seconds_count{method="GET",route="/ws",status="101"}"#,
+            1.0,
+        ),
+        (
+            r#"http_request_duration_seconds_count{method="GET",route="other",status="404"}"#,
+            1.0,
+        ),
+    ] {
+        assert_eq!(
+            api.metric(&format!("pgchat_{figure}")).await,
+            count,
+            "{figure}"
+        );
+    }
+    // A message is accepted once, however often it is sent; another program's row is none that this replica accepted.
+    let again = api
+        .send_once(conversation, ALICE, "two", "the-same")
+        .await
+        .ok(201);
+    let repeated = api
+        .send_once(conversation, ALICE, "two", "the-same")
+        .await
+        .ok(200);
+    assert_eq!(again["id"], repeated["id"]);
+    api.try_send(conversation, CARLA, "not hers")
+        .await
+        .refused(403, "not_a_participant");
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'of another program')"
+        ))
+        .await;
+    boris.expect("chat_message").await;
+    boris.expect("chat_message").await;
+    for (protocol, stored, repeats) in [("http", 1.0, 1.0), ("websocket", 1.0, 0.0)] {
+        for (result, count) in [("stored", stored), ("repeated", repeats)] {
+            let figure = format!(
+                r#"pgchat_messages_accepted_total{{protocol="{protocol}",result="{result}"}}"#
+            );
+            assert_eq!(api.metric(&figure).await, count, "{figure}");
+        }
+    }
+    for figure in [
+        "delivery_latency_seconds_count",
+        "delivery_latency_seconds_sum",
+        "writer_batch_size_sum",
+        "writer_wait_seconds_count",
+    ] {
+        let value = api.metric(&format!("pgchat_{figure}")).await;
+        assert!(value > 0.0 && value < 60.0, "{figure} {value}");
+    }
+    let text = api.get("/metrics").await.text;
+    for id in [ALICE, BORIS, conversation] {
+        assert!(!text.contains(&id.to_string()), "{text}");
+    }
+}

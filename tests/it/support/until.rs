@@ -1,0 +1,36 @@
+//! Waiting until a replica says something of itself.
+
+use super::replica::Replica;
+use super::wait::eventually;
+
+pub async fn until_status(replica: &Replica, path: &str, status: u16) {
+    let api = replica.api();
+    eventually(&format!("{path} answers {status}"), || async {
+        (api.status(path).await == Some(status)).then_some(())
+    })
+    .await;
+}
+
+pub async fn until_healthy(replica: &Replica) {
+    until_status(replica, "/health", 200).await;
+    until_status(replica, "/health/ready", 200).await;
+}
+
+/// Waits until a figure has this value.
+pub async fn until_metric(replica: &Replica, name: &str, wanted: f64) {
+    let api = replica.api();
+    eventually(&format!("{name} is {wanted}"), || async {
+        (api.metric(name).await == wanted).then_some(())
+    })
+    .await;
+}
+
+/// Waits until a figure is above `bound`; what it is then.
+pub async fn until_metric_above(replica: &Replica, name: &str, bound: f64) -> f64 {
+    let api = replica.api();
+    eventually(&format!("{name} above {bound}"), || async {
+        let value = api.metric(name).await;
+        (value > bound).then_some(value)
+    })
+    .await
+}
