@@ -182,8 +182,9 @@ async fn replicas_that_send_in_the_same_conversations_take_turns() {
         "{slow} of {all} turns in the slow lane"
     );
     for (conversation, ..) in conversations {
-        let seqs = here.api().history(conversation).await;
-        assert!(!seqs.is_empty());
+        let history = here.api().history(conversation).await;
+        let seqs: Vec<i64> = history.iter().map(seq_of).collect();
+        assert_eq!(seqs, (1..=2 * EACH as i64).collect::<Vec<_>>());
     }
 }
 

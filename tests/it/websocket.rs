@@ -194,6 +194,9 @@ async fn the_server_pings_and_closes_a_socket_that_does_not_answer() {
         () = reads => Vec::new(),
     };
     assert_eq!(close_code(&bytes), Some(4408));
+    // No text holds such a byte, as long as all of it is ASCII.
+    let pings = bytes.windows(2).filter(|frame| *frame == [0x89, 0]);
+    assert_eq!(pings.count(), 2, "two that were missed");
 
     alive.send_command("ping", json!({})).await;
 }

@@ -83,8 +83,8 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
 async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[("TOKEN_WARNING_SECONDS", "1")]).await;
-    let mut expires = now() + 3;
-    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 3)).await;
+    let mut expires = now() + 4;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 4)).await;
     for renewed in [true, false] {
         let warning = socket.expect("token_expiring").await;
         assert!(now() >= expires - 1, "not so long ahead");
@@ -95,8 +95,8 @@ async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
         assert!((expires..=expires + 1).contains(&at), "{warning}");
         // A new token has an end of its own, and a warning of that.
         if renewed {
-            expires = now() + 3;
-            let next = json!({"token": token_for(ALICE, 3)});
+            expires = now() + 4;
+            let next = json!({"token": token_for(ALICE, 4)});
             socket.send_command("authenticate", next).await;
         }
     }
@@ -210,8 +210,8 @@ async fn a_leeway_is_granted_where_it_is_set() {
         .await
         .refused(401, "token_expired");
     // To a socket as well, by a ticket too, and it ends with that.
-    let end = now() + 3;
-    let late = token_for(ALICE, -27);
+    let end = now() + 5;
+    let late = token_for(ALICE, -25);
     let request = lenient.api().request(Method::POST, "/api/v1/ws/ticket");
     let made = Reply::to(request.bearer_auth(&late)).await.ok(201);
     let path = format!("/ws?ticket={}", made["ticket"].as_str().expect("a ticket"));

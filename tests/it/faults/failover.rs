@@ -21,7 +21,8 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
         (synchronous.await == 1).then_some(())
     })
     .await;
-    let ports = format!("{},{}", primary.port, standby.port);
+    // The first of them takes no writes until it is promoted.
+    let ports = format!("{},{}", standby.port, primary.port);
     let two_hosts = quick(&[
         ("DB_HOST", "127.0.0.1,127.0.0.1"),
         ("DB_PORT", &ports),

@@ -62,15 +62,15 @@ impl Api {
         Some(reply.status().as_u16())
     }
 
-    /// One figure of `/metrics`; 0 when it is not there.
+    /// One figure of `/metrics`. One with labels may not be there before something was counted: then it is 0.
     pub async fn metric(&self, name: &str) -> f64 {
         let figures = self.get("/metrics").await;
-        figures
-            .text
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .find(|(found, _)| *found == name)
-            .map_or(0.0, |(_, value)| value.parse().expect("a number"))
+        let mut samples = figures.text.lines().filter_map(|line| line.split_once(' '));
+        match samples.find(|(found, _)| *found == name) {
+            Some((_, value)) => value.parse().expect("a number"),
+            None if name.contains('{') => 0.0,
+            None => panic!("{name} is not exported"),
+        }
     }
 
     pub async fn open_conversation(&self, user1: Uuid, user2: Uuid) -> Uuid {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{GO_SENDS, assert_taken_over, go_service};
+use super::{GO_SENDS, MADE_LAST, assert_taken_over, go_service};
 use crate::support::*;
 
 /// Minutes, on a slow machine.
@@ -26,11 +26,7 @@ impl Waits {
             client.batch_execute(&sql).await.expect("not hindered");
             waits.longest = waits.longest.max(started.elapsed());
             waits.count += 1;
-            if database
-                .count("pg_class where relname = 'chat_tombstones'")
-                .await
-                > 0
-            {
+            if database.count(MADE_LAST).await > 0 {
                 return waits;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -4,7 +4,12 @@ mod interrupted;
 mod million;
 mod refused;
 
+use std::cell::Cell;
+
 use crate::support::*;
+
+/// There once the tables are taken over.
+const MADE_LAST: &str = "pg_class where relname = 'chat_tombstones'";
 
 /// What the Go service does to write a message: two statements, each a transaction of its own.
 pub const GO_SENDS: &str = "
@@ -125,16 +130,18 @@ async fn the_rows_of_the_go_service_are_kept_and_numbered_by_time() {
 #[tokio::test]
 async fn the_go_service_writes_on_while_its_tables_are_taken_over() {
     let database = go_service(20_000).await;
-    let migrating = database.migrate(&[]);
+    let ended = Cell::new(false);
+    let migrating = async {
+        let outcome = database.migrate(&[]).await;
+        ended.set(true);
+        outcome
+    };
     let writing = async {
         let sql = database.sql().await;
         let mut written = 0;
         loop {
             // Some before the migration, some during it, one after.
-            let over = database
-                .count("pg_class where relname = 'chat_tombstones'")
-                .await
-                > 0;
+            let over = ended.get() || database.count(MADE_LAST).await > 0;
             let sends = GO_SENDS.replace("$1", &(written % 150).to_string());
             sql.batch_execute(&format!("set lock_timeout = '20s'; {sends}"))
                 .await
