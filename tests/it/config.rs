@@ -93,6 +93,20 @@ async fn a_database_that_cannot_be_reached_ends_the_start() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_not_there_yet_is_waited_for_at_the_start() {
+    let cluster = Cluster::private();
+    let database = Database::fresh_on(&cluster).await;
+    cluster.stop();
+    let mut replica = Replica::launch(&database, &[]);
+    eventually("it says that it tries", || async {
+        replica.log().contains("trying for 30 s").then_some(())
+    })
+    .await;
+    cluster.start();
+    replica.until_ready().await;
+}
+
 #[tokio::test]
 async fn a_database_that_refuses_is_quoted() {
     let database = Database::fresh().await;
@@ -216,19 +230,24 @@ async fn a_silent_host_leaves_the_next_one_its_time() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_the_service_in_good_order() {
+async fn it_serves_with_the_command_or_without_any_until_a_signal_ends_it_in_good_order() {
     let database = Database::fresh().await;
-    let mut replica = Replica::start(&database, &[]).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
-    let mut alice = Socket::connect(&replica, ALICE).await;
-    let sent = alice.send_message(conversation, "hello").await;
-    assert_eq!(sent["seq"], 1);
+    let settings = settings(&database, &[]);
+    for (arguments, signal) in [
+        (&["serve"][..], Signal::Terminate),
+        (&[], Signal::Interrupt),
+    ] {
+        let mut replica = Replica::start_by(arguments, &settings).await;
+        let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+        let mut alice = Socket::connect(&replica, ALICE).await;
+        alice.send_message(conversation, "hello").await;
 
-    replica.terminate();
-    alice.expect("server_closing").await;
-    let code = alice.closed().await;
-    assert!(matches!(code, Some(1001 | 1012)), "{code:?}");
-    assert_eq!(replica.ended().await.code(), Some(0));
+        replica.signal(signal);
+        alice.expect("server_closing").await;
+        assert_eq!(alice.closed().await, Some(1012));
+        assert_eq!(replica.ended().await.code(), Some(0), "{signal:?}");
+    }
+    assert_eq!(database.count("messages").await, 2);
 }
 
 #[tokio::test]
@@ -242,6 +261,12 @@ async fn a_healthcheck_tells_by_its_exit_code() {
     let port = replica.port().to_string();
     let here = settings(&database, &[("SERVER_PORT", &port)]);
     pgchat(&["healthcheck"], &here).await.assert_ok();
+    // It answers, and takes no traffic.
+    replica.terminate();
+    until_status(&replica, "/health/ready", 503).await;
+    pgchat(&["healthcheck"], &here)
+        .await
+        .assert_failed(1, &["503"]);
     drop(replica);
     pgchat(&["healthcheck"], &here)
         .await

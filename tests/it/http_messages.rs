@@ -160,6 +160,29 @@ async fn a_repeated_client_message_id_answers_with_the_first_message() {
 }
 
 #[tokio::test]
+async fn a_client_message_id_is_any_text_of_up_to_64_bytes() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let longest = "ü".repeat(32);
+    for id in [
+        &*longest,
+        "0",
+        " ",
+        "null",
+        "'; drop table \"messages\" --",
+        "👩‍👩‍👧‍👦",
+    ] {
+        let first = api.send_once(conversation, ALICE, "hello", id).await;
+        let first = first.ok(201);
+        assert_eq!(first["clientMessageId"], id);
+        let repeat = api.send_once(conversation, ALICE, "hello", id).await;
+        assert_eq!(repeat.ok(200), first);
+    }
+}
+
+#[tokio::test]
 async fn a_client_message_id_reused_with_anything_else_is_a_conflict() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;

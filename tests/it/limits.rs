@@ -196,7 +196,35 @@ async fn a_connection_without_a_request_is_closed_in_time() {
     // A socket is no idle connection.
     let mut socket = Socket::connect(&replica, ALICE).await;
     Raw::connect(&replica).await.closed().await;
-    socket.send_command("ping", serde_json::json!({})).await;
+    socket.send_command("ping", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_limit_of_zero_is_none() {
+    const SOCKETS: usize = 25;
+    const SENDS: usize = 300;
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let none = [
+        ("MAX_CONNECTIONS", "0"),
+        ("MAX_CONNECTIONS_PER_USER", "0"),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+    ];
+    let replica = Replica::start(&database, &none).await;
+    // More than a user may have, and than he may send at once, by default.
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        sockets.push(Socket::connect(&replica, ALICE).await);
+    }
+    let mut requests = Vec::new();
+    for number in 0..SENDS {
+        let data = json!({"conversationId": conversation, "content": number.to_string()});
+        requests.push(sockets[0].request("send_message", data).await);
+    }
+    for request in &requests {
+        let answer = sockets[0].answer(request).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The two modes as they are at the start: who is believed, and who can reach the service at all.
 
-use super::tokens::SECRET;
+use super::tokens::{SECRET, token};
 use super::{get, replica};
 use crate::support::*;
 
@@ -45,4 +45,26 @@ async fn a_token_is_looked_at_in_jwt_mode_alone() {
     get(&trusted, "/api/v1/users", "garbage").await.ok(200);
     let refused = get(&jwt, "/api/v1/users", "garbage").await;
     refused.refused(401, "token_invalid");
+}
+
+/// And so is whether a user is active.
+#[tokio::test]
+async fn a_deactivated_user_is_dismissed_in_jwt_mode_alone() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let check = ("USER_CHECK_SECONDS", "1");
+    let trusted = Replica::start(&database, &[check]).await;
+    let jwt = replica(&database, &[check]).await;
+    let mut believed = Socket::connect(&trusted, ALICE).await;
+    // When the second of them is dismissed, the other replica has had a second to dismiss Alice.
+    for user in [ALICE, BORIS] {
+        let mut checked = Socket::connect_by(&jwt, user, &token(user)).await;
+        let deactivate = format!("update users set is_active = false where id = '{user}'");
+        database.execute(&deactivate).await;
+        assert_eq!(checked.closed().await, Some(4403));
+    }
+    believed.send_message(conversation, "over the socket").await;
+    let api = trusted.api();
+    api.send(conversation, ALICE, "over HTTP").await;
+    Socket::connect(&trusted, ALICE).await.close().await;
 }

@@ -105,6 +105,17 @@ async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
 }
 
 #[tokio::test]
+async fn a_socket_is_warned_a_minute_ahead_unless_told_otherwise() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[]).await;
+    let expires = now() + 63;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 63)).await;
+    socket.expect("token_expiring").await;
+    let left = expires - now();
+    assert!((50..=60).contains(&left), "{left} s ahead");
+}
+
+#[tokio::test]
 async fn a_new_token_keeps_a_socket_open_past_the_end_of_the_first() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;

@@ -1,6 +1,6 @@
 //! Ids, positions and fields that are wrong, or name what is not there.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Scene;
 use crate::support::*;
@@ -167,11 +167,9 @@ async fn conversations_are_opened_by_two_different_known_users() {
     ] {
         api.post(PATH, &body).await.refused(400, INVALID);
     }
-    let message = api.post(PATH, &json!({})).await.refused(400, INVALID);
-    assert!(
-        message.contains("user1Id") && message.contains("user2Id"),
-        "every wrong field is named: {message}"
-    );
+    let reply = api.post(PATH, &json!({})).await;
+    reply.refused(400, INVALID);
+    assert_each_is_named(&reply, &["user1Id", "user2Id"]);
     scene.assert_unharmed().await;
 }
 
@@ -213,18 +211,26 @@ async fn messages_with_wrong_fields_are_refused() {
     ] {
         let mut body = scene.message("hello");
         body[field] = value;
-        let message = api.post_message(&body).await.refused(400, INVALID);
+        let reply = api.post_message(&body).await;
+        let message = reply.refused(400, INVALID);
         assert!(message.contains(field), "{body}: {message}");
+        assert!(reply.json()["message"].is_string(), "{reply:?}");
     }
     let reply = api.post_message(&json!({})).await;
-    let message = reply.refused(400, INVALID);
-    for field in ["conversationId", "content"] {
-        assert!(
-            message.contains(field),
-            "every wrong field is named: {message}"
-        );
-    }
+    reply.refused(400, INVALID);
+    assert_each_is_named(&reply, &["conversationId", "senderId", "content"]);
     scene.assert_unharmed().await;
+}
+
+/// Several faults are an array, one for each field.
+fn assert_each_is_named(reply: &Reply, fields: &[&str]) {
+    let body = reply.json();
+    let messages = body["message"].as_array().expect("an array");
+    assert_eq!(messages.len(), fields.len(), "{body}");
+    for field in fields {
+        let named = |message: &&Value| message.as_str().is_some_and(|text| text.contains(field));
+        assert_eq!(messages.iter().filter(named).count(), 1, "{field}: {body}");
+    }
 }
 
 #[tokio::test]

@@ -148,7 +148,12 @@ impl Replica {
 
     /// With these settings and no others, `SERVER_PORT=0` among them: no database of the test's.
     pub async fn start_with(settings: &Settings) -> Self {
-        let mut replica = Self::launch_with(settings);
+        Self::start_by(&["serve"], settings).await
+    }
+
+    /// The same by another command line.
+    pub async fn start_by(arguments: &[&str], settings: &Settings) -> Self {
+        let mut replica = Self::launch_by(arguments, settings);
         replica.until_ready().await;
         replica
     }
@@ -167,15 +172,15 @@ impl Replica {
 
     /// Started, and nothing more.
     pub fn launch(database: &Database, more: &[(&str, &str)]) -> Self {
-        Self::launch_with(&settings(database, more))
+        Self::launch_by(&["serve"], &settings(database, more))
     }
 
-    fn launch_with(settings: &Settings) -> Self {
+    fn launch_by(arguments: &[&str], settings: &Settings) -> Self {
         let dir = Run::get().fresh_dir("replica");
         let log = dir.join("log");
         let file = File::create(&log).expect("a log file");
         let process = Process::start(
-            command(&["serve"], settings, &dir)
+            command(arguments, settings, &dir)
                 .stdout(file.try_clone().expect("a log file"))
                 .stderr(file),
             Signal::Kill,
@@ -229,11 +234,11 @@ impl Replica {
 
     /// Holds the process still, as a machine that swaps or a paused virtual machine does.
     pub fn freeze(&self) {
-        signal(self.process.id(), Signal::Stop);
+        self.signal(Signal::Stop);
     }
 
     pub fn thaw(&self) {
-        signal(self.process.id(), Signal::Continue);
+        self.signal(Signal::Continue);
     }
 
     /// Resident memory, in KiB; `None` where the system does not tell.
@@ -263,7 +268,11 @@ impl Replica {
 
     /// Asks it to end, and does not wait.
     pub fn terminate(&self) {
-        signal(self.process.id(), Signal::Terminate);
+        self.signal(Signal::Terminate);
+    }
+
+    pub fn signal(&self, which: Signal) {
+        signal(self.process.id(), which);
     }
 
     /// `kill -9`.
