@@ -138,11 +138,19 @@ fn table(
             .collect();
         let line = match several {
             true => name(system).to_owned(),
-            false => variant.clone(),
+            false => counted(variant),
         };
         let _ = writeln!(text, "| {line} | {} |", cells.join(" | "));
     }
     text.push('\n');
+}
+
+/// `8 replicas`, but `1 replica`.
+fn counted(variant: &str) -> String {
+    match variant.strip_prefix("1 ") {
+        Some(what) => format!("1 {}", what.trim_end_matches('s')),
+        None => variant.to_owned(),
+    }
 }
 
 /// What went wrong in the runs, of whichever system.

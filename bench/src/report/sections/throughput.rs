@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::chart::Bars;
 use super::super::figures::{Results, shown};
-use super::{Report, name};
+use super::{Report, counted, name};
 
 pub fn throughput(results: &Results, directory: &str, report: &mut Report) {
     for (scenario, title, file) in [
@@ -87,7 +87,8 @@ pub fn ceiling(results: &Results, text: &mut String) {
         };
         let _ = writeln!(
             text,
-            "| {variant} | {} | {} |",
+            "| {} | {} | {} |",
+            counted(variant),
             of("per_second"),
             of("postgres_us_per_message")
         );
