@@ -50,9 +50,24 @@ pub struct Event {
     pub frame: Utf8Bytes,
     /// When its change was made, in Unix microseconds; none from a catch-up, which is late by its nature.
     pub made_at: Option<i64>,
-    /// For an insertion read from the tables after a later change: the frame for a socket that saw the
-    /// insertion already.
-    pub frame_as_update: Option<Utf8Bytes>,
+    /// Of an insertion that was read from the tables after a later change.
+    pub as_update: Option<AsUpdate>,
+}
+
+/// An insertion and a later change in one, for a socket that saw the insertion already.
+#[derive(Debug)]
+pub struct AsUpdate {
+    pub frame: Utf8Bytes,
+    /// The transaction of the insertion.
+    pub created: Option<u64>,
+}
+
+impl Event {
+    /// Whether it is an insertion by a transaction below `horizon`.
+    pub fn was_inserted_below(&self, horizon: Horizon) -> bool {
+        let created = self.as_update.as_ref().and_then(|update| update.created);
+        created.is_some_and(|xid| xid < horizon.0)
+    }
 }
 
 /// Bytes of the events that wait for one socket: 256 of the longest messages, which take six times as much where JSON escapes

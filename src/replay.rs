@@ -224,6 +224,8 @@ impl Missed {
         }
         match event.subject {
             Subject::Row(id) => match self.rows.get(&id) {
+                // It was changed since, and the client has seen it before its cursor.
+                None if event.was_inserted_below(self.seen_below) => Repeat::Later,
                 None => Repeat::New,
                 Some(sent) if *sent >= event.version => Repeat::Sent,
                 Some(_) => Repeat::Later,
@@ -247,5 +249,39 @@ impl Missed {
     /// The same, for a socket that has taken all that the hub had for it when its horizon was this.
     pub fn is_over_at(&self, horizon: Horizon) -> bool {
         horizon > Horizon(self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::AsUpdate;
+    use crate::store::Identity;
+
+    #[test]
+    fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_behind() {
+        let at = |horizon| Cursor {
+            identity: Identity("a".into()),
+            horizon: Horizon(horizon),
+        };
+        let mut missed = Missed::new(Vec::new(), &at(100), &at(110), 130, Taken::default());
+        let mut repeat = |created, xid| {
+            missed.repeat(&Event {
+                subject: Subject::Row(Uuid::nil()),
+                version: 2,
+                xid,
+                horizon: Horizon::default(),
+                frame: "chat_message".into(),
+                made_at: None,
+                as_update: Some(AsUpdate {
+                    frame: "message_updated".into(),
+                    created,
+                }),
+            })
+        };
+        assert_eq!(repeat(Some(99), 120), Repeat::Later);
+        assert_eq!(repeat(Some(100), 120), Repeat::New);
+        assert_eq!(repeat(None, 120), Repeat::New);
+        assert_eq!(repeat(Some(90), 99), Repeat::Sent);
     }
 }

@@ -73,7 +73,7 @@ fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) ->
             "1.a.1",
         ),
         made_at: None,
-        frame_as_update: None,
+        as_update: None,
     };
     hub.publish(recipients, &Arc::new(event));
     for socket in sockets {

@@ -46,9 +46,9 @@ impl Item {
         match self {
             Self::Event(event) => {
                 let other = event
-                    .frame_as_update
+                    .as_update
                     .as_ref()
-                    .map_or(0, |frame| frame.len());
+                    .map_or(0, |update| update.frame.len());
                 event.frame.len() + other
             }
             Self::Resync { .. } => 0,

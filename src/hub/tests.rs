@@ -27,7 +27,7 @@ fn event(version: i64) -> Arc<Event> {
         horizon: Horizon(1),
         frame: version.to_string().into(),
         made_at: None,
-        frame_as_update: None,
+        as_update: None,
     })
 }
 

@@ -209,7 +209,7 @@ impl Dispatcher {
                 horizon: Horizon(payload.horizon.unwrap_or_default().min(payload.xid)),
                 frame: frame::durable(event.event_type, data, event.user, payload.at, cursor),
                 made_at: payload.at_micros,
-                frame_as_update: None,
+                as_update: None,
             },
         );
         if event.event_type == "chat_message" {

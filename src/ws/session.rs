@@ -268,7 +268,10 @@ where
         };
         let frame = match missed.repeat(event) {
             Repeat::New => Some(&event.frame),
-            Repeat::Later => event.frame_as_update.as_ref().or(Some(&event.frame)),
+            Repeat::Later => {
+                let update = event.as_update.as_ref().map(|update| &update.frame);
+                update.or(Some(&event.frame))
+            }
             Repeat::Sent => None,
         };
         if missed.is_over() {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::Dispatcher;
 use crate::error::Error;
 use crate::frame;
-use crate::hub::{Event, Subject};
+use crate::hub::{AsUpdate, Event, Subject};
 use crate::listener::delivered::Standing;
 use crate::model::UserId;
 use crate::store::Horizon;
@@ -105,7 +105,10 @@ impl Dispatcher {
                 }
                 Standing::New => (
                     frame_of(&change.event_type),
-                    (change.event_type != change.later_type).then(|| frame_of(&change.later_type)),
+                    (change.event_type != change.later_type).then(|| AsUpdate {
+                        frame: frame_of(&change.later_type),
+                        created: change.create_xid,
+                    }),
                 ),
             };
             if change.xid >= flushed.0 {
@@ -121,7 +124,7 @@ impl Dispatcher {
                     horizon: Horizon::default(),
                     frame: event.0,
                     made_at: None,
-                    frame_as_update: event.1,
+                    as_update: event.1,
                 },
             );
             if change.event_type == "chat_message" {
@@ -189,7 +192,7 @@ mod tests {
             horizon: Horizon(1),
             frame: "{}".into(),
             made_at: None,
-            frame_as_update: None,
+            as_update: None,
         });
         hub.publish(&users, &event);
 

@@ -86,7 +86,7 @@ impl Stage {
             horizon: Horizon(1),
             frame: frame.to_string().into(),
             made_at: None,
-            frame_as_update: None,
+            as_update: None,
         };
         self.services.hub.publish(&[self.user], &Arc::new(event));
     }

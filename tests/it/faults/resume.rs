@@ -339,18 +339,21 @@ async fn a_resume_at_a_replica_that_is_behind_the_cursor_repeats_nothing() {
     proxy.refuse();
     kill_listeners(&database).await;
     until_status(&there, "/health", 503).await;
-    for number in 5..9 {
+    let five = here.api().send(scene.with_boris, ALICE, "5").await;
+    for number in 6..9 {
         let content = number.to_string();
         here.api().send(scene.with_boris, ALICE, &content).await;
     }
     let cursor = settled_cursor(&here, BORIS).await;
     let mut boris = Socket::resume(&there, BORIS, &cursor).await;
     assert_eq!(boris.connected["data"]["resumed"], true);
+    here.api().edit(id_of(&five), ALICE, "five").await.ok(200);
     here.api().send(scene.with_boris, ALICE, "9").await;
 
     proxy.accept();
     until_healthy(&there).await;
     here.api().send(scene.with_boris, ALICE, "last").await;
     let frames = boris.before_message("last").await;
-    assert_eq!(gists(&frames, scene.with_boris), ["chat_message 9 9"]);
+    let wanted = ["message_updated 5 five", "chat_message 9 9"];
+    assert_eq!(gists(&frames, scene.with_boris), wanted);
 }
