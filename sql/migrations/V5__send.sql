@@ -176,7 +176,7 @@ begin
     return;
   end if;
   -- Why the others were not stored. The first of several with the same client_message_id is in the table by now.
-  return query
+  for place, status, message in
     select i.place::integer, v.status,
            case when p.place is not null then p.message
                 when v.status in ('stored', 'repeated') then
@@ -203,7 +203,14 @@ begin
                    when e.id is not null then case when e.same then 'repeated' else 'conflict' end
                    when i.conversation_id = any (held) then 'dropped'
                    else 'busy' end as status) v
-     order by i.place;
+     order by i.place
+  loop
+    -- Those behind it in its conversation were numbered as if it were there.
+    if status = 'dropped' and cardinality(ids) > 1 then
+      raise exception 'a trigger has dropped a message of the batch' using errcode = 'triggered_action_exception';
+    end if;
+    return next;
+  end loop;
 end
 $$;
 

@@ -1,6 +1,7 @@
 //! Triggers of the host's that write messages while a message is written: a bot that answers, a filter that changes it.
 //! Such a trigger runs before the statement that fired it has published anything.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -340,24 +341,41 @@ async fn a_message_that_a_trigger_of_the_host_drops_is_refused_at_once() {
     api.try_send(conversation, ALICE, "spam")
         .await
         .refused(500, "internal");
-    // And among others, in one transaction with them or not.
-    let (spam, one, other) = tokio::join!(
-        api.try_send(conversation, ALICE, "spam"),
-        api.send(conversation, ALICE, "fine"),
-        api.send(conversation, BORIS, "fine"),
-    );
-    spam.refused(500, "internal");
-    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
-    let mut seqs = [seq_of(&one), seq_of(&other)];
+    // Among others in one batch: none of it is stored, for those behind it have their numbers already. The writer takes it apart.
+    let batch = scene
+        .refused(&format!(
+            "select * from chat_send_messages(array[chat_uuid_v7(), chat_uuid_v7(), chat_uuid_v7()],
+               array['{conversation}', '{conversation}', '{conversation}']::uuid[],
+               array['{ALICE}', '{ALICE}', '{ALICE}']::uuid[], array['fine', 'spam', 'fine'],
+               array['text', 'text', 'text'], array[null, null, null]::text[], true, 100, false)"
+        ))
+        .await;
+    assert!(batch.contains("dropped a message of the batch"), "{batch}");
+    let sent = join_all((0..30).map(async |number: i64| {
+        let content = if number % 3 == 1 { "spam" } else { "fine" };
+        (content, api.try_send(conversation, ALICE, content).await)
+    }))
+    .await;
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    let mut seqs = Vec::new();
+    for (content, reply) in sent {
+        if content == "spam" {
+            reply.refused(500, "internal");
+        } else {
+            seqs.push(seq_of(&reply.ok(201)));
+        }
+    }
     seqs.sort_unstable();
-    assert_eq!(seqs, [1, 2]);
+    assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
+    let last = format!("conversations where id = '{conversation}' and last_seq = 20");
+    assert_eq!(scene.database.count(&last).await, 1);
     let by_function = format!("select chat_send_message('{conversation}', '{ALICE}', 'spam')");
     let told = scene.refused(&by_function).await;
     assert!(told.contains("trigger has dropped"), "{told}");
     scene.database.execute(&scene.insert(ALICE, "spam")).await;
-    assert_eq!(scene.database.count("messages").await, 2);
+    assert_eq!(scene.database.count("messages").await, 20);
     for socket in &mut scene.sockets {
-        socket.collect_messages(2).await;
+        socket.collect_messages(20).await;
     }
     scene.assert_silence().await;
 }

@@ -136,7 +136,9 @@ async fn rows_of_users_who_are_not_there_any_more_stay_and_are_told_of() {
     let database = go_service(300).await;
     database
         .execute(&format!(
-            "alter table messages drop constraint messages_sender_id_users_id_foreign;
+            "insert into messages (conversation_id, sender_id, content, created_at, updated_at)
+             select id, '{BORIS}', 'I am leaving', now(), now() from conversations where participant1_id = '{BORIS}';
+             alter table messages drop constraint messages_sender_id_users_id_foreign;
              alter table conversations drop constraint conversations_participant1_id_users_id_foreign,
                drop constraint conversations_participant2_id_users_id_foreign;
              delete from users where id = '{BORIS}'"
