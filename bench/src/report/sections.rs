@@ -18,12 +18,20 @@ pub struct Report {
     pub plots: Vec<(&'static str, String)>,
 }
 
-const NAMES: [(&str, &str); 5] = [
+const NAMES: [(&str, &str); 7] = [
     ("pgchat", "pgchat"),
     (WITHOUT_SEARCH, "pgchat, `SEARCH_LANGUAGE=off`"),
     ("gin", "Go: Gin, GORM, pq.Listener"),
     ("socketio", "Node: socket.io, its PostgreSQL adapter"),
     ("floor", "floor: bare INSERT + NOTIFY"),
+    (
+        "floor-gapless",
+        "the same with `seq` without gaps, repeats stored once",
+    ),
+    (
+        "floor-function",
+        "pgchat's `chat_store_message()`, no service",
+    ),
 ];
 
 const WITHOUT_SEARCH: &str = "pgchat-without-search";

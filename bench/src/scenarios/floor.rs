@@ -1,8 +1,8 @@
 //! The least that a message can take through NOTIFY: one connection that inserts and notifies, one that
-//! listens, nothing in between.
+//! listens, nothing in between. And two steps from there to pgchat: the least that numbers messages without gaps and stores
+//! a repeated one once, and pgchat's own function without the service.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,37 +12,141 @@ use futures_util::stream::FuturesUnordered;
 use hdrhistogram::Histogram;
 use pgchat_harness::Failure;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, NoTls};
 use uuid::Uuid;
 
 use super::pairs::CONTENT;
 use super::tell;
-use crate::load::{Alarm, Schedule};
+use crate::load::{Alarm, Schedule, Stamp};
 use crate::record::Run;
 use crate::settings::Effort;
-use crate::systems::Bench;
+use crate::systems::{Bench, Database, System};
 
 /// As long as the event of such a message is with pgchat.
 const PAYLOAD: usize = 850;
+const CONVERSATIONS: usize = 32;
 /// How long the last notifications may take.
 const SETTLE: Duration = Duration::from_secs(10);
 
-pub async fn run(bench: &Bench, rate: u64, effort: Effort, round: usize) -> Result<Run, Failure> {
-    let database = bench.host_database(2).await?;
-    database
-        .client
-        .batch_execute(
-            "create table messages (
-                 id uuid primary key,
-                 conversation_id uuid not null,
-                 sender_id uuid not null references users (id),
-                 content text not null,
-                 seq bigint not null,
-                 created_at timestamptz not null default now(),
-                 unique (conversation_id, seq)
-             )",
-        )
-        .await?;
+/// What one message is to the database.
+#[derive(Clone, Copy)]
+pub enum Floor {
+    /// An insert and a notification.
+    Bare,
+    /// `seq` without gaps, a repeated name stored once, one statement by hand: no checks, no search, no catching up.
+    Gapless,
+    /// `chat_store_message()`.
+    Function,
+}
+
+impl Floor {
+    pub const ALL: [Self; 3] = [Self::Bare, Self::Gapless, Self::Function];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "floor",
+            Self::Gapless => "floor-gapless",
+            Self::Function => "floor-function",
+        }
+    }
+
+    /// A database with as many conversations as the load of the others has.
+    async fn database(self, bench: &Bench) -> Result<(Database, Vec<Uuid>), Failure> {
+        let pairs: Vec<(usize, usize)> = (0..CONVERSATIONS).map(|n| (2 * n, 2 * n + 1)).collect();
+        let database = match self {
+            Self::Bare => {
+                let database = bench.host_database(2 * CONVERSATIONS).await?;
+                database.client.batch_execute(BARE_TABLES).await?;
+                let conversations = pairs.iter().map(|_| Uuid::now_v7()).collect();
+                return Ok((database, conversations));
+            }
+            Self::Gapless => {
+                let database = bench.host_database(2 * CONVERSATIONS).await?;
+                database.client.batch_execute(GAPLESS_TABLES).await?;
+                database
+            }
+            Self::Function => {
+                let database = bench.database(System::Pgchat, 2 * CONVERSATIONS).await?;
+                // Makes the schema.
+                drop(bench.start(System::Pgchat, &database.name, 1).await?);
+                database
+            }
+        };
+        let conversations = database.conversations(&pairs).await?;
+        Ok((database, conversations))
+    }
+
+    fn channel(self) -> &'static str {
+        match self {
+            Self::Bare | Self::Gapless => "floor",
+            Self::Function => "chat_events",
+        }
+    }
+
+    fn statement(self) -> &'static str {
+        match self {
+            Self::Bare => {
+                "with stored as (
+                     insert into messages (id, conversation_id, sender_id, content, seq) values ($1, $2, $3, $4, $5)
+                 )
+                 select pg_notify('floor', $6)"
+            }
+            Self::Gapless => {
+                "with held as (
+                     update conversations set last_seq = last_seq + 1, updated_at = now() where id = $2 returning last_seq
+                 ), stored as (
+                     insert into messages (id, conversation_id, sender_id, content, client_message_id, seq)
+                     select $1, $2, $3, $4, $5::bigint::text, last_seq from held
+                 )
+                 select pg_notify('floor', $6)"
+            }
+            Self::Function => {
+                "select chat_store_message($1, $2, $3, $4, 'text', $5::bigint::text, true, 100)"
+            }
+        }
+    }
+}
+
+const BARE_TABLES: &str = "
+create table messages (
+    id uuid primary key,
+    conversation_id uuid not null,
+    sender_id uuid not null references users (id),
+    content text not null,
+    seq bigint not null,
+    created_at timestamptz not null default now(),
+    unique (conversation_id, seq)
+)";
+
+const GAPLESS_TABLES: &str = "
+create table conversations (
+    id uuid primary key default gen_random_uuid(),
+    participant1_id uuid not null references users (id),
+    participant2_id uuid not null references users (id),
+    last_seq bigint not null default 0,
+    updated_at timestamptz not null default now()
+) with (fillfactor = 60);
+create table messages (
+    id uuid primary key,
+    conversation_id uuid not null references conversations (id),
+    sender_id uuid not null references users (id),
+    content text not null,
+    client_message_id text not null,
+    seq bigint not null,
+    created_at timestamptz not null default now(),
+    unique (conversation_id, seq),
+    unique (sender_id, client_message_id)
+)";
+
+pub async fn run(
+    bench: &Bench,
+    floor: Floor,
+    rate: u64,
+    effort: Effort,
+    round: usize,
+) -> Result<Run, Failure> {
+    let (database, conversations) = floor.database(bench).await?;
     bench
         .connect("postgres")
         .await?
@@ -65,35 +169,24 @@ pub async fn run(bench: &Bench, rate: u64, effort: Effort, round: usize) -> Resu
                 continue;
             };
             let now = nanos(began.elapsed());
-            let intended: u64 = notification
-                .payload()
-                .split(' ')
-                .next()
-                .unwrap_or_default()
-                .parse()
-                .unwrap_or(0);
+            let Some(stamp) = Stamp::find(notification.payload().as_bytes()) else {
+                continue;
+            };
             *count.borrow_mut() += 1;
-            if intended >= from {
+            if stamp.intended >= from {
                 heard
                     .borrow_mut()
-                    .saturating_record(now.saturating_sub(intended));
+                    .saturating_record(now.saturating_sub(stamp.intended));
             }
         }
         Ok::<_, tokio_postgres::Error>(())
     });
-    listener.batch_execute("listen floor").await?;
+    listener
+        .batch_execute(&format!("listen {}", floor.channel()))
+        .await?;
 
     let client = &database.client;
-    let insert = client
-        .prepare(
-            "with stored as (
-                 insert into messages (id, conversation_id, sender_id, content, seq) values ($1, $2, $3, $4, $5)
-             )
-             select pg_notify('floor', $6)",
-        )
-        .await?;
-    let (conversation, sender) = (Uuid::now_v7(), database.users[0]);
-    let content = "x".repeat(CONTENT);
+    let insert = &client.prepare(floor.statement()).await?;
     let alarm = Alarm::new()?;
     let schedule = Schedule::new(rate);
     let total = schedule.due_by(nanos(effort.warm_up + effort.measured));
@@ -104,18 +197,23 @@ pub async fn run(bench: &Bench, rate: u64, effort: Effort, round: usize) -> Resu
     while sent < total || !under_way.is_empty() {
         let now = nanos(began.elapsed()) - start;
         if sent < total && schedule.due(sent) <= now {
-            let mut payload = format!("{} ", start + schedule.due(sent));
-            let rest = PAYLOAD - payload.len();
-            write!(payload, "{:x<rest$}", "")?;
-            let (insert, content) = (&insert, &content);
-            let seq = i64::try_from(sent)?;
+            let stamp = Stamp {
+                lane: 0,
+                number: u32::try_from(sent)?,
+                intended: start + schedule.due(sent),
+            };
+            let content = text(stamp, CONTENT);
+            let payload = format!("{{\"content\":\"{}\"}}", text(stamp, PAYLOAD));
+            // Both participants of each conversation, in turn.
+            let lane = usize::try_from(sent)? % (2 * CONVERSATIONS);
+            let (conversation, sender) = (&conversations[lane / 2], &database.users[lane]);
+            let name = i64::try_from(sent)?;
             under_way.push(async move {
                 let id = Uuid::now_v7();
+                let params: [&(dyn ToSql + Sync); 6] =
+                    [&id, conversation, sender, &content, &name, &payload];
                 client
-                    .execute(
-                        insert,
-                        &[&id, &conversation, &sender, content, &seq, &payload],
-                    )
+                    .execute(insert, &params[..insert.params().len()])
                     .await
             });
             sent += 1;
@@ -139,7 +237,7 @@ pub async fn run(bench: &Bench, rate: u64, effort: Effort, round: usize) -> Resu
     drop(listener);
     listening.abort();
 
-    let mut run = Run::new("floor", &format!("{rate}/s"), round);
+    let mut run = Run::new(floor.name(), &format!("{rate}/s"), round);
     run.set_latencies("end_to_end", &latencies.borrow());
     if !complete {
         run.faults
@@ -149,6 +247,12 @@ pub async fn run(bench: &Bench, rate: u64, effort: Effort, round: usize) -> Resu
     drop(under_way);
     bench.drop_database(database).await?;
     Ok(run)
+}
+
+fn text(stamp: Stamp, size: usize) -> String {
+    let mut text = Vec::with_capacity(size);
+    stamp.write(size, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn nanos(duration: Duration) -> u64 {

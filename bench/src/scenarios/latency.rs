@@ -2,7 +2,7 @@
 
 use pgchat_harness::Failure;
 
-use super::floor;
+use super::floor::{self, Floor};
 use super::pairs::{self, Setting};
 use crate::load::{Pace, Via};
 use crate::record::Run;
@@ -26,7 +26,9 @@ pub async fn run(bench: &Bench, settings: &Settings) -> Result<Vec<Run>, Failure
     };
     let mut runs = Vec::new();
     for round in 0..effort.rounds {
-        runs.push(floor::run(bench, EASY.0, effort, round).await?);
+        for floor in Floor::ALL {
+            runs.push(floor::run(bench, floor, EASY.0, effort, round).await?);
+        }
         for system in settings.systems_and_without_search() {
             runs.push(pairs::run(bench, setting(system, EASY), effort, "500/s", round).await?);
         }
