@@ -140,7 +140,8 @@ async fn what_was_shown_and_lost_by_a_crash_makes_clients_reload() {
     stage.assert_is_lost(&lost).await;
     let client = stage.database.sql().await;
     let anew = stage.insert(&client, "anew").await;
-    assert_eq!(anew.seq, lost.seq);
+    // Less than what is known to be unwritten may have been flushed.
+    assert!(anew.seq <= lost.seq, "{} after {}", anew.seq, lost.seq);
     assert!(anew.xid <= lost.xid, "{} after {}", anew.xid, lost.xid);
     stage.edit(&client, "edited anew").await;
     let next = "select pg_current_xact_id()::text::bigint";
@@ -182,7 +183,7 @@ async fn what_was_shown_and_lost_with_one_process_of_the_server_makes_clients_re
     stage.assert_all_reload().await;
     let api = stage.replica.api();
     let after = api.send(stage.conversation, ALICE, "after").await;
-    assert_eq!(seq_of(&after), lost.seq);
+    assert!(seq_of(&after) <= lost.seq, "{after} after {}", lost.seq);
     let frames = stage.boris.before_message("after").await;
     assert_eq!(frames, Vec::<Value>::new());
     api.edit(id_of(&stage.kept), ALICE, "edited anew")
