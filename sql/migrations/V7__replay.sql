@@ -257,34 +257,49 @@ begin
 end
 $$;
 
--- Messages that did not fit into a payload, as they are now, with the transaction that made them so; those deleted outright are
--- left out.
-create function chat_read_back(ids uuid[])
-returns table (id uuid, data text, xid xid8)
+-- What did not fit into a payload, as it is now: perhaps later than the event that asks for it.
+create type chat_row_now as (
+  id uuid,
+  -- its type for those who were not told of the row before, and for those who were
+  type text,
+  later_type text,
+  -- the state that this is, and the transactions that made it so and that inserted the row
+  revision bigint,
+  change_xid xid8,
+  create_xid xid8,
+  data text,
+  -- the transaction of the newest change of whatever is in it, marks as read included
+  xid xid8
+);
+
+-- Messages; of those deleted outright what is left of them.
+create function chat_read_back(ids uuid[]) returns setof chat_row_now
 language plpgsql stable
 security definer
 set search_path from current
 as $$
 begin
   return query
-  select m.id, chat_message_json(m, chat_user_summary_json(m.sender_id)), greatest(m.change_xid, m.read_xid)
+  select m.id, 'chat_message', chat_change_type(m, null), m.revision::bigint, m.change_xid, m.create_xid,
+         chat_message_json(m, chat_user_summary_json(m.sender_id)), greatest(m.change_xid, m.read_xid)
     from messages m where m.id = any (ids)
   union all
-  select t.message_id, t.message, t.change_xid
+  select t.message_id, 'message_deleted', 'message_deleted', t.revision::bigint, t.change_xid, null, t.message, t.change_xid
     from chat_tombstones t
    where t.message_id = any (ids) and not exists (select from messages m where m.id = t.message_id);
 end
 $$;
 
-create function chat_read_back_conversations(ids uuid[])
-returns table (id uuid, data text, xid xid8)
+create function chat_read_back_conversations(ids uuid[]) returns setof chat_row_now
 language plpgsql stable
 security definer
 set search_path from current
 as $$
 begin
   return query
-  select c.id, chat_conversation_json(c, c.participant1_id), greatest(c.create_xid, c.last_xid) from conversations c where c.id = any (ids);
+  select c.id, 'conversation_created', 'conversation_created', 0::bigint, c.create_xid, c.create_xid,
+         chat_conversation_json(c, c.participant1_id), greatest(c.create_xid, c.last_xid)
+    from conversations c where c.id = any (ids);
 end
 $$;
 

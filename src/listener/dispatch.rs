@@ -1,6 +1,7 @@
 //! From payloads and changed rows to events in the hub, each once and in order.
 
 mod catch_up;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,12 +17,14 @@ use super::payload::{Payload, PayloadEvent, ReadMark, VERSION, Version};
 use super::unflushed::Unflushed;
 use crate::error::Error;
 use crate::frame;
-use crate::hub::{Event, Hub, Subject};
+use crate::hub::{AsUpdate, Event, Hub};
 use crate::live::{Live, Pair, Telling};
 use crate::model::UserId;
 use crate::store::{Horizon, Incarnation, ReadBack, RowBack, Snapshot, Store};
 
 pub(super) use catch_up::CaughtUp;
+
+use told::Told;
 
 pub(super) struct Dispatcher {
     store: Store,
@@ -163,53 +166,50 @@ impl Dispatcher {
         &mut self,
         payload: &Payload<'_>,
         event: &PayloadEvent<'_>,
-        fetched: &HashMap<Uuid, String>,
+        fetched: &HashMap<Uuid, RowBack>,
         cursor: &str,
     ) {
-        let row = event.message.or(event.conversation);
-        let data = match (event.data, row) {
-            (Some(data), _) => data.get(),
-            (None, Some(id)) => match fetched.get(&id) {
-                Some(data) => data,
-                // Gone meanwhile: its own event will say so.
-                None => return,
-            },
-            (None, None) => return,
-        };
-        let (subject, version) = match row {
-            Some(id) => (Subject::Row(id), event.revision),
-            None => match serde_json::from_str::<ReadMark>(data) {
-                Ok(mark) => (
-                    Subject::Read {
-                        conversation: mark.conversation_id,
-                        reader: mark.reader_id,
-                        xid: payload.xid,
-                    },
-                    mark.up_to_seq,
-                ),
+        let told = match (event.data, event.message.or(event.conversation)) {
+            (Some(data), Some(id)) => Told::of_row(id, event, data.get(), payload.xid),
+            (Some(data), None) => match serde_json::from_str::<ReadMark>(data.get()) {
+                Ok(mark) => Told::of_mark(&mark, event, data.get(), payload.xid),
                 Err(error) => {
                     log::warn!(
                         "an event of {} bytes that this version does not know: {}",
-                        data.len(),
+                        data.get().len(),
                         fault_without_text(&error)
                     );
                     return;
                 }
             },
+            (None, Some(id)) => match fetched.get(&id) {
+                Some(row) if row.version >= event.revision => {
+                    Told::of_row_now(row, event, payload.xid)
+                }
+                // Gone meanwhile, or gone and made anew: an event of its own will say so.
+                _ => return,
+            },
+            (None, None) => return,
         };
-        if self.delivered.standing(subject, version) == Standing::Repeat {
+        // What was fetched for an earlier event of the same row may have shown this one's state, or a later one.
+        if self.delivered.standing(told.subject, told.version) == Standing::Repeat {
             return;
         }
+        let frame_of =
+            |event_type| frame::durable(event_type, told.data, event.user, payload.at, cursor);
         self.hand_over(
             &event.recipients,
             Event {
-                subject,
-                version,
-                xid: payload.xid,
+                subject: told.subject,
+                version: told.version,
+                xid: told.xid,
                 horizon: Horizon(payload.horizon.unwrap_or_default().min(payload.xid)),
-                frame: frame::durable(event.event_type, data, event.user, payload.at, cursor),
+                frame: frame_of(told.event_type),
                 made_at: payload.at_micros,
-                as_update: None,
+                as_update: told.later_type.map(|later_type| AsUpdate {
+                    frame: frame_of(later_type),
+                    created: told.created,
+                }),
             },
         );
         if event.event_type == "chat_message" {
@@ -224,11 +224,11 @@ impl Dispatcher {
         }
     }
 
-    /// Reads back the data of events that did not fit into their payload.
+    /// Reads back what did not fit into its payload: as it is now, which may be later than the event.
     async fn fetch_missing(
         &mut self,
         payload: &Payload<'_>,
-    ) -> Result<HashMap<Uuid, String>, Error> {
+    ) -> Result<HashMap<Uuid, RowBack>, Error> {
         let events = &payload.events;
         let mut fetched = HashMap::new();
         let absent = |event: &&PayloadEvent<'_>| event.data.is_none();
@@ -255,7 +255,7 @@ impl Dispatcher {
                 if rows.iter().any(|row| row.xid != Some(payload.xid)) {
                     self.unflushed.read(self.beats.coming());
                 }
-                fetched.extend(rows.into_iter().map(|RowBack { id, data, .. }| (id, data)));
+                fetched.extend(rows.into_iter().map(|row| (row.id, row)));
             }
         }
         Ok(fetched)

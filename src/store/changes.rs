@@ -129,12 +129,20 @@ pub enum ReadBack {
     Conversations,
 }
 
-/// One row that an event without data refers to.
+/// One row that an event without data refers to, as it is now: perhaps later than the event.
 #[derive(Debug)]
 pub struct RowBack {
     pub id: Uuid,
+    /// The event that tells of it who has not heard of it before, and the one for who has.
+    pub event_type: String,
+    pub later_type: String,
+    /// The message's revision; of a conversation 0.
+    pub version: i64,
+    /// The transactions that made it this version, and that inserted it; none in rows of adopted tables that nobody has changed.
+    pub change_xid: Option<u64>,
+    pub create_xid: Option<u64>,
     pub data: String,
-    /// The transaction that made it so; none in rows of adopted tables that nobody has changed.
+    /// The transaction of the newest change of whatever is in `data`.
     pub xid: Option<u64>,
 }
 
@@ -270,7 +278,8 @@ impl Store {
             ReadBack::Conversations => "chat_read_back_conversations($1)",
         };
         let params = [(&ids as _, Type::UUID_ARRAY)];
-        let columns = "id, data, xid::text";
+        let columns =
+            "id, type, later_type, revision, change_xid::text, create_xid::text, data, xid::text";
         let rows = self
             .read_by(&self.vital_pool, columns, call, &params)
             .await?;
@@ -278,8 +287,13 @@ impl Store {
             .map(|row| {
                 Ok(RowBack {
                     id: column_of(row, 0)?,
-                    data: column_of(row, 1)?,
-                    xid: optional_xid(row, 2)?,
+                    event_type: column_of(row, 1)?,
+                    later_type: column_of(row, 2)?,
+                    version: column_of(row, 3)?,
+                    change_xid: optional_xid(row, 4)?,
+                    create_xid: optional_xid(row, 5)?,
+                    data: column_of(row, 6)?,
+                    xid: optional_xid(row, 7)?,
                 })
             })
             .collect()

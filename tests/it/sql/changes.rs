@@ -321,3 +321,34 @@ async fn a_message_whose_id_comes_back_is_told_of_like_any_other() {
     assert_eq!(scene.database.count("chat_tombstones").await, 0);
     scene.assert_silence().await;
 }
+
+/// Such events come without the message, and each replica fetches it, as it is by then. Here all of them come from one transaction, so that
+/// what is fetched is its last state.
+#[tokio::test]
+async fn a_large_message_that_is_changed_at_once_is_shown_once_in_each_state_and_never_goes_back() {
+    let mut scene = Scene::set().await;
+    let large = |letter: &str| letter.repeat(9_000);
+    let insert = scene.insert(ALICE, &large("a"));
+    let edit = |content: &str| format!("update messages set content = '{content}'");
+    let (short, again) = (edit("short"), edit(&large("b")));
+    let changes = format!("begin; {insert}; {short}; {again}; commit");
+    scene.database.execute(&changes).await;
+    let frame = scene.expect("chat_message").await;
+    assert_eq!(frame["data"]["content"], large("b"));
+    scene.assert_silence().await;
+
+    let of_it = format!("where id = '{}'", id_of(&frame["data"]));
+    let (first, last) = (edit(&large("c")), edit(&large("d")));
+    let changes = format!("begin; {first} {of_it}; {short} {of_it}; {last} {of_it}; commit");
+    scene.database.execute(&changes).await;
+    let frame = scene.expect("message_updated").await;
+    assert_eq!(frame["data"]["content"], large("d"));
+    scene.assert_silence().await;
+
+    let delete = format!("update messages set deleted_at = now() {of_it}");
+    let changes = format!("begin; {first} {of_it}; {delete}; commit");
+    scene.database.execute(&changes).await;
+    let frame = scene.expect("message_deleted").await;
+    assert_eq!(frame["data"]["content"], "");
+    scene.assert_silence().await;
+}

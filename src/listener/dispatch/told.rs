@@ -1,0 +1,132 @@
+//! What an event of a notification tells: what is in it, or the row that it refers to, as that is by now.
+
+use uuid::Uuid;
+
+use crate::hub::Subject;
+use crate::listener::payload::{PayloadEvent, ReadMark};
+use crate::store::RowBack;
+
+/// What an event tells sockets.
+pub(super) struct Told<'a> {
+    pub subject: Subject,
+    pub version: i64,
+    /// The transaction that made this version.
+    pub xid: u64,
+    pub event_type: &'a str,
+    pub data: &'a str,
+    /// Of an insertion in a later state: its type for sockets that saw the insertion, and the insertion's transaction.
+    pub later_type: Option<&'a str>,
+    pub created: Option<u64>,
+}
+
+impl<'a> Told<'a> {
+    pub fn of_row(id: Uuid, event: &PayloadEvent<'a>, data: &'a str, xid: u64) -> Self {
+        Self {
+            subject: Subject::Row(id),
+            version: event.revision,
+            xid,
+            event_type: event.event_type,
+            data,
+            later_type: None,
+            created: None,
+        }
+    }
+
+    pub fn of_mark(mark: &ReadMark, event: &PayloadEvent<'a>, data: &'a str, xid: u64) -> Self {
+        Self {
+            subject: Subject::Read {
+                conversation: mark.conversation_id,
+                reader: mark.reader_id,
+                xid,
+            },
+            version: mark.up_to_seq,
+            xid,
+            event_type: event.event_type,
+            data,
+            later_type: None,
+            created: None,
+        }
+    }
+
+    /// A row that was fetched. Where it has changed since, it is told as a catch-up would tell it, under the revision that it has
+    /// now and with the transaction of that: so it is remembered until that one's own event has come, which is then a repeat.
+    pub fn of_row_now(row: &'a RowBack, event: &PayloadEvent<'a>, xid: u64) -> Self {
+        let now = Self::of_row(row.id, event, &row.data, xid);
+        if row.version == event.revision {
+            return now;
+        }
+        let is_insertion = event.event_type == row.event_type;
+        Self {
+            version: row.version,
+            xid: row.change_xid.unwrap_or(xid),
+            event_type: match event.event_type {
+                "chat_message" => row.event_type.as_str(),
+                _ => row.later_type.as_str(),
+            },
+            later_type: (is_insertion && row.event_type != row.later_type)
+                .then_some(row.later_type.as_str()),
+            created: row.create_xid,
+            ..now
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::UserId;
+
+    use super::*;
+
+    const ID: Uuid = Uuid::from_u128(1);
+
+    fn event(event_type: &str, revision: i64) -> PayloadEvent<'_> {
+        PayloadEvent {
+            event_type,
+            user: UserId(ID),
+            recipients: [UserId(ID); 2],
+            message: Some(ID),
+            revision,
+            conversation: None,
+            data: None,
+        }
+    }
+
+    fn row(event_type: &str, later_type: &str, version: i64) -> RowBack {
+        RowBack {
+            id: ID,
+            event_type: event_type.to_owned(),
+            later_type: later_type.to_owned(),
+            version,
+            change_xid: Some(120),
+            create_xid: Some(100),
+            data: "{}".to_owned(),
+            xid: Some(130),
+        }
+    }
+
+    #[test]
+    fn a_row_that_was_changed_since_its_event_is_told_as_what_it_is_now() {
+        let told = |event_type, revision, row: &RowBack| {
+            let told = Told::of_row_now(row, &event(event_type, revision), 110);
+            let later = told.later_type.map(str::to_owned);
+            (told.event_type.to_owned(), later, told.version, told.xid)
+        };
+        let of = |text: &str| Some(text.to_owned());
+        let edited = row("chat_message", "message_updated", 3);
+        let expected = ("chat_message".to_owned(), of("message_updated"), 3, 120);
+        assert_eq!(told("chat_message", 1, &edited), expected);
+        let expected = ("message_updated".to_owned(), None, 3, 120);
+        assert_eq!(told("message_updated", 2, &edited), expected);
+        let deleted = row("chat_message", "message_deleted", 3);
+        let expected = ("message_deleted".to_owned(), None, 3, 120);
+        assert_eq!(told("message_updated", 2, &deleted), expected);
+        let expected = ("chat_message".to_owned(), of("message_deleted"), 3, 120);
+        assert_eq!(told("chat_message", 1, &deleted), expected);
+        let gone = row("message_deleted", "message_deleted", 3);
+        let expected = ("message_deleted".to_owned(), None, 3, 120);
+        assert_eq!(told("chat_message", 1, &gone), expected);
+        // Nothing has come of it meanwhile: it is what the event says.
+        let expected = ("chat_message".to_owned(), None, 3, 110);
+        assert_eq!(told("chat_message", 3, &edited), expected);
+    }
+}
