@@ -1,6 +1,6 @@
 //! What went wrong with a statement, and what of it may be tried again.
 
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::Error;
 
@@ -10,8 +10,8 @@ pub(super) struct QueryFailure {
     pub(super) error: Error,
     /// A read can be repeated on another connection.
     pub(super) lost: Option<Lost>,
-    /// The statement began and took too long: its deadline passed, or the server cancelled it (`statement_timeout` of the role,
-    /// or of the database). A silent server looks the same.
+    /// The statement began and took too long: its deadline passed, or the server ended it (`statement_timeout` or
+    /// `transaction_timeout` of the role, or of the database). A silent server looks the same.
     pub(super) too_slow: bool,
     /// What the statement names is not there, or of another type (PostgreSQL manual, appendix A, class 42).
     pub(super) misfit: Option<String>,
@@ -61,7 +61,7 @@ impl QueryFailure {
             log::warn!("database: {}", describe(&error));
             Self {
                 lost,
-                too_slow: error.code() == Some(&SqlState::QUERY_CANCELED),
+                too_slow: error.as_db_error().is_some_and(is_timeout),
                 ..Self::because("the database is not available")
             }
         } else {
@@ -121,11 +121,19 @@ pub(super) fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
                     SqlState::CRASH_SHUTDOWN,
                     SqlState::CANNOT_CONNECT_NOW,
                     SqlState::IDLE_SESSION_TIMEOUT,
+                    // What the transaction had done is undone, and the statement that hears of it was never run.
+                    SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
                     SqlState::READ_ONLY_SQL_TRANSACTION,
                 ]
                 .contains(code)
         }
     }
+}
+
+/// The session ends with it, whatever it says of the statement (PostgreSQL manual, "Message Severity Levels").
+pub(super) fn ends_session(error: &tokio_postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }
 
 /// Worth another try later: other transactions were in the way, or the server has too little of something.
@@ -140,14 +148,21 @@ pub(super) fn is_collision(error: &tokio_postgres::Error) -> bool {
         .is_some_and(|code| code.code().starts_with("40"))
 }
 
-/// Out of resources, not in the state that it needs, faults of the system (classes 53, 55 and 58), a cancelled
-/// statement, or a full queue of notifications.
+/// Out of resources, not in the state that it needs, faults of the system (classes 53, 55 and 58), a statement that was
+/// cancelled or took too long, or a full queue of notifications.
 pub(super) fn is_exhaustion(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|db| {
         ["53", "55", "58"].contains(&&db.code().code()[..2])
-            || *db.code() == SqlState::QUERY_CANCELED
+            || is_timeout(db)
             || is_notify_queue_full(db)
     })
+}
+
+/// The server has ended the statement, most probably for its length. A `transaction_timeout` (from PostgreSQL 17 on) ends the session
+/// with it, but what became of the statement is known: it was undone, and on another connection it would take as long.
+fn is_timeout(db: &DbError) -> bool {
+    const TRANSACTION_TIMEOUT: &str = "25P04";
+    *db.code() == SqlState::QUERY_CANCELED || db.code().code() == TRANSACTION_TIMEOUT
 }
 
 /// Which nobody's input causes, unlike the others of its code: a row that is too long for an index of the host's, for

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Row, RowStream};
 
 use super::Connector;
-use super::failure::{QueryFailure, lost};
+use super::failure::{QueryFailure, ends_session, lost};
 
 /// A typed parameter: where a pooler in transaction mode may stand before the database, statements are sent unprepared
 /// in one round trip.
@@ -58,7 +58,7 @@ impl Lease {
     /// Gives the connection back after an answer, unless the answer says that it is of no more use.
     pub(super) fn settle<T>(&mut self, answer: &Result<T, tokio_postgres::Error>) {
         if let (Some(client), Err(error)) = (&self.client, answer)
-            && (client.is_closed() || lost(error).is_some())
+            && (client.is_closed() || lost(error).is_some() || ends_session(error))
         {
             self.client.take().map(Object::take);
         }
