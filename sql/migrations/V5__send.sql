@@ -448,6 +448,7 @@ begin
   end if;
   perform chat_require_flush();
 
+  -- A trigger of the host's may drop a mark, or take it back: what comes back is what is stored.
   with target as (
     select m.id from messages m
      where m.reader_id = reader and m.conversation_id = conversation
@@ -456,9 +457,9 @@ begin
      order by m.seq
        for no key update
   ), marked as (
-    update messages m set is_read = true from target t where m.id = t.id and not m.is_read returning m.seq
+    update messages m set is_read = true from target t where m.id = t.id and not m.is_read returning m.is_read
   )
-  select count(*) into marked_count from marked;
+  select count(*) into marked_count from marked where is_read;
 
   select min(m.seq) into first_unread
     from messages m
@@ -482,7 +483,8 @@ as $$
                   where m.reader_id = reader and m.conversation_id = conversation and m.is_read and m.seq <= up_to_seq)
 $$;
 
--- Replaces a message's content. `status` is ok, no_message, no_user, not_a_participant, not_the_sender or deleted.
+-- Replaces a message's content. `status` is ok, no_message, no_user, not_a_participant, not_the_sender, deleted, or dropped where a
+-- trigger of the host's took it out of the update (its function returned null).
 create function chat_edit_message(message_id uuid, editor uuid, new_content text)
 returns table (status text, message text)
 language plpgsql
@@ -501,14 +503,15 @@ begin
   perform chat_require_flush();
   update messages set content = new_content where id = message_id and deleted_at is null returning * into m;
   if not found then
-    return query select 'deleted', null::text;
+    return query select chat_why_unchanged(message_id), null::text;
     return;
   end if;
   return query select 'ok', chat_message_json(m, chat_user_summary_json(m.sender_id));
 end
 $$;
 
--- Deletes a message softly; again is ok too. `status` as for chat_edit_message().
+-- Deletes a message softly; again is ok too. `status` as for chat_edit_message(), dropped also where a trigger of the host's has put
+-- deleted_at back.
 create function chat_delete_message(message_id uuid, deleter uuid) returns text
 language plpgsql
 security definer
@@ -517,14 +520,30 @@ set lock_timeout = '100ms'
 as $$
 declare
   verdict text := chat_judge_author(message_id, deleter);
+  deleted timestamptz;
 begin
   if verdict is not null then
     return verdict;
   end if;
   perform chat_require_flush();
-  update messages set deleted_at = clock_timestamp() where id = message_id and deleted_at is null;
+  update messages set deleted_at = clock_timestamp() where id = message_id and deleted_at is null returning deleted_at into deleted;
+  if deleted is null and chat_why_unchanged(message_id) = 'dropped' then
+    return 'dropped';
+  end if;
   return 'ok';
 end
+$$;
+
+-- Why an update of a message that is not deleted has changed nothing.
+create function chat_why_unchanged(message uuid) returns text
+language sql stable
+as $$
+  select case
+    when m.id is null then 'no_message'
+    when m.deleted_at is not null then 'deleted'
+    else 'dropped' end
+    from (select) one
+    left join messages m on m.id = message
 $$;
 
 -- Why `author` may not change the message; null when he may.

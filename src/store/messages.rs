@@ -75,7 +75,7 @@ pub enum SendFailure {
     /// prepared statement is gone: a repeat mends these. What a repeat does not mend is refused.
     #[error("{0}")]
     Suspect(String),
-    /// The server has too little of something, or cancelled the statement: its own trouble, or this batch is too much.
+    /// The server has too little of something, or ended the statement: its own trouble, or this batch is too much.
     #[error("{0}")]
     Exhausted(String),
     /// The database refuses something in the batch.
@@ -327,12 +327,18 @@ impl Store {
     }
 }
 
-/// The statuses of `chat_judge_author()`, as errors.
+/// A trigger's function has returned null.
+fn dropped(what: &str) -> Error {
+    Error::Internal(format!("a trigger of the host's has dropped {what}").into())
+}
+
+/// The statuses of `chat_judge_author()` and `chat_why_unchanged()`, as errors.
 fn author_verdict(status: &str, message: MessageId, author: UserId) -> Result<(), Error> {
     match status {
         "ok" => Ok(()),
         "no_message" => Err(Error::not_found("message", message)),
         "deleted" => Err(Error::MessageDeleted(message)),
+        "dropped" => Err(dropped("a change of a message")),
         "no_user" => Err(Error::not_found("user", author)),
         "not_the_sender" => Err(Error::Forbidden {
             code: "not_the_sender",
@@ -349,9 +355,7 @@ fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
         "stored" => Outcome::Stored(message()?),
         "repeated" => Outcome::Repeated(message()?),
         "busy" => Outcome::Busy,
-        "dropped" => Outcome::Refused(Error::Internal(
-            "a trigger of the host's has dropped a message".into(),
-        )),
+        "dropped" => Outcome::Refused(dropped("a message")),
         "conflict" => Outcome::Refused(Error::Conflict(
             "this clientMessageId stands for another message of the same sender".to_owned(),
         )),

@@ -2,6 +2,7 @@
 
 mod alone;
 mod changes;
+mod dropped;
 mod examples;
 mod inserts;
 mod interface;

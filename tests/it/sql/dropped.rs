@@ -1,0 +1,57 @@
+//! What a trigger of the host's takes out of an update is not claimed to be done.
+
+use serde_json::{Value, json};
+
+use super::Scene;
+use crate::support::*;
+
+/// In both ways: by dropping the row from the update, and by putting it back as it was.
+#[tokio::test]
+async fn a_change_that_a_trigger_of_the_host_drops_is_refused_and_a_mark_is_not_counted() {
+    let mut scene = Scene::set().await;
+    scene
+        .database
+        .execute(
+            "create function keep() returns trigger language plpgsql as $$
+             begin
+               return case old.content when 'dropped' then null when 'put back' then old else new end;
+             end $$;
+             create trigger keep before update on messages for each row execute function keep()",
+        )
+        .await;
+    let (api, conversation) = (scene.api(), scene.conversation);
+    let mut kept = Vec::new();
+    for content in ["dropped", "put back"] {
+        kept.push(api.send(conversation, ALICE, content).await);
+    }
+    api.send(conversation, ALICE, "free").await;
+    for message in &kept {
+        let id = id_of(message);
+        api.delete_message(id, ALICE).await.refused(500, "internal");
+        let data = json!({"messageId": id});
+        let alice = &mut scene.sockets[0];
+        alice.refused("delete_message", data, "internal").await;
+    }
+    let id = id_of(&kept[0]);
+    let edited = api.edit(id, ALICE, "edited").await;
+    edited.refused(500, "internal");
+    // As it is, and not as it was to be.
+    let edited = api.edit(id_of(&kept[1]), ALICE, "edited").await.ok(200);
+    assert_eq!(edited["content"], "put back");
+
+    let read = api.mark_read(conversation, BORIS).await.ok(200);
+    assert_eq!(
+        (&read["markedCount"], &read["readSeq"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(api.unread_count(BORIS).await, 2);
+    for (found, sent) in api.history(conversation).await.iter().zip(&kept) {
+        assert_eq!(found, sent);
+        assert_eq!(found["deletedAt"], Value::Null);
+    }
+    for _ in 0..3 {
+        scene.expect("chat_message").await;
+    }
+    scene.expect("messages_read").await;
+    scene.assert_silence().await;
+}
