@@ -254,7 +254,8 @@ async fn start(
     carriers.spawn(tasks, "the watch over the users table", watch);
     let search_index = database.search_index(&config);
     let (built, index_is_built) = oneshot::channel();
-    tasks.spawn(search_index.run(store.clone(), built, stop()));
+    let seeing_to_it = search_index.run(store.clone(), built, stop());
+    carriers.spawn(tasks, "what sees to the search index", seeing_to_it);
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
     let metrics = Metrics::new(

@@ -24,15 +24,24 @@ const DEPTH_WARNING: f64 = 0.5;
 impl Metrics {
     /// Looks at the figures every 10 s and logs those that turned bad, and when they are good again.
     pub async fn watch(self, stop: CancellationToken) {
+        self.watch_every(WATCH_INTERVAL, stop).await;
+    }
+
+    async fn watch_every(self, interval: Duration, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.look_every(interval) => {}
+        }
+    }
+
+    /// For as long as it is polled.
+    async fn look_every(&self, interval: Duration) {
         let mut queue =
             Alarm::new("the notification queue fills: some session LISTENs and does not read");
         let mut lag = Alarm::new("notifications are slow");
         let mut depth = Alarm::new("messages wait for the database");
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(WATCH_INTERVAL) => {}
-            }
+            tokio::time::sleep(interval).await;
             let sources = &self.sources;
             if let Ok(usage) = sources.store.notification_queue_usage().await {
                 sources
@@ -76,5 +85,42 @@ impl Alarm {
             }
             self.raised = bad;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::{Instant, pause};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::hub::{Hub, HubLimits};
+    use crate::testing;
+
+    #[tokio::test]
+    async fn it_stops_while_it_asks_a_database_that_is_silent() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port().to_string();
+        let vars = [
+            ("DB_HOST", "127.0.0.1"),
+            ("DB_PORT", port.as_str()),
+            ("DB_TIMEOUT_SECONDS", "300"),
+        ];
+        let hub = Hub::new(HubLimits {
+            connections: 0,
+            connections_per_user: 0,
+            socket_queue: 1,
+        });
+        let metrics = testing::services_of(hub, Config::from_vars(&vars).unwrap()).metrics;
+        let stop = CancellationToken::new();
+        let watch = tokio::spawn(metrics.watch_every(Duration::from_millis(1), stop.clone()));
+        let _asked = silent.accept().await.unwrap();
+        // From here on time passes only while there is nothing to do but to wait for it.
+        pause();
+        let stopped = Instant::now();
+        stop.cancel();
+        watch.await.unwrap();
+        assert_eq!(stopped.elapsed(), Duration::ZERO);
     }
 }

@@ -79,8 +79,9 @@ impl SearchIndex {
             self.built().await;
             // Nobody may be waiting for it any longer.
             let _ = built.send(());
-            if let Some(language) = &self.language {
-                tidy(&store, language).await;
+            match &self.language {
+                Some(language) => tidy(&store, language).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
