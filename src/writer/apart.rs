@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::patience::Patience;
-use super::{Flow, Pending, answer_all, expire, send};
+use super::{Flow, Pending, Storing, answer_all, expire};
 use crate::error::Error;
-use crate::store::{Locks, SendFailure, Store};
+use crate::store::{Locks, SendFailure};
 
 /// After this time the quick lane goes on: everybody else waits meanwhile.
 const BUDGET: Duration = Duration::from_millis(200);
@@ -43,7 +43,7 @@ enum Lane {
 /// Each call leaves less to the quick lane: when its time is over, what it has just seen fail moves to the slow lane, which
 /// tries each flow that is at fault by itself.
 pub(super) async fn take_apart(
-    store: &Store,
+    storing: &Storing,
     batch: Vec<Pending>,
     failure: &SendFailure,
     patience: Patience,
@@ -70,18 +70,25 @@ pub(super) async fn take_apart(
         if portion.is_empty() {
             return left;
         }
-        match send(store, &mut portion, LOCKS, patience).await {
+        match storing.send(&mut portion, LOCKS, patience).await {
             Ok(outcomes) => {
                 left.nothing_stored = false;
                 left.put(Lane::Quick, answer_all(portion, outcomes));
                 size *= 2;
             }
             Err(SendFailure::Unanswered(_)) => {
+                storing.retries();
                 left.put(Lane::Quick, portion);
                 left.put(Lane::Quick, untried);
                 return left;
             }
-            Err(failure) if portion.len() == 1 => left.put(Lane::Slow, judge(portion, &failure)),
+            Err(failure) if portion.len() == 1 => {
+                let alone = judge(portion, &failure);
+                if !alone.is_empty() && failure.may_pass() {
+                    storing.retries();
+                }
+                left.put(Lane::Slow, alone);
+            }
             Err(failure) if is_clear(&portion, &failure) || Instant::now() >= end => {
                 left.put(Lane::Slow, portion);
             }

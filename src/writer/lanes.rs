@@ -2,7 +2,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use super::apart::take_apart;
 use super::manners::Manners;
 use super::patience::Patience;
 use super::slow_lane::SlowLane;
-use super::{Flow, MAX_BATCH_BYTES, Pending, Stats, WriterLimits, answer_all, expire, send};
-use crate::store::{Locks, SendFailure, Store};
+use super::{Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire};
+use crate::store::{Locks, SendFailure};
 
 /// Tries of a busy conversation in the quick lane.
 const QUICK_TRIES: u32 = 3;
@@ -33,9 +32,8 @@ fn failure_pause(failures: u32) -> Duration {
 }
 
 pub(super) struct Lanes {
-    store: Store,
+    storing: Storing,
     limits: WriterLimits,
-    stats: Arc<Stats>,
     /// What the next batches hold, in order; busy ones come back to the front.
     waiting: VecDeque<Pending>,
     bytes: usize,
@@ -49,12 +47,11 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub fn new(store: Store, limits: WriterLimits, stats: Arc<Stats>, tasks: TaskTracker) -> Self {
+    pub fn new(storing: Storing, limits: WriterLimits, tasks: TaskTracker) -> Self {
         Self {
-            slow_lane: SlowLane::new(store.clone(), limits, tasks),
-            store,
+            slow_lane: SlowLane::new(storing.clone(), limits, tasks),
+            storing,
             limits,
-            stats,
             waiting: VecDeque::new(),
             bytes: 0,
             not_before: None,
@@ -78,13 +75,13 @@ impl Lanes {
     fn hold(&mut self, pending: Pending) {
         let is_first = !self.slow_lane.holds(pending.flow());
         if let Some(pending) = self.slow_lane.push(pending) {
-            self.stats.refused.fetch_add(1, Ordering::Relaxed);
+            self.storing.stats.refused.fetch_add(1, Ordering::Relaxed);
             expire(
                 pending,
                 "too many messages wait for what another program holds",
             );
         } else if is_first {
-            self.stats.slow.fetch_add(1, Ordering::Relaxed);
+            self.storing.stats.slow.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -107,7 +104,7 @@ impl Lanes {
     pub fn go_on(&mut self) {
         self.slow_lane.go_on();
         let held = self.slow_lane.len() as u64;
-        self.stats.held.store(held, Ordering::Relaxed);
+        self.storing.stats.held.store(held, Ordering::Relaxed);
     }
 
     /// Resolves when a pause is over or the slow lane can go on.
@@ -131,21 +128,10 @@ impl Lanes {
         if batch.is_empty() {
             return;
         }
-        self.stats.batches.fetch_add(1, Ordering::Relaxed);
-        self.stats
-            .messages
-            .fetch_add(batch.len() as u64, Ordering::Relaxed);
         let started = Instant::now();
-        self.stats.batch_sizes.observe(batch.len() as f64);
-        for pending in batch.iter().filter(|pending| !pending.sent) {
-            let queued_at = pending.deadline - self.limits.timeout;
-            self.stats
-                .waits
-                .observe((started - queued_at).as_secs_f64());
-        }
         let locks = self.manners.locks(started);
         let sent = {
-            let mut sending = pin!(send(&self.store, &mut batch, locks, self.patience));
+            let mut sending = pin!(self.storing.send(&mut batch, locks, self.patience));
             loop {
                 tokio::select! {
                     sent = &mut sending => break sent,
@@ -180,8 +166,8 @@ impl Lanes {
     fn send_again(&mut self, batch: Vec<Pending>, reason: &str) {
         log::warn!("a batch had no answer and is sent again: {reason}");
         // What else is idle may be as silent.
-        self.store.renew_writer_connections();
-        self.stats.retries.fetch_add(1, Ordering::Relaxed);
+        self.storing.store.renew_writer_connections();
+        self.storing.retries();
         self.patience.silent();
         self.put_back(batch, failure_pause(self.patience.silences()));
     }
@@ -207,11 +193,11 @@ impl Lanes {
         self.failures += u32::from(failure.may_pass());
         if repeated {
             log::debug!("a batch is repeated: {failure}");
-            self.stats.retries.fetch_add(1, Ordering::Relaxed);
+            self.storing.retries();
             self.put_back(batch, pause);
         } else {
             log::debug!("a batch is taken apart: {failure}");
-            let left = take_apart(&self.store, batch, &failure, self.patience).await;
+            let left = take_apart(&self.storing, batch, &failure, self.patience).await;
             self.put_back(left.again, BUSY_PAUSE);
             self.divert_to_slow_lane(left.slow);
             if left.nothing_stored && pause > BUSY_PAUSE {

@@ -171,7 +171,12 @@ impl Writer {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, receiver) = mpsc::channel(limits.queue);
         let stats = Arc::new(Stats::default());
-        let lanes = Lanes::new(store, limits, Arc::clone(&stats), tasks);
+        let storing = Storing {
+            store,
+            stats: Arc::clone(&stats),
+            timeout: limits.timeout,
+        };
+        let lanes = Lanes::new(storing, limits, tasks);
         let writer = Self {
             queue,
             room: waiting_room(),
@@ -310,24 +315,57 @@ fn expire(pending: Pending, why: &str) {
     (pending.reply)(Err(Error::unavailable(why)));
 }
 
-/// Sends what waits, for no longer than `patience` has for it.
-fn send<'a>(
-    store: &'a Store,
-    batch: &'a mut [Pending],
-    locks: Locks,
-    patience: Patience,
-) -> impl Future<Output = Result<Vec<Outcome>, SendFailure>> + Send + use<'a> {
-    let now = Instant::now();
-    let first_late = batch.iter().map(|pending| pending.deadline).min();
-    let left = first_late.unwrap_or(now).saturating_duration_since(now);
-    let bound = patience.bound(left);
-    let mut again = false;
-    for pending in &mut *batch {
-        again |= std::mem::replace(&mut pending.sent, true);
+/// What both lanes store by, and count.
+#[derive(Clone)]
+struct Storing {
+    store: Store,
+    stats: Arc<Stats>,
+    /// From a message's arrival to its deadline.
+    timeout: Duration,
+}
+
+impl Storing {
+    /// Sends what waits in one transaction, for no longer than `patience` has for it.
+    fn send<'a>(
+        &'a self,
+        batch: &'a mut [Pending],
+        locks: Locks,
+        patience: Patience,
+    ) -> impl Future<Output = Result<Vec<Outcome>, SendFailure>> + Send + use<'a> {
+        let now = Instant::now();
+        self.count(batch, now);
+        let first_late = batch.iter().map(|pending| pending.deadline).min();
+        let left = first_late.unwrap_or(now).saturating_duration_since(now);
+        let bound = patience.bound(left);
+        let mut again = false;
+        for pending in &mut *batch {
+            again |= std::mem::replace(&mut pending.sent, true);
+        }
+        // Not the batch itself: its replies may not be shared between threads.
+        let outgoing: Vec<&Outgoing> = batch.iter().map(|p| &p.outgoing).collect();
+        async move {
+            self.store
+                .send_messages(&outgoing, again, locks, bound)
+                .await
+        }
     }
-    // Not the batch itself: its replies may not be shared between threads.
-    let outgoing: Vec<&Outgoing> = batch.iter().map(|p| &p.outgoing).collect();
-    async move { store.send_messages(&outgoing, again, locks, bound).await }
+
+    fn count(&self, batch: &[Pending], now: Instant) {
+        let stats = &self.stats;
+        stats.batches.fetch_add(1, Ordering::Relaxed);
+        let size = batch.len();
+        stats.messages.fetch_add(size as u64, Ordering::Relaxed);
+        stats.batch_sizes.observe(size as f64);
+        for pending in batch.iter().filter(|pending| !pending.sent) {
+            let queued_at = pending.deadline - self.timeout;
+            stats.waits.observe((now - queued_at).as_secs_f64());
+        }
+    }
+
+    /// Some of the last transaction is sent again, though no lock was in its way.
+    fn retries(&self) {
+        self.stats.retries.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Answers what has an outcome; what is busy comes back.

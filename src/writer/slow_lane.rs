@@ -15,11 +15,11 @@ use tokio_util::task::TaskTracker;
 use super::apart::take_apart;
 use super::held::{Done, Held, Turn};
 use super::patience::Patience;
-use super::{Flow, Pending, WriterLimits, answer_all, send};
-use crate::store::{SendFailure, Store};
+use super::{Flow, Pending, Storing, WriterLimits, answer_all};
+use crate::store::SendFailure;
 
 pub(super) struct SlowLane {
-    store: Store,
+    storing: Storing,
     limits: WriterLimits,
     tasks: TaskTracker,
     held: Held,
@@ -29,9 +29,9 @@ pub(super) struct SlowLane {
 }
 
 impl SlowLane {
-    pub fn new(store: Store, limits: WriterLimits, tasks: TaskTracker) -> Self {
+    pub fn new(storing: Storing, limits: WriterLimits, tasks: TaskTracker) -> Self {
         Self {
-            store,
+            storing,
             limits,
             tasks,
             held: Held::new(limits.queue),
@@ -90,8 +90,8 @@ impl SlowLane {
         let Some(turn) = self.held.take_turn(now, self.limits.batch) else {
             return;
         };
-        let (store, patience) = (self.store.clone(), self.patience);
-        let having = async move { have_turn(&store, turn, patience).await };
+        let (storing, patience) = (self.storing.clone(), self.patience);
+        let having = async move { have_turn(&storing, turn, patience).await };
         self.turn = Some(self.tasks.spawn(having));
     }
 
@@ -112,24 +112,28 @@ impl SlowLane {
 }
 
 /// One transaction; more of them where it fails as a whole, to tell what is at fault.
-async fn have_turn(store: &Store, turn: Turn, patience: Patience) -> Done {
+async fn have_turn(storing: &Storing, turn: Turn, patience: Patience) -> Done {
     let is_of_one_flow = turn.is_of_one_flow();
     let (mut batch, locks, of) = turn.into_parts();
     let mut at_fault = HashSet::new();
     let started = Instant::now();
-    let sent = send(store, &mut batch, locks, patience).await;
+    let sent = storing.send(&mut batch, locks, patience).await;
     let is_answered = !matches!(sent, Err(SendFailure::Unanswered(_)));
     let took = is_answered.then(|| started.elapsed());
     let again = match sent {
         Ok(outcomes) => answer_all(batch, outcomes),
         Err(SendFailure::Unanswered(reason)) => {
             log::warn!("messages in the slow lane had no answer: {reason}");
+            storing.retries();
             batch
         }
         Err(SendFailure::Locked(_)) if is_of_one_flow => batch,
-        Err(SendFailure::Collided(_) | SendFailure::Exhausted(_)) if batch.len() == 1 => batch,
+        Err(SendFailure::Collided(_) | SendFailure::Exhausted(_)) if batch.len() == 1 => {
+            storing.retries();
+            batch
+        }
         Err(failure) => {
-            let left = take_apart(store, batch, &failure, patience).await;
+            let left = take_apart(storing, batch, &failure, patience).await;
             at_fault.extend(left.slow.iter().map(Pending::flow));
             // Each flow is in one of the two.
             left.again.into_iter().chain(left.slow).collect()
@@ -145,6 +149,7 @@ async fn have_turn(store: &Store, turn: Turn, patience: Patience) -> Done {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -164,7 +169,12 @@ mod tests {
             batch: 1,
             timeout: Duration::from_secs(1),
         };
-        let mut lane = SlowLane::new(services.store, limits, TaskTracker::new());
+        let storing = Storing {
+            store: services.store,
+            stats: Arc::default(),
+            timeout: limits.timeout,
+        };
+        let mut lane = SlowLane::new(storing, limits, TaskTracker::new());
         lane.turn = Some(tokio::spawn(async { panic!("in a turn") }));
         let writer = tokio::spawn(async move { lane.something_due().await });
         let ended = tokio::time::timeout(Duration::from_secs(60), writer).await;

@@ -162,3 +162,47 @@ async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
         assert!(!text.contains(&id.to_string()), "{text}");
     }
 }
+
+/// What is taken apart because one of them fails, and what waits beside the others: each transaction, with what is in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transaction_of_the_writer_is_counted_with_its_messages() {
+    let database = Database::fresh().await;
+    database
+        .execute(
+            "create function host_refusal() returns trigger language plpgsql as $$
+             begin
+               raise 'no';
+             end $$;
+             create trigger host_refusal before insert on messages for each row
+               when (new.content = 'refused') execute function host_refusal()",
+        )
+        .await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &proxy.for_all()).await;
+    let api = replica.api();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let hold = format!("select from conversations where id = '{conversation}' for update");
+    let holder = database.holding(&hold).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut requests = Vec::new();
+    for content in ["one", "refused", "two", "three"] {
+        let data = json!({"conversationId": conversation, "content": content});
+        requests.push(alice.request("send_message", data).await);
+    }
+    until_metric(&replica, "pgchat_writer_held", 4.0).await;
+    holder.batch_execute("commit").await.expect("its end");
+    for request in &requests {
+        alice.answer(request).await;
+    }
+
+    let figure = async |name: &str| api.metric(&format!("pgchat_writer_{name}")).await;
+    let (prepared, round_trips) =
+        proxy.round_trips(&["chat_send_messages(", "chat_store_message("]);
+    let transactions = (round_trips - prepared) as f64;
+    assert_eq!(figure("batches_total").await, transactions);
+    assert_eq!(figure("batch_size_count").await, transactions);
+    let messages = figure("messages_total").await;
+    assert_eq!(figure("batch_size_sum").await, messages);
+    assert!(messages > 4.0, "{messages}, some of them in vain");
+    assert_eq!(figure("wait_seconds_count").await, 4.0);
+}
