@@ -31,6 +31,18 @@ fn failure_pause(failures: u32) -> Duration {
     (FAILURE_PAUSE * 2u32.saturating_pow(failures.min(6))).min(MAX_FAILURE_PAUSE)
 }
 
+/// What the quick lane waits for, while the slow lane goes on: a database that is silent in one may be so for long, and what is late in
+/// the other shall be told so.
+async fn beside<T>(slow_lane: &mut SlowLane, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = slow_lane.something_due() => slow_lane.go_on(),
+        }
+    }
+}
+
 pub(super) struct Lanes {
     storing: Storing,
     limits: WriterLimits,
@@ -130,16 +142,8 @@ impl Lanes {
         }
         let started = Instant::now();
         let locks = self.manners.locks(started);
-        let sent = {
-            let mut sending = pin!(self.storing.send(&mut batch, locks, self.patience));
-            loop {
-                tokio::select! {
-                    sent = &mut sending => break sent,
-                    // A database that is silent here may be so for long.
-                    () = self.slow_lane.something_due() => self.slow_lane.go_on(),
-                }
-            }
-        };
+        let sending = self.storing.send(&mut batch, locks, self.patience);
+        let sent = beside(&mut self.slow_lane, sending).await;
         if let Err(SendFailure::Unanswered(reason)) = &sent {
             return self.send_again(batch, reason);
         }
@@ -197,7 +201,8 @@ impl Lanes {
             self.put_back(batch, pause);
         } else {
             log::debug!("a batch is taken apart: {failure}");
-            let left = take_apart(&self.storing, batch, &failure, self.patience).await;
+            let taking_apart = take_apart(&self.storing, batch, &failure, self.patience);
+            let left = beside(&mut self.slow_lane, taking_apart).await;
             self.put_back(left.again, BUSY_PAUSE);
             self.divert_to_slow_lane(left.slow);
             if left.nothing_stored && pause > BUSY_PAUSE {
