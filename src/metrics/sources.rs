@@ -1,0 +1,295 @@
+//! What the pieces count by themselves, as it is at a scrape.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+use crate::hub::Hub;
+use crate::listener::ListenerStatus;
+use crate::live::Live;
+use crate::store::Store;
+use crate::writer::Writer;
+
+#[derive(Clone)]
+pub(super) struct Sources {
+    pub store: Store,
+    pub writer: Writer,
+    pub hub: Hub,
+    pub listener: ListenerStatus,
+    pub live: Live,
+    /// Bits of an f64: the newest known fraction of the notification queue in use.
+    pub queue_usage: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut figures = Figures(encoder);
+        self.sockets(&mut figures)?;
+        self.typing(&mut figures)?;
+        self.presence(&mut figures)?;
+        self.writer(&mut figures)?;
+        self.listener(&mut figures)?;
+        self.pools(&mut figures)?;
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let mut info = figures.gauges("build_info", "The version that runs")?;
+        ConstGauge::new(1.0).encode(info.encode_family(&version)?)
+    }
+}
+
+impl Sources {
+    fn sockets(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        figures.gauge(
+            "connections",
+            "Open WebSockets",
+            self.hub.connections() as f64,
+        )?;
+        figures.gauge(
+            "connections_limit",
+            "How many of them this replica takes at most; 0: no bound",
+            self.hub.capacity() as f64,
+        )?;
+        figures.counter(
+            "slow_consumers",
+            "Sockets closed because their queue was full",
+            self.hub.overflows(),
+        )
+    }
+
+    fn typing(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        let (typing, shown) = self.live.typing_now();
+        figures.gauge(
+            "typing_here",
+            "Conversations in which users of this replica are typing, or just were",
+            typing as f64,
+        )?;
+        figures.gauge(
+            "typing_shown",
+            "Conversations in which users of this replica are shown that the other is typing",
+            shown as f64,
+        )?;
+        let (told, untold) = self.live.told();
+        figures.counter("typing_told", "Typing changes that were notified", told)?;
+        figures.counter(
+            "typing_untold",
+            "Typing changes that the database did not take",
+            untold,
+        )
+    }
+
+    fn presence(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        let presence = self.live.presence();
+        figures.gauge(
+            "presence_here",
+            "Users with a socket here, or who had one until a moment ago",
+            presence.users() as f64,
+        )?;
+        let (watching, watched, watches) = presence.watching();
+        figures.gauge(
+            "presence_watching",
+            "Sockets that watch somebody's presence",
+            watching as f64,
+        )?;
+        figures.gauge(
+            "presence_watched",
+            "Users whose presence is watched",
+            watched as f64,
+        )?;
+        figures.gauge(
+            "presence_watches",
+            "Pairs of a socket and a user whom it watches",
+            watches as f64,
+        )?;
+        let (told, untold, shown) = presence.counts();
+        figures.counter(
+            "presence_told",
+            "Users of this replica whose coming or going was notified",
+            told,
+        )?;
+        figures.counter(
+            "presence_untold",
+            "The same, when the database did not take it",
+            untold,
+        )?;
+        figures.counter("presence_shown", "Presence frames for sockets", shown)
+    }
+
+    fn writer(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        figures.gauge(
+            "writer_queue_depth",
+            "Messages that wait to be stored",
+            self.writer.depth() as f64,
+        )?;
+        figures.gauge(
+            "writer_queue_limit",
+            "How many may wait; one more is refused",
+            self.writer.capacity() as f64,
+        )?;
+        figures.gauge(
+            "writer_held",
+            "Messages set aside because somebody else holds a row that they need",
+            self.writer.held() as f64,
+        )?;
+        let stats = self.writer.stats();
+        figures.counter(
+            "writer_batches",
+            "Transactions of the writer",
+            read(&stats.batches),
+        )?;
+        figures.counter(
+            "writer_messages",
+            "Messages in them, repeated tries included",
+            read(&stats.messages),
+        )?;
+        figures.counter(
+            "writer_retries",
+            "Transactions that got no answer, or an error that may pass, and were sent again",
+            read(&stats.retries),
+        )?;
+        figures.counter(
+            "writer_slow_lane",
+            "Times that a sender's messages were set aside because somebody else held a row",
+            read(&stats.slow),
+        )?;
+        figures.counter(
+            "writer_refused",
+            "Messages refused because the queue, or the place for held ones, was full by number or by bytes",
+            read(&stats.refused),
+        )?;
+        figures.histogram(
+            "writer_batch_size",
+            "Messages of one transaction of the writer",
+            None,
+            &stats.batch_sizes,
+        )?;
+        figures.histogram(
+            "writer_wait",
+            "How long a message waits for its first transaction to begin",
+            Some(&Unit::Seconds),
+            &stats.waits,
+        )?;
+        let accepted = figures.0.encode_descriptor(
+            "messages_accepted",
+            "Messages that were committed and acknowledged; a repeated one was stored before",
+            None,
+            MetricType::Counter,
+        )?;
+        stats.accepted.encode(accepted)
+    }
+
+    fn listener(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        figures.gauge(
+            "listener_up",
+            "1 while the listener is live",
+            f64::from(u8::from(self.listener.check().is_ok())),
+        )?;
+        figures.gauge(
+            "listener_lag_seconds",
+            "How long the newest heartbeat took through the notification queue",
+            self.listener.lag().as_secs_f64(),
+        )?;
+        figures.gauge(
+            "notification_queue_usage_ratio",
+            "Fraction of PostgreSQL's notification queue in use, asked every 10 s",
+            f64::from_bits(read(&self.queue_usage)),
+        )?;
+        let stats = self.listener.stats();
+        figures.counter(
+            "listener_reconnects",
+            "Connections of the listener after the first",
+            read(&stats.connections).saturating_sub(1),
+        )?;
+        figures.counter(
+            "listener_notifications",
+            "Notifications received",
+            read(&stats.notifications),
+        )?;
+        figures.counter(
+            "listener_events",
+            "Events handed to the hub",
+            read(&stats.events),
+        )?;
+        figures.counter(
+            "listener_catch_up_events",
+            "Of these, read from the tables",
+            read(&stats.catch_up_events),
+        )
+    }
+
+    fn pools(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        let by_pool = self.store.pool_status();
+        let mut connections = figures.gauges("pool_connections", "Connections to the database")?;
+        for (pool, status) in &by_pool {
+            let used = status.size.saturating_sub(status.available);
+            for (state, count) in [("idle", status.available), ("used", used)] {
+                let labels = [("pool", *pool), ("state", state)];
+                ConstGauge::new(count as f64).encode(connections.encode_family(&labels)?)?;
+            }
+        }
+        let mut waiting = figures.gauges(
+            "pool_waiting",
+            "Requests waiting for a connection to the database",
+        )?;
+        for (pool, status) in &by_pool {
+            ConstGauge::new(status.waiting as f64)
+                .encode(waiting.encode_family(&[("pool", *pool)])?)?;
+        }
+        Ok(())
+    }
+}
+
+fn read(value: &AtomicU64) -> u64 {
+    value.load(Ordering::Relaxed)
+}
+
+/// Where figures are written to.
+struct Figures<'a>(DescriptorEncoder<'a>);
+
+impl Figures<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        ConstGauge::new(value).encode(self.gauges(name, help)?)
+    }
+
+    /// For one with labels.
+    fn gauges<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Gauge)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let encoder = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        values: &Histogram,
+    ) -> fmt::Result {
+        let encoder = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        values.encode(encoder)
+    }
+}
