@@ -199,7 +199,10 @@ fn new_message(
 pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let target = target(message, &call, &caller);
-    let mut fields = body.fields(caller.holder(Holder::Anybody)).await?;
+    let editor = target.as_ref().ok();
+    let named = editor.and_then(|(_, editor)| caller.act_for(*editor).ok());
+    let holder = caller.holder(named.map_or(Holder::Anybody, Holder::User));
+    let mut fields = body.fields(holder).await?;
     let max_bytes = call.services.config.limits.message_bytes;
     let content =
         fields
