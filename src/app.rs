@@ -36,7 +36,7 @@ use database::Database;
 /// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
 const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bodies and WebSocket messages of more than 64 KiB that have not arrived in full. At least eight of the largest, so that each user has
+/// Bodies and WebSocket messages of more than 64 KiB that have not arrived in full, or wait on their socket. At least eight of the largest, so that each user has
 /// one.
 const INCOMING_BYTES: usize = 64 * 1024 * 1024;
 
@@ -69,7 +69,7 @@ pub struct Services {
     pub refusals: Refusals,
     /// For pages that their clients have not taken yet.
     pub answers: Room,
-    /// For bodies and messages of sockets that have not arrived in full.
+    /// For bodies and messages of sockets that have not arrived in full, or wait there.
     pub incoming: Room,
     pub lifecycle: Lifecycle,
 }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::in_flight::{self, InFlight, Ticket};
+use super::metered::Weight;
 use super::protocol::{Command, Done};
 use crate::app::Services;
 use crate::auth::Caller;
@@ -41,11 +42,12 @@ impl Commands {
         }
     }
 
-    /// Where the command of `ticket` puts its outcome.
-    pub fn reply_to(&self, ticket: Ticket) -> ReplyTo {
+    /// Where the command of `ticket` puts its outcome, and what it counts for until then.
+    pub fn reply_to(&self, ticket: Ticket, weight: Weight) -> ReplyTo {
         ReplyTo {
             ticket,
             sender: Some(self.sender.clone()),
+            weight,
         }
     }
 }
@@ -55,6 +57,7 @@ impl Commands {
 pub struct ReplyTo {
     ticket: Ticket,
     sender: Option<mpsc::Sender<Reply>>,
+    weight: Weight,
 }
 
 impl ReplyTo {
@@ -85,7 +88,7 @@ pub fn start(
     user: UserId,
     socket: &Subscription,
     command: Command,
-    reply: ReplyTo,
+    mut reply: ReplyTo,
 ) {
     let max_bytes = services.config.limits.message_bytes;
     match command {
@@ -109,6 +112,8 @@ pub fn start(
             });
             match admitted {
                 Ok(message) => {
+                    // The writer counts what it has.
+                    reply.weight = None;
                     services
                         .writer
                         .submit(message, Protocol::WebSocket, move |stored| {

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::metered::Weight;
 use super::protocol::{Command, Request, RequestId};
 use crate::model::ConversationId;
 
@@ -71,11 +72,18 @@ struct Entry<R> {
     outcome: Option<R>,
 }
 
+/// A command that is to be started, and what it counts for as long as it is there.
+pub struct Started {
+    pub ticket: Ticket,
+    pub command: Command,
+    pub weight: Weight,
+}
+
 /// The commands of one socket between their frame and their answer. `R` is what a command ends with.
 pub struct InFlight<R> {
     /// In the order of the client's frames.
     entries: VecDeque<Entry<R>>,
-    held: Option<Request>,
+    held: Option<(Request, Weight)>,
     next: Ticket,
 }
 
@@ -100,11 +108,11 @@ impl<R> InFlight<R> {
 
     /// Takes the client's next command: to be started now if one is given back, else held for [`InFlight::unhold`].
     /// Only while [`InFlight::accepting`].
-    pub fn offer(&mut self, request: Request) -> Option<(Ticket, Command)> {
+    pub fn offer(&mut self, request: Request, weight: Weight) -> Option<Started> {
         debug_assert!(self.accepting());
         let order = Order::of(&request.command);
         if self.must_wait(order) {
-            self.held = Some(request);
+            self.held = Some((request, weight));
             return None;
         }
         let ticket = self.next;
@@ -115,16 +123,20 @@ impl<R> InFlight<R> {
             id: request.id,
             outcome: None,
         });
-        Some((ticket, request.command))
+        Some(Started {
+            ticket,
+            command: request.command,
+            weight,
+        })
     }
 
     /// The held command, once it may start.
-    pub fn unhold(&mut self) -> Option<(Ticket, Command)> {
+    pub fn unhold(&mut self) -> Option<Started> {
         if self.entries.len() >= LIMIT {
             return None;
         }
-        let held = self.held.take()?;
-        self.offer(held)
+        let (held, weight) = self.held.take()?;
+        self.offer(held, weight)
     }
 
     /// A started command ended.

@@ -4,18 +4,26 @@
 //! A message has a time to be complete, and frames to come in, and a large one needs room; all frames can be counted, whether they
 //! complete one or not.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use crate::limits::{Holder, Room, SMALL, Taken};
 
 /// Frames of one message: with the largest message (1 MiB unless it is set) these are 256 bytes each.
 const MAX_FRAMES: u32 = 4096;
+
+/// A frame with more than that, in bytes, leaves a read buffer behind that is worth giving back.
+const LONG_FRAME: u64 = 4 * 1024;
 
 /// Why a message is not waited for any more; inside of an [`io::Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +42,16 @@ pub struct Intake {
     holder: Holder,
     /// In bytes; what is larger the protocol's own code refuses.
     largest: usize,
-    /// What the message takes, and for how many bytes. Boxed, since few are so large that it is counted.
-    taken: Option<Box<(u64, Taken)>>,
+    taken: Weight,
+}
+
+/// What a message takes of the room. Boxed, since few are so large that they are counted.
+pub type Weight = Option<Box<Counted>>;
+
+/// Whoever keeps a large message keeps this, so that it counts for as long as it is there.
+pub struct Counted {
+    bytes: u64,
+    _room: Taken,
 }
 
 impl Intake {
@@ -50,7 +66,10 @@ impl Intake {
 
     /// For a message of so many bytes, as far as it is announced.
     fn takes(&mut self, announced: u64) -> bool {
-        let counted = self.taken.as_ref().map_or(SMALL as u64, |taken| taken.0);
+        let counted = self
+            .taken
+            .as_ref()
+            .map_or(SMALL as u64, |taken| taken.bytes);
         if announced <= counted {
             return true;
         }
@@ -58,20 +77,32 @@ impl Intake {
         self.taken = None;
         let bytes = usize::try_from(announced).unwrap_or(usize::MAX);
         let room = self.room.take(self.holder, bytes.min(self.largest));
-        self.taken = room.map(|room| Box::new((announced, room)));
+        self.taken = room.map(|room| {
+            Box::new(Counted {
+                bytes: announced,
+                _room: room,
+            })
+        });
         self.taken.is_some()
     }
 }
 
 /// A connection after its handshake. Small, since each idle socket has one.
 pub struct Metered<S> {
-    io: S,
+    /// `None` once it was handed over.
+    io: Option<S>,
     /// For a message, from its first frame's head to its last byte.
     patience: Duration,
     intake: Intake,
+    /// What the message that was completed last takes, until its reader asks for that.
+    arrived: Weight,
+    /// How many messages were complete by then.
+    completed: u32,
     frames: Frames,
     /// Which message is incomplete, and when it has to be complete.
     incomplete: Option<(u32, Instant)>,
+    /// The reader has had everything that had come when it last asked.
+    drained: bool,
     /// Wakes the reader then; made only for a message that comes in pieces.
     timer: Option<Pin<Box<Sleep>>>,
     /// The session ends: what comes now is of no interest.
@@ -81,13 +112,44 @@ pub struct Metered<S> {
 impl<S> Metered<S> {
     pub fn new(io: S, patience: Duration, intake: Intake) -> Self {
         Self {
-            io,
+            io: Some(io),
             patience,
             intake,
+            arrived: None,
+            completed: 0,
             frames: Frames::default(),
             incomplete: None,
+            drained: false,
             timer: None,
             given_up: false,
+        }
+    }
+
+    /// Whether its reader holds a buffer for a long frame and has nothing in it.
+    fn leaves_empty_buffer(&self) -> bool {
+        self.drained && self.frames.had_long_one && self.frames.is_between()
+    }
+
+    /// All of it, for another reader. What is left behind has ended.
+    fn hand_over(&mut self) -> Self {
+        let intake = Intake {
+            room: self.intake.room.clone(),
+            taken: self.intake.taken.take(),
+            ..self.intake
+        };
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.had_long_one = false;
+        Self {
+            io: self.io.take(),
+            patience: self.patience,
+            intake,
+            arrived: self.arrived.take(),
+            completed: self.completed,
+            frames,
+            incomplete: self.incomplete.take(),
+            drained: self.drained,
+            timer: self.timer.take(),
+            given_up: self.given_up,
         }
     }
 
@@ -96,12 +158,20 @@ impl<S> Metered<S> {
         std::mem::take(&mut self.frames.begun)
     }
 
+    /// What the message takes that was just read, which is the first one of those that came with it: a large one comes in many pieces.
+    pub fn take_weight(&mut self) -> Weight {
+        self.arrived.take()
+    }
+
     /// After each read: whether the message that is there in part may go on.
     fn check(&mut self, cx: &mut Context<'_>, has_read: bool) -> Option<GivenUp> {
+        if self.frames.completed != self.completed {
+            self.completed = self.frames.completed;
+            self.arrived = self.intake.taken.take();
+        }
         if !self.frames.is_open {
             self.incomplete = None;
             self.timer = None;
-            self.intake.taken = None;
             return None;
         }
         if self.frames.of_message > MAX_FRAMES {
@@ -140,7 +210,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
-        let outcome = Pin::new(&mut this.io).poll_read(cx, buf);
+        let Some(io) = &mut this.io else {
+            return Poll::Ready(Ok(()));
+        };
+        let outcome = Pin::new(io).poll_read(cx, buf);
+        this.drained = outcome.is_pending();
         if this.given_up || matches!(outcome, Poll::Ready(Err(_))) {
             return outcome;
         }
@@ -161,7 +235,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, data)
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_write(cx, data),
+            None => Poll::Ready(Ok(0)),
+        }
     }
 
     fn poll_write_vectored(
@@ -169,19 +246,52 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, data)
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_write_vectored(cx, data),
+            None => Poll::Ready(Ok(0)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.as_ref().is_some_and(S::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// The next message of a socket to whose client everything was sent; cancel safe.
+///
+/// The protocol's own code has a read buffer as large as the longest frame that was ever in it, for as long as the socket lives, and
+/// most sockets say nothing for most of the time. So where there is nothing more to read, it is made anew, with a small one.
+pub async fn next_message<S>(
+    stream: &mut WebSocketStream<Metered<S>>,
+) -> Option<Result<Message, SocketError>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        let polled = poll_fn(|cx| match stream.poll_next_unpin(cx) {
+            Poll::Pending if stream.get_ref().leaves_empty_buffer() => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        if let Some(next) = polled.await {
+            return next;
+        }
+        let (config, metered) = (*stream.get_config(), stream.get_mut().hand_over());
+        // Is not waited for: there is no handshake.
+        *stream = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config)).await;
     }
 }
 
@@ -206,6 +316,8 @@ struct Frames {
     completed: u32,
     /// Frames of all kinds, until they are asked for.
     begun: u32,
+    /// One of them was longer than [`LONG_FRAME`].
+    had_long_one: bool,
 }
 
 impl Frames {
@@ -234,6 +346,11 @@ impl Frames {
         }
     }
 
+    /// Whether neither a frame nor a message is incomplete.
+    fn is_between(&self) -> bool {
+        self.head_bytes == 0 && self.payload == 0 && !self.is_open
+    }
+
     /// As far as it can be told yet.
     fn head_length(&self) -> u8 {
         if self.head_bytes < 2 {
@@ -260,6 +377,7 @@ impl Frames {
             .iter()
             .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         self.begun = self.begun.saturating_add(1);
+        self.had_long_one |= self.payload > LONG_FRAME;
         let is_control = first & 0x08 != 0;
         self.is_last = !is_control && first & 0x80 != 0;
         if !is_control {

@@ -21,7 +21,7 @@ use super::commands::{Commands, Reply};
 use super::ending::{self, Ending};
 use super::expiry::{Expiry, Step};
 use super::heartbeat::{Beat, Heartbeat};
-use super::metered::Metered;
+use super::metered::{Metered, Weight};
 use super::protocol::Frames;
 use crate::app::Services;
 use crate::auth::Caller;
@@ -76,7 +76,26 @@ pub struct Session<S> {
 
 /// Frames that came before the first one went out.
 #[derive(Default)]
-struct Early(VecDeque<Message>);
+struct Early(VecDeque<Incoming>);
+
+/// What a client has sent.
+struct Incoming {
+    message: Message,
+    weight: Weight,
+}
+
+impl Incoming {
+    /// The one that was just read from `stream`.
+    fn of<S>(message: Message, stream: &mut WebSocketStream<Metered<S>>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        // Pings may come between the frames of another one.
+        let is_counted = message.is_text() || message.is_binary();
+        let weight = is_counted.then(|| stream.get_mut().take_weight()).flatten();
+        Self { message, weight }
+    }
+}
 
 /// Frames of a socket's life, for the log; pings and pongs are none.
 #[derive(Default)]
@@ -87,7 +106,7 @@ struct Traffic {
 
 /// What wakes a session up.
 enum Input {
-    Frame(Option<Result<Message, SocketError>>),
+    Frame(Option<Result<Incoming, SocketError>>),
     Delivery(Delivery),
     Reply(Reply),
     Timer,

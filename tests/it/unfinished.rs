@@ -1,4 +1,4 @@
-//! Large bodies and WebSocket messages that are begun and never finished.
+//! Large bodies and WebSocket messages that are begun and never finished, or wait when they are.
 
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -57,13 +57,96 @@ async fn a_user_who_finishes_none_of_his_large_messages_leaves_the_others_their_
     .await;
 }
 
-/// In trusted mode nobody is named by then: all callers over HTTP have one share.
+/// All edits wait for a row, and what comes behind one waits for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_whose_large_messages_wait_for_slow_commands_leaves_the_others_their_room() {
+    let database = Database::fresh().await;
+    let longest_content = LARGEST - 1024;
+    let bytes = longest_content.to_string();
+    let settings = [
+        ("DB_TIMEOUT_SECONDS", "120"),
+        ("MAX_MESSAGE_BYTES", bytes.as_str()),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let sent = replica.api().send(conversation, ALICE, "first").await;
+    let id = id_of(&sent);
+    let holder = database
+        .holding(&format!(
+            "select from messages where id = '{id}' for update"
+        ))
+        .await;
+    let edit = |content: &str| {
+        let data = json!({"messageId": id, "content": content});
+        json!({"type": "edit_message", "requestId": content.len().to_string(), "data": data})
+    };
+    let slow = text_frame(&edit("slow").to_string());
+    let large = text_frame(&edit(&"x".repeat(longest_content)).to_string());
+    let mut open = JoinSet::new();
+    for number in 0..TOO_MANY {
+        let mut raw = Raw::upgrade(&replica, ALICE).await;
+        if number % 2 == 0 {
+            raw.write(&slow).await;
+        }
+        let large = large.clone();
+        open.spawn(async move {
+            raw.write_unwelcome(&large).await;
+            close_code(&raw.until_closed().await)
+        });
+    }
+    for _ in SHARE..TOO_MANY {
+        let code = within("one too many is closed", open.join_next()).await;
+        assert_eq!(code.expect("a socket").expect("its end"), Some(1013));
+    }
+    assert!(open.try_join_next().is_none());
+    let large = json!({"conversationId": conversation, "content": longest()});
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    boris.send_command("send_message", large.clone()).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let closed = alice.until_closing("send_message", large.clone());
+    assert_eq!(closed.await, Err(Some(1013)));
+
+    holder.batch_execute("commit").await.expect("its end");
+    eventually("there is room again", || async {
+        let mut alice = Socket::connect(&replica, ALICE).await;
+        let sent = alice.until_closing("send_message", large.clone());
+        sent.await.ok()
+    })
+    .await;
+}
+
+/// Most sockets only listen for most of the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_has_sent_something_large_holds_no_more_than_another_afterwards() {
+    const SOCKETS: usize = 100;
+    let database = Database::fresh().await;
+    let settings = [("MAX_CONNECTIONS_PER_USER", "0")];
+    let replica = Replica::start(&database, &settings).await;
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        sockets.push(Socket::connect(&replica, ALICE).await);
+    }
+    let before = replica.resident_kib();
+    let padding = "x".repeat(LARGEST - 1024);
+    for socket in &mut sockets {
+        let data = json!({"padding": padding});
+        assert_eq!(socket.answer_to("ping", data).await["type"], "ack");
+    }
+    let now = replica.resident_kib();
+    let kib = now
+        .zip(before)
+        .map_or(0, |(now, before)| now.saturating_sub(before));
+    assert!(kib < 16 * 1024, "{kib} KiB");
+}
+
+/// In trusted mode who sends is named in the body: all callers over HTTP have one share, but for edits, whose address names the user.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_that_are_never_finished_leave_small_ones_and_sockets_their_room() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &PATIENT).await;
     let api = replica.api();
     let conversation = database.conversation(ALICE, BORIS).await;
+    let sent = api.send(conversation, ALICE, "to be edited").await;
     let mut open = JoinSet::new();
     for _ in 0..TOO_MANY {
         let mut raw = Raw::connect(&replica).await;
@@ -85,6 +168,7 @@ async fn large_bodies_that_are_never_finished_leave_small_ones_and_sockets_their
     let large = api.try_send(conversation, ALICE, &longest()).await;
     large.refused(503, "unavailable");
     api.send(conversation, ALICE, "small").await;
+    api.edit(id_of(&sent), ALICE, &longest()).await.ok(200);
     let mut boris = Socket::connect(&replica, BORIS).await;
     let data = json!({"conversationId": conversation, "content": longest()});
     let large = boris.request("send_message", data).await;

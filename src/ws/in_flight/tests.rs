@@ -38,7 +38,10 @@ fn started(in_flight: &mut InFlight<()>, id: &str, command: Command) -> Ticket {
         id: Some(id.to_owned()),
         command,
     };
-    in_flight.offer(request).expect("must start at once").0
+    in_flight
+        .offer(request, None)
+        .expect("must start at once")
+        .ticket
 }
 
 fn held(in_flight: &mut InFlight<()>, id: &str, command: Command) {
@@ -46,7 +49,7 @@ fn held(in_flight: &mut InFlight<()>, id: &str, command: Command) {
         id: Some(id.to_owned()),
         command,
     };
-    assert!(in_flight.offer(request).is_none(), "{id} must wait");
+    assert!(in_flight.offer(request, None).is_none(), "{id} must wait");
     assert!(!in_flight.accepting());
 }
 
@@ -78,11 +81,11 @@ fn a_query_waits_for_the_sends_before_it_and_the_sends_behind_it_wait_too() {
     held(&mut it, "read", mark_read(1));
     assert!(it.unhold().is_none());
     it.finished(first, ());
-    let (read, _) = it.unhold().unwrap();
+    let read = it.unhold().unwrap().ticket;
     assert!(it.accepting());
     held(&mut it, "send again", send(1));
     it.finished(read, ());
-    let (again, _) = it.unhold().unwrap();
+    let again = it.unhold().unwrap().ticket;
     it.finished(again, ());
     assert_eq!(answered(&mut it), ["send", "read", "send again"]);
 }
@@ -103,7 +106,7 @@ fn an_edit_or_delete_waits_for_everything_but_pings() {
     let first = started(&mut it, "send", send(1));
     held(&mut it, "delete", delete());
     it.finished(first, ());
-    let (deleted, _) = it.unhold().unwrap();
+    let deleted = it.unhold().unwrap().ticket;
     it.finished(deleted, ());
     assert_eq!(answered(&mut it), ["send", "delete"]);
     it.finished(ping, ());
@@ -208,7 +211,7 @@ impl Checker {
         let number = self.running.remove(&ticket).unwrap();
         self.ended.insert(number);
         it.finished(ticket, number);
-        if let Some((ticket, _)) = it.unhold() {
+        if let Some(Started { ticket, .. }) = it.unhold() {
             self.start(ticket, self.kinds.len() - 1);
         }
         while let Some((_, number)) = it.answerable() {
@@ -227,7 +230,7 @@ proptest! {
                 Step::Offer(kind) if it.accepting() => {
                     checker.kinds.push(kind);
                     let request = Request { id: None, command: command(kind) };
-                    if let Some((ticket, _)) = it.offer(request) {
+                    if let Some(Started { ticket, .. }) = it.offer(request, None) {
                         checker.start(ticket, checker.kinds.len() - 1);
                     }
                 }

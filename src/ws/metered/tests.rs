@@ -221,8 +221,13 @@ async fn large_messages_that_are_not_complete_share_their_room_and_small_ones_ne
     let mut another = metered_in(&room, 2);
     assert_eq!(says(&mut another, head).await, None);
 
-    // What has arrived in full gives its room back, and one that is too large takes no more than the largest.
+    // What has arrived in full counts for as long as its reader wants, and one that is too large takes no more than the largest.
     assert_eq!(says(&mut first, rest).await, None);
+    assert_eq!(says(&mut metered_in(&room, 1), head).await, no_room);
+    let weight = first.1.take_weight();
+    assert!(weight.is_some() && first.1.take_weight().is_none());
+    assert_eq!(says(&mut metered_in(&room, 1), head).await, no_room);
+    drop(weight);
     assert_eq!(says(&mut metered_in(&room, 1), head).await, None);
     let mut too_large = frame(TEXT | LAST, 100 * LARGE);
     too_large.truncate(100);

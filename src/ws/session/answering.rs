@@ -1,16 +1,16 @@
 //! What a client asks for: its frames, the commands in them, and the answers.
 
-use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
-use super::{Early, Session};
+use super::{Early, Incoming, Session};
 use crate::ws::commands::{self, Commands, Outcome, Reply};
 use crate::ws::ending::Ending;
 use crate::ws::expiry::Expiry;
-use crate::ws::metered::Metered;
+use crate::ws::in_flight::Started;
+use crate::ws::metered::{Metered, Weight, next_message};
 use crate::ws::protocol::{self, Command, Done, Refused};
 
 /// What a frame is counted as that could not be read.
@@ -22,9 +22,10 @@ where
 {
     pub(super) async fn on_frame(
         &mut self,
-        frame: Option<Result<Message, SocketError>>,
+        frame: Option<Result<Incoming, SocketError>>,
     ) -> Result<(), Ending> {
-        let message = frame.ok_or_else(|| Ending::Lost("end of stream".to_owned()))??;
+        let Incoming { message, weight } =
+            frame.ok_or_else(|| Ending::Lost("end of stream".to_owned()))??;
         self.heartbeat.alive();
         if message.is_text() || message.is_binary() {
             self.traffic.received = self.traffic.received.saturating_add(1);
@@ -34,7 +35,7 @@ where
                 Ok(request) => {
                     let frames = &self.services.metrics.frames;
                     frames.received(request.command.name());
-                    self.on_request(request);
+                    self.on_request(request, weight);
                     Ok(())
                 }
                 Err(refused) => self.refuse(&refused).await,
@@ -55,23 +56,30 @@ where
         self.feed(self.frames().refused(refused)).await
     }
 
-    fn on_request(&mut self, request: protocol::Request) {
+    fn on_request(&mut self, request: protocol::Request, weight: Weight) {
         let commands = self
             .commands
             .get_or_insert_with(|| Box::new(Commands::new()));
-        if let Some((ticket, command)) = commands.in_flight.offer(request) {
-            let reply = commands.reply_to(ticket);
-            match command {
-                Command::Authenticate { token } => reply.send(self.renew(token.expose())),
-                command => commands::start(
-                    &self.services,
-                    self.caller,
-                    self.user,
-                    &self.subscription,
-                    command,
-                    reply,
-                ),
-            }
+        if let Some(started) = commands.in_flight.offer(request, weight) {
+            self.start(started);
+        }
+    }
+
+    fn start(&mut self, started: Started) {
+        let Some(commands) = &self.commands else {
+            return;
+        };
+        let reply = commands.reply_to(started.ticket, started.weight);
+        match started.command {
+            Command::Authenticate { token } => reply.send(self.renew(token.expose())),
+            command => commands::start(
+                &self.services,
+                self.caller,
+                self.user,
+                &self.subscription,
+                command,
+                reply,
+            ),
         }
     }
 
@@ -94,18 +102,11 @@ where
                 return Ok(());
             };
             commands.in_flight.finished(ticket, outcome);
-            if let Some((ticket, command)) = commands.in_flight.unhold() {
-                let reply = commands.reply_to(ticket);
-                commands::start(
-                    &self.services,
-                    self.caller,
-                    self.user,
-                    &self.subscription,
-                    command,
-                    reply,
-                );
+            if let Some(started) = commands.in_flight.unhold() {
+                self.start(started);
             }
-            next = commands.replies.try_recv().ok();
+            let commands = self.commands.as_mut();
+            next = commands.and_then(|commands| commands.replies.try_recv().ok());
         }
         while let Some((id, outcome)) = self
             .commands
@@ -122,7 +123,7 @@ where
 pub(super) async fn next_frame<S>(
     early: &mut Option<Box<Early>>,
     stream: &mut WebSocketStream<Metered<S>>,
-) -> Option<Result<Message, SocketError>>
+) -> Option<Result<Incoming, SocketError>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -131,5 +132,6 @@ where
     }
     // No more come, and the session may be idle for days.
     *early = None;
-    stream.next().await
+    let message = next_message(stream).await?;
+    Some(message.map(|message| Incoming::of(message, stream)))
 }

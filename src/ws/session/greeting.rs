@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::sending::{interrupted, until};
-use super::{Session, hold_back};
+use super::{Incoming, Session, hold_back};
 use crate::error::Error;
 use crate::replay::{Resume, Turn};
 use crate::ws::ending::Ending;
@@ -17,7 +17,7 @@ use crate::ws::protocol::Connected;
 /// Frames that a client may send before it is greeted and that are kept: as many as may be in flight afterwards.
 const EARLY_FRAMES: usize = 32;
 
-/// The bytes of all of them but the last.
+/// The bytes of all of them but the last, which counts as what is on its way in does.
 const EARLY_BYTES: usize = 64 * 1024;
 
 /// A replay counts as so many frames of its user's: it costs the database more than most commands do, and for coming back once more
@@ -99,7 +99,7 @@ where
     /// Resolves when nobody waits for the greeting any more, or when the session ends for another reason. What the client sends
     /// meanwhile is kept for [`Session::serve`], as much of it as [`EARLY_FRAMES`] and [`EARLY_BYTES`]; behind that it is not
     /// read, so that TCP holds it back, and its going is not seen. Frames count for their limit as they do later.
-    async fn watch(&mut self) -> Ending {
+    pub(super) async fn watch(&mut self) -> Ending {
         let Self {
             services,
             user,
@@ -128,7 +128,8 @@ where
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                     Some(Ok(message)) => {
                         kept += message.len();
-                        early.get_or_insert_default().0.push_back(message);
+                        let incoming = Incoming::of(message, stream);
+                        early.get_or_insert_default().0.push_back(incoming);
                     }
                 },
                 ending = &mut interrupted => return ending,

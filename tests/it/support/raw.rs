@@ -168,17 +168,19 @@ pub fn close_code(bytes: &[u8]) -> Option<u16> {
         .map(|window| u16::from_be_bytes([window[2], window[3]]))
 }
 
-/// A frame of a client with a payload of less than 64 KiB, masked with zeros (RFC 6455 section 5.2). `first` is the opcode, and
-/// 0x80 where it ends a message.
+/// A frame of a client, masked with zeros (RFC 6455 section 5.2). `first` is the opcode, and 0x80 where it ends a message.
 pub fn client_frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
     let mut frame = vec![first];
-    match u8::try_from(payload.len()) {
-        Ok(length @ 0..=125) => frame.push(0x80 | length),
-        _ => {
-            let length = u16::try_from(payload.len()).expect("a short frame");
+    match u16::try_from(payload.len()) {
+        Ok(length @ 0..=125) => frame.push(0x80 | length as u8),
+        Ok(length) => {
             frame.push(0x80 | 126);
             frame.extend_from_slice(&length.to_be_bytes());
+        }
+        Err(_) => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
         }
     }
     frame.extend_from_slice(&[0; 4]);

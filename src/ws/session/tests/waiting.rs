@@ -1,6 +1,9 @@
 //! A session that waits for its turn to be read for: nothing reaches the database, for another socket of its user has the turn.
 
+use tokio::time::timeout;
+
 use super::*;
+use crate::limits::Holder;
 use crate::replay::Turn;
 
 impl Stage {
@@ -109,4 +112,28 @@ async fn frames_of_one_who_waits_count_like_any_others() {
     }
     // All but the last one, which is read ahead.
     assert!(started.elapsed() >= Duration::from_millis(2) * (PINGS - 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_sends_before_he_is_greeted_takes_room_until_it_is_done() {
+    let stage = Stage::calm();
+    // His share is one of the largest.
+    let largest = stage.services.config.limits.body_bytes;
+    let has_room = || {
+        let incoming = &stage.services.incoming;
+        incoming.take(Holder::User(stage.user), largest).is_some()
+    };
+    let (ours, theirs) = duplex(2 * largest);
+    let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
+    let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    say(&mut client, &"x".repeat(largest)).await;
+    assert!(has_room());
+    // Until there is nothing left to read.
+    let waited = timeout(Duration::from_secs(1), session.watch()).await;
+    assert!(waited.is_err(), "nobody greets it");
+    assert!(!has_room(), "it waits");
+    let early = next_frame(&mut session.early, &mut session.stream).await;
+    assert!(!has_room(), "it is being done");
+    drop(early);
+    assert!(has_room());
 }
