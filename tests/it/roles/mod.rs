@@ -267,9 +267,7 @@ async fn the_roles_are_made_by_psql_any_number_of_times_and_take_an_installation
         .await;
 
     for _ in 0..2 {
-        if !database.make_roles_by_psql(&variables).await {
-            database.make_roles(&variables).await;
-        }
+        database.make_roles_by_psql(&variables).await;
     }
     let foreign = format!(
         "select x.name from (

@@ -17,7 +17,7 @@ use super::run::{Run, Signal, signal};
 use super::wait::{blocking, blocking_eventually};
 
 /// `initdb` and crash recovery on a slow machine.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Everybody is believed but the role `app`, which tests that need a password create.
 const HBA: &str = "\
@@ -40,6 +40,8 @@ pub struct Cluster {
     pub port: u16,
     account: Option<Account>,
     server: Mutex<Option<Child>>,
+    /// The process of the server that is held still.
+    held: Mutex<Option<u32>>,
 }
 
 /// The account that the server runs under when the tests run as root, which it refuses.
@@ -108,6 +110,7 @@ impl Cluster {
             port: free_port(),
             account,
             server: Mutex::new(None),
+            held: Mutex::new(None),
         })
     }
 
@@ -244,6 +247,26 @@ impl Cluster {
         self.end(Signal::Quit);
     }
 
+    /// Holds one of the server's processes still. It ends with the server, and does nothing more until then.
+    pub fn hold_still(&self, process: u32) {
+        signal(process, Signal::Stop);
+        *self.held.lock().expect("who is held") = Some(process);
+    }
+
+    /// Has the process that is held still go on.
+    pub fn let_go_on(&self) {
+        if let Some(process) = self.held.lock().expect("who is held").take() {
+            signal(process, Signal::Continue);
+        }
+    }
+
+    /// Kills the process that is held still: it cannot end by itself.
+    pub(super) fn end_who_is_held(&self) {
+        if let Some(process) = self.held.lock().expect("who is held").take() {
+            signal(process, Signal::Kill);
+        }
+    }
+
     /// The files of a stopped server: a backup to go [back](Self::go_back) to.
     pub fn save(&self) -> PathBuf {
         let saved = self.dir.join("saved");
@@ -294,6 +317,7 @@ impl Cluster {
             return;
         };
         signal(child.id(), how);
+        self.end_who_is_held();
         let ended = blocking_eventually("PostgreSQL ends", START_DEADLINE, || {
             child.try_wait().ok().flatten()
         });

@@ -1,11 +1,16 @@
 //! Where a client was, to go on from there.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::replica::Replica;
 use super::socket::Socket;
-use super::wait::eventually;
+use super::wait::eventually_within;
+
+/// A transaction of another test, anywhere in the cluster, may be older than what is waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The cursor of an event, or of a frame about the connection.
 pub fn cursor_of(frame: &Value) -> String {
@@ -19,7 +24,7 @@ pub fn cursor_of(frame: &Value) -> String {
 /// A cursor of this replica's from beyond all that `user` was told of: who resumes with it is sent nothing. Right after
 /// an event cursors are still at or below it, by as much as other transactions were open at its time.
 pub async fn settled_cursor(replica: &Replica, user: Uuid) -> String {
-    eventually("a cursor that replays nothing", || async {
+    eventually_within(PATIENCE, "a cursor that replays nothing", || async {
         let cursor = cursor_of(&Socket::connect(replica, user).await.connected);
         let mut socket = Socket::resume(replica, user, &cursor).await;
         socket.send_command("ping", json!({})).await;

@@ -1,5 +1,6 @@
 //! A database of its own for each test, cloned from a template that was migrated once.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -132,15 +133,23 @@ impl Database {
         .await;
     }
 
-    /// Has the server flush what nobody waits for as seldom as it can be told to. For a cluster of the test's own.
+    /// Has the server flush nothing but what somebody waits for, until it ends. For a cluster of the test's own.
     pub async fn flush_seldom(&self) {
-        let set = "alter system set wal_writer_delay = '10s'";
-        self.execute(set).await;
+        self.execute("alter system set autovacuum = off").await;
         self.execute("select pg_reload_conf()").await;
-        let holds = "pg_settings where name = 'wal_writer_delay' and setting = '10000'";
-        eventually("it holds", || async {
-            (self.count(holds).await == 1).then_some(())
-        })
+        let sql = self.sql().await;
+        let writer = "select pid from pg_stat_activity where backend_type = 'walwriter'";
+        eventually(
+            "its writer of the log is held, and others can flush",
+            || async {
+                let row = sql.query_opt(writer, &[]).await.expect("its processes")?;
+                self.cluster.hold_still(row.get::<_, i32>(0).unsigned_abs());
+                // Not if it was at it.
+                let flush = self.execute("select pg_current_xact_id()");
+                let flushed = tokio::time::timeout(Duration::from_secs(3), flush).await;
+                flushed.map_err(|_| self.cluster.let_go_on()).ok()
+            },
+        )
         .await;
     }
 
@@ -160,6 +169,7 @@ impl Database {
         let row = session.query_one("select pg_backend_pid()", &[]).await;
         let process: i32 = row.expect("a process").get(0);
         signal(process.unsigned_abs(), Signal::Kill);
+        self.cluster.end_who_is_held();
         eventually("all sessions are ended", || async {
             witness.is_closed().then_some(())
         })
@@ -207,16 +217,13 @@ impl Database {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Runs the real `psql` on a script; `false` where it is not installed.
-    pub async fn psql(&self, script: &str) -> bool {
-        self.psql_with(&["--command", script])
+    /// Runs the real `psql` on a script.
+    pub async fn psql(&self, script: &str) {
+        self.psql_with(&["--command", script]);
     }
 
-    pub(super) fn psql_with(&self, arguments: &[&str]) -> bool {
-        let Some(psql) = program("psql") else {
-            return false;
-        };
-        let ran = Command::new(psql)
+    pub(super) fn psql_with(&self, arguments: &[&str]) {
+        let ran = Command::new(psql())
             .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"])
             .args(["--host=127.0.0.1", "--username=postgres"])
             .arg(format!("--port={}", self.cluster.port))
@@ -229,7 +236,6 @@ impl Database {
             "psql: {}",
             String::from_utf8_lossy(&ran.stderr)
         );
-        true
     }
 
     /// Runs `pgchat migrate` on this database, as its owner.
@@ -244,6 +250,11 @@ impl Database {
         let settings = settings(self, &[("DB_USER", OWNER)]);
         pgchat_within(deadline, &fresh_dir("migrate"), &["migrate"], &settings).await
     }
+}
+
+/// Part of PostgreSQL's client programs, which its packages bring along; where they do not, it is installed apart.
+pub fn psql() -> PathBuf {
+    program("psql").expect("psql: it is neither beside PostgreSQL's server programs nor in PATH")
 }
 
 impl Drop for Database {

@@ -22,12 +22,10 @@ mod until;
 mod users;
 mod wait;
 
-pub use pgchat_harness::programs::program;
-
 pub use api::{Api, Reply, seq_of};
 pub use cluster::{Cluster, free_port};
 pub use cursor::{cursor_of, settled_cursor};
-pub use database::Database;
+pub use database::{Database, psql};
 pub use handshake::{HANDSHAKE, handshake, handshake_text};
 pub use notices::Notifications;
 pub use pooler::pooler;

@@ -15,7 +15,7 @@ use super::wait::eventually;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pgchat");
 
 /// A replica may have to migrate before it listens, and ten may start at once.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The start-up line that names the port.
 const LISTENING: &str = "listening on http://";

@@ -24,15 +24,15 @@ impl Database {
         self.execute(&roles_sql(variables)).await;
     }
 
-    /// Runs `sql/roles.sql` by the real `psql`; `false` where it is not installed.
-    pub async fn make_roles_by_psql(&self, variables: &[(&str, &str)]) -> bool {
+    /// Runs `sql/roles.sql` by the real `psql`.
+    pub async fn make_roles_by_psql(&self, variables: &[(&str, &str)]) {
         let set: Vec<String> = variables
             .iter()
             .map(|(name, value)| format!("--set={name}={value}"))
             .collect();
         let file = concat!("--file=", env!("CARGO_MANIFEST_DIR"), "/sql/roles.sql");
         let arguments: Vec<&str> = set.iter().map(String::as_str).chain([file]).collect();
-        self.psql_with(&arguments)
+        self.psql_with(&arguments);
     }
 
     /// A role of the test's own, which may log in; it goes when the database does.

@@ -31,7 +31,7 @@ async fn a_migration_that_was_killed_goes_on_where_it_was() {
 
     let mut migrating = start(&database);
     let numbered = "messages m where to_jsonb(m) ->> 'seq' is not null";
-    let before = eventually("it numbers messages", || async {
+    let before = eventually_within(3 * DEADLINE, "it numbers messages", || async {
         let done = database.count(numbered).await;
         (done >= MESSAGES / 2).then_some(done)
     })

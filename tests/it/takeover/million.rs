@@ -1,5 +1,6 @@
 //! A million messages: how long it takes, and how long anybody waits. Its figures are in docs/migrating-from-the-go-service.md.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::{GO_SENDS, MADE_LAST, assert_taken_over, go_service};
@@ -16,8 +17,8 @@ struct Waits {
 }
 
 impl Waits {
-    /// Executes a statement again and again until the tables are taken over.
-    async fn of(database: &Database, sql: impl Fn(i64) -> String) -> Self {
+    /// Executes a statement again and again until the tables are taken over, or the migration has failed.
+    async fn of(database: &Database, ended: &Cell<bool>, sql: impl Fn(i64) -> String) -> Self {
         let client = database.sql().await;
         let mut waits = Self::default();
         loop {
@@ -26,7 +27,7 @@ impl Waits {
             client.batch_execute(&sql).await.expect("not hindered");
             waits.longest = waits.longest.max(started.elapsed());
             waits.count += 1;
-            if database.count(MADE_LAST).await > 0 {
+            if ended.get() || database.count(MADE_LAST).await > 0 {
                 return waits;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -39,14 +40,16 @@ impl Waits {
 async fn a_million_messages_are_taken_over_while_the_go_service_writes() {
     let database = go_service(1_000_000).await;
     let started = Instant::now();
+    let ended = Cell::new(false);
     let migrating = async {
         let outcome = database.migrate_within(DEADLINE).await;
+        ended.set(true);
         (outcome, started.elapsed())
     };
-    let writes = Waits::of(&database, |number| {
+    let writes = Waits::of(&database, &ended, |number| {
         GO_SENDS.replace("$1", &(number % 1000).to_string())
     });
-    let reads = Waits::of(&database, |number| {
+    let reads = Waits::of(&database, &ended, |number| {
         format!(
             "select * from messages where conversation_id = (select id from conversations offset {} limit 1) limit 50",
             number % 1000
