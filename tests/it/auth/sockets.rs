@@ -82,12 +82,12 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
 #[tokio::test]
 async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
     let database = Database::fresh().await;
-    let replica = replica(&database, &[("TOKEN_WARNING_SECONDS", "1")]).await;
-    let mut expires = now() + 4;
-    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 4)).await;
+    let replica = replica(&database, &[("TOKEN_WARNING_SECONDS", "4")]).await;
+    let mut expires = now() + 7;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 7)).await;
     for renewed in [true, false] {
         let warning = socket.expect("token_expiring").await;
-        assert!(now() >= expires - 1, "not so long ahead");
+        assert!(now() >= expires - 4, "not so long ahead");
         let at = warning["data"]["expiresAt"].as_str().expect("a time");
         let at = chrono::DateTime::parse_from_rfc3339(at)
             .expect("a time")
@@ -95,8 +95,8 @@ async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
         assert!((expires..=expires + 1).contains(&at), "{warning}");
         // A new token has an end of its own, and a warning of that.
         if renewed {
-            expires = now() + 4;
-            let next = json!({"token": token_for(ALICE, 4)});
+            expires = now() + 7;
+            let next = json!({"token": token_for(ALICE, 7)});
             socket.send_command("authenticate", next).await;
         }
     }
@@ -119,8 +119,8 @@ async fn a_socket_is_warned_a_minute_ahead_unless_told_otherwise() {
 async fn a_new_token_keeps_a_socket_open_past_the_end_of_the_first() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;
-    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 4)).await;
-    let mut control = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 5)).await;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 8)).await;
+    let mut control = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 9)).await;
     socket.expect("token_expiring").await;
     // A token of another user changes nothing.
     let boris = json!({"token": token(BORIS)});
@@ -139,7 +139,7 @@ async fn a_short_new_token_ends_a_socket_sooner() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;
     let mut socket = Socket::connect_by(&replica, ALICE, &token(ALICE)).await;
-    let short = json!({"token": token_for(ALICE, 3)});
+    let short = json!({"token": token_for(ALICE, 5)});
     socket.send_command("authenticate", short).await;
     socket.expect("token_expiring").await;
     assert_eq!(socket.closed().await, Some(4401));
@@ -221,8 +221,8 @@ async fn a_leeway_is_granted_where_it_is_set() {
         .await
         .refused(401, "token_expired");
     // To a socket as well, by a ticket too, and it ends with that.
-    let end = now() + 5;
-    let late = token_for(ALICE, -25);
+    let end = now() + 10;
+    let late = token_for(ALICE, -20);
     let request = lenient.api().request(Method::POST, "/api/v1/ws/ticket");
     let made = Reply::to(request.bearer_auth(&late)).await.ok(201);
     let path = format!("/ws?ticket={}", made["ticket"].as_str().expect("a ticket"));
