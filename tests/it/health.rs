@@ -202,9 +202,10 @@ async fn slow_requests_starve_neither_the_listener_nor_the_probes() {
     api.send(conversation, BORIS, &long).await;
     alice.before_message(&long).await;
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(3), "delivered after {took:?}");
+    assert!(took < Duration::from_secs(10), "delivered after {took:?}");
     // For longer than a heartbeat may stay away.
-    while started.elapsed() < Duration::from_secs(5) {
+    let delivered = Instant::now();
+    while delivered.elapsed() < Duration::from_secs(5) {
         assert_eq!(api.status("/health").await, Some(200));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -220,7 +221,7 @@ async fn slow_requests_starve_neither_the_listener_nor_the_probes() {
 #[tokio::test]
 async fn a_draining_replica_is_alive_but_not_ready() {
     let database = Database::fresh().await;
-    let mut replica = Replica::start(&database, &[("SHUTDOWN_DELAY_SECONDS", "3")]).await;
+    let mut replica = Replica::start(&database, &[("SHUTDOWN_DELAY_SECONDS", "6")]).await;
     let api = replica.api();
 
     replica.terminate();

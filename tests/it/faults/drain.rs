@@ -7,15 +7,18 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-const GRACE: Duration = Duration::from_secs(9);
+/// What a busy machine adds to a time that somebody waits on purpose.
+const SLACK: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_under_load_loses_nothing_and_spreads_the_reconnects() {
     const SOCKETS: i32 = 30;
+    const DELAY: Duration = Duration::from_secs(3);
+    const GRACE: Duration = Duration::from_secs(12);
     let database = Database::fresh().await;
     let settings = quick(&[
-        ("SHUTDOWN_DELAY_SECONDS", "1"),
-        ("SHUTDOWN_GRACE_SECONDS", "9"),
+        ("SHUTDOWN_DELAY_SECONDS", "3"),
+        ("SHUTDOWN_GRACE_SECONDS", "12"),
         ("RATE_LIMIT_PER_SECOND", "0"),
         ("RATE_LIMIT_BURST", "0"),
     ]);
@@ -77,12 +80,9 @@ async fn a_drain_under_load_loses_nothing_and_spreads_the_reconnects() {
     let signalled = Instant::now();
     until_status(&leaving, "/health/ready", 503).await;
     let noticed = signalled.elapsed();
-    assert!(
-        noticed < Duration::from_secs(2),
-        "not ready after {noticed:?}"
-    );
+    assert!(noticed < DELAY, "not ready after {noticed:?}");
     assert_eq!(leaving.ended().await.code(), Some(0), "{}", leaving.log());
-    assert!(signalled.elapsed() < GRACE + Duration::from_secs(2));
+    assert!(signalled.elapsed() < GRACE + SLACK);
 
     let mut moments = Vec::new();
     while let Some(done) = listeners.join_next().await {
@@ -137,7 +137,8 @@ async fn a_request_in_flight_is_answered_before_the_end() {
     };
     let data = json!({"conversationId": conversation, "content": "over the socket"});
     let request = boris.request("send_message", data).await;
-    until_metric_above(&replica, "pgchat_writer_slow_lane_total", 0.0).await;
+    // Both are there, or wait for one that is.
+    until_metric_above(&replica, "pgchat_writer_slow_lane_total", 1.0).await;
 
     replica.terminate();
     until_status(&replica, "/health/ready", 503).await;
@@ -158,7 +159,7 @@ async fn what_the_delay_leaves_of_the_grace_is_enough_for_the_sockets() {
     let database = Database::fresh().await;
     let settings = [
         ("SHUTDOWN_DELAY_SECONDS", "7"),
-        ("SHUTDOWN_GRACE_SECONDS", "9"),
+        ("SHUTDOWN_GRACE_SECONDS", "11"),
     ];
     let mut replica = Replica::start(&database, &settings).await;
     let mut sockets = Vec::new();
@@ -175,7 +176,7 @@ async fn what_the_delay_leaves_of_the_grace_is_enough_for_the_sockets() {
     let took = signalled.elapsed();
     assert!(took >= Duration::from_secs(7), "ended after {took:?}");
     assert!(
-        took < GRACE + Duration::from_secs(2),
+        took < Duration::from_secs(11) + SLACK,
         "ended after {took:?}"
     );
     let log = replica.log();
@@ -225,7 +226,10 @@ async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
 
     assert_eq!(replica.ended().await.code(), Some(0));
     let took = signalled.elapsed();
-    assert!(took < Duration::from_secs(3 + 4), "ended after {took:?}");
+    assert!(
+        took < Duration::from_secs(3) + SLACK,
+        "ended after {took:?}"
+    );
     // Refused or cut, and in no case acknowledged.
     let answer = unanswered.await.expect("a request");
     assert!(matches!(answer, Ok(503) | Err(_)), "{answer:?}");
