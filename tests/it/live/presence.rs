@@ -15,6 +15,9 @@ pub const BRIEF: [(&str, &str); 2] = [
     ("LISTENER_HEARTBEAT_SECONDS", "1"),
 ];
 
+/// A grace within which a client comes back on a slow machine, too.
+pub const PATIENT: [(&str, &str); 2] = [("PRESENCE_GRACE_SECONDS", "6"), BRIEF[1]];
+
 pub async fn watches(socket: &mut Socket, users: &[Uuid]) {
     let data = json!({ "userIds": users });
     let ack = socket.send_command("watch_presence", data).await;
@@ -70,7 +73,7 @@ async fn those_who_watch_see_it_on_every_replica_and_nobody_else_does() {
     let database = Database::fresh().await;
     let conversation = database.conversation(DAVID, CARLA).await;
     // Long enough to be told from the moment in which the socket closes.
-    let grace = [("PRESENCE_GRACE_SECONDS", "5"), BRIEF[1]];
+    let grace = [("PRESENCE_GRACE_SECONDS", "8"), BRIEF[1]];
     let replicas: [Replica; 3] = Replica::start_many(&database, &grace).await;
     let mut watchers = Vec::new();
     for replica in &replicas {
@@ -101,7 +104,7 @@ async fn those_who_watch_see_it_on_every_replica_and_nobody_else_does() {
         let seen = last_seen.expect("a time");
         // When the socket closed, not when the grace was over.
         let late = seen.signed_duration_since(leaves);
-        assert!(late.num_milliseconds().abs() < 4000, "{late}");
+        assert!(late.num_milliseconds().abs() < 7000, "{late}");
     }
     for replica in &replicas {
         assert_eq!(over_http(replica, ALICE).await, (false, last_seen));
@@ -169,7 +172,7 @@ async fn two_replicas_that_see_a_user_at_once_agree() {
 #[tokio::test]
 async fn a_reconnect_within_the_grace_makes_no_noise() {
     let database = Database::fresh().await;
-    let [here, there] = Replica::start_many(&database, &BRIEF).await;
+    let [here, there] = Replica::start_many(&database, &PATIENT).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     watches(&mut boris, &[ALICE, CARLA]).await;
     let mut alice = Socket::connect(&here, ALICE).await;
@@ -214,6 +217,10 @@ async fn watching_shows_at_once_how_each_user_is_and_replaces_the_list() {
     })
     .await;
     let mut boris = Socket::connect(&replica, BORIS).await;
+    eventually("Boris is there", || async {
+        over_http(&replica, BORIS).await.0.then_some(())
+    })
+    .await;
     watches(&mut boris, &[ALICE, CARLA, DAVID, NOBODY, ALICE]).await;
     let mut shown = BTreeMap::new();
     for _ in 0..4 {
@@ -295,10 +302,15 @@ async fn its_rate_is_limited_apart_from_that_of_sends() {
     let slow = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "3")];
     let replica = Replica::start(&database, &slow).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
-    let mut refused = 0;
+    // All on their way at once: no token comes back between two of them.
+    let mut requests = Vec::new();
     for _ in 0..20 {
         let data = json!({"userIds": [BORIS]});
-        let answer = alice.answer_to("watch_presence", data).await;
+        requests.push(alice.request("watch_presence", data).await);
+    }
+    let mut refused = 0;
+    for request in &requests {
+        let answer = alice.answer(request).await;
         if answer["type"] == "error" {
             assert_eq!(answer["data"]["code"], "too_many_requests");
             refused += 1;
@@ -366,7 +378,7 @@ async fn nothing_is_flushed() {
 #[tokio::test]
 async fn a_user_who_comes_and_goes_all_the_time_is_told_of_seldom() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &BRIEF).await;
+    let replica = Replica::start(&database, &PATIENT).await;
     let mut notifications = database.listen("chat_events").await;
     for _ in 0..30 {
         Socket::connect(&replica, ALICE).await.close().await;

@@ -46,7 +46,7 @@ async fn watcher_of(replica: &Replica, users: &[Uuid]) -> Socket {
 #[tokio::test]
 async fn the_users_of_a_killed_replica_are_gone_unless_they_come_to_another() {
     let database = Database::fresh().await;
-    let [mut dying, second, third] = Replica::start_many(&database, &BRIEF).await;
+    let [mut dying, second, third] = Replica::start_many(&database, &PATIENT).await;
     let _alice = Socket::connect(&dying, ALICE).await;
     let _carla = Socket::connect(&dying, CARLA).await;
     let _david = Socket::connect(&dying, DAVID).await;
@@ -122,9 +122,9 @@ async fn the_users_of_a_replica_that_is_held_still_are_gone_and_come_back_with_i
 async fn a_listener_that_was_lost_costs_nobody_his_presence_and_shows_what_it_missed() {
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
-    let through_proxy = [&BRIEF[..], &proxy.for_listener()].concat();
+    let through_proxy = [&PATIENT[..], &proxy.for_listener()].concat();
     let cut = Replica::start(&database, &through_proxy).await;
-    let other = Replica::start(&database, &BRIEF).await;
+    let other = Replica::start(&database, &PATIENT).await;
     let _carla = Socket::connect(&cut, CARLA).await;
     let alice = Socket::connect(&other, ALICE).await;
     let mut at_cut = watcher_of(&cut, &[ALICE]).await;

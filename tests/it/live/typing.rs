@@ -89,12 +89,14 @@ async fn it_ends_by_itself_when_the_typists_replica_is_killed() {
 async fn it_lasts_while_it_is_renewed_and_not_longer_than_its_time_afterwards() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let [here, there] = Replica::start_many(&database, &BRIEF).await;
+    // A renewal that comes late is in time still.
+    let times = [("TYPING_SECONDS", "4"), BRIEF[1]];
+    let [here, there] = Replica::start_many(&database, &times).await;
     let mut alice = Socket::connect(&here, ALICE).await;
     let mut boris = Socket::connect(&there, BORIS).await;
 
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(4) {
+    while started.elapsed() < Duration::from_secs(6) {
         types(&mut alice, conversation, true).await;
         sees(&mut boris, conversation, ALICE, true).await;
     }
@@ -106,7 +108,7 @@ async fn it_lasts_while_it_is_renewed_and_not_longer_than_its_time_afterwards() 
         }
     }
     assert!(
-        renewed.elapsed() > Duration::from_secs(1),
+        renewed.elapsed() > Duration::from_secs(2),
         "it was cut short"
     );
 }
@@ -264,6 +266,7 @@ async fn many_users_typing_share_notifications() {
         let conversation = database.conversation(user, BORIS).await;
         typists.push((Socket::connect(&replica, user).await, conversation));
     }
+    let started = Instant::now();
     // Unanswered, so that all are on their way at once.
     for (socket, conversation) in &mut typists {
         let data = json!({"conversationId": conversation, "isTyping": true});
@@ -280,9 +283,12 @@ async fn many_users_typing_share_notifications() {
         told += here;
         payloads += usize::from(here > 0);
     }
+    let took = started.elapsed();
+    // One for each time of gathering, however slow the machine is in sending the frames.
+    let gathered = usize::try_from(took.as_millis() / 50).expect("a number") + 1;
     assert!(
-        payloads <= USERS / 2,
-        "{payloads} notifications for {USERS} users"
+        payloads <= gathered.max(USERS / 2),
+        "{payloads} notifications for {USERS} users in {took:?}"
     );
 }
 
@@ -326,9 +332,14 @@ async fn its_rate_is_limited_apart_from_that_of_sends() {
     let replica = Replica::start(&database, &slow).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let data = json!({"conversationId": conversation, "isTyping": true});
-    let mut refused = 0;
+    // All on their way at once: no token comes back between two of them.
+    let mut requests = Vec::new();
     for _ in 0..20 {
-        let answer = alice.answer_to("typing", data.clone()).await;
+        requests.push(alice.request("typing", data.clone()).await);
+    }
+    let mut refused = 0;
+    for request in &requests {
+        let answer = alice.answer(request).await;
         if answer["type"] == "error" {
             assert_eq!(answer["data"]["code"], "too_many_requests");
             refused += 1;
