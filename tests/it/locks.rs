@@ -10,10 +10,18 @@ use uuid::Uuid;
 
 use crate::support::*;
 
+/// Longer than a test that holds a lock takes on a slow machine: who waits in vain has tests of their own.
+const PATIENT: [(&str, &str); 2] = [
+    ("WRITE_TIMEOUT_SECONDS", "60"),
+    ("DB_TIMEOUT_SECONDS", "60"),
+];
+/// What does not wait for the lock takes less, which is held for as long as the test likes.
+const NOT_DELAYED: Duration = Duration::from_secs(10);
+
 #[tokio::test]
 async fn a_locked_conversation_delays_no_other() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &PATIENT).await;
     let api = replica.api();
     let locked = api.open_conversation(ALICE, BORIS).await;
     let free = api.open_conversation(ALICE, CARLA).await;
@@ -35,7 +43,7 @@ async fn a_locked_conversation_delays_no_other() {
         api.send(free, CARLA, &number.to_string()).await;
         slowest = slowest.max(started.elapsed());
     }
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < NOT_DELAYED, "{slowest:?}");
     let waited_for = format!("messages where conversation_id = '{locked}'");
     assert_eq!(
         database.count(&waited_for).await,
@@ -56,7 +64,7 @@ async fn a_locked_conversation_delays_no_other() {
 #[tokio::test]
 async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "2")]).await;
+    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "3")]).await;
     let api = replica.api();
     let locked = api.open_conversation(ALICE, BORIS).await;
     let free = api.open_conversation(ALICE, CARLA).await;
@@ -71,7 +79,7 @@ async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
     reply.refused(503, "unavailable");
     let took = started.elapsed();
     assert!(took >= Duration::from_secs(1), "given up after {took:?}");
-    assert!(took < Duration::from_secs(8), "given up after {took:?}");
+    assert!(took < Duration::from_secs(15), "given up after {took:?}");
     api.send(free, ALICE, "not delayed").await;
 
     stranger.batch_execute("commit").await.expect("its end");
@@ -84,7 +92,7 @@ async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
 #[tokio::test]
 async fn a_locked_users_row_delays_no_other_user() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &PATIENT).await;
     let api = replica.api();
     let held = api.open_conversation(ALICE, BORIS).await;
     let free = api.open_conversation(CARLA, DAVID).await;
@@ -103,7 +111,7 @@ async fn a_locked_users_row_delays_no_other_user() {
         api.send(free, CARLA, &number.to_string()).await;
         slowest = slowest.max(started.elapsed());
     }
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < NOT_DELAYED, "{slowest:?}");
 
     stranger.batch_execute("commit").await.expect("its end");
     let answer = alice.answer(&waiting).await;
@@ -113,7 +121,7 @@ async fn a_locked_users_row_delays_no_other_user() {
 #[tokio::test]
 async fn many_locked_conversations_do_not_keep_a_free_one_in_the_slow_lane() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = Replica::start(&database, &PATIENT).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let briefly = database.conversation(ALICE, BORIS).await;
     let for_long = [
@@ -149,7 +157,7 @@ async fn many_locked_conversations_do_not_keep_a_free_one_in_the_slow_lane() {
 async fn replicas_that_send_in_the_same_conversations_take_turns() {
     const EACH: usize = 40;
     let database = Database::fresh().await;
-    let [here, there] = Replica::start_many(&database, &[]).await;
+    let [here, there] = Replica::start_many(&database, &PATIENT).await;
     let mut conversations = Vec::new();
     for (one, other) in [
         (ALICE, BORIS),
@@ -238,7 +246,11 @@ async fn a_strangers_flood_at_a_locked_conversation_is_refused_at_once_and_delay
     const QUEUE: usize = 10;
     let database = Database::fresh().await;
     let queue = QUEUE.to_string();
-    let settings = [("WRITER_QUEUE", queue.as_str()), ("RATE_LIMIT_BURST", "0")];
+    let settings = [
+        ("WRITER_QUEUE", queue.as_str()),
+        ("RATE_LIMIT_BURST", "0"),
+        PATIENT[0],
+    ];
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let locked = database.conversation(ALICE, BORIS).await;
@@ -286,7 +298,7 @@ async fn messages_that_are_held_delay_no_other_conversation() {
     const WAITING: usize = 12;
     let database = Database::fresh().await;
     // Longer than the test: who waits in vain is another test's.
-    let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "60")]).await;
+    let replica = Replica::start(&database, &[PATIENT[1]]).await;
     let api = replica.api();
     let held = api.open_conversation(ALICE, BORIS).await;
     let message = id_of(&api.send(held, ALICE, "to be marked").await);
@@ -319,7 +331,7 @@ async fn messages_that_are_held_delay_no_other_conversation() {
         assert_eq!(api.status("/health").await, Some(200));
         slowest = slowest.max(started.elapsed());
     }
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < NOT_DELAYED, "{slowest:?}");
     assert!(marks.try_join_next().is_none() && edits.try_join_next().is_none());
 
     holder.batch_execute("rollback").await.expect("its end");
@@ -337,7 +349,7 @@ async fn messages_that_are_held_delay_no_other_conversation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_who_is_held_delays_nobody_elses_conversations() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "60")]).await;
+    let replica = Replica::start(&database, &[PATIENT[1]]).await;
     let api = replica.api();
     let free = api.open_conversation(CARLA, DAVID).await;
     let holder = database
@@ -363,7 +375,7 @@ async fn a_user_who_is_held_delays_nobody_elses_conversations() {
         assert_eq!(api.status("/health").await, Some(200));
         slowest = slowest.max(started.elapsed());
     }
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < NOT_DELAYED, "{slowest:?}");
     assert!(opening.try_join_next().is_none());
 
     holder.batch_execute("commit").await.expect("its end");
@@ -377,7 +389,7 @@ async fn a_user_who_is_held_delays_nobody_elses_conversations() {
 #[tokio::test]
 async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "1")]).await;
+    let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "2")]).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let message = id_of(&api.send(conversation, ALICE, "hello").await);
@@ -397,7 +409,7 @@ async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() 
         assert_eq!(reply.header("retry-after"), "1");
     }
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(8), "given up after {took:?}");
+    assert!(took < Duration::from_secs(20), "given up after {took:?}");
 
     holder.batch_execute("commit").await.expect("its end");
     let marked = api.mark_read(conversation, BORIS).await.ok(200);
