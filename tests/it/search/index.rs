@@ -258,6 +258,10 @@ async fn pages_of_a_search(database: &Database) -> i64 {
 #[tokio::test]
 async fn what_was_inserted_lately_is_merged_into_the_index_and_replicas_share_that() {
     let database = Database::fresh().await;
+    // Which would merge it as well.
+    database
+        .execute("alter table messages set (autovacuum_enabled = false)")
+        .await;
     let conversation = database.conversation(ALICE, BORIS).await;
     let insert = format!(
         "insert into messages (conversation_id, sender_id, content)
