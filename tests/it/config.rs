@@ -218,7 +218,7 @@ async fn a_silent_host_leaves_the_next_one_its_time() {
     let more = [
         ("DB_HOST", "127.0.0.1,127.0.0.1"),
         ("DB_PORT", port.as_str()),
-        ("DB_CONNECT_TIMEOUT_SECONDS", "1"),
+        ("DB_CONNECT_TIMEOUT_SECONDS", "4"),
     ];
     let replica = Replica::start(&database, &more).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;

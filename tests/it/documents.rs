@@ -17,6 +17,7 @@ async fn with_demo_data() -> (Database, Replica) {
     let database = Database::with_users().await;
     demo_data_in(&database).await;
     let replica = Replica::start(&database, &[]).await;
+    until_searchable(&replica).await;
     (database, replica)
 }
 
@@ -24,6 +25,11 @@ async fn demo_data_in(database: &Database) {
     pgchat(&["demo-data"], &settings(database, &[]))
         .await
         .assert_ok();
+}
+
+/// A replica that has just made the tables builds the search index while it serves.
+async fn until_searchable(replica: &Replica) {
+    replica.api().found(AMELIE, "q=nothing").await;
 }
 
 #[tokio::test]

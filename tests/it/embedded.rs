@@ -156,6 +156,14 @@ async fn the_first_start_needs_no_database_and_finds_people_who_talk() {
 async fn the_start_says_how_to_try_it_out() {
     let data = DataDir::new();
     let trusted = data.replica().await;
+    // The last of its lines, which it writes when it serves already.
+    let told = async |replica: &Replica| {
+        eventually("it has told how to try it out", || async {
+            replica.log().contains(">   SQL").then_some(())
+        })
+        .await;
+    };
+    told(&trusted).await;
     let said = |replica: &Replica, what: &str| {
         let log = replica.log();
         let line = log.lines().find_map(|line| line.split(what).nth(1));
@@ -189,6 +197,7 @@ async fn the_start_says_how_to_try_it_out() {
         settings.push((name.to_owned(), value.to_owned()));
     }
     let asking = Replica::start_with(&settings).await;
+    told(&asking).await;
     let port = asking.port();
     assert_eq!(said(&asking, ">   the chat page"), None);
     assert_eq!(

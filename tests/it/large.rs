@@ -137,7 +137,11 @@ async fn long_pages_end_early_and_whoever_pages_on_misses_nothing() {
         assert_eq!(ascending, forwards);
     }
     // Many at once, of which one conversation has two at a time: the others are told to come back.
-    let asking = (0..16).map(|_| eventually("a page", || page_if_there_is_room(&api, &path)));
+    let asking = (0..16).map(|_| {
+        eventually_within(3 * DEADLINE, "a page", || {
+            page_if_there_is_room(&api, &path)
+        })
+    });
     join_all(asking).await;
     let kib = growth(&replica, before);
     assert!(kib < 100 * 1024, "{kib} KiB");
@@ -246,7 +250,7 @@ async fn large_answers_that_nobody_takes_are_bounded_and_small_ones_are_given() 
         BORIS, CARLA, DAVID, ELENA, FELIX, GRETA, HENRI, JONAS, KATIA,
     ];
     let paths = full(&database, &others).await;
-    let replica = Replica::start(&database, &[("STALL_TIMEOUT_SECONDS", "60")]).await;
+    let replica = Replica::start(&database, &[("STALL_TIMEOUT_SECONDS", "300")]).await;
     let api = replica.api();
     let other = api.open_conversation(CARLA, DAVID).await;
     api.send(other, CARLA, "small").await;
@@ -290,7 +294,7 @@ async fn who_takes_nothing_of_large_answers_leaves_the_others_their_room() {
     const CLIENTS: usize = 60;
     let database = Database::fresh().await;
     let paths = full(&database, &[BORIS, CARLA]).await;
-    let replica = Replica::start(&database, &[("STALL_TIMEOUT_SECONDS", "60")]).await;
+    let replica = Replica::start(&database, &[("STALL_TIMEOUT_SECONDS", "300")]).await;
     let api = replica.api();
 
     let mut open = Vec::new();
@@ -311,7 +315,7 @@ async fn who_takes_nothing_of_his_replays_leaves_the_others_their_room() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
     // Room for 32 MiB.
-    let settings = [("STALL_TIMEOUT_SECONDS", "60"), ("REPLAY_PARALLEL", "4")];
+    let settings = [("STALL_TIMEOUT_SECONDS", "300"), ("REPLAY_PARALLEL", "4")];
     let replica = Replica::start(&database, &settings).await;
     let cursor = settled_cursor(&replica, CARLA).await;
     // 3 MiB, and less than 4 where the conversation is among them, with its last message.

@@ -157,11 +157,15 @@ impl Load {
             clients: JoinSet::new(),
         };
         let count = i32::try_from(USERS).expect("a few users");
+        let mut clients = Vec::new();
         for user in database.add_users(count).await {
             let api = nginx.api();
             let conversation = api.open_conversation(ALICE, user).await;
-            // From the first message on.
+            // From the first message on, and while nothing else is asked for: nginx counts requests as well.
             let client = Client::connect(nginx.port, user, conversation).await;
+            clients.push((api, conversation, client));
+        }
+        for (api, conversation, client) in clients {
             load.clients.spawn(client.run(load.stop.clone()));
             load.posting
                 .spawn(post(api, conversation, load.stop.clone()));

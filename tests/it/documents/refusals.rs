@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
-use super::{demo_data_in, filled_with};
+use super::{demo_data_in, filled_with, until_searchable};
 use crate::auth::tokens::{SECRET, token};
 use crate::embedded::{AMELIE, LUKASZ};
 use crate::support::*;
@@ -113,8 +114,10 @@ impl Unkind {
         let trusted = [("RATE_LIMIT_PER_SECOND", "0")];
         let jwt = [("JWT_SECRET", SECRET), ("SERVER_HOST", "127.0.0.1")];
         let strict = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "1")];
+        let trusted = Replica::start(database, &trusted).await;
+        until_searchable(&trusted).await;
         Self {
-            trusted: Replica::start(database, &trusted).await,
+            trusted,
             jwt: Replica::start(database, &jwt).await,
             strict: Replica::start(database, &strict).await,
             hasty: Replica::start(database, &[("BODY_TIMEOUT_SECONDS", "1")]).await,
@@ -159,9 +162,11 @@ impl Unkind {
                 .header(CONTENT_TYPE, "text/plain")
                 .body("hello"),
             "too_fast" => {
-                // One of two is too much, whatever was asked before.
-                Reply::to(operation.example(&self.strict, &[])).await;
-                operation.example(&self.strict, &[])
+                // At once, of which one a second is welcome.
+                let all = (0..5).map(|_| Reply::to(operation.example(&self.strict, &[])));
+                let mut all = join_all(all).await;
+                let refused = all.iter().position(|reply| reply.status == 429);
+                return all.swap_remove(refused.unwrap_or(0));
             }
             other => panic!("nobody knows how to provoke {other}"),
         };

@@ -154,7 +154,7 @@ async fn a_page_that_has_not_changed_keeps_its_policy() {
 #[tokio::test]
 async fn an_answer_to_what_is_no_request_has_them_too() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[("HEADER_TIMEOUT_SECONDS", "1")]).await;
+    let replica = Replica::start(&database, &[("HEADER_TIMEOUT_SECONDS", "3")]).await;
     let mut raw = Raw::connect(&replica).await;
     // A client would go where it leads.
     raw.request("GET /docs", &[]).await;

@@ -105,6 +105,11 @@ async fn use_every_way(replica: &Replica, database: &Database, secrets: &mut Vec
         let notify = format!("select pg_notify('chat_events', $content${text}$content$)");
         database.execute(&notify).await;
     }
+    // The session that hears them must not end before it does.
+    eventually("what is not ours is logged", || async {
+        replica.log().contains("not ours").then_some(())
+    })
+    .await;
     let listener = "select pg_terminate_backend(pid) from pg_stat_activity
                      where datname = current_database() and pid <> pg_backend_pid()";
     database.execute(listener).await;
