@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command};
@@ -108,7 +108,7 @@ impl Site {
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
         }
-        let mut child = command.spawn().unwrap();
+        let mut child = spawned(&mut command);
         let mut output = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while output.read_line(&mut line).unwrap() > 0 {
@@ -202,8 +202,25 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 fn kill(pid: u32) {
-    let status = Command::new("kill").arg("-9").arg(pid.to_string()).status();
+    // Its own: the program is in a package that not every machine has.
+    let kill = format!("kill -9 {pid}");
+    let status = Command::new("sh").arg("-c").arg(kill).status();
     assert!(status.unwrap().success());
+}
+
+/// Another test that starts a process at the moment in which the program is copied holds the copy open for writing for an
+/// instant, and it cannot be executed.
+fn spawned(command: &mut Command) -> Child {
+    let since = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                assert!(since.elapsed() < PATIENCE, "{error}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            spawned => return spawned.unwrap(),
+        }
+    }
 }
 
 fn am_root() -> bool {

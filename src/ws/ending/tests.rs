@@ -128,8 +128,8 @@ async fn a_close_of_the_client_is_answered_with_its_own_code() {
 #[tokio::test]
 async fn a_client_that_does_not_answer_the_close_is_cut_off() {
     let (mut raw, server) = socket().await;
-    raw.write_all(&[0x81, 0x02, b'h', b'i']).await.unwrap();
     let started = Instant::now();
+    raw.write_all(&[0x81, 0x02, b'h', b'i']).await.unwrap();
     server.await.unwrap();
     let waited = started.elapsed();
     assert!(

@@ -96,9 +96,9 @@ async fn who_has_gone_waits_no_longer_and_what_waits_behind_him_is_next() {
 async fn frames_of_one_who_waits_count_like_any_others() {
     const PINGS: u32 = 60;
     let stage = Stage::calm();
+    let started = Instant::now();
     // 500 a second are welcome from now on.
     while stage.services.frames.pause(stage.user, &mut 1).is_none() {}
-    let started = Instant::now();
     let (mut client, _session, _turn) = stage.waiting(None).await;
     for _ in 0..PINGS {
         client
