@@ -54,6 +54,8 @@ start_service() {
     tries=0
     while [ -z "$url" ]; do
         url=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$log")
+        # A search has an answer once its index is complete.
+        grep -q 'search index.*complete' "$log" || url=
         kill -0 "$service" 2>/dev/null || exit 1
         tries=$((tries + 1))
         [ "$tries" -lt 600 ] || { say 'the service did not start within 60 s' && exit 1; }

@@ -16,7 +16,7 @@ const focused = (page) => page.evaluate(() => {
 async function assertFocus(locator) {
   const page = locator.page();
   const element = await locator.elementHandle();
-  await page.waitForFunction((wanted) => document.activeElement === wanted, element, { timeout: 5_000 })
+  await page.waitForFunction((wanted) => document.activeElement === wanted, element, { timeout: 20_000 })
     .catch(async () => assert.fail(`the focus is at "${await focused(page)}", not at ${locator}`));
 }
 

@@ -192,7 +192,7 @@ test('a send that is refused for good is rejected at once, with the reason', asy
 });
 
 test('a command without an answer in time ends the connection, and is sent again over the next', async () => {
-  const [chat, first] = await connected({ timeoutMs: 100 });
+  const [chat, first] = await connected({ timeoutMs: 1_500 });
   const sent = chat.send({ conversationId: 'c1', content: 'x' });
   await first.read();
   const second = await server.connection();
@@ -280,7 +280,7 @@ test('a listener may close it on any event, and it stays closed', async () => {
     if (type !== 'status') (await server.connection()).greet();
     await eventually(() => chat.status === 'closed');
     // Nothing of it is left that would change its mind.
-    const { closed } = await Promise.race([next(chat, 'status'), new Promise((resolve) => setTimeout(resolve, 100, { closed: true }))]);
+    const { closed } = await Promise.race([next(chat, 'status', () => true, 200), new Promise((resolve) => setTimeout(resolve, 100, { closed: true }))]);
     assert.ok(closed && chat.status === 'closed', type);
   }
 });
