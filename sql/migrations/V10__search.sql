@@ -170,6 +170,7 @@ set jit = off
 -- To start workers takes longer than most searches, and all of them are taken from whoever else asks.
 set max_parallel_workers_per_gather = 0
 as $$
+#variable_conflict use_variable
 declare
   block constant bigint := 100;
   wanted constant bigint := block * ((skip + max_rows + block - 1) / block);
@@ -301,6 +302,7 @@ set enable_seqscan = off
 set enable_indexscan = off
 set enable_indexonlyscan = off
 as $$
+#variable_conflict use_variable
 declare
   in_scope constant text :=
     'chat_search_keys(m.sender_id, m.reader_id, m.conversation_id, m.created_at) && $6 and m.deleted_at is null';
@@ -336,6 +338,7 @@ language plpgsql stable
 set enable_seqscan = off
 set enable_bitmapscan = off
 as $$
+#variable_conflict use_variable
 declare
   depth constant bigint := greatest(1000, 2 * wanted);
   step constant bigint := 20;
@@ -343,7 +346,7 @@ declare
   looked bigint := 0;
   matching constant text := format(
     'select n.tid, n.id, n.created_at '
-    '  from (select l.*, l.ctid as tid from messages l where l.conversation_id = c.id order by l.seq desc limit $2) n '
+    '  from (select l.ctid as tid, l.id, l.created_at, l.content, l.deleted_at from messages l where l.conversation_id = c.id order by l.seq desc limit $2) n '
     ' where chat_search_words(%L::regconfig, n.content) @@ $1 '
     '   and n.deleted_at is null '
     ' limit $3', language);

@@ -29,7 +29,7 @@ security definer
 set search_path from current
 set jit = off
 as $$
-#variable_conflict use_column
+#variable_conflict use_variable
 declare
   candidate record;
   visited bigint := 0;
@@ -141,6 +141,7 @@ security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_variable
 begin
   return exists (select from chat_purged p
                    join conversations c on c.id = p.conversation_id

@@ -100,5 +100,5 @@ as $$
            (select chat_message_json(m, chat_user_summary_json(m.sender_id))
               from messages m where m.id = c.last_message_id),
            (select count(*) from messages m
-             where m.conversation_id = c.id and m.reader_id = reader and not m.is_read and m.deleted_at is null))
+             where m.conversation_id = c.id and m.reader_id = chat_conversation_json.reader and not m.is_read and m.deleted_at is null))
 $$;

@@ -147,6 +147,7 @@ security definer
 set search_path from current
 set enable_seqscan = off
 as $$
+#variable_conflict use_variable
 declare
   held conversations;
   item record;
@@ -364,8 +365,9 @@ begin
       group by n.conversation_id;
   end if;
   with changed as (
-    select n.*, n::messages as row, o.revision as old_revision, o.deleted_at as old_deleted_at,
-           not o.is_read and n.is_read as marked, c.participant1_id, c.participant2_id
+    select n.conversation_id, n.sender_id, n.seq, n.revision, n.deleted_at, n::messages as row,
+           o.revision as old_revision, o.deleted_at as old_deleted_at, not o.is_read and n.is_read as marked,
+           c.participant1_id, c.participant2_id
       from new_rows n
       join old_rows o on o.id = n.id
      cross join lateral (select * from conversations where id = n.conversation_id limit 1) c
@@ -424,14 +426,14 @@ begin
      and (c.last_message_id is null or not exists (select from messages m where m.id = c.last_message_id));
 
   with gone as (
-    select d.*, c.participant1_id, c.participant2_id
+    select d.conversation_id, d.revision, d.updated_at, d.deleted_at, to_jsonb(d) as row, c.participant1_id, c.participant2_id
       from deleted d
      cross join lateral (select * from conversations where id = d.conversation_id limit 1) c
   ), state as (
     select g.participant1_id, g.participant2_id,
            jsonb_populate_record(
              null::messages,
-             to_jsonb(g) || jsonb_build_object(
+             g.row || jsonb_build_object(
                'content', '', 'revision', g.revision + 1, 'updated_at', chat_moment_after(g.updated_at),
                'deleted_at', coalesce(g.deleted_at, clock_timestamp()))) as m
       from gone g

@@ -57,7 +57,7 @@ set enable_mergejoin = off
 set enable_seqscan = off
 set jit = off
 as $$
-#variable_conflict use_column
+#variable_conflict use_variable
 declare
   held uuid[];
   first_participants uuid[];
@@ -161,7 +161,7 @@ begin
   )
   select array_agg(e.place), array_agg(e.head), array_agg(e.message)
     into places, heads, bodies
-    from (select place, head, message from event order by place) e;
+    from (select v.place, v.head, v.message from event v order by v.place) e;
   ignored := set_config('pgchat.batch_depth', was_set, true);
   if lock_wait_ms > 0 then
     -- The commit waits its turn for NOTIFY's lock, however long the queue is.
@@ -233,6 +233,7 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
 as $$
+#variable_conflict use_variable
 declare
   held record;
   summary record;
@@ -395,6 +396,7 @@ security definer
 set search_path from current
 set lock_timeout = '100ms'
 as $$
+#variable_conflict use_variable
 declare
   missing uuid;
   made uuid;
@@ -432,6 +434,7 @@ security definer
 set search_path from current
 set lock_timeout = '100ms'
 as $$
+#variable_conflict use_variable
 declare
   c conversations;
   first_unread bigint;
@@ -480,7 +483,8 @@ create function chat_has_read(conversation uuid, reader uuid, up_to_seq bigint) 
 language sql stable
 as $$
   select exists (select from messages m
-                  where m.reader_id = reader and m.conversation_id = conversation and m.is_read and m.seq <= up_to_seq)
+                  where m.reader_id = chat_has_read.reader and m.conversation_id = chat_has_read.conversation
+                    and m.is_read and m.seq <= chat_has_read.up_to_seq)
 $$;
 
 -- Replaces a message's content. `status` is ok, no_message, no_user, not_a_participant, not_the_sender, deleted, or dropped where a
@@ -492,6 +496,7 @@ security definer
 set search_path from current
 set lock_timeout = '100ms'
 as $$
+#variable_conflict use_variable
 declare
   m messages;
   verdict text := chat_judge_author(message_id, editor);
@@ -518,6 +523,7 @@ security definer
 set search_path from current
 set lock_timeout = '100ms'
 as $$
+#variable_conflict use_variable
 declare
   verdict text := chat_judge_author(message_id, deleter);
   deleted timestamptz;
@@ -551,12 +557,12 @@ create function chat_judge_author(message uuid, author uuid) returns text
 language sql stable
 as $$
   select case
-    when m.sender_id = author then null
+    when m.sender_id = chat_judge_author.author then null
     when m.id is null then 'no_message'
-    when not exists (select from chat_users() u where u.id = author) then 'no_user'
-    when author in (c.participant1_id, c.participant2_id) then 'not_the_sender'
+    when not exists (select from chat_users() u where u.id = chat_judge_author.author) then 'no_user'
+    when chat_judge_author.author in (c.participant1_id, c.participant2_id) then 'not_the_sender'
     else 'not_a_participant' end
     from (select) one
-    left join messages m on m.id = message
+    left join messages m on m.id = chat_judge_author.message
     left join conversations c on c.id = m.conversation_id
 $$;

@@ -33,6 +33,7 @@ set enable_bitmapscan = off
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_variable
 declare
   item text;
   bytes bigint := 0;
@@ -93,6 +94,7 @@ language plpgsql stable
 security definer
 set search_path from current
 as $$
+#variable_conflict use_variable
 begin
   return exists (select from conversations c where c.id = conversation);
 end
@@ -106,6 +108,7 @@ security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_variable
 declare
   item text;
   bytes bigint := 0;
@@ -134,6 +137,7 @@ security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_variable
 declare
   item text;
   bytes bigint := 0;
@@ -164,6 +168,7 @@ security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_variable
 declare
   item text;
   bytes bigint := 0;
@@ -192,6 +197,7 @@ language plpgsql stable
 security definer
 set search_path from current
 as $$
+#variable_conflict use_variable
 begin
   return (select count(*) from messages m where m.reader_id = user_id and not m.is_read and m.deleted_at is null);
 end

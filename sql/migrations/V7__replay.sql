@@ -34,6 +34,7 @@ set search_path from current
 set enable_seqscan = off
 set jit = off
 as $$
+#variable_conflict use_variable
 begin
   return (
     select count(*) > most
@@ -64,6 +65,7 @@ set search_path from current
 set enable_seqscan = off
 set jit = off
 as $$
+#variable_conflict use_variable
 begin
   return query
   with bound as materialized (
@@ -131,6 +133,7 @@ create function chat_seen_seq(conversation uuid, horizon xid8, max_rows bigint) 
 language plpgsql stable
 set search_path from current
 as $$
+#variable_conflict use_variable
 declare
   item record;
   place bigint := 0;
@@ -165,6 +168,7 @@ set jit = off
 -- By its estimates PostgreSQL would plan anew at each call, which takes three times as long as the rest.
 set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_variable
 declare
   item chat_change;
   bytes bigint := 0;
@@ -278,6 +282,7 @@ language plpgsql stable
 security definer
 set search_path from current
 as $$
+#variable_conflict use_variable
 begin
   return query
   select m.id, 'chat_message', chat_change_type(m, null), m.revision::bigint, m.change_xid, m.create_xid,
@@ -295,6 +300,7 @@ language plpgsql stable
 security definer
 set search_path from current
 as $$
+#variable_conflict use_variable
 begin
   return query
   select c.id, 'conversation_created', 'conversation_created', 0::bigint, c.create_xid, c.create_xid,

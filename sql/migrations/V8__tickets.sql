@@ -76,6 +76,7 @@ language plpgsql stable
 security definer
 set search_path from current
 as $$
+#variable_conflict use_variable
 begin
   return exists (select from conversations c
                   where c.id = conversation and person in (c.participant1_id, c.participant2_id));

@@ -52,6 +52,7 @@ language plpgsql stable
 security definer
 set search_path from current
 as $$
+#variable_conflict use_variable
 begin
   return query
   select c.participant1_id, c.participant2_id from conversations c where c.id = conversation;
