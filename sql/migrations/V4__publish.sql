@@ -129,19 +129,20 @@ begin
 end
 $$;
 
-create trigger chat_messages_before_insert before insert on messages
+-- Triggers run in the order of their names: this one has the last word, on what triggers of the host's have made of the row.
+create trigger zz_chat_messages_before_insert before insert on messages
   for each row when (new.seq is null) execute function chat_messages_before_insert();
 
 -- A trigger of the host's runs before the statement that fired it has published its messages and moved last_seq. So that no
 -- socket is told of a message before those with a lower seq, whoever inserts or changes messages within a trigger calls this
 -- first. It publishes the messages of this transaction in the conversation, below `below` where it is given, whose own
--- statement has not come to that yet, moves last_seq behind them, and returns it. That statement will publish them again:
--- listeners tell that by the revision.
+-- statement has not come to that yet, moves last_seq behind them (and `reached`, which has been deleted), and returns it. That
+-- statement will publish them again: listeners tell that by the revision.
 --
--- last_seq is behind such messages. Only chat_send_messages() moves it in the statement that inserts them: while one of its
--- batches is stored, all messages that came with the newest are taken, whether they were published or not.
+-- last_seq is behind such messages. Only pgchat's own functions move it before they publish: so while they store, the setting
+-- pgchat.batch holds, behind the depth for chat_is_own(), the conversations and the seq of each up to which all is published.
 -- Locks: the conversation's row, which the transaction already holds.
-create function chat_publish_outer(conversation uuid, below bigint default null) returns bigint
+create function chat_publish_outer(conversation uuid, below bigint default null, reached bigint default null) returns bigint
 language plpgsql
 security definer
 set search_path from current
@@ -150,29 +151,20 @@ as $$
 #variable_conflict use_variable
 declare
   held conversations;
-  item record;
-  in_batch constant boolean := coalesce(current_setting('pgchat.batch_depth', true), '') <> '';
-  command text;
+  batch constant text := current_setting('pgchat.batch', true);
+  batch_conversations constant uuid[] := nullif(split_part(batch, ' ', 2), '');
+  batch_seqs bigint[] := nullif(split_part(batch, ' ', 3), '');
+  place constant integer := array_position(batch_conversations, conversation);
   ids uuid[];
+  newest bigint;
 begin
   select * into held from conversations c where c.id = conversation;
-  for item in
-    select m.id, m.seq, m.create_xid, m.cmin::text as command, m.revision = 1 and m.read_xid is null as as_inserted
-      from messages m
-     where m.conversation_id = conversation and m.seq < coalesce(below, 9223372036854775807)
-     order by m.seq desc
-  loop
-    exit when item.create_xid is distinct from pg_current_xact_id();
-    if item.seq <= held.last_seq then
-      exit when not in_batch;
-      -- A row that was changed meanwhile has the number of that command.
-      if item.as_inserted then
-        command := coalesce(command, item.command);
-        exit when item.command <> command;
-      end if;
-    end if;
-    ids := ids || item.id;
-  end loop;
+  select array_agg(m.id order by m.seq), max(m.seq) into ids, newest
+    from messages m
+   where m.conversation_id = conversation
+     and m.seq > coalesce(batch_seqs[place], held.last_seq)
+     and m.seq < coalesce(below, 9223372036854775807)
+     and m.create_xid = pg_current_xact_id();
   if ids is null then
     return held.last_seq;
   end if;
@@ -180,15 +172,28 @@ begin
             array_agg(chat_message_event_head('chat_message', m, held.participant1_id, held.participant2_id) order by m.seq),
             array_agg(chat_message_json(m, chat_user_summary_json(m.sender_id)) order by m.seq))
      from messages m where m.id = any (ids);
+  if place is not null then
+    batch_seqs[place] := newest;
+    perform set_config('pgchat.batch', format('%s %s %s', split_part(batch, ' ', 1), batch_conversations, batch_seqs), true);
+  end if;
   update conversations c
-     set last_seq = m.seq,
+     set last_seq = greatest(m.seq, reached),
          last_message_id = m.id,
          last_xid = pg_current_xact_id(),
          updated_at = greatest(c.updated_at, m.created_at),
          active_at = chat_active_at(c.active_at, c.updated_at, m.created_at)
     from messages m
-   where c.id = conversation and m.id = ids[1] and c.last_seq < m.seq;
+   where c.id = conversation and m.id = ids[cardinality(ids)] and c.last_seq < greatest(m.seq, reached);
   return (select c.last_seq from conversations c where c.id = conversation);
+end
+$$;
+
+-- The error where a trigger of the host's has returned null for what must not be left out.
+create function chat_fail_dropped(what text) returns void
+language plpgsql
+as $$
+begin
+  raise exception 'a trigger has dropped %', what using errcode = 'triggered_action_exception';
 end
 $$;
 
@@ -209,51 +214,64 @@ declare
   heads text[];
   bodies text[];
   stranger uuid;
+  is_ahead boolean;
+  unmoved bigint;
 begin
-  if pg_trigger_depth() > 1 then
-    perform chat_publish_outer(i.conversation_id, min(i.seq)) from inserted i group by i.conversation_id;
-  end if;
-
   with event as (
     select chat_message_event_head('chat_message', i::messages, c.participant1_id, c.participant2_id) as head,
            chat_message_json(i::messages,
                              chat_summary_json(i.sender_id, u.first_name, u.last_name, u.avatar_url)) as data,
-           i.conversation_id, i.seq,
+           i.conversation_id, i.seq, c.last_seq,
            case when i.sender_id not in (c.participant1_id, c.participant2_id) then i.sender_id end as stranger
       from inserted i
      cross join lateral (select * from conversations where id = i.conversation_id limit 1) c
       left join lateral (select * from chat_users() where id = i.sender_id limit 1) u on true
   )
   select array_agg(head order by conversation_id, seq), array_agg(data order by conversation_id, seq),
-         (array_agg(event.stranger) filter (where event.stranger is not null))[1]
-    into heads, bodies, stranger
+         (array_agg(event.stranger) filter (where event.stranger is not null))[1],
+         max(seq - last_seq) > count(*)
+    into heads, bodies, stranger, is_ahead
     from event;
   -- Also for rows that brought their own seq, which the trigger before the insert does not see.
   if stranger is not null then
     raise exception 'user % is not a participant of the conversation', stranger
       using errcode = 'check_violation';
   end if;
+  -- Without a trigger, by a function that a statement calls for the messages that it inserts.
+  if pg_trigger_depth() > 1 or is_ahead then
+    perform chat_publish_outer(i.conversation_id, min(i.seq)) from inserted i group by i.conversation_id;
+  end if;
   if heads is not null then
     perform chat_publish(heads, bodies);
   end if;
 
   -- Behind the publication: what a trigger of the host's on conversations inserts comes after it.
-  update conversations c
-     set last_seq = n.seq,
-         last_message_id = n.id,
-         last_xid = pg_current_xact_id(),
-         updated_at = greatest(c.updated_at, n.created_at),
-         active_at = chat_active_at(c.active_at, c.updated_at, n.created_at)
-    from (select distinct on (i.conversation_id) i.conversation_id, i.seq, i.id, i.created_at
-            from inserted i
-           order by i.conversation_id, i.seq desc) n
-   where c.id = n.conversation_id and c.last_seq < n.seq;
+  with newest as (
+    select distinct on (i.conversation_id) i.conversation_id, i.seq, i.id, i.created_at
+      from inserted i
+     order by i.conversation_id, i.seq desc
+  ), moved as (
+    update conversations c
+       set last_seq = n.seq,
+           last_message_id = n.id,
+           last_xid = pg_current_xact_id(),
+           updated_at = greatest(c.updated_at, n.created_at),
+           active_at = chat_active_at(c.active_at, c.updated_at, n.created_at)
+      from newest n
+     where c.id = n.conversation_id and c.last_seq < n.seq
+    returning c.id
+  )
+  select count(*) - (select count(*) from moved) into unmoved from newest;
+  -- Those that are behind a message already, which a trigger of the host's has inserted meanwhile, need not move.
+  if unmoved > 0 and exists (select from inserted i join conversations c on c.id = i.conversation_id where c.last_seq < i.seq) then
+    perform chat_fail_dropped('the change of a conversation');
+  end if;
   return null;
 end
 $$;
 
 -- Whether the statement that fires a trigger now is one of pgchat's own: a function of pgchat's has put the depth at which
--- it makes that statement into `setting`, and does the trigger's work itself or wants none of it. The setting alone would
+-- it makes that statement into `setting`, up to the first blank, and does the trigger's work itself or wants none of it. The setting alone would
 -- be anybody's to make: only who may publish may leave it to others, and that is the owner (privileges.sql sees to it), as whom
 -- these functions run. The depth tells statements that triggers of the host make meanwhile.
 --
@@ -267,7 +285,8 @@ create function chat_is_own(setting text) returns boolean
 language plpgsql stable
 as $body$
 begin
-  if (pg_catalog.current_setting(setting, true) operator(pg_catalog.=) pg_catalog.pg_trigger_depth()::pg_catalog.text) is not true then
+  if (pg_catalog.split_part(pg_catalog.current_setting(setting, true), ' ', 1)
+      operator(pg_catalog.=) pg_catalog.pg_trigger_depth()::pg_catalog.text) is not true then
     return false;
   end if;
   return pg_catalog.has_function_privilege(
@@ -281,7 +300,7 @@ $$;
 -- The one insert of chat_send_messages() and of chat_store_message() is left out, so that a Message is built once.
 create trigger chat_messages_after_insert after insert on messages
   referencing new table as inserted
-  for each statement when (not chat_is_own('pgchat.batch_depth')) execute function chat_messages_after_insert();
+  for each statement when (not chat_is_own('pgchat.batch')) execute function chat_messages_after_insert();
 
 -- Now, or the next microsecond: of two states of a message clients keep the one with the later updatedAt, also when the clock
 -- went back meanwhile, or the database moved to a host whose clock is behind.
@@ -342,7 +361,8 @@ begin
 end
 $$;
 
-create trigger chat_messages_before_update before update on messages
+-- Behind the host's triggers, as zz_chat_messages_before_insert: what they change counts, and their updated_at does not.
+create trigger zz_chat_messages_before_update before update on messages
   for each row execute function chat_messages_before_update();
 
 -- Publishes message_updated, message_deleted and messages_read. No locks of its own.
@@ -357,17 +377,12 @@ as $$
 declare
   heads text[];
   bodies text[];
+  is_ahead boolean;
 begin
-  if pg_trigger_depth() > 1 then
-    perform chat_publish_outer(n.conversation_id, 1 + max(n.seq))
-       from new_rows n
-      where n.create_xid = pg_current_xact_id()
-      group by n.conversation_id;
-  end if;
   with changed as (
     select n.conversation_id, n.sender_id, n.seq, n.revision, n.deleted_at, n::messages as row,
            o.revision as old_revision, o.deleted_at as old_deleted_at, not o.is_read and n.is_read as marked,
-           c.participant1_id, c.participant2_id
+           c.participant1_id, c.participant2_id, c.last_seq
       from new_rows n
       join old_rows o on o.id = n.id
      cross join lateral (select * from conversations where id = n.conversation_id limit 1) c
@@ -391,9 +406,16 @@ begin
              where marked
              group by 1, 2, 3, 4) r
   )
-  select array_agg(head order by conversation_id, place, seq), array_agg(data order by conversation_id, place, seq)
-    into heads, bodies
+  select array_agg(head order by conversation_id, place, seq), array_agg(data order by conversation_id, place, seq),
+         (select bool_or(seq > last_seq) from changed)
+    into heads, bodies, is_ahead
     from event;
+  if pg_trigger_depth() > 1 or is_ahead then
+    perform chat_publish_outer(n.conversation_id, 1 + max(n.seq))
+       from new_rows n
+      where n.create_xid = pg_current_xact_id()
+      group by n.conversation_id;
+  end if;
   if heads is not null then
     perform chat_publish(heads, bodies);
   end if;
@@ -419,6 +441,16 @@ begin
   perform from conversations c
     where c.id in (select d.conversation_id from deleted d)
     order by c.id for no key update;
+
+  -- Deleted in the statement that inserts them: their seq stays theirs.
+  if exists (select from deleted d join conversations c on c.id = d.conversation_id
+              where d.create_xid = pg_current_xact_id() and (d.seq > c.last_seq or pg_trigger_depth() > 1)) then
+    perform chat_publish_outer(d.conversation_id, null, max(d.seq)) from deleted d group by d.conversation_id;
+    update conversations c
+       set last_seq = d.seq, last_xid = pg_current_xact_id()
+      from (select conversation_id, max(seq) as seq from deleted group by 1) d
+     where c.id = d.conversation_id and c.last_seq < d.seq;
+  end if;
 
   update conversations c
      set last_message_id = (select m.id from messages m where m.conversation_id = c.id order by m.seq desc limit 1)
@@ -479,12 +511,12 @@ begin
 end
 $$;
 
--- Its condition holds the constant itself: PostgreSQL plans the conditions of triggers anew for each statement, and would
--- call the function each time.
+-- Behind the host's triggers, as zz_chat_messages_before_insert. Its condition holds the constant itself: PostgreSQL plans the
+-- conditions of triggers anew for each statement, and would call the function each time.
 do $$
 begin
   execute format(
-    'create trigger chat_conversations_before_change before insert or update on conversations
+    'create trigger zz_chat_conversations_before_change before insert or update on conversations
        for each row
        when (new.active_at > new.updated_at or new.active_at <= new.updated_at - interval %L)
        execute function chat_conversations_before_change()', chat_activity_lag());

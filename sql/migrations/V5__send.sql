@@ -19,6 +19,25 @@ begin
 end
 $$;
 
+-- The error where a trigger of the host's has made a message of pgchat's another one.
+create function chat_fail_moved() returns void
+language plpgsql
+as $$
+begin
+  raise exception 'a trigger has changed the id, conversation_id, sender_id, reader_id or seq of a message'
+    using errcode = 'check_violation';
+end
+$$;
+
+-- What pgchat.batch says (chat_publish_outer(), chat_is_own()) while a trigger of a batch sends: the outer batch's conversations are
+-- still known.
+create function chat_inner_batch(conversations uuid[], last_seqs bigint[], outer_batch text) returns text
+language sql stable
+as $$
+  select format('%s %s %s', pg_trigger_depth(), conversations || nullif(split_part(outer_batch, ' ', 2), '')::uuid[],
+                last_seqs || nullif(split_part(outer_batch, ' ', 3), '')::bigint[])
+$$;
+
 -- Stores a batch of messages in one transaction: the group commit of a replica's writer.
 --
 -- The arrays run in parallel. One row comes back for each input, in input order; `status` is
@@ -67,6 +86,9 @@ declare
   heads text[];
   bodies text[];
   was_set text;
+  inserted bigint;
+  newest bigint;
+  moved bigint;
   usual_wait constant text := current_setting('lock_timeout');
   ignored text;
 begin
@@ -99,7 +121,7 @@ begin
                     or (c.id, c.participant2_id) in (select * from unnest(conversation_ids, sender_ids)))
              order by c.id for no key update) l;
   end if;
-  if pg_trigger_depth() > 0 then
+  if pg_trigger_depth() > 0 or again then
     last_seqs := array(select chat_publish_outer(h.id) from unnest(held) with ordinality h (id, place) order by h.place);
   end if;
   if again then
@@ -109,8 +131,10 @@ begin
 
   -- A second statement: its snapshot is newer than the locks, so it sees what the former holders of the
   -- locks stored. In one statement, repeats would be missed and seq would have gaps.
-  was_set := coalesce(current_setting('pgchat.batch_depth', true), '');
-  ignored := set_config('pgchat.batch_depth', pg_trigger_depth()::text, true);
+  was_set := coalesce(current_setting('pgchat.batch', true), '');
+  ignored := set_config('pgchat.batch',
+                        case was_set when '' then format('%s %s %s', pg_trigger_depth(), held, last_seqs)
+                        else chat_inner_batch(held, last_seqs, was_set) end, true);
   with input as materialized (
     select i.*, k.participant1_id, k.participant2_id, k.last_seq,
            case i.sender_id when k.participant1_id then k.participant2_id else k.participant1_id end as reader_id,
@@ -146,7 +170,9 @@ begin
            chat_message_json(s::messages,
                              chat_summary_json(s.sender_id, u.first_name, u.last_name, u.avatar_url)) as message
       from stored s
-      join fresh f on f.id = s.id
+      -- Not what a trigger of the host's has moved somewhere else.
+      join fresh f on f.id = s.id and f.conversation_id = s.conversation_id and f.seq = s.seq
+                      and f.sender_id = s.sender_id and f.reader_id = s.reader_id
       left join lateral (select * from chat_users() where id = s.sender_id limit 1) u on true
   ), followed as (
     update conversations c
@@ -158,17 +184,24 @@ begin
       from event e
      -- The array, so that not the whole table is hashed.
      where e.newest and c.id = e.conversation_id and c.id = any (held)
+    returning c.id
   )
-  select array_agg(e.place), array_agg(e.head), array_agg(e.message)
-    into places, heads, bodies
-    from (select v.place, v.head, v.message from event v order by v.place) e;
-  ignored := set_config('pgchat.batch_depth', was_set, true);
+  select array_agg(e.place), array_agg(e.head), array_agg(e.message), count(*) filter (where e.newest),
+         (select count(*) from stored), (select count(*) from followed)
+    into places, heads, bodies, newest, inserted, moved
+    from (select v.place, v.head, v.message, v.newest from event v order by v.place) e;
+  ignored := set_config('pgchat.batch', was_set, true);
   if lock_wait_ms > 0 then
     -- The commit waits its turn for NOTIFY's lock, however long the queue is.
     ignored := set_config('lock_timeout', usual_wait, true);
   end if;
 
-  if heads is not null then
+  if inserted > 0 then
+    if inserted <> coalesce(cardinality(places), 0) then
+      perform chat_fail_moved();
+    elsif moved <> newest then
+      perform chat_fail_dropped('the change of a conversation');
+    end if;
     perform chat_publish(heads, bodies);
   end if;
   if cardinality(places) = cardinality(ids) then
@@ -188,8 +221,13 @@ begin
       left join lateral (select c.* from conversations c where c.id = i.conversation_id limit 1) c on true
       left join lateral (select m.id, m.conversation_id = i.conversation_id and m.sender_id = i.sender_id as same
                            from messages m where again and m.id = i.id limit 1) o on true
-      left join lateral (select m.id, m.conversation_id = i.conversation_id and m.message_type::text = i.message_type
-                                      and (m.content = i.content or m.revision > 1) as same
+      left join lateral (select m.id, m.conversation_id = i.conversation_id
+                                      and (m.revision > 1 or (m.content = i.content and m.message_type::text = i.message_type)
+                                           -- As a trigger of the host's may have made it.
+                                           or exists (select from pg_trigger t
+                                                       where t.tgrelid = 'messages'::regclass and not t.tgisinternal
+                                                         and t.tgenabled <> 'D' and t.tgtype & 7 = 7
+                                                         and t.tgname <> 'zz_chat_messages_before_insert')) as same
                            from messages m
                           where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id limit 1) e on true
      cross join lateral (
@@ -207,7 +245,7 @@ begin
   loop
     -- Those behind it in its conversation were numbered as if it were there.
     if status = 'dropped' and cardinality(ids) > 1 then
-      raise exception 'a trigger has dropped a message of the batch' using errcode = 'triggered_action_exception';
+      perform chat_fail_dropped('a message of the batch');
     end if;
     return next;
   end loop;
@@ -237,8 +275,9 @@ as $$
 declare
   held record;
   summary record;
+  reader uuid;
   stored messages;
-  was_set constant text := coalesce(current_setting('pgchat.batch_depth', true), '');
+  was_set constant text := coalesce(current_setting('pgchat.batch', true), '');
   usual_wait constant text := current_setting('lock_timeout');
   moment timestamptz;
   is_newest boolean;
@@ -267,18 +306,19 @@ begin
     if pg_trigger_depth() > 0 then
       held.last_seq := chat_publish_outer(conversation);
     end if;
+    reader := case sender when held.participant1_id then held.participant2_id else held.participant1_id end;
     moment := clock_timestamp();
-    ignored := set_config('pgchat.batch_depth', pg_trigger_depth()::text, true);
+    ignored := set_config('pgchat.batch',
+                          case was_set when '' then format('%s {%s} {%s}', pg_trigger_depth(), conversation, held.last_seq)
+                          else chat_inner_batch(array[conversation], array[held.last_seq], was_set) end, true);
     insert into messages (id, conversation_id, sender_id, reader_id, content, message_type, client_message_id, seq,
                           created_at, updated_at)
-    values (new_id, conversation, sender,
-            case sender when held.participant1_id then held.participant2_id else held.participant1_id end,
-            new_content, new_type::chat_message_type, client_id, held.last_seq + 1, moment, moment)
+    values (new_id, conversation, sender, reader, new_content, new_type::chat_message_type, client_id, held.last_seq + 1, moment, moment)
         on conflict (sender_id, client_message_id) where client_message_id is not null do nothing
     returning * into stored;
   end if;
   if stored.id is null then
-    ignored := set_config('pgchat.batch_depth', was_set, true);
+    ignored := set_config('pgchat.batch', was_set, true);
     if lock_wait_ms > 0 then
       ignored := set_config('lock_timeout', usual_wait, true);
     end if;
@@ -286,6 +326,10 @@ begin
       from chat_send_messages(array[new_id], array[conversation], array[sender], array[new_content], array[new_type],
                               array[client_id], skip_locked, lock_wait_ms, false) r;
     return;
+  end if;
+  if (stored.id, stored.conversation_id, stored.sender_id, stored.reader_id, stored.seq)
+     <> (new_id, conversation, sender, reader, held.last_seq + 1) then
+    perform chat_fail_moved();
   end if;
 
   update conversations c
@@ -297,7 +341,18 @@ begin
    where c.id = conversation and c.last_seq < stored.seq;
   -- Otherwise a trigger of the host's has inserted another one behind it meanwhile, and so published this one, too.
   is_newest := found;
-  ignored := set_config('pgchat.batch_depth', was_set, true);
+  if not is_newest then
+    -- A condition of its own: with a query in it, it would be a statement each time.
+    if (select c.last_seq from conversations c where c.id = conversation) < stored.seq then
+      perform chat_fail_dropped('the change of a conversation');
+    end if;
+    -- It was another message's, which was not told of yet and which a trigger of the host's has deleted meanwhile.
+    if exists (select from chat_tombstones t
+                where t.conversation_id = conversation and t.seq = stored.seq and t.message_id <> stored.id) then
+      raise unique_violation using message = 'the seq of a message was taken meanwhile';
+    end if;
+  end if;
+  ignored := set_config('pgchat.batch', was_set, true);
   if lock_wait_ms > 0 then
     -- The commit waits its turn for NOTIFY's lock, however long the queue is.
     ignored := set_config('lock_timeout', usual_wait, true);

@@ -270,7 +270,7 @@ async fn no_program_can_insert_without_it_being_told() {
     let sly = scene.database.sql_as(&role).await;
     for depth in ["0", "1", "-1", "x", ""] {
         let insert = scene.insert(ALICE, &format!("at {depth}"));
-        sly.batch_execute(&format!("set pgchat.batch_depth = '{depth}'; {insert}"))
+        sly.batch_execute(&format!("set pgchat.batch = '{depth}'; {insert}"))
             .await
             .expect("inserted");
         let frame = scene.expect("chat_message").await;

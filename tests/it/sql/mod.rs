@@ -4,8 +4,10 @@ mod alone;
 mod changes;
 mod dropped;
 mod examples;
+mod hosts;
 mod inserts;
 mod interface;
+mod meddling;
 mod nested;
 mod packing;
 
