@@ -56,8 +56,9 @@ pub async fn start(settings: Settings, dir: &RunDir) -> Result<Run, Failure> {
     let machines = machines(&settings, dir, &program, &stop).await?;
     let client = machines.cluster.connect().await?;
     let users = users::make(&client, settings.clients.into()).await?;
-    drop(client);
     roles::install(&machines.cluster, "postgres", &program, &dir.path).await?;
+    client.batch_execute(include_str!("host.sql")).await?;
+    drop(client);
     replicas::start_all(&machines.replicas, &machines.probes).await?;
     println!("{} replicas are ready", machines.replicas.len());
     let conversations = conversations(&machines.api, &users).await?;

@@ -22,6 +22,7 @@ pub async fn perform(world: &World, plan: Plan) -> Outcome {
         Kind::TerminatePool => terminate(&client, POOL, plan.count(1, 12)).await,
         Kind::LockConversation => lock_conversation(world, &client, plan).await,
         Kind::OpenTransaction => open_transaction(world, &client, plan).await,
+        Kind::HostRefuses => host_refuses(world, &client, plan).await,
         _ => return rows::perform(world, client, plan).await,
     };
     done.unwrap_or_else(|error| Outcome::Skipped(format!("PostgreSQL: {error}")))
@@ -80,4 +81,21 @@ async fn open_transaction(world: &World, client: &Client, plan: Plan) -> Result<
     world.pause(time).await;
     client.batch_execute("rollback").await?;
     Ok(Outcome::Done(format!("open for {time:?}")))
+}
+
+/// A trigger of the host's fails some of the messages, with an error that may pass. It stops by itself, whatever happens to this
+/// session.
+async fn host_refuses(world: &World, client: &Client, plan: Plan) -> Result<Outcome, Error> {
+    let time = plan.time(500, 5_000);
+    let share = 0.02 + 0.3 * plan.size;
+    client
+        .execute(
+            "update host_mood set refuses = $1, until = clock_timestamp() + make_interval(secs => $2)",
+            &[&share, &time.as_secs_f64()],
+        )
+        .await?;
+    world.pause(time).await;
+    Ok(Outcome::Done(format!(
+        "{share:.2} of the messages for {time:?}"
+    )))
 }

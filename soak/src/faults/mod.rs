@@ -46,6 +46,7 @@ pub enum Kind {
     AbsentClient,
     LockConversation,
     OpenTransaction,
+    HostRefuses,
     SqlRows,
     SqlRollback,
     SqlEdits,
@@ -55,7 +56,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TerminateListener,
         Self::TerminatePool,
         Self::KillReplica,
@@ -71,6 +72,7 @@ impl Kind {
         Self::AbsentClient,
         Self::LockConversation,
         Self::OpenTransaction,
+        Self::HostRefuses,
         Self::SqlRows,
         Self::SqlRollback,
         Self::SqlEdits,
@@ -96,6 +98,7 @@ impl Kind {
             Self::AbsentClient => "absent-client",
             Self::LockConversation => "lock-conversation",
             Self::OpenTransaction => "open-transaction",
+            Self::HostRefuses => "host-refuses",
             Self::SqlRows => "sql-rows",
             Self::SqlRollback => "sql-rollback",
             Self::SqlEdits => "sql-edits",
@@ -282,6 +285,7 @@ async fn perform(world: &World, plan: Plan) -> Option<At> {
         | Kind::RestartPostgres
         | Kind::LockConversation
         | Kind::OpenTransaction
+        | Kind::HostRefuses
         | Kind::SqlRows
         | Kind::SqlRollback
         | Kind::SqlEdits

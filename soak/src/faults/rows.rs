@@ -199,8 +199,18 @@ async fn write_rows(world: &World, mut client: Client, plan: Plan) -> Outcome {
             (conversation, rng.random_range(0..2))
         })
         .collect();
+    // As another program's default may be. Then it fails where somebody else has written meanwhile.
+    let isolation = match rng.random_bool(0.3) {
+        true => "repeatable read",
+        false => "read committed",
+    };
+    let set = format!("set default_transaction_isolation = '{isolation}'");
+    if let Err(error) = client.batch_execute(&set).await {
+        return Outcome::Skipped(format!("PostgreSQL: {error}"));
+    }
     let done = insert(world, &mut client, &places, pause, rollback).await;
-    let text = format!("{count} rows from conversation {ix} on, open for {pause:?}, {done}");
+    let text =
+        format!("{count} rows from conversation {ix} on, {isolation}, open for {pause:?}, {done}");
     Outcome::Done(text)
 }
 
