@@ -136,13 +136,13 @@ create trigger zz_chat_messages_before_insert before insert on messages
 -- A trigger of the host's runs before the statement that fired it has published its messages and moved last_seq. So that no
 -- socket is told of a message before those with a lower seq, whoever inserts or changes messages within a trigger calls this
 -- first. It publishes the messages of this transaction in the conversation, below `below` where it is given, whose own
--- statement has not come to that yet, moves last_seq behind them (and `reached`, which has been deleted), and returns it. That
+-- statement has not come to that yet, moves last_seq behind them, and returns it. That
 -- statement will publish them again: listeners tell that by the revision.
 --
 -- last_seq is behind such messages. Only pgchat's own functions move it before they publish: so while they store, the setting
 -- pgchat.batch holds, behind the depth for chat_is_own(), the conversations and the seq of each up to which all is published.
 -- Locks: the conversation's row, which the transaction already holds.
-create function chat_publish_outer(conversation uuid, below bigint default null, reached bigint default null) returns bigint
+create function chat_publish_outer(conversation uuid, below bigint default null) returns bigint
 language plpgsql
 security definer
 set search_path from current
@@ -177,13 +177,13 @@ begin
     perform set_config('pgchat.batch', format('%s %s %s', split_part(batch, ' ', 1), batch_conversations, batch_seqs), true);
   end if;
   update conversations c
-     set last_seq = greatest(m.seq, reached),
+     set last_seq = m.seq,
          last_message_id = m.id,
          last_xid = pg_current_xact_id(),
          updated_at = greatest(c.updated_at, m.created_at),
          active_at = chat_active_at(c.active_at, c.updated_at, m.created_at)
     from messages m
-   where c.id = conversation and m.id = ids[cardinality(ids)] and c.last_seq < greatest(m.seq, reached);
+   where c.id = conversation and m.id = ids[cardinality(ids)] and c.last_seq < m.seq;
   return (select c.last_seq from conversations c where c.id = conversation);
 end
 $$;
@@ -427,6 +427,21 @@ create trigger chat_messages_after_update after update on messages
   referencing old table as old_rows new table as new_rows
   for each statement execute function chat_messages_after_update();
 
+-- What is deleted in the transaction that inserts it, perhaps by a trigger, is told of first, and its seq stays its own.
+create function chat_messages_before_delete() returns trigger
+language plpgsql
+security definer
+set search_path from current
+as $$
+begin
+  perform chat_publish_outer(old.conversation_id, old.seq + 1);
+  return old;
+end
+$$;
+
+create trigger zz_chat_messages_before_delete before delete on messages
+  for each row when (old.create_xid = pg_current_xact_id()) execute function chat_messages_before_delete();
+
 -- Deleted outright: leaves a tombstone, mends last_message_id, publishes message_deleted.
 -- Locks: the conversations' rows, ordered by id.
 create function chat_messages_after_delete() returns trigger
@@ -441,16 +456,6 @@ begin
   perform from conversations c
     where c.id in (select d.conversation_id from deleted d)
     order by c.id for no key update;
-
-  -- Deleted in the statement that inserts them: their seq stays theirs.
-  if exists (select from deleted d join conversations c on c.id = d.conversation_id
-              where d.create_xid = pg_current_xact_id() and (d.seq > c.last_seq or pg_trigger_depth() > 1)) then
-    perform chat_publish_outer(d.conversation_id, null, max(d.seq)) from deleted d group by d.conversation_id;
-    update conversations c
-       set last_seq = d.seq, last_xid = pg_current_xact_id()
-      from (select conversation_id, max(seq) as seq from deleted group by 1) d
-     where c.id = d.conversation_id and c.last_seq < d.seq;
-  end if;
 
   update conversations c
      set last_message_id = (select m.id from messages m where m.conversation_id = c.id order by m.seq desc limit 1)
