@@ -202,10 +202,10 @@ impl<'a> Session<'a> {
                 )
             }
             13 => format!(
-                "insert into public.messages (id, conversation_id, sender_id, content)
-                   select case n when 1 then coalesce({message}, '{id}') else gen_random_uuid() end, '{conversation}', '{sender}',
-                          {content} || n from generate_series(1, 3) n
-                   on conflict (id) do update set content = excluded.content, conversation_id = excluded.conversation_id"
+                "insert into public.messages (conversation_id, sender_id, content, client_message_id)
+                   select '{conversation}', '{sender}', {content} || n, 'name ' || n from generate_series(1, 3) n
+                   on conflict (sender_id, client_message_id) where client_message_id is not null
+                   do update set content = excluded.content"
             ),
             14 => format!(
                 "select status from public.chat_mark_read('{conversation}', '{}', {seq})",
