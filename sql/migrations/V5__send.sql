@@ -604,7 +604,7 @@ as $$
     when m.deleted_at is not null then 'deleted'
     else 'dropped' end
     from (select) one
-    left join messages m on m.id = message
+    left join messages m on m.id = chat_why_unchanged.message
 $$;
 
 -- Why `author` may not change the message; null when he may.
