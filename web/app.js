@@ -1,5 +1,5 @@
 // The page: one pane, or two side by side. Who is in them stands in the address, so that a reload finds it again.
-import { h, icon, iconButton } from './dom.js';
+import { h, icon, iconButton, say } from './dom.js';
 import { Pane } from './pane.js';
 import { neighbour } from './replica.js';
 import { dayKey } from './time.js';
@@ -95,7 +95,7 @@ function show(which) {
 function renderTabs() {
   for (const [which, element, pane, otherwise] of [['first', firstTab, first, 'First'], ['second', secondTab, second, 'Second']]) {
     element.setAttribute('aria-pressed', String(panes.dataset.shown === which));
-    element.textContent = pane?.model?.me?.firstName ?? otherwise;
+    say(element, pane?.model?.me?.firstName ?? otherwise);
   }
 }
 
@@ -147,10 +147,11 @@ function follow() {
   told();
 }
 
-/** The tab says what is unread, and the tabs whose panes they are. */
+/** The tab says what is unread, at once, also where nobody sees it; and the tabs whose panes they are. */
 function titled() {
   const unread = [...(first.model?.conversations.values() ?? [])].reduce((sum, { unreadCount }) => sum + unreadCount, 0);
-  document.title = unread ? `(${unread}) pgchat` : 'pgchat';
+  const title = unread ? `(${unread}) pgchat` : 'pgchat';
+  if (document.title !== title) document.title = title;
   if (second) renderTabs();
 }
 

@@ -108,6 +108,14 @@ export function avatar(user, online = false) {
   return element;
 }
 
+/** `make`s what is in `element`, unless `what` says that it is there already: then it stays, and with it the focus. Returns whether it made it. */
+export function fill(element, what, make) {
+  if (element.dataset.shows === what) return false;
+  element.dataset.shows = what;
+  element.replaceChildren(...make());
+  return true;
+}
+
 /** Makes `parent`'s children these, moving and keeping what is there already, and the focus of what has it. */
 export function place(parent, children) {
   const focused = parent.contains(document.activeElement) && document.activeElement;

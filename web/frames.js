@@ -1,11 +1,15 @@
 // The frames of a pane's socket as they fly.
 import { beginning, h, iconButton } from './dom.js';
+import { soon } from './draw.js';
 import { exactTime } from './time.js';
 
 const KEPT = 200;
 
 export class Frames {
   #all = [];
+  /** How many of them are not drawn yet. */
+  #fresh = 0;
+  #draw = () => this.#render();
   /** Commands without their answer, by `requestId`: an answer names no more. */
   #asked = new Map();
 
@@ -21,12 +25,17 @@ export class Frames {
 
   toggle(open = this.element.hidden) {
     this.element.hidden = !open;
-    if (open) this.list.replaceChildren(...this.#all.map(row).reverse());
+    if (open) this.#renderAll();
   }
 
   #clear() {
     this.#all = [];
-    this.list.replaceChildren();
+    this.#renderAll();
+  }
+
+  #renderAll() {
+    this.#fresh = 0;
+    this.list.replaceChildren(...this.#all.map(row).reverse());
   }
 
   #add(frame) {
@@ -37,12 +46,19 @@ export class Frames {
       this.#asked.delete(requestId);
     }
     this.total++;
-    this.count.textContent = `${this.total} so far`;
     this.#all.push(frame);
     if (this.#all.length > KEPT) this.#all.shift();
-    if (this.element.hidden) return;
-    this.list.prepend(row(frame));
-    if (this.list.childElementCount > KEPT) this.list.lastElementChild.remove();
+    this.#fresh++;
+    soon(this.#draw);
+  }
+
+  #render() {
+    this.count.textContent = `${this.total} so far`;
+    if (!this.element.hidden && this.#fresh) {
+      this.list.prepend(...this.#all.slice(-this.#fresh).map(row).reverse());
+      while (this.list.childElementCount > KEPT) this.list.lastElementChild.remove();
+    }
+    this.#fresh = 0;
   }
 }
 

@@ -1,10 +1,12 @@
 // The conversations of a user, with what is unread in them; or what a search finds.
-import { avatar, beginning, empty, fullName, h, icon, iconButton, isComposing, place } from './dom.js';
+import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, place } from './dom.js';
+import { forget, soon } from './draw.js';
 import { Search } from './search.js';
 import { fullTime, stamp } from './time.js';
 
 export class List {
   #rows = new Map();
+  #draw = () => this.render();
 
   constructor(model, { open, openUser, openMessage, leave }) {
     Object.assign(this, { model, open });
@@ -25,12 +27,13 @@ export class List {
     this.element = h('nav.list', { 'aria-label': 'Conversations', tabindex: '-1', onkeydown: (event) => this.#key(event) },
       h('div.list-head', {}, this.me, iconButton('plus', 'New conversation', { onclick: () => this.startSearch(true) }), this.leave),
       h('div.search-line', {}, h('span.search-box', {}, icon('search'), this.input), this.cancel), this.body);
-    this.offs = [model.on('conversations', () => this.render()), model.on('presence', () => this.render()), model.on('typing', () => this.render()), model.on('status', () => this.#renderMe())];
+    this.offs = ['conversations', 'presence', 'typing', 'status'].map((topic) => model.on(topic, () => soon(this.#draw)));
     this.render();
   }
 
   close() {
     this.offs.forEach((off) => off());
+    forget(this.#draw);
   }
 
   /** `everybody`: lists people before anything is typed. */
@@ -86,7 +89,7 @@ export class List {
     if (!me) return;
     const online = connection.status === 'online';
     const state = online ? `Online at replica ${shortId(replicaId)}` : { connecting: 'Connecting…', waiting: 'Reconnecting…', stopped: 'Disconnected', closed: 'Disconnected', idle: '' }[connection.status];
-    this.me.replaceChildren(avatar(me, online), h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(me)), h('span.quiet.small.replica', { title: replicaId ? `Replica ${replicaId}` : '' }, state)));
+    fill(this.me, `${fullName(me)} ${state}`, () => [avatar(me, online), h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(me)), h('span.quiet.small.replica', { title: replicaId ? `Replica ${replicaId}` : '' }, state))]);
   }
 
   select(conversationId) {
@@ -95,6 +98,7 @@ export class List {
   }
 
   render() {
+    forget(this.#draw);
     this.#renderMe();
     if (this.searching) return;
     const { model } = this;
@@ -113,11 +117,8 @@ export class List {
 
   /** What is there already stays as it is, and so does the focus; else it goes to what takes its place. */
   #fill(what, make) {
-    if (this.filled === what) return;
-    this.filled = what;
     const held = this.body.contains(document.activeElement);
-    this.body.replaceChildren(make());
-    if (held) (this.body.querySelector('button') ?? this.element).focus();
+    if (fill(this.body, what, () => [make()]) && held) (this.body.querySelector('button') ?? this.element).focus();
   }
 
   #row(conversation) {

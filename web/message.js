@@ -22,10 +22,15 @@ export function messageElement(actions) {
   const bubble = h('div.bubble', { dir: 'auto', onclick: () => element.classList.toggle('chosen') }, text, foot);
   const failure = h('div.failure');
   const element = h('li.message', {}, h('div.line', {}, who, bubble, tools), failure);
+  let given = [];
   let shown;
 
   element.update = (item) => {
     const { message, state, mine, joined, latency, error, found } = item;
+    // Nobody changes a message, or what is known of it: there is another one instead.
+    const now = [message, state, mine, joined, latency, error, found];
+    if (now.every((value, at) => value === given[at])) return;
+    given = now;
     const signature = [message.id, message.updatedAt, message.content, state, mine, joined, latency?.ms, error?.code, found].join('|');
     if (signature === shown) return;
     shown = signature;

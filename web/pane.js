@@ -1,6 +1,7 @@
 // One user's chat: sign in, then the list beside the thread, or one of them where the pane is narrow.
 import { Composer } from './composer.js';
-import { avatar, beginning, empty, fullName, h, icon, iconButton, isComposing, say } from './dom.js';
+import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, say } from './dom.js';
+import { forget, soon } from './draw.js';
 import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
@@ -14,6 +15,7 @@ const NOTICE_MS = 6_000;
 export class Pane {
   #notice;
   #countdown;
+  #draw = () => this.#render();
   /** What was chosen last: it may take a moment until it is found. The address names it from the first moment on. */
   opening;
 
@@ -90,14 +92,11 @@ export class Pane {
     this.#makeHead();
     this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head, this.thread.element, this.composer.element);
     this.nothing = h('div.nothing');
-    this.#renderNothing();
     this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner, h('div.columns', {}, this.list.element, this.conversation, this.nothing), this.insert.element, this.frames.element, this.notice);
     if (held) this.list.element.focus();
     model.on('status', (status) => this.#status(status));
     model.on('notice', (text) => this.#tell(text));
-    for (const topic of ['presence', 'typing', 'conversations']) model.on(topic, () => this.#renderHead());
-    for (const topic of ['status', 'conversations']) model.on(topic, () => this.#renderBar());
-    model.on('conversations', () => this.#renderNothing());
+    for (const topic of ['presence', 'typing', 'conversations', 'status']) model.on(topic, () => soon(this.#draw));
     if (conversationId) {
       this.opening = conversationId;
       const off = model.on('conversations', () => {
@@ -111,6 +110,7 @@ export class Pane {
 
   #leave() {
     clearInterval(this.#countdown);
+    forget(this.#draw);
     this.model?.close();
     this.asking?.dialog.close();
     this.thread?.close();
@@ -178,17 +178,25 @@ export class Pane {
     return this.element.contains(document.activeElement);
   }
 
+  #render() {
+    if (!this.model) return; // left in the turn that asked for it
+    this.#renderHead();
+    this.#renderBar();
+    this.#renderNothing();
+  }
+
   /** Side by side, each pane says whose it is, and which replica serves it. */
   #renderBar() {
     const { me, replicaId, connection } = this.model;
-    if (me) this.bar.replaceChildren(h('strong', { dir: 'auto' }, fullName(me)), h('span', {}, connection.status === 'online' ? `replica ${shortId(replicaId)}` : 'no connection'));
+    const where = connection.status === 'online' ? `replica ${shortId(replicaId)}` : 'no connection';
+    if (me) fill(this.bar, `${fullName(me)} ${where}`, () => [h('strong', { dir: 'auto' }, fullName(me)), h('span', {}, where)]);
   }
 
   /** In the place of a conversation; where there are none the list says what to do. */
   #renderNothing() {
     const { state, conversations } = this.model;
     const some = state === 'ready' && conversations.size > 0;
-    if (Boolean(this.nothing.childElementCount) !== some) this.nothing.replaceChildren(...(some ? [empty('chat', 'Choose a conversation', 'Or begin a new one with the + above the list.')] : []));
+    fill(this.nothing, String(some), () => (some ? [empty('chat', 'Choose a conversation', 'Or begin a new one with the + above the list.')] : []));
   }
 
   #makeHead() {
@@ -209,8 +217,8 @@ export class Pane {
     const presence = this.model.presence.get(other.id);
     const typing = this.model.typists.has(conversation.id);
     const state = typing ? 'typing…' : presence?.isOnline ? 'Online' : presence ? lastSeen(presence.lastSeenAt) : '';
-    this.face.replaceChildren(avatar(other, presence?.isOnline));
-    this.title.textContent = fullName(other);
+    fill(this.face, `${other.id} ${fullName(other)} ${presence?.isOnline}`, () => [avatar(other, presence?.isOnline)]);
+    say(this.title, fullName(other));
     this.state.classList.toggle('typing-text', typing);
     say(this.state, state);
   }

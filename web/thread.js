@@ -1,6 +1,7 @@
 // The messages of the open conversation. Only a window of them is in the document, however far one scrolls: it is moved
 // as its ends come near, and what one looks at stays where it is.
-import { beginning, empty, fullName, h, icon, place } from './dom.js';
+import { beginning, empty, fill, fullName, h, icon, place, say } from './dom.js';
+import { atOnce, forget, soon } from './draw.js';
 import { divider, messageElement } from './message.js';
 import { dayKey, dayName } from './time.js';
 
@@ -18,6 +19,8 @@ export class Thread {
   #oldest;
   #edition; // of the timeline's stretch that the indexes are of
   #away = 0; // arrived while one looked at older ones
+  #heard = []; // arrived, and not announced yet
+  #draw = () => this.#render();
   #found;
   #top = 0; // as it was last seen: somebody may have scrolled of whom no event has told yet
 
@@ -38,6 +41,7 @@ export class Thread {
 
   close() {
     this.#off.forEach((off) => off());
+    forget(this.#draw);
     if (this.timeline) this.timeline.lookedAt = undefined;
     this.resized.disconnect();
   }
@@ -49,12 +53,13 @@ export class Thread {
     this.timeline = this.model.timeline(conversationId);
     this.timeline.lookedAt = () => (this.#isPinned() ? undefined : this.#anchor()?.element.message.seq);
     this.#off = [
-      this.model.on(conversationId, () => this.#render()),
+      this.model.on(conversationId, () => soon(this.#draw)),
       this.model.on('status', ({ status }) => status === 'online' && this.timeline.failed && this.#again()),
       this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
     ];
     this.#elements.clear();
     this.#away = 0;
+    this.#heard = [];
     this.#found = seq;
     this.#window(0, 0);
     this.pinned = true;
@@ -93,7 +98,7 @@ export class Thread {
   /** What can be seen has been read. */
   read() {
     const looked = document.visibilityState === 'visible' && this.element.isConnected && this.scroller.clientHeight > 0;
-    if (!looked || !this.pinned || this.timeline.hasNewer) return;
+    if (!looked || !this.#isPinned() || this.timeline.hasNewer) return;
     this.#away = 0;
     this.#updateJump();
     this.model.markRead(this.conversationId);
@@ -105,17 +110,23 @@ export class Thread {
       this.timeline.unreadFrom = undefined;
       return;
     }
-    this.announcer.textContent = `${fullName(message.sender)}: ${beginning(message.content)}`;
-    if (!this.pinned) this.#away++;
-    this.#updateJump();
+    this.#heard.push(message);
+    if (!this.#isPinned()) this.#away++;
     this.read();
     // The first that nobody has looked at.
-    if (this.model.conversations.get(this.conversationId)?.unreadCount !== 1) return;
-    this.timeline.unreadFrom = message.seq;
-    this.#render();
+    if (this.model.conversations.get(this.conversationId)?.unreadCount === 1) this.timeline.unreadFrom = message.seq;
+    soon(this.#draw);
+  }
+
+  /** Many at once are counted: a screen reader would have to say them all. */
+  #announce() {
+    const heard = this.#heard.splice(0);
+    const last = heard.at(-1);
+    if (last) this.announcer.textContent = `${heard.length > 1 ? `${heard.length} new messages. ` : ''}${fullName(last.sender)}: ${beginning(last.content)}`;
   }
 
   #render() {
+    forget(this.#draw);
     const { messages, outgoing, hasNewer } = this.timeline;
     const anchor = this.#isPinned() ? undefined : this.#anchor();
     this.#aim(anchor?.element.message.seq);
@@ -131,9 +142,10 @@ export class Thread {
       return children.at(-1);
     };
     let previous = messages[this.#first - 1];
+    let yesterday = previous && dayKey(previous.createdAt);
     const show = (message, more) => {
       const day = dayKey(message.createdAt);
-      if (!previous || dayKey(previous.createdAt) !== day) use(`day ${day}`, () => divider('day')).firstChild.textContent = dayName(message.createdAt);
+      if (day !== yesterday) say(use(`day ${day}`, () => divider('day')).firstChild, dayName(message.createdAt));
       if (message.seq && message.seq === this.timeline.unreadFrom) use('new', () => divider('new', 'New messages'));
       const mine = message.senderId === this.model.userId;
       const joined = previous?.senderId === message.senderId && Date.parse(message.createdAt) - Date.parse(previous.createdAt) < TOGETHER_MS;
@@ -141,6 +153,7 @@ export class Thread {
       const element = use(key, () => messageElement(this.actions));
       element.update({ message, mine, joined, state: mine ? (message.isRead ? 'read' : 'sent') : '', found: message.seq === this.#found && this.#found !== undefined, latency: this.model.latencies.get(message.id), ...more });
       previous = message;
+      yesterday = day;
     };
     for (const message of messages.slice(this.#first, end)) {
       const edited = this.model.edited(message);
@@ -158,6 +171,7 @@ export class Thread {
     if (anchor) this.#hold(anchor);
     else if (this.pinned) this.#toBottom();
     this.#updateJump();
+    this.#announce();
   }
 
   /** Keeps the window on what was shown, `looked` at where that is not the end, when the messages under its indexes have changed. */
@@ -192,13 +206,13 @@ export class Thread {
     const wait = ['loading', () => [h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' })]];
     const fault = error && [`failed ${error.message}`, () => [h('span.problem', {}, `Messages could not be loaded: ${error.message}`), h('button.button.compact', { type: 'button', onclick: () => this.#again() }, 'Try again')]];
     const nothing = ['', () => []];
-    this.#edge(this.before, ...(error && failed !== 'newer' ? fault
+    fill(this.before, ...(error && failed !== 'newer' ? fault
       : loading === 'older' || (loading && blank) ? wait
       : started && blank ? ['none', () => [empty('chat', 'No messages yet', 'Say hello: what you write arrives at once.')]]
       : started && !hasOlder && this.#first === 0 ? ['beginning', () => [h('span', {}, 'The beginning of this conversation')]]
       : nothing));
     this.before.classList.toggle('whole', Boolean(blank && started && !error));
-    this.#edge(this.after, ...(failed === 'newer' ? fault : loading === 'newer' || (hasNewer && loading) ? wait : nothing));
+    fill(this.after, ...(failed === 'newer' ? fault : loading === 'newer' || (hasNewer && loading) ? wait : nothing));
   }
 
   /** The read that failed, once more, and on from there. */
@@ -206,13 +220,6 @@ export class Thread {
     if (!this.timeline.started) return this.show(this.conversationId);
     await this.timeline.again();
     return this.#scrolled();
-  }
-
-  /** What is there already stays, and with it the focus. */
-  #edge(element, what, make) {
-    if (element.dataset.shows === what) return;
-    element.dataset.shows = what;
-    element.replaceChildren(...make());
   }
 
   #isPinned() {
@@ -255,6 +262,7 @@ export class Thread {
 
   #scrolled() {
     if (!this.timeline?.started) return;
+    atOnce(this.#draw);
     const { scrollTop, clientHeight, scrollHeight } = this.scroller;
     if (!clientHeight) return;
     const up = scrollTop < this.#top - 1;
@@ -280,6 +288,7 @@ export class Thread {
 
   /** Moves the window by as many messages, and keeps it from growing without end. */
   #move(by) {
+    atOnce(this.#draw);
     const { length } = this.timeline.messages;
     let end = Math.min(this.#end, length);
     if (by < 0) {
