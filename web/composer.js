@@ -8,14 +8,15 @@ const MAX_BYTES = 65_536;
 const enterSends = matchMedia('(pointer: fine)');
 
 export class Composer {
-  #drafts = new Map();
   #editing;
+  /** Something is being written here, other than what was found here. */
+  #touched = false;
   /** Edits that the service did not take, by conversation: `{message, content, reason}`. */
   #refused = new Map();
 
-  /** `save` rejects where an edit is not taken. */
-  constructor({ send, save, typing, editLast }) {
-    Object.assign(this, { send, save, typing, editLast });
+  /** `save` rejects where an edit is not taken. `draft(conversationId)`, `keep(conversationId, text)`: what is typed and not sent. */
+  constructor({ send, save, typing, editLast, draft, keep }) {
+    Object.assign(this, { send, save, typing, editLast, draft, keep });
     this.input = h('textarea.field', {
       rows: '1', placeholder: 'Write a message', 'aria-label': 'Message', enterkeyhint: enterSends.matches ? 'send' : 'enter', dir: 'auto',
       oninput: () => this.#changed(), onkeydown: (event) => this.#key(event), onblur: () => this.typing(false),
@@ -32,17 +33,12 @@ export class Composer {
 
   /** Without an id: none is open. */
   show(conversationId) {
-    if (this.conversationId && !this.#editing) this.#drafts.set(this.conversationId, this.input.value);
     this.conversationId = conversationId;
-    this.#editing = undefined;
-    this.editBar.hidden = true;
-    this.input.value = this.#drafts.get(conversationId) ?? '';
-    this.#changed(false);
+    this.#showDraft();
     this.#reopen();
   }
 
   edit(message) {
-    if (!this.#editing) this.#drafts.set(this.conversationId, this.input.value);
     this.#editing = message;
     this.editBar.hidden = false;
     this.input.value = message.content;
@@ -50,12 +46,22 @@ export class Composer {
     this.input.focus();
   }
 
-  #stopEditing() {
+  #showDraft() {
     this.#editing = undefined;
+    this.#touched = false;
     this.editBar.hidden = true;
-    this.input.value = this.#drafts.get(this.conversationId) ?? '';
+    this.input.value = this.conversationId ? this.draft(this.conversationId) : '';
     this.#changed(false);
+  }
+
+  #stopEditing() {
+    this.#showDraft();
     this.input.focus();
+  }
+
+  #keep() {
+    this.#touched = true;
+    if (!this.#editing) this.keep(this.conversationId, this.input.value);
   }
 
   #cancel() {
@@ -67,6 +73,7 @@ export class Composer {
   takeBack(content) {
     if (this.#editing) this.#stopEditing();
     this.input.value = [content, this.input.value].filter(Boolean).join('\n');
+    this.#keep();
     this.#changed(false);
     this.input.focus();
   }
@@ -85,8 +92,7 @@ export class Composer {
   /** An edit that failed, with what was typed, unless something else is being written. */
   #reopen() {
     const refused = this.#refused.get(this.conversationId);
-    const { value } = this.input;
-    if (!refused || this.#editing || (value && value !== this.#drafts.get(this.conversationId))) return;
+    if (!refused || this.#editing || (this.#touched && this.input.value)) return;
     this.#refused.delete(this.conversationId);
     const { activeElement } = document;
     this.edit(refused.message);
@@ -119,9 +125,8 @@ export class Composer {
       this.#stopEditing();
       if (content !== editing.content) this.#save(editing, content);
     } else {
-      this.input.value = '';
-      this.#drafts.delete(this.conversationId);
-      this.#changed(false);
+      this.keep(this.conversationId, '');
+      this.#showDraft();
       this.typing(false);
       this.send(content);
     }
@@ -144,6 +149,7 @@ export class Composer {
     this.button.disabled = !this.input.value.trim() || tooLong;
     this.input.style.height = 'auto';
     this.input.style.height = `${Math.min(this.input.scrollHeight + 2, MOST_LINES_PX)}px`;
+    if (byHand) this.#keep();
     if (byHand && !this.#editing) this.typing(Boolean(this.input.value));
   }
 }

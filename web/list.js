@@ -1,5 +1,6 @@
 // The conversations of a user, with what is unread in them; or what a search finds.
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, place } from './dom.js';
+import { draft } from './drafts.js';
 import { forget, soon } from './draw.js';
 import { Search } from './search.js';
 import { fullTime, stamp } from './time.js';
@@ -135,19 +136,22 @@ export class List {
     const online = model.isOnline(other.id);
     const typing = model.typists.has(conversation.id);
     const selected = conversation.id === this.selected;
-    const signature = [fullName(other), last?.id, last?.updatedAt, last?.isRead, last && stamp(last.createdAt), unreadCount, online, typing, selected].join('|');
+    const unsent = selected ? '' : beginning(draft(model.userId, conversation.id));
+    const signature = [fullName(other), last?.id, last?.updatedAt, last?.isRead, last && stamp(last.createdAt), unreadCount, online, typing, selected, unsent].join('|');
     if (row.signature === signature) return row;
     row.signature = signature;
     const mine = last?.senderId === model.userId;
     const said = last ? (last.deletedAt ? 'Message deleted' : beginning(last.content)) : 'No messages yet';
-    const preview = typing ? [h('span.typing-text', {}, 'typing…')] : [mine && h('span.who', {}, 'You: '), h('span.excerpt', { dir: 'auto' }, said)];
+    const preview = typing ? [h('span.typing-text', {}, 'typing…')]
+      : unsent ? [h('span.who.problem', {}, 'Draft: '), h('span.excerpt', { dir: 'auto' }, unsent)]
+      : [mine && h('span.who', {}, 'You: '), h('span.excerpt', { dir: 'auto' }, said)];
     row.button.classList.toggle('unread', unreadCount > 0);
     if (selected) row.button.setAttribute('aria-current', 'true');
     else row.button.removeAttribute('aria-current');
     row.button.replaceChildren(avatar(other, online), h('span.row-text', {},
       h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), online && h('span.unseen', {}, 'online'), last && h('time.quiet.small', { datetime: last.createdAt, title: fullTime(last.createdAt) }, stamp(last.createdAt))),
       h('span.row-bottom.small', {}, ...preview,
-        unreadCount > 0 ? h('span.badge', {}, unreadCount > 99 ? '99+' : String(unreadCount), h('span.unseen', {}, ' unread')) : mine && last && !last.deletedAt && h('span.mark', { title: last.isRead ? 'read' : 'sent' }, icon(last.isRead ? 'checks' : 'check')))));
+        unreadCount > 0 ? h('span.badge', {}, unreadCount > 99 ? '99+' : String(unreadCount), h('span.unseen', {}, ' unread')) : mine && last && !last.deletedAt && !unsent && h('span.mark', { title: last.isRead ? 'read' : 'sent' }, icon(last.isRead ? 'checks' : 'check')))));
     return row;
   }
 }

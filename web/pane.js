@@ -2,6 +2,7 @@
 import { Composer } from './composer.js';
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, say } from './dom.js';
 import { forget, soon } from './draw.js';
+import { draft, keepDraft } from './drafts.js';
 import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
@@ -70,6 +71,8 @@ export class Pane {
         if (this.conversationId !== message.conversationId) this.#tell(`Not changed: ${error.message}`);
         throw error;
       }),
+      draft: (id) => draft(model.userId, id),
+      keep: (id, text) => keepDraft(model.userId, id, text),
       typing: (isTyping) => this.conversationId && model.typing(this.conversationId, isTyping),
       editLast: () => {
         const mine = this.thread.timeline?.messages.findLast(({ senderId, deletedAt }) => senderId === model.userId && !deletedAt);
