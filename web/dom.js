@@ -67,19 +67,20 @@ export function iconButton(name, label, attributes) {
   return h('button.icon-button', { type: 'button', 'aria-label': label, title: label, ...attributes }, icon(name));
 }
 
-/** `text`, with the web addresses in it as links. */
-export function linked(text) {
+/** `text` up to `end`, with the web addresses that are whole in it as links. */
+export function linked(text, end = text.length) {
   const parts = [];
   let rest = 0;
   for (const { 0: found, index } of text.matchAll(ADDRESS)) {
     let { length } = found;
     while (PUNCTUATION.includes(found[length - 1])) length--;
     const address = found.slice(0, length);
+    if (index + length > end) break;
     if (!URL.canParse(address)) continue;
     parts.push(text.slice(rest, index), h('a', { href: address, target: '_blank', rel: 'noopener noreferrer' }, address));
     rest = index + length;
   }
-  return [...parts, text.slice(rest)];
+  return [...parts, text.slice(rest, end)];
 }
 
 /** For where a line of a long text is shown, or all of it would be read aloud. */

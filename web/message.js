@@ -1,5 +1,5 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
-import { fullName, h, icon, iconButton, linked } from './dom.js';
+import { fullName, h, icon, iconButton, linked, say } from './dom.js';
 import { fullTime, timeOf } from './time.js';
 
 const STATES = {
@@ -9,7 +9,23 @@ const STATES = {
   failed: ['warn', 'not sent'],
 };
 
-/** `item`: `{message, state, mine, joined, latency}`; `state` is one of STATES for one's own. */
+/** A text that is longer is folded: the first of it is shown, and a button for the rest. */
+const LONG = { characters: 1_600, lines: 36 };
+const FOLDED = { characters: 1_000, lines: 24 };
+
+/** Where a folded text ends; its length, where it is short enough to stand there as a whole. */
+function foldAt(text) {
+  const lines = text.split('\n', LONG.lines + 1);
+  if (text.length <= LONG.characters && lines.length <= LONG.lines) return text.length;
+  const end = Math.min(FOLDED.characters, lines.slice(0, FOLDED.lines).join('\n').length);
+  // Between words, where there are any.
+  const from = Math.max(0, end - 200);
+  const space = text.slice(from, end + 1).search(/\s\S*$/);
+  if (space >= 0) return from + space;
+  return /[\ud800-\udbff]/.test(text[end - 1]) ? end - 1 : end;
+}
+
+/** `item`: `{message, state, mine, joined, latency, unfolded}`; `state` is one of STATES for one's own. */
 export function messageElement(actions) {
   const who = h('span.unseen'); // which is seen by the side that it stands on
   const text = h('p.content');
@@ -17,29 +33,44 @@ export function messageElement(actions) {
   const edited = h('span', {}, 'edited');
   const time = h('time');
   const mark = h('span.mark');
+  const unfold = h('button.unfold', {
+    type: 'button', hidden: true,
+    onclick: (event) => {
+      event.stopPropagation(); // or it would choose the message, too
+      actions.unfold(element);
+    },
+  });
   const foot = h('span.foot', {}, note, edited, time, mark);
   const tools = h('span.message-tools');
-  const bubble = h('div.bubble', { dir: 'auto', onclick: () => element.classList.toggle('chosen') }, text, foot);
+  const bubble = h('div.bubble', { dir: 'auto', onclick: () => element.classList.toggle('chosen') }, text, unfold, foot);
   const failure = h('div.failure');
   const element = h('li.message', {}, h('div.line', {}, who, bubble, tools), failure);
   let given = [];
   let shown;
+  let written; // what of which text stands there
 
   element.update = (item) => {
-    const { message, state, mine, joined, latency, error, found } = item;
+    const { message, state, mine, joined, latency, error, found, unfolded } = item;
     // Nobody changes a message, or what is known of it: there is another one instead.
-    const now = [message, state, mine, joined, latency, error, found];
+    const now = [message, state, mine, joined, latency, error, found, unfolded];
     if (now.every((value, at) => value === given[at])) return;
     given = now;
-    const signature = [message.id, message.updatedAt, message.content, state, mine, joined, latency?.ms, error?.code, found].join('|');
+    const signature = [message.id, message.updatedAt, message.content, state, mine, joined, latency?.ms, error?.code, found, unfolded].join('|');
     if (signature === shown) return;
     shown = signature;
     const deleted = Boolean(message.deletedAt);
     element.className = ['message', mine ? 'mine' : 'theirs', joined && 'joined', deleted && 'deleted', state, found && 'found'].filter(Boolean).join(' ');
     who.textContent = mine ? 'You: ' : `${fullName(message.sender)}: `;
     const content = deleted ? 'This message was deleted' : message.content;
+    const end = deleted ? content.length : foldAt(content);
+    const upTo = unfolded ? content.length : end;
     // What has the focus is not made anew, only because the message has been read meanwhile.
-    if (text.textContent !== content) text.replaceChildren(...linked(content));
+    if (written?.content !== content || written.upTo !== upTo) text.replaceChildren(...linked(content, upTo));
+    written = { content, upTo };
+    text.classList.toggle('folded', upTo < content.length);
+    unfold.hidden = end === content.length;
+    unfold.setAttribute('aria-expanded', String(Boolean(unfolded)));
+    say(unfold, unfolded ? 'Show less' : 'Show all');
     time.textContent = timeOf(message.createdAt);
     time.dateTime = message.createdAt;
     time.title = fullTime(message.createdAt);

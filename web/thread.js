@@ -20,12 +20,14 @@ export class Thread {
   #edition; // of the timeline's stretch that the indexes are of
   #away = 0; // arrived while one looked at older ones
   #heard = []; // arrived, and not announced yet
+  #unfolded = new Set(); // the keys of long messages that are shown as a whole
   #draw = () => this.#render();
   #found;
   #top = 0; // as it was last seen: somebody may have scrolled of whom no event has told yet
 
   constructor(model, actions) {
-    Object.assign(this, { model, actions });
+    this.model = model;
+    this.actions = { ...actions, unfold: (element) => this.#unfold(element) };
     this.list = h('ol.messages');
     this.before = h('div.edge');
     this.after = h('div.edge');
@@ -58,6 +60,7 @@ export class Thread {
       this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
     ];
     this.#elements.clear();
+    this.#unfolded.clear();
     this.#away = 0;
     this.#heard = [];
     this.#found = seq;
@@ -151,7 +154,8 @@ export class Thread {
       const joined = previous?.senderId === message.senderId && Date.parse(message.createdAt) - Date.parse(previous.createdAt) < TOGETHER_MS;
       const key = `message ${(mine && message.clientMessageId) || message.id}`;
       const element = use(key, () => messageElement(this.actions));
-      element.update({ message, mine, joined, state: mine ? (message.isRead ? 'read' : 'sent') : '', found: message.seq === this.#found && this.#found !== undefined, latency: this.model.latencies.get(message.id), ...more });
+      element.update({ message, mine, joined, state: mine ? (message.isRead ? 'read' : 'sent') : '', found: message.seq === this.#found && this.#found !== undefined, latency: this.model.latencies.get(message.id), unfolded: this.#unfolded.has(key), ...more });
+      element.key = key;
       previous = message;
       yesterday = day;
     };
@@ -220,6 +224,18 @@ export class Thread {
     if (!this.timeline.started) return this.show(this.conversationId);
     await this.timeline.again();
     return this.#scrolled();
+  }
+
+  /** What stands above stays where it is, and what is folded again leaves its button under the finger. */
+  #unfold(element) {
+    const button = element.querySelector('.unfold');
+    const { top } = button.getBoundingClientRect();
+    const folds = this.#unfolded.delete(element.key);
+    if (!folds) this.#unfolded.add(element.key);
+    this.pinned = false;
+    this.#render();
+    if (folds) this.scroller.scrollTop += button.getBoundingClientRect().top - top;
+    this.#scrolled();
   }
 
   #isPinned() {

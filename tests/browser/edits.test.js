@@ -144,7 +144,7 @@ test('the tools of a message that is higher than the window are in sight whereve
   const text = Array.from({ length: 90 }, (_, at) => at + 1).join('\n').slice(0, 199);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${CONVERSATION}', '${AMELIE}', e'${text.replaceAll('\n', '\\n')}')`);
   const high = page.locator('.message', { hasText: /^You: 1\n2\n3/ });
-  await high.waitFor();
+  await high.getByRole('button', { name: 'Show all' }).click();
   const scroller = await page.locator('.scroller').boundingBox();
   const element = await high.boundingBox();
   assert.ok(element.height > scroller.height * 1.5, `${element.height} px`);

@@ -23,6 +23,7 @@ test('a web address in a message is a link to it, and nothing else is', async ()
   ]) {
     const { id } = await post(replica.url, LUKASZ, text);
     const message = page.locator('.message').last();
+    if (text.length > 10_000) await message.getByRole('button', { name: 'Show all' }).click();
     await page.waitForFunction((wanted) => [...document.querySelectorAll('.content')].at(-1).textContent === wanted, text);
     const links = await message.locator('a').evaluateAll((all) => all.map((a) => [a.textContent, a.getAttribute('href'), a.target, a.rel]));
     assert.deepEqual(links, addresses.map((address) => [address, address, '_blank', 'noopener noreferrer']));
@@ -90,6 +91,7 @@ test('of a very long message the list shows the beginning, and that is read alou
   await page.getByRole('button', { name: 'Frames of the socket' }).click();
   const text = `Now: ${'blah '.repeat(12_000)}`.trim();
   await post(replica.url, LUKASZ, text);
+  await page.locator('.message').last().getByRole('button', { name: 'Show all' }).click();
   await page.waitForFunction((wanted) => [...document.querySelectorAll('.content')].at(-1).textContent === wanted, text);
   await page.locator('.frames .gist', { hasText: 'Now: blah' }).first().waitFor();
   for (const place of ['.list .excerpt', '.frames .gist', '[aria-live="polite"]']) {

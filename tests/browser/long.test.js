@@ -1,0 +1,120 @@
+// Very long messages: the thread shows the first of them, and all of it to who asks.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { AMELIE, at, CONVERSATION, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
+
+stage({ RATE_LIMIT_PER_SECOND: '0' });
+
+/** 64 KiB, and no two parts of it alike. */
+const LONG = Array.from({ length: 12_000 }, (_, n) => `w${n}`).join(' ').slice(0, 65_000).trim();
+
+async function shown(options) {
+  const page = await visit(at(replica.url, talking(AMELIE)), options);
+  await page.locator('.message').first().waitFor();
+  return page;
+}
+
+const last = (page) => page.locator('.message').last();
+const button = (message, name = 'Show all') => message.getByRole('button', { name });
+const text = (message) => message.locator('.content').textContent();
+const top = async (locator) => (await locator.boundingBox()).y;
+
+for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
+  test(`of a message of 64 KiB the first part is shown, and all of it by the keyboard, on ${device}`, async () => {
+    const page = await shown(options);
+    await post(replica.url, LUKASZ, LONG);
+    const message = last(page);
+    await button(message).waitFor();
+    const { height } = await message.boundingBox();
+    assert.ok(height < page.viewportSize().height * 1.5, `${height} px`);
+    const [fold, time] = await Promise.all(['.unfold', 'time'].map((part) => message.locator(part).boundingBox()));
+    assert.ok(fold.x + fold.width < time.x && fold.y < time.y + time.height && time.y < fold.y + fold.height, 'the button and the time stand in one line');
+    const first = await text(message);
+    assert.ok(first.length > 700 && LONG.startsWith(`${first} `), 'whole words of the beginning');
+    assert.ok(await page.getByRole('button', { name: 'Jump to the latest messages' }).isHidden());
+    assert.equal(await button(message).getAttribute('aria-expanded'), 'false');
+
+    const before = await top(message);
+    await button(message).focus();
+    await page.keyboard.press('Enter');
+    const less = page.getByRole('button', { name: 'Show less' });
+    await less.waitFor();
+    assert.equal(await less.getAttribute('aria-expanded'), 'true');
+    assert.ok(await less.evaluate((it) => it === document.activeElement));
+    assert.equal(await text(message), LONG);
+    assert.ok(Math.abs((await top(message)) - before) <= 1, `what one reads moved: ${await top(message)}, ${before}`);
+    // What is copied is all of it.
+    await message.locator('.content').evaluate((it) => getSelection().selectAllChildren(it));
+    assert.equal(await page.evaluate(() => String(getSelection())), LONG);
+
+    // What comes meanwhile takes nobody away, and does not fold it.
+    const open = page.locator('.message', { has: less });
+    const frames = () => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    const scroll = async (by) => {
+      await page.locator('.scroller').evaluate((it, px) => (it.scrollTop += px), by);
+      await frames();
+    };
+    await scroll(1000);
+    const reading = await top(open);
+    await post(replica.url, LUKASZ, 'Next');
+    await page.locator('.jump .badge').getByText('1', { exact: true }).waitFor();
+    assert.ok(Math.abs((await top(open)) - reading) <= 1, `what one reads moved: ${await top(open)}, ${reading}`);
+
+    // Folded in the middle of it, the button stays under the finger.
+    await scroll(2000);
+    const under = await top(less);
+    assert.ok(under > 0 && under < page.viewportSize().height, `it is in sight: ${under}`);
+    await page.keyboard.press('Space');
+    const more = page.locator('.message', { hasText: 'w1 w2' }).getByRole('button', { name: 'Show all' });
+    await more.last().waitFor();
+    assert.ok((await top(more.last())) < page.viewportSize().height && (await top(more.last())) > 0);
+  });
+}
+
+test('a message of many lines is folded, too; one that is only a little longer than what is shown is not', async () => {
+  const page = await shown();
+  const lines = (count) => Array.from({ length: count }, (_, n) => `line ${n + 1}`).join('\n');
+  await post(replica.url, LUKASZ, lines(2000));
+  await button(last(page)).waitFor();
+  assert.equal(await text(last(page)), lines(24));
+  for (const short of [lines(36), 'word '.repeat(310).trim()]) {
+    await post(replica.url, LUKASZ, short);
+    await page.waitForFunction((wanted) => [...document.querySelectorAll('.content')].at(-1).textContent === wanted, short);
+    assert.equal(await button(last(page)).count(), 0);
+  }
+});
+
+test('the fold cuts no address and no character in two, and an edit or a deletion is seen', async () => {
+  const page = await shown();
+  const address = `https://example.com/${'a'.repeat(100)}`;
+  const around = `${'x'.repeat(950)} ${address} ${'y '.repeat(1000)}`.trim();
+  const { id } = await post(replica.url, LUKASZ, around);
+  await button(last(page)).waitFor();
+  assert.equal(await text(last(page)), 'x'.repeat(950));
+  assert.equal(await last(page).getByRole('link').count(), 0);
+  await button(last(page)).click();
+  assert.equal(await last(page).getByRole('link').getAttribute('href'), address);
+
+  await replicas.sql(`update messages set content = 'short now' where id = '${id}'`);
+  await page.waitForFunction(() => [...document.querySelectorAll('.content')].at(-1).textContent === 'short now');
+  assert.equal(await last(page).getByRole('button').count(), 0);
+
+  await post(replica.url, LUKASZ, `a${'😀'.repeat(2000)}`);
+  await button(last(page)).waitFor();
+  assert.match(await text(last(page)), /^a(😀)+$/u);
+  await post(replica.url, LUKASZ, `https://example.com/${'b'.repeat(5000)}`);
+  await page.waitForFunction(() => [...document.querySelectorAll('.content')].at(-1).textContent.startsWith('https'));
+  assert.equal(await last(page).getByRole('link').count(), 0);
+  await button(last(page)).click();
+  assert.equal((await last(page).getByRole('link').getAttribute('href')).length, 5020);
+
+  // One's own, from the moment in which it leaves.
+  await say(page, LONG);
+  await page.locator('.message.mine').last().getByTitle(/^(sent|read)$/).waitFor();
+  assert.ok((await text(last(page))).length < 2000);
+  await button(last(page)).click();
+  assert.equal(await text(last(page)), LONG);
+  await replicas.sql(`delete from messages where conversation_id = '${CONVERSATION}' and length(content) > 2000`);
+  await last(page).getByText('This message was deleted').waitFor();
+  assert.equal(await button(last(page), /Show/).count(), 0);
+});
