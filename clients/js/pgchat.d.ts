@@ -165,10 +165,13 @@ export interface Events {
   frame: { direction: 'in' | 'out'; frame: { type: string; requestId?: string; data: any; cursor?: string; userId?: string; timestamp?: number } };
 }
 
-export interface ChatOptions {
-  /** Of the service: `https://chat.example.com`, a path may follow. Default: where the page comes from. */
+/** Whose chat it is: `userId`, or `getToken`, or both. */
+export type ChatOptions = ChatSettings & ({ userId: string } | Required<Pick<ChatSettings, 'getToken'>>);
+
+export interface ChatSettings {
+  /** Of the service: `https://chat.example.com`, a path may follow. Default: where the page comes from; outside of a page there is none. */
   url?: string | URL;
-  /** Whose chat it is. May be left out with `getToken`: then it is the token's `sub`. */
+  /** With `getToken` it may be left out: then it is the token's `sub`. */
   userId?: string;
   /**
    * A JWT. Called when there is none yet, when one was refused (`refusal`: why), and 60 s before it expires. It may take its time, as a
@@ -192,7 +195,7 @@ export interface ChatOptions {
   stableMs?: number;
   /** Of an HTTP request, a handshake, a command, and of waiting for `getToken`. 15,000. */
   timeoutMs?: number;
-  /** In Node before 22: the package `ws`. */
+  /** Default: the global one. Node before 22 has none: the package `ws`. */
   WebSocket?: new (url: string, protocols: string[]) => any;
   random?: () => number;
 }

@@ -1,5 +1,5 @@
 // Compiled, never run: what the types allow, and what they refuse.
-import { ChatError, createChatClient, newId, type ClientErrorCode, type Message } from '../../pgchat.js';
+import { ChatError, createChatClient, newId, type ChatOptions, type ClientErrorCode, type Message } from '../../pgchat.js';
 
 const chat = createChatClient({ url: 'https://chat.example.com', getToken: async () => 'jwt' });
 
@@ -18,6 +18,20 @@ chat.on('error', (error) => error instanceof ChatError && error.code);
 const waits: ClientErrorCode[] = ['queue_full', 'disconnected'];
 // @ts-expect-error: the client has no such error
 waits.push('queue_is_full');
+
+// Whose chat it is must be said, in one way or the other.
+const whose: ChatOptions[] = [{ userId: 'u' }, { getToken: () => 'jwt' }, { userId: 'u', getToken: () => 'jwt', maxQueue: 5 }];
+whose.map(createChatClient).map(({ userId }) => userId?.length);
+// @ts-expect-error: neither
+createChatClient({});
+// @ts-expect-error: neither
+createChatClient({ url: 'https://chat.example.com', ticket: true });
+// @ts-expect-error: nothing at all
+createChatClient();
+// @ts-expect-error: a token is asked for, not given
+createChatClient({ getToken: 'jwt' });
+// @ts-expect-error: there is no such option
+createChatClient({ userId: 'u', token: 'jwt' });
 
 // @ts-expect-error: there is no such event
 chat.on('chat_mesage', () => {});
