@@ -10,6 +10,8 @@ const TRIES_FOR_ANOTHER_REPLICA = 4;
 const DAY_CHECK_MS = 20_000;
 
 const themes = { auto: ['screen', 'Appearance: as the system has it'], light: ['sun', 'Appearance: light'], dark: ['moon', 'Appearance: dark'] };
+/** What a phone paints around the page: the top bar's ground, light and dark. */
+const surrounds = [...document.querySelectorAll('meta[name="theme-color"]')].map((meta) => ({ meta, own: meta.content }));
 const theme = iconButton('sun', '', { onclick: () => setTheme({ auto: 'light', light: 'dark', dark: 'auto' }[currentTheme()]) });
 const split = h('button.button.compact.split-button', { type: 'button', 'aria-pressed': 'false', title: 'A second user beside the first', onclick: () => (second ? closeSecond() : openSecond()) }, icon('split'), h('span', {}, 'Second user'));
 const tab = (which) => h('button', { type: 'button', onclick: () => show(which) });
@@ -31,6 +33,8 @@ function currentTheme() {
 function setTheme(name) {
   if (name === 'auto') delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;
+  const chosen = { light: surrounds[0], dark: surrounds[1] }[name];
+  for (const { meta, own } of surrounds) meta.content = chosen?.own ?? own;
   try {
     localStorage.setItem('pgchat.theme', name);
   } catch { /* storage is off: it holds until the page is left */ }

@@ -16,6 +16,26 @@ test('each appearance has a sign of its own', async () => {
   assert.equal(signs.size, 3);
 });
 
+test('a phone paints what is around the page as the top bar is, in each appearance', async () => {
+  for (const colorScheme of ['light', 'dark']) {
+    const page = await visit(replica.url, { colorScheme });
+    for (const name of ['as the system has it', 'light', 'dark']) {
+      const button = page.getByRole('button', { name: `Appearance: ${name}` });
+      await button.waitFor();
+      const [around, bar] = await page.evaluate(() => {
+        const { content } = [...document.querySelectorAll('meta[name="theme-color"]')].find(({ media }) => matchMedia(media).matches);
+        const probe = document.body.appendChild(document.createElement('i'));
+        probe.style.color = content;
+        const { color } = getComputedStyle(probe);
+        probe.remove();
+        return [color, getComputedStyle(document.querySelector('.top')).backgroundColor];
+      });
+      assert.equal(around, bar, `${colorScheme}, ${name}`);
+      await button.click();
+    }
+  }
+});
+
 for (const width of [1360, 1600, 1920]) {
   test(`of two panes side by side the conversations have the greater part, ${width} px wide`, async () => {
     const page = await visit(at(replica.url, talking(AMELIE), talking(LUKASZ)), { viewport: { width, height: 800 } });
