@@ -167,6 +167,7 @@ setInterval(() => {
 }, DAY_CHECK_MS);
 
 setTheme(savedTheme());
+document.querySelector('.starting').remove();
 document.body.prepend(
   h('header.top', {}, h('a.brand', { href: HERE, 'aria-label': 'pgchat' }, h('img', { src: new URL('icon.svg', import.meta.url), alt: '', width: '28', height: '28' }), h('span', {}, 'pgchat')), tabs,
     h('nav.top-links', { 'aria-label': 'About this service' }, h('a', { href: `${HERE}docs/` }, 'API'), split, theme)),

@@ -143,3 +143,25 @@ test('more was missed than is sent again: only the conversation that one looks a
   await bubble(page, 'missed elsewhere 1').waitFor();
   await bubble(page, 'missed elsewhere 30').waitFor();
 });
+
+test('on a slow network the page says that it comes, and asks for all its scripts at once', async () => {
+  const page = await visit(`${replica.url}/docs/`);
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  const asked = [];
+  await page.route(/\/(page|client)\/\w+\.js$/, async (route) => {
+    asked.push(new URL(route.request().url()).pathname);
+    await held;
+    await route.continue();
+  });
+  await page.goto(replica.url, { waitUntil: 'commit' });
+  await page.getByRole('img', { name: 'Loading' }).waitFor();
+  await page.waitForFunction(() => document.querySelectorAll('link[rel="modulepreload"]').length > 10);
+  while (asked.length < 5) await new Promise((done) => setTimeout(done, 20));
+  const [before, preloaded] = await page.evaluate(() => [document.querySelectorAll('.starting').length, [...document.querySelectorAll('link[rel="modulepreload"], script[src]')].map((it) => new URL(it.href ?? it.src).pathname)]);
+  assert.equal(before, 1);
+  release();
+  await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
+  assert.equal(await page.locator('.starting').count(), 0);
+  assert.deepEqual([...new Set(asked)].sort(), preloaded.sort());
+});
