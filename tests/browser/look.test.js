@@ -93,6 +93,32 @@ test('made four times as large, a page has half of the window for messages, and 
   assert.deepEqual(await beyond(), []);
 });
 
+test('with both tools open a phone still shows messages', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), PHONE);
+  await page.locator('.message').first().waitFor();
+  for (const name of ['A message from SQL', 'Frames of the socket']) await page.getByRole('button', { name }).tap();
+  await page.locator('.frames li').first().waitFor();
+  const { height } = await page.locator('.scroller').boundingBox();
+  assert.ok(height > 130, `${height} px`);
+});
+
+test('what a search found can be read on its ground, in the dark too', async () => {
+  for (const colorScheme of ['light', 'dark']) {
+    const page = await visit(at(replica.url, AMELIE), { colorScheme });
+    await page.locator('.list .row').first().waitFor();
+    await page.getByRole('searchbox').fill('flat');
+    const contrast = await page.locator('.results mark').first().evaluate((it) => {
+      const { color, backgroundColor } = getComputedStyle(it);
+      const [light, dark] = [color, backgroundColor].map((text) => {
+        const [r, g, b] = text.match(/[\d.]+/g).map((value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+      }).sort((a, b) => b - a);
+      return light / dark;
+    });
+    assert.ok(contrast >= 4.5, `${colorScheme}: ${contrast}`);
+  }
+});
+
 test('above a conversation on a phone there is room for a usual name', async () => {
   const page = await visit(at(replica.url, talking(AMELIE)), PHONE);
   const name = page.getByRole('heading', { name: 'Łukasz Wiśniewski' });
