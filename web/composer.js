@@ -1,5 +1,6 @@
 // Where messages are written and edited.
 import { h, icon, iconButton, isComposing } from './dom.js';
+import { reason } from './model.js';
 
 const MOST_LINES_PX = 180;
 /** MAX_MESSAGE_BYTES as it comes; a service with another limit refuses what is too long itself. */
@@ -83,9 +84,9 @@ export class Composer {
     try {
       await this.save(message, content);
     } catch (error) {
-      this.#refused.set(conversationId, { message, content, reason: error.message });
+      this.#refused.set(conversationId, { message, content, reason: reason(error) });
       this.#reopen();
-      if (this.#refused.has(this.conversationId)) this.#problem(`Not changed: ${error.message}`);
+      if (this.#refused.has(this.conversationId)) this.#problem(`Not changed: ${reason(error)}`);
     }
   }
 

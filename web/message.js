@@ -1,5 +1,6 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
 import { fullName, h, icon, iconButton, linked, say } from './dom.js';
+import { reason } from './model.js';
 import { fullTime, timeOf } from './time.js';
 
 const STATES = {
@@ -95,7 +96,7 @@ export function messageElement(actions) {
       ].slice(2 - offered));
     }
     failure.replaceChildren(...(state === 'failed' ? [
-      h('span', {}, `Not sent: ${error?.message ?? 'unknown reason'}`),
+      h('span', {}, `Not sent: ${error ? reason(error) : 'unknown reason'}`),
       h('button.button.compact', { type: 'button', onclick: () => actions.again(element.message) }, 'Try again'),
       h('button.button.compact', { type: 'button', onclick: () => actions.takeBack(element.message) }, 'Edit'),
       h('button.button.compact', { type: 'button', onclick: () => actions.discard(element.message) }, 'Discard'),

@@ -9,6 +9,11 @@ const TYPING_SHOWN_MS = 6_000;
 const TYPING_REPEATED_MS = 2_500;
 const WATCHED = 500;
 
+const REASONS = { network: 'There was no answer.', disconnected: 'The connection was lost.' };
+
+/** Why a call failed, for who reads it: what the client says of the network is for programmers. */
+export const reason = ({ code, message }) => REASONS[code] ?? message;
+
 export class Model {
   conversations = new Map();
   hasMoreConversations = false;
@@ -138,7 +143,7 @@ export class Model {
     } catch (error) {
       this.#missed = error;
       if (this.state !== 'ready') this.state = error;
-      else this.tell('notice', `Reloading failed: ${error.message}`);
+      else this.tell('notice', `Reloading failed: ${reason(error)}`);
     }
     this.#meanwhile = [];
     this.tell('conversations');
@@ -157,7 +162,7 @@ export class Model {
       this.#watch();
     } catch (error) {
       this.hasMoreConversations = true;
-      this.tell('notice', `More conversations could not be loaded: ${error.message}`);
+      this.tell('notice', `More conversations could not be loaded: ${reason(error)}`);
     }
     this.tell('conversations');
   }

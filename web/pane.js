@@ -6,7 +6,7 @@ import { draft, keepDraft } from './drafts.js';
 import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
-import { Model } from './model.js';
+import { Model, reason } from './model.js';
 import { SignIn, tokenForm } from './sign_in.js';
 import { Thread } from './thread.js';
 import { lastSeen } from './time.js';
@@ -53,7 +53,7 @@ export class Pane {
         try {
           await this.open(await model.open(userId));
         } catch (error) {
-          this.#tell(error.message);
+          this.#tell(reason(error));
         }
       },
       openMessage: (message) => this.open(message.conversationId, message.seq),
@@ -68,7 +68,7 @@ export class Pane {
       },
       save: (message, content) => model.edit(message, content).catch((error) => {
         // Where one looks, the editor says it.
-        if (this.conversationId !== message.conversationId) this.#tell(`Not changed: ${error.message}`);
+        if (this.conversationId !== message.conversationId) this.#tell(`Not changed: ${reason(error)}`);
         throw error;
       }),
       draft: (id) => draft(model.userId, id),
@@ -316,7 +316,7 @@ export class Pane {
     const remove = () => {
       dialog.close();
       this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
-      this.model.chat.delete(message.id).catch((error) => this.#tell(`Not deleted: ${error.message}`));
+      this.model.chat.delete(message.id).catch((error) => this.#tell(`Not deleted: ${reason(error)}`));
     };
     const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, beginning(message.content)), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.'),
       h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Keep it'), h('button.button.danger', { type: 'button', onclick: remove }, icon('trash'), 'Delete')));

@@ -1,5 +1,6 @@
 // What a search finds: people to talk to, and messages.
 import { avatar, empty, fullName, h } from './dom.js';
+import { reason } from './model.js';
 import { stamp } from './time.js';
 
 const PAUSE_MS = 200;
@@ -82,7 +83,7 @@ export class Search {
 
 /** What was found under its heading, or why it was not to be had. */
 function part(heading, answer, rows, more) {
-  if (answer instanceof Error) return [h('p.small.problem.pad', {}, `${heading} could not be searched: ${answer.message}`)];
+  if (answer instanceof Error) return [h('p.small.problem.pad', {}, `${heading} could not be searched: ${reason(answer)}`)];
   if (!rows.length) return [];
   return [h('h3.pad', {}, heading), h('ul', {}, ...rows), answer.hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean);
 }

@@ -3,6 +3,7 @@
 import { beginning, empty, fill, fullName, h, icon, place, say } from './dom.js';
 import { atOnce, forget, soon } from './draw.js';
 import { divider, messageElement } from './message.js';
+import { reason } from './model.js';
 import { dayKey, dayName } from './time.js';
 
 const STEP = 60;
@@ -208,7 +209,7 @@ export class Thread {
   #edges(blank) {
     const { loading, error, failed, hasOlder, hasNewer, started } = this.timeline;
     const wait = ['loading', () => [h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' })]];
-    const fault = error && [`failed ${error.message}`, () => [h('span.problem', {}, `Messages could not be loaded: ${error.message}`), h('button.button.compact', { type: 'button', onclick: () => this.#again() }, 'Try again')]];
+    const fault = error && [`failed ${reason(error)}`, () => [h('span.problem', {}, `Messages could not be loaded: ${reason(error)}`), h('button.button.compact', { type: 'button', onclick: () => this.#again() }, 'Try again')]];
     const nothing = ['', () => []];
     fill(this.before, ...(error && failed !== 'newer' ? fault
       : loading === 'older' || (loading && blank) ? wait

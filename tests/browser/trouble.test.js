@@ -165,3 +165,16 @@ test('on a slow network the page says that it comes, and asks for all its script
   assert.equal(await page.locator('.starting').count(), 0);
   assert.deepEqual([...new Set(asked)].sort(), preloaded.sort());
 });
+
+test('why something could not be loaded is said in words for people', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+  await page.locator('.message').first().waitFor();
+  await cutOff(front, page);
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
+  await page.locator('.edge').getByText('Messages could not be loaded: There was no answer.', { exact: true }).waitFor();
+  await page.getByRole('searchbox').fill('flat');
+  for (const what of ['People', 'Messages']) await page.getByText(`${what} could not be searched: There was no answer.`, { exact: true }).waitFor();
+  front.refuse = false;
+  await page.locator('.message', { hasText: 'parking' }).waitFor();
+});
