@@ -266,6 +266,10 @@ begin
   if unmoved > 0 and exists (select from inserted i join conversations c on c.id = i.conversation_id where c.last_seq < i.seq) then
     perform chat_fail_dropped('the change of a conversation');
   end if;
+  if pg_trigger_depth() > 1 and current_setting('pgchat.batch', true) <> '' then
+    perform set_config('pgchat.batch',
+                       chat_outer_batch(current_setting('pgchat.batch'), array(select i.conversation_id from inserted i)), true);
+  end if;
   return null;
 end
 $$;

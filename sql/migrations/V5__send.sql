@@ -38,6 +38,27 @@ as $$
                 last_seqs || nullif(split_part(outer_batch, ' ', 3), '')::bigint[])
 $$;
 
+-- And behind that: what the trigger has told of meanwhile, the batch that it interrupts must not tell of as new once more. Of the
+-- trigger's own conversations all is told by the time that its function returns.
+create function chat_outer_batch(outer_batch text, conversations uuid[]) returns text
+language sql stable
+set search_path from current
+as $$
+  select format('%s %s %s', split_part(outer_batch, ' ', 1), split_part(outer_batch, ' ', 2),
+                array(select greatest(o.seq,
+                                      (select max(i.seq)
+                                         from unnest(nullif(split_part(b.inner_batch, ' ', 2), '')::uuid[],
+                                                     nullif(split_part(b.inner_batch, ' ', 3), '')::bigint[]) as i (id, seq)
+                                        where i.id = o.id),
+                                      (select c.last_seq from conversations c
+                                        where c.id = o.id and c.id = any (chat_outer_batch.conversations)))
+                        from unnest(nullif(split_part(outer_batch, ' ', 2), '')::uuid[],
+                                    nullif(split_part(outer_batch, ' ', 3), '')::bigint[])
+                             with ordinality as o (id, seq, place)
+                       order by o.place))
+    from (select current_setting('pgchat.batch') as inner_batch) b
+$$;
+
 -- Stores a batch of messages in one transaction: the group commit of a replica's writer.
 --
 -- The arrays run in parallel. One row comes back for each input, in input order; `status` is
@@ -190,6 +211,9 @@ begin
          (select count(*) from stored), (select count(*) from followed)
     into places, heads, bodies, newest, inserted, moved
     from (select v.place, v.head, v.message, v.newest from event v order by v.place) e;
+  if was_set <> '' then
+    was_set := chat_outer_batch(was_set, held);
+  end if;
   ignored := set_config('pgchat.batch', was_set, true);
   if lock_wait_ms > 0 then
     -- The commit waits its turn for NOTIFY's lock, however long the queue is.
@@ -277,7 +301,7 @@ declare
   summary record;
   reader uuid;
   stored messages;
-  was_set constant text := coalesce(current_setting('pgchat.batch', true), '');
+  was_set text := coalesce(current_setting('pgchat.batch', true), '');
   usual_wait constant text := current_setting('lock_timeout');
   moment timestamptz;
   is_newest boolean;
@@ -305,6 +329,7 @@ begin
   if found then
     if pg_trigger_depth() > 0 then
       held.last_seq := chat_publish_outer(conversation);
+      was_set := coalesce(current_setting('pgchat.batch', true), '');
     end if;
     reader := case sender when held.participant1_id then held.participant2_id else held.participant1_id end;
     moment := clock_timestamp();
@@ -351,6 +376,9 @@ begin
                 where t.conversation_id = conversation and t.seq = stored.seq and t.message_id <> stored.id) then
       raise unique_violation using message = 'the seq of a message was taken meanwhile';
     end if;
+  end if;
+  if was_set <> '' then
+    was_set := chat_outer_batch(was_set, array[conversation]);
   end if;
   ignored := set_config('pgchat.batch', was_set, true);
   if lock_wait_ms > 0 then
