@@ -313,6 +313,8 @@ async fn everything_that_is_made_begins_with_chat_but_the_two_tables() {
           union all select 'schema', nspname, 'public'::regnamespace from pg_namespace where oid >= 16384
         ) made (kind, name, namespace)
          where namespace = 'public'::regnamespace and name not like 'chat\\_%'
+           -- Those that run behind the host's, which is in the order of names.
+           and not (kind = 'trigger' and name like 'zz\\_chat\\_%')
          order by 1";
     let rows = database.sql().await.query(named_otherwise, &[]).await;
     let names: Vec<String> = rows.expect("names").iter().map(|row| row.get(0)).collect();
