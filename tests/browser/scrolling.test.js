@@ -38,7 +38,13 @@ async function scrollTo(page, number) {
 /** Where in the window `number` is. */
 async function place(page, number) {
   await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-  return (await page.locator('.message', { has: page.locator('.content', { hasText: new RegExp(`^message ${number}\\b`) }) }).boundingBox()).y;
+  const message = page.locator('.message', { has: page.locator('.content', { hasText: new RegExp(`^message ${number}\\b`) }) });
+  for (let tries = 0; tries < 100; tries++) {
+    // None where it is drawn anew in that moment, because older ones have come.
+    const box = await message.boundingBox();
+    if (box) return box.y;
+  }
+  return assert.fail(`message ${number} does not stay`);
 }
 
 function assertUnbroken(shown) {
