@@ -26,6 +26,9 @@ function foldAt(text) {
   return /[\ud800-\udbff]/.test(text[end - 1]) ? end - 1 : end;
 }
 
+/** Whether what is shown of a text that nobody has unfolded reaches so far. */
+export const reaches = (text, end) => end <= foldAt(text);
+
 /** `item`: `{message, state, mine, joined, latency, unfolded}`; `state` is one of STATES for one's own. */
 export function messageElement(actions) {
   const who = h('span.unseen'); // which is seen by the side that it stands on

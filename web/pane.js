@@ -56,7 +56,7 @@ export class Pane {
           this.#tell(reason(error));
         }
       },
-      openMessage: (message) => this.open(message.conversationId, message.seq),
+      openMessage: (message) => this.open(message.conversationId, message.seq, message.snippet),
       leave: () => this.signIn(),
     });
     this.frames = new Frames(model, () => this.toggle('frames', false));
@@ -128,7 +128,7 @@ export class Pane {
     this.element.remove();
   }
 
-  async open(conversationId, seq) {
+  async open(conversationId, seq, snippet) {
     const { model } = this;
     this.opening = conversationId;
     const conversation = model.conversations.get(conversationId) ?? (await model.find(conversationId));
@@ -152,7 +152,7 @@ export class Pane {
     // On a phone the keyboard would cover what one came to read.
     const { scroller } = this.thread;
     (matchMedia('(pointer: fine)').matches ? this.composer.input : scroller).focus({ preventScroll: true });
-    await this.thread.show(conversationId, seq);
+    await this.thread.show(conversationId, seq, snippet);
   }
 
   back() {

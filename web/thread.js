@@ -2,7 +2,8 @@
 // as its ends come near, and what one looks at stays where it is.
 import { beginning, empty, fill, fullName, h, icon, place, say } from './dom.js';
 import { atOnce, forget, soon } from './draw.js';
-import { divider, messageElement } from './message.js';
+import { mark, placeOf, unmark } from './found.js';
+import { divider, messageElement, reaches } from './message.js';
 import { reason } from './model.js';
 import { dayKey, dayName } from './time.js';
 
@@ -23,7 +24,8 @@ export class Thread {
   #heard = []; // arrived, and not announced yet
   #unfolded = new Set(); // the keys of long messages that are shown as a whole
   #draw = () => this.#render();
-  #found;
+  #found; // the seq of the message that a search led to
+  #marked; // in it, what was searched for
   #top = 0; // as it was last seen: somebody may have scrolled of whom no event has told yet
 
   constructor(model, actions) {
@@ -46,10 +48,12 @@ export class Thread {
     this.#off.forEach((off) => off());
     forget(this.#draw);
     if (this.timeline) this.timeline.lookedAt = undefined;
+    unmark(this.#marked);
     this.resized.disconnect();
   }
 
-  async show(conversationId, seq) {
+  /** At the end, or at the message `seq`, that a search has found; its `snippet` says where in it. */
+  async show(conversationId, seq, snippet = []) {
     this.#off.forEach((off) => off());
     if (this.timeline) this.timeline.lookedAt = undefined;
     this.conversationId = conversationId;
@@ -65,6 +69,7 @@ export class Thread {
     this.#away = 0;
     this.#heard = [];
     this.#found = seq;
+    unmark(this.#marked);
     this.#window(0, 0);
     this.pinned = true;
     const { unreadCount = 0 } = this.model.conversations.get(conversationId) ?? {};
@@ -76,14 +81,18 @@ export class Thread {
     if (seq === undefined) this.#window(messages.length - STEP);
     else this.#window(messages.length - MOST, messages.length);
     this.pinned = seq === undefined;
+    const found = seq === undefined ? undefined : messages.find((message) => message.seq === seq);
+    const place = found && !found.deletedAt && placeOf(found.content, snippet);
+    if (place && !reaches(found.content, place.end)) this.#unfolded.add(this.#key(found));
     this.#render();
-    if (seq !== undefined) this.#center(this.list.querySelector('.found'));
+    if (found) this.#lookAt(this.list.querySelector('.found'), place);
     this.read();
   }
 
   async toLatest() {
     if (this.timeline.hasNewer) await this.timeline.start();
     this.#found = undefined;
+    unmark(this.#marked);
     this.#window(this.timeline.messages.length - STEP);
     this.pinned = true;
     this.#render();
@@ -153,7 +162,7 @@ export class Thread {
       if (message.seq && message.seq === this.timeline.unreadFrom) use('new', () => divider('new', 'New messages'));
       const mine = message.senderId === this.model.userId;
       const joined = previous?.senderId === message.senderId && Date.parse(message.createdAt) - Date.parse(previous.createdAt) < TOGETHER_MS;
-      const key = `message ${(mine && message.clientMessageId) || message.id}`;
+      const key = this.#key(message);
       const element = use(key, () => messageElement(this.actions));
       element.update({ message, mine, joined, state: mine ? (message.isRead ? 'read' : 'sent') : '', found: message.seq === this.#found && this.#found !== undefined, latency: this.model.latencies.get(message.id), unfolded: this.#unfolded.has(key), ...more });
       element.key = key;
@@ -239,6 +248,11 @@ export class Thread {
     this.#scrolled();
   }
 
+  /** One's own is the same while it is sent and when it is stored. */
+  #key({ senderId, clientMessageId, id }) {
+    return `message ${(senderId === this.model.userId && clientMessageId) || id}`;
+  }
+
   #isPinned() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     // Where the window has grown, the end itself has moved up.
@@ -260,8 +274,16 @@ export class Thread {
     if (element.isConnected) this.scroller.scrollTop += element.getBoundingClientRect().top - offset;
   }
 
-  #center(element) {
+  /** The message that was found, and of a long one the words. */
+  #lookAt(element, place) {
     if (!element) return;
+    this.#marked = place && mark(element.querySelector('.content'), place);
+    const { height } = element.getBoundingClientRect();
+    this.#center(this.#marked && height > this.scroller.clientHeight ? this.#marked : element);
+  }
+
+  /** An element, or a Range. */
+  #center(element) {
     const [inner, outer] = [element, this.scroller].map((it) => it.getBoundingClientRect());
     this.scroller.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2;
   }

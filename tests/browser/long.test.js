@@ -118,3 +118,39 @@ test('the fold cuts no address and no character in two, and an edit or a deletio
   await last(page).getByText('This message was deleted').waitFor();
   assert.equal(await button(last(page), /Show/).count(), 0);
 });
+
+for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
+  test(`what a search finds beyond the fold is in sight and marked, on ${device}`, async () => {
+    const page = await shown(options);
+    const other = `${LONG.slice(0, 30_000)} see https://example.com/a-bird and this heron stands here ${LONG.slice(30_000, 55_000)}`;
+    await post(replica.url, LUKASZ, other);
+    await post(replica.url, AMELIE, `A heron, too, on ${device}`);
+    await page.locator('.message', { hasText: `A heron, too, on ${device}` }).waitFor();
+    const search = async (words, excerpt) => {
+      if (device === 'a phone') await page.getByRole('button', { name: 'Back to the conversations' }).click();
+      await page.getByRole('searchbox').fill(words);
+      await page.locator('.results .row', { hasText: excerpt }).first().click();
+    };
+    const marked = () => page.evaluate(() => {
+      const [range] = CSS.highlights.get('found');
+      const [inner, outer] = [range, document.querySelector('.scroller')].map((it) => it.getBoundingClientRect());
+      return { text: String(range), before: String(range.startContainer.data ?? '').slice(0, range.startOffset).slice(-10), seen: inner.height > 0 && inner.top >= outer.top && inner.bottom <= outer.bottom };
+    });
+    const all = () => page.evaluate(() => CSS.highlights.get('found').size);
+    await search('"heron stands"', 'heron stands');
+    await page.locator('.message.found').getByRole('button', { name: 'Show less' }).waitFor();
+    await page.waitForFunction(() => CSS.highlights.get('found').size === 1);
+    assert.deepEqual(await marked(), { text: 'heron', before: ' and this ', seen: true });
+    assert.equal(await text(page.locator('.message.found')), other);
+
+    // What stands in the part that is shown unfolds nothing.
+    await search('w17', 'w17');
+    await page.locator('.message.found').getByRole('button', { name: 'Show all' }).waitFor();
+    await page.waitForFunction(() => [...CSS.highlights.get('found')].some((range) => String(range) === 'w17'));
+    assert.equal((await marked()).seen, true);
+    assert.equal(await all(), 1, 'the former mark is gone');
+    await page.getByRole('textbox', { name: 'Message' }).fill('Seen');
+    await page.getByRole('button', { name: 'Send', exact: true }).click();
+    await page.waitForFunction(() => !CSS.highlights.get('found').size);
+  });
+}
