@@ -258,19 +258,31 @@ pub fn psql() -> PathBuf {
 }
 
 impl Drop for Database {
-    /// Keeps nothing of a test that passed; what a failed one left goes with the cluster.
+    /// Keeps nothing of a test that passed. What a failed one left goes with the cluster, but for its sessions: one whose client is
+    /// gone may be in the midst of a statement, and its transaction would hold back the cursors of all other tests.
     fn drop(&mut self) {
+        let name = self.name.clone();
         if std::thread::panicking() {
             eprintln!(
-                "--- PostgreSQL about {}\n{}",
-                self.name,
-                self.cluster.log_of(&self.name)
+                "--- PostgreSQL about {name}\n{}",
+                self.cluster.log_of(&name)
             );
+            self.execute_later(vec![format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
+            )]);
             return;
         }
-        let (name, cluster) = (self.name.clone(), self.cluster.clone());
-        let drop_roles = roles::drop_all_of(&name);
-        // Not waited for: it costs a checkpoint and frees nothing but disk.
+        self.execute_later(vec![
+            format!("drop database if exists {name} with (force)"),
+            roles::drop_all_of(&name),
+        ]);
+    }
+}
+
+impl Database {
+    /// From outside of it, and not waited for: to drop a database costs a checkpoint, and frees nothing but disk.
+    fn execute_later(&self, statements: Vec<String>) {
+        let cluster = self.cluster.clone();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -278,9 +290,9 @@ impl Drop for Database {
             if let Ok(runtime) = runtime {
                 runtime.block_on(async {
                     if let Ok(client) = cluster.try_connect("postgres", "postgres").await {
-                        let drop = format!("drop database if exists {name} with (force)");
-                        let _ = client.batch_execute(&drop).await;
-                        let _ = client.batch_execute(&drop_roles).await;
+                        for statement in statements {
+                            let _ = client.batch_execute(&statement).await;
+                        }
                     }
                 });
             }
