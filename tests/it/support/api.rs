@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use super::described;
 use super::shape::id_of;
-use super::wait::{eventually, within};
+use super::wait::{DEADLINE, eventually};
+
+/// For an answer. Tests hold what a message waits for, and let hundreds of them wait.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Clone)]
 pub struct Api {
@@ -21,7 +24,7 @@ impl Api {
     pub fn new(base: &str) -> Self {
         let client = Client::builder()
             .no_proxy()
-            .timeout(Duration::from_secs(60))
+            .timeout(PATIENCE)
             .build()
             .expect("an HTTP client");
         Self {
@@ -58,7 +61,7 @@ impl Api {
     /// The bare status; `None` when nobody answers.
     pub async fn status(&self, path: &str) -> Option<u16> {
         let request = self.request(Method::GET, path);
-        let reply = request.timeout(Duration::from_secs(5)).send().await.ok()?;
+        let reply = request.timeout(DEADLINE).send().await.ok()?;
         Some(reply.status().as_u16())
     }
 
@@ -214,12 +217,12 @@ impl Reply {
         let (client, request) = request.build_split();
         let request = request.expect("a request");
         let (method, path) = (request.method().clone(), request.url().path().to_owned());
-        let answered = within("an answer", async {
+        let answered = async {
             let response = client.execute(request).await?;
             let status = response.status().as_u16();
             let headers = response.headers().clone();
             Ok::<_, reqwest::Error>((status, headers, response.text().await?))
-        });
+        };
         let (status, headers, text) = answered.await.expect("an answer");
         let reply = Self {
             status,
