@@ -10,7 +10,10 @@ const LARGEST: usize = 1024 * 1024;
 const SHARE: usize = 8;
 const TOO_MANY: usize = SHARE + 4;
 
-const PATIENT: [(&str, &str); 1] = [("BODY_TIMEOUT_SECONDS", "120")];
+/// Nobody answers a ping here.
+const NO_PINGS: (&str, &str) = ("HEARTBEAT_SECONDS", "3600");
+
+const PATIENT: [(&str, &str); 2] = [("BODY_TIMEOUT_SECONDS", "120"), NO_PINGS];
 
 /// With its envelope it is larger than what is not counted.
 fn longest() -> String {
@@ -66,6 +69,7 @@ async fn a_user_whose_large_messages_wait_for_slow_commands_leaves_the_others_th
     let settings = [
         ("DB_TIMEOUT_SECONDS", "120"),
         ("MAX_MESSAGE_BYTES", bytes.as_str()),
+        NO_PINGS,
     ];
     let replica = Replica::start(&database, &settings).await;
     let conversation = database.conversation(ALICE, BORIS).await;
@@ -120,7 +124,7 @@ async fn a_user_whose_large_messages_wait_for_slow_commands_leaves_the_others_th
 async fn a_socket_that_has_sent_something_large_holds_no_more_than_another_afterwards() {
     const SOCKETS: usize = 100;
     let database = Database::fresh().await;
-    let settings = [("MAX_CONNECTIONS_PER_USER", "0")];
+    let settings = [("MAX_CONNECTIONS_PER_USER", "0"), NO_PINGS];
     let replica = Replica::start(&database, &settings).await;
     let mut sockets = Vec::new();
     for _ in 0..SOCKETS {
