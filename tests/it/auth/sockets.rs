@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::tokens::{now, token, token_for};
+use super::tokens::{now, token, token_for, token_until};
 use super::{SERVICE_TOKEN, get, replica};
 use crate::support::*;
 
@@ -82,21 +82,21 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
 #[tokio::test]
 async fn a_socket_is_warned_and_ends_with_4401_when_its_token_does() {
     let database = Database::fresh().await;
-    let replica = replica(&database, &[("TOKEN_WARNING_SECONDS", "4")]).await;
-    let mut expires = now() + 7;
-    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 7)).await;
+    let replica = replica(&database, &[("TOKEN_WARNING_SECONDS", "8")]).await;
+    let mut expires = now() + 11;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_until(ALICE, expires)).await;
     for renewed in [true, false] {
         let warning = socket.expect("token_expiring").await;
-        assert!(now() >= expires - 4, "not so long ahead");
+        assert!(now() >= expires - 8, "not so long ahead");
         let at = warning["data"]["expiresAt"].as_str().expect("a time");
         let at = chrono::DateTime::parse_from_rfc3339(at)
             .expect("a time")
             .timestamp();
-        assert!((expires..=expires + 1).contains(&at), "{warning}");
+        assert_eq!(at, expires, "{warning}");
         // A new token has an end of its own, and a warning of that.
         if renewed {
-            expires = now() + 7;
-            let next = json!({"token": token_for(ALICE, 7)});
+            expires = now() + 11;
+            let next = json!({"token": token_until(ALICE, expires)});
             socket.send_command("authenticate", next).await;
         }
     }
@@ -109,7 +109,7 @@ async fn a_socket_is_warned_a_minute_ahead_unless_told_otherwise() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;
     let expires = now() + 63;
-    let mut socket = Socket::connect_by(&replica, ALICE, &token_for(ALICE, 63)).await;
+    let mut socket = Socket::connect_by(&replica, ALICE, &token_until(ALICE, expires)).await;
     socket.expect("token_expiring").await;
     let left = expires - now();
     assert!((50..=60).contains(&left), "{left} s ahead");
@@ -139,7 +139,7 @@ async fn a_short_new_token_ends_a_socket_sooner() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;
     let mut socket = Socket::connect_by(&replica, ALICE, &token(ALICE)).await;
-    let short = json!({"token": token_for(ALICE, 5)});
+    let short = json!({"token": token_for(ALICE, 8)});
     socket.send_command("authenticate", short).await;
     socket.expect("token_expiring").await;
     assert_eq!(socket.closed().await, Some(4401));

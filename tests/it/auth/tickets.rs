@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::tokens::{now, token, token_for};
+use super::tokens::{now, token, token_for, token_until};
 use super::{SERVICE_TOKEN, replica};
 use crate::support::*;
 
@@ -186,11 +186,11 @@ async fn a_socket_by_a_ticket_ends_when_the_token_does_that_made_it() {
 async fn a_ticket_opens_nothing_once_the_token_that_made_it_is_over() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;
-    let expires = now() + 4;
-    let made = ticket(&replica, "", Some(&token_for(ALICE, 4))).await;
+    let expires = now() + 8;
+    let made = ticket(&replica, "", Some(&token_until(ALICE, expires))).await;
     // Its own time is longer.
     eventually("the token is over", || async {
-        (now() > expires + 1).then_some(())
+        (now() > expires).then_some(())
     })
     .await;
     let late = handshake(&replica, &path(ALICE, &made), &[]).await;

@@ -31,7 +31,12 @@ pub fn token(user: Uuid) -> String {
 
 /// A good token that expires in so many seconds.
 pub fn token_for(user: Uuid, seconds: i64) -> String {
-    hs256(&json!({"sub": user, "exp": now() + seconds}))
+    token_until(user, now() + seconds)
+}
+
+/// A good token until this moment, for a test that says when that is.
+pub fn token_until(user: Uuid, expires: i64) -> String {
+    hs256(&json!({"sub": user, "exp": expires}))
 }
 
 pub fn hs256(claims: &Value) -> String {
