@@ -42,7 +42,7 @@ pub async fn kill_listeners(database: &Database) -> i64 {
 }
 
 /// The next beat of a replica, so that what follows is right after one.
-async fn until_heartbeat(database: &Database) {
+pub async fn until_heartbeat(database: &Database) {
     let client = database.sql().await;
     let beat = || async {
         let newest = "select max(heartbeat_at)::text from chat_replicas";
