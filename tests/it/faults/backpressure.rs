@@ -148,13 +148,13 @@ async fn a_burst_past_the_bound_of_the_writer_is_refused_at_once() {
     assert_eq!(api.history(conversation).await.len(), BURST + 1);
 }
 
-/// Each message is a transaction of its own here, and takes 2.5 s: the last one has less than that left when it is sent.
+/// Each message is a transaction of its own here, and takes 5 s: the last one has less than that left when it is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_database_stores_what_is_nearly_late_when_it_is_sent() {
     let database = Database::fresh().await;
     database
         .execute_as_owner(
-            "create table host_pace as select 1.0::float as seconds;
+            "create table host_pace as select 0.0::float as seconds;
              create function host_slow() returns trigger language plpgsql security definer as $$
              begin
                perform pg_sleep((select seconds from public.host_pace));
@@ -163,15 +163,19 @@ async fn a_slow_database_stores_what_is_nearly_late_when_it_is_sent() {
              create trigger host_slow after insert on messages for each statement execute function host_slow()",
         )
         .await;
-    let settings = [("WRITER_BATCH", "1"), ("WRITE_TIMEOUT_SECONDS", "7")];
+    let settings = [("WRITER_BATCH", "1"), ("WRITE_TIMEOUT_SECONDS", "14")];
     let replica = Replica::start(&database, &settings).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
-    // By this one the replica learns that answers take their time: it would not wait for 2.5 s at once.
-    let first = replica.api().try_send(conversation, ALICE, "first").await;
-    first.ok(201);
-    database
-        .execute_as_owner("update host_pace set seconds = 2.5")
-        .await;
+    let takes = async |seconds: f64| {
+        let pace = format!("update host_pace set seconds = {seconds}");
+        database.execute_as_owner(&pace).await;
+    };
+    // By these the replica learns that answers take their time: it would not wait for 5 s at once.
+    for seconds in [1.0, 2.5] {
+        takes(seconds).await;
+        replica.api().send(conversation, ALICE, "slow").await;
+    }
+    takes(5.0).await;
     let mut sends = JoinSet::new();
     for number in 0..3 {
         let api = replica.api();

@@ -13,12 +13,12 @@ const SLACK: Duration = Duration::from_secs(10);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_under_load_loses_nothing_and_spreads_the_reconnects() {
     const SOCKETS: i32 = 30;
-    const DELAY: Duration = Duration::from_secs(3);
-    const GRACE: Duration = Duration::from_secs(12);
+    const DELAY: Duration = Duration::from_secs(5);
+    const GRACE: Duration = Duration::from_secs(15);
     let database = Database::fresh().await;
     let settings = quick(&[
-        ("SHUTDOWN_DELAY_SECONDS", "3"),
-        ("SHUTDOWN_GRACE_SECONDS", "12"),
+        ("SHUTDOWN_DELAY_SECONDS", "5"),
+        ("SHUTDOWN_GRACE_SECONDS", "15"),
         ("RATE_LIMIT_PER_SECOND", "0"),
         ("RATE_LIMIT_BURST", "0"),
     ]);
