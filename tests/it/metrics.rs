@@ -4,16 +4,13 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::*;
+use crate::watched::used_replica;
 
 #[tokio::test]
 async fn metrics_are_text_that_prometheus_reads() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+    let replica = used_replica(&database).await;
     let api = replica.api();
-    let conversation = api.open_conversation(ALICE, BORIS).await;
-    let mut boris = Socket::connect(&replica, BORIS).await;
-    api.send(conversation, ALICE, "hello").await;
-    boris.expect("chat_message").await;
 
     let metrics = api.get("/metrics").await;
 

@@ -56,16 +56,21 @@ fn text<'a>(of: &'a Value, what: &str) -> &'a str {
 }
 
 /// A replica that has had some traffic: figures by route and status are there from the first such request on.
-async fn scraped() -> String {
-    let database = Database::fresh().await;
-    let replica = Replica::start(&database, &[]).await;
+pub async fn used_replica(database: &Database) -> Replica {
+    let replica = Replica::start(database, &[]).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     api.send(conversation, ALICE, "hello").await;
     boris.expect("chat_message").await;
     boris.send_command("ping", json!({})).await;
-    api.get("/metrics").await.text
+    replica
+}
+
+async fn scraped() -> String {
+    let database = Database::fresh().await;
+    let replica = used_replica(&database).await;
+    replica.api().get("/metrics").await.text
 }
 
 async fn exported() -> Exported {

@@ -2,6 +2,7 @@
 
 mod functions;
 
+use serde_json::Value;
 use tokio_postgres::Client;
 
 use crate::support::*;
@@ -74,23 +75,20 @@ async fn columns_are_found_anew_by_a_service_that_owns_nothing_as_far_as_the_own
         let user = replica.api().get(&format!("/api/v1/users/{ALICE}")).await;
         (user.status == 200).then(|| user.json()["avatarUrl"].clone())
     };
+    let until = async |what: &str, wanted: fn(&Value) -> bool| {
+        eventually(what, || async { shown().await.filter(wanted) }).await;
+    };
     assert!(shown().await.expect("Alice").is_string());
     database
         .execute("alter table users rename column avatar_url to picture")
         .await;
     // The grant is the column's, and goes with it.
-    eventually("the column by its new name", || async {
-        shown().await.filter(serde_json::Value::is_string)
-    })
-    .await;
+    until("the column by its new name", Value::is_string).await;
     // One that the owner may not read is none.
     database
         .execute("alter table users drop column picture; alter table users add column avatar text default 'x'")
         .await;
-    eventually("no column", || async {
-        shown().await.filter(serde_json::Value::is_null)
-    })
-    .await;
+    until("no column", Value::is_null).await;
     database.migrate(&[]).await.assert_ok();
     assert!(shown().await.expect("Alice").is_null());
 }

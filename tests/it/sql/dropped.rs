@@ -9,16 +9,9 @@ use crate::support::*;
 #[tokio::test]
 async fn a_change_that_a_trigger_of_the_host_drops_is_refused_and_a_mark_is_not_counted() {
     let mut scene = Scene::set().await;
-    scene
-        .database
-        .execute(
-            "create function keep() returns trigger language plpgsql as $$
-             begin
-               return case old.content when 'dropped' then null when 'put back' then old else new end;
-             end $$;
-             create trigger keep before update on messages for each row execute function keep()",
-        )
-        .await;
+    let keep =
+        "return case old.content when 'dropped' then null when 'put back' then old else new end;";
+    scene.with_trigger("before update on messages", keep).await;
     let (api, conversation) = (scene.api(), scene.conversation);
     let mut kept = Vec::new();
     for content in ["dropped", "put back"] {

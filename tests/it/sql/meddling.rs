@@ -6,22 +6,11 @@ use serde_json::Value;
 use super::Scene;
 use crate::support::*;
 
-/// Has a trigger of the host's run this at the event.
-async fn with_trigger(scene: &Scene, event: &str, body: &str) {
-    scene
-        .database
-        .execute(&format!(
-            "create function meddle() returns trigger language plpgsql security definer as $$ begin {body} end $$;
-             create trigger meddle {event} for each row execute function meddle()"
-        ))
-        .await;
-}
-
 #[tokio::test]
 async fn a_repeat_of_a_message_that_a_trigger_has_changed_is_no_conflict() {
     let scene = Scene::set().await;
     let body = "new.content := 'censored'; new.message_type := 'file'; return new;";
-    with_trigger(&scene, "before insert on messages", body).await;
+    scene.with_trigger("before insert on messages", body).await;
     let api = scene.api();
     let first = api
         .send_once(scene.conversation, ALICE, "rude", "m-1")
@@ -44,7 +33,9 @@ async fn an_edit_or_a_deletion_that_a_trigger_drops_is_not_acknowledged() {
     let scene = Scene::set().await;
     let api = scene.api();
     let sent = id_of(&api.send(scene.conversation, ALICE, "kept").await);
-    with_trigger(&scene, "before update on messages", "return null;").await;
+    scene
+        .with_trigger("before update on messages", "return null;")
+        .await;
     api.edit(sent, ALICE, "changed")
         .await
         .refused(500, "internal");
@@ -70,7 +61,7 @@ async fn a_message_that_a_trigger_makes_another_one_is_refused_and_leaves_nothin
          end case;
          return new;"
     );
-    with_trigger(&scene, "before insert on messages", &body).await;
+    scene.with_trigger("before insert on messages", &body).await;
     let (api, conversation) = (scene.api(), scene.conversation);
     let moved = ["id", "conversation", "sender", "reader", "seq"];
     // Alone, and among others in a batch.
@@ -104,7 +95,9 @@ async fn a_message_that_a_trigger_makes_another_one_is_refused_and_leaves_nothin
 #[tokio::test]
 async fn a_message_whose_conversation_a_trigger_keeps_as_it_was_is_refused() {
     let mut scene = Scene::set().await;
-    with_trigger(&scene, "before update on conversations", "return null;").await;
+    scene
+        .with_trigger("before update on conversations", "return null;")
+        .await;
     let (api, conversation) = (scene.api(), scene.conversation);
     for answer in join_all((0..4).map(|_| api.try_send(conversation, ALICE, "kept out"))).await {
         answer.refused(500, "internal");
@@ -129,7 +122,7 @@ async fn of_two_states_the_later_one_has_the_later_time_whatever_a_trigger_sets(
     let api = scene.api();
     let sent = id_of(&api.send(scene.conversation, ALICE, "first").await);
     let body = "new.updated_at := now(); return new;";
-    with_trigger(&scene, "before update on messages", body).await;
+    scene.with_trigger("before update on messages", body).await;
     let early = scene.database.holding("select pg_current_xact_id()").await;
     api.edit(sent, ALICE, "second").await.ok(200);
     let edit = format!("update messages set content = 'third' where id = '{sent}'; commit");
@@ -160,7 +153,7 @@ async fn what_a_trigger_does_to_some_of_a_batch_changes_no_order() {
                   else null;
                 end case;
                 return null;";
-    with_trigger(&scene, "after insert on messages", body).await;
+    scene.with_trigger("after insert on messages", body).await;
     let conversation = scene.conversation;
     let contents = ["one", "note", "two", "remove", "three", "note", "remove"];
     let columns = |each: &str| vec![each; contents.len()].join(", ");

@@ -53,6 +53,16 @@ impl Scene {
         )
     }
 
+    /// Has a trigger of the host's run this at the event.
+    async fn with_trigger(&self, event: &str, body: &str) {
+        self.database
+            .execute(&format!(
+                "create function meddle() returns trigger language plpgsql security definer as $$ begin {body} end $$;
+                 create trigger meddle {event} for each row execute function meddle()"
+            ))
+            .await;
+    }
+
     /// The next frame of this type, which is the same on both sockets.
     async fn expect(&mut self, kind: &str) -> Value {
         let [alice, boris] = &mut self.sockets;
