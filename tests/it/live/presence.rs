@@ -382,6 +382,7 @@ async fn a_user_who_comes_and_goes_all_the_time_is_told_of_seldom() {
     let mut notifications = database.listen("chat_events").await;
     for _ in 0..30 {
         Socket::connect(&replica, ALICE).await.close().await;
+        // As long as a replica gathers what it tells of: each coming and each going could be told.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let carla = Socket::connect(&replica, CARLA).await;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -43,11 +43,10 @@ pub async fn attackers_of(
         Signal::Kill,
     );
     // On a busy machine that takes its time.
-    let begun = Instant::now();
-    while !dir.join(AT_IT).exists() {
-        assert!(begun.elapsed() < BEGINNING, "the attack has not begun");
-        tokio::time::sleep(Duration::from_millis(40)).await;
-    }
+    eventually_within(BEGINNING, "the attack has begun", || async {
+        dir.join(AT_IT).exists().then_some(())
+    })
+    .await;
     process
 }
 

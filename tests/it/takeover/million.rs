@@ -30,6 +30,7 @@ impl Waits {
             if ended.get() || database.count(MADE_LAST).await > 0 {
                 return waits;
             }
+            // A load, and not all that the machine has.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
