@@ -9,8 +9,8 @@ use uuid::Uuid;
 use crate::support::*;
 
 /// Less than this is soon; what has to wait for somebody else's deadline takes longer.
-const SOON: Duration = Duration::from_secs(10);
-const WRITE_TIMEOUT: (&str, &str) = ("WRITE_TIMEOUT_SECONDS", "30");
+const SOON: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: (&str, &str) = ("WRITE_TIMEOUT_SECONDS", "60");
 
 /// A host whose triggers raise the SQLSTATE that a message consists of.
 async fn with_errors(database: &Database) {
@@ -115,7 +115,7 @@ async fn a_message_that_always_fails_is_refused_and_delays_nobody() {
 async fn a_message_that_the_database_cannot_store_now_waits_alone() {
     let database = Database::fresh().await;
     with_errors(&database).await;
-    let settings = [("WRITE_TIMEOUT_SECONDS", "12")];
+    let settings = [("WRITE_TIMEOUT_SECONDS", "20")];
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let free = database.conversation(CARLA, DAVID).await;
@@ -374,9 +374,16 @@ async fn while_the_queue_of_notifications_is_full_messages_wait() {
 async fn many_users_whose_rows_are_locked_hold_up_nobody_for_long() {
     const LOCKED: i32 = 200;
     let database = Database::fresh().await;
-    let settings = [("WRITE_TIMEOUT_SECONDS", "60")];
+    let settings = [("WRITE_TIMEOUT_SECONDS", "120")];
     let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
     let free = database.conversation(ALICE, CARLA).await;
+    let mut usual = Duration::ZERO;
+    for _ in 0..5 {
+        let sent = Instant::now();
+        api.send(free, CARLA, "usual").await;
+        usual = usual.max(sent.elapsed());
+    }
     let users = database.add_users(LOCKED).await;
     let mut sends = Vec::new();
     for user in &users {
@@ -389,7 +396,6 @@ async fn many_users_whose_rows_are_locked_hold_up_nobody_for_long() {
 
     let gate = Gate::closed(&database, &replica).await;
     let mut waiting = Vec::new();
-    let api = replica.api();
     for (conversation, user) in sends {
         let api = api.clone();
         waiting.push(tokio::spawn(async move {
@@ -402,7 +408,9 @@ async fn many_users_whose_rows_are_locked_hold_up_nobody_for_long() {
     let opened = Instant::now();
     last.await.expect("the message");
     let took = opened.elapsed();
-    assert!(took < SOON, "{took:?}");
+    // To wait for each of the rows would take 20 s, and a slow machine may take long for everything.
+    let bound = Duration::from_secs(10).max(100 * usual);
+    assert!(took < bound, "{took:?}, and usually {usual:?}");
     assert_eq!(database.count("messages where content = 'waits'").await, 0);
 
     job.batch_execute("commit").await.expect("its end");

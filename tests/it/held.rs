@@ -123,7 +123,7 @@ async fn what_waits_for_hundreds_of_held_conversations_is_refused_in_time() {
         reply.refused(503, "unavailable");
         slowest = slowest.max(took);
     }
-    assert!(slowest < 6 * TIMEOUT, "refused after {slowest:?}");
+    assert!(slowest < 10 * TIMEOUT, "refused after {slowest:?}");
     scene.until_held(0).await;
     scene
         .program

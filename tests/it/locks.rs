@@ -16,7 +16,7 @@ const PATIENT: [(&str, &str); 2] = [
     ("DB_TIMEOUT_SECONDS", "60"),
 ];
 /// What does not wait for the lock takes less, which is held for as long as the test likes.
-const NOT_DELAYED: Duration = Duration::from_secs(10);
+const NOT_DELAYED: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_locked_conversation_delays_no_other() {
@@ -79,7 +79,7 @@ async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
     reply.refused(503, "unavailable");
     let took = started.elapsed();
     assert!(took >= Duration::from_secs(1), "given up after {took:?}");
-    assert!(took < Duration::from_secs(15), "given up after {took:?}");
+    assert!(took < Duration::from_secs(30), "given up after {took:?}");
     api.send(free, ALICE, "not delayed").await;
 
     stranger.batch_execute("commit").await.expect("its end");
@@ -409,7 +409,7 @@ async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() 
         assert_eq!(reply.header("retry-after"), "1");
     }
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(20), "given up after {took:?}");
+    assert!(took < Duration::from_secs(30), "given up after {took:?}");
 
     holder.batch_execute("commit").await.expect("its end");
     let marked = api.mark_read(conversation, BORIS).await.ok(200);
