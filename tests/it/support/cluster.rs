@@ -17,7 +17,7 @@ use super::run::{Run, Signal, signal};
 use super::wait::{blocking, blocking_eventually};
 
 /// `initdb` and crash recovery on a slow machine.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Everybody is believed but the role `app`, which tests that need a password create.
 const HBA: &str = "\

@@ -14,8 +14,9 @@ use super::wait::eventually;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pgchat");
 
-/// A replica may have to migrate before it listens, and ten may start at once.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+/// A replica may have to migrate before it listens, and ten may start at once. The embedded database is given 180 s by the program
+/// itself.
+const START_DEADLINE: Duration = Duration::from_secs(300);
 
 /// The start-up line that names the port.
 const LISTENING: &str = "listening on http://";
