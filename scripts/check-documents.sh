@@ -58,7 +58,8 @@ start_service() {
         grep -q 'search index.*complete' "$log" || url=
         kill -0 "$service" 2>/dev/null || exit 1
         tries=$((tries + 1))
-        [ "$tries" -lt 600 ] || { say 'the service did not start within 60 s' && exit 1; }
+        # The service gives its database three minutes.
+        [ "$tries" -lt 2400 ] || { say 'the service did not start within 240 s' && exit 1; }
         [ -n "$url" ] || sleep 0.1
     done
 }
@@ -68,7 +69,7 @@ ask() {
     examples=$1
     shift
     python3 -m schemathesis.cli --config-file "$checks/schemathesis.toml" run "$url/openapi.json" \
-        --phases examples,coverage,fuzzing --max-examples "$examples" --seed "${SEED:-1}" "$@"
+        --phases examples,coverage,fuzzing --max-examples "$examples" --seed "${SEED:-1}" --request-timeout 60 "$@"
     if grep -q ' ERROR ' "$log"; then
         say 'the service logged errors'
         exit 1

@@ -10,6 +10,7 @@ demo data and store a message; and they are connected as the role that owns noth
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -28,13 +29,19 @@ PROGRAM = str(Path(sys.argv[1]).resolve())
 BIN = Path(os.environ["PG_BIN_DIR"])
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 HOST = "127.0.0.1"
-PATIENCE = 60
+PATIENCE = 240
 
 
 def free_port():
-    with socket.socket() as listening:
-        listening.bind((HOST, 0))
-        return listening.getsockname()[1]
+    """Below the range from which systems take the local ports of outgoing connections: none can sit down there until it is used."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as listening:
+            try:
+                listening.bind((HOST, port))
+            except OSError:
+                continue
+            return port
 
 
 def eventually(what, ask):
@@ -148,13 +155,13 @@ class Replica:
             raise SystemExit(f"compose: a replica ended\n{self.log.read_text()}")
         try:
             return self.ask("/health/ready")
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             return None
 
     def ask(self, path, body=None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def drain(self):

@@ -17,7 +17,7 @@ const SERVICE_TOKEN = 'a-service-token-of-the-example-of-32-bytes-or-more';
 const ROLE_PASSWORD = 'of-the-roles-of-the-example';
 const ROLES = fileURLToPath(new URL('../../../sql/roles.sql', import.meta.url));
 const PROGRAM = process.env.PGCHAT_BIN ?? fileURLToPath(new URL('../../../target/debug/pgchat', import.meta.url));
-const START_DEADLINE_MS = 60_000;
+const START_DEADLINE_MS = 240_000;
 
 const run = promisify(execFile);
 
@@ -63,13 +63,17 @@ after(async () => {
   await embedded?.close();
 });
 
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer().on('error', reject).listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
+// Below the range from which systems take the local ports of outgoing connections: none can sit down there until it is used.
+async function freePort() {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const isFree = await new Promise((resolve) => {
+      const server = net.createServer().on('error', () => resolve(false)).listen(port, '127.0.0.1', () => {
+        server.close(() => resolve(true));
+      });
     });
-  });
+    if (isFree) return port;
+  }
 }
 
 async function start(env) {
