@@ -94,28 +94,23 @@ impl<'a> Session<'a> {
         let begin = ISOLATION.choose(&mut self.random).expect("levels");
         let statements = self.random.random_range(1..=3);
         let mut answers = Vec::new();
-        client.batch_execute(begin).await.expect("a transaction");
+        if !is_done(client, begin).await {
+            return Vec::new();
+        }
         for _ in 0..statements {
             let (ids, statement) = self.statement();
             let savepoint = self.random.random_bool(0.2);
-            if savepoint {
-                client
-                    .batch_execute("savepoint s")
-                    .await
-                    .expect("a savepoint");
+            if savepoint && !is_done(client, "savepoint s").await {
+                return give_up(client).await;
             }
-            let Some(rows) = ask(client, &statement).await else {
-                if savepoint {
-                    client.batch_execute("rollback to s").await.expect("back");
-                    continue;
-                }
-                client.batch_execute("rollback").await.expect("rolled back");
-                return Vec::new();
-            };
-            if savepoint && self.random.random_bool(0.5) {
-                client.batch_execute("rollback to s").await.expect("back");
+            let rows = ask(client, &statement).await;
+            let goes_back = savepoint && (rows.is_none() || self.random.random_bool(0.5));
+            if goes_back && is_done(client, "rollback to s").await {
                 continue;
             }
+            let Some(rows) = rows.filter(|_| !goes_back) else {
+                return give_up(client).await;
+            };
             for (id, (status, message)) in ids.into_iter().zip(rows) {
                 answers.push(Answer {
                     id,
@@ -124,15 +119,10 @@ impl<'a> Session<'a> {
                 });
             }
         }
-        let end = if self.random.random_bool(0.85) {
-            "commit"
-        } else {
-            "rollback"
-        };
-        match ask(client, end).await {
-            Some(_) if end == "commit" => answers,
-            _ => Vec::new(),
+        if self.random.random_bool(0.85) && ask(client, "commit").await.is_some() {
+            return answers;
         }
+        give_up(client).await
     }
 
     fn place(&mut self) -> (Place, Uuid) {
@@ -271,6 +261,23 @@ impl<'a> Session<'a> {
         );
         (ids, sql)
     }
+}
+
+/// Whether it was done: on a slow machine anything may take longer than the session's `statement_timeout`.
+async fn is_done(client: &Client, sql: &str) -> bool {
+    match client.batch_execute(sql).await {
+        Ok(()) => true,
+        Err(fault) => {
+            assert_eq!(fault.code(), Some(&SqlState::QUERY_CANCELED), "{fault:?}");
+            false
+        }
+    }
+}
+
+/// Rolls back; nothing was answered.
+async fn give_up(client: &Client) -> Vec<Answer> {
+    while !is_done(client, "rollback").await {}
+    Vec::new()
 }
 
 /// The rows of `status` and `message`; nothing where it was refused, as it may be.
