@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
@@ -99,8 +99,8 @@ pub struct Metered<S> {
     /// How many messages were complete by then.
     completed: u32,
     frames: Frames,
-    /// Which message is incomplete, and when it has to be complete.
-    incomplete: Option<(u32, Instant)>,
+    /// When the message that is there in part has to be complete.
+    deadline: Option<Instant>,
     /// The reader has had everything that had come when it last asked.
     drained: bool,
     /// Wakes the reader then; made only for a message that comes in pieces.
@@ -111,14 +111,18 @@ pub struct Metered<S> {
 
 impl<S> Metered<S> {
     pub fn new(io: S, patience: Duration, intake: Intake) -> Self {
+        Self::around(Some(io), patience, intake)
+    }
+
+    fn around(io: Option<S>, patience: Duration, intake: Intake) -> Self {
         Self {
-            io: Some(io),
+            io,
             patience,
             intake,
             arrived: None,
             completed: 0,
             frames: Frames::default(),
-            incomplete: None,
+            deadline: None,
             drained: false,
             timer: None,
             given_up: false,
@@ -132,25 +136,17 @@ impl<S> Metered<S> {
 
     /// All of it, for another reader. What is left behind has ended.
     fn hand_over(&mut self) -> Self {
-        let intake = Intake {
-            room: self.intake.room.clone(),
-            taken: self.intake.taken.take(),
-            ..self.intake
-        };
-        let mut frames = std::mem::take(&mut self.frames);
-        frames.had_long_one = false;
-        Self {
-            io: self.io.take(),
-            patience: self.patience,
-            intake,
-            arrived: self.arrived.take(),
-            completed: self.completed,
-            frames,
-            incomplete: self.incomplete.take(),
-            drained: self.drained,
-            timer: self.timer.take(),
-            given_up: self.given_up,
-        }
+        let Intake {
+            room,
+            holder,
+            largest,
+            ..
+        } = &self.intake;
+        let nothing = Intake::new(room.clone(), *holder, *largest);
+        let rest = Self::around(None, self.patience, nothing);
+        let mut whole = std::mem::replace(self, rest);
+        whole.frames.had_long_one = false;
+        whole
     }
 
     /// How many frames have begun since this was last asked.
@@ -168,10 +164,10 @@ impl<S> Metered<S> {
         if self.frames.completed != self.completed {
             self.completed = self.frames.completed;
             self.arrived = self.intake.taken.take();
+            self.deadline = None;
+            self.timer = None;
         }
         if !self.frames.is_open {
-            self.incomplete = None;
-            self.timer = None;
             return None;
         }
         if self.frames.of_message > MAX_FRAMES {
@@ -180,18 +176,13 @@ impl<S> Metered<S> {
         if !self.intake.takes(self.frames.of_message_bytes) {
             return Some(GivenUp::NoRoom);
         }
-        let message = self.frames.completed;
-        let deadline = match self.incomplete {
-            Some((of, deadline)) if of == message => deadline,
-            _ => {
-                self.timer = None;
-                Instant::now() + self.patience
-            }
-        };
-        self.incomplete = Some((message, deadline));
+        let patience = self.patience;
+        let deadline = *self
+            .deadline
+            .get_or_insert_with(|| Instant::now() + patience);
         let late = if has_read {
             // The session may not have read for a while, and the rest may be there.
-            Instant::now() >= deadline + self.patience
+            Instant::now() >= deadline + patience
         } else {
             let timer = self
                 .timer
@@ -281,17 +272,28 @@ pub async fn next_message<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    loop {
-        let polled = poll_fn(|cx| match stream.poll_next_unpin(cx) {
-            Poll::Pending if stream.get_ref().leaves_empty_buffer() => Poll::Ready(None),
-            polled => polled.map(Some),
-        });
-        if let Some(next) = polled.await {
-            return next;
+    poll_fn(|cx| {
+        let polled = stream.poll_next_unpin(cx);
+        if polled.is_pending() && stream.get_ref().leaves_empty_buffer() {
+            make_anew(stream);
+            // It has not asked yet, and would not hear of what comes.
+            return stream.poll_next_unpin(cx);
         }
-        let (config, metered) = (*stream.get_config(), stream.get_mut().hand_over());
-        // Is not waited for: there is no handshake.
-        *stream = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config)).await;
+        polled
+    })
+    .await
+}
+
+/// No future of its own: each idle socket would have room for it.
+fn make_anew<S>(stream: &mut WebSocketStream<Metered<S>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (config, metered) = (*stream.get_config(), stream.get_mut().hand_over());
+    let anew = WebSocketStream::from_raw_socket(metered, Role::Server, Some(config));
+    // Without a handshake it is there at once.
+    if let Some(anew) = anew.now_or_never() {
+        *stream = anew;
     }
 }
 

@@ -147,26 +147,31 @@ where
     }
 
     /// Runs until the connection is closed. `cursor`: the last one that the client saw, if it comes back.
-    pub async fn run(mut self, cursor: Option<String>) {
-        let started = Instant::now();
-        let id = self.subscription.connection_id();
-        let user = self.user;
-        log::trace!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: connected");
-        // Boxed, and gone afterwards: the futures of a query would stay part of every idle session.
-        let ending = match Box::pin(self.greet(cursor)).await {
-            Ok(()) => self.serve().await,
-            Err(ending) => ending,
-        };
-        let Traffic { received, sent } = self.traffic;
-        let seconds = started.elapsed().as_secs_f64();
-        log::debug!(
-            connectionId:% = id, userId:% = user, seconds = seconds, framesReceived = received, framesSent = sent;
-            "socket {id} of user {user}: {ending}, after {seconds:.1} s, {received} frames received, {sent} sent"
-        );
-        // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
-        drop(self.subscription);
-        drop(self.attending);
-        Box::pin(ending::close(self.stream, &ending)).await;
+    ///
+    /// No `async fn`, nor is `self` moved in it before it is closed: what is passed or moved has a second place in the future, and this
+    /// is most of what an idle socket has.
+    pub fn run(mut self, cursor: Option<String>) -> impl Future<Output = ()> + Send {
+        async move {
+            let started = Instant::now();
+            let id = self.subscription.connection_id();
+            let user = self.user;
+            log::trace!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: connected");
+            // Boxed, and gone afterwards: the futures of a query would stay part of every idle session.
+            let ending = match Box::pin(self.greet(cursor)).await {
+                Ok(()) => self.serve().await,
+                Err(ending) => ending,
+            };
+            let Traffic { received, sent } = self.traffic;
+            let seconds = started.elapsed().as_secs_f64();
+            log::debug!(
+                connectionId:% = id, userId:% = user, seconds = seconds, framesReceived = received, framesSent = sent;
+                "socket {id} of user {user}: {ending}, after {seconds:.1} s, {received} frames received, {sent} sent"
+            );
+            // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
+            drop(self.subscription);
+            drop(self.attending);
+            Box::pin(ending::close(self.stream, &ending)).await;
+        }
     }
 
     /// The loop of a live socket. Its inputs: frames of the client, events from the hub, answers to commands, the timer

@@ -118,27 +118,29 @@ async fn handshake(
     ))
 }
 
-/// The task of a socket, from the 101 to the end of its connection.
-async fn open(
+/// The task of a socket, from the 101 to the end of its connection. No `async fn`, for the reason of [`Session::run`].
+fn open(
     services: Arc<Services>,
     caller: Caller,
     user: UserId,
     subscription: Subscription,
     cursor: Option<String>,
     on_upgrade: OnUpgrade,
-) {
-    // Resolves when the 101 is written, or when its connection ended before: no deadline is needed here.
-    let upgraded = match on_upgrade.await {
-        Ok(upgraded) => TokioIo::new(upgraded),
-        Err(error) => {
-            let id = subscription.connection_id();
-            return log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: not upgraded: {error}");
-        }
-    };
-    let stream = socket(upgraded, &services, user).await;
-    Session::new(services, caller, user, stream, subscription)
-        .run(cursor)
-        .await;
+) -> impl Future<Output = ()> + Send {
+    async move {
+        // Resolves when the 101 is written, or when its connection ended before: no deadline is needed here.
+        let upgraded = match on_upgrade.await {
+            Ok(upgraded) => TokioIo::new(upgraded),
+            Err(error) => {
+                let id = subscription.connection_id();
+                return log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: not upgraded: {error}");
+            }
+        };
+        let stream = socket(upgraded, &services, user).await;
+        Session::new(services, caller, user, stream, subscription)
+            .run(cursor)
+            .await;
+    }
 }
 
 /// The server's side of a connection that is upgraded.

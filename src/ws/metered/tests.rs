@@ -149,7 +149,7 @@ async fn one_message_after_the_other_may_be_incomplete_for_ever() {
         fate = fate(&mut stream) => fate,
     };
     assert_eq!(fate, None);
-    assert!(stream.timer.is_none() && stream.incomplete.is_none());
+    assert!(stream.timer.is_none() && stream.deadline.is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,15 @@
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
+use crate::frame::Cursor;
+use crate::hub::{Hub, HubLimits};
+use crate::store::{Horizon, Identity};
+use crate::testing;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -224,4 +231,34 @@ proptest! {
             prop_assert_eq!(same, bare(&host) == bare(&other));
         }
     }
+}
+
+/// The largest part of what an idle socket holds, and there are tens of thousands.
+#[tokio::test]
+async fn the_task_of_a_socket_is_small() {
+    const MOST_BYTES: usize = 2300;
+    let hub = Hub::new(HubLimits {
+        connections: 0,
+        connections_per_user: 0,
+        socket_queue: 1,
+    });
+    hub.start_at(Cursor {
+        identity: Identity("a".into()),
+        horizon: Horizon(1),
+    });
+    let minute = Duration::from_secs(60);
+    let services = Arc::new(testing::services(hub, minute, minute));
+    let user = UserId(Uuid::nil());
+    let subscription = services.hub.register(user).unwrap();
+    let on_upgrade = hyper::upgrade::on(hyper::Request::new(()));
+    let task = open(
+        services,
+        Caller::trusted(),
+        user,
+        subscription,
+        None,
+        on_upgrade,
+    );
+    let bytes = size_of_val(&task);
+    assert!(bytes <= MOST_BYTES, "{bytes}");
 }
