@@ -115,8 +115,6 @@ impl Lanes {
     /// Begins in the slow lane what can begin.
     pub fn go_on(&mut self) {
         self.slow_lane.go_on();
-        let held = self.slow_lane.len() as u64;
-        self.storing.stats.held.store(held, Ordering::Relaxed);
     }
 
     /// Resolves when a pause is over or the slow lane can go on.
@@ -286,5 +284,92 @@ impl Lanes {
             self.bytes += pending.outgoing.message.content.len();
             self.waiting.push_front(pending);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::hub::{Hub, HubLimits};
+    use crate::limits::Taken;
+    use crate::model::{ConversationId, MessageType, NewMessage, UserId};
+    use crate::store::Outgoing;
+    use crate::testing;
+    use crate::writer::{Reply, Stats};
+
+    /// Shorter than what a silent database is waited for.
+    const TIME: Duration = Duration::from_secs(1);
+
+    fn pending(conversation: u128, time: Duration, reply: Reply) -> Pending {
+        Pending {
+            outgoing: Outgoing {
+                id: Uuid::now_v7(),
+                message: NewMessage {
+                    conversation: ConversationId(Uuid::from_u128(conversation)),
+                    sender: UserId(Uuid::nil()),
+                    content: "x".to_owned(),
+                    message_type: MessageType::Text,
+                    client_message_id: None,
+                },
+            },
+            reply,
+            deadline: Instant::now() + time,
+            tries: 0,
+            sent: false,
+            _room: Taken::default(),
+        }
+    }
+
+    fn no_matter() -> Reply {
+        Box::new(|_| {})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_late_in_the_slow_lane_is_told_so_while_a_batch_is_taken_apart() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port().to_string();
+        let vars = [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str())];
+        let hub = Hub::new(HubLimits {
+            connections: 0,
+            connections_per_user: 0,
+            socket_queue: 1,
+        });
+        let services = testing::services_of(hub, Config::from_vars(&vars).unwrap());
+        let limits = WriterLimits {
+            queue: 10,
+            batch: 1,
+            timeout: 60 * TIME,
+        };
+        let stats = Arc::new(Stats::default());
+        let storing = Storing {
+            store: services.store.clone(),
+            stats: Arc::clone(&stats),
+            timeout: limits.timeout,
+        };
+        let mut lanes = Lanes::new(storing, limits, TaskTracker::new());
+        let (reply, late) = oneshot::channel();
+        // Behind another one of its flow, which has its turn meanwhile.
+        lanes.hold(pending(1, limits.timeout, no_matter()));
+        let answer = Box::new(move |answer: Result<_, _>| drop(reply.send(answer.is_ok())));
+        lanes.hold(pending(1, TIME, answer));
+        lanes.go_on();
+        assert_eq!(stats.held.load(Ordering::Relaxed), 2);
+
+        let batch = vec![pending(2, limits.timeout, no_matter())];
+        let failure = SendFailure::Refused("something in it".to_owned());
+        let locks = lanes.manners.locks(Instant::now());
+        tokio::select! {
+            biased;
+            () = lanes.repeat_or_take_apart(batch, failure, locks) => panic!("the database is silent"),
+            stored = late => assert_eq!(stored, Ok(false)),
+        }
+        assert_eq!(stats.held.load(Ordering::Relaxed), 1);
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::future::pending;
 use std::panic::resume_unwind;
+use std::sync::atomic::Ordering;
 
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
@@ -49,11 +50,6 @@ impl SlowLane {
         self.held.is_empty()
     }
 
-    /// Messages, those on their way included.
-    pub fn len(&self) -> usize {
-        self.held.len()
-    }
-
     /// Behind what waits of its flow. Comes back where too many wait.
     pub fn push(&mut self, pending: Pending) -> Option<Pending> {
         self.held.push(pending, Instant::now())
@@ -84,15 +80,15 @@ impl SlowLane {
     pub fn go_on(&mut self) {
         let now = Instant::now();
         self.held.expire(now);
-        if self.turn.is_some() {
-            return;
+        if self.turn.is_none()
+            && let Some(turn) = self.held.take_turn(now, self.limits.batch)
+        {
+            let (storing, patience) = (self.storing.clone(), self.patience);
+            let having = async move { have_turn(&storing, turn, patience).await };
+            self.turn = Some(self.tasks.spawn(having));
         }
-        let Some(turn) = self.held.take_turn(now, self.limits.batch) else {
-            return;
-        };
-        let (storing, patience) = (self.storing.clone(), self.patience);
-        let having = async move { have_turn(&storing, turn, patience).await };
-        self.turn = Some(self.tasks.spawn(having));
+        let held = self.held.len() as u64;
+        self.storing.stats.held.store(held, Ordering::Relaxed);
     }
 
     fn end_turn(&mut self, done: Result<Done, JoinError>) {
