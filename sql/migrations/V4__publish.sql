@@ -133,14 +133,53 @@ $$;
 create trigger zz_chat_messages_before_insert before insert on messages
   for each row when (new.seq is null) execute function chat_messages_before_insert();
 
+-- The error where a trigger of the host's has returned null for what must not be left out.
+create function chat_fail_dropped(what text) returns void
+language plpgsql
+as $$
+begin
+  raise exception 'a trigger has dropped %', what using errcode = 'triggered_action_exception';
+end
+$$;
+
+-- Moves last_seq to the newest message of a conversation, unless it is behind a later one already, which a trigger of the host's has
+-- inserted meanwhile. chat_send_messages() and chat_store_message() do the same within statements of their own.
+-- Lock: the conversation's row, which the transaction already holds.
+create function chat_follow(conversation uuid, newest uuid, newest_seq bigint, moment timestamptz) returns void
+language plpgsql
+as $$
+#variable_conflict use_variable
+begin
+  update conversations c
+     set last_seq = newest_seq,
+         last_message_id = newest,
+         last_xid = pg_current_xact_id(),
+         updated_at = greatest(c.updated_at, moment),
+         active_at = chat_active_at(c.active_at, c.updated_at, moment)
+   where c.id = conversation and c.last_seq < newest_seq;
+  if not found then
+    -- A condition of its own: with a query in it, it would be a statement each time.
+    if (select c.last_seq from conversations c where c.id = conversation) < newest_seq then
+      perform chat_fail_dropped('the change of a conversation');
+    end if;
+  end if;
+end
+$$;
+
+-- While a batch is stored: up to which seq each of its conversations is published. It stands in the setting pgchat.batch, behind the
+-- depth for chat_is_own().
+create function chat_told() returns jsonb
+language sql stable
+as $$ select coalesce(substring(current_setting('pgchat.batch', true) from '[{].*'), '{}')::jsonb $$;
+
 -- A trigger of the host's runs before the statement that fired it has published its messages and moved last_seq. So that no
 -- socket is told of a message before those with a lower seq, whoever inserts or changes messages within a trigger calls this
 -- first. It publishes the messages of this transaction in the conversation, below `below` where it is given, whose own
--- statement has not come to that yet, moves last_seq behind them, and returns it. That
--- statement will publish them again: listeners tell that by the revision.
+-- statement has not come to that yet, moves last_seq behind them, and returns it. That statement will publish them again:
+-- listeners tell that by the revision.
 --
--- last_seq is behind such messages. Only pgchat's own functions move it before they publish: so while they store, the setting
--- pgchat.batch holds, behind the depth for chat_is_own(), the conversations and the seq of each up to which all is published.
+-- last_seq is behind such messages, but for those of a batch: pgchat's own functions move it before they publish. chat_told() says
+-- where these are.
 -- Locks: the conversation's row, which the transaction already holds.
 create function chat_publish_outer(conversation uuid, below bigint default null) returns bigint
 language plpgsql
@@ -151,18 +190,15 @@ as $$
 #variable_conflict use_variable
 declare
   held conversations;
-  batch constant text := current_setting('pgchat.batch', true);
-  batch_conversations constant uuid[] := nullif(split_part(batch, ' ', 2), '');
-  batch_seqs bigint[] := nullif(split_part(batch, ' ', 3), '');
-  place constant integer := array_position(batch_conversations, conversation);
+  told constant jsonb := chat_told();
   ids uuid[];
-  newest bigint;
+  newest messages;
 begin
   select * into held from conversations c where c.id = conversation;
-  select array_agg(m.id order by m.seq), max(m.seq) into ids, newest
+  select array_agg(m.id order by m.seq) into ids
     from messages m
    where m.conversation_id = conversation
-     and m.seq > coalesce(batch_seqs[place], held.last_seq)
+     and m.seq > coalesce((told ->> conversation::text)::bigint, held.last_seq)
      and m.seq < coalesce(below, 9223372036854775807)
      and m.create_xid = pg_current_xact_id();
   if ids is null then
@@ -172,28 +208,14 @@ begin
             array_agg(chat_message_event_head('chat_message', m, held.participant1_id, held.participant2_id) order by m.seq),
             array_agg(chat_message_json(m, chat_user_summary_json(m.sender_id)) order by m.seq))
      from messages m where m.id = any (ids);
-  if place is not null then
-    batch_seqs[place] := newest;
-    perform set_config('pgchat.batch', format('%s %s %s', split_part(batch, ' ', 1), batch_conversations, batch_seqs), true);
+  select * into newest from messages m where m.id = ids[cardinality(ids)];
+  if told ? conversation::text then
+    perform set_config('pgchat.batch',
+                       format('%s %s', split_part(current_setting('pgchat.batch'), ' ', 1),
+                              told || jsonb_build_object(conversation, newest.seq)), true);
   end if;
-  update conversations c
-     set last_seq = m.seq,
-         last_message_id = m.id,
-         last_xid = pg_current_xact_id(),
-         updated_at = greatest(c.updated_at, m.created_at),
-         active_at = chat_active_at(c.active_at, c.updated_at, m.created_at)
-    from messages m
-   where c.id = conversation and m.id = ids[cardinality(ids)] and c.last_seq < m.seq;
+  perform chat_follow(conversation, newest.id, newest.seq, newest.created_at);
   return (select c.last_seq from conversations c where c.id = conversation);
-end
-$$;
-
--- The error where a trigger of the host's has returned null for what must not be left out.
-create function chat_fail_dropped(what text) returns void
-language plpgsql
-as $$
-begin
-  raise exception 'a trigger has dropped %', what using errcode = 'triggered_action_exception';
 end
 $$;
 
@@ -215,7 +237,6 @@ declare
   bodies text[];
   stranger uuid;
   is_ahead boolean;
-  unmoved bigint;
 begin
   with event as (
     select chat_message_event_head('chat_message', i::messages, c.participant1_id, c.participant2_id) as head,
@@ -229,7 +250,8 @@ begin
   )
   select array_agg(head order by conversation_id, seq), array_agg(data order by conversation_id, seq),
          (array_agg(event.stranger) filter (where event.stranger is not null))[1],
-         max(seq - last_seq) > count(*)
+         -- In each conversation one of them is the next.
+         count(distinct conversation_id) > count(*) filter (where seq = last_seq + 1)
     into heads, bodies, stranger, is_ahead
     from event;
   -- Also for rows that brought their own seq, which the trigger before the insert does not see.
@@ -246,26 +268,10 @@ begin
   end if;
 
   -- Behind the publication: what a trigger of the host's on conversations inserts comes after it.
-  with newest as (
-    select distinct on (i.conversation_id) i.conversation_id, i.seq, i.id, i.created_at
-      from inserted i
-     order by i.conversation_id, i.seq desc
-  ), moved as (
-    update conversations c
-       set last_seq = n.seq,
-           last_message_id = n.id,
-           last_xid = pg_current_xact_id(),
-           updated_at = greatest(c.updated_at, n.created_at),
-           active_at = chat_active_at(c.active_at, c.updated_at, n.created_at)
-      from newest n
-     where c.id = n.conversation_id and c.last_seq < n.seq
-    returning c.id
-  )
-  select count(*) - (select count(*) from moved) into unmoved from newest;
-  -- Those that are behind a message already, which a trigger of the host's has inserted meanwhile, need not move.
-  if unmoved > 0 and exists (select from inserted i join conversations c on c.id = i.conversation_id where c.last_seq < i.seq) then
-    perform chat_fail_dropped('the change of a conversation');
-  end if;
+  perform chat_follow(n.conversation_id, n.id, n.seq, n.created_at)
+     from (select distinct on (i.conversation_id) i.conversation_id, i.id, i.seq, i.created_at
+             from inserted i
+            order by i.conversation_id, i.seq desc) n;
   if pg_trigger_depth() > 1 and current_setting('pgchat.batch', true) <> '' then
     perform set_config('pgchat.batch',
                        chat_outer_batch(current_setting('pgchat.batch'), array(select i.conversation_id from inserted i)), true);

@@ -29,13 +29,11 @@ begin
 end
 $$;
 
--- What pgchat.batch says (chat_publish_outer(), chat_is_own()) while a trigger of a batch sends: the outer batch's conversations are
--- still known.
-create function chat_inner_batch(conversations uuid[], last_seqs bigint[], outer_batch text) returns text
+-- What pgchat.batch says (chat_told(), chat_is_own()) while a trigger of a batch sends: where the outer batch is, is still known.
+create function chat_inner_batch(conversations uuid[], last_seqs bigint[]) returns text
 language sql stable
 as $$
-  select format('%s %s %s', pg_trigger_depth(), conversations || nullif(split_part(outer_batch, ' ', 2), '')::uuid[],
-                last_seqs || nullif(split_part(outer_batch, ' ', 3), '')::bigint[])
+  select format('%s %s', pg_trigger_depth(), chat_told() || coalesce(jsonb_object(conversations::text[], last_seqs::text[]), '{}'))
 $$;
 
 -- And behind that: what the trigger has told of meanwhile, the batch that it interrupts must not tell of as new once more. Of the
@@ -44,19 +42,9 @@ create function chat_outer_batch(outer_batch text, conversations uuid[]) returns
 language sql stable
 set search_path from current
 as $$
-  select format('%s %s %s', split_part(outer_batch, ' ', 1), split_part(outer_batch, ' ', 2),
-                array(select greatest(o.seq,
-                                      (select max(i.seq)
-                                         from unnest(nullif(split_part(b.inner_batch, ' ', 2), '')::uuid[],
-                                                     nullif(split_part(b.inner_batch, ' ', 3), '')::bigint[]) as i (id, seq)
-                                        where i.id = o.id),
-                                      (select c.last_seq from conversations c
-                                        where c.id = o.id and c.id = any (chat_outer_batch.conversations)))
-                        from unnest(nullif(split_part(outer_batch, ' ', 2), '')::uuid[],
-                                    nullif(split_part(outer_batch, ' ', 3), '')::bigint[])
-                             with ordinality as o (id, seq, place)
-                       order by o.place))
-    from (select current_setting('pgchat.batch') as inner_batch) b
+  select format('%s %s', split_part(outer_batch, ' ', 1),
+                chat_told() || (select coalesce(jsonb_object_agg(c.id, c.last_seq), '{}')
+                                  from conversations c where c.id = any (chat_outer_batch.conversations)))
 $$;
 
 -- Stores a batch of messages in one transaction: the group commit of a replica's writer.
@@ -154,8 +142,8 @@ begin
   -- locks stored. In one statement, repeats would be missed and seq would have gaps.
   was_set := coalesce(current_setting('pgchat.batch', true), '');
   ignored := set_config('pgchat.batch',
-                        case was_set when '' then format('%s %s %s', pg_trigger_depth(), held, last_seqs)
-                        else chat_inner_batch(held, last_seqs, was_set) end, true);
+                        case was_set when '' then format('%s %s', pg_trigger_depth(), json_object(held::text[], last_seqs::text[]))
+                        else chat_inner_batch(held, last_seqs) end, true);
   with input as materialized (
     select i.*, k.participant1_id, k.participant2_id, k.last_seq,
            case i.sender_id when k.participant1_id then k.participant2_id else k.participant1_id end as reader_id,
@@ -334,8 +322,8 @@ begin
     reader := case sender when held.participant1_id then held.participant2_id else held.participant1_id end;
     moment := clock_timestamp();
     ignored := set_config('pgchat.batch',
-                          case was_set when '' then format('%s {%s} {%s}', pg_trigger_depth(), conversation, held.last_seq)
-                          else chat_inner_batch(array[conversation], array[held.last_seq], was_set) end, true);
+                          case was_set when '' then format('%s {"%s":%s}', pg_trigger_depth(), conversation, held.last_seq)
+                          else chat_inner_batch(array[conversation], array[held.last_seq]) end, true);
     insert into messages (id, conversation_id, sender_id, reader_id, content, message_type, client_message_id, seq,
                           created_at, updated_at)
     values (new_id, conversation, sender, reader, new_content, new_type::chat_message_type, client_id, held.last_seq + 1, moment, moment)
@@ -343,6 +331,9 @@ begin
     returning * into stored;
   end if;
   if stored.id is null then
+    if was_set <> '' then
+      was_set := chat_outer_batch(was_set, array[conversation]);
+    end if;
     ignored := set_config('pgchat.batch', was_set, true);
     if lock_wait_ms > 0 then
       ignored := set_config('lock_timeout', usual_wait, true);

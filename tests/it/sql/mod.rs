@@ -1,6 +1,7 @@
 //! The tables as an interface: what other programs write is as good as what came through the service.
 
 mod alone;
+mod beside;
 mod changes;
 mod dropped;
 mod examples;
