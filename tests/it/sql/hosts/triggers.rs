@@ -38,6 +38,10 @@ const BEFORE_INSERT: Kind = (
         "insert into messages (conversation_id, sender_id, content)
            select id, new.sender_id, 'forwarded ' || new.content from conversations
             where id <> new.conversation_id and new.sender_id in (participant1_id, participant2_id) order by id limit 1;",
+        "insert into messages (conversation_id, sender_id, content)
+           select id, new.sender_id, 'instead of ' || new.content from conversations
+            where id <> new.conversation_id and new.sender_id in (participant1_id, participant2_id) order by id limit 1;
+         return null;",
         "new.id := gen_random_uuid();",
         "select id into new.conversation_id from conversations
           where id <> new.conversation_id and new.sender_id in (participant1_id, participant2_id) order by id limit 1;",
@@ -60,6 +64,7 @@ const AFTER_INSERT_ACTIONS: &[&str] = &[
     "perform chat_send_message(it.conversation_id, it.reader_id, 'pong ' || it.content);",
     "perform chat_send_messages(array[chat_uuid_v7(), chat_uuid_v7()], array[it.conversation_id, it.conversation_id],
        array[it.reader_id, it.sender_id], array['pong ' || it.content, 'pong pong'], array['text', 'text'], array[null, null]::text[]);",
+    "perform chat_store_message(chat_uuid_v7(), it.conversation_id, it.reader_id, 'pong ' || it.content, 'text', null);",
     "begin
        perform chat_send_message(it.conversation_id, it.reader_id, 'taken back');
        raise check_violation;
