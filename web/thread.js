@@ -174,8 +174,8 @@ export class Thread {
       show(edited, edited !== message && { state: 'queued' });
     }
     if (atEnd) {
-      for (const { at, state, error: reason, ...message } of outgoing.values()) {
-        show({ ...message, senderId: this.model.userId, createdAt: at }, { state, error: reason });
+      for (const { at, state, error, ...message } of outgoing.values()) {
+        show({ ...message, senderId: this.model.userId, createdAt: at }, { state, error });
       }
     }
     for (const key of this.#elements.keys()) if (!used.has(key)) this.#elements.delete(key);

@@ -102,3 +102,10 @@ as $$
            (select count(*) from messages m
              where m.conversation_id = c.id and m.reader_id = chat_conversation_json.reader and not m.is_read and m.deleted_at is null))
 $$;
+
+-- What messages_read tells.
+create function chat_read_json(conversation uuid, reader uuid, seq bigint) returns text
+language sql stable parallel safe
+as $$
+  select '{"conversationId":"' || conversation || '","readerId":"' || reader || '","upToSeq":' || seq || '}'
+$$;

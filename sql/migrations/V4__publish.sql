@@ -407,7 +407,7 @@ begin
      where revision > old_revision
     union all
     select chat_event_head('messages_read', reader, participant1_id, participant2_id),
-           '{"conversationId":"' || conversation_id || '","readerId":"' || reader || '","upToSeq":' || seq || '}',
+           chat_read_json(conversation_id, reader, seq),
            conversation_id, seq, 2
       from (select conversation_id, participant1_id, participant2_id,
                    case sender_id when participant1_id then participant2_id else participant1_id end as reader,

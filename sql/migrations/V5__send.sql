@@ -30,8 +30,10 @@ end
 $$;
 
 -- What pgchat.batch says (chat_told(), chat_is_own()) while a trigger of a batch sends: where the outer batch is, is still known.
+-- With a setting of its own it is not inlined: it stands in expressions that each message without a trigger sets up, too.
 create function chat_inner_batch(conversations uuid[], last_seqs bigint[]) returns text
 language sql stable
+set search_path from current
 as $$
   select format('%s %s', pg_trigger_depth(), chat_told() || coalesce(jsonb_object(conversations::text[], last_seqs::text[]), '{}'))
 $$;

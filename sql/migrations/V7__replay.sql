@@ -120,12 +120,6 @@ as $$
               else 'message_updated' end
 $$;
 
-create function chat_read_json(conversation uuid, reader uuid, seq bigint) returns text
-language sql stable
-as $$
-  select '{"conversationId":"' || conversation || '","readerId":"' || reader || '","upToSeq":' || seq || '}'
-$$;
-
 -- The seq up to which a client with this horizon has seen a conversation. Rows below the first one (from
 -- the end) that is older than the horizon were committed before it, whatever their transaction number:
 -- commit order is seq order. Reads the new rows and one more, at most `max_rows` of them.
