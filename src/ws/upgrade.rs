@@ -118,7 +118,11 @@ async fn handshake(
     ))
 }
 
-/// The task of a socket, from the 101 to the end of its connection. No `async fn`, for the reason of [`Session::run`].
+/// The task of a socket, from the 101 to the end of its connection.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "small, for the reason of Session::run"
+)]
 fn open(
     services: Arc<Services>,
     caller: Caller,
