@@ -4,8 +4,9 @@ import { existsSync } from 'node:fs';
 import { after, afterEach, before } from 'node:test';
 import { chromium } from 'playwright-core';
 import { AMELIE, balancer as startBalancer, cluster, LUKASZ, ZEYNEP } from '../../clients/js/test/support/replicas.js';
+import { eventually } from '../../clients/js/test/support/wait.js';
 
-export { AMELIE, cluster, LUKASZ, ZEYNEP };
+export { AMELIE, cluster, eventually, LUKASZ, ZEYNEP };
 
 /** What `stage` has set up; for tests, which run after it. */
 export let replicas;
