@@ -153,6 +153,7 @@ test('the queue is bounded and says when it is full', async () => {
   for (const content of ['1', '2']) {
     const asked = await connection.read();
     assert.equal(asked.data.content, content);
+    await connection.caughtUp();
     assert.deepEqual(connection.inbox, [], 'one of a conversation is under way at a time');
     connection.send('ack', { requestId: asked.requestId, message: { id: content } });
   }
@@ -192,7 +193,7 @@ test('a send that is refused for good is rejected at once, with the reason', asy
 });
 
 test('a command without an answer in time ends the connection, and is sent again over the next', async () => {
-  const [chat, first] = await connected({ timeoutMs: 1_500 });
+  const [chat, first] = await connected({ timeoutMs: 3_000 });
   const sent = chat.send({ conversationId: 'c1', content: 'x' });
   await first.read();
   const second = await server.connection();

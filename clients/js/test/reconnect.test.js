@@ -187,6 +187,22 @@ test('a handshake that hangs is given up', async (t) => {
   assert.equal(chat.status, 'waiting');
 });
 
+test('after close() nothing is tried again, from an open connection and from a pause', async (t) => {
+  const { chat, pass, last } = await start(t, { minDelayMs: 100 });
+  last().greet();
+  chat.close();
+  await pass(600_000);
+  assert.deepEqual([Socket.all.length, last().readyState, chat.status], [1, 3, 'closed']);
+  chat.connect();
+  await turn();
+  last().greet();
+  last().lose();
+  assert.equal(chat.status, 'waiting');
+  chat.close();
+  await pass(600_000);
+  assert.deepEqual([Socket.all.length, chat.status], [2, 'closed']);
+});
+
 test('a client that is closed in the turn in which it was made opens no socket', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   Socket.all = [];

@@ -61,7 +61,7 @@ test('a reload that ends while there is no connection counts', async () => {
   await eventually(() => cursors().length > 1);
   assert.equal(chat.cursor, 'old');
   all[0].done();
-  await eventually(() => chat.cursor === 'fresh');
+  await eventually(() => cursors().at(-1) === 'fresh');
   server.refuse = undefined;
   await server.connection();
   assert.equal(cursors().at(-1), 'fresh');

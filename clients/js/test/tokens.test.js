@@ -47,7 +47,7 @@ test('a getToken that fails is an error event, and is asked again', async () => 
 
 test('a getToken that is late is an error event; it is not called once more meanwhile, and what it says counts', async () => {
   const answers = [];
-  const chat = client({ timeoutMs: 1_000, getToken: () => new Promise((resolve) => answers.push(resolve)) });
+  const chat = client({ timeoutMs: 2_000, getToken: () => new Promise((resolve) => answers.push(resolve)) });
   await eventually(() => chat.errors.length >= 2);
   for (const { code, message } of chat.errors) assert.deepEqual([code, message], ['no_token', 'getToken failed: no answer in time']);
   answers[0](JWT);

@@ -65,6 +65,11 @@ function wrap(ws) {
     greet: (more) => send('connected', { connectionId: 'c', replicaId: 'r', heartbeatSeconds: 25, cursor: 'start', resumed: false, ...more }),
     /** The client's next frame, pings apart. */
     read: () => (inbox.length ? Promise.resolve(inbox.shift()) : new Promise((resolve) => readers.push(resolve))),
+    /** All that the client has sent until now has come: a pong overtakes nothing. */
+    caughtUp: () => new Promise((resolve) => {
+      ws.once('pong', resolve);
+      ws.ping();
+    }),
     close: (code, reason) => ws.close(code, reason),
   };
 }
