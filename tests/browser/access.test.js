@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
-import { AMELIE, at, CUT, DESKTOP, LUKASZ, PHONE, replica, stage, talking, visit } from './support.js';
+import { AMELIE, at, CUT, DESKTOP, LUKASZ, patient, PHONE, replica, stage, talking, visit } from './support.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -21,7 +21,7 @@ async function faults(page) {
 for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
   for (const colorScheme of ['light', 'dark']) {
     test(`no serious fault: ${device}, ${colorScheme}`, async () => {
-      const page = await visit(replica.url, { ...options, colorScheme, reducedMotion: 'reduce', forgive: CUT });
+      const page = await visit(replica.url, { ...options, colorScheme, reducedMotion: 'reduce', forgive: CUT, before: patient });
       const check = async (what) => assert.deepEqual(await faults(page), [], what);
       const shown = async (address, selector) => {
         await page.goto('about:blank');
@@ -49,6 +49,7 @@ for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
       await check('a message is to be deleted');
       await page.keyboard.press('Escape');
       await shown(at(replica.url, talking(AMELIE), talking(LUKASZ)), '.pane:nth-child(2) .message');
+      await page.locator('.pane:nth-child(1) .message').first().waitFor({ state: 'attached' });
       await check('two users');
       const [scrollWidth, scrollHeight] = await page.evaluate(() => [document.body.scrollWidth, document.body.scrollHeight]);
       assert.deepEqual([scrollWidth, scrollHeight], Object.values(options.viewport), 'the page itself scrolls');

@@ -1,7 +1,7 @@
 // What is typed and not sent is there again after a reload: everybody's own, until it is sent.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, bubble, CONVERSATION, LUKASZ, pane, replica, say, stage, talking, visit } from './support.js';
+import { AMELIE, at, box, bubble, CONVERSATION, LUKASZ, pane, replica, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -35,7 +35,7 @@ test('what is typed in each conversation is there after a reload, the list names
   await row(page, 'Zeynep').getByText('Draft: To Zeynep').waitFor();
   assert.equal(await field(page).inputValue(), 'To Łukasz\nin two lines');
   // It grows with what is in it.
-  assert.ok((await field(page).boundingBox()).height > 60);
+  assert.ok((await box(field(page))).height > 60);
 
   await field(page).press('Enter');
   await bubble(page, 'To Łukasz\nin two lines').getByTitle(/^(sent|read)$/).waitFor();

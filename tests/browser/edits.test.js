@@ -1,7 +1,7 @@
 // Messages that are changed, deleted or refused: nothing that was typed is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, cutOff, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 /** More bytes than the replicas of this file take. */
 const LONG = 'too long, '.repeat(30).trim();
@@ -67,10 +67,8 @@ test('an editor that gives its room back and takes it again leaves one at the en
     await field(page).press('ArrowUp');
     await say(page, `${LONG}${'\nand more'.repeat(4)}`);
     await page.locator('.composer').getByText(/^Not changed: /).waitFor();
-    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-    const below = await page.locator('.scroller').evaluate(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight);
-    assert.ok(below <= 1, `${below} px above the end`);
-    assert.ok(await page.getByRole('button', { name: 'Jump to the latest messages' }).isHidden());
+    await drawn(page);
+    await assertAtEnd(page);
     await field(page).press('Escape');
   }
 });
@@ -145,13 +143,13 @@ test('the tools of a message that is higher than the window are in sight whereve
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${CONVERSATION}', '${AMELIE}', e'${text.replaceAll('\n', '\\n')}')`);
   const high = page.locator('.message', { hasText: /^You: 1\n2\n3/ });
   await high.getByRole('button', { name: 'Show all' }).click();
-  const scroller = await page.locator('.scroller').boundingBox();
-  const element = await high.boundingBox();
+  const scroller = await box(page.locator('.scroller'));
+  const element = await box(high);
   assert.ok(element.height > scroller.height * 1.5, `${element.height} px`);
   for (const block of ['start', 'center', 'end']) {
     await high.evaluate((it, where) => it.scrollIntoView({ block: where }), block);
     for (const name of ['Edit message', 'Delete message']) {
-      const tool = await high.getByRole('button', { name }).boundingBox();
+      const tool = await box(high.getByRole('button', { name }));
       assert.ok(tool.y >= scroller.y && tool.y + tool.height <= scroller.y + scroller.height, `${name}, ${block}: ${tool.y} in ${scroller.y} + ${scroller.height}`);
     }
   }

@@ -1,7 +1,7 @@
 // Back and Forward: on a phone a conversation lies over the list, and Back takes it away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, CONVERSATION, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
+import { AMELIE, at, CONVERSATION, eventually, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
 
 stage();
 
@@ -9,7 +9,7 @@ const row = (where) => where.locator(`[data-conversation="${CONVERSATION}"] butt
 const messages = (where) => where.getByRole('region', { name: 'Messages' });
 const LIST = `#${AMELIE}`;
 const OPEN = `#${talking(AMELIE)}`;
-const hash = (page) => new URL(page.url()).hash;
+const assertHash = (page, hash) => eventually(() => new URL(page.url()).hash, hash);
 
 async function list(options = PHONE) {
   const page = await visit(at(replica.url, AMELIE), options);
@@ -21,15 +21,15 @@ test('on a phone Back closes the conversation, and Forward opens it', async () =
   const page = await list();
   await row(page).tap();
   await messages(page).waitFor();
-  assert.equal(hash(page), OPEN);
+  await assertHash(page, OPEN);
   await page.goBack();
   await row(page).waitFor();
-  assert.ok(await messages(page).isHidden());
-  assert.equal(hash(page), LIST);
+  await messages(page).waitFor({ state: 'hidden' });
+  await assertHash(page, LIST);
   await page.goForward();
   await messages(page).waitFor();
-  assert.ok(await row(page).isHidden());
-  assert.equal(hash(page), OPEN);
+  await row(page).waitFor({ state: 'hidden' });
+  await assertHash(page, OPEN);
   // The entries outlive the page that made them.
   await page.reload();
   await messages(page).waitFor();
@@ -42,9 +42,10 @@ test('what is closed by its own button is not under Back any more', async () => 
   for (let times = 0; times < 2; times++) {
     await row(page).tap();
     await messages(page).waitFor();
+    await assertHash(page, OPEN);
     await page.getByRole('button', { name: 'Back to the conversations' }).tap();
     await row(page).waitFor();
-    await page.waitForURL(`**/${LIST}`);
+    await assertHash(page, LIST);
   }
   await page.goBack();
   assert.equal(page.url(), 'about:blank');
@@ -55,7 +56,7 @@ test('an address that names a conversation begins there: its own button leads to
   await messages(page).waitFor();
   await page.getByRole('button', { name: 'Back to the conversations' }).tap();
   await row(page).waitFor();
-  await page.waitForURL(`**/${LIST}`);
+  await assertHash(page, LIST);
   await page.goBack();
   assert.equal(page.url(), 'about:blank');
 });
@@ -64,7 +65,7 @@ test('where the list stays beside the conversation, choosing another one is no s
   const page = await list({});
   await row(page).click();
   await messages(page).waitFor();
-  assert.equal(hash(page), OPEN);
+  await assertHash(page, OPEN);
   await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
   await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
   await page.goBack();
@@ -81,12 +82,12 @@ test('with two users each conversation is a step of its own', async () => {
   await page.locator('.tabs button').last().tap();
   await row(right).tap();
   await messages(right).waitFor();
-  assert.equal(hash(page), `#${talking(AMELIE)}&${talking(LUKASZ)}`);
+  await assertHash(page, `#${talking(AMELIE)}&${talking(LUKASZ)}`);
   await page.goBack();
   await row(right).waitFor();
-  assert.equal(hash(page), `#${talking(AMELIE)}&${LUKASZ}`);
+  await assertHash(page, `#${talking(AMELIE)}&${LUKASZ}`);
   await page.goBack();
   await page.locator('.tabs button').first().tap();
   await row(left).waitFor();
-  assert.equal(hash(page), `#${AMELIE}&${LUKASZ}`);
+  await assertHash(page, `#${AMELIE}&${LUKASZ}`);
 });

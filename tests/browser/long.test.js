@@ -1,7 +1,7 @@
 // Very long messages: the thread shows the first of them, and all of it to who asks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, CONVERSATION, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, assertLast, at, box, CONVERSATION, drawn, eventually, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -17,7 +17,7 @@ async function shown(options) {
 const last = (page) => page.locator('.message').last();
 const button = (message, name = 'Show all') => message.getByRole('button', { name });
 const text = (message) => message.locator('.content').textContent();
-const top = async (locator) => (await locator.boundingBox()).y;
+const top = async (locator) => (await box(locator)).y;
 
 for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
   test(`of a message of 64 KiB the first part is shown, and all of it by the keyboard, on ${device}`, async () => {
@@ -25,9 +25,9 @@ for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
     await post(replica.url, LUKASZ, LONG);
     const message = last(page);
     await button(message).waitFor();
-    const { height } = await message.boundingBox();
+    const { height } = await box(message);
     assert.ok(height < page.viewportSize().height * 1.5, `${height} px`);
-    const [fold, time] = await Promise.all(['.unfold', 'time'].map((part) => message.locator(part).boundingBox()));
+    const [fold, time] = await Promise.all(['.unfold', 'time'].map((part) => box(message.locator(part))));
     assert.ok(fold.x + fold.width < time.x && fold.y < time.y + time.height && time.y < fold.y + fold.height, 'the button and the time stand in one line');
     const first = await text(message);
     assert.ok(first.length > 700 && LONG.startsWith(`${first} `), 'whole words of the beginning');
@@ -40,7 +40,7 @@ for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
     const less = page.getByRole('button', { name: 'Show less' });
     await less.waitFor();
     assert.equal(await less.getAttribute('aria-expanded'), 'true');
-    assert.ok(await less.evaluate((it) => it === document.activeElement));
+    await assertFocus(less);
     assert.equal(await text(message), LONG);
     assert.ok(Math.abs((await top(message)) - before) <= 1, `what one reads moved: ${await top(message)}, ${before}`);
     // What is copied is all of it.
@@ -49,10 +49,9 @@ for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
 
     // What comes meanwhile takes nobody away, and does not fold it.
     const open = page.locator('.message', { has: less });
-    const frames = () => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
     const scroll = async (by) => {
       await page.locator('.scroller').evaluate((it, px) => (it.scrollTop += px), by);
-      await frames();
+      await drawn(page);
     };
     await scroll(1000);
     const reading = await top(open);
@@ -79,7 +78,7 @@ test('a message of many lines is folded, too; one that is only a little longer t
   assert.equal(await text(last(page)), lines(24));
   for (const short of [lines(36), 'word '.repeat(310).trim()]) {
     await post(replica.url, LUKASZ, short);
-    await page.waitForFunction((wanted) => [...document.querySelectorAll('.content')].at(-1).textContent === wanted, short);
+    await assertLast(page, short);
     assert.equal(await button(last(page)).count(), 0);
   }
 });
@@ -96,21 +95,21 @@ test('the fold cuts no address and no character in two, and an edit or a deletio
   assert.equal(await last(page).getByRole('link').getAttribute('href'), address);
 
   await replicas.sql(`update messages set content = 'short now' where id = '${id}'`);
-  await page.waitForFunction(() => [...document.querySelectorAll('.content')].at(-1).textContent === 'short now');
+  await assertLast(page, 'short now');
   assert.equal(await last(page).getByRole('button').count(), 0);
 
   await post(replica.url, LUKASZ, `a${'😀'.repeat(2000)}`);
   await button(last(page)).waitFor();
   assert.match(await text(last(page)), /^a(😀)+$/u);
   await post(replica.url, LUKASZ, `https://example.com/${'b'.repeat(5000)}`);
-  await page.waitForFunction(() => [...document.querySelectorAll('.content')].at(-1).textContent.startsWith('https'));
+  await eventually(() => text(last(page)), (shown) => shown.startsWith('https'));
   assert.equal(await last(page).getByRole('link').count(), 0);
   await button(last(page)).click();
   assert.equal((await last(page).getByRole('link').getAttribute('href')).length, 5020);
 
   // One's own, from the moment in which it leaves.
   await say(page, LONG);
-  await page.locator('.message.mine').last().getByTitle(/^(sent|read)$/).waitFor();
+  await page.locator('.messages > .mine:last-child').getByTitle(/^(sent|read)$/).waitFor();
   assert.ok((await text(last(page))).length < 2000);
   await button(last(page)).click();
   assert.equal(await text(last(page)), LONG);

@@ -1,7 +1,7 @@
 // What can be measured of how the page looks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
+import { AMELIE, at, box, eventually, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
 
 stage();
 
@@ -39,9 +39,9 @@ test('a phone paints what is around the page as the top bar is, in each appearan
 for (const width of [1360, 1600, 1920]) {
   test(`of two panes side by side the conversations have the greater part, ${width} px wide`, async () => {
     const page = await visit(at(replica.url, talking(AMELIE), talking(LUKASZ)), { viewport: { width, height: 800 } });
+    for (const number of [1, 2]) await pane(page, number).locator('.message').first().waitFor();
     for (const number of [1, 2]) {
-      await pane(page, number).locator('.message').first().waitFor();
-      const [list, whole] = await Promise.all(['.list', '.columns'].map((part) => pane(page, number).locator(part).boundingBox()));
+      const [list, whole] = await Promise.all(['.list', '.columns'].map((part) => box(pane(page, number).locator(part))));
       assert.ok(list.width >= 240 && list.width <= whole.width * 0.38, `the list has ${list.width} of ${whole.width} px`);
     }
   });
@@ -53,7 +53,7 @@ for (const [where, options] of [['a desktop', {}], ['a phone', PHONE], ['a low w
     const card = page.locator('.card');
     const people = page.locator('.people .row');
     await people.nth(6).waitFor({ state: 'attached' });
-    const before = await card.boundingBox();
+    const before = await box(card);
     const { height } = page.viewportSize();
     const scrolls = await page.locator('.sign-in').evaluate((it) => it.scrollHeight > it.clientHeight);
     assert.equal(scrolls, height < 500, `${before.y} + ${before.height} of ${height} px`);
@@ -62,8 +62,8 @@ for (const [where, options] of [['a desktop', {}], ['a phone', PHONE], ['a low w
     await page.locator('.sign-in').evaluate((it) => (it.scrollTop = 0));
     for (const [text, found] of [['Grace', 1], ['xyz', 0]]) {
       await page.getByRole('searchbox').fill(text);
-      await page.waitForFunction((count) => document.querySelectorAll('.people .row').length === count, found);
-      assert.deepEqual(await card.boundingBox(), before);
+      await eventually(() => people.count(), found);
+      assert.deepEqual(await box(card), before);
     }
   });
 }
@@ -84,7 +84,7 @@ test('made four times as large, a page has half of the window for messages, and 
   await page.locator('.message').first().waitFor();
   await page.locator('.thread-head').getByText(/^(Offline|Last seen)/).waitFor();
   assert.ok(await page.locator('.thread-head [role="status"]').evaluate((it) => it.scrollWidth <= it.clientWidth), 'when somebody was last seen is cut');
-  const { height } = await page.locator('.scroller').boundingBox();
+  const { height } = await box(page.locator('.scroller'));
   assert.ok(height > viewport.height * 0.45, `${height} px`);
   const beyond = () => page.evaluate(() => [...document.querySelectorAll('body *')].filter((it) => it.checkVisibility() && it.getBoundingClientRect().right > innerWidth + 1 && !it.closest('strong, h2, .excerpt')).map(({ className }) => className));
   assert.deepEqual(await beyond(), []);
@@ -98,7 +98,7 @@ test('with both tools open a phone still shows messages', async () => {
   await page.locator('.message').first().waitFor();
   for (const name of ['A message from SQL', 'Frames of the socket']) await page.getByRole('button', { name }).tap();
   await page.locator('.frames li').first().waitFor();
-  const { height } = await page.locator('.scroller').boundingBox();
+  const { height } = await box(page.locator('.scroller'));
   assert.ok(height > 130, `${height} px`);
 });
 

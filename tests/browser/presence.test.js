@@ -1,7 +1,7 @@
 // Who types and who is there, as the page shows it.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { AMELIE, at, bubble, CONVERSATION, CUT, LUKASZ, replica, replicas, say, second, stage, talking, visit } from './support.js';
+import { AMELIE, at, bubble, CONVERSATION, CUT, eventually, LUKASZ, replica, replicas, say, second, stage, talking, visit } from './support.js';
 
 stage({ PRESENCE_GRACE_SECONDS: '1' }, 2);
 
@@ -21,7 +21,7 @@ test('who types is seen, at another replica too, and until the message comes', a
   await say(lukasz, 'Where are you?');
   await bubble(amelie, 'Where are you?').waitFor();
   await amelie.getByRole('textbox', { name: 'Message' }).pressSequentially('ay');
-  assert.equal(await head(lukasz, 'typing…').count(), 1);
+  await head(lukasz, 'typing…').waitFor();
   assert.equal(await head(amelie, 'typing…').count(), 0);
 
   await amelie.getByRole('textbox', { name: 'Message' }).press('Enter');
@@ -34,10 +34,13 @@ test('who stops typing is not shown any more', async () => {
   const amelie = await visit(at(replica.url, talking(AMELIE)));
   const lukasz = await visit(at(second.url, talking(LUKASZ)));
   await lukasz.locator('.message').first().waitFor();
+  await amelie.getByRole('button', { name: 'Frames of the socket' }).click();
   const text = amelie.getByRole('textbox', { name: 'Message' });
   await text.pressSequentially('Perhaps', { delay: 30 });
   await head(lukasz, 'typing…').waitFor();
   await text.fill('');
+  // It is said, and not only supposed after a while.
+  await amelie.locator('.frames li', { hasText: /typing\s*stopped/ }).waitFor();
   await head(lukasz, 'Online').waitFor();
 });
 
@@ -45,7 +48,7 @@ test('who is there is seen, at another replica too, and when somebody was last s
   const amelie = await visit(at(replica.url, talking(AMELIE)));
   await amelie.locator('.message').first().waitFor();
   await amelie.locator('.thread-head').getByText(/^(Offline|Last seen)/).waitFor();
-  assert.equal(await row(amelie).locator('.avatar.online').count(), 0);
+  await row(amelie).locator('.avatar.online').waitFor({ state: 'detached' });
 
   const lukasz = await visit(at(second.url, talking(LUKASZ)));
   await head(amelie, 'Online').waitFor();
@@ -76,8 +79,10 @@ test('who is listed for a new conversation is shown as he is: there, away, deact
   const amelie = await visit(at(replica.url, AMELIE));
   await amelie.locator('.list .row').first().waitFor();
   // She has no conversation with Amélie, whose page does not watch her.
-  const grace = await visit(at(second.url, '77777777-7777-4777-8777-777777777777'));
-  await grace.locator('.me').getByText(/^Online/).waitFor();
+  const id = '77777777-7777-4777-8777-777777777777';
+  await visit(at(second.url, id));
+  // What is listed is how it is when it is asked for, and that she has come is stored a moment after she is connected.
+  await eventually(async () => (await (await fetch(`${replica.url}/api/v1/users/${id}`)).json()).isOnline);
   await amelie.getByRole('button', { name: 'New conversation' }).click();
   const person = (name) => amelie.locator('.results li', { hasText: name });
   await person('Jürgen').getByText('buyer · deactivated').waitFor();

@@ -4,9 +4,9 @@ import { existsSync } from 'node:fs';
 import { after, afterEach, before } from 'node:test';
 import { chromium } from 'playwright-core';
 import { AMELIE, balancer as startBalancer, cluster, LUKASZ, ZEYNEP } from '../../clients/js/test/support/replicas.js';
-import { eventually } from '../../clients/js/test/support/wait.js';
+import { eventually, PATIENCE_MS } from '../../clients/js/test/support/wait.js';
 
-export { AMELIE, cluster, eventually, LUKASZ, ZEYNEP };
+export { AMELIE, cluster, eventually, LUKASZ, PATIENCE_MS, ZEYNEP };
 
 /** What `stage` has set up; for tests, which run after it. */
 export let replicas;
@@ -36,6 +36,13 @@ export const CONVERSATION = 'c0000000-0000-4000-8000-000000000001';
 export const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
 export const DESKTOP = { viewport: { width: 1280, height: 800 } };
 
+/** Pages have so many times less of the processor: BROWSER_SLOWDOWN=6 shows what a test takes for granted. */
+const SLOWDOWN = Number(process.env.BROWSER_SLOWDOWN ?? 1);
+
+/** Where it is about noon now: no day ends while a test runs. (The signs of these names are POSIX's.) */
+const EAST = 12 - new Date().getUTCHours();
+const NOON = `Etc/GMT${EAST > 0 ? '-' : '+'}${Math.abs(EAST)}`;
+
 /** What Chromium says of a connection that was cut, or that nobody took: for `forgive` in tests that do this to a page. */
 export const CUT = /net::ERR_(CONNECTION_\w+|SOCKET_NOT_CONNECTED|INTERNET_DISCONNECTED|NETWORK_CHANGED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH)|^WebSocket connection to .* failed/;
 
@@ -43,7 +50,7 @@ export async function launch() {
   const executablePath = process.env.CHROMIUM;
   if (!executablePath || !existsSync(executablePath)) throw new Error(`CHROMIUM=${executablePath} is no program: see scripts/ensure-chromium.sh`);
   // Root has no sandbox; the pages are our own.
-  browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
+  browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ['--no-sandbox'] : [], timeout: 2 * PATIENCE_MS });
 }
 
 export const quit = () => browser?.close();
@@ -56,8 +63,10 @@ const fronts = [];
  * origins that it may talk to besides its own; `before`: runs in the page before its own scripts.
  */
 export async function visit(address, { forgive, also = [], before, ...options } = {}) {
-  const context = await browser.newContext({ locale: 'en-GB', ...DESKTOP, ...options });
+  const context = await browser.newContext({ locale: 'en-GB', timezoneId: NOON, ...DESKTOP, ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
+  if (SLOWDOWN > 1) await (await context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: SLOWDOWN });
   const own = new URL(address).origin;
   const complaints = [];
   visited.push({ context, complaints });
@@ -75,7 +84,6 @@ export async function visit(address, { forgive, also = [], before, ...options } 
   };
   context.on('request', (request) => asks(request.url()));
   page.on('websocket', (socket) => asks(socket.url()));
-  page.setDefaultTimeout(45_000);
   if (before) await page.addInitScript(before);
   await page.goto(address);
   return page;
@@ -94,6 +102,9 @@ export async function balancer(ports) {
   fronts.push(front);
   return front;
 }
+
+/** For `before`: a lost connection is tried again after half a minute and more, so by whom the test lets try. */
+export const patient = () => (Math.random = () => 60);
 
 /** Nobody is reached by way of `front` any more, until its `refuse` is taken back; the page says so. */
 export async function cutOff(front, page) {
@@ -124,6 +135,30 @@ export async function say(where, text) {
 export function bubble(where, text) {
   const page = where.page?.() ?? where;
   return where.locator('.message', { has: page.getByText(text, { exact: true }) });
+}
+
+/** What the page has been told until now is drawn: it draws once a frame. For looks at what must not have changed; what must change is waited for. */
+export const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
+/** Where it is. In the moment in which it is drawn anew it is nowhere. */
+export const box = (locator) => eventually(() => locator.boundingBox());
+
+/** What a screen reader would call what has the focus. */
+export const focused = (page) => page.evaluate(() => {
+  const { activeElement: element } = document;
+  return element.getAttribute('aria-label') ?? element.closest('li[data-conversation]')?.querySelector('strong').textContent ?? element.textContent.trim();
+});
+
+/** A failure tells where the focus is instead. */
+export const assertFocus = (locator) => eventually(async () => (await locator.evaluate((it) => it === document.activeElement)) || focused(locator.page()), true);
+
+/** The last message is this one. */
+export const assertLast = (page, content) => eventually(() => page.locator('.message .content').last().textContent(), content);
+
+/** The end of the messages is in sight, and stays so. */
+export async function assertAtEnd(page) {
+  await eventually(() => page.locator('.scroller').evaluate(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight), (pixels) => pixels <= 1);
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).waitFor({ state: 'hidden' });
 }
 
 /** Contents of the messages that are in the document, in order. */

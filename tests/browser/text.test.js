@@ -1,7 +1,7 @@
 // What people write, as it is shown: addresses, from right to left, very long.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, bubble, eventually, LUKASZ, PHONE, post, replica, replicas, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, assertLast, at, box, bubble, eventually, LUKASZ, PHONE, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -24,7 +24,7 @@ test('a web address in a message is a link to it, and nothing else is', async ()
     const { id } = await post(replica.url, LUKASZ, text);
     const message = page.locator('.message').last();
     if (text.length > 10_000) await message.getByRole('button', { name: 'Show all' }).click();
-    await page.waitForFunction((wanted) => [...document.querySelectorAll('.content')].at(-1).textContent === wanted, text);
+    await assertLast(page, text);
     const links = await message.locator('a').evaluateAll((all) => all.map((a) => [a.textContent, a.getAttribute('href'), a.target, a.rel]));
     assert.deepEqual(links, addresses.map((address) => [address, address, '_blank', 'noopener noreferrer']));
     await replicas.sql(`delete from messages where id = '${id}'`);
@@ -47,7 +47,7 @@ test('a link that has the focus keeps it when the message has been read', async 
   await link.focus();
   await visit(at(replica.url, talking(LUKASZ)));
   await page.locator('.message', { has: link }).getByTitle('read', { exact: true }).waitFor();
-  assert.ok(await link.evaluate((it) => it === document.activeElement));
+  await assertFocus(link);
 });
 
 for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
@@ -80,7 +80,7 @@ for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
     await row.getByRole('button').click();
     await bubble(page, long).first().waitFor();
     assert.ok(await begins(page.getByRole('heading', { level: 2 }), name), 'the name above the messages');
-    const [face, title] = await Promise.all(['.avatar', 'h2'].map((part) => page.locator('.thread-head').locator(part).boundingBox()));
+    const [face, title] = await Promise.all(['.avatar', 'h2'].map((part) => box(page.locator('.thread-head').locator(part))));
     assert.ok(title.x - face.x - face.width < 24, 'it stands beside the face');
   });
 }
@@ -91,7 +91,7 @@ test('of a very long message the list shows the beginning, and that is read alou
   const text = `Now: ${'blah '.repeat(12_000)}`.trim();
   await post(replica.url, LUKASZ, text);
   await page.locator('.message').last().getByRole('button', { name: 'Show all' }).click();
-  await page.waitForFunction((wanted) => [...document.querySelectorAll('.content')].at(-1).textContent === wanted, text);
+  await assertLast(page, text);
   await page.locator('.frames .gist', { hasText: 'Now: blah' }).first().waitFor();
   for (const place of ['.list .excerpt', '.frames .gist', '[aria-live="polite"]']) {
     const lengths = await page.locator(place, { hasText: 'Now: blah' }).evaluateAll((all) => all.map(({ textContent }) => textContent.length));
@@ -107,8 +107,9 @@ test('on a phone Enter breaks the line, and Send sends and leaves the keyboard w
   await page.keyboard.press('Enter');
   await page.keyboard.type('two');
   await page.getByRole('button', { name: 'Send' }).tap();
-  await page.waitForFunction(() => [...document.querySelectorAll('.content')].at(-1).textContent === 'one\ntwo');
-  assert.ok(await field.evaluate((it) => it === document.activeElement && !it.value));
+  await assertLast(page, 'one\ntwo');
+  await assertFocus(field);
+  assert.equal(await field.inputValue(), '');
   // With a keyboard of its own there is Ctrl.
   await page.keyboard.type('three');
   await page.keyboard.press('Control+Enter');

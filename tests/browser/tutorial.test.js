@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
-import { balancer, CONVERSATION, CUT, LUKASZ, post, replica, replicas, stage, visit } from './support.js';
+import { balancer, CONVERSATION, CUT, eventually, LUKASZ, post, replica, replicas, stage, visit } from './support.js';
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
@@ -52,8 +52,8 @@ test('what is not sent stays in the field, nothing is sent of nothing, and what 
   const long = 'x'.repeat(70_000);
   await field.fill(long);
   await page.getByRole('button', { name: 'Send' }).click();
-  await page.waitForFunction((text) => document.querySelector('input').value === text, long);
-  assert.equal(said.length, 1);
+  await eventually(() => said.length, 1);
+  assert.equal(await field.inputValue(), long);
   assert.match(said[0], /content/);
   await field.fill('A word too many');
   await field.press('Enter');
@@ -123,5 +123,5 @@ test('where more was missed than is sent again, what was deleted outright meanwh
   state.refuse = false;
   await page.getByText('Łukasz: missed 30').waitFor();
   await page.getByText('Łukasz: Here for a while').waitFor({ state: 'detached' });
-  assert.equal((await page.locator('li').allTextContents()).filter((text) => text.includes('missed')).length, 30);
+  await eventually(async () => (await page.locator('li').allTextContents()).filter((text) => text.includes('missed')).length, 30);
 });

@@ -91,30 +91,36 @@ async function startReplica(dir, settings) {
 
 /**
  * A load balancer over TCP: a new connection goes to the first replica of the list that takes it. `ports` may change;
- * `rotate` lets each connection begin with the next one; `cut()` resets what is open; `refuse` answers nobody.
+ * `rotate` lets each WebSocket begin with the next one; `cut()` resets what is open; `refuse` answers nobody.
  */
 export async function balancer(ports) {
   const open = new Set();
   const state = { ports, refuse: false, rotate: false };
+  const reach = (client, [port, ...rest]) => {
+    if (!port) return client.destroy();
+    const upstream = net.connect(port, '127.0.0.1');
+    let connected = false;
+    upstream.once('connect', () => {
+      connected = true;
+      client.pipe(upstream).pipe(client);
+    });
+    upstream.on('error', () => {});
+    upstream.once('close', () => (connected ? client.destroy() : reach(client, rest)));
+    client.once('close', () => upstream.destroy());
+  };
   const server = net.createServer((client) => {
     open.add(client);
     client.on('error', () => {});
     client.on('close', () => open.delete(client));
     if (state.refuse) return client.destroy();
-    const reach = ([port, ...rest]) => {
-      if (!port) return client.destroy();
-      const upstream = net.connect(port, '127.0.0.1');
-      let connected = false;
-      upstream.once('connect', () => {
-        connected = true;
-        client.pipe(upstream).pipe(client);
-      });
-      upstream.on('error', () => {});
-      upstream.once('close', () => (connected ? client.destroy() : reach(rest)));
-      client.once('close', () => upstream.destroy());
-    };
-    if (state.rotate) state.ports = [...state.ports.slice(1), state.ports[0]];
-    reach(state.ports);
+    client.once('readable', () => {
+      const asked = client.read();
+      if (!asked || state.refuse) return client.destroy();
+      client.unshift(asked);
+      const { ports: now } = state;
+      if (state.rotate && asked.toString('latin1').startsWith('GET /ws?')) state.ports = [...now.slice(1), now[0]];
+      reach(client, now);
+    });
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return Object.assign(state, {
