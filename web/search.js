@@ -27,7 +27,10 @@ export class Search {
       this.#timer = setTimeout(async () => {
         const children = await this.#find(text.trim());
         if (asked !== this.#asked) return;
+        const held = this.found.contains(document.activeElement);
         this.found.replaceChildren(...children);
+        // Whoever has gone to a row meanwhile stays at what is found.
+        if (held) (this.found.querySelector('.row') ?? this.element.closest('.list')).focus();
         const { length } = this.found.querySelectorAll('.row');
         this.count.textContent = length ? `${length} found` : 'Nothing found';
         resolve();

@@ -243,6 +243,27 @@ test('the arrows go through what is listed, and Enter takes what is found first'
   await assertFocus(page.getByRole('textbox', { name: 'Message' }));
 });
 
+test('who has gone to what is found is not thrown out when something else is found', async () => {
+  const page = await visit(at(replica.url, AMELIE));
+  await page.locator('.list .row').first().waitFor();
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route('**/users/?*q=gra*', async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.getByRole('searchbox').focus();
+  await page.keyboard.insertText('gr');
+  const jurgen = page.locator('.results .row', { hasText: 'Jürgen' });
+  await jurgen.waitFor();
+  await page.keyboard.insertText('a');
+  await page.keyboard.press('ArrowDown');
+  await assertFocus(jurgen);
+  release();
+  await jurgen.waitFor({ state: 'detached' });
+  await assertFocus(page.locator('.results .row', { hasText: 'Grace' }));
+});
+
 test('Enter takes what an input method offers, and sends nothing, in Safari too', async () => {
   const page = await visit(at(replica.url, talking(AMELIE)));
   const field = page.getByRole('textbox', { name: 'Message' });
