@@ -27,7 +27,10 @@ export function stage(settings, count = 1) {
     await quit();
     await replicas?.close();
   });
-  afterEach(leave);
+  afterEach(async ({ error }) => {
+    if (error) await describe();
+    await leave();
+  });
 }
 
 /** Amélie's with Łukasz, in the demo data. */
@@ -69,8 +72,11 @@ export async function visit(address, { forgive, also = [], before, ...options } 
   if (SLOWDOWN > 1) await (await context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: SLOWDOWN });
   const own = new URL(address).origin;
   const complaints = [];
-  visited.push({ context, complaints });
+  const heard = [];
+  visited.push({ context, complaints, page, heard });
+  page.on('requestfailed', (request) => heard.push(`${request.failure().errorText}: ${request.url()}`));
   page.on('console', (message) => {
+    heard.push(message.text());
     const { url } = message.location();
     // Of a refused origin it names the address only in the text.
     const about = /^Access to fetch at '([^']+)'/.exec(message.text())?.[1] ?? url;
@@ -111,6 +117,15 @@ export async function cutOff(front, page) {
   front.refuse = true;
   front.cut();
   await page.locator('.banner').waitFor();
+}
+
+/** After a failure: what the pages show and have said, and the replicas. */
+async function describe() {
+  for (const { page, heard } of visited) {
+    const shown = await page.locator('body').innerText({ timeout: 5_000 }).catch(String);
+    console.error(`--- ${page.url()}\n${shown.slice(0, 3_000)}\n--- its console\n${heard.slice(-30).join('\n')}`);
+  }
+  for (const { url, log } of [replica, second].filter(Boolean)) console.error(`--- ${url}\n${log.slice(-3_000)}`);
 }
 
 /** The end of a test: none of its pages has complained about anything, or asked anybody else for anything. */
