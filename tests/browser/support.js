@@ -53,7 +53,7 @@ export async function launch() {
   const executablePath = process.env.CHROMIUM;
   if (!executablePath || !existsSync(executablePath)) throw new Error(`CHROMIUM=${executablePath} is no program: see scripts/ensure-chromium.sh`);
   // Root has no sandbox; the pages are our own.
-  browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ['--no-sandbox'] : [], timeout: 2 * PATIENCE_MS });
+  browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ['--no-sandbox'] : [], timeout: PATIENCE_MS });
 }
 
 export const quit = () => browser?.close();

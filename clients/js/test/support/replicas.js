@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const PROGRAM = process.env.PGCHAT_BIN ?? path.join(ROOT, 'target/debug/pgchat');
-const START_DEADLINE_MS = 120_000;
+const START_DEADLINE_MS = 240_000;
 
 export const AMELIE = '11111111-1111-4111-8111-111111111111';
 export const LUKASZ = '22222222-2222-4222-8222-222222222222';

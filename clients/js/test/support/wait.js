@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { inspect, isDeepStrictEqual } from 'node:util';
 
-export const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 120_000;
 
 /** The first event of that type that `fits`; a failure tells what came instead. */
 export function next(chat, type, fits = () => true, patienceMs = PATIENCE_MS) {
