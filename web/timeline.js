@@ -32,11 +32,21 @@ export class Timeline {
 
   /** From the end, or around `seq`. What was loaded is dropped. */
   start(seq) {
+    return this.#start(() => seq);
+  }
+
+  /** `where`: around which `seq`. It is asked once more when that has come: somebody may have scrolled on meanwhile. */
+  #start(where) {
     return this.#read('start', async () => {
-      const query = seq === undefined ? {} : { before: seq + PAGE / 2 };
-      const { messages, hasMore } = await this.chat.messages.list(this.conversationId, { limit: PAGE, ...query });
-      const newest = messages[0]?.seq ?? 0;
-      const beyond = seq === undefined ? undefined : await this.chat.messages.list(this.conversationId, { after: newest, limit: 1 });
+      let seq, messages, hasMore, newest, beyond;
+      const covers = (at) => (at === undefined ? !beyond?.messages.length : (!hasMore || messages.at(-1).seq <= at) && (!beyond?.messages.length || at <= newest));
+      do {
+        seq = where();
+        const query = seq === undefined ? {} : { before: seq + PAGE / 2 };
+        ({ messages, hasMore } = await this.chat.messages.list(this.conversationId, { limit: PAGE, ...query }));
+        newest = messages[0]?.seq ?? 0;
+        beyond = seq === undefined ? undefined : await this.chat.messages.list(this.conversationId, { after: newest, limit: 1 });
+      } while (where() !== seq && !covers(where()));
       const live = seq === undefined && this.started ? this.messages.filter(({ seq: at }) => at > newest) : [];
       this.messages = [...messages.reverse(), ...live];
       this.hasOlder = hasMore;
@@ -49,7 +59,7 @@ export class Timeline {
   /** There may be gaps: what is looked at is read anew, anything else once somebody looks at it. */
   async reload() {
     while (this.loading) await this.#underWay;
-    if (this.lookedAt) return this.start(this.lookedAt());
+    if (this.lookedAt) return this.#start(() => this.lookedAt?.());
     return Object.assign(this, { messages: [], hasOlder: true, hasNewer: false, started: false, error: undefined, failed: '' });
   }
 

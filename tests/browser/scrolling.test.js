@@ -178,6 +178,36 @@ for (const where of ['at the end', 'far above it']) {
   });
 }
 
+test('more was missed than is sent again, and one scrolls on while that is read anew: what one looks at then stays', async () => {
+  await messages(1, 400);
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(reader, conversation)), { forgive: CUT });
+  await page.locator('.message', { hasText: 'message 400' }).waitFor();
+  await scrollTo(page, 20);
+  await scrollTo(page, 290);
+  await cutOff(front, page);
+  await messages(401, 440, LUKASZ);
+  await replicas.sql(`update messages set content = 'message 119 otherwise' where conversation_id = '${conversation}' and seq = 119`);
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route('**/messages?*before=*', async (route) => {
+    await held;
+    await route.continue();
+  });
+  const asked = page.waitForRequest('**/messages?*before=*');
+  front.refuse = false;
+  await asked;
+  const before = await scrollTo(page, 120);
+  release();
+  await page.getByText('message 119 otherwise', { exact: true }).waitFor();
+  await assertStays(page, 120, before);
+  await scrollTo(page, 60);
+  assertUnbroken(await numbers(page));
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await page.locator('.message', { hasText: 'message 440' }).waitFor();
+  assertUnbroken(await numbers(page));
+});
+
 test('older messages that could not be read are asked for again by the button, or with the next connection, and not all the time', async () => {
   await messages(1, 300);
   const front = await balancer([replica.port]);
