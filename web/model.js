@@ -8,6 +8,8 @@ const DEPARTURES = 1000;
 const TYPING_SHOWN_MS = 6_000;
 const TYPING_REPEATED_MS = 2_500;
 const WATCHED = 500;
+/** Until the list is asked for again, where the service or the network failed: half of it to one and a half. */
+const RETRY_MS = 4_000;
 
 const REASONS = { network: 'There was no answer.', disconnected: 'The connection was lost.' };
 
@@ -40,6 +42,7 @@ export class Model {
   #stale = false;
   /** Why the last reload failed. */
   #missed = undefined;
+  #retry = undefined;
   /** Settled when what is being read has come, or failed: the list, and the conversations that are open. */
   #loaded = undefined;
   #reread = [];
@@ -96,6 +99,7 @@ export class Model {
 
   close() {
     this.#listeners.clear();
+    clearTimeout(this.#retry);
     for (const timer of this.typists.values()) clearTimeout(timer);
     this.chat.close();
   }
@@ -142,8 +146,13 @@ export class Model {
       this.#missed = undefined;
     } catch (error) {
       this.#missed = error;
-      if (this.state !== 'ready') this.state = error;
-      else this.tell('notice', `Reloading failed: ${reason(error)}`);
+      if (this.state !== 'ready') {
+        this.state = error;
+        // While the connection holds nothing else would ask again. Without one, the next one does.
+        const again = () => this.connection.status === 'online' && this.#missed && this.load();
+        clearTimeout(this.#retry);
+        if (error.status >= 500 || error.code === 'network') this.#retry = setTimeout(again, RETRY_MS * (0.5 + Math.random()));
+      } else this.tell('notice', `Reloading failed: ${reason(error)}`);
     }
     this.#meanwhile = [];
     this.tell('conversations');

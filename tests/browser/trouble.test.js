@@ -139,6 +139,16 @@ test('more was missed than is sent again: only the conversation that one looks a
   await bubble(page, 'missed elsewhere 30').waitFor();
 });
 
+test('a list that could not be read at first is asked for again, without anybody who asks', async () => {
+  const page = await visit(replica.url, { forgive: /^Failed to load resource/ });
+  const list = `**/conversations/${AMELIE}?*`;
+  await page.route(list, (route) => route.fulfill({ status: 503, json: { code: 'unavailable', message: 'the database cannot be reached' } }));
+  await page.getByRole('button', { name: /Amélie/ }).click();
+  await page.getByText('The conversations could not be loaded').waitFor();
+  await page.unroute(list);
+  await page.locator('.list .row').first().waitFor();
+});
+
 test('on a slow network the page says that it comes, and asks for all its scripts at once', async () => {
   const page = await visit(`${replica.url}/docs/`);
   let release;
