@@ -50,7 +50,9 @@ async function psql(dir, text) {
 
 async function startReplica(dir, settings) {
   const { PATH, HOME, TMPDIR, PG_BIN_DIR } = process.env;
-  const env = { PATH, HOME, TMPDIR, PG_BIN_DIR, EMBEDDED_DATA_DIR: path.join(dir, 'data'), SERVER_PORT: '0', SHUTDOWN_GRACE_SECONDS: '5', ...settings };
+  // On a busy machine the first connections to the database take long; that they do is no test's question.
+  const patience = { DB_TIMEOUT_SECONDS: '60', DB_CONNECT_TIMEOUT_SECONDS: '120' };
+  const env = { PATH, HOME, TMPDIR, PG_BIN_DIR, EMBEDDED_DATA_DIR: path.join(dir, 'data'), SERVER_PORT: '0', SHUTDOWN_GRACE_SECONDS: '5', ...patience, ...settings };
   for (const name of Object.keys(env)) if (env[name] === undefined) delete env[name];
   const child = spawn(PROGRAM, ['serve'], { cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
