@@ -8,6 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { eventually } from './wait.js';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 const PROGRAM = process.env.PGCHAT_BIN ?? path.join(ROOT, 'target/debug/pgchat');
@@ -48,6 +49,15 @@ async function psql(dir, text) {
   return stdout.trim();
 }
 
+/**
+ * The replica has connections to the database, as many as a page needs at once. The service gives each 5 s to be made, which
+ * is too little now and then on a busy machine, and answers 503; no page is to meet that.
+ */
+async function connected(url) {
+  const ask = async () => (await fetch(`${url}/api/v1/users/?limit=1`)).status;
+  await eventually(() => Promise.all([ask(), ask(), ask(), ask()]), (statuses) => statuses.every((status) => status < 500));
+}
+
 async function startReplica(dir, settings) {
   const { PATH, HOME, TMPDIR, PG_BIN_DIR } = process.env;
   // On a busy machine the first connections to the database take long; that they do is no test's question.
@@ -74,9 +84,14 @@ async function startReplica(dir, settings) {
       reject(new Error(`pgchat ended with ${code}:\n${log}`));
     });
   });
+  const url = `http://127.0.0.1:${port}`;
+  await connected(url).catch((error) => {
+    child.kill('SIGKILL');
+    throw new Error(`${error.message}\n${log}`);
+  });
   return {
     port,
-    url: `http://127.0.0.1:${port}`,
+    url,
     get log() { return log; },
     /** SIGKILL: as a machine that is gone. */
     async kill() {
