@@ -357,7 +357,9 @@ mod tests {
         let (reply, late) = oneshot::channel();
         // Behind another one of its flow, which has its turn meanwhile.
         lanes.hold(pending(1, limits.timeout, no_matter()));
-        let answer = Box::new(move |answer: Result<_, _>| drop(reply.send(answer.is_ok())));
+        let answer = Box::new(move |answer: Result<_, _>| {
+            let _ = reply.send(answer.is_ok());
+        });
         lanes.hold(pending(1, TIME, answer));
         lanes.go_on();
         assert_eq!(stats.held.load(Ordering::Relaxed), 2);
