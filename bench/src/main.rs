@@ -16,6 +16,7 @@ mod scenarios;
 mod settings;
 mod systems;
 
+use std::env;
 use std::process::ExitCode;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -25,12 +26,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::record::{Conditions, Record};
+use crate::scenarios::floor;
 use crate::settings::Settings;
 use crate::systems::{Bench, Programs, System};
 
 /// Exit codes: 0 good, 1 a run of pgchat lost, doubled, reordered or refused messages (a peer's are told in the report), 2 bad arguments or no result,
 /// 130 interrupted.
 fn main() -> ExitCode {
+    let mut args = env::args().skip(1);
+    if args.next().as_deref() == Some(floor::RELAY) {
+        return relay(&args.collect::<Vec<_>>());
+    }
     let settings = Settings::from_args();
     match run(&settings) {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
@@ -38,6 +44,17 @@ fn main() -> ExitCode {
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) => {
             eprintln!("no result: {}", with_causes(&*error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Not for the command line: a process that a floor is measured with.
+fn relay(args: &[String]) -> ExitCode {
+    match floor::relay(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("relay: {}", with_causes(&*error));
             ExitCode::from(2)
         }
     }

@@ -18,7 +18,7 @@ pub struct Report {
     pub plots: Vec<(&'static str, String)>,
 }
 
-const NAMES: [(&str, &str); 7] = [
+const NAMES: [(&str, &str); 10] = [
     ("pgchat", "pgchat"),
     (WITHOUT_SEARCH, "pgchat, `SEARCH_LANGUAGE=off`"),
     ("gin", "Go: Gin, GORM, pq.Listener"),
@@ -31,6 +31,18 @@ const NAMES: [(&str, &str); 7] = [
     (
         "floor-function",
         "pgchat's `chat_store_message()`, no service",
+    ),
+    (
+        "floor-relayed",
+        "the floor over two processes that only relay",
+    ),
+    (
+        "floor-gapless-relayed",
+        "`seq` without gaps, over two processes that only relay",
+    ),
+    (
+        "floor-function-relayed",
+        "`chat_store_message()` over two processes that only relay",
     ),
 ];
 

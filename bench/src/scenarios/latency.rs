@@ -26,7 +26,7 @@ pub async fn run(bench: &Bench, settings: &Settings) -> Result<Vec<Run>, Failure
     };
     let mut runs = Vec::new();
     for round in 0..effort.rounds {
-        for floor in Floor::ALL {
+        for floor in Floor::chosen(effort) {
             runs.push(floor::run(bench, floor, EASY.0, effort, round).await?);
         }
         for system in settings.systems_and_without_search() {

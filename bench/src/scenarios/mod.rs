@@ -2,7 +2,7 @@
 
 mod broadcast;
 mod ceiling;
-mod floor;
+pub mod floor;
 mod latency;
 mod memory;
 mod pairs;

@@ -1,6 +1,9 @@
 //! The least that a message can take through NOTIFY: one connection that inserts and notifies, one that
-//! listens, nothing in between. And two steps from there to pgchat: the least that numbers messages without gaps and stores
-//! a repeated one once, and pgchat's own function without the service.
+//! listens, nothing in between. And steps from there to pgchat: the least that numbers messages without gaps and stores
+//! a repeated one once, pgchat's own function without the service, and each of the first two over two processes that only
+//! relay, as any service with two replicas has them.
+
+mod relay;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -11,11 +14,15 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hdrhistogram::Histogram;
 use pgchat_harness::Failure;
+use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Socket, Statement};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use self::relay::Line;
+pub use self::relay::{COMMAND as RELAY, serve as relay};
 use super::pairs::CONTENT;
 use super::tell;
 use crate::load::{Alarm, Schedule, Stamp};
@@ -29,9 +36,17 @@ const CONVERSATIONS: usize = 32;
 /// How long the last notifications may take.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// What one message is to the database.
+/// What one message is to the database, and how it gets there and back.
 #[derive(Clone, Copy)]
 pub enum Floor {
+    Direct(Work),
+    /// Over two processes that only relay: one takes it in, the other hears of it.
+    Relayed(Work),
+}
+
+/// What one message is to the database.
+#[derive(Clone, Copy)]
+pub enum Work {
     /// An insert and a notification.
     Bare,
     /// `seq` without gaps, a repeated name stored once, one statement by hand: no checks, no search, no catching up.
@@ -41,16 +56,41 @@ pub enum Floor {
 }
 
 impl Floor {
-    pub const ALL: [Self; 3] = [Self::Bare, Self::Gapless, Self::Function];
+    const ALL: [Self; 6] = [
+        Self::Direct(Work::Bare),
+        Self::Direct(Work::Gapless),
+        Self::Direct(Work::Function),
+        Self::Relayed(Work::Bare),
+        Self::Relayed(Work::Gapless),
+        Self::Relayed(Work::Function),
+    ];
+
+    /// What stands beside the systems; in short runs without the relays.
+    pub fn chosen(effort: Effort) -> impl Iterator<Item = Self> {
+        Self::ALL
+            .into_iter()
+            .filter(move |floor| !effort.quick || matches!(floor, Self::Direct(_)))
+    }
 
     fn name(self) -> &'static str {
         match self {
-            Self::Bare => "floor",
-            Self::Gapless => "floor-gapless",
-            Self::Function => "floor-function",
+            Self::Direct(Work::Bare) => "floor",
+            Self::Direct(Work::Gapless) => "floor-gapless",
+            Self::Direct(Work::Function) => "floor-function",
+            Self::Relayed(Work::Bare) => "floor-relayed",
+            Self::Relayed(Work::Gapless) => "floor-gapless-relayed",
+            Self::Relayed(Work::Function) => "floor-function-relayed",
         }
     }
 
+    fn work(self) -> Work {
+        match self {
+            Self::Direct(work) | Self::Relayed(work) => work,
+        }
+    }
+}
+
+impl Work {
     /// A database with as many conversations as the load of the others has.
     async fn database(self, bench: &Bench) -> Result<(Database, Vec<Uuid>), Failure> {
         let pairs: Vec<(usize, usize)> = (0..CONVERSATIONS).map(|n| (2 * n, 2 * n + 1)).collect();
@@ -139,6 +179,87 @@ create table messages (
     unique (sender_id, client_message_id)
 )";
 
+/// Where a message goes in.
+enum Intake {
+    Direct(Client, Statement),
+    Relayed(relay::Intake),
+}
+
+/// Where it is heard of.
+enum Outlet {
+    Direct(Client, Box<Listener>),
+    Relayed(relay::Outlet),
+}
+
+type Listener = Connection<Socket, NoTlsStream>;
+
+async fn open(
+    bench: &Bench,
+    database: &Database,
+    floor: Floor,
+) -> Result<(Intake, Outlet), Failure> {
+    let (name, work) = (&database.name, floor.work());
+    match floor {
+        Floor::Direct(_) => {
+            let (listener, mut connection) = bench.cluster.config(name).connect(NoTls).await?;
+            let listen = format!("listen {}", work.channel());
+            tokio::select! {
+                listening = listener.batch_execute(&listen) => listening?,
+                _ = poll_fn(|context| connection.poll_message(context)) => {
+                    return Err("the listener's connection has ended".into());
+                }
+            }
+            let client = bench.connect(name).await?;
+            let statement = client.prepare(work.statement()).await?;
+            Ok((
+                Intake::Direct(client, statement),
+                Outlet::Direct(listener, Box::new(connection)),
+            ))
+        }
+        Floor::Relayed(_) => Ok((
+            Intake::Relayed(relay::Intake::start(bench, name, work).await?),
+            Outlet::Relayed(relay::Outlet::start(bench, name, work).await?),
+        )),
+    }
+}
+
+impl Intake {
+    async fn store(&self, line: &Line) -> Result<(), Failure> {
+        match self {
+            Self::Direct(client, statement) => line.store(client, statement).await,
+            Self::Relayed(relay) => relay.store(line).await,
+        }
+    }
+}
+
+impl Outlet {
+    async fn hear(self, mut each: impl FnMut(&[u8])) -> Result<(), Failure> {
+        match self {
+            Self::Direct(_client, connection) => {
+                notifications(*connection, |payload| {
+                    each(payload);
+                    Ok(())
+                })
+                .await
+            }
+            Self::Relayed(relay) => relay.hear(each).await,
+        }
+    }
+}
+
+/// Until the connection ends.
+async fn notifications(
+    mut connection: Listener,
+    mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(notification) = message? {
+            each(notification.payload().as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
 pub async fn run(
     bench: &Bench,
     floor: Floor,
@@ -146,7 +267,7 @@ pub async fn run(
     effort: Effort,
     round: usize,
 ) -> Result<Run, Failure> {
-    let (database, conversations) = floor.database(bench).await?;
+    let (database, conversations) = floor.work().database(bench).await?;
     bench
         .connect("postgres")
         .await?
@@ -161,32 +282,21 @@ pub async fn run(
     )?));
     let received = Rc::new(RefCell::new(0_u64));
     let from = nanos(effort.warm_up);
-    let (listener, mut connection) = bench.cluster.config(&database.name).connect(NoTls).await?;
+    let (intake, outlet) = open(bench, &database, floor).await?;
     let (heard, count) = (latencies.clone(), received.clone());
-    let listening = tokio::task::spawn_local(async move {
-        while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-            let AsyncMessage::Notification(notification) = message? else {
-                continue;
-            };
-            let now = nanos(began.elapsed());
-            let Some(stamp) = Stamp::find(notification.payload().as_bytes()) else {
-                continue;
-            };
-            *count.borrow_mut() += 1;
-            if stamp.intended >= from {
-                heard
-                    .borrow_mut()
-                    .saturating_record(now.saturating_sub(stamp.intended));
-            }
+    let listening = AbortOnDropHandle::new(spawn_local(outlet.hear(move |payload| {
+        let now = nanos(began.elapsed());
+        let Some(stamp) = Stamp::find(payload) else {
+            return;
+        };
+        *count.borrow_mut() += 1;
+        if stamp.intended >= from {
+            heard
+                .borrow_mut()
+                .saturating_record(now.saturating_sub(stamp.intended));
         }
-        Ok::<_, tokio_postgres::Error>(())
-    });
-    listener
-        .batch_execute(&format!("listen {}", floor.channel()))
-        .await?;
+    })));
 
-    let client = &database.client;
-    let insert = &client.prepare(floor.statement()).await?;
     let alarm = Alarm::new()?;
     let schedule = Schedule::new(rate);
     let total = schedule.due_by(nanos(effort.warm_up + effort.measured));
@@ -202,20 +312,23 @@ pub async fn run(
                 number: u32::try_from(sent)?,
                 intended: start + schedule.due(sent),
             };
-            let content = text(stamp, CONTENT);
-            let payload = format!("{{\"content\":\"{}\"}}", text(stamp, PAYLOAD));
             // Both participants of each conversation, in turn.
             let lane = usize::try_from(sent)? % (2 * CONVERSATIONS);
-            let (conversation, sender) = (&conversations[lane / 2], &database.users[lane]);
-            let name = i64::try_from(sent)?;
-            under_way.push(async move {
-                let id = Uuid::now_v7();
-                let params: [&(dyn ToSql + Sync); 6] =
-                    [&id, conversation, sender, &content, &name, &payload];
-                client
-                    .execute(insert, &params[..insert.params().len()])
-                    .await
-            });
+            let line = Line {
+                conversation: conversations[lane / 2],
+                sender: database.users[lane],
+                name: i64::try_from(sent)?,
+                content: text(stamp, CONTENT),
+                payload: match floor.work() {
+                    Work::Bare | Work::Gapless => {
+                        format!("{{\"content\":\"{}\"}}", text(stamp, PAYLOAD))
+                    }
+                    // Makes its own.
+                    Work::Function => String::new(),
+                },
+            };
+            let intake = &intake;
+            under_way.push(async move { intake.store(&line).await });
             sent += 1;
             continue;
         }
@@ -234,8 +347,7 @@ pub async fn run(
         }
     };
     let complete = timeout(SETTLE, all).await.is_ok();
-    drop(listener);
-    listening.abort();
+    drop(listening);
 
     let mut run = Run::new(floor.name(), &format!("{rate}/s"), round);
     run.set_latencies("end_to_end", &latencies.borrow());
@@ -245,6 +357,7 @@ pub async fn run(
     }
     tell(&run, &["end_to_end_p50_ms", "end_to_end_p99_ms"]);
     drop(under_way);
+    drop(intake);
     bench.drop_database(database).await?;
     Ok(run)
 }
