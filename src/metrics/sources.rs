@@ -156,7 +156,7 @@ impl Sources {
         )?;
         figures.counter(
             "writer_retries",
-            "Transactions that got no answer, or an error that may pass, and were sent again",
+            "Transactions that got no answer, or a transient error, and were sent again",
             read(&stats.retries),
         )?;
         figures.counter(

@@ -45,7 +45,7 @@ async fn pid_of(client: &Client) -> i32 {
     row.expect("a process").get(0)
 }
 
-/// "When something is wrong": each query names the session that is to blame.
+/// "Troubleshooting": each query names the session that is to blame.
 #[tokio::test]
 async fn the_queries_of_the_operation_guide_find_who_is_to_blame() {
     let database = Database::fresh().await;

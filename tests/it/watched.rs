@@ -108,7 +108,7 @@ async fn every_figure_of_the_dashboards_and_alerts_is_exported_and_every_exporte
     assert!(unseen.is_empty(), "on no dashboard: {unseen:?}");
 }
 
-/// The handbook's section "Figures" lists each with its type and its labels, and none that is not there.
+/// The handbook's section "Metrics" lists each with its type and its labels, and none that is not there.
 #[tokio::test]
 async fn every_figure_is_in_the_handbook_with_its_type_and_labels() {
     let scraped = scraped().await;
@@ -129,7 +129,7 @@ async fn every_figure_is_in_the_handbook_with_its_type_and_labels() {
         .collect();
 
     let handbook = read(HANDBOOK);
-    let section = handbook.split("\n## Figures\n").nth(1).expect("a section");
+    let section = handbook.split("\n## Metrics\n").nth(1).expect("a section");
     let section = section.split("\n## ").next().unwrap_or_default();
     let listed: BTreeSet<String> = section
         .lines()
