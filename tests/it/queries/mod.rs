@@ -262,10 +262,10 @@ async fn report() {
     let text = format!(
         "# What the queries read\n\n\
          Made by `make queries` on PostgreSQL {version}; do not edit. The pages that a query reads are in proportion to what it returns, whatever the number of messages; \
-         its time at {} messages is to be at most 1.5 times that at {}. [plans.md](queries/plans.md) has the plans.\n\n\
-         The larger database has {} messages over a year in {} conversations, of which one user has {}; one of these holds about {} messages. \
-         About {} messages to that user are unread, and {} to the other participant of the long conversation. \
-         The smaller one has {} conversations, {} of them that user's, one with {} messages. The great depth is {} messages, and {} in the smaller database. \
+         its time at {} messages must be at most 1.5 times that at {}. [plans.md](queries/plans.md) has the plans.\n\n\
+         The larger database has {} messages over a year in {} conversations, of which one user has {}; one of that user's conversations holds about {} messages. \
+         About {} messages to that user are unread, and {} to the other participant of this long conversation. \
+         The smaller one has {} conversations, {} of them that user's, one with {} messages. \"A great depth\" is {} messages, and {} in the smaller database. \
          Figures are medians in a warm session; pages (buffers) are of 8 KiB, those of the catalogue included. Times are those of the machine that ran it.\n\n\
          | query | pages at {} | time | pages at {} | time | ratio | pages for each |\n| --- | ---: | ---: | ---: | ---: | ---: | --- |\n{table}\n\
          {REASONS}\n\

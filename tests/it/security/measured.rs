@@ -274,14 +274,14 @@ async fn report() {
         "# Under attack\n\n\
          Made by `make attack`; do not edit.\n\n\
          {verdict}\n\n\
-         One replica with the default settings (where not said otherwise), its PostgreSQL, {pairs} pairs of users who write to each \
+         One replica with the default settings (unless stated otherwise), its PostgreSQL, {pairs} pairs of users who write to each \
          other {} times a second, at random moments, and the attackers share a machine of {cores} cores. The attackers are a process of the \
-         scheduler's class SCHED_IDLE with small send buffers: their computing is not the service's, but what they make the service and PostgreSQL do, and the kernel for both, is all \
-         in the figures. A {} build, with a load of {load} on the machine before.\n\n\
-         Each attack is measured in {ROUNDS} rounds on a replica that had been warmed up: {seconds} s quiet, then {seconds} s attacked. \
-         A figure is the median of the rounds; a ratio is that of one round's two figures, of which the median counts, and the least and \
-         the most are in brackets. \"message\" is from its sending on a socket to its arrival at another, through the database; \"page \
-         of history\" is a request on a new connection. A p99 stands on a hundredth of the samples.\n{tables}\n{BOUNDS}",
+         scheduler's class SCHED_IDLE with small send buffers: their own computing gives way to the service's, but all that they make the service, PostgreSQL and the kernel do is \
+         in the figures. A {} build; the machine's load before was {load}.\n\n\
+         Each attack is measured in {ROUNDS} rounds on a warmed-up replica: {seconds} s quiet, then {seconds} s attacked. \
+         A figure is the median of the rounds. A ratio compares the two figures of one round: the table has the median of these ratios, and in \
+         brackets the least and the greatest. \"message\" is the time from its sending on one socket to its arrival at another, through the database; \"page \
+         of history\" is a request on a new connection. A p99 rests on a hundredth of the samples.\n{tables}\n{BOUNDS}",
         1000 / PACE.as_millis(),
         match cfg!(debug_assertions) {
             true => "dev",
