@@ -66,10 +66,10 @@ start_service() {
 
 # So many requests of each kind, with these arguments.
 ask() {
-    examples=$1
+    most=$1
     shift
     python3 -m schemathesis.cli --config-file "$checks/schemathesis.toml" run "$url/openapi.json" \
-        --phases examples,coverage,fuzzing --max-examples "$examples" --seed "${SEED:-1}" --request-timeout 60 "$@"
+        --phases examples,coverage,fuzzing --max-examples "$most" --seed "${SEED:-1}" --request-timeout 60 "$@"
     if grep -q ' ERROR ' "$log"; then
         say 'the service logged errors'
         exit 1
