@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::error::{Error, quoted};
 
 /// JSON text that PostgreSQL built and that is relayed as it is.
 pub type RawJson = Box<RawValue>;
@@ -139,7 +139,8 @@ impl FromStr for MessageType {
             "image" => Ok(Self::Image),
             "file" => Ok(Self::File),
             other => Err(format!(
-                "messageType must be text, image or file, not {other:?}"
+                "messageType must be text, image or file, not {}",
+                quoted(other)
             )),
         }
     }
@@ -218,4 +219,21 @@ pub fn content_faults(content: &str, max_bytes: usize) -> Vec<String> {
         faults.push("content must not contain U+0000".to_owned());
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_wrong_type_is_quoted_short() {
+        // Each of these takes seven bytes where it is quoted in JSON.
+        let wrong = "\u{80}".repeat(500_000);
+        let nobody = (ConversationId(Uuid::nil()), UserId(Uuid::nil()));
+        let content = "x".to_owned();
+        let refused = NewMessage::checked(nobody.0, nobody.1, content, Some(&wrong), None, 100);
+        let text = refused.unwrap_err().to_string();
+        assert!(text.starts_with("messageType must be text, image or file, not \""));
+        assert!(text.len() < 1000, "{} bytes", text.len());
+    }
 }

@@ -15,7 +15,7 @@ use warp::{Filter, reject};
 
 use crate::app::Services;
 use crate::auth::{Caller, NamedUser};
-use crate::error::Error;
+use crate::error::{Error, quoted};
 use crate::model::Seq;
 use crate::store::Page;
 
@@ -39,14 +39,6 @@ const MAX_OFFSET: i64 = i32::MAX as i64;
 
 /// `seq` values that a caller may name: 0 stands for "before the first message".
 const SEQS: RangeInclusive<i64> = 0..=i64::MAX;
-
-/// A user's wrong text as a message quotes it: escaped, and not longer than 64 characters.
-pub fn quoted(text: &str) -> String {
-    match text.char_indices().nth(64) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
-    }
-}
 
 /// An id in any form that [`uuid::Uuid`] reads: with hyphens or without, in either case.
 pub fn id<T: FromStr>(name: &str, text: &str) -> Checked<T> {

@@ -32,11 +32,11 @@ use warp::reject::{Reject, Rejection};
 use warp::reply::Response;
 use warp::{Filter, Reply, reject};
 
-use self::extract::{OtherMethod, quoted};
+use self::extract::OtherMethod;
 use self::measured::measured;
 use self::security::secured;
 use crate::app::Services;
-use crate::error::Error;
+use crate::error::{Error, quoted};
 use crate::reply::error_response;
 
 /// All routes of the service; `ws` is the WebSocket handshake. Never rejects: a request that nothing here

@@ -6,11 +6,11 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::extract::{Call, Checked, Segment, both, call, get, id, quoted};
+use super::extract::{Call, Checked, Segment, both, call, get, id};
 use super::listing::page_response;
 use super::route;
 use crate::app::Services;
-use crate::error::Error;
+use crate::error::{Error, quoted};
 use crate::limits::Holder;
 use crate::model::ConversationId;
 use crate::schema::objects;
