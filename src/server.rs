@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HOST};
+use hyper::header::{CONNECTION, EXPECT, HOST};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, StatusCode};
@@ -34,9 +34,11 @@ use crate::reply::error_response;
 
 mod farewell;
 mod guarded;
+mod rest;
 
 use farewell::Farewell;
 use guarded::{Guarded, Phase};
+use rest::Shared;
 
 /// hyper's buffer of one connection; grows to this only while a large body passes.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
@@ -289,16 +291,19 @@ async fn time_to_close(closing: CancellationToken, phase: Phase) {
 async fn answer<R>(
     routes: R,
     phase: Phase,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response, Infallible>
 where
-    R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    R: Service<Request<Shared>, Response = Response, Error = Infallible>,
 {
     phase.request_begins();
     let started = Instant::now();
     let id = request_id(request.headers().get(REQUEST_ID_HEADER));
     let method = request.method().clone();
     let path = log::log_enabled!(log::Level::Debug).then(|| request.uri().path().to_owned());
+    let waits = request.headers().contains_key(EXPECT);
+    let mut request = request.map(Shared::of);
+    let body = request.body().clone();
     if let Ok(value) = HeaderValue::from_str(&id) {
         request.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
@@ -307,6 +312,12 @@ where
         None => REQUEST_ID.scope(id.clone(), routes.call(request)).await?,
         Some(fault) => security::told(error_response(&Error::invalid(fault))),
     };
+    // Who did not send it in time is not waited for again.
+    if response.status() != StatusCode::REQUEST_TIMEOUT
+        && let Some(rest) = body.rest(waits)
+    {
+        Box::pin(rest.discard()).await;
+    }
 
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
@@ -327,7 +338,7 @@ where
 }
 
 /// What hyper passes on and no route should see.
-fn fault(request: &Request<Incoming>) -> Option<&'static str> {
+fn fault<B>(request: &Request<B>) -> Option<&'static str> {
     // `CONNECT host:1`, or any method with a host: nothing here is a proxy, and warp has no word for a request without a path.
     if request.uri().path_and_query().is_none() {
         return Some("the request's target must be a path");

@@ -9,18 +9,13 @@ use futures_util::{Stream, StreamExt};
 use serde_json::{Map, Value};
 use warp::Filter;
 use warp::http::HeaderMap;
-use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use warp::reject::Rejection;
 
 use super::extract::{Checked, id};
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, Room, SMALL, Taken};
-
-/// How much of a body over the limit is still read, and thrown away, before it is refused. A connection
-/// that is closed while the peer is sending is reset, and the peer may never see the 413.
-const DISCARD_BYTES: usize = 16 * 1024 * 1024;
-const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
@@ -41,7 +36,7 @@ impl From<&Config> for BodyLimits {
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// A body that is not read yet, so that a handler can refuse the caller first.
+/// A body that is not read yet, so that a handler can refuse the caller first. What nobody reads, the server throws away.
 pub struct Body {
     headers: HeaderMap,
     chunks: Chunks,
@@ -89,18 +84,10 @@ impl Body {
             .get(CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit as u64) {
-            // Who waits for "100 Continue" has sent nothing yet; reading would invite the body.
-            if !self.headers.contains_key(EXPECT) {
-                discard(&mut self.chunks).await;
-            }
             return Err(Error::PayloadTooLarge { limit });
         }
         let time = self.limits.time;
         match tokio::time::timeout(time, self.read(holder, announced)).await {
-            Ok(Err(error @ (Error::PayloadTooLarge { .. } | Error::Unavailable { .. }))) => {
-                discard(&mut self.chunks).await;
-                Err(error)
-            }
             Ok(result) => result,
             Err(_) => Err(Error::RequestTimeout),
         }
@@ -132,20 +119,6 @@ impl Body {
         }
         Ok((body, room))
     }
-}
-
-async fn discard(chunks: &mut Chunks) {
-    let drain = async {
-        let mut seen = 0;
-        while let Some(Ok(chunk)) = chunks.next().await {
-            seen += chunk.len();
-            if seen > DISCARD_BYTES {
-                return;
-            }
-        }
-    };
-    // Late or complete, the answer is the same.
-    let _ = tokio::time::timeout(DISCARD_TIME, drain).await;
 }
 
 /// Parameters such as `charset` don't matter: JSON is UTF-8 (RFC 8259, section 8.1), and that is checked.

@@ -109,6 +109,42 @@ async fn the_content_type_must_be_json() {
     }
 }
 
+/// Whoever closes over what is on its way resets the connection, and the caller may never see the answer.
+#[tokio::test]
+async fn who_is_refused_before_his_body_is_read_can_send_it_to_its_end() {
+    let database = Database::fresh().await;
+    let secret = ("JWT_SECRET", "a secret of these tests, of 32 bytes or more");
+    let replica = Replica::start(&database, &[secret]).await;
+    let body = "x".repeat(1024 * 1024);
+    for (line, kind, status, code) in [
+        (
+            "POST /api/v1/chat/messages",
+            "application/json",
+            401,
+            "unauthorized",
+        ),
+        ("POST /nothing", "application/json", 404, "route_not_found"),
+        (
+            "POST /api/v1/users",
+            "application/json",
+            405,
+            "method_not_allowed",
+        ),
+        ("POST /api/v1/ws/ticket", "text/plain", 401, "unauthorized"),
+    ] {
+        let mut raw = Raw::connect(&replica).await;
+        let headers = [
+            format!("content-type: {kind}"),
+            format!("content-length: {}", body.len()),
+        ];
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        raw.request(line, &headers).await;
+        raw.write(&body).await;
+        let reply = raw.reply().await.expect("an answer");
+        reply.refused(status, code);
+    }
+}
+
 #[tokio::test]
 async fn unknown_routes_and_methods_are_told_apart() {
     let scene = Scene::set(&[]).await;

@@ -1,0 +1,115 @@
+//! What is left of a request's body when there is an answer. A connection that is closed over it is reset: whoever is refused before
+//! the body was read may never see why, and a proxy in front makes a 502 of it. So the rest is read first, and thrown away.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::timeout;
+
+/// What is read of it, at most; whoever sends more is cut off.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A body in two hands: its reader's, and the server's, for what that one leaves. `None`: there is none.
+#[derive(Clone)]
+pub struct Shared(Option<Arc<Mutex<Part>>>);
+
+/// A std mutex around it: held to poll it, by one after the other.
+struct Part {
+    body: Incoming,
+    /// Somebody has asked for it, so that who waits for "100 Continue" has been told to go on.
+    asked: bool,
+    ended: bool,
+}
+
+impl Shared {
+    pub fn of(body: Incoming) -> Self {
+        let part = |body| Part {
+            body,
+            asked: false,
+            ended: false,
+        };
+        Self((!body.is_end_stream()).then(|| Arc::new(Mutex::new(part(body)))))
+    }
+
+    /// What is still to be read when its reader is done. `waits`: the sender waits for "100 Continue", and has sent nothing where
+    /// nobody has asked; to ask now would invite it.
+    pub fn rest(self, waits: bool) -> Option<Rest> {
+        let shared = self.0?;
+        let part = lock(&shared);
+        let left = !part.ended && !part.body.is_end_stream() && (part.asked || !waits);
+        drop(part);
+        left.then_some(Rest(shared))
+    }
+}
+
+/// Something of a body that nobody wants.
+pub struct Rest(Arc<Mutex<Part>>);
+
+impl Rest {
+    /// Late or complete, the answer is the same.
+    pub async fn discard(self) {
+        let reading = async {
+            let mut seen = 0;
+            while let Some(Ok(frame)) = poll_fn(|cx| lock(&self.0).poll_frame(cx)).await {
+                seen += frame.data_ref().map_or(0, Bytes::len);
+                if seen > MOST_BYTES {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(PATIENCE, reading).await;
+    }
+}
+
+impl Part {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.asked = true;
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.ended = matches!(polled, Poll::Ready(None | Some(Err(_))));
+        polled
+    }
+}
+
+impl Body for Shared {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &self.0 {
+            Some(shared) => lock(shared).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|shared| lock(shared).body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Some(shared) => lock(shared).body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
