@@ -1,12 +1,13 @@
 //! Request bodies: read under a limit and a deadline, parsed, and checked field by field.
 
+mod members;
+
 use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
-use serde_json::{Map, Value};
 use warp::Filter;
 use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -16,6 +17,7 @@ use super::extract::{Checked, id};
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, Room, SMALL, Taken};
+use members::{Member, Members, Names};
 
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
@@ -64,14 +66,16 @@ fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'st
 }
 
 impl Body {
-    /// Reads the body as one JSON object, in `holder`'s share of the room for large ones: 415, 413, 408, 503, or 400 if it can't be.
-    pub async fn fields(self, holder: Holder) -> Result<Fields, Error> {
+    /// Reads the members `names` of the body, one JSON object, in `holder`'s share of the room for large ones: 415, 413, 408, 503, or
+    /// 400 if it can't be.
+    pub async fn fields(self, holder: Holder, names: Names) -> Result<Fields, Error> {
         if !is_json(&self.headers) {
             return Err(Error::UnsupportedMediaType);
         }
         let (bytes, room) = self.collect(holder).await?;
-        let members = parse(&bytes).map_err(Error::invalid)?;
+        let members = parse(&bytes, names).map_err(Error::invalid)?;
         Ok(Fields {
+            names,
             members,
             _room: room,
         })
@@ -130,7 +134,7 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+fn parse(bytes: &[u8], names: Names) -> Result<Members, String> {
     let text = std::str::from_utf8(bytes).map_err(|cause| {
         format!(
             "the body is not valid UTF-8 at byte {}",
@@ -140,12 +144,9 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     if text.trim().is_empty() {
         return Err("the body is empty; it must be a JSON object".to_owned());
     }
-    match serde_json::from_str(text) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(other) => Err(format!(
-            "the body must be a JSON object, not {}",
-            kind(&other)
-        )),
+    match members::read(text, names) {
+        Ok(Ok(members)) => Ok(members),
+        Ok(Err(other)) => Err(format!("the body must be a JSON object, not {other}")),
         Err(cause) => {
             let place = format!(" at line {} column {}", cause.line(), cause.column());
             let full = cause.to_string();
@@ -155,41 +156,31 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// The members of a JSON object, taken out one by one. `null` counts as absent; what is never asked for
-/// is ignored.
+/// The members of a JSON object that a handler asks for, taken out one by one. `null` counts as absent; all others are ignored.
 pub struct Fields {
-    members: Map<String, Value>,
+    names: Names,
+    members: Members,
     _room: Taken,
 }
 
 impl Fields {
     #[cfg(test)]
-    pub fn from_json(text: &str) -> Self {
+    pub fn from_json(text: &str, names: Names) -> Self {
         Self {
-            members: parse(text.as_bytes()).unwrap(),
+            names,
+            members: parse(text.as_bytes(), names).unwrap(),
             _room: Taken::default(),
         }
     }
 
+    /// `name` must be one of those that were read.
     pub fn optional_text(&mut self, name: &str) -> Checked<Option<String>> {
-        match self.members.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(vec![format!(
-                "{name} must be a string, not {}",
-                kind(&other)
-            )]),
+        debug_assert!(self.names.contains(&name), "{name} was not read");
+        let place = self.members.iter().position(|(read, _)| *read == name);
+        match place.map(|place| self.members.swap_remove(place).1) {
+            None | Some(Member::Null) => Ok(None),
+            Some(Member::Text(text)) => Ok(Some(text)),
+            Some(Member::Other(kind)) => Err(vec![format!("{name} must be a string, not {kind}")]),
         }
     }
 
@@ -244,7 +235,10 @@ mod tests {
     async fn only_json_is_read() {
         for accepted in ["application/json", "Application/JSON ; charset=utf-8"] {
             let body = request(&[("content-type", accepted)], chunks(&["{}"]));
-            assert!(body.fields(Holder::Anybody).await.is_ok(), "{accepted}");
+            assert!(
+                body.fields(Holder::Anybody, &[]).await.is_ok(),
+                "{accepted}"
+            );
         }
         for refused in [
             "text/plain",
@@ -255,7 +249,7 @@ mod tests {
             let body = request(&[("content-type", refused)], chunks(&["{}"]));
             assert!(
                 matches!(
-                    body.fields(Holder::Anybody).await,
+                    body.fields(Holder::Anybody, &[]).await,
                     Err(Error::UnsupportedMediaType)
                 ),
                 "{refused}"
@@ -263,7 +257,7 @@ mod tests {
         }
         let untyped = request(&[], chunks(&["{}"]));
         assert!(matches!(
-            untyped.fields(Holder::Anybody).await,
+            untyped.fields(Holder::Anybody, &[]).await,
             Err(Error::UnsupportedMediaType)
         ));
     }
@@ -273,23 +267,23 @@ mod tests {
         let announced = [JSON[0], ("content-length", "17")];
         let body = request(&announced, chunks(&["{}"]));
         assert!(matches!(
-            body.fields(Holder::Anybody).await,
+            body.fields(Holder::Anybody, &[]).await,
             Err(Error::PayloadTooLarge { limit: 16 })
         ));
         let body = request(JSON, chunks(&["{         ", "         }"]));
         assert!(matches!(
-            body.fields(Holder::Anybody).await,
+            body.fields(Holder::Anybody, &[]).await,
             Err(Error::PayloadTooLarge { limit: 16 })
         ));
         let body = request(JSON, chunks(&["{       ", "       }"]));
-        assert!(body.fields(Holder::Anybody).await.is_ok());
+        assert!(body.fields(Holder::Anybody, &[]).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_body_that_never_ends_times_out() {
         let endless = Box::pin(chunks(&["{"]).chain(stream::pending()));
         let body = request(JSON, endless);
-        let read = body.fields(Holder::Anybody);
+        let read = body.fields(Holder::Anybody, &[]);
         let read = tokio::time::timeout(Duration::from_secs(10), read).await;
         assert!(matches!(read, Ok(Err(Error::RequestTimeout))));
     }
@@ -313,7 +307,7 @@ mod tests {
             let mut body = request(headers, chunks);
             body.limits.bytes = 2 * SMALL;
             body.room = room.clone();
-            body.fields(Holder::Anybody)
+            body.fields(Holder::Anybody, &[])
         };
         for announces in [true, false] {
             let first = ask(announces, SMALL + 1).await.expect("his share");
@@ -330,7 +324,7 @@ mod tests {
 
     #[test]
     fn broken_json_is_placed() {
-        let fault = parse(b"{\n \"a\": 1,,}").unwrap_err();
+        let fault = parse(b"{\n \"a\": 1,,}", &[]).unwrap_err();
         assert_eq!(
             fault,
             "the body is not valid JSON at line 2 column 9: key must be a string"
@@ -344,14 +338,17 @@ mod tests {
             (b"{\"a\": 1", "EOF while parsing"),
             (b"{} {}", "trailing characters"),
         ] {
-            let fault = parse(wrong).unwrap_err();
+            let fault = parse(wrong, &["a"]).unwrap_err();
             assert!(fault.contains(part), "{fault}");
         }
     }
 
     #[test]
     fn null_is_absent_and_a_wrong_type_is_named() {
-        let mut fields = Fields::from_json(r#"{"a": null, "b": 7, "c": "x", "d": "nope"}"#);
+        let mut fields = Fields::from_json(
+            r#"{"a": null, "b": 7, "c": "x", "d": "nope"}"#,
+            &["a", "b", "c", "d"],
+        );
         assert_eq!(fields.optional_text("a"), Ok(None));
         assert_eq!(fields.text("a"), Err(vec!["a is required".to_owned()]));
         assert_eq!(
@@ -368,7 +365,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_panics(bytes: Vec<u8>) {
-            let _ = parse(&bytes);
+            let _ = parse(&bytes, &["a"]);
         }
     }
 }

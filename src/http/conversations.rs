@@ -92,7 +92,8 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
 )]
 pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
-    let mut fields = body.fields(caller.holder(Holder::Anybody)).await?;
+    let holder = caller.holder(Holder::Anybody);
+    let mut fields = body.fields(holder, &["user1Id", "user2Id"]).await?;
     let users = both(
         fields.id::<NamedUser>("user1Id"),
         fields.id::<NamedUser>("user2Id"),

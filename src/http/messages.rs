@@ -127,7 +127,9 @@ fn window(query: &Query) -> Checked<Window> {
 pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let max_bytes = call.services.config.limits.message_bytes;
-    let fields = body.fields(caller.holder(Holder::Anybody)).await?;
+    let fields = body
+        .fields(caller.holder(Holder::Anybody), &MEMBERS)
+        .await?;
     let message = new_message(fields, &caller, max_bytes)?;
     call.services.limiter.check(message.sender)?;
     let sent = call.services.writer.send(message, Protocol::Http).await;
@@ -138,6 +140,15 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     };
     Ok(json_response(status, &sent.message))
 }
+
+/// What a message is sent with.
+const MEMBERS: [&str; 5] = [
+    "conversationId",
+    "senderId",
+    "content",
+    "messageType",
+    "clientMessageId",
+];
 
 /// A stand-in, for the sake of the other fields' faults; its message is thrown away.
 const NOBODY: UserId = UserId(Uuid::nil());
@@ -202,7 +213,7 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
     let editor = target.as_ref().ok();
     let named = editor.and_then(|(_, editor)| caller.act_for(*editor).ok());
     let holder = caller.holder(named.map_or(Holder::Anybody, Holder::User));
-    let mut fields = body.fields(holder).await?;
+    let mut fields = body.fields(holder, &["content"]).await?;
     let max_bytes = call.services.config.limits.message_bytes;
     let content =
         fields
@@ -288,19 +299,13 @@ mod tests {
     fn a_message_reports_the_faults_of_all_its_fields() {
         let fields = Fields::from_json(
             r#"{"conversationId": "x", "content": " ", "messageType": "video", "clientMessageId": ""}"#,
+            &MEMBERS,
         );
         let Err(Error::Validation(faults)) = new_message(fields, &Caller::trusted(), 100) else {
             panic!("accepted");
         };
-        let named = [
-            "conversationId",
-            "senderId",
-            "content",
-            "messageType",
-            "clientMessageId",
-        ];
-        assert_eq!(faults.len(), named.len(), "{faults:?}");
-        for (fault, name) in faults.iter().zip(named) {
+        assert_eq!(faults.len(), MEMBERS.len(), "{faults:?}");
+        for (fault, name) in faults.iter().zip(MEMBERS) {
             assert!(fault.starts_with(name), "{fault}");
         }
     }
@@ -310,6 +315,7 @@ mod tests {
         let fields = Fields::from_json(
             r#"{"conversationId": "0198d9f0-0000-7000-8000-000000000001", "extra": {},
                 "senderId": "0198d9f0-0000-7000-8000-000000000002", "content": "hi", "messageType": null}"#,
+            &MEMBERS,
         );
         let message = new_message(fields, &Caller::trusted(), 100).unwrap();
         assert_eq!(message.message_type, MessageType::Text);

@@ -21,7 +21,10 @@ const LIMITS: BodyLimits = BodyLimits {
 };
 
 async fn store(body: Body) -> Result<Response, Error> {
-    let content = body.fields(Holder::Anybody).await?.text("content");
+    let content = body
+        .fields(Holder::Anybody, &["content"])
+        .await?
+        .text("content");
     let content = content.map_err(Error::Validation)?;
     Ok(json_response(
         StatusCode::CREATED,

@@ -185,3 +185,35 @@ async fn large_bodies_that_are_never_finished_leave_small_ones_and_sockets_their
     })
     .await;
 }
+
+/// Read into values of their own, each of these few bytes would take thirty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_takes_no_more_memory_than_its_bytes_whatever_is_in_it() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    api.send(conversation, ALICE, &longest()).await;
+    let before = replica.most_resident_kib();
+    let zeros = |bytes: usize| vec![0; bytes / 2];
+    let names = (0..LARGEST / 11 - 200).map(|number| (format!("{number:06}"), json!(0)));
+    let names: serde_json::Map<_, _> = names.collect();
+    for body in [
+        json!({"content": zeros(LARGEST - 100)}),
+        json!({"content": 7, "unknown": zeros(LARGEST - 100)}),
+        names.into(),
+    ] {
+        let message = format!("/api/v1/chat/messages/{NOBODY}?user_id={ALICE}");
+        api.patch(&message, &body)
+            .await
+            .refused(400, "validation_failed");
+        api.post_message(&body)
+            .await
+            .refused(400, "validation_failed");
+    }
+    let most = replica.most_resident_kib();
+    let kib = most
+        .zip(before)
+        .map_or(0, |(most, before)| most.saturating_sub(before));
+    assert!(kib < 8 * 1024, "{kib} KiB");
+}
