@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Stats;
 use super::delivered::{Delivered, Standing};
 use super::heartbeat::Beats;
-use super::payload::{Payload, PayloadEvent, ReadMark, VERSION, Version};
+use super::payload::{Heartbeat, Payload, PayloadEvent, ReadMark, VERSION, Version};
 use super::unflushed::Unflushed;
 use crate::error::Error;
 use crate::frame;
@@ -154,9 +154,11 @@ impl Dispatcher {
             tokio::task::yield_now().await;
         }
         Ok(match payload.heartbeat {
-            Some(heartbeat) if heartbeat.replica == self.replica && heartbeat.beat > 0 => {
-                self.unflushed.echoed(heartbeat.beat);
-                Some(self.beats.echo(heartbeat.beat))
+            Some(Heartbeat { replica, beat })
+                if replica == self.replica && self.beats.was_sent(beat) =>
+            {
+                self.unflushed.echoed(beat);
+                Some(self.beats.echo(beat))
             }
             _ => None,
         })
@@ -283,4 +285,46 @@ fn unknown_version(version: u32) -> Error {
     Error::Internal(
         format!("a notification of version {version}: it is read from the tables").into(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Cursor;
+    use crate::hub::HubLimits;
+    use crate::store::Identity;
+    use crate::testing;
+
+    /// Whoever can connect to the database can say so.
+    #[tokio::test]
+    async fn a_heartbeat_that_was_not_sent_proves_nothing() {
+        let hub = Hub::new(HubLimits {
+            connections: 0,
+            connections_per_user: 0,
+            socket_queue: 1,
+        });
+        hub.start_at(Cursor {
+            identity: Identity("a".into()),
+            horizon: Horizon(1),
+        });
+        let minute = Duration::from_secs(60);
+        let services = testing::services(hub.clone(), minute, minute);
+        let (store, live) = (services.store.clone(), services.live.clone());
+        let mut dispatcher = Dispatcher::new(store, hub, live, Uuid::nil(), 1000, Arc::default());
+        let beats = dispatcher.beats();
+        let sent = beats.next();
+        for forged in [0, -1, sent + 1, i64::MAX] {
+            let echo = dispatcher.dispatch(&heartbeat(forged)).await;
+            assert_eq!(echo.expect("one of ours"), None, "{forged}");
+            assert_eq!(beats.echoed(), 0, "{forged}");
+        }
+        let echo = dispatcher.dispatch(&heartbeat(sent)).await;
+        assert!(echo.expect("one of ours").is_some());
+        assert_eq!(beats.echoed(), sent);
+    }
+
+    fn heartbeat(beat: i64) -> String {
+        let replica = Uuid::nil();
+        format!(r#"{{"v":1,"xid":"9","at":5,"heartbeat":{{"replica":"{replica}","beat":{beat}}}}}"#)
+    }
 }

@@ -36,6 +36,11 @@ impl Beats {
         self.sent.load(Ordering::Acquire) + 1
     }
 
+    /// Whether this one was: whoever can connect to the database can NOTIFY anything.
+    pub fn was_sent(&self, number: i64) -> bool {
+        (1..self.coming()).contains(&number)
+    }
+
     pub fn echoed(&self) -> i64 {
         self.echoed.load(Ordering::Acquire)
     }
