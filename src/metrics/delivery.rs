@@ -33,8 +33,24 @@ impl Delivery {
         );
     }
 
-    /// One event reached one socket. Where the clocks disagree, it may seem to have come before it was sent.
-    pub fn took(&self, micros: i64) {
+    /// One event that was made at this time reached one socket at that, both in Unix microseconds. Where the clocks disagree, it may
+    /// seem to have come before it was sent; and whoever can NOTIFY can say any time.
+    pub fn took(&self, made_at: i64, now: i64) {
+        let micros = now.saturating_sub(made_at);
         self.latency.observe(micros.max(0) as f64 / 1e6);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_that_an_event_may_name_is_too_much() {
+        for made_at in [i64::MIN, -1, 0, i64::MAX] {
+            for now in [0, 1_800_000_000_000_000] {
+                Delivery::default().took(made_at, now);
+            }
+        }
     }
 }

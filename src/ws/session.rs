@@ -261,7 +261,7 @@ where
                     if let Some(frame) = self.frame_of(&event) {
                         self.feed(frame).await?;
                         if let Some(made_at) = event.made_at {
-                            self.services.metrics.delivery.took(now - made_at);
+                            self.services.metrics.delivery.took(made_at, now);
                         }
                     }
                 }
