@@ -191,14 +191,14 @@ impl Store {
         call: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, QueryFailure> {
-        let sql = self.select(columns, call);
-        match self.run(pool, &sql, params, self.deadline()).await {
+        let (sql, deadline) = (self.select(columns, call), self.deadline());
+        match self.run(pool, &sql, params, deadline).await {
             Err(failure) if failure.lost.is_some() => {
                 log::debug!(
                     "repeating a read on a new connection: {}",
                     failure.error.with_cause()
                 );
-                self.run(pool, &sql, params, self.deadline()).await
+                self.run(pool, &sql, params, deadline).await
             }
             other => other,
         }

@@ -126,6 +126,34 @@ async fn a_database_that_crashes_is_recovered_from_without_loss() {
     assert_eq!(boris.before_message("after").await, Vec::<Value>::new());
 }
 
+/// The connection over which it was asked is lost late, and the next one is silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_is_repeated_has_no_more_time_for_that() {
+    const TIMEOUT: Duration = Duration::from_secs(8);
+    let database = Database::fresh().await;
+    let proxy = Proxy::before(&database).await;
+    let timeout = TIMEOUT.as_secs().to_string();
+    let settings = [
+        &proxy.for_all()[..],
+        &[("DB_TIMEOUT_SECONDS", timeout.as_str())],
+    ]
+    .concat();
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    api.get("/api/v1/users").await.ok(200);
+
+    proxy.mute();
+    let asked = Instant::now();
+    let losing = async {
+        tokio::time::sleep(TIMEOUT - Duration::from_secs(1)).await;
+        proxy.cut_muted();
+    };
+    let (reply, ()) = tokio::join!(api.get("/api/v1/users"), losing);
+    let took = asked.elapsed();
+    reply.refused(503, "unavailable");
+    assert!(took < TIMEOUT + Duration::from_secs(3), "{took:?}");
+}
+
 /// They need no token, and the pool is for those who have one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn however_many_ask_how_a_replica_is_they_ask_the_database_once() {
