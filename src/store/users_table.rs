@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postgres_types::Type;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -201,10 +202,19 @@ impl UsersLink {
         }
     }
 
+    /// Given up in the time of a statement: the next look tries again, and over another connection.
     async fn link(&self) -> Result<Vec<String>, MigrateError> {
-        let (client, connection) = self.connector.connect("pgchat users table").await?;
-        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
-        self.table.link(&client, &self.schema).await
+        let linking = async {
+            let (client, connection) = self.connector.connect("pgchat users table").await?;
+            let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+            self.table.link(&client, &self.schema).await
+        };
+        timeout(self.store.timeout, linking)
+            .await
+            .unwrap_or_else(|_| {
+                let text = "the database did not answer in time";
+                Err(MigrateError::Interrupted(text.to_owned()))
+            })
     }
 
     /// Whether that is news.

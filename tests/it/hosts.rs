@@ -267,6 +267,32 @@ async fn the_host_alters_and_drops_its_columns_while_replicas_run() {
     .await;
 }
 
+/// The table is found anew, and the answer to that never comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_table_is_looked_after_though_an_answer_is_lost() {
+    let host = Host::typeorm().await;
+    let proxy = Proxy::before(&host.database).await;
+    let patience = [("DB_TIMEOUT_SECONDS", "2")];
+    let settings = [&host.settings[..], &proxy.for_all()[..], &patience].concat();
+    let replica = Replica::start(&host.database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+
+    let lost = proxy.lose_answer("chat_link_users", Answer::Held);
+    host.database
+        .execute_as_owner("alter table users rename column \"firstName\" to first_name")
+        .await;
+    lost.happened().await;
+    host.database
+        .execute_as_owner("alter table users drop column \"avatarUrl\"")
+        .await;
+    eventually("the table is found anew", || async {
+        let sent = api.try_send(conversation, ALICE, "hello").await;
+        (sent.status == 201).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_mapping_that_no_longer_fits_is_told_by_the_probe_and_at_the_start() {
     let mut host = Host::typeorm().await;
