@@ -1,6 +1,6 @@
 //! When a socket's token ends. No clock and no I/O of its own: the session brings both.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -34,7 +34,9 @@ impl Expiry {
     /// Of the token by which the caller came, if it was one. `warning` is how long ahead of the end the client is told;
     /// for a token that is shorter than that, at once.
     pub fn of(caller: &Caller, warning: Duration, now: Instant) -> Self {
-        Self::new(caller.valid_until(), warning, now, UnixSeconds::now())
+        let system_now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let system_now = system_now.unwrap_or_default();
+        Self::new(caller.valid_until(), warning, now, system_now)
     }
 
     /// Of a token that is over at this time.
@@ -47,15 +49,10 @@ impl Expiry {
         }))
     }
 
-    fn new(
-        until: Option<Validity>,
-        warning: Duration,
-        now: Instant,
-        system_now: UnixSeconds,
-    ) -> Self {
+    fn new(until: Option<Validity>, warning: Duration, now: Instant, system_now: Duration) -> Self {
         let ends = until.and_then(|Validity { expires, ends }| {
-            let left = u64::try_from(ends.0.saturating_sub(system_now.0)).unwrap_or(0);
-            let left = Duration::from_secs(left);
+            let end = Duration::from_secs(u64::try_from(ends.0).unwrap_or(0));
+            let left = end.saturating_sub(system_now);
             // A token of thousands of years has no end that a clock could reach.
             let at = now.checked_add(left)?;
             Some(Ends {
@@ -94,13 +91,25 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const SYSTEM_NOW: Duration = Duration::from_secs(1000);
 
     fn expiry(seconds: i64, leeway: i64, now: Instant) -> Expiry {
         let until = Validity {
             expires: UnixSeconds(1000 + seconds),
             ends: UnixSeconds(1000 + seconds + leeway),
         };
-        Expiry::new(Some(until), MINUTE, now, UnixSeconds(1000))
+        Expiry::new(Some(until), MINUTE, now, SYSTEM_NOW)
+    }
+
+    #[test]
+    fn it_ends_with_its_token_and_not_a_part_of_a_second_later() {
+        let (now, part) = (Instant::now(), Duration::from_millis(900));
+        let until = Validity {
+            expires: UnixSeconds(1100),
+            ends: UnixSeconds(1100),
+        };
+        let expiry = Expiry::new(Some(until), MINUTE, now, SYSTEM_NOW + part);
+        assert_eq!(expiry.end(), Some(now + Duration::from_secs(100) - part));
     }
 
     #[test]
@@ -140,7 +149,7 @@ mod tests {
     #[test]
     fn what_has_no_token_never_ends_and_what_is_over_ends_at_once() {
         let now = Instant::now();
-        let mut none = Expiry::new(None, MINUTE, now, UnixSeconds(1000));
+        let mut none = Expiry::new(None, MINUTE, now, SYSTEM_NOW);
         assert_eq!((none.due(), none.step(now)), (None, Step::Wait));
         assert_eq!(expiry(-5, 0, now).step(now), Step::End);
     }
