@@ -265,12 +265,6 @@ impl Store {
             .ok_or_else(|| Error::Internal(format!("not a snapshot: {text:?}").into()))
     }
 
-    /// Which database this is; fails on a standby.
-    pub async fn identity(&self) -> Result<Identity, Error> {
-        let text: String = single(&self.read("*", "chat_identity()", &[]).await?, 0)?;
-        Ok(Identity(text.into()))
-    }
-
     /// The data of events that did not fit into a payload. Rows that are gone are left out.
     pub async fn read_back(&self, what: ReadBack, ids: &[Uuid]) -> Result<Vec<RowBack>, Error> {
         let call = match what {
