@@ -13,7 +13,7 @@ use crate::store::{Store, UsersLink};
 /// Bound of the question to the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// So old an answer of the database is as good as a new one.
+/// An answer of the database that is no older is as good as a new one.
 const SHARED_FOR: Duration = Duration::from_millis(100);
 
 /// The stages of a replica's end, shared by everything that has a task.

@@ -130,7 +130,7 @@ impl State {
 #[derive(Default)]
 struct Sockets {
     sockets: Vec<Socket>,
-    /// From the first one on that takes turns.
+    /// Made for the first of them that takes turns.
     turns: Option<Turns>,
 }
 

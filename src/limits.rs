@@ -72,9 +72,9 @@ impl SendLimiter {
         None
     }
 
-    /// Counts so many, or as many as may come at once where that is less, and resolves when all of them are. One by one, if they are
-    /// not welcome at once: who waited for all of them together would wait for ever, beside others of this user's who take each as
-    /// it comes.
+    /// Counts so many, or as many as may come at once where that is less, and resolves when all of them are counted. If they are not
+    /// welcome at once, they are counted one by one: to wait for all of them together would be to wait for ever, while others of this
+    /// user's take each as it comes.
     pub async fn counted(&self, user: UserId, count: u32) {
         let mut left = count.min(self.burst.get());
         if self.pause(user, &mut left).is_none() {

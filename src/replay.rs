@@ -101,8 +101,8 @@ impl Replay {
         }
     }
 
-    /// Waits until `user` may be read for; whoever drops this has given up his place. `ahead` has to come about before he stands in
-    /// anybody's way but his own. `Unavailable` when it takes too long, or too many others wait.
+    /// Waits until it is the turn of `user` to be read for; to drop this is to give the place up. Until `ahead` has come about the user
+    /// stands in nobody else's way. `Unavailable` when it takes too long, or too many others wait.
     pub async fn turn(&self, user: UserId, ahead: impl Future<Output = ()>) -> Result<Turn, Error> {
         match timeout(self.limits.patience, self.turns.take(user, ahead)).await {
             Ok(Ok(turn)) => Ok(turn),

@@ -64,7 +64,7 @@ impl Standing {
             let active: HashMap<UserId, bool> = found.into_iter().collect();
             for user in users {
                 if active.get(user) != Some(&true) {
-                    // Of who is gone nothing was found that could replace what is remembered.
+                    // Nothing was found of a user who is gone, so nothing has replaced what is remembered.
                     if !active.contains_key(user) {
                         self.lock().remove(user);
                     }

@@ -34,8 +34,8 @@ const FINISH_PATIENCE: Duration = Duration::from_secs(1);
 /// server is asked to cancel: else the statement would run on, and keep its locks.
 pub(super) struct Lease {
     client: Option<Object>,
-    /// What the server is being told of, if it is. Who goes away now leaves a statement in the session of which nobody knows
-    /// the name.
+    /// The statement that is being prepared, if one is. A caller who goes away meanwhile leaves it in the session, under a name
+    /// that nobody knows.
     preparing: Option<(String, Vec<Type>)>,
     connector: Connector,
     way: Way,

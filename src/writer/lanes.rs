@@ -31,8 +31,8 @@ fn failure_pause(failures: u32) -> Duration {
     (FAILURE_PAUSE * 2u32.saturating_pow(failures.min(6))).min(MAX_FAILURE_PAUSE)
 }
 
-/// What the quick lane waits for, while the slow lane goes on: a database that is silent in one may be so for long, and what is late in
-/// the other shall be told so.
+/// Does `work` of the quick lane while the slow lane goes on: a database that is silent in one may be so for long, and what is late
+/// in the other is to be told so.
 async fn beside<T>(slow_lane: &mut SlowLane, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {

@@ -17,7 +17,7 @@ pub const LIMIT: usize = 32;
 /// Commands among them that take a pooled connection each, which sends do not.
 pub const QUERY_LIMIT: usize = 4;
 
-/// What of the order a command takes part in.
+/// How a command takes part in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     /// The writer keeps the order of sends among themselves.

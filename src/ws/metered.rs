@@ -154,7 +154,8 @@ impl<S> Metered<S> {
         std::mem::take(&mut self.frames.begun)
     }
 
-    /// What the message takes that was just read, which is the first one of those that came with it: a large one comes in many pieces.
+    /// What the message takes that was just read. Of several that came in one piece only the first can be a large one, since that
+    /// comes in many.
     pub fn take_weight(&mut self) -> Weight {
         self.arrived.take()
     }
@@ -314,7 +315,7 @@ struct Frames {
     of_message: u32,
     /// The bytes that they announce.
     of_message_bytes: u64,
-    /// Messages that are complete, wrapping.
+    /// How many messages are complete; wraps around.
     completed: u32,
     /// Frames of all kinds, until they are asked for.
     begun: u32,

@@ -55,7 +55,7 @@ pub struct Session<S> {
     heartbeat: Heartbeat,
     /// Of the caller's token.
     expiry: Expiry,
-    /// The client has sent a new token, so that the timer stands wrong.
+    /// The client has sent a new token: the timer is to be set anew.
     renewed: bool,
     /// The user's sockets have sent too many frames: this one is not read until then, so that TCP holds its client back.
     held_back: Option<Instant>,
@@ -148,7 +148,8 @@ where
 
     /// Runs until the connection is closed. `cursor`: the last one that the client saw, if it comes back.
     ///
-    /// Nor is `self` moved in it before it is closed: that, too, would give it a second place in the future.
+    /// In it `self` is moved only at the end, to be closed: what is moved has a second place in the future, as a parameter of an `async
+    /// fn` has.
     #[expect(
         clippy::manual_async_fn,
         reason = "what is passed to an async fn has two places in its future, and this is most of what an idle socket has"
