@@ -57,6 +57,7 @@ storm: toolchain ## 10,000 users connect, lose their replica, come to another an
 lint: toolchain ## check the formatting and run clippy; a warning is an error
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo update --workspace --locked --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 
 fmt: toolchain ## format the code
