@@ -17,11 +17,9 @@ use crate::app::Services;
 use crate::auth;
 use crate::config::Config;
 use crate::frame::Cursor;
-use crate::hub::{Hub, HubLimits};
 use crate::listener::fuzzing::Ear;
 use crate::model::UserId;
 use crate::server::{self, ServerLimits};
-use crate::store::{Horizon, Identity};
 use crate::{http, testing, ws};
 
 /// The user whom the corpus names.
@@ -96,15 +94,7 @@ fn runtime() -> Runtime {
 
 /// A replica without a database: whatever needs one is refused within a moment.
 fn services(mode: &[(&str, &str)]) -> Services {
-    let hub = Hub::new(HubLimits {
-        connections: 0,
-        connections_per_user: 0,
-        socket_queue: 1000,
-    });
-    hub.start_at(Cursor {
-        identity: Identity("a-b-1".into()),
-        horizon: Horizon(1),
-    });
+    let hub = testing::hub(1000);
     let database = [("DB_HOST", "/nowhere"), ("RATE_LIMIT_PER_SECOND", "0")];
     let mut config = Config::from_vars(&[&database, mode].concat()).unwrap();
     config.auth.user_check = Duration::from_secs(u64::from(u32::MAX));

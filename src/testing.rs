@@ -11,15 +11,30 @@ use uuid::Uuid;
 use crate::app::Services;
 use crate::auth::{Auth, Keys};
 use crate::config::{Config, DatabaseSource};
+use crate::frame::Cursor;
 use crate::health::{Health, Lifecycle};
-use crate::hub::Hub;
+use crate::hub::{Hub, HubLimits};
 use crate::limits::{Refusals, Room, SendLimiter};
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, Times};
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Connector, Store, UsersLink, UsersTable, Way};
+use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
+
+/// A hub that is live and limits no connections; so many frames may wait for each of its sockets.
+pub fn hub(socket_queue: usize) -> Hub {
+    let hub = Hub::new(HubLimits {
+        connections: 0,
+        connections_per_user: 0,
+        socket_queue,
+    });
+    hub.start_at(Cursor {
+        identity: Identity("a-b-1".into()),
+        horizon: Horizon(1),
+    });
+    hub
+}
 
 /// Services around `hub`; must be called in a runtime, for the writer's task.
 #[cfg(test)]

@@ -95,7 +95,6 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::hub::{Hub, HubLimits};
     use crate::testing;
 
     #[tokio::test]
@@ -107,11 +106,7 @@ mod tests {
             ("DB_PORT", port.as_str()),
             ("DB_TIMEOUT_SECONDS", "300"),
         ];
-        let hub = Hub::new(HubLimits {
-            connections: 0,
-            connections_per_user: 0,
-            socket_queue: 1,
-        });
+        let hub = testing::hub(1);
         let metrics = testing::services_of(hub, Config::from_vars(&vars).unwrap()).metrics;
         let stop = CancellationToken::new();
         let watch = tokio::spawn(metrics.watch_every(Duration::from_millis(1), stop.clone()));

@@ -297,7 +297,6 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::hub::{Hub, HubLimits};
     use crate::limits::Taken;
     use crate::model::{ConversationId, MessageType, NewMessage, UserId};
     use crate::store::Outgoing;
@@ -336,11 +335,7 @@ mod tests {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = silent.local_addr().unwrap().port().to_string();
         let vars = [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str())];
-        let hub = Hub::new(HubLimits {
-            connections: 0,
-            connections_per_user: 0,
-            socket_queue: 1,
-        });
+        let hub = testing::hub(1);
         let services = testing::services_of(hub, Config::from_vars(&vars).unwrap());
         let limits = WriterLimits {
             queue: 10,

@@ -149,16 +149,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::hub::{Hub, HubLimits};
     use crate::testing;
 
     #[tokio::test]
     async fn a_turn_that_panics_ends_the_writer() {
-        let hub = Hub::new(HubLimits {
-            connections: 0,
-            connections_per_user: 0,
-            socket_queue: 1,
-        });
+        let hub = testing::hub(1);
         let services = testing::services(hub, Duration::from_secs(60), Duration::from_secs(1));
         let limits = WriterLimits {
             queue: 1,

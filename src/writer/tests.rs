@@ -1,17 +1,12 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::hub::{Hub, HubLimits};
 use crate::model::MessageType;
 use crate::testing;
 
 /// At a database that nobody reaches.
 fn writer() -> Writer {
-    let hub = Hub::new(HubLimits {
-        connections: 0,
-        connections_per_user: 0,
-        socket_queue: 1,
-    });
+    let hub = testing::hub(1);
     let minute = Duration::from_secs(60);
     testing::services(hub, minute, minute).writer
 }

@@ -158,22 +158,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::frame::Cursor;
-    use crate::hub::{Hub, HubLimits, Subscription};
-    use crate::store::Identity;
+    use crate::hub::Subscription;
     use crate::testing;
 
     #[tokio::test(start_paused = true)]
     async fn however_many_sockets_do_not_read_a_catch_up_waits_for_them_for_a_bounded_time() {
-        let hub = Hub::new(HubLimits {
-            connections: 0,
-            connections_per_user: 0,
-            socket_queue: 2,
-        });
-        hub.start_at(Cursor {
-            identity: Identity("a".into()),
-            horizon: Horizon(1),
-        });
+        let hub = testing::hub(2);
         let minute = Duration::from_secs(60);
         let services = testing::services(hub.clone(), minute, minute);
         let (store, live) = (services.store.clone(), services.live.clone());

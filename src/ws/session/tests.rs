@@ -11,9 +11,8 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use uuid::Uuid;
 
 use super::*;
-use crate::frame::Cursor;
-use crate::hub::{Hub, HubLimits, Subject};
-use crate::store::{Horizon, Identity};
+use crate::hub::Subject;
+use crate::store::Horizon;
 use crate::testing;
 use crate::ws::metered::Metered;
 use crate::ws::upgrade::socket;
@@ -34,15 +33,7 @@ impl Stage {
     }
 
     fn with_queue(socket_queue: usize, heartbeat: Duration, grace: Duration) -> Self {
-        let hub = Hub::new(HubLimits {
-            connections: 0,
-            connections_per_user: 0,
-            socket_queue,
-        });
-        hub.start_at(Cursor {
-            identity: Identity("a".into()),
-            horizon: Horizon(1),
-        });
+        let hub = testing::hub(socket_queue);
         Self {
             services: Arc::new(testing::services(hub, heartbeat, grace)),
             user: UserId(Uuid::from_u128(1)),

@@ -6,9 +6,6 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::frame::Cursor;
-use crate::hub::{Hub, HubLimits};
-use crate::store::{Horizon, Identity};
 use crate::testing;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -237,15 +234,7 @@ proptest! {
 #[tokio::test]
 async fn the_task_of_a_socket_is_small() {
     const MOST_BYTES: usize = 2300;
-    let hub = Hub::new(HubLimits {
-        connections: 0,
-        connections_per_user: 0,
-        socket_queue: 1,
-    });
-    hub.start_at(Cursor {
-        identity: Identity("a".into()),
-        horizon: Horizon(1),
-    });
+    let hub = testing::hub(1);
     let minute = Duration::from_secs(60);
     let services = Arc::new(testing::services(hub, minute, minute));
     let user = UserId(Uuid::nil());
