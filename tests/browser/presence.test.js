@@ -1,16 +1,22 @@
 // Who types and who is there, as the page shows it.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { AMELIE, at, bubble, CONVERSATION, CUT, eventually, LUKASZ, replica, replicas, say, second, stage, talking, visit } from './support.js';
+import { AMELIE, at, bubble, CONVERSATION, CUT, drawn, eventually, LUKASZ, replica, replicas, say, second, stage, talking, visit } from './support.js';
 
-stage({ PRESENCE_GRACE_SECONDS: '1' }, 2);
+stage({ PRESENCE_GRACE_SECONDS: '1', TYPING_SECONDS: '60' }, 2);
+
+/** For `before`: the page does not suppose by itself that somebody has stopped typing. */
+const waitsToBeTold = () => {
+  const { setTimeout } = window;
+  window.setTimeout = (then, ms, ...more) => setTimeout(then, ms === 6_000 ? 600_000 : ms, ...more);
+};
 
 const head = (page, text) => page.locator('.thread-head').getByText(text, { exact: true });
 const row = (page) => page.locator(`[data-conversation="${CONVERSATION}"]`);
 
 test('who types is seen, at another replica too, and until the message comes', async () => {
   const amelie = await visit(at(replica.url, talking(AMELIE)));
-  const lukasz = await visit(at(second.url, talking(LUKASZ)));
+  const lukasz = await visit(at(second.url, talking(LUKASZ)), { before: waitsToBeTold });
   await amelie.locator('.message').first().waitFor();
   await lukasz.locator('.message').first().waitFor();
 
@@ -19,9 +25,11 @@ test('who types is seen, at another replica too, and until the message comes', a
   await row(lukasz).getByText('typing…').waitFor();
   // What one writes oneself ends nobody else's typing, and one's own is not shown to oneself.
   await say(lukasz, 'Where are you?');
+  await bubble(lukasz, 'Where are you?').getByTitle(/^(sent|read)$/).waitFor();
+  await drawn(lukasz);
+  assert.equal(await head(lukasz, 'typing…').count(), 1);
   await bubble(amelie, 'Where are you?').waitFor();
   await amelie.getByRole('textbox', { name: 'Message' }).pressSequentially('ay');
-  await head(lukasz, 'typing…').waitFor();
   assert.equal(await head(amelie, 'typing…').count(), 0);
 
   await amelie.getByRole('textbox', { name: 'Message' }).press('Enter');
@@ -32,7 +40,7 @@ test('who types is seen, at another replica too, and until the message comes', a
 
 test('who stops typing is not shown any more', async () => {
   const amelie = await visit(at(replica.url, talking(AMELIE)));
-  const lukasz = await visit(at(second.url, talking(LUKASZ)));
+  const lukasz = await visit(at(second.url, talking(LUKASZ)), { before: waitsToBeTold });
   await lukasz.locator('.message').first().waitFor();
   await amelie.getByRole('button', { name: 'Frames of the socket' }).click();
   const text = amelie.getByRole('textbox', { name: 'Message' });

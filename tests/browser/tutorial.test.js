@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
-import { balancer, CONVERSATION, CUT, eventually, LUKASZ, post, replica, replicas, stage, visit } from './support.js';
+import { balancer, CONVERSATION, CUT, drawn, eventually, LUKASZ, post, replica, replicas, stage, visit } from './support.js';
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
@@ -120,8 +120,13 @@ test('where more was missed than is sent again, what was deleted outright meanwh
   await page.getByText('waiting').waitFor();
   await replicas.sql(`delete from messages where id = '${gone.id}'`);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'missed ' || n from generate_series(1, 30) n`);
+  // Once for the connection, once for what was missed.
+  let loaded = 0;
+  page.on('requestfinished', (request) => (loaded += request.url().includes('/messages')));
   state.refuse = false;
+  await eventually(() => loaded, 2);
   await page.getByText('Łukasz: missed 30').waitFor();
   await page.getByText('Łukasz: Here for a while').waitFor({ state: 'detached' });
-  await eventually(async () => (await page.locator('li').allTextContents()).filter((text) => text.includes('missed')).length, 30);
+  await drawn(page);
+  assert.equal((await page.locator('li').allTextContents()).filter((text) => text.includes('missed')).length, 30);
 });
