@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ pub async fn slow_head(port: u16) -> TcpStream {
 pub async fn always_slow(port: u16, mut stream: TcpStream) {
     loop {
         while stream.write_all(b"x").await.is_ok() {
+            // The attack: a head that never ends and always goes on.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         stream = slow_head(port).await;
@@ -83,6 +84,7 @@ pub async fn stays(stream: TcpStream) {
     let (mut read, mut write) = stream.into_split();
     let pongs = async {
         loop {
+            // More often than the server pings, whose pings it never answers.
             tokio::time::sleep(Duration::from_secs(10)).await;
             write.write_all(&PONG).await.expect("an open socket");
         }
@@ -98,7 +100,7 @@ pub async fn stays(stream: TcpStream) {
 }
 
 /// Reads what a socket gets until `end` was in it.
-pub async fn read_until(mut stream: TcpStream, end: &str) {
+pub async fn read_until(mut stream: impl AsyncRead + Unpin, end: &str) {
     let mut received = Vec::new();
     let mut buffer = [0; 4096];
     loop {

@@ -1,6 +1,6 @@
 //! Hostile input and hostile callers: what browsers are told, what the log holds, and what attackers can use up.
 
-mod attackers;
+pub mod attackers;
 mod attacking;
 mod attacks;
 mod bounds;
