@@ -13,6 +13,7 @@ async fn requests_that_are_given_up_cost_no_connections() {
     /// them, because the machine stood still for a second. Where requests cost a connection each there are a hundred.
     const CONNECTIONS: usize = 8 + 2 + 15;
     let database = Database::fresh().await;
+    // Long enough for callers to go away while it runs.
     let slow = "select 7::bigint from pg_sleep(0.05)";
     database.count_unread_by(slow).await;
     let replica = Replica::start(&database, &[]).await;

@@ -219,6 +219,7 @@ async fn post(api: Api, conversation: Uuid, stop: CancellationToken) -> (Uuid, V
         let message = api.send(conversation, ALICE, &content).await;
         posted.push(id_of(&message));
         api.messages(conversation, "limit=1").await.ok(200);
+        // A load, and not all that the machine has.
         tokio::time::sleep(PACE).await;
     }
     (conversation, posted)

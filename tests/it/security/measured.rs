@@ -166,6 +166,7 @@ async fn one_pair(
     let millis = |since: Instant| since.elapsed().as_secs_f64() * 1000.0;
     while started.elapsed() < lasting {
         due += next_gap();
+        // The pace of the measurement.
         tokio::time::sleep_until(due.into()).await;
         let sent = Instant::now();
         let data = json!({"conversationId": conversation, "content": "are you there?"});

@@ -264,6 +264,7 @@ impl Link {
             }
             let delay = self.rules.borrow().delay;
             if !delay.is_zero() {
+                // The network's fault that a test asked for.
                 tokio::time::sleep(delay).await;
             }
             if to.write_all(&buffer[..count]).await.is_err() {

@@ -118,6 +118,7 @@ pub async fn pgchat_within(
         Signal::Kill,
     );
     while process.ended().is_none() && started.elapsed() < deadline {
+        // A poll: the end of a process is told to nobody here.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let status = process.ended();
@@ -208,6 +209,7 @@ impl Replica {
                 started.elapsed() < START_DEADLINE,
                 "the replica is not ready"
             );
+            // A poll, which also sees the process end.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

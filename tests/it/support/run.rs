@@ -70,6 +70,7 @@ tries=0
 for entry in $started; do
     while kill -0 "${entry%%:*}" 2>/dev/null && [ $tries -lt 100 ]; do
         tries=$((tries + 1))
+        # A poll, for ten seconds at most in all.
         sleep 0.1
     done
     kill -s KILL "${entry%%:*}" 2>/dev/null
