@@ -1,6 +1,6 @@
 // Where messages are written and edited.
 import { h, icon, iconButton, isComposing } from './dom.js';
-import { reason } from './model.js';
+import { reason } from './failure.js';
 
 const MOST_LINES_PX = 180;
 /** MAX_MESSAGE_BYTES as it comes; a service with another limit refuses what is too long itself. */

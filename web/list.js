@@ -2,7 +2,7 @@
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, place } from './dom.js';
 import { draft } from './drafts.js';
 import { forget, soon } from './draw.js';
-import { reason } from './model.js';
+import { reason } from './failure.js';
 import { Search } from './search.js';
 import { fullTime, stamp } from './time.js';
 
@@ -35,6 +35,7 @@ export class List {
 
   close() {
     this.offs.forEach((off) => off());
+    this.search.close();
     forget(this.#draw);
   }
 

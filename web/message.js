@@ -1,6 +1,6 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
 import { fullName, h, icon, iconButton, linked, say } from './dom.js';
-import { reason } from './model.js';
+import { reason } from './failure.js';
 import { fullTime, timeOf } from './time.js';
 
 const STATES = {

@@ -1,20 +1,11 @@
 // What one signed-in user has: the client, the conversations, who is there. Views are told what changed, and read it here.
 import { createChatClient } from '../client/pgchat.js';
+import { reason, Retry } from './failure.js';
+import { departed, Latencies } from './latency.js';
 import { Timeline } from './timeline.js';
+import { Typing } from './typing.js';
 
-/** When each message left, by clientMessageId: both panes of the page share the clock and this table. */
-const departures = new Map();
-const DEPARTURES = 1000;
-const TYPING_SHOWN_MS = 6_000;
-const TYPING_REPEATED_MS = 2_500;
 const WATCHED = 500;
-/** Until the list is asked for again, where the service or the network failed: half of it to one and a half. */
-const RETRY_MS = 4_000;
-
-const REASONS = { network: 'There was no answer.', disconnected: 'The connection was lost.' };
-
-/** Why a call failed, for who reads it: what the client says of the network is for programmers. */
-export const reason = ({ code, message }) => REASONS[code] ?? message;
 
 export class Model {
   conversations = new Map();
@@ -23,11 +14,8 @@ export class Model {
   state = 'loading';
   /** Known while there is a connection. */
   presence = new Map();
-  /** Conversations whose other participant types, with the timer that ends it. */
-  typists = new Map();
   timelines = new Map();
-  /** How long each message took to get here, by its id: `{ms, exact}`. */
-  latencies = new Map();
+  latencies = new Latencies();
   connection = { status: 'idle' };
   replicaId = undefined;
   me = undefined;
@@ -36,13 +24,14 @@ export class Model {
   #edits = new Map();
   /** Up to which `seq` conversations are to be marked as read, while a mark is under way. */
   #marks = new Map();
-  #typed = 0;
   #loading = '';
   /** What is shown of conversations may have gaps: they are to be read again. */
   #stale = false;
   /** Why the last reload failed. */
   #missed = undefined;
-  #retry = undefined;
+  #retry = new Retry();
+  /** More conversations were asked for, and did not come. */
+  #retryMore = new Retry();
   /** Settled when what is being read has come, or failed: the list, and the conversations that are open. */
   #loaded = undefined;
   #reread = [];
@@ -55,10 +44,10 @@ export class Model {
     const chat = createChatClient(options);
     this.chat = chat;
     this.userId = options.userId;
+    this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId));
     chat.on('status', (status) => this.#status(status));
-    chat.on('connected', ({ resumed }) => {
-      if (!resumed || this.#missed) this.load();
-    });
+    chat.on('connected', ({ resumed }) => this.#back(!resumed));
+    addEventListener('online', this.#online);
     chat.on('resync_required', () => this.#resync());
     chat.on('chat_message', (message) => this.#arrived(message));
     chat.on('message_updated', (message) => this.#changed(message));
@@ -70,7 +59,7 @@ export class Model {
     });
     chat.on('messages_read', (read) => this.#read(read));
     chat.on('conversation_created', (conversation) => this.#created(conversation));
-    chat.on('typing', ({ conversationId, isTyping }) => this.#typing(conversationId, isTyping));
+    chat.on('typing', ({ conversationId, isTyping }) => this.typists.heard(conversationId, isTyping));
     chat.on('presence', (presence) => {
       this.presence.set(presence.userId, presence);
       this.tell('presence');
@@ -99,8 +88,10 @@ export class Model {
 
   close() {
     this.#listeners.clear();
-    clearTimeout(this.#retry);
-    for (const timer of this.typists.values()) clearTimeout(timer);
+    removeEventListener('online', this.#online);
+    this.#retry.done();
+    this.#retryMore.done();
+    this.typists.close();
     this.chat.close();
   }
 
@@ -132,6 +123,7 @@ export class Model {
   }
 
   async #load() {
+    this.#retry.cancel();
     try {
       const [{ conversations, hasMore }, me] = await Promise.all([this.chat.conversations.list({ limit: 50 }), this.chat.users.get(this.chat.userId)]);
       this.userId = me.id;
@@ -144,15 +136,13 @@ export class Model {
       if (this.#stale) this.#reread = [...this.timelines.values()].map((timeline) => timeline.reload());
       this.#stale = false;
       this.#missed = undefined;
+      this.#retry.done();
+      this.#retryMore.done();
     } catch (error) {
+      if (this.state !== 'ready') this.state = error;
+      else if (!this.#missed) this.tell('notice', `Reloading failed: ${reason(error)}`);
       this.#missed = error;
-      if (this.state !== 'ready') {
-        this.state = error;
-        // While the connection holds nothing else would ask again. Without one, the next one does.
-        const again = () => this.connection.status === 'online' && this.#missed && this.load();
-        clearTimeout(this.#retry);
-        if (error.status >= 500 || error.code === 'network') this.#retry = setTimeout(again, RETRY_MS * (0.5 + Math.random()));
-      } else this.tell('notice', `Reloading failed: ${reason(error)}`);
+      if (this.connection.status !== 'closed') this.#retry.after(error, () => this.load(false));
     }
     this.#meanwhile = [];
     this.tell('conversations');
@@ -160,6 +150,7 @@ export class Model {
 
   async loadMoreConversations() {
     if (!this.hasMoreConversations) return;
+    this.#retryMore.cancel();
     this.hasMoreConversations = false;
     const list = this.conversations;
     try {
@@ -169,9 +160,11 @@ export class Model {
       for (const conversation of conversations) if (!list.has(conversation.id)) list.set(conversation.id, conversation);
       this.hasMoreConversations = hasMore;
       this.#watch();
+      this.#retryMore.done();
     } catch (error) {
       this.hasMoreConversations = true;
-      this.tell('notice', `More conversations could not be loaded: ${reason(error)}`);
+      if (!this.#retryMore.isAgain) this.tell('notice', `More conversations could not be loaded: ${reason(error)}`);
+      if (this.connection.status !== 'closed') this.#retryMore.after(error, () => this.loadMoreConversations());
     }
     this.tell('conversations');
   }
@@ -277,13 +270,6 @@ export class Model {
     this.tell(conversationId);
   }
 
-  typing(conversationId, isTyping) {
-    if (isTyping && Date.now() - this.#typed < TYPING_REPEATED_MS) return;
-    if (!isTyping && !this.#typed) return;
-    this.#typed = isTyping ? Date.now() : 0;
-    this.chat.typing(conversationId, isTyping);
-  }
-
   // --- What the client tells ---
 
   #status(status) {
@@ -300,17 +286,18 @@ export class Model {
     this.tell('status', status);
   }
 
-  #took(id, latency) {
-    this.latencies.set(id, latency);
-    if (this.latencies.size > DEPARTURES) this.latencies.delete(this.latencies.keys().next().value);
+  /** There is a connection again: what is waited for may be had. `missed`: more than comes by itself. */
+  #back(missed) {
+    if (missed || this.#missed) this.load(missed);
+    this.#retryMore.now();
+    this.tell('back');
   }
 
+  #online = () => this.#back(false);
+
   #arrived(message) {
-    const departed = departures.get(message.clientMessageId);
-    const ms = departed ? performance.now() - departed : Date.now() - Date.parse(message.createdAt);
-    // Without the departure it is a difference of two clocks, and of a replay it would be an age.
-    if (departed || (ms >= 0 && ms < 5_000)) this.#took(message.id, { ms, exact: Boolean(departed) });
-    if (message.senderId !== this.userId) this.#typing(message.conversationId, false);
+    this.latencies.arrived(message);
+    if (message.senderId !== this.userId) this.typists.heard(message.conversationId, false);
     const conversation = this.conversations.get(message.conversationId);
     this.timelines.get(message.conversationId)?.put(message);
     // Frames of what a page has brought already may be behind it.
@@ -369,20 +356,10 @@ export class Model {
     if (this.#loading) this.#meanwhile.push(run);
   }
 
-  #typing(conversationId, isTyping) {
-    clearTimeout(this.typists.get(conversationId));
-    if (isTyping) this.typists.set(conversationId, setTimeout(() => this.#typing(conversationId, false), TYPING_SHOWN_MS));
-    else if (!this.typists.delete(conversationId)) return;
-    this.tell('typing', conversationId);
-  }
-
   #outgoing(outgoing) {
     const { state, clientMessageId, conversationId, message } = outgoing;
     const timeline = this.timeline(conversationId);
-    if (state === 'queued') {
-      departures.set(clientMessageId, performance.now());
-      if (departures.size > DEPARTURES) departures.delete(departures.keys().next().value);
-    }
+    if (state === 'queued') departed(clientMessageId);
     if (state === 'sent') {
       timeline.put(message);
     } else {

@@ -3,10 +3,11 @@ import { Composer } from './composer.js';
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, say } from './dom.js';
 import { forget, soon } from './draw.js';
 import { draft, keepDraft } from './drafts.js';
+import { reason } from './failure.js';
 import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
-import { Model, reason } from './model.js';
+import { Model } from './model.js';
 import { SignIn, tokenForm } from './sign_in.js';
 import { Thread } from './thread.js';
 import { lastSeen } from './time.js';
@@ -73,7 +74,7 @@ export class Pane {
       }),
       draft: (id) => draft(model.userId, id),
       keep: (id, text) => keepDraft(model.userId, id, text),
-      typing: (isTyping) => this.conversationId && model.typing(this.conversationId, isTyping),
+      typing: (isTyping) => this.conversationId && model.typists.tell(this.conversationId, isTyping),
       editLast: () => {
         const mine = this.thread.timeline?.messages.findLast(({ senderId, deletedAt }) => senderId === model.userId && !deletedAt);
         if (mine) this.composer.edit(model.edited(mine));
@@ -102,13 +103,18 @@ export class Pane {
     for (const topic of ['presence', 'typing', 'conversations', 'status']) model.on(topic, () => soon(this.#draw));
     if (conversationId) {
       this.opening = conversationId;
-      const off = model.on('conversations', () => {
-        if (model.state !== 'ready') return;
-        off();
-        if (this.opening === conversationId) this.open(conversationId);
-      });
+      this.#openOnceListed(conversationId);
     }
     this.changed();
+  }
+
+  #openOnceListed(conversationId) {
+    const { model } = this;
+    const off = model.on('conversations', () => {
+      if (model.state !== 'ready') return;
+      off();
+      if (this.opening === conversationId) this.open(conversationId);
+    });
   }
 
   #leave() {
@@ -135,6 +141,8 @@ export class Pane {
     // Somebody or something else was chosen meanwhile.
     if (model !== this.model || this.opening !== conversationId) return;
     if (!conversation) {
+      // Not all of the list could be read yet.
+      if (model.hasMoreConversations) return this.#openOnceListed(conversationId);
       this.opening = this.conversationId;
       this.changed();
       model.tell('notice', 'This conversation was not found.');

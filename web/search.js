@@ -1,40 +1,48 @@
 // What a search finds: people to talk to, and messages.
-import { avatar, empty, fullName, h } from './dom.js';
-import { reason } from './model.js';
+import { avatar, empty, fill, fullName, h, say } from './dom.js';
+import { passes, reason, Retry } from './failure.js';
 import { stamp } from './time.js';
 
 const PAUSE_MS = 200;
+/** What was found for another text is shown as long as this, while the answer is on its way. */
+const OUTDATED_MS = 800;
 const MOST = 30;
 
 export class Search {
   #asked = 0;
   #timer;
+  #outdated;
   #shown; // resolves when what was asked for last is; never, where something else is asked for before
+  #retry = new Retry();
 
   /** `openUser(id)`, `openMessage(message)`: what a result does. */
   constructor(model, { openUser, openMessage }) {
     Object.assign(this, { model, openUser, openMessage });
-    this.found = h('div');
+    this.people = h('section');
+    this.messages = h('section');
+    this.nothing = h('div');
+    this.found = h('div.found-all', {}, this.people, this.messages, this.nothing);
+    this.wait = h('div.skeletons.late', { hidden: true }, ...Array.from({ length: 3 }, () => h('div.skeleton')));
     this.count = h('p.unseen', { role: 'status' });
-    this.element = h('div.results', {}, this.count, this.found);
+    this.element = h('div.results', {}, this.count, this.found, this.wait);
+    this.off = model.on('back', () => this.#retry.now());
+  }
+
+  close() {
+    this.off();
+    this.clear();
   }
 
   /** With an empty text: everybody. */
   show(text) {
-    clearTimeout(this.#timer);
+    const empty = this.#blank();
+    this.#stop();
+    this.#wait(true);
     const asked = ++this.#asked;
     this.#shown = new Promise((resolve) => {
       this.#timer = setTimeout(async () => {
-        const children = await this.#find(text.trim());
-        if (asked !== this.#asked) return;
-        const held = this.found.contains(document.activeElement);
-        this.found.replaceChildren(...children);
-        // Whoever has gone to a row meanwhile stays at what is found.
-        if (held) (this.found.querySelector('.row') ?? this.element.closest('.list')).focus();
-        const { length } = this.found.querySelectorAll('.row');
-        this.count.textContent = length ? `${length} found` : 'Nothing found';
-        resolve();
-      }, this.found.childElementCount ? PAUSE_MS : 0);
+        if (await this.#ask(asked, text.trim())) resolve();
+      }, empty ? 0 : PAUSE_MS);
     });
   }
 
@@ -45,25 +53,83 @@ export class Search {
   }
 
   clear() {
-    clearTimeout(this.#timer);
+    this.#stop();
     this.#asked++;
-    this.found.replaceChildren();
+    this.#wait(false);
+    for (const part of this.found.children) fill(part, '', () => []);
     this.count.textContent = '';
   }
 
-  async #find(text) {
+  #stop() {
+    clearTimeout(this.#timer);
+    this.#retry.done();
+  }
+
+  #blank() {
+    return [...this.found.children].every((part) => !part.childElementCount);
+  }
+
+  /** Until the answer is here what is shown is that of another text: it looks like it, and does not stay for long. */
+  #wait(waits) {
+    clearTimeout(this.#outdated);
+    this.element.setAttribute('aria-busy', String(waits));
+    this.wait.hidden = !waits || !this.#blank();
+    if (!waits) return;
+    this.#outdated = setTimeout(() => {
+      // Whoever has gone to a row meanwhile stays there.
+      if (this.found.contains(document.activeElement)) return;
+      for (const part of this.found.children) fill(part, '', () => []);
+      this.wait.hidden = false;
+    }, OUTDATED_MS);
+  }
+
+  /** `had`: what has been found already, where the rest could not be searched. Whether it is still what is wanted. */
+  async #ask(asked, text, had = {}) {
     const { chat } = this.model;
-    const failed = (error) => error;
+    const ask = (part, run) => (had[part] && !had[part].error ? had[part] : run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
     const [people, messages] = await Promise.all([
-      chat.users.list({ limit: MOST, ...(text && { q: text }) }).catch(failed),
-      text ? chat.search(text, { limit: MOST, snippets: true }).catch(failed) : { messages: [] },
+      ask('people', () => chat.users.list({ limit: MOST, ...(text && { q: text }) })),
+      ask('messages', () => (text ? chat.search(text, { limit: MOST, snippets: true }) : Promise.resolve({ messages: [] }))),
     ]);
+    if (asked !== this.#asked) return false;
+    const again = () => this.#ask(asked, text, { people, messages });
+    const error = [people, messages].map((answer) => answer.error).find((it) => it && passes(it));
+    if (error) this.#retry.after(error, again);
+    else this.#retry.done();
+    this.#wait(false);
+    this.#draw(text, people, messages);
+    return true;
+  }
+
+  #now() {
+    this.element.setAttribute('aria-busy', 'true');
+    this.#retry.now();
+  }
+
+  /** What is there already stays as it is, and so does who has gone to it. */
+  #draw(text, people, messages) {
+    const held = this.found.contains(document.activeElement);
     const others = people.users?.filter(({ id }) => id !== this.model.userId);
     const parts = [
-      ...part('People', people, others?.map((user) => this.#person(user)), 'There are more: write a part of a name.'),
-      ...part('Messages', messages, messages.messages?.map((message) => this.#message(message)), 'There are more: add a word.'),
+      this.#part(this.people, 'People', people, others?.map((user) => () => this.#person(user)), 'There are more: write a part of a name.'),
+      this.#part(this.messages, 'Messages', messages, messages.messages?.map((message) => () => this.#message(message)), 'There are more: add a word.'),
     ];
-    return parts.length ? parts : [empty('search', 'Nothing found', `Neither a person nor a message matches “${text}”. Messages are found by whole words.`)];
+    const nothing = parts.every((said) => said === '');
+    fill(this.nothing, nothing ? `nothing ${text}` : '', () => (nothing ? [empty('search', 'Nothing found', `Neither a person nor a message matches “${text}”. Messages are found by whole words.`)] : []));
+    if (held && !this.found.contains(document.activeElement)) (this.found.querySelector('button') ?? this.element.closest('.list')).focus();
+    const { length } = this.found.querySelectorAll('.row');
+    say(this.count, nothing ? 'Nothing found' : [length && `${length} found`, ...parts].filter(Boolean).join('. '));
+  }
+
+  /** What was found under its heading, or why it was not to be had. Returns what is to be said of it, besides what was found. */
+  #part(element, heading, { error, asked, hasMore }, rows, more) {
+    if (error) {
+      const text = `${heading} could not be searched: ${reason(error)}`;
+      fill(element, text, () => [h('p.small.problem.pad', {}, text), passes(error) && h('p.pad', {}, h('button.button.compact', { type: 'button', onclick: () => this.#now() }, 'Try now'))].filter(Boolean));
+      return text;
+    }
+    fill(element, `found ${asked}`, () => (rows.length ? [h('h3.pad', {}, heading), h('ul', {}, ...rows.map((row) => row())), hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean) : []));
+    return rows.length ? undefined : '';
   }
 
   #person(user) {
@@ -82,11 +148,4 @@ export class Search {
         h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), h('time.quiet.small', { datetime: message.createdAt }, stamp(message.createdAt))),
         h('span.excerpt.small', {}, who, h('bdi', {}, ...message.snippet.map(({ text, match }) => (match ? h('mark', {}, text) : text)))))));
   }
-}
-
-/** What was found under its heading, or why it was not to be had. */
-function part(heading, answer, rows, more) {
-  if (answer instanceof Error) return [h('p.small.problem.pad', {}, `${heading} could not be searched: ${reason(answer)}`)];
-  if (!rows.length) return [];
-  return [h('h3.pad', {}, heading), h('ul', {}, ...rows), answer.hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean);
 }

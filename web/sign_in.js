@@ -1,7 +1,10 @@
 // Whose chat it is: somebody of the directory where the service believes its callers, else the bearer of a token.
-import { avatar, empty, fullName, h, icon } from './dom.js';
+import { ChatError } from '../client/pgchat.js';
+import { avatar, empty, fill, fullName, h, icon } from './dom.js';
+import { reason, Retry } from './failure.js';
 
 const PAUSE_MS = 200;
+const PATIENCE_MS = 15_000;
 
 /**
  * `chosen({userId})` or `chosen({getToken})`. `second`: for the second pane; `suggested`: the user that goes first; `fault`: what was
@@ -10,6 +13,7 @@ const PAUSE_MS = 200;
 export class SignIn {
   #asked = 0;
   #timer;
+  #retry = new Retry();
 
   constructor({ url, chosen, second, suggested, fault, askToken, cancel }) {
     Object.assign(this, { url, chosen, suggested, fault, askToken });
@@ -24,21 +28,24 @@ export class SignIn {
     this.#load();
   }
 
-  #load() {
+  /** `quiet`: as long as nothing has come, what was said of it stays. */
+  #load(quiet = false) {
     clearTimeout(this.#timer);
+    this.#retry.cancel();
     const asked = ++this.#asked;
-    if (!this.people.childElementCount) this.status.replaceChildren(h('div.skeletons', { 'aria-label': 'Loading people' }, ...Array.from({ length: 4 }, () => h('div.skeleton'))));
+    if (!quiet && !this.people.childElementCount) this.#say('loading', () => [h('div.skeletons', { 'aria-label': 'Loading people' }, ...Array.from({ length: 4 }, () => h('div.skeleton')))]);
     this.#timer = setTimeout(async () => {
       const address = new URL('api/v1/users/', this.url);
       address.searchParams.set('limit', '60');
       if (this.input.value.trim()) address.searchParams.set('q', this.input.value.trim());
       try {
-        const response = await fetch(address);
-        const body = await response.json();
+        const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch((cause) => Promise.reject(new ChatError('network', String(cause), { cause })));
+        const { status } = response;
+        const { users, message = `It answered with status ${status}.` } = await response.json().catch(() => ({})); // a proxy's page
         if (asked !== this.#asked) return;
-        if (response.status === 401) this.#token();
-        else if (response.ok) this.#show(body.users);
-        else throw new Error(body.message);
+        if (status === 401) this.#token();
+        else if (users) this.#show(users);
+        else throw new ChatError('bad_response', message, { status });
       } catch (error) {
         if (asked === this.#asked) this.#failed(error);
       }
@@ -46,10 +53,11 @@ export class SignIn {
   }
 
   #show(users) {
+    this.#retry.done();
     const first = ({ id }) => id === this.suggested;
     const sorted = [...users.filter(first), ...users.filter((user) => !first(user))];
     const everybody = !this.input.value.trim();
-    this.status.replaceChildren(...(users.length ? [] : [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]));
+    this.#say(users.length ? '' : 'nobody', () => (users.length ? [] : [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]));
     this.people.replaceChildren(...sorted.map((user) => h('li', {},
       h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
         h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated', first(user) && 'in this conversation'].filter(Boolean).join(' · ')))))));
@@ -59,7 +67,13 @@ export class SignIn {
 
   #failed(error) {
     this.people.replaceChildren();
-    this.status.replaceChildren(empty('warn', 'The service cannot be reached', error instanceof TypeError ? 'There was no answer.' : error.message, h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again')));
+    this.#retry.after(error, () => this.element.isConnected && this.#load(true));
+    this.#say(`failed ${reason(error)}`, () => [empty('warn', 'The service cannot be reached', reason(error), h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again'))]);
+  }
+
+  #say(what, make) {
+    const held = this.status.contains(document.activeElement);
+    if (fill(this.status, what, make) && held) this.input.focus();
   }
 
   #token() {

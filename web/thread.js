@@ -2,9 +2,9 @@
 // as its ends come near, and what one looks at stays where it is.
 import { beginning, empty, fill, fullName, h, icon, place, say } from './dom.js';
 import { atOnce, forget, soon } from './draw.js';
+import { reason, Retry } from './failure.js';
 import { mark, placeOf, unmark } from './found.js';
 import { divider, messageElement, reaches } from './message.js';
-import { reason } from './model.js';
 import { dayKey, dayName } from './time.js';
 
 const STEP = 60;
@@ -24,6 +24,9 @@ export class Thread {
   #heard = []; // arrived, and not announced yet
   #unfolded = new Set(); // the keys of long messages that are shown as a whole
   #draw = () => this.#render();
+  #retry = new Retry();
+  #failure; // what waits for that
+  #wanted; // where to begin, `{seq, snippet}`, while that has not come
   #found; // the seq of the message that a search led to
   #marked; // in it, what was searched for
   #top = 0; // as it was last seen: somebody may have scrolled of whom no event has told yet
@@ -46,6 +49,7 @@ export class Thread {
 
   close() {
     this.#off.forEach((off) => off());
+    this.#retry.done();
     forget(this.#draw);
     if (this.timeline) this.timeline.lookedAt = undefined;
     unmark(this.#marked);
@@ -60,8 +64,8 @@ export class Thread {
     this.timeline = this.model.timeline(conversationId);
     this.timeline.lookedAt = () => (this.#isPinned() ? undefined : this.#anchor()?.element.message.seq);
     this.#off = [
-      this.model.on(conversationId, () => soon(this.#draw)),
-      this.model.on('status', ({ status }) => status === 'online' && this.timeline.failed && this.#again()),
+      this.model.on(conversationId, () => this.#told()),
+      this.model.on('back', () => this.timeline.failed && this.#again(true)),
       this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
     ];
     this.#elements.clear();
@@ -72,10 +76,20 @@ export class Thread {
     unmark(this.#marked);
     this.#window(0, 0);
     this.pinned = true;
+    this.#retry.done();
+    this.#failure = undefined;
     const { unreadCount = 0 } = this.model.conversations.get(conversationId) ?? {};
+    const wanted = { seq, snippet, unreadCount };
+    this.#wanted = wanted;
+    this.#told();
     if (seq !== undefined || !this.timeline.started || this.timeline.hasNewer) await this.timeline.start(seq);
-    if (this.conversationId !== conversationId) return;
-    const { messages } = this.timeline;
+    if (this.#wanted === wanted) this.#begin(wanted);
+  }
+
+  /** What is wanted has come, or could not be had: then there is what was there before. */
+  #begin({ seq, snippet, unreadCount }) {
+    const { messages, failed } = this.timeline;
+    if (failed !== 'start') this.#wanted = undefined;
     const unread = messages.filter(({ senderId, isRead, deletedAt }) => senderId !== this.model.userId && !isRead && !deletedAt);
     this.timeline.unreadFrom = unreadCount ? unread.at(-unreadCount)?.seq : undefined;
     if (seq === undefined) this.#window(messages.length - STEP);
@@ -90,6 +104,7 @@ export class Thread {
   }
 
   async toLatest() {
+    this.#wanted = undefined;
     if (this.timeline.hasNewer) await this.timeline.start();
     this.#found = undefined;
     unmark(this.#marked);
@@ -129,6 +144,15 @@ export class Thread {
     // The first that nobody has looked at.
     if (this.model.conversations.get(this.conversationId)?.unreadCount === 1) this.timeline.unreadFrom = message.seq;
     soon(this.#draw);
+  }
+
+  #told() {
+    soon(this.#draw);
+    const { error, loading } = this.timeline;
+    if (loading || error === this.#failure) return;
+    this.#failure = error;
+    if (error) this.#retry.after(error, () => this.#again(true));
+    else this.#retry.done();
   }
 
   /** Many at once are counted: a screen reader would have to say them all. */
@@ -217,8 +241,9 @@ export class Thread {
 
   #edges(blank) {
     const { loading, error, failed, hasOlder, hasNewer, started } = this.timeline;
+    const held = [this.before, this.after].some((edge) => edge.contains(document.activeElement));
     const wait = ['loading', () => [h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' })]];
-    const fault = error && [`failed ${reason(error)}`, () => [h('span.problem', {}, `Messages could not be loaded: ${reason(error)}`), h('button.button.compact', { type: 'button', onclick: () => this.#again() }, 'Try again')]];
+    const fault = error && [`failed ${reason(error)}`, () => [h('span.problem', { role: 'alert' }, `Messages could not be loaded: ${reason(error)}`), h('button.button.compact', { type: 'button', onclick: () => this.#again() }, 'Try again')]];
     const nothing = ['', () => []];
     fill(this.before, ...(error && failed !== 'newer' ? fault
       : loading === 'older' || (loading && blank) ? wait
@@ -227,13 +252,18 @@ export class Thread {
       : nothing));
     this.before.classList.toggle('whole', Boolean(blank && started && !error));
     fill(this.after, ...(failed === 'newer' ? fault : loading === 'newer' || (hasNewer && loading) ? wait : nothing));
+    // The button that was pressed is gone.
+    if (held && document.activeElement === document.body) this.scroller.focus({ preventScroll: true });
   }
 
-  /** The read that failed, once more, and on from there. */
-  async #again() {
-    if (!this.timeline.started) return this.show(this.conversationId);
-    await this.timeline.again();
-    return this.#scrolled();
+  /** The read that failed, once more, and on from there; `quiet`: nobody asked for it, and what is shown stays until it has come. */
+  async #again(quiet = false) {
+    const { timeline } = this;
+    this.#retry.cancel();
+    await timeline.again(quiet);
+    if (timeline !== this.timeline || timeline.failed) return;
+    if (this.#wanted) this.#begin(this.#wanted);
+    else this.#scrolled();
   }
 
   /** What stands above stays where it is, and what is folded again leaves its button under the finger. */

@@ -10,7 +10,7 @@ export class Timeline {
   hasNewer = false;
   /** `older`, `newer` or `start` while that is being read. */
   loading = '';
-  /** Why the last read failed, and which it was, as in `loading`; cleared by the next one. */
+  /** Why the last read failed, and which it was, as in `loading`; cleared by the next one, or once it has come after all. */
   error = undefined;
   failed = '';
   /** The first message that was unread when the conversation was opened. */
@@ -63,9 +63,9 @@ export class Timeline {
     return Object.assign(this, { messages: [], hasOlder: true, hasNewer: false, started: false, error: undefined, failed: '' });
   }
 
-  /** The read that failed, once more. */
-  again() {
-    return this.#again();
+  /** The read that failed, once more; `quiet`: as long as it has not come it has failed. */
+  again(quiet = false) {
+    return this.#again(quiet);
   }
 
   older() {
@@ -86,7 +86,7 @@ export class Timeline {
     });
   }
 
-  async #read(what, read) {
+  async #read(what, read, quiet = false) {
     while (this.loading) {
       // One page more is asked for again by scrolling; what is to be shown anew must come.
       if (what !== 'start') return;
@@ -95,20 +95,23 @@ export class Timeline {
     let ended;
     this.#underWay = new Promise((resolve) => (ended = resolve));
     this.loading = what;
-    this.error = undefined;
-    this.failed = '';
+    if (!quiet) this.#fails();
     this.changed();
     try {
       await read();
+      this.#fails();
     } catch (error) {
-      this.error = error;
-      this.failed = what;
-      this.#again = () => this.#read(what, read);
+      this.#fails(what, error);
+      this.#again = (again) => this.#read(what, read, again);
     }
     this.loading = '';
     for (const tell of this.#meanwhile.splice(0)) tell();
     ended();
     this.changed();
+  }
+
+  #fails(failed = '', error = undefined) {
+    Object.assign(this, { failed, error });
   }
 
   /** A message as it is now: new, or changed. Returns whether it is new here. */

@@ -1,7 +1,7 @@
 // Long conversations: what one looks at stays where it is, whatever comes in above or below.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { assertAtEnd, at, balancer, box, CUT, cutOff, drawn, eventually, LUKASZ, PATIENCE_MS, replica, replicas, stage, talking, visit } from './support.js';
+import { assertAtEnd, at, balancer, box, CUT, cutOff, drawn, eventually, LUKASZ, PATIENCE_MS, patient, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -208,10 +208,10 @@ test('more was missed than is sent again, and one scrolls on while that is read 
   assertUnbroken(await numbers(page));
 });
 
-test('older messages that could not be read are asked for again by the button, or with the next connection, and not all the time', async () => {
+test('older messages that could not be read are asked for again by the button, or with the next connection, and not by each scrolling', async () => {
   await messages(1, 300);
   const front = await balancer([replica.port]);
-  const page = await visit(at(front.url, talking(reader, conversation)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+  const page = await visit(at(front.url, talking(reader, conversation)), { forgive: /^Failed to load resource|^WebSocket connection/, before: patient });
   await page.locator('.message', { hasText: 'message 300' }).waitFor();
   const older = '**/messages?*before=*';
   let asked = 0;
@@ -240,6 +240,7 @@ test('older messages that could not be read are asked for again by the button, o
   await cutOff(front, page);
   await page.unroute(older);
   front.refuse = false;
+  await page.locator('.banner').getByRole('button', { name: 'Try now' }).click();
   await again.waitFor({ state: 'detached' });
   await scrollTo(page, 150);
   assertUnbroken(await numbers(page));

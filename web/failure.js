@@ -1,0 +1,55 @@
+// What could not be had: why, in words for people; and when it is asked for again by itself.
+
+const REASONS = { network: 'There was no answer.', disconnected: 'The connection was lost.' };
+
+/** Why a call failed, for who reads it: what the client says of the network is for programmers. */
+export const reason = ({ code, message }) => REASONS[code] ?? message;
+
+const PASSING = ['network', 'bad_response', 'no_token'];
+
+/** Whether it may be otherwise in a while, without anybody who does something about it. */
+export const passes = ({ status, code }) => status >= 500 || status === 429 || status === 408 || PASSING.includes(code);
+
+/** The first pause; each further one is twice as long, and all of them are half of that to one and a half. */
+const FIRST_MS = 2_000;
+const MOST_MS = 30_000;
+
+/** One thing that is to be had: asked for again after a pause, and by its owner at once when there is a connection again. */
+export class Retry {
+  #timer;
+  #run;
+  #tries = 0;
+
+  /** It has failed: `run` asks once more, unless nothing but a change would help. */
+  after(error, run) {
+    this.cancel();
+    if (!passes(error)) return;
+    const pause = Math.min(MOST_MS, FIRST_MS * 2 ** this.#tries++) * (0.5 + Math.random());
+    this.#run = run;
+    this.#timer = setTimeout(() => this.now(), pause + (error.retryAfterMs ?? 0));
+  }
+
+  /** It has failed before. */
+  get isAgain() {
+    return this.#tries > 0;
+  }
+
+  /** What waits is asked for without waiting any longer. */
+  now() {
+    const run = this.#run;
+    this.cancel();
+    run?.();
+  }
+
+  /** It is being asked for otherwise. */
+  cancel() {
+    clearTimeout(this.#timer);
+    this.#run = undefined;
+  }
+
+  /** It has come, or nobody wants it any more: the next failure is a first one. */
+  done() {
+    this.cancel();
+    this.#tries = 0;
+  }
+}
