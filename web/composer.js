@@ -1,5 +1,5 @@
 // Where messages are written and edited.
-import { h, icon, iconButton, isComposing } from './dom.js';
+import { beginning, h, icon, iconButton, isComposing, say } from './dom.js';
 import { reason } from './failure.js';
 
 const MOST_LINES_PX = 180;
@@ -9,22 +9,27 @@ const MAX_BYTES = 65_536;
 const enterSends = matchMedia('(pointer: fine)');
 
 export class Composer {
+  /** The message that is being edited; where it was edited before this page was there, no more of it is known than which it is. */
   #editing;
   /** Something is being written here, other than what was found here. */
   #touched = false;
   /** Edits that the service did not take, by conversation: `{message, content, reason}`. */
   #refused = new Map();
 
-  /** `save` rejects where an edit is not taken. `draft(conversationId)`, `keep(conversationId, text)`: what is typed and not sent. */
-  constructor({ send, save, typing, editLast, draft, keep }) {
-    Object.assign(this, { send, save, typing, editLast, draft, keep });
+  /**
+   * `save` rejects where an edit is not taken. `edits(message)`: it is being edited; without one, none is. `draft(conversationId)`,
+   * `keep(conversationId, text)`, `editDraft(conversationId)`, `keepEdit(conversationId, edit)`: what is typed and not sent.
+   */
+  constructor({ send, save, typing, editLast, edits, draft, keep, editDraft, keepEdit }) {
+    Object.assign(this, { send, save, typing, editLast, edits, draft, keep, editDraft, keepEdit });
     this.input = h('textarea.field', {
       rows: '1', placeholder: 'Write a message', 'aria-label': 'Message', enterkeyhint: enterSends.matches ? 'send' : 'enter', dir: 'auto',
       oninput: () => this.#changed(), onkeydown: (event) => this.#key(event), onblur: () => this.typing(false),
     });
     this.button = h('button.send', { type: 'submit', 'aria-label': 'Send', title: 'Send (Enter)', onmousedown: (event) => event.preventDefault() /* the keyboard of a phone stays */ }, icon('send'));
     this.notice = h('p.small.problem', { role: 'alert', hidden: true });
-    this.editBar = h('div.edit-bar', { hidden: true }, icon('edit'), h('span', {}, 'Editing your message'), iconButton('close', 'Stop editing', { onclick: () => this.#cancel() }));
+    this.original = h('span.excerpt', { dir: 'auto' });
+    this.editBar = h('div.edit-bar', { hidden: true }, icon('edit'), h('span.row-text', {}, h('span', {}, 'Editing your message'), this.original), iconButton('close', 'Stop editing', { onclick: () => this.#cancel() }));
     const submit = (event) => {
       event.preventDefault();
       this.#submit();
@@ -36,33 +41,75 @@ export class Composer {
   show(conversationId) {
     this.conversationId = conversationId;
     this.#showDraft();
+    const { text, ...message } = (conversationId && this.editDraft(conversationId)) || {};
+    if (message.id) this.#edit({ ...message, conversationId }, text);
     this.#reopen();
   }
 
   edit(message) {
-    this.#editing = message;
-    this.editBar.hidden = false;
-    this.input.value = message.content;
-    this.#changed(false);
+    this.#edit(message, message.content);
     this.input.focus();
   }
 
+  /** Of the message that is being edited; undefined where none is. */
+  get editing() {
+    return this.#editing;
+  }
+
+  #edit(message, text) {
+    this.#now(message);
+    this.input.value = text;
+    this.#changed(false);
+  }
+
+  #now(message) {
+    this.#editing = message;
+    this.editBar.hidden = !message;
+    say(this.original, beginning(message?.content ?? ''));
+    this.edits(message);
+  }
+
+  /** A message is another one now. Nobody can go on editing one that is deleted: what was typed is there for who wants it. */
+  changed(message) {
+    if (message.id !== this.#editing?.id) return;
+    if (!message.deletedAt) return this.#now(message);
+    const { content } = this.#editing;
+    const { value } = this.input;
+    const held = this.element.contains(document.activeElement);
+    this.#end();
+    if (held) this.input.focus();
+    this.#deleted(value === content ? '' : value);
+  }
+
+  /** `text`: what it was to say. */
+  #deleted(text) {
+    this.#problem('The message that you were editing was deleted.');
+    if (text.trim()) this.notice.append(' ', h('button.button.compact', { type: 'button', onclick: () => this.takeBack(text) }, 'Keep what I wrote'));
+  }
+
   #showDraft() {
-    this.#editing = undefined;
+    this.#now(undefined);
     this.#touched = false;
-    this.editBar.hidden = true;
     this.input.value = this.conversationId ? this.draft(this.conversationId) : '';
     this.#changed(false);
   }
 
-  #stopEditing() {
+  #end() {
+    this.keepEdit(this.conversationId, undefined);
     this.#showDraft();
+  }
+
+  #stopEditing() {
+    this.#end();
     this.input.focus();
   }
 
   #keep() {
     this.#touched = true;
-    if (!this.#editing) this.keep(this.conversationId, this.input.value);
+    const { value: text } = this.input;
+    if (!this.#editing) return this.keep(this.conversationId, text);
+    const { id, seq, content } = this.#editing;
+    this.keepEdit(this.conversationId, text === content ? undefined : { id, seq, text });
   }
 
   #cancel() {
@@ -84,6 +131,7 @@ export class Composer {
     try {
       await this.save(message, content);
     } catch (error) {
+      if (error.code === 'message_not_found' && this.conversationId === conversationId && !this.#editing) return this.#deleted(content);
       this.#refused.set(conversationId, { message, content, reason: reason(error) });
       this.#reopen();
       if (this.#refused.has(this.conversationId)) this.#problem(`Not changed: ${reason(error)}`);
@@ -95,12 +143,10 @@ export class Composer {
     const refused = this.#refused.get(this.conversationId);
     if (!refused || this.#editing || (this.#touched && this.input.value)) return;
     this.#refused.delete(this.conversationId);
-    const { activeElement } = document;
-    this.edit(refused.message);
+    this.#edit(refused.message, refused.content);
+    this.#keep();
     // Whoever is busy elsewhere stays there.
-    if (activeElement !== document.body) activeElement.focus({ preventScroll: true });
-    this.input.value = refused.content;
-    this.#changed(false);
+    if (document.activeElement === document.body) this.input.focus();
     this.#problem(`Not changed: ${refused.reason}`);
   }
 

@@ -1,4 +1,4 @@
-// What is typed and not sent, by user and conversation. It outlives a reload of its tab, and is forgotten with the tab: another
+// What is typed and not sent, by user and conversation: a message, and an edit of one that is there. It outlives a reload of its tab, and is forgotten with the tab: another
 // tab of the same user has its own, and nobody finds it there later.
 
 const KEY = 'pgchat.drafts';
@@ -11,16 +11,29 @@ const PAUSE_MS = 300;
 const all = new Map(saved());
 let timer;
 
-const name = (userId, conversationId) => `${userId}/${conversationId}`;
+const name = (...ids) => ids.join('/');
 
 export const draft = (userId, conversationId) => all.get(name(userId, conversationId)) ?? '';
 
 /** An empty one is none. */
-export function keepDraft(userId, conversationId, text) {
-  const key = name(userId, conversationId);
+export const keepDraft = (userId, conversationId, text) => keep(name(userId, conversationId), text.trim() && text);
+
+/** `{id, seq, text}`: of which message, and what it is to say; undefined where none is being edited. */
+export function editDraft(userId, conversationId) {
+  try {
+    const { id, seq, text } = JSON.parse(all.get(name(userId, conversationId, 'edit')));
+    return id && seq && typeof text === 'string' ? { id, seq, text } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export const keepEdit = (userId, conversationId, edit) => keep(name(userId, conversationId, 'edit'), edit ? JSON.stringify(edit) : '');
+
+function keep(key, text) {
   if ((all.get(key) ?? '') === text) return;
   all.delete(key);
-  if (text.trim()) all.set(key, text);
+  if (text) all.set(key, text);
   if (all.size > MOST) all.delete(all.keys().next().value);
   clearTimeout(timer);
   timer = setTimeout(save, PAUSE_MS);

@@ -1,6 +1,6 @@
 // The conversations of a user, with what is unread in them; or what a search finds.
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, place } from './dom.js';
-import { draft } from './drafts.js';
+import { draft, editDraft } from './drafts.js';
 import { forget, soon } from './draw.js';
 import { reason } from './failure.js';
 import { Search } from './search.js';
@@ -138,14 +138,15 @@ export class List {
     const online = model.isOnline(other.id);
     const typing = model.typists.has(conversation.id);
     const selected = conversation.id === this.selected;
-    const unsent = selected ? '' : beginning(draft(model.userId, conversation.id));
-    const signature = [fullName(other), last?.id, last?.updatedAt, last?.isRead, last && stamp(last.createdAt), unreadCount, online, typing, selected, unsent].join('|');
+    const edit = !selected && editDraft(model.userId, conversation.id);
+    const unsent = edit ? beginning(edit.text) : selected ? '' : beginning(draft(model.userId, conversation.id));
+    const signature = [Boolean(edit), fullName(other), last?.id, last?.updatedAt, last?.isRead, last && stamp(last.createdAt), unreadCount, online, typing, selected, unsent].join('|');
     if (row.signature === signature) return row;
     row.signature = signature;
     const mine = last?.senderId === model.userId;
     const said = last ? (last.deletedAt ? 'Message deleted' : beginning(last.content)) : 'No messages yet';
     const preview = typing ? [h('span.typing-text', {}, 'typing…')]
-      : unsent ? [h('span.who.problem', {}, 'Draft: '), h('span.excerpt', { dir: 'auto' }, unsent)]
+      : unsent ? [h('span.who.problem', {}, edit ? 'Edit: ' : 'Draft: '), h('span.excerpt', { dir: 'auto' }, unsent)]
       : [mine && h('span.who', {}, 'You: '), h('span.excerpt', { dir: 'auto' }, said)];
     row.button.classList.toggle('unread', unreadCount > 0);
     if (selected) row.button.setAttribute('aria-current', 'true');

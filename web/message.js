@@ -29,7 +29,7 @@ function foldAt(text) {
 /** Whether what is shown of a text that nobody has unfolded reaches so far. */
 export const reaches = (text, end) => end <= foldAt(text);
 
-/** `item`: `{message, state, mine, joined, latency, unfolded}`; `state` is one of STATES for one's own. */
+/** `item`: `{message, state, mine, joined, latency, editing, unfolded}`; `state` is one of STATES for one's own. */
 export function messageElement(actions) {
   const who = h('span.unseen'); // which is seen by the side that it stands on
   const text = h('p.content');
@@ -54,16 +54,16 @@ export function messageElement(actions) {
   let written; // what of which text stands there
 
   element.update = (item) => {
-    const { message, state, mine, joined, latency, error, found, unfolded } = item;
+    const { message, state, mine, joined, latency, error, found, editing, unfolded } = item;
     // Nobody changes a message, or what is known of it: there is another one instead.
-    const now = [message, state, mine, joined, latency, error, found, unfolded];
+    const now = [message, state, mine, joined, latency, error, found, editing, unfolded];
     if (now.every((value, at) => value === given[at])) return;
     given = now;
-    const signature = [message.id, message.updatedAt, message.content, state, mine, joined, latency?.ms, error?.code, found, unfolded].join('|');
+    const signature = [message.id, message.updatedAt, message.content, state, mine, joined, latency?.ms, error?.code, found, editing, unfolded].join('|');
     if (signature === shown) return;
     shown = signature;
     const deleted = Boolean(message.deletedAt);
-    element.className = ['message', mine ? 'mine' : 'theirs', joined && 'joined', deleted && 'deleted', state, found && 'found'].filter(Boolean).join(' ');
+    element.className = ['message', mine ? 'mine' : 'theirs', joined && 'joined', deleted && 'deleted', state, found && 'found', editing && 'editing'].filter(Boolean).join(' ');
     who.textContent = mine ? 'You: ' : `${fullName(message.sender)}: `;
     const content = deleted ? 'This message was deleted' : message.content;
     const end = deleted ? content.length : foldAt(content);

@@ -254,6 +254,13 @@ export class Model {
     }
   }
 
+  /** As it is now; undefined where there is none any more. */
+  async message({ id, conversationId, seq }) {
+    const is = (message) => message.id === id;
+    const here = this.timelines.get(conversationId)?.messages.find(is);
+    return here ?? (await this.chat.messages.list(conversationId, { before: seq + 1, limit: 1 })).messages.find(is);
+  }
+
   /** With the edit that waits, if there is one. */
   edited(message) {
     const content = this.#edits.get(message.id);
@@ -322,6 +329,7 @@ export class Model {
     });
     this.tell('conversations');
     this.tell(message.conversationId);
+    this.tell('changed', message);
   }
 
   #read({ conversationId, readerId, upToSeq }) {

@@ -2,7 +2,7 @@
 import { Composer } from './composer.js';
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, say } from './dom.js';
 import { forget, soon } from './draw.js';
-import { draft, keepDraft } from './drafts.js';
+import { draft, editDraft, keepDraft, keepEdit } from './drafts.js';
 import { reason } from './failure.js';
 import { Frames } from './frames.js';
 import { Insert } from './insert.js';
@@ -72,8 +72,11 @@ export class Pane {
         if (this.conversationId !== message.conversationId) this.#tell(`Not changed: ${reason(error)}`);
         throw error;
       }),
+      edits: (message) => this.thread?.edits(message?.id),
       draft: (id) => draft(model.userId, id),
       keep: (id, text) => keepDraft(model.userId, id, text),
+      editDraft: (id) => editDraft(model.userId, id),
+      keepEdit: (id, edit) => keepEdit(model.userId, id, edit),
       typing: (isTyping) => this.conversationId && model.typists.tell(this.conversationId, isTyping),
       editLast: () => {
         const mine = this.thread.timeline?.messages.findLast(({ senderId, deletedAt }) => senderId === model.userId && !deletedAt);
@@ -100,6 +103,8 @@ export class Pane {
     if (held) this.list.element.focus();
     model.on('status', (status) => this.#status(status));
     model.on('notice', (text) => this.#tell(text));
+    model.on('changed', (message) => this.composer.changed(message));
+    model.on('back', () => this.#lookUp());
     for (const topic of ['presence', 'typing', 'conversations', 'status']) model.on(topic, () => soon(this.#draw));
     if (conversationId) {
       this.opening = conversationId;
@@ -161,6 +166,17 @@ export class Pane {
     const { scroller } = this.thread;
     (matchMedia('(pointer: fine)').matches ? this.composer.input : scroller).focus({ preventScroll: true });
     await this.thread.show(conversationId, seq, snippet);
+    await this.#lookUp();
+  }
+
+  /** The message of an edit that was begun before this page was there, as it is by now, or whether it is there any more. */
+  async #lookUp() {
+    const { model, composer } = this;
+    const { editing } = composer ?? {};
+    if (!editing || editing.content !== undefined) return;
+    try {
+      composer.changed((await model.message(editing)) ?? { ...editing, deletedAt: true });
+    } catch { /* it is asked for once more when there is a connection again; else the service refuses the edit */ }
   }
 
   back() {

@@ -24,6 +24,7 @@ export class Thread {
   #heard = []; // arrived, and not announced yet
   #unfolded = new Set(); // the keys of long messages that are shown as a whole
   #draw = () => this.#render();
+  #editing; // the id of the message that is being edited
   #retry = new Retry();
   #failure; // what waits for that
   #wanted; // where to begin, `{seq, snippet}`, while that has not come
@@ -114,6 +115,12 @@ export class Thread {
     this.read();
   }
 
+  /** The message with that id is being edited; without one, none is. */
+  edits(id) {
+    this.#editing = id;
+    if (this.timeline) soon(this.#draw);
+  }
+
   /** Another part of the timeline is shown from now on. */
   #window(first, end = Infinity) {
     this.#first = Math.max(0, first);
@@ -188,7 +195,7 @@ export class Thread {
       const joined = previous?.senderId === message.senderId && Date.parse(message.createdAt) - Date.parse(previous.createdAt) < TOGETHER_MS;
       const key = this.#key(message);
       const element = use(key, () => messageElement(this.actions));
-      element.update({ message, mine, joined, state: mine ? (message.isRead ? 'read' : 'sent') : '', found: message.seq === this.#found && this.#found !== undefined, latency: this.model.latencies.get(message.id), unfolded: this.#unfolded.has(key), ...more });
+      element.update({ message, mine, joined, state: mine ? (message.isRead ? 'read' : 'sent') : '', found: message.seq === this.#found && this.#found !== undefined, editing: message.id === this.#editing && this.#editing !== undefined, latency: this.model.latencies.get(message.id), unfolded: this.#unfolded.has(key), ...more });
       element.key = key;
       previous = message;
       yesterday = day;

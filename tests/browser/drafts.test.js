@@ -1,7 +1,7 @@
 // What is typed and not sent is there again after a reload: everybody's own, until it is sent.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, box, bubble, CONVERSATION, LUKASZ, pane, replica, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, at, box, bubble, CONVERSATION, eventually, LUKASZ, pane, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -48,16 +48,105 @@ test('what is typed in each conversation is there after a reload, the list names
   assert.deepEqual(await page.evaluate(() => Object.keys(sessionStorage)), []);
 });
 
-test('an edit is no draft: what was being written before it is', async () => {
-  const page = await shown();
-  await say(page, 'Mine');
-  await bubble(page, 'Mine').getByTitle(/^(sent|read)$/).waitFor();
+const bar = (page) => page.locator('.edit-bar');
+
+/** Says `text`, and begins to edit it; what is to stand there instead is not sent. */
+async function editing(page, text, instead) {
+  await say(page, text);
+  await bubble(page, text).getByTitle(/^(sent|read)$/).waitFor();
   await field(page).fill('A thought');
-  await bubble(page, 'Mine').hover();
-  await bubble(page, 'Mine').getByRole('button', { name: 'Edit message' }).click();
-  await field(page).fill('Mine, otherwise');
+  await bubble(page, text).hover();
+  await bubble(page, text).getByRole('button', { name: 'Edit message' }).click();
+  await field(page).fill(instead);
+}
+
+test('an edit is there after a reload, of the message that it is of, and so is what was being written before it', async () => {
+  const page = await shown();
+  await editing(page, 'Mine', 'Mine, otherwise');
+  await reload(page);
+  assert.equal(await field(page).inputValue(), 'Mine, otherwise');
+  await bar(page).getByText('Editing your message').waitFor();
+  await bar(page).getByText('Mine', { exact: true }).waitFor();
+  await page.locator('.message.editing').getByText('Mine', { exact: true }).waitFor();
+  await field(page).press('Enter');
+  await bubble(page, 'Mine, otherwise').getByText('edited').waitFor();
+  assert.equal(await bubble(page, 'Mine').count(), 0);
+  assert.equal(await field(page).inputValue(), 'A thought');
+  assert.equal(await page.locator('.message.editing').count(), 0);
   await reload(page);
   assert.equal(await field(page).inputValue(), 'A thought');
+
+  // Who stops editing has not edited.
+  await field(page).fill('');
+  await field(page).press('ArrowUp');
+  await field(page).fill('Something else');
+  await field(page).press('Escape');
+  await reload(page);
+  assert.ok(await bar(page).isHidden());
+  assert.deepEqual(await page.evaluate(() => Object.keys(sessionStorage)), []);
+});
+
+test('an edit waits in its conversation, and the list names it', async () => {
+  const page = await shown();
+  await editing(page, 'In the first', 'In the first one');
+  await row(page, 'Zeynep').getByRole('button').click();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  assert.deepEqual([await field(page).inputValue(), await bar(page).isVisible()], ['', false]);
+  await row(page, 'Łukasz').getByText('Edit: In the first one').waitFor();
+  await row(page, 'Łukasz').getByRole('button').click();
+  await bar(page).waitFor();
+  assert.equal(await field(page).inputValue(), 'In the first one');
+  await field(page).press('Escape');
+  assert.equal(await field(page).inputValue(), 'A thought');
+});
+
+for (const [how, remove] of [
+  ['deleted', (id) => fetch(`${replica.url}/api/v1/chat/messages/${id}?user_id=${AMELIE}`, { method: 'DELETE' })],
+  ['deleted outright', (id) => replicas.sql(`delete from messages where id = '${id}'`)],
+]) {
+  for (const far of [false, true]) {
+    test(`of a message that was ${how} meanwhile${far ? ', far up,' : ''} the edit goes, what was typed does not, and the page says so`, async () => {
+      const page = await shown();
+      const text = `To be ${how}${far ? ' far up' : ''}`;
+      await editing(page, text, `${text}, I think`);
+      const id = await replicas.sql(`select id from messages where content = '${text}'`);
+      await page.goto('about:blank');
+      if (far) await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'after it ' || n from generate_series(1, 130) n`);
+      await remove(id);
+      await page.goBack();
+      const notice = page.locator('.composer').getByRole('alert');
+      await notice.getByText('The message that you were editing was deleted.').waitFor();
+      assert.deepEqual([await field(page).inputValue(), await bar(page).isVisible()], ['A thought', false]);
+      await notice.getByRole('button', { name: 'Keep what I wrote' }).click();
+      assert.equal(await field(page).inputValue(), `${text}, I think\nA thought`);
+      await notice.waitFor({ state: 'hidden' });
+      await reload(page);
+      assert.equal(await field(page).inputValue(), `${text}, I think\nA thought`);
+    });
+  }
+}
+
+test('of a message far up that is still there the edit stays', async () => {
+  const page = await shown();
+  await editing(page, 'Far up', 'Far up there');
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'above it ' || n from generate_series(1, 130) n`);
+  await reload(page);
+  await bar(page).getByText('Far up', { exact: true }).waitFor();
+  assert.equal(await field(page).inputValue(), 'Far up there');
+  await field(page).press('Enter');
+  await eventually(() => replicas.sql("select content from messages where content like 'Far up%'"), 'Far up there');
+});
+
+test('who edits a message while it is deleted elsewhere is told, and goes on where the keyboard is', async () => {
+  const page = await shown();
+  await editing(page, 'Gone soon', 'Gone');
+  await field(page).focus();
+  await replicas.sql("update messages set deleted_at = now(), content = '' where content = 'Gone soon'");
+  await page.locator('.composer').getByText('The message that you were editing was deleted.').waitFor();
+  await assertFocus(field(page));
+  assert.equal(await field(page).inputValue(), 'A thought');
+  await page.keyboard.type('!');
+  await page.locator('.composer').getByText('The message that you were editing was deleted.').waitFor({ state: 'hidden' });
 });
 
 test('drafts are those of one user: another one in the same tab, and another tab, have their own', async () => {
