@@ -76,27 +76,25 @@ export class Composer {
     const { content } = this.#editing;
     const { value } = this.input;
     const held = this.element.contains(document.activeElement);
-    this.#end();
+    this.#end(...this.#deleted(value === content ? '' : value));
     if (held) this.input.focus();
-    this.#deleted(value === content ? '' : value);
   }
 
-  /** `text`: what it was to say. */
+  /** What is to be said of it; `text`: what it was to say itself. */
   #deleted(text) {
-    this.#problem('The message that you were editing was deleted.');
-    if (text.trim()) this.notice.append(' ', h('button.button.compact', { type: 'button', onclick: () => this.takeBack(text) }, 'Keep what I wrote'));
+    return ['The message that you were editing was deleted.', text.trim() && h('button.button.compact', { type: 'button', onclick: () => this.takeBack(text) }, 'Keep what I wrote')].filter(Boolean);
   }
 
-  #showDraft() {
+  #showDraft(...said) {
     this.#now(undefined);
     this.#touched = false;
     this.input.value = this.conversationId ? this.draft(this.conversationId) : '';
-    this.#changed(false);
+    this.#changed(false, said);
   }
 
-  #end() {
+  #end(...said) {
     this.keepEdit(this.conversationId, undefined);
-    this.#showDraft();
+    this.#showDraft(...said);
   }
 
   #stopEditing() {
@@ -131,7 +129,7 @@ export class Composer {
     try {
       await this.save(message, content);
     } catch (error) {
-      if (error.code === 'message_not_found' && this.conversationId === conversationId && !this.#editing) return this.#deleted(content);
+      if (error.code === 'message_not_found' && this.conversationId === conversationId && !this.#editing) return this.#problem(...this.#deleted(content));
       this.#refused.set(conversationId, { message, content, reason: reason(error) });
       this.#reopen();
       if (this.#refused.has(this.conversationId)) this.#problem(`Not changed: ${reason(error)}`);
@@ -185,17 +183,26 @@ export class Composer {
     return value.length * 3 > MAX_BYTES && new TextEncoder().encode(value.trim()).length > MAX_BYTES;
   }
 
-  #problem(text) {
-    this.notice.hidden = !text;
-    this.notice.textContent = text;
+  #problem(...said) {
+    this.notice.hidden = !said.length;
+    this.notice.replaceChildren(...said);
   }
 
-  #changed(byHand = true) {
+  /** As high as what is in it. While that is measured all of it keeps its height: the messages above would take the room, and be scrolled. */
+  #fit() {
+    const { element, input } = this;
+    element.style.minHeight = `${element.offsetHeight}px`;
+    input.style.height = 'auto';
+    input.style.height = `${Math.min(input.scrollHeight + 2, MOST_LINES_PX)}px`;
+    element.style.minHeight = '';
+  }
+
+  /** What is `said` of it takes its room before anything is measured: who is at the end of the messages stays there. */
+  #changed(byHand = true, said = []) {
     const tooLong = this.#tooLong();
-    this.#problem(tooLong ? 'This is longer than a message can be (65,536 bytes).' : '');
+    this.#problem(...(tooLong ? ['This is longer than a message can be (65,536 bytes).'] : said));
     this.button.disabled = !this.input.value.trim() || tooLong;
-    this.input.style.height = 'auto';
-    this.input.style.height = `${Math.min(this.input.scrollHeight + 2, MOST_LINES_PX)}px`;
+    this.#fit();
     if (byHand) this.#keep();
     if (byHand && !this.#editing) this.typing(Boolean(this.input.value));
   }

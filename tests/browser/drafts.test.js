@@ -1,7 +1,7 @@
 // What is typed and not sent is there again after a reload: everybody's own, until it is sent.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, box, bubble, CONVERSATION, eventually, LUKASZ, pane, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, assertFocus, at, box, bubble, CONVERSATION, drawn, eventually, LUKASZ, pane, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -137,14 +137,22 @@ test('of a message far up that is still there the edit stays', async () => {
   await eventually(() => replicas.sql("select content from messages where content like 'Far up%'"), 'Far up there');
 });
 
-test('who edits a message while it is deleted elsewhere is told, and goes on where the keyboard is', async () => {
-  const page = await shown();
-  await editing(page, 'Gone soon', 'Gone');
-  await field(page).focus();
-  await replicas.sql("update messages set deleted_at = now(), content = '' where content = 'Gone soon'");
+test('who edits a message while it is deleted elsewhere is told, and stays where the keyboard is, and at the end of the messages', async () => {
+  const page = await shown({ viewport: { width: 360, height: 740 } });
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'line ' || n from generate_series(1, 30) n`);
+  const long = 'Gone soon, with all that it says in so many lines of a narrow window. '.repeat(3).trim();
+  await say(page, long);
+  await bubble(page, long).getByTitle(/^(sent|read)$/).waitFor();
+  await drawn(page);
+  await field(page).press('ArrowUp');
+  await field(page).fill(`${long} And more.`);
+  await assertAtEnd(page);
+  await replicas.sql("update messages set deleted_at = now(), content = '' where content like 'Gone soon%'");
   await page.locator('.composer').getByText('The message that you were editing was deleted.').waitFor();
+  await drawn(page);
+  await assertAtEnd(page);
   await assertFocus(field(page));
-  assert.equal(await field(page).inputValue(), 'A thought');
+  assert.equal(await field(page).inputValue(), '');
   await page.keyboard.type('!');
   await page.locator('.composer').getByText('The message that you were editing was deleted.').waitFor({ state: 'hidden' });
 });
@@ -197,4 +205,18 @@ test('where a page may not store anything, drafts hold until it is left', async 
   await row(page, 'Łukasz').getByText('Draft: Not stored').click();
   await page.getByRole('heading', { name: /Łukasz/ }).waitFor();
   assert.equal(await field(page).inputValue(), 'Not stored');
+});
+
+test('what is written in many lines, letter by letter, leaves one at the end of the messages', async () => {
+  const page = await shown({ viewport: { width: 360, height: 740 } });
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'so far ' || n from generate_series(1, 30) n`);
+  await bubble(page, 'so far 30').waitFor();
+  await field(page).fill('one\ntwo\nthree\nfour\nfive');
+  await drawn(page);
+  await assertAtEnd(page);
+  for (const letter of 'six') {
+    await page.keyboard.type(letter);
+    await drawn(page);
+    await assertAtEnd(page);
+  }
 });
