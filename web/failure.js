@@ -5,6 +5,12 @@ const REASONS = { network: 'There was no answer.', disconnected: 'The connection
 /** Why a call failed, for who reads it: what the client says of the network is for programmers. */
 export const reason = ({ code, message }) => REASONS[code] ?? message;
 
+/** The same where it stands by itself. */
+export function sentence(error) {
+  const text = reason(error);
+  return `${text.charAt(0).toLocaleUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
+}
+
 const PASSING = ['network', 'bad_response', 'no_token'];
 
 /** Whether it may be otherwise in a while, without anybody who does something about it. */

@@ -2,7 +2,7 @@
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, place } from './dom.js';
 import { draft, editDraft } from './drafts.js';
 import { forget, soon } from './draw.js';
-import { reason } from './failure.js';
+import { sentence } from './failure.js';
 import { Search } from './search.js';
 import { fullTime, stamp } from './time.js';
 
@@ -108,7 +108,7 @@ export class List {
     if (model.state === 'loading') {
       this.#fill('loading', () => h('div.skeletons', { role: 'status', 'aria-label': 'Loading conversations' }, ...Array.from({ length: 6 }, () => h('div.skeleton'))));
     } else if (model.state instanceof Error) {
-      const why = reason(model.state);
+      const why = sentence(model.state);
       this.#fill(`failed ${why}`, () => empty('warn', 'The conversations could not be loaded', why, h('button.button', { type: 'button', onclick: () => model.load() }, 'Try again')));
     } else if (!model.conversations.size) {
       this.#fill('none', () => empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));

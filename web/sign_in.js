@@ -1,7 +1,7 @@
 // Whose chat it is: somebody of the directory where the service believes its callers, else the bearer of a token.
 import { ChatError } from '../client/pgchat.js';
 import { avatar, empty, fill, fullName, h, icon } from './dom.js';
-import { reason, Retry } from './failure.js';
+import { Retry, sentence } from './failure.js';
 
 const PAUSE_MS = 200;
 const PATIENCE_MS = 15_000;
@@ -68,7 +68,7 @@ export class SignIn {
   #failed(error) {
     this.people.replaceChildren();
     this.#retry.after(error, () => this.element.isConnected && this.#load(true));
-    this.#say(`failed ${reason(error)}`, () => [empty('warn', 'The service cannot be reached', reason(error), h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again'))]);
+    this.#say(`failed ${sentence(error)}`, () => [empty('warn', 'The service cannot be reached', sentence(error), h('button.button', { type: 'button', onclick: () => this.#load() }, 'Try again'))]);
   }
 
   #say(what, make) {
