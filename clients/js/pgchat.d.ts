@@ -169,7 +169,10 @@ export interface Events {
 export type ChatOptions = ChatSettings & ({ userId: string } | Required<Pick<ChatSettings, 'getToken'>>);
 
 export interface ChatSettings {
-  /** Of the service: `https://chat.example.com`, a path may follow. Default: where the page comes from; outside of a page there is none. */
+  /**
+   * Of the service: `https://chat.example.com`, a path may follow; relative to the page, where there is one. What is no URL throws. Default:
+   * where the page comes from; outside of a page there is none.
+   */
   url?: string | URL;
   /** With `getToken` it may be left out: then it is the token's `sub`. */
   userId?: string;
@@ -210,9 +213,12 @@ export interface ChatClient {
   /** Calls `listener` at every event of that type, until the returned function is called. It may return a promise: see `resync_required`. */
   on<Type extends keyof Events>(type: Type, listener: (data: Events[Type], frame?: Frame<Events[Type]>) => unknown): () => void;
 
-  /** By itself once the client is made; by hand after `stopped` or `closed`, or to wait no longer. */
+  /**
+   * By itself once the client is made; by hand after `stopped` or `closed`, or to wait no longer. Resolves once the handshake is on its
+   * way: the event `connected` tells that there is a connection, `status` what else becomes of it.
+   */
   connect(): Promise<void>;
-  /** Ends the connection; what waits is rejected with `closed`. */
+  /** Ends the connection; what waits is rejected with `closed`. Calls over HTTP (lists, search) end as they would have. */
   close(): void;
   readonly status: Status;
   readonly userId: string | undefined;

@@ -1,6 +1,6 @@
 /**
  * The browser client of pgchat: see README.md.
- * A command is `pending` until it is settled; no timer outlives close(); no failure is silent.
+ * A command is `pending` until settled; no timer outlives close(); no failure is silent.
  */
 
 export class ChatError extends Error {
@@ -22,9 +22,9 @@ export function createChatClient(options = {}) {
     WebSocket = globalThis.WebSocket, random = Math.random,
   } = options;
   if (!url || !WebSocket || !(userId || getToken)) {
-    throw new TypeError('needs url, WebSocket, and userId or getToken');
+    throw new TypeError('needs url, WebSocket, userId or getToken');
   }
-  url = String(url).replace(/\/+$/, '');
+  url = new URL(url, globalThis.location).href.replace(/\/+$/, '');
 
   const listeners = {};
   const pending = new Map();
@@ -76,7 +76,7 @@ export function createChatClient(options = {}) {
 
   // HTTP
 
-  /** Kept until refused; one call at a time, however late. */
+  /** Kept until refused; one call at a time. */
   const credentials = () => new Promise((resolve, reject) => {
     const late = setTimeout(reject, timeoutMs, 'no answer in time');
     token ||= Promise.resolve(refusal).then(getToken).then((jwt) => (given = jwt) || Promise.reject('nothing')).finally(() => given || (token = given));
@@ -191,7 +191,7 @@ export function createChatClient(options = {}) {
   /** Browsers hide why a handshake was refused: this route tells. */
   async function diagnose(about) {
     const mine = generation;
-    unreachable(mine, await http(`users/${userId}`).then(() => {}, (error) => error), about);
+    unreachable(mine, await http(`users/${encodeURIComponent(userId)}`).then(() => {}, (error) => error), about);
   }
 
   function unreachable(mine, error, about) {
@@ -203,7 +203,7 @@ export function createChatClient(options = {}) {
     retry({ ...about, error }, retryAfterMs);
   }
 
-  /** Full jitter on top of what the service asked for. */
+  /** Jitter on top of what the service asked for. */
   function retry(about, least = leastDelayMs) {
     const retryInMs = least + backoff(attempt++);
     leastDelayMs = 0;
@@ -274,8 +274,8 @@ export function createChatClient(options = {}) {
   function isRepeat({ id, updatedAt }) {
     if (!updatedAt) return false;
     if (seen.get(id) === updatedAt) return true;
-    seen.delete(id); // it becomes the youngest
-    seen.set(id, updatedAt);
+    seen.delete(id);
+    seen.set(id, updatedAt); // the youngest
     if (seen.size > 2000) seen.delete(seen.keys().next().value);
   }
 
@@ -315,7 +315,7 @@ export function createChatClient(options = {}) {
       next.tries++;
       next.timer = setTimeout(() => lost(1006, 'no answer in time'), timeout);
       socket.send(text);
-      // Tokens are not shown.
+      // No tokens.
       emit('frame', { direction: 'out', frame: { type, requestId, data: data.token ? {} : data } });
     }
   }
@@ -374,16 +374,16 @@ export function createChatClient(options = {}) {
     markRead: (conversationId, upToSeq) => command('mark_read', { conversationId, upToSeq }, { lane: `${conversationId} read` }),
     typing: (conversationId, isTyping = true) => tell('typing', { conversationId, isTyping }),
     watchPresence,
-    search: async (q, { conversationId, ...query } = {}) => http(`chat/users/${await me()}/search`, { q, conversation_id: conversationId, ...query }),
-    unreadCount: async () => (await http(`chat/users/${await me()}/unread-count`)).unreadCount,
+    search: async (q, { conversationId, ...query } = {}) => http(`chat/users/${encodeURIComponent(await me())}/search`, { q, conversation_id: conversationId, ...query }),
+    unreadCount: async () => (await http(`chat/users/${encodeURIComponent(await me())}/unread-count`)).unreadCount,
     conversations: {
-      list: async (query) => http(`chat/conversations/${await me()}`, query),
+      list: async (query) => http(`chat/conversations/${encodeURIComponent(await me())}`, query),
       open: async (user2Id) => http('chat/conversations', {}, { user1Id: await me(), user2Id }),
     },
-    messages: { list: (conversationId, query) => http(`chat/conversations/${conversationId}/messages`, query) },
+    messages: { list: (conversationId, query) => http(`chat/conversations/${encodeURIComponent(conversationId)}/messages`, query) },
     users: {
-      list: ({ role, active, ...query } = {}) => http(`users/${role ? `role/${role}` : active ? 'active' : ''}`, query),
-      get: (id) => http(`users/${id}`),
+      list: ({ role, active, ...query } = {}) => http(`users/${role ? `role/${encodeURIComponent(role)}` : active ? 'active' : ''}`, query),
+      get: (id) => http(`users/${encodeURIComponent(id)}`),
     },
   };
 }
