@@ -473,14 +473,15 @@ begin
      and (c.last_message_id is null or not exists (select from messages m where m.id = c.last_message_id));
 
   with gone as (
-    select d.conversation_id, d.revision, d.updated_at, d.deleted_at, to_jsonb(d) as row, c.participant1_id, c.participant2_id
+    select d::messages as row, d.revision, d.updated_at, d.deleted_at, c.participant1_id, c.participant2_id
       from deleted d
      cross join lateral (select * from conversations where id = d.conversation_id limit 1) c
   ), state as (
     select g.participant1_id, g.participant2_id,
+           -- Of the row itself, so that columns of the host's stay as they are: not every type is read back from JSON.
            jsonb_populate_record(
-             null::messages,
-             g.row || jsonb_build_object(
+             g.row,
+             jsonb_build_object(
                'content', '', 'revision', g.revision + 1, 'updated_at', chat_moment_after(g.updated_at),
                'deleted_at', coalesce(g.deleted_at, clock_timestamp()))) as m
       from gone g

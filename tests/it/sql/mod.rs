@@ -10,6 +10,7 @@ mod inserts;
 mod interface;
 mod meddling;
 mod nested;
+mod outright;
 mod packing;
 
 use serde_json::Value;
