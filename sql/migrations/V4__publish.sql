@@ -120,9 +120,9 @@ begin
                           (select max(m.seq) from messages m where m.conversation_id = new.conversation_id));
   new.reader_id := case new.sender_id when conversation.participant1_id then conversation.participant2_id
                                       else conversation.participant1_id end;
-  -- An id that comes back goes on from what was said of it.
-  delete from chat_tombstones t where t.message_id = new.id returning t.revision + 1 into new.revision;
-  new.revision := coalesce(new.revision, 1);
+  -- An id that comes back goes on from what was said of it. That is taken back when the row is really there:
+  -- ON CONFLICT DO NOTHING may still leave it out.
+  new.revision := coalesce((select t.revision + 1 from chat_tombstones t where t.message_id = new.id), 1);
   new.create_xid := pg_current_xact_id();
   new.change_xid := pg_current_xact_id();
   return new;
@@ -237,12 +237,13 @@ declare
   bodies text[];
   stranger uuid;
   is_ahead boolean;
+  is_back boolean;
 begin
   with event as (
     select chat_message_event_head('chat_message', i::messages, c.participant1_id, c.participant2_id) as head,
            chat_message_json(i::messages,
                              chat_summary_json(i.sender_id, u.first_name, u.last_name, u.avatar_url)) as data,
-           i.conversation_id, i.seq, c.last_seq,
+           i.conversation_id, i.seq, i.revision, c.last_seq,
            case when i.sender_id not in (c.participant1_id, c.participant2_id) then i.sender_id end as stranger
       from inserted i
      cross join lateral (select * from conversations where id = i.conversation_id limit 1) c
@@ -251,13 +252,17 @@ begin
   select array_agg(head order by conversation_id, seq), array_agg(data order by conversation_id, seq),
          (array_agg(event.stranger) filter (where event.stranger is not null))[1],
          -- In each conversation one of them is the next.
-         count(distinct conversation_id) > count(*) filter (where seq = last_seq + 1)
-    into heads, bodies, stranger, is_ahead
+         count(distinct conversation_id) > count(*) filter (where seq = last_seq + 1),
+         bool_or(revision > 1)
+    into heads, bodies, stranger, is_ahead, is_back
     from event;
   -- Also for rows that brought their own seq, which the trigger before the insert does not see.
   if stranger is not null then
     raise exception 'user % is not a participant of the conversation', stranger
       using errcode = 'check_violation';
+  end if;
+  if is_back then
+    delete from chat_tombstones t using inserted i where t.message_id = i.id;
   end if;
   -- Without a trigger, by a function that a statement calls for the messages that it inserts.
   if pg_trigger_depth() > 1 or is_ahead then

@@ -27,3 +27,36 @@ async fn a_message_can_be_deleted_whatever_types_the_hosts_columns_have() {
     assert_eq!(gone["data"]["content"], "");
     assert_ne!(gone["data"]["deletedAt"], Value::Null);
 }
+
+/// As from a backup, where its sender has sent it again meanwhile.
+#[tokio::test]
+async fn an_id_that_does_not_come_back_after_all_stays_deleted() {
+    let scene = Scene::set().await;
+    let insert = |id: &str| {
+        format!(
+            "insert into messages (id, conversation_id, sender_id, content, client_message_id)
+             values ({id}, '{}', '{ALICE}', 'once', 'm-1') on conflict do nothing",
+            scene.conversation
+        )
+    };
+    let (first, other) = (insert(&format!("'{NOBODY}'")), insert("default"));
+    let tombstones = async || scene.database.count("chat_tombstones").await;
+    for (sql, left) in [
+        (first.as_str(), 0),
+        ("delete from messages", 1),
+        (&other, 1),
+        (&first, 1),
+        ("update messages set client_message_id = null", 1),
+        (&first, 0),
+    ] {
+        scene.database.execute(sql).await;
+        assert_eq!(tombstones().await, left, "{sql}");
+    }
+    assert_eq!(
+        scene
+            .database
+            .count(&format!("messages where id = '{NOBODY}' and revision = 3"))
+            .await,
+        1
+    );
+}
