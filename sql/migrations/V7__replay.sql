@@ -26,7 +26,7 @@ create type chat_change as (
 );
 
 -- Whether a catch-up from `horizon` would read more than `most` rows, those aside whose events had all ended in the
--- snapshot `before`, or cannot read all that it would have to. Stops as soon as it knows.
+-- snapshot `before`, or cannot read all that it would have to. Stops as soon as it knows. It counts what chat_changes_since() reads.
 create function chat_changes_exceed(horizon xid8, before pg_snapshot, most bigint) returns boolean
 language plpgsql stable
 security definer
@@ -35,22 +35,24 @@ set enable_seqscan = off
 set jit = off
 as $$
 #variable_conflict use_variable
+declare
+  xmax constant xid8 := pg_snapshot_xmax(pg_current_snapshot());
 begin
   return (
     select count(*) > most
       from (select from messages m
-             where greatest(m.change_xid, m.read_xid) >= horizon
+             where greatest(m.change_xid, m.read_xid) >= horizon and greatest(m.change_xid, m.read_xid) < xmax
                and (not pg_visible_in_snapshot(m.change_xid, before) or not pg_visible_in_snapshot(m.read_xid, before))
             union all
             select from conversations c
-             where c.create_xid >= horizon and not pg_visible_in_snapshot(c.create_xid, before)
+             where c.create_xid >= horizon and c.create_xid < xmax and not pg_visible_in_snapshot(c.create_xid, before)
             union all
             select from chat_tombstones t
-             where t.change_xid >= horizon and not pg_visible_in_snapshot(t.change_xid, before)
+             where t.change_xid >= horizon and t.change_xid < xmax and not pg_visible_in_snapshot(t.change_xid, before)
              limit most + 1) changed)
     -- What was changed and then removed for its age cannot be read any more.
     or exists (select from chat_purged p
-                where p.change_xid >= horizon and p.change_xid < pg_snapshot_xmax(pg_current_snapshot())
+                where p.change_xid >= horizon and p.change_xid < xmax
                   and not pg_visible_in_snapshot(p.change_xid, before));
 end
 $$;

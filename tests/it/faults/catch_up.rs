@@ -357,3 +357,29 @@ async fn many_deletions_and_what_was_purged_meanwhile_make_clients_reload() {
     }
     assert_eq!(database.count("messages").await, 0);
 }
+
+/// As in a younger cluster, in which the rows were restored: nothing of them was missed, and they are no reason to reload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_whose_transaction_numbers_are_still_to_come_do_not_count_in_a_catch_up() {
+    let (database, proxy, replica, conversation, mut boris) =
+        cut_off(&[("CATCH_UP_CHANGES", "10")]).await;
+    database
+        .execute(&format!(
+            "set session_replication_role = replica;
+             update conversations set create_xid = '1000000000', last_xid = '1000000000';
+             insert into messages (conversation_id, sender_id, reader_id, content, seq, create_xid, change_xid)
+             select '{conversation}', '{ALICE}', '{BORIS}', 'restored', 1 + n, '1000000000', '1000000000' from generate_series(1, 20) n;
+             insert into chat_tombstones (message_id, conversation_id, seq, revision, change_xid, message)
+             select gen_random_uuid(), '{conversation}', 22, 1, '1000000000', '{{}}' from generate_series(1, 20);
+             update conversations set last_seq = 22"
+        ))
+        .await;
+    cut(&database, &proxy, &replica).await;
+    replica.api().send(conversation, ALICE, "missed").await;
+    proxy.accept();
+    until_healthy(&replica).await;
+    replica.api().send(conversation, ALICE, "last").await;
+    let frames = boris.before_message("last").await;
+    assert_eq!(super::ledger::seqs(&frames, conversation), [23]);
+    assert_eq!(frames.len(), 1, "{frames:?}");
+}
