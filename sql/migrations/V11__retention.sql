@@ -16,7 +16,8 @@ create index chat_purged_changed on chat_purged (change_xid);
 -- One step: of each conversation, the oldest messages up to the first one that is not older than `older_than`, at most
 -- `max_messages` of all together, and its tombstones that are older. Goes through the conversations in the order of their
 -- ids, from the one after `after_conversation`, as many at most as messages; `next_conversation` is what to say as
--- `after_conversation` in the next step, null when there are no more.
+-- `after_conversation` in the next step, null when there are no more. Behind the last one comes what is left of conversations
+-- that were deleted.
 -- `busy`: conversations that were left for another time, since somebody held one of the rows.
 --
 -- Locks: the messages that are deleted, until the transaction ends; the conversation's row only when nothing of it is left.
@@ -126,6 +127,25 @@ begin
   end loop;
   if messages + tombstones < max_messages and (visited < max_messages or only_conversation is not null) then
     next_conversation := null;
+    if only_conversation is null then
+      -- Nobody reads these any more, but a tombstone names the sender of its message.
+      room := max_messages - messages - tombstones;
+      delete from chat_tombstones t
+       where t.message_id in (select o.message_id from chat_tombstones o
+                               where o.deleted_at < older_than
+                                 and not exists (select from conversations c where c.id = o.conversation_id)
+                               limit room
+                                 for update skip locked);
+      get diagnostics visited = row_count;
+      tombstones := tombstones + visited;
+      if visited = room then
+        -- There may be more of them, and no conversation is above this one.
+        next_conversation := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+      else
+        delete from chat_purged p
+         where p.purged_at < older_than and not exists (select from conversations c where c.id = p.conversation_id);
+      end if;
+    end if;
   elsif next_conversation is null then
     -- The first conversation is not done yet. Nothing is below this one.
     next_conversation := '00000000-0000-0000-0000-000000000000';

@@ -283,3 +283,37 @@ async fn a_role_for_the_cleaning_needs_two_grants() {
     assert_eq!(database.count("messages").await, 0);
     assert_eq!(database.count("chat_tombstones").await, 1, "it is told");
 }
+
+/// Nothing else would ever remove them, and a tombstone names the sender.
+#[tokio::test]
+async fn what_is_left_of_conversations_that_were_deleted_goes_too() {
+    let database = Database::fresh().await;
+    let deleted = aged(&database, &[900, 5, 4, 3, 2], true).await;
+    let kept = database.conversation(ALICE, CARLA).await;
+    fill(&database, kept, &[900, 1], true).await;
+    purge(&database, 365, 100, None).await;
+    assert_eq!(database.count("chat_purged").await, 2);
+    database
+        .execute(&format!(
+            "delete from messages; delete from conversations where id = '{deleted}';
+             update chat_purged set purged_at = now() - interval '2 years';
+             update chat_tombstones set deleted_at = now() - interval '2 years' where conversation_id = '{kept}' or seq > 2"
+        ))
+        .await;
+    let mut after = None;
+    let mut tombstones = Vec::new();
+    loop {
+        let step = purge(&database, 365, 2, after).await;
+        tombstones.push(step.tombstones);
+        after = step.next;
+        if after.is_none() {
+            break;
+        }
+        assert!(tombstones.len() < 10, "it comes to an end");
+    }
+    // That of the conversation that is there, then those of the other, two at a time.
+    assert_eq!(tombstones.iter().sum::<i64>(), 1 + 3, "{tombstones:?}");
+    assert!(tombstones.iter().all(|n| *n <= 2), "{tombstones:?}");
+    assert_eq!(database.count("chat_tombstones").await, 1, "a young one");
+    assert_eq!(database.count("chat_purged").await, 1);
+}
