@@ -271,8 +271,8 @@ $$;
 -- client_message_id meanwhile, it answers `repeated` or `conflict` instead of failing with unique_violation.
 --
 -- Where little is sent, most batches hold one message, and the statements above cost such a batch several times as much
--- as the few look-ups that it needs. Only what is stored is handled here; whatever else it turns out to be
--- (repeated, refused, busy, dropped) is left to chat_send_messages(), which tells them apart.
+-- as the few look-ups that it needs. Only what is stored or dropped is handled here; whatever else it turns
+-- out to be (repeated, refused, busy) is left to chat_send_messages(), which tells them apart.
 create function chat_store_message(
   new_id uuid, conversation uuid, sender uuid, new_content text, new_type text, client_id text,
   skip_locked boolean default false, lock_wait_ms integer default 0,
@@ -339,6 +339,13 @@ begin
     ignored := set_config('pgchat.batch', was_set, true);
     if lock_wait_ms > 0 then
       ignored := set_config('lock_timeout', usual_wait, true);
+    end if;
+    -- A trigger of the host's has dropped it. Inserted again, it would have that trigger act twice.
+    if reader is not null
+       and (client_id is null
+            or not exists (select from messages m where m.sender_id = sender and m.client_message_id = client_id)) then
+      status := 'dropped';
+      return;
     end if;
     select r.status, r.message into status, message
       from chat_send_messages(array[new_id], array[conversation], array[sender], array[new_content], array[new_type],

@@ -48,3 +48,31 @@ async fn a_change_that_a_trigger_of_the_host_drops_is_refused_and_a_mark_is_not_
     scene.expect("messages_read").await;
     scene.assert_silence().await;
 }
+
+/// A trigger that puts aside what it drops, as a filter does.
+#[tokio::test]
+async fn a_trigger_that_drops_a_message_has_acted_once() {
+    let scene = Scene::set().await;
+    scene
+        .database
+        .execute("create table put_aside (content text)")
+        .await;
+    let body = "insert into put_aside values (new.content); return null;";
+    scene.with_trigger("before insert on messages", body).await;
+    let (api, conversation) = (scene.api(), scene.conversation);
+    for content in ["one", "two"] {
+        let sent = api.try_send(conversation, ALICE, content).await;
+        sent.refused(500, "internal");
+        let named = api
+            .send_once(conversation, ALICE, &format!("{content} by name"), content)
+            .await;
+        named.refused(500, "internal");
+    }
+    let put_aside = scene.database.count("put_aside").await;
+    let contents = scene
+        .database
+        .count("(select distinct content from put_aside) c")
+        .await;
+    assert_eq!((put_aside, contents), (4, 4));
+    assert_eq!(scene.database.count("messages").await, 0);
+}
