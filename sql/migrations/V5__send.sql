@@ -411,6 +411,7 @@ returns json
 language plpgsql
 security definer
 set search_path from current
+set enable_seqscan = off
 as $$
 declare
   result record;
@@ -433,24 +434,30 @@ begin
   if message_type not in ('text', 'image', 'file') then
     raise exception 'message_type must be text, image or file, not %', message_type using errcode = 'check_violation';
   end if;
-  for attempt in 1..3 loop
-    begin
-      if attempt = 1 then
-        select * into result
-          from chat_store_message(chat_uuid_v7(), conversation_id, sender_id, content, message_type, client_message_id);
-      else
+  -- Only where last_seq is behind (a repair by hand, or rows of the statement that calls this) something can be in the way. Elsewhere no
+  -- subtransaction: with one for each message, a transaction with many of them takes ever longer.
+  if not exists (select from conversations c
+                   join messages m on m.conversation_id = c.id and m.seq > c.last_seq
+                  where c.id = chat_send_message.conversation_id
+                    -- chat_publish_outer() moves it behind these.
+                    and (pg_trigger_depth() = 0 or m.create_xid is distinct from pg_current_xact_id())) then
+    select * into result
+      from chat_store_message(chat_uuid_v7(), conversation_id, sender_id, content, message_type, client_message_id);
+  else
+    for attempt in 1..2 loop
+      begin
         select r.status, r.message into result
           from chat_send_messages(array[chat_uuid_v7()], array[conversation_id], array[sender_id], array[content],
                                   array[message_type], array[client_message_id], again => true) r;
-      end if;
-      exit;
-    exception when unique_violation then
-      -- The same client_message_id was committed meanwhile, or last_seq is behind: the next attempt sees it.
-      if attempt = 3 then
-        raise;
-      end if;
-    end;
-  end loop;
+        exit;
+      exception when unique_violation then
+        -- The same client_message_id was committed meanwhile: the next attempt sees it.
+        if attempt = 2 then
+          raise;
+        end if;
+      end;
+    end loop;
+  end if;
   case result.status
     when 'stored', 'repeated' then
       return result.message::json;

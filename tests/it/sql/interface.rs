@@ -152,3 +152,28 @@ async fn a_notification_that_is_none_of_the_services_is_passed_over() {
         assert_eq!(replica.api().status("/health").await, Some(200));
     }
 }
+
+/// A subtransaction for each would make a transaction with thousands of them take minutes.
+#[tokio::test]
+async fn chat_send_message_needs_no_subtransaction() {
+    let scene = Scene::set().await;
+    let sends = format!(
+        "do $$ begin
+           for n in 1..3 loop
+             perform chat_send_message('{}', '{ALICE}', 'number ' || n, client_message_id => 'n-' || n);
+           end loop;
+           assert (select count(*) from messages where xmin = pg_current_xact_id()::xid) = 3;
+         end $$",
+        scene.conversation
+    );
+    scene.database.execute(&sends).await;
+    // Where its last_seq is behind, one is, and it recovers.
+    scene
+        .database
+        .execute("update conversations set last_seq = 0")
+        .await;
+    let again = sends.replace("n-", "m-").replace("assert", "perform");
+    scene.database.execute(&again).await;
+    let conversation = scene.api().conversations(ALICE).await.remove(0);
+    assert_eq!(conversation["lastSeq"], 6);
+}
