@@ -144,9 +144,11 @@ begin
                    join pg_class c on c.oid = i.indrelid
                    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
                   where i.indrelid = host and c.relkind in ('r', 'p') and c.relpersistence = 'p'
+                    -- Users in a table that inherits from it are none of those that a foreign key finds.
+                    and (c.relkind = 'p' or not exists (select from pg_inherits where inhparent = host))
                     and i.indisunique and i.indisvalid and i.indimmediate and i.indnkeyatts = 1 and i.indpred is null
                     and a.attname = id_column) then
-    notes := notes || format('%s has no unique index on %s that foreign keys could use: conversations and messages get none to it',
+    notes := notes || format('%s has no unique index on %s that foreign keys could use, or other tables inherit from it: conversations and messages get none to it',
                              host, id_column);
     return;
   end if;

@@ -346,3 +346,22 @@ async fn a_mapping_that_no_longer_fits_is_told_by_the_probe_and_at_the_start() {
         until_status(&replica, "/health/ready", 200).await;
     }
 }
+
+/// A foreign key would find only the users of the table itself.
+#[tokio::test]
+async fn users_in_a_table_that_inherits_from_the_users_table_chat_like_others() {
+    let host = Host::typeorm().await;
+    host.database
+        .execute_as_owner("create table staff (desk text) inherits (users)")
+        .await;
+    host.database
+        .execute(&format!(
+            "insert into staff select * from only users where id = '{ALICE}'; delete from only users where id = '{ALICE}'"
+        ))
+        .await;
+    let replica = Replica::start(&host.database, &host.settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let sent = api.send(conversation, ALICE, "from the desk").await;
+    assert_eq!(sent["sender"]["firstName"], "Alice");
+}
