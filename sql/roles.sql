@@ -85,10 +85,38 @@ end
 $$;
 
 -- What is there of pgchat already, or of the Go service, goes to the owner. Whoever owned a table keeps all rights on
--- its rows, so that programs which worked with it go on working.
+-- its rows, so that programs which worked with it go on working. By name, each: what the host calls chat_… is the host's, and
+-- must not go when pgchat's is dropped.
 do $$
 declare
   owner constant text := current_setting('pgchat.owner');
+  tables constant name[] := array[
+    'conversations', 'messages', 'chat_adoption', 'chat_attendance', 'chat_incarnation', 'chat_presence', 'chat_purged',
+    'chat_replicas', 'chat_rolls', 'chat_schema_history', 'chat_tickets', 'chat_tombstones', 'chat_users_link'];
+  types constant name[] := array['chat_change', 'chat_message_type', 'chat_row_now'];
+  routines constant name[] := array[
+    'chat_active_at', 'chat_active_users', 'chat_activity_lag', 'chat_call_roll', 'chat_change_type', 'chat_changes_exceed',
+    'chat_changes_since', 'chat_channel', 'chat_clear_roll', 'chat_conversation_exists', 'chat_conversation_json',
+    'chat_conversations_after_insert', 'chat_conversations_before_change', 'chat_create_ticket', 'chat_delete_message',
+    'chat_edit_message', 'chat_end_rolls', 'chat_event_head', 'chat_fail_dropped', 'chat_fail_moved', 'chat_follow',
+    'chat_get_user', 'chat_grant_service', 'chat_has_read', 'chat_has_shown_times', 'chat_heartbeat', 'chat_held_replica_keys',
+    'chat_hold_replica', 'chat_identity', 'chat_incarnation', 'chat_inner_batch', 'chat_is_own', 'chat_is_participant',
+    'chat_json_text', 'chat_json_time', 'chat_json_uuid', 'chat_judge_author', 'chat_last_time', 'chat_leave',
+    'chat_link_users', 'chat_list_conversations', 'chat_list_messages', 'chat_list_messages_after', 'chat_list_messages_before',
+    'chat_list_users', 'chat_mark_read', 'chat_max_payload', 'chat_message_event_head', 'chat_message_json',
+    'chat_messages_after_delete', 'chat_messages_after_insert', 'chat_messages_after_update', 'chat_messages_before_delete',
+    'chat_messages_before_insert', 'chat_messages_before_update', 'chat_missed', 'chat_moment_after', 'chat_next_xid',
+    'chat_notify_typing', 'chat_open_conversation', 'chat_open_roll', 'chat_outer_batch', 'chat_own_xid', 'chat_participants',
+    'chat_payload_head', 'chat_presence_of', 'chat_publish', 'chat_publish_items', 'chat_publish_outer', 'chat_purge',
+    'chat_purge_all', 'chat_purged_since', 'chat_read_back', 'chat_read_back_conversations', 'chat_read_json',
+    'chat_redeem_ticket', 'chat_relink_users', 'chat_replica_lock_class', 'chat_replica_lock_key', 'chat_replicas_after_delete',
+    'chat_require_flush', 'chat_schema', 'chat_schema_versions', 'chat_search', 'chat_search_any', 'chat_search_day',
+    'chat_search_index', 'chat_search_index_ddl', 'chat_search_indexes', 'chat_search_is_ready', 'chat_search_keys',
+    'chat_search_languages', 'chat_search_matches', 'chat_search_scope', 'chat_search_seed', 'chat_search_snippet',
+    'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages',
+    'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_told',
+    'chat_try_replica', 'chat_unread_count', 'chat_user_exists', 'chat_user_json', 'chat_user_summary_json', 'chat_users',
+    'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_why_unchanged'];
   item record;
 begin
   for item in
@@ -97,8 +125,7 @@ begin
       join pg_namespace n on n.oid = c.relnamespace
       join pg_roles r on r.oid = c.relowner
      where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner
-       and (c.relkind in ('r', 'p', 'v') and (c.relname in ('conversations', 'messages') or c.relname like 'chat\_%')
-            or c.relkind = 'c' and c.relname like 'chat\_%')
+       and (c.relkind in ('r', 'p', 'v') and c.relname = any (tables) or c.relkind = 'c' and c.relname = any (types))
   loop
     if item.relkind = 'c' then
       execute format('alter type %s owner to %I', item.name, owner);
@@ -115,7 +142,7 @@ begin
       join pg_namespace n on n.oid = t.typnamespace
       join pg_roles r on r.oid = t.typowner
      where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner
-       and t.typtype = 'e' and t.typname like 'chat\_%'
+       and t.typtype = 'e' and t.typname = any (types)
   loop
     execute format('alter type %s owner to %I', item.name, owner);
   end loop;
@@ -124,7 +151,7 @@ begin
       from pg_proc p
       join pg_namespace n on n.oid = p.pronamespace
       join pg_roles r on r.oid = p.proowner
-     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner and p.proname like 'chat\_%'
+     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner and p.proname = any (routines)
   loop
     execute format('alter routine %s owner to %I', item.name, owner);
   end loop;

@@ -256,11 +256,13 @@ async fn the_roles_are_made_by_psql_any_number_of_times_and_take_an_installation
         .await
         .assert_ok();
 
-    // The host's own, whose name says so, stays the host's.
+    // The host's own stays the host's, whatever it is called.
     database
         .execute(
             "create procedure chat.nightly() language sql as 'select 1';
-             create table chat.reports (id int); create type chat.mood as enum ('good')",
+             create function chat.chat_nightly() returns int language sql as 'select 1';
+             create table chat.reports (id int); create type chat.mood as enum ('good');
+             create table chat.chat_rooms (id int); create type chat.chat_mood as enum ('good')",
         )
         .await;
 
@@ -275,7 +277,14 @@ async fn the_roles_are_made_by_psql_any_number_of_times_and_take_an_installation
           where x.owner <> '\"{owner}\"'::regrole"
     );
     let client = database.sql().await;
-    let hosts = ["mood", "nightly", "reports"];
+    let hosts = [
+        "chat_mood",
+        "chat_nightly",
+        "chat_rooms",
+        "mood",
+        "nightly",
+        "reports",
+    ];
     let mut found = texts(&client, &foreign).await;
     // A table's row type, and the array of each type, go with it.
     found.retain(|name| !name.starts_with('_'));
