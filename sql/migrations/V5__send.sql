@@ -514,11 +514,14 @@ begin
 end
 $$;
 
--- Marks the other participant's messages as read, all of them or those up to a seq.
+-- Marks the other participant's messages as read, all of them or those up to a seq, at most `max_rows` of those behind `after_seq`:
+-- each is written anew, and a hundred thousand of them take longer than a statement may. `marked_to` is then what to say as
+-- `after_seq` next; null when there are no more.
 -- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order.
 -- Reads the unread messages, and when there is nothing to mark, one that was read before.
-create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint default null)
-returns table (status text, marked_count bigint, read_seq bigint)
+create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint default null,
+                               after_seq bigint default 0, max_rows bigint default 10000)
+returns table (status text, marked_count bigint, read_seq bigint, marked_to bigint)
 language plpgsql
 security definer
 set search_path from current
@@ -531,28 +534,30 @@ declare
 begin
   select * into c from conversations where id = conversation;
   if not found then
-    return query select 'no_conversation', 0::bigint, 0::bigint;
+    return query select 'no_conversation', 0::bigint, 0::bigint, null::bigint;
     return;
   end if;
   if reader not in (c.participant1_id, c.participant2_id) then
     return query select case when exists (select from chat_users() u where u.id = reader)
-                             then 'not_a_participant' else 'no_user' end, 0::bigint, 0::bigint;
+                             then 'not_a_participant' else 'no_user' end, 0::bigint, 0::bigint, null::bigint;
     return;
   end if;
   perform chat_require_flush();
 
   -- A trigger of the host's may drop a mark, or take it back: what comes back is what is stored.
   with target as (
-    select m.id from messages m
+    select m.id, m.seq from messages m
      where m.reader_id = reader and m.conversation_id = conversation
        and not m.is_read and m.deleted_at is null
-       and m.seq <= coalesce(up_to_seq, 9223372036854775807)
+       and m.seq > after_seq and m.seq <= coalesce(up_to_seq, 9223372036854775807)
      order by m.seq
+     limit max_rows
        for no key update
   ), marked as (
     update messages m set is_read = true from target t where m.id = t.id and not m.is_read returning m.is_read
   )
-  select count(*) into marked_count from marked where is_read;
+  select (select count(*) from marked k where k.is_read), (select max(t.seq) from target t having count(*) = max_rows)
+    into marked_count, marked_to;
 
   select min(m.seq) into first_unread
     from messages m

@@ -65,33 +65,46 @@ impl Store {
         listing(&rows, page.limit)
     }
 
-    /// Marks the other participant's messages as read, all of them or up to a seq.
+    /// Marks the other participant's messages as read, all of them or up to a seq. Of very many in several transactions, each with
+    /// a deadline of its own: what is marked stays so if a later one fails, and a repeat goes on from there.
     pub async fn mark_read(
         &self,
         conversation: ConversationId,
         reader: UserId,
         up_to: Option<Seq>,
     ) -> Result<Marked, Error> {
-        let rows = self
-            .change_row(
-                conversation.0,
-                "chat_mark_read($1, $2, $3)",
-                &[
-                    (&conversation.0, Type::UUID),
-                    (&reader.0, Type::UUID),
-                    (&up_to.map(|seq| seq.0), Type::INT8),
-                ],
-            )
-            .await?;
-        let status: String = single(&rows, 0)?;
-        match status.as_str() {
-            "no_conversation" => Err(Error::not_found("conversation", conversation)),
-            "no_user" => Err(Error::not_found("user", reader)),
-            "not_a_participant" => Err(Error::not_a_participant()),
-            _ => Ok(Marked {
-                marked_count: single(&rows, 1)?,
-                read_seq: Seq(single(&rows, 2)?),
-            }),
+        let mut marked_count = 0;
+        let mut after: i64 = 0;
+        loop {
+            let rows = self
+                .change_row(
+                    conversation.0,
+                    "chat_mark_read($1, $2, $3, $4)",
+                    &[
+                        (&conversation.0, Type::UUID),
+                        (&reader.0, Type::UUID),
+                        (&up_to.map(|seq| seq.0), Type::INT8),
+                        (&after, Type::INT8),
+                    ],
+                )
+                .await?;
+            let status: String = single(&rows, 0)?;
+            match status.as_str() {
+                "no_conversation" => return Err(Error::not_found("conversation", conversation)),
+                "no_user" => return Err(Error::not_found("user", reader)),
+                "not_a_participant" => return Err(Error::not_a_participant()),
+                _ => {}
+            }
+            marked_count += single::<i64>(&rows, 1)?;
+            match single::<Option<i64>>(&rows, 3)? {
+                Some(marked_to) => after = marked_to,
+                None => {
+                    return Ok(Marked {
+                        marked_count,
+                        read_seq: Seq(single(&rows, 2)?),
+                    });
+                }
+            }
         }
     }
 

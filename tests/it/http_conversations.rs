@@ -228,3 +228,31 @@ async fn a_trailing_slash_is_accepted_on_every_route() {
     let path = format!("/ws/?user_id={ALICE}");
     Socket::connect_to(&replica, ALICE, &path).await;
 }
+
+/// Each is written anew: of very many that takes longer than a statement may, and would be undone each time.
+#[tokio::test]
+async fn thousands_of_messages_are_marked_as_read_in_several_transactions() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content)
+             select '{conversation}', '{ALICE}', 'number ' || n from generate_series(1, 20500) n"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let api = replica.api();
+    let marked = api.mark_read(conversation, BORIS).await.ok(200);
+    assert_eq!(
+        (&marked["markedCount"], &marked["readSeq"]),
+        (&json!(20_500), &json!(20_500))
+    );
+    assert_eq!(api.unread_count(BORIS).await, 0);
+    for up_to in [10_000, 20_000, 20_500] {
+        let read = alice.expect("messages_read").await;
+        assert_eq!(read["data"]["upToSeq"], up_to);
+    }
+    let transactions = "(select read_xid from messages group by 1 having count(*) <= 10000) t";
+    assert_eq!(database.count(transactions).await, 3);
+}

@@ -20,12 +20,12 @@ async fn a_function_that_a_migration_changed_is_called_anew_and_no_request_fails
              create function chat_unread_count(user_id uuid) returns table (unread bigint)
                  language sql stable security definer set search_path from current as 'select 7::bigint';
              grant execute on function chat_unread_count(uuid) to pgchat_service;
-             alter function chat_mark_read(uuid, uuid, bigint) rename to chat_mark_read_before;
-             create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint)
-                 returns table (first text, second bigint, third bigint)
+             alter function chat_mark_read(uuid, uuid, bigint, bigint, bigint) rename to chat_mark_read_before;
+             create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint, after_seq bigint)
+                 returns table (first text, second bigint, third bigint, fourth bigint)
                  language sql security definer set search_path from current
-                 as 'select * from chat_mark_read_before(conversation, reader, up_to_seq)';
-             grant execute on function chat_mark_read(uuid, uuid, bigint) to pgchat_service;",
+                 as 'select * from chat_mark_read_before(conversation, reader, up_to_seq, after_seq)';
+             grant execute on function chat_mark_read(uuid, uuid, bigint, bigint) to pgchat_service;",
         )
         .await;
 
