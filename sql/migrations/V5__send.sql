@@ -65,8 +65,9 @@ $$;
 -- for, is waited for `lock_wait_ms` milliseconds (0: the session's lock_timeout).
 -- Errors: lock_not_available (55P03) when that time is over; unique_violation when another transaction commits the
 -- same client_message_id in another conversation meanwhile, or when `again` was not said and an id is stored already, or
--- last_seq is behind the conversation's messages (a repair by hand, a partial restore). The batch is then repeated as a
--- whole, with `again`, which looks at the messages themselves.
+-- last_seq is behind the conversation's messages (a repair by hand, a partial restore); triggered_data_change_violation (27000) when a
+-- trigger of the host's updates the conversation before the insert. The batch is then repeated as a
+-- whole, with `again`, which looks at the messages themselves, and moves last_seq in a statement of its own.
 --
 -- What is rare stands apart from what is stored, because a statement's start costs as much as storing several messages,
 -- and grows with its text; chat_messages_after_insert() would be three more, and build each Message a second time.
@@ -159,7 +160,8 @@ begin
            as k (id, participant1_id, participant2_id, last_seq) on k.id = i.conversation_id
      where i.sender_id in (k.participant1_id, k.participant2_id)
   ), fresh as materialized (
-    select i.*, i.last_seq + row_number() over in_order as seq, lead(i.id) over in_order is null as newest
+    -- With `again` no row of conversations is updated here, but below.
+    select i.*, i.last_seq + row_number() over in_order as seq, lead(i.id) over in_order is null and not again as newest
       from input i
      where i.is_first
        and case when i.client_message_id is null then true
@@ -201,6 +203,15 @@ begin
          (select count(*) from stored), (select count(*) from followed)
     into places, heads, bodies, newest, inserted, moved
     from (select v.place, v.head, v.message, v.newest from event v order by v.place) e;
+  if again and inserted > 0 then
+    -- In a statement of its own: a trigger of the host's before the insert may have updated the conversation's row, and what a
+    -- statement has begun with, it cannot update then (27000).
+    perform chat_follow(n.conversation_id, n.id, n.seq, n.created_at)
+       from (select distinct on (m.conversation_id) m.conversation_id, m.id, m.seq, m.created_at
+               from messages m
+              where m.id = any (array(select ids[p] from unnest(places) p))
+              order by m.conversation_id, m.seq desc) n;
+  end if;
   if was_set <> '' then
     was_set := chat_outer_batch(was_set, held);
   end if;

@@ -71,8 +71,9 @@ pub enum SendFailure {
     /// Another transaction was in the way (serialization, deadlock).
     #[error("{0}")]
     Collided(String),
-    /// The same `clientMessageId` came at the same moment, a conversation's `last_seq` is behind its messages, or a
-    /// prepared statement is gone: a repeat mends these. What a repeat does not mend is refused.
+    /// The same `clientMessageId` came at the same moment, a conversation's `last_seq` is behind its messages, a trigger of the
+    /// host's updates the conversation before the insert, or a prepared statement is gone: a repeat mends these. What a
+    /// repeat does not mend is refused.
     #[error("{0}")]
     Suspect(String),
     /// The server has too little of something, or ended the statement: its own trouble, or this batch is too much.
@@ -155,7 +156,10 @@ impl Store {
         }
         if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
             SendFailure::Locked(text)
-        } else if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+        } else if matches!(
+            error.code(),
+            Some(&SqlState::UNIQUE_VIOLATION | &SqlState::TRIGGERED_DATA_CHANGE_VIOLATION)
+        ) {
             SendFailure::Suspect(text)
         } else if is_collision(error) {
             SendFailure::Collided(text)

@@ -221,3 +221,36 @@ async fn what_a_function_sends_for_the_rows_of_a_statement_arrives_behind_them()
     }
     scene.assert_silence().await;
 }
+
+/// PostgreSQL refuses that of several messages together, in one statement with what is pgchat's own.
+#[tokio::test]
+async fn a_trigger_that_notes_each_message_at_its_conversation_beforehand_only_costs_time() {
+    let mut scene = Scene::set().await;
+    scene
+        .database
+        .execute("alter table conversations add column note text")
+        .await;
+    let body =
+        "update conversations set note = new.content where id = new.conversation_id; return new;";
+    scene.with_trigger("before insert on messages", body).await;
+    let (api, conversation) = (scene.api(), scene.conversation);
+    let answers = join_all((0..20).map(|_| api.try_send(conversation, ALICE, "noted"))).await;
+    let mut seqs: Vec<i64> = answers
+        .into_iter()
+        .map(|answer| seq_of(&answer.ok(201)))
+        .collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
+    for socket in &mut scene.sockets {
+        let told: Vec<i64> = socket
+            .collect_messages(20)
+            .await
+            .iter()
+            .map(seq_of)
+            .collect();
+        assert_eq!(told, seqs);
+    }
+    let shown = scene.api().conversations(ALICE).await.remove(0);
+    assert_eq!(shown["lastSeq"], 20);
+    assert_eq!(shown["lastMessage"]["seq"], 20);
+}
