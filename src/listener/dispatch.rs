@@ -290,23 +290,12 @@ fn unknown_version(version: u32) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Cursor;
-    use crate::hub::HubLimits;
-    use crate::store::Identity;
     use crate::testing;
 
     /// Whoever can connect to the database can say so.
     #[tokio::test]
     async fn a_heartbeat_that_was_not_sent_proves_nothing() {
-        let hub = Hub::new(HubLimits {
-            connections: 0,
-            connections_per_user: 0,
-            socket_queue: 1,
-        });
-        hub.start_at(Cursor {
-            identity: Identity("a".into()),
-            horizon: Horizon(1),
-        });
+        let hub = testing::hub(1);
         let minute = Duration::from_secs(60);
         let services = testing::services(hub.clone(), minute, minute);
         let (store, live) = (services.store.clone(), services.live.clone());
