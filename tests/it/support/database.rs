@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pgchat_harness::programs::program;
+use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -18,6 +19,8 @@ use super::users::create_users;
 use super::wait::eventually;
 
 const TEMPLATE: &str = "pgchat_template";
+/// No statement of the tests takes as long as this, on a busy machine either: what does hangs.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Database {
     pub name: String,
@@ -144,9 +147,9 @@ impl Database {
             || async {
                 let row = sql.query_opt(writer, &[]).await.expect("its processes")?;
                 self.cluster.hold_still(row.get::<_, i32>(0).unsigned_abs());
-                // Not if it was at it.
-                let flush = self.execute("select pg_current_xact_id()");
-                let flushed = tokio::time::timeout(Duration::from_secs(3), flush).await;
+                // Not if it was at it. The commit of a transaction that has written nothing, only taken a number, is not waited for.
+                let flush = self.execute("select pg_logical_emit_message(true, 'a flush', '')");
+                let flushed = timeout(Duration::from_secs(3), flush).await;
                 flushed.map_err(|_| self.cluster.let_go_on()).ok()
             },
         )
@@ -335,8 +338,10 @@ impl Cluster {
 }
 
 async fn run(client: &Client, sql: &str) {
-    if let Err(fault) = client.batch_execute(sql).await {
-        panic!("{fault:?}\n{sql}");
+    match timeout(PATIENCE, client.batch_execute(sql)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => panic!("{fault:?}\n{sql}"),
+        Err(_) => panic!("no end after {} s:\n{sql}", PATIENCE.as_secs()),
     }
 }
 
