@@ -4,75 +4,40 @@ mod carriers;
 mod commands;
 mod database;
 mod hints;
+mod services;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use crate::auth::{Auth, Keys};
+use crate::auth::Keys;
 use crate::config::Config;
-use crate::health::{Health, Lifecycle};
+use crate::health::Lifecycle;
 use crate::hub::{Hub, HubLimits};
-use crate::limits::{Refusals, Room, SendLimiter};
-use crate::listener::{Listener, ListenerConfig};
+use crate::limits::SendLimiter;
+use crate::listener::{Listener, ListenerConfig, ListenerStatus};
 use crate::live::{self, Live, PresenceTimes};
-use crate::metrics::Metrics;
-use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Store, UsersLink};
+use crate::store::Store;
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, server, ws};
 
 pub use commands::{demo_data, healthcheck, migrate};
+pub(crate) use services::Parts;
+pub use services::Services;
 
 use carriers::Carriers;
 use database::Database;
-
-/// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
-const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
-
-/// Bodies and WebSocket messages of more than 64 KiB that have not arrived in full, or wait on their socket. At least eight of the largest, so that each user has
-/// one.
-const INCOMING_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long a start waits for the search index: time enough to build a small one, or to see that it is there.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a replica whose grace is used up may still take to leave the registry.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
-
-/// What the handlers of http and ws get.
-#[derive(Clone)]
-pub struct Services {
-    pub config: Arc<Config>,
-    pub auth: Auth,
-    pub replica_id: Uuid,
-    pub store: Store,
-    pub writer: Writer,
-    pub hub: Hub,
-    pub live: Live,
-    pub replay: Replay,
-    pub health: Health,
-    pub metrics: Metrics,
-    pub limiter: SendLimiter,
-    /// Of all frames of a user's sockets.
-    pub frames: SendLimiter,
-    /// Handshakes that ask the database at a time: half of the pool, so that a flood of them leaves the rest to those who
-    /// are in.
-    pub handshakes: Arc<Semaphore>,
-    /// Of handshakes.
-    pub refusals: Refusals,
-    /// For pages that their clients have not taken yet.
-    pub answers: Room,
-    /// For bodies and messages of sockets that have not arrived in full, or wait there.
-    pub incoming: Room,
-    pub lifecycle: Lifecycle,
-}
 
 /// A run-time failure that ends the process: one line, exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -183,128 +148,73 @@ async fn start(
     let tasks = &lifecycle.tasks;
     let replica_id = Uuid::new_v4();
     let store = database.store(&config)?;
-    let hub = Hub::new(HubLimits {
-        connections: config.limits.connections,
-        connections_per_user: config.limits.connections_per_user,
-        socket_queue: config.limits.socket_queue,
-    });
-    let live_limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
-    let sweep = live_limiter.clone().sweep(stop());
+    require_search_language(&store, config.search_language.as_deref()).await?;
+    let hub = Hub::new(HubLimits::from(&config));
+
+    let limiter = SendLimiter::of_sends(&config);
+    let sweep = limiter.clone().sweep(stop());
     carriers.spawn(tasks, "the sweep of typing's limits", sweep);
-    let times = live::Times {
-        lasting: config.timeouts.typing,
-        interval: config.timeouts.typing_interval,
-    };
-    let presence = PresenceTimes {
-        grace: config.timeouts.presence_grace,
-        silence: config.timeouts.listener_heartbeat * 3,
-    };
     let live = Live::new(
         store.clone(),
         hub.clone(),
         replica_id,
-        live_limiter,
-        times,
-        presence,
+        limiter,
+        live::Times::from(&config),
+        PresenceTimes::from(&config),
     );
     carriers.spawn(tasks, "typing and presence", live.clone().run(stop()));
-    require_search_language(&store, config.search_language.as_deref()).await?;
-    let listener_config = ListenerConfig {
-        connector: database.direct.clone(),
-        schema: config.schema.clone(),
-        replica: replica_id,
-        heartbeat: config.timeouts.listener_heartbeat,
-        most_changes: config.limits.catch_up_changes,
-    };
-    let (listener, mut status) =
-        Listener::new(listener_config, store.clone(), hub.clone(), live.clone());
+
+    let (listener, mut status) = Listener::new(
+        ListenerConfig::new(&config, database.direct.clone(), replica_id),
+        store.clone(),
+        hub.clone(),
+        live.clone(),
+    );
     carriers.spawn(tasks, "the listener", listener.run(stop()));
-    if timeout(config.timeouts.database_start, status.proven())
-        .await
-        .is_err()
-    {
-        let reason = match status.check() {
-            Err(reason) => reason,
-            Ok(()) => "no heartbeat comes back through the queue".to_owned(),
-        };
-        return Err(StartError(format!(
-            "the listener does not get live: {reason}; where a pooler such as PgBouncer stands before the database, \
-             LISTEN_DATABASE_URL must lead past it"
-        )));
-    }
-    let (writer, writing) = Writer::new(
-        store.clone(),
-        WriterLimits {
-            queue: config.limits.writer_queue,
-            batch: config.limits.writer_batch,
-            timeout: config.timeouts.write,
-        },
-        tasks.clone(),
-        stop(),
-    );
+    until_live(&mut status, config.timeouts.database_start).await?;
+
+    let limits = WriterLimits::from(&config);
+    let (writer, writing) = Writer::new(store.clone(), limits, tasks.clone(), stop());
     carriers.spawn(tasks, "the writer", writing);
-    let users = UsersLink::new(
-        store.clone(),
-        database.owner.clone(),
-        config.schema.clone(),
-        database::users_table(&config),
-        config.timeouts.users_table_check,
-    );
+
+    let users = database.users_link(&config, &store);
     let watch = users.clone().watch(stop());
     carriers.spawn(tasks, "the watch over the users table", watch);
+
     let search_index = database.search_index(&config);
     let (built, index_is_built) = oneshot::channel();
     let seeing_to_it = search_index.run(store.clone(), built, stop());
     carriers.spawn(tasks, "what sees to the search index", seeing_to_it);
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
-    let metrics = Metrics::new(
-        store.clone(),
-        writer.clone(),
-        hub.clone(),
-        status.clone(),
-        live.clone(),
-    );
-    let watch = metrics.clone().watch(stop());
-    carriers.spawn(tasks, "the watch over the figures", watch);
-    let limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
-    let sweep = limiter.clone().sweep(stop());
-    carriers.spawn(tasks, "the sweep of limits", sweep);
-    let frames = SendLimiter::of_frames(config.limits.rate_per_second, config.limits.rate_burst);
-    let sweep = frames.clone().sweep(stop());
-    carriers.spawn(tasks, "the sweep of frames' limits", sweep);
-    let auth = Auth::new(&config.auth, keys, store.clone());
-    let watch = auth.clone().watch(hub.clone(), stop());
-    carriers.spawn(tasks, "the check of users", watch);
-    let services = Services {
-        auth,
-        metrics,
-        limiter,
-        frames,
-        refusals: Refusals::new(config.limits.refused_handshakes),
-        answers: Room::of(ANSWERS_BYTES),
-        incoming: Room::of(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
-        handshakes: Arc::new(Semaphore::new(config.pool_size.div_ceil(2))),
-        replay: Replay::new(
-            store.clone(),
-            hub.clone(),
-            ReplayLimits {
-                events: config.limits.replay_events,
-                bytes: config.limits.replay_bytes,
-                parallel: config.limits.replay_parallel,
-                patience: config.timeouts.database,
-            },
-        ),
-        health: Health::new(store.clone(), status, users, lifecycle.clone()),
-        config: Arc::new(config),
+
+    let parts = Parts {
         replica_id,
         store,
-        writer,
         hub,
         live,
-        lifecycle: lifecycle.clone(),
+        listener: status,
+        writer,
+        users,
     };
+    let services = Services::of(config, keys, parts, lifecycle.clone());
+    services.spawn_watches(carriers);
     Ok(services)
+}
+
+/// Waits until the first heartbeat has come back.
+async fn until_live(listener: &mut ListenerStatus, patience: Duration) -> Result<(), StartError> {
+    if timeout(patience, listener.proven()).await.is_ok() {
+        return Ok(());
+    }
+    let reason = match listener.check() {
+        Err(reason) => reason,
+        Ok(()) => "no heartbeat comes back through the queue".to_owned(),
+    };
+    Err(StartError(format!(
+        "the listener does not get live: {reason}; where a pooler such as PgBouncer stands before the database, \
+         LISTEN_DATABASE_URL must lead past it"
+    )))
 }
 
 /// A misspelt language would leave every search waiting for an index that never comes.

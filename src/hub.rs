@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::frame::Cursor;
 use crate::model::UserId;
@@ -81,6 +82,16 @@ pub struct HubLimits {
     pub connections_per_user: usize,
     /// Events that wait for one socket.
     pub socket_queue: usize,
+}
+
+impl From<&Config> for HubLimits {
+    fn from(config: &Config) -> Self {
+        Self {
+            connections: config.limits.connections,
+            connections_per_user: config.limits.connections_per_user,
+            socket_queue: config.limits.socket_queue,
+        }
+    }
 }
 
 /// A handle on the sockets of this replica; clones share them.

@@ -13,6 +13,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::model::UserId;
 
@@ -49,8 +50,18 @@ impl SendLimiter {
         }
     }
 
-    /// For all frames of a user's sockets, where these are the limits of his sends.
-    pub fn of_frames(per_second: u32, burst: u32) -> Self {
+    /// `RATE_LIMIT_PER_SECOND` and `RATE_LIMIT_BURST`.
+    pub fn of_sends(config: &Config) -> Self {
+        Self::new(config.limits.rate_per_second, config.limits.rate_burst)
+    }
+
+    /// For all frames of a user's sockets.
+    pub fn of_frames(config: &Config) -> Self {
+        Self::frames(config.limits.rate_per_second, config.limits.rate_burst)
+    }
+
+    /// Of frames, where so many sends are allowed.
+    fn frames(per_second: u32, burst: u32) -> Self {
         let frames = |sends: u32| sends.saturating_mul(FRAMES_OF_A_SEND);
         Self::new(frames(per_second), frames(burst))
     }
@@ -157,7 +168,7 @@ mod tests {
 
     #[test]
     fn ten_frames_are_read_for_each_send_and_the_next_one_waits() {
-        let frames = SendLimiter::of_frames(1, 3);
+        let frames = SendLimiter::frames(1, 3);
         let user = UserId(Uuid::nil());
         let read = (0..1000)
             .take_while(|_| frames.pause(user, &mut 1).is_none())
@@ -170,7 +181,7 @@ mod tests {
 
     #[test]
     fn more_frames_than_may_come_at_once_are_counted_one_burst_after_the_other() {
-        let frames = SendLimiter::of_frames(100, 1);
+        let frames = SendLimiter::frames(100, 1);
         let user = UserId(Uuid::nil());
         let mut count = 35;
         let started = Instant::now();
@@ -184,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_costs_many_frames_waits_for_them_and_for_no_more_than_come_at_once() {
-        let frames = SendLimiter::of_frames(10, 20);
+        let frames = SendLimiter::frames(10, 20);
         let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
         assert!(frames.counted(one, 100).now_or_never().is_some());
         assert!(frames.counted(one, 100).now_or_never().is_some());

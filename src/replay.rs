@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::frame::{self, Cursor};
 use crate::hub::{Event, Hub, Subject};
@@ -46,6 +47,17 @@ pub struct ReplayLimits {
     pub parallel: usize,
     /// `DB_TIMEOUT_SECONDS`, for one's turn.
     pub patience: Duration,
+}
+
+impl From<&Config> for ReplayLimits {
+    fn from(config: &Config) -> Self {
+        Self {
+            events: config.limits.replay_events,
+            bytes: config.limits.replay_bytes,
+            parallel: config.limits.replay_parallel,
+            patience: config.timeouts.database,
+        }
+    }
 }
 
 /// How a client with a cursor goes on.

@@ -2,23 +2,20 @@
 
 #![allow(clippy::unwrap_used)] // clippy does not see that the fuzzer's build is one for tests
 
-use std::sync::Arc;
 #[cfg(test)]
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::app::Services;
-use crate::auth::{Auth, Keys};
+use crate::app::{Parts, Services};
+use crate::auth::Keys;
 use crate::config::{Config, DatabaseSource};
 use crate::frame::Cursor;
-use crate::health::{Health, Lifecycle};
+use crate::health::Lifecycle;
 use crate::hub::{Hub, HubLimits};
-use crate::limits::{Refusals, Room, SendLimiter};
+use crate::limits::SendLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, Times};
-use crate::metrics::Metrics;
-use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
 
@@ -54,14 +51,9 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
     let timeout = config.timeouts.database;
     let store = Store::new(&connector, &config.schema, 2, timeout, Way::Direct).unwrap();
     let lifecycle = Lifecycle::default();
-    let limits = WriterLimits {
-        queue: config.limits.writer_queue,
-        batch: config.limits.writer_batch,
-        timeout: config.timeouts.write,
-    };
     let (writer, writing) = Writer::new(
         store.clone(),
-        limits,
+        WriterLimits::from(&config),
         lifecycle.tasks.clone(),
         lifecycle.stopping.clone(),
     );
@@ -76,64 +68,30 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         },
         config.timeouts.users_table_check,
     );
-    let listener = ListenerConfig {
-        connector,
-        schema: config.schema.clone(),
-        replica: Uuid::nil(),
-        heartbeat: config.timeouts.listener_heartbeat,
-        most_changes: config.limits.catch_up_changes,
-    };
-    let limiter = SendLimiter::new(config.limits.rate_per_second, config.limits.rate_burst);
-    let times = Times {
-        lasting: config.timeouts.typing,
-        interval: config.timeouts.typing_interval,
-    };
-    let presence = PresenceTimes {
-        grace: config.timeouts.presence_grace,
-        silence: config.timeouts.listener_heartbeat * 3,
-    };
+    let replica_id = Uuid::from_u128(99);
     let live = Live::new(
         store.clone(),
         hub.clone(),
-        Uuid::nil(),
-        limiter.clone(),
-        times,
-        presence,
+        replica_id,
+        SendLimiter::of_sends(&config),
+        Times::from(&config),
+        PresenceTimes::from(&config),
     );
-    let (_, status) = Listener::new(listener, store.clone(), hub.clone(), live.clone());
+    let (_, status) = Listener::new(
+        ListenerConfig::new(&config, connector, replica_id),
+        store.clone(),
+        hub.clone(),
+        live.clone(),
+    );
     let (keys, _) = Keys::load(&config.auth).unwrap();
-    Services {
-        auth: Auth::new(&config.auth, keys, store.clone()),
-        frames: SendLimiter::of_frames(config.limits.rate_per_second, config.limits.rate_burst),
-        refusals: Refusals::new(config.limits.refused_handshakes),
-        answers: Room::of(0),
-        incoming: Room::of(8 * config.limits.body_bytes),
-        handshakes: Arc::new(tokio::sync::Semaphore::new(1)),
-        limiter,
-        metrics: Metrics::new(
-            store.clone(),
-            writer.clone(),
-            hub.clone(),
-            status.clone(),
-            live.clone(),
-        ),
-        replica_id: Uuid::from_u128(99),
-        replay: Replay::new(
-            store.clone(),
-            hub.clone(),
-            ReplayLimits {
-                events: config.limits.replay_events,
-                bytes: config.limits.replay_bytes,
-                parallel: config.limits.replay_parallel,
-                patience: config.timeouts.database,
-            },
-        ),
-        health: Health::new(store.clone(), status, users, lifecycle.clone()),
-        config: Arc::new(config),
+    let parts = Parts {
+        replica_id,
         store,
-        writer,
         hub,
         live,
-        lifecycle,
-    }
+        listener: status,
+        writer,
+        users,
+    };
+    Services::of(config, keys, parts, lifecycle)
 }

@@ -8,8 +8,8 @@ use super::StartError;
 use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::store::{
-    Around, Connector, MigrateError, SearchIndex, Store, UsersTable, Way, migrate as apply_schema,
-    roles,
+    Around, Connector, MigrateError, SearchIndex, Store, UsersLink, UsersTable, Way,
+    migrate as apply_schema, roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -20,7 +20,7 @@ const DEMO_DATA: &str = include_str!("../../sql/demo/demo_data.sql");
 const START_RETRY: Duration = Duration::from_millis(500);
 
 /// The host's users table, as configured.
-pub(super) fn users_table(config: &Config) -> UsersTable {
+fn users_table(config: &Config) -> UsersTable {
     UsersTable {
         name: config.users_table.clone(),
         columns: config.users_columns.clone(),
@@ -163,6 +163,16 @@ impl Database {
             },
         )
         .map_err(StartError::because)
+    }
+
+    pub fn users_link(&self, config: &Config, store: &Store) -> UsersLink {
+        UsersLink::new(
+            store.clone(),
+            self.owner.clone(),
+            config.schema.clone(),
+            users_table(config),
+            config.timeouts.users_table_check,
+        )
     }
 
     pub fn search_index(&self, config: &Config) -> SearchIndex {

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::frame::Cursor;
 use crate::hub::Hub;
@@ -42,6 +43,19 @@ pub struct ListenerConfig {
     pub heartbeat: Duration,
     /// `CATCH_UP_CHANGES`: rows that a catch-up reads.
     pub most_changes: u32,
+}
+
+impl ListenerConfig {
+    /// That of the replica `replica`; `connector` leads past a pooler.
+    pub fn new(config: &Config, connector: Connector, replica: Uuid) -> Self {
+        Self {
+            connector,
+            schema: config.schema.clone(),
+            replica,
+            heartbeat: config.timeouts.listener_heartbeat,
+            most_changes: config.limits.catch_up_changes,
+        }
+    }
 }
 
 /// What others may know of the listener.

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::attendance::Attendance;
 use super::watchers::Watchers;
 use super::{GATHERING, lock, wait};
+use crate::config::Config;
 use crate::error::Error;
 use crate::frame;
 use crate::hub::Mailbox;
@@ -43,6 +44,15 @@ pub struct PresenceTimes {
     pub grace: Duration,
     /// A replica without a heartbeat for so long counts as gone.
     pub silence: Duration,
+}
+
+impl From<&Config> for PresenceTimes {
+    fn from(config: &Config) -> Self {
+        Self {
+            grace: config.timeouts.presence_grace,
+            silence: config.timeouts.listener_heartbeat * 3,
+        }
+    }
 }
 
 struct Shared {

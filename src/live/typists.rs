@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::config::Config;
 use crate::model::{ConversationId, UserId};
 
 /// Conversations in which somebody types, on one replica, at most; beyond it nobody new is told of. No setting: it bounds what a
@@ -45,6 +46,15 @@ pub struct Times {
     pub lasting: Duration,
     /// Between two notifications about one pair.
     pub interval: Duration,
+}
+
+impl From<&Config> for Times {
+    fn from(config: &Config) -> Self {
+        Self {
+            lasting: config.timeouts.typing,
+            interval: config.timeouts.typing_interval,
+        }
+    }
 }
 
 pub struct Typists {

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, Room, Taken};
 use crate::model::{ConversationId, NewMessage, RawJson, UserId};
@@ -111,6 +112,16 @@ pub struct WriterLimits {
     pub batch: usize,
     /// A message is stored within this time or refused (`WRITE_TIMEOUT_SECONDS`).
     pub timeout: Duration,
+}
+
+impl From<&Config> for WriterLimits {
+    fn from(config: &Config) -> Self {
+        Self {
+            queue: config.limits.writer_queue,
+            batch: config.limits.writer_batch,
+            timeout: config.timeouts.write,
+        }
+    }
 }
 
 /// Figures since the start of the process.

@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 
 use super::*;
-use crate::limits::Holder;
+use crate::limits::{Holder, Room};
 use crate::replay::Turn;
 
 impl Stage {
@@ -116,9 +116,10 @@ async fn frames_of_one_who_waits_count_like_any_others() {
 
 #[tokio::test(start_paused = true)]
 async fn what_one_sends_before_he_is_greeted_takes_room_until_it_is_done() {
-    let stage = Stage::calm();
-    // His share is one of the largest.
+    let mut stage = Stage::calm();
     let largest = stage.services.config.limits.body_bytes;
+    // Of which one user's share is one of the largest.
+    Arc::get_mut(&mut stage.services).unwrap().incoming = Room::of(8 * largest);
     let has_room = || {
         let incoming = &stage.services.incoming;
         incoming.take(Holder::User(stage.user), largest).is_some()

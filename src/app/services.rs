@@ -1,0 +1,118 @@
+//! What the handlers get.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::carriers::Carriers;
+use crate::auth::{Auth, Keys};
+use crate::config::Config;
+use crate::health::{Health, Lifecycle};
+use crate::hub::Hub;
+use crate::limits::{Refusals, Room, SendLimiter};
+use crate::listener::ListenerStatus;
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::replay::{Replay, ReplayLimits};
+use crate::store::{Store, UsersLink};
+use crate::writer::Writer;
+
+/// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
+const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bodies and WebSocket messages of more than 64 KiB that have not arrived in full, or wait on their socket. At least eight of the largest, so that each user has
+/// one.
+const INCOMING_BYTES: usize = 64 * 1024 * 1024;
+
+/// What the handlers of http and ws get.
+#[derive(Clone)]
+pub struct Services {
+    pub config: Arc<Config>,
+    pub auth: Auth,
+    pub replica_id: Uuid,
+    pub store: Store,
+    pub writer: Writer,
+    pub hub: Hub,
+    pub live: Live,
+    pub replay: Replay,
+    pub health: Health,
+    pub metrics: Metrics,
+    pub limiter: SendLimiter,
+    /// Of all frames of a user's sockets.
+    pub frames: SendLimiter,
+    /// Handshakes that ask the database at a time: half of the pool, so that a flood of them leaves the rest to those who
+    /// are in.
+    pub handshakes: Arc<Semaphore>,
+    /// Of handshakes.
+    pub refusals: Refusals,
+    /// For pages that their clients have not taken yet.
+    pub answers: Room,
+    /// For bodies and messages of sockets that have not arrived in full, or wait there.
+    pub incoming: Room,
+    pub lifecycle: Lifecycle,
+}
+
+/// What has tasks or connections, of which the rest of the services is made.
+pub(crate) struct Parts {
+    pub replica_id: Uuid,
+    pub store: Store,
+    pub hub: Hub,
+    pub live: Live,
+    pub listener: ListenerStatus,
+    pub writer: Writer,
+    pub users: UsersLink,
+}
+
+impl Services {
+    pub(crate) fn of(config: Config, keys: Keys, parts: Parts, lifecycle: Lifecycle) -> Self {
+        let Parts {
+            replica_id,
+            store,
+            hub,
+            live,
+            listener,
+            writer,
+            users,
+        } = parts;
+        Self {
+            auth: Auth::new(&config.auth, keys, store.clone()),
+            metrics: Metrics::new(
+                store.clone(),
+                writer.clone(),
+                hub.clone(),
+                listener.clone(),
+                live.clone(),
+            ),
+            limiter: SendLimiter::of_sends(&config),
+            frames: SendLimiter::of_frames(&config),
+            refusals: Refusals::new(config.limits.refused_handshakes),
+            answers: Room::of(ANSWERS_BYTES),
+            incoming: Room::of(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
+            handshakes: Arc::new(Semaphore::new(config.pool_size.div_ceil(2))),
+            replay: Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config)),
+            health: Health::new(store.clone(), listener, users, lifecycle.clone()),
+            config: Arc::new(config),
+            replica_id,
+            store,
+            writer,
+            hub,
+            live,
+            lifecycle,
+        }
+    }
+
+    /// What looks after them from time to time.
+    pub(super) fn spawn_watches(&self, carriers: &mut Carriers) {
+        let stop = || self.lifecycle.stopping.clone();
+        let tasks = &self.lifecycle.tasks;
+        let watch = self.metrics.clone().watch(stop());
+        carriers.spawn(tasks, "the watch over the figures", watch);
+        let sweep = self.limiter.clone().sweep(stop());
+        carriers.spawn(tasks, "the sweep of limits", sweep);
+        let sweep = self.frames.clone().sweep(stop());
+        carriers.spawn(tasks, "the sweep of frames' limits", sweep);
+        let watch = self.auth.clone().watch(self.hub.clone(), stop());
+        carriers.spawn(tasks, "the check of users", watch);
+    }
+}
