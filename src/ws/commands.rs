@@ -1,4 +1,4 @@
-//! What each command of a client does. The order in which they run is decided in `in_flight`.
+//! What the commands do that others than the session see. The order in which they run is decided in `in_flight`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::in_flight::{self, InFlight, Ticket};
 use super::metered::Weight;
-use super::protocol::{Command, Done};
+use super::protocol::{Done, Draft, Query};
 use crate::app::Services;
 use crate::auth::Caller;
 use crate::error::Error;
@@ -80,98 +80,86 @@ impl Drop for ReplyTo {
     }
 }
 
-/// Starts a command and returns at once; its outcome goes to `reply`. `user` is the one for whom `caller` opened the
-/// socket, and acts by every command.
-pub fn start(
-    services: &Arc<Services>,
-    caller: Caller,
-    user: UserId,
-    socket: &Subscription,
-    command: Command,
-    mut reply: ReplyTo,
-) {
-    let max_bytes = services.config.limits.message_bytes;
-    match command {
-        Command::SendMessage {
-            conversation,
-            content,
-            message_type,
-            client_message_id,
-        } => {
-            let checked = NewMessage::checked(
-                conversation,
-                user,
-                content,
-                message_type.as_deref(),
-                client_message_id,
-                max_bytes,
-            );
-            let admitted = checked.and_then(|message| {
-                services.limiter.check(user)?;
-                Ok(message)
-            });
-            match admitted {
-                Ok(message) => {
-                    // The writer counts what it has.
-                    reply.weight = None;
-                    services
-                        .writer
-                        .submit(message, Protocol::WebSocket, move |stored| {
-                            let stored = stored.map_err(|error| caller.told(error));
-                            reply.send(stored.map(|sent| Done::Message(sent.message)))
-                        })
-                }
-                Err(fault) => reply.send(Err(fault)),
-            }
+/// On whose behalf a socket's commands act.
+#[derive(Clone, Copy)]
+pub struct Actor {
+    pub caller: Caller,
+    /// For whom `caller` opened the socket.
+    pub user: UserId,
+    pub connection: Uuid,
+}
+
+/// Hands the message to the writer, which answers to `reply`.
+pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: ReplyTo) {
+    let Actor { caller, user, .. } = actor;
+    let checked = NewMessage::checked(
+        draft.conversation,
+        user,
+        draft.content,
+        draft.message_type.as_deref(),
+        draft.client_message_id,
+        services.config.limits.message_bytes,
+    );
+    let admitted = checked.and_then(|message| {
+        services.limiter.check(user)?;
+        Ok(message)
+    });
+    match admitted {
+        Ok(message) => {
+            // The writer counts what it has.
+            reply.weight = None;
+            let writer = &services.writer;
+            writer.submit(message, Protocol::WebSocket, move |stored| {
+                let stored = stored.map_err(|error| caller.told(error));
+                reply.send(stored.map(|sent| Done::Message(sent.message)))
+            })
         }
-        // Done at once, so that the last list is the one that counts.
-        Command::WatchPresence { users } => {
-            let limit = services.config.limits.watched_users;
-            reply.send(match users.len() > limit {
-                true => Err(Error::Validation(vec![format!(
-                    "userIds must name at most {limit} users"
-                )])),
-                false => services
-                    .live
-                    .watch(user, socket.connection_id(), socket.mailbox(), users)
-                    .map(|()| Done::Nothing),
-            });
-        }
-        Command::Ping => reply.send(Ok(Done::Nothing)),
-        // The session's own: it changes what the session knows of its caller.
-        Command::Authenticate { .. } => {}
-        Command::MarkRead { .. }
-        | Command::EditMessage { .. }
-        | Command::DeleteMessage { .. }
-        | Command::Typing { .. } => {
-            // Typing has a limit of its own.
-            if !matches!(command, Command::Typing { .. })
-                && let Err(fault) = services.limiter.check(user)
-            {
-                return reply.send(Err(fault));
-            }
-            let services_of_task = Arc::clone(services);
-            let connection = socket.connection_id();
-            // On a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes.
-            services.lifecycle.connections.spawn(async move {
-                let outcome = query(&services_of_task, user, connection, command, max_bytes).await;
-                reply.send(outcome.map_err(|error| caller.told(error)));
-            });
-        }
+        Err(fault) => reply.send(Err(fault)),
     }
 }
 
-/// The commands that are one statement each, if any.
-async fn query(
+/// Done at once, so that the last list is the one that counts.
+pub fn watch_presence(
     services: &Services,
     user: UserId,
-    connection: Uuid,
-    command: Command,
-    max_bytes: usize,
+    socket: &Subscription,
+    users: Vec<UserId>,
 ) -> Outcome {
+    let limit = services.config.limits.watched_users;
+    if users.len() > limit {
+        return Err(Error::Validation(vec![format!(
+            "userIds must name at most {limit} users"
+        )]));
+    }
+    services
+        .live
+        .watch(user, socket.connection_id(), socket.mailbox(), users)
+        .map(|()| Done::Nothing)
+}
+
+/// Runs the statement on a task of its own, tracked for the drain: one that runs is not given up when its socket goes.
+pub fn query(services: &Arc<Services>, actor: Actor, query: Query, reply: ReplyTo) {
+    // Typing has a limit of its own.
+    if !matches!(query, Query::Typing { .. })
+        && let Err(fault) = services.limiter.check(actor.user)
+    {
+        return reply.send(Err(fault));
+    }
+    let tasks = &services.lifecycle.connections;
+    let services = Arc::clone(services);
+    tasks.spawn(async move {
+        let outcome = run(&services, actor, query).await;
+        reply.send(outcome.map_err(|error| actor.caller.told(error)));
+    });
+}
+
+async fn run(services: &Services, actor: Actor, query: Query) -> Outcome {
+    let Actor {
+        user, connection, ..
+    } = actor;
     let store = &services.store;
-    match command {
-        Command::MarkRead {
+    match query {
+        Query::MarkRead {
             conversation,
             up_to,
         } => {
@@ -182,19 +170,19 @@ async fn query(
                 read_seq: marked.read_seq,
             })
         }
-        Command::EditMessage { message, content } => {
-            let faults = content_faults(&content, max_bytes);
+        Query::EditMessage { message, content } => {
+            let faults = content_faults(&content, services.config.limits.message_bytes);
             if !faults.is_empty() {
                 return Err(Error::Validation(faults));
             }
             let edited = store.edit_message(message, user, &content).await?;
             Ok(Done::Message(edited))
         }
-        Command::DeleteMessage { message } => {
+        Query::DeleteMessage { message } => {
             store.delete_message(message, user).await?;
             Ok(Done::Nothing)
         }
-        Command::Typing {
+        Query::Typing {
             conversation,
             is_typing,
         } => {
@@ -203,9 +191,5 @@ async fn query(
                 .await?;
             Ok(Done::Nothing)
         }
-        Command::SendMessage { .. }
-        | Command::WatchPresence { .. }
-        | Command::Authenticate { .. }
-        | Command::Ping => Ok(Done::Nothing),
     }
 }

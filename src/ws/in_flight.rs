@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::metered::Weight;
-use super::protocol::{Command, Request, RequestId};
+use super::protocol::{Command, Query, Request, RequestId};
 use crate::model::ConversationId;
 
 /// Commands of one socket that have not been answered yet. Also the capacity of its reply channel.
@@ -32,11 +32,13 @@ enum Order {
 impl Order {
     fn of(command: &Command) -> Self {
         match command {
-            Command::SendMessage { conversation, .. } => Self::Send(*conversation),
-            Command::MarkRead { conversation, .. } | Command::Typing { conversation, .. } => {
-                Self::Query(*conversation)
+            Command::SendMessage(draft) => Self::Send(draft.conversation),
+            Command::Query(
+                Query::MarkRead { conversation, .. } | Query::Typing { conversation, .. },
+            ) => Self::Query(*conversation),
+            Command::Query(Query::EditMessage { .. } | Query::DeleteMessage { .. }) => {
+                Self::QueryAny
             }
-            Command::EditMessage { .. } | Command::DeleteMessage { .. } => Self::QueryAny,
             Command::WatchPresence { .. } | Command::Authenticate { .. } | Command::Ping => {
                 Self::Free
             }

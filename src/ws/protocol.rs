@@ -20,12 +20,25 @@ pub type RequestId = Option<String>;
 
 #[derive(Debug, PartialEq)]
 pub enum Command {
-    SendMessage {
-        conversation: ConversationId,
-        content: String,
-        message_type: Option<String>,
-        client_message_id: Option<String>,
-    },
+    SendMessage(Draft),
+    Query(Query),
+    WatchPresence { users: Vec<UserId> },
+    Authenticate { token: Secret },
+    Ping,
+}
+
+/// A message as its client wrote it, not checked.
+#[derive(Debug, PartialEq)]
+pub struct Draft {
+    pub conversation: ConversationId,
+    pub content: String,
+    pub message_type: Option<String>,
+    pub client_message_id: Option<String>,
+}
+
+/// A command that is a statement of its own.
+#[derive(Debug, PartialEq)]
+pub enum Query {
     EditMessage {
         message: MessageId,
         content: String,
@@ -41,26 +54,19 @@ pub enum Command {
         conversation: ConversationId,
         is_typing: bool,
     },
-    WatchPresence {
-        users: Vec<UserId>,
-    },
-    Authenticate {
-        token: Secret,
-    },
-    Ping,
 }
 
 impl Command {
     /// The `type` of its frame.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::SendMessage { .. } => "send_message",
-            Self::EditMessage { .. } => "edit_message",
-            Self::DeleteMessage { .. } => "delete_message",
-            Self::MarkRead { .. } => "mark_read",
-            Self::Authenticate { .. } => "authenticate",
-            Self::Typing { .. } => "typing",
+            Self::SendMessage(_) => "send_message",
+            Self::Query(Query::EditMessage { .. }) => "edit_message",
+            Self::Query(Query::DeleteMessage { .. }) => "delete_message",
+            Self::Query(Query::MarkRead { .. }) => "mark_read",
+            Self::Query(Query::Typing { .. }) => "typing",
             Self::WatchPresence { .. } => "watch_presence",
+            Self::Authenticate { .. } => "authenticate",
             Self::Ping => "ping",
         }
     }

@@ -5,31 +5,32 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::MessageId;
+use crate::ws::protocol::Draft;
 
 fn conversation(n: u8) -> ConversationId {
     ConversationId(Uuid::from_u128(n.into()))
 }
 
 fn send(n: u8) -> Command {
-    Command::SendMessage {
+    Command::SendMessage(Draft {
         conversation: conversation(n),
         content: "x".to_owned(),
         message_type: None,
         client_message_id: None,
-    }
+    })
 }
 
 fn mark_read(n: u8) -> Command {
-    Command::MarkRead {
+    Command::Query(Query::MarkRead {
         conversation: conversation(n),
         up_to: None,
-    }
+    })
 }
 
 fn delete() -> Command {
-    Command::DeleteMessage {
+    Command::Query(Query::DeleteMessage {
         message: MessageId(Uuid::nil()),
-    }
+    })
 }
 
 /// Offers a command that must start at once.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Command, RequestId};
+use super::{Command, Draft, Query, RequestId};
 use crate::config::Secret;
 use crate::model::{ConversationId, MessageId, Seq, UserId};
 use crate::schema::frames::FROM_CLIENT;
@@ -129,37 +129,38 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             let message_type = read.optional_string("messageType", members.message_type);
             let client_message_id =
                 read.optional_string("clientMessageId", members.client_message_id);
-            conversation
-                .zip(content)
-                .map(|(conversation, content)| Command::SendMessage {
+            conversation.zip(content).map(|(conversation, content)| {
+                Command::SendMessage(Draft {
                     conversation: ConversationId(conversation),
                     content,
                     message_type,
                     client_message_id,
                 })
+            })
         }
         "edit_message" => {
             let message = read.id("messageId", members.message_id);
             let content = read.string("content", members.content);
-            message
-                .zip(content)
-                .map(|(message, content)| Command::EditMessage {
+            message.zip(content).map(|(message, content)| {
+                Command::Query(Query::EditMessage {
                     message: MessageId(message),
                     content,
                 })
+            })
         }
-        "delete_message" => {
-            read.id("messageId", members.message_id)
-                .map(|message| Command::DeleteMessage {
-                    message: MessageId(message),
-                })
-        }
+        "delete_message" => read.id("messageId", members.message_id).map(|message| {
+            Command::Query(Query::DeleteMessage {
+                message: MessageId(message),
+            })
+        }),
         "mark_read" => {
             let conversation = read.id("conversationId", members.conversation_id);
             let up_to = read.optional_seq("upToSeq", members.up_to_seq);
-            conversation.map(|conversation| Command::MarkRead {
-                conversation: ConversationId(conversation),
-                up_to,
+            conversation.map(|conversation| {
+                Command::Query(Query::MarkRead {
+                    conversation: ConversationId(conversation),
+                    up_to,
+                })
             })
         }
         "typing" => {
@@ -167,9 +168,11 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             let is_typing = read.bool("isTyping", members.is_typing);
             conversation
                 .zip(is_typing)
-                .map(|(conversation, is_typing)| Command::Typing {
-                    conversation: ConversationId(conversation),
-                    is_typing,
+                .map(|(conversation, is_typing)| {
+                    Command::Query(Query::Typing {
+                        conversation: ConversationId(conversation),
+                        is_typing,
+                    })
                 })
         }
         "watch_presence" => {

@@ -6,7 +6,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::{Early, Incoming, Session};
-use crate::ws::commands::{self, Commands, Outcome, Reply};
+use crate::ws::commands::{self, Actor, Commands, Outcome, Reply};
 use crate::ws::ending::Ending;
 use crate::ws::expiry::Expiry;
 use crate::ws::in_flight::Started;
@@ -70,16 +70,21 @@ where
             return;
         };
         let reply = commands.reply_to(started.ticket, started.weight);
+        let services = &self.services;
+        let actor = Actor {
+            caller: self.caller,
+            user: self.user,
+            connection: self.subscription.connection_id(),
+        };
         match started.command {
+            Command::SendMessage(draft) => commands::send_message(services, actor, draft, reply),
+            Command::Query(query) => commands::query(services, actor, query, reply),
+            Command::WatchPresence { users } => {
+                let socket = &self.subscription;
+                reply.send(commands::watch_presence(services, self.user, socket, users));
+            }
             Command::Authenticate { token } => reply.send(self.renew(token.expose())),
-            command => commands::start(
-                &self.services,
-                self.caller,
-                self.user,
-                &self.subscription,
-                command,
-                reply,
-            ),
+            Command::Ping => reply.send(Ok(Done::Nothing)),
         }
     }
 

@@ -20,58 +20,58 @@ fn every_command_is_understood() {
             "send_message",
             json!({"conversationId": ID, "content": "hi"})
         ),
-        Command::SendMessage {
+        Command::SendMessage(Draft {
             conversation: ConversationId(uuid()),
             content: "hi".to_owned(),
             message_type: None,
             client_message_id: None,
-        }
+        })
     );
     assert_eq!(
         parsed(
             "send_message",
             json!({"conversationId": ID, "content": "\u{1F600}", "messageType": "image", "clientMessageId": "c"})
         ),
-        Command::SendMessage {
+        Command::SendMessage(Draft {
             conversation: ConversationId(uuid()),
             content: "\u{1F600}".to_owned(),
             message_type: Some("image".to_owned()),
             client_message_id: Some("c".to_owned()),
-        }
+        })
     );
     assert_eq!(
         parsed("edit_message", json!({"messageId": ID, "content": "x"})),
-        Command::EditMessage {
+        Command::Query(Query::EditMessage {
             message: MessageId(uuid()),
             content: "x".to_owned()
-        }
+        })
     );
     assert_eq!(
         parsed("delete_message", json!({"messageId": ID})),
-        Command::DeleteMessage {
+        Command::Query(Query::DeleteMessage {
             message: MessageId(uuid())
-        }
+        })
     );
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID})),
-        Command::MarkRead {
+        Command::Query(Query::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: None
-        }
+        })
     );
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID, "upToSeq": 7})),
-        Command::MarkRead {
+        Command::Query(Query::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: Some(Seq(7))
-        }
+        })
     );
     assert_eq!(
         parsed("typing", json!({"conversationId": ID, "isTyping": true})),
-        Command::Typing {
+        Command::Query(Query::Typing {
             conversation: ConversationId(uuid()),
             is_typing: true
-        }
+        })
     );
     let users = vec![UserId(uuid()), UserId(Uuid::nil())];
     assert_eq!(
