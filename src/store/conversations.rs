@@ -32,6 +32,7 @@ impl Store {
                 Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128()),
                 "chat_open_conversation($1, $2)",
                 &[(&user1.0, Type::UUID), (&user2.0, Type::UUID)],
+                self.deadline(),
             )
             .await?;
         let status: String = single(&rows, 0)?;
@@ -65,8 +66,8 @@ impl Store {
         listing(&rows, page.limit)
     }
 
-    /// Marks the other participant's messages as read, all of them or up to a seq. Of very many in several transactions, each with
-    /// a deadline of its own: what is marked stays so if a later one fails, and a repeat goes on from there.
+    /// Marks the other participant's messages as read, all of them or up to a seq. Of very many in several transactions, with
+    /// one deadline: what is marked stays so if a later one fails, and a repeat goes on from there.
     pub async fn mark_read(
         &self,
         conversation: ConversationId,
@@ -75,6 +76,7 @@ impl Store {
     ) -> Result<Marked, Error> {
         let mut marked_count = 0;
         let mut after: i64 = 0;
+        let deadline = self.deadline();
         loop {
             let rows = self
                 .change_row(
@@ -86,6 +88,7 @@ impl Store {
                         (&up_to.map(|seq| seq.0), Type::INT8),
                         (&after, Type::INT8),
                     ],
+                    deadline,
                 )
                 .await?;
             let status: String = single(&rows, 0)?;

@@ -313,7 +313,12 @@ impl Store {
             (&content as _, Type::TEXT),
         ];
         let rows = self
-            .change_row(message.0, "chat_edit_message($1, $2, $3)", &params)
+            .change_row(
+                message.0,
+                "chat_edit_message($1, $2, $3)",
+                &params,
+                self.deadline(),
+            )
             .await?;
         let status: String = single(&rows, 0)?;
         author_verdict(&status, message, editor)?;
@@ -324,7 +329,12 @@ impl Store {
     pub async fn delete_message(&self, message: MessageId, deleter: UserId) -> Result<(), Error> {
         let params = [(&message.0 as _, Type::UUID), (&deleter.0 as _, Type::UUID)];
         let rows = self
-            .change_row(message.0, "chat_delete_message($1, $2)", &params)
+            .change_row(
+                message.0,
+                "chat_delete_message($1, $2)",
+                &params,
+                self.deadline(),
+            )
             .await?;
         let status: String = single(&rows, 0)?;
         author_verdict(&status, message, deleter)

@@ -217,15 +217,15 @@ impl Store {
             .await?)
     }
 
-    /// The same for a change of rows that somebody else may hold: `row` says which. Tried until the deadline of a statement.
+    /// The same for a change of rows that somebody else may hold: `row` says which. Tried until `deadline`.
     async fn change_row(
         &self,
         row: Uuid,
         call: &str,
         params: &[Param<'_>],
+        deadline: Instant,
     ) -> Result<Vec<Row>, Error> {
         let sql = self.select("*", call);
-        let deadline = self.deadline();
         let mut attempts = self.held_rows.attempts(row);
         loop {
             let Ok(permit) = timeout_at(deadline, attempts.next()).await else {
