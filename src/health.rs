@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::listener::ListenerStatus;
 use crate::store::{Store, UsersLink};
@@ -33,6 +34,18 @@ pub struct Lifecycle {
     pub late: TaskTracker,
     /// Background tasks: waited for after `stopping`.
     pub tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// A place for a connection among those that a drain waits for, and whether it comes late.
+    pub fn admit(&self) -> (TaskTrackerToken, bool) {
+        // Before that is asked: whoever sets `closing` and then waits for the connections, waits for this one.
+        let place = self.connections.token();
+        match self.closing.is_cancelled() {
+            false => (place, false),
+            true => (self.late.token(), true),
+        }
+    }
 }
 
 /// Answers the probes.
@@ -138,5 +151,37 @@ impl Health {
 
     pub fn listener(&self) -> &ListenerStatus {
         &self.listener
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    /// A race that is run often enough to be lost where it can be.
+    #[test]
+    fn whoever_waits_for_the_connections_waits_for_all_that_are_not_late() {
+        for _ in 0..300 {
+            let (lifecycle, gone) = (Lifecycle::default(), AtomicBool::new(false));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    lifecycle.closing.cancel();
+                    while !lifecycle.connections.is_empty() {
+                        thread::yield_now();
+                    }
+                    gone.store(true, Ordering::SeqCst);
+                });
+                loop {
+                    let (_place, late) = lifecycle.admit();
+                    if late {
+                        break;
+                    }
+                    assert!(!gone.load(Ordering::SeqCst), "it was not waited for");
+                }
+            });
+        }
     }
 }

@@ -178,11 +178,8 @@ struct Door {
 impl Door {
     fn take(&self, stream: TcpStream) {
         let Self { lifecycle, .. } = self;
-        let late = lifecycle.closing.is_cancelled();
-        let tracker = match late {
-            true => &lifecycle.late,
-            false => &lifecycle.connections,
-        };
+        let (place, late) = lifecycle.admit();
+        let tracker = place.task_tracker();
         match self.connections.clone().try_acquire_owned() {
             Ok(permit) => {
                 let routes = self.routes.clone();
