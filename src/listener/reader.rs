@@ -22,6 +22,8 @@ pub(super) struct Reading {
     pub identity: Identity,
     pub incarnation: Incarnation,
     queue: mpsc::Receiver<String>,
+    /// The other end of it, which the task holds open.
+    filling: mpsc::WeakSender<String>,
     end: Arc<Mutex<Option<String>>>,
     /// Keeps the connection open; nothing is asked of it that could wait.
     client: Arc<Client>,
@@ -39,12 +41,14 @@ impl Reading {
             .await
             .map_err(|e| format!("cannot connect: {e}"))?;
         let (sender, queue) = mpsc::channel(QUEUE);
+        let filling = sender.downgrade();
         let end = Arc::new(Mutex::new(None));
         let task = AbortOnDropHandle::new(tokio::spawn(read(connection, sender, Arc::clone(&end))));
         let mut reading = Self {
             identity: Identity("".into()),
             incarnation: Incarnation(Uuid::nil()),
             queue,
+            filling,
             end,
             client: Arc::new(client),
             _task: task,
@@ -101,6 +105,15 @@ impl Reading {
     /// The next payload; `None` when the connection has ended.
     pub async fn next(&mut self) -> Option<String> {
         self.queue.recv().await
+    }
+
+    /// Tells whether payloads wait to be taken.
+    pub fn waiting(&self) -> impl Fn() -> bool + Send + 'static {
+        let filling = self.filling.clone();
+        move || {
+            let queue = filling.upgrade();
+            queue.is_some_and(|queue| queue.capacity() < queue.max_capacity())
+        }
     }
 
     /// Why the connection ended.

@@ -13,6 +13,7 @@ mod ledger;
 mod registry;
 mod restore;
 mod resume;
+mod slowness;
 mod turns;
 mod unflushed;
 mod watchfulness;

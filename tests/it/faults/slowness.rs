@@ -1,0 +1,68 @@
+//! A slow database is not a silent connection: the listener keeps its own.
+
+use std::time::Duration;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_whose_commit_takes_long_has_its_time_to_come_back() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::before(&database).await;
+    let interval = [("LISTENER_HEARTBEAT_SECONDS", "4")];
+    let settings = [&proxy.for_listener()[..], &interval].concat();
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    // Each heartbeat is committed shortly before the next is due, and is back after that.
+    proxy.delay(Duration::from_millis(1200));
+    database
+        .execute_as_owner(
+            "create function host_is_slow() returns trigger language plpgsql as $$
+             begin
+               perform pg_sleep(3.2);
+               return null;
+             end $$;
+             create constraint trigger host_is_slow after update on chat_replicas deferrable initially deferred
+               for each row execute function host_is_slow()",
+        )
+        .await;
+    let reconnects = async || api.metric("pgchat_listener_reconnects_total").await;
+    eventually("such a heartbeat is back, or not waited for", || async {
+        let lag = api.metric("pgchat_listener_lag_seconds").await;
+        (lag > 4.0 || reconnects().await > 0.0).then_some(())
+    })
+    .await;
+    until_heartbeat(&database).await;
+    assert_eq!(reconnects().await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_waits_for_what_it_reads_keeps_its_connection() {
+    let database = Database::fresh().await;
+    database
+        .execute_as_owner(&format!(
+            "alter function chat_read_back(uuid[]) rename to chat_read_back_at_once;
+             create function chat_read_back(ids uuid[]) returns setof chat_row_now
+                 language plpgsql security definer set search_path from current as $$
+             begin
+               perform pg_advisory_xact_lock_shared(1);
+               return query select * from chat_read_back_at_once(ids);
+             end $$;
+             grant execute on function chat_read_back(uuid[]) to {SERVICE}"
+        ))
+        .await;
+    let patient = quick(&[("DB_TIMEOUT_SECONDS", "60")]);
+    let replica = Replica::start(&database, &patient).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let holder = database.holding("select pg_advisory_xact_lock(1)").await;
+    // It does not fit into its notification.
+    let long = "long ".repeat(2_000);
+    let api = replica.api();
+    api.send(conversation, ALICE, &long).await;
+    for _ in 0..4 {
+        until_heartbeat(&database).await;
+    }
+    assert_eq!(api.metric("pgchat_listener_reconnects_total").await, 0.0);
+    holder.batch_execute("commit").await.expect("its end");
+    boris.before_message(&long).await;
+}
