@@ -293,7 +293,7 @@ async fn answer<R>(
 where
     R: Service<Request<Shared>, Response = Response, Error = Infallible>,
 {
-    phase.request_begins();
+    let number = phase.request_begins();
     let started = Instant::now();
     let id = request_id(request.headers().get(REQUEST_ID_HEADER));
     let method = request.method().clone();
@@ -309,13 +309,6 @@ where
         None => REQUEST_ID.scope(id.clone(), routes.call(request)).await?,
         Some(fault) => security::told(error_response(&Error::invalid(fault))),
     };
-    // Who did not send it in time is not waited for again.
-    if response.status() != StatusCode::REQUEST_TIMEOUT
-        && let Some(rest) = body.rest(waits)
-    {
-        Box::pin(rest.discard()).await;
-    }
-
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
@@ -327,9 +320,17 @@ where
             "{method} {path:?} {status} {} ms {id}", took.as_millis()
         );
     }
-    // After a 101 there is no further request on this connection.
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        phase.request_ends();
+    match (response.status(), body.rest(waits)) {
+        // There is no further request on this connection.
+        (StatusCode::SWITCHING_PROTOCOLS, _) => {}
+        // Who did not send it in time is not waited for again.
+        (status, Some(rest)) if status != StatusCode::REQUEST_TIMEOUT => {
+            tokio::spawn(async move {
+                rest.discard().await;
+                phase.request_ends(number);
+            });
+        }
+        _ => phase.request_ends(number),
     }
     Ok(response)
 }

@@ -16,18 +16,28 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::ServerLimits;
 use super::farewell::Farewell;
 
-/// Where a connection stands. Even: it waits for a head. Odd: a request is being answered. It only counts
+/// Where a connection stands. Even: it waits for a head. Odd: a request is being answered, or its body read. It only counts
 /// up, so that a deadline of one head is never taken for that of the next.
 #[derive(Clone, Default)]
 pub struct Phase(Arc<AtomicU64>);
 
 impl Phase {
-    pub fn request_begins(&self) {
-        self.0.fetch_or(1, Ordering::Relaxed);
+    /// Of the request that begins: what it ends with. The one before may not have ended yet.
+    pub fn request_begins(&self) -> u64 {
+        let begun = |phase: u64| (phase + 1) | 1;
+        let before = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |phase| {
+                Some(begun(phase))
+            });
+        begun(before.unwrap_or_else(|phase| phase))
     }
 
-    pub fn request_ends(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// Nothing where the next request has begun meanwhile.
+    pub fn request_ends(&self, request: u64) {
+        let _ = self
+            .0
+            .compare_exchange(request, request + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether there was no request yet.

@@ -1,5 +1,6 @@
 //! What is left of a request's body when there is an answer. A connection that is closed over it is reset: whoever is refused before
-//! the body was read may never see why, and a proxy in front makes a 502 of it. So the rest is read first, and thrown away.
+//! the body was read may never see why, and a proxy in front makes a 502 of it. So the rest is read behind the answer, and thrown away;
+//! whoever waits for the answer before they send it need not wait. hyper reads the next request only after it.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -52,7 +53,7 @@ impl Shared {
 pub struct Rest(Arc<Mutex<Part>>);
 
 impl Rest {
-    /// Late or complete, the answer is the same.
+    /// Ends with the connection, if not before.
     pub async fn discard(self) {
         let reading = async {
             let mut seen = 0;

@@ -145,6 +145,25 @@ async fn who_is_refused_before_his_body_is_read_can_send_it_to_its_end() {
     }
 }
 
+/// Whether the body comes or not has nothing to do with the answer.
+#[tokio::test]
+async fn who_is_refused_before_his_body_is_read_is_told_so_before_he_sends_it() {
+    let database = Database::fresh().await;
+    let secret = ("JWT_SECRET", "a secret of these tests, of 32 bytes or more");
+    let replica = Replica::start(&database, &[secret]).await;
+    let body = "x".repeat(1024 * 1024);
+    let mut raw = Raw::connect(&replica).await;
+    for _ in 0..3 {
+        let length = format!("content-length: {}", body.len());
+        let headers = ["content-type: application/json", &length];
+        raw.request("POST /api/v1/chat/messages", &headers).await;
+        let reply = raw.reply().await.expect("an answer");
+        reply.refused(401, "unauthorized");
+        // It is read all the same, and the next request behind it.
+        raw.write(&body).await;
+    }
+}
+
 #[tokio::test]
 async fn unknown_routes_and_methods_are_told_apart() {
     let scene = Scene::set(&[]).await;
