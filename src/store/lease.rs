@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use deadpool_postgres::Object;
+use futures_util::future::join_all;
 use postgres_types::{ToSql, Type};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tokio_postgres::{Row, RowStream};
+use tokio_postgres::{Row, RowStream, Statement};
 
 use super::Connector;
 use super::failure::{QueryFailure, ends_session, lost};
@@ -55,10 +56,16 @@ impl Lease {
         drop(self.client.take());
     }
 
-    /// Gives the connection back after an answer, unless the answer says that it is of no more use.
-    pub(super) fn settle<T>(&mut self, answer: &Result<T, tokio_postgres::Error>) {
-        if let (Some(client), Err(error)) = (&self.client, answer)
-            && (client.is_closed() || lost(error).is_some() || ends_session(error))
+    /// Gives the connection back after an answer, unless its errors say that it is of no more use.
+    pub(super) fn settle<'a>(
+        &mut self,
+        errors: impl IntoIterator<Item = &'a tokio_postgres::Error>,
+    ) {
+        let is_lost = |error| lost(error).is_some() || ends_session(error);
+        if let Some(client) = &self.client
+            && errors
+                .into_iter()
+                .any(|error| client.is_closed() || is_lost(error))
         {
             self.client.take().map(Object::take);
         }
@@ -78,21 +85,44 @@ impl Lease {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.prepare(sql, params).await?;
+        match &self.client {
+            Some(client) => ask(client, statement.as_ref(), sql, params).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The same statement with each of these parameters, one transaction after the other and all of them in one round trip.
+    pub(super) async fn query_each(
+        &mut self,
+        sql: &str,
+        calls: &[Vec<Param<'_>>],
+    ) -> Result<Vec<Result<Vec<Row>, tokio_postgres::Error>>, tokio_postgres::Error> {
+        let params = calls.first().map_or(&[][..], Vec::as_slice);
+        let statement = self.prepare(sql, params).await?;
         let Some(client) = &self.client else {
             return Ok(Vec::new());
         };
-        match self.way {
-            Way::Pooler => client.query_typed(sql, params).await,
-            Way::Direct => {
-                let types = params.iter().map(|(_, kind)| kind.clone()).collect();
-                let (_, types) = self.preparing.insert((sql.to_owned(), types));
-                let prepared = client.prepare_typed_cached(sql, types).await;
-                self.preparing = None;
-                let statement = prepared?;
-                let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
-                client.query(&statement, &values).await
-            }
-        }
+        let asked = calls
+            .iter()
+            .map(|params| ask(client, statement.as_ref(), sql, params));
+        Ok(join_all(asked).await)
+    }
+
+    /// The statement in this session; none where nothing is left behind in a session.
+    async fn prepare(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Option<Statement>, tokio_postgres::Error> {
+        let (Some(client), Way::Direct) = (&self.client, self.way) else {
+            return Ok(None);
+        };
+        let types = params.iter().map(|(_, kind)| kind.clone()).collect();
+        let (_, types) = self.preparing.insert((sql.to_owned(), types));
+        let prepared = client.prepare_typed_cached(sql, types).await;
+        self.preparing = None;
+        prepared.map(Some)
     }
 
     /// Rows as they are asked for, of a statement with one text parameter.
@@ -147,6 +177,21 @@ async fn finish(client: Object, connector: Connector, preparing: Option<(String,
         Ok(Ok(())) => {}
         Ok(Err(_)) => drop(Object::take(client)),
         Err(_) => abandon(client, &connector),
+    }
+}
+
+async fn ask(
+    client: &Object,
+    statement: Option<&Statement>,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    match statement {
+        None => client.query_typed(sql, params).await,
+        Some(statement) => {
+            let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+            client.query(statement, &values).await
+        }
     }
 }
 

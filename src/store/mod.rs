@@ -15,6 +15,7 @@ mod migrate;
 pub mod roles;
 mod search;
 mod search_index;
+mod sending;
 mod tickets;
 pub mod tls;
 mod users;
@@ -38,10 +39,10 @@ pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
 pub use failure::describe;
 pub use lease::Way;
-pub use messages::{Locks, Outcome, Outgoing, SendFailure};
 pub use migrate::{Around, MigrateError, migrate};
 pub use search::Search;
 pub use search_index::SearchIndex;
+pub use sending::{Locks, Outcome, Outgoing, SendFailure};
 pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
@@ -278,7 +279,7 @@ impl Store {
         let mut lease = self.lease(pool, deadline).await?;
         match timeout_at(deadline, lease.query(sql, params)).await {
             Ok(result) => {
-                lease.settle(&result);
+                lease.settle(result.as_ref().err());
                 result.map_err(QueryFailure::of)
             }
             Err(_) => {

@@ -1,17 +1,18 @@
 //! Takes a batch apart that failed as a whole: what is at fault fails alone, or waits in the slow lane, and the others are stored.
 //!
 //! Its messages are tried in their order, in portions: half as many after a failure, twice as many after a success. So one
-//! that is at fault among many is found in few transactions, and where most are, each of them takes one.
+//! that is at fault among many is found in few transactions. A portion that is small and of as many flows is tried message by message, all of
+//! them in one round trip: so where most are at fault, it matters little how far away the database is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::patience::Patience;
-use super::{Flow, Pending, Storing, answer_all, expire};
+use super::{Flow, Pending, Storing, answer, answer_all, expire};
 use crate::error::Error;
-use crate::store::{Locks, SendFailure};
+use crate::store::{Locks, Outcome, SendFailure};
 
 /// After this time the quick lane goes on: everybody else waits meanwhile.
 const BUDGET: Duration = Duration::from_millis(200);
@@ -20,6 +21,9 @@ const BUDGET: Duration = Duration::from_millis(200);
 const LOCKS: Locks = Locks::Skip {
     wait: Duration::from_millis(1),
 };
+
+/// Messages of one round trip, each in a transaction of its own. Where all of them wait for a lock, that is 16 ms.
+const EACH: usize = 16;
 
 /// What is still to be stored, in order. A flow is in one of the two lanes: what follows a message that comes back goes
 /// where it goes.
@@ -77,20 +81,17 @@ pub(super) async fn take_apart(
                 size *= 2;
             }
             Err(SendFailure::Unanswered(_)) => {
-                storing.retries();
-                left.put(Lane::Quick, portion);
-                left.put(Lane::Quick, untried);
-                return left;
+                return left.without_answer(storing, portion, untried);
             }
-            Err(failure) if portion.len() == 1 => {
-                let alone = judge(portion, &failure);
-                if !alone.is_empty() && failure.may_pass() {
-                    storing.retries();
-                }
-                left.put(Lane::Slow, alone);
-            }
+            Err(failure) if portion.len() == 1 => left.judge(storing, portion, [Err(failure)]),
             Err(failure) if is_clear(&portion, &failure) || Instant::now() >= end => {
                 left.put(Lane::Slow, portion);
+            }
+            Err(_) if is_one_of_each_flow(&portion) => {
+                match storing.send_each(&mut portion, LOCKS, patience).await {
+                    Ok(results) => left.judge(storing, portion, results),
+                    Err(_) => return left.without_answer(storing, portion, untried),
+                }
             }
             Err(_) => {
                 size = smaller(portion.len());
@@ -112,21 +113,10 @@ fn is_clear(portion: &[Pending], failure: &SendFailure) -> bool {
         && portion.windows(2).all(|two| two[0].flow() == two[1].flow())
 }
 
-/// Answers a message that failed alone, if it is at fault; else it comes back.
-fn judge(alone: Vec<Pending>, failure: &SendFailure) -> Vec<Pending> {
-    match failure {
-        SendFailure::Refused(reason) | SendFailure::Suspect(reason) => {
-            for pending in alone {
-                let why = format!("the database refuses a message: {reason}");
-                (pending.reply)(Err(Error::Internal(why.into())));
-            }
-            Vec::new()
-        }
-        SendFailure::Locked(_)
-        | SendFailure::Collided(_)
-        | SendFailure::Exhausted(_)
-        | SendFailure::Unanswered(_) => alone,
-    }
+/// Few messages that need not wait for each other.
+fn is_one_of_each_flow(portion: &[Pending]) -> bool {
+    let flows: HashSet<Flow> = portion.iter().map(Pending::flow).collect();
+    portion.len() <= EACH && flows.len() == portion.len()
 }
 
 impl Leftovers {
@@ -137,6 +127,49 @@ impl Leftovers {
                 Lane::Slow => self.slow.push(pending),
             }
         }
+    }
+
+    /// Messages that were tried each by itself: what is refused is answered.
+    fn judge(
+        &mut self,
+        storing: &Storing,
+        portion: Vec<Pending>,
+        results: impl IntoIterator<Item = Result<Outcome, SendFailure>>,
+    ) {
+        for (pending, result) in portion.into_iter().zip(results) {
+            match result {
+                Ok(outcome) => {
+                    self.nothing_stored = false;
+                    self.put(Lane::Quick, answer(pending, outcome));
+                }
+                Err(SendFailure::Refused(reason) | SendFailure::Suspect(reason)) => {
+                    let why = format!("the database refuses a message: {reason}");
+                    (pending.reply)(Err(Error::Internal(why.into())));
+                }
+                Err(SendFailure::Unanswered(_)) => {
+                    storing.retries();
+                    self.put(Lane::Quick, [pending]);
+                }
+                Err(SendFailure::Locked(_)) => self.put(Lane::Slow, [pending]),
+                Err(SendFailure::Collided(_) | SendFailure::Exhausted(_)) => {
+                    storing.retries();
+                    self.put(Lane::Slow, [pending]);
+                }
+            }
+        }
+    }
+
+    /// Over another connection it goes on.
+    fn without_answer(
+        mut self,
+        storing: &Storing,
+        portion: Vec<Pending>,
+        untried: impl IntoIterator<Item = Pending>,
+    ) -> Self {
+        storing.retries();
+        self.put(Lane::Quick, portion);
+        self.put(Lane::Quick, untried);
+        self
     }
 
     /// The next `size` messages whose time is not over and whose flow may go on.

@@ -345,20 +345,27 @@ impl Storing {
     ) -> impl Future<Output = Result<Vec<Outcome>, SendFailure>> + Send + use<'a> {
         let now = Instant::now();
         self.count(batch, now);
-        let first_late = batch.iter().map(|pending| pending.deadline).min();
-        let left = first_late.unwrap_or(now).saturating_duration_since(now);
-        let bound = patience.bound(left);
-        let mut again = false;
-        for pending in &mut *batch {
-            again |= std::mem::replace(&mut pending.sent, true);
-        }
-        // Not the batch itself: its replies may not be shared between threads.
-        let outgoing: Vec<&Outgoing> = batch.iter().map(|p| &p.outgoing).collect();
+        let again = batch.iter().any(|pending| pending.sent);
+        let (outgoing, bound) = take_off(batch, now, patience);
         async move {
             self.store
                 .send_messages(&outgoing, again, locks, bound)
                 .await
         }
+    }
+
+    /// Sends each message in a transaction of its own, all of them in one round trip: they may be stored already.
+    fn send_each<'a>(
+        &'a self,
+        batch: &'a mut [Pending],
+        locks: Locks,
+        patience: Patience,
+    ) -> impl Future<Output = Result<Vec<Result<Outcome, SendFailure>>, SendFailure>> + Send + use<'a>
+    {
+        let now = Instant::now();
+        batch.chunks(1).for_each(|one| self.count(one, now));
+        let (outgoing, bound) = take_off(batch, now, patience);
+        async move { self.store.send_each(&outgoing, locks, bound).await }
     }
 
     fn count(&self, batch: &[Pending], now: Instant) {
@@ -377,6 +384,17 @@ impl Storing {
     fn retries(&self) {
         self.stats.retries.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// What goes to the database, and how long its answer is waited for. Not the batch itself: its replies may not be shared between threads.
+fn take_off(batch: &mut [Pending], now: Instant, patience: Patience) -> (Vec<&Outgoing>, Duration) {
+    let first_late = batch.iter().map(|pending| pending.deadline).min();
+    let left = first_late.unwrap_or(now).saturating_duration_since(now);
+    let outgoing = batch.iter_mut().map(|pending| {
+        pending.sent = true;
+        &pending.outgoing
+    });
+    (outgoing.collect(), patience.bound(left))
 }
 
 /// Answers what has an outcome; what is busy comes back.

@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use crate::support::*;
 
+mod crowd;
+
 /// Less than this is soon; what has to wait for somebody else's deadline takes longer.
 const SOON: Duration = Duration::from_secs(30);
 const WRITE_TIMEOUT: (&str, &str) = ("WRITE_TIMEOUT_SECONDS", "60");
@@ -371,55 +373,4 @@ async fn while_the_queue_of_notifications_is_full_messages_wait() {
     database.execute_as_owner("delete from host_full").await;
     let stored = waiting.await.expect("an answer").ok(201);
     assert_eq!(seq_of(&stored), 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_users_whose_rows_are_locked_hold_up_nobody_for_long() {
-    const LOCKED: i32 = 200;
-    let database = Database::fresh().await;
-    let settings = [("WRITE_TIMEOUT_SECONDS", "120")];
-    let replica = Replica::start(&database, &settings).await;
-    let api = replica.api();
-    let free = database.conversation(ALICE, CARLA).await;
-    let users = database.add_users(LOCKED).await;
-    let mut sends = Vec::new();
-    for user in &users {
-        sends.push((database.conversation(ALICE, *user).await, *user));
-    }
-    let job = database.sql().await;
-    job.batch_execute("begin; select from users where first_name = 'User' for update")
-        .await
-        .expect("the locks");
-
-    let gate = Gate::closed(&database, &replica).await;
-    let mut waiting = Vec::new();
-    for (conversation, user) in sends {
-        let api = api.clone();
-        waiting.push(tokio::spawn(async move {
-            api.try_send(conversation, user, "waits").await
-        }));
-    }
-    until_metric(&replica, "pgchat_writer_queue_depth", f64::from(LOCKED)).await;
-    let last = tokio::spawn(async move { api.send(free, CARLA, "is free").await });
-    gate.open_when_waiting(users.len() + 1).await;
-    // Whoever waits 0.1 s for each of them, on the same machine at the same time, is not through yet.
-    let waits = database.sql().await;
-    let one_by_one = async {
-        for user in &users {
-            let lock = format!(
-                "set lock_timeout = '100ms'; select from users where id = '{user}' for key share"
-            );
-            waits.batch_execute(&lock).await.expect_err("locked");
-        }
-    };
-    tokio::select! {
-        () = one_by_one => panic!("it waited for each of the rows"),
-        stored = last => stored.expect("the message"),
-    };
-    assert_eq!(database.count("messages where content = 'waits'").await, 0);
-
-    job.batch_execute("commit").await.expect("its end");
-    for send in waiting {
-        send.await.expect("an answer").ok(201);
-    }
 }

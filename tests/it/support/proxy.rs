@@ -9,6 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_postgres::{Client, NoTls};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::database::Database;
@@ -91,6 +92,14 @@ impl Proxy {
     /// Those that lead the listener, and nothing else, through it.
     pub fn for_listener(&self) -> [(&str, &str); 1] {
         [("LISTEN_DATABASE_URL", &self.listen_url)]
+    }
+
+    /// A session of the replicas' role through it.
+    pub async fn sql(&self) -> Client {
+        let connected = tokio_postgres::connect(&self.listen_url, NoTls).await;
+        let (client, connection) = connected.expect("a session");
+        tokio::spawn(connection);
+        client
     }
 
     /// The connections that are open now go silent, as when a router forgets them; new ones pass.

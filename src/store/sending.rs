@@ -1,0 +1,321 @@
+//! Messages: storing them, in batches or one by one.
+
+use std::time::Duration;
+
+use postgres_types::Type;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use uuid::Uuid;
+
+use super::failure::{Lost, describe, is_collision, is_exhaustion, lost};
+use super::lease::{Lease, Param};
+use super::messages::dropped;
+use super::{Store, column_of, raw_json};
+use crate::error::Error;
+use crate::model::{NewMessage, RawJson};
+
+/// A message with the id that it will have, whatever happens to the connection meanwhile.
+#[derive(Debug)]
+pub struct Outgoing {
+    pub id: Uuid,
+    pub message: NewMessage,
+}
+
+/// What became of one message of a batch.
+#[derive(Debug)]
+pub enum Outcome {
+    Stored(RawJson),
+    /// Stored before, under the same `clientMessageId` or the same id.
+    Repeated(RawJson),
+    /// Somebody else holds the conversation: try again.
+    Busy,
+    Refused(Error),
+}
+
+/// What to do about rows that another transaction holds. Waits are PostgreSQL's `lock_timeout`.
+#[derive(Clone, Copy, Debug)]
+pub enum Locks {
+    /// Held conversations come back as `Busy`; other rows (a sender's, for its foreign key) are waited for.
+    Skip { wait: Duration },
+    /// All are waited for.
+    Wait(Duration),
+}
+
+impl Locks {
+    pub fn waits_for_conversations(self) -> bool {
+        matches!(self, Self::Wait(_))
+    }
+
+    /// As the functions in SQL take them: whether held conversations are left out, and how many milliseconds are waited.
+    fn parameters(self) -> (bool, i32) {
+        let (skip_locked, wait) = match self {
+            Self::Skip { wait } => (true, wait),
+            Self::Wait(wait) => (false, wait),
+        };
+        (
+            skip_locked,
+            i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
+        )
+    }
+}
+
+/// Why a whole batch failed. But for `Unanswered`, nothing of it was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum SendFailure {
+    /// The connection broke or no answer came: stored or not, sending the same ids again is safe.
+    #[error("{0}")]
+    Unanswered(String),
+    /// A row that the batch needs is held by another transaction for longer than it waits.
+    #[error("{0}")]
+    Locked(String),
+    /// Another transaction was in the way (serialization, deadlock).
+    #[error("{0}")]
+    Collided(String),
+    /// The same `clientMessageId` came at the same moment, a conversation's `last_seq` is behind its messages, a trigger of the
+    /// host's updates the conversation before the insert, or a prepared statement is gone: a repeat mends these. What a
+    /// repeat does not mend is refused.
+    #[error("{0}")]
+    Suspect(String),
+    /// The server has too little of something, or ended the statement: its own trouble, or this batch is too much.
+    #[error("{0}")]
+    Exhausted(String),
+    /// The database refuses something in the batch.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl SendFailure {
+    /// A repeat of the same batch may go well, after a pause where the server has too little of something.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Collided(_) | Self::Suspect(_) | Self::Exhausted(_)
+        )
+    }
+}
+
+impl Store {
+    /// Stores a batch in one transaction and one round trip, within `timeout`; outcomes come in the order of
+    /// the batch. `again`: some of it may be stored already, by a batch whose answer was lost.
+    pub async fn send_messages(
+        &self,
+        batch: &[&Outgoing],
+        again: bool,
+        locks: Locks,
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, SendFailure> {
+        let deadline = Instant::now() + timeout;
+        let mut lease = self.lease_to_write(deadline).await?;
+        let query = async {
+            match batch {
+                [one] if !again => self.query_one(&mut lease, one, locks).await,
+                _ => {
+                    let call = Call::of(batch, again, locks);
+                    lease.query(&self.send(), &call.params()).await
+                }
+            }
+        };
+        let Ok(answer) = timeout_at(deadline, query).await else {
+            lease.abandon();
+            return Err(no_answer());
+        };
+        lease.settle(answer.as_ref().err());
+        self.outcomes(batch, answer)
+    }
+
+    /// Stores each message in a transaction of its own, all of them in one round trip within `timeout`; what came of them comes in
+    /// the order of the batch. Any of it may be stored already.
+    pub async fn send_each(
+        &self,
+        batch: &[&Outgoing],
+        locks: Locks,
+        timeout: Duration,
+    ) -> Result<Vec<Result<Outcome, SendFailure>>, SendFailure> {
+        let deadline = Instant::now() + timeout;
+        let mut lease = self.lease_to_write(deadline).await?;
+        let parts: Vec<_> = batch.chunks(1).collect();
+        let calls: Vec<_> = parts.iter().map(|one| Call::of(one, true, locks)).collect();
+        let params: Vec<_> = calls.iter().map(|call| call.params().to_vec()).collect();
+        let asked = timeout_at(deadline, lease.query_each(&self.send(), &params)).await;
+        let Ok(answers) = asked else {
+            lease.abandon();
+            return Err(no_answer());
+        };
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                lease.settle([&error]);
+                return Err(self.send_failure(&error));
+            }
+        };
+        lease.settle(answers.iter().filter_map(|answer| answer.as_ref().err()));
+        let outcomes = parts.iter().zip(answers).map(|(one, answer)| {
+            let mut outcomes = self.outcomes(one, answer)?;
+            outcomes.pop().ok_or_else(no_answer)
+        });
+        Ok(outcomes.collect())
+    }
+
+    async fn lease_to_write(&self, deadline: Instant) -> Result<Lease, SendFailure> {
+        match timeout_at(deadline, self.write_pool.get()).await {
+            Ok(Ok(client)) => Ok(self.lease_of(client)),
+            Ok(Err(error)) => Err(SendFailure::Unanswered(error.to_string())),
+            Err(_) => Err(SendFailure::Unanswered("no connection in time".to_owned())),
+        }
+    }
+
+    /// What one transaction answered about `batch`.
+    fn outcomes(
+        &self,
+        batch: &[&Outgoing],
+        answer: Result<Vec<Row>, tokio_postgres::Error>,
+    ) -> Result<Vec<Outcome>, SendFailure> {
+        let rows = answer.map_err(|error| self.send_failure(&error))?;
+        if rows.len() != batch.len() {
+            return Err(SendFailure::Refused(format!(
+                "{} results for {} messages",
+                rows.len(),
+                batch.len()
+            )));
+        }
+        batch
+            .iter()
+            .zip(&rows)
+            .map(|(outgoing, row)| {
+                outcome(outgoing, row).map_err(|e| SendFailure::Refused(e.with_cause().to_string()))
+            })
+            .collect()
+    }
+
+    fn send_failure(&self, error: &tokio_postgres::Error) -> SendFailure {
+        let text = describe(error);
+        match lost(error) {
+            Some(Lost::Connection) => return SendFailure::Unanswered(text),
+            Some(Lost::Statement) => {
+                // Most probably it is gone from the other sessions as well.
+                self.renew_writer_connections();
+                return SendFailure::Suspect(text);
+            }
+            None => {}
+        }
+        if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+            SendFailure::Locked(text)
+        } else if matches!(
+            error.code(),
+            Some(&SqlState::UNIQUE_VIOLATION | &SqlState::TRIGGERED_DATA_CHANGE_VIOLATION)
+        ) {
+            SendFailure::Suspect(text)
+        } else if is_collision(error) {
+            SendFailure::Collided(text)
+        } else if is_exhaustion(error) {
+            SendFailure::Exhausted(text)
+        } else {
+            SendFailure::Refused(text)
+        }
+    }
+
+    /// A batch of one, which is most of them where little is sent: by a function that costs a good part less.
+    async fn query_one(
+        &self,
+        lease: &mut Lease,
+        outgoing: &Outgoing,
+        locks: Locks,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let sql = format!(
+            "select status, message from {}chat_store_message($1, $2, $3, $4, $5, $6, $7, $8)",
+            self.prefix
+        );
+        let message = &outgoing.message;
+        let (skip_locked, wait_ms) = locks.parameters();
+        let params: [Param<'_>; 8] = [
+            (&outgoing.id, Type::UUID),
+            (&message.conversation.0, Type::UUID),
+            (&message.sender.0, Type::UUID),
+            (&message.content, Type::TEXT),
+            (&message.message_type.as_str(), Type::TEXT),
+            (&message.client_message_id, Type::TEXT),
+            (&skip_locked, Type::BOOL),
+            (&wait_ms, Type::INT4),
+        ];
+        lease.query(&sql, &params).await
+    }
+
+    /// Stores a batch; its parameters are those of a [`Call`].
+    fn send(&self) -> String {
+        format!(
+            "select status, message from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            self.prefix
+        )
+    }
+}
+
+/// A batch as the function in SQL takes it.
+struct Call<'a> {
+    ids: Vec<Uuid>,
+    conversations: Vec<Uuid>,
+    senders: Vec<Uuid>,
+    contents: Vec<&'a str>,
+    types: Vec<&'a str>,
+    client_ids: Vec<Option<&'a str>>,
+    skip_locked: bool,
+    wait_ms: i32,
+    again: bool,
+}
+
+impl<'a> Call<'a> {
+    fn of(batch: &[&'a Outgoing], again: bool, locks: Locks) -> Self {
+        let messages = || batch.iter().map(|outgoing| &outgoing.message);
+        let (skip_locked, wait_ms) = locks.parameters();
+        Self {
+            ids: batch.iter().map(|outgoing| outgoing.id).collect(),
+            conversations: messages().map(|m| m.conversation.0).collect(),
+            senders: messages().map(|m| m.sender.0).collect(),
+            contents: messages().map(|m| m.content.as_str()).collect(),
+            types: messages().map(|m| m.message_type.as_str()).collect(),
+            client_ids: messages().map(|m| m.client_message_id.as_deref()).collect(),
+            skip_locked,
+            wait_ms,
+            again,
+        }
+    }
+
+    fn params(&self) -> [Param<'_>; 9] {
+        [
+            (&self.ids, Type::UUID_ARRAY),
+            (&self.conversations, Type::UUID_ARRAY),
+            (&self.senders, Type::UUID_ARRAY),
+            (&self.contents, Type::TEXT_ARRAY),
+            (&self.types, Type::TEXT_ARRAY),
+            (&self.client_ids, Type::TEXT_ARRAY),
+            (&self.skip_locked, Type::BOOL),
+            (&self.wait_ms, Type::INT4),
+            (&self.again, Type::BOOL),
+        ]
+    }
+}
+
+fn no_answer() -> SendFailure {
+    SendFailure::Unanswered("no answer in time".to_owned())
+}
+
+fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
+    let status: &str = column_of(row, 0)?;
+    let message = || column_of::<String>(row, 1).and_then(raw_json);
+    Ok(match status {
+        "stored" => Outcome::Stored(message()?),
+        "repeated" => Outcome::Repeated(message()?),
+        "busy" => Outcome::Busy,
+        "dropped" => Outcome::Refused(dropped("a message")),
+        "conflict" => Outcome::Refused(Error::Conflict(
+            "this clientMessageId stands for another message of the same sender".to_owned(),
+        )),
+        "no_conversation" => Outcome::Refused(Error::not_found(
+            "conversation",
+            outgoing.message.conversation,
+        )),
+        "no_sender" => Outcome::Refused(Error::not_found("user", outgoing.message.sender)),
+        "not_a_participant" => Outcome::Refused(Error::not_a_participant()),
+        other => return Err(Error::Internal(format!("unknown status {other:?}").into())),
+    })
+}
