@@ -213,7 +213,7 @@ async fn until_live(listener: &mut ListenerStatus, patience: Duration) -> Result
     };
     Err(StartError(format!(
         "the listener does not get live: {reason}; where a pooler such as PgBouncer stands before the database, \
-         LISTEN_DATABASE_URL must lead past it"
+         LISTEN_DATABASE_URL must lead past it, to the same database"
     )))
 }
 

@@ -11,6 +11,7 @@ use tokio_postgres::{AsyncMessage, Client};
 use super::adopt::{self, LOCK_WAIT, Patience, is_true};
 use super::connect::{ISOLATION, LASTING, UNHURRIED};
 use super::failure::{describe, is_connection_lost, is_transient};
+use super::pooled::is_pooled;
 use super::{ConnectError, Connector, UsersTable};
 
 mod embedded {
@@ -48,6 +49,12 @@ pub enum MigrateError {
     Diverged(String),
     #[error("users table: {0}")]
     Users(String),
+    /// Nothing was asked for but that.
+    #[error(
+        "a pooler that gives each transaction another session stands before the database (PgBouncer in transaction mode, for \
+         example): LISTEN_DATABASE_URL must lead past it"
+    )]
+    Pooled,
 }
 
 /// What the embedded database gets besides the schema, in the same session: nobody else makes it there.
@@ -82,7 +89,12 @@ pub async fn migrate(
             }
         }
     });
-    let result = apply(&mut client, schema, users, around).await;
+    // Nothing stands before the embedded database.
+    let result = if around.is_none() && is_pooled(&client, connector).await {
+        Err(MigrateError::Pooled)
+    } else {
+        apply(&mut client, schema, users, around).await
+    };
     drop(client);
     driver.abort();
     result

@@ -12,6 +12,7 @@ mod lease;
 mod live;
 mod messages;
 mod migrate;
+mod pooled;
 pub mod roles;
 mod search;
 mod search_index;
@@ -24,7 +25,7 @@ mod users_table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool, Status};
+use deadpool_postgres::{HookError, Object, Pool, PoolError, Status};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
@@ -296,6 +297,9 @@ impl Store {
     async fn lease(&self, pool: &Pool, deadline: Instant) -> Result<Lease, QueryFailure> {
         match timeout_at(deadline, pool.get()).await {
             Ok(Ok(client)) => Ok(self.lease_of(client)),
+            Ok(Err(
+                PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)),
+            )) => Err(QueryFailure::no_connection(&describe(&error))),
             Ok(Err(error)) => Err(QueryFailure::no_connection(&error.to_string())),
             Err(_) => Err(QueryFailure::no_connection(
                 "no pooled connection came free in time",

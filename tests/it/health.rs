@@ -126,6 +126,40 @@ async fn a_database_that_crashes_is_recovered_from_without_loss() {
     assert_eq!(boris.before_message("after").await, Vec::<Value>::new());
 }
 
+/// It is not this side that can do something about it: the database's own words say who can.
+#[tokio::test]
+async fn why_a_database_takes_no_connection_is_in_the_log() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let limit = |connections| {
+        format!(
+            "alter database {} connection limit {connections}",
+            database.name
+        )
+    };
+    database.execute(&limit(0)).await;
+    database
+        .execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+              where datname = current_database() and application_name = 'pgchat pool'",
+        )
+        .await;
+    eventually("it says what the database says", || async {
+        api.get("/api/v1/users/").await;
+        replica
+            .log()
+            .contains("database unreachable: too many connections for database")
+            .then_some(())
+    })
+    .await;
+    database.execute(&limit(-1)).await;
+    eventually("it goes on", || async {
+        (api.status("/api/v1/users/").await == Some(200)).then_some(())
+    })
+    .await;
+}
+
 /// The connection over which it was asked is lost late, and the next one is silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_is_repeated_has_no_more_time_for_that() {

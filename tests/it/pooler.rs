@@ -118,20 +118,52 @@ async fn replicas_work_through_pgbouncer_in_transaction_mode() {
     }
 }
 
-/// LISTEN through a pooler in transaction mode hears nothing; better no start than a replica that delivers nothing.
+/// LISTEN through a pooler in transaction mode hears nothing, and a session's settings and locks would stay behind in sessions of
+/// the pooler's: whoever sets LISTEN_DATABASE_URL then starts as if nothing had been.
 #[tokio::test]
-async fn a_replica_that_would_listen_through_the_pooler_says_what_to_set() {
+async fn a_start_through_the_pooler_alone_says_what_to_set_and_leaves_nothing_behind() {
     let database = Database::fresh().await;
     let pooler = pooler(&database, SERVER_CONNECTIONS).await;
     let port = pooler.port.to_string();
+    for command in ["serve", "migrate"] {
+        let settings = settings(&database, &[("DB_PORT", &port)]);
+        let outcome = pgchat(&[command], &settings).await;
+        outcome.assert_failed(1, &["pooler", "LISTEN_DATABASE_URL"]);
+    }
+    let locks = format!(
+        "pg_locks l join pg_database d on d.oid = l.database where d.datname = '{}' and locktype = 'advisory'",
+        database.name
+    );
+    assert_eq!(database.count(&locks).await, 0);
+
+    let direct = format!(
+        "postgres://{OWNER}@127.0.0.1:{}/{}",
+        database.cluster.port, database.name
+    );
+    let settings = [
+        ("DB_PORT", port.as_str()),
+        ("LISTEN_DATABASE_URL", direct.as_str()),
+    ];
+    Replica::start(&database, &settings).await;
+}
+
+/// Better no start than a replica that delivers nothing.
+#[tokio::test]
+async fn a_listener_that_hears_nothing_ends_the_start_and_says_what_to_set() {
+    let database = Database::fresh().await;
+    let other = Database::fresh().await;
+    let elsewhere = format!(
+        "postgres://{OWNER}@127.0.0.1:{}/{}",
+        other.cluster.port, other.name
+    );
     let settings = settings(
         &database,
         &[
-            ("DB_PORT", &port),
+            ("LISTEN_DATABASE_URL", &elsewhere),
             ("DB_CONNECT_TIMEOUT_SECONDS", "8"),
             ("LISTENER_HEARTBEAT_SECONDS", "1"),
         ],
     );
     let outcome = pgchat(&["serve"], &settings).await;
-    outcome.assert_failed(1, &["listener", "LISTEN_DATABASE_URL"]);
+    outcome.assert_failed(1, &["listener", "LISTEN_DATABASE_URL", "same database"]);
 }
