@@ -240,7 +240,7 @@ fn advice(reason: &str) -> &'static str {
             .iter()
             .any(|code| reason.ends_with(&format!("({code})")))
     };
-    if answered(&["28P01", "28000"]) {
+    if answered(&["28P01", "28000"]) || reason.ends_with("password missing") {
         "; are DB_USER and DB_PASSWORD, or those of DATABASE_URL, right?"
     } else if answered(&["3D000"]) {
         "; create it, or set DB_NAME"
@@ -264,6 +264,7 @@ mod tests {
                 "password authentication failed for user \"u\" (28P01)",
                 "DB_PASSWORD",
             ),
+            ("invalid configuration: password missing", "DB_PASSWORD"),
             ("database \"d\" does not exist (3D000)", "DB_NAME"),
             (
                 "error connecting to server: Connection refused (os error 111)",

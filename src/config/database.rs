@@ -1,6 +1,7 @@
 //! Which database to connect to: `DB_*`, `DATABASE_URL`, `LISTEN_DATABASE_URL` or the embedded one.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -54,13 +55,29 @@ fn from_hosts(values: &Values) -> Result<DatabaseConfig, ConfigError> {
     let hosts = list(values, &settings::DB_HOST)?;
     for host in &hosts {
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        postgres.host(bare.unwrap_or(host));
+        let host = bare.unwrap_or(host);
+        if !is_host(host) {
+            return Err(values.fault(
+                &settings::DB_HOST,
+                // Not repeated: it may be a URL with a password.
+                "must be names, IP addresses or directories of Unix sockets; a port goes into DB_PORT, a URL into DATABASE_URL",
+            ));
+        }
+        postgres.host(host);
     }
     for port in ports(values, hosts.len())? {
         postgres.port(port);
     }
     let ssl_mode = ssl_mode(values)?;
     finish(values, &settings::DB_HOST, postgres, ssl_mode, None)
+}
+
+/// Whether it is a host alone: no URL, no port, and no quotes that a reader of the file has left around it.
+fn is_host(text: &str) -> bool {
+    let without_zone = text.split('%').next().unwrap_or_default();
+    text.starts_with('/')
+        || without_zone.parse::<IpAddr>().is_ok()
+        || !text.contains(['/', ':', '@', '"', '\''])
 }
 
 /// Fills in what is still missing, then checks that there is somewhere to connect to.

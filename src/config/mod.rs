@@ -13,6 +13,7 @@ mod names;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod typos;
 mod url;
 mod values;
 
@@ -140,7 +141,10 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
         }
     };
     let file = text.as_deref().map(|text| File { name: &name, text });
-    from_sources(file, |name| std::env::var_os(name))
+    let mut loaded = from_sources(file, |name| std::env::var_os(name))?;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    loaded.warnings.extend(typos::in_environment(names));
+    Ok(loaded)
 }
 
 /// Every variable with its default and meaning, for `--help`.
@@ -173,7 +177,7 @@ fn from_sources(
             "json" => LogFormat::Json,
             _ => LogFormat::Pretty,
         },
-        log_filter: values.optional(&settings::RUST_LOG),
+        log_filter: log_filter(&values)?,
         auth,
         search_language: search_language(&values)?,
         limits: bounds::limits(&values)?,
@@ -310,6 +314,34 @@ fn log_level(values: &Values) -> Result<log::LevelFilter, ConfigError> {
     let word = values.choice(&settings::LOG_LEVEL)?;
     word.parse()
         .map_err(|_| values.fault(&settings::LOG_LEVEL, "is not a known level"))
+}
+
+/// What env_logger would pass over, it would tell past the log.
+fn log_filter(values: &Values) -> Result<Option<String>, ConfigError> {
+    let setting = &settings::RUST_LOG;
+    let filter = values.optional(setting);
+    let is_level = |word: &str| word.is_empty() || word.parse::<log::LevelFilter>().is_ok();
+    let is_module = |word: &str| {
+        word.chars()
+            .all(|c| c.is_alphanumeric() || "_-:".contains(c))
+    };
+    let is_directive = |text: &str| match text.trim().split_once('=') {
+        Some((module, level)) => is_module(module.trim()) && is_level(level.trim()),
+        None => is_module(text.trim()),
+    };
+    // Behind a "/" there may be a pattern.
+    let text = filter.as_deref().unwrap_or_default();
+    let (directives, pattern) = text.split_once('/').unwrap_or((text, ""));
+    if !directives.split(',').all(is_directive) || pattern.contains('/') {
+        return Err(values.fault(
+            setting,
+            format!(
+                "must be levels or module=level, comma-separated, such as pgchat::listener=debug,hyper=info, not {}",
+                shown(text)
+            ),
+        ));
+    }
+    Ok(filter)
 }
 
 fn allowed_origins(values: &Values) -> Result<Vec<String>, ConfigError> {

@@ -38,12 +38,22 @@ pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseCon
             }
             Some(("sslrootcert", value)) => root_cert = Some(percent_decoded(value)),
             Some((name, _)) if PARAMETERS.contains(&name) => kept.push(parameter),
-            _ => {
-                let known = PARAMETERS.join(", ");
-                return Err(values.fault(
-                    setting,
-                    format!("has an unknown parameter; known are sslmode, sslrootcert, {known}"),
-                ));
+            other => {
+                let name = other.map_or("", |(name, _)| name);
+                let problem = match FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
+                    Some((_, instead)) => {
+                        format!(
+                            "has the parameter {name}, which is not PostgreSQL's: leave it out; {instead} is for that"
+                        )
+                    }
+                    None => {
+                        let known = PARAMETERS.join(", ");
+                        format!(
+                            "has an unknown parameter; known are sslmode, sslrootcert, {known}; {HINT}"
+                        )
+                    }
+                };
+                return Err(values.fault(setting, problem));
             }
         }
     }
@@ -83,6 +93,14 @@ const PARAMETERS: [&str; 18] = [
     "load_balance_hosts",
     "channel_binding",
     "sslnegotiation",
+];
+
+/// What URLs for Prisma and node-postgres have, and what does here what they do there.
+const FOREIGN: [(&str, &str); 4] = [
+    ("schema", "DB_SCHEMA"),
+    ("connection_limit", "DB_POOL_SIZE"),
+    ("pgbouncer", "LISTEN_DATABASE_URL"),
+    ("ssl", "sslmode"),
 ];
 
 /// Where tokio-postgres, too, sees the parameters begin: at the first `?` after the first `@`.

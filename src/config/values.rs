@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::file::{self, Entry};
 use super::settings::{self, Kind, Setting};
-use super::{ConfigError, Secret};
+use super::{ConfigError, Secret, typos};
 
 /// The values that were given; defaults are looked up when a setting is asked for.
 pub(super) struct Values {
@@ -62,9 +62,12 @@ impl Values {
     fn take_from_file(&mut self, file_name: &str, entry: Entry, warnings: &mut Vec<String>) {
         let Entry { name, value, line } = entry;
         let Some(setting) = settings::all().find(|setting| setting.name == name) else {
+            let hint = match typos::meant(&name) {
+                Some(setting) => format!("is {setting} meant?"),
+                None => "\"pgchat --help\" lists them".to_owned(),
+            };
             warnings.push(format!(
-                "{file_name}, line {line}: {name} is not a setting of pgchat and is ignored; \
-                 \"pgchat --help\" lists them"
+                "{file_name}, line {line}: {name} is not a setting of pgchat and is ignored; {hint}"
             ));
             return;
         };

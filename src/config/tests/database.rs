@@ -20,7 +20,7 @@ fn tcp(name: &str) -> Host {
 #[test]
 fn database_variables_take_lists() {
     let database = external(&[
-        ("DB_HOST", "a, 10.0.0.2,[::1],/run/postgresql"),
+        ("DB_HOST", "a, 10.0.0.2,[::1],fe80::1%eth0,/run/postgresql"),
         ("DB_PORT", "5433"),
         ("DB_USER", "chat"),
         ("DB_PASSWORD", "p$ss w#rd"),
@@ -34,6 +34,7 @@ fn database_variables_take_lists() {
             tcp("a"),
             tcp("10.0.0.2"),
             tcp("::1"),
+            tcp("fe80::1%eth0"),
             Host::Unix("/run/postgresql".into())
         ]
     );

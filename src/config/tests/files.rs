@@ -27,7 +27,8 @@ fn odd_but_valid_files_give_warnings() {
             "\nDB_HOTS=x",
             "config.env, line 2: DB_HOTS is not a setting",
         ),
-        ("server_port=1", "server_port is not a setting"),
+        ("server_port=1", "is SERVER_PORT meant?"),
+        ("PORT=1", "\"pgchat --help\" lists them"),
         (
             "LOG_LEVEL=info\nLOG_LEVEL=warn",
             "line 2: LOG_LEVEL is set again, after config.env, line 1",

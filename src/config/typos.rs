@@ -1,0 +1,90 @@
+//! Names that somebody has misspelled: what nothing reads has no effect, and nobody would notice.
+
+use super::settings;
+
+/// What is odd about the environment's names. Most of them are other programs', so only what is nearly a setting is told.
+pub(super) fn in_environment(names: impl Iterator<Item = String>) -> Vec<String> {
+    names
+        .filter_map(|name| {
+            let setting = meant(&name)?;
+            Some(format!(
+                "{name} (in the environment) is not a setting of pgchat and has no effect; is {setting} meant?"
+            ))
+        })
+        .collect()
+}
+
+/// The setting that differs from this name in its case only, or in one character: left out, added, another or exchanged
+/// with its neighbour.
+pub(super) fn meant(name: &str) -> Option<&'static str> {
+    let upper = name.to_ascii_uppercase();
+    let all = || settings::all().map(|setting| setting.name);
+    if all().any(|setting| setting == name) {
+        return None;
+    }
+    all().find(|setting| is_near(&upper, setting))
+}
+
+fn is_near(name: &str, setting: &str) -> bool {
+    let (mut a, mut b) = (name.as_bytes(), setting.as_bytes());
+    while let ([first, rest @ ..], [same, others @ ..]) = (a, b)
+        && first == same
+    {
+        (a, b) = (rest, others);
+    }
+    while let ([rest @ .., last], [others @ .., same]) = (a, b)
+        && last == same
+    {
+        (a, b) = (rest, others);
+    }
+    match (a, b) {
+        ([] | [_], [] | [_]) => true,
+        ([one, two], [other_one, other_two]) => one == other_two && two == other_one,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slip_of_the_finger_is_recognised_and_no_setting_is_taken_for_another() {
+        for (typed, setting) in [
+            ("ALLOWED_ORIGIN", "ALLOWED_ORIGINS"),
+            ("JWT_ISSUERS", "JWT_ISSUER"),
+            ("JWT_AUDEINCE", "JWT_AUDIENCE"),
+            ("DATABASE_URI", "DATABASE_URL"),
+            ("db_host", "DB_HOST"),
+            ("Server_Prot", "SERVER_PORT"),
+        ] {
+            assert_eq!(meant(typed), Some(setting), "{typed}");
+        }
+        for other in [
+            "",
+            "PATH",
+            "HOST",
+            "PORT",
+            "DB_PASS",
+            "LOG",
+            "DB_USERNAME",
+            "Ü",
+        ] {
+            assert_eq!(meant(other), None, "{other}");
+        }
+        for setting in settings::all() {
+            assert_eq!(meant(setting.name), None);
+        }
+    }
+
+    #[test]
+    fn the_environment_is_told_by_its_name_alone() {
+        let names = ["PATH", "JWT_ISSUR", "DB_HOST"].map(str::to_owned);
+        let warnings = in_environment(names.into_iter());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("JWT_ISSUR ") && warnings[0].contains("is JWT_ISSUER meant"),
+            "{warnings:?}"
+        );
+    }
+}
