@@ -21,9 +21,8 @@ export function createChatClient(options = {}) {
     maxQueue = 100, maxTries = 10, minDelayMs = 500, maxDelayMs = 30_000, stableMs = 10_000, timeoutMs = 15_000,
     WebSocket = globalThis.WebSocket, random = Math.random,
   } = options;
-  if (!url || !WebSocket || !(userId || getToken)) {
-    throw new TypeError('needs url, WebSocket, userId or getToken');
-  }
+  const missing = !url ? 'url' : !WebSocket ? 'WebSocket' : !userId && !getToken && 'userId or getToken';
+  if (missing) throw new TypeError(`needs ${missing}`);
   url = new URL(url, globalThis.location).href.replace(/\/+$/, '');
 
   const listeners = {};
@@ -188,7 +187,7 @@ export function createChatClient(options = {}) {
     else retry(about);
   }
 
-  /** Browsers hide why a handshake was refused: this route tells. */
+  /** Browsers hide why a handshake was refused. */
   async function diagnose(about) {
     const mine = generation;
     unreachable(mine, await http(`users/${encodeURIComponent(userId)}`).then(() => {}, (error) => error), about);
@@ -224,7 +223,7 @@ export function createChatClient(options = {}) {
     for (const asked of [...pending.values()]) settle(asked, error);
   }
 
-  /** Back on the net, or looked at: no more waiting. */
+  /** No more waiting. */
   function wake({ type }) {
     if (type === 'visibilitychange' && globalThis.document?.hidden) return;
     if (status === 'online') return tell('ping', {}, 5_000);

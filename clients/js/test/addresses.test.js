@@ -31,3 +31,10 @@ test('the service may lie below a path, with slashes behind it or not, and relat
 test('what is no URL is told at once, and not tried for ever', () => {
   for (const url of ['chat.example.com', '//']) assert.throws(() => createChatClient({ url, userId: 'u1', WebSocket }), TypeError);
 });
+
+test('what is missing is named', () => {
+  const url = 'http://127.0.0.1:9';
+  assert.throws(() => createChatClient({ userId: 'u1', WebSocket }), /^TypeError: needs url$/);
+  assert.throws(() => createChatClient({ url, userId: 'u1', WebSocket: null }), /^TypeError: needs WebSocket$/);
+  assert.throws(() => createChatClient({ url, WebSocket }), /^TypeError: needs userId or getToken$/);
+});
