@@ -382,7 +382,8 @@ export class Model {
     if (this.connection.status === 'stopped') return; // told where the connection's state is
     // That tells the rest, too.
     const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable', 'no_token'];
-    if (!quiet.includes(error.code)) this.tell('notice', error.message);
+    const proxys = error.status >= 500 && this.connection.status !== 'online';
+    if (!quiet.includes(error.code) && !proxys) this.tell('notice', error.message);
   }
 
   #watch() {

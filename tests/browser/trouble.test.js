@@ -47,6 +47,18 @@ test('who is there is not known while the page itself is not connected', async (
   await amelie.locator(`[data-conversation="${CONVERSATION}"] .avatar.online`).waitFor();
 });
 
+test('a proxy’s page in place of an answer, while there is no connection, is the banner’s to tell', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+  await page.locator('.message').first().waitFor();
+  await page.route(`**/api/v1/users/${AMELIE}*`, (route) => route.fulfill({ status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' }));
+  const asked = page.waitForResponse((response) => response.status() === 502);
+  await cutOff(front, page);
+  await asked;
+  await page.locator('.banner').getByText(/Trying again in/).waitFor();
+  assert.equal(await page.locator('.notice').isHidden(), true);
+});
+
 test('before there was a connection none was lost; and the time to the next try is told in whole seconds', async () => {
   const page = await visit(at(replica.url, AMELIE), {
     before: () => {
