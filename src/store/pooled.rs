@@ -21,7 +21,7 @@ pub(super) async fn is_pooled(client: &Client, connector: &Connector) -> bool {
 }
 
 async fn shares_sessions(client: &Client, connector: &Connector) -> bool {
-    let Ok((other, connection)) = connector.connect("pgchat migrate").await else {
+    let Ok((other, connection)) = connector.connect("pgchat start").await else {
         return false;
     };
     let driver = tokio::spawn(connection);
