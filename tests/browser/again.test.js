@@ -149,12 +149,12 @@ test('the messages of a conversation that could not be read at first come by the
   await page.locator('.message').first().waitFor();
   await fault.waitFor({ state: 'detached' });
   // Only where one looks.
+  await page.clock.install();
   const other = await broken(page, '**/messages?*');
   await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
   await fault.waitFor();
   await page.locator(`[data-conversation="${CONVERSATION}"] button`).click();
   await page.locator('.message').first().waitFor();
-  await page.clock.install();
   const asked = other.count;
   await page.clock.runFor(300_000);
   assert.equal(other.count, asked);
@@ -182,7 +182,7 @@ test('older messages that could not be read come by themselves, and what one loo
   const older = await broken(page, '**/messages?*');
   const scroller = page.locator('.scroller');
   const fault = page.locator('.edge').getByText('Messages could not be loaded: the database cannot be reached', { exact: true });
-  while (!(await fault.count())) await scroller.evaluate((it) => (it.scrollTop = 0));
+  await eventually(() => scroller.evaluate((it) => (it.scrollTop = 0)).then(() => fault.count()));
   await bubble(page, 'line 151').waitFor();
   await eventually(() => older.count, (count) => count >= 2);
   const top = async () => (await box(bubble(page, 'line 155'))).y;

@@ -83,7 +83,7 @@ test('after a reconnect to another replica it is shown who is there', async () =
   await head(lukasz, 'Online').waitFor();
 });
 
-test('who is listed for a new conversation is shown as he is: there, away, deactivated', async () => {
+test('who is listed for a new conversation is shown as they are: there, away, deactivated', async () => {
   const amelie = await visit(at(replica.url, AMELIE));
   await amelie.locator('.list .row').first().waitFor();
   // She has no conversation with Amélie, whose page does not watch her.

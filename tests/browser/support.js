@@ -109,8 +109,8 @@ export async function balancer(ports) {
   return front;
 }
 
-/** For `before`: a lost connection is tried again after half a minute and more, so by whom the test lets try. */
-export const patient = () => (Math.random = () => 60);
+/** For `before`: a lost connection is tried again after five minutes and more, longer than a test waits: so by whom the test lets try. */
+export const patient = () => (Math.random = () => 600);
 
 /** Nobody is reached by way of `front` any more, until its `refuse` is taken back; the page says so. */
 export async function cutOff(front, page) {

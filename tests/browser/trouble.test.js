@@ -91,7 +91,7 @@ test('a screen reader is told why there is no connection, and not each second th
   const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT, before: patient });
   await page.locator('.message').first().waitFor();
   await cutOff(front, page);
-  await page.locator('.banner').getByText(/in \d\d\s?s\./).waitFor();
+  await page.locator('.banner').getByText(/in \d+\s?s\./).waitFor();
   const written = await page.evaluate(() => new Promise((done) => {
     const banner = document.querySelector('.banner');
     const timer = banner.querySelector('[role="timer"][aria-live="off"]');
