@@ -1,19 +1,20 @@
 //! The least that a message can take through NOTIFY: one connection that inserts and notifies, one that
 //! listens, nothing in between. And steps from there to pgchat: the least that numbers messages without gaps and stores
-//! a repeated one once, pgchat's own function without the service, and each of the first two over two processes that only
+//! a repeated one once, pgchat's own function without the service, and each of these over two processes that only
 //! relay, as any service with two replicas has them.
 
 mod relay;
+mod sending;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use hdrhistogram::Histogram;
 use pgchat_harness::Failure;
+use pgchat_harness::process::Process;
+use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::tls::NoTlsStream;
@@ -23,17 +24,19 @@ use uuid::Uuid;
 
 use self::relay::Line;
 pub use self::relay::{COMMAND as RELAY, serve as relay};
+use self::sending::send_each;
 use super::pairs::CONTENT;
 use super::tell;
-use crate::load::{Alarm, Schedule, Stamp};
+use crate::load::{Faults, Schedule, Stamp};
 use crate::record::Run;
 use crate::settings::Effort;
 use crate::systems::{Bench, Database, System};
+use crate::with_causes;
 
 /// As long as the event of such a message is with pgchat.
 const PAYLOAD: usize = 850;
 const CONVERSATIONS: usize = 32;
-/// How long the last notifications may take.
+/// How long the last answers may take, and then the last notifications.
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// What one message is to the database, and how it gets there and back.
@@ -182,13 +185,13 @@ create table messages (
 /// Where a message goes in.
 enum Intake {
     Direct(Client, Statement),
-    Relayed(relay::Intake),
+    Relayed(Process, relay::Intake),
 }
 
 /// Where it is heard of.
 enum Outlet {
     Direct(Client, Box<Listener>),
-    Relayed(relay::Outlet),
+    Relayed(Process, TcpStream),
 }
 
 type Listener = Connection<Socket, NoTlsStream>;
@@ -216,10 +219,14 @@ async fn open(
                 Outlet::Direct(listener, Box::new(connection)),
             ))
         }
-        Floor::Relayed(_) => Ok((
-            Intake::Relayed(relay::Intake::start(bench, name, work).await?),
-            Outlet::Relayed(relay::Outlet::start(bench, name, work).await?),
-        )),
+        Floor::Relayed(_) => {
+            let (takes, messages) = relay::start(bench, name, work, 0).await?;
+            let (hears, notifications) = relay::start(bench, name, work, 1).await?;
+            Ok((
+                Intake::Relayed(takes, relay::Intake::new(messages)),
+                Outlet::Relayed(hears, notifications),
+            ))
+        }
     }
 }
 
@@ -227,23 +234,24 @@ impl Intake {
     async fn store(&self, line: &Line) -> Result<(), Failure> {
         match self {
             Self::Direct(client, statement) => line.store(client, statement).await,
-            Self::Relayed(relay) => relay.store(line).await,
+            Self::Relayed(_process, relay) => relay.store(line).await,
         }
     }
 }
 
 impl Outlet {
-    async fn hear(self, mut each: impl FnMut(&[u8])) -> Result<(), Failure> {
-        match self {
-            Self::Direct(_client, connection) => {
-                notifications(*connection, |payload| {
-                    each(payload);
-                    Ok(())
-                })
-                .await
-            }
-            Self::Relayed(relay) => relay.hear(each).await,
-        }
+    /// Until nothing more can come, and why.
+    async fn hear(self, mut each: impl FnMut(&[u8])) -> Failure {
+        let each = |payload: &[u8]| {
+            each(payload);
+            Ok(())
+        };
+        let end = match self {
+            Self::Direct(_client, connection) => notifications(*connection, each).await,
+            Self::Relayed(_process, socket) => relay::each_line(&socket, each).await,
+        };
+        end.err()
+            .unwrap_or_else(|| "nothing is heard any more".into())
     }
 }
 
@@ -284,7 +292,7 @@ pub async fn run(
     let from = nanos(effort.warm_up);
     let (intake, outlet) = open(bench, &database, floor).await?;
     let (heard, count) = (latencies.clone(), received.clone());
-    let listening = AbortOnDropHandle::new(spawn_local(outlet.hear(move |payload| {
+    let mut listening = AbortOnDropHandle::new(spawn_local(outlet.hear(move |payload| {
         let now = nanos(began.elapsed());
         let Some(stamp) = Stamp::find(payload) else {
             return;
@@ -297,66 +305,57 @@ pub async fn run(
         }
     })));
 
-    let alarm = Alarm::new()?;
     let schedule = Schedule::new(rate);
     let total = schedule.due_by(nanos(effort.warm_up + effort.measured));
-    let mut under_way = FuturesUnordered::new();
     // The clock of the schedule began with the listener's, so nothing is due yet that could be late.
     let start = nanos(began.elapsed());
-    let mut sent = 0;
-    while sent < total || !under_way.is_empty() {
-        let now = nanos(began.elapsed()) - start;
-        if sent < total && schedule.due(sent) <= now {
-            let stamp = Stamp {
-                lane: 0,
-                number: u32::try_from(sent)?,
-                intended: start + schedule.due(sent),
-            };
-            // Both participants of each conversation, in turn.
-            let lane = usize::try_from(sent)? % (2 * CONVERSATIONS);
-            let line = Line {
-                conversation: conversations[lane / 2],
-                sender: database.users[lane],
-                name: i64::try_from(sent)?,
-                content: text(stamp, CONTENT),
-                payload: match floor.work() {
-                    Work::Bare | Work::Gapless => {
-                        format!("{{\"content\":\"{}\"}}", text(stamp, PAYLOAD))
-                    }
-                    // Makes its own.
-                    Work::Function => String::new(),
-                },
-            };
-            let intake = &intake;
-            under_way.push(async move { intake.store(&line).await });
-            sent += 1;
-            continue;
-        }
-        let wait = match sent < total {
-            true => Duration::from_nanos(schedule.due(sent).saturating_sub(now).max(1)),
-            false => SETTLE,
+    let answers = send_each(schedule, total, SETTLE, |number, due| {
+        let stamp = Stamp {
+            lane: 0,
+            number,
+            intended: start + due,
         };
-        tokio::select! {
-            Some(stored) = under_way.next() => { stored?; }
-            slept = alarm.sleep(wait) => slept?,
-        }
-    }
+        // Both participants of each conversation, in turn.
+        let lane = number as usize % (2 * CONVERSATIONS);
+        let line = Line {
+            conversation: conversations[lane / 2],
+            sender: database.users[lane],
+            name: number.into(),
+            content: text(stamp, CONTENT),
+            payload: match floor.work() {
+                Work::Bare | Work::Gapless => {
+                    format!("{{\"content\":\"{}\"}}", text(stamp, PAYLOAD))
+                }
+                // Makes its own.
+                Work::Function => String::new(),
+            },
+        };
+        let intake = &intake;
+        async move { intake.store(&line).await }
+    })
+    .await?;
     let all = async {
         while *received.borrow() < total {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let complete = timeout(SETTLE, all).await.is_ok();
+    let deaf = tokio::select! {
+        _ = timeout(SETTLE, all) => None,
+        end = &mut listening => Some(end?),
+    };
     drop(listening);
 
     let mut run = Run::new(floor.name(), &format!("{rate}/s"), round);
     run.set_latencies("end_to_end", &latencies.borrow());
-    if !complete {
-        run.faults
-            .insert("lost".to_owned(), total - *received.borrow());
-    }
+    run.set_faults(&Faults {
+        lost: total.saturating_sub(*received.borrow()),
+        refused: answers.refused,
+        unanswered: answers.unanswered,
+        ..Faults::default()
+    });
+    let complaints = [answers.complaint, deaf].into_iter().flatten();
+    run.complaints = complaints.map(|failure| with_causes(&*failure)).collect();
     tell(&run, &["end_to_end_p50_ms", "end_to_end_p99_ms"]);
-    drop(under_way);
     drop(intake);
     bench.drop_database(database).await?;
     Ok(run)

@@ -1,8 +1,8 @@
 //! The least that a replica does: it has a message stored, answers, and writes each notification to all of its sockets. No
 //! HTTP, no WebSocket, no user is looked at: what is left is what two more processes on a message's way cost any service.
 //!
-//! A process of its own (`pgchat-bench relay`), as a replica is. Lines over TCP: inwards a [`Line`], outwards [`STORED`] for
-//! each of them, and the payload of each notification.
+//! A process of its own (`pgchat-bench relay`), as a replica is. Lines over TCP: inwards a [`Line`], outwards [`STORED`] or
+//! why not for each of them, and the payload of each notification.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use pgchat_harness::Failure;
 use pgchat_harness::cluster::{append, free_addr};
 use pgchat_harness::process::Process;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 use tokio_postgres::types::ToSql;
@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use super::{Listener, Work, notifications};
 use crate::systems::Bench;
+use crate::with_causes;
 
 /// The first argument of the process; behind it come its port, the database's URL, the channel, and the statement that stores a message.
 pub const COMMAND: &str = "relay";
@@ -49,15 +50,14 @@ pub struct Line {
 impl Line {
     /// With an id of its own, as a replica gives it.
     pub async fn store(&self, client: &Client, statement: &Statement) -> Result<(), Failure> {
-        let id = Uuid::now_v7();
-        let Self {
-            conversation,
-            sender,
-            name,
-            content,
-            payload,
-        } = self;
-        let params: [&(dyn ToSql + Sync); 6] = [&id, conversation, sender, content, name, payload];
+        let params: [&(dyn ToSql + Sync); 6] = [
+            &Uuid::now_v7(),
+            &self.conversation,
+            &self.sender,
+            &self.content,
+            &self.name,
+            &self.payload,
+        ];
         client
             .execute(statement, &params[..statement.params().len()])
             .await?;
@@ -65,14 +65,10 @@ impl Line {
     }
 
     fn written(&self) -> String {
-        let Self {
-            conversation,
-            sender,
-            name,
-            content,
-            payload,
-        } = self;
-        format!("{conversation}\t{sender}\t{name}\t{content}\t{payload}")
+        format!(
+            "{}\t{}\t{}\t{}\t{}",
+            self.conversation, self.sender, self.name, self.content, self.payload
+        )
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -89,7 +85,7 @@ impl Line {
 
 // The process ---------------------------------------------------------------------------------------
 
-/// Serves until it is killed.
+/// Serves until it is killed, or something fails: that ends its sockets, and so is noticed by whoever uses it.
 pub fn serve(args: &[String]) -> Result<(), Failure> {
     let [port, url, channel, statement] = args else {
         return Err("relay: a port, a URL, a channel and a statement are wanted".into());
@@ -99,41 +95,58 @@ pub fn serve(args: &[String]) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     LocalSet::new().block_on(&runtime, async {
+        let (failed, mut failures) = mpsc::unbounded_channel();
+        let tasks = Tasks(failed);
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-        let storing = spawn_local(connection);
+        tasks.spawn(async {
+            connection.await?;
+            Err("the connection has ended".into())
+        });
         let store = Rc::new((client.prepare(statement).await?, client));
         let sockets = Rc::new(RefCell::new(Vec::new()));
         let (listener, connection) = tokio_postgres::connect(url, NoTls).await?;
-        let hearing = spawn_local(hear(connection, sockets.clone()));
+        tasks.spawn(hear(connection, sockets.clone()));
         listener.batch_execute(&format!("listen {channel}")).await?;
-        let accepting = accept(port, store, sockets);
-        tokio::select! {
-            end = storing => Err(format!("the connection has ended: {end:?}").into()),
-            end = hearing => Err(format!("the listener has ended: {end:?}").into()),
-            end = accepting => end,
-        }
+        tasks.spawn(accept(port, store, sockets, tasks.clone()));
+        failures.recv().await.map_or(Ok(()), Err)
     })
+}
+
+/// Tasks of which none fails unnoticed.
+#[derive(Clone)]
+struct Tasks(mpsc::UnboundedSender<Failure>);
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = Result<(), Failure>> + 'static) {
+        let failed = self.0.clone();
+        spawn_local(async move {
+            if let Err(failure) = task.await {
+                // Nobody hears of it once another one has ended the process.
+                let _ = failed.send(failure);
+            }
+        });
+    }
 }
 
 type Sockets = Rc<RefCell<Vec<Rc<TcpStream>>>>;
 type Store = Rc<(Statement, Client)>;
 
-async fn accept(port: u16, store: Store, sockets: Sockets) -> Result<(), Failure> {
+async fn accept(port: u16, store: Store, sockets: Sockets, tasks: Tasks) -> Result<(), Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
         let socket = Rc::new(socket);
         sockets.borrow_mut().push(socket.clone());
-        let (store, sockets) = (store.clone(), sockets.clone());
-        spawn_local(async move {
+        let (store, sockets, each) = (store.clone(), sockets.clone(), tasks.clone());
+        tasks.spawn(async move {
             let end = each_line(&socket, |line| {
                 let line = Line::read(&String::from_utf8_lossy(line)).ok_or("no message")?;
                 let (store, socket) = (store.clone(), socket.clone());
-                spawn_local(async move {
+                each.spawn(async move {
                     let answer = match line.store(&store.1, &store.0).await {
                         Ok(()) => STORED.to_vec(),
-                        Err(error) => format!("not stored: {error}").into_bytes(),
+                        Err(error) => with_causes(&*error).replace('\n', " ").into_bytes(),
                     };
                     write_line(&socket, &answer)
                 });
@@ -153,11 +166,12 @@ async fn hear(connection: Listener, sockets: Sockets) -> Result<(), Failure> {
         }
         Ok(())
     })
-    .await
+    .await?;
+    Err("the listener's connection has ended".into())
 }
 
 /// Hands on each line, without its end, until the other side closes.
-async fn each_line(
+pub async fn each_line(
     socket: &TcpStream,
     mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -192,30 +206,34 @@ fn write_line(socket: &TcpStream, line: &[u8]) -> Result<(), Failure> {
 
 // Who uses two of them ------------------------------------------------------------------------------
 
-/// A relay that takes messages in, and the socket to it.
+type Waiting = VecDeque<oneshot::Sender<Result<(), Failure>>>;
+
+/// The socket to a relay that takes messages in.
 pub struct Intake {
-    _process: Process,
     socket: Rc<TcpStream>,
-    /// What is under way, in the order of the answers.
-    unanswered: Rc<RefCell<VecDeque<oneshot::Sender<()>>>>,
-    _answers: AbortOnDropHandle<()>,
+    /// What is under way, in the order of the answers: of two at a time it does not matter whose is whose.
+    unanswered: Rc<RefCell<Waiting>>,
+    answers: AbortOnDropHandle<()>,
 }
 
 impl Intake {
-    pub async fn start(bench: &Bench, database: &str, work: Work) -> Result<Self, Failure> {
-        let (process, socket) = start(bench, database, work, 0).await?;
+    pub fn new(socket: TcpStream) -> Self {
         let socket = Rc::new(socket);
-        let unanswered: Rc<RefCell<VecDeque<oneshot::Sender<()>>>> = Rc::default();
+        let unanswered: Rc<RefCell<Waiting>> = Rc::default();
         let (reads, waiting) = (socket.clone(), unanswered.clone());
         let answers = AbortOnDropHandle::new(spawn_local(async move {
             let end = each_line(&reads, |line| {
-                if line == STORED {
-                    let answered = waiting.borrow_mut().pop_front();
-                    // Whoever waited may have given up.
-                    let _ = answered.ok_or("an answer too many")?.send(());
-                } else if !line.starts_with(b"{") {
-                    return Err(String::from_utf8_lossy(line).into());
+                // It hears of all notifications, too.
+                if line.starts_with(b"{") {
+                    return Ok(());
                 }
+                let answer = match line {
+                    STORED => Ok(()),
+                    _ => Err(String::from_utf8_lossy(line).into()),
+                };
+                let answered = waiting.borrow_mut().pop_front();
+                // Whoever waited may have given up.
+                let _ = answered.ok_or("an answer too many")?.send(answer);
                 Ok(())
             })
             .await;
@@ -225,49 +243,28 @@ impl Intake {
             // Whoever still waits is told of the end.
             waiting.borrow_mut().clear();
         }));
-        Ok(Self {
-            _process: process,
+        Self {
             socket,
             unanswered,
-            _answers: answers,
-        })
+            answers,
+        }
     }
 
     /// Until the answer is there.
     pub async fn store(&self, line: &Line) -> Result<(), Failure> {
+        const ENDED: &str = "a relay has ended: its log says why";
+        if self.answers.is_finished() {
+            return Err(ENDED.into());
+        }
         let (answered, answer) = oneshot::channel();
-        self.unanswered.borrow_mut().push_back(answered);
         write_line(&self.socket, line.written().as_bytes())?;
-        answer.await.map_err(|_| "a relay has ended".into())
+        self.unanswered.borrow_mut().push_back(answered);
+        answer.await.map_err(|_| ENDED)?
     }
 }
 
-/// A relay that brings the notifications, and the socket to it.
-pub struct Outlet {
-    _process: Process,
-    socket: TcpStream,
-}
-
-impl Outlet {
-    pub async fn start(bench: &Bench, database: &str, work: Work) -> Result<Self, Failure> {
-        let (process, socket) = start(bench, database, work, 1).await?;
-        Ok(Self {
-            _process: process,
-            socket,
-        })
-    }
-
-    /// Until the relay ends.
-    pub async fn hear(self, mut each: impl FnMut(&[u8])) -> Result<(), Failure> {
-        each_line(&self.socket, |line| {
-            each(line);
-            Ok(())
-        })
-        .await
-    }
-}
-
-async fn start(
+/// A relay, and a socket to it.
+pub async fn start(
     bench: &Bench,
     database: &str,
     work: Work,
@@ -285,17 +282,17 @@ async fn start(
             .stderr(log),
         Signal::SIGKILL,
     )?;
-    let socket = connect(addr, &mut process).await?;
+    let socket = connect(addr, || process.exited().is_some()).await?;
     socket.set_nodelay(true)?;
     Ok((process, socket))
 }
 
-async fn connect(addr: SocketAddr, process: &mut Process) -> Result<TcpStream, Failure> {
+async fn connect(addr: SocketAddr, mut ended: impl FnMut() -> bool) -> Result<TcpStream, Failure> {
     let began = Instant::now();
     loop {
         match TcpStream::connect(addr).await {
             Ok(socket) => return Ok(socket),
-            Err(error) if process.exited().is_some() || began.elapsed() > START => {
+            Err(error) if ended() || began.elapsed() > START => {
                 return Err(format!("a relay does not start: {error}").into());
             }
             Err(_) => sleep(PROBE).await,
@@ -305,20 +302,90 @@ async fn connect(addr: SocketAddr, process: &mut Process) -> Result<TcpStream, F
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
+    use pgchat_harness::cluster::{Cluster, RunDir, Wanted};
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
     use super::*;
 
-    #[test]
-    fn a_line_is_read_as_it_was_written() {
-        let line = Line {
+    fn line(payload: &str) -> Line {
+        Line {
             conversation: Uuid::from_u128(1),
             sender: Uuid::from_u128(2),
             name: -3,
             content: "with spaces".to_owned(),
-            payload: "{\"a\":\t\"b\"}".to_owned(),
-        };
+            payload: payload.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let line = line("{\"a\":\t\"b\"}");
         let read = Line::read(&line.written()).unwrap();
         assert_eq!(read.written(), line.written());
         assert_eq!(read.payload, line.payload);
         assert!(Line::read("no\tline").is_none());
+    }
+
+    /// What becomes of two messages to a relay that answers so and ends, and of one thereafter.
+    async fn answered(answers: &[u8]) -> [Result<(), String>; 2] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (relay, _) = listener.accept().await.unwrap();
+        let relay = async {
+            let mut relay = BufReader::new(relay);
+            for _ in 0..2 {
+                relay.read_line(&mut String::new()).await.unwrap();
+            }
+            relay.write_all(answers).await.unwrap();
+        };
+        LocalSet::new()
+            .run_until(async {
+                let intake = Intake::new(socket.unwrap());
+                let (one, other) = (line("one"), line("other"));
+                let ((), one, other) =
+                    tokio::join!(relay, intake.store(&one), intake.store(&other));
+                assert!(intake.store(&line("late")).await.is_err());
+                [one, other].map(|result| result.map_err(|error| error.to_string()))
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_message_that_a_relay_could_not_store_or_ended_over_is_no_stored_one() {
+        let refused = Err("db error".to_owned());
+        let seen = answered(b"{\"a\":1}\ndb error\nstored\n").await;
+        assert_eq!(seen, [refused, Ok(())]);
+        let ended = Err("a relay has ended: its log says why".to_owned());
+        assert_eq!(answered(b"stored\n").await, [Ok(()), ended]);
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_cannot_write_its_answers_ends() {
+        let mut dir = RunDir::make(&std::env::temp_dir(), "relay").unwrap();
+        let wanted = Wanted {
+            bin: None,
+            name: "relay",
+            settings: Vec::new(),
+        };
+        let cluster = Cluster::start(&dir, wanted).await.unwrap();
+        let addr = free_addr().unwrap();
+        let url = format!("postgres://postgres@{}/postgres", cluster.addr);
+        // Refused, with a long reason.
+        let statement = "select repeat($4, 1000000)::int, $1::uuid, $2::uuid, $3::uuid";
+        let args = [&addr.port().to_string(), &url, "nothing", statement].map(str::to_owned);
+        let relay = thread::spawn(move || serve(&args).map_err(|error| error.to_string()));
+        let mut socket = connect(addr, || relay.is_finished()).await.unwrap();
+        let text = line("").written() + "\n";
+        // Nobody reads; it may have ended before the last.
+        let _ = socket.write_all(text.repeat(50).as_bytes()).await;
+        let end = tokio::task::spawn_blocking(|| relay.join().unwrap());
+        assert_eq!(
+            tokio::time::timeout(START, end).await.unwrap().unwrap(),
+            Err("a socket does not keep up".to_owned())
+        );
+        drop(cluster);
+        dir.discard_logs();
     }
 }
