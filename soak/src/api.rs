@@ -184,7 +184,7 @@ impl Api {
         Ok(unread.unread_count)
     }
 
-    /// Whether a user is there, and when he was seen last.
+    /// Whether a user is there, and when they were seen last.
     pub async fn standing(&self, user: Uuid) -> Result<Standing, Miss> {
         let call = self.http.get(format!("{}/api/v1/users/{user}", self.base));
         let (_, found) = answer(call, TIMEOUT).await?;

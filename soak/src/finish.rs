@@ -130,7 +130,7 @@ async fn presence(world: &World, left: &HashSet<ClientIx>, client: ClientIx, id:
                 let has_left = left.contains(&client);
                 if standing.is_online == has_left || (has_left && standing.last_seen_at.is_none()) {
                     let text =
-                        format!("he has left: {has_left}, and the service says {standing:?}");
+                        format!("they have left: {has_left}, and the service says {standing:?}");
                     let violation = Violation::new(Kind::PresenceWrong, world.clock.now(), text);
                     world.checker().violate(violation.client(client));
                 }

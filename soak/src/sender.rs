@@ -29,10 +29,10 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 /// How often a user who sends marks a conversation as read, and reads a page of one.
 const MARKS_READ: f64 = 0.15;
 const READS_PAGE: f64 = 0.03;
-/// How often he edits or deletes one of his latest messages, and searches for one.
+/// How often they edit or delete one of their latest messages, and search for one.
 const CHANGES: f64 = 0.1;
 const SEARCHES: f64 = 0.03;
-/// How often he types before he sends, and goes on typing in another conversation until the other is shown it.
+/// How often they type before they send, and go on typing in another conversation until the other is shown it.
 const TYPES: f64 = 0.3;
 const INSISTS: f64 = 0.01;
 
@@ -309,7 +309,7 @@ async fn change(world: Arc<World>, client: ClientIx, seed: u64) {
     checker.end_change(key);
 }
 
-/// Searches for the number of one of the latest messages, in its conversation or in all of his.
+/// Searches for the number of one of the latest messages, in its conversation or in all of theirs.
 async fn search(world: Arc<World>, client: ClientIx, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (key, conversation, before) = {

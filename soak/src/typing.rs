@@ -1,4 +1,4 @@
-//! What a user does before he writes: he types, and says so.
+//! What a user does before they write: they type, and say so.
 
 use std::sync::Arc;
 use std::time::Duration;

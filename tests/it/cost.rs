@@ -196,7 +196,7 @@ async fn a_message_touches_few_pages_however_many_are_stored() {
     );
 }
 
-/// Of a user with so many conversations, each with a message that he missed.
+/// Of a user with so many conversations, each with a message that they missed.
 async fn buffers_of_a_replay(conversations: i32) -> i64 {
     let database = Database::fresh().await;
     without_autovacuum(&database).await;

@@ -311,7 +311,7 @@ async fn who_takes_nothing_of_large_answers_leaves_the_others_their_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_takes_nothing_of_his_replays_leaves_the_others_their_room() {
+async fn who_takes_nothing_of_their_replays_leaves_the_others_their_room() {
     const SOCKETS: usize = 15;
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;

@@ -211,7 +211,7 @@ async fn a_limit_of_zero_is_none() {
         ("RATE_LIMIT_PER_SECOND", "0"),
     ];
     let replica = Replica::start(&database, &none).await;
-    // More than a user may have, and than he may send at once, by default.
+    // More than a user may have, and than they may send at once, by default.
     let mut sockets = Vec::new();
     for _ in 0..SOCKETS {
         sockets.push(Socket::connect(&replica, ALICE).await);

@@ -21,7 +21,7 @@ fn longest() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_who_finishes_none_of_his_large_messages_leaves_the_others_their_room() {
+async fn a_user_who_finishes_none_of_their_large_messages_leaves_the_others_their_room() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &PATIENT).await;
     let conversation = database.conversation(ALICE, BORIS).await;

@@ -51,7 +51,7 @@ pub enum Kind {
     TypingStuck,
     /// Presence of somebody whom the socket does not watch.
     PresenceStray,
-    /// The last that a watcher was shown of a user, or what the service says of him, is not the truth at the end.
+    /// The last that a watcher was shown of a user, or what the service says of them, is not the truth at the end.
     PresenceWrong,
     /// Two requests of one conversation on one socket, acknowledged in the other order.
     AckOrder,

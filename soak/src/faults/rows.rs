@@ -143,7 +143,7 @@ async fn mark_read(world: &World, mut client: Client, plan: Plan) -> Outcome {
     Outcome::Done(read(world, &mut client, ix, plan.count(0, 1), pause(plan)).await)
 }
 
-/// A participant has read a conversation up to what he has seen, and another program says so. Never rolled back: it cannot
+/// A participant has read a conversation up to what they have seen, and another program says so. Never rolled back: it cannot
 /// be told from a mark of the client's own up to the same place.
 async fn read(
     world: &World,

@@ -1,4 +1,4 @@
-//! What a stranger could learn on a detour: by his own ids of messages, or by messages that are gone.
+//! What a stranger could learn on a detour: by their own ids of messages, or by messages that are gone.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ async fn a_message_that_is_gone_is_a_message_that_never_was_to_a_stranger() {
 }
 
 #[tokio::test]
-async fn a_service_may_act_for_a_deactivated_user_but_opens_no_socket_for_him() {
+async fn a_service_may_act_for_a_deactivated_user_but_opens_no_socket_for_them() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;
     let path = format!("/api/v1/chat/conversations/{IRENE}");

@@ -313,7 +313,7 @@ async fn what_needs_no_token_is_open() {
     }
 }
 
-/// Who is no participant gets the same answer, to the letter, whether what he names exists or not.
+/// Who is no participant gets the same answer, to the letter, whether what they name exists or not.
 #[tokio::test]
 async fn a_stranger_cannot_tell_whether_a_conversation_or_a_message_exists() {
     let database = Database::fresh().await;

@@ -111,7 +111,7 @@ async fn the_content_type_must_be_json() {
 
 /// Whoever closes over what is on its way resets the connection, and the caller may never see the answer.
 #[tokio::test]
-async fn who_is_refused_before_his_body_is_read_can_send_it_to_its_end() {
+async fn who_is_refused_before_their_body_is_read_can_send_it_to_its_end() {
     let database = Database::fresh().await;
     let secret = ("JWT_SECRET", "a secret of these tests, of 32 bytes or more");
     let replica = Replica::start(&database, &[secret]).await;

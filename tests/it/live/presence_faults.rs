@@ -119,7 +119,7 @@ async fn the_users_of_a_replica_that_is_held_still_are_gone_and_come_back_with_i
 }
 
 #[tokio::test]
-async fn a_listener_that_was_lost_costs_nobody_his_presence_and_shows_what_it_missed() {
+async fn a_listener_that_was_lost_costs_nobody_their_presence_and_shows_what_it_missed() {
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
     let through_proxy = [&PATIENT[..], &proxy.for_listener()].concat();

@@ -175,7 +175,7 @@ async fn a_flood_of_handshakes_gets_as_many_sockets_as_a_user_may_have() {
 
 /// Nobody answers there: whoever was asked for waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_who_has_all_his_sockets_is_refused_without_a_question_to_the_database() {
+async fn a_user_who_has_all_their_sockets_is_refused_without_a_question_to_the_database() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[("MAX_CONNECTIONS_PER_USER", "2")]).await;
     let _open = [

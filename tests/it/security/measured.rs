@@ -23,7 +23,7 @@ const ONLY: &str = "ATTACK_ONLY";
 /// Each is as long quiet as attacked. An odd number, so that there is a middle one.
 const ROUNDS: usize = 5;
 
-/// The others: each writes to his neighbour on a socket.
+/// The others: each writes to their neighbour on a socket.
 const PAIRS: [(Uuid, Uuid); 4] = [
     (BORIS, CARLA),
     (ELENA, FELIX),

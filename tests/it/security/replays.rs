@@ -1,4 +1,4 @@
-//! A user who comes back with an old cursor, on all of his sockets, again and again: what each of them missed is read from the
+//! A user who comes back with an old cursor, on all of their sockets, again and again: what each of them missed is read from the
 //! database, where others wait for the same.
 
 use std::time::{Duration, Instant};
@@ -129,7 +129,7 @@ async fn a_user_whose_twenty_sockets_come_back_without_a_pause_takes_one_turn_of
 
 /// The database answers none of them meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_hangs_up_while_he_waits_for_his_turn_is_gone_at_once() {
+async fn who_hangs_up_while_waiting_for_a_turn_is_gone_at_once() {
     let scene = Scene::set(&[]).await;
     let mut read_for = scene.alice_comes_back().await;
     scene.until_alice_is_read_for().await;

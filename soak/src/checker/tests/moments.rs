@@ -74,7 +74,7 @@ fn presence_is_shown_to_those_who_watch_and_is_the_truth_at_the_end() {
         "nothing was shown of one"
     );
     story.presence(1, 2, true);
-    assert_eq!(story.untrue(), [Kind::PresenceWrong], "he has left");
+    assert_eq!(story.untrue(), [Kind::PresenceWrong], "they have left");
     story.presence(1, 2, false);
     assert_eq!(story.untrue(), []);
     assert_eq!(story.found(), []);
