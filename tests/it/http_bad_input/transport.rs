@@ -147,7 +147,7 @@ async fn who_is_refused_before_their_body_is_read_can_send_it_to_its_end() {
 
 /// Whether the body comes or not has nothing to do with the answer.
 #[tokio::test]
-async fn who_is_refused_before_his_body_is_read_is_told_so_before_he_sends_it() {
+async fn who_is_refused_before_their_body_is_read_is_told_so_before_they_send_it() {
     let database = Database::fresh().await;
     let secret = ("JWT_SECRET", "a secret of these tests, of 32 bytes or more");
     let replica = Replica::start(&database, &[secret]).await;
