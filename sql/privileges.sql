@@ -2,7 +2,8 @@
 -- with search_path at DB_SCHEMA, as the owner.
 --
 -- PostgreSQL lets everybody execute a new function. Most of pgchat's run with their owner's rights, so each is taken
--- back from public; triggers need no grant to fire. roles.sql and README.md say what to grant to other programs.
+-- back from public; triggers need no grant to fire. roles.sql and README.md say what to grant to other programs. By name, which
+-- pgchat.routines lists: what the host calls chat_… is the host's.
 do $$
 declare
   -- Column defaults, the conditions of triggers and the expressions of indexes are evaluated as the writing role. None
@@ -19,7 +20,7 @@ begin
      cross join lateral (
        select exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                        where a.grantee = 0)) public (may)
-     where p.pronamespace = current_schema()::regnamespace and p.proname like 'chat\_%'
+     where p.pronamespace = current_schema()::regnamespace and p.proname = any (string_to_array(current_setting('pgchat.routines'), ','))
        and public.may <> (p.oid = any (everybodys))
   loop
     if item.wanted then

@@ -1,6 +1,7 @@
 //! The schema: numbered migrations, privileges, then the link to the host's users table. A role that does not own
 //! the chat tables only checks that all of it is there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use refinery::Migration;
@@ -172,7 +173,14 @@ async fn apply(
     };
     // What a newer version has granted is left to it.
     if is_newest {
-        client.batch_execute(PRIVILEGES).await.map_err(failed)?;
+        let routines = format!(
+            "set pgchat.routines = '{}'",
+            routines().into_iter().collect::<Vec<_>>().join(",")
+        );
+        client
+            .batch_execute(&format!("{routines}; {PRIVILEGES}"))
+            .await
+            .map_err(failed)?;
     }
     link_users(client, schema, users).await?;
     adopt::validate(client).await.map_err(failed)?;
@@ -197,6 +205,21 @@ async fn run(client: &mut Client) -> Result<bool, refinery::Error> {
     let newest = runner.get_migrations().iter().map(Migration::version).max();
     let applied = runner.get_last_applied_migration_async(client).await?;
     Ok(applied.as_ref().map(Migration::version) <= newest)
+}
+
+/// The names of all functions and procedures that the migrations make.
+fn routines() -> BTreeSet<String> {
+    let runner = embedded::migrations::runner();
+    let mut names = BTreeSet::new();
+    for sql in runner.get_migrations().iter().filter_map(Migration::sql) {
+        for made in ["create function ", "create procedure "] {
+            for definition in sql.split(made).skip(1) {
+                let name = definition.split('(').next().unwrap_or_default();
+                names.insert(name.to_owned());
+            }
+        }
+    }
+    names
 }
 
 async fn link_users(client: &Client, schema: &str, users: &UsersTable) -> Result<(), MigrateError> {
