@@ -18,7 +18,7 @@ create index chat_purged_changed on chat_purged (change_xid);
 -- ids, from the one after `after_conversation`, as many at most as messages; `next_conversation` is what to say as
 -- `after_conversation` in the next step, null when there are no more. Behind the last one comes what is left of conversations
 -- that were deleted.
--- `busy`: conversations that were left for another time, since somebody held one of the rows.
+-- `busy`: conversations that were left for another time, since somebody held one of the rows, or a trigger of the host's has kept a message.
 --
 -- Locks: the messages that are deleted, until the transaction ends; the conversation's row only when nothing of it is left.
 -- None is waited for.
@@ -40,6 +40,7 @@ declare
   top_xid xid8;
   old_ids uuid[];
   old_xid xid8;
+  deleted bigint;
   was_set text := coalesce(current_setting('pgchat.purge_depth', true), '');
 begin
   if older_than is null or older_than > now() - interval '1 day' then
@@ -88,7 +89,11 @@ begin
         perform from messages m where m.id = any (ids) for update nowait;
         perform set_config('pgchat.purge_depth', pg_trigger_depth()::text, true);
         delete from messages m where m.id = any (ids);
+        get diagnostics deleted = row_count;
         perform set_config('pgchat.purge_depth', was_set, true);
+        if deleted < cardinality(ids) then
+          raise lock_not_available using message = 'a trigger has kept a message';
+        end if;
         update conversations c
            set last_message_id = null
          where c.id = candidate.id

@@ -232,6 +232,37 @@ async fn rows_that_somebody_holds_are_left_for_another_time() {
     assert_eq!((step.messages, step.busy), (2, 0));
 }
 
+/// As where the law demands that something is kept.
+#[tokio::test]
+async fn what_a_trigger_of_the_host_keeps_is_left_and_the_rest_goes() {
+    let database = Database::fresh().await;
+    let kept = aged(&database, &[400, 399, 1], true).await;
+    let free = database.conversation(ALICE, CARLA).await;
+    fill(&database, free, &[400, 1], true).await;
+    database
+        .execute(&format!(
+            "create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+             create trigger keep before delete on messages for each row
+               when (old.conversation_id = '{kept}' and old.seq = 2) execute function keep()"
+        ))
+        .await;
+
+    // Two at once are all that a step may remove.
+    let client = database.sql().await;
+    for sql in [
+        "set statement_timeout = '20s'",
+        "call chat_purge_all('365 days', 2, 0)",
+    ] {
+        client.batch_execute(sql).await.expect("it ends");
+    }
+
+    let left = |conversation| format!("messages where conversation_id = '{conversation}'");
+    assert_eq!(database.count(&left(kept)).await, 3);
+    assert_eq!(database.count(&left(free)).await, 1);
+    let noted = format!("chat_purged where conversation_id = '{kept}'");
+    assert_eq!(database.count(&noted).await, 0);
+}
+
 #[tokio::test]
 async fn what_is_younger_than_a_day_is_not_for_this_function() {
     let database = Database::fresh().await;
