@@ -14,13 +14,14 @@ declare
     'greatest(participant1_id, participant2_id) order by created_at, id) as kept from conversations) '
     'delete from conversations c using pair p where c.id = p.id and p.id <> p.kept;';
 begin
-  -- Of a partitioned one no index is built without keeping writers out, and id alone is not unique.
+  -- Of a partitioned one no index is built without keeping writers out, and id alone is not unique. Of rows in tables that inherit no
+  -- index or trigger knows, and an unlogged one is empty after a crash.
   select format('table %s exists, but is no ordinary table', c.relname)
     into wrong
     from pg_class c
    where c.relname in ('conversations', 'messages')
      and c.relnamespace = current_schema()::regnamespace
-     and c.relkind <> 'r'
+     and (c.relkind <> 'r' or c.relpersistence <> 'p' or exists (select from pg_inherits where c.oid in (inhrelid, inhparent)))
    limit 1;
   if wrong is not null then
     raise exception '%', wrong using errcode = 'wrong_object_type';
@@ -42,7 +43,8 @@ begin
 
   -- The columns that everything rests on, in the types that they need.
   select format('table %s exists, but its column %s is %s and must be %s', t.name, t.col,
-                coalesce(format_type(a.atttypid, a.atttypmod), 'missing'), t.wanted)
+                case when a.attgenerated <> '' then 'generated' else coalesce(format_type(a.atttypid, a.atttypmod), 'missing') end,
+                t.wanted)
     into wrong
     from (values ('conversations', 'id', 'uuid', true), ('conversations', 'participant1_id', 'uuid', true),
                  ('conversations', 'participant2_id', 'uuid', true), ('conversations', 'last_message_id', 'uuid', false),
@@ -54,7 +56,7 @@ begin
            as t (name, col, wanted, needed)
     join pg_class c on c.relname = t.name and c.relnamespace = current_schema()::regnamespace
     left join pg_attribute a on a.attrelid = c.oid and a.attname = t.col and not a.attisdropped
-   where a.atttypid is distinct from t.wanted::regtype and (t.needed or a.atttypid is not null)
+   where a.attgenerated <> '' or a.atttypid is distinct from t.wanted::regtype and (t.needed or a.atttypid is not null)
    limit 1;
   if wrong is not null then
     raise exception '%', wrong
@@ -64,24 +66,77 @@ begin
   end if;
 
   -- Columns of its own, which an adopted table gets: where one of that name is there already, it has to be what it would become.
-  -- A default or a sequence would fill in what the triggers do.
-  select format('table %s has a column %s of its own (%s%s), a name that the chat needs for itself, as %s without a default', t.name, t.col,
-                format_type(a.atttypid, a.atttypmod),
-                case when a.atthasdef or a.attidentity <> '' then ' with a default' else '' end, t.wanted),
+  -- A default or a sequence would fill in what the triggers do, and null in a number would make the events unreadable.
+  select format('table %s has a column %s of its own (%s), a name that the chat needs for itself, as %s', t.name, t.col, a.definition, t.wanted),
          format('alter table %s rename column %I to ...;', t.name, t.col)
     into wrong, mend
-    from (values ('conversations', 'last_seq', 'bigint', true), ('conversations', 'last_xid', 'xid8', false),
-                 ('conversations', 'create_xid', 'xid8', true), ('conversations', 'active_at', 'timestamptz', true),
-                 ('messages', 'seq', 'bigint', false), ('messages', 'reader_id', 'uuid', false),
-                 ('messages', 'client_message_id', 'text', false), ('messages', 'edited_at', 'timestamptz', false),
-                 ('messages', 'revision', 'integer', true), ('messages', 'create_xid', 'xid8', true),
-                 ('messages', 'change_xid', 'xid8', true), ('messages', 'read_xid', 'xid8', false))
-           as t (name, col, wanted, may_default)
-    join pg_attribute a on a.attrelid = to_regclass(t.name) and a.attname = t.col and not a.attisdropped
-   where a.atttypid <> t.wanted::regtype or (not t.may_default and (a.atthasdef or a.attidentity <> ''))
+    from (values ('conversations', 'last_message_id', 'uuid'), ('conversations', 'last_seq', 'bigint not null default 0'),
+                 ('conversations', 'last_xid', 'xid8'), ('conversations', 'create_xid', 'xid8'),
+                 ('conversations', 'active_at', 'timestamp with time zone not null default now()'),
+                 ('messages', 'seq', 'bigint'), ('messages', 'reader_id', 'uuid'), ('messages', 'client_message_id', 'text'),
+                 ('messages', 'edited_at', 'timestamp with time zone'), ('messages', 'deleted_at', 'timestamp with time zone'),
+                 ('messages', 'revision', 'integer not null default 1'), ('messages', 'create_xid', 'xid8'),
+                 ('messages', 'change_xid', 'xid8'), ('messages', 'read_xid', 'xid8'))
+           as t (name, col, wanted)
+    join lateral (
+      -- Without the quotes that the session may have asked for (quote_all_identifiers).
+      select replace(concat_ws(' ', format_type(a.atttypid, a.atttypmod),
+                               case when a.attnotnull and t.col not in ('seq', 'reader_id') then 'not null' end,
+                               case when a.attidentity <> '' then 'generated as identity' end,
+                               -- A transaction number is pgchat's own default, of a former installation.
+                               case when t.wanted <> 'xid8' then 'default ' || pg_get_expr(d.adbin, d.adrelid) end), '"', '') as definition
+        from pg_attribute a
+        left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+       where a.attrelid = to_regclass(t.name) and a.attname = t.col and not a.attisdropped) a on a.definition <> t.wanted
    limit 1;
   if wrong is not null then
     raise exception '%', wrong using errcode = 'datatype_mismatch', hint = mend || ' or alter it';
+  end if;
+
+  -- Rows are looked up by it, and what is sent again is told by it.
+  select string_agg(c.relname, ' and ' order by c.relname),
+         string_agg(format('alter table %s add primary key (id);', c.relname), ' ' order by c.relname)
+    into wrong, mend
+    from pg_class c
+   where c.oid in (to_regclass('conversations'), to_regclass('messages'))
+     and not exists (select from pg_index i
+                       join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0] and a.attname = 'id'
+                      where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indimmediate and i.indnkeyatts = 1
+                        and i.indpred is null);
+  if wrong is not null then
+    raise exception 'the id of % is no primary key', wrong
+      using errcode = 'object_not_in_prerequisite_state', hint = mend || ' then migrate again';
+  end if;
+
+  -- Every row is updated. Most of these triggers set updated_at, by which the conversations are listed; what they overwrite is lost.
+  select string_agg(format('%s of %s', t.tgname, t.tgrelid::regclass), ', ' order by t.tgrelid, t.tgname),
+         string_agg(format('alter table %s disable trigger %I;', t.tgrelid::regclass, t.tgname), ' ' order by t.tgrelid, t.tgname)
+    into wrong, mend
+    from pg_trigger t
+   where t.tgrelid in (to_regclass('conversations'), to_regclass('messages'))
+     and not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 19 = 19;
+  if wrong is not null then
+    raise exception 'taking over updates every row, and triggers that run before an update may change more: %', wrong
+      using errcode = 'object_not_in_prerequisite_state', hint = mend || ' then migrate again, and enable them';
+  end if;
+
+  -- Columns that pgchat knows nothing of: it would be refused whatever it stores.
+  select string_agg(format('%s of %s', a.attname, c.relname), ', ' order by c.relname, a.attnum),
+         string_agg(format('alter table %s alter column %I set default ...;', c.relname, a.attname), ' ' order by c.relname, a.attnum)
+    into wrong, mend
+    from pg_class c
+    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    join pg_type y on y.oid = a.atttypid
+   where c.oid in (to_regclass('conversations'), to_regclass('messages'))
+     and a.attnotnull and not a.atthasdef and a.attidentity = '' and y.typdefault is null
+     and a.attname not in ('id', 'participant1_id', 'participant2_id', 'conversation_id', 'sender_id', 'content', 'message_type', 'is_read',
+                           'created_at', 'updated_at', 'last_seq', 'create_xid', 'active_at', 'seq', 'reader_id', 'revision', 'change_xid')
+     -- It may fill them in.
+     and not exists (select from pg_trigger t where t.tgrelid = c.oid and t.tgtype & 7 = 7 and t.tgenabled <> 'D');
+  if wrong is not null then
+    raise exception 'nothing would fill in % where pgchat inserts a row, and it may not be null', wrong
+      using errcode = 'not_null_violation',
+            hint = mend || ' or let it be null; or fill it in by a trigger for each row before the insert';
   end if;
 
   if to_regclass('conversations') is null or to_regclass('messages') is null then
@@ -160,6 +215,21 @@ begin
       using errcode = 'not_null_violation',
             hint = 'update messages set content = '''' where content is null; delete from messages where sender_id is null; '
                    'then migrate again';
+  end if;
+
+  if exists (select from pg_attribute where attrelid = 'messages'::regclass and attname = 'client_message_id' and not attisdropped) then
+    execute $check$
+      select count(*) from (select from messages where client_message_id is not null
+                             group by sender_id, client_message_id having count(*) > 1) d
+      having count(*) > 0
+    $check$ into wrong;
+    if wrong is not null then
+      raise exception 'messages holds % values of client_message_id that a sender has used more than once', wrong
+        using errcode = 'unique_violation',
+              hint = 'with used as (select id, row_number() over (partition by sender_id, client_message_id order by created_at, id) as n '
+                     'from messages where client_message_id is not null) '
+                     'update messages m set client_message_id = null from used u where u.id = m.id and u.n > 1; then migrate again';
+    end if;
   end if;
 
   -- A column of another type is replaced by one of pgchat's. Indexes and constraints go with it, the rest would keep it.

@@ -189,16 +189,17 @@ alter table conversations
   alter column create_xid set default pg_current_xact_id();
 
 -- begin indexes
+-- With names that nobody else gives: what has the name already counts as the index.
 -- One row for each unordered pair.
-create unique index if not exists conversations_pair_key
+create unique index if not exists chat_conversations_pair
   on conversations (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id));
 -- Nothing that changes with every message is indexed here, or those updates would not be HOT.
 create index if not exists chat_conversations_participant1 on conversations (participant1_id, active_at);
 create index if not exists chat_conversations_participant2 on conversations (participant2_id, active_at);
 create index if not exists chat_conversations_create_xid on conversations (create_xid);
 
-create unique index if not exists messages_conversation_seq_key on messages (conversation_id, seq);
-create unique index if not exists messages_client_message_id_key
+create unique index if not exists chat_messages_seq on messages (conversation_id, seq);
+create unique index if not exists chat_messages_client_id
   on messages (sender_id, client_message_id) where client_message_id is not null;
 create index if not exists chat_messages_unread
   on messages (reader_id, conversation_id, seq) where not is_read and deleted_at is null;

@@ -369,13 +369,13 @@ mod tests {
     fn the_sections_of_the_migration_are_found() {
         assert_eq!(section(TABLES, "columns").matches("add column").count(), 20);
         let (pairs, others) = indexes();
-        assert_eq!(index_name(&pairs), "conversations_pair_key");
+        assert_eq!(index_name(&pairs), "chat_conversations_pair");
         let names: Vec<_> = others.iter().map(|ddl| index_name(ddl)).collect();
         let written = section(TABLES, "indexes")
             .matches("index if not exists")
             .count();
         assert_eq!(1 + names.len(), written, "{names:?}");
-        assert!(names.contains(&"messages_conversation_seq_key"));
+        assert!(names.contains(&"chat_messages_seq"));
         assert!(names.contains(&"chat_messages_read"));
         for ddl in others.iter().chain([&pairs]) {
             assert!(ddl.contains("index if not exists"), "{ddl}");

@@ -171,6 +171,15 @@ async fn tables_that_stand_in_the_way_are_named_and_left_alone() {
             &["conversations", "participant2_id"],
         ),
         ("create view messages as select 1 as id", &["messages"]),
+        (
+            "create table messages (id uuid primary key, conversation_id uuid, sender_id uuid, content text);
+             create table old_messages () inherits (messages)",
+            &["messages", "no ordinary table"],
+        ),
+        (
+            "create unlogged table messages (id uuid primary key, conversation_id uuid, sender_id uuid, content text)",
+            &["messages", "no ordinary table"],
+        ),
     ] {
         let database = Database::with_users().await;
         database.execute_as_owner(setup).await;
@@ -310,6 +319,8 @@ async fn everything_that_is_made_begins_with_chat_but_the_two_tables() {
           union all select 'routine', proname, pronamespace from pg_proc
           union all select 'type', typname, typnamespace from pg_type where typtype in ('e', 'd', 'r')
           union all select 'trigger', tgname, 'public'::regnamespace from pg_trigger where not tgisinternal
+          union all select 'index', i.relname, i.relnamespace from pg_class i where relkind = 'i'
+                       and not exists (select from pg_constraint k where k.conindid = i.oid)
           union all select 'schema', nspname, 'public'::regnamespace from pg_namespace where oid >= 16384
         ) made (kind, name, namespace)
          where namespace = 'public'::regnamespace and name not like 'chat\\_%'

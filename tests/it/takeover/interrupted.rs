@@ -19,7 +19,7 @@ async fn a_migration_that_was_killed_goes_on_where_it_was() {
              create table last_row as select id from messages order by ctid desc limit 1;
              create function is_last(id uuid) returns boolean language sql stable as
              $$ select id = (select l.id from public.last_row l) $$;
-             create trigger wait_for_the_test before update on messages
+             create trigger wait_for_the_test after update on messages
                for each row when (is_last(old.id)) execute function wait_for_the_test()",
         )
         .await;
@@ -71,18 +71,17 @@ async fn an_index_that_was_not_completed_is_built_again() {
     database
         .execute_as_owner(
             "alter table messages add column seq bigint;
-             create index messages_conversation_seq_key on messages (conversation_id, seq)",
+             create index chat_messages_seq on messages (conversation_id, seq)",
         )
         .await;
     database
         .execute(
-            "update pg_index set indisvalid = false where indexrelid = 'messages_conversation_seq_key'::regclass",
+            "update pg_index set indisvalid = false where indexrelid = 'chat_messages_seq'::regclass",
         )
         .await;
     database.migrate(&[]).await.assert_ok();
     assert_taken_over(&database, 0).await;
-    let unique =
-        "pg_index where indexrelid = 'messages_conversation_seq_key'::regclass and indisunique";
+    let unique = "pg_index where indexrelid = 'chat_messages_seq'::regclass and indisunique";
     assert_eq!(database.count(unique).await, 1);
 }
 

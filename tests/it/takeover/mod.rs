@@ -127,6 +127,31 @@ async fn the_rows_of_the_go_service_are_kept_and_numbered_by_time() {
 }
 
 /// Until the last moment it is the other service's table, and from then on pgchat's triggers number what it inserts.
+/// Names that PostgreSQL gives by itself, or that suggest themselves.
+#[tokio::test]
+async fn indexes_of_the_hosts_are_not_taken_for_pgchats() {
+    let database = go_service(300).await;
+    database
+        .execute_as_owner(
+            "alter table messages add column client_message_id text unique;
+             alter table conversations add constraint conversations_pair_key unique (participant1_id, participant2_id);
+             create index messages_conversation_seq_key on users (email);
+             do $$ begin execute format('alter database %I set quote_all_identifiers = on', current_database()); end $$",
+        )
+        .await;
+    database.migrate(&[]).await.assert_ok();
+    let unique = "pg_index where indrelid in ('conversations'::regclass, 'messages'::regclass) and indisunique
+                     and (indexprs is not null or indnatts = 2 and indrelid = 'messages'::regclass)";
+    assert_eq!(database.count(unique).await, 3);
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(BORIS, ALICE).await;
+    let sent = replica
+        .api()
+        .send_once(conversation, ALICE, "once", "m-1")
+        .await;
+    sent.ok(201);
+}
+
 #[tokio::test]
 async fn the_go_service_writes_on_while_its_tables_are_taken_over() {
     let database = go_service(20_000).await;

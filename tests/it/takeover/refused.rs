@@ -81,8 +81,53 @@ async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
         ),
         (
             "alter table messages add column seq bigserial",
-            ["seq", "with a default"],
+            ["seq", "default nextval"],
             "alter table messages rename column seq to number",
+        ),
+        (
+            "alter table messages add column client_message_id text not null default ''; \
+             alter table messages alter column client_message_id drop default",
+            ["text not null", "as text"],
+            "alter table messages alter column client_message_id drop not null; update messages set client_message_id = null",
+        ),
+        (
+            "alter table messages add column client_message_id text;
+             update messages set client_message_id = 'm-' || length(content)",
+            ["a sender has used more than once", "u.n > 1"],
+            "with used as (select id, row_number() over (partition by sender_id, client_message_id order by created_at, id) as n
+                             from messages where client_message_id is not null)
+             update messages m set client_message_id = null from used u where u.id = m.id and u.n > 1",
+        ),
+        (
+            "alter table messages add column revision int",
+            ["(integer)", "as integer not null default 1"],
+            "alter table messages drop column revision",
+        ),
+        (
+            "alter table messages add column deleted_at timestamptz not null default now()",
+            ["deleted_at", "not null default now()"],
+            "alter table messages drop column deleted_at",
+        ),
+        (
+            "alter table messages add column shop int not null default 0; alter table messages alter column shop drop default",
+            ["fill in shop of messages", "alter column shop set default"],
+            "alter table messages alter column shop set default 0",
+        ),
+        (
+            "alter table messages drop constraint messages_pkey",
+            ["the id of messages", "alter table messages add primary key (id)"],
+            "alter table messages add primary key (id)",
+        ),
+        (
+            "create function touch() returns trigger language plpgsql as $$ begin new.updated_at := now(); return new; end $$;
+             create trigger touch before update on conversations for each row execute function touch()",
+            ["touch of conversations", "alter table conversations disable trigger touch"],
+            "alter table conversations disable trigger touch",
+        ),
+        (
+            "alter table messages drop column updated_at, add column updated_at timestamptz generated always as (created_at) stored",
+            ["updated_at", "generated"],
+            "alter table messages alter column updated_at drop expression",
         ),
         (
             "create view unread as select message_type, count(*) from messages where not is_read group by 1",
