@@ -412,6 +412,7 @@ as $$
      cross join string_to_table(p.text, e'\x03') with ordinality as q (text, place)
      where q.text <> ''
   )
-  select '[' || coalesce(string_agg('{"text":' || to_json(text) || ',"match":' || match || '}', ',' order by place), '') || ']'
+  select format('[%s]', string_agg(format('{"text":%s,"match":%s}', to_json(text), case when match then 'true' else 'false' end),
+                                   ',' order by place))
     from part
 $$;

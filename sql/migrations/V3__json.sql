@@ -1,8 +1,9 @@
 -- How rows look to callers. JSON is built here and nowhere else, and relayed unparsed: the answer to a
 -- POST, a history page and a live frame hold the same text.
 --
--- Text around to_json(text): several times cheaper than json_build_object at this width. A Message is one format(), since
--- each transaction sets up each function of an expression anew, operators too: with thirty || that took longer than the rest.
+-- Text around to_json(text): several times cheaper than json_build_object at this width. By format(), since each transaction
+-- sets up each function of an expression anew, operators too: with thirty || a Message took longer than the rest. And since || is
+-- ambiguous beside anything but text where the host has an implicit cast from its type to text, as many have from integers or uuid.
 -- These functions have no SET clause and are stable, as what they call is, so that PostgreSQL inlines them:
 -- a call that is not inlined costs more than the rest of the message. Their callers fix the search_path.
 
@@ -18,7 +19,7 @@ as $$ select coalesce(to_char(value at time zone 'UTC', e'\\"YYYY-MM-DD"T"HH24:M
 
 create function chat_json_uuid(value uuid) returns text
 language sql stable parallel safe
-as $$ select coalesce('"' || value || '"', 'null') $$;
+as $$ select coalesce('"' || value::text || '"', 'null') $$;
 
 -- UserSummary; of a user who is no longer there, only the id.
 create function chat_summary_json(user_id uuid, first_name text, last_name text, avatar_url text) returns text
@@ -49,17 +50,14 @@ create function chat_user_json(
 returns text
 language sql stable parallel safe
 as $$
-  select '{"id":"' || id || '","firstName":' || chat_json_text(first_name)
-         || ',"lastName":' || chat_json_text(last_name)
-         || ',"avatarUrl":' || chat_json_text(avatar_url)
-         || ',"role":' || chat_json_text(role)
-         || ',"isActive":' || case when is_active then 'true' else 'false' end
-         || ',"isOnline":' || case when is_online then 'true' else 'false' end
-         || ',"lastSeenAt":' || chat_json_time(last_seen_at) || '}'
+  select format('{"id":"%s","firstName":%s,"lastName":%s,"avatarUrl":%s,"role":%s,"isActive":%s,"isOnline":%s,"lastSeenAt":%s}',
+                id, chat_json_text(first_name), chat_json_text(last_name), chat_json_text(avatar_url), chat_json_text(role),
+                case when is_active then 'true' else 'false' end, case when is_online then 'true' else 'false' end,
+                chat_json_time(last_seen_at))
 $$;
 
--- Message; `sender` is its sender's UserSummary. Null without a message.
-create function chat_message_json(m messages, sender text) returns text
+-- Message; `sender` is its sender's UserSummary. Null without a message. With these in place of the row's own content and times.
+create function chat_message_json(m messages, sender text, content text, updated_at timestamptz, deleted_at timestamptz) returns text
 language sql stable
 as $$
   select case when m.id is not null then
@@ -67,28 +65,28 @@ as $$
                   '"clientMessageId":%s,"createdAt":%s,"updatedAt":%s,"editedAt":%s,"deletedAt":%s,"sender":%s}',
                   m.id, m.conversation_id, m.sender_id,
                   -- Adopted rows may still have the content that was deleted.
-                  to_json(case when m.deleted_at is null then m.content else '' end),
+                  to_json(case when deleted_at is null then content else '' end),
                   m.message_type, case when m.is_read then 'true' else 'false' end, m.seq,
-                  chat_json_text(m.client_message_id), chat_json_time(m.created_at), chat_json_time(m.updated_at),
-                  chat_json_time(m.edited_at), chat_json_time(m.deleted_at), sender)
+                  chat_json_text(m.client_message_id), chat_json_time(m.created_at), chat_json_time(updated_at),
+                  chat_json_time(m.edited_at), chat_json_time(deleted_at), sender)
          end
 $$;
 
--- Conversation; the participants are their UserSummary, the newest message a Message or null.
+create function chat_message_json(m messages, sender text) returns text
+language sql stable
+as $$ select chat_message_json(m, sender, m.content, m.updated_at, m.deleted_at) $$;
+
+-- Conversation; the participants are their UserSummary, the newest message a Message or null. Null without a conversation.
 create function chat_conversation_json(
   c conversations, participant1 text, participant2 text, last_message text, unread_count bigint) returns text
 language sql stable
 as $$
-  select '{"id":"' || c.id || '","participant1Id":"' || c.participant1_id
-         || '","participant2Id":"' || c.participant2_id
-         || '","participant1":' || participant1
-         || ',"participant2":' || participant2
-         || ',"lastMessageId":' || chat_json_uuid(c.last_message_id)
-         || ',"lastMessage":' || coalesce(last_message, 'null')
-         || ',"lastSeq":' || c.last_seq
-         || ',"unreadCount":' || unread_count
-         || ',"createdAt":' || chat_json_time(c.created_at)
-         || ',"updatedAt":' || chat_json_time(c.updated_at) || '}'
+  select case when c.id is not null then
+           format('{"id":"%s","participant1Id":"%s","participant2Id":"%s","participant1":%s,"participant2":%s,"lastMessageId":%s,'
+                  '"lastMessage":%s,"lastSeq":%s,"unreadCount":%s,"createdAt":%s,"updatedAt":%s}',
+                  c.id, c.participant1_id, c.participant2_id, participant1, participant2, chat_json_uuid(c.last_message_id),
+                  coalesce(last_message, 'null'), c.last_seq, unread_count, chat_json_time(c.created_at), chat_json_time(c.updated_at))
+         end
 $$;
 
 -- Conversation as `reader` sees it, for where there is only one.
@@ -107,5 +105,5 @@ $$;
 create function chat_read_json(conversation uuid, reader uuid, seq bigint) returns text
 language sql stable parallel safe
 as $$
-  select '{"conversationId":"' || conversation || '","readerId":"' || reader || '","upToSeq":' || seq || '}'
+  select format('{"conversationId":"%s","readerId":"%s","upToSeq":%s}', conversation, reader, seq)
 $$;

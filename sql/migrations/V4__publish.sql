@@ -29,7 +29,7 @@ as $$
 $$;
 
 -- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its
--- data and without the closing brace.
+-- data and without the closing brace; where `data[i]` is null it travels without.
 create function chat_publish(heads text[], data text[]) returns void
 language plpgsql
 security definer
@@ -72,6 +72,11 @@ as $$
   select format('%s,"message":"%s","revision":%s',
                 chat_event_head(type, m.sender_id, participant1, participant2), m.id, m.revision)
 $$;
+
+-- The Message, or null where it cannot fit into a payload: the events of a statement are collected in arrays, of at most 1 GB each.
+create function chat_message_event_data(m messages, sender text) returns text
+language sql stable
+as $$ select case when octet_length(m.content) <= chat_max_payload() then chat_message_json(m, sender) end $$;
 
 -- messages -----------------------------------------------------------------------------------------
 
@@ -125,6 +130,8 @@ begin
   new.revision := coalesce((select t.revision + 1 from chat_tombstones t where t.message_id = new.id), 1);
   new.create_xid := pg_current_xact_id();
   new.change_xid := pg_current_xact_id();
+  -- Of a copied row it may be ahead, and then the insert would be missed: what was missed is found by the greatest of them.
+  new.read_xid := null;
   return new;
 end
 $$;
@@ -206,7 +213,7 @@ begin
   end if;
   perform chat_publish(
             array_agg(chat_message_event_head('chat_message', m, held.participant1_id, held.participant2_id) order by m.seq),
-            array_agg(chat_message_json(m, chat_user_summary_json(m.sender_id)) order by m.seq))
+            array_agg(chat_message_event_data(m, chat_user_summary_json(m.sender_id)) order by m.seq))
      from messages m where m.id = any (ids);
   select * into newest from messages m where m.id = ids[cardinality(ids)];
   if told ? conversation::text then
@@ -241,8 +248,8 @@ declare
 begin
   with event as (
     select chat_message_event_head('chat_message', i::messages, c.participant1_id, c.participant2_id) as head,
-           chat_message_json(i::messages,
-                             chat_summary_json(i.sender_id, u.first_name, u.last_name, u.avatar_url)) as data,
+           chat_message_event_data(i::messages,
+                                   chat_summary_json(i.sender_id, u.first_name, u.last_name, u.avatar_url)) as data,
            i.conversation_id, i.seq, i.revision, c.last_seq,
            case when i.sender_id not in (c.participant1_id, c.participant2_id) then i.sender_id end as stranger
       from inserted i
@@ -356,14 +363,15 @@ begin
   new.create_xid := chat_own_xid(old.create_xid);
   new.change_xid := chat_own_xid(old.change_xid);
   new.read_xid := chat_own_xid(old.read_xid);
-  if (new.content, new.message_type, new.client_message_id, new.edited_at, new.deleted_at, new.created_at)
+  -- By "C": an adopted column may have a collation in which different texts are equal.
+  if (new.content collate "C", new.message_type, new.client_message_id, new.edited_at, new.deleted_at, new.created_at)
      is distinct from
      (old.content, old.message_type, old.client_message_id, old.edited_at, old.deleted_at, old.created_at)
      or (old.is_read and not new.is_read) then
     new.revision := old.revision + 1;
     new.change_xid := pg_current_xact_id();
     new.updated_at := chat_moment_after(old.updated_at);
-    if (new.content, new.message_type) <> (old.content, old.message_type)
+    if (new.content collate "C", new.message_type) <> (old.content, old.message_type)
        and new.deleted_at is null and new.edited_at is not distinct from old.edited_at then
       new.edited_at := new.updated_at;
     end if;
@@ -406,7 +414,7 @@ begin
              case when deleted_at is not null and old_deleted_at is null
                   then 'message_deleted' else 'message_updated' end,
              row, participant1_id, participant2_id) as head,
-           chat_message_json(row, chat_user_summary_json(sender_id)) as data,
+           chat_message_event_data(row, chat_user_summary_json(sender_id)) as data,
            conversation_id, seq, 1 as place
       from changed
      where revision > old_revision
@@ -477,34 +485,27 @@ begin
    where c.id in (select d.conversation_id from deleted d)
      and (c.last_message_id is null or not exists (select from messages m where m.id = c.last_message_id));
 
-  with gone as (
-    select d::messages as row, d.revision, d.updated_at, d.deleted_at, c.participant1_id, c.participant2_id
+  -- Of the host's columns nothing is read: PostgreSQL 18 cannot make a row of a transition table with a virtual generated one.
+  with gone as materialized (
+    select d.id, d.conversation_id, d.seq, d.revision + 1 as revision,
+           chat_event_head('message_deleted', d.sender_id, c.participant1_id, c.participant2_id) as head,
+           chat_message_json(d::messages, chat_user_summary_json(d.sender_id), '', t.updated_at, t.deleted_at) as message
       from deleted d
      cross join lateral (select * from conversations where id = d.conversation_id limit 1) c
-  ), state as (
-    select g.participant1_id, g.participant2_id,
-           -- Of the row itself, so that columns of the host's stay as they are: not every type is read back from JSON.
-           jsonb_populate_record(
-             g.row,
-             jsonb_build_object(
-               'content', '', 'revision', g.revision + 1, 'updated_at', chat_moment_after(g.updated_at),
-               'deleted_at', coalesce(g.deleted_at, clock_timestamp()))) as m
-      from gone g
+     -- By itself, so that PostgreSQL inlines the Message nevertheless.
+     cross join lateral (select chat_moment_after(d.updated_at) as updated_at,
+                                coalesce(d.deleted_at, clock_timestamp()) as deleted_at) t
   ), kept as (
     insert into chat_tombstones (message_id, conversation_id, seq, revision, message)
-    select (m).id, (m).conversation_id, (m).seq, (m).revision,
-           chat_message_json(m, chat_user_summary_json((m).sender_id))
-      from state
+    select g.id, g.conversation_id, g.seq, g.revision, g.message
+      from gone g
         on conflict (message_id) do update
        set revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message
-    returning message_id, message
   )
-  select array_agg(chat_message_event_head('message_deleted', s.m, s.participant1_id, s.participant2_id)
-                   order by k.message::json ->> 'conversationId', (s.m).seq),
-         array_agg(k.message order by k.message::json ->> 'conversationId', (s.m).seq)
+  select array_agg(format('%s,"message":"%s","revision":%s', g.head, g.id, g.revision) order by g.conversation_id, g.seq),
+         array_agg(g.message order by g.conversation_id, g.seq)
     into heads, bodies
-    from state s
-    join kept k on k.message_id = (s.m).id;
+    from gone g;
   if heads is not null then
     perform chat_publish(heads, bodies);
   end if;
@@ -554,7 +555,7 @@ declare
   bodies text[];
 begin
   select array_agg(chat_event_head('conversation_created', i.participant1_id, i.participant1_id, i.participant2_id)
-                   || ',"conversation":"' || i.id || '"' order by i.id),
+                   || format(',"conversation":"%s"', i.id) order by i.id),
          array_agg(chat_conversation_json(i::conversations, i.participant1_id) order by i.id)
     into heads, bodies
     from inserted i;

@@ -455,7 +455,7 @@ begin
       on conflict (id) do update set heartbeat_at = now();
   perform chat_sweep_replicas(replica);
   perform pg_notify(chat_channel(),
-    chat_payload_head() || ',"heartbeat":{"replica":"' || replica || '","beat":' || beat || '}}');
+    format('%s,"heartbeat":{"replica":"%s","beat":%s}}', chat_payload_head(), replica, beat));
   return pg_snapshot_xmin(pg_current_snapshot());
 end
 $$;

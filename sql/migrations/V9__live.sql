@@ -7,7 +7,7 @@ security definer
 set search_path from current
 as $$
 declare
-  prefix constant text := chat_payload_head() || ',"from":"' || sender || '","' || member || '":[';
+  prefix constant text := format('%s,"from":"%s","%s":[', chat_payload_head(), sender, member);
   room constant integer := chat_max_payload() - octet_length(prefix) - octet_length(']}');
   batch text := '';
   item text;
@@ -38,8 +38,8 @@ as $$
 begin
   perform set_config('synchronous_commit', 'off', true);
   perform chat_publish_items('typing', replica, array_agg(
-            '{"conversationId":"' || c || '","userId":"' || u || '","to":"' || r
-            || '","isTyping":' || case when s then 'true' else 'false' end || '}' order by place))
+            format('{"conversationId":"%s","userId":"%s","to":"%s","isTyping":%s}',
+                   c, u, r, case when s then 'true' else 'false' end) order by place))
      from unnest(conversations, typists, recipients, states) with ordinality as t (c, u, r, s, place)
    having count(*) > 0;
 end
@@ -158,7 +158,7 @@ begin
      where a.user_id = g.user_id and a.rolls @> array[roll]
     returning a.user_id, a.rolls = '{}' as turned
   )
-  select array_agg('"' || t.user_id || '"') into told
+  select array_agg(chat_json_uuid(t.user_id)) into told
     from (select * from came union all select * from went) t
    where t.turned;
   if told is not null then
@@ -227,7 +227,7 @@ begin
      where a.user_id = any (users)
     returning a.user_id, a.rolls = '{}' as turned
   )
-  select array_agg('"' || w.user_id || '"') into told from went w where w.turned;
+  select array_agg(chat_json_uuid(w.user_id)) into told from went w where w.turned;
   if told is not null then
     perform chat_publish_items('presence', roll.replica_id, told);
   end if;
@@ -247,8 +247,8 @@ set search_path from current
 as $$
 begin
   return query
-  select u, '{"userId":"' || u || '","isOnline":' || case when a.rolls <> '{}' then 'true' else 'false' end
-            || ',"lastSeenAt":' || chat_json_time(a.last_seen_at) || '}'
+  select u, format('{"userId":"%s","isOnline":%s,"lastSeenAt":%s}',
+                   u, case when a.rolls <> '{}' then 'true' else 'false' end, chat_json_time(a.last_seen_at))
     from unnest(users) u
     left join lateral (select * from chat_attendance t where t.user_id = u limit 1) a on true;
 end
