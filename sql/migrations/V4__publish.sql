@@ -78,6 +78,12 @@ create function chat_message_event_data(m messages, sender text) returns text
 language sql stable
 as $$ select case when octet_length(m.content) <= chat_max_payload() then chat_message_json(m, sender) end $$;
 
+create function chat_conversation_event_head(c conversations) returns text
+language sql stable
+as $$
+  select format('%s,"conversation":"%s"', chat_event_head('conversation_created', c.participant1_id, c.participant1_id, c.participant2_id), c.id)
+$$;
+
 -- messages -----------------------------------------------------------------------------------------
 
 -- Whether all times of a message can be shown: RFC 3339 has years of four digits.
@@ -183,7 +189,7 @@ as $$ select coalesce(substring(current_setting('pgchat.batch', true) from '[{].
 -- socket is told of a message before those with a lower seq, whoever inserts or changes messages within a trigger calls this
 -- first. It publishes the messages of this transaction in the conversation, below `below` where it is given, whose own
 -- statement has not come to that yet, moves last_seq behind them, and returns it. That statement will publish them again:
--- listeners tell that by the revision.
+-- listeners tell that by the revision. Ahead of the first message of a conversation it does the same with the conversation.
 --
 -- last_seq is behind such messages, but for those of a batch: pgchat's own functions move it before they publish. chat_told() says
 -- where these are.
@@ -202,6 +208,10 @@ declare
   newest messages;
 begin
   select * into held from conversations c where c.id = conversation;
+  if held.create_xid = pg_current_xact_id() and held.last_seq = 0 then
+    -- Within a trigger on conversations the statement that inserts it has not published it yet.
+    perform chat_publish(array[chat_conversation_event_head(held)], array[chat_conversation_json(held, held.participant1_id)]);
+  end if;
   select array_agg(m.id order by m.seq) into ids
     from messages m
    where m.conversation_id = conversation
@@ -549,16 +559,18 @@ create function chat_conversations_after_insert() returns trigger
 language plpgsql
 security definer
 set search_path from current
+set enable_seqscan = off
 as $$
 declare
   heads text[];
   bodies text[];
 begin
-  select array_agg(chat_event_head('conversation_created', i.participant1_id, i.participant1_id, i.participant2_id)
-                   || format(',"conversation":"%s"', i.id) order by i.id),
-         array_agg(chat_conversation_json(i::conversations, i.participant1_id) order by i.id)
+  -- As they are now: a trigger of the host's may have sent messages into one, ahead of which chat_publish_outer() has told of it.
+  select array_agg(chat_conversation_event_head(c) order by c.id),
+         array_agg(chat_conversation_json(c, c.participant1_id) order by c.id)
     into heads, bodies
-    from inserted i;
+    from inserted i
+   cross join lateral (select * from conversations where id = i.id limit 1) c;
   if heads is not null then
     perform chat_publish(heads, bodies);
   end if;

@@ -76,3 +76,33 @@ async fn what_was_told_beside_a_message_that_is_dropped_is_not_told_as_new_once_
     assert_eq!(told["data"]["content"], "question, changed");
     scene.assert_silence().await;
 }
+
+/// A greeting, for example, inserted before the conversation's own statement has published it.
+#[tokio::test]
+async fn a_new_conversation_is_told_of_before_what_a_trigger_sends_into_it() {
+    let mut scene = Scene::set().await;
+    let greet = "insert into messages (conversation_id, sender_id, content) values (new.id, new.participant2_id, 'hello');
+                 perform chat_send_message(new.id, new.participant2_id, 'how can I help?');
+                 return null;";
+    scene
+        .with_trigger("after insert on conversations", greet)
+        .await;
+    let opened = scene.api().open_conversation(ALICE, CARLA).await;
+    scene.database.conversation(ALICE, DAVID).await;
+    for _ in 0..2 {
+        let alice = &mut scene.sockets[0];
+        let created = alice.next().await;
+        assert_eq!(created["type"], "conversation_created", "{created}");
+        let mut contents = Vec::new();
+        for _ in 0..2 {
+            let sent = alice.next().await;
+            assert_eq!(sent["data"]["conversationId"], created["data"]["id"]);
+            contents.push(sent["data"]["content"].clone());
+        }
+        assert_eq!(contents, ["hello", "how can I help?"]);
+    }
+    let listed = scene.api().conversations(ALICE).await;
+    let mine = listed.iter().find(|c| c["id"] == json!(opened));
+    assert_eq!(mine.expect("listed")["lastSeq"], 2);
+    scene.assert_silence().await;
+}
