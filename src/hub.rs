@@ -29,8 +29,10 @@ use turns::Turns;
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// A message (version: its revision) or a conversation (version 0).
+    /// A message (version: its revision).
     Row(Uuid),
+    /// A conversation (version 0). Another program may have given the same id to a message.
+    Conversation(Uuid),
     /// Marks of one reader by one transaction (version: the seq read up to).
     Read {
         conversation: Uuid,

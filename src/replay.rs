@@ -73,7 +73,7 @@ pub enum Resume {
 /// The frames to send before anything live, and the memory of what they held.
 pub struct Missed {
     pub unsent: Unsent,
-    rows: HashMap<Uuid, i64>,
+    rows: HashMap<Subject, i64>,
     /// Read marks by conversation and reader: seq, and the transaction.
     reads: HashMap<(Uuid, Uuid), (i64, u64)>,
     /// The client's own horizon: it has seen everything below, perhaps on another replica, while this one's
@@ -213,14 +213,18 @@ impl Missed {
                 now,
                 cursor,
             ));
-            if change.event_type == "messages_read" {
-                missed.reads.insert(
-                    (change.conversation, change.subject),
-                    (change.version, change.xid),
-                );
-            } else {
-                missed.rows.insert(change.subject, change.version);
-            }
+            let row = match change.event_type.as_str() {
+                "messages_read" => {
+                    missed.reads.insert(
+                        (change.conversation, change.subject),
+                        (change.version, change.xid),
+                    );
+                    continue;
+                }
+                "conversation_created" => Subject::Conversation(change.subject),
+                _ => Subject::Row(change.subject),
+            };
+            missed.rows.insert(row, change.version);
         }
         missed
     }
@@ -235,7 +239,8 @@ impl Missed {
             return Repeat::Sent;
         }
         match event.subject {
-            Subject::Row(id) => match self.rows.get(&id) {
+            subject @ (Subject::Row(_) | Subject::Conversation(_)) => match self.rows.get(&subject)
+            {
                 // It was changed since, and the client has seen it before its cursor.
                 None if event.was_inserted_below(self.seen_below) => Repeat::Later,
                 None => Repeat::New,

@@ -88,6 +88,7 @@ impl Dispatcher {
                     reader: change.subject,
                     xid: change.xid,
                 },
+                "conversation_created" => Subject::Conversation(change.subject),
                 _ => Subject::Row(change.subject),
             };
             let frame_of =

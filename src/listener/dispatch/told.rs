@@ -22,7 +22,10 @@ pub(super) struct Told<'a> {
 impl<'a> Told<'a> {
     pub fn of_row(id: Uuid, event: &PayloadEvent<'a>, data: &'a str, xid: u64) -> Self {
         Self {
-            subject: Subject::Row(id),
+            subject: match event.message {
+                Some(_) => Subject::Row(id),
+                None => Subject::Conversation(id),
+            },
             version: event.revision,
             xid,
             event_type: event.event_type,

@@ -383,3 +383,20 @@ async fn rows_whose_transaction_numbers_are_still_to_come_do_not_count_in_a_catc
     assert_eq!(super::ledger::seqs(&frames, conversation), [23]);
     assert_eq!(frames.len(), 1, "{frames:?}");
 }
+
+/// As where the first message of a thread names it. The conversation has been told of, the message has not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_has_the_id_of_its_conversation_is_caught_up_with_as_a_message() {
+    let (database, proxy, replica, _, mut boris) = cut_off(&[]).await;
+    let _stranger = database.holding("select pg_current_xact_id()").await;
+    let opened = replica.api().open_conversation(BORIS, CARLA).await;
+    boris.expect("conversation_created").await;
+    cut(&database, &proxy, &replica).await;
+    let insert = format!(
+        "insert into messages (id, conversation_id, sender_id, content) values ('{opened}', '{opened}', '{CARLA}', 'first')"
+    );
+    database.execute(&insert).await;
+    proxy.accept();
+    until_healthy(&replica).await;
+    assert_eq!(boris.expect("chat_message").await["data"]["seq"], 1);
+}
