@@ -261,7 +261,7 @@ async fn what_commits_while_a_listener_starts_is_delivered_once() {
 }
 
 /// One replica whose listener goes through a proxy, and a socket of Boris on it.
-async fn cut_off(more: &[(&str, &str)]) -> (Database, Proxy, Replica, uuid::Uuid, Socket) {
+pub async fn cut_off(more: &[(&str, &str)]) -> (Database, Proxy, Replica, uuid::Uuid, Socket) {
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
     let settings = quick(&[&proxy.for_listener()[..], more].concat());
@@ -273,7 +273,7 @@ async fn cut_off(more: &[(&str, &str)]) -> (Database, Proxy, Replica, uuid::Uuid
     (database, proxy, replica, conversation, boris)
 }
 
-async fn cut(database: &Database, proxy: &Proxy, replica: &Replica) {
+pub async fn cut(database: &Database, proxy: &Proxy, replica: &Replica) {
     proxy.refuse();
     kill_listeners(database).await;
     until_status(replica, "/health", 503).await;

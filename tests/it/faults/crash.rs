@@ -1,4 +1,8 @@
-//! A crash of the database forgets transaction numbers that never reached the disk, and hands them out again.
+//! A crash of the database forgets what never reached the disk: nothing acknowledged, but transaction numbers, which it then hands
+//! out again.
+
+use serde_json::json;
+use tokio_postgres::Client;
 
 use super::*;
 
@@ -103,4 +107,65 @@ async fn crash_between_cursor_and_sends(settings: &[&str], last: Last) {
         assert!(told.ends_with(missed), "{cursor}: {told:?} of {missed:?}");
         boris.close().await;
     }
+}
+
+/// Where nobody but who is asked to flushes: not a heartbeat, nor the server by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_acknowledged_is_flushed_though_commits_do_not_wait_for_it_by_default() {
+    let cluster = Cluster::private();
+    let database = Database::fresh_on(&cluster).await;
+    database.flush_seldom().await;
+    let unhurried = format!(
+        "alter database {} set synchronous_commit = off",
+        database.name
+    );
+    database.execute(&unhurried).await;
+    let still = [
+        ("LISTENER_HEARTBEAT_SECONDS", "300"),
+        ("SEARCH_LANGUAGE", "off"),
+    ];
+    let replica = Replica::start(&database, &still).await;
+    let api = replica.api();
+    let sql = database.sql().await;
+
+    let open = api.open_conversation(ALICE, BORIS);
+    let conversation = flushed(&sql, "a new conversation", open).await;
+    let send = api.send(conversation, ALICE, "one");
+    let sent = flushed(&sql, "a message", send).await;
+    let edit = api.edit(id_of(&sent), ALICE, "two");
+    flushed(&sql, "an edit", edit).await.ok(200);
+    let mark = api.mark_read(conversation, BORIS);
+    flushed(&sql, "a read mark", mark).await.ok(200);
+    let delete = api.delete_message(id_of(&sent), ALICE);
+    flushed(&sql, "a deletion", delete).await;
+
+    // Several in one transaction, since they waited together.
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let lock = format!("select from conversations where id = '{conversation}' for update");
+    let holder = database.holding(&lock).await;
+    let mut requests = Vec::new();
+    for number in 0..3 {
+        let data = json!({"conversationId": conversation, "content": number.to_string()});
+        requests.push(alice.request("send_message", data).await);
+    }
+    until_metric_above(&replica, "pgchat_writer_held", 2.0).await;
+    let batch = async {
+        holder.batch_execute("rollback").await.expect("its end");
+        for request in &requests {
+            assert_eq!(alice.answer(request).await["type"], "ack");
+        }
+    };
+    flushed(&sql, "a batch", batch).await;
+}
+
+/// Makes a change, and something of the log that is younger than its beginning is on the disk when it is acknowledged.
+async fn flushed<T>(sql: &Client, what: &str, change: impl Future<Output = T>) -> T {
+    let end = "select pg_current_wal_insert_lsn()::text";
+    let row = sql.query_one(end, &[]).await.expect("the log's end");
+    let end: String = row.get(0);
+    let done = change.await;
+    let flushed = "select pg_current_wal_flush_lsn() > $1::text::pg_lsn";
+    let row = sql.query_one(flushed, &[&end]).await.expect("an answer");
+    assert!(row.get::<_, bool>(0), "{what} was not flushed");
+    done
 }

@@ -148,3 +148,53 @@ async fn a_replica_goes_on_at_the_standby_when_the_primary_is_silent() {
     let sent = replica.api().send(conversation, ALICE, "hello").await;
     assert_eq!(boris.expect("chat_message").await["data"], sent);
 }
+
+/// Its listener is at the new primary, and its pool is still at the former one, which lives: what that one knows is not all that was missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
+    let primary = Cluster::private();
+    let database = Database::fresh_on(&primary).await;
+    let standby = Cluster::standby_of(&primary);
+    let way = Proxy::before(&database).await;
+    let (role, name) = (database.served_by, &database.name);
+    let listen = format!(
+        "postgres://{role}@127.0.0.1:{},127.0.0.1:{}/{name}?sslmode=disable",
+        way.port, standby.port
+    );
+    // Nothing comes back through the queue; that is noticed only after the test.
+    let split = [
+        ("LISTEN_DATABASE_URL", listen.as_str()),
+        ("LISTENER_HEARTBEAT_SECONDS", "120"),
+    ];
+    let torn = Replica::start(&database, &split).await;
+    let conversation = torn.api().open_conversation(ALICE, BORIS).await;
+    let sent = "pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
+    eventually("the standby has it", || async {
+        (database.count(sent).await == 1).then_some(())
+    })
+    .await;
+    let promoted = Database {
+        name: database.name.clone(),
+        cluster: standby.clone(),
+        served_by: database.served_by,
+    };
+    promoted.execute("select pg_promote()").await;
+    let whole = Replica::start(&promoted, &QUICK).await;
+    let mut boris = Socket::connect(&torn, BORIS).await;
+    way.refuse();
+    kill_listeners(&database).await;
+    boris.expect("resync_required").await;
+
+    let cursor = settled_cursor(&whole, BORIS).await;
+    whole.api().send(conversation, ALICE, "missed").await;
+    // The former primary's numbers go on as well: the cursor is not from its future.
+    let (_, horizon) = cursor.rsplit_once('.').expect("the parts of a cursor");
+    let horizon = i64::from_str_radix(horizon, 16).expect("a number");
+    let reached = format!("(select pg_current_xact_id()) n (x) where x > '{horizon}'");
+    while database.count(&reached).await == 0 {}
+    let path = format!("/ws?user_id={BORIS}&cursor={cursor}");
+    let said = Raw::upgrade_to(&torn, &path).await.until_closed().await;
+    assert_eq!(close_code(&said), Some(1013));
+    let mut boris = Socket::resume(&whole, BORIS, &cursor).await;
+    boris.before_message("missed").await;
+}

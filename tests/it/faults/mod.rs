@@ -4,6 +4,7 @@
 
 mod backpressure;
 mod catch_up;
+mod catch_up_again;
 mod crash;
 mod drain;
 mod failover;

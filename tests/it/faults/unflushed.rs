@@ -100,6 +100,11 @@ impl Stage {
             let end = "select pg_current_wal_insert_lsn()::text";
             let row = self.program.query_one(end, &[]).await.expect("a place");
             let before: String = row.get(0);
+            // So many numbers are to be had again by what comes after the crash, before it comes to those of what was lost.
+            for _ in 0..20 {
+                let number = "select pg_current_xact_id()";
+                self.program.batch_execute(number).await.expect("a number");
+            }
             let shown = self.write_unflushed(number).await;
             let unwritten = "select pg_current_wal_lsn() <= $1::text::pg_lsn";
             let row = self.program.query_one(unwritten, &[&before]).await;

@@ -3,4 +3,5 @@
 mod presence;
 mod presence_faults;
 mod storm;
+mod two_replicas;
 mod typing;
