@@ -157,6 +157,12 @@ async fn messages_of_every_size_around_the_limit_of_a_notification_arrive() {
             let frame = boris.expect("chat_message").await;
             assert!(frame["data"] == sent, "delivered as it was stored");
         }
+        // Nobody repeats for another program what PostgreSQL refuses.
+        let content = "x".repeat(length);
+        let send = format!("select chat_send_message('{conversation}', '{ALICE}', '{content}')");
+        database.execute(&send).await;
+        let frame = boris.expect("chat_message").await;
+        assert!(frame["data"]["content"] == content.as_str(), "delivered");
     }
     assert_eq!(longest, LONGEST_PAYLOAD, "the limit itself was reached");
     assert!(by_reference > 0, "and passed");
@@ -352,13 +358,24 @@ async fn a_socket_starts_live_though_its_listener_is_cut_later() {
              select '{conversation}', '{ALICE}', 'old ' || n from generate_series(1, 3) n"
         ))
         .await;
-    let replica = Replica::start(&database, &[]).await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &proxy.for_listener()).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     replica.api().send(conversation, ALICE, "first").await;
     assert_eq!(boris.before_message("first").await, Vec::<Value>::new());
 
+    proxy.refuse();
     kill_listeners(&database).await;
+    until_status(&replica, "/health", 503).await;
+    database
+        .execute("update messages set content = 'edited' where content = 'old 1'")
+        .await;
     replica.api().send(conversation, ALICE, "second").await;
+    proxy.accept();
 
-    assert_eq!(boris.before_message("second").await, Vec::<Value>::new());
+    // The change is news; the message itself is not.
+    let frames = boris.before_message("second").await;
+    assert_eq!(frames.len(), 1, "{frames:?}");
+    assert_eq!(frames[0]["type"], "message_updated");
+    assert_eq!(frames[0]["data"]["content"], "edited");
 }

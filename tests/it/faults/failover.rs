@@ -78,7 +78,8 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     for socket in [&mut boris, &mut alice] {
         let resync = socket.expect("resync_required").await;
         assert!(resync["data"]["reason"].is_string(), "{resync}");
-        assert!(!cursor_of(&resync).is_empty());
+        let again = Socket::resume(&there, BORIS, &cursor_of(&resync)).await;
+        assert_eq!(again.connected["data"]["resumed"], true, "{resync}");
     }
     // What was shown before counts no more.
     boris

@@ -17,6 +17,7 @@ mod resume;
 mod slowness;
 mod turns;
 mod unflushed;
+mod unflushed_reads;
 mod watchfulness;
 
 use crate::support::*;

@@ -182,6 +182,15 @@ async fn what_was_shown_and_lost_with_one_process_of_the_server_makes_clients_re
     let mut stage = Stage::set().await;
     let victim = stage.database.sql().await;
     let lost = stage.show_what_will_be_lost().await;
+    // Another one was shown the same in its replay.
+    let cursor = cursor_of(&stage.boris.connected);
+    let mut resumed = Socket::resume(&stage.replica, BORIS, &cursor).await;
+    assert_eq!(resumed.connected["data"]["resumed"], true);
+    resumed
+        .expect_where("what will be lost", |frame| {
+            frame["data"]["content"] == lost.content.as_str()
+        })
+        .await;
     stage.database.crash_by(victim).await;
     stage.assert_is_lost(&lost).await;
 
@@ -194,8 +203,13 @@ async fn what_was_shown_and_lost_with_one_process_of_the_server_makes_clients_re
     api.edit(id_of(&stage.kept), ALICE, "edited anew")
         .await
         .ok(200);
-    let told = stage.boris.expect("message_updated").await;
-    assert_eq!(told["data"]["content"], "edited anew");
+    for socket in [&mut stage.boris, &mut resumed] {
+        socket
+            .expect_where("what was edited anew", |frame| {
+                frame["type"] == "message_updated" && frame["data"]["content"] == "edited anew"
+            })
+            .await;
+    }
 }
 
 /// What is not flushed by itself is with the next commit that is.

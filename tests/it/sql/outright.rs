@@ -68,3 +68,21 @@ async fn an_id_that_does_not_come_back_after_all_stays_deleted() {
         1
     );
 }
+
+/// Of the newest one, too: no client may take a new message for one that it has been told to be gone.
+#[tokio::test]
+async fn the_seq_of_a_message_that_was_deleted_outright_is_not_given_again() {
+    let mut scene = Scene::set().await;
+    let send = format!(
+        "select chat_send_message('{}', '{ALICE}', 'by a function')",
+        scene.conversation
+    );
+    let insert = scene.insert(ALICE, "by an insert");
+    for (seq, sql) in [&insert, &send, &insert, &insert, &send].iter().enumerate() {
+        scene.database.execute(sql).await;
+        let sent = scene.expect("chat_message").await;
+        assert_eq!(sent["data"]["seq"], seq + 1, "{sql}");
+        scene.database.execute("delete from messages").await;
+        scene.expect("message_deleted").await;
+    }
+}
