@@ -94,8 +94,8 @@ as $$
          and greatest(m.created_at, m.updated_at, m.edited_at, m.deleted_at) <= chat_last_time()
 $$;
 
--- A plain INSERT gets its seq here; chat_send_messages() brings its own. The conversation is locked
--- first and read in a second statement, so that commit order is seq order; conversations itself is
+-- A plain INSERT gets its seq here; chat_send_messages() brings its own. The conversation is locked and read as it is then, and its
+-- messages in a second statement, so that commit order is seq order; conversations itself is
 -- updated after the statement, from the rows that were really inserted: ON CONFLICT DO NOTHING leaves no gap.
 -- Lock: the conversation's row, FOR NO KEY UPDATE, until the transaction ends.
 create function chat_messages_before_insert() returns trigger
@@ -108,8 +108,7 @@ as $$
 declare
   conversation conversations;
 begin
-  perform from conversations c where c.id = new.conversation_id for no key update;
-  select * into conversation from conversations c where c.id = new.conversation_id;
+  select * into conversation from conversations c where c.id = new.conversation_id for no key update;
   if not found then
     raise exception 'conversation % does not exist', new.conversation_id
       using errcode = 'foreign_key_violation';
