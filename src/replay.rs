@@ -301,4 +301,46 @@ mod tests {
         assert_eq!(repeat(None, 120), Repeat::New);
         assert_eq!(repeat(Some(90), 99), Repeat::Sent);
     }
+
+    /// What was read may be unread again, and then be read once more.
+    #[test]
+    fn a_read_mark_is_repeated_only_by_a_transaction_that_was_replayed() {
+        let (conversation, reader) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let at = Cursor {
+            identity: Identity("a".into()),
+            horizon: Horizon(90),
+        };
+        let mark = Change {
+            event_type: "messages_read".to_owned(),
+            later_type: "messages_read".to_owned(),
+            user: UserId(reader),
+            recipients: [UserId(reader); 2],
+            subject: reader,
+            conversation,
+            version: 5,
+            xid: 100,
+            create_xid: None,
+            data: "{}".to_owned(),
+        };
+        let mut missed = Missed::new(vec![mark], &at, &at, 130, Taken::default());
+        let mut repeat = |version, xid| {
+            missed.repeat(&Event {
+                subject: Subject::Read {
+                    conversation,
+                    reader,
+                    xid,
+                },
+                version,
+                xid,
+                horizon: Horizon::default(),
+                frame: "messages_read".into(),
+                made_at: None,
+                as_update: None,
+            })
+        };
+        assert_eq!(repeat(5, 100), Repeat::Sent);
+        assert_eq!(repeat(4, 95), Repeat::Sent);
+        assert_eq!(repeat(6, 100), Repeat::New);
+        assert_eq!(repeat(5, 101), Repeat::New);
+    }
 }

@@ -170,6 +170,12 @@ async fn the_list_is_in_exact_order_on_every_page() {
                 .await;
         }
     }
+    // Some at the same moment.
+    database
+        .execute(
+            "update conversations set updated_at = date_trunc('minute', updated_at) where hashtext(id::text) % 2 = 0",
+        )
+        .await;
 
     let wanted: Vec<Uuid> = database
         .sql()

@@ -103,6 +103,17 @@ async fn a_reconnect_within_the_grace_is_not_told() {
 }
 
 #[tokio::test]
+async fn who_may_have_been_put_on_the_roll_without_an_answer_is_taken_off_it() {
+    let mut stage = Stage::new();
+    stage.attendance.comes(user(1), stage.now);
+    stage.work((true, false));
+    stage.attendance.leaves(user(1), stage.now);
+    stage.now += GRACE;
+    stage.wait(10);
+    assert!(stage.listed.is_empty());
+}
+
+#[tokio::test]
 async fn a_user_goes_with_the_last_socket() {
     let mut stage = Stage::new();
     stage.attendance.comes(user(1), stage.now);

@@ -94,6 +94,40 @@ async fn replayed(replica: &Replica, user: Uuid, cursor: &str) -> Vec<Value> {
     frames.into_iter().filter(|frame| !last(frame)).collect()
 }
 
+/// Nothing else happens in the conversation: each way by itself has to leave what a resume finds it by.
+#[tokio::test]
+async fn what_was_stored_in_any_way_is_found_by_a_resume() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let call = |again: bool, conversation: Uuid| {
+        format!(
+            "select * from chat_send_messages(array[chat_uuid_v7(), chat_uuid_v7()], array['{conversation}', '{conversation}']::uuid[],
+             array['{ALICE}', '{ALICE}']::uuid[], array['one', 'two'], array['text', 'text'], array[null, null]::text[], again => {again})"
+        )
+    };
+    for (user, way) in [
+        (BORIS, "a batch"),
+        (CARLA, "a batch again"),
+        (DAVID, "a function"),
+    ] {
+        let conversation = replica.api().open_conversation(ALICE, user).await;
+        let cursor = settled_cursor(&replica, user).await;
+        let sql = match way {
+            "a batch" => call(false, conversation),
+            "a batch again" => call(true, conversation),
+            _ => ["one", "two"]
+                .map(|content| {
+                    format!("select chat_send_message('{conversation}', '{ALICE}', '{content}')")
+                })
+                .join("; "),
+        };
+        database.execute(&sql).await;
+        let mut socket = Socket::resume(&replica, user, &cursor).await;
+        socket.send_command("ping", serde_json::json!({})).await;
+        assert_eq!(seqs(&socket.arrived(), conversation), [1, 2], "{way}");
+    }
+}
+
 #[tokio::test]
 async fn beyond_the_limit_of_a_replay_the_client_reloads_and_goes_on() {
     reload_beyond(20, &[("REPLAY_EVENTS", "20")]).await;

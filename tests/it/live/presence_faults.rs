@@ -161,7 +161,8 @@ async fn after_a_crash_of_the_database_presence_comes_to_be_the_truth() {
     let cluster = Cluster::private();
     let database = Database::fresh_on(&cluster).await;
     database.flush_seldom().await;
-    let [here, there] = Replica::start_many(&database, &BRIEF).await;
+    let rare = [&BRIEF[..], &[("LISTENER_HEARTBEAT_SECONDS", "300")]].concat();
+    let [here, there] = Replica::start_many(&database, &rare).await;
     let _alice = Socket::connect(&here, ALICE).await;
     let carla = Socket::connect(&here, CARLA).await;
     let mut boris = watcher_of(&there, &[ALICE, CARLA]).await;
@@ -172,11 +173,26 @@ async fn after_a_crash_of_the_database_presence_comes_to_be_the_truth() {
         (over_http(&here, DAVID).await.0).then_some(())
     })
     .await;
+    // So far it is known after the crash; who comes now is not.
+    database
+        .execute("select pg_logical_emit_message(true, 'a flush', '')")
+        .await;
+    let _elena = Socket::connect(&here, ELENA).await;
+    eventually("Elena is there", || async {
+        (over_http(&here, ELENA).await.0).then_some(())
+    })
+    .await;
 
     cluster.crash();
     drop(david);
     cluster.start();
-    for (user, is_online) in [(ALICE, true), (CARLA, false), (DAVID, false), (BORIS, true)] {
+    for (user, is_online) in [
+        (ALICE, true),
+        (CARLA, false),
+        (DAVID, false),
+        (BORIS, true),
+        (ELENA, true),
+    ] {
         for replica in [&here, &there] {
             let path = format!("/api/v1/users/{user}");
             eventually(&format!("{user} is there: {is_online}"), || async {
