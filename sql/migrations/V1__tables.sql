@@ -221,10 +221,6 @@ begin
     alter table conversations add constraint chat_conversations_two_participants
       check (participant1_id <> participant2_id) not valid;
   end if;
-  -- As JSON, with six bytes for one, it has to fit into a text, and a few such texts into a payload of the protocol (1 GB each).
-  if not exists (select from pg_constraint where conrelid = 'messages'::regclass and conname = 'chat_messages_content_size') then
-    alter table messages add constraint chat_messages_content_size check (octet_length(content) <= 67108864) not valid;
-  end if;
   if not exists (select from pg_constraint where conrelid = 'messages'::regclass and contype = 'f'
                     and confrelid = 'conversations'::regclass) then
     alter table messages add constraint messages_conversation_id_fkey

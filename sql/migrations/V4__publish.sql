@@ -86,6 +86,13 @@ $$;
 
 -- messages -----------------------------------------------------------------------------------------
 
+-- Whether an answer can hold the content: as JSON, with six bytes for one, it has to fit into a text, and a few such texts into a
+-- message of PostgreSQL's protocol (1 GB each). No constraint of the table: that would cost each message 11 thousand instructions,
+-- and those of pgchat itself have a lower limit (MAX_MESSAGE_BYTES).
+create function chat_has_answerable_size(m messages) returns boolean
+language sql immutable parallel safe
+as $$ select octet_length(m.content) <= 67108864 $$;
+
 -- Whether all times of a message can be shown: RFC 3339 has years of four digits.
 create function chat_has_shown_times(m messages) returns boolean
 language sql immutable parallel safe
@@ -119,6 +126,9 @@ begin
   end if;
   if new.client_message_id is not null and octet_length(new.client_message_id) not between 1 and 64 then
     raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
+  end if;
+  if not chat_has_answerable_size(new) then
+    raise exception 'content must be at most 64 MiB' using errcode = 'check_violation';
   end if;
   if not chat_has_shown_times(new) then
     raise exception 'the times of a message must be in the years 1 to 9999' using errcode = 'check_violation';
@@ -359,6 +369,9 @@ begin
   end if;
   if new.client_message_id is distinct from old.client_message_id and octet_length(new.client_message_id) not between 1 and 64 then
     raise exception 'client_message_id must be 1 to 64 bytes' using errcode = 'check_violation';
+  end if;
+  if not chat_has_answerable_size(new) and chat_has_answerable_size(old) then
+    raise exception 'content must be at most 64 MiB' using errcode = 'check_violation';
   end if;
   if not chat_has_shown_times(new) and chat_has_shown_times(old) then
     raise exception 'the times of a message must be in the years 1 to 9999' using errcode = 'check_violation';
