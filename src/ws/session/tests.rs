@@ -17,6 +17,7 @@ use crate::testing;
 use crate::ws::metered::Metered;
 use crate::ws::upgrade::socket;
 
+mod draining;
 mod waiting;
 
 type Client = WebSocketStream<DuplexStream>;
@@ -278,66 +279,6 @@ async fn a_client_that_answers_pings_stays() {
         }
     }
     assert!(!session.is_finished());
-}
-
-#[tokio::test]
-async fn a_drain_says_so_delivers_until_then_and_closes_with_1012() {
-    let stage = Stage::calm();
-    let (mut client, session) = stage.connect(64 * 1024).await;
-    next(&mut client).await.unwrap();
-    stage.services.lifecycle.closing.cancel();
-    stage.publish(7, 0);
-    assert_eq!(next(&mut client).await.unwrap()["data"], 7);
-    let closing = next(&mut client).await.unwrap();
-    assert_eq!(closing["type"], "server_closing");
-    let wait = closing["data"]["reconnectAfterMs"].as_u64().unwrap();
-    assert!(RECONNECT_MS.contains(&wait));
-    // The client answers the close, and the server ends the connection without waiting for anything else.
-    let said = Instant::now();
-    assert_eq!(next(&mut client).await, Err(1012));
-    session.await.unwrap();
-    assert!(said.elapsed() < Duration::from_secs(2));
-}
-
-#[tokio::test]
-async fn a_drain_waits_for_the_answer_of_a_command_and_not_for_ever() {
-    let stage = Stage::new(Duration::from_secs(60), Duration::from_millis(300));
-    let (mut client, session) = stage.connect(64 * 1024).await;
-    next(&mut client).await.unwrap();
-    // There is no database: this one waits.
-    let send = json!({
-        "type": "send_message", "requestId": "waits",
-        "data": {"conversationId": Uuid::nil(), "content": "hello"},
-    });
-    say(&mut client, &send.to_string()).await;
-    say(
-        &mut client,
-        r#"{"type": "ping", "requestId": "read", "data": {}}"#,
-    )
-    .await;
-    let answer = next(&mut client).await.unwrap();
-    assert_eq!(answer["data"]["requestId"], "read");
-
-    let closing = Instant::now();
-    stage.services.lifecycle.closing.cancel();
-    let said = next(&mut client).await.unwrap();
-    assert_eq!(said["type"], "server_closing");
-    assert!(closing.elapsed() >= ANSWER_PATIENCE);
-    assert_eq!(next(&mut client).await, Err(1012));
-    session.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_drain_does_not_wait_for_a_client_that_does_not_read() {
-    let stage = Stage::new(Duration::from_secs(60), Duration::from_millis(300));
-    let (slow, session) = stage.connect(512).await;
-    // Enough to get stuck, not enough to overflow.
-    for number in 0..8 {
-        stage.publish(number, 2000);
-    }
-    stage.services.lifecycle.closing.cancel();
-    session.await.unwrap();
-    drop(slow);
 }
 
 /// A stream that keeps the longest piece that was ever written to it: what the write buffer held.
