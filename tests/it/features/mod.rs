@@ -38,7 +38,7 @@ async fn whatever_a_host_calls_its_columns_every_feature_is_what_it_was() {
     let words = r"
         select distinct lower(word[1])
           from pg_proc p
-         cross join regexp_matches(p.prosrc || ' ' || coalesce(array_to_string(p.proargnames, ' '), ''), '[a-zA-Z_][a-zA-Z_0-9]{2,}', 'g') word
+         cross join regexp_matches(p.prosrc || ' ' || coalesce(array_to_string(p.proargnames, ' '), ''), '[a-zA-Z_][a-zA-Z_0-9]+', 'g') word
          where p.pronamespace = 'public'::regnamespace and p.proname like 'chat\_%'";
     for table in ["messages", "conversations"] {
         database
