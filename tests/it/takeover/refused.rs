@@ -1,5 +1,7 @@
 //! Rows that cannot be taken over as they are: named, with what to do, and nothing is touched.
 
+use futures_util::stream::{self, StreamExt};
+
 use super::{GO_SENDS, assert_taken_over, go_service};
 use crate::support::*;
 
@@ -44,7 +46,7 @@ async fn pairs_that_stand_twice_are_merged_by_the_sql_that_is_printed() {
 
 #[tokio::test]
 async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
-    for (setup, words, mend) in [
+    let cases = [
         (
             "alter table messages drop constraint messages_conversation_id_conversations_id_foreign;
              delete from conversations where id = (select conversation_id from messages limit 1)",
@@ -145,13 +147,15 @@ async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
             ["created_at", "timestamp"],
             "alter table messages alter column created_at type timestamptz using created_at at time zone 'UTC'",
         ),
-    ] {
+    ];
+    let told = |(setup, words, mend): (&'static str, [&'static str; 2], &'static str)| async move {
         let database = go_service(300).await;
         database.execute(setup).await;
         database.migrate(&[]).await.assert_failed(1, &words);
         database.execute(mend).await;
         database.migrate(&[]).await.assert_ok();
-    }
+    };
+    stream::iter(cases).for_each_concurrent(4, told).await;
 }
 
 #[tokio::test]
