@@ -13,18 +13,12 @@ const SERVER_CONNECTIONS: i64 = 2;
 async fn replicas_work_through_pgbouncer_in_transaction_mode() {
     let database = Database::with_users().await;
     let pooler = pooler(&database, SERVER_CONNECTIONS).await;
-    let port = pooler.port.to_string();
-    let direct = format!(
-        "postgres://{OWNER}@127.0.0.1:{}/{}",
-        database.cluster.port, database.name
-    );
-    let settings = [
-        ("DB_PORT", port.as_str()),
-        ("LISTEN_DATABASE_URL", direct.as_str()),
+    let roomy = [
         ("DB_POOL_SIZE", "8"),
         // Of a whole test's haste, nothing may be refused.
         ("RATE_LIMIT_PER_SECOND", "0"),
     ];
+    let settings = [pooler.settings(), roomy].concat();
     let [one, other]: [Replica; 2] = Replica::start_many(&database, &settings).await;
     let (api, there) = (one.api(), other.api());
 
@@ -124,9 +118,8 @@ async fn replicas_work_through_pgbouncer_in_transaction_mode() {
 async fn a_start_through_the_pooler_alone_says_what_to_set_and_leaves_nothing_behind() {
     let database = Database::fresh().await;
     let pooler = pooler(&database, SERVER_CONNECTIONS).await;
-    let port = pooler.port.to_string();
     for command in ["serve", "migrate"] {
-        let settings = settings(&database, &[("DB_PORT", &port)]);
+        let settings = settings(&database, &[("DB_PORT", &pooler.port)]);
         let outcome = pgchat(&[command], &settings).await;
         outcome.assert_failed(1, &["pooler", "LISTEN_DATABASE_URL"]);
     }
@@ -136,15 +129,7 @@ async fn a_start_through_the_pooler_alone_says_what_to_set_and_leaves_nothing_be
     );
     assert_eq!(database.count(&locks).await, 0);
 
-    let direct = format!(
-        "postgres://{OWNER}@127.0.0.1:{}/{}",
-        database.cluster.port, database.name
-    );
-    let settings = [
-        ("DB_PORT", port.as_str()),
-        ("LISTEN_DATABASE_URL", direct.as_str()),
-    ];
-    Replica::start(&database, &settings).await;
+    Replica::start(&database, &pooler.settings()).await;
 }
 
 /// Better no start than a replica that delivers nothing.
@@ -152,10 +137,7 @@ async fn a_start_through_the_pooler_alone_says_what_to_set_and_leaves_nothing_be
 async fn a_listener_that_hears_nothing_ends_the_start_and_says_what_to_set() {
     let database = Database::fresh().await;
     let other = Database::fresh().await;
-    let elsewhere = format!(
-        "postgres://{OWNER}@127.0.0.1:{}/{}",
-        other.cluster.port, other.name
-    );
+    let elsewhere = other.url(OWNER);
     let settings = settings(
         &database,
         &[

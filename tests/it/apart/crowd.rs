@@ -123,16 +123,7 @@ async fn what_shares_a_batch_with_messages_that_always_fail_is_stored_through_pg
     database.add_users(USERS).await;
     let sends = conversations(&database, ALICE).await;
     let pooler = pooler(&database, 4).await;
-    let (port, role) = (pooler.port.to_string(), database.served_by);
-    let direct = format!(
-        "postgres://{role}@127.0.0.1:{}/{}",
-        database.cluster.port, database.name
-    );
-    let settings = [
-        ("DB_PORT", port.as_str()),
-        ("LISTEN_DATABASE_URL", direct.as_str()),
-        Crowd::SETTINGS[0],
-    ];
+    let settings = [&pooler.settings()[..], &Crowd::SETTINGS].concat();
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let gate = Gate::closed(&database, &replica).await;

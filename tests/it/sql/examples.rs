@@ -23,11 +23,6 @@ async fn role(scene: &Scene, grants: &str) -> String {
     role
 }
 
-fn url(scene: &Scene, role: &str) -> String {
-    let port = scene.database.cluster.port;
-    format!("postgres://{role}@127.0.0.1:{port}/{}", scene.database.name)
-}
-
 fn succeeded(ran: &Output) -> String {
     let fault = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{fault}");
@@ -40,7 +35,7 @@ fn node(scene: &Scene, role: &str, name: &str, arguments: &[&str]) -> Command {
     command
         .arg(example(name))
         .args(arguments)
-        .env("DATABASE_URL", url(scene, role));
+        .env("DATABASE_URL", scene.database.url(role));
     command
 }
 
@@ -50,7 +45,7 @@ fn psql_on(scene: &Scene, role: &str, name: &str) -> Command {
         .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
         .arg("--file")
         .arg(example(name))
-        .arg(url(scene, role));
+        .arg(scene.database.url(role));
     command
 }
 

@@ -47,6 +47,12 @@ impl Database {
         }
     }
 
+    /// For `role`, which needs no password.
+    pub fn url(&self, role: &str) -> String {
+        let port = self.cluster.port;
+        format!("postgres://{role}@127.0.0.1:{port}/{}", self.name)
+    }
+
     /// Its replicas run as [`OWNER`], and so build the search index, which is not there yet.
     pub async fn without_search_index(mut self) -> Self {
         self.execute("drop index chat_messages_search_simple").await;

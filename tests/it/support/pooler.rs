@@ -21,7 +21,9 @@ fn program() -> PathBuf {
 
 /// PgBouncer before one database; it ends with this value.
 pub struct Pooler {
-    pub port: u16,
+    pub port: String,
+    /// Past it, for `LISTEN_DATABASE_URL`.
+    pub direct: String,
     _process: Process,
 }
 
@@ -57,7 +59,18 @@ pub async fn pooler(database: &Database, server_connections: i64) -> Pooler {
     })
     .await;
     Pooler {
-        port,
+        port: port.to_string(),
+        direct: database.url(database.served_by),
         _process: process,
+    }
+}
+
+impl Pooler {
+    /// Of a replica behind it.
+    pub fn settings(&self) -> [(&str, &str); 2] {
+        [
+            ("DB_PORT", &self.port),
+            ("LISTEN_DATABASE_URL", &self.direct),
+        ]
     }
 }
