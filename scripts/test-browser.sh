@@ -12,4 +12,4 @@ shift
 
 cd tests/browser
 [ "$#" -gt 0 ] || set -- *.test.js
-node --test --test-concurrency=1 --test-reporter=spec "$@"
+node --test --test-concurrency=2 --test-reporter=spec "$@"
