@@ -1,5 +1,5 @@
 // Where messages are written and edited.
-import { beginning, h, icon, iconButton, isComposing, say } from './dom.js';
+import { beginning, firstWords, h, icon, iconButton, isComposing, say } from './dom.js';
 import { reason } from './failure.js';
 
 const MOST_LINES_PX = 180;
@@ -66,6 +66,8 @@ export class Composer {
     this.#editing = message;
     this.editBar.hidden = !message;
     say(this.original, beginning(message?.content ?? ''));
+    // Who does not see the bar above hears it: the name of what has the focus is read out when it changes.
+    this.input.setAttribute('aria-label', message ? ['Edit message', firstWords(message.content ?? '')].filter(Boolean).join(': ') : 'Message');
     this.edits(message);
   }
 

@@ -86,6 +86,13 @@ export function linked(text, end = text.length) {
 /** For where a line of a long text is shown, or all of it would be read aloud. */
 export const beginning = (text) => text.slice(0, 300);
 
+/** As much of a text as tells it from others where it is a part of a name: the first words of it, in one line. */
+export function firstWords(text) {
+  const line = beginning(text).replace(/\s+/g, ' ').trim();
+  const [words = ''] = line.match(/^.{1,40}(?!\S)/u) ?? line.match(/^.{1,40}/u) ?? [];
+  return words.length < line.length || line.length < text.trim().length ? `${words}…` : words;
+}
+
 /** A live region says all that is written into it, also what stands there already. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

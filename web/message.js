@@ -1,5 +1,5 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
-import { fullName, h, icon, iconButton, linked, say } from './dom.js';
+import { firstWords, fullName, h, icon, iconButton, linked, say } from './dom.js';
 import { reason } from './failure.js';
 import { fullTime, timeOf } from './time.js';
 
@@ -46,6 +46,8 @@ export function messageElement(actions) {
   });
   const foot = h('span.foot', {}, note, edited, time, mark);
   const tools = h('span.message-tools');
+  const edit = iconButton('edit', 'Edit message', { onclick: () => actions.edit(element.message) });
+  const remove = iconButton('trash', 'Delete message', { onclick: () => actions.remove(element.message) });
   const bubble = h('div.bubble', { dir: 'auto', onclick: () => element.classList.toggle('chosen') }, text, unfold, foot);
   const failure = h('div.failure');
   const element = h('li.message', {}, h('div.line', {}, who, bubble, tools), failure);
@@ -93,10 +95,7 @@ export function messageElement(actions) {
     // An image or a file is named by an address: there is nothing to mend in it.
     const offered = !mine || deleted || !message.id ? 0 : message.messageType === 'text' ? 2 : 1;
     if (tools.childElementCount !== offered) {
-      tools.replaceChildren(...[
-        iconButton('edit', 'Edit message', { onclick: () => actions.edit(element.message) }),
-        iconButton('trash', 'Delete message', { onclick: () => actions.remove(element.message) }),
-      ].slice(2 - offered));
+      tools.replaceChildren(...[edit, remove].slice(2 - offered));
     }
     failure.replaceChildren(...(state === 'failed' ? [
       h('span', {}, `Not sent: ${error ? reason(error) : 'unknown reason'}`),
@@ -104,6 +103,10 @@ export function messageElement(actions) {
       h('button.button.compact', { type: 'button', onclick: () => actions.takeBack(element.message) }, 'Edit'),
       h('button.button.compact', { type: 'button', onclick: () => actions.discard(element.message) }, 'Discard'),
     ] : []));
+    // Each message has these: in a list of buttons, as a screen reader gives one, they say which message they are of.
+    for (const button of [edit, remove, unfold, ...failure.querySelectorAll('button')]) {
+      button.setAttribute('aria-label', `${button.title || button.textContent}: ${firstWords(content)}`);
+    }
     element.message = message;
   };
   return element;

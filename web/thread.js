@@ -12,6 +12,8 @@ const MOST = 220;
 /** Messages of one sender within this time stand close together. */
 const TOGETHER_MS = 5 * 60_000;
 const NEAR_END_PX = 48;
+/** Between two announcements: what comes meanwhile is counted. */
+const ANNOUNCED_MS = 3_000;
 
 export class Thread {
   #elements = new Map();
@@ -22,6 +24,7 @@ export class Thread {
   #edition; // of the timeline's stretch that the indexes are of
   #away = 0; // arrived while one looked at older ones
   #heard = []; // arrived, and not announced yet
+  #announced; // the timer while an announcement is a short time ago
   #unfolded = new Set(); // the keys of long messages that are shown as a whole
   #draw = () => this.#render();
   #editing; // the id of the message that is being edited
@@ -51,6 +54,7 @@ export class Thread {
   close() {
     this.#off.forEach((off) => off());
     this.#retry.done();
+    clearTimeout(this.#announced);
     forget(this.#draw);
     if (this.timeline) this.timeline.lookedAt = undefined;
     unmark(this.#marked);
@@ -162,17 +166,23 @@ export class Thread {
     else this.#retry.done();
   }
 
-  /** Many at once are counted: a screen reader would have to say them all. */
+  /** Many within a short time are counted: a screen reader would have to say them all. */
   #announce() {
+    if (!this.#heard.length || this.#announced) return;
     const heard = this.#heard.splice(0);
     const last = heard.at(-1);
-    if (last) this.announcer.textContent = `${heard.length > 1 ? `${heard.length} new messages. ` : ''}${fullName(last.sender)}: ${beginning(last.content)}`;
+    this.announcer.textContent = `${heard.length > 1 ? `${heard.length} new messages. ` : ''}${fullName(last.sender)}: ${beginning(last.content)}`;
+    this.#announced = setTimeout(() => {
+      this.#announced = undefined;
+      this.#announce();
+    }, ANNOUNCED_MS);
   }
 
   #render() {
     forget(this.#draw);
     const { messages, outgoing, hasNewer } = this.timeline;
     const anchor = this.#isPinned() ? undefined : this.#anchor();
+    const held = this.element.contains(document.activeElement);
     this.#aim(anchor?.element.message.seq);
     const end = Math.min(this.#end, messages.length);
     const atEnd = end === messages.length && !hasNewer;
@@ -212,6 +222,8 @@ export class Thread {
     for (const key of this.#elements.keys()) if (!used.has(key)) this.#elements.delete(key);
     place(this.list, children);
     this.#edges(!children.length);
+    // What had the focus is gone: a button that was pressed, or those of a message that was deleted.
+    if (held && document.activeElement === document.body) this.scroller.focus({ preventScroll: true });
 
     if (anchor) this.#hold(anchor);
     else if (this.pinned) this.#toBottom();
@@ -248,7 +260,6 @@ export class Thread {
 
   #edges(blank) {
     const { loading, error, failed, hasOlder, hasNewer, started } = this.timeline;
-    const held = [this.before, this.after].some((edge) => edge.contains(document.activeElement));
     const wait = ['loading', () => [h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' })]];
     const fault = error && [`failed ${reason(error)}`, () => [h('span.problem', { role: 'alert' }, `Messages could not be loaded: ${reason(error)}`), h('button.button.compact', { type: 'button', onclick: () => this.#again() }, 'Try again')]];
     const nothing = ['', () => []];
@@ -259,8 +270,6 @@ export class Thread {
       : nothing));
     this.before.classList.toggle('whole', Boolean(blank && started && !error));
     fill(this.after, ...(failed === 'newer' ? fault : loading === 'newer' || (hasNewer && loading) ? wait : nothing));
-    // The button that was pressed is gone.
-    if (held && document.activeElement === document.body) this.scroller.focus({ preventScroll: true });
   }
 
   /** The read that failed, once more, and on from there; `quiet`: nobody asked for it, and what is shown stays until it has come. */
@@ -331,6 +340,7 @@ export class Thread {
   }
 
   #updateJump() {
+    if (this.pinned && document.activeElement === this.jump) this.scroller.focus({ preventScroll: true });
     this.jump.hidden = this.pinned;
     this.count.hidden = !this.#away;
     this.count.textContent = this.#away;

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
-import { AMELIE, at, CUT, DESKTOP, LUKASZ, patient, PHONE, replica, stage, talking, visit } from './support.js';
+import { AMELIE, at, CUT, DESKTOP, eventually, LUKASZ, patient, PHONE, post, replica, stage, talking, visit } from './support.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-stage();
+stage({ RATE_LIMIT_PER_SECOND: '0' });
 
 /** Faults that axe-core calls serious or critical, in short. */
 async function faults(page) {
@@ -63,3 +63,19 @@ for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
     });
   }
 }
+
+test('a screen reader is told of many messages in few announcements, and of all of them', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)));
+  await page.locator('.message').first().waitFor();
+  await page.evaluate(() => {
+    globalThis.announced = [];
+    const region = document.querySelector('.thread > [aria-live]');
+    new MutationObserver(() => globalThis.announced.push({ at: performance.now(), text: region.textContent })).observe(region, { childList: true, characterData: true, subtree: true });
+  });
+  for (let sent = 1; sent <= 25; sent++) await post(replica.url, LUKASZ, `number ${sent}`);
+  const announced = () => page.evaluate(() => globalThis.announced);
+  await eventually(async () => (await announced()).reduce((sum, { text }) => sum + Number(/^(\d+) new messages\. /.exec(text)?.[1] ?? 1), 0), 25);
+  const all = await announced();
+  assert.match(all.at(-1).text, /^(\d+ new messages\. )?Łukasz Wiśniewski: number 25$/);
+  all.slice(1).forEach(({ at: now }, before) => assert.ok(now - all[before].at > 2_900, JSON.stringify(all)));
+});

@@ -1,7 +1,7 @@
 // Messages that are changed, deleted or refused: nothing that was typed is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertAtEnd, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 /** More bytes than the replicas of this file take. */
 const LONG = 'too long, '.repeat(30).trim();
@@ -118,6 +118,41 @@ test('what was not sent is taken back to be written otherwise', async () => {
   await failed.waitFor({ state: 'detached' });
   await sent(page, 'Shorter now');
   assert.equal(await page.locator('.message', { hasText: 'too long' }).count(), 0);
+});
+
+test('the buttons of a message say which message they are of, and so does the field in which it is edited', async () => {
+  const page = await shown();
+  const button = (name) => page.getByRole('button', { name, exact: true });
+  await sent(page, 'Is it far\nto the station?');
+  await sent(page, 'And is there a garden, or at least a balcony?');
+  await say(page, LONG);
+  await page.locator('.message.failed').waitFor();
+  for (const name of [
+    'Edit message: Is it far to the station?', 'Delete message: Is it far to the station?',
+    'Edit message: And is there a garden, or at least a…', 'Delete message: And is there a garden, or at least a…',
+    'Try again: too long, too long, too long, too long,…', 'Edit: too long, too long, too long, too long,…', 'Discard: too long, too long, too long, too long,…',
+  ]) await button(name).waitFor();
+  await button('Edit message: Is it far to the station?').focus();
+  await page.keyboard.press('Enter');
+  const editor = page.getByRole('textbox', { name: 'Edit message: Is it far to the station?', exact: true });
+  await assertFocus(editor);
+  await page.keyboard.press('Escape');
+  await page.getByRole('textbox', { name: 'Message', exact: true }).waitFor();
+});
+
+test('who discards what was not sent, or tries it again, stays in the messages', async () => {
+  const page = await shown();
+  await say(page, LONG);
+  const failed = page.locator('.message.failed');
+  const first = await failed.getByRole('button', { name: 'Try again' }).elementHandle();
+  await first.focus();
+  await page.keyboard.press('Enter');
+  await first.waitForElementState('hidden');
+  await assertFocus(page.getByRole('region', { name: 'Messages' }));
+  await failed.getByRole('button', { name: 'Discard' }).focus();
+  await page.keyboard.press('Enter');
+  await failed.waitFor({ state: 'detached' });
+  await assertFocus(page.getByRole('region', { name: 'Messages' }));
 });
 
 test('an image or a file of one’s own can be deleted, and not edited', async () => {

@@ -19,14 +19,14 @@ test('Tab goes through the page in the order in which it is read', async () => {
     await page.keyboard.press('Tab');
     if ((await page.evaluate(() => document.activeElement.tagName)) !== 'BODY') seen.push(await focused(page));
   }
-  const tools = seen.filter((name) => /^(Edit|Delete) message$/.test(name));
+  const tools = seen.filter((name) => /^(Edit|Delete) message: /.test(name));
   assert.ok(tools.length >= 2);
   assert.deepEqual(seen.filter((name) => !tools.includes(name)), [
     'pgchat', 'API', 'Second user', 'Appearance: as the system has it',
     'New conversation', 'Be somebody else', 'Search people and messages', ...rows,
     'A message from SQL', 'Frames of the socket', 'Messages', 'Message',
   ]);
-  assert.ok(seen.indexOf('Messages') < seen.indexOf('Edit message'));
+  assert.ok(seen.indexOf('Messages') < seen.indexOf('Edit message: This one is mine'));
   // What has the focus can be seen to have it.
   const outline = await message.evaluate((element) => getComputedStyle(element).outlineStyle);
   assert.notEqual(outline, 'none');
@@ -64,6 +64,26 @@ test('the focus stays where it is while what is around it changes', async () => 
   await post(replica.url, AMELIE, 'To the top', id);
   await amelie.locator('.list li').first().getByText('To the top').waitFor();
   await assertFocus(row);
+});
+
+test('whose message is deleted while one is at its buttons, or who jumps to the end, stays in the messages', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)));
+  const messages = page.getByRole('region', { name: 'Messages' });
+  const { id } = await post(replica.url, AMELIE, 'Not for long');
+  const remove = page.getByRole('button', { name: 'Delete message: Not for long' });
+  await remove.focus();
+  await replicas.sql(`update messages set deleted_at = now() where id = '${id}'`);
+  await remove.waitFor({ state: 'detached' });
+  await assertFocus(messages);
+
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'line ' || n from generate_series(1, 60) n`);
+  await bubble(page, 'line 60').waitFor();
+  await messages.evaluate((it) => (it.scrollTop = 0));
+  const jump = page.getByRole('button', { name: 'Jump to the latest messages' });
+  await jump.focus();
+  await page.keyboard.press('Enter');
+  await jump.waitFor({ state: 'hidden' });
+  await assertFocus(messages);
 });
 
 test('a list that fills while one is at its only button does not lose the focus', async () => {
