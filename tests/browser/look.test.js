@@ -1,7 +1,7 @@
 // What can be measured of how the page looks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, box, eventually, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, at, box, eventually, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
 
 stage();
 
@@ -100,6 +100,55 @@ test('with both tools open a phone still shows messages', async () => {
   await page.locator('.frames li').first().waitFor();
   const { height } = await box(page.locator('.scroller'));
   assert.ok(height > 130, `${height} px`);
+});
+
+for (const [width, height] of [[320, 400], [1280, 400]]) {
+  test(`with both tools open a low window shows messages, and all of the tools can be had, ${width} by ${height}`, async () => {
+    const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width, height } });
+    await page.locator('.message').first().waitFor();
+    for (const name of ['A message from SQL', 'Frames of the socket']) await page.getByRole('button', { name }).click();
+    await page.locator('.frames li').first().waitFor();
+    const scroller = await box(page.locator('.scroller'));
+    assert.ok(scroller.height > height * 0.25, `${scroller.height} px`);
+    const [tools, statement] = await Promise.all([page.locator('.tools'), page.locator('.sql')].map(box));
+    assert.ok(tools.y + tools.height - statement.y > 40, 'not a line of the statement is in sight');
+    for (const it of [page.locator('.sql'), page.locator('.frames li').last()]) {
+      await it.scrollIntoViewIfNeeded();
+      await it.click({ trial: true });
+    }
+    await page.getByRole('button', { name: 'Close the frames' }).click();
+    await page.getByRole('button', { name: 'Close the SQL' }).click();
+    await page.locator('.tool').first().waitFor({ state: 'hidden' });
+  });
+}
+
+test('made four times as large, a tool stands in the place of the messages until it is closed', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width: 320, height: 256 } });
+  await page.locator('.message').first().waitFor();
+  const open = page.getByRole('button', { name: 'A message from SQL' });
+  await open.click();
+  await page.locator('.scroller').waitFor({ state: 'hidden' });
+  const tools = await box(page.locator('.tools'));
+  assert.ok(tools.height > 150 && tools.y + tools.height <= 256, `${tools.height} px`);
+  // Back in the list there is room for the list.
+  await page.getByRole('button', { name: 'Back to the conversations' }).click();
+  await page.locator('.list .row').first().click();
+  await open.click();
+  await page.locator('.message').last().waitFor();
+  await assertAtEnd(page);
+});
+
+test('made four times as large, a long draft leaves its Send button in sight, and a question what it is about', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width: 320, height: 256 } });
+  await page.locator('.message').first().waitFor();
+  await page.getByRole('textbox', { name: 'Message' }).fill('a line\n'.repeat(12));
+  const send = await box(page.getByRole('button', { name: 'Send' }));
+  assert.ok(send.y + send.height <= 256, `${send.y} + ${send.height}`);
+  await page.getByRole('textbox', { name: 'Message' }).fill('');
+  await page.getByRole('button', { name: 'Delete message' }).first().focus();
+  await page.keyboard.press('Enter');
+  const quoted = page.getByRole('dialog').locator('.quoted');
+  assert.ok(await quoted.evaluate((it) => it.scrollHeight <= it.clientHeight), 'what is to be deleted is cut');
 });
 
 test('what a search found can be read on its ground, in the dark too', async () => {
