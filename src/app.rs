@@ -24,7 +24,7 @@ use crate::listener::{Listener, ListenerConfig, ListenerStatus};
 use crate::live::{self, Live, PresenceTimes};
 use crate::store::Store;
 use crate::writer::{Writer, WriterLimits};
-use crate::{http, server, ws};
+use crate::{http, open_files, server, ws};
 
 pub use commands::{demo_data, healthcheck, migrate};
 pub(crate) use services::Parts;
@@ -52,10 +52,13 @@ impl StartError {
 
 /// Migrates, then serves until `shutdown` resolves, then drains.
 pub async fn serve(
-    config: Config,
+    mut config: Config,
     keys: Keys,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
+    if let Some(warning) = open_files::make_room(&mut config.limits, config.pool_size) {
+        log::warn!("{warning}");
+    }
     let mut shutdown = std::pin::pin!(shutdown);
     let mut running = tokio::select! {
         running = Running::start(config, keys) => running?,

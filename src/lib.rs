@@ -32,6 +32,7 @@ pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod model;
+mod open_files;
 pub mod replay;
 pub mod reply;
 pub mod schema;

@@ -36,6 +36,7 @@ mod live;
 mod locks;
 mod metrics;
 mod migrate;
+mod open_files;
 mod page;
 mod pooler;
 mod prepared;

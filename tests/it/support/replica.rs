@@ -39,9 +39,9 @@ pub fn settings(database: &Database, more: &[(&str, &str)]) -> Settings {
         .collect()
 }
 
-/// The program with nothing of the caller's environment but what any program needs, and away from any `config.env`.
-fn command(arguments: &[&str], settings: &Settings, dir: &PathBuf) -> Command {
-    let mut command = Command::new(PROGRAM);
+/// A program with nothing of the caller's environment but what any program needs, and away from any `config.env`.
+fn command(program: &str, arguments: &[&str], settings: &Settings, dir: &PathBuf) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(dir).env_clear();
     for kept in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(kept) {
@@ -112,7 +112,7 @@ pub async fn pgchat_within(
     let started = Instant::now();
     let output = |name: &str| File::create(dir.join(name)).expect("an output file");
     let mut process = Process::start(
-        command(arguments, settings, dir)
+        command(PROGRAM, arguments, settings, dir)
             .stdout(output("stdout"))
             .stderr(output("stderr")),
         Signal::Kill,
@@ -177,12 +177,22 @@ impl Replica {
         Self::launch_by(&["serve"], &settings(database, more))
     }
 
+    /// The same, by a shell that runs `before` first, such as `ulimit -n 200`.
+    pub fn launch_where(before: &str, database: &Database, more: &[(&str, &str)]) -> Self {
+        let line = format!("{before} && exec {PROGRAM} serve");
+        Self::launch_program("sh", &["-c", &line], &settings(database, more))
+    }
+
     fn launch_by(arguments: &[&str], settings: &Settings) -> Self {
+        Self::launch_program(PROGRAM, arguments, settings)
+    }
+
+    fn launch_program(program: &str, arguments: &[&str], settings: &Settings) -> Self {
         let dir = Run::get().fresh_dir("replica");
         let log = dir.join("log");
         let file = File::create(&log).expect("a log file");
         let process = Process::start(
-            command(arguments, settings, &dir)
+            command(program, arguments, settings, &dir)
                 .stdout(file.try_clone().expect("a log file"))
                 .stderr(file),
             Signal::Kill,

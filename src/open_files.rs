@@ -1,0 +1,66 @@
+//! How many files the process may have open, each connection being one. What starts a program (a shell, systemd, a container) often
+//! leaves a soft limit of 1,024 below a high hard one, for programs of the time of `select(2)`; whoever needs more raises it.
+
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+
+use crate::config::Limits;
+
+/// Beside the connections of callers and of the pools: the listener's, the search index's, key files, the runtime's own.
+const BESIDE: usize = 100;
+
+/// What macOS always allows, however high its hard limit pretends to be.
+const OPEN_MAX: rlim_t = 10_240;
+
+/// Raises the soft limit to what `limits` and the pools need. Where the hard limit does not allow it, `limits` are lowered to
+/// what it allows, and the returned warning says so: a caller beyond a limit gets a 503, and one for whom there is no file gets
+/// nothing at all, nor does a probe, or the listener when its connection breaks.
+pub fn make_room(limits: &mut Limits, pool_size: usize) -> Option<String> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let beside = pool_size + BESIDE;
+    let needed = match limits.connections {
+        0 => hard,
+        sockets => rlim_t::try_from(sockets + limits.http_connections + beside).unwrap_or(hard),
+    };
+    let is_allowed =
+        |files: &rlim_t| soft >= *files || setrlimit(Resource::RLIMIT_NOFILE, *files, hard).is_ok();
+    let allowed = [needed.min(hard), OPEN_MAX.min(hard)]
+        .into_iter()
+        .find(is_allowed)
+        .map_or(soft, |files| files.max(soft));
+    if allowed >= needed || limits.connections == 0 {
+        return None;
+    }
+    let files = usize::try_from(allowed).unwrap_or(usize::MAX);
+    lower(limits, files.saturating_sub(beside));
+    Some(format!(
+        "the process may open {allowed} files, and MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS need {needed}: they are {} and {} \
+         until its hard limit is raised (LimitNOFILE= of systemd, ulimits of a container) or they are lowered",
+        limits.connections, limits.http_connections
+    ))
+}
+
+/// To `room` connections in all: a quarter of them for requests at most, the rest for sockets.
+fn lower(limits: &mut Limits, room: usize) {
+    limits.http_connections = limits.http_connections.min(room / 4).max(1);
+    let sockets = room.saturating_sub(limits.http_connections).max(1);
+    limits.connections = limits.connections.min(sockets);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_files_there_are_go_to_sockets_and_a_quarter_at_most_to_requests() {
+        let lowered = |room| {
+            let vars = [("MAX_CONNECTIONS", "2000"), ("MAX_HTTP_CONNECTIONS", "500")];
+            let mut limits = Config::from_vars(&vars).expect("valid").limits;
+            lower(&mut limits, room);
+            (limits.connections, limits.http_connections)
+        };
+        assert_eq!(lowered(2_400), (1_900, 500));
+        assert_eq!(lowered(900), (675, 225));
+        assert_eq!(lowered(0), (1, 1));
+    }
+}
