@@ -1,25 +1,62 @@
 //! Names that somebody has misspelled: what nothing reads has no effect, and nobody would notice.
 
-use super::settings;
+use super::settings::{self, Setting};
+
+/// What frameworks, images and platforms call what a setting says.
+pub(super) const OTHER_NAMES: [(&str, &Setting); 17] = [
+    ("DATABASE_HOST", &settings::DB_HOST),
+    ("DATABASE_NAME", &settings::DB_NAME),
+    ("DATABASE_PASSWORD", &settings::DB_PASSWORD),
+    ("DATABASE_PORT", &settings::DB_PORT),
+    ("DATABASE_USER", &settings::DB_USER),
+    ("DATABASE_USERNAME", &settings::DB_USER),
+    ("DB_DATABASE", &settings::DB_NAME),
+    ("DB_PASS", &settings::DB_PASSWORD),
+    ("DB_URI", &settings::DATABASE_URL),
+    ("DB_URL", &settings::DATABASE_URL),
+    ("DB_USERNAME", &settings::DB_USER),
+    ("PORT", &settings::SERVER_PORT),
+    ("POSTGRES_DB", &settings::DB_NAME),
+    ("POSTGRES_HOST", &settings::DB_HOST),
+    ("POSTGRES_PASSWORD", &settings::DB_PASSWORD),
+    ("POSTGRES_URL", &settings::DATABASE_URL),
+    ("POSTGRES_USER", &settings::DB_USER),
+];
+
+/// Of a name in the environment that has no effect.
+pub(super) fn told(name: &str, setting: &str) -> String {
+    format!(
+        "{name} (in the environment) is not a setting of pgchat and has no effect; is {setting} meant?"
+    )
+}
 
 /// What is odd about the environment's names. Most of them are other programs', so only what is nearly a setting is told.
 pub(super) fn in_environment(names: impl Iterator<Item = String>) -> Vec<String> {
     names
         .filter_map(|name| {
-            let setting = meant(&name)?;
-            Some(format!(
-                "{name} (in the environment) is not a setting of pgchat and has no effect; is {setting} meant?"
-            ))
+            let setting = misspelled(&name)?;
+            Some(told(&name, setting))
         })
         .collect()
 }
 
-/// The setting that differs from this name in its case only, or in one character: left out, added, another or exchanged
-/// with its neighbour.
+/// The setting that has another name elsewhere, or was misspelled.
 pub(super) fn meant(name: &str) -> Option<&'static str> {
     let upper = name.to_ascii_uppercase();
+    let elsewhere = OTHER_NAMES.iter().find(|(other, _)| *other == upper);
+    elsewhere
+        .map(|(_, setting)| setting.name)
+        .or_else(|| misspelled(name))
+}
+
+/// The setting that differs from this name in its case only, or in one character: left out, added, another or exchanged
+/// with its neighbour.
+fn misspelled(name: &str) -> Option<&'static str> {
+    let upper = name.to_ascii_uppercase();
     let all = || settings::all().map(|setting| setting.name);
-    if all().any(|setting| setting == name) {
+    // What is one slip away from a setting may be another program's name for another one.
+    let known = |other: &str| OTHER_NAMES.iter().any(|(name, _)| *name == other);
+    if all().any(|setting| setting == name) || known(&upper) {
         return None;
     }
     all().find(|setting| is_near(&upper, setting))
@@ -57,19 +94,12 @@ mod tests {
             ("DATABASE_URI", "DATABASE_URL"),
             ("db_host", "DB_HOST"),
             ("Server_Prot", "SERVER_PORT"),
+            ("DB_USERNAME", "DB_USER"),
+            ("db_pass", "DB_PASSWORD"),
         ] {
             assert_eq!(meant(typed), Some(setting), "{typed}");
         }
-        for other in [
-            "",
-            "PATH",
-            "HOST",
-            "PORT",
-            "DB_PASS",
-            "LOG",
-            "DB_USERNAME",
-            "Ü",
-        ] {
+        for other in ["", "PATH", "HOST", "LOG", "Ü"] {
             assert_eq!(meant(other), None, "{other}");
         }
         for setting in settings::all() {

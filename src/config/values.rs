@@ -56,7 +56,23 @@ impl Values {
             }
         }
         values.refuse_nul()?;
+        for (name, setting) in typos::OTHER_NAMES {
+            let is_set = environment(name).is_some_and(|text| !text.is_empty());
+            if is_set && values.lacks(setting) {
+                warnings.push(typos::told(name, setting.name));
+            }
+        }
         Ok((values, warnings))
+    }
+
+    /// Nothing says what this setting is for; a URL says all of the database.
+    fn lacks(&self, setting: &Setting) -> bool {
+        let by = match setting.name {
+            "DATABASE_URL" => &settings::DB_HOST,
+            name if name.starts_with("DB_") => &settings::DATABASE_URL,
+            _ => setting,
+        };
+        !self.is_given(setting) && !self.is_given(by)
     }
 
     fn take_from_file(&mut self, file_name: &str, entry: Entry, warnings: &mut Vec<String>) {

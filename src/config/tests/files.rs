@@ -28,7 +28,9 @@ fn odd_but_valid_files_give_warnings() {
             "config.env, line 2: DB_HOTS is not a setting",
         ),
         ("server_port=1", "is SERVER_PORT meant?"),
-        ("PORT=1", "\"pgchat --help\" lists them"),
+        ("LISTEN=1", "\"pgchat --help\" lists them"),
+        ("PORT=1", "is SERVER_PORT meant?"),
+        ("DB_USERNAME=shop", "is DB_USER meant?"),
         (
             "LOG_LEVEL=info\nLOG_LEVEL=warn",
             "line 2: LOG_LEVEL is set again, after config.env, line 1",
@@ -44,6 +46,33 @@ fn odd_but_valid_files_give_warnings() {
         assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
         assert!(warnings[0].contains(part), "{text}: {warnings:?}");
         assert!(!warnings[0].contains("hunter2"));
+    }
+}
+
+#[test]
+fn another_programs_name_in_the_environment_is_told_where_nothing_else_says_it() {
+    let warnings = |vars: &[(&str, &str)]| {
+        let lookup = |name: &str| {
+            let var = vars.iter().find(|(given, _)| *given == name)?;
+            Some(OsString::from(var.1))
+        };
+        from_sources(None, lookup).expect("valid").warnings
+    };
+    let (host, other) = (("DB_HOST", "db"), ("DB_USERNAME", "hunter2"));
+    assert_eq!(
+        warnings(&[host, other]),
+        [
+            "DB_USERNAME (in the environment) is not a setting of pgchat and has no effect; is DB_USER meant?"
+        ]
+    );
+    assert_eq!(warnings(&[("PORT", "80")]).len(), 1);
+    for fine in [
+        &[host, other, ("DB_USER", "shop")][..],
+        &[other, ("DATABASE_URL", "postgres://db/shop")],
+        &[host, ("DB_USERNAME", "")],
+        &[host, ("DB_URL", "postgres://db/shop")],
+    ] {
+        assert_eq!(warnings(fine), [""; 0], "{fine:?}");
     }
 }
 
