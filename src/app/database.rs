@@ -246,6 +246,8 @@ fn advice(reason: &str) -> &'static str {
         "; create it, or set DB_NAME"
     } else if reason.starts_with("error performing TLS handshake") {
         "; are DB_SSL_MODE and DB_SSL_ROOT_CERT, or those of DATABASE_URL, right?"
+    } else if reason.ends_with("database does not allow writes") {
+        "; it is a standby, or its default_transaction_read_only is on: the service needs the one that accepts writes"
     } else if reason.starts_with("error connecting") || reason.starts_with("no answer") {
         "; does PostgreSQL run there, and are DB_HOST and DB_PORT, or those of DATABASE_URL, right?"
     } else {
@@ -275,6 +277,10 @@ mod tests {
                 "DB_SSL_MODE",
             ),
             ("no answer within 5 s", "DB_HOST"),
+            (
+                "error connecting to server: database does not allow writes",
+                "standby",
+            ),
         ] {
             assert!(advice(reason).contains(settings), "{reason}");
         }

@@ -1,5 +1,6 @@
 //! What went wrong with a statement, and what of it may be tried again.
 
+use deadpool_postgres::{HookError, PoolError};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::Error;
@@ -169,6 +170,16 @@ fn is_timeout(db: &DbError) -> bool {
 /// one. The message keeps the command's name in every language.
 fn is_notify_queue_full(db: &DbError) -> bool {
     *db.code() == SqlState::PROGRAM_LIMIT_EXCEEDED && db.message().contains("NOTIFY")
+}
+
+/// Why a pool has no connection to give: what the new one met, where that is it.
+pub(super) fn describe_pool(error: &PoolError) -> String {
+    match error {
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+            describe(error)
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The server's own words, with its code: tokio-postgres alone prints only "db error".

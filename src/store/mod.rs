@@ -25,7 +25,7 @@ mod users_table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{HookError, Object, Pool, PoolError, Status};
+use deadpool_postgres::{Object, Pool, Status};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
@@ -48,7 +48,7 @@ pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
 
-use failure::{Lost, QueryFailure};
+use failure::{Lost, QueryFailure, describe_pool};
 use held_rows::HeldRows;
 use lease::{Lease, Param};
 
@@ -297,10 +297,7 @@ impl Store {
     async fn lease(&self, pool: &Pool, deadline: Instant) -> Result<Lease, QueryFailure> {
         match timeout_at(deadline, pool.get()).await {
             Ok(Ok(client)) => Ok(self.lease_of(client)),
-            Ok(Err(
-                PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)),
-            )) => Err(QueryFailure::no_connection(&describe(&error))),
-            Ok(Err(error)) => Err(QueryFailure::no_connection(&error.to_string())),
+            Ok(Err(error)) => Err(QueryFailure::no_connection(&describe_pool(&error))),
             Err(_) => Err(QueryFailure::no_connection(
                 "no pooled connection came free in time",
             )),

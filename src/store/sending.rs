@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::failure::{Lost, describe, is_collision, is_exhaustion, lost};
+use super::failure::{Lost, describe, describe_pool, is_collision, is_exhaustion, lost};
 use super::lease::{Lease, Param};
 use super::messages::dropped;
 use super::{Store, column_of, raw_json};
@@ -160,7 +160,7 @@ impl Store {
     async fn lease_to_write(&self, deadline: Instant) -> Result<Lease, SendFailure> {
         match timeout_at(deadline, self.write_pool.get()).await {
             Ok(Ok(client)) => Ok(self.lease_of(client)),
-            Ok(Err(error)) => Err(SendFailure::Unanswered(error.to_string())),
+            Ok(Err(error)) => Err(SendFailure::Unanswered(describe_pool(&error))),
             Err(_) => Err(SendFailure::Unanswered("no connection in time".to_owned())),
         }
     }

@@ -140,6 +140,34 @@ async fn a_database_that_refuses_is_quoted() {
 }
 
 #[tokio::test]
+async fn a_database_that_takes_no_writes_is_said_to_be_so() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "1")]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    database
+        .execute(&format!(
+            "alter database {} set default_transaction_read_only = on",
+            database.name
+        ))
+        .await;
+    // The first one: it needs a connection of the writer's.
+    let refused = replica.api().try_send(conversation, ALICE, "Hello").await;
+    refused.refused(503, "unavailable");
+    let log = replica.log();
+    let cause = log.lines().find(|line| line.contains("had no answer"));
+    assert!(
+        cause.is_some_and(|line| line.ends_with("database does not allow writes")),
+        "{log}"
+    );
+    let more = [("DB_CONNECT_TIMEOUT_SECONDS", "1")];
+    let outcome = pgchat(&["serve"], &settings(&database, &more)).await;
+    outcome.assert_failed(
+        1,
+        &["does not allow writes", "default_transaction_read_only"],
+    );
+}
+
+#[tokio::test]
 async fn a_port_in_use_ends_the_start() {
     let database = Database::fresh().await;
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
