@@ -7,10 +7,11 @@ mod nginx;
 mod prometheus;
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -116,6 +117,38 @@ async fn so_it_is_with_an_older_nginx_and_a_list_of_addresses() {
         *replica = started(&database, address, port).await;
     }
     load.assert_complete(&replicas[0]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs nginx: scripts/test-deployment.sh runs it"]
+async fn strangers_get_neither_figures_nor_probes_through_nginx() {
+    let database = Database::fresh().await;
+    let port = free_port();
+    let replica = started(&database, address(20), port).await;
+    let listed = [address(20)];
+    let nginx = Nginx::start(&nginx::program(false), Replicas::Listed(&listed), port).await;
+    // An address that is in none of the networks that the file names.
+    let stranger = SocketAddr::from((address(77), 0));
+    let status = async |path: &str| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(stranger).expect("an address of this machine");
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, nginx.port));
+        let mut raw = Raw::over(socket.connect(to).await.expect("a connection"));
+        raw.request(&format!("GET {path}"), &[]).await;
+        raw.status().await
+    };
+    for private in [
+        "/metrics",
+        "/metrics/",
+        "/%6detrics",
+        "/health",
+        "/health/ready",
+    ] {
+        assert_eq!(status(private).await, 403, "{private}");
+    }
+    assert_eq!(status("/api/v1/users/active").await, 200);
+    assert_eq!(nginx.api().get("/metrics").await.status, 200);
+    drop(replica);
 }
 
 /// By least connections: a third each.
