@@ -119,6 +119,7 @@ def check_systemd():
     environment = dict(re.findall(r"^Environment=([A-Z_]+)=(.*)$", unit, re.M))
     check_settings("systemd", environment)
     check_drain("systemd", environment, seconds(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1]))
+    expect("RestartPreventExitStatus=2" in unit.split("\n"), "systemd: a wrong setting (exit code 2) is started again and again")
     limit = int(re.search(r"^LimitNOFILE=(\d+)$", unit, re.M)[1])
     expect(limit > int(settings["MAX_CONNECTIONS"]), "systemd: fewer files than sockets")
 
