@@ -30,8 +30,8 @@ declare
                                         quote_ident(nullif(split_part(name, '.', 2), ''))));
 begin
   if host is null then
-    raise exception 'USERS_TABLE: there is no table or view %', name
-      using errcode = 'undefined_table', hint = 'set USERS_TABLE';
+    raise exception 'USERS_TABLE: there is no table or view % in the database %', name, current_database()
+      using errcode = 'undefined_table', hint = 'set USERS_TABLE, or name the database that has it';
   end if;
   return host;
 end

@@ -8,7 +8,10 @@ use crate::support::*;
 #[tokio::test]
 async fn a_users_table_that_cannot_be_used_is_named() {
     for (setup, words) in [
-        ("select 1", &["users"][..]),
+        (
+            "select 1",
+            &["no table or view users in the database test_"][..],
+        ),
         (
             "create table users (first_name text, last_name text)",
             &["users", "id"],
