@@ -69,7 +69,7 @@ begin
       execute format('create role %I %s', wanted.name, wanted.kind);
     end if;
   end loop;
-  -- Who is no superuser needs a share in the owner, to hand over and to grant what is his.
+  -- Who is no superuser needs a share in the owner, to hand over and to grant what is the owner's.
   if not pg_has_role(owner, 'usage') then
     execute format('grant %I to %I', owner, current_user);
   end if;
@@ -202,7 +202,7 @@ declare
 begin
   execute format('alter default privileges for role %I revoke execute on functions from public', owner);
   if to_regprocedure(format('%I.chat_grant_service(name)', schema)) is not null then
-    -- The function is the owner's, and so runs with no more than his rights.
+    -- The function is the owner's, and so runs with no more than the owner's rights.
     execute format('set local role %I', owner);
     execute format('select %I.chat_grant_service(%L)', schema, current_setting('pgchat.service'));
     reset role;

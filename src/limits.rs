@@ -23,7 +23,7 @@ pub use room::{Holder, Room, SMALL, Taken};
 /// Users who were quiet for long enough to have their whole burst again are forgotten this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Frames of any kind that a user's sockets are read, for each send that he may make: pings, what is malformed, and what is
+/// Frames of any kind that a user's sockets are read, for each send that they may make: pings, what is malformed, and what is
 /// refused cost little, but not nothing.
 const FRAMES_OF_A_SEND: u32 = 10;
 

@@ -46,7 +46,7 @@ macro_rules! from_text {
 
 id_type!(
     /// A row of the host system's users table. Not read from text: a user whom a request names is an
-    /// `auth::NamedUser`, until it is known that the caller may act for him.
+    /// `auth::NamedUser`, until it is known that the caller may act for them.
     UserId
 );
 id_type!(
@@ -69,7 +69,7 @@ pub struct ServiceToken(pub u32);
 pub enum Reader {
     /// Whoever knows its id.
     Anyone,
-    /// This user, if he is a participant.
+    /// This user, if they are a participant.
     Participant(UserId),
 }
 

@@ -157,7 +157,7 @@ begin
   if wrong is not null then
     raise exception 'the chat needs its participants and senders, and a foreign key may empty them: %', wrong
       using errcode = 'invalid_foreign_key',
-            hint = mend || ' Then a user with conversations cannot be deleted; with "on delete cascade" they are deleted with him';
+            hint = mend || ' Then a user with conversations cannot be deleted; with "on delete cascade" they are deleted with the user';
   end if;
 
   select format('conversations holds %s rows without one of their participants', count(*)) into wrong

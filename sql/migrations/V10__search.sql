@@ -148,7 +148,7 @@ begin
 end
 $$;
 
--- One page of what a user finds in his own conversations, or in one of them: the newest hundred matches by rank, then the
+-- One page of what a user finds in their own conversations, or in one of them: the newest hundred matches by rank, then the
 -- next hundred by rank, and so on; equals by time. `status` is ok for each result, or alone
 --   not_ready                                    the index for this language is not complete
 --   no_conversation, no_user, not_a_participant  of `conversation`

@@ -112,8 +112,8 @@ begin
   end if;
 
   -- A row that is locked is read as it is then, not as the statement's snapshot has it. Those to which no participant sends
-  -- are not locked, whoever else is in the batch: a stranger neither waits for others' conversations, which would tell him
-  -- of them, nor holds them up. The pairs are hashed, once for the batch.
+  -- are not locked, whoever else is in the batch: a stranger neither waits for others' conversations, which would tell
+  -- of their existence, nor holds them up. The pairs are hashed, once for the batch.
   if skip_locked then
     select array_agg(l.id), array_agg(l.participant1_id), array_agg(l.participant2_id), array_agg(l.last_seq)
       into held, first_participants, second_participants, last_seqs
@@ -316,7 +316,7 @@ begin
   if lock_wait_ms > 0 then
     ignored := set_config('lock_timeout', lock_wait_ms::text, true);
   end if;
-  -- Who is no participant waits for nobody: how long he waits would tell him that the conversation exists.
+  -- Who is no participant waits for nobody: the length of the wait would tell them that the conversation exists.
   if skip_locked then
     select c.participant1_id, c.participant2_id, c.last_seq into held
       from conversations c where c.id = conversation and sender in (c.participant1_id, c.participant2_id)
@@ -658,7 +658,7 @@ as $$
     left join messages m on m.id = chat_why_unchanged.message
 $$;
 
--- Why `author` may not change the message; null when he may.
+-- Why `author` may not change the message; null when they may.
 create function chat_judge_author(message uuid, author uuid) returns text
 language sql stable
 as $$

@@ -95,7 +95,7 @@ impl Caller {
         }
     }
 
-    /// The user whom the request names, if the caller may act for him: be the sender, the reader, or the owner of a
+    /// The user whom the request names, if the caller may act for them: be the sender, the reader, or the owner of a
     /// list. [`Error::Forbidden`] if not.
     pub fn act_for(&self, named: NamedUser) -> Result<UserId, Error> {
         match self.0 {
@@ -134,8 +134,8 @@ impl Caller {
         }
     }
 
-    /// What the caller may hear of an error. A user does not learn whether a conversation or a message exists of which
-    /// he is no participant: the answer is the same, to the letter.
+    /// What the caller may hear of an error. A user does not learn whether a conversation or a message exists in which
+    /// they have no part: the answer is the same, to the letter.
     pub fn told(&self, error: Error) -> Error {
         let conceals = match &error {
             Error::NotFound { what, .. } => matches!(*what, "conversation" | "message"),
@@ -264,7 +264,7 @@ impl Auth {
         Ok(caller)
     }
 
-    /// `NotFound` when there is no such user; in jwt mode `Forbidden` when he is deactivated, whoever acts for him.
+    /// `NotFound` when there is no such user; in jwt mode `Forbidden` when they are deactivated, whoever acts for them.
     pub async fn require_connectable(&self, user: UserId) -> Result<(), Error> {
         match self.shared.config.mode {
             AuthMode::Trusted => self.shared.store.require_user(user).await,

@@ -310,7 +310,7 @@ mod tests {
             body.fields(Holder::Anybody, &[])
         };
         for announces in [true, false] {
-            let first = ask(announces, SMALL + 1).await.expect("his share");
+            let first = ask(announces, SMALL + 1).await.expect("their share");
             let second = ask(announces, SMALL + 1).await;
             assert_eq!(second.is_ok(), announces, "it may become the largest");
             drop(second);

@@ -104,7 +104,7 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
             "user1Id and user2Id must be two different users",
         ));
     }
-    // Counted for him who asks: the other one can do nothing about it.
+    // Counted for the one who asks: the other one can do nothing about it.
     let asks = caller.act_for(user1).or_else(|_| caller.act_for(user2))?;
     let (user1, user2) = caller.act_for_either(user1, user2)?;
     call.services.limiter.check(asks)?;

@@ -9,8 +9,8 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-/// Handshakes that are refused in a second, all callers of this replica together: who asks without a pause gets his answers one after the
-/// other, and a flood becomes as fast as this. Each that waits holds its connection, of which there are only so many, and
+/// Handshakes that are refused in a second, all callers of this replica together: whoever asks without a pause gets the answers one after
+/// the other, and a flood becomes as fast as this. Each that waits holds its connection, of which there are only so many, and
 /// nothing else. Clones share the line.
 #[derive(Clone)]
 pub struct Refusals {
@@ -25,7 +25,7 @@ struct Line {
     patience: Duration,
 }
 
-/// Nobody waits longer for his refusal: he is somebody's program, and it should say why it is refused.
+/// Nobody waits longer for a refusal: who asks is somebody's program, and it should say why it is refused.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Refusals {

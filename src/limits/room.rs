@@ -25,7 +25,7 @@ pub enum Holder {
     Anybody,
 }
 
-/// Never waited for, since whoever waited would hold what he has read. Clones share it.
+/// Never waited for, since whoever waited would hold what they have read. Clones share it.
 #[derive(Clone)]
 pub struct Room(Arc<Shared>);
 
@@ -67,7 +67,7 @@ impl Room {
     }
 
     /// `None`: there is none left, or none for this holder. What is small always has some, and who holds nothing may have something
-    /// that is larger than his share, where there is room for it.
+    /// that is larger than their share, where there is room for it.
     pub fn take(&self, holder: Holder, bytes: usize) -> Option<Taken> {
         if bytes <= self.0.small {
             return Some(Taken(None));
@@ -75,9 +75,9 @@ impl Room {
         // Rounded, so that as many of the largest pages are there as are said to be, with the few bytes around their items.
         let kib = bytes / 1024;
         let mut taken = self.taken();
-        let his = taken.of.get(&holder).copied().unwrap_or(0);
+        let own = taken.of.get(&holder).copied().unwrap_or(0);
         let fits = |taken: usize, room: usize| kib <= room.saturating_sub(taken);
-        if !fits(taken.all, self.0.kib) || (his > 0 && !fits(his, self.0.kib / SHARES)) {
+        if !fits(taken.all, self.0.kib) || (own > 0 && !fits(own, self.0.kib / SHARES)) {
             return None;
         }
         taken.all += kib;
@@ -97,10 +97,10 @@ impl Drop for Part {
     fn drop(&mut self) {
         let mut taken = self.room.taken();
         taken.all -= self.kib;
-        if let Entry::Occupied(mut his) = taken.of.entry(self.holder) {
-            *his.get_mut() -= self.kib;
-            if *his.get() == 0 {
-                his.remove();
+        if let Entry::Occupied(mut own) = taken.of.entry(self.holder) {
+            *own.get_mut() -= self.kib;
+            if *own.get() == 0 {
+                own.remove();
             }
         }
     }
@@ -147,7 +147,7 @@ mod tests {
         let mut taken = Vec::new();
         for holder in holders {
             for _ in 0..2 {
-                taken.push(room.take(holder, 2 * SMALL).expect("his share"));
+                taken.push(room.take(holder, 2 * SMALL).expect("their share"));
             }
             assert!(room.take(holder, SMALL + 1).is_none(), "{holder:?}");
             assert!(room.take(holder, SMALL).is_some(), "{holder:?}");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_gives_back_he_may_take_again() {
+    fn what_one_gives_back_they_may_take_again() {
         let room = Room::of(8 * 4 * SMALL);
         let first = room.take(user(1), 3 * SMALL).expect("room");
         let second = room.take(user(1), 2 * SMALL);
@@ -178,7 +178,7 @@ mod tests {
         assert!(room.take(user(2), 5 * SMALL).is_none());
         let others = room.take(user(2), 4 * SMALL).expect("room");
         drop(large);
-        assert!(room.take(user(2), 2 * SMALL).is_none(), "he holds one");
+        assert!(room.take(user(2), 2 * SMALL).is_none(), "they hold one");
         assert!(room.take(user(1), 12 * SMALL).is_some());
         drop(others);
     }

@@ -1,7 +1,7 @@
-//! Whose turn it is to be read for. Of each user one at a time stands in the common line, and his others wait behind it: with
-//! twenty sockets that come back again and again he takes no more of the line than another with one.
+//! Whose turn it is to be read for. Of each user one at a time stands in the common line, and the user's others wait behind it:
+//! with twenty sockets that come back again and again they take no more of the line than another user with one.
 //!
-//! Whoever stops waiting (drops what waits) has given up his place, in both lines.
+//! Whoever stops waiting (drops what waits) has given up their place, in both lines.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -57,7 +57,7 @@ impl Turns {
         }))
     }
 
-    /// Waits for a turn of this user's. `ahead` has to come about before he stands in the common line: his others wait for it,
+    /// Waits for a turn of this user's. `ahead` has to come about before they stand in the common line: their others wait for it,
     /// so that it comes about for one after the other, and nobody else does. The lines are never closed.
     pub async fn take(
         &self,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hangs_up_has_given_up_his_place_in_both_lines() {
+    fn who_hangs_up_has_given_up_their_place_in_both_lines() {
         let turns = Turns::new(1);
         let reading = at_once(&turns, ALICE);
         let (in_common_line, in_her_line) =

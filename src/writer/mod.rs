@@ -83,7 +83,7 @@ impl Pending {
 /// A batch holds at most this much content, so that one statement stays a few MB.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Content that waits: thirty-two of the largest batches. One sender's share is as much as he may send at once by the rate limit.
+/// Content that waits: thirty-two of the largest batches. One sender's share is as much as they may send at once by the rate limit.
 const MAX_WAITING_BYTES: usize = 32 * MAX_BATCH_BYTES;
 
 /// Messages that are no longer are bounded well enough by their number.

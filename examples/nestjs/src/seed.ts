@@ -2,7 +2,7 @@ import database from './database';
 import { hash } from './auth/passwords';
 import { Role, User } from './users/user.entity';
 
-/** Three people to try it with; whoever is there already stays as he is. */
+/** Three people to try it with; those who are there already stay as they are. */
 async function seed() {
   await database.initialize();
   const passwordHash = await hash('correct horse');

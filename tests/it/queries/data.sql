@@ -1,5 +1,5 @@
 -- Data to measure with: {messages} messages over a year in {conversations} conversations, {own} of them those of one
--- user, the broker ('b0…'). One conversation of his holds {deep} messages. One message in 50 is unread; of the broker's, {unread}.
+-- user, the broker ('b0…'). One conversation of the broker's holds {deep} messages. One message in 50 is unread; of the broker's, {unread}.
 -- Each has a client_message_id, as those have that clients send.
 -- The triggers are off while it is loaded: they would build a million notifications that nobody reads.
 

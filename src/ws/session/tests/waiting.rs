@@ -53,7 +53,7 @@ async fn a_user_who_is_deactivated_waits_no_longer() {
 }
 
 #[tokio::test]
-async fn who_breaks_the_rules_while_he_waits_is_closed() {
+async fn who_breaks_the_rules_while_they_wait_is_closed() {
     let stage = Stage::calm();
     let (client, session, _turn) = stage.waiting(None).await;
     let longest = stage.services.config.limits.body_bytes;
@@ -77,7 +77,7 @@ async fn who_breaks_the_rules_while_he_waits_is_closed() {
 }
 
 #[tokio::test]
-async fn who_has_gone_waits_no_longer_and_what_waits_behind_him_is_next() {
+async fn who_has_gone_waits_no_longer_and_what_waits_behind_them_is_next() {
     let stage = Stage::calm();
     let (client, session, turn) = stage.waiting(None).await;
     drop(client);
@@ -115,7 +115,7 @@ async fn frames_of_one_who_waits_count_like_any_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_sends_before_he_is_greeted_takes_room_until_it_is_done() {
+async fn what_one_sends_before_they_are_greeted_takes_room_until_it_is_done() {
     let mut stage = Stage::calm();
     let largest = stage.services.config.limits.body_bytes;
     // Of which one user's share is one of the largest.
