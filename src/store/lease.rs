@@ -31,6 +31,9 @@ pub enum Way {
 /// closing it would make PostgreSQL start a process for another, and whoever calls and goes away would have it do nothing else.
 const FINISH_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Statements that are on their way over one connection at a time: what they send and are answered is in memory meanwhile.
+pub const AT_ONCE: usize = 16;
+
 /// A pooled connection that goes back only when its statement has ended. When that takes too long, it is closed and the
 /// server is asked to cancel: else the statement would run on, and keep its locks.
 pub(super) struct Lease {
@@ -92,7 +95,7 @@ impl Lease {
         }
     }
 
-    /// The same statement with each of these parameters, one transaction after the other and all of them in one round trip.
+    /// The same statement with each of these parameters, one transaction after the other: in one round trip for each [`AT_ONCE`].
     pub(super) async fn query_each(
         &mut self,
         sql: &str,
@@ -103,10 +106,14 @@ impl Lease {
         let Some(client) = &self.client else {
             return Ok(Vec::new());
         };
-        let asked = calls
-            .iter()
-            .map(|params| ask(client, statement.as_ref(), sql, params));
-        Ok(join_all(asked).await)
+        let mut answers = Vec::with_capacity(calls.len());
+        for some in calls.chunks(AT_ONCE) {
+            let asked = some
+                .iter()
+                .map(|params| ask(client, statement.as_ref(), sql, params));
+            answers.extend(join_all(asked).await);
+        }
+        Ok(answers)
     }
 
     /// The statement in this session; none where nothing is left behind in a session.

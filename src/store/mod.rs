@@ -39,7 +39,7 @@ pub use connect::{ConnectError, Connector, DbConnection};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
 pub use failure::describe;
-pub use lease::Way;
+pub use lease::{AT_ONCE, Way};
 pub use migrate::{Around, MigrateError, migrate};
 pub use search::Search;
 pub use search_index::SearchIndex;

@@ -124,8 +124,8 @@ impl Store {
         self.outcomes(batch, answer)
     }
 
-    /// Stores each message in a transaction of its own, all of them in one round trip within `timeout`; what came of them comes in
-    /// the order of the batch. Any of it may be stored already.
+    /// Stores each message in a transaction of its own, in one round trip for each [`AT_ONCE`](super::AT_ONCE) and all of them within
+    /// `timeout`; what came of them comes in the order of the batch. Any of it may be stored already.
     pub async fn send_each(
         &self,
         batch: &[&Outgoing],

@@ -1,8 +1,8 @@
 //! Takes a batch apart that failed as a whole: what is at fault fails alone, or waits in the slow lane, and the others are stored.
 //!
 //! Its messages are tried in their order, in portions: half as many after a failure, twice as many after a success. So one
-//! that is at fault among many is found in few transactions. A portion that is small and of as many flows is tried message by message, all of
-//! them in one round trip: so where most are at fault, it matters little how far away the database is.
+//! that is at fault among many is found in few transactions. Of a portion that is small and of many flows the first message of each flow is
+//! tried by itself, all of them in one round trip: so where most are at fault, it matters little how far away the database is.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::patience::Patience;
 use super::{Flow, Pending, Storing, answer, answer_all, expire};
 use crate::error::Error;
-use crate::store::{Locks, Outcome, SendFailure};
+use crate::store::{AT_ONCE, Locks, Outcome, SendFailure};
 
 /// After this time the quick lane goes on: everybody else waits meanwhile.
 const BUDGET: Duration = Duration::from_millis(200);
@@ -23,7 +23,7 @@ const LOCKS: Locks = Locks::Skip {
 };
 
 /// Messages of one round trip, each in a transaction of its own. Where all of them wait for a lock, that is 16 ms.
-const EACH: usize = 16;
+const EACH: usize = AT_ONCE;
 
 /// What is still to be stored, in order. A flow is in one of the two lanes: what follows a message that comes back goes
 /// where it goes.
@@ -83,21 +83,28 @@ pub(super) async fn take_apart(
             Err(SendFailure::Unanswered(_)) => {
                 return left.without_answer(storing, portion, untried);
             }
-            Err(failure) if portion.len() == 1 => left.judge(storing, portion, [Err(failure)]),
+            Err(failure) if portion.len() == 1 => {
+                put_back(&mut untried, left.judge(storing, portion, [Err(failure)]));
+            }
             Err(failure) if is_clear(&portion, &failure) || Instant::now() >= end => {
                 left.put(Lane::Slow, portion);
             }
-            Err(_) if is_one_of_each_flow(&portion) => {
-                match storing.send_each(&mut portion, LOCKS, patience).await {
-                    Ok(results) => left.judge(storing, portion, results),
-                    Err(_) => return left.without_answer(storing, portion, untried),
+            Err(_) if is_small_and_of_many_flows(&portion) => {
+                let (mut firsts, others) = first_of_each_flow(portion);
+                match storing.send_each(&mut firsts, LOCKS, patience).await {
+                    Ok(results) => {
+                        put_back(&mut untried, others);
+                        put_back(&mut untried, left.judge(storing, firsts, results));
+                    }
+                    Err(_) => {
+                        let portion = firsts.into_iter().chain(others);
+                        return left.without_answer(storing, portion, untried);
+                    }
                 }
             }
             Err(_) => {
                 size = smaller(portion.len());
-                for pending in portion.into_iter().rev() {
-                    untried.push_front(pending);
-                }
+                put_back(&mut untried, portion);
             }
         }
     }
@@ -113,10 +120,25 @@ fn is_clear(portion: &[Pending], failure: &SendFailure) -> bool {
         && portion.windows(2).all(|two| two[0].flow() == two[1].flow())
 }
 
-/// Few messages that need not wait for each other.
-fn is_one_of_each_flow(portion: &[Pending]) -> bool {
+/// Few enough for one round trip, which judges half of them at least: more than that would not be tried after a halving, either.
+fn is_small_and_of_many_flows(portion: &[Pending]) -> bool {
     let flows: HashSet<Flow> = portion.iter().map(Pending::flow).collect();
-    portion.len() <= EACH && flows.len() == portion.len()
+    portion.len() <= EACH && 2 * flows.len() >= portion.len()
+}
+
+/// And those that follow them, which wait for what becomes of them.
+fn first_of_each_flow(portion: Vec<Pending>) -> (Vec<Pending>, Vec<Pending>) {
+    let mut seen = HashSet::new();
+    portion
+        .into_iter()
+        .partition(|pending| seen.insert(pending.flow()))
+}
+
+/// To the front, in their order.
+fn put_back(untried: &mut VecDeque<Pending>, messages: Vec<Pending>) {
+    for pending in messages.into_iter().rev() {
+        untried.push_front(pending);
+    }
 }
 
 impl Leftovers {
@@ -129,18 +151,24 @@ impl Leftovers {
         }
     }
 
-    /// Messages that were tried each by itself: what is refused is answered.
+    /// Messages that were tried each by itself: what is refused is answered. What is to be tried once more comes back.
     fn judge(
         &mut self,
         storing: &Storing,
         portion: Vec<Pending>,
         results: impl IntoIterator<Item = Result<Outcome, SendFailure>>,
-    ) {
-        for (pending, result) in portion.into_iter().zip(results) {
+    ) -> Vec<Pending> {
+        let mut once_more = Vec::new();
+        for (mut pending, result) in portion.into_iter().zip(results) {
             match result {
                 Ok(outcome) => {
                     self.nothing_stored = false;
                     self.put(Lane::Quick, answer(pending, outcome));
+                }
+                Err(SendFailure::Suspect(_)) if !pending.suspect => {
+                    storing.retries();
+                    pending.suspect = true;
+                    once_more.push(pending);
                 }
                 Err(SendFailure::Refused(reason) | SendFailure::Suspect(reason)) => {
                     let why = format!("the database refuses a message: {reason}");
@@ -157,13 +185,14 @@ impl Leftovers {
                 }
             }
         }
+        once_more
     }
 
     /// Over another connection it goes on.
     fn without_answer(
         mut self,
         storing: &Storing,
-        portion: Vec<Pending>,
+        portion: impl IntoIterator<Item = Pending>,
         untried: impl IntoIterator<Item = Pending>,
     ) -> Self {
         storing.retries();

@@ -322,6 +322,7 @@ mod tests {
             deadline: Instant::now() + time,
             tries: 0,
             sent: false,
+            suspect: false,
             _room: Taken::default(),
         }
     }

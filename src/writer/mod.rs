@@ -66,6 +66,8 @@ struct Pending {
     tries: u32,
     /// In a batch before: it may be stored.
     sent: bool,
+    /// Alone it failed once in a way that a repeat may mend.
+    suspect: bool,
     /// Until it is answered.
     _room: Taken,
 }
@@ -230,6 +232,7 @@ impl Writer {
             deadline: Instant::now() + self.timeout,
             tries: 0,
             sent: false,
+            suspect: false,
             _room: room,
         };
         match self.queue.try_send(pending) {

@@ -57,6 +57,7 @@ impl Lane {
             deadline: self.now + TIMEOUT,
             tries: 0,
             sent: false,
+            suspect: false,
             _room: Taken::default(),
         };
         if let Some(pending) = self.held.push(pending, self.now) {

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::{Gate, with_errors};
+use super::{Gate, message, with_errors};
 use crate::support::*;
 
 /// Each has sent a message, the last one in the batch is free.
@@ -52,10 +52,17 @@ impl Crowd {
         }
     }
 
-    /// The free one's message is stored before `slower` is done, and the others' when their rows are free.
-    async fn delays_nobody_as_long_as(self, database: &Database, slower: impl Future) {
+    /// The free one's message is stored before `one` was asked of each of them, one after the other and in vain, and the others' when
+    /// their rows are free.
+    async fn delays_nobody_as_long_as(
+        self,
+        database: &Database,
+        asks: Client,
+        one: impl Fn(Uuid, Uuid) -> String,
+    ) {
+        let slower = one_by_one(&asks, &self.elsewhere, one);
         tokio::select! {
-            _ = slower => panic!("it waited for each of the rows"),
+            () = slower => panic!("it waited for each of the rows"),
             stored = self.free => stored.expect("the message"),
         };
         assert_eq!(database.count("messages where content = 'waits'").await, 0);
@@ -64,6 +71,21 @@ impl Crowd {
             send.await.expect("an answer").ok(201);
         }
     }
+}
+
+/// Asks for something in each conversation and of each user, all of it in vain.
+async fn one_by_one(asks: &Client, of: &[(Uuid, Uuid)], one: impl Fn(Uuid, Uuid) -> String) {
+    for (conversation, user) in of {
+        let asked = asks.batch_execute(&one(*conversation, *user)).await;
+        asked.expect_err("refused");
+    }
+}
+
+/// Tries to store a message, as a replica that waits for nothing.
+fn store(conversation: Uuid, sender: Uuid, content: &str) -> String {
+    format!(
+        "select chat_store_message(gen_random_uuid(), '{conversation}', '{sender}', '{content}', 'text', null, true, 1)"
+    )
 }
 
 /// One of each of the users with this one.
@@ -80,17 +102,12 @@ async fn many_users_whose_rows_are_locked_hold_up_nobody_for_long() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &Crowd::SETTINGS).await;
     let crowd = Crowd::waits(&database, &replica).await;
-    let (users, waits) = (crowd.elsewhere.clone(), database.sql().await);
     // Whoever waits 0.1 s for each of them, on the same machine at the same time, is not through yet.
-    let one_by_one = async {
-        for (_, user) in users {
-            let lock = format!(
-                "set lock_timeout = '100ms'; select from users where id = '{user}' for key share"
-            );
-            waits.batch_execute(&lock).await.expect_err("locked");
-        }
+    let waits = |_, user| {
+        format!("set lock_timeout = '100ms'; select from users where id = '{user}' for key share")
     };
-    crowd.delays_nobody_as_long_as(&database, one_by_one).await;
+    let asks = database.sql().await;
+    crowd.delays_nobody_as_long_as(&database, asks, waits).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,16 +119,61 @@ async fn they_hold_up_nobody_for_longer_where_the_database_is_far_away() {
     proxy.delay(Duration::from_millis(12));
     let crowd = Crowd::waits(&database, &replica).await;
     // Whoever tries each of them by itself is not through yet. The same work, elsewhere: a conversation is skipped while it is tried.
-    let (tries, sends) = (proxy.sql().await, crowd.elsewhere.clone());
-    let one_by_one = async {
-        for (conversation, user) in sends {
-            let send = format!(
-                "select chat_store_message(gen_random_uuid(), '{conversation}', '{user}', 'waits', 'text', null, true, 1)"
-            );
-            tries.batch_execute(&send).await.expect_err("locked");
+    let tries = |conversation, user| store(conversation, user, "waits");
+    let asks = proxy.sql().await;
+    crowd.delays_nobody_as_long_as(&database, asks, tries).await;
+}
+
+/// Two in each of a hundred conversations, and what is free behind them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_messages_of_one_sender_that_always_fail_hold_up_nobody_for_long_where_the_database_is_far_away()
+ {
+    /// So many commands of one socket are in flight at a time.
+    const OF_ONE_SOCKET: usize = 32;
+    let database = Database::fresh().await;
+    with_errors(&database).await;
+    database.add_users(96).await;
+    let elsewhere = conversations(&database, BORIS).await;
+    let conversations = conversations(&database, ALICE).await;
+    let free = database.conversation(BORIS, CARLA).await;
+    let proxy = Proxy::before(&database).await;
+    let unlimited = [("RATE_LIMIT_PER_SECOND", "0")];
+    let settings = [&proxy.for_all()[..], &Crowd::SETTINGS, &unlimited].concat();
+    let replica = Replica::start(&database, &settings).await;
+    proxy.delay(Duration::from_millis(12));
+    let gate = Gate::closed(&database, &replica).await;
+    let mut sent = Vec::new();
+    for some in conversations.chunks(OF_ONE_SOCKET / 2) {
+        let mut alice = Socket::connect(&replica, ALICE).await;
+        let mut requests = Vec::new();
+        for (conversation, _) in some {
+            for _ in 0..2 {
+                let data = message(*conversation, "error 23514");
+                requests.push(alice.request("send_message", data).await);
+            }
         }
+        sent.push((alice, requests));
+    }
+    let all = 2 * conversations.len();
+    until_metric(&replica, "pgchat_writer_queue_depth", all as f64).await;
+    let api = replica.api();
+    let free = tokio::spawn(async move { api.send(free, CARLA, "is free").await });
+    gate.open_when_waiting(all + 1).await;
+
+    // Whoever tries each message by itself, and every other one once more, is not through yet. The same work, elsewhere.
+    let asks = proxy.sql().await;
+    let work = elsewhere.repeat(3);
+    let tries = |conversation, user| store(conversation, user, "error 23514");
+    tokio::select! {
+        () = one_by_one(&asks, &work, tries) => panic!("it waited for each of the messages"),
+        stored = free => stored.expect("the message"),
     };
-    crowd.delays_nobody_as_long_as(&database, one_by_one).await;
+    for (mut alice, requests) in sent {
+        for request in requests {
+            let answer = alice.answer(&request).await;
+            assert_eq!(answer["data"]["code"], "internal", "{answer}");
+        }
+    }
 }
 
 /// One statement is asked after the other there, without waiting for answers.
