@@ -256,13 +256,10 @@ async fn slow_requests_starve_neither_the_listener_nor_the_probes() {
     })
     .await;
 
-    let started = Instant::now();
     // It does not fit into its notification: the listener reads it.
     let long = "long ".repeat(1_800);
     api.send(conversation, BORIS, &long).await;
     alice.before_message(&long).await;
-    let took = started.elapsed();
-    assert!(took < Duration::from_secs(30), "delivered after {took:?}");
     // None of them has to wait, or the next one would end the listener.
     for _ in 0..4 {
         until_heartbeat(&database).await;

@@ -115,11 +115,9 @@ async fn a_batch_without_an_answer_is_sent_again_over_another_connection() {
     let mut boris = Socket::connect(&replica, BORIS).await;
 
     let lost = proxy.lose_answer("once", Answer::Held);
-    let started = std::time::Instant::now();
+    // At its deadline it would be refused.
     let message = api.send(conversation, ALICE, "once").await;
-    let took = started.elapsed();
     lost.happened().await;
-    assert!(took < std::time::Duration::from_secs(40), "{took:?}");
     let frame = boris.expect("chat_message").await;
     assert_eq!(frame["data"], message);
     assert_eq!(api.history(conversation).await, [message]);

