@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 use uuid::Uuid;
 
+use super::reader::Progress;
 use crate::store::Store;
 
 /// Heartbeats of which it is known when they were sent: far more than are on their way while the dispatcher is behind.
@@ -68,14 +69,15 @@ impl Beats {
 
 /// Sends a heartbeat through the queue at each interval. Ends with the reason when one that was committed has not come back by the
 /// next, which is half an interval after the commit at least: a slow database is no silent connection. Nor is a dispatcher that waits for
-/// what it reads, while the heartbeat waits behind it (`is_behind`).
+/// what it reads, while the heartbeat waits behind it ([`Missing`]).
 pub(super) async fn beat(
     store: Store,
     replica: Uuid,
     interval: Duration,
     beats: Arc<Beats>,
-    is_behind: impl Fn() -> bool,
+    progress: Arc<Progress>,
 ) -> String {
+    let mut missing = Missing::default();
     loop {
         let due = tokio::time::Instant::now() + interval;
         let number = beats.next();
@@ -83,8 +85,11 @@ pub(super) async fn beat(
             Ok(_) => {
                 let least = tokio::time::Instant::now() + interval / 2;
                 sleep_until(due.max(least)).await;
-                if beats.echoed() < number && !is_behind() {
-                    return format!("heartbeat {number} did not come back through the queue");
+                // In this order: what was done with by then had come, and had been echoed.
+                let done = progress.done();
+                let lost = missing.look(number, beats.echoed(), done, progress.came());
+                if let Some(lost) = lost {
+                    return format!("heartbeat {lost} did not come back through the queue");
                 }
             }
             Err(error) => {
@@ -93,6 +98,23 @@ pub(super) async fn beat(
                 sleep_until(due).await;
             }
         }
+    }
+}
+
+/// The oldest heartbeat that should have come back and may wait for the dispatcher yet, and how many payloads had come by then: if it
+/// is none of these, it was lost. So it is judged when they are done with, however many have come behind them.
+#[derive(Default)]
+struct Missing(Option<(i64, u64)>);
+
+impl Missing {
+    /// The heartbeat `number` should have come back by now. The one that was lost, if one was.
+    fn look(&mut self, number: i64, echoed: i64, done: u64, came: u64) -> Option<i64> {
+        self.0 = self.0.filter(|(first, _)| echoed < *first);
+        if echoed >= number {
+            return None;
+        }
+        let (first, among) = *self.0.get_or_insert((number, came));
+        (done >= among).then_some(first)
     }
 }
 
@@ -109,5 +131,34 @@ mod tests {
         let second = beats.next();
         assert!(beats.echo(first) >= BETWEEN);
         assert!(beats.echo(second) <= beats.echo(first));
+    }
+
+    #[test]
+    fn a_heartbeat_is_lost_when_nothing_is_left_that_it_may_wait_behind() {
+        let mut missing = Missing::default();
+        assert_eq!(missing.look(1, 1, 5, 5), None, "it is back");
+        assert_eq!(missing.look(2, 1, 5, 5), Some(2));
+    }
+
+    #[test]
+    fn a_listener_that_is_never_at_the_end_of_its_queue_is_found_silent_all_the_same() {
+        let mut missing = Missing::default();
+        assert_eq!(missing.look(1, 0, 5, 10), None, "it may be among the ten");
+        assert_eq!(
+            missing.look(2, 0, 9, 20),
+            None,
+            "it may be the last of them"
+        );
+        assert_eq!(missing.look(3, 0, 10, 30), Some(1));
+    }
+
+    #[test]
+    fn a_heartbeat_that_comes_back_late_begins_the_wait_for_the_next_one_anew() {
+        let mut missing = Missing::default();
+        assert_eq!(missing.look(1, 0, 5, 10), None);
+        assert_eq!(missing.look(2, 1, 12, 20), None, "the second may be behind");
+        assert_eq!(missing.look(3, 2, 21, 30), None);
+        assert_eq!(missing.look(4, 4, 40, 40), None);
+        assert_eq!(missing.look(5, 4, 50, 50), Some(5));
     }
 }

@@ -205,7 +205,7 @@ impl Listener {
             self.config.replica,
             self.config.heartbeat,
             dispatcher.beats(),
-            reading.waiting(),
+            reading.progress(),
         )));
         self.state.send_replace(State::Live {
             last_echo: Instant::now(),

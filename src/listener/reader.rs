@@ -1,5 +1,6 @@
 //! The listener's connection, and the task that empties it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,13 +18,33 @@ const QUEUE: usize = 4096;
 /// Between two tries for the replica's lock.
 const LOCK_RETRY: Duration = Duration::from_millis(500);
 
+/// How far a session's notifications have got.
+#[derive(Default)]
+pub(super) struct Progress {
+    came: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Progress {
+    /// Payloads that the connection has brought.
+    pub fn came(&self) -> u64 {
+        self.came.load(Ordering::Acquire)
+    }
+
+    /// Those of them that the dispatcher is done with; they are taken in the order in which they came.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Acquire)
+    }
+}
+
 /// An open connection that LISTENs.
 pub(super) struct Reading {
     pub identity: Identity,
     pub incarnation: Incarnation,
     queue: mpsc::Receiver<String>,
-    /// The other end of it, which the task holds open.
-    filling: mpsc::WeakSender<String>,
+    /// Payloads that were taken out of it.
+    taken: u64,
+    progress: Arc<Progress>,
     end: Arc<Mutex<Option<String>>>,
     /// Keeps the connection open; nothing is asked of it that could wait.
     client: Arc<Client>,
@@ -41,14 +62,16 @@ impl Reading {
             .await
             .map_err(|e| format!("cannot connect: {e}"))?;
         let (sender, queue) = mpsc::channel(QUEUE);
-        let filling = sender.downgrade();
+        let progress = Arc::new(Progress::default());
         let end = Arc::new(Mutex::new(None));
-        let task = AbortOnDropHandle::new(tokio::spawn(read(connection, sender, Arc::clone(&end))));
+        let reading = read(connection, sender, Arc::clone(&progress), Arc::clone(&end));
+        let task = AbortOnDropHandle::new(tokio::spawn(reading));
         let mut reading = Self {
             identity: Identity("".into()),
             incarnation: Incarnation(Uuid::nil()),
             queue,
-            filling,
+            taken: 0,
+            progress,
             end,
             client: Arc::new(client),
             _task: task,
@@ -102,18 +125,16 @@ impl Reading {
         Ok(())
     }
 
-    /// The next payload; `None` when the connection has ended.
+    /// The next payload, when the one before is done with; `None` when the connection has ended.
     pub async fn next(&mut self) -> Option<String> {
-        self.queue.recv().await
+        self.progress.done.store(self.taken, Ordering::Release);
+        let payload = self.queue.recv().await?;
+        self.taken += 1;
+        Some(payload)
     }
 
-    /// Tells whether payloads wait to be taken.
-    pub fn waiting(&self) -> impl Fn() -> bool + Send + 'static {
-        let filling = self.filling.clone();
-        move || {
-            let queue = filling.upgrade();
-            queue.is_some_and(|queue| queue.capacity() < queue.max_capacity())
-        }
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Why the connection ended.
@@ -147,11 +168,14 @@ async fn hold(client: Arc<Client>, sql: String, replica: Uuid) {
 async fn read(
     mut connection: DbConnection,
     queue: mpsc::Sender<String>,
+    progress: Arc<Progress>,
     end: Arc<Mutex<Option<String>>>,
 ) {
     let reason = loop {
         match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
             Some(Ok(AsyncMessage::Notification(notification))) => {
+                // Before it can be taken: what is done has come.
+                progress.came.fetch_add(1, Ordering::AcqRel);
                 match queue.try_send(notification.payload().to_owned()) {
                     Ok(()) => {}
                     Err(mpsc::error::TrySendError::Full(_)) => {
