@@ -121,3 +121,45 @@ async fn what_is_left_at_the_end_of_the_drain_is_dropped() {
     server.lifecycle.connections.close();
     server.lifecycle.connections.wait().await;
 }
+
+/// What is read of a body behind its answer belongs to the connection: the drain waits for that, and nothing is left of it afterwards.
+#[tokio::test]
+async fn the_rest_of_a_refused_body_is_read_to_its_end_in_a_drain_and_no_longer_than_that() {
+    let server = server(LIMITS).await;
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let until_there_are = async |count| {
+        let there_are = async {
+            while tasks() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, there_are).await;
+        reached.unwrap_or_else(|_| panic!("{} tasks, not {count}", tasks()));
+    };
+    let before = tasks();
+    let head = "POST /fails HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\n";
+    let (mut slow, mut stuck) = (server.connect().await, server.connect().await);
+    for stream in [&mut slow, &mut stuck] {
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(b"half").await.unwrap();
+        until(stream, "}").await;
+    }
+    assert_eq!(tasks(), before + 4, "a connection and the rest of its body");
+    server.lifecycle.draining.cancel();
+    server.lifecycle.closing.cancel();
+    server.lifecycle.connections.close();
+    slow.write_all(b"half").await.unwrap();
+    assert_eq!(slow.read(&mut [0]).await.unwrap(), 0, "no reset");
+    until_there_are(before + 2).await;
+    assert_eq!(server.lifecycle.connections.len(), 1, "it is waited for");
+    server.lifecycle.stopping.cancel();
+    server.lifecycle.connections.wait().await;
+    server.accepting.await.unwrap();
+    // Without the accept loop.
+    until_there_are(before - 1).await;
+    assert_eq!(rest(&mut stuck).await, "");
+}
