@@ -39,9 +39,8 @@ begin
   perform set_config('synchronous_commit', 'off', true);
   perform chat_publish_items('typing', replica, array_agg(
             format('{"conversationId":"%s","userId":"%s","to":"%s","isTyping":%s}',
-                   c, u, r, case when s then 'true' else 'false' end) order by place))
-     from unnest(conversations, typists, recipients, states) with ordinality as t (c, u, r, s, place)
-   having count(*) > 0;
+                   c, u, r, case when s then 'true' else 'false' end)))
+     from unnest(conversations, typists, recipients, states) as t (c, u, r, s);
 end
 $$;
 
@@ -87,7 +86,8 @@ with (fillfactor = 70);
 -- Those who are online.
 create index chat_attendance_online on chat_attendance (user_id) where rolls <> '{}';
 
--- A replica that leaves the registry, by itself or swept by another, ends its rolls.
+-- A replica that leaves the registry, by itself or swept by another, ends its rolls: no other statement ends those of a replica that is
+-- not registered. In the same transaction, so a crash takes back both or neither.
 create function chat_replicas_after_delete() returns trigger
 language plpgsql
 security definer
@@ -185,10 +185,6 @@ begin
      and r.heartbeat_at < now() - make_interval(secs => silence)
      and exists (select from chat_replicas own
                   where own.id = replica and own.heartbeat_at >= now() - make_interval(secs => silence));
-  -- A crash may have brought back one whose end was not flushed.
-  update chat_rolls o
-     set ended_at = now(), seen_at = now()
-   where o.ended_at is null and not exists (select from chat_replicas r where r.id = o.replica_id);
   return exists (select from chat_rolls o where o.id = roll and o.ended_at is null);
 end
 $$;

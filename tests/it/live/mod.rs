@@ -2,6 +2,7 @@
 
 mod presence;
 mod presence_faults;
+mod rolls;
 mod storm;
 mod two_replicas;
 mod typing;

@@ -1,5 +1,6 @@
 //! Presence when replicas die, stop, drain or lose their listener, and when the database does.
 
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -88,6 +89,86 @@ async fn that_a_replica_is_dead_is_known_by_the_end_of_its_session() {
     assert!(!over_http(&other, ALICE).await.0);
 }
 
+/// Nobody is there to notice it, until another one comes.
+#[tokio::test]
+async fn whoever_was_there_when_the_last_replica_died_was_seen_last_with_its_last_heartbeat() {
+    let database = Database::fresh().await;
+    let rare = [
+        ("PRESENCE_GRACE_SECONDS", "2"),
+        ("LISTENER_HEARTBEAT_SECONDS", "300"),
+    ];
+    let mut last = Replica::start(&database, &rare).await;
+    let _alice = Socket::connect(&last, ALICE).await;
+    drop(watcher_of(&last, &[ALICE]).await);
+    last.kill();
+    an_hour_passes(&database).await;
+    let next = Replica::start(&database, &rare).await;
+    let mut boris = Socket::connect(&next, BORIS).await;
+    watches(&mut boris, &[ALICE]).await;
+    until_seen(&mut boris, ALICE, false).await;
+    let (_, seen) = over_http(&next, ALICE).await;
+    assert!(Utc::now() - seen.expect("a time") > TimeDelta::minutes(50));
+}
+
+#[tokio::test]
+async fn a_replica_that_leaves_the_registry_ends_its_own_roll_and_no_other() {
+    let database = Database::fresh().await;
+    let [leaving, staying] = [(); 2].map(|()| Uuid::new_v4());
+    database
+        .execute(&format!(
+            "insert into chat_replicas (id) values ('{leaving}'), ('{staying}');
+             insert into chat_rolls (replica_id, ended_at) values ('{leaving}', null), ('{leaving}', '2020-01-01'), ('{staying}', null);
+             select chat_leave('{leaving}')"
+        ))
+        .await;
+    let rolls = [
+        (format!("replica_id = '{leaving}' and ended_at is null"), 0),
+        (
+            format!("replica_id = '{leaving}' and ended_at = '2020-01-01'"),
+            1,
+        ),
+        (format!("replica_id = '{staying}' and ended_at is null"), 1),
+    ];
+    for (which, count) in rolls {
+        let rolls = format!("chat_rolls where {which}");
+        assert_eq!(database.count(&rolls).await, count, "{which}");
+    }
+}
+
+/// Else nobody would ever end it, and whoever stands on it would be there for ever.
+#[tokio::test]
+async fn a_roll_that_is_begun_while_its_replica_is_swept_ends_with_it() {
+    let database = Database::fresh().await;
+    let replica = Uuid::new_v4();
+    let register = format!("insert into chat_replicas (id) values ('{replica}')");
+    database.execute(&register).await;
+    let beginning = database
+        .holding(&format!(
+            "select chat_try_replica('{replica}'); select chat_open_roll('{replica}')"
+        ))
+        .await;
+    let leave = format!("select chat_leave('{replica}')");
+    let committing = async {
+        let waiting =
+            "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        eventually("the sweep waits", || async {
+            (database.count(waiting).await == 1).then_some(())
+        })
+        .await;
+        beginning.batch_execute("commit").await.expect("its end");
+    };
+    tokio::join!(database.execute(&leave), committing);
+    assert_eq!(database.count("chat_rolls").await, 1);
+    let open = "chat_rolls where ended_at is null";
+    assert_eq!(database.count(open).await, 0);
+}
+
+/// Since the last heartbeat of whichever replica is registered.
+async fn an_hour_passes(database: &Database) {
+    let earlier = "update chat_replicas set heartbeat_at = heartbeat_at - interval '1 hour'";
+    database.execute(earlier).await;
+}
+
 #[tokio::test]
 async fn a_replica_that_drains_hands_its_users_over_without_noise() {
     let database = Database::fresh().await;
@@ -113,7 +194,9 @@ async fn the_users_of_a_replica_that_is_held_still_are_gone_and_come_back_with_i
     let _alice = Socket::connect(&frozen, ALICE).await;
     let mut boris = watcher_of(&other, &[ALICE]).await;
     frozen.freeze();
-    sees(&mut boris, ALICE, false).await;
+    an_hour_passes(&database).await;
+    let seen = sees(&mut boris, ALICE, false).await.expect("a time");
+    assert!(Utc::now() - seen > TimeDelta::minutes(50), "{seen}");
     frozen.thaw();
     sees(&mut boris, ALICE, true).await;
 }

@@ -93,6 +93,45 @@ async fn events_are_packed_in_order_as_many_as_fit() {
     assert_eq!(longest, LONGEST_PAYLOAD, "the limit itself was reached");
 }
 
+/// Who types and who is there. The first item is longer each time, so that once a payload is filled to its last byte.
+#[tokio::test]
+async fn who_types_and_who_is_there_is_packed_in_order_as_many_as_fit() {
+    let database = Database::fresh().await;
+    let client = database.sql().await;
+    let mut heard = database.listen("chat_events").await;
+    let mut longest = 0;
+    const LENGTH: usize = 100;
+    for first in 10..10 + LENGTH + 1 {
+        let items: Vec<String> = (0..200)
+            .map(|number| match number {
+                0 => format!("\"{:0>first$}\"", 0),
+                _ => format!("\"{number:0>width$}\"", width = LENGTH - 2),
+            })
+            .collect();
+        client
+            .execute(
+                "select chat_publish_items('presence', gen_random_uuid(), $1)",
+                &[&items],
+            )
+            .await
+            .expect("published");
+        database.execute("notify chat_events, 'the end'").await;
+        let payloads = heard.before("the end").await;
+        let mut told = Vec::new();
+        for (place, payload) in payloads.iter().enumerate() {
+            longest = longest.max(payload.len());
+            let is_last = place + 1 == payloads.len();
+            let is_full = payload.len() + 1 + LENGTH > LONGEST_PAYLOAD;
+            assert!(is_full || is_last, "{first}: {}", payload.len());
+            let payload: Value = serde_json::from_str(payload).expect("JSON");
+            let items = payload["presence"].as_array().expect("items");
+            told.extend(items.iter().map(Value::to_string));
+        }
+        assert_eq!(told, items);
+    }
+    assert_eq!(longest, LONGEST_PAYLOAD, "the limit itself was reached");
+}
+
 /// Bytes of a payload beside its events.
 async fn around_events(client: &tokio_postgres::Client) -> usize {
     let sql = "select octet_length(chat_payload_head() || ',\"events\":[]}')";

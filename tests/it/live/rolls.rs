@@ -1,0 +1,183 @@
+//! The replicas' rolls in the database: who is told of what, and which locks keep two replicas from disagreeing.
+
+use uuid::Uuid;
+
+use super::presence::told_of;
+use crate::support::*;
+
+/// A replica's roll, with nobody on it.
+async fn roll(database: &Database) -> Uuid {
+    let replica = Uuid::new_v4();
+    let register = format!("insert into chat_replicas (id) values ('{replica}')");
+    database.execute(&register).await;
+    let open = "insert into chat_rolls (replica_id) values ($1) returning id";
+    let row = database.sql().await.query_one(open, &[&replica]).await;
+    row.expect("a roll").get(0)
+}
+
+/// `ages`: so many seconds ago each of `going` left.
+fn call(roll: Uuid, coming: &[Uuid], going: &[Uuid], ages: &str) -> String {
+    let list = |users: &[Uuid]| {
+        let users: Vec<String> = users.iter().map(Uuid::to_string).collect();
+        format!("'{{{}}}'", users.join(","))
+    };
+    format!(
+        "chat_call_roll('{roll}', {}, {}, '{{{ages}}}')",
+        list(coming),
+        list(going)
+    )
+}
+
+/// What a call makes of it: whether it was done, and of whom it told.
+async fn called(database: &Database, call: &str) -> (bool, Vec<Uuid>) {
+    let mut heard = database.listen("chat_events").await;
+    let client = database.sql().await;
+    let answer = client.query_one(&format!("select {call}"), &[]).await;
+    let done = answer.expect("an answer").get(0);
+    database.execute("notify chat_events, 'the end'").await;
+    let payloads = heard.before("the end").await;
+    let mut told: Vec<Uuid> = payloads
+        .iter()
+        .flat_map(|payload| told_of(payload))
+        .collect();
+    told.sort();
+    (done, told)
+}
+
+/// How long ago the user was seen last, in seconds; none if never.
+async fn unseen_for(database: &Database, user: Uuid) -> Option<i64> {
+    let ago = "select extract(epoch from now() - last_seen_at)::bigint from chat_attendance where user_id = $1";
+    let row = database.sql().await.query_one(ago, &[&user]).await;
+    row.expect("a row").get(0)
+}
+
+#[tokio::test]
+async fn of_whom_nothing_has_changed_nobody_is_told() {
+    let database = Database::fresh().await;
+    let (here, there) = (roll(&database).await, roll(&database).await);
+    let online = format!("chat_attendance where user_id = '{ALICE}' and rolls <> '{{}}'");
+    for (call, told) in [
+        (
+            call(here, &[ALICE, BORIS], &[CARLA], "5"),
+            vec![ALICE, BORIS],
+        ),
+        // A call whose answer was lost is made again.
+        (call(here, &[ALICE, BORIS], &[], ""), vec![]),
+        (call(there, &[ALICE], &[], ""), vec![]),
+        (call(here, &[], &[ALICE], "5"), vec![]),
+        (call(here, &[], &[ALICE], "5"), vec![]),
+    ] {
+        assert_eq!(called(&database, &call).await, (true, told), "{call}");
+    }
+    assert_eq!(database.count(&online).await, 1);
+    assert_eq!(unseen_for(&database, ALICE).await, None);
+    let last = call(there, &[], &[ALICE, BORIS], "500,900");
+    assert_eq!(called(&database, &last).await, (true, vec![ALICE]));
+    assert_eq!(database.count(&online).await, 0);
+    assert!(matches!(unseen_for(&database, ALICE).await, Some(500..800)));
+    // Who has left one replica later than another was seen later; that may be told first.
+    called(&database, &call(here, &[ALICE], &[], "")).await;
+    called(&database, &call(here, &[], &[ALICE], "5000")).await;
+    assert!(matches!(unseen_for(&database, ALICE).await, Some(500..800)));
+    // Again, so that it stands on it once: else its going would not be noted.
+    let gone = call(here, &[], &[BORIS], "700");
+    assert_eq!(called(&database, &gone).await, (true, vec![BORIS]));
+    assert!(matches!(unseen_for(&database, BORIS).await, Some(700..)));
+}
+
+#[tokio::test]
+async fn nobody_is_put_on_a_roll_that_has_ended_and_who_stands_on_it_is_gone_after_the_grace() {
+    let database = Database::fresh().await;
+    let (ended, other) = (roll(&database).await, roll(&database).await);
+    called(&database, &call(ended, &[ALICE, BORIS, CARLA], &[], "")).await;
+    called(&database, &call(other, &[BORIS], &[], "")).await;
+    let end = format!(
+        "update chat_rolls set ended_at = now() - interval '100 seconds', seen_at = now() - interval '500 seconds' where id = '{ended}';
+         update chat_attendance set last_seen_at = now() - interval '200 seconds' where user_id = '{CARLA}'"
+    );
+    database.execute(&end).await;
+    let late = call(ended, &[DAVID], &[], "");
+    assert_eq!(called(&database, &late).await, (false, vec![]));
+
+    for (clear, expected) in [
+        ("chat_clear_roll(1000, 2)", (false, vec![])),
+        ("chat_clear_roll(10, 2)", (true, vec![ALICE])),
+        ("chat_clear_roll(10, 2)", (true, vec![CARLA])),
+        ("chat_clear_roll(10, 2)", (false, vec![])),
+    ] {
+        assert_eq!(called(&database, clear).await, expected, "{clear}");
+    }
+    // When the roll was good last, or later.
+    assert!(matches!(unseen_for(&database, ALICE).await, Some(500..)));
+    assert_eq!(unseen_for(&database, BORIS).await, None);
+    assert!(matches!(unseen_for(&database, CARLA).await, Some(200..400)));
+    let online =
+        format!("chat_attendance where user_id = '{BORIS}' and rolls = array['{other}'::uuid]");
+    assert_eq!(database.count(&online).await, 1);
+    let left = format!("chat_rolls where id = '{other}'");
+    assert_eq!(
+        database.count(&left).await,
+        database.count("chat_rolls").await
+    );
+}
+
+/// Else somebody could come to a roll that is not there any more, and would be there for ever.
+#[tokio::test]
+async fn a_roll_is_not_cleared_away_while_somebody_is_put_on_it() {
+    let database = Database::fresh().await;
+    let roll = roll(&database).await;
+    let coming = database
+        .holding(&format!("select {}", call(roll, &[ALICE], &[], "")))
+        .await;
+    database
+        .execute("update chat_rolls set ended_at = now() - interval '100 seconds'")
+        .await;
+    let clear = "chat_clear_roll(10, 2)";
+    assert_eq!(called(&database, clear).await, (false, vec![]));
+    coming.batch_execute("commit").await.expect("its end");
+    assert_eq!(called(&database, clear).await, (true, vec![ALICE]));
+}
+
+/// Users who come for the first time, and users who have been there.
+#[tokio::test]
+async fn replicas_that_tell_of_the_same_users_lock_them_in_one_order() {
+    let database = Database::fresh().await;
+    let roll = roll(&database).await;
+    for first_time in [true, false] {
+        let hold = match first_time {
+            true => format!("insert into chat_attendance (user_id) values ('{BORIS}')"),
+            false => format!("select from chat_attendance where user_id = '{BORIS}' for update"),
+        };
+        let holder = database.holding(&hold).await;
+        let both = format!("select {}", call(roll, &[BORIS, ALICE], &[], ""));
+        let blocked = async {
+            let waiting =
+                "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+            eventually("it waits for the second one", || async {
+                (database.count(waiting).await == 1).then_some(())
+            })
+            .await;
+            // It has the first one by then.
+            let probe = database.sql().await;
+            let take = match first_time {
+                true => format!("insert into chat_attendance (user_id) values ('{ALICE}')"),
+                false => {
+                    format!("select from chat_attendance where user_id = '{ALICE}' for update")
+                }
+            };
+            let taken = probe
+                .batch_execute(&format!("set lock_timeout = '100ms'; {take}"))
+                .await;
+            let code = taken.expect_err("it is held").code().cloned();
+            assert_eq!(
+                code,
+                Some(tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
+            );
+            holder.batch_execute("rollback").await.expect("its end");
+        };
+        tokio::join!(database.execute(&both), blocked);
+        database
+            .execute("update chat_attendance set rolls = '{}'")
+            .await;
+    }
+}
