@@ -5,8 +5,6 @@
 -- What was removed, one row a conversation. No foreign key: its check would wait for whoever holds the conversation's row.
 create table chat_purged (
   conversation_id uuid primary key,
-  -- all messages up to this seq
-  seq bigint not null,
   -- the newest change among them, tombstones included; null when all are from before the adoption of the tables
   change_xid xid8,
   purged_at timestamptz not null default now()
@@ -65,13 +63,12 @@ begin
      limit max_messages
   loop
     room := max_messages - messages - tombstones;
-    exit when room <= 0;
     begin
       ids := null;
       top_xid := null;
       if candidate.has_old then
         with oldest as materialized (
-          select m.id, m.seq, m.created_at, greatest(chat_own_xid(m.create_xid), chat_own_xid(m.change_xid), chat_own_xid(m.read_xid)) as xid
+          select m.id, m.seq, m.created_at, greatest(chat_own_xid(m.change_xid), chat_own_xid(m.read_xid)) as xid
             from messages m
            where m.conversation_id = candidate.id
            order by m.seq
@@ -104,17 +101,15 @@ begin
         into old_ids, old_xid
         from (select t.message_id, t.change_xid from chat_tombstones t
                where t.conversation_id = candidate.id and t.deleted_at < older_than
-               order by t.change_xid
                limit room - coalesce(cardinality(ids), 0)
                  for update nowait) t;
       delete from chat_tombstones t where t.message_id = any (old_ids);
 
       if ids is not null or old_ids is not null then
-        insert into chat_purged as p (conversation_id, seq, change_xid)
-        values (candidate.id, coalesce(top_seq, 0), greatest(top_xid, old_xid))
+        insert into chat_purged as p (conversation_id, change_xid)
+        values (candidate.id, greatest(top_xid, old_xid))
             on conflict (conversation_id) do update
-           set seq = greatest(p.seq, excluded.seq),
-               change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid),
+           set change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid),
                purged_at = now();
       end if;
     exception when lock_not_available then
@@ -124,13 +119,12 @@ begin
     end;
     messages := messages + coalesce(cardinality(ids), 0);
     tombstones := tombstones + coalesce(cardinality(old_ids), 0);
-    top_seq := null;
     -- There may be more in this one.
     exit when messages + tombstones >= max_messages;
     next_conversation := candidate.id;
     visited := visited + 1;
   end loop;
-  if messages + tombstones < max_messages and (visited < max_messages or only_conversation is not null) then
+  if messages + tombstones < max_messages and visited < max_messages then
     next_conversation := null;
     if only_conversation is null then
       -- Nobody reads these any more, but a tombstone names the sender of its message.

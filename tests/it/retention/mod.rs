@@ -1,5 +1,7 @@
 //! Old messages are removed in small steps (`chat_purge`, `chat_purge_all`), beside the traffic.
 
+mod clients;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -57,6 +59,12 @@ fn seqs(history: &[Value]) -> Vec<i64> {
 
 #[tokio::test]
 async fn a_step_removes_the_oldest_messages_up_to_its_bound_and_says_where_to_go_on() {
+    for bound in [1, 2, 100] {
+        removed_in_steps(bound).await;
+    }
+}
+
+async fn removed_in_steps(bound: i32) {
     let database = Database::fresh().await;
     // One that is younger stands before the last old one: what is removed is a beginning without holes.
     let mixed = aged(&database, &[400, 399, 398, 10, 390, 1], true).await;
@@ -71,8 +79,8 @@ async fn a_step_removes_the_oldest_messages_up_to_its_bound_and_says_where_to_go
     let mut removed = 0;
     let mut steps = 0;
     loop {
-        let step = purge(&database, 365, 2, after).await;
-        assert!(step.messages <= 2, "{}", step.messages);
+        let step = purge(&database, 365, bound, after).await;
+        assert!(step.messages <= bound.into(), "{}", step.messages);
         assert_eq!(step.busy, 0);
         removed += step.messages;
         steps += 1;
@@ -135,58 +143,94 @@ async fn the_procedure_does_all_steps_and_leaves_counts_and_newest_messages_righ
     assert_eq!(seq_of(&api.send(gone, BORIS, "again").await), 26);
 }
 
-/// Neither an event nor a tombstone for each message; clients keep what they have.
 #[tokio::test]
-async fn nothing_is_published_and_the_sockets_go_on() {
+async fn a_message_exactly_as_old_as_asked_for_stays() {
     let database = Database::fresh().await;
-    let conversation = aged(&database, &[400, 399, 2], true).await;
-    let replica = Replica::start(&database, &[]).await;
-    let mut boris = Socket::connect(&replica, BORIS).await;
-    database.execute("call chat_purge_all('1 year')").await;
-    replica.api().send(conversation, ALICE, "the end").await;
-    assert_eq!(boris.before_message("the end").await, Vec::<Value>::new());
-    // An ordinary deletion is told as before.
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let insert = format!(
+        "insert into messages (conversation_id, sender_id, content, created_at)
+         select '{conversation}', '{ALICE}', 'old', at from unnest('{{2020-01-01Z,2020-01-02Z}}'::timestamptz[]) at"
+    );
+    database.execute(&insert).await;
+    database.execute("select chat_purge('2020-01-02Z')").await;
+    assert_eq!(database.count("messages where seq = 2").await, 1);
+    assert_eq!(database.count("messages").await, 1);
+}
+
+/// Where there is nothing to remove, a step is no longer either.
+#[tokio::test]
+async fn a_step_looks_at_no_more_conversations_than_it_may_remove_messages() {
+    let database = Database::fresh().await;
+    let mut conversations = Vec::new();
+    for user in [BORIS, CARLA, DAVID] {
+        let conversation = database.conversation(ALICE, user).await;
+        fill(&database, conversation, &[3], true).await;
+        conversations.push(conversation);
+    }
+    conversations.sort();
+    let step = purge(&database, 365, 2, None).await;
+    assert_eq!((step.messages, step.next), (0, Some(conversations[1])));
+    let step = purge(&database, 365, 2, step.next).await;
+    assert_eq!((step.messages, step.next), (0, None));
+}
+
+#[tokio::test]
+async fn a_purge_of_one_conversation_leaves_all_others() {
+    let database = Database::fresh().await;
+    let deleted = aged(&database, &[5], true).await;
     database
-        .execute("delete from messages where content = 'aged 2'")
+        .execute(&format!(
+            "delete from messages; delete from conversations where id = '{deleted}';
+             update chat_tombstones set deleted_at = now() - interval '2 years'"
+        ))
         .await;
-    assert_eq!(boris.expect("message_deleted").await["data"]["seq"], 3);
+    let mut conversations = Vec::new();
+    for user in [CARLA, DAVID, ELENA] {
+        let conversation = database.conversation(ALICE, user).await;
+        fill(&database, conversation, &[500, 400, 1], true).await;
+        conversations.push(conversation);
+    }
+    conversations.sort();
+    let only = conversations[1];
+    let call = format!(
+        "call chat_purge_all('1 year', max_messages => 1, pause_seconds => 0, only_conversation => '{only}')"
+    );
+    database.execute(&call).await;
+    for conversation in conversations {
+        let left = format!("messages where conversation_id = '{conversation}'");
+        let expected = if conversation == only { 1 } else { 3 };
+        assert_eq!(database.count(&left).await, expected);
+    }
     assert_eq!(database.count("chat_tombstones").await, 1);
 }
 
 #[tokio::test]
-async fn a_cursor_from_before_what_was_removed_gets_resync_required() {
+async fn messages_and_tombstones_together_are_no_more_than_a_step_may_remove() {
     let database = Database::fresh().await;
-    let conversation = aged(&database, &[900], true).await;
-    let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
-    let before = settled_cursor(&replica, BORIS).await;
-    // Written when that client was away already, though it is old by its date, as rows that are copied in are.
-    fill(&database, conversation, &[800, 3], true).await;
-    let between = settled_cursor(&replica, BORIS).await;
-    database.execute("call chat_purge_all('1 year')").await;
-
-    let mut late = Socket::resume(&replica, BORIS, &before).await;
-    let resync = late.expect("resync_required").await;
-    assert!(
-        resync["data"]["reason"]
-            .as_str()
-            .is_some_and(|reason| reason.contains("age")),
-        "{resync}"
-    );
-    // Its own cursor is good to go on with.
-    let fresh = cursor_of(&resync);
-    let mut again = Socket::resume(&replica, BORIS, &fresh).await;
-    // Who had seen all of it, and who is not concerned, is told nothing.
-    let mut seen = Socket::resume(&replica, BORIS, &between).await;
-    let mut other = Socket::resume(&replica, CARLA, &before).await;
-    let with_carla = replica.api().open_conversation(BORIS, CARLA).await;
-    replica.api().send(with_carla, BORIS, "the end").await;
-    for socket in [&mut again, &mut seen, &mut other] {
-        let first = socket.before_message("the end").await;
-        assert!(
-            first.iter().all(|frame| frame["type"] != "resync_required"),
-            "{first:?}"
-        );
+    let conversation = aged(&database, &[900, 899, 5, 4, 3], true).await;
+    let other = database.conversation(ALICE, CARLA).await;
+    fill(&database, other, &[5, 4], true).await;
+    database
+        .execute(&format!(
+            "delete from messages where content in ('aged 5', 'aged 4') and conversation_id = '{conversation}'
+                or content = 'aged 5' and conversation_id = '{other}';
+             update chat_tombstones set deleted_at = now() - interval '2 years'"
+        ))
+        .await;
+    let (mut after, mut removed) = (None, Vec::new());
+    loop {
+        let step = purge(&database, 365, 3, after).await;
+        removed.push(step.messages + step.tombstones);
+        after = step.next;
+        if after.is_none() {
+            break;
+        }
+        assert!(removed.len() < 10, "it comes to an end");
     }
+    assert_eq!(removed.iter().sum::<i64>(), 5, "{removed:?}");
+    assert!(removed.iter().all(|n| *n <= 3), "{removed:?}");
+    // Each is noted where it was.
+    assert_eq!(database.count("chat_purged").await, 2);
 }
 
 /// Also the tombstones of messages that were deleted outright.
@@ -209,15 +253,26 @@ async fn old_tombstones_go_too() {
 #[tokio::test]
 async fn rows_that_somebody_holds_are_left_for_another_time() {
     let database = Database::fresh().await;
+    let gone = database.conversation(ALICE, KATIA).await;
+    fill(&database, gone, &[3], true).await;
     let held = aged(&database, &[400, 1], true).await;
     let free = database.conversation(ALICE, CARLA).await;
     fill(&database, free, &[400, 1], true).await;
     let emptied = database.conversation(ALICE, DAVID).await;
     fill(&database, emptied, &[400], true).await;
+    let deleted = database.conversation(ALICE, ELENA).await;
+    fill(&database, deleted, &[3], true).await;
+    database
+        .execute(&format!(
+            "delete from messages where conversation_id in ('{gone}', '{deleted}');
+             update chat_tombstones set deleted_at = now() - interval '2 years'"
+        ))
+        .await;
     let holder = database.sql().await;
     holder
         .batch_execute(&format!(
             "begin; update messages set content = 'changed' where conversation_id = '{held}' and seq = 1;
+             select from chat_tombstones where conversation_id = '{deleted}' for update;
              select from conversations where id in ('{emptied}', '{free}') for update"
         ))
         .await
@@ -226,10 +281,11 @@ async fn rows_that_somebody_holds_are_left_for_another_time() {
     let step = purge(&database, 365, 100, None).await;
 
     // The row of a conversation of which something is left is not needed.
-    assert_eq!((step.messages, step.busy, step.next), (1, 2, None));
+    assert_eq!((step.messages, step.tombstones), (1, 1));
+    assert_eq!((step.busy, step.next), (3, None));
     holder.batch_execute("commit").await.expect("unlocked");
     let step = purge(&database, 365, 100, None).await;
-    assert_eq!((step.messages, step.busy), (2, 0));
+    assert_eq!((step.messages, step.tombstones, step.busy), (2, 1, 0));
 }
 
 /// As where the law demands that something is kept.
@@ -270,6 +326,8 @@ async fn what_is_younger_than_a_day_is_not_for_this_function() {
         "select chat_purge(now() - interval '23 hours')",
         "select chat_purge(null)",
         "select chat_purge(now() - interval '2 days', 0)",
+        "select chat_purge(now() - interval '2 days', 100001)",
+        "select chat_purge(now() - interval '2 days', null)",
         "call chat_purge_all('1 hour')",
     ] {
         let fault = database

@@ -1,0 +1,117 @@
+//! What clients notice of it: nothing, unless they have not even seen what was removed.
+
+use serde_json::Value;
+
+use super::{aged, fill};
+use crate::support::*;
+
+/// Neither an event nor a tombstone for each message; clients keep what they have.
+#[tokio::test]
+async fn nothing_is_published_and_the_sockets_go_on() {
+    let database = Database::fresh().await;
+    let conversation = aged(&database, &[400, 300, 2], true).await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    database.execute("call chat_purge_all('1 year')").await;
+    replica.api().send(conversation, ALICE, "the end").await;
+    assert_eq!(boris.before_message("the end").await, Vec::<Value>::new());
+    // An ordinary deletion is told as before, in the same transaction too.
+    database
+        .execute(
+            "begin; select chat_purge(now() - interval '200 days');
+             delete from messages where content = 'aged 2'; commit",
+        )
+        .await;
+    assert_eq!(boris.expect("message_deleted").await["data"]["seq"], 3);
+    assert_eq!(database.count("chat_tombstones").await, 1);
+    assert_eq!(database.count("messages where seq < 4").await, 0);
+}
+
+#[tokio::test]
+async fn a_cursor_from_before_what_was_removed_gets_resync_required() {
+    let database = Database::fresh().await;
+    let conversation = aged(&database, &[900], true).await;
+    let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
+    let before = settled_cursor(&replica, BORIS).await;
+    // Written when that client was away already, though it is old by its date, as rows that are copied in are.
+    fill(&database, conversation, &[800, 3], true).await;
+    let between = settled_cursor(&replica, BORIS).await;
+    database.execute("call chat_purge_all('1 year')").await;
+
+    let mut late = Socket::resume(&replica, BORIS, &before).await;
+    let resync = late.expect("resync_required").await;
+    assert!(
+        resync["data"]["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("age")),
+        "{resync}"
+    );
+    // Its own cursor is good to go on with.
+    let fresh = cursor_of(&resync);
+    let mut again = Socket::resume(&replica, BORIS, &fresh).await;
+    // Who had seen all of it, and who is not concerned, is told nothing.
+    let mut seen = Socket::resume(&replica, BORIS, &between).await;
+    let mut other = Socket::resume(&replica, CARLA, &before).await;
+    let with_carla = replica.api().open_conversation(BORIS, CARLA).await;
+    replica.api().send(with_carla, BORIS, "the end").await;
+    for socket in [&mut again, &mut seen, &mut other] {
+        let first = socket.before_message("the end").await;
+        assert!(
+            first.iter().all(|frame| frame["type"] != "resync_required"),
+            "{first:?}"
+        );
+    }
+}
+
+/// Also where the messages themselves had been seen, but not that they were deleted or read.
+#[tokio::test]
+async fn a_cursor_from_before_what_became_of_messages_that_were_removed_gets_resync_required() {
+    let database = Database::fresh().await;
+    let deleted = aged(&database, &[900, 899, 3], true).await;
+    let deleted_only = database.conversation(ALICE, CARLA).await;
+    fill(&database, deleted_only, &[3, 2], true).await;
+    let read = database.conversation(ALICE, DAVID).await;
+    fill(&database, read, &[900, 3], false).await;
+    let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
+    let before = settled_cursor(&replica, BORIS).await;
+    database
+        .execute(&format!(
+            "delete from messages where conversation_id = '{deleted}' and seq = 2 or conversation_id = '{deleted_only}' and seq = 1;
+             update chat_tombstones set deleted_at = now() - interval '2 years';
+             update messages set is_read = true where conversation_id = '{read}' and seq = 1"
+        ))
+        .await;
+    database.execute("call chat_purge_all('1 year')").await;
+    for user in [ALICE, BORIS, CARLA, DAVID] {
+        let mut late = Socket::resume(&replica, user, &before).await;
+        late.expect("resync_required").await;
+    }
+}
+
+/// Rows from before the tables were adopted have no transaction, and those of another cluster have one that is still to come here.
+#[tokio::test]
+async fn what_was_adopted_or_restored_hides_nothing_that_was_removed_and_is_no_reason_to_reload() {
+    let database = Database::fresh().await;
+    let conversation = aged(&database, &[900, 899], true).await;
+    let restored = database.conversation(BORIS, CARLA).await;
+    database
+        .execute(&format!(
+            "set session_replication_role = replica;
+             update messages set create_xid = null, change_xid = null where seq = 1;
+             update messages set create_xid = '1000000000', change_xid = '1000000000' where seq = 2;
+             insert into chat_purged (conversation_id, change_xid)
+             values ('{conversation}', '1000000000'), ('{restored}', '1000000000')"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
+    let before = settled_cursor(&replica, BORIS).await;
+    fill(&database, conversation, &[800, 3], true).await;
+    database.execute("call chat_purge_all('1 year')").await;
+
+    let mut boris = Socket::resume(&replica, BORIS, &before).await;
+    boris.expect("resync_required").await;
+    let mut carla = Socket::resume(&replica, CARLA, &before).await;
+    assert_eq!(carla.connected["data"]["resumed"], true);
+    replica.api().send(restored, BORIS, "the end").await;
+    assert_eq!(carla.before_message("the end").await, Vec::<Value>::new());
+}
