@@ -91,7 +91,8 @@ as $$
                 chat_search_index(language), chat_schema(), chat_schema(), language, chat_schema())
 $$;
 
--- The search indexes that are there, and whether each is complete.
+-- The search indexes that are there, and whether each is complete. Not those that `reindex concurrently` makes and leaves (PostgreSQL
+-- manual, REINDEX): the host is at it, and whoever dropped one meanwhile would wait for it, and it for them.
 create function chat_search_indexes()
 returns table (name text, complete boolean)
 language sql stable
@@ -103,6 +104,7 @@ as $$
     join pg_class c on c.oid = i.indexrelid
    where i.indrelid = format('%I.messages', chat_schema())::regclass
      and starts_with(c.relname::text, chat_search_index(''))
+     and c.relname !~ '_cc(new|old)[0-9]*$'
 $$;
 
 -- Whether the index for this language is complete. In PL/pgSQL, which plans it once in a session.

@@ -78,6 +78,44 @@ async fn a_build_that_was_interrupted_is_begun_anew() {
     assert_eq!(database.count(INDEX).await, 1);
 }
 
+/// The host's own care for its indexes, for which a replica may start at any moment.
+#[tokio::test]
+async fn an_index_that_the_host_rebuilds_is_left_alone_meanwhile() {
+    let database = Database::fresh().await;
+    // For whose end the rebuilding has to wait.
+    let reader = database.sql().await;
+    reader
+        .batch_execute("begin isolation level repeatable read; select from messages")
+        .await
+        .expect("a snapshot");
+    let host = database.sql().await;
+    let rebuilding = tokio::spawn(async move {
+        host.batch_execute("reindex index concurrently chat_messages_search_simple")
+            .await
+    });
+    let half_built = "pg_class where relname = 'chat_messages_search_simple_ccnew'";
+    eventually("the host is at it", || async {
+        (database.count(half_built).await == 1).then_some(())
+    })
+    .await;
+
+    let dropped = eventually("a session drops what the host builds", || async {
+        let dropping =
+            "pg_stat_activity where query like 'drop index%' and datname = current_database()";
+        (database.count(dropping).await == 1).then_some(())
+    });
+    tokio::select! {
+        outcome = database.migrate(&[]) => drop(outcome.assert_ok()),
+        () = dropped => panic!("it is dropped"),
+    }
+    assert_eq!(database.count(half_built).await, 1);
+
+    reader.batch_execute("commit").await.expect("its end");
+    rebuilding.await.expect("the host").expect("rebuilt");
+    assert_eq!(database.count(INDEX).await, 1);
+    assert_eq!(database.count(half_built).await, 0);
+}
+
 #[tokio::test]
 async fn another_language_gets_another_index_and_off_gets_none() {
     let database = Database::fresh().await.without_search_index().await;
