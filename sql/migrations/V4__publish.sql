@@ -497,7 +497,15 @@ as $$
 declare
   heads text[];
   bodies text[];
+  back uuid;
 begin
+  -- By the same statement, or by a trigger of the host's on it: the row could not know what it goes on from.
+  select d.id into back from deleted d cross join lateral (select from messages m where m.id = d.id limit 1) m limit 1;
+  if found then
+    raise exception 'message % is deleted and inserted again by one statement', back
+      using errcode = 'feature_not_supported', hint = 'delete it first, and insert it by a statement of its own';
+  end if;
+
   perform from conversations c
     where c.id in (select d.conversation_id from deleted d)
     order by c.id for no key update;

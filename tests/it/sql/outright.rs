@@ -69,6 +69,35 @@ async fn an_id_that_does_not_come_back_after_all_stays_deleted() {
     );
 }
 
+/// As one moves rows that have no triggers. Clients could not tell the message from the one that they are told to be gone.
+#[tokio::test]
+async fn a_message_is_not_deleted_and_inserted_by_one_statement() {
+    let mut scene = Scene::set().await;
+    let insert = scene.insert(ALICE, "at its place");
+    scene.database.execute(&insert).await;
+    scene.expect("chat_message").await;
+    let move_it = "with gone as (delete from messages returning *)
+         insert into messages (id, conversation_id, sender_id, content) select id, conversation_id, sender_id, 'moved' from gone";
+    let refused = scene.refused(move_it).await;
+    assert!(refused.contains("by one statement"), "{refused}");
+    scene.assert_silence().await;
+
+    // By two, as it says.
+    scene
+        .database
+        .execute(
+            "begin; create temp table gone as select * from messages where content = 'at its place';
+             delete from messages where content = 'at its place';
+             insert into messages (id, conversation_id, sender_id, content) select id, conversation_id, sender_id, 'moved' from gone;
+             commit",
+        )
+        .await;
+    let deleted = scene.expect("message_deleted").await;
+    let moved = scene.expect("chat_message").await;
+    assert_eq!(moved["data"]["id"], deleted["data"]["id"]);
+    assert_eq!(moved["data"]["content"], "moved");
+}
+
 /// Of the newest one, too: no client may take a new message for one that it has been told to be gone.
 #[tokio::test]
 async fn the_seq_of_a_message_that_was_deleted_outright_is_not_given_again() {
