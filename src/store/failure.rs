@@ -1,6 +1,6 @@
 //! What went wrong with a statement, and what of it may be tried again.
 
-use deadpool_postgres::{HookError, PoolError};
+use deadpool_postgres::{HookError, Pool, PoolError};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::Error;
@@ -38,6 +38,13 @@ impl QueryFailure {
     pub(super) fn held() -> Self {
         log::warn!("another program's transaction held a row until the deadline");
         Self::because("something else is changing this")
+    }
+
+    /// Closes the pool's idle connections where a statement was lost: most probably it is gone from the other sessions as well.
+    pub(super) fn renew(&self, pool: &Pool) {
+        if self.lost == Some(Lost::Statement) {
+            pool.retain(|_, _| false);
+        }
     }
 
     fn because(reason: &str) -> Self {
@@ -92,8 +99,9 @@ impl From<QueryFailure> for Error {
 pub(super) enum Lost {
     /// All of it; whether the statement took place is not known.
     Connection,
-    /// A prepared statement, which did not take place: somebody discarded it, or a migration changed what its function
-    /// returns ("cached plan must not change result type"). A new connection prepares it anew.
+    /// A prepared statement, which did not take place: somebody discarded it, a migration changed what its function
+    /// returns ("cached plan must not change result type"), or what was planned in the session was for other types than the columns have now.
+    /// A new connection prepares it anew.
     Statement,
 }
 
@@ -104,11 +112,19 @@ pub(super) fn lost(error: &tokio_postgres::Error) -> Option<Lost> {
     );
     if is_connection_lost(error) {
         Some(Lost::Connection)
-    } else if statement_is_lost {
+    } else if statement_is_lost || error.as_db_error().is_some_and(is_outdated) {
         Some(Lost::Statement)
     } else {
         None
     }
+}
+
+/// Somebody has changed a column's type, and PL/pgSQL goes on with expressions of a row that it planned before ("attribute 4 has wrong
+/// type"): it does so for as long as the session lives (PostgreSQL manual, "Plan Caching"). Told by where it is raised: with the same
+/// code the parser refuses what will not work in a new session either.
+fn is_outdated(db: &DbError) -> bool {
+    *db.code() == SqlState::DATATYPE_MISMATCH
+        && matches!(db.file(), Some("execExprInterp.c" | "pl_exec.c"))
 }
 
 /// The connection is gone, or the server is about to end it (PostgreSQL manual, appendix A, classes 08 and 57P).

@@ -196,6 +196,7 @@ impl Store {
         let (sql, deadline) = (self.select(columns, call), self.deadline());
         match self.run(pool, &sql, params, deadline).await {
             Err(failure) if failure.lost.is_some() => {
+                failure.renew(pool);
                 log::debug!(
                     "repeating a read on a new connection: {}",
                     failure.error.with_cause()
@@ -251,6 +252,7 @@ impl Store {
     ) -> Result<Vec<Row>, QueryFailure> {
         match self.run(pool, sql, params, deadline).await {
             Err(failure) if failure.lost == Some(Lost::Statement) => {
+                failure.renew(pool);
                 log::debug!(
                     "repeating a call on a new connection: {}",
                     failure.error.with_cause()

@@ -1,5 +1,7 @@
 //! Statements are prepared once in a session of the pool, and functions keep their plans.
 
+use futures_util::future::join_all;
+
 use crate::support::*;
 
 #[tokio::test]
@@ -35,6 +37,37 @@ async fn a_function_that_a_migration_changed_is_called_anew_and_no_request_fails
     api.send(conversation, ALICE, "unread, too").await;
     let marked = api.mark_read(conversation, BORIS).await.ok(200);
     assert_eq!(marked["markedCount"], 1, "{marked}");
+}
+
+/// PL/pgSQL goes on with what it has planned for the column's former type, for as long as a session lives.
+#[tokio::test]
+async fn a_column_of_another_type_fails_no_request() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = &replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut ids = Vec::new();
+    for _ in 0..16 {
+        ids.push(id_of(&api.send(conversation, ALICE, "hello").await));
+    }
+    let edit_all = async |content: &str| {
+        let edits = ids.iter().map(|id| api.edit(*id, ALICE, content));
+        for edited in join_all(edits).await {
+            edited.ok(200);
+        }
+    };
+    // In all sessions.
+    edit_all("before").await;
+    edit_all("and again").await;
+    for kind in ["varchar(1000)", "text"] {
+        let alter = format!("alter table messages alter column content type {kind}");
+        database.execute_as_owner(&alter).await;
+        edit_all(kind).await;
+        api.mark_read(conversation, BORIS).await.ok(200);
+        let sent = api.send(conversation, BORIS, "afterwards").await;
+        let deleted = api.delete_message(id_of(&sent), BORIS).await;
+        assert_eq!(deleted.status, 204, "{deleted:?}");
+    }
 }
 
 /// A function in SQL that is not inlined is parsed and planned at each call, and one in PL/pgSQL may be.
