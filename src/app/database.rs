@@ -244,10 +244,10 @@ fn advice(reason: &str) -> &'static str {
         "; are DB_USER and DB_PASSWORD, or those of DATABASE_URL, right?"
     } else if answered(&["3D000"]) {
         "; create it, or set DB_NAME"
+    } else if reason.ends_with("database does not allow writes") {
+        "; it is a standby, or default_transaction_read_only is set for it or for the role: the service needs the one that accepts writes"
     } else if reason.starts_with("error performing TLS handshake") {
         "; are DB_SSL_MODE and DB_SSL_ROOT_CERT, or those of DATABASE_URL, right?"
-    } else if reason.ends_with("database does not allow writes") {
-        "; it is a standby, or its default_transaction_read_only is on: the service needs the one that accepts writes"
     } else if reason.starts_with("error connecting") || reason.starts_with("no answer") {
         "; does PostgreSQL run there, and are DB_HOST and DB_PORT, or those of DATABASE_URL, right?"
     } else {
@@ -279,7 +279,7 @@ mod tests {
             ("no answer within 5 s", "DB_HOST"),
             (
                 "error connecting to server: database does not allow writes",
-                "standby",
+                "default_transaction_read_only",
             ),
         ] {
             assert!(advice(reason).contains(settings), "{reason}");
