@@ -146,7 +146,7 @@ begin
   -- Both participants and the sender are part of every event. A foreign key that empties them would only fail once a user is deleted.
   select string_agg(format('%s on %s: %s', c.conname, c.conrelid::regclass, pg_get_constraintdef(c.oid)), '; ' order by c.conname),
          string_agg(format('alter table %s drop constraint %I, add constraint %I %s;', c.conrelid::regclass, c.conname, c.conname,
-                           regexp_replace(pg_get_constraintdef(c.oid), ' ON (DELETE|UPDATE) SET NULL( \([^)]*\))?', '', 'g')), ' ' order by c.conname)
+                           regexp_replace(pg_get_constraintdef(c.oid), ' ON (DELETE|UPDATE) SET NULL( [(][^)]*[)])?', '', 'g')), ' ' order by c.conname)
     into wrong, mend
     from pg_constraint c
    where c.contype = 'f' and 'n' in (c.confdeltype, c.confupdtype)

@@ -198,11 +198,26 @@ pub(super) fn describe_pool(error: &PoolError) -> String {
     }
 }
 
+/// Where in the host's functions it failed, if it was there: in a trigger on the chat tables, or in an event trigger. Without that, an
+/// error of theirs looks like one of pgchat's. The innermost function counts; what pgchat's own refuse, they say themselves.
+pub(super) fn host_function(error: &tokio_postgres::Error) -> Option<&str> {
+    let context = error.as_db_error()?.where_()?;
+    let place = context.lines().find(|line| line.starts_with("PL/pgSQL"))?;
+    let is_own = ["chat_", "inline_code_block"]
+        .iter()
+        .any(|name| place.contains(name));
+    (!is_own).then_some(place)
+}
+
 /// The server's own words, with its code: tokio-postgres alone prints only "db error".
 pub fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => {
             let mut text = format!("{} ({})", db.message(), db.code().code());
+            if let Some(place) = host_function(error) {
+                text.push_str(" in ");
+                text.push_str(place);
+            }
             if let Some(hint) = db.hint() {
                 text.push_str("; ");
                 text.push_str(hint);

@@ -1,28 +1,19 @@
 //! The schema: numbered migrations, privileges, then the link to the host's users table. A role that does not own
 //! the chat tables only checks that all of it is there.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use refinery::Migration;
-use refinery::error::Kind;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::adopt::{self, LOCK_WAIT, Patience, is_true};
+use super::adopt::{self, LOCK_WAIT, is_true};
 use super::connect::{ISOLATION, LASTING, UNHURRIED};
-use super::failure::{describe, is_connection_lost, is_transient};
+use super::failure::{describe, host_function, is_connection_lost, is_transient};
+use super::migrations;
 use super::pooled::is_pooled;
 use super::{ConnectError, Connector, UsersTable};
 
-mod embedded {
-    refinery::embed_migrations!("sql/migrations");
-}
-
-/// Who may execute what, whatever the migrations added.
-const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
-
-/// Replicas that start together migrate one after the other: refinery takes no lock of its own. Tried and not waited for: a
+/// Replicas that start together migrate one after the other. Tried and not waited for: a
 /// session that waits holds a snapshot, for whose end an index that is built concurrently would wait.
 const MIGRATION_LOCK: &str = "select pg_try_advisory_lock(1885562997, 0)";
 
@@ -153,73 +144,13 @@ async fn apply(
     users.check(client, &quoted, &make_schema).await?;
     client.batch_execute(&make_schema).await.map_err(failed)?;
     adopt::prepare(client).await.map_err(failed)?;
-    let mut patience = Patience::default();
-    let is_newest = loop {
-        match run(client).await {
-            Ok(is_newest) => break is_newest,
-            Err(error) => match cause_in_database(&error) {
-                Some(cause) if patience.has_more(cause).await => {}
-                Some(cause) => return Err(sorted(cause, one_line(&error), MigrateError::Failed)),
-                None => {
-                    return Err(match error.kind() {
-                        Kind::DivergentVersion(applied, _) => {
-                            MigrateError::Diverged(applied.to_string())
-                        }
-                        _ => MigrateError::Failed(one_line(&error)),
-                    });
-                }
-            },
-        }
-    };
-    // What a newer version has granted is left to it.
-    if is_newest {
-        let routines = format!(
-            "set pgchat.routines = '{}'",
-            routines().into_iter().collect::<Vec<_>>().join(",")
-        );
-        client
-            .batch_execute(&format!("{routines}; {PRIVILEGES}"))
-            .await
-            .map_err(failed)?;
-    }
+    migrations::apply(client).await?;
     link_users(client, schema, users).await?;
     adopt::validate(client).await.map_err(failed)?;
     if let Some(Around { after, .. }) = around {
         client.batch_execute(after).await.map_err(failed)?;
     }
     Ok(())
-}
-
-/// Applies the migrations; whether no newer version has applied more.
-async fn run(client: &mut Client) -> Result<bool, refinery::Error> {
-    let mut runner = embedded::migrations::runner();
-    // An older replica meets a newer schema during a rolling upgrade: that is fine.
-    runner = runner.set_abort_missing(false);
-    // All or nothing: a program that inserts meanwhile never meets columns without their triggers.
-    runner = runner.set_grouped(true);
-    runner.set_migration_table_name("chat_schema_history");
-    let report = runner.run_async(client).await?;
-    for migration in report.applied_migrations() {
-        log::info!("applied migration {migration}");
-    }
-    let newest = runner.get_migrations().iter().map(Migration::version).max();
-    let applied = runner.get_last_applied_migration_async(client).await?;
-    Ok(applied.as_ref().map(Migration::version) <= newest)
-}
-
-/// The names of all functions and procedures that the migrations make.
-fn routines() -> BTreeSet<String> {
-    let runner = embedded::migrations::runner();
-    let mut names = BTreeSet::new();
-    for sql in runner.get_migrations().iter().filter_map(Migration::sql) {
-        for made in ["create function ", "create procedure "] {
-            for definition in sql.split(made).skip(1) {
-                let name = definition.split('(').next().unwrap_or_default();
-                names.insert(name.to_owned());
-            }
-        }
-    }
-    names
 }
 
 async fn link_users(client: &Client, schema: &str, users: &UsersTable) -> Result<(), MigrateError> {
@@ -260,13 +191,7 @@ async fn check_versions(client: &Client, quoted: &str, owner: &str) -> Result<()
     for row in &rows {
         applied.push(row.try_get::<_, i64>(0).map_err(failed)?);
     }
-    let runner = embedded::migrations::runner();
-    let missing: Vec<String> = runner
-        .get_migrations()
-        .iter()
-        .filter(|migration| !applied.contains(&i64::from(migration.version())))
-        .map(ToString::to_string)
-        .collect();
+    let missing = migrations::not_among(&applied);
     if missing.is_empty() {
         return Ok(());
     }
@@ -288,31 +213,13 @@ pub(super) fn sorted(
 ) -> MigrateError {
     if is_connection_lost(error) || is_transient(error) {
         MigrateError::Interrupted(text)
-    } else if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+    } else if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+        && host_function(error).is_none()
+    {
         otherwise(format!(
             "{text}; a role with the rights must run \"pgchat migrate\": sql/roles.sql makes roles for that and for serving"
         ))
     } else {
         otherwise(text)
     }
-}
-
-fn cause_in_database(error: &refinery::Error) -> Option<&tokio_postgres::Error> {
-    let mut cause = std::error::Error::source(error);
-    while let Some(current) = cause {
-        if let Some(database) = current.downcast_ref() {
-            return Some(database);
-        }
-        cause = current.source();
-    }
-    None
-}
-
-/// An error with its causes, in one line; PostgreSQL's own words where it was PostgreSQL.
-fn one_line(error: &refinery::Error) -> String {
-    let text = match (error.kind(), cause_in_database(error)) {
-        (Kind::Connection(step, _), Some(database)) => format!("{step}: {}", describe(database)),
-        _ => error.to_string(),
-    };
-    text.replace('\n', " ")
 }

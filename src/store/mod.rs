@@ -12,6 +12,7 @@ mod lease;
 mod live;
 mod messages;
 mod migrate;
+mod migrations;
 mod pooled;
 pub mod roles;
 mod search;

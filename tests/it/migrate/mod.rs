@@ -1,5 +1,6 @@
 //! `pgchat migrate`: on nothing, on what is there already, on what stands in the way, and by many at once.
 
+mod beside;
 mod users;
 
 use std::collections::HashSet;
@@ -189,7 +190,7 @@ async fn tables_that_stand_in_the_way_are_named_and_left_alone() {
     }
 }
 
-/// The state of the files between two releases: refinery's own words for it say nothing to a newcomer.
+/// The state of the files between two releases: a checksum says nothing to a newcomer.
 pub const ANOTHER_TEXT: &str = "update chat_schema_history set checksum = '1' where version = 1";
 
 #[tokio::test]
@@ -351,7 +352,7 @@ async fn a_role_that_may_not_migrate_is_told_who_must() {
         "sql/roles.sql",
     ];
     started.assert_failed(1, &words);
-    // Not refinery's: `error asserting migrations table`, `db error`.
+    // Nor words of the libraries' (`db error`).
     assert!(!started.last_line().contains('`'), "{started:#?}");
 }
 

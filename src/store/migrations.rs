@@ -1,0 +1,151 @@
+//! The numbered migrations and what is known of them in the database: `chat_schema_history`, in the form that refinery gives it.
+//!
+//! refinery reads the files and tells by checksums whether one was changed; it applies none, since it commits before anything else could be
+//! done. New functions are everybody's to execute, and most of them run with their owner's rights: so the same transaction takes that back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postgres_types::Type;
+use refinery::Migration;
+use tokio_postgres::{Client, Error};
+
+use super::adopt::{Patience, has};
+use super::migrate::{MigrateError, failed};
+
+mod embedded {
+    refinery::embed_migrations!("sql/migrations");
+}
+
+/// Who may execute what, whatever the migrations added.
+const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
+
+const HISTORY: &str = "create table if not exists chat_schema_history \
+     (version int4 primary key, name varchar(255), applied_on varchar(255), checksum varchar(255))";
+
+/// Applies what is missing, and sets the privileges. All or nothing: a program that inserts meanwhile never meets columns without their
+/// triggers, and nobody a function before it is closed. The session holds the lock of migrations.
+pub(super) async fn apply(client: &mut Client) -> Result<(), MigrateError> {
+    let all = all();
+    let applied = applied(client).await.map_err(failed)?;
+    let is_changed = |migration: &&Migration| {
+        let known = applied.get(&migration.version());
+        known.is_some_and(|checksum| *checksum != migration.checksum().to_string())
+    };
+    if let Some(changed) = all.iter().find(is_changed) {
+        return Err(MigrateError::Diverged(changed.to_string()));
+    }
+    let missing: Vec<&Migration> = all
+        .iter()
+        .filter(|migration| !applied.contains_key(&migration.version()))
+        .collect();
+    // An older replica meets a newer schema during a rolling upgrade: that is fine, and what a newer version has granted is left to it.
+    let newest = all.last().map(Migration::version);
+    let privileges = (applied.keys().next_back().copied() <= newest).then(privileges);
+    let mut patience = Patience::default();
+    loop {
+        match together(client, &missing, privileges.as_deref()).await {
+            Ok(()) => break,
+            Err(error) if patience.has_more(&error).await => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    for migration in missing {
+        log::info!("applied migration {migration}");
+    }
+    Ok(())
+}
+
+/// Those of this version that were not applied; a newer one may have applied more.
+pub(super) fn not_among(applied: &[i64]) -> Vec<String> {
+    all()
+        .iter()
+        .filter(|migration| !applied.contains(&i64::from(migration.version())))
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// By their numbers: refinery has them by the names of their files.
+fn all() -> Vec<Migration> {
+    let mut migrations = embedded::migrations::runner().get_migrations().clone();
+    migrations.sort();
+    migrations
+}
+
+/// The checksum of each that was applied.
+async fn applied(client: &Client) -> Result<BTreeMap<i32, String>, Error> {
+    if !has(client, "to_regclass('chat_schema_history')").await? {
+        return Ok(BTreeMap::new());
+    }
+    let sql = "select version, checksum from chat_schema_history";
+    let rows = client.query_typed(sql, &[]).await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
+}
+
+async fn together(
+    client: &mut Client,
+    migrations: &[&Migration],
+    privileges: Option<&str>,
+) -> Result<(), Error> {
+    let transaction = client.transaction().await?;
+    if !migrations.is_empty() {
+        transaction.batch_execute(HISTORY).await?;
+    }
+    for migration in migrations {
+        let sql = migration.sql().unwrap_or_default();
+        transaction.batch_execute(sql).await?;
+        let insert = "insert into chat_schema_history (version, name, applied_on, checksum)
+                      values ($1, $2, to_char(now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), $3)";
+        let checksum = migration.checksum().to_string();
+        transaction
+            .query_typed(
+                insert,
+                &[
+                    (&migration.version(), Type::INT4),
+                    (&migration.name(), Type::VARCHAR),
+                    (&checksum, Type::VARCHAR),
+                ],
+            )
+            .await?;
+    }
+    if let Some(privileges) = privileges {
+        transaction.batch_execute(privileges).await?;
+    }
+    transaction.commit().await
+}
+
+fn privileges() -> String {
+    let routines: Vec<String> = routines().into_iter().collect();
+    format!(
+        "set local pgchat.routines = '{}'; {PRIVILEGES}",
+        routines.join(",")
+    )
+}
+
+/// The names of all functions and procedures that the migrations make.
+fn routines() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for sql in all().iter().filter_map(Migration::sql) {
+        for made in ["create function ", "create procedure "] {
+            for definition in sql.split(made).skip(1) {
+                let name = definition.split('(').next().unwrap_or_default();
+                names.insert(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_applied_in_the_order_of_their_numbers() {
+        let versions: Vec<i32> = all().iter().map(Migration::version).collect();
+        let expected: Vec<i32> = (1..).take(versions.len()).collect();
+        assert_eq!(versions, expected);
+        assert!(versions.len() > 10);
+    }
+}
