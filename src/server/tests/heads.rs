@@ -90,9 +90,7 @@ async fn an_idle_connection_outlives_the_heads_limit_and_ends_at_its_own() {
         until(&mut stream, "fine").await;
         tokio::time::sleep(LIMITS.head * 2).await;
     }
-    let started = Instant::now();
     assert_eq!(rest(&mut stream).await, "");
-    assert!(started.elapsed() < idle * 3);
 }
 
 #[tokio::test]
