@@ -51,6 +51,42 @@ async fn unseen_for(database: &Database, user: Uuid) -> Option<i64> {
     row.expect("a row").get(0)
 }
 
+/// Else nothing would ever end it: whoever is swept is registered, and lives no more.
+#[tokio::test]
+async fn a_roll_is_begun_only_for_a_replica_that_is_registered_and_lives() {
+    let database = Database::fresh().await;
+    let other = roll(&database).await;
+    let replica = Uuid::new_v4();
+    let listener = database.sql().await;
+    let steps = [
+        (format!("select chat_try_replica('{replica}')"), 0),
+        (
+            format!(
+                "insert into chat_replicas (id) values ('{replica}'); select pg_advisory_unlock_all()"
+            ),
+            0,
+        ),
+        (format!("select chat_try_replica('{replica}')"), 1),
+        // Another one, which ends the former.
+        (String::new(), 1),
+    ];
+    for (step, begun) in &steps {
+        listener.batch_execute(step).await.expect(step);
+        let open = format!("chat_open_roll('{replica}') roll where roll is not null");
+        assert_eq!(database.count(&open).await, *begun, "{step}");
+    }
+    let rolls = |state| format!("chat_rolls where replica_id = '{replica}' and {state}");
+    assert_eq!(
+        database
+            .count(&rolls("ended_at is null and seen_at is null"))
+            .await,
+        1
+    );
+    assert_eq!(database.count(&rolls("ended_at = seen_at")).await, 1);
+    let untouched = format!("chat_rolls where id = '{other}' and ended_at is null");
+    assert_eq!(database.count(&untouched).await, 1);
+}
+
 #[tokio::test]
 async fn of_whom_nothing_has_changed_nobody_is_told() {
     let database = Database::fresh().await;
@@ -81,7 +117,9 @@ async fn of_whom_nothing_has_changed_nobody_is_told() {
     assert!(matches!(unseen_for(&database, ALICE).await, Some(500..800)));
     // Again, so that it stands on it once: else its going would not be noted.
     let gone = call(here, &[], &[BORIS], "700");
-    assert_eq!(called(&database, &gone).await, (true, vec![BORIS]));
+    for told in [vec![BORIS], vec![]] {
+        assert_eq!(called(&database, &gone).await, (true, told));
+    }
     assert!(matches!(unseen_for(&database, BORIS).await, Some(700..)));
 }
 
@@ -176,8 +214,10 @@ async fn replicas_that_tell_of_the_same_users_lock_them_in_one_order() {
             holder.batch_execute("rollback").await.expect("its end");
         };
         tokio::join!(database.execute(&both), blocked);
-        database
-            .execute("update chat_attendance set rolls = '{}'")
-            .await;
+        // In the other order in the table.
+        let again = format!(
+            "delete from chat_attendance; insert into chat_attendance (user_id) values ('{BORIS}'), ('{ALICE}')"
+        );
+        database.execute(&again).await;
     }
 }

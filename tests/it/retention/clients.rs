@@ -38,6 +38,11 @@ async fn a_cursor_from_before_what_was_removed_gets_resync_required() {
     let between = settled_cursor(&replica, BORIS).await;
     database.execute("call chat_purge_all('1 year')").await;
 
+    // What has the number of the horizon is not below it.
+    let at_its_horizon =
+        format!("chat_purged p, chat_purged_since('{BORIS}', p.change_xid) missed where missed");
+    assert_eq!(database.count(&at_its_horizon).await, 1);
+
     let mut late = Socket::resume(&replica, BORIS, &before).await;
     let resync = late.expect("resync_required").await;
     assert!(
@@ -72,17 +77,25 @@ async fn a_cursor_from_before_what_became_of_messages_that_were_removed_gets_res
     fill(&database, deleted_only, &[3, 2], true).await;
     let read = database.conversation(ALICE, DAVID).await;
     fill(&database, read, &[900, 3], false).await;
+    let edited = database.conversation(ALICE, ELENA).await;
+    fill(&database, edited, &[900, 899, 3], true).await;
     let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
     let before = settled_cursor(&replica, BORIS).await;
     database
         .execute(&format!(
             "delete from messages where conversation_id = '{deleted}' and seq = 2 or conversation_id = '{deleted_only}' and seq = 1;
              update chat_tombstones set deleted_at = now() - interval '2 years';
-             update messages set is_read = true where conversation_id = '{read}' and seq = 1"
+             update messages set is_read = true where conversation_id = '{read}' and seq = 1;
+             update messages set content = 'edited' where conversation_id = '{edited}' and seq = 1"
         ))
         .await;
+    // The one that was edited goes before the other, which that client has seen as it was.
+    let call = format!(
+        "call chat_purge_all('1 year', max_messages => 1, only_conversation => '{edited}')"
+    );
+    database.execute(&call).await;
     database.execute("call chat_purge_all('1 year')").await;
-    for user in [ALICE, BORIS, CARLA, DAVID] {
+    for user in [ALICE, BORIS, CARLA, DAVID, ELENA] {
         let mut late = Socket::resume(&replica, user, &before).await;
         late.expect("resync_required").await;
     }
