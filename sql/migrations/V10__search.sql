@@ -243,9 +243,6 @@ begin
       exit when case when step.most is null then matches >= wanted else matches < step.most end;
     end loop;
   end if;
-  if tids is null or tids = '{}' then
-    return;
-  end if;
 
   for status, message in
     with found as (

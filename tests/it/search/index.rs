@@ -116,6 +116,26 @@ async fn an_index_that_the_host_rebuilds_is_left_alone_meanwhile() {
     assert_eq!(database.count(half_built).await, 0);
 }
 
+/// What an interruption of the build's last step leaves: PostgreSQL keeps such an index up to date, and finds nothing by it.
+#[tokio::test]
+async fn an_index_that_was_not_checked_to_its_end_is_not_used_and_begun_anew() {
+    let mut database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    api.send(conversation, ALICE, "an apple").await;
+    database
+        .execute("update pg_index set indisvalid = false where indexrelid = 'chat_messages_search_simple'::regclass")
+        .await;
+    let refused = api.search(BORIS, "q=apple").await;
+    refused.refused(503, "unavailable");
+
+    database.served_by = OWNER;
+    let _builder = Replica::start(&database, &[]).await;
+    assert_eq!(api.found(BORIS, "q=apple").await, ["an apple"]);
+    assert_eq!(database.count(INDEX).await, 1);
+}
+
 #[tokio::test]
 async fn another_language_gets_another_index_and_off_gets_none() {
     let database = Database::fresh().await.without_search_index().await;
@@ -153,11 +173,31 @@ async fn another_language_gets_another_index_and_off_gets_none() {
 }
 
 #[tokio::test]
+async fn the_index_of_another_schema_is_none_of_this_one() {
+    let database = Database::fresh().await;
+    let schema = format!("create schema chat authorization {OWNER}");
+    database.execute(&schema).await;
+    database.migrate(&[("DB_SCHEMA", "chat")]).await.assert_ok();
+    assert_eq!(database.count(INDEX).await, 2);
+    for schema in ["public", "chat"] {
+        let known = format!("{schema}.chat_search_indexes() where complete");
+        assert_eq!(database.count(&known).await, 1, "{schema}");
+    }
+}
+
+#[tokio::test]
 async fn a_language_that_the_database_has_not_stops_the_start() {
     let database = Database::fresh().await;
+    // Where no search would find it.
+    database
+        .execute(
+            "create schema kronos; create text search configuration kronos.klingon (copy = simple)",
+        )
+        .await;
     let klingon = [("SEARCH_LANGUAGE", "klingon")];
     let outcome = pgchat(&["serve"], &settings(&database, &klingon)).await;
-    outcome.assert_failed(1, &["SEARCH_LANGUAGE", "klingon", "simple"]);
+    let few = "danish, dutch, english";
+    outcome.assert_failed(1, &["SEARCH_LANGUAGE", "klingon", "simple", few]);
     let quoted = [("SEARCH_LANGUAGE", "a'b")];
     let outcome = pgchat(&["serve"], &settings(&database, &quoted)).await;
     outcome.assert_failed(2, &["SEARCH_LANGUAGE"]);

@@ -2,6 +2,7 @@
 
 mod index;
 mod steps;
+mod walk;
 
 use std::collections::BTreeSet;
 
@@ -64,6 +65,12 @@ async fn one_finds_what_was_said_in_ones_own_conversations_and_nothing_else() {
         ["our garden", "a Garden with a shed"]
     );
     assert!(here.found(DAVID, "q=garden").await.is_empty());
+    // Who has but one conversation, whichever of its two participants that is.
+    let only = here.open_conversation(ELENA, KATIA).await;
+    here.send(only, KATIA, "my garden").await;
+    for user in [ELENA, KATIA] {
+        assert_eq!(here.found(user, "q=garden").await, ["my garden"]);
+    }
     let here_only = format!("q=garden&conversation_id={}", scene.with_boris);
     assert_eq!(there.found(ALICE, &here_only).await, newest_first[1..]);
 
@@ -159,6 +166,51 @@ async fn what_is_deleted_or_edited_is_gone_from_search_at_once_however_it_was_do
     );
 }
 
+/// Keys are hashes, and the same id makes the same ones, whether it is a user's or a conversation's.
+#[tokio::test]
+async fn a_conversation_that_has_a_users_id_is_not_searched_for_that_user() {
+    let scene = Scene::set().await;
+    let insert = format!(
+        "insert into conversations (id, participant1_id, participant2_id) values ('{CARLA}', '{BORIS}', '{DAVID}')"
+    );
+    scene.database.execute(&insert).await;
+    let api = scene.here();
+    api.send(CARLA, BORIS, "their secret").await;
+    let with_carla = api.open_conversation(BORIS, CARLA).await;
+    api.send(with_carla, CARLA, "her secret").await;
+    assert_eq!(api.found(CARLA, "q=secret").await, ["her secret"]);
+    let theirs = format!("q=secret&conversation_id={CARLA}");
+    assert_eq!(api.found(BORIS, &theirs).await, ["their secret"]);
+}
+
+/// As only another program can store one: longer than a page, and with more words than an index takes.
+#[tokio::test]
+async fn of_a_very_long_message_the_beginning_is_searched() {
+    let scene = Scene::set().await;
+    let insert = format!(
+        "insert into messages (conversation_id, sender_id, content)
+         select '{}', '{BORIS}', rpad('early', 131070) || ' end late ' || string_agg(md5(n::text), ' ') from generate_series(1, 150000) n",
+        scene.with_boris
+    );
+    scene.database.execute(&insert).await;
+    let api = scene.here();
+    for (words, found) in [("early", 1), ("end", 0), ("late", 0)] {
+        let query = format!("q={words}&snippets=true");
+        let reply = eventually("the search index is complete", || async {
+            let reply = api.search(ALICE, &query).await;
+            (reply.status != 503).then_some(reply)
+        })
+        .await
+        .ok(200);
+        let messages = reply["messages"].as_array().expect("messages");
+        assert_eq!(messages.len(), found, "{words}");
+    }
+    // Up to the last character that counts.
+    let shorter = "update messages set content = overlay(left(content, 131100) placing 'last' from 131069 for 4)";
+    scene.database.execute(shorter).await;
+    assert_eq!(api.found(ALICE, "q=last").await.len(), 1);
+}
+
 #[tokio::test]
 async fn results_are_paged_in_a_stable_order() {
     let scene = Scene::set().await;
@@ -208,6 +260,13 @@ async fn a_snippet_is_plain_text_in_parts_whatever_the_message_holds() {
     for part in matches {
         assert_eq!(part["text"], "apple");
     }
+    // From the first match on; no part is empty.
+    api.send(scene.with_boris, BORIS, "a plum plum, then a plum")
+        .await;
+    let found = api.search(ALICE, "q=plum&snippets=true").await.ok(200);
+    let part = |text: &str| json!({"text": text, "match": text == "plum"});
+    let parts = ["plum", " ", "plum", ", then a ", "plum"].map(part);
+    assert_eq!(found["messages"][0]["snippet"], json!(parts));
     // Only for those who ask.
     let without = api.search(ALICE, "q=apple").await.ok(200);
     assert_eq!(without["messages"][0].get("snippet"), None);
