@@ -229,6 +229,19 @@ impl Missed {
         missed
     }
 
+    /// As after the replay of this one row, which can be repeated until the horizon has passed `end`.
+    #[cfg(test)]
+    pub fn of_row(row: Uuid, version: i64, end: u64) -> Self {
+        Self {
+            unsent: Unsent::default(),
+            rows: HashMap::from([(Subject::Row(row), version)]),
+            reads: HashMap::new(),
+            seen_below: Horizon::default(),
+            end,
+            over: false,
+        }
+    }
+
     /// Whether the client has a live event already, from the replay or from before its cursor.
     pub fn repeat(&mut self, event: &Event) -> Repeat {
         if event.horizon > Horizon(self.end) {

@@ -198,32 +198,46 @@ async fn a_stranger_neither_waits_for_a_conversation_nor_holds_it_up() {
         ),
     ];
     let stranger = database.sql_as(SERVICE).await;
-    let statuses = async |conversations: &Vec<Uuid>, senders: &Vec<Uuid>| -> Vec<String> {
-        let send = "select status
-                      from (select array_agg(gen_random_uuid()) as ids, array_agg('x'::text) as contents,
-                                   array_agg('text'::text) as types, array_agg(null::text) as client_ids
-                              from unnest($1::uuid[])) b,
-                           chat_send_messages(b.ids, $1, $2, b.contents, b.types, b.client_ids)";
-        let arrays: [&(dyn ToSql + Sync); 2] = [conversations, senders];
-        let asked = stranger.query(send, &arrays);
-        let rows = within("an answer", asked).await.expect("rows");
-        rows.iter().map(|row| row.get(0)).collect()
-    };
+    let statuses =
+        async |way: &str, conversations: &Vec<Uuid>, senders: &Vec<Uuid>| -> Vec<String> {
+            let send = format!(
+                "select status
+               from (select array_agg(gen_random_uuid()) as ids, array_agg('x'::text) as contents,
+                            array_agg('text'::text) as types, array_agg(null::text) as client_ids
+                       from unnest($1::uuid[])) b, {way}"
+            );
+            let arrays: [&(dyn ToSql + Sync); 2] = [conversations, senders];
+            let asked = stranger.query(&send, &arrays);
+            let rows = within("an answer", asked).await.expect("rows");
+            rows.iter().map(|row| row.get(0)).collect()
+        };
+    const BATCH: &str =
+        "chat_send_messages(b.ids, $1, $2::uuid[], b.contents, b.types, b.client_ids";
+    const ALONE: &str = "chat_store_message(b.ids[1], ($1)[1], ($2::uuid[])[1], 'x', 'text', null";
     let lock = format!("begin; select from conversations where id = '{theirs}' for update");
     let holder = database.sql().await;
     for (conversations, senders, expected) in &batches {
-        holder.batch_execute(&lock).await.expect("a lock");
-        assert_eq!(statuses(conversations, senders).await, *expected);
-        holder.batch_execute("commit").await.expect("a commit");
+        // Where what is held is waited for, and where it is skipped.
+        for (function, skips) in [(BATCH, false), (BATCH, true), (ALONE, false), (ALONE, true)] {
+            if function == ALONE && senders.len() > 1 {
+                continue;
+            }
+            let way = format!("{function}, {skips})");
+            holder.batch_execute(&lock).await.expect("a lock");
+            let answer = statuses(&way, conversations, senders).await;
+            assert_eq!(answer, *expected, "{way}");
+            holder.batch_execute("commit").await.expect("a commit");
 
-        stranger
-            .batch_execute("begin")
-            .await
-            .expect("a transaction");
-        assert_eq!(statuses(conversations, senders).await, *expected);
-        let nowait = format!("{lock} nowait; commit");
-        holder.batch_execute(&nowait).await.expect("it is free");
-        stranger.batch_execute("commit").await.expect("a commit");
+            stranger
+                .batch_execute("begin")
+                .await
+                .expect("a transaction");
+            let answer = statuses(&way, conversations, senders).await;
+            assert_eq!(answer, *expected, "{way}");
+            let nowait = format!("{lock} nowait; commit");
+            holder.batch_execute(&nowait).await.expect("it is free");
+            stranger.batch_execute("commit").await.expect("a commit");
+        }
     }
 }
 

@@ -70,9 +70,13 @@ impl Stage {
     }
 
     fn publish(&self, number: usize, padding: usize) {
+        self.publish_row(Uuid::new_v4(), number, padding);
+    }
+
+    fn publish_row(&self, row: Uuid, number: usize, padding: usize) {
         let frame = json!({"type": "chat_message", "data": number, "x": "x".repeat(padding)});
         let event = Event {
-            subject: Subject::Row(Uuid::new_v4()),
+            subject: Subject::Row(row),
             version: 0,
             xid: 1,
             horizon: Horizon(1),
@@ -124,6 +128,30 @@ async fn the_first_frame_is_connected_and_events_follow_in_order() {
     for number in 0..10 {
         assert_eq!(next(&mut client).await.unwrap()["data"], number);
     }
+}
+
+/// The horizon has passed the replay by then, and what was replayed waits in the queue still.
+#[tokio::test]
+async fn a_heartbeat_between_the_replay_and_what_it_repeats_makes_no_repeat() {
+    let stage = Stage::calm();
+    let (ours, theirs) = duplex(64 * 1024);
+    let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
+    let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    let hub = &stage.services.hub;
+    let (replayed, end) = (Uuid::new_v4(), 5);
+    session.replayed = Some(Box::new(Missed::of_row(replayed, 0, end)));
+
+    stage.publish_row(replayed, 1, 0);
+    hub.advance(&hub.position().unwrap().identity, Horizon(end + 1));
+    session.forget_replay();
+    stage.publish(2, 0);
+    let first = session.subscription.next().await;
+    session.deliver(first).await.unwrap();
+    session.flush().await.unwrap();
+    assert_eq!(next(&mut client).await.unwrap()["data"], 2);
+    // And where nothing waits any more, it is forgotten.
+    session.forget_replay();
+    assert!(session.replayed.is_none());
 }
 
 #[tokio::test]

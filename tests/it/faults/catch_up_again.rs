@@ -57,3 +57,43 @@ async fn a_message_that_could_not_be_read_back_comes_ahead_of_what_follows_it() 
     let frames = boris.before_message("last").await;
     assert_eq!(seqs(&frames, conversation), [2]);
 }
+
+/// The replica waits for something that it has to read back, and more notifications come than wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_has_fallen_far_behind_reads_on_from_the_tables() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    // Longer than the test: nothing else is to end what it waits for.
+    let patient = [
+        ("DB_TIMEOUT_SECONDS", "300"),
+        ("LISTENER_HEARTBEAT_SECONDS", "300"),
+    ];
+    let replica = Replica::start(&database, &patient).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let api = replica.api();
+    let holder = database
+        .holding("lock table chat_tombstones in access exclusive mode")
+        .await;
+    let long = "long ".repeat(2_000);
+    api.send(conversation, ALICE, long.trim()).await;
+    database
+        .execute(
+            "select pg_notify('chat_events', 'not ours ' || n) from generate_series(1, 5000) n",
+        )
+        .await;
+    let listening = "pg_stat_activity where datname = current_database() and application_name = 'pgchat listener'";
+    eventually("the listener gives its connection up", || async {
+        (database.count(listening).await == 0).then_some(())
+    })
+    .await;
+    for content in ["missed", "and missed"] {
+        api.send(conversation, ALICE, content).await;
+    }
+    holder.batch_execute("commit").await.expect("its end");
+
+    until_healthy(&replica).await;
+    api.send(conversation, ALICE, "last").await;
+    let frames = boris.before_message("last").await;
+    assert_eq!(seqs(&frames, conversation), [1, 2, 3]);
+    assert_eq!(frames.len(), 3, "{frames:?}");
+}
