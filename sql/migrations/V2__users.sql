@@ -203,6 +203,15 @@ begin
                    'returns table (id uuid, first_name text, last_name text, avatar_url text, role text, is_active boolean) '
                    'language sql stable as %L', plan.query);
   end if;
+  if row_security_active(host) then
+    -- A policy may need what this session has not, and would then fail at each request.
+    begin
+      perform from chat_users() limit 1;
+    exception when others then
+      raise exception 'row-level security of % fails for %: %', host, current_user, sqlerrm
+        using errcode = sqlstate, hint = format('create policy chat on %s for select to %I using (true)', host, current_user);
+    end;
+  end if;
   insert into chat_users_link as l (users_table, mapping) values (qualified, chat_link_users.mapping)
       on conflict (one) do update set users_table = excluded.users_table, mapping = excluded.mapping
    where (l.users_table, l.mapping) is distinct from (excluded.users_table, excluded.mapping);
