@@ -181,7 +181,7 @@ begin
   update chat_rolls o
      set ended_at = now(), seen_at = r.heartbeat_at
     from chat_replicas r
-   where o.ended_at is null and r.id = o.replica_id and r.id <> replica
+   where o.ended_at is null and r.id = o.replica_id
      and r.heartbeat_at < now() - make_interval(secs => silence)
      and exists (select from chat_replicas own
                   where own.id = replica and own.heartbeat_at >= now() - make_interval(secs => silence));

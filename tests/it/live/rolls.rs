@@ -176,6 +176,56 @@ async fn a_roll_is_not_cleared_away_while_somebody_is_put_on_it() {
     assert_eq!(called(&database, clear).await, (true, vec![ALICE]));
 }
 
+/// Where the one that asks is as silent, it is the database that is slow.
+#[tokio::test]
+async fn a_silent_replica_is_gone_only_for_one_that_is_not_silent_itself() {
+    let database = Database::fresh().await;
+    let (asking, silent) = (roll(&database).await, roll(&database).await);
+    // Both live.
+    let listeners = database.sql().await;
+    let live = "select chat_try_replica(id) from chat_replicas";
+    listeners.batch_execute(live).await.expect("their locks");
+    let earlier = "update chat_replicas set heartbeat_at = now() - interval '100 seconds'";
+    database.execute(earlier).await;
+    let replica = format!("(select replica_id from chat_rolls where id = '{asking}')");
+    let goes_on = format!("chat_end_rolls({replica}, '{asking}', 50) goes_on where goes_on");
+    let open = "chat_rolls where ended_at is null";
+    assert_eq!(database.count(&goes_on).await, 1);
+    assert_eq!(database.count(open).await, 2);
+
+    let beat = format!("update chat_replicas set heartbeat_at = now() where id = {replica}");
+    database.execute(&beat).await;
+    assert_eq!(database.count(&goes_on).await, 1);
+    assert_eq!(database.count(open).await, 1);
+    let ended =
+        format!("chat_rolls where id = '{silent}' and seen_at < now() - interval '90 seconds'");
+    assert_eq!(database.count(&ended).await, 1);
+
+    // It is told when somebody has ended its own.
+    let end = "update chat_rolls set ended_at = now()";
+    database.execute(end).await;
+    assert_eq!(database.count(&goes_on).await, 0);
+}
+
+/// Whatever is lost of it with a crash, a replica tells again.
+#[tokio::test]
+async fn no_commit_about_rolls_waits_for_a_flush() {
+    let database = Database::fresh().await;
+    let roll = roll(&database).await;
+    let nobody = Uuid::nil();
+    for call in [
+        format!("chat_open_roll('{nobody}')"),
+        call(roll, &[ALICE], &[], ""),
+        format!("chat_end_rolls('{nobody}', '{roll}', 5)"),
+        "chat_clear_roll(0, 1)".to_owned(),
+    ] {
+        let transaction = database.holding(&format!("select {call}")).await;
+        let row = transaction.query_one("show synchronous_commit", &[]).await;
+        let waits: String = row.expect("a setting").get(0);
+        assert_eq!(waits, "off", "{call}");
+    }
+}
+
 /// Users who come for the first time, and users who have been there.
 #[tokio::test]
 async fn replicas_that_tell_of_the_same_users_lock_them_in_one_order() {
