@@ -172,14 +172,11 @@ fn goes_into_a_header(token: &Secret) -> bool {
 
 /// A warning and not an error: whoever issues the tokens chose the secret, and it cannot be changed here.
 fn weak_secrets(config: &AuthConfig) -> Vec<String> {
-    let secrets = config
-        .jwt_secret
-        .iter()
-        .map(|secret| ("JWT_SECRET", secret));
-    let tokens = config
-        .service_tokens
-        .iter()
-        .map(|token| ("SERVICE_TOKENS", token));
+    let secrets = config.jwt_secret.iter();
+    let secrets = secrets.map(|secret| ("JWT_SECRET".to_owned(), secret));
+    // By its place: the secret itself is not for the log.
+    let tokens = config.service_tokens.iter().zip(1..);
+    let tokens = tokens.map(|(token, place)| (format!("SERVICE_TOKENS, token {place}"), token));
     secrets
         .chain(tokens)
         .filter(|(_, secret)| secret.expose().len() < STRONG_SECRET_BYTES)

@@ -133,7 +133,7 @@ fn a_secret_that_could_be_found_by_trying_is_warned_of() {
         "{weak:?}"
     );
     assert!(
-        weak[1].starts_with("SERVICE_TOKENS: shorter than 32 bytes"),
+        weak[1].starts_with("SERVICE_TOKENS, token 2: shorter than 32 bytes"),
         "{weak:?}"
     );
     assert!(!weak.concat().contains("hunter2"), "{weak:?}");
