@@ -86,8 +86,7 @@ with (fillfactor = 70);
 -- Those who are online.
 create index chat_attendance_online on chat_attendance (user_id) where rolls <> '{}';
 
--- A replica that leaves the registry, by itself or swept by another, ends its rolls: no other statement ends those of a replica that is
--- not registered. In the same transaction, so a crash takes back both or neither.
+-- A replica that leaves the registry, by itself or swept by another, ends its rolls. Here its last heartbeat is still known.
 create function chat_replicas_after_delete() returns trigger
 language plpgsql
 security definer
@@ -185,6 +184,10 @@ begin
      and r.heartbeat_at < now() - make_interval(secs => silence)
      and exists (select from chat_replicas own
                   where own.id = replica and own.heartbeat_at >= now() - make_interval(secs => silence));
+  -- Rows that came from elsewhere without their replica's: by a restore, or by replication.
+  update chat_rolls o
+     set ended_at = now(), seen_at = now()
+   where o.ended_at is null and not exists (select from chat_replicas r where r.id = o.replica_id);
   return exists (select from chat_rolls o where o.id = roll and o.ended_at is null);
 end
 $$;

@@ -87,6 +87,29 @@ async fn a_roll_is_begun_only_for_a_replica_that_is_registered_and_lives() {
     assert_eq!(database.count(&untouched).await, 1);
 }
 
+/// As a restore or a replication of some tables leaves it.
+#[tokio::test]
+async fn a_roll_whose_replica_is_not_registered_ends_and_its_users_are_gone() {
+    let database = Database::fresh().await;
+    let (restored, own) = (roll(&database).await, roll(&database).await);
+    called(&database, &call(restored, &[ALICE], &[], "")).await;
+    database
+        .execute(&format!(
+            "set session_replication_role = replica;
+             delete from chat_replicas r using chat_rolls l where r.id = l.replica_id and l.id = '{restored}'"
+        ))
+        .await;
+    // It lives.
+    let listener = database.sql().await;
+    let live = "select chat_try_replica(id) from chat_replicas";
+    listener.batch_execute(live).await.expect("its lock");
+    let replica = format!("(select replica_id from chat_rolls where id = '{own}')");
+    let goes_on = format!("chat_end_rolls({replica}, '{own}', 50) goes_on where goes_on");
+    assert_eq!(database.count(&goes_on).await, 1);
+    let cleared = called(&database, "chat_clear_roll(0, 2)").await;
+    assert_eq!(cleared, (true, vec![ALICE]));
+}
+
 #[tokio::test]
 async fn of_whom_nothing_has_changed_nobody_is_told() {
     let database = Database::fresh().await;
