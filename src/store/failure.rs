@@ -106,25 +106,30 @@ pub(super) enum Lost {
 }
 
 pub(super) fn lost(error: &tokio_postgres::Error) -> Option<Lost> {
-    let statement_is_lost = matches!(
-        error.code(),
-        Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::FEATURE_NOT_SUPPORTED)
-    );
     if is_connection_lost(error) {
         Some(Lost::Connection)
-    } else if statement_is_lost || error.as_db_error().is_some_and(is_outdated) {
+    } else if error.as_db_error().is_some_and(is_statement_lost) {
         Some(Lost::Statement)
     } else {
         None
     }
 }
 
-/// Somebody has changed a column's type, and PL/pgSQL goes on with expressions of a row that it planned before ("attribute 4 has wrong
-/// type"): it does so for as long as the session lives (PostgreSQL manual, "Plan Caching"). Told by where it is raised: with the same
-/// code the parser refuses what will not work in a new session either.
-fn is_outdated(db: &DbError) -> bool {
-    *db.code() == SqlState::DATATYPE_MISMATCH
-        && matches!(db.file(), Some("execExprInterp.c" | "pl_exec.c"))
+/// Told by where it is raised, since with the same codes the parser, or a trigger of the host's, refuses what will not work in a new
+/// session either. When somebody has changed a column's type, PL/pgSQL goes on with expressions of a row that it planned before
+/// ("attribute 4 has wrong type"), for as long as the session lives (PostgreSQL manual, "Plan Caching").
+fn is_statement_lost(db: &DbError) -> bool {
+    let is_raised_in = |file| db.file() == Some(file);
+    let is_of_parameters = || {
+        db.routine()
+            .is_some_and(|name| name.starts_with("plpgsql_param_eval"))
+    };
+    match *db.code() {
+        SqlState::INVALID_SQL_STATEMENT_NAME => true,
+        SqlState::FEATURE_NOT_SUPPORTED => is_raised_in("plancache.c"),
+        SqlState::DATATYPE_MISMATCH => is_raised_in("execExprInterp.c") || is_of_parameters(),
+        _ => false,
+    }
 }
 
 /// The connection is gone, or the server is about to end it (PostgreSQL manual, appendix A, classes 08 and 57P).
@@ -203,9 +208,9 @@ pub(super) fn describe_pool(error: &PoolError) -> String {
 pub(super) fn host_function(error: &tokio_postgres::Error) -> Option<&str> {
     let context = error.as_db_error()?.where_()?;
     let place = context.lines().find(|line| line.starts_with("PL/pgSQL"))?;
-    let is_own = ["chat_", "inline_code_block"]
-        .iter()
-        .any(|name| place.contains(name));
+    let called = place.split('(').next().unwrap_or(place);
+    let name = called.rsplit([' ', '.']).next().unwrap_or(called);
+    let is_own = name.starts_with("chat_") || called.contains("inline_code_block");
     (!is_own).then_some(place)
 }
 

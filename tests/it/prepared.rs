@@ -70,6 +70,43 @@ async fn a_column_of_another_type_fails_no_request() {
     }
 }
 
+/// With the codes that PostgreSQL has for plans that are out of date as well.
+#[tokio::test]
+async fn what_a_trigger_of_the_hosts_refuses_is_no_lost_statement_whatever_its_code() {
+    let database = Database::fresh().await;
+    database
+        .execute_as_owner(
+            "create function host_check() returns trigger language plpgsql as $$
+             declare word text;
+             begin
+               if new.content = 'refused' then
+                 raise feature_not_supported using message = 'not in this shop';
+               end if;
+               foreach word in array new.content loop end loop;
+               return new;
+             end $$;
+             create trigger host_check before update of content on messages for each row execute function host_check()",
+        )
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let message = id_of(&api.send(conversation, ALICE, "hello").await);
+    for (content, cause) in [
+        ("refused", "not in this shop (0A000)"),
+        ("wrong", "(42804)"),
+    ] {
+        let refused = api.edit(message, ALICE, content).await;
+        refused.refused(500, "internal");
+        let log = replica.log();
+        let told = log
+            .lines()
+            .find(|line| line.contains(cause))
+            .unwrap_or_else(|| panic!("{cause} is not in {log}"));
+        assert!(told.contains("PL/pgSQL function host_check()"), "{told}");
+    }
+}
+
 /// A function in SQL that is not inlined is parsed and planned at each call, and one in PL/pgSQL may be.
 #[tokio::test]
 async fn what_is_called_often_is_planned_once() {
