@@ -493,6 +493,8 @@ create function chat_messages_after_delete() returns trigger
 language plpgsql
 security definer
 set search_path from current
+-- One index scan for each row, also when the plan was made for a smaller table.
+set enable_seqscan = off
 as $$
 declare
   heads text[];
@@ -503,7 +505,7 @@ begin
   select d.id into back from deleted d cross join lateral (select from messages m where m.id = d.id limit 1) m limit 1;
   if found then
     raise exception 'message % is deleted and inserted again by one statement', back
-      using errcode = 'feature_not_supported', hint = 'delete it first, and insert it by a statement of its own';
+      using errcode = 'triggered_action_exception', hint = 'delete it first, and insert it by a statement of its own';
   end if;
 
   perform from conversations c
