@@ -207,9 +207,12 @@ begin
     -- A policy may need what this session has not, and would then fail at each request.
     begin
       perform from chat_users() limit 1;
-    exception when others then
-      raise exception 'row-level security of % fails for %: %', host, current_user, sqlerrm
-        using errcode = sqlstate, hint = format('create policy chat on %s for select to %I using (true)', host, current_user);
+    exception
+      when lock_not_available then
+        raise;
+      when others then
+        raise exception 'row-level security of % fails for %: %', host, current_user, sqlerrm
+          using hint = format('create policy chat on %s for select to %I using (true)', host, current_user);
     end;
   end if;
   insert into chat_users_link as l (users_table, mapping) values (qualified, chat_link_users.mapping)
