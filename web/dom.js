@@ -90,7 +90,7 @@ export const beginning = (text) => text.slice(0, 300);
 export function firstWords(text) {
   const line = beginning(text).replace(/\s+/g, ' ').trim();
   const [words = ''] = line.match(/^.{1,40}(?!\S)/u) ?? line.match(/^.{1,40}/u) ?? [];
-  return words.length < line.length || line.length < text.trim().length ? `${words}…` : words;
+  return words.length < line.length || beginning(text) !== text ? `${words}…` : words;
 }
 
 /** A live region says all that is written into it, also what stands there already. */
