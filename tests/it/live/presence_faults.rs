@@ -137,7 +137,7 @@ async fn a_replica_that_leaves_the_registry_ends_its_own_roll_and_no_other() {
 
 /// Else nobody would ever end it, and whoever stands on it would be there for ever.
 #[tokio::test]
-async fn a_roll_that_is_begun_while_its_replica_is_swept_ends_with_it() {
+async fn a_roll_that_is_begun_while_its_replica_leaves_ends_with_it() {
     let database = Database::fresh().await;
     let replica = Uuid::new_v4();
     let register = format!("insert into chat_replicas (id) values ('{replica}')");
@@ -151,7 +151,7 @@ async fn a_roll_that_is_begun_while_its_replica_is_swept_ends_with_it() {
     let committing = async {
         let waiting =
             "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        eventually("the sweep waits", || async {
+        eventually("the end waits for the beginning", || async {
             (database.count(waiting).await == 1).then_some(())
         })
         .await;

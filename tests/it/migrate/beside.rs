@@ -42,6 +42,7 @@ async fn wherever_a_migration_is_interrupted_nothing_is_open_and_the_next_one_co
         interrupted += 1;
     }
     assert!(interrupted > 3, "{interrupted} interruptions");
+    database.execute("drop event trigger interrupt").await;
     let replica = Replica::start(&database, &[]).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
     replica.api().send(conversation, ALICE, "hello").await;
@@ -53,7 +54,7 @@ async fn what_an_event_trigger_of_the_host_refuses_is_told_with_its_name() {
     let database = Database::with_users().await;
     database
         .execute(
-            "create schema audit; create table public.changes (tag text);
+            "create table public.changes (tag text);
              create function public.note_change() returns event_trigger language plpgsql as $$
              begin
                insert into changes select command_tag from pg_event_trigger_ddl_commands();

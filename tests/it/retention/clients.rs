@@ -80,7 +80,7 @@ async fn a_cursor_from_before_what_became_of_messages_that_were_removed_gets_res
     let edited = database.conversation(ALICE, ELENA).await;
     fill(&database, edited, &[900, 899, 3], true).await;
     let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
-    let before = settled_cursor(&replica, BORIS).await;
+    let before = settled_cursor(&replica, ALICE).await;
     database
         .execute(&format!(
             "delete from messages where conversation_id = '{deleted}' and seq = 2 or conversation_id = '{deleted_only}' and seq = 1;

@@ -323,7 +323,7 @@ async fn what_a_trigger_of_the_host_keeps_is_left_and_the_rest_goes() {
 async fn what_is_younger_than_a_day_is_not_for_this_function() {
     let database = Database::fresh().await;
     for call in [
-        "select chat_purge(now() - interval '23 hours')",
+        "select chat_purge(now() - interval '22 hours')",
         "select chat_purge(null)",
         "select chat_purge(now() - interval '2 days', 0)",
         "select chat_purge(now() - interval '2 days', 100001)",
