@@ -52,15 +52,16 @@ impl Crowd {
         }
     }
 
-    /// The free one's message is stored before `one` was asked of each of them, one after the other and in vain, and the others' when
+    /// The free one's message is stored before `one` was asked of all in `work`, one after the other and in vain, and the others' when
     /// their rows are free.
     async fn delays_nobody_as_long_as(
         self,
         database: &Database,
         asks: Client,
+        work: &[(Uuid, Uuid)],
         one: impl Fn(Uuid, Uuid) -> String,
     ) {
-        let slower = one_by_one(&asks, &self.elsewhere, one);
+        let slower = one_by_one(&asks, work, one);
         tokio::select! {
             () = slower => panic!("it waited for each of the rows"),
             stored = self.free => stored.expect("the message"),
@@ -106,8 +107,10 @@ async fn many_users_whose_rows_are_locked_hold_up_nobody_for_long() {
     let waits = |_, user| {
         format!("set lock_timeout = '100ms'; select from users where id = '{user}' for key share")
     };
-    let asks = database.sql().await;
-    crowd.delays_nobody_as_long_as(&database, asks, waits).await;
+    let (asks, work) = (database.sql().await, crowd.elsewhere.clone());
+    crowd
+        .delays_nobody_as_long_as(&database, asks, &work, waits)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,10 +121,14 @@ async fn they_hold_up_nobody_for_longer_where_the_database_is_far_away() {
     let replica = Replica::start(&database, &settings).await;
     proxy.delay(Duration::from_millis(12));
     let crowd = Crowd::waits(&database, &replica).await;
-    // Whoever tries each of them by itself is not through yet. The same work, elsewhere: a conversation is skipped while it is tried.
+    // Whoever tries each of them by itself, and every other one once more, is not through yet. The same work, elsewhere: a conversation is
+    // skipped while it is tried.
     let tries = |conversation, user| store(conversation, user, "waits");
     let asks = proxy.sql().await;
-    crowd.delays_nobody_as_long_as(&database, asks, tries).await;
+    let work = [&crowd.elsewhere[..], &crowd.elsewhere[..100]].concat();
+    crowd
+        .delays_nobody_as_long_as(&database, asks, &work, tries)
+        .await;
 }
 
 /// Two in each of a hundred conversations, and what is free behind them.
