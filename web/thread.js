@@ -362,13 +362,15 @@ export class Thread {
     if (this.pinned && !wasPinned) this.read();
     this.#updateJump();
     const near = clientHeight * 2;
+    // What failed waits for its button, or for the connection: to tell of it moves what is around it, and that is scrolling too. So does
+    // all else where a place could not be read that one is to be led to.
+    const reads = (what) => failed !== what && failed !== 'start';
     if (scrollTop < near) {
       if (this.#first > 0) this.#move(-STEP);
-      // What failed waits for its button, or for the connection: to tell of it moves what is around it, and that is scrolling too.
-      else if (failed !== 'older') this.timeline.older();
+      else if (reads('older')) this.timeline.older();
     } else if (below < near && !shownToEnd) {
       if (this.#end < messages.length) this.#move(STEP);
-      else if (failed !== 'newer') this.timeline.newer()?.then(() => this.#move(STEP));
+      else if (reads('newer')) this.timeline.newer()?.then(() => this.#move(STEP));
     }
   }
 

@@ -207,6 +207,11 @@ test('a place that a search leads to and that could not be read is gone to once 
     await field(page).fill('bittern');
     await page.locator('.results .row', { hasText: 'bittern' }).click();
     await page.locator('.edge').getByText(/^Messages could not be loaded/).waitFor();
+    // Whoever scrolls meanwhile still wants to go there.
+    await page.locator('.scroller').evaluate((it) => {
+      it.scrollTop = 0;
+      it.dispatchEvent(new Event('scroll'));
+    });
     messages.mend();
     const found = page.locator('.message.found', { hasText: 'a bittern in the reeds' });
     await found.waitFor();
