@@ -318,7 +318,7 @@ async fn messages_that_are_held_delay_no_other_conversation() {
         let content = format!("edited {number}");
         edits.spawn(async move { editing.edit(message, ALICE, &content).await });
     }
-    until_a_row_is_waited_for(&database).await;
+    until_a_lock_is_waited_for(&database, "somebody waits for the row").await;
     for number in 0..10 {
         assert_eq!(api.messages(free, "limit=5").await.status, 200);
         // It does not fit into its notification: the listener reads it.
@@ -363,7 +363,7 @@ async fn a_user_who_is_held_delays_nobody_elses_conversations() {
         };
         opening.spawn(async move { api.open_conversation(one, other).await });
     }
-    until_a_row_is_waited_for(&database).await;
+    until_a_lock_is_waited_for(&database, "somebody waits for the row").await;
     for _ in 0..10 {
         assert_eq!(api.messages(free, "limit=5").await.status, 200);
         assert_eq!(api.open_conversation(DAVID, CARLA).await, free);
@@ -417,13 +417,4 @@ async fn given_up_after_15_s(asked: impl Future<Output = Reply>) -> Reply {
     assert!(took >= Duration::from_secs(15), "given up after {took:?}");
     assert!(took < DEADLINE, "given up after {took:?}");
     reply
-}
-
-async fn until_a_row_is_waited_for(database: &Database) {
-    let waiting =
-        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    eventually("somebody waits for the row", || async {
-        (database.count(waiting).await > 0).then_some(())
-    })
-    .await;
 }

@@ -68,12 +68,7 @@ async fn a_sweep_spares_a_replica_that_comes_back_at_the_last_moment() {
         database.execute(&sweep).await;
     };
     let coming_back = async {
-        let waiting =
-            "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        eventually("the sweep knows whom to remove", || async {
-            (database.count(waiting).await == 1).then_some(())
-        })
-        .await;
+        until_a_lock_is_waited_for(&database, "the sweep knows whom to remove").await;
         session.batch_execute(&take(back)).await.expect("its lock");
         holder.batch_execute("commit").await.expect("its end");
     };

@@ -149,12 +149,7 @@ async fn a_roll_that_is_begun_while_its_replica_leaves_ends_with_it() {
         .await;
     let leave = format!("select chat_leave('{replica}')");
     let committing = async {
-        let waiting =
-            "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        eventually("the end waits for the beginning", || async {
-            (database.count(waiting).await == 1).then_some(())
-        })
-        .await;
+        until_a_lock_is_waited_for(&database, "the end waits for the beginning").await;
         beginning.batch_execute("commit").await.expect("its end");
     };
     tokio::join!(database.execute(&leave), committing);

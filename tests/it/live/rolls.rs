@@ -261,12 +261,7 @@ async fn replicas_that_tell_of_the_same_users_lock_them_in_one_order() {
         let holder = database.holding(&hold).await;
         let both = format!("select {}", call(roll, &[BORIS, ALICE], &[], ""));
         let blocked = async {
-            let waiting =
-                "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-            eventually("it waits for the second one", || async {
-                (database.count(waiting).await == 1).then_some(())
-            })
-            .await;
+            until_a_lock_is_waited_for(&database, "it waits for the second one").await;
             // It has the first one by then.
             let probe = database.sql().await;
             let take = match first_time {

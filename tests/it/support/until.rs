@@ -1,5 +1,6 @@
-//! Waiting until a replica says something of itself.
+//! Waiting until a replica says something of itself, or a session of the database is where it is to be.
 
+use super::database::Database;
 use super::replica::Replica;
 use super::wait::eventually;
 
@@ -33,4 +34,14 @@ pub async fn until_metric_above(replica: &Replica, name: &str, bound: f64) -> f6
         (value > bound).then_some(value)
     })
     .await
+}
+
+/// Waits until a session of this database waits for a lock; `what` says what that shows.
+pub async fn until_a_lock_is_waited_for(database: &Database, what: &str) {
+    let waiting =
+        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    eventually(what, || async {
+        (database.count(waiting).await > 0).then_some(())
+    })
+    .await;
 }
