@@ -81,7 +81,7 @@ queries: toolchain ## measure the queries at 10,000 and 1,000,000 messages and w
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	cargo test --workspace --test it queries::report -- --ignored --nocapture
 
-bench: toolchain ## measure pgchat beside its peers and write docs/benchmarks.md (about 25 minutes; builds the peers)
+bench: toolchain ## measure pgchat beside its peers and write docs/benchmarks.md (about 30 minutes; builds the peers)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && scripts/ensure-peers.sh && \
 	cargo build --release -p pgchat -p pgchat-bench && target/release/pgchat-bench all report
 

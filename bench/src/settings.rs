@@ -172,7 +172,7 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("One short round, smaller sizes: shows that it works, and the rough figures"),
         )
-        .arg(number("rounds", "Interleaved rounds; the report takes medians (3, quick: 1)"))
+        .arg(number("rounds", "Interleaved rounds, for the latency twice as many; the report takes medians (3, quick: 1)"))
         .arg(number("seconds", "Measured seconds of each run (8, quick: 3)"))
         .arg(number("warm-up", "Seconds before that (2, quick: 1)"))
         .arg(path("results", "Where raw results are kept (docs/benchmarks)"))

@@ -124,7 +124,8 @@ fn conditions(results: &Results, text: &mut String) {
     }
     text.push_str(
         "\nThe rate limits of pgchat are off, everything else is at its defaults. Messages hold 100 bytes of text. Each line is the median of the \
-         interleaved rounds (A B C, A B C, …), each on a database of its own, after a warm-up and a checkpoint. The peers store and deliver the \
+         interleaved rounds (A B C, A B C, …), each on a database of its own, after a warm-up and a checkpoint; for the latency of twice as many, of \
+         which each begins with another line. The peers store and deliver the \
          same ([bench/peers/](../bench/peers/)): a transaction for each message, `seq` without gaps, a repeated `clientMessageId` stored once.\n\n",
     );
 }
