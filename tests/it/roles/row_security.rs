@@ -1,0 +1,69 @@
+//! Row-level security that the host has on its users table.
+
+use crate::support::*;
+
+/// The host's policies are for pgchat's owner, too, who is told of it.
+#[tokio::test]
+async fn users_whom_row_level_security_hides_do_not_exist_and_it_is_told() {
+    let database = Database::fresh().await;
+    database
+        .execute(
+            "alter table users enable row level security;
+             create policy active on users for select using (is_active)",
+        )
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    assert!(
+        replica
+            .log()
+            .contains("row-level security of users applies to"),
+        "{}",
+        replica.log()
+    );
+    let irene = format!("/api/v1/users/{IRENE}");
+    replica
+        .api()
+        .get(&irene)
+        .await
+        .refused(404, "user_not_found");
+    // As the documentation has it.
+    database
+        .execute(&format!(
+            "create policy chat on users for select to {OWNER} using (true)"
+        ))
+        .await;
+    assert_user(&replica.api().get(&irene).await.ok(200));
+}
+
+/// As hosts with many tenants have it: their own sessions say whose they are.
+#[tokio::test]
+async fn row_level_security_that_fails_for_the_chat_ends_the_start() {
+    let database = Database::fresh().await;
+    database
+        .execute(
+            "alter table users enable row level security;
+             create policy own on users using (id = current_setting('app.tenant')::uuid)",
+        )
+        .await;
+    for command in ["serve", "migrate"] {
+        let outcome = pgchat(&[command], &settings(&database, &[])).await;
+        outcome.assert_failed(
+            1,
+            &[
+                "row-level security of users fails",
+                "app.tenant",
+                "create policy chat",
+            ],
+        );
+    }
+    // As it says.
+    database
+        .execute(&format!(
+            "create policy chat on users for select to {OWNER} using (true)"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    api.send(conversation, ALICE, "hello").await;
+}
