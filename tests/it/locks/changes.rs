@@ -1,0 +1,124 @@
+//! What needs a row that another program holds, other than a message to be stored: read marks, edits, deletions, new conversations.
+
+use std::collections::HashSet;
+
+use tokio::task::JoinSet;
+
+use super::{PATIENT, given_up_after_15_s};
+use crate::support::*;
+
+/// Another program marks a conversation as read, which it may, and keeps its transaction open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_are_held_delay_no_other_conversation() {
+    const WAITING: usize = 12;
+    let database = Database::fresh().await;
+    // Longer than the test: who waits in vain is another test's.
+    let replica = Replica::start(&database, &[PATIENT[1]]).await;
+    let api = replica.api();
+    let held = api.open_conversation(ALICE, BORIS).await;
+    let message = id_of(&api.send(held, ALICE, "to be marked").await);
+    let free = api.open_conversation(CARLA, DAVID).await;
+    api.send(free, CARLA, "the first").await;
+    let mut david = Socket::connect(&replica, DAVID).await;
+    let holder = database.sql().await;
+    let mark =
+        format!("begin; update messages set is_read = true where conversation_id = '{held}'");
+    holder.batch_execute(&mark).await.expect("marked");
+
+    let (mut marks, mut edits) = (JoinSet::new(), JoinSet::new());
+    for number in 0..WAITING {
+        let (marking, editing) = (replica.api(), replica.api());
+        marks.spawn(async move { marking.mark_read(held, BORIS).await });
+        let content = format!("edited {number}");
+        edits.spawn(async move { editing.edit(message, ALICE, &content).await });
+    }
+    until_a_lock_is_waited_for(&database, "somebody waits for the row").await;
+    for number in 0..10 {
+        assert_eq!(api.messages(free, "limit=5").await.status, 200);
+        // It does not fit into its notification: the listener reads it.
+        let long = format!("{number} {}", "long ".repeat(1_800));
+        api.send(free, CARLA, &long).await;
+        david.before_message(&long).await;
+        api.mark_read(free, DAVID).await.ok(200);
+        Socket::connect(&replica, CARLA).await.close().await;
+        assert_eq!(api.status("/health").await, Some(200));
+    }
+    assert!(marks.try_join_next().is_none() && edits.try_join_next().is_none());
+
+    holder.batch_execute("rollback").await.expect("its end");
+    let mut marked = 0;
+    while let Some(reply) = within("a mark", marks.join_next()).await {
+        let reply = reply.expect("a reply").ok(200);
+        marked += reply["markedCount"].as_i64().expect("a number");
+    }
+    assert_eq!(marked, 1, "one of them found it unread");
+    while let Some(reply) = within("an edit", edits.join_next()).await {
+        reply.expect("a reply").ok(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_is_held_delays_nobody_elses_conversations() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[PATIENT[1]]).await;
+    let api = replica.api();
+    let free = api.open_conversation(CARLA, DAVID).await;
+    let holder = database
+        .holding(&format!(
+            "select from users where id = '{ALICE}' for update"
+        ))
+        .await;
+    let mut opening = JoinSet::new();
+    for number in 0..12 {
+        let api = replica.api();
+        let (one, other) = match number % 2 {
+            0 => (ALICE, BORIS),
+            _ => (BORIS, ALICE),
+        };
+        opening.spawn(async move { api.open_conversation(one, other).await });
+    }
+    until_a_lock_is_waited_for(&database, "somebody waits for the row").await;
+    for _ in 0..10 {
+        assert_eq!(api.messages(free, "limit=5").await.status, 200);
+        assert_eq!(api.open_conversation(DAVID, CARLA).await, free);
+        assert_eq!(api.status("/health").await, Some(200));
+    }
+    assert!(opening.try_join_next().is_none());
+
+    holder.batch_execute("commit").await.expect("its end");
+    let mut opened = HashSet::new();
+    while let Some(id) = within("a conversation", opening.join_next()).await {
+        opened.insert(id.expect("a conversation"));
+    }
+    assert_eq!(opened.len(), 1, "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() {
+    let database = Database::fresh().await;
+    // More than the default.
+    let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "15")]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let message = id_of(&api.send(conversation, ALICE, "hello").await);
+    let holder = database
+        .holding(&format!(
+            "select from messages where id = '{message}' for update"
+        ))
+        .await;
+    let replies = tokio::join!(
+        given_up_after_15_s(api.mark_read(conversation, BORIS)),
+        given_up_after_15_s(api.edit(message, ALICE, "hello again")),
+        given_up_after_15_s(api.delete_message(message, ALICE)),
+    );
+    for reply in [replies.0, replies.1, replies.2] {
+        assert_eq!(reply.header("retry-after"), "1");
+    }
+
+    holder.batch_execute("commit").await.expect("its end");
+    let marked = api.mark_read(conversation, BORIS).await.ok(200);
+    assert_eq!(marked["markedCount"], 1);
+    let edited = api.edit(message, ALICE, "hello again").await.ok(200);
+    assert_eq!(edited["content"], "hello again");
+    assert_eq!(api.delete_message(message, ALICE).await.status, 204);
+}
