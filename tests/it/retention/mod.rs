@@ -1,6 +1,7 @@
 //! Old messages are removed in small steps (`chat_purge`, `chat_purge_all`), beside the traffic.
 
 mod clients;
+mod tombstones;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -53,6 +54,21 @@ async fn purge(database: &Database, days: i32, max: i32, after: Option<Uuid>) ->
     }
 }
 
+/// One step after the other, each from where the former has come to.
+async fn purge_in_steps(database: &Database, days: i32, max: i32) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    loop {
+        let after = steps.last().and_then(|step| step.next);
+        let step = purge(database, days, max, after).await;
+        let is_last = step.next.is_none();
+        steps.push(step);
+        if is_last {
+            return steps;
+        }
+        assert!(steps.len() < 30, "it comes to an end");
+    }
+}
+
 fn seqs(history: &[Value]) -> Vec<i64> {
     history.iter().map(seq_of).collect()
 }
@@ -75,20 +91,11 @@ async fn removed_in_steps(bound: i32) {
         others.push(conversation);
     }
 
-    let mut after = None;
     let mut removed = 0;
-    let mut steps = 0;
-    loop {
-        let step = purge(&database, 365, bound, after).await;
+    for step in purge_in_steps(&database, 365, bound).await {
         assert!(step.messages <= bound.into(), "{}", step.messages);
         assert_eq!(step.busy, 0);
         removed += step.messages;
-        steps += 1;
-        assert!(steps < 30, "it comes to an end");
-        match step.next {
-            Some(next) => after = Some(next),
-            None => break,
-        }
     }
     assert_eq!(removed, 3 + 12);
     let replica = Replica::start(&database, &[]).await;
@@ -202,51 +209,6 @@ async fn a_purge_of_one_conversation_leaves_all_others() {
         assert_eq!(database.count(&left).await, expected);
     }
     assert_eq!(database.count("chat_tombstones").await, 1);
-}
-
-#[tokio::test]
-async fn messages_and_tombstones_together_are_no_more_than_a_step_may_remove() {
-    let database = Database::fresh().await;
-    let conversation = aged(&database, &[900, 899, 5, 4, 3], true).await;
-    let other = database.conversation(ALICE, CARLA).await;
-    fill(&database, other, &[5, 4], true).await;
-    database
-        .execute(&format!(
-            "delete from messages where content in ('aged 5', 'aged 4') and conversation_id = '{conversation}'
-                or content = 'aged 5' and conversation_id = '{other}';
-             update chat_tombstones set deleted_at = now() - interval '2 years'"
-        ))
-        .await;
-    let (mut after, mut removed) = (None, Vec::new());
-    loop {
-        let step = purge(&database, 365, 3, after).await;
-        removed.push(step.messages + step.tombstones);
-        after = step.next;
-        if after.is_none() {
-            break;
-        }
-        assert!(removed.len() < 10, "it comes to an end");
-    }
-    assert_eq!(removed.iter().sum::<i64>(), 5, "{removed:?}");
-    assert!(removed.iter().all(|n| *n <= 3), "{removed:?}");
-    // Each is noted where it was.
-    assert_eq!(database.count("chat_purged").await, 2);
-}
-
-/// Also the tombstones of messages that were deleted outright.
-#[tokio::test]
-async fn old_tombstones_go_too() {
-    let database = Database::fresh().await;
-    aged(&database, &[5, 4, 3], true).await;
-    database
-        .execute(
-            "delete from messages where content in ('aged 5', 'aged 4');
-             update chat_tombstones set deleted_at = now() - interval '2 years' where seq = 1",
-        )
-        .await;
-    let step = purge(&database, 365, 100, None).await;
-    assert_eq!((step.messages, step.tombstones, step.next), (0, 1, None));
-    assert_eq!(database.count("chat_tombstones where seq = 2").await, 1);
 }
 
 /// Somebody holds a row: that conversation is left for another time, and nobody waits.
@@ -371,38 +333,4 @@ async fn a_role_for_the_cleaning_needs_two_grants() {
         .expect("deleted");
     assert_eq!(database.count("messages").await, 0);
     assert_eq!(database.count("chat_tombstones").await, 1, "it is told");
-}
-
-/// Nothing else would ever remove them, and a tombstone names the sender.
-#[tokio::test]
-async fn what_is_left_of_conversations_that_were_deleted_goes_too() {
-    let database = Database::fresh().await;
-    let deleted = aged(&database, &[900, 5, 4, 3, 2], true).await;
-    let kept = database.conversation(ALICE, CARLA).await;
-    fill(&database, kept, &[900, 1], true).await;
-    purge(&database, 365, 100, None).await;
-    assert_eq!(database.count("chat_purged").await, 2);
-    database
-        .execute(&format!(
-            "delete from messages; delete from conversations where id = '{deleted}';
-             update chat_purged set purged_at = now() - interval '2 years';
-             update chat_tombstones set deleted_at = now() - interval '2 years' where conversation_id = '{kept}' or seq > 2"
-        ))
-        .await;
-    let mut after = None;
-    let mut tombstones = Vec::new();
-    loop {
-        let step = purge(&database, 365, 2, after).await;
-        tombstones.push(step.tombstones);
-        after = step.next;
-        if after.is_none() {
-            break;
-        }
-        assert!(tombstones.len() < 10, "it comes to an end");
-    }
-    // That of the conversation that is there, then those of the other, two at a time.
-    assert_eq!(tombstones.iter().sum::<i64>(), 1 + 3, "{tombstones:?}");
-    assert!(tombstones.iter().all(|n| *n <= 2), "{tombstones:?}");
-    assert_eq!(database.count("chat_tombstones").await, 1, "a young one");
-    assert_eq!(database.count("chat_purged").await, 1);
 }

@@ -1,0 +1,69 @@
+//! What is left of messages and conversations that were deleted, and goes with the old messages.
+
+use super::{aged, fill, purge, purge_in_steps};
+use crate::support::*;
+
+/// Also the tombstones of messages that were deleted outright.
+#[tokio::test]
+async fn old_tombstones_go_too() {
+    let database = Database::fresh().await;
+    aged(&database, &[5, 4, 3], true).await;
+    database
+        .execute(
+            "delete from messages where content in ('aged 5', 'aged 4');
+             update chat_tombstones set deleted_at = now() - interval '2 years' where seq = 1",
+        )
+        .await;
+    let step = purge(&database, 365, 100, None).await;
+    assert_eq!((step.messages, step.tombstones, step.next), (0, 1, None));
+    assert_eq!(database.count("chat_tombstones where seq = 2").await, 1);
+}
+
+#[tokio::test]
+async fn messages_and_tombstones_together_are_no_more_than_a_step_may_remove() {
+    let database = Database::fresh().await;
+    let conversation = aged(&database, &[900, 899, 5, 4, 3], true).await;
+    let other = database.conversation(ALICE, CARLA).await;
+    fill(&database, other, &[5, 4], true).await;
+    database
+        .execute(&format!(
+            "delete from messages where content in ('aged 5', 'aged 4') and conversation_id = '{conversation}'
+                or content = 'aged 5' and conversation_id = '{other}';
+             update chat_tombstones set deleted_at = now() - interval '2 years'"
+        ))
+        .await;
+    let steps = purge_in_steps(&database, 365, 3).await;
+    let removed: Vec<i64> = steps
+        .iter()
+        .map(|step| step.messages + step.tombstones)
+        .collect();
+    assert_eq!(removed.iter().sum::<i64>(), 5, "{removed:?}");
+    assert!(removed.iter().all(|n| *n <= 3), "{removed:?}");
+    // Each is noted where it was.
+    assert_eq!(database.count("chat_purged").await, 2);
+}
+
+/// Nothing else would ever remove them, and a tombstone names the sender.
+#[tokio::test]
+async fn what_is_left_of_conversations_that_were_deleted_goes_too() {
+    let database = Database::fresh().await;
+    let deleted = aged(&database, &[900, 5, 4, 3, 2], true).await;
+    let kept = database.conversation(ALICE, CARLA).await;
+    fill(&database, kept, &[900, 1], true).await;
+    purge(&database, 365, 100, None).await;
+    assert_eq!(database.count("chat_purged").await, 2);
+    database
+        .execute(&format!(
+            "delete from messages; delete from conversations where id = '{deleted}';
+             update chat_purged set purged_at = now() - interval '2 years';
+             update chat_tombstones set deleted_at = now() - interval '2 years' where conversation_id = '{kept}' or seq > 2"
+        ))
+        .await;
+    let steps = purge_in_steps(&database, 365, 2).await;
+    let tombstones: Vec<i64> = steps.iter().map(|step| step.tombstones).collect();
+    // That of the conversation that is there, then those of the other, two at a time.
+    assert_eq!(tombstones.iter().sum::<i64>(), 1 + 3, "{tombstones:?}");
+    assert!(tombstones.iter().all(|n| *n <= 2), "{tombstones:?}");
+    assert_eq!(database.count("chat_tombstones").await, 1, "a young one");
+    assert_eq!(database.count("chat_purged").await, 1);
+}
