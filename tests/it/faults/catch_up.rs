@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::cut_off::CutOff;
 use super::ledger::Scene;
 use super::*;
 
@@ -279,143 +280,18 @@ async fn what_commits_while_a_listener_starts_is_delivered_once() {
     assert_eq!(frames, Vec::<Value>::new(), "nothing comes again");
 }
 
-/// One replica whose listener goes through a proxy, and a socket of Boris on it.
-pub async fn cut_off(more: &[(&str, &str)]) -> (Database, Proxy, Replica, uuid::Uuid, Socket) {
-    let database = Database::fresh().await;
-    let proxy = Proxy::before(&database).await;
-    let settings = quick(&[&proxy.for_listener()[..], more].concat());
-    let replica = Replica::start(&database, &settings).await;
-    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
-    let mut boris = Socket::connect(&replica, BORIS).await;
-    replica.api().send(conversation, ALICE, "before").await;
-    boris.before_message("before").await;
-    (database, proxy, replica, conversation, boris)
-}
-
-pub async fn cut(database: &Database, proxy: &Proxy, replica: &Replica) {
-    proxy.refuse();
-    kill_listeners(database).await;
-    until_status(replica, "/health", 503).await;
-}
-
-/// Another transaction holds the horizon back all the while: what clients were told to load anew does not count again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beyond_the_bound_of_a_catch_up_all_clients_reload_and_go_on() {
-    let (database, proxy, replica, conversation, mut boris) =
-        cut_off(&[("CATCH_UP_CHANGES", "10")]).await;
-    let api = replica.api();
-    let _stranger = database.holding("select pg_current_xact_id()").await;
-
-    cut(&database, &proxy, &replica).await;
-    for number in 0..11 {
-        api.send(conversation, ALICE, &number.to_string()).await;
-    }
-    proxy.accept();
-    until_healthy(&replica).await;
-    let resync = boris.next().await;
-    assert_eq!(resync["type"], "resync_required", "{resync}");
-    assert_eq!(api.history(conversation).await.len(), 12);
-
-    cut(&database, &proxy, &replica).await;
-    for number in 11..21 {
-        api.send(conversation, ALICE, &number.to_string()).await;
-    }
-    proxy.accept();
-    until_healthy(&replica).await;
-    api.send(conversation, ALICE, "last").await;
-    let frames = boris.before_message("last").await;
-    let expected: Vec<i64> = (13..=22).collect();
-    assert_eq!(super::ledger::seqs(&frames, conversation), expected);
-    assert_eq!(frames.len(), 10, "{frames:?}");
-}
-
-/// A replica that tried for ever would never be live again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_catch_up_that_cannot_be_read_in_time_is_given_up_and_all_clients_reload() {
-    let (database, proxy, replica, conversation, mut boris) =
-        cut_off(&[("DB_TIMEOUT_SECONDS", "3")]).await;
-    cut(&database, &proxy, &replica).await;
-    replica.api().send(conversation, ALICE, "missed").await;
-    let holder = database
-        .holding("lock table messages in access exclusive mode")
-        .await;
-
-    proxy.accept();
-    let resync = boris.next().await;
-    assert_eq!(resync["type"], "resync_required", "{resync}");
-    holder.batch_execute("commit").await.expect("its end");
-    until_healthy(&replica).await;
-    replica.api().send(conversation, ALICE, "last").await;
-    let frames = boris.before_message("last").await;
-    assert_eq!(frames, Vec::<Value>::new(), "what was given up is loaded");
-}
-
-/// Deletions count as well, and so does what can no longer be read since it was purged meanwhile.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_deletions_and_what_was_purged_meanwhile_make_clients_reload() {
-    let (database, proxy, replica, conversation, mut boris) =
-        cut_off(&[("CATCH_UP_CHANGES", "10")]).await;
-    let old = format!(
-        "insert into messages (conversation_id, sender_id, content, created_at)
-         select '{conversation}', '{ALICE}', 'old ' || n, now() - interval '3 days' from generate_series(1, 13) n"
-    );
-    database.execute(&old).await;
-    boris.before_message("old 13").await;
-    let deleted =
-        "delete from messages where content in (select 'old ' || n from generate_series(1, 11) n)";
-    let purged = "update messages set deleted_at = now() where content = 'old 13';
-                  delete from messages where content = 'before';
-                  select chat_purge(now() - interval '2 days')";
-    for change in [deleted, purged] {
-        cut(&database, &proxy, &replica).await;
-        database.execute(change).await;
-        proxy.accept();
-        let resync = boris.next().await;
-        assert_eq!(resync["type"], "resync_required", "{change}: {resync}");
-        until_healthy(&replica).await;
-    }
-    assert_eq!(database.count("messages").await, 0);
-}
-
-/// As in a younger cluster, in which the rows were restored: nothing of them was missed, and they are no reason to reload.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_whose_transaction_numbers_are_still_to_come_do_not_count_in_a_catch_up() {
-    let (database, proxy, replica, conversation, mut boris) =
-        cut_off(&[("CATCH_UP_CHANGES", "10")]).await;
-    database
-        .execute(&format!(
-            "set session_replication_role = replica;
-             update conversations set create_xid = '1000000000', last_xid = '1000000000';
-             insert into messages (conversation_id, sender_id, reader_id, content, seq, create_xid, change_xid)
-             select '{conversation}', '{ALICE}', '{BORIS}', 'restored', 1 + n, '1000000000', '1000000000' from generate_series(1, 20) n;
-             insert into chat_tombstones (message_id, conversation_id, seq, revision, change_xid, message)
-             select gen_random_uuid(), '{conversation}', 22, 1, '1000000000', '{{}}' from generate_series(1, 20);
-             update conversations set last_seq = 22"
-        ))
-        .await;
-    cut(&database, &proxy, &replica).await;
-    replica.api().send(conversation, ALICE, "missed").await;
-    proxy.accept();
-    until_healthy(&replica).await;
-    replica.api().send(conversation, ALICE, "last").await;
-    let frames = boris.before_message("last").await;
-    assert_eq!(super::ledger::seqs(&frames, conversation), [23]);
-    assert_eq!(frames.len(), 1, "{frames:?}");
-}
-
 /// As where the first message of a thread names it. The conversation has been told of, the message has not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_has_the_id_of_its_conversation_is_caught_up_with_as_a_message() {
-    let (database, proxy, replica, _, mut boris) = cut_off(&[]).await;
-    let _stranger = database.holding("select pg_current_xact_id()").await;
-    let opened = replica.api().open_conversation(BORIS, CARLA).await;
-    boris.expect("conversation_created").await;
-    cut(&database, &proxy, &replica).await;
+    let mut stage = CutOff::set(&[]).await;
+    let _stranger = stage.database.holding("select pg_current_xact_id()").await;
+    let opened = stage.replica.api().open_conversation(BORIS, CARLA).await;
+    stage.boris.expect("conversation_created").await;
+    stage.cut().await;
     let insert = format!(
         "insert into messages (id, conversation_id, sender_id, content) values ('{opened}', '{opened}', '{CARLA}', 'first')"
     );
-    database.execute(&insert).await;
-    proxy.accept();
-    until_healthy(&replica).await;
-    assert_eq!(boris.expect("chat_message").await["data"]["seq"], 1);
+    stage.database.execute(&insert).await;
+    stage.comes_back().await;
+    assert_eq!(stage.boris.expect("chat_message").await["data"]["seq"], 1);
 }

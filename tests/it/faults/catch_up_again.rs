@@ -1,6 +1,6 @@
 //! What could not be read from the tables is read later: nothing is passed over for it.
 
-use super::catch_up::{cut, cut_off};
+use super::cut_off::CutOff;
 use super::ledger::seqs;
 use super::*;
 
@@ -8,27 +8,23 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_catch_up_that_failed_is_made_again_from_where_it_began() {
     const SESSIONS: &str = "pgchat_listener_reconnects_total";
-    let (database, proxy, replica, conversation, mut boris) =
-        cut_off(&[("DB_TIMEOUT_SECONDS", "3")]).await;
-    let api = replica.api();
-    let before = api.metric(SESSIONS).await;
-    cut(&database, &proxy, &replica).await;
+    let mut stage = CutOff::set(&[("DB_TIMEOUT_SECONDS", "3")]).await;
+    let before = stage.replica.api().metric(SESSIONS).await;
+    stage.cut().await;
     for content in ["missed", "and missed"] {
-        api.send(conversation, ALICE, content).await;
+        stage.send(content).await;
     }
-    let holder = database
+    let holder = stage
+        .database
         .holding("lock table messages in access exclusive mode")
         .await;
-    proxy.accept();
+    stage.proxy.accept();
     // It listens for the second time since then: what it wanted to read the first time, it could not.
-    until_metric_above(&replica, SESSIONS, before + 1.0).await;
+    until_metric_above(&stage.replica, SESSIONS, before + 1.0).await;
     holder.batch_execute("commit").await.expect("its end");
 
-    until_healthy(&replica).await;
-    api.send(conversation, ALICE, "last").await;
-    let frames = boris.before_message("last").await;
-    assert_eq!(seqs(&frames, conversation), [2, 3]);
-    assert_eq!(frames.len(), 2, "{frames:?}");
+    until_healthy(&stage.replica).await;
+    assert_eq!(stage.told_until_now().await, [2, 3]);
 }
 
 /// It does not fit into its notification, and cannot be read back when that comes.
@@ -39,23 +35,21 @@ async fn a_message_that_could_not_be_read_back_comes_ahead_of_what_follows_it() 
         ("DB_TIMEOUT_SECONDS", "3"),
         ("LISTENER_HEARTBEAT_SECONDS", "30"),
     ];
-    let (database, proxy, replica, conversation, mut boris) = cut_off(&rare).await;
-    let api = replica.api();
-    let before = api.metric(SESSIONS).await;
+    let mut stage = CutOff::set(&rare).await;
+    let before = stage.replica.api().metric(SESSIONS).await;
     // It hears of it only when the table is locked.
-    proxy.mute_open();
+    stage.proxy.mute_open();
     let long = "long ".repeat(2_000);
-    api.send(conversation, ALICE, long.trim()).await;
-    let holder = database
+    stage.send(long.trim()).await;
+    let holder = stage
+        .database
         .holding("lock table messages in access exclusive mode")
         .await;
-    proxy.unmute();
-    until_metric_above(&replica, SESSIONS, before).await;
+    stage.proxy.unmute();
+    until_metric_above(&stage.replica, SESSIONS, before).await;
     holder.batch_execute("commit").await.expect("its end");
 
-    api.send(conversation, ALICE, "last").await;
-    let frames = boris.before_message("last").await;
-    assert_eq!(seqs(&frames, conversation), [2]);
+    assert_eq!(stage.told_until_now().await, [2]);
 }
 
 /// The replica waits for something that it has to read back, and more notifications come than wait for it.

@@ -5,7 +5,9 @@
 mod backpressure;
 mod catch_up;
 mod catch_up_again;
+mod catch_up_bounds;
 mod crash;
+mod cut_off;
 mod drain;
 mod failover;
 mod horizon;

@@ -1,0 +1,95 @@
+//! What is too much for a catch-up, or takes too long: all clients reload. And what does not count.
+
+use super::cut_off::CutOff;
+use super::*;
+
+/// Another transaction holds the horizon back all the while: what clients were told to load anew does not count again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_the_bound_of_a_catch_up_all_clients_reload_and_go_on() {
+    let mut stage = CutOff::set(&[("CATCH_UP_CHANGES", "10")]).await;
+    let _stranger = stage.database.holding("select pg_current_xact_id()").await;
+
+    stage.cut().await;
+    for number in 0..11 {
+        stage.send(&number.to_string()).await;
+    }
+    stage.comes_back().await;
+    stage.assert_reloads().await;
+    let history = stage.replica.api().history(stage.conversation).await;
+    assert_eq!(history.len(), 12);
+
+    stage.cut().await;
+    for number in 11..21 {
+        stage.send(&number.to_string()).await;
+    }
+    stage.comes_back().await;
+    let missed: Vec<i64> = (13..=22).collect();
+    assert_eq!(stage.told_until_now().await, missed);
+}
+
+/// A replica that tried for ever would never be live again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catch_up_that_cannot_be_read_in_time_is_given_up_and_all_clients_reload() {
+    let mut stage = CutOff::set(&[("DB_TIMEOUT_SECONDS", "3")]).await;
+    stage.cut().await;
+    stage.send("missed").await;
+    let holder = stage
+        .database
+        .holding("lock table messages in access exclusive mode")
+        .await;
+
+    stage.proxy.accept();
+    stage.assert_reloads().await;
+    holder.batch_execute("commit").await.expect("its end");
+    until_healthy(&stage.replica).await;
+    let told = stage.told_until_now().await;
+    assert_eq!(told, Vec::<i64>::new(), "what was given up is loaded");
+}
+
+/// Deletions count as well, and so does what can no longer be read since it was purged meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_deletions_and_what_was_purged_meanwhile_make_clients_reload() {
+    let mut stage = CutOff::set(&[("CATCH_UP_CHANGES", "10")]).await;
+    let old = format!(
+        "insert into messages (conversation_id, sender_id, content, created_at)
+         select '{}', '{ALICE}', 'old ' || n, now() - interval '3 days' from generate_series(1, 13) n",
+        stage.conversation
+    );
+    stage.database.execute(&old).await;
+    stage.boris.before_message("old 13").await;
+    let deleted =
+        "delete from messages where content in (select 'old ' || n from generate_series(1, 11) n)";
+    let purged = "update messages set deleted_at = now() where content = 'old 13';
+                  delete from messages where content = 'before';
+                  select chat_purge(now() - interval '2 days')";
+    for change in [deleted, purged] {
+        stage.cut().await;
+        stage.database.execute(change).await;
+        stage.comes_back().await;
+        stage.assert_reloads().await;
+    }
+    assert_eq!(stage.database.count("messages").await, 0);
+}
+
+/// As in a younger cluster, in which the rows were restored: nothing of them was missed, and they are no reason to reload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_whose_transaction_numbers_are_still_to_come_do_not_count_in_a_catch_up() {
+    let mut stage = CutOff::set(&[("CATCH_UP_CHANGES", "10")]).await;
+    let conversation = stage.conversation;
+    stage
+        .database
+        .execute(&format!(
+            "set session_replication_role = replica;
+             update conversations set create_xid = '1000000000', last_xid = '1000000000';
+             insert into messages (conversation_id, sender_id, reader_id, content, seq, create_xid, change_xid)
+             select '{conversation}', '{ALICE}', '{BORIS}', 'restored', 1 + n, '1000000000', '1000000000' from generate_series(1, 20) n;
+             insert into chat_tombstones (message_id, conversation_id, seq, revision, change_xid, message)
+             select gen_random_uuid(), '{conversation}', 22, 1, '1000000000', '{{}}' from generate_series(1, 20);
+             update conversations set last_seq = 22"
+        ))
+        .await;
+    stage.cut().await;
+    stage.send("missed").await;
+    stage.comes_back().await;
+    assert_eq!(stage.told_until_now().await, [23]);
+}
