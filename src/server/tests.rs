@@ -92,6 +92,24 @@ fn routes(release: Arc<Notify>, begun: Arc<Notify>) -> BoxedFilter<(Response,)> 
 }
 
 impl Server {
+    /// Waits until `GET /slow` has begun.
+    async fn is_busy(&self) {
+        within("the slow request", self.begun.notified()).await;
+    }
+
+    /// Waits until no connection is left of those that a drain waits for.
+    async fn until_connections_end(&self) {
+        self.lifecycle.connections.close();
+        within("their end", self.lifecycle.connections.wait()).await;
+    }
+
+    /// Waits until the accept loop has ended: nothing listens any more.
+    async fn until_refusing(self) {
+        let ended = within("the end of the accept loop", self.accepting).await;
+        ended.unwrap();
+        assert!(TcpStream::connect(self.address).await.is_err());
+    }
+
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -104,19 +122,24 @@ impl Server {
     }
 }
 
+/// Bounds what should come by itself.
+async fn within<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(PATIENCE, awaited).await;
+    came.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+}
+
 /// What comes until the server closes; a reset counts as a close.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut all = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all)).await;
-    let _ = read.expect("the server did not close the connection");
+    let _ = within("the end of the connection", stream.read_to_end(&mut all)).await;
     String::from_utf8_lossy(&all).into_owned()
 }
 
 async fn until(stream: &mut TcpStream, end: &str) -> String {
     let mut all = String::new();
     while !all.ends_with(end) {
-        let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
-        all.push(char::from(byte.expect(&all).expect(&all)));
+        let byte = within(&format!("{end:?} after {all:?}"), stream.read_u8()).await;
+        all.push(char::from(byte.expect(&all)));
     }
     all
 }

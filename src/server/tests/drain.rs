@@ -16,7 +16,7 @@ async fn a_drain_finishes_the_requests_in_flight_and_answers_probes_until_its_en
     busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
-    server.begun.notified().await;
+    server.is_busy().await;
 
     server.lifecycle.draining.cancel();
     server.lifecycle.closing.cancel();
@@ -32,11 +32,9 @@ async fn a_drain_finishes_the_requests_in_flight_and_answers_probes_until_its_en
     let response = rest(&mut busy).await;
     assert!(response.ends_with("done"), "{response}");
     assert_eq!(header(&response, "connection"), Some("close"));
-    server.lifecycle.connections.close();
-    server.lifecycle.connections.wait().await;
+    server.until_connections_end().await;
     server.lifecycle.stopping.cancel();
-    server.accepting.await.unwrap();
-    assert!(TcpStream::connect(server.address).await.is_err());
+    server.until_refusing().await;
 }
 
 #[tokio::test]
@@ -69,10 +67,9 @@ async fn those_that_wait_to_be_accepted_at_the_end_are_answered() {
         let answer = rest(stream).await;
         assert!(answer.ends_with("fine"), "{answer:?}");
     }
-    server.accepting.await.unwrap();
     server.lifecycle.late.close();
-    server.lifecycle.late.wait().await;
-    assert!(TcpStream::connect(server.address).await.is_err());
+    within("the end of the late ones", server.lifecycle.late.wait()).await;
+    server.until_refusing().await;
 }
 
 #[tokio::test]
@@ -89,9 +86,12 @@ async fn a_connection_opened_just_before_the_drain_closes_has_its_request_answer
     let server = server(LIMITS).await;
     let mut asking = server.connect().await;
     let mut silent = server.connect().await;
-    while server.lifecycle.connections.len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let both = async {
+        while server.lifecycle.connections.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("both connections", both).await;
     server.lifecycle.draining.cancel();
     server.lifecycle.closing.cancel();
     // Time enough to close it over its request.
@@ -114,12 +114,11 @@ async fn what_is_left_at_the_end_of_the_drain_is_dropped() {
     busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
-    server.begun.notified().await;
+    server.is_busy().await;
     server.lifecycle.closing.cancel();
     server.lifecycle.stopping.cancel();
     assert_eq!(rest(&mut busy).await, "");
-    server.lifecycle.connections.close();
-    server.lifecycle.connections.wait().await;
+    server.until_connections_end().await;
 }
 
 /// What is read of a body behind its answer belongs to the connection: the drain waits for that, and nothing is left of it afterwards.
@@ -137,8 +136,7 @@ async fn the_rest_of_a_refused_body_is_read_to_its_end_in_a_drain_and_no_longer_
                 tokio::task::yield_now().await;
             }
         };
-        let reached = tokio::time::timeout(PATIENCE, there_are).await;
-        reached.unwrap_or_else(|_| panic!("{} tasks, not {count}", tasks()));
+        within(&format!("{count} tasks"), there_are).await;
     };
     let before = tasks();
     let head = "POST /fails HTTP/1.1\r\nhost: x\r\ncontent-length: 8\r\n\r\n";
@@ -153,12 +151,13 @@ async fn the_rest_of_a_refused_body_is_read_to_its_end_in_a_drain_and_no_longer_
     server.lifecycle.closing.cancel();
     server.lifecycle.connections.close();
     slow.write_all(b"half").await.unwrap();
-    assert_eq!(slow.read(&mut [0]).await.unwrap(), 0, "no reset");
+    let end = within("the end of its connection", slow.read(&mut [0])).await;
+    assert_eq!(end.unwrap(), 0, "no reset");
     until_there_are(before + 2).await;
     assert_eq!(server.lifecycle.connections.len(), 1, "it is waited for");
     server.lifecycle.stopping.cancel();
-    server.lifecycle.connections.wait().await;
-    server.accepting.await.unwrap();
+    server.until_connections_end().await;
+    server.until_refusing().await;
     // Without the accept loop.
     until_there_are(before - 1).await;
     assert_eq!(rest(&mut stuck).await, "");

@@ -2,19 +2,26 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_connection_over_the_limit_gets_a_503_until_one_is_free() {
-    let server = server(ServerLimits {
-        connections: 1,
-        ..LIMITS
-    })
-    .await;
+const ONE: ServerLimits = ServerLimits {
+    connections: 1,
+    ..LIMITS
+};
+
+/// One that has room for one connection, and that one.
+async fn full_server() -> (Server, TcpStream) {
+    let server = server(ONE).await;
     let mut first = server.connect().await;
     first
         .write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
         .await
         .unwrap();
     until(&mut first, "fine").await;
+    (server, first)
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_gets_a_503_until_one_is_free() {
+    let (server, first) = full_server().await;
     let request = "GET /ok HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let refused = server.says(request).await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
@@ -28,17 +35,7 @@ async fn a_connection_over_the_limit_gets_a_503_until_one_is_free() {
 
 #[tokio::test]
 async fn only_so_many_are_told_at_a_time_that_there_is_no_room() {
-    let server = server(ServerLimits {
-        connections: 1,
-        ..LIMITS
-    })
-    .await;
-    let mut first = server.connect().await;
-    first
-        .write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    until(&mut first, "fine").await;
+    let (server, _first) = full_server().await;
     let started = Instant::now();
     let mut refused = Vec::new();
     for _ in 0..REFUSALS * 4 {
@@ -47,8 +44,8 @@ async fn only_so_many_are_told_at_a_time_that_there_is_no_room() {
     let mut told = 0;
     for stream in &mut refused {
         let mut byte = [0];
-        let read = tokio::time::timeout(PATIENCE, stream.read(&mut byte)).await;
-        told += read.expect("neither told nor closed").unwrap_or(0);
+        let read = within("an answer or an end", stream.read(&mut byte)).await;
+        told += read.unwrap_or(0);
     }
     // Each of them is waited for a second, since they do not close.
     let rounds = usize::try_from(started.elapsed().as_secs()).unwrap() + 1;
@@ -57,11 +54,7 @@ async fn only_so_many_are_told_at_a_time_that_there_is_no_room() {
 
 #[tokio::test]
 async fn an_upgraded_connection_keeps_its_place() {
-    let server = server(ServerLimits {
-        connections: 1,
-        ..LIMITS
-    })
-    .await;
+    let server = server(ONE).await;
     let mut socket = server.connect().await;
     let upgrade = "GET /up HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n";
     socket.write_all(upgrade.as_bytes()).await.unwrap();
@@ -87,9 +80,5 @@ async fn a_peer_that_takes_nothing_is_cut_off() {
         .unwrap();
     // There is a connection to wait for.
     until(&mut stream, "\r\n\r\n").await;
-    server.lifecycle.connections.close();
-    let ended = server.lifecycle.connections.wait();
-    tokio::time::timeout(PATIENCE, ended)
-        .await
-        .expect("still writing");
+    server.until_connections_end().await;
 }

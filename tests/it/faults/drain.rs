@@ -201,6 +201,7 @@ async fn a_second_signal_ends_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
+    const GRACE: Duration = Duration::from_secs(3);
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
     // Whatever waits for the database's answer, and not for the grace, waits for longer than the test does.
@@ -226,9 +227,12 @@ async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
             .map(|reply| reply.status().as_u16())
     });
     until_status(&replica, "/health", 503).await;
+    let signalled = Instant::now();
     replica.terminate();
 
     assert_eq!(replica.ended().await.code(), Some(0));
+    let took = signalled.elapsed();
+    assert!(took < GRACE + SLACK, "ended after {took:?}");
     // Refused or cut, and in no case acknowledged.
     let answer = unanswered.await.expect("a request");
     assert!(matches!(answer, Ok(503) | Err(_)), "{answer:?}");

@@ -111,7 +111,8 @@ async fn an_index_that_the_host_rebuilds_is_left_alone_meanwhile() {
     assert_eq!(database.count(half_built).await, 1);
 
     reader.batch_execute("commit").await.expect("its end");
-    rebuilding.await.expect("the host").expect("rebuilt");
+    let rebuilt = within("the rebuilt index", rebuilding).await;
+    rebuilt.expect("the host").expect("rebuilt");
     assert_eq!(database.count(INDEX).await, 1);
     assert_eq!(database.count(half_built).await, 0);
 }

@@ -122,17 +122,19 @@ impl Socket {
         if let Some(frame) = self.waiting.pop_front() {
             return Ok(frame);
         }
+        let deadline = deadline();
         loop {
-            match self.stream.next().await {
-                Some(Ok(Message::Text(text))) => {
+            match tokio::time::timeout_at(deadline, self.stream.next()).await {
+                Err(_) => panic!("neither a frame nor an end\n{}", self.story()),
+                Ok(Some(Ok(Message::Text(text)))) => {
                     self.seen.push(text.to_string());
                     return Ok(self.understood(&text));
                 }
-                Some(Ok(Message::Close(frame))) => {
+                Ok(Some(Ok(Message::Close(frame)))) => {
                     return Err(frame.map(|frame| u16::from(frame.code)));
                 }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Err(None),
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(_)) | None) => return Err(None),
             }
         }
     }
