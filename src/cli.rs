@@ -12,17 +12,20 @@ use uuid::Uuid;
 
 /// What the caller wants.
 pub enum Action {
-    Serve,
-    Migrate,
+    /// With a log, and in a runtime.
+    Run(Job),
     /// Print a token for this user.
-    Token {
-        user: UserId,
-        ttl: Duration,
-    },
-    Healthcheck,
-    DemoData,
+    Token { user: UserId, ttl: Duration },
     /// Hidden: what a replica starts to guard the embedded database; with its own arguments.
     Watchdog(Vec<OsString>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    Serve,
+    Migrate,
+    Healthcheck,
+    DemoData,
 }
 
 pub struct Invocation {
@@ -44,11 +47,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let matches = command().try_get_matches_from(args)?;
     let config_file = matches.get_one::<PathBuf>("config").cloned();
     let action = match matches.subcommand() {
-        Some(("migrate", _)) => Action::Migrate,
+        Some(("migrate", _)) => Action::Run(Job::Migrate),
         Some(("token", given)) => token(given),
-        Some(("healthcheck", _)) => Action::Healthcheck,
-        Some(("demo-data", _)) => Action::DemoData,
-        _ => Action::Serve,
+        Some(("healthcheck", _)) => Action::Run(Job::Healthcheck),
+        Some(("demo-data", _)) => Action::Run(Job::DemoData),
+        _ => Action::Run(Job::Serve),
     };
     Ok(Invocation {
         action,
@@ -155,18 +158,18 @@ mod tests {
 
     #[test]
     fn serve_is_the_default_and_the_file_may_stand_anywhere() {
-        assert!(matches!(parsed(&[]).action, Action::Serve));
+        let job = |args: &[&str]| match parsed(args).action {
+            Action::Run(job) => job,
+            _ => panic!("another command"),
+        };
+        assert_eq!(job(&[]), Job::Serve);
         for args in [["--config", "x", "serve"], ["serve", "--config", "x"]] {
-            let invocation = parsed(&args);
-            assert!(matches!(invocation.action, Action::Serve));
-            assert_eq!(invocation.config_file, Some("x".into()));
+            assert_eq!(job(&args), Job::Serve);
+            assert_eq!(parsed(&args).config_file, Some("x".into()));
         }
-        assert!(matches!(parsed(&["migrate"]).action, Action::Migrate));
-        assert!(matches!(
-            parsed(&["healthcheck"]).action,
-            Action::Healthcheck
-        ));
-        assert!(matches!(parsed(&["demo-data"]).action, Action::DemoData));
+        assert_eq!(job(&["migrate"]), Job::Migrate);
+        assert_eq!(job(&["healthcheck"]), Job::Healthcheck);
+        assert_eq!(job(&["demo-data"]), Job::DemoData);
     }
 
     const USER: &str = "11111111-1111-4111-8111-111111111111";

@@ -4,16 +4,24 @@ mod cli;
 mod signals;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use cli::{Action, Invocation};
+use cli::{Action, Invocation, Job};
 use pgchat::config::{AuthMode, Config, ConfigError, DatabaseSource, Loaded, LogFormat};
+use pgchat::model::UserId;
 use pgchat::{app, auth, config, embedded, logging, store::tls};
 
-/// A failure while running.
-const FAILED: u8 = 1;
-/// Configuration or arguments that the caller has to mend.
-const MISUSED: u8 = 2;
+/// Why the process ends with another code than 0.
+enum Failure {
+    /// Exit code 2: configuration or arguments that the caller has to mend.
+    Misused(String),
+    /// Exit code 1: what went wrong while it ran.
+    Failed(String),
+    /// The same, where the log has said it already.
+    Logged,
+}
 
 fn main() -> ExitCode {
     let Invocation {
@@ -23,68 +31,98 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(MISUSED));
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    // Before the configuration: the watchdog of the embedded database has its own arguments.
-    if let Action::Watchdog(args) = action {
-        return ended(FAILED, embedded::watchdog_main(args));
-    }
-    let loaded = match config::load(config_file.as_deref()).and_then(with_tls_checked) {
-        Ok(loaded) => loaded,
-        Err(error) => return ended(MISUSED, Err(error)),
+    let config_file = config_file.as_deref();
+    let ended = match action {
+        // Without the configuration: it has its own arguments.
+        Action::Watchdog(args) => embedded::watchdog_main(args).map_err(Failure::failed),
+        Action::Token { user, ttl } => print_token(config_file, user, ttl),
+        Action::Run(job) => run(config_file, job),
     };
-    if let Action::Token { user, ttl } = action {
-        return match auth::mint(&loaded.config.auth, user, ttl) {
-            // Not println, which panics when nobody reads.
-            Ok(token) => ended(FAILED, writeln!(std::io::stdout(), "{token}")),
-            Err(error) => ended(MISUSED, Err(error)),
-        };
-    }
-    let (keys, key_warnings) = match auth::Keys::load(&loaded.config.auth) {
-        Ok(loaded) => loaded,
-        Err(error) => return ended(MISUSED, Err(error)),
-    };
-    if let Err(error) = logging::init(&loaded.config) {
-        return ended(FAILED, Err(error));
-    }
-    // A probe runs every few seconds; the instance that it asks about has said all this at its start.
-    if !matches!(action, Action::Healthcheck) {
-        for warning in loaded.warnings.iter().chain(&key_warnings) {
-            log::warn!("{warning}");
-        }
-        match loaded.summary.as_str() {
-            "" => log::info!("settings: all at their defaults"),
-            summary => log::info!("settings: {summary}"),
-        }
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(loaded.config.worker_threads)
-        .enable_all()
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return ended(FAILED, Err(format!("cannot start: {error}"))),
-    };
-    let log_format = loaded.config.log_format;
-    let result = runtime.block_on(run(action, loaded.config, keys));
-    // What still runs (a name lookup, say) must not hold up the end.
-    runtime.shutdown_background();
-    match result {
-        Err(error) if log_format == LogFormat::Json && log::log_enabled!(log::Level::Error) => {
-            log::error!("{error}");
-            ExitCode::from(FAILED)
-        }
-        result => ended(FAILED, result),
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.told(),
     }
 }
 
-async fn run(action: Action, config: Config, keys: auth::Keys) -> Result<(), app::StartError> {
-    match action {
-        Action::Migrate => app::migrate(config).await,
-        Action::DemoData => app::demo_data(config).await,
-        Action::Healthcheck => app::healthcheck(&config).await,
-        Action::Serve | Action::Token { .. } | Action::Watchdog(_) => {
+impl Failure {
+    fn misused(error: impl ToString) -> Self {
+        Self::Misused(error.to_string())
+    }
+
+    fn failed(error: impl ToString) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// The exit code, after one line about it.
+    fn told(self) -> ExitCode {
+        let (code, error) = match &self {
+            Self::Misused(error) => (2, error.as_str()),
+            Self::Failed(error) => (1, error.as_str()),
+            Self::Logged => return ExitCode::from(1),
+        };
+        // Not eprintln, which panics when nobody reads standard error any more.
+        let _ = writeln!(std::io::stderr(), "pgchat: {}", logging::one_line(error));
+        ExitCode::from(code)
+    }
+}
+
+fn print_token(config_file: Option<&Path>, user: UserId, ttl: Duration) -> Result<(), Failure> {
+    let loaded = load(config_file)?;
+    let token = auth::mint(&loaded.config.auth, user, ttl).map_err(Failure::misused)?;
+    // Not println, which panics when nobody reads.
+    writeln!(std::io::stdout(), "{token}").map_err(Failure::failed)
+}
+
+fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
+    let Loaded {
+        config,
+        mut warnings,
+        summary,
+    } = load(config_file)?;
+    let (keys, key_warnings) = auth::Keys::load(&config.auth).map_err(Failure::misused)?;
+    warnings.extend(key_warnings);
+    logging::init(&config).map_err(Failure::failed)?;
+    // A probe runs every few seconds; the instance that it asks about has said all this at its start.
+    if job != Job::Healthcheck {
+        log_settings(&warnings, &summary);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.worker_threads)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
+    let log_format = config.log_format;
+    let ended = runtime.block_on(perform(job, config, keys));
+    // What still runs (a name lookup, say) must not hold up the end.
+    runtime.shutdown_background();
+    ended.map_err(|error| {
+        if log_format == LogFormat::Json && log::log_enabled!(log::Level::Error) {
+            log::error!("{error}");
+            return Failure::Logged;
+        }
+        Failure::failed(error)
+    })
+}
+
+fn log_settings(warnings: &[String], summary: &str) {
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    match summary {
+        "" => log::info!("settings: all at their defaults"),
+        summary => log::info!("settings: {summary}"),
+    }
+}
+
+async fn perform(job: Job, config: Config, keys: auth::Keys) -> Result<(), app::StartError> {
+    match job {
+        Job::Migrate => app::migrate(config).await,
+        Job::DemoData => app::demo_data(config).await,
+        Job::Healthcheck => app::healthcheck(&config).await,
+        Job::Serve => {
             let drain = signals::drain()
                 .map_err(|error| app::StartError(format!("cannot wait for signals: {error}")))?;
             if config.auth.mode == AuthMode::Trusted {
@@ -98,32 +136,20 @@ async fn run(action: Action, config: Config, keys: auth::Keys) -> Result<(), app
     }
 }
 
-/// CA files are configuration: what is wrong with one is told like any other setting, before anything starts.
-fn with_tls_checked(loaded: Loaded) -> Result<Loaded, ConfigError> {
+/// The configuration. CA files are a part of it: what is wrong with one is told like any other setting, before anything starts.
+fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
+    let loaded = config::load(file).map_err(Failure::misused)?;
     let database = match &loaded.config.database {
         DatabaseSource::External(database) => Some(database),
         DatabaseSource::Embedded { .. } => None,
     };
     for database in database.into_iter().chain(&loaded.config.listen_database) {
         tls::connector(database.ssl_mode, database.ssl_root_cert.as_deref()).map_err(|error| {
-            ConfigError {
+            Failure::misused(ConfigError {
                 variable: "DB_SSL_ROOT_CERT".to_owned(),
                 problem: error.to_string(),
-            }
+            })
         })?;
     }
     Ok(loaded)
-}
-
-/// The exit code, after one line about what went wrong, if anything.
-fn ended<E: ToString>(code: u8, result: Result<(), E>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Not eprintln, which panics when nobody reads standard error any more.
-            let error = error.to_string();
-            let _ = writeln!(std::io::stderr(), "pgchat: {}", logging::one_line(&error));
-            ExitCode::from(code)
-        }
-    }
 }
