@@ -1,10 +1,10 @@
 //! Builds the pieces, starts them and stops them in order.
 
-mod carriers;
 mod commands;
 mod database;
 mod hints;
 mod services;
+mod supervisor;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::auth::Keys;
 use crate::config::Config;
 use crate::health::Lifecycle;
 use crate::hub::{Hub, HubLimits};
-use crate::limits::SendLimiter;
+use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig, ListenerStatus};
 use crate::live::{self, Live, PresenceTimes};
 use crate::store::Store;
@@ -30,8 +30,8 @@ pub use commands::{demo_data, healthcheck, migrate};
 pub(crate) use services::Parts;
 pub use services::Services;
 
-use carriers::Carriers;
 use database::Database;
+use supervisor::Supervisor;
 
 /// How long a start waits for the search index: time enough to build a small one, or to see that it is there.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ pub async fn serve(
     };
     let ended = tokio::select! {
         () = shutdown => None,
-        task = running.carriers.one_ended() => Some(task),
+        task = running.supervisor.one_ended() => Some(task),
     };
     drain(&running.services).await;
     match ended {
@@ -81,7 +81,7 @@ pub async fn serve(
 /// A replica that serves.
 struct Running {
     services: Services,
-    carriers: Carriers,
+    supervisor: Supervisor,
     /// Holds the claim on the embedded database.
     _database: Database,
 }
@@ -104,12 +104,12 @@ impl Running {
         let address = listener.local_addr().map_err(StartError::because)?;
 
         let lifecycle = Lifecycle::default();
-        let mut carriers = Carriers::default();
-        let services = start(config, keys, &database, &lifecycle, &mut carriers).await?;
+        let mut supervisor = Supervisor::default();
+        let services = start(config, keys, &database, &lifecycle, &mut supervisor).await?;
         let routes = http::routes(services.clone(), ws::route(services.clone()));
         let limits = server::ServerLimits::from(&*services.config);
         let serving = server::serve(listener, routes, limits, lifecycle.clone());
-        carriers.spawn(&lifecycle.late, "the accept loop", serving);
+        supervisor.spawn(&lifecycle.late, "the accept loop", serving);
 
         log::info!(
             "listening on http://{address} (ready after {} ms)",
@@ -122,7 +122,7 @@ impl Running {
         }
         Ok(Self {
             services,
-            carriers,
+            supervisor,
             _database: database,
         })
     }
@@ -145,7 +145,7 @@ async fn start(
     keys: Keys,
     database: &Database,
     lifecycle: &Lifecycle,
-    carriers: &mut Carriers,
+    supervisor: &mut Supervisor,
 ) -> Result<Services, StartError> {
     let stop = || lifecycle.stopping.clone();
     let tasks = &lifecycle.tasks;
@@ -154,9 +154,9 @@ async fn start(
     require_search_language(&store, config.search_language.as_deref()).await?;
     let hub = Hub::new(HubLimits::from(&config));
 
-    let limiter = SendLimiter::of_sends(&config);
+    let limiter = UserLimiter::of_sends(&config);
     let sweep = limiter.clone().sweep(stop());
-    carriers.spawn(tasks, "the sweep of typing's limits", sweep);
+    supervisor.spawn(tasks, "the sweep of typing's limits", sweep);
     let live = Live::new(
         store.clone(),
         hub.clone(),
@@ -165,7 +165,7 @@ async fn start(
         live::Times::from(&config),
         PresenceTimes::from(&config),
     );
-    carriers.spawn(tasks, "typing and presence", live.clone().run(stop()));
+    supervisor.spawn(tasks, "typing and presence", live.clone().run(stop()));
 
     let (listener, mut status) = Listener::new(
         ListenerConfig::new(&config, database.direct.clone(), replica_id),
@@ -173,21 +173,21 @@ async fn start(
         hub.clone(),
         live.clone(),
     );
-    carriers.spawn(tasks, "the listener", listener.run(stop()));
+    supervisor.spawn(tasks, "the listener", listener.run(stop()));
     until_live(&mut status, config.timeouts.database_start).await?;
 
     let limits = WriterLimits::from(&config);
     let (writer, writing) = Writer::new(store.clone(), limits, tasks.clone(), stop());
-    carriers.spawn(tasks, "the writer", writing);
+    supervisor.spawn(tasks, "the writer", writing);
 
     let users = database.users_link(&config, &store);
     let watch = users.clone().watch(stop());
-    carriers.spawn(tasks, "the watch over the users table", watch);
+    supervisor.spawn(tasks, "the watch over the users table", watch);
 
     let search_index = database.search_index(&config);
     let (built, index_is_built) = oneshot::channel();
     let seeing_to_it = search_index.run(store.clone(), built, stop());
-    carriers.spawn(tasks, "what sees to the search index", seeing_to_it);
+    supervisor.spawn(tasks, "what sees to the search index", seeing_to_it);
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
 
@@ -201,7 +201,7 @@ async fn start(
         users,
     };
     let services = Services::of(config, keys, parts, lifecycle.clone());
-    services.spawn_watches(carriers);
+    services.spawn_watches(supervisor);
     Ok(services)
 }
 

@@ -30,15 +30,15 @@ const FRAMES_OF_A_SEND: u32 = 10;
 /// The least time for which a user is held back who has sent too many frames: waking up costs, too.
 pub const FLOOD_PAUSE: Duration = Duration::from_millis(20);
 
-/// Limits by user what writes or searches; clones share the counts.
+/// How often each user may do one kind of thing; clones share the counts.
 #[derive(Clone)]
-pub struct SendLimiter {
+pub struct UserLimiter {
     /// `None`: no limit.
     limiter: Option<Arc<DefaultKeyedRateLimiter<UserId>>>,
     burst: NonZeroU32,
 }
 
-impl SendLimiter {
+impl UserLimiter {
     /// `per_second` on average and `burst` at once; a zero of either is no limit.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let quota = NonZeroU32::new(per_second)
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_the_next_is_refused_and_other_users_are_free() {
-        let limiter = SendLimiter::new(1, 3);
+        let limiter = UserLimiter::new(1, 3);
         let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
         for _ in 0..3 {
             limiter.check(one).expect("within the burst");
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
-        for limiter in [SendLimiter::new(0, 3), SendLimiter::new(3, 0)] {
+        for limiter in [UserLimiter::new(0, 3), UserLimiter::new(3, 0)] {
             for _ in 0..1000 {
                 limiter.check(UserId(Uuid::nil())).expect("no limit");
             }
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn ten_frames_are_read_for_each_send_and_the_next_one_waits() {
-        let frames = SendLimiter::frames(1, 3);
+        let frames = UserLimiter::frames(1, 3);
         let user = UserId(Uuid::nil());
         let read = (0..1000)
             .take_while(|_| frames.pause(user, &mut 1).is_none())
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn more_frames_than_may_come_at_once_are_counted_one_burst_after_the_other() {
-        let frames = SendLimiter::frames(100, 1);
+        let frames = UserLimiter::frames(100, 1);
         let user = UserId(Uuid::nil());
         let mut count = 35;
         let started = Instant::now();
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_costs_many_frames_waits_for_them_and_for_no_more_than_come_at_once() {
-        let frames = SendLimiter::frames(10, 20);
+        let frames = UserLimiter::frames(10, 20);
         let (one, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
         assert!(frames.counted(one, 100).now_or_never().is_some());
         assert!(frames.counted(one, 100).now_or_never().is_some());
@@ -216,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_was_quiet_is_forgotten_and_who_was_not_is_not() {
-        let (fast, slow) = (SendLimiter::new(1_000_000, 1), SendLimiter::new(1, 3600));
+        let (fast, slow) = (UserLimiter::new(1_000_000, 1), UserLimiter::new(1, 3600));
         let user = UserId(Uuid::nil());
         for number in 0..10_000 {
             let _ = fast.check(UserId(Uuid::from_u128(number)));
@@ -227,7 +227,7 @@ mod tests {
             let sweep = limiter.clone();
             tokio::spawn(sweep.sweep_every(Duration::from_millis(1), stop.clone()))
         });
-        let remembered = |limiter: &SendLimiter| limiter.limiter.as_ref().map_or(0, |l| l.len());
+        let remembered = |limiter: &UserLimiter| limiter.limiter.as_ref().map_or(0, |l| l.len());
         let forgotten = async {
             while remembered(&fast) > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;

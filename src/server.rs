@@ -99,7 +99,7 @@ pub async fn serve(
     lifecycle: Lifecycle,
 ) {
     let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
-    let door = Door {
+    let acceptor = Acceptor {
         routes,
         limits,
         connections: permits(match limits.connections {
@@ -131,7 +131,7 @@ pub async fn serve(
             }
         };
         backoff = Duration::ZERO;
-        door.take(stream);
+        acceptor.take(stream);
     }
     // Their peers believe that they are connected, and may have sent their request: a socket that is closed over
     // them resets them, and a proxy does not repeat a POST that it has sent. Asked of the kernel itself, since tokio
@@ -139,7 +139,7 @@ pub async fn serve(
     match listener.into_std() {
         Ok(listener) => {
             while let Some(stream) = next_waiting(&listener) {
-                door.take(stream);
+                acceptor.take(stream);
             }
         }
         Err(error) => log::warn!("the last connections are not accepted: {error}"),
@@ -166,8 +166,8 @@ fn next_waiting(listener: &std::net::TcpListener) -> Option<TcpStream> {
     }
 }
 
-/// Where accepted connections go.
-struct Door {
+/// What becomes of accepted connections.
+struct Acceptor {
     routes: BoxedFilter<(Response,)>,
     limits: ServerLimits,
     connections: Arc<Semaphore>,
@@ -175,7 +175,8 @@ struct Door {
     lifecycle: Lifecycle,
 }
 
-impl Door {
+impl Acceptor {
+    /// Serves a connection, or tells it that there is no room, or just closes it where many are being told.
     fn take(&self, stream: TcpStream) {
         let Self { lifecycle, .. } = self;
         let (place, late) = lifecycle.admit();

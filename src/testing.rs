@@ -13,7 +13,7 @@ use crate::config::{Config, DatabaseSource};
 use crate::frame::Cursor;
 use crate::health::Lifecycle;
 use crate::hub::{Hub, HubLimits};
-use crate::limits::SendLimiter;
+use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, Times};
 use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersTable, Way};
@@ -73,7 +73,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         store.clone(),
         hub.clone(),
         replica_id,
-        SendLimiter::of_sends(&config),
+        UserLimiter::of_sends(&config),
         Times::from(&config),
         PresenceTimes::from(&config),
     );

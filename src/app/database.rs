@@ -49,7 +49,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Starts the embedded database if it is to be used, and waits until the database answers, for
-    /// `patience` (`DB_CONNECT_TIMEOUT_SECONDS`).
+    /// `DB_CONNECT_TIMEOUT_SECONDS`.
     pub async fn reach(config: &Config) -> Result<Self, StartError> {
         let (owner, database, embedded) = match &config.database {
             DatabaseSource::External(database) => (None, database.clone(), None),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::carriers::Carriers;
+use super::supervisor::Supervisor;
 use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::{Health, Lifecycle};
 use crate::hub::Hub;
-use crate::limits::{Refusals, Room, SendLimiter};
+use crate::limits::{Refusals, Room, UserLimiter};
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -38,9 +38,9 @@ pub struct Services {
     pub replay: Replay,
     pub health: Health,
     pub metrics: Metrics,
-    pub limiter: SendLimiter,
+    pub limiter: UserLimiter,
     /// Of all frames of a user's sockets.
-    pub frames: SendLimiter,
+    pub frames: UserLimiter,
     /// Handshakes that ask the database at a time: half of the pool, so that a flood of them leaves the rest to those who
     /// are in.
     pub handshakes: Arc<Semaphore>,
@@ -84,8 +84,8 @@ impl Services {
                 listener.clone(),
                 live.clone(),
             ),
-            limiter: SendLimiter::of_sends(&config),
-            frames: SendLimiter::of_frames(&config),
+            limiter: UserLimiter::of_sends(&config),
+            frames: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
             answers: Room::of(ANSWERS_BYTES),
             incoming: Room::of(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
@@ -103,16 +103,16 @@ impl Services {
     }
 
     /// What looks after them from time to time.
-    pub(super) fn spawn_watches(&self, carriers: &mut Carriers) {
+    pub(super) fn spawn_watches(&self, supervisor: &mut Supervisor) {
         let stop = || self.lifecycle.stopping.clone();
         let tasks = &self.lifecycle.tasks;
         let watch = self.metrics.clone().watch(stop());
-        carriers.spawn(tasks, "the watch over the figures", watch);
+        supervisor.spawn(tasks, "the watch over the figures", watch);
         let sweep = self.limiter.clone().sweep(stop());
-        carriers.spawn(tasks, "the sweep of limits", sweep);
+        supervisor.spawn(tasks, "the sweep of limits", sweep);
         let sweep = self.frames.clone().sweep(stop());
-        carriers.spawn(tasks, "the sweep of frames' limits", sweep);
+        supervisor.spawn(tasks, "the sweep of frames' limits", sweep);
         let watch = self.auth.clone().watch(self.hub.clone(), stop());
-        carriers.spawn(tasks, "the check of users", watch);
+        supervisor.spawn(tasks, "the check of users", watch);
     }
 }

@@ -18,7 +18,8 @@ pub(super) const PORTION: usize = 8;
 /// else waits for it by then.
 pub(super) const PACE: Duration = Duration::from_millis(1);
 
-/// The turns of one user's sockets; clones share them. First come, first served.
+/// The turns of one user's sockets; clones share them. First come, first served: tokio's mutex is fair, and is held over the wait for the
+/// next portion, behind which the others wait.
 #[derive(Clone)]
 pub(super) struct Turns(Arc<Mutex<Pace>>);
 

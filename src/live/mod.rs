@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::frame;
 use crate::hub::{Hub, Mailbox, Topic};
-use crate::limits::SendLimiter;
+use crate::limits::UserLimiter;
 use crate::model::{ConversationId, UserId};
 use crate::store::Store;
 
@@ -54,7 +54,7 @@ struct Shared {
     store: Store,
     hub: Hub,
     replica: Uuid,
-    limiter: SendLimiter,
+    limiter: UserLimiter,
     /// Std mutexes: held for map look-ups only, never over an await.
     members: Mutex<Members>,
     typists: Mutex<Typists>,
@@ -73,7 +73,7 @@ impl Live {
         store: Store,
         hub: Hub,
         replica: Uuid,
-        limiter: SendLimiter,
+        limiter: UserLimiter,
         times: Times,
         presence: PresenceTimes,
     ) -> Self {

@@ -296,21 +296,21 @@ async fn build(client: &Client, ddl: &str) -> Result<(), Error> {
 
 /// Runs a statement that needs a lock: in short tries, so that nobody waits behind it for long.
 async fn patiently(client: &Client, sql: &str) -> Result<(), Error> {
-    let mut patience = Patience::default();
+    let mut retries = LockRetries::default();
     loop {
         match client.batch_execute(sql).await {
-            Err(error) if patience.has_more(&error).await => {}
+            Err(error) if retries.again_after(&error).await => {}
             ended => return ended,
         }
     }
 }
 
 /// Tries for a lock.
-pub(super) struct Patience {
+pub(super) struct LockRetries {
     until: Instant,
 }
 
-impl Default for Patience {
+impl Default for LockRetries {
     fn default() -> Self {
         Self {
             until: Instant::now() + LOCK_PATIENCE,
@@ -318,9 +318,9 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl LockRetries {
     /// Whether to try again, after a pause: only where it is a lock that was not given.
-    pub async fn has_more(&mut self, error: &Error) -> bool {
+    pub async fn again_after(&mut self, error: &Error) -> bool {
         let lock = [
             SqlState::LOCK_NOT_AVAILABLE,
             SqlState::T_R_DEADLOCK_DETECTED,

@@ -9,7 +9,7 @@ use postgres_types::Type;
 use refinery::Migration;
 use tokio_postgres::{Client, Error};
 
-use super::adopt::{Patience, has};
+use super::adopt::{LockRetries, has};
 use super::migrate::{MigrateError, failed};
 
 mod embedded {
@@ -41,11 +41,11 @@ pub(super) async fn apply(client: &mut Client) -> Result<(), MigrateError> {
     // An older replica meets a newer schema during a rolling upgrade: that is fine, and what a newer version has granted is left to it.
     let newest = all.last().map(Migration::version);
     let privileges = (applied.keys().next_back().copied() <= newest).then(privileges);
-    let mut patience = Patience::default();
+    let mut retries = LockRetries::default();
     loop {
         match together(client, &missing, privileges.as_deref()).await {
             Ok(()) => break,
-            Err(error) if patience.has_more(&error).await => {}
+            Err(error) if retries.again_after(&error).await => {}
             Err(error) => return Err(failed(error)),
         }
     }

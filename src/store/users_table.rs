@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::adopt::{LOCK_WAIT, Patience, has, section};
+use super::adopt::{LOCK_WAIT, LockRetries, has, section};
 use super::migrate::{MigrateError, failed, sorted};
 use super::{Connector, Store, describe};
 
@@ -74,11 +74,11 @@ impl UsersTable {
             .await
             .map_err(|e| sorted(&e, describe(&e), MigrateError::Failed))?;
         let sql = format!("select n from {quoted}.chat_link_users($1, $2) n");
-        let mut patience = Patience::default();
+        let mut retries = LockRetries::default();
         let notes = loop {
             let params = [(&self.name as _, Type::TEXT), (&columns as _, Type::JSONB)];
             match client.query_typed(&sql, &params).await {
-                Err(error) if patience.has_more(&error).await => {}
+                Err(error) if retries.again_after(&error).await => {}
                 Err(error) => {
                     return Err(sorted(&error, describe(&error), MigrateError::Users));
                 }

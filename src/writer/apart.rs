@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::patience::Patience;
+use super::answer_timeout::AnswerTimeout;
 use super::{Flow, Pending, Storing, answer, answer_all, expire};
 use crate::error::Error;
 use crate::store::{AT_ONCE, Locks, Outcome, SendFailure};
@@ -42,7 +42,7 @@ enum Lane {
     Slow,
 }
 
-/// `failure` is that of the whole batch; `patience` is each try's.
+/// `failure` is that of the whole batch; `answer_timeout` is each try's.
 ///
 /// Each call leaves less to the quick lane: when its time is over, what it has just seen fail moves to the slow lane, which
 /// tries each flow that is at fault by itself.
@@ -50,7 +50,7 @@ pub(super) async fn take_apart(
     storing: &Storing,
     batch: Vec<Pending>,
     failure: &SendFailure,
-    patience: Patience,
+    answer_timeout: AnswerTimeout,
 ) -> Leftovers {
     let mut left = Leftovers {
         again: Vec::new(),
@@ -74,7 +74,7 @@ pub(super) async fn take_apart(
         if portion.is_empty() {
             return left;
         }
-        match storing.send(&mut portion, LOCKS, patience).await {
+        match storing.send(&mut portion, LOCKS, answer_timeout).await {
             Ok(outcomes) => {
                 left.nothing_stored = false;
                 left.put(Lane::Quick, answer_all(portion, outcomes));
@@ -91,7 +91,7 @@ pub(super) async fn take_apart(
             }
             Err(_) if is_small_and_of_many_flows(&portion) => {
                 let (mut firsts, others) = first_of_each_flow(portion);
-                match storing.send_each(&mut firsts, LOCKS, patience).await {
+                match storing.send_each(&mut firsts, LOCKS, answer_timeout).await {
                     Ok(results) => {
                         put_back(&mut untried, others);
                         put_back(&mut untried, left.judge(storing, firsts, results));

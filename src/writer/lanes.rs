@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::answer_timeout::AnswerTimeout;
 use super::apart::take_apart;
-use super::manners::Manners;
-use super::patience::Patience;
+use super::lock_policy::LockPolicy;
 use super::slow_lane::SlowLane;
 use super::{Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire};
 use crate::store::{Locks, SendFailure};
@@ -53,8 +53,8 @@ pub(super) struct Lanes {
     not_before: Option<Instant>,
     /// Batches in a row that failed in a way that a repeat may mend.
     failures: u32,
-    manners: Manners,
-    patience: Patience,
+    lock_policy: LockPolicy,
+    answer_timeout: AnswerTimeout,
     slow_lane: SlowLane,
 }
 
@@ -68,8 +68,8 @@ impl Lanes {
             bytes: 0,
             not_before: None,
             failures: 0,
-            manners: Manners::default(),
-            patience: Patience::new(limits.timeout),
+            lock_policy: LockPolicy::default(),
+            answer_timeout: AnswerTimeout::new(limits.timeout),
         }
     }
 
@@ -139,25 +139,25 @@ impl Lanes {
             return;
         }
         let started = Instant::now();
-        let locks = self.manners.locks(started);
-        let sending = self.storing.send(&mut batch, locks, self.patience);
+        let locks = self.lock_policy.locks(started);
+        let sending = self.storing.send(&mut batch, locks, self.answer_timeout);
         let sent = beside(&mut self.slow_lane, sending).await;
         if let Err(SendFailure::Unanswered(reason)) = &sent {
             return self.send_again(batch, reason);
         }
-        self.patience.answered(started.elapsed());
+        self.answer_timeout.answered(started.elapsed());
         match sent {
             Ok(outcomes) => {
                 self.failures = 0;
                 let busy = answer_all(batch, outcomes);
                 if !busy.is_empty() {
-                    self.manners.busy(Instant::now(), locks);
+                    self.lock_policy.found_busy(Instant::now(), locks);
                 }
                 self.put_back_busy(busy);
             }
             Err(SendFailure::Locked(reason)) if locks.waits_for_conversations() => {
                 log::debug!("a batch goes on without what is locked: {reason}");
-                self.manners.locked(Instant::now(), locks);
+                self.lock_policy.waited_in_vain(Instant::now(), locks);
                 self.put_back(batch, Duration::ZERO);
             }
             Err(failure) => self.repeat_or_take_apart(batch, failure, locks).await,
@@ -170,8 +170,11 @@ impl Lanes {
         // What else is idle may be as silent.
         self.storing.store.renew_writer_connections();
         self.storing.retries();
-        self.patience.silent();
-        self.put_back(batch, failure_pause(self.patience.silences()));
+        self.answer_timeout.unanswered();
+        self.put_back(
+            batch,
+            failure_pause(self.answer_timeout.unanswered_in_a_row()),
+        );
     }
 
     /// A batch of which nothing was stored, because of something in it or of the database's state.
@@ -189,7 +192,7 @@ impl Lanes {
             _ => BUSY_PAUSE,
         };
         if matches!(failure, SendFailure::Locked(_)) {
-            self.manners.locked(Instant::now(), locks);
+            self.lock_policy.waited_in_vain(Instant::now(), locks);
         }
         let repeated = failure.may_pass() && self.failures < REPEATS;
         self.failures += u32::from(failure.may_pass());
@@ -199,7 +202,7 @@ impl Lanes {
             self.put_back(batch, pause);
         } else {
             log::debug!("a batch is taken apart: {failure}");
-            let taking_apart = take_apart(&self.storing, batch, &failure, self.patience);
+            let taking_apart = take_apart(&self.storing, batch, &failure, self.answer_timeout);
             let left = beside(&mut self.slow_lane, taking_apart).await;
             self.put_back(left.again, BUSY_PAUSE);
             self.divert_to_slow_lane(left.slow);
@@ -246,7 +249,11 @@ impl Lanes {
             }
         }
         // The next batch waits in line for another replica's; for anybody else a moment is left.
-        let pause = match self.manners.locks(Instant::now()).waits_for_conversations() {
+        let pause = match self
+            .lock_policy
+            .locks(Instant::now())
+            .waits_for_conversations()
+        {
             true => Duration::ZERO,
             false => BUSY_PAUSE,
         };
@@ -362,7 +369,7 @@ mod tests {
 
         let batch = vec![pending(2, limits.timeout, no_matter())];
         let failure = SendFailure::Refused("something in it".to_owned());
-        let locks = lanes.manners.locks(Instant::now());
+        let locks = lanes.lock_policy.locks(Instant::now());
         tokio::select! {
             biased;
             () = lanes.repeat_or_take_apart(batch, failure, locks) => panic!("the database is silent"),

@@ -5,7 +5,7 @@
 //! alone, a message pays no delay; under load the batch grows by itself.
 //!
 //! A conversation whose row somebody else holds comes back as busy and goes to the front of the next
-//! batch, which waits for it for a moment: mostly it is another replica's batch that holds it ([`manners`]). After a
+//! batch, which waits for it for a moment: mostly it is another replica's batch that holds it ([`lock_policy`]). After a
 //! few tries it moves to the slow lane ([`slow_lane`]), which waits for the lock, so that
 //! another program's open transaction delays nobody else. Messages of one sender in one conversation, a [`Flow`], keep
 //! their order on the way: those that follow a busy one wait behind it, and a flow in the slow lane stays there
@@ -16,11 +16,11 @@
 //! alone, or waits in the slow lane.
 
 mod accepted;
+mod answer_timeout;
 mod apart;
 mod held;
 mod lanes;
-mod manners;
-mod patience;
+mod lock_policy;
 mod slow_lane;
 
 use std::sync::Arc;
@@ -41,8 +41,8 @@ use crate::limits::{Holder, Room, Taken};
 use crate::model::{ConversationId, NewMessage, RawJson, UserId};
 use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
+use answer_timeout::AnswerTimeout;
 use lanes::Lanes;
-use patience::Patience;
 
 pub use accepted::{Accepted, Protocol};
 
@@ -339,17 +339,17 @@ struct Storing {
 }
 
 impl Storing {
-    /// Sends what waits in one transaction, for no longer than `patience` has for it.
+    /// Sends what waits in one transaction, for no longer than `answer_timeout` has for it.
     fn send<'a>(
         &'a self,
         batch: &'a mut [Pending],
         locks: Locks,
-        patience: Patience,
+        answer_timeout: AnswerTimeout,
     ) -> impl Future<Output = Result<Vec<Outcome>, SendFailure>> + Send + use<'a> {
         let now = Instant::now();
         self.count(batch, now);
         let again = batch.iter().any(|pending| pending.sent);
-        let (outgoing, bound) = take_off(batch, now, patience);
+        let (outgoing, bound) = take_off(batch, now, answer_timeout);
         async move {
             self.store
                 .send_messages(&outgoing, again, locks, bound)
@@ -362,12 +362,12 @@ impl Storing {
         &'a self,
         batch: &'a mut [Pending],
         locks: Locks,
-        patience: Patience,
+        answer_timeout: AnswerTimeout,
     ) -> impl Future<Output = Result<Vec<Result<Outcome, SendFailure>>, SendFailure>> + Send + use<'a>
     {
         let now = Instant::now();
         batch.chunks(1).for_each(|one| self.count(one, now));
-        let (outgoing, bound) = take_off(batch, now, patience);
+        let (outgoing, bound) = take_off(batch, now, answer_timeout);
         async move { self.store.send_each(&outgoing, locks, bound).await }
     }
 
@@ -390,14 +390,18 @@ impl Storing {
 }
 
 /// What goes to the database, and how long its answer is waited for. Not the batch itself: its replies may not be shared between threads.
-fn take_off(batch: &mut [Pending], now: Instant, patience: Patience) -> (Vec<&Outgoing>, Duration) {
+fn take_off(
+    batch: &mut [Pending],
+    now: Instant,
+    answer_timeout: AnswerTimeout,
+) -> (Vec<&Outgoing>, Duration) {
     let first_late = batch.iter().map(|pending| pending.deadline).min();
     let left = first_late.unwrap_or(now).saturating_duration_since(now);
     let outgoing = batch.iter_mut().map(|pending| {
         pending.sent = true;
         &pending.outgoing
     });
-    (outgoing.collect(), patience.bound(left))
+    (outgoing.collect(), answer_timeout.bound(left))
 }
 
 /// Answers what has an outcome; what is busy comes back.

@@ -13,9 +13,9 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
+use super::answer_timeout::AnswerTimeout;
 use super::apart::take_apart;
 use super::held::{Done, Held, Turn};
-use super::patience::Patience;
 use super::{Flow, Pending, Storing, WriterLimits, answer_all};
 use crate::store::SendFailure;
 
@@ -24,7 +24,7 @@ pub(super) struct SlowLane {
     limits: WriterLimits,
     tasks: TaskTracker,
     held: Held,
-    patience: Patience,
+    answer_timeout: AnswerTimeout,
     /// The one that is being had.
     turn: Option<JoinHandle<Done>>,
 }
@@ -36,7 +36,7 @@ impl SlowLane {
             limits,
             tasks,
             held: Held::new(limits.queue),
-            patience: Patience::new(limits.timeout),
+            answer_timeout: AnswerTimeout::new(limits.timeout),
             turn: None,
         }
     }
@@ -83,8 +83,8 @@ impl SlowLane {
         if self.turn.is_none()
             && let Some(turn) = self.held.take_turn(now, self.limits.batch)
         {
-            let (storing, patience) = (self.storing.clone(), self.patience);
-            let having = async move { have_turn(&storing, turn, patience).await };
+            let (storing, answer_timeout) = (self.storing.clone(), self.answer_timeout);
+            let having = async move { have_turn(&storing, turn, answer_timeout).await };
             self.turn = Some(self.tasks.spawn(having));
         }
         let held = self.held.len() as u64;
@@ -96,8 +96,8 @@ impl SlowLane {
         match done {
             Ok(done) => {
                 match done.took {
-                    Some(took) => self.patience.answered(took),
-                    None => self.patience.silent(),
+                    Some(took) => self.answer_timeout.answered(took),
+                    None => self.answer_timeout.unanswered(),
                 }
                 self.held.give_back(done, Instant::now());
             }
@@ -108,12 +108,12 @@ impl SlowLane {
 }
 
 /// One transaction; more of them where it fails as a whole, to tell what is at fault.
-async fn have_turn(storing: &Storing, turn: Turn, patience: Patience) -> Done {
+async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout) -> Done {
     let is_of_one_flow = turn.is_of_one_flow();
     let (mut batch, locks, of) = turn.into_parts();
     let mut at_fault = HashSet::new();
     let started = Instant::now();
-    let sent = storing.send(&mut batch, locks, patience).await;
+    let sent = storing.send(&mut batch, locks, answer_timeout).await;
     let is_answered = !matches!(sent, Err(SendFailure::Unanswered(_)));
     let took = is_answered.then(|| started.elapsed());
     let again = match sent {
@@ -129,7 +129,7 @@ async fn have_turn(storing: &Storing, turn: Turn, patience: Patience) -> Done {
             batch
         }
         Err(failure) => {
-            let left = take_apart(storing, batch, &failure, patience).await;
+            let left = take_apart(storing, batch, &failure, answer_timeout).await;
             at_fault.extend(left.slow.iter().map(Pending::flow));
             // Each flow is in one of the two.
             left.again.into_iter().chain(left.slow).collect()

@@ -26,7 +26,7 @@ use super::protocol::Frames;
 use crate::app::Services;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Resync, Subscription};
-use crate::limits::{FLOOD_PAUSE, SendLimiter};
+use crate::limits::{FLOOD_PAUSE, UserLimiter};
 use crate::live::Attending;
 use crate::model::UserId;
 use crate::replay::{Missed, Repeat};
@@ -402,7 +402,7 @@ fn spread(services: &Services) -> Duration {
 
 /// Counts what has come. Until when no more frames are read, where that was too much.
 fn hold_back(
-    frames: &SendLimiter,
+    frames: &UserLimiter,
     user: UserId,
     came: u32,
     uncounted: &mut u32,

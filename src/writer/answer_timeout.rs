@@ -9,36 +9,36 @@ const TIMES: u32 = 4;
 
 /// What one lane has learnt of late.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct AnswerTimeout {
     /// No answer is waited for longer (`WRITE_TIMEOUT_SECONDS`).
     most: Duration,
     /// How long answers take: the longest of late.
     usual: Duration,
     /// What was sent in a row without an answer.
-    silences: u32,
+    unanswered: u32,
 }
 
-impl Patience {
+impl AnswerTimeout {
     pub fn new(most: Duration) -> Self {
         Self {
             most,
             usual: Duration::ZERO,
-            silences: 0,
+            unanswered: 0,
         }
     }
 
     pub fn answered(&mut self, took: Duration) {
         self.usual = took.max(self.usual.mul_f64(0.9));
-        self.silences = 0;
+        self.unanswered = 0;
     }
 
     /// There was no answer. The longer that goes on, the longer the next one is waited for.
-    pub fn silent(&mut self) {
-        self.silences += 1;
+    pub fn unanswered(&mut self) {
+        self.unanswered += 1;
     }
 
-    pub fn silences(&self) -> u32 {
-        self.silences
+    pub fn unanswered_in_a_row(&self) -> u32 {
+        self.unanswered
     }
 
     /// For what is sent now, the first of which is late after `left`: a late message shall not take the time of the others. But half
@@ -47,7 +47,7 @@ impl Patience {
     pub fn bound(&self, left: Duration) -> Duration {
         let full = LEAST
             .max(self.usual * TIMES)
-            .saturating_mul(2u32.saturating_pow(self.silences.min(8)))
+            .saturating_mul(2u32.saturating_pow(self.unanswered.min(8)))
             .min(self.most);
         left.clamp(full / 2, full)
     }
@@ -60,38 +60,38 @@ mod tests {
     const MOST: Duration = Duration::from_secs(10);
 
     #[test]
-    fn patience_follows_what_is_usual_and_grows_with_silences() {
-        let mut patience = Patience::new(MOST);
-        assert_eq!(patience.bound(MOST), LEAST);
-        patience.silent();
-        assert_eq!(patience.bound(MOST), LEAST * 2);
+    fn it_follows_how_long_answers_take_and_grows_while_none_come() {
+        let mut timeout = AnswerTimeout::new(MOST);
+        assert_eq!(timeout.bound(MOST), LEAST);
+        timeout.unanswered();
+        assert_eq!(timeout.bound(MOST), LEAST * 2);
         for _ in 0..100 {
-            patience.silent();
+            timeout.unanswered();
         }
-        assert_eq!(patience.bound(MOST * 2), MOST);
-        patience.answered(Duration::from_secs(1));
-        assert_eq!(patience.bound(MOST), Duration::from_secs(4));
+        assert_eq!(timeout.bound(MOST * 2), MOST);
+        timeout.answered(Duration::from_secs(1));
+        assert_eq!(timeout.bound(MOST), Duration::from_secs(4));
         for _ in 0..100 {
-            patience.answered(Duration::from_millis(1));
+            timeout.answered(Duration::from_millis(1));
         }
-        assert_eq!(patience.bound(MOST), LEAST);
+        assert_eq!(timeout.bound(MOST), LEAST);
     }
 
     #[test]
     fn what_is_nearly_late_has_the_time_that_answers_take() {
-        let mut patience = Patience::new(MOST);
+        let mut timeout = AnswerTimeout::new(MOST);
         let nearly_late = Duration::from_millis(1);
-        assert_eq!(patience.bound(nearly_late), LEAST / 2);
+        assert_eq!(timeout.bound(nearly_late), LEAST / 2);
         let took = Duration::from_millis(1200);
-        patience.answered(took);
-        assert_eq!(patience.bound(nearly_late), took * 2);
+        timeout.answered(took);
+        assert_eq!(timeout.bound(nearly_late), took * 2);
         // Where nothing is known of slow answers yet, a silence or two tell.
-        let mut patience = Patience::new(MOST);
-        patience.silent();
-        patience.silent();
-        assert!(patience.bound(nearly_late) > took);
+        let mut timeout = AnswerTimeout::new(MOST);
+        timeout.unanswered();
+        timeout.unanswered();
+        assert!(timeout.bound(nearly_late) > took);
         assert_eq!(
-            patience.bound(Duration::from_secs(5)),
+            timeout.bound(Duration::from_secs(5)),
             Duration::from_secs(5)
         );
     }

@@ -1,4 +1,4 @@
-//! How the quick lane treats other holders of what it needs.
+//! Which locks the quick lane waits for, and for how long, by what it has met of late.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ const BRIEF_WAIT: Duration = Duration::from_millis(10);
 /// How long a finding about the other holders of conversations counts, until it is looked at again.
 const MEMORY: Duration = Duration::from_secs(1);
 
-/// What the quick lane has learnt of late.
+/// What has been found out about the other holders of rows.
 ///
 /// Conversations that are busy are mostly those of another replica's batch, whose transaction lasts milliseconds. Two
 /// replicas that skipped each other's would do so again and again, so the next batches wait in line; all of them lock in
 /// id order. Where the wait was in vain somebody holds a row for long, and what is held is skipped again.
 #[derive(Default)]
-pub(super) struct Manners {
+pub(super) struct LockPolicy {
     wait_until: Option<Instant>,
     skip_until: Option<Instant>,
     /// Other rows than conversations are held for long.
     rows_held_until: Option<Instant>,
 }
 
-impl Manners {
+impl LockPolicy {
     pub fn locks(&self, now: Instant) -> Locks {
         let counts = |until: Option<Instant>| until.is_some_and(|until| now < until);
         if counts(self.wait_until) && !counts(self.skip_until) {
@@ -42,14 +42,14 @@ impl Manners {
     }
 
     /// A batch with these locks found conversations busy.
-    pub fn busy(&mut self, now: Instant, locks: Locks) {
+    pub fn found_busy(&mut self, now: Instant, locks: Locks) {
         if !locks.waits_for_conversations() {
             self.wait_until = Some(now + MEMORY);
         }
     }
 
     /// A batch with these locks waited in vain.
-    pub fn locked(&mut self, now: Instant, locks: Locks) {
+    pub fn waited_in_vain(&mut self, now: Instant, locks: Locks) {
         let found = match locks.waits_for_conversations() {
             true => &mut self.skip_until,
             false => &mut self.rows_held_until,
@@ -64,30 +64,30 @@ mod tests {
 
     #[test]
     fn busy_conversations_are_waited_for_until_the_wait_is_in_vain() {
-        let mut manners = Manners::default();
+        let mut policy = LockPolicy::default();
         let now = Instant::now();
-        assert!(!manners.locks(now).waits_for_conversations());
-        manners.busy(now, manners.locks(now));
-        assert!(manners.locks(now).waits_for_conversations());
-        manners.locked(now, manners.locks(now));
-        assert!(!manners.locks(now).waits_for_conversations());
+        assert!(!policy.locks(now).waits_for_conversations());
+        policy.found_busy(now, policy.locks(now));
+        assert!(policy.locks(now).waits_for_conversations());
+        policy.waited_in_vain(now, policy.locks(now));
+        assert!(!policy.locks(now).waits_for_conversations());
         let later = now + MEMORY * 2;
-        assert!(!manners.locks(later).waits_for_conversations());
-        manners.busy(later, manners.locks(later));
-        assert!(manners.locks(later).waits_for_conversations());
+        assert!(!policy.locks(later).waits_for_conversations());
+        policy.found_busy(later, policy.locks(later));
+        assert!(policy.locks(later).waits_for_conversations());
     }
 
     #[test]
     fn rows_that_are_held_for_long_are_waited_for_briefly_for_a_while() {
-        let mut manners = Manners::default();
+        let mut policy = LockPolicy::default();
         let now = Instant::now();
-        let wait = |manners: &Manners, now| match manners.locks(now) {
+        let wait = |policy: &LockPolicy, now| match policy.locks(now) {
             Locks::Skip { wait } => wait,
             Locks::Wait(wait) => panic!("waits {wait:?} for conversations"),
         };
-        assert_eq!(wait(&manners, now), QUICK_WAIT);
-        manners.locked(now, manners.locks(now));
-        assert_eq!(wait(&manners, now), BRIEF_WAIT);
-        assert_eq!(wait(&manners, now + MEMORY * 2), QUICK_WAIT);
+        assert_eq!(wait(&policy, now), QUICK_WAIT);
+        policy.waited_in_vain(now, policy.locks(now));
+        assert_eq!(wait(&policy, now), BRIEF_WAIT);
+        assert_eq!(wait(&policy, now + MEMORY * 2), QUICK_WAIT);
     }
 }

@@ -1,5 +1,5 @@
-//! The tasks that carry the service. It is better started anew than left without one of them: without the listener nobody hears
-//! anything, without the check of users who is deactivated stays.
+//! Watches over the tasks without which the service is none: without the listener nobody hears anything, without the check of users
+//! who is deactivated stays. It is better started anew than left without one of them.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -7,14 +7,14 @@ use std::future::pending;
 use tokio::task::{Id, JoinSet};
 use tokio_util::task::TaskTracker;
 
-/// They end with [`Lifecycle::stopping`](crate::health::Lifecycle), or with this.
+/// The tasks end with [`Lifecycle::stopping`](crate::health::Lifecycle), or with this.
 #[derive(Default)]
-pub(super) struct Carriers {
+pub(super) struct Supervisor {
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
 }
 
-impl Carriers {
+impl Supervisor {
     /// A drain waits for those on `tracker`.
     pub fn spawn(
         &mut self,
@@ -43,15 +43,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_ends_or_panics_is_told_by_its_name() {
-        let (mut carriers, tracker) = (Carriers::default(), TaskTracker::new());
-        carriers.spawn(&tracker, "one that goes on", pending());
-        assert!(futures_util::poll!(std::pin::pin!(carriers.one_ended())).is_pending());
-        carriers.spawn(&tracker, "one that panics", async { panic!("in a task") });
-        assert_eq!(carriers.one_ended().await, "one that panics");
-        carriers.spawn(&tracker, "one that ends", async {});
-        assert_eq!(carriers.one_ended().await, "one that ends");
+        let (mut supervisor, tracker) = (Supervisor::default(), TaskTracker::new());
+        supervisor.spawn(&tracker, "one that goes on", pending());
+        assert!(futures_util::poll!(std::pin::pin!(supervisor.one_ended())).is_pending());
+        supervisor.spawn(&tracker, "one that panics", async { panic!("in a task") });
+        assert_eq!(supervisor.one_ended().await, "one that panics");
+        supervisor.spawn(&tracker, "one that ends", async {});
+        assert_eq!(supervisor.one_ended().await, "one that ends");
         assert_eq!(tracker.len(), 1);
-        drop(carriers);
+        drop(supervisor);
         tracker.close();
         tracker.wait().await;
     }
