@@ -1,5 +1,6 @@
 //! The sockets of this replica, and the fan-out to them. Does no I/O, and never waits for a socket.
 
+mod event;
 mod mailbox;
 mod subscription;
 mod turns;
@@ -11,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -20,58 +20,12 @@ use crate::frame::Cursor;
 use crate::model::UserId;
 use crate::store::{Horizon, Identity};
 
+pub use event::{AsUpdate, Event, Subject};
 pub use mailbox::{Mailbox, Topic};
 pub use subscription::{Delivery, Resync, Subscription};
 
 use subscription::Item;
 use turns::Turns;
-
-/// What an event is about; with its version it tells a repeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Subject {
-    /// A message (version: its revision).
-    Row(Uuid),
-    /// A conversation (version 0). Another program may have given the same id to a message.
-    Conversation(Uuid),
-    /// Marks of one reader by one transaction (version: the seq read up to).
-    Read {
-        conversation: Uuid,
-        reader: Uuid,
-        xid: u64,
-    },
-}
-
-/// One event on its way to sockets: the frame is serialised once and shared by all of them.
-#[derive(Debug)]
-pub struct Event {
-    pub subject: Subject,
-    pub version: i64,
-    /// The transaction that made it.
-    pub xid: u64,
-    /// The horizon of its notification: every transaction below it stands ahead of it in the queue. Zero from a catch-up.
-    pub horizon: Horizon,
-    pub frame: Utf8Bytes,
-    /// When its change was made, in Unix microseconds; none from a catch-up, which is late by its nature.
-    pub made_at: Option<i64>,
-    /// Of an insertion that was read from the tables after a later change.
-    pub as_update: Option<AsUpdate>,
-}
-
-/// An insertion and a later change in one, for a socket that saw the insertion already.
-#[derive(Debug)]
-pub struct AsUpdate {
-    pub frame: Utf8Bytes,
-    /// The transaction of the insertion.
-    pub created: Option<u64>,
-}
-
-impl Event {
-    /// Whether it is an insertion by a transaction below `horizon`.
-    pub fn was_inserted_below(&self, horizon: Horizon) -> bool {
-        let created = self.as_update.as_ref().and_then(|update| update.created);
-        created.is_some_and(|xid| xid < horizon.0)
-    }
-}
 
 /// Bytes of the events that wait for one socket: 256 of the longest messages, which take six times as much where JSON escapes
 /// each of their bytes.

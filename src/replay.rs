@@ -213,18 +213,19 @@ impl Missed {
                 now,
                 cursor,
             ));
-            let row = match change.event_type.as_str() {
-                "messages_read" => {
-                    missed.reads.insert(
-                        (change.conversation, change.subject),
-                        (change.version, change.xid),
-                    );
-                    continue;
+            match Subject::of(&change) {
+                Subject::Read {
+                    conversation,
+                    reader,
+                    xid,
+                } => {
+                    let mark = (change.version, xid);
+                    missed.reads.insert((conversation, reader), mark);
                 }
-                "conversation_created" => Subject::Conversation(change.subject),
-                _ => Subject::Row(change.subject),
-            };
-            missed.rows.insert(row, change.version);
+                row @ (Subject::Row(_) | Subject::Conversation(_)) => {
+                    missed.rows.insert(row, change.version);
+                }
+            }
         }
         missed
     }

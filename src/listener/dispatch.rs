@@ -96,25 +96,9 @@ impl Dispatcher {
     /// An error means that its events were not all delivered: the session must end, and catch up.
     pub async fn dispatch(&mut self, text: &str) -> Result<Option<Duration>, Error> {
         self.stats.notifications.fetch_add(1, Ordering::Relaxed);
-        let payload: Payload<'_> = match serde_json::from_str(text) {
-            Ok(payload) => payload,
-            // One of a version to come says so, whatever its form is; anything else is somebody else's NOTIFY
-            // on our channel.
-            Err(error) => match serde_json::from_str::<Version>(text) {
-                Ok(Version { v }) if v != VERSION => return Err(unknown_version(v)),
-                _ => {
-                    log::warn!(
-                        "a notification that is not ours ({}), {} bytes",
-                        fault_without_text(&error),
-                        text.len()
-                    );
-                    return Ok(None);
-                }
-            },
+        let Some(payload) = understood(text)? else {
+            return Ok(None);
         };
-        if payload.v != VERSION {
-            return Err(unknown_version(payload.v));
-        }
         let Some(mut position) = self.hub.position() else {
             return Ok(None);
         };
@@ -133,6 +117,16 @@ impl Dispatcher {
         for event in &payload.events {
             self.deliver(&payload, event, &fetched, &cursor);
         }
+        self.hear(&payload);
+        if !payload.events.is_empty() || !payload.typing.is_empty() {
+            // The sessions of the sockets get their turn before the next notification.
+            tokio::task::yield_now().await;
+        }
+        Ok(self.echo(&payload))
+    }
+
+    /// What a payload tells of typing and presence.
+    fn hear(&self, payload: &Payload<'_>) {
         if let Some(from) = payload.from {
             for typing in &payload.typing {
                 let telling = Telling {
@@ -149,19 +143,16 @@ impl Dispatcher {
         if !payload.presence.is_empty() {
             self.live.presence().heard(&payload.presence);
         }
-        if !payload.events.is_empty() || !payload.typing.is_empty() {
-            // The sessions of the sockets get their turn before the next notification.
-            tokio::task::yield_now().await;
+    }
+
+    /// The way's time of a heartbeat that this replica has sent.
+    fn echo(&mut self, payload: &Payload<'_>) -> Option<Duration> {
+        let Heartbeat { replica, beat } = *payload.heartbeat.as_ref()?;
+        if replica != self.replica || !self.beats.was_sent(beat) {
+            return None;
         }
-        Ok(match payload.heartbeat {
-            Some(Heartbeat { replica, beat })
-                if replica == self.replica && self.beats.was_sent(beat) =>
-            {
-                self.unflushed.echoed(beat);
-                Some(self.beats.echo(beat))
-            }
-            _ => None,
-        })
+        self.unflushed.echoed(beat);
+        Some(self.beats.echo(beat))
     }
 
     fn deliver(
@@ -231,34 +222,22 @@ impl Dispatcher {
         &mut self,
         payload: &Payload<'_>,
     ) -> Result<HashMap<Uuid, RowBack>, Error> {
-        let events = &payload.events;
+        let missing = || payload.events.iter().filter(|event| event.data.is_none());
+        let messages: Vec<Uuid> = missing().filter_map(|event| event.message).collect();
+        let conversations: Vec<Uuid> = missing().filter_map(|event| event.conversation).collect();
         let mut fetched = HashMap::new();
-        let absent = |event: &&PayloadEvent<'_>| event.data.is_none();
         for (what, ids) in [
-            (
-                ReadBack::Messages,
-                events
-                    .iter()
-                    .filter(absent)
-                    .filter_map(|e| e.message)
-                    .collect::<Vec<_>>(),
-            ),
-            (
-                ReadBack::Conversations,
-                events
-                    .iter()
-                    .filter(absent)
-                    .filter_map(|e| e.conversation)
-                    .collect(),
-            ),
+            (ReadBack::Messages, messages),
+            (ReadBack::Conversations, conversations),
         ] {
-            if !ids.is_empty() {
-                let rows = self.store.read_back(what, &ids).await?;
-                if rows.iter().any(|row| row.xid != Some(payload.xid)) {
-                    self.unflushed.read(self.beats.coming());
-                }
-                fetched.extend(rows.into_iter().map(|row| (row.id, row)));
+            if ids.is_empty() {
+                continue;
             }
+            let rows = self.store.read_back(what, &ids).await?;
+            if rows.iter().any(|row| row.xid != Some(payload.xid)) {
+                self.unflushed.read(self.beats.coming());
+            }
+            fetched.extend(rows.into_iter().map(|row| (row.id, row)));
         }
         Ok(fetched)
     }
@@ -268,6 +247,26 @@ impl Dispatcher {
             .record(event.subject, event.version, event.xid);
         self.stats.events.fetch_add(1, Ordering::Relaxed);
         self.hub.publish(recipients, &Arc::new(event));
+    }
+}
+
+/// A payload of ours; `None`: somebody else's NOTIFY on our channel. An error where it is one of a version to come.
+fn understood(text: &str) -> Result<Option<Payload<'_>>, Error> {
+    match serde_json::from_str::<Payload<'_>>(text) {
+        Ok(payload) if payload.v == VERSION => Ok(Some(payload)),
+        Ok(payload) => Err(unknown_version(payload.v)),
+        // One of a version to come says so, whatever its form is.
+        Err(error) => match serde_json::from_str::<Version>(text) {
+            Ok(Version { v }) if v != VERSION => Err(unknown_version(v)),
+            _ => {
+                log::warn!(
+                    "a notification that is not ours ({}), {} bytes",
+                    fault_without_text(&error),
+                    text.len()
+                );
+                Ok(None)
+            }
+        },
     }
 }
 

@@ -239,7 +239,6 @@ impl Listener {
         dispatcher: &mut Dispatcher,
         reading: &Reading,
     ) -> Result<(), SessionEnd> {
-        let (identity, incarnation) = (&reading.identity, reading.incarnation);
         let before = self.hub.position();
         // Its horizon is flushed. Below it everything had ended before the changes are read.
         let patience = self.config.heartbeat * 3;
@@ -248,10 +247,10 @@ impl Listener {
             .heartbeat(self.config.replica, 0, patience)
             .await?;
         let here = Cursor {
-            identity: identity.clone(),
+            identity: reading.identity.clone(),
             horizon,
         };
-        let may_be_lost = dispatcher.may_be_lost_in(incarnation);
+        let may_be_lost = dispatcher.may_be_lost_in(reading.incarnation);
         let Some(before) = before else {
             // Sockets start live: what had ended before is never delivered, not even by a catch-up whose
             // horizon an old open transaction holds back.
@@ -259,30 +258,58 @@ impl Listener {
             self.hub.start_at(here);
             return Ok(());
         };
+        let reload = self
+            .deliver_missed(dispatcher, &before, &here, may_be_lost)
+            .await?;
+        match reload {
+            None => {
+                self.hub.advance(&here.identity, here.horizon);
+                Ok(())
+            }
+            Some(reason) => {
+                self.skip_to(dispatcher, here, reading.incarnation, reason)
+                    .await
+            }
+        }
+    }
+
+    /// Delivers what has changed from `before` to `here`, if these are moments of one database. The reason for which clients must
+    /// reload all the same, if there is one.
+    async fn deliver_missed(
+        &self,
+        dispatcher: &mut Dispatcher,
+        before: &Cursor,
+        here: &Cursor,
+        may_be_lost: bool,
+    ) -> Result<Option<&'static str>, Error> {
         // The horizon of one database never moves back, unless its files are those of an earlier moment.
-        let went_back = horizon < before.horizon;
-        let has_moved = before.identity != *identity || went_back;
+        let went_back = here.horizon < before.horizon;
+        let has_moved = before.identity != here.identity || went_back;
         if may_be_lost && !has_moved {
             // Its transaction numbers and its seq are given to others, perhaps by now.
             log::warn!(
                 "the database has crashed, and what was delivered since {} may not have been flushed: clients must reload",
                 before.encode()
             );
-            let reason = "the database crashed and may have lost what came last";
-            return self.skip_to(dispatcher, here, incarnation, reason).await;
+            return Ok(Some(
+                "the database crashed and may have lost what came last",
+            ));
         }
         // A failover keeps transaction numbers; another cluster or database has its own.
-        let caught_up = match before.identity.same_database(identity) && !went_back {
-            true => dispatcher.catch_up(before.horizon, horizon).await?,
-            false => CaughtUp::All(0),
-        };
-        if let CaughtUp::All(events) = caught_up {
-            self.stats
-                .catch_up_events
-                .fetch_add(events, Ordering::Relaxed);
-            log::info!("listener caught up: {events} changes since its horizon");
+        let has_same_numbers = before.identity.same_database(&here.identity) && !went_back;
+        let mut too_much = false;
+        if has_same_numbers {
+            match dispatcher.catch_up(before.horizon, here.horizon).await? {
+                CaughtUp::TooMuch => too_much = true,
+                CaughtUp::All(events) => {
+                    self.stats
+                        .catch_up_events
+                        .fetch_add(events, Ordering::Relaxed);
+                    log::info!("listener caught up: {events} changes since its horizon");
+                }
+            }
         }
-        let reason = if has_moved {
+        if has_moved {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
             log::warn!(
@@ -290,19 +317,17 @@ impl Listener {
                 here.encode(),
                 before.encode()
             );
-            "the service moved to another database server"
-        } else if matches!(caught_up, CaughtUp::TooMuch) {
+            return Ok(Some("the service moved to another database server"));
+        }
+        if too_much {
             log::warn!(
                 "more has changed since {} than is read again (CATCH_UP_CHANGES), or than could be read in time: clients must \
                  reload",
                 before.encode()
             );
-            "too much was missed while the database was away"
-        } else {
-            self.hub.advance(identity, horizon);
-            return Ok(());
-        };
-        self.skip_to(dispatcher, here, incarnation, reason).await
+            return Ok(Some("too much was missed while the database was away"));
+        }
+        Ok(None)
     }
 
     /// Goes on from `here`; what was before, the clients load anew.

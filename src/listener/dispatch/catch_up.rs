@@ -10,7 +10,7 @@ use crate::frame;
 use crate::hub::{AsUpdate, Event, Subject};
 use crate::listener::delivered::Standing;
 use crate::model::UserId;
-use crate::store::Horizon;
+use crate::store::{Change, Horizon};
 
 /// How long a catch-up waits for one event's sockets before it goes on without them, and how long for those of all its events: the
 /// replica is not live meanwhile.
@@ -79,61 +79,56 @@ impl Dispatcher {
         let now = chrono::Utc::now().timestamp();
         let (mut count, mut patience) = (0, CATCH_UP_PATIENCE);
         while let Some(change) = changes.next().await? {
-            if self.before.includes(change.xid) {
+            let Some(event) = self.event_of(&change, now, &cursor) else {
                 continue;
-            }
-            let subject = match change.event_type.as_str() {
-                "messages_read" => Subject::Read {
-                    conversation: change.conversation,
-                    reader: change.subject,
-                    xid: change.xid,
-                },
-                "conversation_created" => Subject::Conversation(change.subject),
-                _ => Subject::Row(change.subject),
-            };
-            let frame_of =
-                |event_type| frame::durable(event_type, &change.data, change.user, now, &cursor);
-            let event = match self.delivered.standing(subject, change.version) {
-                Standing::Repeat => continue,
-                Standing::Later => (frame_of(&change.later_type), None),
-                // A row from before this replica's first socket: only its change is news.
-                Standing::New
-                    if change
-                        .create_xid
-                        .is_some_and(|xid| self.before.includes(xid)) =>
-                {
-                    (frame_of(&change.later_type), None)
-                }
-                Standing::New => (
-                    frame_of(&change.event_type),
-                    (change.event_type != change.later_type).then(|| AsUpdate {
-                        frame: frame_of(&change.later_type),
-                        created: change.create_xid,
-                    }),
-                ),
             };
             if change.xid >= flushed.0 {
                 self.unflushed.read(self.beats.coming());
             }
             self.wait_for_room(&change.recipients, &mut patience).await;
-            self.hand_over(
-                &change.recipients,
-                Event {
-                    subject,
-                    version: change.version,
-                    xid: change.xid,
-                    horizon: Horizon::default(),
-                    frame: event.0,
-                    made_at: None,
-                    as_update: event.1,
-                },
-            );
+            self.hand_over(&change.recipients, event);
             if change.event_type == "chat_message" {
                 self.end_typing(change.user, &change.recipients, now);
             }
             count += 1;
         }
         Ok(count)
+    }
+
+    /// The event that tells of a change; `None` where it is no news.
+    fn event_of(&self, change: &Change, now: i64, cursor: &str) -> Option<Event> {
+        if self.before.includes(change.xid) {
+            return None;
+        }
+        let subject = Subject::of(change);
+        let is_known = match self.delivered.standing(subject, change.version) {
+            Standing::Repeat => return None,
+            Standing::Later => true,
+            // A row from before this replica's first socket: only its change is news.
+            Standing::New => change
+                .create_xid
+                .is_some_and(|xid| self.before.includes(xid)),
+        };
+        let (event_type, later_type) = match is_known {
+            true => (&change.later_type, None),
+            false => (&change.event_type, Some(&change.later_type)),
+        };
+        let frame_of =
+            |event_type: &str| frame::durable(event_type, &change.data, change.user, now, cursor);
+        Some(Event {
+            subject,
+            version: change.version,
+            xid: change.xid,
+            horizon: Horizon::default(),
+            frame: frame_of(event_type),
+            made_at: None,
+            as_update: later_type
+                .filter(|later_type| *later_type != event_type)
+                .map(|later_type| AsUpdate {
+                    frame: frame_of(later_type),
+                    created: change.create_xid,
+                }),
+        })
     }
 
     /// A catch-up is a burst of our own making, so healthy sockets get time for it; one that does not

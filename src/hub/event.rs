@@ -1,0 +1,67 @@
+//! Durable events on their way to sockets.
+
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
+
+use crate::store::{Change, Horizon};
+
+/// What an event is about; with its version it tells a repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A message (version: its revision).
+    Row(Uuid),
+    /// A conversation (version 0). Another program may have given the same id to a message.
+    Conversation(Uuid),
+    /// Marks of one reader by one transaction (version: the seq read up to).
+    Read {
+        conversation: Uuid,
+        reader: Uuid,
+        xid: u64,
+    },
+}
+
+impl Subject {
+    pub fn of(change: &Change) -> Self {
+        match change.event_type.as_str() {
+            "messages_read" => Self::Read {
+                conversation: change.conversation,
+                reader: change.subject,
+                xid: change.xid,
+            },
+            "conversation_created" => Self::Conversation(change.subject),
+            _ => Self::Row(change.subject),
+        }
+    }
+}
+
+/// One event on its way to sockets: the frame is serialised once and shared by all of them.
+#[derive(Debug)]
+pub struct Event {
+    pub subject: Subject,
+    pub version: i64,
+    /// The transaction that made it.
+    pub xid: u64,
+    /// The horizon of its notification: every transaction below it stands ahead of it in the queue. Zero from a catch-up.
+    pub horizon: Horizon,
+    pub frame: Utf8Bytes,
+    /// When its change was made, in Unix microseconds; none from a catch-up, which is late by its nature.
+    pub made_at: Option<i64>,
+    /// Of an insertion that was read from the tables after a later change.
+    pub as_update: Option<AsUpdate>,
+}
+
+/// An insertion and a later change in one, for a socket that saw the insertion already.
+#[derive(Debug)]
+pub struct AsUpdate {
+    pub frame: Utf8Bytes,
+    /// The transaction of the insertion.
+    pub created: Option<u64>,
+}
+
+impl Event {
+    /// Whether it is an insertion by a transaction below `horizon`.
+    pub fn was_inserted_below(&self, horizon: Horizon) -> bool {
+        let created = self.as_update.as_ref().and_then(|update| update.created);
+        created.is_some_and(|xid| xid < horizon.0)
+    }
+}
