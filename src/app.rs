@@ -3,7 +3,6 @@
 mod commands;
 mod database;
 mod hints;
-mod services;
 mod supervisor;
 
 use std::io::ErrorKind;
@@ -22,13 +21,12 @@ use crate::hub::{Hub, HubLimits};
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig, ListenerStatus};
 use crate::live::{self, Live, PresenceTimes};
+use crate::services::{Parts, Services};
 use crate::store::Store;
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, open_files, server, ws};
 
 pub use commands::{demo_data, healthcheck, migrate};
-pub(crate) use services::Parts;
-pub use services::Services;
 
 use database::Database;
 use supervisor::Supervisor;
@@ -201,8 +199,22 @@ async fn start(
         users,
     };
     let services = Services::of(config, keys, parts, lifecycle.clone());
-    services.spawn_watches(supervisor);
+    spawn_watches(&services, supervisor);
     Ok(services)
+}
+
+/// What looks after the services from time to time.
+fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
+    let stop = || services.lifecycle.stopping.clone();
+    let tasks = &services.lifecycle.tasks;
+    let watch = services.metrics.clone().watch(stop());
+    supervisor.spawn(tasks, "the watch over the figures", watch);
+    let sweep = services.limiter.clone().sweep(stop());
+    supervisor.spawn(tasks, "the sweep of limits", sweep);
+    let sweep = services.frames.clone().sweep(stop());
+    supervisor.spawn(tasks, "the sweep of frames' limits", sweep);
+    let watch = services.auth.clone().watch(services.hub.clone(), stop());
+    supervisor.spawn(tasks, "the check of users", watch);
 }
 
 /// Waits until the first heartbeat has come back.

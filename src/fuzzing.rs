@@ -13,13 +13,13 @@ use tokio::runtime::Runtime;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::app::Services;
 use crate::auth;
 use crate::config::Config;
 use crate::frame::Cursor;
 use crate::listener::fuzzing::Ear;
 use crate::model::UserId;
 use crate::server::{self, ServerLimits};
+use crate::services::Services;
 use crate::{http, testing, ws};
 
 /// The user whom the corpus names.

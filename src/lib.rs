@@ -13,7 +13,7 @@
 //! program inserts takes the same path from step 3 on. [`replay`] serves a client that comes back with a cursor;
 //! [`live`] sends what is true only for the moment down the same path: who types, who is there.
 //!
-//! [`app`] builds these pieces and stops them in order; [`config`] holds every setting.
+//! [`app`] builds these pieces ([`services`]) and stops them in order; [`config`] holds every setting.
 
 pub mod app;
 pub mod auth;
@@ -37,6 +37,7 @@ pub mod replay;
 pub mod reply;
 pub mod schema;
 pub mod server;
+pub mod services;
 pub mod store;
 #[cfg(any(test, fuzzing))]
 mod testing;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::app::{Parts, Services};
 use crate::auth::Keys;
 use crate::config::{Config, DatabaseSource};
 use crate::frame::Cursor;
@@ -16,6 +15,7 @@ use crate::hub::{Hub, HubLimits};
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, Times};
+use crate::services::{Parts, Services};
 use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
 

@@ -13,13 +13,13 @@ use super::body::{Body, BodyLimits, body};
 use super::extract::{Call, Segment, both, call, get, post, put};
 use super::listing::page_response;
 use super::{any_of, route};
-use crate::app::Services;
 use crate::auth::NamedUser;
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::model::{ConversationId, Seq, UserId};
 use crate::reply::json_response;
 use crate::schema::objects::{self, OpenConversation};
+use crate::services::Services;
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;

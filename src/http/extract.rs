@@ -13,10 +13,10 @@ use warp::http::{HeaderMap, Method};
 use warp::reject::{Reject, Rejection};
 use warp::{Filter, reject};
 
-use crate::app::Services;
 use crate::auth::{Caller, NamedUser};
 use crate::error::{Error, quoted};
 use crate::model::Seq;
+use crate::services::Services;
 use crate::store::Page;
 
 /// A value, or everything that is wrong with it, one line a fault.

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use crate::app::Services;
 use crate::error::Error;
 use crate::limits::{Holder, Taken};
 use crate::reply::json_text_response;
+use crate::services::Services;
 use crate::store::Listing;
 
 /// `{"<name>": […], "hasMore": …}`, of items that are JSON already, in `holder`'s share of the room for large answers. `Unavailable` when

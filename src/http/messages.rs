@@ -12,13 +12,13 @@ use super::body::{Body, BodyLimits, Fields, body};
 use super::extract::{Call, Checked, Query, Segment, both, call, get, methods, own_user, post};
 use super::listing::page_response;
 use super::{any_of, route};
-use crate::app::Services;
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::model::{ConversationId, MessageId, NewMessage, UserId, content_faults};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
+use crate::services::Services;
 use crate::store::{Page, Window};
 use crate::writer::Protocol;
 

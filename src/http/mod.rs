@@ -35,9 +35,9 @@ use warp::{Filter, Reply, reject};
 use self::extract::OtherMethod;
 use self::measured::measured;
 use self::security::secured;
-use crate::app::Services;
 use crate::error::{Error, quoted};
 use crate::reply::error_response;
+use crate::services::Services;
 
 /// All routes of the service; `ws` is the WebSocket handshake. Never rejects: a request that nothing here
 /// takes is answered as well.

@@ -12,10 +12,10 @@ use warp::{Filter, Reply};
 
 use super::extract::{Call, call, get};
 use super::{any_of, route};
-use crate::app::Services;
 use crate::error::Error;
 use crate::health::Report;
 use crate::reply::json_response;
+use crate::services::Services;
 
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     any_of([

@@ -9,11 +9,11 @@ use warp::reply::Response;
 use super::extract::{Call, Checked, Segment, both, call, get, id};
 use super::listing::page_response;
 use super::route;
-use crate::app::Services;
 use crate::error::{Error, quoted};
 use crate::limits::Holder;
 use crate::model::ConversationId;
 use crate::schema::objects;
+use crate::services::Services;
 use crate::store::{Page, Search};
 
 const DEFAULT_LIMIT: i64 = 20;

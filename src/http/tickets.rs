@@ -12,10 +12,10 @@ use warp::reply::Response;
 
 use super::extract::{Call, call, post};
 use super::route;
-use crate::app::Services;
 use crate::error::Error;
 use crate::model::RawJson;
 use crate::reply::json_response;
+use crate::services::Services;
 
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     route(

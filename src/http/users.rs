@@ -10,12 +10,12 @@ use warp::reply::Response;
 use super::extract::{Call, Checked, Segment, both, call, get};
 use super::listing::page_response;
 use super::{any_of, route};
-use crate::app::Services;
 use crate::auth::NamedUser;
 use crate::error::{Error, quoted};
 use crate::limits::Holder;
 use crate::reply::json_response;
 use crate::schema::objects;
+use crate::services::Services;
 use crate::store::UserFilter;
 
 const DEFAULT_LIMIT: i64 = 100;

@@ -18,9 +18,9 @@ use super::unflushed::Unflushed;
 use crate::error::Error;
 use crate::frame;
 use crate::hub::{AsUpdate, Event, Hub};
-use crate::live::{Live, Pair, Telling};
+use crate::live::Live;
 use crate::model::UserId;
-use crate::store::{Horizon, Incarnation, ReadBack, RowBack, Snapshot, Store};
+use crate::store::{Horizon, Incarnation, Pair, ReadBack, RowBack, Snapshot, Store, Telling};
 
 pub(super) use catch_up::CaughtUp;
 

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::Stats;
 use super::dispatch::Dispatcher;
-use crate::app::Services;
 use crate::frame::Cursor;
 use crate::hub::{Delivery, Hub, Subscription};
 use crate::model::UserId;
+use crate::services::Services;
 
 /// Hears notifications that no database sent, with one socket that gets their events.
 pub struct Ear {

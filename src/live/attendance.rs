@@ -7,29 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::model::UserId;
-
-/// Names a roll of this replica in the database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Roll(pub Uuid);
-
-/// What the database is to be told of a user.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
-    Comes(UserId),
-    /// So long ago.
-    Went(UserId, Duration),
-}
-
-impl Change {
-    fn user(self) -> UserId {
-        match self {
-            Self::Comes(user) | Self::Went(user, _) => user,
-        }
-    }
-}
+use crate::store::{Roll, RollChange};
 
 /// Bounded by the sockets of the replica: one entry a user who has one, or had one until a grace ago.
 pub struct Attendance {
@@ -130,7 +110,7 @@ impl Attendance {
     }
 
     /// At most `limit` of what is to be told now, and on which roll. Each is in flight until [`Attendance::told`].
-    pub fn take(&mut self, now: Instant, limit: usize) -> Option<(Roll, Vec<Change>)> {
+    pub fn take(&mut self, now: Instant, limit: usize) -> Option<(Roll, Vec<RollChange>)> {
         let roll = self.roll?;
         let mut changes = Vec::new();
         while changes.len() < limit
@@ -144,8 +124,8 @@ impl Attendance {
             entry.due = None;
             let belongs = entry.belongs(self.grace, now);
             let change = match (belongs, entry.listed) {
-                (true, Listed::No | Listed::Perhaps) => Change::Comes(user),
-                (false, Listed::Yes | Listed::Perhaps) => Change::Went(user, now - entry.left),
+                (true, Listed::No | Listed::Perhaps) => RollChange::Comes(user),
+                (false, Listed::Yes | Listed::Perhaps) => RollChange::Went(user, now - entry.left),
                 _ => {
                     self.plan(user, now);
                     continue;
@@ -158,7 +138,7 @@ impl Attendance {
     }
 
     /// What became of changes: whether the database took them. If it did not, it may have done so all the same.
-    pub fn told(&mut self, roll: Roll, changes: &[Change], done: bool, now: Instant) {
+    pub fn told(&mut self, roll: Roll, changes: &[RollChange], done: bool, now: Instant) {
         if self.roll != Some(roll) {
             return;
         }
@@ -167,8 +147,8 @@ impl Attendance {
                 entry.in_flight = false;
                 entry.listed = match (done, change) {
                     (false, _) => Listed::Perhaps,
-                    (true, Change::Comes(_)) => Listed::Yes,
-                    (true, Change::Went(..)) => Listed::No,
+                    (true, RollChange::Comes(_)) => Listed::Yes,
+                    (true, RollChange::Went(..)) => Listed::No,
                 };
             }
             self.plan(change.user(), now);

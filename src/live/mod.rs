@@ -27,15 +27,14 @@ use crate::frame;
 use crate::hub::{Hub, Mailbox, Topic};
 use crate::limits::UserLimiter;
 use crate::model::{ConversationId, UserId};
-use crate::store::Store;
+use crate::store::{Pair, Store, Telling};
 
 use members::Members;
 use shown::Shown;
 use typists::Typists;
 
-pub use attendance::{Change, Roll};
 pub use presence::{Presence, PresenceTimes};
-pub use typists::{Pair, Telling, Times};
+pub use typists::Times;
 
 /// Between two transactions that tell of typing, or of presence: what comes up meanwhile shares the next one, and with it one turn at the
 /// cluster's lock of NOTIFY. No setting: less would cost turns, and more would be felt.

@@ -6,8 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::typists::{Pair, Telling, Times};
+use super::typists::Times;
 use crate::model::ConversationId;
+use crate::store::{Pair, Telling};
 
 /// Pairs of which it is known that one types; beyond it nobody new is shown. No setting, for the reason given in `typists`: other
 /// replicas tell of no more than as many each.

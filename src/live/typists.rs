@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::model::{ConversationId, UserId};
+use crate::store::{Pair, Telling};
 
 /// Conversations in which somebody types, on one replica, at most; beyond it nobody new is told of. No setting: it bounds what a
 /// mistake may cost (about 10 MiB), and a replica on which so many type at once is long past what it can tell in an interval.
@@ -24,21 +25,6 @@ const CAPACITY: usize = 65_536;
 /// `interval + YIELD` is less than the two intervals that typing lasts at least. Where it is too short, because the
 /// database is slow, both replicas notify and the sockets are shown one; nothing else comes of it.
 const YIELD: Duration = Duration::from_millis(250);
-
-/// Who types to whom. Two users have one conversation, so this names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pair {
-    pub typist: UserId,
-    pub to: UserId,
-}
-
-/// Something to tell all replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Telling {
-    pub pair: Pair,
-    pub conversation: ConversationId,
-    pub is_typing: bool,
-}
 
 #[derive(Clone, Copy, Debug)]
 pub struct Times {

@@ -7,8 +7,42 @@ use uuid::Uuid;
 
 use super::{Store, column_of, single};
 use crate::error::Error;
-use crate::live::{Change, Roll, Telling};
 use crate::model::{ConversationId, UserId};
+
+/// Who types to whom. Two users have one conversation, so this names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pair {
+    pub typist: UserId,
+    pub to: UserId,
+}
+
+/// Something to tell all replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telling {
+    pub pair: Pair,
+    pub conversation: ConversationId,
+    pub is_typing: bool,
+}
+
+/// Names a roll of this replica in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roll(pub Uuid);
+
+/// What the database is to be told of a user.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RollChange {
+    Comes(UserId),
+    /// So long ago.
+    Went(UserId, Duration),
+}
+
+impl RollChange {
+    pub fn user(self) -> UserId {
+        match self {
+            Self::Comes(user) | Self::Went(user, _) => user,
+        }
+    }
+}
 
 impl Store {
     /// The two users of a conversation; `None` when there is no such conversation.
@@ -56,12 +90,12 @@ impl Store {
     }
 
     /// Puts users on a roll and takes others off it. `false`, and nothing is done: it has ended.
-    pub async fn call_roll(&self, roll: Roll, changes: &[Change]) -> Result<bool, Error> {
+    pub async fn call_roll(&self, roll: Roll, changes: &[RollChange]) -> Result<bool, Error> {
         let (mut coming, mut going, mut ages) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
             match change {
-                Change::Comes(user) => coming.push(user.0),
-                Change::Went(user, ago) => {
+                RollChange::Comes(user) => coming.push(user.0),
+                RollChange::Went(user, ago) => {
                     going.push(user.0);
                     ages.push(ago.as_secs_f64());
                 }

@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::in_flight::{self, InFlight, Ticket};
 use super::metered::Weight;
 use super::protocol::{Done, Draft, Query};
-use crate::app::Services;
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::hub::Subscription;
 use crate::model::{NewMessage, UserId, content_faults};
+use crate::services::Services;
 use crate::writer::Protocol;
 
 pub type Outcome = Result<Done, Error>;

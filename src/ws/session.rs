@@ -23,13 +23,13 @@ use super::expiry::{Expiry, Step};
 use super::heartbeat::{Beat, Heartbeat};
 use super::metered::{Metered, Weight};
 use super::protocol::Frames;
-use crate::app::Services;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Resync, Subscription};
 use crate::limits::{FLOOD_PAUSE, UserLimiter};
 use crate::live::Attending;
 use crate::model::UserId;
 use crate::replay::{Missed, Repeat};
+use crate::services::Services;
 
 /// Events that are sent before the client's frames get a turn again.
 const BATCH: usize = 128;

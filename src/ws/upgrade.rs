@@ -23,7 +23,6 @@ use warp::reply::Response;
 use super::metered::{Intake, Metered};
 use super::protocol::SUBPROTOCOL;
 use super::session::Session;
-use crate::app::Services;
 use crate::auth::{Caller, NamedUser};
 use crate::config::{Config, Limits};
 use crate::error::Error;
@@ -31,6 +30,7 @@ use crate::hub::Subscription;
 use crate::limits::Holder;
 use crate::model::UserId;
 use crate::reply::error_response;
+use crate::services::Services;
 
 /// Resident for each socket, whether it talks or not. Most frames of clients are smaller; larger ones take more reads.
 const READ_BUFFER: usize = 1024;

@@ -29,6 +29,7 @@ mod http_bad_input;
 mod http_conversations;
 mod http_messages;
 mod http_users;
+mod imports;
 mod large;
 mod limits;
 mod links;

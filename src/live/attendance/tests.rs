@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
 
@@ -47,8 +48,8 @@ impl Stage {
         if taken && roll == self.roll {
             for change in &changes {
                 match change {
-                    Change::Comes(user) => self.listed.insert(*user),
-                    Change::Went(user, _) => self.listed.remove(user),
+                    RollChange::Comes(user) => self.listed.insert(*user),
+                    RollChange::Went(user, _) => self.listed.remove(user),
                 };
             }
         }
@@ -82,7 +83,7 @@ async fn whoever_comes_is_told_at_once_and_whoever_goes_after_the_grace() {
     let (_, changes) = stage.attendance.take(stage.now, 10).unwrap();
     assert_eq!(
         changes,
-        [Change::Went(user(1), GRACE + Duration::from_secs(1))]
+        [RollChange::Went(user(1), GRACE + Duration::from_secs(1))]
     );
     stage.attendance.told(stage.roll, &changes, true, stage.now);
     assert_eq!(stage.attendance.len(), 0, "nothing is kept of who is gone");

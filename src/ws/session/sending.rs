@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
 use super::{Session, spread};
-use crate::app::Services;
 use crate::hub::{Delivery, Subscription};
+use crate::services::Services;
 use crate::ws::ending::Ending;
 use crate::ws::expiry::Expiry;
 

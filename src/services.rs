@@ -1,11 +1,10 @@
-//! What the handlers get.
+//! What the handlers of `http` and `ws` get: the pieces of a replica, built once by `app`.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::supervisor::Supervisor;
 use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::{Health, Lifecycle};
@@ -25,7 +24,7 @@ const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 /// one.
 const INCOMING_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the handlers of http and ws get.
+/// A handle on all of them; clones share them.
 #[derive(Clone)]
 pub struct Services {
     pub config: Arc<Config>,
@@ -100,19 +99,5 @@ impl Services {
             live,
             lifecycle,
         }
-    }
-
-    /// What looks after them from time to time.
-    pub(super) fn spawn_watches(&self, supervisor: &mut Supervisor) {
-        let stop = || self.lifecycle.stopping.clone();
-        let tasks = &self.lifecycle.tasks;
-        let watch = self.metrics.clone().watch(stop());
-        supervisor.spawn(tasks, "the watch over the figures", watch);
-        let sweep = self.limiter.clone().sweep(stop());
-        supervisor.spawn(tasks, "the sweep of limits", sweep);
-        let sweep = self.frames.clone().sweep(stop());
-        supervisor.spawn(tasks, "the sweep of frames' limits", sweep);
-        let watch = self.auth.clone().watch(self.hub.clone(), stop());
-        supervisor.spawn(tasks, "the check of users", watch);
     }
 }
