@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::faults::Kind;
+use crate::faults::Fault;
 
 pub struct Settings {
     pub duration: Duration,
@@ -16,7 +16,7 @@ pub struct Settings {
     pub rate: f64,
     /// Mean time between two faults.
     pub fault_every: Duration,
-    pub faults: Vec<Kind>,
+    pub faults: Vec<Fault>,
     /// How long the end may take until all is acknowledged and seen.
     pub settle: Duration,
     pub pgchat: Option<PathBuf>,
@@ -33,12 +33,12 @@ impl Settings {
 
     fn from_matches(matches: &ArgMatches) -> Self {
         let seconds = |name| Duration::from_secs_f64(given::<f64>(matches, name));
-        let without: Vec<Kind> = all(matches, "without");
-        let only: Vec<Kind> = all(matches, "only");
-        let faults = Kind::ALL
+        let without: Vec<Fault> = all(matches, "without");
+        let only: Vec<Fault> = all(matches, "only");
+        let faults = Fault::ALL
             .into_iter()
-            .filter(|kind| !without.contains(kind))
-            .filter(|kind| only.is_empty() || only.contains(kind))
+            .filter(|fault| !without.contains(fault))
+            .filter(|fault| only.is_empty() || only.contains(fault))
             .collect();
         Self {
             duration: seconds("duration"),
@@ -61,13 +61,13 @@ impl Settings {
 }
 
 fn command() -> Command {
-    let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    let names: Vec<&str> = Fault::ALL.iter().map(|fault| fault.name()).collect();
     Command::new("pgchat-soak")
         .about(
             "Runs real replicas of pgchat on a private PostgreSQL, hurts them, and checks that no \
              message is lost, doubled or out of order. Exit code 1 if one was.",
         )
-        .after_help(format!("Faults: {}", kinds.join(", ")))
+        .after_help(format!("Faults: {}", names.join(", ")))
         .args([
             number(
                 "duration",
@@ -110,8 +110,8 @@ fn command() -> Command {
                 "60",
                 "How long the end may take until all is seen",
             ),
-            kind("without", "Leave out a kind of fault; may be repeated"),
-            kind("only", "Do only this kind of fault; may be repeated"),
+            fault("without", "Leave out a kind of fault; may be repeated"),
+            fault("only", "Do only this kind of fault; may be repeated"),
             path(
                 "pgchat",
                 "The program to judge; without it, it is built by cargo",
@@ -150,14 +150,14 @@ fn path(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
-fn kind(name: &'static str, help: &'static str) -> Arg {
+fn fault(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name)
         .long(name)
         .value_name("FAULT")
         .action(ArgAction::Append)
         .value_delimiter(',')
         .value_parser(|text: &str| {
-            Kind::named(text).ok_or_else(|| format!("there is no fault {text:?}; see --help"))
+            Fault::named(text).ok_or_else(|| format!("there is no fault {text:?}; see --help"))
         })
         .help(help)
 }
@@ -194,11 +194,11 @@ mod tests {
 
     #[test]
     fn each_kind_of_fault_can_be_left_out() {
-        for kind in Kind::ALL {
-            let settings = parse(&["--without", kind.name()]).unwrap();
-            assert!(!settings.faults.contains(&kind));
-            assert_eq!(settings.faults.len(), Kind::ALL.len() - 1);
-            assert_eq!(parse(&["--only", kind.name()]).unwrap().faults, [kind]);
+        for fault in Fault::ALL {
+            let settings = parse(&["--without", fault.name()]).unwrap();
+            assert!(!settings.faults.contains(&fault));
+            assert_eq!(settings.faults.len(), Fault::ALL.len() - 1);
+            assert_eq!(parse(&["--only", fault.name()]).unwrap().faults, [fault]);
         }
         assert!(parse(&["--only", "nothing"]).is_err());
         assert!(parse(&["--duration", "0"]).is_err());

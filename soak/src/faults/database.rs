@@ -1,41 +1,29 @@
 //! Faults that are done in PostgreSQL, or to it.
 
-use tokio_postgres::{Client, Error};
-
-use super::{Kind, Outcome, Plan, rows};
+use super::{Plan, Skipped};
 use crate::world::World;
 
 /// As the service names its sessions.
 pub const LISTENER: &str = "pgchat listener";
 pub const POOL: &str = "pgchat pool";
 
-pub async fn perform(world: &World, plan: Plan) -> Outcome {
-    if plan.kind == Kind::RestartPostgres {
-        return restart(world).await;
-    }
-    let client = match world.cluster.connect().await {
-        Ok(client) => client,
-        Err(error) => return Outcome::Skipped(format!("PostgreSQL: {error}")),
-    };
-    let done = match plan.kind {
-        Kind::TerminateListener => terminate(&client, LISTENER, plan.count(1, 3)).await,
-        Kind::TerminatePool => terminate(&client, POOL, plan.count(1, 12)).await,
-        Kind::LockConversation => lock_conversation(world, &client, plan).await,
-        Kind::OpenTransaction => open_transaction(world, &client, plan).await,
-        Kind::HostRefuses => host_refuses(world, &client, plan).await,
-        _ => return rows::perform(world, client, plan).await,
-    };
-    done.unwrap_or_else(|error| Outcome::Skipped(format!("PostgreSQL: {error}")))
-}
-
-async fn restart(world: &World) -> Outcome {
+pub async fn restart(world: &World) -> Result<String, Skipped> {
     match world.cluster.restart_immediately().await {
-        Ok(()) => Outcome::Done("restarted in immediate mode".to_owned()),
-        Err(error) => Outcome::Skipped(error.to_string()),
+        Ok(()) => Ok("restarted in immediate mode".to_owned()),
+        Err(error) => Err(Skipped(error.to_string())),
     }
 }
 
-async fn terminate(client: &Client, application: &str, count: usize) -> Result<Outcome, Error> {
+pub async fn terminate_listeners(world: &World, plan: Plan) -> Result<String, Skipped> {
+    terminate(world, LISTENER, plan.count(1, 3)).await
+}
+
+pub async fn terminate_pools(world: &World, plan: Plan) -> Result<String, Skipped> {
+    terminate(world, POOL, plan.count(1, 12)).await
+}
+
+async fn terminate(world: &World, application: &str, count: usize) -> Result<String, Skipped> {
+    let client = world.cluster.connect().await?;
     let rows = client
         .query(
             "select pid, client_port, pg_terminate_backend(pid)
@@ -48,14 +36,15 @@ async fn terminate(client: &Client, application: &str, count: usize) -> Result<O
         )
         .await?;
     if rows.is_empty() {
-        return Ok(Outcome::Skipped(format!("no session {application:?}")));
+        return Err(Skipped(format!("no session {application:?}")));
     }
     let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-    Ok(Outcome::Done(format!("{application} backends {pids:?}")))
+    Ok(format!("{application} backends {pids:?}"))
 }
 
 /// Another program holds a conversation: nobody else's messages may wait for it.
-async fn lock_conversation(world: &World, client: &Client, plan: Plan) -> Result<Outcome, Error> {
+pub async fn lock_conversation(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let client = world.cluster.connect().await?;
     let ix = plan.target(world.conversations.len());
     let time = plan.time(500, 8_000);
     client.batch_execute("begin").await?;
@@ -68,24 +57,25 @@ async fn lock_conversation(world: &World, client: &Client, plan: Plan) -> Result
     world.pause(time).await;
     let end = if plan.coin { "commit" } else { "rollback" };
     client.batch_execute(end).await?;
-    let text = format!("conversation {ix} for {time:?}, then {end}");
-    Ok(Outcome::Done(text))
+    Ok(format!("conversation {ix} for {time:?}, then {end}"))
 }
 
 /// A write transaction that stays open holds back what the service can know to be complete.
-async fn open_transaction(world: &World, client: &Client, plan: Plan) -> Result<Outcome, Error> {
+pub async fn open_transaction(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let client = world.cluster.connect().await?;
     let time = plan.time(1_000, 15_000);
     client
         .batch_execute("begin; select pg_current_xact_id()")
         .await?;
     world.pause(time).await;
     client.batch_execute("rollback").await?;
-    Ok(Outcome::Done(format!("open for {time:?}")))
+    Ok(format!("open for {time:?}"))
 }
 
 /// A trigger of the host's fails some of the messages, with an error that may pass. It stops by itself, whatever happens to this
 /// session.
-async fn host_refuses(world: &World, client: &Client, plan: Plan) -> Result<Outcome, Error> {
+pub async fn host_refuses(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let client = world.cluster.connect().await?;
     let time = plan.time(500, 5_000);
     let share = 0.02 + 0.3 * plan.size;
     client
@@ -95,7 +85,5 @@ async fn host_refuses(world: &World, client: &Client, plan: Plan) -> Result<Outc
         )
         .await?;
     world.pause(time).await;
-    Ok(Outcome::Done(format!(
-        "{share:.2} of the messages for {time:?}"
-    )))
+    Ok(format!("{share:.2} of the messages for {time:?}"))
 }

@@ -1,167 +1,210 @@
 //! Faults of processes, networks and clients.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::sync::SemaphorePermit;
 
-use super::{Kind, Outcome, Plan, database, rows};
-use crate::checker::{Kind as Broken, Violation};
+use super::{Plan, Skipped, database, rows};
+use crate::checker::{Kind, Violation};
 use crate::client::Order;
-use crate::proxy::{Link, Mode};
+use crate::proxy::{Link, Mode, Proxy};
+use crate::replicas::Taken;
 use crate::world::World;
 
 /// Rows written while a client is away: some times more than the replicas replay.
 const ROWS_WHILE_AWAY: (usize, usize) = (50, 350);
 
-pub async fn perform(world: &World, plan: Plan) -> Outcome {
-    match plan.kind {
-        Kind::KillReplica | Kind::DrainReplica | Kind::StopReplica => replica(world, plan).await,
-        Kind::CutConnections | Kind::DelayConnections | Kind::MuteConnections => {
-            connections(world, plan).await
+/// A replica that is taken for a fault, while another is left in peace.
+struct Victim<'a> {
+    number: usize,
+    replica: Taken<'a>,
+    _place: SemaphorePermit<'a>,
+}
+
+impl<'a> Victim<'a> {
+    fn take(world: &'a World, plan: Plan) -> Result<Self, Skipped> {
+        let number = plan.target(world.replicas.len());
+        let Some(replica) = world.replicas[number].take() else {
+            return Err(Skipped(format!("replica {number} is under another fault")));
+        };
+        let Ok(place) = world.replicas_at_once.try_acquire() else {
+            let why = "all other replicas are under faults";
+            return Err(Skipped(why.to_owned()));
+        };
+        Ok(Self {
+            number,
+            replica,
+            _place: place,
+        })
+    }
+
+    /// Starts it again after a time. `end` says how it came to its end.
+    async fn start_after(mut self, world: &World, plan: Plan, end: String) -> String {
+        let time = down_time(plan);
+        world.pause(time).await;
+        match self.replica.start() {
+            Ok(()) => format!("{end}, down for {time:?}"),
+            Err(error) => format!("{end}, and not started again: {error}"),
         }
-        Kind::CutDatabase | Kind::MuteDatabase => network(world, plan).await,
-        Kind::StallReader => stall(world, plan).await,
-        _ => absent(world, plan).await,
     }
 }
 
-async fn replica(world: &World, plan: Plan) -> Outcome {
-    let number = plan.target(world.replicas.len());
-    let Some(mut taken) = world.replicas[number].take() else {
-        return Outcome::Skipped(format!("replica {number} is under another fault"));
-    };
-    let Ok(_place) = world.replicas_at_once.try_acquire() else {
-        return Outcome::Skipped("all other replicas are under faults".to_owned());
-    };
-    let time = plan.time(0, 6_000);
-    let text = match plan.kind {
-        Kind::StopReplica => {
-            taken.signal(Signal::SIGSTOP);
-            world.pause(time).await;
-            taken.signal(Signal::SIGCONT);
-            return Outcome::Done(format!("replica {number} stopped for {time:?}"));
-        }
-        Kind::KillReplica => {
-            taken.kill().await;
-            format!("replica {number} killed")
-        }
-        _ => match taken.drain().await {
-            Ok(took) => format!("replica {number} drained in {took:?}"),
-            Err(text) => {
-                let now = world.clock.now();
-                let text = format!("replica {number}: {text}");
-                world
-                    .checker()
-                    .violate(Violation::new(Broken::ReplicaFailed, now, text.clone()));
-                text
-            }
-        },
-    };
+fn down_time(plan: Plan) -> Duration {
+    plan.time(0, 6_000)
+}
+
+pub async fn stop_replica(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let mut victim = Victim::take(world, plan)?;
+    let time = down_time(plan);
+    victim.replica.signal(Signal::SIGSTOP);
     world.pause(time).await;
-    match taken.start() {
-        Ok(()) => Outcome::Done(format!("{text}, down for {time:?}")),
-        Err(error) => Outcome::Done(format!("{text}, and not started again: {error}")),
-    }
+    victim.replica.signal(Signal::SIGCONT);
+    Ok(format!("replica {} stopped for {time:?}", victim.number))
 }
 
-/// Between clients and replicas.
-async fn connections(world: &World, plan: Plan) -> Outcome {
+pub async fn kill_replica(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let mut victim = Victim::take(world, plan)?;
+    victim.replica.kill().await;
+    let end = format!("replica {} killed", victim.number);
+    Ok(victim.start_after(world, plan, end).await)
+}
+
+pub async fn drain_replica(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let mut victim = Victim::take(world, plan)?;
+    let number = victim.number;
+    let end = match victim.replica.drain().await {
+        Ok(took) => format!("replica {number} drained in {took:?}"),
+        Err(text) => {
+            let text = format!("replica {number}: {text}");
+            let violation = Violation::new(Kind::ReplicaFailed, world.clock.now(), text.clone());
+            world.checker().violate(violation);
+            text
+        }
+    };
+    Ok(victim.start_after(world, plan, end).await)
+}
+
+/// Some of the connections between clients and replicas, at random.
+fn some_connections(world: &World, plan: Plan, rng: &mut StdRng) -> Vec<Arc<Link>> {
     let mut links = world.edge.links();
-    let mut rng = StdRng::seed_from_u64(plan.seed);
     let count = plan.count(1, 40).min(links.len());
     for place in 0..count {
         let other = rng.random_range(place..links.len());
         links.swap(place, other);
     }
     links.truncate(count);
-    let time = plan.time(500, 12_000);
-    match plan.kind {
-        Kind::CutConnections => {
-            for link in &links {
-                link.set(Mode::Cut);
-            }
-            Outcome::Done(format!("{count} sockets reset"))
-        }
-        Kind::DelayConnections => {
-            let delay = Duration::from_millis(rng.random_range(20..800));
-            for link in &links {
-                link.set(Mode::Delay(delay));
-            }
-            world.pause(time).await;
-            for link in &links {
-                link.set(Mode::Pass);
-            }
-            Outcome::Done(format!("{count} sockets delayed by {delay:?} for {time:?}"))
-        }
-        _ => {
-            mute(world, &links, time, plan.coin).await;
-            Outcome::Done(format!(
-                "{count} sockets silent for {time:?}, {}",
-                end(plan)
-            ))
-        }
+    links
+}
+
+fn set_all(links: &[Arc<Link>], mode: Mode) {
+    for link in links {
+        link.set(mode);
     }
 }
 
-/// Between one replica and PostgreSQL: its listener, some of its pool, or everything, also what is new.
-async fn network(world: &World, plan: Plan) -> Outcome {
-    let number = plan.target(world.networks.len());
-    let network = &world.networks[number];
-    let time = plan.time(500, 15_000);
-    let all = plan.size < 0.2;
-    let mut links = network.links();
-    let mut what = "everything".to_owned();
-    if !all {
-        let wanted = if plan.size < 0.6 {
-            database::LISTENER
-        } else {
-            database::POOL
-        };
-        match ports_of(world, wanted).await {
-            Ok(ports) => links.retain(|link| ports.contains(&link.to_port)),
-            Err(error) => return Outcome::Skipped(format!("PostgreSQL: {error}")),
-        }
-        what = format!("{wanted}, {} connections", links.len());
-    }
-    if links.is_empty() {
-        return Outcome::Skipped(format!("replica {number} has no such connection"));
-    }
-    if plan.kind == Kind::CutDatabase {
-        for link in &links {
-            link.set(Mode::Cut);
-        }
-        return Outcome::Done(format!("replica {number}: {what} reset"));
-    }
-    if all {
-        network.begin_with(Mode::Mute);
-    }
+pub fn cut_connections(world: &World, plan: Plan) -> String {
+    let links = some_connections(world, plan, &mut StdRng::seed_from_u64(plan.seed));
+    set_all(&links, Mode::Cut);
+    format!("{} sockets reset", links.len())
+}
+
+pub async fn delay_connections(world: &World, plan: Plan) -> String {
+    let mut rng = StdRng::seed_from_u64(plan.seed);
+    let links = some_connections(world, plan, &mut rng);
+    let delay = Duration::from_millis(rng.random_range(20..800));
+    let time = plan.time(500, 12_000);
+    set_all(&links, Mode::Delay(delay));
+    world.pause(time).await;
+    set_all(&links, Mode::Pass);
+    let count = links.len();
+    format!("{count} sockets delayed by {delay:?} for {time:?}")
+}
+
+pub async fn mute_connections(world: &World, plan: Plan) -> String {
+    let links = some_connections(world, plan, &mut StdRng::seed_from_u64(plan.seed));
+    let time = plan.time(500, 12_000);
     mute(world, &links, time, plan.coin).await;
-    if all {
-        network.begin_with(Mode::Pass);
-        // Those that were opened meanwhile.
-        for link in network.links() {
-            link.set(Mode::Pass);
+    let count = links.len();
+    format!("{count} sockets silent for {time:?}, {}", end(plan))
+}
+
+/// Connections between one replica and PostgreSQL.
+struct ToDatabase<'a> {
+    number: usize,
+    network: &'a Proxy,
+    links: Vec<Arc<Link>>,
+    what: String,
+    /// What is new belongs to them as well.
+    all: bool,
+}
+
+impl<'a> ToDatabase<'a> {
+    /// Its listener's, its pool's, or all of them.
+    async fn choose(world: &'a World, plan: Plan) -> Result<Self, Skipped> {
+        let number = plan.target(world.networks.len());
+        let network = &world.networks[number];
+        let all = plan.size < 0.2;
+        let mut links = network.links();
+        let mut what = "everything".to_owned();
+        if !all {
+            let wanted = if plan.size < 0.6 {
+                database::LISTENER
+            } else {
+                database::POOL
+            };
+            let ports = ports_of(world, wanted).await?;
+            links.retain(|link| ports.contains(&link.to_port));
+            what = format!("{wanted}, {} connections", links.len());
         }
+        if links.is_empty() {
+            let why = format!("replica {number} has no such connection");
+            return Err(Skipped(why));
+        }
+        Ok(Self {
+            number,
+            network,
+            links,
+            what,
+            all,
+        })
     }
-    let text = format!(
+}
+
+pub async fn cut_database(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let chosen = ToDatabase::choose(world, plan).await?;
+    set_all(&chosen.links, Mode::Cut);
+    Ok(format!("replica {}: {} reset", chosen.number, chosen.what))
+}
+
+pub async fn mute_database(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let chosen = ToDatabase::choose(world, plan).await?;
+    let time = plan.time(500, 15_000);
+    if chosen.all {
+        chosen.network.begin_with(Mode::Mute);
+    }
+    mute(world, &chosen.links, time, plan.coin).await;
+    if chosen.all {
+        chosen.network.begin_with(Mode::Pass);
+        // Those that were opened meanwhile.
+        set_all(&chosen.network.links(), Mode::Pass);
+    }
+    let (number, what) = (chosen.number, chosen.what);
+    Ok(format!(
         "replica {number}: {what} silent for {time:?}, {}",
         end(plan)
-    );
-    Outcome::Done(text)
+    ))
 }
 
 /// Silent for a time; then they go on where they were, late, or are reset.
-async fn mute(world: &World, links: &[std::sync::Arc<Link>], time: Duration, go_on: bool) {
-    for link in links {
-        link.set(Mode::Mute);
-    }
+async fn mute(world: &World, links: &[Arc<Link>], time: Duration, go_on: bool) {
+    set_all(links, Mode::Mute);
     world.pause(time).await;
-    for link in links {
-        link.set(if go_on { Mode::Pass } else { Mode::Cut });
-    }
+    set_all(links, if go_on { Mode::Pass } else { Mode::Cut });
 }
 
 fn end(plan: Plan) -> &'static str {
@@ -189,41 +232,34 @@ async fn ports_of(
 }
 
 /// A client that does not read: it may be closed, and delays nobody.
-async fn stall(world: &World, plan: Plan) -> Outcome {
+pub async fn stall_reader(world: &World, plan: Plan) -> Result<String, Skipped> {
     let client = plan.target(world.clients.len());
     let time = plan.time(1_000, 14_000);
-    if world.clients[client]
-        .orders
-        .try_send(Order::Stall(time))
-        .is_err()
-    {
-        return Outcome::Skipped(format!("client {client} has its orders"));
-    }
+    order(world, client, Order::Stall(time))?;
     let mut text = format!("client {client} does not read for {time:?}");
     if plan.coin {
         let rows = write_to(world, client, plan).await;
         text = format!("{text}; {rows}");
     }
     world.pause(time).await;
-    Outcome::Done(text)
+    Ok(text)
+}
+
+fn order(world: &World, client: usize, order: Order) -> Result<(), Skipped> {
+    let given = world.clients[client].orders.try_send(order);
+    given.map_err(|_| Skipped(format!("client {client} has its orders")))
 }
 
 /// A client that is away while much is written to it, and changed.
-async fn absent(world: &World, plan: Plan) -> Outcome {
+pub async fn absent_client(world: &World, plan: Plan) -> Result<String, Skipped> {
     let client = plan.target(world.clients.len());
     let time = plan.time(500, 10_000);
-    if world.clients[client]
-        .orders
-        .try_send(Order::Leave(time))
-        .is_err()
-    {
-        return Outcome::Skipped(format!("client {client} has its orders"));
-    }
+    order(world, client, Order::Leave(time))?;
     rewrite(world, client, plan).await;
     let rows = write_to(world, client, plan).await;
     rewrite(world, client, plan).await;
     world.pause(time).await;
-    Outcome::Done(format!("client {client} away for {time:?}; {rows}"))
+    Ok(format!("client {client} away for {time:?}; {rows}"))
 }
 
 /// Changes to what the client knows, and to what is new.

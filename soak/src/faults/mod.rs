@@ -4,6 +4,7 @@
 //! same sequence of faults; which session or socket it hits depends on what is there at that moment.
 
 mod database;
+mod fault;
 mod machines;
 mod rows;
 
@@ -18,10 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
-use crate::checker::FaultRecord;
+use crate::checker::{FaultRecord, Rewrite};
 use crate::model::*;
 use crate::world::World;
 
+pub use self::fault::Fault;
 pub use self::rows::erase_newest;
 
 /// Faults under way at once; a decision beyond it waits.
@@ -29,95 +31,11 @@ const AT_ONCE: usize = 6;
 /// How often it is asked whether all has recovered from a fault.
 const POLL: Duration = Duration::from_millis(20);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    TerminateListener,
-    TerminatePool,
-    KillReplica,
-    DrainReplica,
-    StopReplica,
-    RestartPostgres,
-    CutConnections,
-    DelayConnections,
-    MuteConnections,
-    CutDatabase,
-    MuteDatabase,
-    StallReader,
-    AbsentClient,
-    LockConversation,
-    OpenTransaction,
-    HostRefuses,
-    SqlRows,
-    SqlRollback,
-    SqlEdits,
-    SqlDeletions,
-    SqlErasures,
-    SqlReads,
-}
-
-impl Kind {
-    pub const ALL: [Self; 22] = [
-        Self::TerminateListener,
-        Self::TerminatePool,
-        Self::KillReplica,
-        Self::DrainReplica,
-        Self::StopReplica,
-        Self::RestartPostgres,
-        Self::CutConnections,
-        Self::DelayConnections,
-        Self::MuteConnections,
-        Self::CutDatabase,
-        Self::MuteDatabase,
-        Self::StallReader,
-        Self::AbsentClient,
-        Self::LockConversation,
-        Self::OpenTransaction,
-        Self::HostRefuses,
-        Self::SqlRows,
-        Self::SqlRollback,
-        Self::SqlEdits,
-        Self::SqlDeletions,
-        Self::SqlErasures,
-        Self::SqlReads,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TerminateListener => "terminate-listener",
-            Self::TerminatePool => "terminate-pool",
-            Self::KillReplica => "kill-replica",
-            Self::DrainReplica => "drain-replica",
-            Self::StopReplica => "stop-replica",
-            Self::RestartPostgres => "restart-postgres",
-            Self::CutConnections => "cut-connections",
-            Self::DelayConnections => "delay-connections",
-            Self::MuteConnections => "mute-connections",
-            Self::CutDatabase => "cut-database",
-            Self::MuteDatabase => "mute-database",
-            Self::StallReader => "stall-reader",
-            Self::AbsentClient => "absent-client",
-            Self::LockConversation => "lock-conversation",
-            Self::OpenTransaction => "open-transaction",
-            Self::HostRefuses => "host-refuses",
-            Self::SqlRows => "sql-rows",
-            Self::SqlRollback => "sql-rollback",
-            Self::SqlEdits => "sql-edits",
-            Self::SqlDeletions => "sql-deletions",
-            Self::SqlErasures => "sql-erasures",
-            Self::SqlReads => "sql-reads",
-        }
-    }
-
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-}
-
-/// A decision. What the numbers mean is up to the kind.
+/// A decision. What the numbers mean is up to the fault.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     number: u32,
-    kind: Kind,
+    fault: Fault,
     /// Which of those that there are: taken modulo their number.
     target: u32,
     /// How much, from 0 to 1.
@@ -129,10 +47,10 @@ struct Plan {
 }
 
 impl Plan {
-    fn draw(number: u32, kinds: &[Kind], rng: &mut StdRng) -> Self {
+    fn draw(number: u32, faults: &[Fault], rng: &mut StdRng) -> Self {
         Self {
             number,
-            kind: kinds[rng.random_range(0..kinds.len())],
+            fault: faults[rng.random_range(0..faults.len())],
             target: rng.random(),
             size: rng.random(),
             length: rng.random(),
@@ -157,11 +75,13 @@ impl Plan {
     }
 }
 
-/// What a fault came to.
-enum Outcome {
-    Done(String),
-    /// There was nothing to do it to, or it is under another fault.
-    Skipped(String),
+/// Why a fault was not done: there was nothing to do it to, or it is under another fault.
+struct Skipped(String);
+
+impl From<tokio_postgres::Error> for Skipped {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(format!("PostgreSQL: {error}"))
+    }
 }
 
 /// What the faults of a run came to.
@@ -178,8 +98,8 @@ pub struct KindTally {
 }
 
 impl Tally {
-    fn of(&mut self, kind: Kind) -> &mut KindTally {
-        self.kinds.entry(kind.name()).or_insert_with(|| KindTally {
+    fn of(&mut self, fault: Fault) -> &mut KindTally {
+        self.kinds.entry(fault.name()).or_insert_with(|| KindTally {
             done: 0,
             skipped: 0,
             recovery: crate::checker::histogram(),
@@ -187,10 +107,10 @@ impl Tally {
     }
 
     /// The verdict must not depend on a fault that broke by itself: its panic ends the run.
-    fn note(&mut self, done: Result<(Kind, Option<At>), JoinError>) {
-        let (kind, recovery) =
+    fn note(&mut self, done: Result<(Fault, Option<At>), JoinError>) {
+        let (fault, recovery) =
             done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let entry = self.of(kind);
+        let entry = self.of(fault);
         match recovery {
             Some(time) => {
                 entry.done += 1;
@@ -210,7 +130,7 @@ pub async fn run(world: Arc<World>) -> Tally {
         return tally;
     }
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut running: JoinSet<(Kind, Option<At>)> = JoinSet::new();
+    let mut running: JoinSet<(Fault, Option<At>)> = JoinSet::new();
     for number in 1.. {
         let mean = world.settings.fault_every.as_secs_f64();
         let gap = Duration::from_secs_f64(mean * rng.random_range(0.2..1.8));
@@ -234,14 +154,14 @@ pub async fn run(world: Arc<World>) -> Tally {
 }
 
 /// One fault, and the recovery from it; only the fault itself takes up its place among those under way.
-async fn hurt(world: Arc<World>, plan: Plan, place: OwnedSemaphorePermit) -> (Kind, Option<At>) {
+async fn hurt(world: Arc<World>, plan: Plan, place: OwnedSemaphorePermit) -> (Fault, Option<At>) {
     let ended = perform(&world, plan).await;
     drop(place);
     let recovered = match ended {
         Some(ended) => Some(recovery(&world, ended).await),
         None => None,
     };
-    (plan.kind, recovered)
+    (plan.fault, recovered)
 }
 
 /// How long it took after `ended` until all that was sent before is acknowledged and seen.
@@ -261,7 +181,7 @@ async fn recovery(world: &World, ended: At) -> At {
 
 /// When it ended, unless it was skipped.
 async fn perform(world: &World, plan: Plan) -> Option<At> {
-    let name = plan.kind.name();
+    let name = plan.fault.name();
     let began = world.clock.now();
     println!(
         "[{:>9}] fault {} {name}: target {}, size {:.2}, length {:.2}, coin {}",
@@ -279,25 +199,11 @@ async fn perform(world: &World, plan: Plan) -> Option<At> {
         began,
         ended: None,
     });
-    let outcome = match plan.kind {
-        Kind::TerminateListener
-        | Kind::TerminatePool
-        | Kind::RestartPostgres
-        | Kind::LockConversation
-        | Kind::OpenTransaction
-        | Kind::HostRefuses
-        | Kind::SqlRows
-        | Kind::SqlRollback
-        | Kind::SqlEdits
-        | Kind::SqlDeletions
-        | Kind::SqlErasures
-        | Kind::SqlReads => database::perform(world, plan).await,
-        _ => machines::perform(world, plan).await,
-    };
+    let outcome = inflict(world, plan).await;
     let ended = world.clock.now();
     let (text, done) = match outcome {
-        Outcome::Done(text) => (text, true),
-        Outcome::Skipped(why) => (format!("skipped, {why}"), false),
+        Ok(text) => (text, true),
+        Err(Skipped(why)) => (format!("skipped, {why}"), false),
     };
     println!(
         "[{:>9}] fault {} {name} over: {text}",
@@ -316,6 +222,34 @@ async fn perform(world: &World, plan: Plan) -> Option<At> {
     done.then_some(ended)
 }
 
+/// Does it, and says what was done.
+async fn inflict(world: &World, plan: Plan) -> Result<String, Skipped> {
+    match plan.fault {
+        Fault::TerminateListener => database::terminate_listeners(world, plan).await,
+        Fault::TerminatePool => database::terminate_pools(world, plan).await,
+        Fault::RestartPostgres => database::restart(world).await,
+        Fault::LockConversation => database::lock_conversation(world, plan).await,
+        Fault::OpenTransaction => database::open_transaction(world, plan).await,
+        Fault::HostRefuses => database::host_refuses(world, plan).await,
+        Fault::KillReplica => machines::kill_replica(world, plan).await,
+        Fault::DrainReplica => machines::drain_replica(world, plan).await,
+        Fault::StopReplica => machines::stop_replica(world, plan).await,
+        Fault::CutConnections => Ok(machines::cut_connections(world, plan)),
+        Fault::DelayConnections => Ok(machines::delay_connections(world, plan).await),
+        Fault::MuteConnections => Ok(machines::mute_connections(world, plan).await),
+        Fault::CutDatabase => machines::cut_database(world, plan).await,
+        Fault::MuteDatabase => machines::mute_database(world, plan).await,
+        Fault::StallReader => machines::stall_reader(world, plan).await,
+        Fault::AbsentClient => machines::absent_client(world, plan).await,
+        Fault::SqlRows => rows::write(world, plan, false).await,
+        Fault::SqlRollback => rows::write(world, plan, true).await,
+        Fault::SqlEdits => rows::rewrite(world, plan, Rewrite::Edit).await,
+        Fault::SqlDeletions => rows::rewrite(world, plan, Rewrite::Delete).await,
+        Fault::SqlErasures => rows::rewrite(world, plan, Rewrite::Erase).await,
+        Fault::SqlReads => rows::mark_read(world, plan).await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,7 +259,7 @@ mod tests {
         let draw = || {
             let mut rng = StdRng::seed_from_u64(5);
             let plans: Vec<Plan> = (0..50)
-                .map(|number| Plan::draw(number, &Kind::ALL, &mut rng))
+                .map(|number| Plan::draw(number, &Fault::ALL, &mut rng))
                 .collect();
             format!("{plans:?}")
         };
@@ -336,7 +270,7 @@ mod tests {
     fn sizes_and_lengths_stay_within_their_bounds() {
         let mut rng = StdRng::seed_from_u64(5);
         for number in 0..1_000 {
-            let plan = Plan::draw(number, &Kind::ALL, &mut rng);
+            let plan = Plan::draw(number, &Fault::ALL, &mut rng);
             assert!((1..=5).contains(&plan.count(1, 5)));
             assert!(plan.time(10, 20) >= Duration::from_millis(10));
             assert!(plan.time(10, 20) <= Duration::from_millis(20));

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use tokio_postgres::{Client, Error, Transaction};
 use uuid::Uuid;
 
-use super::{Kind, Outcome, Plan};
+use super::{Plan, Skipped};
 use crate::checker::Rewrite;
 use crate::content;
 use crate::model::*;
@@ -16,16 +16,6 @@ use crate::world::World;
 
 /// How often a transaction that rewrites is rolled back.
 const REGRETS: f64 = 0.2;
-
-pub async fn perform(world: &World, client: Client, plan: Plan) -> Outcome {
-    match plan.kind {
-        Kind::SqlEdits => rewrite(world, client, plan, Rewrite::Edit).await,
-        Kind::SqlDeletions => rewrite(world, client, plan, Rewrite::Delete).await,
-        Kind::SqlErasures => rewrite(world, client, plan, Rewrite::Erase).await,
-        Kind::SqlReads => mark_read(world, client, plan).await,
-        _ => write_rows(world, client, plan).await,
-    }
-}
 
 /// How long a transaction is held open before its end.
 fn pause(plan: Plan) -> Duration {
@@ -36,15 +26,20 @@ fn pause(plan: Plan) -> Duration {
     }
 }
 
-async fn rewrite(world: &World, mut client: Client, plan: Plan, what: Rewrite) -> Outcome {
+/// Edits, deletes or erases some of a conversation's latest messages.
+pub async fn rewrite(world: &World, plan: Plan, what: Rewrite) -> Result<String, Skipped> {
+    let mut client = world.cluster.connect().await?;
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let place = plan.target(world.conversations.len());
     let ix = ConversationIx::try_from(place).unwrap_or(0);
     let (pause, rollback) = (pause(plan), rng.random_bool(REGRETS));
     let (count, dice) = (plan.count(1, 12), rng.random_range(0..1_000));
     match apply(world, &mut client, ix, what, (count, dice), pause, rollback).await {
-        Some(text) => Outcome::Done(format!("{text}, open for {pause:?}")),
-        None => Outcome::Skipped(format!("nothing to {} in conversation {ix}", what.name())),
+        Some(text) => Ok(format!("{text}, open for {pause:?}")),
+        None => Err(Skipped(format!(
+            "nothing to {} in conversation {ix}",
+            what.name()
+        ))),
     }
 }
 
@@ -137,10 +132,12 @@ async fn apply(
     Some(format!("{what} {count} of conversation {ix}, {text}"))
 }
 
-async fn mark_read(world: &World, mut client: Client, plan: Plan) -> Outcome {
+/// Marks what a participant has seen of a conversation as read.
+pub async fn mark_read(world: &World, plan: Plan) -> Result<String, Skipped> {
+    let mut client = world.cluster.connect().await?;
     let place = plan.target(world.conversations.len());
     let ix = ConversationIx::try_from(place).unwrap_or(0);
-    Outcome::Done(read(world, &mut client, ix, plan.count(0, 1), pause(plan)).await)
+    Ok(read(world, &mut client, ix, plan.count(0, 1), pause(plan)).await)
 }
 
 /// A participant has read a conversation up to what they have seen, and another program says so. Never rolled back: it cannot
@@ -183,13 +180,13 @@ async fn read(
     format!("{marked} of conversation {ix} up to {up_to}, open for {pause:?}, {text}")
 }
 
-/// Plain SQL rows as another program would write them: one statement, sometimes held open before its end.
-async fn write_rows(world: &World, mut client: Client, plan: Plan) -> Outcome {
+/// Plain SQL rows as another program would write them: one statement, sometimes held open before its end, and rolled back if wanted.
+pub async fn write(world: &World, plan: Plan, rollback: bool) -> Result<String, Skipped> {
+    let mut client = world.cluster.connect().await?;
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let count = plan.count(1, 120);
     let pause = pause(plan);
     let ix = plan.target(world.conversations.len());
-    let rollback = plan.kind == Kind::SqlRollback;
     // Rows of several conversations in one statement can deadlock with others; that is the other
     // program's business, so most go into one.
     let spread = if rng.random_bool(0.2) { 4 } else { 1 };
@@ -205,13 +202,11 @@ async fn write_rows(world: &World, mut client: Client, plan: Plan) -> Outcome {
         false => "read committed",
     };
     let set = format!("set default_transaction_isolation = '{isolation}'");
-    if let Err(error) = client.batch_execute(&set).await {
-        return Outcome::Skipped(format!("PostgreSQL: {error}"));
-    }
+    client.batch_execute(&set).await?;
     let done = insert(world, &mut client, &places, pause, rollback).await;
-    let text =
-        format!("{count} rows from conversation {ix} on, {isolation}, open for {pause:?}, {done}");
-    Outcome::Done(text)
+    Ok(format!(
+        "{count} rows from conversation {ix} on, {isolation}, open for {pause:?}, {done}"
+    ))
 }
 
 /// Inserts a row for each (conversation, member) in one statement; what became of it.
