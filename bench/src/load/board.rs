@@ -1,12 +1,13 @@
 //! The load's memory: what was sent, what has been seen of it, and when. Everything runs on one thread, so
 //! nothing here is locked; no borrow is held over an await.
 
+mod lane;
 mod tally;
 #[cfg(test)]
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -19,52 +20,14 @@ use super::checker::{Seen, Sight};
 use super::content::{LaneIx, Stamp};
 use super::dialect::{self, Dialect, Incoming};
 use super::frames;
-use super::http::Queue;
 use super::socket::Writer;
+pub use lane::{Lane, LaneSpec, Pipe};
 pub use tally::Tally;
+
+use lane::{LaneState, UnderWay};
 
 /// Where all clocks of the process count from: what is due at a time is due at no other load's.
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// One sender's way to one conversation.
-#[derive(Clone, Debug)]
-pub struct LaneSpec {
-    pub conversation: Uuid,
-    /// Indexes into the users of the run.
-    pub sender: usize,
-    pub recipient: usize,
-}
-
-pub struct Lane {
-    pub spec: LaneSpec,
-    pub conversation: String,
-    pub sender: String,
-    /// Sockets that must get each message.
-    sockets: u32,
-    pipe: RefCell<Option<Pipe>>,
-    state: RefCell<LaneState>,
-}
-
-#[derive(Clone)]
-pub enum Pipe {
-    Socket(Rc<Client>),
-    Http(Rc<Queue>),
-}
-
-#[derive(Default)]
-struct LaneState {
-    /// Number of the first message in `under_way`.
-    base: u32,
-    under_way: VecDeque<UnderWay>,
-}
-
-struct UnderWay {
-    intended: u64,
-    /// Sockets that have not seen it yet.
-    awaited: u32,
-    answered: bool,
-    refused: bool,
-}
 
 /// One user's socket, over its reconnects.
 pub struct Client {
@@ -393,18 +356,5 @@ impl Board {
                 }
             }
         }
-    }
-}
-
-impl LaneState {
-    fn at(&mut self, number: u32) -> Option<&mut UnderWay> {
-        let place = number.checked_sub(self.base)?;
-        self.under_way.get_mut(usize::try_from(place).ok()?)
-    }
-}
-
-impl UnderWay {
-    fn is_complete(&self) -> bool {
-        self.answered && self.awaited == 0
     }
 }

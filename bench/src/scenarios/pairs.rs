@@ -93,15 +93,7 @@ pub async fn connect(
 ) -> Result<Load, Failure> {
     let pairs: Vec<(usize, usize)> = (0..setting.senders).map(|n| (2 * n, 2 * n + 1)).collect();
     let conversations = database.conversations(&pairs).await?;
-    let lanes = pairs
-        .iter()
-        .zip(conversations)
-        .map(|((sender, recipient), conversation)| LaneSpec {
-            conversation,
-            sender: *sender,
-            recipient: *recipient,
-        })
-        .collect();
+    let lanes = LaneSpec::of_pairs(&pairs, conversations);
     let replicas = deployment.replicas.len();
     let sockets = pairs
         .iter()

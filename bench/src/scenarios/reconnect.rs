@@ -13,7 +13,7 @@ use crate::cpu::{self, Meter};
 use crate::load::{Client, LaneSpec, Load, Pace, Plan, Via};
 use crate::record::Run;
 use crate::settings::Settings;
-use crate::systems::{Bench, System};
+use crate::systems::{Bench, Database, Deployment, System};
 
 const REPLICAS: usize = 3;
 /// The one that dies.
@@ -22,6 +22,9 @@ const CLIENTS: usize = 10_000;
 /// Pairs of other users, whose sockets are on the replicas that stay.
 const OTHERS: usize = 64;
 const RATE: u64 = 500;
+/// Users: the others, then the one who writes to all that reconnect, then these.
+const BROKER: usize = 2 * OTHERS;
+const FIRST_CLIENT: usize = BROKER + 1;
 /// How long the others talk before, and after all are back.
 const CALM: Duration = Duration::from_secs(5);
 
@@ -39,98 +42,24 @@ pub async fn run(bench: &Bench, settings: &Settings) -> Result<Vec<Run>, Failure
 }
 
 async fn once(bench: &Bench, clients: usize, round: usize) -> Result<Run, Failure> {
-    // First the pairs of the others, then the one who writes to all that reconnect, then these.
-    let broker = 2 * OTHERS;
-    let database = bench.database(System::Pgchat, broker + 1 + clients).await?;
+    let database = bench
+        .database(System::Pgchat, FIRST_CLIENT + clients)
+        .await?;
     let mut deployment = bench
         .start(System::Pgchat, &database.name, REPLICAS)
         .await?;
-    let pairs: Vec<(usize, usize)> = (0..OTHERS)
-        .map(|n| (2 * n, 2 * n + 1))
-        .chain((1..=clients).map(|n| (broker, broker + n)))
-        .collect();
-    let conversations = database.conversations(&pairs).await?;
-    let lanes = pairs
-        .iter()
-        .zip(conversations)
-        .map(|((sender, recipient), conversation)| LaneSpec {
-            conversation,
-            sender: *sender,
-            recipient: *recipient,
-        })
-        .collect();
-    let mut sockets: Vec<(usize, usize)> = (0..=broker).map(|user| (user, 1 + user % 2)).collect();
-    let first = sockets.len();
-    sockets.extend((1..=clients).map(|n| (broker + n, VICTIM)));
-    let mut load = Load::connect(Plan {
-        dialect: System::Pgchat.dialect(),
-        replicas: deployment.addrs(),
-        users: database.users.clone(),
-        lanes,
-        sockets,
-        via: Via::WebSocket,
-        size: CONTENT,
-    })
-    .await?;
-    let board = load.board.clone();
-    board.paced.set(OTHERS);
+    let mut load = connect(&database, &deployment, clients).await?;
+    let returning: Vec<Rc<Client>> = load.board.clients[FIRST_CLIENT..].to_vec();
+    load.board.paced.set(OTHERS);
     // The first frame has one already; from here on the newest counts.
-    let returning: Vec<Rc<Client>> = board.clients[first..].to_vec();
-    board.track_cursors.set(true);
-    for lane in OTHERS..board.lanes.len() {
-        board.send(lane, board.now());
-    }
+    load.board.track_cursors.set(true);
+    write_to_all_clients(&load);
     load.settle_quietly(SETTLE).await?;
 
     let mut run = Run::new("pgchat", &format!("{clients} clients"), round);
-    window_from_now(&load);
-    load.send_during(Pace::Open(RATE), sleep(CALM)).await?;
-    record(&load, &mut run, "others_before");
-
-    // kill -9, and the clients are told by their connections' end. Each has a message that it does not know of.
-    for client in &returning {
-        client.leaving.set(true);
-    }
-    window_from_now(&load);
-    let died = Instant::now();
-    drop(deployment.replicas.remove(VICTIM));
-    let admin = bench.connect("postgres").await?;
-    let meter = Meter::new(deployment.parts(), Some(bench.cluster.pid().await))?;
-    let from = meter.read()?;
-    for lane in OTHERS..board.lanes.len() {
-        board.send(lane, board.now());
-    }
-    for (n, client) in returning.iter().enumerate() {
-        client.replica.set(1 + n % 2);
-        client.resumed.set(true);
-    }
-    // Both at once: the others talk for as long as this takes.
-    let back = async {
-        while returning.iter().any(|client| client.live.get()) {
-            sleep(Duration::from_millis(1)).await;
-        }
-        let opened = load.reopen(&returning).await;
-        (opened, died.elapsed())
-    };
-    let (tasks, live_after) = load.send_during(Pace::Open(RATE), back).await?;
-    let usage = meter.between(&from, &meter.read()?, &cpu::kinds(&admin).await?);
-    for (name, prefix) in [
-        ("load_generator_s", "load generator"),
-        ("replicas_s", "replica"),
-        ("postgres_s", "postgres"),
-    ] {
-        run.set(name, usage.of(prefix));
-    }
-    run.cpu = usage.parts;
-    for client in &returning {
-        client.leaving.set(false);
-    }
-    load.adopt(tasks?);
-    record(&load, &mut run, "others_meanwhile");
-    run.set("all_live_after_s", live_after.as_secs_f64());
-    window_from_now(&load);
-    load.send_during(Pace::Open(RATE), sleep(CALM)).await?;
-    record(&load, &mut run, "others_after");
+    talk(&load, &mut run, "others_before").await?;
+    die_and_come_back(bench, &mut deployment, &mut load, &returning, &mut run).await?;
+    talk(&load, &mut run, "others_after").await?;
 
     load.settle(SETTLE).await;
     let resyncs: u32 = returning.iter().map(|client| client.resyncs.get()).sum();
@@ -161,6 +90,100 @@ async fn once(bench: &Bench, clients: usize, round: usize) -> Result<Run, Failur
     drop(deployment);
     bench.drop_database(database).await?;
     Ok(run)
+}
+
+/// The others' sockets are on the replicas that stay, and so is the broker's; the clients' are on the one that dies.
+async fn connect(
+    database: &Database,
+    deployment: &Deployment,
+    clients: usize,
+) -> Result<Load, Failure> {
+    let of_clients = (0..clients).map(|n| FIRST_CLIENT + n);
+    let pairs: Vec<(usize, usize)> = (0..OTHERS)
+        .map(|n| (2 * n, 2 * n + 1))
+        .chain(of_clients.clone().map(|client| (BROKER, client)))
+        .collect();
+    let conversations = database.conversations(&pairs).await?;
+    let lanes = LaneSpec::of_pairs(&pairs, conversations);
+    let sockets = (0..=BROKER)
+        .map(|user| (user, 1 + user % 2))
+        .chain(of_clients.map(|client| (client, VICTIM)))
+        .collect();
+    Load::connect(Plan {
+        dialect: System::Pgchat.dialect(),
+        replicas: deployment.addrs(),
+        users: database.users.clone(),
+        lanes,
+        sockets,
+        via: Via::WebSocket,
+        size: CONTENT,
+    })
+    .await
+}
+
+/// A message of the broker's for each client.
+fn write_to_all_clients(load: &Load) {
+    let board = &load.board;
+    for lane in OTHERS..board.lanes.len() {
+        board.send(lane, board.now());
+    }
+}
+
+/// The others alone, for a time.
+async fn talk(load: &Load, run: &mut Run, name: &str) -> Result<(), Failure> {
+    window_from_now(load);
+    load.send_during(Pace::Open(RATE), sleep(CALM)).await?;
+    record(load, run, name);
+    Ok(())
+}
+
+/// kill -9, and the clients are told by their connections' end. Each has a message that it does not know of. The others talk until all
+/// are back.
+async fn die_and_come_back(
+    bench: &Bench,
+    deployment: &mut Deployment,
+    load: &mut Load,
+    returning: &[Rc<Client>],
+    run: &mut Run,
+) -> Result<(), Failure> {
+    for client in returning {
+        client.leaving.set(true);
+    }
+    window_from_now(load);
+    let died = Instant::now();
+    drop(deployment.replicas.remove(VICTIM));
+    let admin = bench.connect("postgres").await?;
+    let meter = Meter::new(deployment.parts(), Some(bench.cluster.pid().await))?;
+    let from = meter.read()?;
+    write_to_all_clients(load);
+    for (n, client) in returning.iter().enumerate() {
+        client.replica.set(1 + n % 2);
+        client.resumed.set(true);
+    }
+    let back = async {
+        while returning.iter().any(|client| client.live.get()) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let opened = load.reopen(returning).await;
+        (opened, died.elapsed())
+    };
+    let (tasks, live_after) = load.send_during(Pace::Open(RATE), back).await?;
+    let usage = meter.between(&from, &meter.read()?, &cpu::kinds(&admin).await?);
+    for (name, prefix) in [
+        ("load_generator_s", "load generator"),
+        ("replicas_s", "replica"),
+        ("postgres_s", "postgres"),
+    ] {
+        run.set(name, usage.of(prefix));
+    }
+    run.cpu = usage.parts;
+    for client in returning {
+        client.leaving.set(false);
+    }
+    load.adopt(tasks?);
+    record(load, run, "others_meanwhile");
+    run.set("all_live_after_s", live_after.as_secs_f64());
+    Ok(())
 }
 
 fn window_from_now(load: &Load) {

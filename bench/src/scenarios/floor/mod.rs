@@ -120,6 +120,24 @@ impl Work {
         Ok((database, conversations))
     }
 
+    /// A message of both participants of each conversation, in turn.
+    fn line(self, stamp: Stamp, conversations: &[Uuid], users: &[Uuid]) -> Line {
+        let lane = stamp.number as usize % (2 * CONVERSATIONS);
+        Line {
+            conversation: conversations[lane / 2],
+            sender: users[lane],
+            name: stamp.number.into(),
+            content: text(stamp, CONTENT),
+            payload: match self {
+                Self::Bare | Self::Gapless => {
+                    format!("{{\"content\":\"{}\"}}", text(stamp, PAYLOAD))
+                }
+                // Makes its own.
+                Self::Function => String::new(),
+            },
+        }
+    }
+
     fn channel(self) -> &'static str {
         match self {
             Self::Bare | Self::Gapless => "floor",
@@ -315,21 +333,7 @@ pub async fn run(
             number,
             intended: start + due,
         };
-        // Both participants of each conversation, in turn.
-        let lane = number as usize % (2 * CONVERSATIONS);
-        let line = Line {
-            conversation: conversations[lane / 2],
-            sender: database.users[lane],
-            name: number.into(),
-            content: text(stamp, CONTENT),
-            payload: match floor.work() {
-                Work::Bare | Work::Gapless => {
-                    format!("{{\"content\":\"{}\"}}", text(stamp, PAYLOAD))
-                }
-                // Makes its own.
-                Work::Function => String::new(),
-            },
-        };
+        let line = floor.work().line(stamp, &conversations, &database.users);
         let intake = &intake;
         async move { intake.store(&line).await }
     })
