@@ -489,8 +489,8 @@ end
 $$;
 
 -- The conversation of two users, in either order; made when there is none. `status` is created, existed
--- or no_user (then `conversation` is the unknown user's id).
-create function chat_open_conversation(user1 uuid, user2 uuid)
+-- or no_user (then `conversation` is the unknown user's id). As `reader` sees it.
+create function chat_open_conversation(user1 uuid, user2 uuid, reader uuid)
 returns table (status text, conversation text)
 language plpgsql
 security definer
@@ -521,7 +521,7 @@ begin
    where least(c.participant1_id, c.participant2_id) = least(user1, user2)
      and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
   return query select case when made is null then 'existed' else 'created' end,
-                      chat_conversation_json(found_row, user1);
+                      chat_conversation_json(found_row, reader);
 end
 $$;
 

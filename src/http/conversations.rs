@@ -81,6 +81,8 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
 }
 
 /// Opens the conversation of two users, or returns the one they have.
+///
+/// `unreadCount` is that of the token's user, or of `user1Id` where no user's token says who asks.
 #[utoipa::path(
     post, path = "/api/v1/chat/conversations", tag = "conversations", operation_id = "openConversation",
     request_body(content = OpenConversation, example = json!({"user1Id": "11111111-1111-4111-8111-111111111111", "user2Id": "22222222-2222-4222-8222-222222222222"})),
@@ -104,11 +106,12 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
             "user1Id and user2Id must be two different users",
         ));
     }
-    // Counted for the one who asks: the other one can do nothing about it.
+    // Who asks: their limit, and their unread messages. Of a caller who may act for both it is the first.
     let asks = caller.act_for(user1).or_else(|_| caller.act_for(user2))?;
     let (user1, user2) = caller.act_for_either(user1, user2)?;
     call.services.limiter.check(asks)?;
-    let opened = call.services.store.open_conversation(user1, user2).await?;
+    let store = &call.services.store;
+    let opened = store.open_conversation(user1, user2, asks).await?;
     let status = match opened.created {
         true => StatusCode::CREATED,
         false => StatusCode::OK,

@@ -24,14 +24,24 @@ pub struct Marked {
 }
 
 impl Store {
-    /// The conversation of two users, made when there is none. `NotFound` names the unknown user.
-    pub async fn open_conversation(&self, user1: UserId, user2: UserId) -> Result<Opened, Error> {
+    /// The conversation of two users as `reader`, one of them, sees it; made when there is none. `NotFound` names the
+    /// unknown user.
+    pub async fn open_conversation(
+        &self,
+        user1: UserId,
+        user2: UserId,
+        reader: UserId,
+    ) -> Result<Opened, Error> {
         let rows = self
             .change_row(
                 // The same for both orders of the users.
                 Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128()),
-                "chat_open_conversation($1, $2)",
-                &[(&user1.0, Type::UUID), (&user2.0, Type::UUID)],
+                "chat_open_conversation($1, $2, $3)",
+                &[
+                    (&user1.0, Type::UUID),
+                    (&user2.0, Type::UUID),
+                    (&reader.0, Type::UUID),
+                ],
                 self.deadline(),
             )
             .await?;

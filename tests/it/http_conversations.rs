@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::auth::tokens::{SECRET, token};
 use crate::support::*;
 
 #[tokio::test]
@@ -25,6 +26,33 @@ async fn a_conversation_is_opened_once_in_either_order() {
     let swapped = api.try_open_conversation(BORIS, ALICE).await.ok(200);
     assert_eq!(swapped["id"], opened["id"]);
     assert_eq!(database.count("conversations").await, 1);
+}
+
+#[tokio::test]
+async fn who_opens_a_conversation_is_shown_their_own_unread_count() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let jwt = [("JWT_SECRET", SECRET), ("SERVER_HOST", "127.0.0.1")];
+    let replica = Replica::start(&database, &jwt).await;
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content)
+             select '{conversation}', '{ALICE}', 'number ' || n from generate_series(1, 3) n"
+        ))
+        .await;
+
+    // In either order of the users.
+    for (user1, user2) in [(ALICE, BORIS), (BORIS, ALICE)] {
+        for (user, unread) in [(ALICE, 0), (BORIS, 3)] {
+            let body = json!({"user1Id": user1, "user2Id": user2});
+            let request = replica
+                .api()
+                .request(Method::POST, "/api/v1/chat/conversations");
+            let opened = Reply::to(request.bearer_auth(token(user)).json(&body)).await;
+            let opened = opened.ok(200);
+            assert_eq!(opened["unreadCount"], unread, "{user}: {opened}");
+        }
+    }
 }
 
 #[tokio::test]
