@@ -204,6 +204,30 @@ async fn wrong_fields_of_commands_are_named() {
     alice.send_message(conversation, "still here").await;
 }
 
+/// As JavaScript writes a text that ends within an emoji.
+#[tokio::test]
+async fn a_text_that_was_cut_within_a_character_is_told_so() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    for cut in [r"\ud83d", r"\ude00", r"\ud83d\ud83d"] {
+        let data = format!(r#"{{"conversationId":"{conversation}","content":"hello {cut}"}}"#);
+        let frame = format!(r#"{{"type":"send_message","requestId":"cut","data":{data}}}"#);
+        alice.send_text(&frame).await;
+        let error = alice.answer("cut").await;
+        assert_eq!(error["data"]["code"], INVALID, "{error}");
+        let message = error["data"]["message"].as_str().unwrap_or_default();
+        for word in ["content", "surrogate"] {
+            assert!(message.contains(word), "{cut}: {message}");
+        }
+    }
+    assert_eq!(database.count("messages").await, 0);
+    let whole = alice.send_message(conversation, "hello \u{1f600}").await;
+    assert_eq!(whole["content"], "hello \u{1f600}");
+}
+
 #[tokio::test]
 async fn commands_on_what_is_not_there_or_not_ones_own_are_refused() {
     let database = Database::fresh().await;

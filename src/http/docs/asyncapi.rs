@@ -97,7 +97,7 @@ fn server_frame(frame: &FrameKind) -> Value {
         "type": {"const": frame.name},
         "data": to_value(&frame.data),
         "userId": {"type": "string", "format": "uuid",
-                   "description": "who acted; the connected user on frames about the connection"},
+                   "description": "who acted (the first participant of a new conversation); the connected user on frames about the connection"},
         "timestamp": {"type": "integer", "minimum": 0, "description": "Unix seconds"},
     });
     let mut required = vec!["type", "data", "userId", "timestamp"];

@@ -223,11 +223,17 @@ impl Reader {
     }
 
     fn string(&mut self, name: &str, raw: Option<&RawValue>) -> Option<String> {
-        let text = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
-        if text.is_none() {
-            self.faults.push(format!("{name} must be a string"));
+        let raw = raw.map_or("", RawValue::get);
+        match serde_json::from_str(raw) {
+            Ok(text) => return Some(text),
+            // Of a string whatever else could be wrong was seen when the frame was read.
+            Err(_) if raw.starts_with('"') => {
+                let fault = "is no text: it holds half of a surrogate pair";
+                self.faults.push(format!("{name} {fault}"));
+            }
+            Err(_) => self.faults.push(format!("{name} must be a string")),
         }
-        text
+        None
     }
 
     fn bool(&mut self, name: &str, raw: Option<&RawValue>) -> Option<bool> {

@@ -122,7 +122,7 @@ fn a_malformed_frame_is_refused_with_a_reason() {
         ),
         (
             r#"{"type":"send_message","data":{"content":"\ud800","conversationId":"018f4b1e-7b1a-7c3d-8e2f-0123456789ab"}}"#,
-            "content must be a string",
+            "content is no text: it holds half of a surrogate pair",
         ),
         (
             r#"{"type":"mark_read","data":{"conversationId":"018f4b1e-7b1a-7c3d-8e2f-0123456789ab","upToSeq":-1}}"#,
