@@ -98,6 +98,24 @@ async fn users_are_found_by_a_part_of_their_name_in_any_case() {
         let page = api.get(&format!("/api/v1/users/?q={query}")).await.ok(200);
         assert_eq!(ids(&page), found, "q={query}");
     }
+    // Among the active ones, and among those of a role.
+    let named = |person: &Person| {
+        let names = format!("{} {}", person.first_name, person.last_name);
+        names.to_lowercase().contains('i')
+    };
+    for (path, wanted) in [
+        (
+            "active",
+            ids_where(|person| person.is_active && named(person)),
+        ),
+        (
+            "role/buyer",
+            ids_where(|person| person.role == "buyer" && named(person)),
+        ),
+    ] {
+        let page = api.get(&format!("/api/v1/users/{path}?q=I")).await.ok(200);
+        assert_eq!(ids(&page), wanted, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -149,6 +149,66 @@ async fn the_commands_of_one_socket_are_executed_and_answered_in_order() {
     }
 }
 
+/// Each of them is a statement of its own, and would overtake the one before it by chance.
+#[tokio::test]
+async fn commands_of_all_kinds_that_come_at_once_are_executed_and_answered_in_order() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &[("RATE_LIMIT_PER_SECOND", "0")]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    for round in 0..10 {
+        let id = id_of(&alice.send_message(conversation, "hello").await);
+        replica.api().send(conversation, BORIS, "unread").await;
+        let mut requests = Vec::new();
+        for (command, data) in [
+            ("edit_message", json!({"messageId": id, "content": "one"})),
+            (
+                "send_message",
+                json!({"conversationId": conversation, "content": "two"}),
+            ),
+            ("mark_read", json!({"conversationId": conversation})),
+            ("mark_read", json!({"conversationId": conversation})),
+            ("edit_message", json!({"messageId": id, "content": "three"})),
+            ("delete_message", json!({"messageId": id})),
+            ("edit_message", json!({"messageId": id, "content": "four"})),
+            (
+                "send_message",
+                json!({"conversationId": conversation, "content": "five"}),
+            ),
+        ] {
+            requests.push(alice.request(command, data).await);
+        }
+        let mut told = Vec::new();
+        for request in requests {
+            let is_answer = |frame: &Value| matches!(frame["type"].as_str(), Some("ack" | "error"));
+            let mut answer = alice.expect_where("the next answer", is_answer).await;
+            let data = answer["data"].take();
+            assert_eq!(data["requestId"], json!(request), "round {round}");
+            told.push(
+                [
+                    &data["message"]["content"],
+                    &data["markedCount"],
+                    &data["code"],
+                ]
+                .map(Value::clone),
+            );
+        }
+        let none = Value::Null;
+        let expected = [
+            [json!("one"), none.clone(), none.clone()],
+            [json!("two"), none.clone(), none.clone()],
+            [none.clone(), json!(1), none.clone()],
+            [none.clone(), json!(0), none.clone()],
+            [json!("three"), none.clone(), none.clone()],
+            [none.clone(), none.clone(), none.clone()],
+            [none.clone(), none.clone(), json!("message_not_found")],
+            [json!("five"), none.clone(), none],
+        ];
+        assert_eq!(told, expected, "round {round}");
+    }
+}
+
 #[tokio::test]
 async fn a_ping_is_acknowledged() {
     let database = Database::fresh().await;
