@@ -150,7 +150,13 @@ fn parse(bytes: &[u8], names: Names) -> Result<Members, String> {
         Err(cause) => {
             let place = format!(" at line {} column {}", cause.line(), cause.column());
             let full = cause.to_string();
-            let what = full.strip_suffix(&place).unwrap_or(&full);
+            let what = match full.strip_suffix(&place).unwrap_or(&full) {
+                // The usual cause is a text that was cut within an emoji, which nobody would guess from these words.
+                "unexpected end of hex escape" | "lone leading surrogate in hex escape" => {
+                    "half of a surrogate pair"
+                }
+                what => what,
+            };
             Err(format!("the body is not valid JSON{place}: {what}"))
         }
     }
@@ -334,7 +340,10 @@ mod tests {
             (b"[1]", "not an array"),
             (b"\"x\"", "not a string"),
             (b"{\"a\": \"\xff\"}", "not valid UTF-8 at byte 8"),
-            (b"{\"a\": \"\\ud800\"}", "line 1"),
+            (b"{\"a\": \"\\ud83d\"}", "half of a surrogate pair"),
+            (b"{\"a\": \"\\ude00\"}", "half of a surrogate pair"),
+            (b"{\"a\": \"\\ud83d\\ud83d\"}", "half of a surrogate pair"),
+            (b"{\"a\": \"\\ud8\"}", "invalid escape"),
             (b"{\"a\": 1", "EOF while parsing"),
             (b"{} {}", "trailing characters"),
         ] {
