@@ -297,6 +297,7 @@ create function chat_search_matches(
   too_many bigint)
 returns table (tids tid[], matches bigint)
 language plpgsql stable
+set jit = off
 set enable_seqscan = off
 set enable_indexscan = off
 set enable_indexonlyscan = off
@@ -334,6 +335,7 @@ $$;
 create function chat_search_walk(reader uuid, query tsquery, conversation uuid, language text, wanted bigint)
 returns tid[]
 language plpgsql stable
+set jit = off
 set enable_seqscan = off
 set enable_bitmapscan = off
 as $$

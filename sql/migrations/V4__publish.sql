@@ -109,6 +109,7 @@ create function chat_messages_before_insert() returns trigger
 language plpgsql
 security definer
 set search_path from current
+set jit = off
 -- One index scan for each look-up, also when a session made its plan while the table was small and goes on to fill it.
 set enable_seqscan = off
 as $$
@@ -207,6 +208,7 @@ create function chat_publish_outer(conversation uuid, below bigint default null)
 language plpgsql
 security definer
 set search_path from current
+set jit = off
 set enable_seqscan = off
 as $$
 #variable_conflict use_variable
@@ -493,6 +495,7 @@ create function chat_messages_after_delete() returns trigger
 language plpgsql
 security definer
 set search_path from current
+set jit = off
 -- One index scan for each row, also when the plan was made for a smaller table.
 set enable_seqscan = off
 as $$
@@ -515,7 +518,8 @@ begin
   update conversations c
      set last_message_id = (select m.id from messages m where m.conversation_id = c.id order by m.seq desc limit 1)
    where c.id in (select d.conversation_id from deleted d)
-     and (c.last_message_id is null or not exists (select from messages m where m.id = c.last_message_id));
+     -- Not "not exists", for which a plan that was made while there were few may read all of them.
+     and (select m.id from messages m where m.id = c.last_message_id) is null;
 
   -- Of the host's columns nothing is read: PostgreSQL 18 cannot make a row of a transition table with a virtual generated one.
   with gone as materialized (
@@ -581,6 +585,7 @@ create function chat_conversations_after_insert() returns trigger
 language plpgsql
 security definer
 set search_path from current
+set jit = off
 set enable_seqscan = off
 as $$
 declare

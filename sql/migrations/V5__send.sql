@@ -167,7 +167,8 @@ begin
        and case when i.client_message_id is null then true
                 else not exists (select from messages m
                                   where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id) end
-       and case when again then not exists (select from messages m where m.id = i.id) else true end
+       -- Not "not exists", for which a plan that was made while there were few may read all of them.
+       and case when again then (select m.id from messages m where m.id = i.id) is null else true end
     window in_order as (partition by i.conversation_id order by i.place)
   ), stored as (
     insert into messages (id, conversation_id, sender_id, reader_id, content, message_type, client_message_id, seq,
@@ -208,8 +209,8 @@ begin
     -- statement has begun with, it cannot update then (27000).
     perform chat_follow(n.conversation_id, n.id, n.seq, n.created_at)
        from (select distinct on (m.conversation_id) m.conversation_id, m.id, m.seq, m.created_at
-               from messages m
-              where m.id = any (array(select ids[p] from unnest(places) p))
+               from unnest(places) p
+              cross join lateral (select * from messages where id = ids[p] limit 1) m
               order by m.conversation_id, m.seq desc) n;
   end if;
   if was_set <> '' then
@@ -422,6 +423,7 @@ returns json
 language plpgsql
 security definer
 set search_path from current
+set jit = off
 set enable_seqscan = off
 as $$
 declare
@@ -447,9 +449,10 @@ begin
   end if;
   -- Only where last_seq is behind (a repair by hand, or rows of the statement that calls this) something can be in the way. Elsewhere no
   -- subtransaction: with one for each message, a transaction with many of them takes ever longer.
-  if not exists (select from conversations c
-                   join messages m on m.conversation_id = c.id and m.seq > c.last_seq
-                  where c.id = chat_send_message.conversation_id
+  if not exists (select from messages m
+                  where m.conversation_id = chat_send_message.conversation_id
+                    -- Not joined: that would read the whole conversation.
+                    and m.seq > (select c.last_seq from conversations c where c.id = chat_send_message.conversation_id)
                     -- chat_publish_outer() moves it behind these.
                     and (pg_trigger_depth() = 0 or m.create_xid is distinct from pg_current_xact_id())) then
     select * into result
@@ -537,6 +540,11 @@ language plpgsql
 security definer
 set search_path from current
 set lock_timeout = '100ms'
+set jit = off
+-- One index scan for each row, also when the plan was made for a smaller table.
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
@@ -601,6 +609,8 @@ language plpgsql
 security definer
 set search_path from current
 set lock_timeout = '100ms'
+set jit = off
+set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
@@ -628,6 +638,8 @@ language plpgsql
 security definer
 set search_path from current
 set lock_timeout = '100ms'
+set jit = off
+set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare

@@ -12,6 +12,7 @@ mod meddling;
 mod nested;
 mod outright;
 mod packing;
+mod reading;
 mod surroundings;
 
 use serde_json::Value;

@@ -1,0 +1,119 @@
+//! What is read of `messages`: no more than a statement is about, however long the conversation, and also in a session that made its
+//! plans while there were few.
+
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::support::*;
+
+/// Rows that `statement` reads of a conversation of 3,000 messages: in a session that has executed it ten times before most of them came,
+/// and in a new one, when the planner knows of them; whichever is more.
+async fn rows_read(statement: impl Fn(Uuid, i64) -> String) -> i64 {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let client = database.sql().await;
+    let fill = |rows: usize| {
+        format!(
+            "insert into messages (conversation_id, sender_id, content)
+             select '{conversation}', '{ALICE}', 'message ' || n from generate_series(1, {rows}) n"
+        )
+    };
+    let analyze = "analyze messages; analyze conversations";
+    let mut script = vec![fill(20), analyze.to_owned()];
+    script.extend((1..=10).map(|n| statement(conversation, n)));
+    script.push(fill(3_000));
+    for sql in script {
+        client.batch_execute(&sql).await.expect(&sql);
+    }
+    let early = read_by(&client, &statement(conversation, 11)).await;
+    database.execute(analyze).await;
+    let late = read_by(&database.sql().await, &statement(conversation, 12)).await;
+    early.max(late)
+}
+
+async fn read_by(client: &Client, statement: &str) -> i64 {
+    client.batch_execute("begin").await.expect("begun");
+    let before = read_so_far(client).await;
+    client.batch_execute(statement).await.expect(statement);
+    let read = read_so_far(client).await - before;
+    client.batch_execute("commit").await.expect("committed");
+    read
+}
+
+/// Within a transaction, or it may begin anew.
+async fn read_so_far(client: &Client) -> i64 {
+    let read = "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'messages'";
+    client.query_one(read, &[]).await.expect("a count").get(0)
+}
+
+#[tokio::test]
+async fn a_statement_reads_no_more_messages_than_it_is_about() {
+    type Statement = Box<dyn Fn(Uuid, i64) -> String>;
+    let one = |what: &'static str| -> Statement {
+        Box::new(move |conversation, n| {
+            what.replace(
+                "ONE",
+                &format!("conversation_id = '{conversation}' and seq = {n}"),
+            )
+        })
+    };
+    let call = |what: &'static str| -> Statement {
+        Box::new(move |conversation, n| {
+            what.replace("CONVERSATION", &format!("'{conversation}'::uuid"))
+                .replace("ALICE", &format!("'{ALICE}'::uuid"))
+                .replace("BORIS", &format!("'{BORIS}'::uuid"))
+                .replace("N", &n.to_string())
+        })
+    };
+    let statements = [
+        one("update messages set content = 'edited' where ONE"),
+        one("update messages set is_read = true where ONE"),
+        one("update messages set deleted_at = now() where ONE"),
+        one("delete from messages where ONE"),
+        call(
+            "insert into messages (conversation_id, sender_id, content) values (CONVERSATION, ALICE, 'x')",
+        ),
+        call(
+            "insert into messages (conversation_id, sender_id, content, client_message_id) values (CONVERSATION, ALICE, 'x', 'N')",
+        ),
+        call("select chat_send_message(CONVERSATION, ALICE, 'x')"),
+        call("select chat_send_message(CONVERSATION, ALICE, 'x', client_message_id => 'N')"),
+        call(
+            "select chat_send_messages(array[chat_uuid_v7()], array[CONVERSATION], array[ALICE], array['x'], array['text'], array['N'])",
+        ),
+        call(
+            "select chat_send_messages(array[chat_uuid_v7()], array[CONVERSATION], array[ALICE], array['x'], array['text'], array['N'], again => false)",
+        ),
+        call("select chat_mark_read(CONVERSATION, BORIS, N)"),
+        call(
+            "select chat_edit_message((select id from messages where conversation_id = CONVERSATION and seq = N), ALICE, 'edited')",
+        ),
+        call(
+            "select chat_delete_message((select id from messages where conversation_id = CONVERSATION and seq = N), ALICE)",
+        ),
+    ];
+    let mut too_many = Vec::new();
+    for statement in statements {
+        let read = rows_read(&statement).await;
+        if read >= 20 {
+            too_many.push(format!("{read} by {}", statement(Uuid::nil(), 11)));
+        }
+    }
+    assert!(too_many.is_empty(), "{too_many:#?}");
+}
+
+/// Where a scan cannot be avoided (the users may be a view), one that is forbidden counts as so dear that PostgreSQL up to 17 compiles the
+/// plan, which takes longer than everything else together.
+#[tokio::test]
+async fn what_must_not_scan_a_table_is_not_compiled_either() {
+    let database = Database::fresh().await;
+    let forbid =
+        "pg_proc p where p.proname like 'chat\\_%' and 'enable_seqscan=off' = any (p.proconfig)";
+    assert!(database.count(forbid).await > 10);
+    let compiled =
+        format!("select p.proname::text from {forbid} and not 'jit=off' = any (p.proconfig)");
+    let rows = database.sql().await.query(&compiled, &[]).await;
+    let rows = rows.expect("functions");
+    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(names, Vec::<String>::new());
+}
