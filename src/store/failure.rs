@@ -3,6 +3,7 @@
 use deadpool_postgres::{HookError, Pool, PoolError};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use super::migrations;
 use crate::error::Error;
 
 /// Why a statement failed, in the words of the service.
@@ -206,11 +207,17 @@ pub(super) fn describe_pool(error: &PoolError) -> String {
 /// Where in the host's functions it failed, if it was there: in a trigger on the chat tables, or in an event trigger. Without that, an
 /// error of theirs looks like one of pgchat's. The innermost function counts; what pgchat's own refuse, they say themselves.
 pub(super) fn host_function(error: &tokio_postgres::Error) -> Option<&str> {
-    let context = error.as_db_error()?.where_()?;
-    let place = context.lines().find(|line| line.starts_with("PL/pgSQL"))?;
+    host_function_in(error.as_db_error()?.where_()?)
+}
+
+/// The lines of the context are in the language of the database's `lc_messages`, with the function's name ahead of its arguments in
+/// all of them: `fonction PL/pgSQL answer(), ligne 3 à RAISE`.
+fn host_function_in(context: &str) -> Option<&str> {
+    let place = context.lines().find(|line| line.contains("PL/pgSQL"))?;
     let called = place.split('(').next().unwrap_or(place);
-    let name = called.rsplit([' ', '.']).next().unwrap_or(called);
-    let is_own = name.starts_with("chat_") || called.contains("inline_code_block");
+    let is_of_names = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let name = called.rsplit(|c| !is_of_names(c)).next().unwrap_or(called);
+    let is_own = migrations::is_own(name) || called.contains("inline_code_block");
     (!is_own).then_some(place)
 }
 
@@ -242,5 +249,65 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
             }
             text
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As PostgreSQL 15's translations have it: `PL/pgSQL function %s line %d at %s`.
+    const LANGUAGES: [&str; 15] = [
+        "PL/pgSQL function %s line 3 at RAISE",
+        "PL/pgSQL funkce %s řádek 3 na RAISE",
+        "PL/pgSQL-Funktion %s Zeile 3 bei RAISE",
+        "συνάρτηση PL/pgSQL %s γραμμή 3 στο RAISE",
+        "función PL/pgSQL %s en la línea 3 en RAISE",
+        "fonction PL/pgSQL %s, ligne 3 à RAISE",
+        "funzione PL/pgSQL %s riga 3 a RAISE",
+        "PL/pgSQL関数%sの3行目 - RAISE",
+        "PL/pgSQL ფუნქცია %s ხაზზე 3 RAISE-სთან",
+        "PL/pgSQL 함수 \"%s\" 의 3번째 RAISE",
+        "funkcja PL/pgSQL %s, wiersz 3 w RAISE",
+        "функция PL/pgSQL %s, строка 3, оператор RAISE",
+        "PL/pgSQL-funktion %s rad 3 vid RAISE",
+        "%s PL/pgSQL fonksiyonu, 3. satır, RAISE içinde",
+        "在RAISE的第3行的PL/pgSQL函数%s",
+    ];
+
+    #[test]
+    fn a_function_of_the_hosts_is_told_from_pgchats_own_in_every_language() {
+        for language in LANGUAGES {
+            let line = |function: &str| language.replace("%s", function);
+            for function in [
+                "answer()",
+                "app.answer(uuid,text)",
+                // Hosts, too, have functions about the chat.
+                "chat_audit()",
+                "public.chat_audit()",
+                "größe()",
+            ] {
+                let line = line(function);
+                let context = format!("SQL-Anweisung »insert into x«\n{line}\n{}", own());
+                assert_eq!(host_function_in(&context), Some(line.as_str()));
+            }
+            for function in [
+                "chat_send_messages(uuid[],uuid[])",
+                "public.chat_users_plan(regclass,jsonb)",
+            ] {
+                assert_eq!(host_function_in(&line(function)), None, "{language}");
+            }
+        }
+        let own = "PL/pgSQL function inline_code_block line 3 at EXECUTE";
+        assert_eq!(host_function_in(own), None);
+        assert_eq!(
+            host_function_in("SQL function \"answer\" statement 1"),
+            None
+        );
+    }
+
+    /// What called the host's trigger.
+    fn own() -> &'static str {
+        "PL/pgSQL function public.chat_store_message(uuid,uuid,uuid,text,text,text,boolean,integer) line 43 at SQL statement"
     }
 }

@@ -4,6 +4,7 @@
 //! done. New functions are everybody's to execute, and most of them run with their owner's rights: so the same transaction takes that back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use postgres_types::Type;
 use refinery::Migration;
@@ -125,16 +126,33 @@ fn privileges() -> String {
 
 /// The names of all functions and procedures that the migrations make.
 fn routines() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for sql in all().iter().filter_map(Migration::sql) {
-        for made in ["create function ", "create procedure "] {
-            for definition in sql.split(made).skip(1) {
-                let name = definition.split('(').next().unwrap_or_default();
-                names.insert(name.to_owned());
-            }
-        }
-    }
-    names
+    let all = all();
+    all.iter()
+        .filter_map(Migration::sql)
+        .flat_map(made_by)
+        .collect()
+}
+
+/// Whether pgchat has a function of this name. Others may begin with `chat_` as well.
+pub(super) fn is_own(function: &str) -> bool {
+    static OWN: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let mut own = routines();
+        own.extend(made_by(PRIVILEGES));
+        own
+    });
+    OWN.contains(function)
+}
+
+fn made_by(sql: &str) -> impl Iterator<Item = String> {
+    let made = [
+        "create function ",
+        "create or replace function ",
+        "create procedure ",
+    ];
+    let definitions = made
+        .into_iter()
+        .flat_map(move |made| sql.split(made).skip(1));
+    definitions.map(|definition| definition.split('(').next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
