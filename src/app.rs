@@ -54,8 +54,8 @@ pub async fn serve(
     keys: Keys,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
-    if let Some(warning) = open_files::make_room(&mut config.limits, config.pool_size) {
-        log::warn!("{warning}");
+    if let Some(shortage) = open_files::make_room(&mut config.limits, config.pool_size) {
+        log::log!(shortage.level, "{}", shortage.text);
     }
     let mut shutdown = std::pin::pin!(shutdown);
     let mut running = tokio::select! {

@@ -22,6 +22,8 @@ pub struct Limits {
     pub connections: usize,
     /// `MAX_HTTP_CONNECTIONS`, 1000: room for others beside them.
     pub http_connections: usize,
+    /// Whether one of these two is not at its default: somebody counts on it then.
+    pub connections_are_chosen: bool,
     /// `MAX_CONNECTIONS_PER_USER`, 20.
     pub connections_per_user: usize,
     /// `REFUSED_HANDSHAKES_PER_SECOND`, 200; 0 is no limit.
@@ -94,6 +96,8 @@ pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
         query_bytes: values.number(&settings::MAX_QUERY_BYTES)?,
         connections: values.number(&settings::MAX_CONNECTIONS)?,
         http_connections: values.number(&settings::MAX_HTTP_CONNECTIONS)?,
+        connections_are_chosen: values.differs(&settings::MAX_CONNECTIONS)
+            || values.differs(&settings::MAX_HTTP_CONNECTIONS),
         connections_per_user: values.number(&settings::MAX_CONNECTIONS_PER_USER)?,
         refused_handshakes: values.number(&settings::REFUSED_HANDSHAKES_PER_SECOND)?,
         watched_users: values.number(&settings::MAX_WATCHED_USERS)?,

@@ -29,10 +29,11 @@ async fn where_the_hard_limit_is_low_there_are_fewer_connections_and_the_rest_ar
     let database = Database::fresh().await;
     let mut replica = Replica::launch_where("ulimit -n 200", &database, &[]);
     replica.until_ready().await;
-    assert!(
-        replica.log().contains("the process may open 200 files"),
-        "{}",
-        replica.log()
+    let told = "the process may open 200 files";
+    assert_eq!(
+        level_of(&replica, told),
+        "INFO",
+        "nobody has set the limits"
     );
     let sockets = replica.api().metric("pgchat_connections_limit").await;
     assert!((1.0..100.0).contains(&sockets), "{sockets}");
@@ -41,4 +42,26 @@ async fn where_the_hard_limit_is_low_there_are_fewer_connections_and_the_rest_ar
     let refused = statuses.iter().filter(|status| **status == 503).count();
     assert!(served > 80 && refused > 0, "{statuses:?}");
     assert_eq!(served + refused, 110, "{statuses:?}");
+}
+
+/// A hard limit below what the defaults need is common, and a warning at each start that asks for nothing is soon overlooked.
+#[tokio::test]
+async fn who_has_set_more_connections_than_there_are_files_is_warned() {
+    let database = Database::fresh().await;
+    for setting in ["MAX_CONNECTIONS", "MAX_HTTP_CONNECTIONS"] {
+        let mut replica = Replica::launch_where("ulimit -n 200", &database, &[(setting, "500")]);
+        replica.until_ready().await;
+        let told = "the process may open 200 files";
+        assert_eq!(level_of(&replica, told), "WARN", "{setting}");
+    }
+}
+
+/// Of the line of the log that has these words.
+fn level_of(replica: &Replica, words: &str) -> String {
+    let log = replica.log();
+    let line = log.lines().find(|line| line.contains(words));
+    let line = line.unwrap_or_else(|| panic!("{words:?} is not in\n{log}"));
+    let levels = ["ERROR", "WARN", "INFO"];
+    let level = levels.into_iter().find(|level| line.contains(level));
+    level.expect("a level").to_owned()
 }
