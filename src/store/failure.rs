@@ -15,8 +15,6 @@ pub(super) struct QueryFailure {
     /// The statement began and took too long: its deadline passed, or the server ended it (`statement_timeout` or
     /// `transaction_timeout` of the role, or of the database). A silent server looks the same.
     pub(super) too_slow: bool,
-    /// What the statement names is not there, or of another type (PostgreSQL manual, appendix A, class 42).
-    pub(super) misfit: Option<String>,
     /// Another transaction held a row for longer than the statement waits (55P03): nothing was changed.
     pub(super) is_held: bool,
 }
@@ -53,7 +51,6 @@ impl QueryFailure {
             error: Error::unavailable(reason),
             lost: None,
             too_slow: false,
-            misfit: None,
             is_held: false,
         }
     }
@@ -74,15 +71,10 @@ impl QueryFailure {
                 ..Self::because("the database is not available")
             }
         } else {
-            let text = describe(&error);
-            let misfit = error
-                .code()
-                .is_some_and(|code| code.code().starts_with("42"));
             Self {
-                error: Error::Internal(text.clone().into()),
+                error: Error::Internal(describe(&error).into()),
                 lost: None,
                 too_slow: false,
-                misfit: misfit.then_some(text),
                 is_held: false,
             }
         }

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::adopt::{LOCK_WAIT, LockRetries, has, section};
 use super::migrate::{MigrateError, failed, sorted};
 use super::{Connector, Store, describe};
+use crate::error::Error;
 
 /// With the functions that look at the host's table, between marks.
 const USERS: &str = include_str!("../../sql/migrations/V2__users.sql");
@@ -169,36 +170,38 @@ impl UsersLink {
     }
 
     async fn look(&self) {
-        let misfit = match self.store.users_fit().await {
-            Ok(misfit) => misfit,
-            Err(error) => {
-                log::debug!(
-                    "whether the users table fits is not known: {}",
-                    error.with_cause()
-                );
+        let misfit = match self.store.try_users().await {
+            Ok(()) => {
+                if self.set_fault(None) {
+                    log::info!("the users table fits again");
+                }
                 return;
             }
+            Err(Error::Internal(misfit)) => misfit,
+            Err(error) => return not_known(&error),
         };
-        let Some(misfit) = misfit else {
-            if self.set_fault(None) {
-                log::info!("the users table fits again");
-            }
-            return;
+        let notes = match self.link().await {
+            Ok(notes) => notes,
+            Err(MigrateError::Users(why)) => return self.does_not_fit(why),
+            Err(error) => return log::warn!("the users table was altered ({misfit}): {error}"),
         };
-        match self.link().await {
-            Ok(notes) => {
+        // A policy of the host's may fail nevertheless.
+        match self.store.try_users().await {
+            Ok(()) => {
                 log::warn!("the users table was altered ({misfit}): its columns are found anew");
                 for note in notes {
                     log::warn!("{note}");
                 }
                 self.set_fault(None);
             }
-            Err(MigrateError::Users(why)) => {
-                if self.set_fault(Some(why.clone())) {
-                    log::error!("the users table does not fit any more: {why}");
-                }
-            }
-            Err(error) => log::warn!("the users table was altered ({misfit}): {error}"),
+            Err(Error::Internal(why)) => self.does_not_fit(why.to_string()),
+            Err(error) => not_known(&error),
+        }
+    }
+
+    fn does_not_fit(&self, why: String) {
+        if self.set_fault(Some(why.clone())) {
+            log::error!("the users table does not fit any more: {why}");
         }
     }
 
@@ -226,16 +229,16 @@ impl UsersLink {
     }
 }
 
+fn not_known(error: &Error) {
+    let cause = error.with_cause();
+    log::debug!("whether the users table fits is not known: {cause}");
+}
+
 impl Store {
-    /// Why `chat_users()` cannot be asked, if so: the host's table has changed. Reads no row.
-    async fn users_fit(&self) -> Result<Option<String>, crate::error::Error> {
-        let sql = format!("select {}chat_user_exists(null)", self.prefix);
-        match self.run(&self.pool, &sql, &[], self.deadline()).await {
-            Ok(_) => Ok(None),
-            Err(failure) => match failure.misfit {
-                Some(misfit) => Ok(Some(misfit)),
-                None => Err(failure.error),
-            },
-        }
+    /// Whether `chat_users()` can be asked; [`Error::Internal`] says why not: the host's table has changed, or a policy fails.
+    async fn try_users(&self) -> Result<(), Error> {
+        let sql = format!("select {}chat_try_users()", self.prefix);
+        let asked = self.run(&self.pool, &sql, &[], self.deadline()).await;
+        Ok(asked.map(drop)?)
     }
 }

@@ -67,3 +67,41 @@ async fn row_level_security_that_fails_for_the_chat_ends_the_start() {
     let conversation = api.open_conversation(ALICE, BORIS).await;
     api.send(conversation, ALICE, "hello").await;
 }
+
+/// The policy comes while replicas run: they are not ready until it lets the chat read the users, and say why.
+#[tokio::test]
+async fn row_level_security_that_begins_to_fail_is_told_by_the_probe() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    database
+        .execute("alter table users enable row level security; create policy every on users using (true)")
+        .await;
+    let replica = Replica::start(&database, &[("USERS_TABLE_CHECK_SECONDS", "1")]).await;
+    let api = replica.api();
+    for (policy, word) in [
+        ("id = current_setting('app.tenant')::uuid", "app.tenant"),
+        ("last_name::integer > 0", "invalid input syntax"),
+    ] {
+        database
+            .execute(&format!("alter policy every on users using ({policy})"))
+            .await;
+        eventually(policy, || async {
+            let reply = api.get("/health/ready").await;
+            let words = [
+                "row-level security of users fails",
+                word,
+                "create policy chat",
+            ];
+            (reply.status == 503 && words.iter().all(|word| reply.text.contains(word)))
+                .then_some(())
+        })
+        .await;
+        let told = "the users table does not fit any more: row-level security of users fails";
+        assert!(replica.log().contains(told), "{}", replica.log());
+        database
+            .execute("alter policy every on users using (true)")
+            .await;
+        until_status(&replica, "/health/ready", 200).await;
+        api.send(conversation, ALICE, policy).await;
+    }
+}
