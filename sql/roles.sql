@@ -163,18 +163,21 @@ $$;
 do $$
 declare
   owner constant text := current_setting('pgchat.owner');
-  host constant regclass := coalesce(to_regclass(current_setting('pgchat.users_table')),
-                                     to_regclass(quote_ident(current_setting('pgchat.users_table'))));
+  wanted constant text := current_setting('pgchat.users_table');
+  -- As chat_users_table() finds it.
+  host constant regclass := coalesce(to_regclass(wanted), to_regclass(quote_ident(wanted)),
+                                     to_regclass(quote_ident(split_part(wanted, '.', 1)) || '.' ||
+                                                 quote_ident(nullif(split_part(wanted, '.', 2), ''))));
   columns text;
 begin
   if host is null then
-    raise notice 'users table % is not there yet: run this file again when it is', current_setting('pgchat.users_table');
+    raise notice 'users table % is not there yet: run this file again when it is', wanted;
     return;
   end if;
   select string_agg(quote_ident(attname), ', ') into columns
     from pg_attribute
    where attrelid = host and attnum > 0 and not attisdropped
-     and attname = any (string_to_array(replace(current_setting('pgchat.users_columns'), ' ', ''), ',') || array[
+     and attname = any (regexp_split_to_array(btrim(current_setting('pgchat.users_columns')), ' *, *') || array[
            'id', 'user_id', 'userId', 'uuid',
            'first_name', 'firstName', 'firstname', 'given_name',
            'last_name', 'lastName', 'lastname', 'family_name',

@@ -175,3 +175,31 @@ fn the_columns_that_are_detected_are_those_that_the_owner_is_granted() {
     assert!(detected.len() > 15, "{detected:?}");
     assert_eq!(detected, granted);
 }
+
+/// `USERS_TABLE` and `USERS_COLUMNS` are taken without the quotes that SQL wants, and so are the script's variables.
+#[tokio::test]
+async fn the_roles_are_made_for_a_users_table_whatever_its_names_are() {
+    let database = Database::empty().await;
+    database
+        .execute(&format!(
+            "create schema crm; create table crm.\"AppUsers\" (\"User Id\" uuid primary key, \"First Name\" text);
+             insert into crm.\"AppUsers\" values ('{ALICE}', 'Alice'), ('{BORIS}', 'Boris')"
+        ))
+        .await;
+    let variables = [
+        ("users_table", "crm.AppUsers"),
+        ("users_columns", "User Id, First Name"),
+    ];
+    let settings = [
+        ("USERS_TABLE", "crm.AppUsers"),
+        ("USERS_COLUMNS", "id=User Id, firstName=First Name"),
+    ];
+    database.make_roles(&variables).await;
+    database.migrate(&settings).await.assert_ok();
+    database.make_roles(&variables).await;
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let sent = api.send(conversation, ALICE, "hello").await;
+    assert_eq!(sent["sender"]["firstName"], "Alice");
+}
