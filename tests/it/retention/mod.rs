@@ -217,7 +217,7 @@ async fn rows_that_somebody_holds_are_left_for_another_time() {
     let database = Database::fresh().await;
     let gone = database.conversation(ALICE, KATIA).await;
     fill(&database, gone, &[3], true).await;
-    let held = aged(&database, &[400, 1], true).await;
+    let held = aged(&database, &[400, 3, 1], true).await;
     let free = database.conversation(ALICE, CARLA).await;
     fill(&database, free, &[400, 1], true).await;
     let emptied = database.conversation(ALICE, DAVID).await;
@@ -226,7 +226,7 @@ async fn rows_that_somebody_holds_are_left_for_another_time() {
     fill(&database, deleted, &[3], true).await;
     database
         .execute(&format!(
-            "delete from messages where conversation_id in ('{gone}', '{deleted}');
+            "delete from messages where conversation_id in ('{gone}', '{deleted}') or conversation_id = '{held}' and seq = 2;
              update chat_tombstones set deleted_at = now() - interval '2 years'"
         ))
         .await;
@@ -245,9 +245,12 @@ async fn rows_that_somebody_holds_are_left_for_another_time() {
     // The row of a conversation of which something is left is not needed.
     assert_eq!((step.messages, step.tombstones), (1, 1));
     assert_eq!((step.busy, step.next), (3, None));
+    // Nobody holds this one, but what is removed is noted with its conversation.
+    let tombstone = format!("chat_tombstones where conversation_id = '{held}'");
+    assert_eq!(database.count(&tombstone).await, 1);
     holder.batch_execute("commit").await.expect("unlocked");
     let step = purge(&database, 365, 100, None).await;
-    assert_eq!((step.messages, step.tombstones, step.busy), (2, 1, 0));
+    assert_eq!((step.messages, step.tombstones, step.busy), (2, 2, 0));
 }
 
 /// As where the law demands that something is kept.
