@@ -236,7 +236,8 @@ declare
   known chat_users_link;
 begin
   select * into known from chat_users_link;
-  if (known.users_table, known.mapping) is distinct from (host, columns) then
+  -- By the table: its name may be written in another way (quote_all_identifiers).
+  if to_regclass(known.users_table) is distinct from to_regclass(host) or known.mapping is distinct from columns then
     raise exception 'USERS_TABLE and USERS_COLUMNS are % %, but % % was linked: run "pgchat migrate" as %',
       host, columns, known.users_table, known.mapping, current_user using errcode = 'invalid_parameter_value';
   end if;

@@ -206,7 +206,12 @@ pub(super) fn host_function(error: &tokio_postgres::Error) -> Option<&str> {
 /// all of them: `fonction PL/pgSQL answer(), ligne 3 à RAISE`.
 fn host_function_in(context: &str) -> Option<&str> {
     let place = context.lines().find(|line| line.contains("PL/pgSQL"))?;
-    let called = place.split('(').next().unwrap_or(place);
+    // With quotes where all names have them (quote_all_identifiers).
+    let called = place
+        .split('(')
+        .next()
+        .unwrap_or(place)
+        .trim_end_matches('"');
     let is_of_names = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let name = called.rsplit(|c| !is_of_names(c)).next().unwrap_or(called);
     let is_own = migrations::is_own(name) || called.contains("inline_code_block");
@@ -278,6 +283,7 @@ mod tests {
                 "chat_audit()",
                 "public.chat_audit()",
                 "größe()",
+                "\"answer\"(\"text\")",
             ] {
                 let line = line(function);
                 let context = format!("SQL-Anweisung »insert into x«\n{line}\n{}", own());
@@ -286,6 +292,7 @@ mod tests {
             for function in [
                 "chat_send_messages(uuid[],uuid[])",
                 "public.chat_users_plan(regclass,jsonb)",
+                "\"public\".\"chat_relink_users\"(\"text\",\"jsonb\")",
             ] {
                 assert_eq!(host_function_in(&line(function)), None, "{language}");
             }

@@ -203,3 +203,19 @@ async fn the_roles_are_made_for_a_users_table_whatever_its_names_are() {
     let sent = api.send(conversation, ALICE, "hello").await;
     assert_eq!(sent["sender"]["firstName"], "Alice");
 }
+
+/// How PostgreSQL writes the name of the users table does not change which one it is.
+#[tokio::test]
+async fn a_database_that_quotes_all_names_is_served_and_migrated() {
+    let database = Database::fresh().await;
+    let set = format!("alter database {} set quote_all_identifiers", database.name);
+    for value in ["on", "off", "on"] {
+        database.execute(&format!("{set} = {value}")).await;
+        let replica = Replica::start(&database, &[]).await;
+        let api = replica.api();
+        let conversation = api.open_conversation(ALICE, BORIS).await;
+        api.send(conversation, ALICE, value).await;
+        // It writes down what it has linked.
+        database.migrate(&[]).await.assert_ok();
+    }
+}
