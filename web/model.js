@@ -52,9 +52,9 @@ export class Model {
     chat.on('chat_message', (message) => this.#arrived(message));
     chat.on('message_updated', (message) => this.#changed(message));
     chat.on('message_deleted', (message) => {
-      const conversation = this.conversations.get(message.conversationId);
-      if (conversation?.unreadCount && !message.isRead && message.senderId !== this.userId) conversation.unreadCount--;
-      if (this.#loading) this.load(false); // whether what is being read counts it cannot be told
+      const unread = !message.isRead && message.senderId !== this.userId && this.conversations.get(message.conversationId)?.unreadCount;
+      // Whether it was counted cannot be told: it may have gone before this page was told of it, or while the list was read.
+      if (unread || this.#loading) this.load(false);
       this.#changed(message);
     });
     chat.on('messages_read', (read) => this.#read(read));
@@ -313,12 +313,13 @@ export class Model {
       if (message.seq <= listed.lastSeq) return;
       listed.lastSeq = message.seq;
       listed.lastMessage = message;
-      if (message.senderId !== this.userId && !message.isRead) listed.unreadCount++;
+      if (message.senderId !== this.userId && !message.isRead && !message.deletedAt) listed.unreadCount++;
     });
     if (!conversation) this.load(false);
     this.tell('conversations');
     this.tell(message.conversationId);
-    if (isNew) this.tell('arrived', message);
+    // What was missed may have been deleted since.
+    if (isNew && !message.deletedAt) this.tell('arrived', message);
   }
 
   #changed(message) {

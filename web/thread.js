@@ -71,6 +71,8 @@ export class Thread {
     this.#off = [
       this.model.on(conversationId, () => this.#told()),
       this.model.on('back', () => this.timeline.failed && this.#again(true)),
+      // Read anew, the list may count what is shown here already.
+      this.model.on('conversations', () => this.read()),
       this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
     ];
     this.#elements.clear();
@@ -134,10 +136,12 @@ export class Thread {
     this.#top = 0;
   }
 
-  /** What can be seen has been read. */
+  /** What can be seen has been read; not what is to be seen once it has come. */
   read() {
     const looked = document.visibilityState === 'visible' && this.element.isConnected && this.scroller.clientHeight > 0;
-    if (!looked || !this.#isPinned() || this.timeline.hasNewer) return;
+    if (!looked || this.#wanted || !this.#isPinned()) return;
+    const { hasNewer, loading, failed } = this.timeline;
+    if (hasNewer || loading === 'start' || failed === 'start') return;
     this.#away = 0;
     this.#updateJump();
     this.model.markRead(this.conversationId);
@@ -160,7 +164,9 @@ export class Thread {
   #told() {
     soon(this.#draw);
     const { error, loading } = this.timeline;
-    if (loading || error === this.#failure) return;
+    if (loading) return;
+    this.read(); // read anew, it may be more than any event told of
+    if (error === this.#failure) return;
     this.#failure = error;
     if (error) this.#retry.after(error, () => this.#again(true));
     else this.#retry.done();

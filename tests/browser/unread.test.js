@@ -1,0 +1,139 @@
+// What is unread, after whatever one missed: neither more nor less than the service says.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { AMELIE, at, balancer, bubble, CUT, cutOff, drawn, eventually, LUKASZ, pane, patient, post, replica, replicas, stage, talking, visit } from './support.js';
+
+stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
+
+const VISITED = { forgive: CUT, before: patient };
+
+/** Somebody new, in conversation with Łukasz, who has said these things. */
+async function reader(...said) {
+  const ids = await replicas.sql(`with reader as (insert into users (first_name, last_name, email) values ('Reader', 'of much', gen_random_uuid() || '@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select id, '${LUKASZ}' from reader returning participant1_id, id`);
+  const [user, conversation] = ids.split('|');
+  for (const content of said) await post(replica.url, LUKASZ, content, conversation);
+  return { user, conversation };
+}
+
+const unread = (conversation) => replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and not is_read and deleted_at is null`);
+const badge = (page, count = '') => page.locator('.list .badge', { hasText: new RegExp(`^${count}\\b`) });
+const again = (page) => page.locator('.banner').getByRole('button', { name: 'Try now' }).click();
+
+test('who is at the end of a conversation has read what is read anew there, too, where more was missed than is sent again', async () => {
+  const { user, conversation } = await reader('before');
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(user, conversation)), VISITED);
+  await bubble(page, 'before').waitFor();
+  await eventually(() => unread(conversation), '0');
+  await cutOff(front, page);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${conversation}', '${LUKASZ}', 'missed ' || n from generate_series(1, 30) n`);
+  front.refuse = false;
+  await again(page);
+  await bubble(page, 'missed 30').waitFor();
+  await eventually(() => unread(conversation), '0');
+  await badge(page).waitFor({ state: 'detached' });
+  await eventually(() => page.title(), 'pgchat');
+});
+
+for (const [how, remove] of [
+  ['deleted', (id) => fetch(`${replica.url}/api/v1/chat/messages/${id}?user_id=${LUKASZ}`, { method: 'DELETE' })],
+  ['deleted outright', (id) => replicas.sql(`delete from messages where id = '${id}'`)],
+]) {
+  test(`what was said and ${how} while one was away is counted nowhere, and nobody hears of it`, async () => {
+    const { user, conversation } = await reader('one', 'two');
+    const front = await balancer([replica.port]);
+    const page = await visit(at(front.url, user), VISITED);
+    await badge(page, 2).waitFor();
+    await cutOff(front, page);
+    const gone = await post(replica.url, LUKASZ, 'never mind', conversation);
+    await remove(gone.id);
+    await post(replica.url, LUKASZ, 'three', conversation);
+    front.refuse = false;
+    await again(page);
+    await page.locator('.list').getByText('three', { exact: true }).waitFor();
+    await badge(page, 3).waitFor();
+    assert.equal(await page.title(), '(3) pgchat');
+
+    // The same where one looks.
+    await page.locator(`[data-conversation="${conversation}"] button`).click();
+    await bubble(page, 'three').waitFor();
+    await eventually(() => unread(conversation), '0');
+    await cutOff(front, page);
+    const more = await post(replica.url, LUKASZ, 'nor this', conversation);
+    await remove(more.id);
+    const heard = page.evaluate(() => new Promise((done) => {
+      const region = document.querySelector('.thread > [aria-live]');
+      new MutationObserver(() => region.textContent && done(region.textContent)).observe(region, { childList: true });
+    }));
+    front.refuse = false;
+    await again(page);
+    await page.locator('.banner').waitFor({ state: 'hidden' });
+    await drawn(page);
+    await post(replica.url, LUKASZ, 'four', conversation);
+    assert.equal(await heard, 'Łukasz Wiśniewski: four');
+  });
+}
+
+test('of unread messages that are deleted while one is there, each counts once', async () => {
+  const { user, conversation } = await reader('one', 'two', 'three');
+  const page = await visit(at(replica.url, user));
+  await badge(page, 3).waitFor();
+  const id = await replicas.sql(`select id from messages where conversation_id = '${conversation}' and content = 'two'`);
+  await replicas.sql(`update messages set deleted_at = now() where id = '${id}'`);
+  await badge(page, 2).waitFor();
+  // It is told once more, and has not become less unread.
+  await replicas.sql(`delete from messages where id = '${id}'`);
+  await replicas.sql(`update messages set deleted_at = now() where conversation_id = '${conversation}' and content = 'three'`);
+  await page.locator('.list').getByText('Message deleted').waitFor();
+  await badge(page, 1).waitFor();
+  await drawn(page);
+  assert.equal(await page.title(), '(1) pgchat');
+  assert.equal(await unread(conversation), '1');
+});
+
+test('above the first unread message there is a line, and what one says oneself ends that it is new', async () => {
+  const { user, conversation } = await reader('one', 'two', 'three', 'four');
+  await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}' and content in ('one', 'two')`);
+  const page = await visit(at(replica.url, user));
+  await badge(page, 2).waitFor();
+  await page.locator(`[data-conversation="${conversation}"] button`).click();
+  await page.locator('.divider.new + .message', { hasText: 'three' }).waitFor();
+  await eventually(() => unread(conversation), '0');
+  assert.equal(await page.locator('.divider.new').count(), 1);
+  await post(replica.url, user, 'From my telephone', conversation);
+  await bubble(page, 'From my telephone').waitFor();
+  await page.locator('.divider.new').waitFor({ state: 'detached' });
+});
+
+test('in a pane that is behind the other one nothing is read, until it is shown', async () => {
+  const { user, conversation } = await reader('one');
+  const page = await visit(at(replica.url, talking(user, conversation), talking(AMELIE)), { viewport: { width: 700, height: 800 } });
+  const [tab] = await page.locator('.tabs button').all();
+  await pane(page, 2).locator('.message').first().waitFor();
+  await pane(page, 1).locator('.message').first().waitFor({ state: 'attached' });
+  await post(replica.url, LUKASZ, 'two', conversation);
+  await eventually(() => page.title(), '(2) pgchat');
+  await drawn(page);
+  assert.equal(await unread(conversation), '2');
+  await tab.click();
+  await eventually(() => unread(conversation), '0');
+  assert.equal(await page.title(), 'pgchat');
+});
+
+test('a screen reader is told of what comes where one looks, and of nothing else', async () => {
+  const { user, conversation } = await reader('one');
+  const elsewhere = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${user}', '${AMELIE}') returning id`);
+  const page = await visit(at(replica.url, talking(user, conversation)));
+  await bubble(page, 'one').waitFor();
+  const heard = page.evaluate(() => new Promise((done) => {
+    const region = document.querySelector('.thread > [aria-live]');
+    new MutationObserver(() => region.textContent && done(region.textContent)).observe(region, { childList: true });
+  }));
+  await post(replica.url, AMELIE, 'elsewhere', elsewhere);
+  await page.locator(`[data-conversation="${elsewhere}"]`).getByText('elsewhere', { exact: true }).waitFor();
+  await post(replica.url, user, 'mine', conversation);
+  await bubble(page, 'mine').waitFor();
+  await post(replica.url, LUKASZ, 'two', conversation);
+  assert.equal(await heard, 'Łukasz Wiśniewski: two');
+});
