@@ -2,6 +2,7 @@
 import { createChatClient } from '../client/pgchat.js';
 import { reason, Retry } from './failure.js';
 import { departed, Latencies } from './latency.js';
+import { beginning, lastActiveFirst, part } from './listing.js';
 import { Timeline } from './timeline.js';
 import { Typing } from './typing.js';
 
@@ -30,7 +31,9 @@ export class Model {
   /** Why the last reload failed. */
   #missed = undefined;
   #retry = new Retry();
-  /** More conversations were asked for, and did not come. */
+  /** More conversations are being read. */
+  #more = undefined;
+  /** They were asked for, and did not come. */
   #retryMore = new Retry();
   /** Settled when what is being read has come, or failed: the list, and the conversations that are open. */
   #loaded = undefined;
@@ -125,10 +128,10 @@ export class Model {
   async #load() {
     this.#retry.cancel();
     try {
-      const [{ conversations, hasMore }, me] = await Promise.all([this.chat.conversations.list({ limit: 50 }), this.chat.users.get(this.chat.userId)]);
+      const [{ conversations, hasMore }, me] = await Promise.all([this.#list(), this.chat.users.get(this.chat.userId)]);
       this.userId = me.id;
       this.me = me;
-      this.conversations = new Map(conversations.map((conversation) => [conversation.id, conversation]));
+      this.conversations = conversations;
       for (const change of this.#meanwhile) change();
       this.hasMoreConversations = hasMore;
       this.state = 'ready';
@@ -148,13 +151,22 @@ export class Model {
     this.tell('conversations');
   }
 
+  /** As many as are listed, so that who is far down the list stays there, and the one that is open, wherever it stands by now. */
+  #list() {
+    const open = [...this.timelines.values()].filter(({ lookedAt }) => lookedAt).map(({ conversationId }) => conversationId);
+    return beginning(this.chat, this.conversations.size, open.filter((id) => this.conversations.has(id)));
+  }
+
+  /** One page at a time, whoever asks for it. */
   async loadMoreConversations() {
-    if (!this.hasMoreConversations) return;
+    if (this.hasMoreConversations) await (this.#more ??= this.#loadMore().finally(() => (this.#more = undefined)));
+  }
+
+  async #loadMore() {
     this.#retryMore.cancel();
-    this.hasMoreConversations = false;
     const list = this.conversations;
     try {
-      const { conversations, hasMore } = await this.chat.conversations.list({ limit: 50, offset: list.size });
+      const { conversations, hasMore } = await part(this.chat, list.size);
       // Read anew meanwhile, from its beginning: this page would leave a gap.
       if (this.conversations !== list) return;
       for (const conversation of conversations) if (!list.has(conversation.id)) list.set(conversation.id, conversation);
@@ -162,7 +174,6 @@ export class Model {
       this.#watch();
       this.#retryMore.done();
     } catch (error) {
-      this.hasMoreConversations = true;
       if (!this.#retryMore.isAgain) this.tell('notice', `More conversations could not be loaded: ${reason(error)}`);
       if (this.connection.status !== 'closed') this.#retryMore.after(error, () => this.loadMoreConversations());
     }
@@ -171,9 +182,11 @@ export class Model {
 
   /** A conversation of this user's, also one so far down the list that it was not loaded yet. */
   async find(id) {
-    let known = -1;
-    while (!this.conversations.has(id) && this.hasMoreConversations && this.conversations.size > known) {
-      known = this.conversations.size;
+    let list, known;
+    // Read anew meanwhile it is another list, and may be a shorter one.
+    while (!this.conversations.has(id) && this.hasMoreConversations && (this.conversations !== list || list.size > known)) {
+      list = this.conversations;
+      known = list.size;
       await this.loadMoreConversations();
     }
     return this.conversations.get(id);
@@ -181,8 +194,7 @@ export class Model {
 
   /** Last active first. */
   sorted() {
-    const active = ({ lastMessage, createdAt }) => lastMessage?.createdAt ?? createdAt;
-    return [...this.conversations.values()].sort((a, b) => (active(a) === active(b) ? 0 : active(a) < active(b) ? 1 : -1));
+    return lastActiveFirst(this.conversations.values());
   }
 
   other({ participant1, participant2 }) {

@@ -89,7 +89,7 @@ export class Search {
     const ask = (part, run) => (had[part] && !had[part].error ? had[part] : run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
     const [people, messages] = await Promise.all([
       ask('people', () => chat.users.list({ limit: MOST, ...(text && { q: text }) })),
-      ask('messages', () => (text ? chat.search(text, { limit: MOST, snippets: true }) : Promise.resolve({ messages: [] }))),
+      ask('messages', () => (text ? this.#searched(text) : Promise.resolve({ messages: [] }))),
     ]);
     if (asked !== this.#asked) return false;
     const again = () => this.#ask(asked, text, { people, messages });
@@ -99,6 +99,14 @@ export class Search {
     this.#wait(false);
     this.#draw(text, people, messages);
     return true;
+  }
+
+  async #searched(text) {
+    const { chat, userId } = this.model;
+    const answer = await chat.search(text, { limit: MOST, snippets: true });
+    // One's own message says nothing of whom it was for: the list does, perhaps far down.
+    for (const { senderId, conversationId } of answer.messages) if (senderId === userId) await this.model.find(conversationId);
+    return answer;
   }
 
   #now() {
