@@ -13,7 +13,7 @@ const themes = { auto: ['screen', 'Appearance: as the system has it'], light: ['
 /** What a phone paints around the page: the top bar's ground, light and dark. */
 const surrounds = [...document.querySelectorAll('meta[name="theme-color"]')].map((meta) => ({ meta, own: meta.content }));
 const theme = iconButton('sun', '', { onclick: () => setTheme({ auto: 'light', light: 'dark', dark: 'auto' }[currentTheme()]) });
-const split = h('button.button.compact.split-button', { type: 'button', 'aria-pressed': 'false', title: 'A second user beside the first', onclick: () => (second ? closeSecond() : openSecond()) }, icon('split'), h('span', {}, 'Second user'));
+const split = h('button.button.compact.split-button', { type: 'button', 'aria-pressed': 'false', title: 'A second user beside the first', onclick: () => (second ? second.leaving(closeSecond) : openSecond()) }, icon('split'), h('span', {}, 'Second user'));
 const tab = (which) => h('button', { type: 'button', onclick: () => show(which) });
 const [firstTab, secondTab] = [tab('first'), tab('second')];
 const tabs = h('div.tabs', { role: 'group', 'aria-label': 'Panes', hidden: true }, firstTab, secondTab);

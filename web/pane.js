@@ -58,7 +58,7 @@ export class Pane {
         }
       },
       openMessage: (message) => this.open(message.conversationId, message.seq, message.snippet),
-      leave: () => this.signIn(),
+      leave: () => this.leaving(() => this.signIn()),
     });
     this.frames = new Frames(model, () => this.toggle('frames', false));
     this.insert = new Insert(() => this.toggle('insert', false));
@@ -282,7 +282,7 @@ export class Pane {
       this.signIn(); // the address named somebody, but this service wants a token
     } else if (status === 'stopped') {
       const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;
-      this.#banner('bad', [text], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.signIn() }, 'Be somebody else'));
+      this.#banner('bad', [text], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.leaving(() => this.signIn()) }, 'Be somebody else'));
     }
   }
 
@@ -334,6 +334,17 @@ export class Pane {
     document.body.append(dialog);
     dialog.showModal();
     return dialog;
+  }
+
+  /** `then`, at once, or if one does not mind what is lost with this chat. */
+  leaving(then) {
+    if (!this.model?.isUnsent) return then();
+    const leave = () => {
+      dialog.close();
+      then();
+    };
+    const dialog = this.#dialog('Leave what was not sent?', h('p', {}, 'What waits to be sent, or could not be, is lost with this chat.'),
+      h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Stay'), h('button.button.danger', { type: 'button', onclick: leave }, 'Leave it')));
   }
 
   #confirmRemoval(message) {

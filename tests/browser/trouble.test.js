@@ -1,7 +1,7 @@
 // A connection that is lost, or not there yet: what the page says of it, and what it does not miss.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, cutOff, eventually, LUKASZ, patient, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, cutOff, eventually, LUKASZ, pane, patient, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -126,6 +126,51 @@ test('who leaves the page while something waits to be sent is asked whether to l
   await page.reload();
   await bubble(page, 'Not sent yet').waitFor();
   assert.equal(asked.length, 1);
+});
+
+test('who may not use the chat any more is told so, and may try again or be somebody else', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), {
+    before: () => {
+      const Real = window.WebSocket;
+      window.WebSocket = class extends Real {
+        constructor(...asked) {
+          super(...asked);
+          window.last = this;
+        }
+      };
+    },
+  });
+  await page.locator('.message').first().waitFor();
+  const deactivated = () => page.evaluate(() => window.last.onclose({ code: 4403, reason: 'user deactivated' }));
+  await deactivated();
+  const banner = page.locator('.banner');
+  await banner.getByText('This user may not use the chat.').waitFor();
+  await page.locator('.me').getByText('Disconnected').waitFor();
+  await banner.getByRole('button', { name: 'Try again' }).click();
+  await banner.waitFor({ state: 'hidden' });
+  await deactivated();
+  await banner.getByRole('button', { name: 'Be somebody else' }).click();
+  await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
+});
+
+test('who becomes somebody else, or closes a pane, while something waits to be sent is asked, too', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(AMELIE), talking(LUKASZ)), { forgive: CUT, before: patient, viewport: { width: 1600, height: 800 } });
+  for (const number of [1, 2]) await pane(page, number).locator('.message').first().waitFor();
+  await cutOff(front, pane(page, 1));
+  for (const [number, who] of [[1, AMELIE], [2, LUKASZ]]) {
+    const side = pane(page, number);
+    const leave = number === 1 ? side.getByRole('button', { name: 'Be somebody else' }) : page.getByRole('button', { name: 'Second user' });
+    await say(side, `Not sent yet by ${who}`);
+    await leave.click();
+    const question = page.getByRole('dialog', { name: 'Leave what was not sent?' });
+    await question.getByRole('button', { name: 'Stay' }).click();
+    await bubble(side, `Not sent yet by ${who}`).getByTitle('waiting to be sent').waitFor();
+    await leave.click();
+    await question.getByRole('button', { name: 'Leave it' }).click();
+    if (number === 1) await side.getByRole('heading', { name: 'Who are you?' }).waitFor();
+    else await side.waitFor({ state: 'detached' });
+  }
 });
 
 test('more was missed than is sent again: only the conversation that one looks at is read anew at once', async () => {
