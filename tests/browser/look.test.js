@@ -168,6 +168,28 @@ test('what a search found can be read on its ground, in the dark too', async () 
   }
 });
 
+test('a word that is wider than the window is broken, wherever the page says it', async () => {
+  const word = 'Donaudampfschifffahrts'.repeat(8);
+  const page = await visit(at(replica.url, AMELIE), { ...PHONE, forgive: /^Failed to load resource/ });
+  const whole = async (locator) => {
+    await locator.waitFor();
+    const [left, right] = await locator.evaluate((it) => {
+      const range = document.createRange();
+      range.selectNodeContents(it);
+      const { left: from, right: to } = range.getBoundingClientRect();
+      return [from, innerWidth - to];
+    });
+    assert.ok(left >= 0 && right >= 0, `${left}, ${right}`);
+  };
+  await page.locator('.list .row').first().waitFor();
+  await page.getByRole('searchbox').fill(word);
+  await whole(page.locator('.results .empty p'));
+  await page.route('**/messages?*', (route) => route.fulfill({ status: 400, json: { code: 'validation_failed', message: word } }));
+  await page.getByRole('button', { name: 'Close the search' }).tap();
+  await page.locator('.list .row').first().tap();
+  await whole(page.locator('.edge .problem'));
+});
+
 test('above a conversation on a phone there is room for a usual name', async () => {
   const page = await visit(at(replica.url, talking(AMELIE)), PHONE);
   const name = page.getByRole('heading', { name: 'Łukasz Wiśniewski' });

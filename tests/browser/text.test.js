@@ -99,6 +99,43 @@ test('of a very long message the list shows the beginning, and that is read alou
   }
 });
 
+test('what is longer than a message can be is not sent, and stays where it is written', async () => {
+  const page = await shown();
+  const field = page.getByRole('textbox', { name: 'Message' });
+  const long = 'ü'.repeat(32_769);
+  await field.fill(long);
+  await page.locator('.composer').getByText('This is longer than a message can be (65,536 bytes).').waitFor();
+  assert.ok(await page.getByRole('button', { name: 'Send', exact: true }).isDisabled());
+  await field.press('Enter');
+  assert.equal(await field.inputValue(), long);
+  await field.fill(long.slice(1));
+  await page.locator('.composer .problem').waitFor({ state: 'hidden' });
+  await field.press('Enter');
+  await page.locator('.message.mine').last().getByTitle(/^(sent|read)$/).waitFor();
+});
+
+test('on a phone the buttons of one’s message come when it is tapped, and go with the next tap', async () => {
+  const page = await shown(PHONE);
+  await post(replica.url, AMELIE, 'Tap me');
+  const message = bubble(page, 'Tap me');
+  const opacity = () => message.locator('.message-tools').evaluate((it) => getComputedStyle(it).opacity);
+  await message.waitFor();
+  assert.equal(await opacity(), '0');
+  await message.locator('.content').tap();
+  await eventually(opacity, '1');
+  await message.locator('.content').tap();
+  await eventually(opacity, '0');
+});
+
+test('who has no name is somebody all the same', async () => {
+  const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('', '', gen_random_uuid() || '@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
+  const page = await visit(at(replica.url, talking(AMELIE, id)));
+  await page.getByRole('heading', { name: 'Somebody without a name' }).waitFor();
+  const row = page.locator(`[data-conversation="${id}"]`);
+  assert.deepEqual([await row.locator('strong').textContent(), await row.locator('.avatar').textContent()], ['Somebody without a name', '?']);
+});
+
 test('on a phone Enter breaks the line, and Send sends and leaves the keyboard where it is', async () => {
   const page = await shown(PHONE);
   const field = page.getByRole('textbox', { name: 'Message' });
