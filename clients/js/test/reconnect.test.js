@@ -93,6 +93,50 @@ test('what server_closing asked for comes on top, once', async (t) => {
   assert.deepEqual(pauses, [800, 100]);
 });
 
+test('a command that was refused for a while is sent again after a pause that grows, and not before', async (t) => {
+  const { chat, pass, last } = await start(t, { random: () => 1, minDelayMs: 100 });
+  last().greet();
+  chat.send({ conversationId: 'c1', content: 'x' }).catch(() => {});
+  const { sent } = last();
+  for (const [times, pause] of [[1, 300], [2, 500], [3, 900]]) {
+    last().say('error', { requestId: sent[0].requestId, code: 'unavailable', message: 'busy' });
+    await pass(pause - 1);
+    assert.equal(sent.length, times);
+    await pass(1);
+    assert.equal(sent.length, times + 1);
+  }
+});
+
+test('by the last two thousand rows a repeat is known, however old the row is', async (t) => {
+  const { chat, last } = await start(t);
+  last().greet();
+  let got = 0;
+  chat.on('chat_message', () => got++);
+  const say = (id, updatedAt = '1') => last().say('chat_message', { id, updatedAt });
+  const news = (run) => {
+    const before = got;
+    run();
+    return got - before;
+  };
+  const rows = Array.from({ length: 2000 }, (_, n) => `row ${n}`);
+  assert.equal(news(() => rows.forEach((id) => say(id))), 2000);
+  assert.equal(news(() => rows.forEach((id) => say(id))), 0);
+  assert.equal(news(() => say(rows[0], '2')), 1);
+  assert.equal(news(() => rows.slice(1).forEach((id) => say(`${id} of later`))), 1999);
+  assert.equal(news(() => say(rows[0], '2')), 0, 'the row was changed since');
+  assert.equal(news(() => say(rows[1])), 1, 'no more is remembered');
+});
+
+test('connect() opens no second socket while there is one, or is about to be', async (t) => {
+  const { chat, last } = await start(t);
+  chat.connect();
+  await turn();
+  last().greet();
+  chat.connect();
+  await turn();
+  assert.deepEqual([Socket.all.length, last().readyState, chat.status], [1, 1, 'online']);
+});
+
 /** The events of a browser's window, for one test. */
 function browser(t) {
   const window = new EventTarget();
@@ -131,6 +175,17 @@ for (const type of ['online', 'visibilitychange']) {
     assert.equal(chat.status, 'closed', 'nobody listens any more');
   });
 }
+
+test('online reconnects at once also while nobody looks', async (t) => {
+  const window = browser(t);
+  const { last } = await start(t, { random: () => 1, minDelayMs: 60_000, maxDelayMs: 60_000 });
+  last().greet();
+  last().lose();
+  globalThis.document.hidden = true;
+  window.dispatchEvent(new Event('online'));
+  await turn();
+  assert.equal(Socket.all.length, 2);
+});
 
 test('offline asks an open connection whether it still is one, and hurries nothing that waits', async (t) => {
   const window = browser(t);

@@ -31,6 +31,18 @@ test('token_expiring: a new token goes over the open socket, and is shown to nob
   assert.deepEqual([server.handshakes.length, chat.errors], [1, []]);
 });
 
+test('after a renewal 4401 is about the new token, which is not used again', async () => {
+  let made = 0;
+  const [chat, connection] = await connected({ getToken: () => `${JWT}${++made}` });
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  connection.send('ack', { requestId: (await connection.read()).requestId });
+  await eventually(() => chat.queued === 0);
+  connection.close(4401, 'the new one, too');
+  (await server.connection()).greet();
+  await next(chat, 'status', ({ status }) => status === 'online');
+  assert.deepEqual(server.handshakes.map(({ protocols }) => protocols), [`pgchat.v1,bearer.${JWT}1`, `pgchat.v1,bearer.${JWT}3`]);
+});
+
 test('a getToken that fails is an error event, and is asked again', async () => {
   let made = 0;
   const chat = client({
@@ -116,6 +128,13 @@ test('without userId it is the token’s subject; with a token that names none i
     await assert.rejects(unknown.conversations.list(), { code: 'no_user' });
   }
   assert.deepEqual([server.handshakes.length, server.requests.length], [1, 0], 'nobody is asked about a user "undefined"');
+});
+
+test('the token’s subject is read from base64url, which has characters of its own', async () => {
+  const payload = Buffer.from(JSON.stringify({ '?>': '???>>>', sub: 'u1' })).toString('base64url');
+  assert.match(payload, /-.*_|_.*-/);
+  await connected({ userId: undefined, getToken: () => `x.${payload}.y` });
+  assert.equal(server.handshakes[0].url.searchParams.get('user_id'), 'u1');
 });
 
 test('with tickets the socket is opened by one, asked for with the token', async () => {

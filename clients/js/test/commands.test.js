@@ -1,0 +1,79 @@
+// Commands: in which order they go out, and when they go out once more.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { client, connected, server } from './support/stage.js';
+import { eventually } from './support/wait.js';
+
+const command = ({ type, data }) => [type, data];
+
+for (const code of ['unavailable', 'too_many_requests', 'request_timeout', 'internal']) {
+  test(`a command that is refused with ${code} is sent again, the same as it was`, async () => {
+    const [chat, connection] = await connected({ minDelayMs: 1 });
+    const edited = chat.edit('m1', 'otherwise');
+    const asked = await connection.read();
+    connection.send('error', { requestId: asked.requestId, code, message: 'not now' });
+    const again = await connection.read();
+    assert.deepEqual(again, asked);
+    connection.send('ack', { requestId: again.requestId, message: { id: 'm1' } });
+    assert.deepEqual(await edited, { id: 'm1' });
+    assert.deepEqual(chat.errors, []);
+  });
+}
+
+test('edits and the deletion of one message go out one after the other; those of another one, and a mark as read, wait for none of them', async () => {
+  const [chat, connection] = await connected({ minDelayMs: 1 });
+  const message = { conversationId: 'c1', content: 'a', messageType: 'text', clientMessageId: 'id' };
+  const done = [chat.send(message), chat.edit('m1', 'b'), chat.edit('m1', 'c'), chat.delete('m1'), chat.edit('m2', 'd'), chat.markRead('c1', 7), chat.markRead('c1', 8)];
+  const first = [await connection.read(), await connection.read(), await connection.read(), await connection.read()];
+  assert.deepEqual(first.map(command), [
+    ['send_message', message], ['edit_message', { messageId: 'm1', content: 'b' }], ['edit_message', { messageId: 'm2', content: 'd' }],
+    ['mark_read', { conversationId: 'c1', upToSeq: 7 }],
+  ]);
+  await connection.caughtUp();
+  assert.deepEqual(connection.inbox, []);
+  const [sent, edit, other, mark] = first;
+  connection.send('error', { requestId: edit.requestId, code: 'unavailable', message: 'not now' });
+  const again = await connection.read();
+  assert.deepEqual(again, edit);
+  const answer = ({ requestId }) => connection.send('ack', { requestId, message: {} });
+  answer(again);
+  const then = [await connection.read()];
+  answer(then[0]);
+  then.push(await connection.read());
+  answer(then[1]);
+  assert.deepEqual(then.map(command), [['edit_message', { messageId: 'm1', content: 'c' }], ['delete_message', { messageId: 'm1' }]]);
+  answer(mark);
+  const next = await connection.read();
+  assert.deepEqual(command(next), ['mark_read', { conversationId: 'c1', upToSeq: 8 }]);
+  [sent, other, next].forEach(answer);
+  await Promise.all(done);
+});
+
+test('what is only true for the moment is not sent after the connection that it was meant for', async () => {
+  const [chat, first] = await connected();
+  chat.typing('c1');
+  await first.read();
+  first.close(1012);
+  await eventually(() => chat.status !== 'online');
+  chat.typing('c1');
+  const second = await server.connection();
+  second.greet();
+  const sent = chat.send({ conversationId: 'c1', content: 'typed' });
+  const asked = await second.read();
+  assert.equal(asked.type, 'send_message');
+  second.send('ack', { requestId: asked.requestId, message: {} });
+  await sent;
+  await second.caughtUp();
+  assert.deepEqual([second.inbox, chat.errors], [[], []]);
+});
+
+test('while a token is waited for it may be closed, and opens no socket when one comes', async () => {
+  let answer;
+  const chat = client({ getToken: () => new Promise((resolve) => (answer = resolve)) });
+  await eventually(() => answer);
+  chat.close();
+  answer('a.b.c');
+  // An HTTP request that waits for the same token is behind the socket.
+  await chat.users.get('u2');
+  assert.deepEqual([server.handshakes.length, chat.status], [0, 'closed']);
+});
