@@ -172,6 +172,49 @@ test('an image or a file of one’s own can be deleted, and not edited', async (
   assert.equal(await bubble(page, 'https://files.example.com/his').getByRole('button').count(), 0);
 });
 
+test('a deletion that is refused is told, for a while, and the message stays', async () => {
+  // The service is asked about another message.
+  const before = () => {
+    const { send } = WebSocket.prototype;
+    WebSocket.prototype.send = function (text) {
+      const frame = JSON.parse(text);
+      if (frame.type === 'delete_message') frame.data.messageId = '00000000-0000-4000-8000-000000000000';
+      send.call(this, JSON.stringify(frame));
+    };
+  };
+  const page = await shown(replica.url, { before });
+  await page.clock.install();
+  await page.reload();
+  await sent(page, 'Here to stay');
+  await page.getByRole('button', { name: 'Delete message: Here to stay' }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
+  const notice = page.getByRole('alert').getByText(/^Not deleted: .*does not exist/);
+  await notice.waitFor();
+  await bubble(page, 'Here to stay').waitFor();
+  await page.clock.runFor(6_000);
+  await notice.waitFor({ state: 'hidden' });
+});
+
+test('nothing is sent of nothing, nothing changed by an edit that changes nothing, and no edit begins above what is written', async () => {
+  const page = await shown();
+  await sent(page, 'As it is');
+  const before = await page.locator('.message').count();
+  await field(page).fill(' \n ');
+  await field(page).press('Enter');
+  await field(page).fill('Half a sentence');
+  await field(page).press('ArrowUp');
+  assert.ok(await editing(page).isHidden());
+  await field(page).fill('');
+  await field(page).press('ArrowUp');
+  await editing(page).waitFor();
+  await field(page).press('Enter');
+  await editing(page).waitFor({ state: 'hidden' });
+  await sent(page, 'The next one');
+  assert.equal(await page.locator('.message').count(), before + 1);
+  assert.equal(await replicas.sql("select edited_at is null from messages where content = 'As it is'"), 't');
+});
+
 test('the tools of a message that is higher than the window are in sight wherever one reads it', async () => {
   const page = await shown();
   const text = Array.from({ length: 90 }, (_, at) => at + 1).join('\n').slice(0, 199);

@@ -52,6 +52,55 @@ test('who stops typing is not shown any more', async () => {
   await head(lukasz, 'Online').waitFor();
 });
 
+test('that one types is told now and then, until one sends, leaves the field or empties it; of an edit nothing is told', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), {
+    before: () => {
+      window.told = [];
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function (text) {
+        const { type, data } = JSON.parse(text);
+        if (type === 'typing') window.told.push(data.isTyping);
+        send.call(this, text);
+      };
+    },
+  });
+  await page.locator('.message').first().waitFor();
+  await page.locator('.me').getByText(/^Online/).waitFor();
+  const told = (expected) => eventually(() => page.evaluate(() => window.told.splice(0)), expected);
+  const field = page.getByRole('textbox', { name: 'Message' });
+  await field.pressSequentially('On m');
+  await told([true]);
+  await field.press('Enter');
+  await bubble(page, 'On m').getByTitle(/^(sent|read)$/).waitFor();
+  await told([false]);
+  await field.press('ArrowUp');
+  await page.keyboard.type('y way');
+  await page.keyboard.press('Enter');
+  await bubble(page, 'On my way').getByText('edited').waitFor();
+  await field.pressSequentially('See');
+  await told([true]);
+  await page.getByRole('searchbox').focus();
+  await told([false]);
+  await field.focus();
+  await page.getByRole('searchbox').focus();
+  await field.pressSequentially(' you');
+  await told([true]);
+  await field.fill('');
+  await told([false]);
+});
+
+test('who is not heard of any more does not type for ever', async () => {
+  const amelie = await visit(at(replica.url, talking(AMELIE)));
+  const lukasz = await visit(at(second.url, talking(LUKASZ)));
+  await lukasz.clock.install();
+  await lukasz.reload();
+  await lukasz.locator('.message').first().waitFor();
+  await amelie.getByRole('textbox', { name: 'Message' }).pressSequentially('Perhaps');
+  await head(lukasz, 'typing…').waitFor();
+  await lukasz.clock.runFor(6_000);
+  await head(lukasz, 'typing…').waitFor({ state: 'detached' });
+});
+
 test('who is there is seen, at another replica too, and when somebody was last seen', async () => {
   const amelie = await visit(at(replica.url, talking(AMELIE)));
   await amelie.locator('.message').first().waitFor();
