@@ -284,6 +284,12 @@ export class Model {
     return this.#edits.size > 0 || [...this.timelines.values()].some(({ outgoing }) => outgoing.size > 0);
   }
 
+  /** Messages and edits without their answer; a mark as read is nothing that anybody has written. */
+  get waiting() {
+    const queued = [...this.timelines.values()].flatMap(({ outgoing }) => [...outgoing.values()].filter(({ state }) => state === 'queued'));
+    return this.#edits.size + queued.length;
+  }
+
   discard({ conversationId, clientMessageId }) {
     this.timeline(conversationId).outgoing.delete(clientMessageId);
     this.tell(conversationId);

@@ -71,8 +71,6 @@ export class Thread {
     this.#off = [
       this.model.on(conversationId, () => this.#told()),
       this.model.on('back', () => this.timeline.failed && this.#again(true)),
-      // Read anew, the list may count what is shown here already.
-      this.model.on('conversations', () => this.read()),
       this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
     ];
     this.#elements.clear();

@@ -30,7 +30,7 @@ test('who is far down the list stays there, and in the conversation that is open
   const [oldest, unlisted] = await guest(1);
   const page = await visit(at(replica.url, me));
   await page.locator('.list .row').first().waitFor();
-  await scrolled(page, 150);
+  await scrolled(page, 200);
   await row(page, open).click();
   await page.getByRole('textbox', { name: 'Message' }).waitFor();
   const before = await rows(page);

@@ -27,6 +27,7 @@ test('two users chat across two replicas: sent, read, edited, deleted', async ()
   await bubble(lukasz, 'Is the balcony to the south?').waitFor();
   await row.locator('.badge').waitFor({ state: 'detached' });
   await bubble(amelie, 'Is the balcony to the south?').getByTitle('read', { exact: true }).waitFor();
+  await amelie.locator(`[data-conversation="${CONVERSATION}"]`).getByTitle('read', { exact: true }).waitFor();
 
   await amelie.getByRole('textbox', { name: 'Message' }).press('ArrowUp');
   await say(amelie, 'Is the balcony to the west?');

@@ -137,3 +137,98 @@ test('a screen reader is told of what comes where one looks, and of nothing else
   await post(replica.url, LUKASZ, 'two', conversation);
   assert.equal(await heard, 'Łukasz Wiśniewski: two');
 });
+
+test('what one says oneself, from elsewhere, is not unread', async () => {
+  const { user, conversation } = await reader('one');
+  const page = await visit(at(replica.url, user));
+  await badge(page, 1).waitFor();
+  await post(replica.url, user, 'From my telephone', conversation);
+  await page.locator('.list').getByText('From my telephone').waitFor();
+  await drawn(page);
+  assert.deepEqual([await badge(page, 1).count(), await page.title()], [1, '(1) pgchat']);
+});
+
+test('what the list has already counts once, though it is told, too', async () => {
+  const { user, conversation } = await reader('one', 'gone');
+  const page = await visit(at(replica.url, user));
+  await badge(page, 2).waitFor();
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route(`**/conversations/${user}?*`, async (route) => {
+    await held;
+    await route.continue();
+  });
+  const asked = page.waitForRequest(`**/conversations/${user}?*`);
+  // How many are left is asked for.
+  await replicas.sql(`update messages set deleted_at = now() where conversation_id = '${conversation}' and content = 'gone'`);
+  await asked;
+  await post(replica.url, LUKASZ, 'two', conversation);
+  await page.locator('.list').getByText('two', { exact: true }).waitFor();
+  await badge(page, 3).waitFor();
+  release();
+  await badge(page, 2).waitFor();
+  await drawn(page);
+  assert.equal(await page.title(), '(2) pgchat');
+});
+
+test('what was only read while there was no connection is nothing that waits to be sent', async () => {
+  const { user, conversation } = await reader('one');
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(user, conversation)), VISITED);
+  await eventually(() => unread(conversation), '0');
+  const look = (state) => page.evaluate((value) => {
+    Object.defineProperty(document, 'visibilityState', { value, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, state);
+  await look('hidden');
+  await post(replica.url, LUKASZ, 'two', conversation);
+  await badge(page, 1).waitFor();
+  await cutOff(front, page);
+  await look('visible');
+  await badge(page).waitFor({ state: 'detached' });
+  await page.getByRole('textbox', { name: 'Message' }).fill('three');
+  await page.getByRole('button', { name: 'Send', exact: true }).click();
+  await page.locator('.banner').getByText(/Trying again in/).waitFor();
+  await page.locator('.banner').getByText('1 waiting to be sent.', { exact: true }).waitFor();
+  front.refuse = false;
+  await again(page);
+  await eventually(() => unread(conversation), '1');
+  await bubble(page, 'three').getByTitle(/^(sent|read)$/).waitFor();
+});
+
+test('what could not be read anew yet has not been read, whatever comes meanwhile', async () => {
+  const { user, conversation } = await reader('before');
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(user, conversation)), { before: patient, forgive: /^Failed to load resource|^WebSocket connection/ });
+  await eventually(() => unread(conversation), '0');
+  await cutOff(front, page);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${conversation}', '${LUKASZ}', 'missed ' || n from generate_series(1, 30) n`);
+  let fail;
+  const held = new Promise((resolve) => (fail = resolve));
+  await page.route('**/messages?*', async (route) => {
+    await held;
+    await route.abort();
+  });
+  const asked = page.waitForRequest('**/messages?*');
+  front.refuse = false;
+  await again(page);
+  await asked;
+  const live = async (text, count) => {
+    await post(replica.url, LUKASZ, text, conversation);
+    await bubble(page, text).waitFor();
+    // What the page says comes in order: this would be behind a mark.
+    await page.getByRole('textbox', { name: 'Message' }).fill(`${text}!`);
+    await page.getByRole('textbox', { name: 'Message' }).press('Enter');
+    await bubble(page, `${text}!`).getByTitle(/^(sent|read)$/).waitFor();
+    assert.equal(await replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and sender_id = '${LUKASZ}' and not is_read`), count);
+  };
+  await live('while it is read', '31');
+  fail();
+  const fault = page.locator('.edge').getByText(/^Messages could not be loaded/);
+  await fault.waitFor();
+  await live('after it failed', '32');
+  await page.unroute('**/messages?*');
+  await page.locator('.edge').getByRole('button', { name: 'Try again' }).click();
+  await bubble(page, 'missed 30').waitFor();
+  await eventually(() => replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and sender_id = '${LUKASZ}' and not is_read`), '0');
+});
