@@ -112,6 +112,15 @@ test('a handshake that is refused for a while is tried again, after Retry-After'
   await online(chat);
 });
 
+test('a service that nobody reaches is told of by the status, and is no error', async () => {
+  const { url } = server;
+  await server.close();
+  const chat = client({ url });
+  const { error } = await next(chat, 'status', ({ status, attempt }) => status === 'waiting' && attempt === 2);
+  assert.equal(error.code, 'network');
+  assert.deepEqual(chat.errors, []);
+});
+
 test('a proxy’s 404 page is no reason to stop', async () => {
   server.refuse = 404;
   server.answer = () => ({ status: 404, body: '<html>no such host</html>' });

@@ -233,6 +233,17 @@ test('a silent connection is asked once in a heartbeat, and left if it does not 
   assert.equal(chat.status, 'waiting');
 });
 
+test('how long a connection may be silent is the service’s to say', async (t) => {
+  const { pass, last } = await start(t);
+  last().greet();
+  last().say('connected', { heartbeatSeconds: 5, cursor: 'k' });
+  last().say('typing', {});
+  await pass(4_999);
+  assert.equal(last().sent.length, 0);
+  await pass(1);
+  assert.equal(last().sent[0].type, 'ping');
+});
+
 test('a handshake that hangs is given up', async (t) => {
   t.mock.method(globalThis, 'fetch', async () => { throw new TypeError('unreachable'); });
   const { chat, pass, last } = await start(t, { timeoutMs: 15_000 });

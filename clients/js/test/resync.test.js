@@ -51,6 +51,29 @@ test('until it is loaded again the old cursor counts: a connection that is lost 
   assert.deepEqual([cursors(), chat.errors], [['old', 'old', 'after 2'], []]);
 });
 
+test('a connection that is resumed after all goes on with its cursors, though a reload has not ended', async () => {
+  const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+  const all = reloads(chat);
+  first.send('resync_required', { reason: 'too much' }, 'fresh');
+  await eventually(() => all.length);
+  first.close(1013);
+  const second = await server.connection();
+  second.greet({ cursor: 'old', resumed: true });
+  second.send('chat_message', { id: 'm1', updatedAt: '1' }, 'after');
+  await next(chat, 'chat_message');
+  await eventually(() => chat.cursor === 'after');
+});
+
+test('what was seen before is told again when all is loaded anew', async () => {
+  const [chat, connection] = await connected();
+  const got = [];
+  chat.on('chat_message', ({ id }) => got.push(id));
+  connection.send('chat_message', { id: 'm1', updatedAt: '1' });
+  connection.send('resync_required', { reason: 'a crash took something back' }, 'fresh');
+  connection.send('chat_message', { id: 'm1', updatedAt: '1' });
+  await eventually(() => got.length === 2);
+});
+
 test('a reload that ends while there is no connection counts', async () => {
   const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
   const all = reloads(chat);

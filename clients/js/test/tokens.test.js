@@ -31,6 +31,14 @@ test('token_expiring: a new token goes over the open socket, and is shown to nob
   assert.deepEqual([server.handshakes.length, chat.errors], [1, []]);
 });
 
+test('who has no getToken has nothing to say to token_expiring', async () => {
+  const [chat, connection] = await connected();
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  await next(chat, 'token_expiring');
+  await connection.caughtUp();
+  assert.deepEqual([connection.inbox, chat.queued, chat.errors], [[], 0, []]);
+});
+
 test('after a renewal 4401 is about the new token, which is not used again', async () => {
   let made = 0;
   const [chat, connection] = await connected({ getToken: () => `${JWT}${++made}` });
