@@ -246,6 +246,7 @@ export function createChatClient(options = {}) {
     } catch (error) {
       return emit('error', error);
     }
+    if (type === 'connected') heartbeatMs = 1000 * data.heartbeatSeconds;
     timer('alive', heartbeatMs, () => tell('ping', {}));
     emit('frame', { direction: 'in', frame });
     if (mine !== generation) return;
@@ -253,7 +254,6 @@ export function createChatClient(options = {}) {
     if (type === 'connected') {
       held = 0;
       userId = frame.userId;
-      heartbeatMs = 1000 * data.heartbeatSeconds;
       timer('stable', stableMs, () => (attempt = 0));
       setStatus('online', data);
       if (watched) watchPresence(watched);
