@@ -124,6 +124,16 @@ test('getToken is told why the last one was refused', async () => {
   assert.deepEqual(told, [undefined, 'the token has expired', 'the signature is wrong', 'it expires']);
 });
 
+test('a request that is refused with a second token, too, fails', async () => {
+  let made = 0;
+  server.answer = () => ({ status: 401, body: { code: 'token_invalid', message: 'none of yours' } });
+  const chat = client({ getToken: () => `${JWT}${++made}` });
+  (await server.connection()).greet();
+  await online(chat);
+  await assert.rejects(chat.users.get('u2'), { code: 'token_invalid', status: 401, message: 'none of yours' });
+  assert.deepEqual([made, server.requests.length], [2, 2]);
+});
+
 test('without userId it is the token’s subject; with a token that names none it stops', async () => {
   const [chat] = await connected({ userId: undefined, getToken: () => JWT });
   assert.equal(server.handshakes[0].url.searchParams.get('user_id'), 'u1');
