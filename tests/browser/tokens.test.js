@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
-import { AMELIE, at, bubble, eventually, LUKASZ, replica, say, stage, talking, visit } from './support.js';
+import { AMELIE, at, box, bubble, eventually, LUKASZ, replica, say, stage, talking, visit } from './support.js';
 
 const SECRET = 'a secret of this test, long enough for HS256';
 
@@ -92,6 +92,19 @@ test('who has no other token can be somebody else', async () => {
   await page.getByRole('textbox', { name: 'Token' }).fill(token(LUKASZ));
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
+});
+
+test('the question for a new token fits into a narrow window', async () => {
+  const page = await visit(replica.url, { ...ASKED, viewport: { width: 320, height: 640 } });
+  await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE, 3600, 'another secret, as long as the right one'));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  const dialog = page.getByRole('dialog', { name: 'A new token, please' });
+  await dialog.waitFor();
+  const outer = await box(dialog);
+  for (const name of ['Be somebody else', 'Go on']) {
+    const inner = await box(dialog.getByRole('button', { name }));
+    assert.ok(inner.x >= outer.x + 20 && inner.x + inner.width <= outer.x + outer.width - 20, `${name}: ${inner.x} + ${inner.width} in ${outer.x} + ${outer.width}`);
+  }
 });
 
 test('a token that names nobody: the form says so, and nothing tries again', async () => {
