@@ -232,3 +232,32 @@ test('what could not be read anew yet has not been read, whatever comes meanwhil
   await bubble(page, 'missed 30').waitFor();
   await eventually(() => replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and sender_id = '${LUKASZ}' and not is_read`), '0');
 });
+
+test('a place that a search led to, and that comes when one has gone on, leaves one at the end of where one is', async () => {
+  const { user, conversation } = await reader('here');
+  const there = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${user}', '${AMELIE}') returning id`);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read) select '${there}', '${AMELIE}', case n when 30 then 'a bittern' else 'there ' || n end, true from generate_series(1, 90) n`);
+  const page = await visit(at(replica.url, user));
+  await badge(page, 1).waitFor();
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route(`**/${there}/messages?*`, async (route) => {
+    await held;
+    await route.continue();
+  });
+  const asked = page.waitForRequest(`**/${there}/messages?*`);
+  await page.getByRole('searchbox').fill('bittern');
+  await page.locator('.results .row', { hasText: 'bittern' }).click();
+  await asked;
+  await page.locator(`[data-conversation="${conversation}"] button`).click();
+  await bubble(page, 'here').waitFor();
+  let answers = 0;
+  page.on('requestfinished', (request) => (answers += request.url().includes(`${there}/messages`)));
+  release();
+  // The page asks also whether there is more beyond it.
+  await eventually(() => answers, 2);
+  await drawn(page);
+  await post(replica.url, LUKASZ, 'here, too', conversation);
+  await bubble(page, 'here, too').waitFor();
+  await eventually(() => unread(conversation), '0');
+});
