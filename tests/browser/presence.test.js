@@ -66,7 +66,11 @@ test('that one types is told now and then, until one sends, leaves the field or 
   });
   await page.locator('.message').first().waitFor();
   await page.locator('.me').getByText(/^Online/).waitFor();
-  const told = (expected) => eventually(() => page.evaluate(() => window.told.splice(0)), expected);
+  const all = () => page.evaluate(() => [...window.told]);
+  const told = async (expected) => {
+    await eventually(all, expected);
+    await page.evaluate(() => (window.told.length = 0));
+  };
   const field = page.getByRole('textbox', { name: 'Message' });
   await field.pressSequentially('On m');
   await told([true]);
@@ -77,6 +81,7 @@ test('that one types is told now and then, until one sends, leaves the field or 
   await page.keyboard.type('y way');
   await page.keyboard.press('Enter');
   await bubble(page, 'On my way').getByText('edited').waitFor();
+  assert.deepEqual(await all(), []);
   await field.pressSequentially('See');
   await told([true]);
   await page.getByRole('searchbox').focus();

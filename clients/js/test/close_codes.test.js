@@ -278,6 +278,8 @@ test('close() ends it: nothing reconnects, and what waits is rejected', async ()
   const gone = new Promise((resolve) => connection.ws.once('close', resolve));
   chat.close();
   await assert.rejects(sent, { code: 'closed' });
+  await assert.rejects(chat.send({ conversationId: 'c1', content: 'too late' }), { code: 'closed' });
+  assert.equal(chat.queued, 0);
   await gone;
   assert.equal(chat.status, 'closed');
   assert.equal(server.handshakes.length, 1);

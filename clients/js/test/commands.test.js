@@ -60,7 +60,7 @@ test('what is only true for the moment is not sent after the connection that it 
   second.greet();
   const sent = chat.send({ conversationId: 'c1', content: 'typed' });
   const asked = await second.read();
-  assert.equal(asked.type, 'send_message');
+  assert.deepEqual([asked.type, asked.data.messageType], ['send_message', 'text']);
   second.send('ack', { requestId: asked.requestId, message: {} });
   await sent;
   await second.caughtUp();
