@@ -107,7 +107,8 @@ test('who chooses something else while a conversation far down the list is looke
   await row(page, near).click();
   await bubble(page, 'near').waitFor();
   release();
-  await eventually(() => rows(page), (count) => count > 50);
+  // It has been found by then.
+  await row(page, far).waitFor({ state: 'attached' });
   await drawn(page);
   assert.match(await page.locator('.thread-head h2').textContent(), /^Guest No 299 /);
   await eventually(() => new URL(page.url()).hash, `#${talking(me, near)}`);
