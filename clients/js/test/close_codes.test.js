@@ -272,6 +272,19 @@ test('without a listener an error goes to the console', async (t) => {
   assert.equal(logged.mock.calls[0].arguments[0].code, 'not_allowed');
 });
 
+test('a listener of errors that throws is told to the console, and not to itself', async (t) => {
+  const logged = t.mock.method(console, 'error', () => {});
+  const [chat, connection] = await connected();
+  let told = 0;
+  chat.on('error', () => {
+    if (++told > 3) return;
+    throw new Error('mine');
+  });
+  connection.send('error', { code: 'validation_failed', message: 'unasked' });
+  await eventually(() => logged.mock.callCount() > 0 || told > 1);
+  assert.deepEqual([told, logged.mock.calls.map(({ arguments: [error] }) => error.message)], [1, ['mine']]);
+});
+
 test('close() ends it: nothing reconnects, and what waits is rejected', async () => {
   const [chat, connection] = await connected();
   const sent = chat.send({ conversationId: 'c1', content: 'x' });
