@@ -122,7 +122,10 @@ impl Verifier {
             // On a thread for such things: a file on a network may hang.
             let read = tokio::task::spawn_blocking(move || KeyFiles::read(&of_task)).await;
             let taken = match read {
-                Ok(Ok(files)) if files == seen => continue,
+                Ok(Ok(files)) if files == seen => {
+                    told.clear();
+                    continue;
+                }
                 Ok(Ok(files)) => KeySet::new(&config, &files).map(|made| (files, made)),
                 Ok(Err(error)) => Err(error),
                 // The thread was stopped: so is the process.

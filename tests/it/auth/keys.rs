@@ -17,6 +17,18 @@ async fn status(replica: &Replica, token: &str) -> u16 {
     get(replica, "/api/v1/users", token).await.status
 }
 
+/// Until a token by this key is over that was good for some of the times between two looks at the files.
+async fn a_few_looks(replica: &Replica, key: &Key) {
+    let mut claims = claims(ALICE);
+    claims["exp"] = json!(now() + 4);
+    let short = key.token_of(&claims, Some(key.kid));
+    assert_eq!(status(replica, &short).await, 200);
+    eventually("some seconds pass", || async {
+        (status(replica, &short).await == 401).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
     let database = Database::fresh().await;
@@ -25,6 +37,7 @@ async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
     fs::write(&file, jwks(&[&first, &second])).expect("written");
     let settings = [
         ("JWT_JWKS_FILE", file.to_str().expect("UTF-8")),
+        ("JWT_KEYS_CHECK_SECONDS", "1"),
         ("SERVER_HOST", "127.0.0.1"),
     ];
     let replica = Replica::start(&database, &settings).await;
@@ -45,16 +58,25 @@ async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
     // No secret is set: nothing that is signed by one counts.
     assert_eq!(status(&replica, &token(ALICE)).await, 401);
 
-    // A half-written file changes nothing, and is told of.
-    fs::write(&file, "{\"keys\": [").expect("written");
-    eventually("the bad file is noticed", || async {
-        replica
-            .log()
-            .contains("the keys stay as they were")
-            .then_some(())
-    })
-    .await;
-    assert_eq!(status(&replica, &first.token(ALICE)).await, 200);
+    // A half-written file changes nothing, and is told of each time that it becomes one, though not at each look.
+    let put = |text: &str| {
+        // In one step: a look in between would find it empty.
+        let beside = file.with_extension("new");
+        fs::write(&beside, text).expect("written");
+        fs::rename(&beside, &file).expect("in its place");
+    };
+    let told = || replica.log().matches("the keys stay as they were").count();
+    for times in 1..=2 {
+        put("{\"keys\": [");
+        eventually("the bad file is noticed", || async {
+            (told() == times).then_some(())
+        })
+        .await;
+        a_few_looks(&replica, &first).await;
+        assert_eq!(told(), times, "{}", replica.log());
+        put(&jwks(&[&first, &second]));
+        a_few_looks(&replica, &first).await;
+    }
 
     fs::write(&file, jwks(&[&second, &third])).expect("written");
     eventually("the new key counts", || async {
