@@ -300,11 +300,8 @@ where
     let method = request.method().clone();
     let path = log::log_enabled!(log::Level::Debug).then(|| request.uri().path().to_owned());
     let waits = request.headers().contains_key(EXPECT);
-    let mut request = request.map(Shared::of);
+    let request = request.map(Shared::of);
     let body = request.body().clone();
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        request.headers_mut().insert(REQUEST_ID_HEADER, value);
-    }
 
     let mut response = match fault(&request) {
         None => REQUEST_ID.scope(id.clone(), routes.call(request)).await?,

@@ -6,8 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use warp::Filter;
 use warp::filters::BoxedFilter;
-use warp::http::header::CACHE_CONTROL;
-use warp::http::{HeaderValue, StatusCode};
+use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::extract::{Call, call, post};
@@ -59,8 +58,5 @@ pub(super) async fn issue(call: Call) -> Result<Response, Error> {
         ticket: &ticket,
         expires_at: &issued.expires_at,
     };
-    let mut response = json_response(StatusCode::CREATED, &issued);
-    let no_store = HeaderValue::from_static("no-store");
-    response.headers_mut().insert(CACHE_CONTROL, no_store);
-    Ok(response)
+    Ok(json_response(StatusCode::CREATED, &issued))
 }

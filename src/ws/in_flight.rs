@@ -134,9 +134,6 @@ impl<R> InFlight<R> {
 
     /// The held command, once it may start.
     pub fn unhold(&mut self) -> Option<Started> {
-        if self.entries.len() >= LIMIT {
-            return None;
-        }
         let (held, weight) = self.held.take()?;
         self.offer(held, weight)
     }
