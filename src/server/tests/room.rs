@@ -1,6 +1,33 @@
 //! The room for connections: who is refused, and who keeps a place for how long.
 
 use super::*;
+use crate::config::Config;
+
+#[test]
+fn the_room_and_the_times_are_those_that_are_set() {
+    let limits = |set: &[(&str, &str)]| {
+        let vars = [&[("DB_HOST", "x")], set].concat();
+        ServerLimits::from(&Config::from_vars(&vars).unwrap())
+    };
+    let set = limits(&[
+        ("MAX_CONNECTIONS", "7"),
+        ("MAX_HTTP_CONNECTIONS", "20"),
+        ("MAX_HEADER_BYTES", "5000"),
+        ("MAX_HEADERS", "30"),
+        ("HEADER_TIMEOUT_SECONDS", "2"),
+        ("IDLE_TIMEOUT_SECONDS", "3"),
+        ("STALL_TIMEOUT_SECONDS", "4"),
+    ]);
+    assert_eq!(
+        (set.connections, set.head_bytes, set.fields),
+        (27, 5000, 30)
+    );
+    // A socket is given up first, with a close frame.
+    let times = [set.head, set.idle, set.write_stall].map(|time| time.as_secs());
+    assert_eq!(times, [2, 3, 14]);
+    let boundless = limits(&[("MAX_CONNECTIONS", "0"), ("MAX_HTTP_CONNECTIONS", "20")]);
+    assert_eq!(boundless.connections, 0, "no limit for requests either");
+}
 
 const ONE: ServerLimits = ServerLimits {
     connections: 1,
@@ -81,4 +108,30 @@ async fn a_peer_that_takes_nothing_is_cut_off() {
     // There is a connection to wait for.
     until(&mut stream, "\r\n\r\n").await;
     server.until_connections_end().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_something_now_and_then_is_served_to_the_end() {
+    // A pause is shorter by more than a loaded machine adds.
+    let write_stall = Duration::from_secs(4);
+    let server = server(ServerLimits {
+        write_stall,
+        ..LIMITS
+    })
+    .await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    until(&mut stream, "\r\n\r\n").await;
+    // Together they are longer than it may take nothing, and in each of them the response is stuck: it is more than the sockets'
+    // buffers hold.
+    let mut part = vec![0; 8 << 20];
+    for _ in 0..3 {
+        stream.read_exact(&mut part).await.unwrap();
+        tokio::time::sleep(write_stall / 5 * 2).await;
+    }
+    let taken = 3 * part.len() + rest(&mut stream).await.len();
+    assert_eq!(taken, 64 << 20);
 }

@@ -18,6 +18,7 @@ use crate::ws::metered::Metered;
 use crate::ws::upgrade::socket;
 
 mod draining;
+mod liveness;
 mod waiting;
 
 type Client = WebSocketStream<DuplexStream>;
@@ -276,37 +277,6 @@ async fn a_token_ends_while_its_client_does_not_read() {
     };
     assert_eq!(code, 4401);
     session.await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_without_pongs_is_closed_with_4408() {
-    let stage = Stage::new(Duration::from_secs(30), Duration::from_secs(3));
-    let (ours, mut theirs) = duplex(64 * 1024);
-    let stream = socket(ours, &stage.services, stage.user).await;
-    let session = tokio::spawn(stage.session(stream).run(None));
-    // Reads, but does not speak the protocol, so that nothing answers the pings.
-    let mut bytes = Vec::new();
-    let code = 4408u16.to_be_bytes();
-    while !bytes.windows(2).any(|two| two == code) {
-        let read = tokio::io::AsyncReadExt::read_buf(&mut theirs, &mut bytes);
-        assert_ne!(read.await.unwrap(), 0, "ended without 4408");
-    }
-    drop(theirs);
-    session.await.unwrap();
-}
-
-/// By a clock that stands still while either of them is busy: whatever the machine does, the answer is in time.
-#[tokio::test(start_paused = true)]
-async fn a_client_that_answers_pings_stays() {
-    let stage = Stage::new(Duration::from_secs(30), Duration::from_secs(3));
-    let (mut client, session) = stage.connect(64 * 1024).await;
-    let mut pings = 0;
-    while pings < 10 {
-        if let Message::Ping(_) = client.next().await.unwrap().unwrap() {
-            pings += 1;
-        }
-    }
-    assert!(!session.is_finished());
 }
 
 /// A stream that keeps the longest piece that was ever written to it: what the write buffer held.
