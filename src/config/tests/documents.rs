@@ -1,6 +1,7 @@
 //! The defaults, and the texts that tell of them: `--help` and `config.env`.
 
 use super::*;
+use crate::config::settings::{Kind, Setting};
 
 #[test]
 fn without_variables_the_defaults_of_the_documentation_hold() {
@@ -22,6 +23,8 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!(config.log_level, log::LevelFilter::Info);
     assert_eq!(config.log_format, LogFormat::Pretty);
     assert_eq!(config.auth.mode, AuthMode::Trusted);
+    assert_eq!(config.auth.jwt_user_claim, "sub");
+    assert_eq!(config.search_language.as_deref(), Some("simple"));
     assert!(config.allowed_origins.is_empty());
     assert!(config.web_page);
     // The embedded database: pages of this machine may try it out.
@@ -75,10 +78,12 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
             config.auth.jwt_keys_check,
             config.auth.user_check,
             config.auth.token_warning,
+            config.auth.ticket_ttl,
+            config.auth.jwt_leeway,
         ]
         .map(|time| time.as_secs()),
         [
-            25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5, 3, 75, 20, 5, 30, 60
+            25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5, 3, 75, 20, 5, 30, 60, 30, 0
         ]
     );
 }
@@ -91,6 +96,60 @@ fn the_table_is_consistent() {
         assert!(setting.help.ends_with('.'), "{}", setting.name);
         // A default must pass as a given value.
         config(&[(setting.name, setting.default)]);
+    }
+}
+
+/// A legal value of each setting that is not its default, and what it needs beside it.
+fn set_to_another_value(setting: &Setting) -> Vec<(&'static str, String)> {
+    let value = match (setting.name, &setting.kind) {
+        // Half of the cores may be the number next to its default.
+        ("WORKER_THREADS", _) => "77".to_owned(),
+        // The default is the other one, where a key is set.
+        ("AUTH_MODE", _) => "trusted".to_owned(),
+        ("DATABASE_URL" | "LISTEN_DATABASE_URL", _) => "postgres://another/db".to_owned(),
+        ("DB_PORT", _) => "5433".to_owned(),
+        ("USERS_COLUMNS", _) => "id=key".to_owned(),
+        ("SERVER_HOST", _) => "127.0.0.2".to_owned(),
+        ("ALLOWED_ORIGINS", _) => "https://another.example".to_owned(),
+        (_, Kind::Number(_, most) | Kind::Seconds(_, most)) => {
+            let default: u64 = setting.default.parse().expect("a number");
+            let other = if default < *most {
+                default + 1
+            } else {
+                default - 1
+            };
+            other.to_string()
+        }
+        (_, Kind::Choice(words)) => {
+            let other = words.iter().find(|word| **word != setting.default);
+            (*other.expect("two words")).to_owned()
+        }
+        (_, Kind::Text | Kind::Secret) => "another".to_owned(),
+    };
+    let mut vars = vec![(setting.name, value)];
+    let mut beside = |name, value: &str| vars.push((name, value.to_owned()));
+    match setting.name {
+        "DATABASE_URL" | "EMBEDDED_DATA_DIR" | "PG_BIN_DIR" => {}
+        "DB_SSL_ROOT_CERT" => {
+            beside("DB_HOST", "db");
+            beside("DB_SSL_MODE", "verify-full");
+        }
+        "DB_HOST" => beside("DB_NAME", "db"),
+        _ => beside("DB_HOST", "db"),
+    }
+    if setting.name != "JWT_SECRET" {
+        beside("JWT_SECRET", "a secret of these tests, of 32 bytes or more");
+    }
+    vars
+}
+
+#[test]
+fn every_setting_changes_what_the_service_runs_with() {
+    for setting in settings::all() {
+        let vars = set_to_another_value(setting);
+        let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, &**value)).collect();
+        let [set, without] = [&vars[..], &vars[1..]].map(|vars| format!("{:?}", config(vars)));
+        assert_ne!(set, without, "{} has no effect", setting.name);
     }
 }
 

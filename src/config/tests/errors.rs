@@ -70,6 +70,7 @@ fn every_error_names_the_variable_and_what_is_allowed() {
         (&[("JWT_ISSUER", "hunter2")], "JWT_ISSUER", key),
         (&[("JWT_AUDIENCE", "hunter2")], "JWT_AUDIENCE", key),
         (&[("JWT_USER_CLAIM", "hunter2")], "JWT_USER_CLAIM", key),
+        (&[("JWT_LEEWAY_SECONDS", "5")], "JWT_LEEWAY_SECONDS", key),
         (&[("JWT_SECRET", "x"), ("JWT_LEEWAY_SECONDS", "31")], "JWT_LEEWAY_SECONDS", "from 0 to 30"),
         (&[("SERVICE_TOKENS", " , ,")], "SERVICE_TOKENS", "at least one token"),
         (&[("SERVICE_TOKENS", "fine,hunter2-für-alle")], "SERVICE_TOKENS", "visible characters of ASCII"),

@@ -47,6 +47,22 @@ fn a_key_switches_the_mode_and_the_address_to_listen_on() {
 }
 
 #[test]
+fn what_just_fits_together_is_taken() {
+    let typing = [("TYPING_SECONDS", "4"), ("TYPING_INTERVAL_SECONDS", "2")];
+    assert_eq!(config(&typing).timeouts.typing_interval.as_secs(), 2);
+    let body = [("MAX_BODY_BYTES", "2048"), ("MAX_MESSAGE_BYTES", "1024")];
+    assert_eq!(config(&body).limits.body_bytes, 2048);
+    let delay = [
+        ("SHUTDOWN_GRACE_SECONDS", "2"),
+        ("SHUTDOWN_DELAY_SECONDS", "1"),
+    ];
+    assert_eq!(config(&delay).timeouts.shutdown_delay.as_secs(), 1);
+    // An end without any waiting.
+    let at_once = config(&[("SHUTDOWN_GRACE_SECONDS", "0")]).timeouts;
+    assert!(at_once.shutdown_grace.is_zero());
+}
+
+#[test]
 fn either_zero_turns_the_rate_limit_off() {
     for name in ["RATE_LIMIT_PER_SECOND", "RATE_LIMIT_BURST"] {
         let limits = config(&[(name, "0")]).limits;
