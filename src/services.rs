@@ -101,3 +101,36 @@ impl Services {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Holder;
+    use crate::model::UserId;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn eight_users_have_room_for_one_of_the_largest_bodies_each_whatever_is_the_largest() {
+        for largest in ["1048576", "67108864"] {
+            let vars = [("DB_HOST", "127.0.0.1"), ("MAX_BODY_BYTES", largest)];
+            let config = Config::from_vars(&vars).unwrap();
+            let bytes = config.limits.body_bytes;
+            let services = testing::services_of(testing::hub(1), config);
+            let taken: Vec<_> = (0..8)
+                .map(|number| {
+                    let user = Holder::User(UserId(Uuid::from_u128(number)));
+                    services.incoming.take(user, bytes)
+                })
+                .collect();
+            assert!(taken.iter().all(Option::is_some), "{largest}");
+        }
+    }
+
+    #[tokio::test]
+    async fn handshakes_take_no_more_than_half_of_the_pool() {
+        let vars = [("DB_HOST", "127.0.0.1"), ("DB_POOL_SIZE", "7")];
+        let config = Config::from_vars(&vars).unwrap();
+        let services = testing::services_of(testing::hub(1), config);
+        assert_eq!(services.handshakes.available_permits(), 4);
+    }
+}

@@ -193,3 +193,21 @@ async fn run(services: &Services, actor: Actor, query: Query) -> Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_nobody_finishes_is_answered_and_one_that_is_finished_is_answered_once() {
+        let mut commands = Commands::new();
+        drop(commands.reply_to(1, None));
+        let Reply { ticket, outcome } = commands.replies.try_recv().unwrap();
+        assert_eq!(ticket, 1);
+        assert_eq!(outcome.unwrap_err().code(), "unavailable");
+        commands.reply_to(2, None).send(Ok(Done::Nothing));
+        let Reply { ticket, outcome } = commands.replies.try_recv().unwrap();
+        assert!(ticket == 2 && outcome.is_ok());
+        assert!(commands.replies.try_recv().is_err(), "nothing more");
+    }
+}

@@ -82,6 +82,8 @@ fn the_refusal_says_how_to_upgrade() {
     let response = refuse(&Error::UpgradeRequired("no".to_owned()));
     assert_eq!(response.status(), 426);
     assert_eq!(response.headers()["upgrade"], "websocket");
+    // Without it, `upgrade` is none (RFC 9110 section 7.8).
+    assert_eq!(response.headers()["connection"], "Upgrade");
     assert_eq!(response.headers()["sec-websocket-version"], "13");
     let response = refuse(&Error::invalid("no"));
     assert_eq!(response.status(), 400);

@@ -95,6 +95,21 @@ fn absent_null_and_unknown_members_are_no_fault() {
 }
 
 #[test]
+fn the_longest_request_id_and_the_least_seq_are_taken() {
+    let longest = "x".repeat(MAX_REQUEST_ID_BYTES);
+    let request = parse(&json!({"type": "ping", "requestId": longest}).to_string()).unwrap();
+    assert_eq!(request.id, Some(longest));
+    // Before the first message: nothing is read.
+    assert_eq!(
+        parsed("mark_read", json!({"conversationId": ID, "upToSeq": 0})),
+        Command::Query(Query::MarkRead {
+            conversation: ConversationId(uuid()),
+            up_to: Some(Seq(0))
+        })
+    );
+}
+
+#[test]
 fn a_malformed_frame_is_refused_with_a_reason() {
     let long = "x".repeat(MAX_REQUEST_ID_BYTES + 1);
     let table = [
