@@ -194,6 +194,14 @@ async fn settings_come_from_the_file_and_the_environment_wins() {
         "a warning: {outcome:#?}"
     );
 
+    let misspelled = vec![("JWT_ISSUR".to_owned(), "x".to_owned())];
+    let outcome = pgchat_in(&dir, &["migrate"], &misspelled).await;
+    outcome.assert_ok();
+    assert!(
+        outcome.stderr.contains("is JWT_ISSUER meant?"),
+        "a warning: {outcome:#?}"
+    );
+
     let wins = vec![("DB_PORT".to_owned(), "x".to_owned())];
     let outcome = pgchat_in(&dir, &["migrate"], &wins).await;
     outcome.assert_failed(2, &["DB_PORT"]);

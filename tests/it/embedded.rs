@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
+use reqwest::Method;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 use uuid::{Uuid, uuid};
@@ -152,6 +153,26 @@ async fn the_first_start_needs_no_database_and_finds_people_who_talk() {
 }
 
 /// What it prints can be pasted, also where it asks for tokens and listens on all interfaces.
+/// The tutorial's page is one: whoever tries pgchat out serves it with whatever they have.
+#[tokio::test]
+async fn pages_of_this_machine_may_call_and_open_sockets_and_no_others() {
+    let data = DataDir::new();
+    let replica = data.replica().await;
+    for (origin, fine) in [
+        ("http://localhost:3000", true),
+        ("http://127.0.0.1:5173", true),
+        ("https://evil.example", false),
+    ] {
+        let request = replica.api().request(Method::GET, "/api/v1/users");
+        let told = Reply::to(request.header("origin", origin)).await;
+        let told = told.header("access-control-allow-origin") == origin;
+        assert_eq!(told, fine, "{origin}");
+        let path = format!("/ws?user_id={AMELIE}");
+        let socket = handshake(&replica, &path, &[("origin", origin)]).await;
+        assert_eq!(socket.status == 101, fine, "{origin}: {socket:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_start_says_how_to_try_it_out() {
     let data = DataDir::new();

@@ -283,7 +283,13 @@ async fn a_draining_replica_is_alive_but_not_ready() {
     replica.terminate();
 
     until_status(&replica, "/health/ready", 503).await;
-    assert_eq!(api.get("/health/live").await.status, 200);
+    let ready = api.get("/health/ready").await.ok(503);
+    let checks = json!({"database": "ok", "listener": "ok", "draining": true});
+    assert_eq!(ready["checks"], checks);
+    // It answers as well as ever, and is not to be started anew for that.
+    for path in ["/health", "/health/live"] {
+        assert_eq!(api.get(path).await.status, 200, "{path}");
+    }
     let socket = handshake(&replica, &format!("/ws?user_id={ALICE}"), &[]).await;
     socket.refused(503, "unavailable");
     assert_eq!(replica.ended().await.code(), Some(0));

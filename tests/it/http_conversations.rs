@@ -2,8 +2,9 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::auth::tokens::{SECRET, token};
+use crate::auth::tokens::{self, SECRET, token};
 use crate::support::*;
 
 #[tokio::test]
@@ -78,6 +79,38 @@ async fn two_replicas_that_open_the_same_conversation_at_once_agree_on_one_row()
         assert_eq!(one.json()["id"], other.json()["id"]);
     }
     assert_eq!(database.count("conversations").await, 20);
+}
+
+/// The other one can do nothing about it.
+#[tokio::test]
+async fn a_conversation_that_is_opened_counts_for_who_asks() {
+    let database = Database::fresh().await;
+    let settings = [
+        ("JWT_SECRET", tokens::SECRET),
+        ("SERVER_HOST", "127.0.0.1"),
+        ("RATE_LIMIT_PER_SECOND", "1"),
+        ("RATE_LIMIT_BURST", "20"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    let open = async |asks: Uuid, user1: Uuid, user2: Uuid| {
+        let request = replica
+            .api()
+            .request(Method::POST, "/api/v1/chat/conversations")
+            .bearer_auth(tokens::token(asks));
+        let body = json!({"user1Id": user1, "user2Id": user2});
+        Reply::to(request.json(&body)).await
+    };
+    for (asks, user1, user2) in [(CARLA, ALICE, CARLA), (DAVID, DAVID, ALICE)] {
+        eventually("they have asked too often", || async {
+            (open(asks, user1, user2).await.status == 429).then_some(())
+        })
+        .await;
+    }
+    // Nothing of hers is used up.
+    for _ in 0..10 {
+        let reply = open(ALICE, ALICE, BORIS).await;
+        assert!(matches!(reply.status, 200 | 201), "{reply:?}");
+    }
 }
 
 #[tokio::test]

@@ -118,6 +118,27 @@ async fn users_are_found_by_a_part_of_their_name_in_any_case() {
     }
 }
 
+/// A search box sends what it holds, on whichever list it stands.
+#[tokio::test]
+async fn a_name_filters_each_list_and_white_space_around_it_does_not_count() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+
+    let everybody = ids_where(|_| true);
+    for (path, found) in [
+        ("/api/v1/users?q=", everybody.clone()),
+        ("/api/v1/users?q=%20+", everybody),
+        ("/api/v1/users?q=+ke%20", vec![BORIS]),
+        ("/api/v1/users?q=en", vec![ELENA, HENRI, IRENE]),
+        ("/api/v1/users/active?q=en", vec![ELENA, HENRI]),
+        ("/api/v1/users/role/buyer?q=en", vec![ELENA, IRENE]),
+    ] {
+        let page = api.get(path).await.ok(200);
+        assert_eq!(ids(&page), found, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn active_users_are_listed_apart() {
     let database = Database::fresh().await;

@@ -207,6 +207,8 @@ async fn a_limit_of_zero_is_none() {
     let conversation = database.conversation(ALICE, BORIS).await;
     let none = [
         ("MAX_CONNECTIONS", "0"),
+        // Of no effect then.
+        ("MAX_HTTP_CONNECTIONS", "10"),
         ("MAX_CONNECTIONS_PER_USER", "0"),
         ("RATE_LIMIT_PER_SECOND", "0"),
     ];

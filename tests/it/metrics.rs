@@ -150,6 +150,7 @@ async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
         "delivery_latency_seconds_sum",
         "writer_batch_size_sum",
         "writer_wait_seconds_count",
+        r#"http_request_duration_seconds_sum{method="POST",route="/api/v1/chat/messages",status="201"}"#,
     ] {
         let value = api.metric(&format!("pgchat_{figure}")).await;
         assert!(value > 0.0 && value < 60.0, "{figure} {value}");

@@ -195,6 +195,11 @@ async fn wrong_fields_of_commands_are_named() {
             json!({"messageId": NOBODY, "content": " "}),
             "content",
         ),
+        (
+            "edit_message",
+            json!({"messageId": NOBODY, "content": "x".repeat(65_537)}),
+            "content",
+        ),
         ("delete_message", json!({"messageId": 1}), "messageId"),
     ] {
         let message = alice.refused(command, data, INVALID).await;

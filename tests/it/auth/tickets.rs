@@ -94,6 +94,23 @@ async fn a_ticket_that_has_expired_opens_nothing_and_is_swept() {
 }
 
 #[tokio::test]
+async fn a_ticket_is_valid_for_as_long_as_is_set() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[("TICKET_SECONDS", "2")]).await;
+    let request = replica.api().request(Method::POST, "/api/v1/ws/ticket");
+    let made = Reply::to(request.bearer_auth(token(ALICE))).await.ok(201);
+    let ticket = made["ticket"].as_str().expect("a ticket").to_owned();
+    let expires = seconds(&made["expiresAt"]);
+    assert!(expires <= now() + 2, "{made}");
+    eventually("its time passes", || async {
+        (now() > expires).then_some(())
+    })
+    .await;
+    let late = handshake(&replica, &path(ALICE, &ticket), &[]).await;
+    late.refused(401, "ticket_invalid");
+}
+
+#[tokio::test]
 async fn a_ticket_is_its_users_and_is_stored_as_a_hash_only() {
     let database = Database::fresh().await;
     let replica = replica(&database, &[]).await;

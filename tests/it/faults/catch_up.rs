@@ -1,6 +1,6 @@
 //! A listener that lost its connection, in each of the ways in which that happens.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cut_off::CutOff;
 use super::ledger::Scene;
@@ -78,6 +78,9 @@ impl Stage {
     async fn until_listener_down(&self) {
         until_status(&self.there, "/health", 503).await;
         until_status(&self.there, "/health/ready", 503).await;
+        let health = self.there.api().get("/health").await.ok(503);
+        let checks = json!({"database": "ok", "listener": "unavailable"});
+        assert_eq!(health["checks"], checks);
         assert_eq!(self.there.api().get("/health/live").await.status, 200);
     }
 }

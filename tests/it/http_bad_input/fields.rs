@@ -93,6 +93,7 @@ async fn page_positions_must_be_numbers_in_range() {
             "limit=99999999999999999999",
             "offset=-1",
             "offset=abc",
+            "offset=2147483648",
             "offset=99999999999999999999",
         ] {
             bad.push(format!("{path}?{query}"));
@@ -277,8 +278,14 @@ async fn the_longest_message_is_a_setting() {
     let reply = scene.api.try_send(scene.conversation, ALICE, "12345678901");
     reply.await.refused(400, "validation_failed");
     scene.assert_unharmed().await;
-    scene
+    let sent = scene
         .api
         .send(scene.conversation, ALICE, "1234567890")
         .await;
+    // Of an edit as well.
+    let id = id_of(&sent);
+    let reply = scene.api.edit(id, ALICE, "12345678901").await;
+    let message = reply.refused(400, "validation_failed");
+    assert!(message.contains("content"), "{message}");
+    scene.api.edit(id, ALICE, "0987654321").await.ok(200);
 }

@@ -1,7 +1,8 @@
 //! Triggers of the host's that change, drop or move what pgchat stores, edits and deletes.
 
 use futures_util::future::join_all;
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::Scene;
 use crate::support::*;
@@ -43,6 +44,23 @@ async fn an_edit_or_a_deletion_that_a_trigger_drops_is_not_acknowledged() {
         .await
         .refused(500, "internal");
     assert_eq!(api.history(scene.conversation).await[0]["content"], "kept");
+}
+
+/// The caller learns no more than that; whoever looks into the log finds it by the request's id.
+#[tokio::test]
+async fn why_a_trigger_refused_a_message_stands_in_the_log_under_the_requests_id() {
+    let scene = Scene::set().await;
+    scene
+        .with_trigger("before insert on messages", "raise 'no, says the host';")
+        .await;
+    let body = json!({"conversationId": scene.conversation, "senderId": ALICE, "content": "hello"});
+    let request = scene.api().request(Method::POST, "/api/v1/chat/messages");
+    let request = request.header("x-request-id", "asked-7").json(&body);
+    let message = Reply::to(request).await.refused(500, "internal");
+    assert_eq!(message, "internal error");
+    let log = scene.replicas[0].log();
+    let told = |line: &str| line.contains("asked-7") && line.contains("no, says the host");
+    assert!(log.lines().any(told), "{log}");
 }
 
 /// By its content a message says what the trigger does to it.
