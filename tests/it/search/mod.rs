@@ -273,6 +273,32 @@ async fn a_snippet_is_plain_text_in_parts_whatever_the_message_holds() {
 }
 
 #[tokio::test]
+async fn the_snippet_of_a_long_message_shows_where_it_matches_and_little_else() {
+    let scene = Scene::set().await;
+    let api = scene.here();
+    let content = format!(
+        "{}the needle is sharp {}another needle lies there {}",
+        "filler words here ".repeat(300),
+        "more filler text ".repeat(300),
+        "end ".repeat(200)
+    );
+    api.send(scene.with_boris, BORIS, &content).await;
+    api.found(ALICE, "q=needle").await;
+    let found = api.search(ALICE, "q=needle&snippets=true").await.ok(200);
+    let parts = found["messages"][0]["snippet"].as_array().expect("parts");
+    let text = |part: &Value| part["text"].as_str().expect("text").to_owned();
+    let matches = parts.iter().filter(|part| part["match"] == true);
+    assert_eq!(matches.map(text).collect::<Vec<_>>(), ["needle"; 2]);
+    let joined: String = parts.iter().map(text).collect();
+    let places: Vec<&str> = joined.split(" … ").collect();
+    assert_eq!(places.len(), 2, "{joined}");
+    assert!(places[0].contains("the needle is sharp"), "{joined}");
+    assert!(places[1].contains("another needle lies there"), "{joined}");
+    let words = joined.split_whitespace().count();
+    assert!(words < 60, "{words} words: {joined}");
+}
+
+#[tokio::test]
 async fn bad_searches_are_refused_by_name() {
     let scene = Scene::set().await;
     let api = scene.here();
