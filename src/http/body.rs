@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use warp::Filter;
 use warp::http::HeaderMap;
-use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use warp::reject::Rejection;
 
 use super::extract::{Checked, id};
@@ -69,7 +69,7 @@ impl Body {
     /// Reads the members `names` of the body, one JSON object, in `holder`'s share of the room for large ones: 415, 413, 408, 503, or
     /// 400 if it can't be.
     pub async fn fields(self, holder: Holder, names: Names) -> Result<Fields, Error> {
-        if !is_json(&self.headers) {
+        if !is_json(&self.headers) || is_encoded(&self.headers) {
             return Err(Error::UnsupportedMediaType);
         }
         let (bytes, room) = self.collect(holder).await?;
@@ -132,6 +132,14 @@ fn is_json(headers: &HeaderMap) -> bool {
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Whether it is compressed, for example (RFC 9110, section 8.4).
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn parse(bytes: &[u8], names: Names) -> Result<Members, String> {
@@ -261,6 +269,15 @@ mod tests {
                 "{refused}"
             );
         }
+        let identity = [JSON[0], ("content-encoding", "identity")];
+        let body = request(&identity, chunks(&["{}"]));
+        assert!(body.fields(Holder::Anybody, &[]).await.is_ok());
+        let compressed = [JSON[0], ("content-encoding", "gzip")];
+        let body = request(&compressed, chunks(&["{}"]));
+        assert!(matches!(
+            body.fields(Holder::Anybody, &[]).await,
+            Err(Error::UnsupportedMediaType)
+        ));
         let untyped = request(&[], chunks(&["{}"]));
         assert!(matches!(
             untyped.fields(Holder::Anybody, &[]).await,

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::auth::tokens::{self, SECRET, token};
+use crate::auth::tokens::{SECRET, token};
 use crate::support::*;
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn two_replicas_that_open_the_same_conversation_at_once_agree_on_one_row()
 async fn a_conversation_that_is_opened_counts_for_who_asks() {
     let database = Database::fresh().await;
     let settings = [
-        ("JWT_SECRET", tokens::SECRET),
+        ("JWT_SECRET", SECRET),
         ("SERVER_HOST", "127.0.0.1"),
         ("RATE_LIMIT_PER_SECOND", "1"),
         ("RATE_LIMIT_BURST", "20"),
@@ -96,7 +96,7 @@ async fn a_conversation_that_is_opened_counts_for_who_asks() {
         let request = replica
             .api()
             .request(Method::POST, "/api/v1/chat/conversations")
-            .bearer_auth(tokens::token(asks));
+            .bearer_auth(token(asks));
         let body = json!({"user1Id": user1, "user2Id": user2});
         Reply::to(request.json(&body)).await
     };
