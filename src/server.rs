@@ -32,13 +32,13 @@ use crate::http::security;
 use crate::logging::REQUEST_ID;
 use crate::reply::error_response;
 
-mod farewell;
+mod final_response;
 mod guarded;
-mod rest;
+mod unread_body;
 
-use farewell::Farewell;
+use final_response::FinalResponse;
 use guarded::{Guarded, Phase};
-use rest::Shared;
+use unread_body::SharedBody;
 
 /// hyper's buffer of one connection; grows to this only while a large body passes.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
@@ -292,7 +292,7 @@ async fn answer<R>(
     request: Request<Incoming>,
 ) -> Result<Response, Infallible>
 where
-    R: Service<Request<Shared>, Response = Response, Error = Infallible>,
+    R: Service<Request<SharedBody>, Response = Response, Error = Infallible>,
 {
     let number = phase.request_begins();
     let started = Instant::now();
@@ -300,7 +300,7 @@ where
     let method = request.method().clone();
     let path = log::log_enabled!(log::Level::Debug).then(|| request.uri().path().to_owned());
     let waits = request.headers().contains_key(EXPECT);
-    let request = request.map(Shared::of);
+    let request = request.map(SharedBody::of);
     let body = request.body().clone();
 
     let mut response = match fault(&request) {
@@ -318,7 +318,7 @@ where
             "{method} {path:?} {status} {} ms {id}", took.as_millis()
         );
     }
-    match (response.status(), body.rest(waits)) {
+    match (response.status(), body.unread(waits)) {
         // There is no further request on this connection.
         (StatusCode::SWITCHING_PROTOCOLS, _) => {}
         // Who did not send it in time is not waited for again.
@@ -360,7 +360,7 @@ fn request_id(sent: Option<&HeaderValue>) -> String {
 
 /// Tells a connection over the limit so.
 async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
-    Farewell::too_many_connections().send(stream).await;
+    FinalResponse::too_many_connections().send(stream).await;
 }
 
 #[cfg(test)]

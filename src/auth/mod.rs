@@ -3,14 +3,14 @@
 //! to ask does not compile.
 //!
 //! In reading order: [`credentials`] finds what a request carries; [`token`] verifies it by the [`keys`]
-//! ([`crypto`] does the arithmetic), unless it is one of the [`service`] tokens; [`standing`] knows who is deactivated. Tokens and tickets never get into a log.
+//! ([`crypto`] does the arithmetic), unless it is one of the [`service`] tokens; [`user_check`] knows who is deactivated. Tokens and tickets never get into a log.
 
 mod credentials;
 mod crypto;
 mod keys;
 mod service;
-mod standing;
 mod token;
+mod user_check;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use warp::http::HeaderMap;
 use credentials::Ticket;
 use keys::KeyFiles;
 use service::ServiceTokens;
-use standing::Standing;
 use token::{Token, Verifier};
+use user_check::UserCheck;
 
 pub use token::mint;
 
@@ -191,7 +191,7 @@ struct Shared {
     config: AuthConfig,
     keys: Keys,
     service_tokens: ServiceTokens,
-    standing: Standing,
+    user_check: UserCheck,
     store: Store,
 }
 
@@ -200,7 +200,7 @@ impl Auth {
         Self {
             shared: Arc::new(Shared {
                 service_tokens: ServiceTokens::new(&config.service_tokens),
-                standing: Standing::new(store.clone(), config.user_check),
+                user_check: UserCheck::new(store.clone(), config.user_check),
                 config: config.clone(),
                 keys,
                 store,
@@ -251,7 +251,7 @@ impl Auth {
     /// Believes for a while that a user is active, without asking the database: for the fuzzer, which has none.
     #[cfg(any(test, fuzzing))]
     pub fn believe_active(&self, user: UserId) {
-        self.shared.standing.remember(&[(user, true)]);
+        self.shared.user_check.remember(&[(user, true)]);
     }
 
     /// The caller of a live socket with a new token, which must be its user's. Trusted mode looks at no token.
@@ -268,7 +268,7 @@ impl Auth {
     pub async fn require_connectable(&self, user: UserId) -> Result<(), Error> {
         match self.shared.config.mode {
             AuthMode::Trusted => self.shared.store.require_user(user).await,
-            AuthMode::Jwt => self.shared.standing.require_active(user).await,
+            AuthMode::Jwt => self.shared.user_check.require_active(user).await,
         }
     }
 
@@ -310,7 +310,7 @@ impl Auth {
                 );
             }
             if self.shared.config.mode == AuthMode::Jwt
-                && let Err(error) = self.shared.standing.dismiss_inactive(hub).await
+                && let Err(error) = self.shared.user_check.dismiss_inactive(hub).await
             {
                 log::warn!(
                     "who of the connected users is deactivated is not known: {}",
@@ -363,7 +363,7 @@ impl Auth {
     /// In jwt mode a user who calls must be active. Trusted mode leaves that to the gateway.
     async fn admit(&self, caller: Caller) -> Result<Caller, Error> {
         if let (AuthMode::Jwt, Kind::User { user, .. }) = (self.shared.config.mode, caller.0) {
-            self.shared.standing.require_active(user).await?;
+            self.shared.user_check.require_active(user).await?;
         }
         Ok(caller)
     }

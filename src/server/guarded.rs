@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerLimits;
-use super::farewell::Farewell;
+use super::final_response::FinalResponse;
 
 /// Where a connection stands. Even: it waits for a head. Odd: a request is being answered, or its body read. It only counts
 /// up, so that a deadline of one head is never taken for that of the next.
@@ -59,7 +59,7 @@ pub struct Guarded {
     /// Wakes the reader at the head's deadline; made only for a head that comes in pieces.
     head_timer: Option<Pin<Box<Sleep>>>,
     /// The 408 for a head that was not complete in time.
-    farewell: Option<Box<Farewell>>,
+    final_response: Option<Box<FinalResponse>>,
     /// Runs while the peer takes nothing.
     write_timer: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
@@ -78,7 +78,7 @@ impl Guarded {
             phase,
             head: None,
             head_timer: None,
-            farewell: None,
+            final_response: None,
             write_timer: None,
             _permit: permit,
         }
@@ -88,10 +88,10 @@ impl Guarded {
     fn poll_give_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A response that is still stuck here would have the 408 in its middle.
         if self.write_timer.is_none() {
-            let farewell = self
-                .farewell
-                .get_or_insert_with(|| Box::new(Farewell::head_timeout()));
-            ready!(farewell.poll(&mut self.stream, cx));
+            let final_response = self
+                .final_response
+                .get_or_insert_with(|| Box::new(FinalResponse::head_timeout()));
+            ready!(final_response.poll(&mut self.stream, cx));
         }
         Poll::Ready(Err(timed_out(
             "the request's head was not complete in time",
@@ -127,7 +127,7 @@ impl AsyncRead for Guarded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.farewell.is_some() {
+        if this.final_response.is_some() {
             return this.poll_give_up(cx);
         }
         let phase = this.phase.now();

@@ -16,7 +16,7 @@ const REMEMBERED: usize = 50_000;
 /// Connected users whom one statement asks about.
 const CHUNK: usize = 1000;
 
-pub struct Standing {
+pub struct UserCheck {
     store: Store,
     /// How long an answer holds (`USER_CHECK_SECONDS`).
     holds: Duration,
@@ -25,7 +25,7 @@ pub struct Standing {
     known: Mutex<HashMap<UserId, (bool, Instant)>>,
 }
 
-impl Standing {
+impl UserCheck {
     pub fn new(store: Store, holds: Duration) -> Self {
         Self {
             store,
@@ -108,7 +108,7 @@ mod tests {
     use crate::store::{Connector, Way};
 
     /// A memory whose database is never asked.
-    fn standing(holds: Duration) -> Standing {
+    fn user_check(holds: Duration) -> UserCheck {
         let config = Config::from_vars(&[("DB_HOST", "127.0.0.1")]).unwrap();
         let DatabaseSource::External(database) = &config.database else {
             panic!("DB_HOST is set");
@@ -121,7 +121,7 @@ mod tests {
             Duration::from_secs(1),
             Way::Direct,
         );
-        Standing::new(store.unwrap(), holds)
+        UserCheck::new(store.unwrap(), holds)
     }
 
     fn users(range: std::ops::Range<usize>) -> Vec<(UserId, bool)> {
@@ -132,33 +132,33 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_remembered_is_bounded_and_the_newest_stays() {
-        let standing = standing(Duration::from_secs(3600));
+        let user_check = user_check(Duration::from_secs(3600));
         for first in (0..REMEMBERED * 2).step_by(CHUNK) {
             let found = users(first..first + CHUNK);
-            standing.remember(&found);
-            assert!(standing.lock().len() <= REMEMBERED);
+            user_check.remember(&found);
+            assert!(user_check.lock().len() <= REMEMBERED);
             assert!(
                 found
                     .iter()
-                    .all(|(user, _)| standing.remembered(*user) == Some(true))
+                    .all(|(user, _)| user_check.remembered(*user) == Some(true))
             );
         }
     }
 
     #[tokio::test]
     async fn what_is_remembered_is_the_answer_and_costs_no_query() {
-        let standing = standing(Duration::from_secs(3600));
+        let user_check = user_check(Duration::from_secs(3600));
         let [active, inactive] = [1, 2].map(|number| UserId(Uuid::from_u128(number)));
-        standing.remember(&[(active, true), (inactive, false)]);
-        assert!(standing.require_active(active).await.is_ok());
-        let refused = standing.require_active(inactive).await.unwrap_err();
+        user_check.remember(&[(active, true), (inactive, false)]);
+        assert!(user_check.require_active(active).await.is_ok());
+        let refused = user_check.require_active(inactive).await.unwrap_err();
         assert_eq!(refused.code(), "user_deactivated");
     }
 
     #[tokio::test]
     async fn who_was_found_active_is_not_believed_for_ever() {
-        let standing = standing(Duration::ZERO);
-        standing.remember(&users(0..1));
-        assert_eq!(standing.remembered(UserId(Uuid::nil())), None);
+        let user_check = user_check(Duration::ZERO);
+        user_check.remember(&users(0..1));
+        assert_eq!(user_check.remembered(UserId(Uuid::nil())), None);
     }
 }

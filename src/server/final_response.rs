@@ -16,18 +16,18 @@ use super::REQUEST_ID_HEADER;
 use crate::http::security;
 
 /// For the answer and the peer's own close after it. A peer that drips on is not waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An error answer that is being sent, with a request id of its own. After it this side of the connection is
 /// shut, and what still comes is read and dropped: closing a socket that holds unread data resets it, and
 /// the answer would be lost.
-pub struct Farewell {
+pub struct FinalResponse {
     unsent: Vec<u8>,
     shut: bool,
-    patience: Pin<Box<Sleep>>,
+    timeout: Pin<Box<Sleep>>,
 }
 
-impl Farewell {
+impl FinalResponse {
     /// One more connection than there may be.
     pub fn too_many_connections() -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -58,7 +58,7 @@ impl Farewell {
         Self {
             unsent: answer.into_bytes(),
             shut: false,
-            patience: Box::pin(sleep(PATIENCE)),
+            timeout: Box::pin(sleep(TIMEOUT)),
         }
     }
 
@@ -75,7 +75,7 @@ impl Farewell {
             }
             return Poll::Ready(());
         }
-        self.patience.as_mut().poll(cx)
+        self.timeout.as_mut().poll(cx)
     }
 
     fn poll_sending(

@@ -14,11 +14,11 @@ use tokio::time::timeout;
 
 /// What is read of it, at most; whoever sends more is cut off.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A body in two hands: its reader's, and the server's, for what that one leaves. `None`: there is none.
 #[derive(Clone)]
-pub struct Shared(Option<Arc<Mutex<Part>>>);
+pub struct SharedBody(Option<Arc<Mutex<Part>>>);
 
 /// A std mutex around it: held to poll it, by one after the other.
 struct Part {
@@ -28,7 +28,7 @@ struct Part {
     ended: bool,
 }
 
-impl Shared {
+impl SharedBody {
     pub fn of(body: Incoming) -> Self {
         let part = |body| Part {
             body,
@@ -40,19 +40,19 @@ impl Shared {
 
     /// What is still to be read when its reader is done. `waits`: the sender waits for "100 Continue", and has sent nothing where
     /// nobody has asked; to ask now would invite it.
-    pub fn rest(self, waits: bool) -> Option<Rest> {
+    pub fn unread(self, waits: bool) -> Option<UnreadBody> {
         let shared = self.0?;
         let part = lock(&shared);
         let left = !part.ended && !part.body.is_end_stream() && (part.asked || !waits);
         drop(part);
-        left.then_some(Rest(shared))
+        left.then_some(UnreadBody(shared))
     }
 }
 
 /// Something of a body that nobody wants.
-pub struct Rest(Arc<Mutex<Part>>);
+pub struct UnreadBody(Arc<Mutex<Part>>);
 
-impl Rest {
+impl UnreadBody {
     /// Ends with the connection, if not before.
     pub async fn discard(self) {
         let reading = async {
@@ -64,7 +64,7 @@ impl Rest {
                 }
             }
         };
-        let _ = timeout(PATIENCE, reading).await;
+        let _ = timeout(TIMEOUT, reading).await;
     }
 }
 
@@ -83,7 +83,7 @@ impl Part {
     }
 }
 
-impl Body for Shared {
+impl Body for SharedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
