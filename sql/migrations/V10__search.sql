@@ -405,7 +405,7 @@ as $$
   with marked as (
     -- Control characters mark the matches; the content's own are taken out.
     select ts_headline(language, translate(left(content, 131072), e'\x02\x03', ''), query,
-                       e'StartSel=\x02, StopSel=\x03, MaxFragments=2, MinWords=5, MaxWords=20, FragmentDelimiter=" … "') as text
+                       e'StartSel=\x02, StopSel=\x03, MaxFragments=2, MinWords=5, MaxWords=20, ShortWord=0, FragmentDelimiter=" … "') as text
   ), part as (
     select p.place * 2 + q.place as place, q.text, p.place > 1 and q.place = 1 as match
       from marked

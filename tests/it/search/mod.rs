@@ -260,8 +260,8 @@ async fn a_snippet_is_plain_text_in_parts_whatever_the_message_holds() {
     for part in matches {
         assert_eq!(part["text"], "apple");
     }
-    // From the first match on; no part is empty.
-    api.send(scene.with_boris, BORIS, "a plum plum, then a plum")
+    // No part is empty, not even where a match comes first.
+    api.send(scene.with_boris, BORIS, "plum plum, then a plum")
         .await;
     let found = api.search(ALICE, "q=plum&snippets=true").await.ok(200);
     let part = |text: &str| json!({"text": text, "match": text == "plum"});
@@ -270,6 +270,29 @@ async fn a_snippet_is_plain_text_in_parts_whatever_the_message_holds() {
     // Only for those who ask.
     let without = api.search(ALICE, "q=apple").await.ok(200);
     assert_eq!(without["messages"][0].get("snippet"), None);
+}
+
+#[tokio::test]
+async fn the_snippet_of_a_short_message_is_all_of_it_its_short_words_too() {
+    let scene = Scene::set().await;
+    let api = scene.here();
+    for content in ["I saw a heron", "heron: is it on or off", "it is a heron"] {
+        api.send(scene.with_boris, BORIS, content).await;
+    }
+    let found = eventually("all three are found", || async {
+        let found = api.search(ALICE, "q=heron&snippets=true").await.ok(200);
+        let messages = found["messages"].as_array().expect("messages").clone();
+        (messages.len() == 3).then_some(messages)
+    })
+    .await;
+    for message in found {
+        let parts = message["snippet"].as_array().expect("parts");
+        let joined: String = parts
+            .iter()
+            .map(|part| part["text"].as_str().expect("text"))
+            .collect();
+        assert_eq!(joined, message["content"]);
+    }
 }
 
 #[tokio::test]
