@@ -165,9 +165,9 @@ begin
       from input i
      where i.is_first
        and case when i.client_message_id is null then true
-                else not exists (select from messages m
-                                  where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id) end
-       -- Not "not exists", for which a plan that was made while there were few may read all of them.
+                -- Not "not exists", for which a plan that was made while there were few may read all of them.
+                else (select m.id from messages m
+                       where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id) is null end
        and case when again then (select m.id from messages m where m.id = i.id) is null else true end
     window in_order as (partition by i.conversation_id order by i.place)
   ), stored as (
