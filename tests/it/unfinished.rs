@@ -1,8 +1,10 @@
 //! Large bodies and WebSocket messages that are begun and never finished, or wait when they are.
 
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::auth::tokens;
 use crate::support::*;
 
 /// The largest there may be, of which a caller has room for eight.
@@ -184,6 +186,56 @@ async fn large_bodies_that_are_never_finished_leave_small_ones_and_sockets_their
         (reply.status == 201).then_some(())
     })
     .await;
+}
+
+/// Where callers are known, each of them has a share of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_finishes_none_of_their_bodies_leaves_the_others_their_room() {
+    let database = Database::fresh().await;
+    let jwt = [("JWT_SECRET", tokens::SECRET), ("SERVER_HOST", "127.0.0.1")];
+    let replica = Replica::start(&database, &[&PATIENT[..], &jwt].concat()).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let ask = async |method: Method, path: &str, body: &Value| {
+        let request = replica.api().request(method, path).json(body);
+        Reply::to(request.bearer_auth(tokens::token(BORIS))).await
+    };
+    let message = json!({"conversationId": conversation, "content": longest()});
+    let pair = json!({"user1Id": ALICE, "user2Id": BORIS, "padding": longest()});
+    let (messages, conversations) = ("/api/v1/chat/messages", "/api/v1/chat/conversations");
+    let sent = id_of(&ask(Method::POST, messages, &message).await.ok(201));
+    for (user, method, path, body, status) in [
+        (ALICE, Method::POST, messages.to_owned(), &message, 201),
+        (CARLA, Method::POST, conversations.to_owned(), &pair, 200),
+        (
+            DAVID,
+            Method::PATCH,
+            format!("{messages}/{sent}"),
+            &message,
+            200,
+        ),
+    ] {
+        let mut open = JoinSet::new();
+        for _ in 0..TOO_MANY {
+            let mut raw = Raw::connect(&replica).await;
+            let headers = [
+                "content-type: application/json".to_owned(),
+                format!("content-length: {LARGEST}"),
+                format!("authorization: Bearer {}", tokens::token(user)),
+            ];
+            let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+            raw.request(&format!("{method} {path}"), &headers).await;
+            raw.write(format!("{{\"content\":\"{}", longest())).await;
+            open.spawn(async move { raw.reply().await });
+        }
+        for _ in SHARE..TOO_MANY {
+            let reply = within("one too many is refused", open.join_next()).await;
+            let reply = reply.expect("a request").expect("its end");
+            reply.expect("an answer").refused(503, "unavailable");
+        }
+        let reply = ask(method.clone(), &path, body).await;
+        assert_eq!(reply.status, status, "{method} {path}: {reply:?}");
+        assert!(open.try_join_next().is_none());
+    }
 }
 
 /// Read into values of their own, each of these few bytes would take thirty.
