@@ -138,3 +138,22 @@ async fn what_one_sends_before_they_are_greeted_takes_room_until_it_is_done() {
     drop(early);
     assert!(has_room());
 }
+
+/// Behind that TCP holds the client back.
+#[tokio::test(start_paused = true)]
+async fn what_one_sends_before_they_are_greeted_is_kept_up_to_so_many_frames_and_bytes() {
+    for (bytes, kept) in [(1, 32), (40 * 1024, 2)] {
+        let stage = Stage::calm();
+        let (ours, theirs) = duplex(4 << 20);
+        let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
+        let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        for _ in 0..50 {
+            say(&mut client, &"x".repeat(bytes)).await;
+        }
+        // Until nothing more is read.
+        let waited = timeout(Duration::from_secs(1), session.watch()).await;
+        assert!(waited.is_err(), "nobody greets it");
+        let early = session.early.map_or(0, |early| early.0.len());
+        assert_eq!(early, kept, "frames of {bytes} bytes");
+    }
+}
