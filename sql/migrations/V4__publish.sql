@@ -418,8 +418,9 @@ language plpgsql
 security definer
 set search_path from current
 set jit = off
--- Old and new rows are joined by hash, also when the plan was made for one row.
+-- Old and new rows are joined by hash, also when the plan was made for one row, and whatever the caller forbids.
 set enable_nestloop = off
+set enable_hashjoin = on
 as $$
 declare
   heads text[];

@@ -260,8 +260,9 @@ begin
        select case when p.place is not null then 'stored'
                    when c.id is null then 'no_conversation'
                    when i.sender_id not in (c.participant1_id, c.participant2_id) then
-                     case when exists (select from chat_users() u where u.id = i.sender_id)
-                          then 'not_a_participant' else 'no_sender' end
+                     -- Not "exists", for which a plan that was made while there were few may read all of them.
+                     case when (select u.id from chat_users() u where u.id = i.sender_id limit 1) is null
+                          then 'no_sender' else 'not_a_participant' end
                    -- Our own id: the answer of the transaction that stored it was lost.
                    when o.id is not null then case when o.same then 'stored' else 'conflict' end
                    when e.id is not null then case when e.same then 'repeated' else 'conflict' end
@@ -508,7 +509,7 @@ declare
 begin
   select w.id into missing
     from unnest(array[user1, user2]) with ordinality as w (id, place)
-   where not exists (select from chat_users() u where u.id = w.id)
+   where (select u.id from chat_users() u where u.id = w.id limit 1) is null
    order by w.place limit 1;
   if missing is not null then
     return query select 'no_user', missing::text;

@@ -106,6 +106,8 @@ returns setof text
 language plpgsql stable
 security definer
 set search_path from current
+set jit = off
+set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_variable
@@ -135,6 +137,8 @@ returns setof text
 language plpgsql stable
 security definer
 set search_path from current
+set jit = off
+set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_variable
@@ -166,6 +170,8 @@ returns setof text
 language plpgsql stable
 security definer
 set search_path from current
+set jit = off
+set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_variable
@@ -196,6 +202,8 @@ create function chat_unread_count(user_id uuid) returns bigint
 language plpgsql stable
 security definer
 set search_path from current
+set jit = off
+set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 begin

@@ -287,7 +287,7 @@ begin
   union all
   select t.message_id, 'message_deleted', 'message_deleted', t.revision::bigint, t.change_xid, null, t.message, t.change_xid
     from chat_tombstones t
-   where t.message_id = any (ids) and not exists (select from messages m where m.id = t.message_id);
+   where t.message_id = any (ids) and (select m.id from messages m where m.id = t.message_id) is null;
 end
 $$;
 

@@ -85,6 +85,11 @@ async fn a_statement_reads_no_more_messages_than_it_is_about() {
             "select chat_send_messages(array[chat_uuid_v7()], array[CONVERSATION], array[ALICE], array['x'], array['text'], array['N'], again => false)",
         ),
         call("select chat_mark_read(CONVERSATION, BORIS, N)"),
+        call("select chat_list_messages(CONVERSATION, 5, N, 100000)"),
+        call("select chat_list_messages_before(CONVERSATION, 1000 + N, 5, 100000)"),
+        call("select chat_list_messages_after(CONVERSATION, N, 5, 100000)"),
+        // Boris has written nothing.
+        call("select chat_unread_count(ALICE)"),
         call(
             "select chat_edit_message((select id from messages where conversation_id = CONVERSATION and seq = N), ALICE, 'edited')",
         ),
