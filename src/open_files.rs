@@ -15,7 +15,7 @@ const OPEN_MAX: rlim_t = 10_240;
 /// That there are fewer connections than `limits` said, for the log.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Shortage {
-    /// A warning where somebody has set the limits. Their defaults are high enough for most, and a hard limit below them is common.
+    /// A warning where somebody has changed the limits. Their defaults are high enough for most, and a hard limit below them is common.
     pub level: Level,
     pub text: String,
 }

@@ -58,7 +58,7 @@ pub(super) struct Answer<'a> {
 struct Checks {
     database: &'static str,
     listener: &'static str,
-    /// Why the host's users table does not fit `USERS_TABLE` and `USERS_COLUMNS` any more; absent while it does.
+    /// Why users cannot be read any more: the host's table does not fit `USERS_TABLE` and `USERS_COLUMNS`, or a policy fails. Absent while they can.
     #[serde(skip_serializing_if = "Option::is_none")]
     users: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -206,16 +206,15 @@ pub(super) fn host_function(error: &tokio_postgres::Error) -> Option<&str> {
 /// all of them: `fonction PL/pgSQL answer(), ligne 3 à RAISE`.
 fn host_function_in(context: &str) -> Option<&str> {
     let place = context.lines().find(|line| line.contains("PL/pgSQL"))?;
-    // With quotes where all names have them (quote_all_identifiers).
-    let called = place
-        .split('(')
-        .next()
-        .unwrap_or(place)
-        .trim_end_matches('"');
+    let called = match place.split_once('(') {
+        // With quotes where all names have them (quote_all_identifiers).
+        Some((called, _)) => called.trim_end_matches('"'),
+        // While it is compiled: `compilation of PL/pgSQL function "answer" near line 3`. A block of statements (`do`) has no name.
+        None => place.split('"').nth(1)?,
+    };
     let is_of_names = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let name = called.rsplit(|c| !is_of_names(c)).next().unwrap_or(called);
-    let is_own = migrations::is_own(name) || called.contains("inline_code_block");
-    (!is_own).then_some(place)
+    (!migrations::is_own(name)).then_some(place)
 }
 
 /// The server's own words, with its code: tokio-postgres alone prints only "db error".
@@ -297,6 +296,12 @@ mod tests {
                 assert_eq!(host_function_in(&line(function)), None, "{language}");
             }
         }
+        // While one is compiled.
+        let compiled =
+            |name: &str| format!("compilation of PL/pgSQL function \"{name}\" near line 4");
+        assert_eq!(host_function_in(&compiled("chat_mark_read")), None);
+        let hosts = compiled("answer");
+        assert_eq!(host_function_in(&hosts), Some(hosts.as_str()));
         let own = "PL/pgSQL function inline_code_block line 3 at EXECUTE";
         assert_eq!(host_function_in(own), None);
         assert_eq!(

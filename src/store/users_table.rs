@@ -183,18 +183,25 @@ impl UsersLink {
         let notes = match self.link().await {
             Ok(notes) => notes,
             Err(MigrateError::Users(why)) => return self.does_not_fit(why),
-            Err(error) => return log::warn!("the users table was altered ({misfit}): {error}"),
+            Err(error) => return log::warn!("users cannot be asked for ({misfit}): {error}"),
         };
-        // A policy of the host's may fail nevertheless.
+        // A policy of the host's may fail nevertheless, for some users.
         match self.store.try_users().await {
             Ok(()) => {
-                log::warn!("the users table was altered ({misfit}): its columns are found anew");
+                log::warn!(
+                    "users could not be asked for ({misfit}): the table's columns are found anew"
+                );
                 for note in notes {
                     log::warn!("{note}");
                 }
                 self.set_fault(None);
             }
-            Err(Error::Internal(why)) => self.does_not_fit(why.to_string()),
+            Err(Error::Internal(why)) => {
+                // Anybody may ask a probe, and this may quote what is in a row.
+                if self.set_fault(Some("users cannot be read: the log says why".to_owned())) {
+                    log::error!("users cannot be read: {why}");
+                }
+            }
             Err(error) => not_known(&error),
         }
     }
