@@ -45,8 +45,8 @@ pub enum Error {
     #[error("the request body must be at most {limit} bytes")]
     PayloadTooLarge { limit: usize },
 
-    /// 415: the body is not JSON by its content type, or has a content encoding.
-    #[error("the content type must be application/json, without a content encoding")]
+    /// 415: the body is not JSON by its content type, or it is compressed.
+    #[error("the content type must be application/json, and the body must not be compressed")]
     UnsupportedMediaType,
 
     /// 426: the WebSocket route without a version 13 handshake.

@@ -213,7 +213,13 @@ impl Missed {
                 now,
                 cursor,
             ));
-            match Subject::of(&change) {
+            let subject = Subject::of(
+                &change.event_type,
+                change.subject,
+                change.conversation,
+                change.xid,
+            );
+            match subject {
                 Subject::Read {
                     conversation,
                     reader,

@@ -69,7 +69,7 @@ impl Body {
     /// Reads the members `names` of the body, one JSON object, in `holder`'s share of the room for large ones: 415, 413, 408, 503, or
     /// 400 if it can't be.
     pub async fn fields(self, holder: Holder, names: Names) -> Result<Fields, Error> {
-        if !is_json(&self.headers) || is_encoded(&self.headers) {
+        if !is_json(&self.headers) || is_compressed(&self.headers) {
             return Err(Error::UnsupportedMediaType);
         }
         let (bytes, room) = self.collect(holder).await?;
@@ -134,12 +134,27 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// Whether it is compressed, for example (RFC 9110, section 8.4).
-fn is_encoded(headers: &HeaderMap) -> bool {
+/// Whether it is compressed (RFC 9110, section 8.4). Other values, such as `utf-8`, are a common mistake and do no harm.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    const CODINGS: [&str; 7] = [
+        "gzip",
+        "x-gzip",
+        "deflate",
+        "br",
+        "zstd",
+        "compress",
+        "x-compress",
+    ];
     headers
         .get_all(CONTENT_ENCODING)
         .iter()
-        .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| {
+            CODINGS
+                .iter()
+                .any(|known| coding.trim().eq_ignore_ascii_case(known))
+        })
 }
 
 fn parse(bytes: &[u8], names: Names) -> Result<Members, String> {
@@ -269,15 +284,17 @@ mod tests {
                 "{refused}"
             );
         }
-        let identity = [JSON[0], ("content-encoding", "identity")];
-        let body = request(&identity, chunks(&["{}"]));
-        assert!(body.fields(Holder::Anybody, &[]).await.is_ok());
-        let compressed = [JSON[0], ("content-encoding", "gzip")];
-        let body = request(&compressed, chunks(&["{}"]));
-        assert!(matches!(
-            body.fields(Holder::Anybody, &[]).await,
-            Err(Error::UnsupportedMediaType)
-        ));
+        for (coding, is_read) in [
+            ("identity", true),
+            ("utf-8", true),
+            ("GZIP", false),
+            ("identity, br", false),
+        ] {
+            let body = request(&[JSON[0], ("content-encoding", coding)], chunks(&["{}"]));
+            let read = body.fields(Holder::Anybody, &[]).await;
+            assert_eq!(read.is_ok(), is_read, "{coding}");
+            assert!(is_read || matches!(read, Err(Error::UnsupportedMediaType)));
+        }
         let untyped = request(&[], chunks(&["{}"]));
         assert!(matches!(
             untyped.fields(Holder::Anybody, &[]).await,

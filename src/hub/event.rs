@@ -3,7 +3,7 @@
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
-use crate::store::{Change, Horizon};
+use crate::store::Horizon;
 
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,15 +21,16 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub fn of(change: &Change) -> Self {
-        match change.event_type.as_str() {
+    /// Of an event of this type about `id` (of reading, the reader) in a conversation, made by a transaction.
+    pub fn of(event_type: &str, id: Uuid, conversation: Uuid, xid: u64) -> Self {
+        match event_type {
             "messages_read" => Self::Read {
-                conversation: change.conversation,
-                reader: change.subject,
-                xid: change.xid,
+                conversation,
+                reader: id,
+                xid,
             },
-            "conversation_created" => Self::Conversation(change.subject),
-            _ => Self::Row(change.subject),
+            "conversation_created" => Self::Conversation(id),
+            _ => Self::Row(id),
         }
     }
 }

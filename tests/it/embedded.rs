@@ -152,7 +152,6 @@ async fn the_first_start_needs_no_database_and_finds_people_who_talk() {
     assert_eq!(users["users"].as_array().unwrap().len(), 8);
 }
 
-/// What it prints can be pasted, also where it asks for tokens and listens on all interfaces.
 /// The tutorial's page is one: whoever tries pgchat out serves it with whatever they have.
 #[tokio::test]
 async fn pages_of_this_machine_may_call_and_open_sockets_and_no_others() {
@@ -173,6 +172,7 @@ async fn pages_of_this_machine_may_call_and_open_sockets_and_no_others() {
     }
 }
 
+/// What it prints can be pasted, also where it asks for tokens and listens on all interfaces.
 #[tokio::test]
 async fn the_start_says_how_to_try_it_out() {
     let data = DataDir::new();

@@ -100,7 +100,12 @@ impl Dispatcher {
         if self.before.includes(change.xid) {
             return None;
         }
-        let subject = Subject::of(change);
+        let subject = Subject::of(
+            &change.event_type,
+            change.subject,
+            change.conversation,
+            change.xid,
+        );
         let is_known = match self.delivered.standing(subject, change.version) {
             Standing::Repeat => return None,
             Standing::Later => true,

@@ -130,7 +130,7 @@ async fn every_bad_token_is_refused_on_a_live_socket_too_and_leaves_it_as_it_was
     let stage = Stage::new(&database).await;
     let mut socket = Socket::connect_by(&stage.replica, ALICE, &good_token(ALICE)).await;
     for (who, token, (status, code)) in bad_credentials() {
-        // Standing is asked for when a socket opens, and once a while then.
+        // Whether a user is active is asked when a socket opens, and once a while then.
         let (Some(token), 401) = (token, status) else {
             continue;
         };

@@ -96,9 +96,13 @@ async fn a_client_that_is_stuck_is_given_up_after_twice_the_heartbeat_or_the_sta
             stage.publish(number, 2000);
         }
         let started = Instant::now();
-        while stage.services.hub.connections() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let given_up = async {
+            while stage.services.hub.connections() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let given_up = tokio::time::timeout(8 * stall, given_up).await;
+        given_up.expect("the client is given up");
         let waited = started.elapsed();
         let rounded = Duration::from_secs(1);
         assert!(
