@@ -84,7 +84,7 @@ export class List {
 
   #scrolled() {
     const { scrollTop, clientHeight, scrollHeight } = this.body;
-    if (!this.searching && scrollHeight - scrollTop - clientHeight < 300) this.model.loadMoreConversations();
+    if (!this.searching && scrollHeight - scrollTop - clientHeight < 300) this.model.listing.more();
   }
 
   #renderMe() {
@@ -113,7 +113,7 @@ export class List {
     } else if (!model.conversations.size) {
       this.#fill('none', () => empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
     } else {
-      place(this.rows, model.sorted().map((conversation) => this.#row(conversation)));
+      place(this.rows, model.listing.sorted().map((conversation) => this.#row(conversation)));
       this.#fill('rows', () => this.rows);
     }
   }

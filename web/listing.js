@@ -1,27 +1,129 @@
-// The list of conversations as the service gives it: in parts, last active first.
+// The list of conversations as the service gives it: in parts, last active first; and what is told of them while it is read.
+import { Retry } from './failure.js';
 
-/** How many are read at a time, and how many the service gives at most. */
+/** How many are read at a time by who scrolls, and by who looks for one of them: as many as the service gives at most. */
 const PAGE = 50;
-const MOST = 200;
+export const MOST = 200;
 
-/** One part more. */
-export const part = (chat, offset) => chat.conversations.list({ limit: PAGE, offset });
+export class Listing {
+  conversations = new Map();
+  hasMore = false;
+  /** More were asked for, and did not come. */
+  retry = new Retry();
+  /** How many were read in order; what was opened or begun since is there besides. */
+  #inOrder = 0;
+  /** More are being read. */
+  #more = undefined;
+  /** What is being read to take the place of all. */
+  #fresh = undefined;
+  /** What was told while that is read, which may not have it yet: `{id, change}`. */
+  #meanwhile = [];
 
-/** `{conversations, hasMore}` with `least` conversations, by their id, and as many more as it takes to have those that are `wanted`, too. */
-export async function beginning(chat, least, wanted) {
-  const conversations = new Map();
-  let offset = 0;
-  let hasMore = true;
-  while (hasMore && (offset < Math.max(PAGE, least) || wanted.some((id) => !conversations.has(id)))) {
-    const limit = Math.min(MOST, Math.max(PAGE, least - offset));
-    const page = await chat.conversations.list({ limit, offset: offset || undefined });
-    for (const conversation of page.conversations) conversations.set(conversation.id, conversation);
-    offset += page.conversations.length;
-    hasMore = page.hasMore;
+  /** `isOpen(id)`: whether somebody looks at it; `changed()`: there are more; `failed(error)`: they did not come. */
+  constructor(chat, { isOpen, changed, failed }) {
+    Object.assign(this, { chat, isOpen, changed, failed });
   }
-  return { conversations, hasMore };
+
+  // --- All of it anew ---
+
+  begin() {
+    this.#fresh = { conversations: new Map(), hasMore: true, inOrder: 0 };
+    this.#meanwhile = [];
+  }
+
+  /** As long as anything is lacking; it may be more by the time that it has come. */
+  async read() {
+    const fresh = this.#fresh;
+    while (this.#lacks(fresh)) {
+      const left = Math.max(PAGE, this.conversations.size) - fresh.conversations.size;
+      // All are there, but not those that are open: they may be far down.
+      const limit = left > 0 ? Math.min(MOST, Math.max(PAGE, left)) : MOST;
+      const page = await this.chat.conversations.list({ limit, offset: fresh.inOrder || undefined });
+      for (const conversation of page.conversations) fresh.conversations.set(conversation.id, conversation);
+      fresh.inOrder += page.conversations.length;
+      fresh.hasMore = page.hasMore;
+    }
+  }
+
+  /** As many as are listed, so that who is far down the list stays there, and those that are open, wherever they stand by now. */
+  #lacks({ conversations, hasMore }) {
+    if (!hasMore || conversations.size < Math.max(PAGE, this.conversations.size)) return hasMore;
+    return [...this.conversations.keys()].some((id) => !conversations.has(id) && this.isOpen(id));
+  }
+
+  /** What was read is the list from now on. Returns whether it lacks one that was told of: it has moved from part to part. */
+  take() {
+    const before = this.conversations;
+    const told = this.#meanwhile;
+    this.conversations = this.#fresh.conversations;
+    this.hasMore = this.#fresh.hasMore;
+    this.#inOrder = this.#fresh.inOrder;
+    this.drop();
+    for (const { change } of told) change();
+    return told.some(({ id }) => before.has(id) && !this.conversations.has(id));
+  }
+
+  drop() {
+    this.#fresh = undefined;
+    this.#meanwhile = [];
+  }
+
+  // --- More of it ---
+
+  /** One page at a time, whoever asks for it. Whether it has come. */
+  async more(limit = PAGE) {
+    return this.hasMore && (this.#more ??= this.#readMore(limit).finally(() => (this.#more = undefined)));
+  }
+
+  async #readMore(limit) {
+    this.retry.cancel();
+    const list = this.conversations;
+    try {
+      const { conversations, hasMore } = await this.chat.conversations.list({ limit, offset: this.#inOrder });
+      // Read anew meanwhile, from its beginning: this page would leave a gap.
+      if (this.conversations !== list) return true;
+      for (const conversation of conversations) if (!list.has(conversation.id)) list.set(conversation.id, conversation);
+      this.#inOrder += conversations.length;
+      this.hasMore = hasMore;
+      this.retry.done();
+    } catch (error) {
+      this.failed(error);
+      if (this.chat.status !== 'closed') this.retry.after(error, () => this.more(limit));
+      return false;
+    }
+    this.changed();
+    return true;
+  }
+
+  /** One of this user's, also one so far down that it was not read yet. */
+  async find(id) {
+    while (!this.conversations.has(id) && (await this.more(MOST))) { /* one part more */ }
+    return this.conversations.get(id);
+  }
+
+  // --- What is told ---
+
+  add(conversation) {
+    const { id } = conversation;
+    this.#tell(id, () => this.conversations.has(id) || this.conversations.set(id, conversation));
+  }
+
+  /** Changes what is said of a conversation, and what will be said when the list is being read. */
+  change(id, change) {
+    this.#tell(id, () => {
+      const listed = this.conversations.get(id);
+      if (listed) change(listed);
+    });
+  }
+
+  #tell(id, change) {
+    change();
+    if (this.#fresh) this.#meanwhile.push({ id, change });
+  }
+
+  /** Last active first. */
+  sorted() {
+    const activeAt = ({ lastMessage, createdAt }) => lastMessage?.createdAt ?? createdAt;
+    return [...this.conversations.values()].sort((a, b) => (activeAt(a) === activeAt(b) ? 0 : activeAt(a) < activeAt(b) ? 1 : -1));
+  }
 }
-
-const activeAt = ({ lastMessage, createdAt }) => lastMessage?.createdAt ?? createdAt;
-
-export const lastActiveFirst = (conversations) => [...conversations].sort((a, b) => (activeAt(a) === activeAt(b) ? 0 : activeAt(a) < activeAt(b) ? 1 : -1));

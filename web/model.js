@@ -2,15 +2,15 @@
 import { createChatClient } from '../client/pgchat.js';
 import { reason, Retry } from './failure.js';
 import { departed, Latencies } from './latency.js';
-import { beginning, lastActiveFirst, part } from './listing.js';
+import { Listing } from './listing.js';
 import { Timeline } from './timeline.js';
 import { Typing } from './typing.js';
 
 const WATCHED = 500;
+/** Between two looks at what is left unread, while messages are deleted. */
+const RECOUNT_MS = 1_000;
 
 export class Model {
-  conversations = new Map();
-  hasMoreConversations = false;
   /** `loading`, `ready`, or the error. */
   state = 'loading';
   /** Known while there is a connection. */
@@ -31,22 +31,27 @@ export class Model {
   /** Why the last reload failed. */
   #missed = undefined;
   #retry = new Retry();
-  /** More conversations are being read. */
-  #more = undefined;
-  /** They were asked for, and did not come. */
-  #retryMore = new Retry();
   /** Settled when what is being read has come, or failed: the list, and the conversations that are open. */
   #loaded = undefined;
   #reread = [];
   /** A fault that is shown already, where what it concerns would be. */
   #told = undefined;
-  /** What the list was told while it was being read, which may not have it yet. */
-  #meanwhile = [];
+  /** How many are unread may have become less since that was asked for; it is being asked for, or was a moment ago. */
+  #uncounted = false;
+  #recounting = false;
 
   constructor(options) {
     const chat = createChatClient(options);
     this.chat = chat;
     this.userId = options.userId;
+    this.listing = new Listing(chat, {
+      isOpen: (id) => Boolean(this.timelines.get(id)?.lookedAt),
+      changed: () => {
+        this.#watch();
+        this.tell('conversations');
+      },
+      failed: (error) => this.listing.retry.isAgain || this.tell('notice', `More conversations could not be loaded: ${reason(error)}`),
+    });
     this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId));
     chat.on('status', (status) => this.#status(status));
     chat.on('connected', ({ resumed }) => this.#back(!resumed));
@@ -57,7 +62,7 @@ export class Model {
     chat.on('message_deleted', (message) => {
       const unread = !message.isRead && message.senderId !== this.userId && this.conversations.get(message.conversationId)?.unreadCount;
       // Whether it was counted cannot be told: it may have gone before this page was told of it, or while the list was read.
-      if (unread || this.#loading) this.load(false);
+      if (unread || this.#loading) this.#recount();
       this.#changed(message);
     });
     chat.on('messages_read', (read) => this.#read(read));
@@ -93,7 +98,7 @@ export class Model {
     this.#listeners.clear();
     removeEventListener('online', this.#online);
     this.#retry.done();
-    this.#retryMore.done();
+    this.listing.retry.done();
     this.typists.close();
     this.chat.close();
   }
@@ -127,74 +132,46 @@ export class Model {
 
   async #load() {
     this.#retry.cancel();
+    const { listing } = this;
+    listing.begin();
     try {
-      const [{ conversations, hasMore }, me] = await Promise.all([this.#list(), this.chat.users.get(this.chat.userId)]);
+      const [me] = await Promise.all([this.chat.users.get(this.chat.userId), listing.read()]);
+      await listing.read();
       this.userId = me.id;
       this.me = me;
-      this.conversations = conversations;
-      for (const change of this.#meanwhile) change();
-      this.hasMoreConversations = hasMore;
+      if (listing.take()) this.#loading = 'again';
       this.state = 'ready';
       this.#watch();
       if (this.#stale) this.#reread = [...this.timelines.values()].map((timeline) => timeline.reload());
       this.#stale = false;
       this.#missed = undefined;
       this.#retry.done();
-      this.#retryMore.done();
+      listing.retry.done();
     } catch (error) {
+      listing.drop();
       if (this.state !== 'ready') this.state = error;
       else if (!this.#missed) this.tell('notice', `Reloading failed: ${reason(error)}`);
       this.#missed = error;
       if (this.connection.status !== 'closed') this.#retry.after(error, () => this.load(false));
     }
-    this.#meanwhile = [];
     this.tell('conversations');
   }
 
-  /** As many as are listed, so that who is far down the list stays there, and the one that is open, wherever it stands by now. */
-  #list() {
-    const open = [...this.timelines.values()].filter(({ lookedAt }) => lookedAt).map(({ conversationId }) => conversationId);
-    return beginning(this.chat, this.conversations.size, open.filter((id) => this.conversations.has(id)));
-  }
-
-  /** One page at a time, whoever asks for it. */
-  async loadMoreConversations() {
-    if (this.hasMoreConversations) await (this.#more ??= this.#loadMore().finally(() => (this.#more = undefined)));
-  }
-
-  async #loadMore() {
-    this.#retryMore.cancel();
-    const list = this.conversations;
-    try {
-      const { conversations, hasMore } = await part(this.chat, list.size);
-      // Read anew meanwhile, from its beginning: this page would leave a gap.
-      if (this.conversations !== list) return;
-      for (const conversation of conversations) if (!list.has(conversation.id)) list.set(conversation.id, conversation);
-      this.hasMoreConversations = hasMore;
-      this.#watch();
-      this.#retryMore.done();
-    } catch (error) {
-      if (!this.#retryMore.isAgain) this.tell('notice', `More conversations could not be loaded: ${reason(error)}`);
-      if (this.connection.status !== 'closed') this.#retryMore.after(error, () => this.loadMoreConversations());
+  /** How many are left unread is known to the service. It is asked once for all that are deleted within a moment. */
+  async #recount() {
+    this.#uncounted = true;
+    if (this.#recounting) return;
+    this.#recounting = true;
+    while (this.#uncounted && this.connection.status !== 'closed') {
+      this.#uncounted = false;
+      await this.load(false);
+      await new Promise((resolve) => setTimeout(resolve, RECOUNT_MS));
     }
-    this.tell('conversations');
+    this.#recounting = false;
   }
 
-  /** A conversation of this user's, also one so far down the list that it was not loaded yet. */
-  async find(id) {
-    let list, known;
-    // Read anew meanwhile it is another list, and may be a shorter one.
-    while (!this.conversations.has(id) && this.hasMoreConversations && (this.conversations !== list || list.size > known)) {
-      list = this.conversations;
-      known = list.size;
-      await this.loadMoreConversations();
-    }
-    return this.conversations.get(id);
-  }
-
-  /** Last active first. */
-  sorted() {
-    return lastActiveFirst(this.conversations.values());
+  get conversations() {
+    return this.listing.conversations;
   }
 
   other({ participant1, participant2 }) {
@@ -314,7 +291,7 @@ export class Model {
   /** There is a connection again: what is waited for may be had. `missed`: more than comes by itself. */
   #back(missed) {
     if (missed || this.#missed) this.load(missed);
-    this.#retryMore.now();
+    this.listing.retry.now();
     this.tell('back');
   }
 
@@ -327,7 +304,7 @@ export class Model {
     this.timelines.get(message.conversationId)?.put(message);
     // Frames of what a page has brought already may be behind it.
     const isNew = !conversation || message.seq > conversation.lastSeq;
-    this.#inList(message.conversationId, (listed) => {
+    this.listing.change(message.conversationId, (listed) => {
       if (message.seq <= listed.lastSeq) return;
       listed.lastSeq = message.seq;
       listed.lastMessage = message;
@@ -342,7 +319,7 @@ export class Model {
 
   #changed(message) {
     this.timelines.get(message.conversationId)?.put(message);
-    this.#inList(message.conversationId, (listed) => {
+    this.listing.change(message.conversationId, (listed) => {
       const last = listed.lastMessage;
       if (last?.id === message.id && last.updatedAt < message.updatedAt) listed.lastMessage = message;
     });
@@ -354,7 +331,7 @@ export class Model {
   #read({ conversationId, readerId, upToSeq }) {
     this.timelines.get(conversationId)?.read(readerId, upToSeq);
     const mine = readerId === this.userId;
-    this.#inList(conversationId, (listed) => {
+    this.listing.change(conversationId, (listed) => {
       const last = listed.lastMessage;
       if (last && last.senderId !== readerId && last.seq <= upToSeq) listed.lastMessage = { ...last, isRead: true };
       if (mine && upToSeq >= listed.lastSeq) listed.unreadCount = 0;
@@ -366,21 +343,9 @@ export class Model {
   }
 
   #created(conversation) {
-    const list = () => this.conversations.has(conversation.id) || this.conversations.set(conversation.id, conversation);
-    list();
-    if (this.#loading) this.#meanwhile.push(list);
+    this.listing.add(conversation);
     this.#watch();
     this.tell('conversations');
-  }
-
-  /** Changes what the list says of a conversation, and what it will say when it is being read. */
-  #inList(conversationId, change) {
-    const run = () => {
-      const listed = this.conversations.get(conversationId);
-      if (listed) change(listed);
-    };
-    run();
-    if (this.#loading) this.#meanwhile.push(run);
   }
 
   #outgoing(outgoing) {
@@ -406,7 +371,7 @@ export class Model {
   }
 
   #watch() {
-    const others = [...new Set(this.sorted().map((conversation) => this.other(conversation).id))];
+    const others = [...new Set(this.listing.sorted().map((conversation) => this.other(conversation).id))];
     this.chat.watchPresence(others.slice(0, WATCHED));
   }
 }

@@ -142,12 +142,12 @@ export class Pane {
   async open(conversationId, seq, snippet) {
     const { model } = this;
     this.opening = conversationId;
-    const conversation = model.conversations.get(conversationId) ?? (await model.find(conversationId));
+    const conversation = model.conversations.get(conversationId) ?? (await model.listing.find(conversationId));
     // Somebody or something else was chosen meanwhile.
     if (model !== this.model || this.opening !== conversationId) return;
     if (!conversation) {
       // Not all of the list could be read yet.
-      if (model.hasMoreConversations) return this.#openOnceListed(conversationId);
+      if (model.listing.hasMore) return this.#openOnceListed(conversationId);
       this.opening = this.conversationId;
       this.changed();
       model.tell('notice', 'This conversation was not found.');

@@ -1,7 +1,7 @@
 // Hundreds of conversations: the list is read in parts, and nobody loses their place in it.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { at, box, bubble, drawn, eventually, post, replica, replicas, stage, talking, visit } from './support.js';
+import { assertFocus, at, box, bubble, drawn, eventually, held, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -18,6 +18,10 @@ beforeEach(async () => {
 const guest = async (number) => (await replicas.sql(`select participant2_id, c.id from conversations c join users u on u.id = participant2_id where participant1_id = '${me}' and last_name like 'No ${number} of %'`)).split('|');
 const row = (page, id) => page.locator(`[data-conversation="${id}"] button`);
 const rows = (page) => page.locator('.list li').count();
+
+/** Reads of the list beyond its beginning, and of its beginning. */
+const FURTHER = '**/conversations/*?*offset=*';
+const BEGINNING = (url) => url.pathname.endsWith(`/conversations/${me}`) && !url.searchParams.has('offset');
 
 /** Scrolls down until as many are listed. */
 const scrolled = (page, count) => eventually(() => page.locator('.list-body').evaluate((it) => {
@@ -72,15 +76,9 @@ test('what a search leads to is found, also while more conversations are being r
   await replicas.sql(`update conversations set updated_at = now() - interval '3 days' where id = '${far}'`);
   const page = await visit(at(replica.url, me));
   await page.locator('.list .row').first().waitFor();
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route('**/conversations/*?*offset=*', async (route) => {
-    await held;
-    await route.continue();
-  });
-  const asked = page.waitForRequest('**/conversations/*?*offset=*');
+  const { asked, release } = await held(page, FURTHER);
   await page.locator('.list-body').evaluate((it) => (it.scrollTop = it.scrollHeight));
-  await asked;
+  await asked();
   await page.getByRole('searchbox').fill('hoopoe');
   await page.locator('.results .row', { hasText: 'hoopoe' }).click();
   await drawn(page);
@@ -95,15 +93,9 @@ test('who chooses something else while a conversation far down the list is looke
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${near}', '${me}', 'near')`);
   const page = await visit(at(replica.url, me));
   await row(page, near).waitFor();
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route('**/conversations/*?*offset=*', async (route) => {
-    await held;
-    await route.continue();
-  });
-  const asked = page.waitForRequest('**/conversations/*?*offset=*');
+  const { asked, release } = await held(page, FURTHER);
   await page.evaluate((hash) => (location.hash = hash), `${me}/${far}`);
-  await asked;
+  await asked();
   await row(page, near).click();
   await bubble(page, 'near').waitFor();
   release();
@@ -114,6 +106,59 @@ test('who chooses something else while a conversation far down the list is looke
   await eventually(() => new URL(page.url()).hash, `#${talking(me, near)}`);
 });
 
+test('where somebody goes while the list is read anew, and how far, is there afterwards', async () => {
+  const [, open] = await guest(215);
+  const [oldest, unlisted] = await guest(1);
+  const page = await visit(at(replica.url, me));
+  await page.locator('.list .row').first().waitFor();
+  const { asked, release } = await held(page, BEGINNING);
+  await post(replica.url, oldest, 'Do you remember me?', unlisted);
+  await asked();
+  await scrolled(page, 100);
+  await row(page, open).click();
+  await page.getByRole('heading', { name: /^Guest No 215 / }).waitFor();
+  // Nobody asks for more.
+  await page.locator('.list-body').evaluate((it) => (it.scrollTop = 0));
+  await drawn(page);
+  release();
+  await row(page, unlisted).waitFor({ state: 'attached' });
+  await drawn(page);
+  assert.ok((await rows(page)) >= 100, `${await rows(page)} are listed`);
+  assert.equal(await row(page, open).getAttribute('aria-current'), 'true');
+});
+
+test('who writes while the list is read anew is there afterwards, though they were moved from part to part', async () => {
+  const [oldest, unlisted] = (await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Oldest', 'of all', gen_random_uuid() || '@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id, created_at, updated_at) select '${me}', id, now() - interval '5 days', now() - interval '5 days' from other returning participant2_id, id`)).split('|');
+  const [writer, moved] = await guest(71);
+  const page = await visit(at(replica.url, me));
+  await page.locator('.list .row').first().waitFor();
+  await scrolled(page, 250);
+  await row(page, moved).waitFor({ state: 'attached' });
+  // The first 200 have come when the rest is asked for.
+  const { asked, release } = await held(page, FURTHER);
+  await post(replica.url, oldest, 'Do you remember me?', unlisted);
+  await asked();
+  await post(replica.url, writer, 'And me?', moved);
+  await row(page, moved).getByText('And me?').waitFor({ state: 'attached' });
+  release();
+  await row(page, unlisted).waitFor({ state: 'attached' });
+  await row(page, moved).getByText('And me?').waitFor({ state: 'attached' });
+});
+
+test('who is written to from among everybody, far down the list, takes nobody’s place in it', async () => {
+  const [far] = await guest(5);
+  await replicas.sql(`update users set first_name = 'Somebody', last_name = 'far down' where id = '${far}'`);
+  const page = await visit(at(replica.url, me));
+  await page.locator('.list .row').first().waitFor();
+  assert.equal(await rows(page), 50);
+  await page.getByRole('searchbox').fill('far down');
+  await page.locator('.results .row', { hasText: 'Somebody far down' }).first().click();
+  await page.getByRole('heading', { name: 'Somebody far down' }).waitFor();
+  await scrolled(page, 299);
+  await eventually(() => rows(page), 300);
+});
+
 test('what one wrote oneself is found under the name of whom one wrote to, however long ago', async () => {
   const [, far] = await guest(2);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content, created_at) values ('${far}', '${me}', 'I saw a hoopoe', now() - interval '3 days')`);
@@ -122,4 +167,40 @@ test('what one wrote oneself is found under the name of whom one wrote to, howev
   await page.locator('.list .row').first().waitFor();
   await page.getByRole('searchbox').fill('hoopoe');
   await page.locator('.results .row', { hasText: 'You: ' }).locator('strong', { hasText: /^Guest No 2 / }).waitFor();
+});
+
+test('what was found is shown before the list is read for the names of whom one wrote to', async () => {
+  const [, far] = await guest(2);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content, created_at) values ('${far}', '${me}', 'I saw a guest', now() - interval '3 days')`);
+  await replicas.sql(`update conversations set updated_at = now() - interval '3 days' where id = '${far}'`);
+  const page = await visit(at(replica.url, me));
+  await page.locator('.list .row').first().waitFor();
+  const { asked, release } = await held(page, FURTHER);
+  await page.getByRole('searchbox').fill('guest');
+  const found = page.locator('.results .row', { hasText: 'You: ' });
+  await found.locator('strong', { hasText: 'Very Busy' }).waitFor();
+  await page.locator('.results section', { hasText: 'People' }).locator('.row').first().waitFor();
+  await asked();
+  await found.focus();
+  release();
+  await found.locator('strong', { hasText: /^Guest No 2 / }).waitFor();
+  await assertFocus(found);
+});
+
+test('for the names of what nobody searches for any more the list is not read on', async () => {
+  const [, far] = await guest(2);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content, created_at) values ('${far}', '${me}', 'I saw a hoopoe', now() - interval '3 days')`);
+  await replicas.sql(`update conversations set updated_at = now() - interval '3 days' where id = '${far}'`);
+  const page = await visit(at(replica.url, me));
+  await page.locator('.list .row').first().waitFor();
+  let count = 0;
+  page.on('request', (request) => (count += request.url().includes('offset=')));
+  const { asked, release } = await held(page, FURTHER);
+  await page.getByRole('searchbox').fill('hoopoe');
+  await asked();
+  await page.getByRole('searchbox').fill('');
+  release();
+  await eventually(() => rows(page), 250);
+  await drawn(page);
+  assert.equal(count, 1);
 });

@@ -187,3 +187,15 @@ export async function post(url, senderId, content, conversationId = CONVERSATION
   if (!response.ok) throw new Error(await response.text());
   return response.json();
 }
+
+/** What the page asks for from now on and `pattern` fits (as for `page.route`) waits until `release()`; `asked()`: until it has asked. */
+export async function held(page, pattern) {
+  let has, release;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.route(pattern, async (route) => {
+    has = true;
+    await released;
+    await route.continue();
+  });
+  return { asked: () => eventually(() => has), release };
+}

@@ -1,7 +1,7 @@
 // What is unread, after whatever one missed: neither more nor less than the service says.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, balancer, bubble, CUT, cutOff, drawn, eventually, LUKASZ, pane, patient, post, replica, replicas, stage, talking, visit } from './support.js';
+import { AMELIE, at, balancer, bubble, CUT, cutOff, drawn, eventually, held, LUKASZ, pane, patient, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -17,6 +17,14 @@ async function reader(...said) {
 }
 
 const unread = (conversation) => replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and not is_read and deleted_at is null`);
+/** What a screen reader is told from now on; `heard`: all of it. */
+const listen = (page) => page.evaluate(() => {
+  window.heard = [];
+  const region = document.querySelector('.thread > [aria-live]');
+  new MutationObserver(() => region.textContent && window.heard.push(region.textContent)).observe(region, { childList: true });
+});
+const heard = (page) => page.evaluate(() => window.heard);
+
 const badge = (page, count = '') => page.locator('.list .badge', { hasText: new RegExp(`^${count}\\b`) });
 const again = (page) => page.locator('.banner').getByRole('button', { name: 'Try now' }).click();
 
@@ -62,16 +70,13 @@ for (const [how, remove] of [
     await cutOff(front, page);
     const more = await post(replica.url, LUKASZ, 'nor this', conversation);
     await remove(more.id);
-    const heard = page.evaluate(() => new Promise((done) => {
-      const region = document.querySelector('.thread > [aria-live]');
-      new MutationObserver(() => region.textContent && done(region.textContent)).observe(region, { childList: true });
-    }));
+    await listen(page);
     front.refuse = false;
     await again(page);
     await page.locator('.banner').waitFor({ state: 'hidden' });
     await drawn(page);
     await post(replica.url, LUKASZ, 'four', conversation);
-    assert.equal(await heard, 'Łukasz Wiśniewski: four');
+    await eventually(() => heard(page), ['Łukasz Wiśniewski: four']);
   });
 }
 
@@ -92,6 +97,32 @@ test('of unread messages that are deleted while one is there, each counts once',
   assert.equal(await unread(conversation), '1');
 });
 
+test('while many unread messages are deleted, what is left is asked for once in a while', async () => {
+  const { user, conversation } = await reader('one', 'two', 'three', 'four');
+  const page = await visit(at(replica.url, user), {
+    before: () => {
+      window.pauses = [];
+      const { setTimeout } = window;
+      window.setTimeout = (then, ms, ...more) => (ms === 1_000 ? window.pauses.push(then) : setTimeout(then, ms, ...more));
+    },
+  });
+  await badge(page, 4).waitFor();
+  let count = 0;
+  page.on('request', (request) => (count += request.url().includes(`/conversations/${user}?`)));
+  const remove = (content) => replicas.sql(`update messages set deleted_at = now() where conversation_id = '${conversation}' and content = '${content}'`);
+  await remove('one');
+  await badge(page, 3).waitFor();
+  await eventually(() => page.evaluate(() => window.pauses.length), 1);
+  await remove('two');
+  await remove('three');
+  await remove('four');
+  await page.locator('.list').getByText('Message deleted').waitFor();
+  assert.equal(count, 1);
+  await page.evaluate(() => window.pauses.shift()());
+  await badge(page).waitFor({ state: 'detached' });
+  assert.equal(count, 2);
+});
+
 test('above the first unread message there is a line, and what one says oneself ends that it is new', async () => {
   const { user, conversation } = await reader('one', 'two', 'three', 'four');
   await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}' and content in ('one', 'two')`);
@@ -108,14 +139,16 @@ test('above the first unread message there is a line, and what one says oneself 
 
 test('in a pane that is behind the other one nothing is read, until it is shown', async () => {
   const { user, conversation } = await reader('one');
+  // The first pane is alone, and in front, until the second one is there.
+  await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}'`);
   const page = await visit(at(replica.url, talking(user, conversation), talking(AMELIE)), { viewport: { width: 700, height: 800 } });
   const [tab] = await page.locator('.tabs button').all();
   await pane(page, 2).locator('.message').first().waitFor();
   await pane(page, 1).locator('.message').first().waitFor({ state: 'attached' });
   await post(replica.url, LUKASZ, 'two', conversation);
-  await eventually(() => page.title(), '(2) pgchat');
+  await eventually(() => page.title(), '(1) pgchat');
   await drawn(page);
-  assert.equal(await unread(conversation), '2');
+  assert.equal(await unread(conversation), '1');
   await tab.click();
   await eventually(() => unread(conversation), '0');
   assert.equal(await page.title(), 'pgchat');
@@ -126,16 +159,13 @@ test('a screen reader is told of what comes where one looks, and of nothing else
   const elsewhere = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${user}', '${AMELIE}') returning id`);
   const page = await visit(at(replica.url, talking(user, conversation)));
   await bubble(page, 'one').waitFor();
-  const heard = page.evaluate(() => new Promise((done) => {
-    const region = document.querySelector('.thread > [aria-live]');
-    new MutationObserver(() => region.textContent && done(region.textContent)).observe(region, { childList: true });
-  }));
+  await listen(page);
   await post(replica.url, AMELIE, 'elsewhere', elsewhere);
   await page.locator(`[data-conversation="${elsewhere}"]`).getByText('elsewhere', { exact: true }).waitFor();
   await post(replica.url, user, 'mine', conversation);
   await bubble(page, 'mine').waitFor();
   await post(replica.url, LUKASZ, 'two', conversation);
-  assert.equal(await heard, 'Łukasz Wiśniewski: two');
+  await eventually(() => heard(page), ['Łukasz Wiśniewski: two']);
 });
 
 test('what one says oneself, from elsewhere, is not unread', async () => {
@@ -152,16 +182,10 @@ test('what the list has already counts once, though it is told, too', async () =
   const { user, conversation } = await reader('one', 'gone');
   const page = await visit(at(replica.url, user));
   await badge(page, 2).waitFor();
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route(`**/conversations/${user}?*`, async (route) => {
-    await held;
-    await route.continue();
-  });
-  const asked = page.waitForRequest(`**/conversations/${user}?*`);
+  const { asked, release } = await held(page, `**/conversations/${user}?*`);
   // How many are left is asked for.
   await replicas.sql(`update messages set deleted_at = now() where conversation_id = '${conversation}' and content = 'gone'`);
-  await asked;
+  await asked();
   await post(replica.url, LUKASZ, 'two', conversation);
   await page.locator('.list').getByText('two', { exact: true }).waitFor();
   await badge(page, 3).waitFor();
@@ -239,16 +263,10 @@ test('a place that a search led to, and that comes when one has gone on, leaves 
   await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read) select '${there}', '${AMELIE}', case n when 30 then 'a bittern' else 'there ' || n end, true from generate_series(1, 90) n`);
   const page = await visit(at(replica.url, user));
   await badge(page, 1).waitFor();
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route(`**/${there}/messages?*`, async (route) => {
-    await held;
-    await route.continue();
-  });
-  const asked = page.waitForRequest(`**/${there}/messages?*`);
+  const { asked, release } = await held(page, `**/${there}/messages?*`);
   await page.getByRole('searchbox').fill('bittern');
   await page.locator('.results .row', { hasText: 'bittern' }).click();
-  await asked;
+  await asked();
   await page.locator(`[data-conversation="${conversation}"] button`).click();
   await bubble(page, 'here').waitFor();
   let answers = 0;
