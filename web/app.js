@@ -143,7 +143,7 @@ function follow() {
     named(location.hash).forEach(([userId, conversationId], at) => {
       const pane = [first, second][at];
       if (!pane || !userId) return;
-      if (pane.model?.userId !== userId) pane.start({ userId }, conversationId);
+      if (pane.model?.userId !== userId) pane.leaving(() => pane.start({ userId }, conversationId));
       else if (conversationId && conversationId !== pane.opening) pane.open(conversationId);
       else if (!conversationId && pane.opening) pane.back();
     });

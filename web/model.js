@@ -23,6 +23,8 @@ export class Model {
   #listeners = new Map();
   /** What messages are to say, by their id, until the service has answered. */
   #edits = new Map();
+  /** The ids of those that are to be deleted, likewise. */
+  #removals = new Set();
   /** Up to which `seq` conversations are to be marked as read, while a mark is under way. */
   #marks = new Map();
   #loading = '';
@@ -243,6 +245,15 @@ export class Model {
     }
   }
 
+  async remove({ id }) {
+    this.#removals.add(id);
+    try {
+      await this.chat.delete(id);
+    } finally {
+      this.#removals.delete(id);
+    }
+  }
+
   /** As it is now; undefined where there is none any more. */
   async message({ id, conversationId, seq }) {
     const is = (message) => message.id === id;
@@ -258,13 +269,13 @@ export class Model {
 
   /** Whether anything is lost with this page: what waits, and what was not taken. */
   get isUnsent() {
-    return this.#edits.size > 0 || [...this.timelines.values()].some(({ outgoing }) => outgoing.size > 0);
+    return this.#edits.size + this.#removals.size > 0 || [...this.timelines.values()].some(({ outgoing }) => outgoing.size > 0);
   }
 
-  /** Messages and edits without their answer; a mark as read is nothing that anybody has written. */
+  /** Messages, edits and deletions without their answer; a mark as read is nothing that anybody has written. */
   get waiting() {
     const queued = [...this.timelines.values()].flatMap(({ outgoing }) => [...outgoing.values()].filter(({ state }) => state === 'queued'));
-    return this.#edits.size + queued.length;
+    return this.#edits.size + this.#removals.size + queued.length;
   }
 
   discard({ conversationId, clientMessageId }) {

@@ -127,6 +127,7 @@ export class Pane {
     forget(this.#draw);
     this.model?.close();
     this.asking?.dialog.close();
+    this.question?.close();
     this.thread?.close();
     this.list?.close();
     this.model = this.thread = this.list = this.conversationId = this.opening = undefined;
@@ -303,7 +304,7 @@ export class Pane {
 
   #tokenDialog(why) {
     let given;
-    const form = tokenForm({ label: 'Go on', other: h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Be somebody else') }, (token) => {
+    const form = tokenForm({ label: 'Go on', other: h('button.button', { type: 'button', onclick: () => this.leaving(() => dialog.close()) }, 'Be somebody else') }, (token) => {
       given = token;
       dialog.close();
     });
@@ -338,12 +339,13 @@ export class Pane {
 
   /** `then`, at once, or if one does not mind what is lost with this chat. */
   leaving(then) {
+    this.question?.close();
     if (!this.model?.isUnsent) return then();
     const leave = () => {
       dialog.close();
       then();
     };
-    const dialog = this.#dialog('Leave what was not sent?', h('p', {}, 'What waits to be sent, or could not be, is lost with this chat.'),
+    const dialog = this.question = this.#dialog('Leave what was not sent?', h('p', {}, 'What waits to be sent, or could not be, is lost with this chat.'),
       h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Stay'), h('button.button.danger', { type: 'button', onclick: leave }, 'Leave it')));
   }
 
@@ -351,7 +353,7 @@ export class Pane {
     const remove = () => {
       dialog.close();
       this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
-      this.model.chat.delete(message.id).catch((error) => this.#tell(`Not deleted: ${reason(error)}`));
+      this.model.remove(message).catch((error) => this.#tell(`Not deleted: ${reason(error)}`));
     };
     const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, beginning(message.content)), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.'),
       h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Keep it'), h('button.button.danger', { type: 'button', onclick: remove }, icon('trash'), 'Delete')));

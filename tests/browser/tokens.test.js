@@ -94,6 +94,39 @@ test('who has no other token can be somebody else', async () => {
   await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
 });
 
+test('who becomes somebody else in place of giving a new token is asked about what was not sent', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), {
+    ...ASKED,
+    before: () => {
+      const Real = window.WebSocket;
+      window.WebSocket = class extends Real {
+        constructor(...asked) {
+          super(...asked);
+          window.socket = this;
+        }
+
+        send(text) {
+          if (JSON.parse(text).type !== 'send_message') super.send(text);
+        }
+      };
+    },
+  });
+  await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.locator('.list li', { hasText: 'Łukasz' }).getByRole('button').click();
+  await say(page, 'Not sent yet');
+  await bubble(page, 'Not sent yet').getByTitle('waiting to be sent').waitFor();
+  await page.evaluate(() => window.socket.dispatchEvent(new MessageEvent('message', { data: JSON.stringify({ type: 'token_expiring', data: {} }) })));
+  const other = page.getByRole('dialog', { name: 'A new token, please' }).getByRole('button', { name: 'Be somebody else' });
+  const question = page.getByRole('dialog', { name: 'Leave what was not sent?' });
+  await other.click();
+  await question.getByRole('button', { name: 'Stay' }).click();
+  await other.click();
+  await question.getByRole('button', { name: 'Leave it' }).click();
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  assert.equal(await page.locator('dialog').count(), 0);
+});
+
 test('the question for a new token fits into a narrow window', async () => {
   const page = await visit(replica.url, { ...ASKED, viewport: { width: 320, height: 640 } });
   await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE, 3600, 'another secret, as long as the right one'));

@@ -173,6 +173,30 @@ test('who becomes somebody else, or closes a pane, while something waits to be s
   }
 });
 
+test('what was not sent is asked about also when the address names somebody else; a deletion that waits is not sent, either', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT, before: patient });
+  await say(page, 'To be deleted');
+  await bubble(page, 'To be deleted').getByTitle(/^(sent|read)$/).waitFor();
+  await cutOff(front, page);
+  await bubble(page, 'To be deleted').hover();
+  await bubble(page, 'To be deleted').getByRole('button', { name: 'Delete message' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await page.locator('.banner').getByText('1 waiting to be sent.').waitFor();
+  const address = new URL(page.url()).hash;
+  const question = page.getByRole('dialog', { name: 'Leave what was not sent?' });
+  const goTo = (hash) => page.evaluate((it) => (location.hash = it), hash);
+  await goTo(LUKASZ);
+  await question.getByRole('button', { name: 'Stay' }).click();
+  await eventually(() => new URL(page.url()).hash, address);
+  await bubble(page, 'To be deleted').waitFor();
+  front.refuse = false;
+  await goTo(LUKASZ);
+  await question.getByRole('button', { name: 'Leave it' }).click();
+  await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
+  await eventually(() => new URL(page.url()).hash, `#${LUKASZ}`);
+});
+
 test('more was missed than is sent again: only the conversation that one looks at is read anew at once', async () => {
   const front = await balancer([replica.port]);
   const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
