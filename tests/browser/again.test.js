@@ -1,7 +1,7 @@
 // What could not be had is asked for again without anybody who asks: with growing pauses, and at once when there is a connection again.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, cutOff, drawn, eventually, LUKASZ, patient, post, replica, replicas, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, cutOff, drawn, eventually, held, LUKASZ, patient, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -121,12 +121,7 @@ test('while the answer is long in coming, what was found for another text goes',
   await field(page).fill('Zeynep');
   const zeynep = people(page).locator('.row', { hasText: 'Zeynep' });
   await zeynep.waitFor();
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route('**/users/?*q=Omar*', async (route) => {
-    await held;
-    await route.continue();
-  });
+  const { release } = await held(page, '**/users/?*q=Omar*');
   await field(page).fill('Omar');
   await zeynep.waitFor({ state: 'detached' });
   assert.equal(await page.locator('.results').getAttribute('aria-busy'), 'true');
@@ -139,16 +134,10 @@ test('while the answer is long in coming, what was found for another text goes',
 
 test('an answer that comes after that to a later text takes nobody back, and nobody is found to talk to themselves', async () => {
   const page = await list();
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route('**/users/?*q=Omar*', async (route) => {
-    await held;
-    await route.continue();
-  });
-  const asked = page.waitForRequest('**/users/?*q=Omar*');
+  const { asked, release } = await held(page, '**/users/?*q=Omar*');
   const answered = page.waitForResponse('**/users/?*q=Omar*');
   await field(page).fill('Omar');
-  await asked;
+  await asked();
   await field(page).fill('e');
   await people(page).locator('.row', { hasText: 'Zeynep' }).waitFor();
   release();

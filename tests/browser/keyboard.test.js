@@ -1,7 +1,7 @@
 // The page without a mouse: where Tab leads, and that nobody is taken away from where they are.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, balancer, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, focused, LUKASZ, pane, patient, PHONE, post, replica, replicas, say, stage, talking, visit, ZEYNEP } from './support.js';
+import { AMELIE, assertFocus, at, balancer, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, focused, held, LUKASZ, pane, patient, PHONE, post, replica, replicas, say, stage, talking, visit, ZEYNEP } from './support.js';
 
 const NARROW = { viewport: { width: 700, height: 800 } };
 
@@ -267,12 +267,7 @@ test('the arrows go through what is listed, and Enter takes what is found first'
 test('who has gone to what is found is not thrown out when something else is found', async () => {
   const page = await visit(at(replica.url, AMELIE));
   await page.locator('.list .row').first().waitFor();
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route('**/users/?*q=gra*', async (route) => {
-    await held;
-    await route.continue();
-  });
+  const { release } = await held(page, '**/users/?*q=gra*');
   await page.getByRole('searchbox').focus();
   await page.keyboard.insertText('gr');
   const jurgen = page.locator('.results .row', { hasText: 'Jürgen' });

@@ -1,7 +1,7 @@
 // Long conversations: what one looks at stays where it is, whatever comes in above or below.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { assertAtEnd, at, balancer, box, CUT, cutOff, drawn, eventually, LUKASZ, PATIENCE_MS, patient, replica, replicas, stage, talking, visit } from './support.js';
+import { assertAtEnd, at, balancer, box, CUT, cutOff, drawn, eventually, held, LUKASZ, PATIENCE_MS, patient, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -188,15 +188,9 @@ test('more was missed than is sent again, and one scrolls on while that is read 
   await cutOff(front, page);
   await messages(401, 440, LUKASZ);
   await replicas.sql(`update messages set content = 'message 119 otherwise' where conversation_id = '${conversation}' and seq = 119`);
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route('**/messages?*before=*', async (route) => {
-    await held;
-    await route.continue();
-  });
-  const asked = page.waitForRequest('**/messages?*before=*');
+  const { asked, release } = await held(page, '**/messages?*before=*');
   front.refuse = false;
-  await asked;
+  await asked();
   const before = await scrollTo(page, 120);
   release();
   await page.getByText('message 119 otherwise', { exact: true }).waitFor();
