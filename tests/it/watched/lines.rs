@@ -21,6 +21,8 @@ fn connection_id(socket: &Socket) -> String {
 #[tokio::test]
 async fn a_request_and_a_connection_are_one_line_of_json_each() {
     let database = Database::fresh().await;
+    // Ahead of the replica: it would tell Alice of it, or not.
+    let conversation = database.conversation(ALICE, BORIS).await;
     let settings = [
         ("LOG_LEVEL", "debug"),
         ("LOG_FORMAT", "json"),
@@ -32,7 +34,6 @@ async fn a_request_and_a_connection_are_one_line_of_json_each() {
     let asked = Reply::to(request.header("x-request-id", "watched-1")).await;
     assert_eq!(asked.status, 200, "{asked:?}");
 
-    let conversation = database.conversation(ALICE, BORIS).await;
     let mut closed = Socket::connect(&replica, ALICE).await;
     let by_client = connection_id(&closed);
     closed.send_message(conversation, "one").await;
