@@ -256,8 +256,6 @@ set search_path from current
 set plan_cache_mode = force_generic_plan
 set jit = off
 -- One index scan for each row, also when the plan was made for a smaller table.
-set enable_hashjoin = off
-set enable_mergejoin = off
 set enable_seqscan = off
 as $$
 declare
@@ -290,7 +288,7 @@ begin
       using errcode = 'check_violation';
   end if;
   if is_back then
-    delete from chat_tombstones t using inserted i where t.message_id = i.id;
+    delete from chat_tombstones t where t.message_id = any (array(select i.id from inserted i));
   end if;
   -- Without a trigger, by a function that a statement calls for the messages that it inserts.
   if pg_trigger_depth() > 1 or is_ahead then
