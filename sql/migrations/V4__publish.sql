@@ -141,9 +141,13 @@ begin
                           (select max(m.seq) from messages m where m.conversation_id = new.conversation_id));
   new.reader_id := case new.sender_id when conversation.participant1_id then conversation.participant2_id
                                       else conversation.participant1_id end;
-  -- An id that comes back goes on from what was said of it. That is taken back when the row is really there:
-  -- ON CONFLICT DO NOTHING may still leave it out.
+  -- An id that comes back goes on from what was said of it, so that clients take it for the later state. That is taken back when
+  -- the row is really there: ON CONFLICT DO NOTHING may still leave it out.
   new.revision := coalesce((select t.revision + 1 from chat_tombstones t where t.message_id = new.id), 1);
+  if new.revision > 1 then
+    new.updated_at := greatest(new.updated_at, chat_moment_after((
+      select (t.message::json ->> 'updatedAt')::timestamptz from chat_tombstones t where t.message_id = new.id)));
+  end if;
   new.create_xid := pg_current_xact_id();
   new.change_xid := pg_current_xact_id();
   -- Of a copied row it may be ahead, and then the insert would be missed: what was missed is found by the greatest of them.

@@ -309,8 +309,11 @@ async fn a_message_whose_id_comes_back_is_told_of_like_any_other() {
     for insert in [again, large] {
         let both = format!("begin; delete from messages; {insert}; commit");
         scene.database.execute(&both).await;
-        scene.expect("message_deleted").await;
+        let deleted = scene.expect("message_deleted").await;
         let frame = scene.expect("chat_message").await;
+        // Clients keep the later of two states.
+        let updated_at = |frame: &Value| frame["data"]["updatedAt"].to_string();
+        assert!(updated_at(&frame) > updated_at(&deleted), "{frame}");
         assert_eq!(frame["data"]["deletedAt"], Value::Null);
         assert_ne!(frame["data"]["content"], "");
         let edit = "update messages set content = 'edited'";
