@@ -1,7 +1,8 @@
 -- What was missed: by a replica whose listener lost its connection, or by a client that was away.
 --
 -- Rows come in an order in which they may be sent: within a conversation first its creation, then messages
--- by seq, then read marks. `message`, `revision` and `xid` tell repeats of what was delivered already.
+-- by seq, then read marks; these first where a message is unread again, which a mark behind it would take back. `message`,
+-- `revision` and `xid` tell repeats of what was delivered already.
 -- Transaction numbers above the snapshot's end are from before a restore into a younger cluster.
 --
 -- In PL/pgSQL, which keeps its plans for the session: a function in SQL that is not inlined is parsed and planned at each
@@ -100,7 +101,9 @@ begin
      where t.change_xid >= horizon and t.change_xid < (select xmax from bound)
     union all
     select 'messages_read', 'messages_read', reader, participant1_id, participant2_id, reader, conversation_id, seq, read_xid, null,
-           chat_read_json(conversation_id, reader, seq), 2, seq
+           chat_read_json(conversation_id, reader, seq),
+           case when conversation_id in (select (u.row).conversation_id from touched u
+                                          where not (u.row).is_read and (u.row).read_xid is not null) then 0 else 2 end, seq
       from (select (row).conversation_id, participant1_id, participant2_id,
                    case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader,
                    (row).read_xid, max((row).seq) as seq
@@ -229,7 +232,9 @@ begin
         limit max_rows)
       union all
       select 'messages_read', 'messages_read', r.reader_id, participant1_id, participant2_id, r.reader_id, conversation_id, seq, read_xid, null,
-             chat_read_json(conversation_id, r.reader_id, seq), null, null, 2, seq
+             chat_read_json(conversation_id, r.reader_id, seq), null, null,
+             case when conversation_id in (select (u.row).conversation_id from touched u
+                                            where not (u.row).is_read and (u.row).read_xid is not null) then 0 else 2 end, seq
         from (select (row).conversation_id, participant1_id, participant2_id,
                      case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
                      -- max(xid8) is there only from PostgreSQL 15 on

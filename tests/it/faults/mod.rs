@@ -20,6 +20,7 @@ mod slowness;
 mod turns;
 mod unflushed;
 mod unflushed_reads;
+mod unread_again;
 mod watchfulness;
 
 use crate::support::*;
