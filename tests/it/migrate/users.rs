@@ -232,3 +232,45 @@ async fn users_may_be_what_no_foreign_key_can_point_to() {
         assert!(outcome.stderr.contains("foreign key"), "{outcome:#?}");
     }
 }
+
+/// A foreign table of `postgres_fdw`.
+#[tokio::test]
+async fn users_may_live_in_another_database() {
+    let users = Database::with_users().await;
+    let mut database = Database::empty().await;
+    let has_extension = "pg_available_extensions where name = 'postgres_fdw'";
+    if database.count(has_extension).await == 0 {
+        return;
+    }
+    database
+        .execute(&format!(
+            "create extension postgres_fdw;
+             create server host foreign data wrapper postgres_fdw options (host '127.0.0.1', port '{}', dbname '{}');
+             grant usage on foreign server host to {OWNER};
+             create user mapping for {OWNER} server host options (user '{OWNER}', password_required 'false')",
+            database.cluster.port, users.name
+        ))
+        .await;
+    database
+        .execute_as_owner(
+            "import foreign schema public limit to (users) from server host into public",
+        )
+        .await;
+    database.migrate(&[]).await.assert_ok();
+    database.make_roles(&[]).await;
+    database.served_by = SERVICE;
+    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "1")]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let sent = api.send(conversation, ALICE, "first").await;
+    assert_eq!(sent["sender"]["firstName"], "Alice");
+
+    // Nobody listens there.
+    let moved = |port| format!("alter server host options (set port '{port}')");
+    database.execute(&moved(1)).await;
+    let late = api.try_send(conversation, ALICE, "late").await;
+    late.refused(503, "unavailable");
+    database.execute(&moved(database.cluster.port)).await;
+    let sent = api.send(conversation, ALICE, "second").await;
+    assert_eq!(seq_of(&sent), 2);
+}
