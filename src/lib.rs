@@ -15,6 +15,8 @@
 //!
 //! [`app`] builds these pieces ([`services`]) and stops them in order; [`config`] holds every setting.
 
+#![deny(clippy::print_stdout)] // the log is for that
+
 pub mod app;
 pub mod auth;
 pub mod config;

@@ -1,5 +1,7 @@
 //! Arguments, log, runtime, signals, exit code; everything else is in the library.
 
+#![deny(clippy::print_stdout)] // it panics where nobody reads
+
 mod cli;
 mod signals;
 

@@ -22,7 +22,7 @@ update conversations set updated_at = now() where id = (select id from conversat
 pub async fn go_service(messages: i64) -> Database {
     let database = Database::empty().await;
     database
-        .execute_as_owner(include_str!("../../hosts/sql/gorm.sql"))
+        .execute_as_owner(include_str!("../hosts/sql/gorm.sql"))
         .await;
     // So many users that every conversation gets some of the messages.
     let users = (messages / 100).clamp(200, 10_000) / 4;

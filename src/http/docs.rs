@@ -49,7 +49,7 @@ fn json(name: &'static str, document: &serde_json::Value) -> BoxedFilter<(Respon
 
 /// Swagger UI, with a page of ours around it: for phones, and dark where the system is.
 const EXPLORER: File = File {
-    content: include_str!("explorer/index.html"),
+    content: include_str!("docs/explorer/index.html"),
     kind: HTML,
     headers: &[],
 };
@@ -76,8 +76,16 @@ fn explorer() -> BoxedFilter<(Response,)> {
                 }),
         ),
         file(path.boxed(), EXPLORER),
-        own("explorer.css", include_str!("explorer/explorer.css"), CSS),
-        own("explorer.js", include_str!("explorer/explorer.js"), SCRIPT),
+        own(
+            "explorer.css",
+            include_str!("docs/explorer/explorer.css"),
+            CSS,
+        ),
+        own(
+            "explorer.js",
+            include_str!("docs/explorer/explorer.js"),
+            SCRIPT,
+        ),
         route(
             path.and(warp::path::tail())
                 .and(get())

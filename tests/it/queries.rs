@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 use crate::support::*;
 use list::{Size, exceptions, queries};
 
-const DATA: &str = include_str!("data.sql");
+const DATA: &str = include_str!("queries/data.sql");
 
 /// For a million messages.
 const INDEX_DEADLINE: Duration = Duration::from_secs(600);
