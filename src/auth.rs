@@ -125,7 +125,7 @@ impl Caller {
         }
     }
 
-    /// Whose share of a room large answers take: the caller's own. A gateway has none, so it is that of whom or what it asks for.
+    /// Whose share of the budget large answers take: the caller's own. A gateway has none, so it is that of whom or what it asks for.
     pub fn holder(&self, asked_for: Holder) -> Holder {
         match self.0 {
             Kind::User { user, .. } => Holder::User(user),

@@ -2,8 +2,8 @@
 
 mod event;
 mod mailbox;
+mod pacer;
 mod subscription;
-mod turns;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -24,8 +24,8 @@ pub use event::{AsUpdate, Event, Subject};
 pub use mailbox::{Mailbox, Topic};
 pub use subscription::{Delivery, Resync, Subscription};
 
+use pacer::Pacer;
 use subscription::Item;
-use turns::Turns;
 
 /// Bytes of the events that wait for one socket: 256 of the longest messages, which take six times as much where JSON escapes
 /// each of their bytes.
@@ -97,15 +97,15 @@ impl State {
 #[derive(Default)]
 struct Sockets {
     sockets: Vec<Socket>,
-    /// Made for the first of them that takes turns.
-    turns: Option<Turns>,
+    /// Made for the first of them that is paced.
+    pacer: Option<Pacer>,
 }
 
 impl Sockets {
-    /// The turns that one socket more has to take; none while there are few.
-    fn turns(&mut self) -> Option<Turns> {
-        let many = self.sockets.len() >= turns::AT_ONCE;
-        many.then(|| self.turns.get_or_insert_with(Turns::new).clone())
+    /// What one socket more has to wait for; nothing while there are few.
+    fn pacer(&mut self) -> Option<Pacer> {
+        let many = self.sockets.len() >= pacer::UNPACED;
+        many.then(|| self.pacer.get_or_insert_with(Pacer::new).clone())
     }
 }
 
@@ -168,7 +168,7 @@ impl Hub {
         };
         state.room(limits, user)?;
         let theirs = state.users.entry(user).or_default();
-        let turns = theirs.turns();
+        let pacer = theirs.pacer();
         let connection = Uuid::new_v4();
         let (queue, receiver) = mpsc::channel(limits.socket_queue);
         let mailbox = Arc::new(Mailbox::default());
@@ -185,7 +185,7 @@ impl Hub {
             cursor: position,
             receiver,
             mailbox,
-            turns,
+            pacer,
         })
     }
 

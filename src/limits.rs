@@ -1,8 +1,8 @@
 //! How fast one user may send on this replica, or ask for something else that costs the database as much. Beside it: how fast
 //! handshakes are refused, and how much memory large things may take.
 
+mod budget;
 mod refusals;
-mod room;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::model::UserId;
 
+pub use budget::{Holder, MemoryBudget, Reservation, SMALL};
 pub use refusals::Refusals;
-pub use room::{Holder, Room, SMALL, Taken};
 
 /// Users who were quiet for long enough to have their whole burst again are forgotten this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);

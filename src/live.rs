@@ -7,7 +7,7 @@
 mod attendance;
 mod members;
 mod presence;
-mod shown;
+mod typing_indicators;
 mod typists;
 mod watchers;
 
@@ -30,7 +30,7 @@ use crate::model::{ConversationId, UserId};
 use crate::store::{Pair, Store, Telling};
 
 use members::Members;
-use shown::Shown;
+use typing_indicators::TypingIndicators;
 use typists::Typists;
 
 pub use presence::{Presence, PresenceTimes};
@@ -57,7 +57,7 @@ struct Shared {
     /// Std mutexes: held for map look-ups only, never over an await.
     members: Mutex<Members>,
     typists: Mutex<Typists>,
-    shown: Mutex<Shown>,
+    indicators: Mutex<TypingIndicators>,
     presence: Presence,
     /// Something is due earlier than the loop of that name knows.
     tell: Notify,
@@ -85,7 +85,7 @@ impl Live {
                 limiter,
                 members: Mutex::default(),
                 typists: Mutex::new(Typists::new(times)),
-                shown: Mutex::new(Shown::new(times)),
+                indicators: Mutex::new(TypingIndicators::new(times)),
                 tell: Notify::new(),
                 expire: Notify::new(),
                 notified: AtomicU64::new(0),
@@ -187,7 +187,8 @@ impl Live {
         }
         if !is_typing {
             self.ended(pair, at);
-        } else if shared.hub.has_sockets(pair.to) && lock(&shared.shown).begins(telling, from, now)
+        } else if shared.hub.has_sockets(pair.to)
+            && lock(&shared.indicators).begins(telling, from, now)
         {
             let frame = typing_frame(pair, conversation, true, at);
             let topic = Topic::Typing(pair.typist);
@@ -208,7 +209,7 @@ impl Live {
     }
 
     fn ended(&self, pair: Pair, at: i64) {
-        let ended = lock(&self.shared.shown).ends(pair);
+        let ended = lock(&self.shared.indicators).ends(pair);
         if let Some(conversation) = ended {
             self.show_end(pair, conversation, at);
         }
@@ -268,9 +269,9 @@ impl Live {
     async fn expire(&self) {
         let shared = &*self.shared;
         loop {
-            let next = lock(&shared.shown).next();
+            let next = lock(&shared.indicators).next();
             wait(next, &shared.expire).await;
-            let expired = lock(&shared.shown).expire(Instant::now());
+            let expired = lock(&shared.indicators).expire(Instant::now());
             for (pair, conversation) in expired {
                 self.show_end(pair, conversation, chrono::Utc::now().timestamp());
             }
@@ -281,7 +282,7 @@ impl Live {
     pub fn typing_now(&self) -> (usize, usize) {
         (
             lock(&self.shared.typists).len(),
-            lock(&self.shared.shown).len(),
+            lock(&self.shared.indicators).len(),
         )
     }
 

@@ -3,7 +3,7 @@
 //! Order of a session's start: register with the hub (live events then wait in its queue), resume,
 //! send the frames, go live, skipping what was sent already.
 
-mod turns;
+mod fair_semaphore;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::frame::{self, Cursor};
 use crate::hub::{Event, Hub, Subject};
-use crate::limits::{Holder, Room, Taken};
+use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, MissedChanges, MissedRead, Store};
 
-pub use turns::Turn;
+pub use fair_semaphore::Permit;
 
-use turns::Turns;
+use fair_semaphore::FairSemaphore;
 
 /// Reads what clients missed.
 #[derive(Clone)]
@@ -30,9 +30,9 @@ pub struct Replay {
     store: Store,
     hub: Hub,
     limits: ReplayLimits,
-    turns: Turns,
-    /// For what was read and is not sent yet. Apart from the turns: a client that takes what it missed slowly keeps no other from reading.
-    room: Room,
+    semaphore: FairSemaphore,
+    /// For what was read and is not sent yet. Apart from the permits: a client that takes what it missed slowly keeps no other from reading.
+    budget: MemoryBudget,
 }
 
 /// Bounds of one replay; beyond them the client reloads.
@@ -45,7 +45,7 @@ pub struct ReplayLimits {
     /// `REPLAY_PARALLEL`, of all users, one client of each: after a replica's death many come back at once, and each read
     /// competes with the writer for PostgreSQL's time. As many times `bytes` may wait to be sent.
     pub parallel: usize,
-    /// `DB_TIMEOUT_SECONDS`, for one's turn.
+    /// `DB_TIMEOUT_SECONDS`, for one's permit.
     pub patience: Duration,
 }
 
@@ -84,11 +84,11 @@ pub struct Missed {
     over: bool,
 }
 
-/// What waits for the client to take it, and holds its room in memory meanwhile.
+/// What waits for the client to take it, and holds its part of the memory budget meanwhile.
 #[derive(Default)]
 pub struct Unsent {
     pub frames: Vec<Utf8Bytes>,
-    _room: Taken,
+    _reservation: Reservation,
 }
 
 /// What to do with a live event after a replay.
@@ -108,16 +108,20 @@ impl Replay {
             store,
             hub,
             limits,
-            turns: Turns::new(limits.parallel),
-            room: Room::of(limits.bytes.saturating_mul(limits.parallel)),
+            semaphore: FairSemaphore::new(limits.parallel),
+            budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
         }
     }
 
     /// Waits until it is the turn of `user` to be read for; to drop this is to give the place up. Until `ahead` has come about the user
     /// stands in nobody else's way. `Unavailable` when it takes too long, or too many others wait.
-    pub async fn turn(&self, user: UserId, ahead: impl Future<Output = ()>) -> Result<Turn, Error> {
-        match timeout(self.limits.patience, self.turns.take(user, ahead)).await {
-            Ok(Ok(turn)) => Ok(turn),
+    pub async fn acquire(
+        &self,
+        user: UserId,
+        ahead: impl Future<Output = ()>,
+    ) -> Result<Permit, Error> {
+        match timeout(self.limits.patience, self.semaphore.acquire(user, ahead)).await {
+            Ok(Ok(permit)) => Ok(permit),
             _ => Err(Error::unavailable("too many wait for what they missed")),
         }
     }
@@ -125,8 +129,8 @@ impl Replay {
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.
     ///
     /// `Unavailable` when the database is.
-    pub async fn resume(&self, turn: Turn, cursor: &str) -> Result<Resume, Error> {
-        let user = turn.user();
+    pub async fn resume(&self, permit: Permit, cursor: &str) -> Result<Resume, Error> {
+        let user = permit.user();
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };
@@ -171,7 +175,7 @@ impl Replay {
             return resync("too much has happened since the cursor");
         }
         let size = changes.iter().map(|change| change.data.len()).sum();
-        let Some(room) = self.room.take(Holder::User(user), size) else {
+        let Some(reservation) = self.budget.reserve(Holder::User(user), size) else {
             return resync("too much that was missed waits for its clients to take it");
         };
         // The hub's horizon was flushed and is below that snapshot; what it is above was sent.
@@ -179,7 +183,7 @@ impl Replay {
             identity: position.identity,
             horizon: position.horizon.max(asked.horizon),
         };
-        let missed = Missed::new(changes, &asked, &reached, end, room);
+        let missed = Missed::new(changes, &asked, &reached, end, reservation);
         Ok(Resume::Missed(missed))
     }
 }
@@ -187,7 +191,13 @@ impl Replay {
 impl Missed {
     /// All frames but the last carry the cursor that was asked for: the order is by conversation, so only
     /// the end of it is a new position.
-    fn new(changes: Vec<Change>, asked: &Cursor, reached: &Cursor, end: u64, room: Taken) -> Self {
+    fn new(
+        changes: Vec<Change>,
+        asked: &Cursor,
+        reached: &Cursor,
+        end: u64,
+        reservation: Reservation,
+    ) -> Self {
         let seen_below = asked.horizon;
         let (asked, reached) = (asked.encode(), reached.encode());
         let now = chrono::Utc::now().timestamp();
@@ -195,7 +205,7 @@ impl Missed {
         let mut missed = Self {
             unsent: Unsent {
                 frames: Vec::with_capacity(changes.len()),
-                _room: room,
+                _reservation: reservation,
             },
             rows: HashMap::new(),
             reads: HashMap::new(),
@@ -301,7 +311,7 @@ mod tests {
             identity: Identity("a".into()),
             horizon: Horizon(horizon),
         };
-        let mut missed = Missed::new(Vec::new(), &at(100), &at(110), 130, Taken::default());
+        let mut missed = Missed::new(Vec::new(), &at(100), &at(110), 130, Reservation::default());
         let mut repeat = |created, xid| {
             missed.repeat(&Event {
                 subject: Subject::Row(Uuid::nil()),
@@ -342,7 +352,7 @@ mod tests {
             create_xid: None,
             data: "{}".to_owned(),
         };
-        let mut missed = Missed::new(vec![mark], &at, &at, 130, Taken::default());
+        let mut missed = Missed::new(vec![mark], &at, &at, 130, Reservation::default());
         let mut repeat = |version, xid| {
             missed.repeat(&Event {
                 subject: Subject::Read {

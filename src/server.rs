@@ -33,11 +33,11 @@ use crate::logging::REQUEST_ID;
 use crate::reply::error_response;
 
 mod final_response;
-mod guarded;
+mod timeout_stream;
 mod unread_body;
 
 use final_response::FinalResponse;
-use guarded::{Guarded, Phase};
+use timeout_stream::{Phase, TimeoutStream};
 use unread_body::SharedBody;
 
 /// hyper's buffer of one connection; grows to this only while a large body passes.
@@ -224,7 +224,7 @@ fn connection(
     }
     let phase = Phase::default();
     let time_to_close = time_to_close(lifecycle.closing.clone(), phase.clone());
-    let stream = Guarded::new(stream, phase.clone(), limits, permit);
+    let stream = TimeoutStream::new(stream, phase.clone(), limits, permit);
     let routes = TowerToHyperService::new(warp::service(routes));
     let draining = lifecycle.draining.clone();
     let service = service_fn(move |request| {
@@ -243,7 +243,7 @@ fn connection(
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         // hyper starts this timer when the connection becomes idle, so it is the idle limit;
-        // the limit of the head is kept by `Guarded`.
+        // the limit of the head is kept by `TimeoutStream`.
         .header_read_timeout(match late {
             true => limits.idle.min(LATE_PATIENCE),
             false => limits.idle,

@@ -9,7 +9,7 @@ use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::{Health, Lifecycle};
 use crate::hub::Hub;
-use crate::limits::{Refusals, Room, UserLimiter};
+use crate::limits::{MemoryBudget, Refusals, UserLimiter};
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -46,9 +46,9 @@ pub struct Services {
     /// Of handshakes.
     pub refusals: Refusals,
     /// For pages that their clients have not taken yet.
-    pub answers: Room,
+    pub answers: MemoryBudget,
     /// For bodies and messages of sockets that have not arrived in full, or wait there.
-    pub incoming: Room,
+    pub incoming: MemoryBudget,
     pub lifecycle: Lifecycle,
 }
 
@@ -86,8 +86,8 @@ impl Services {
             limiter: UserLimiter::of_sends(&config),
             frames: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
-            answers: Room::of(ANSWERS_BYTES),
-            incoming: Room::of(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
+            answers: MemoryBudget::new(ANSWERS_BYTES),
+            incoming: MemoryBudget::new(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
             handshakes: Arc::new(Semaphore::new(config.pool_size.div_ceil(2))),
             replay: Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config)),
             health: Health::new(store.clone(), listener, users, lifecycle.clone()),
@@ -119,7 +119,7 @@ mod tests {
             let taken: Vec<_> = (0..8)
                 .map(|number| {
                     let user = Holder::User(UserId(Uuid::from_u128(number)));
-                    services.incoming.take(user, bytes)
+                    services.incoming.reserve(user, bytes)
                 })
                 .collect();
             assert!(taken.iter().all(Option::is_some), "{largest}");

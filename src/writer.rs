@@ -12,14 +12,14 @@
 //! until its queue is empty. Only a participant's message is ever busy, so a stranger's never stands in a participant's
 //! way, nor learns by waiting that there is something to wait for.
 //!
-//! A batch that fails as a whole is repeated where that may help, and then taken apart ([`apart`]): what is at fault fails
+//! A batch that fails as a whole is repeated where that may help, and then bisected ([`bisect`]): what is at fault fails
 //! alone, or waits in the slow lane.
 
 mod accepted;
 mod answer_timeout;
-mod apart;
-mod held;
-mod lanes;
+mod batcher;
+mod bisect;
+mod flow_scheduler;
 mod lock_policy;
 mod slow_lane;
 
@@ -37,12 +37,12 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::limits::{Holder, Room, Taken};
+use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::{ConversationId, NewMessage, RawJson, UserId};
 use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
 
 use answer_timeout::AnswerTimeout;
-use lanes::Lanes;
+use batcher::Batcher;
 
 pub use accepted::{Accepted, Protocol};
 
@@ -69,7 +69,7 @@ struct Pending {
     /// Alone it failed once in a way that a repeat may mend.
     suspect: bool,
     /// Until it is answered.
-    _room: Taken,
+    _reservation: Reservation,
 }
 
 impl Pending {
@@ -92,8 +92,8 @@ const MAX_WAITING_BYTES: usize = 32 * MAX_BATCH_BYTES;
 const SMALL_MESSAGE: usize = 4 * 1024;
 
 /// For messages that wait, or for those that are held.
-fn waiting_room() -> Room {
-    Room::above(SMALL_MESSAGE, MAX_WAITING_BYTES)
+fn waiting_budget() -> MemoryBudget {
+    MemoryBudget::exempting(SMALL_MESSAGE, MAX_WAITING_BYTES)
 }
 
 /// What keeps its order: the messages of one sender in one conversation. Not those of a conversation, to which anybody
@@ -168,7 +168,7 @@ impl Default for Stats {
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Pending>,
-    room: Room,
+    budget: MemoryBudget,
     timeout: Duration,
     stats: Arc<Stats>,
 }
@@ -189,14 +189,14 @@ impl Writer {
             stats: Arc::clone(&stats),
             timeout: limits.timeout,
         };
-        let lanes = Lanes::new(storing, limits, tasks);
+        let batcher = Batcher::new(storing, limits, tasks);
         let writer = Self {
             queue,
-            room: waiting_room(),
+            budget: waiting_budget(),
             timeout: limits.timeout,
             stats,
         };
-        (writer, run(receiver, lanes, stop))
+        (writer, run(receiver, batcher, stop))
     }
 
     /// Queues a message; never waits. `reply` is called once, in store order for the messages of one
@@ -220,7 +220,7 @@ impl Writer {
             reply(result);
         });
         let holder = Holder::User(message.sender);
-        let Some(room) = self.room.take(holder, message.content.len()) else {
+        let Some(reservation) = self.budget.reserve(holder, message.content.len()) else {
             return refuse(TOO_MUCH, reply);
         };
         let pending = Pending {
@@ -233,7 +233,7 @@ impl Writer {
             tries: 0,
             sent: false,
             suspect: false,
-            _room: room,
+            _reservation: reservation,
         };
         match self.queue.try_send(pending) {
             Ok(()) => {}
@@ -275,30 +275,30 @@ impl Writer {
 }
 
 /// Collects, stores, answers; one batch at a time.
-async fn run(mut queue: mpsc::Receiver<Pending>, mut lanes: Lanes, stop: CancellationToken) {
+async fn run(mut queue: mpsc::Receiver<Pending>, mut batcher: Batcher, stop: CancellationToken) {
     let mut stopping = false;
     loop {
-        while !lanes.is_full()
+        while !batcher.is_full()
             && let Ok(pending) = queue.try_recv()
         {
-            lanes.admit(pending);
+            batcher.admit(pending);
         }
-        lanes.go_on();
-        if lanes.has_work() {
-            lanes.store_batch().await;
+        batcher.go_on();
+        if batcher.has_work() {
+            batcher.store_batch().await;
             continue;
         }
-        if stopping && lanes.is_idle() && queue.is_empty() {
+        if stopping && batcher.is_idle() && queue.is_empty() {
             return;
         }
         let drained = queue.is_closed() && queue.is_empty();
-        let receiving = !drained && !lanes.is_full();
+        let receiving = !drained && !batcher.is_full();
         tokio::select! {
             received = queue.recv(), if receiving => match received {
-                Some(pending) => lanes.admit(pending),
+                Some(pending) => batcher.admit(pending),
                 None => stopping = true,
             },
-            () = lanes.something_due() => {}
+            () = batcher.something_due() => {}
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 queue.close();

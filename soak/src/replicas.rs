@@ -39,7 +39,7 @@ pub struct Replica {
 }
 
 /// A replica that is taken for a fault: nobody else touches it meanwhile.
-pub struct Taken<'a> {
+pub struct Lease<'a> {
     replica: &'a Replica,
     process: OwnedMutexGuard<Option<Process>>,
 }
@@ -85,9 +85,9 @@ impl Replica {
     }
 
     /// `None` when another fault has it.
-    pub fn take(&self) -> Option<Taken<'_>> {
+    pub fn take(&self) -> Option<Lease<'_>> {
         let process = self.process.clone().try_lock_owned().ok()?;
-        Some(Taken {
+        Some(Lease {
             replica: self,
             process,
         })
@@ -114,7 +114,7 @@ impl Replica {
     }
 }
 
-impl Taken<'_> {
+impl Lease<'_> {
     pub fn start(&mut self) -> Result<(), Failure> {
         *self.process = Some(self.replica.spawn()?);
         Ok(())

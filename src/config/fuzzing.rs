@@ -1,4 +1,4 @@
-//! The fuzzer's way into this room.
+//! The fuzzer's way into this module.
 
 #![allow(clippy::expect_used)] // a panic is the report
 

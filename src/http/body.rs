@@ -16,7 +16,7 @@ use warp::reject::Rejection;
 use super::extract::{Checked, id};
 use crate::config::Config;
 use crate::error::Error;
-use crate::limits::{Holder, Room, SMALL, Taken};
+use crate::limits::{Holder, MemoryBudget, Reservation, SMALL};
 use members::{Member, Members, Names};
 
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +43,13 @@ pub struct Body {
     headers: HeaderMap,
     chunks: Chunks,
     limits: BodyLimits,
-    room: Room,
+    budget: MemoryBudget,
 }
 
-/// `room` is for large bodies, from when they begin until their fields are dropped.
+/// `budget` is for large bodies, from when they begin until their fields are dropped.
 pub fn body(
     limits: BodyLimits,
-    room: Room,
+    budget: MemoryBudget,
 ) -> impl Filter<Extract = (Body,), Error = Rejection> + Clone + Send + Sync + 'static {
     warp::header::headers_cloned()
         .and(warp::body::stream())
@@ -57,7 +57,7 @@ pub fn body(
             headers,
             chunks: boxed(chunks),
             limits,
-            room: room.clone(),
+            budget: budget.clone(),
         })
 }
 
@@ -66,22 +66,22 @@ fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'st
 }
 
 impl Body {
-    /// Reads the members `names` of the body, one JSON object, in `holder`'s share of the room for large ones: 415, 413, 408, 503, or
+    /// Reads the members `names` of the body, one JSON object, in `holder`'s share of the budget for large ones: 415, 413, 408, 503, or
     /// 400 if it can't be.
     pub async fn fields(self, holder: Holder, names: Names) -> Result<Fields, Error> {
         if !is_json(&self.headers) || is_compressed(&self.headers) {
             return Err(Error::UnsupportedMediaType);
         }
-        let (bytes, room) = self.collect(holder).await?;
+        let (bytes, reservation) = self.collect(holder).await?;
         let members = parse(&bytes, names).map_err(Error::invalid)?;
         Ok(Fields {
             names,
             members,
-            _room: room,
+            _reservation: reservation,
         })
     }
 
-    async fn collect(mut self, holder: Holder) -> Result<(Vec<u8>, Taken), Error> {
+    async fn collect(mut self, holder: Holder) -> Result<(Vec<u8>, Reservation), Error> {
         let limit = self.limits.bytes;
         let announced = self
             .headers
@@ -101,9 +101,9 @@ impl Body {
         &mut self,
         holder: Holder,
         announced: Option<u64>,
-    ) -> Result<(Vec<u8>, Taken), Error> {
+    ) -> Result<(Vec<u8>, Reservation), Error> {
         let limit = self.limits.bytes;
-        let (mut body, mut room) = (Vec::new(), Taken::default());
+        let (mut body, mut reservation) = (Vec::new(), Reservation::default());
         while let Some(chunk) = self.chunks.next().await {
             let chunk = chunk
                 .map_err(|cause| Error::invalid(format!("the body could not be read: {cause}")))?;
@@ -114,14 +114,14 @@ impl Body {
             if size > SMALL && body.len() <= SMALL {
                 // One that announces nothing may become the largest.
                 let size = announced.map_or(limit, |length| length as usize);
-                room = self
-                    .room
-                    .take(holder, size)
+                reservation = self
+                    .budget
+                    .reserve(holder, size)
                     .ok_or_else(|| Error::unavailable("too many large bodies are on their way"))?;
             }
             body.extend_from_slice(&chunk);
         }
-        Ok((body, room))
+        Ok((body, reservation))
     }
 }
 
@@ -189,7 +189,7 @@ fn parse(bytes: &[u8], names: Names) -> Result<Members, String> {
 pub struct Fields {
     names: Names,
     members: Members,
-    _room: Taken,
+    _reservation: Reservation,
 }
 
 impl Fields {
@@ -198,7 +198,7 @@ impl Fields {
         Self {
             names,
             members: parse(text.as_bytes(), names).unwrap(),
-            _room: Taken::default(),
+            _reservation: Reservation::default(),
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
                 bytes: 16,
                 time: Duration::from_millis(50),
             },
-            room: Room::of(0),
+            budget: MemoryBudget::new(0),
         }
     }
 
@@ -332,7 +332,7 @@ mod tests {
     async fn large_bodies_share_their_room_until_their_fields_are_dropped_and_small_ones_need_none()
     {
         // A share is one of them.
-        let room = Room::of(8 * 2 * SMALL);
+        let budget = MemoryBudget::new(8 * 2 * SMALL);
         let ask = |announces: bool, size: usize| {
             let length = size.to_string();
             let announced = [JSON[0], ("content-length", length.as_str())];
@@ -346,7 +346,7 @@ mod tests {
             let chunks = Box::pin(stream::iter(parts.into_iter().map(Ok)));
             let mut body = request(headers, chunks);
             body.limits.bytes = 2 * SMALL;
-            body.room = room.clone();
+            body.budget = budget.clone();
             body.fields(Holder::Anybody, &[])
         };
         for announces in [true, false] {

@@ -11,7 +11,7 @@ use super::body::{Body, BodyLimits, body};
 use super::extract::{Segment, get, methods, post};
 use super::*;
 use crate::health::Lifecycle;
-use crate::limits::{Holder, Room};
+use crate::limits::{Holder, MemoryBudget};
 use crate::reply::json_response;
 use crate::server::{ServerLimits, serve};
 
@@ -38,7 +38,7 @@ async fn start() -> SocketAddr {
         route(
             warp::path!("things")
                 .and(post())
-                .and(body(LIMITS, Room::of(0)))
+                .and(body(LIMITS, MemoryBudget::new(0)))
                 .then(store),
         ),
         route(

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
-use super::turns::Turns;
+use super::pacer::Pacer;
 use super::{Event, Hub, Mailbox};
 use crate::frame::Cursor;
 use crate::model::UserId;
@@ -64,8 +64,8 @@ pub struct Subscription {
     pub(super) cursor: Cursor,
     pub(super) receiver: mpsc::Receiver<Item>,
     pub(super) mailbox: Arc<Mailbox>,
-    /// Where the user has so many sockets that they take turns.
-    pub(super) turns: Option<Turns>,
+    /// Where the user has so many sockets that they are paced.
+    pub(super) pacer: Option<Pacer>,
 }
 
 impl Subscription {
@@ -116,9 +116,9 @@ impl Subscription {
     }
 
     /// Waits until this socket may write what was delivered: at once, unless its user has very many.
-    pub async fn turn(&self) {
-        if let Some(turns) = &self.turns {
-            turns.wait().await;
+    pub async fn paced(&self) {
+        if let Some(pacer) = &self.pacer {
+            pacer.wait().await;
         }
     }
 

@@ -58,22 +58,22 @@ async fn of_a_user_with_very_many_sockets_those_beyond_wait_for_their_turn() {
         connections_per_user: 0,
         socket_queue: 2,
     });
-    let beyond = turns::PORTION + 1;
-    let sockets: Vec<Subscription> = (0..turns::AT_ONCE + beyond)
+    let beyond = pacer::BURST + 1;
+    let sockets: Vec<Subscription> = (0..pacer::UNPACED + beyond)
         .map(|_| hub.register(user(1)).expect("room"))
         .collect();
     let other = hub.register(user(2)).expect("room");
     let (last, before) = sockets.split_last().expect("some");
     let begin = tokio::time::Instant::now();
     for socket in before {
-        socket.turn().await;
+        socket.paced().await;
     }
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    assert!(futures_util::poll!(std::pin::pin!(last.turn())).is_pending());
-    other.turn().await;
+    assert!(futures_util::poll!(std::pin::pin!(last.paced())).is_pending());
+    other.paced().await;
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    last.turn().await;
-    assert_eq!(begin.elapsed(), turns::PACE);
+    last.paced().await;
+    assert_eq!(begin.elapsed(), pacer::INTERVAL);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The accept loop over real sockets, with routes small enough to see through.
 
+mod connection_limit;
 mod drain;
 mod heads;
 mod request_ids;
-mod room;
 
 use std::net::SocketAddr;
 

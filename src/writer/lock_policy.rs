@@ -1,4 +1,4 @@
-//! Which locks the quick lane waits for, and for how long, by what it has met of late.
+//! Which locks the fast lane waits for, and for how long, by what it has met of late.
 
 use std::time::Duration;
 

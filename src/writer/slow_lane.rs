@@ -1,7 +1,7 @@
 //! Messages that have to wait, apart from all others: somebody else holds for long what they need, or the database cannot
 //! store them now while it stores others.
 //!
-//! One turn at a time, since each occupies a connection of the writer's pool, which the quick lane needs too. Whose turn it is, [`Held`]
+//! One turn at a time, since each occupies a connection of the writer's pool, which the fast lane needs too. Whose turn it is, [`FlowScheduler`]
 //! says.
 
 use std::collections::HashSet;
@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::answer_timeout::AnswerTimeout;
-use super::apart::take_apart;
-use super::held::{Done, Held, Turn};
+use super::bisect::bisect;
+use super::flow_scheduler::{Done, FlowScheduler, Turn};
 use super::{Flow, Pending, Storing, WriterLimits, answer_all};
 use crate::store::SendFailure;
 
@@ -23,7 +23,7 @@ pub(super) struct SlowLane {
     storing: Storing,
     limits: WriterLimits,
     tasks: TaskTracker,
-    held: Held,
+    scheduler: FlowScheduler,
     answer_timeout: AnswerTimeout,
     /// The one that is being had.
     turn: Option<JoinHandle<Done>>,
@@ -35,7 +35,7 @@ impl SlowLane {
             storing,
             limits,
             tasks,
-            held: Held::new(limits.queue),
+            scheduler: FlowScheduler::new(limits.queue),
             answer_timeout: AnswerTimeout::new(limits.timeout),
             turn: None,
         }
@@ -43,21 +43,21 @@ impl SlowLane {
 
     /// Whether a message of this flow would have to wait behind others here.
     pub fn holds(&self, flow: Flow) -> bool {
-        self.held.contains(flow)
+        self.scheduler.contains(flow)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.scheduler.is_empty()
     }
 
     /// Behind what waits of its flow. Comes back where too many wait.
     pub fn push(&mut self, pending: Pending) -> Option<Pending> {
-        self.held.push(pending, Instant::now())
+        self.scheduler.push(pending, Instant::now())
     }
 
     /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.
     pub async fn something_due(&mut self) {
-        let next = self.held.next_event(self.turn.is_some());
+        let next = self.scheduler.next_event(self.turn.is_some());
         let time = async {
             match next {
                 Some(at) => sleep_until(at).await,
@@ -79,15 +79,15 @@ impl SlowLane {
     /// Answers what is late, and begins the next turn if the former is over.
     pub fn go_on(&mut self) {
         let now = Instant::now();
-        self.held.expire(now);
+        self.scheduler.expire(now);
         if self.turn.is_none()
-            && let Some(turn) = self.held.take_turn(now, self.limits.batch)
+            && let Some(turn) = self.scheduler.take_turn(now, self.limits.batch)
         {
             let (storing, answer_timeout) = (self.storing.clone(), self.answer_timeout);
             let having = async move { have_turn(&storing, turn, answer_timeout).await };
             self.turn = Some(self.tasks.spawn(having));
         }
-        let held = self.held.len() as u64;
+        let held = self.scheduler.len() as u64;
         self.storing.stats.held.store(held, Ordering::Relaxed);
     }
 
@@ -99,9 +99,9 @@ impl SlowLane {
                     Some(took) => self.answer_timeout.answered(took),
                     None => self.answer_timeout.unanswered(),
                 }
-                self.held.give_back(done, Instant::now());
+                self.scheduler.give_back(done, Instant::now());
             }
-            // As one of the quick lane would: without the writer the service ends, and is started anew. Its flows would wait for ever.
+            // As one of the fast lane would: without the writer the service ends, and is started anew. Its flows would wait for ever.
             Err(panic) => resume_unwind(panic.into_panic()),
         }
     }
@@ -129,7 +129,7 @@ async fn have_turn(storing: &Storing, turn: Turn, answer_timeout: AnswerTimeout)
             batch
         }
         Err(failure) => {
-            let left = take_apart(storing, batch, &failure, answer_timeout).await;
+            let left = bisect(storing, batch, &failure, answer_timeout).await;
             at_fault.extend(left.slow.iter().map(Pending::flow));
             // Each flow is in one of the two.
             left.again.into_iter().chain(left.slow).collect()

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::in_flight::{self, InFlight, Ticket};
-use super::metered::Weight;
+use super::limited_stream::MessageReservation;
 use super::protocol::{Done, Draft, Query};
 use crate::auth::Caller;
 use crate::error::Error;
@@ -43,11 +43,11 @@ impl Commands {
     }
 
     /// Where the command of `ticket` puts its outcome, and what it counts for until then.
-    pub fn reply_to(&self, ticket: Ticket, weight: Weight) -> ReplyTo {
+    pub fn reply_to(&self, ticket: Ticket, reservation: MessageReservation) -> ReplyTo {
         ReplyTo {
             ticket,
             sender: Some(self.sender.clone()),
-            weight,
+            reservation,
         }
     }
 }
@@ -57,7 +57,7 @@ impl Commands {
 pub struct ReplyTo {
     ticket: Ticket,
     sender: Option<mpsc::Sender<Reply>>,
-    weight: Weight,
+    reservation: MessageReservation,
 }
 
 impl ReplyTo {
@@ -107,7 +107,7 @@ pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: 
     match admitted {
         Ok(message) => {
             // The writer counts what it has.
-            reply.weight = None;
+            reply.reservation = None;
             let writer = &services.writer;
             writer.submit(message, Protocol::WebSocket, move |stored| {
                 let stored = stored.map_err(|error| caller.told(error));

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::metered::Weight;
+use super::limited_stream::MessageReservation;
 use super::protocol::{Command, Query, Request, RequestId};
 use crate::model::ConversationId;
 
@@ -78,14 +78,14 @@ struct Entry<R> {
 pub struct Started {
     pub ticket: Ticket,
     pub command: Command,
-    pub weight: Weight,
+    pub reservation: MessageReservation,
 }
 
 /// The commands of one socket between their frame and their answer. `R` is what a command ends with.
 pub struct InFlight<R> {
     /// In the order of the client's frames.
     entries: VecDeque<Entry<R>>,
-    held: Option<(Request, Weight)>,
+    held: Option<(Request, MessageReservation)>,
     next: Ticket,
 }
 
@@ -110,11 +110,11 @@ impl<R> InFlight<R> {
 
     /// Takes the client's next command: to be started now if one is given back, else held for [`InFlight::unhold`].
     /// Only while [`InFlight::accepting`].
-    pub fn offer(&mut self, request: Request, weight: Weight) -> Option<Started> {
+    pub fn offer(&mut self, request: Request, reservation: MessageReservation) -> Option<Started> {
         debug_assert!(self.accepting());
         let order = Order::of(&request.command);
         if self.must_wait(order) {
-            self.held = Some((request, weight));
+            self.held = Some((request, reservation));
             return None;
         }
         let ticket = self.next;
@@ -128,14 +128,14 @@ impl<R> InFlight<R> {
         Some(Started {
             ticket,
             command: request.command,
-            weight,
+            reservation,
         })
     }
 
     /// The held command, once it may start.
     pub fn unhold(&mut self) -> Option<Started> {
-        let (held, weight) = self.held.take()?;
-        self.offer(held, weight)
+        let (held, reservation) = self.held.take()?;
+        self.offer(held, reservation)
     }
 
     /// A started command ended.

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use answering::next_frame;
 
+use super::close::{self, CloseReason};
 use super::commands::{Commands, Reply};
-use super::ending::{self, Ending};
 use super::expiry::{Expiry, Step};
 use super::heartbeat::{Beat, Heartbeat};
-use super::metered::{Metered, Weight};
+use super::limited_stream::{LimitedStream, MessageReservation};
 use super::protocol::Frames;
 use crate::auth::Caller;
 use crate::hub::{Delivery, Event, Resync, Subscription};
@@ -49,7 +49,7 @@ pub struct Session<S> {
     services: Arc<Services>,
     caller: Caller,
     user: UserId,
-    stream: WebSocketStream<Metered<S>>,
+    stream: WebSocketStream<LimitedStream<S>>,
     subscription: Subscription,
     attending: Attending,
     heartbeat: Heartbeat,
@@ -81,19 +81,24 @@ struct Early(VecDeque<Incoming>);
 /// What a client has sent.
 struct Incoming {
     message: Message,
-    weight: Weight,
+    reservation: MessageReservation,
 }
 
 impl Incoming {
     /// The one that was just read from `stream`.
-    fn of<S>(message: Message, stream: &mut WebSocketStream<Metered<S>>) -> Self
+    fn of<S>(message: Message, stream: &mut WebSocketStream<LimitedStream<S>>) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         // Pings may come between the frames of another one.
         let is_counted = message.is_text() || message.is_binary();
-        let weight = is_counted.then(|| stream.get_mut().take_weight()).flatten();
-        Self { message, weight }
+        let reservation = is_counted
+            .then(|| stream.get_mut().take_reservation())
+            .flatten();
+        Self {
+            message,
+            reservation,
+        }
     }
 }
 
@@ -121,7 +126,7 @@ where
         services: Arc<Services>,
         caller: Caller,
         user: UserId,
-        stream: WebSocketStream<Metered<S>>,
+        stream: WebSocketStream<LimitedStream<S>>,
         subscription: Subscription,
     ) -> Self {
         let interval = services.config.timeouts.heartbeat;
@@ -161,26 +166,26 @@ where
             let user = self.user;
             log::trace!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: connected");
             // Boxed, and gone afterwards: the futures of a query would stay part of every idle session.
-            let ending = match Box::pin(self.greet(cursor)).await {
+            let reason = match Box::pin(self.greet(cursor)).await {
                 Ok(()) => self.serve().await,
-                Err(ending) => ending,
+                Err(reason) => reason,
             };
             let Traffic { received, sent } = self.traffic;
             let seconds = started.elapsed().as_secs_f64();
             log::debug!(
                 connectionId:% = id, userId:% = user, seconds = seconds, framesReceived = received, framesSent = sent;
-                "socket {id} of user {user}: {ending}, after {seconds:.1} s, {received} frames received, {sent} sent"
+                "socket {id} of user {user}: {reason}, after {seconds:.1} s, {received} frames received, {sent} sent"
             );
             // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
             drop(self.subscription);
             drop(self.attending);
-            Box::pin(ending::close(self.stream, &ending)).await;
+            Box::pin(close::close(self.stream, &reason)).await;
         }
     }
 
     /// The loop of a live socket. Its inputs: frames of the client, events from the hub, answers to commands, the timer
     /// (heartbeat, the token's end, and the time to leave), and the replica's closing.
-    async fn serve(&mut self) -> Ending {
+    async fn serve(&mut self) -> CloseReason {
         let mut timer = pin!(sleep_until(self.due()));
         let token = self.closing.clone();
         let mut closing = pin!(token.cancelled());
@@ -194,14 +199,14 @@ where
                 () = &mut closing, if self.leave_at.is_none() => Input::Closing,
             };
             let turn = self.turn(input, timer.as_mut()).await;
-            if let Err(ending) = turn {
-                return ending;
+            if let Err(reason) = turn {
+                return reason;
             }
         }
     }
 
     /// Handles one input and whatever else is there by now, then flushes once.
-    async fn turn(&mut self, input: Input, timer: Pin<&mut Sleep>) -> Result<(), Ending> {
+    async fn turn(&mut self, input: Input, timer: Pin<&mut Sleep>) -> Result<(), CloseReason> {
         match input {
             Input::Frame(frame) => {
                 self.on_frame(frame).await?;
@@ -211,7 +216,7 @@ where
                 }
             }
             Input::Delivery(delivery) => {
-                self.subscription.turn().await;
+                self.subscription.paced().await;
                 self.deliver(delivery).await?;
             }
             Input::Reply(reply) => self.on_reply(reply).await?,
@@ -252,7 +257,7 @@ where
         }
     }
 
-    async fn deliver(&mut self, first: Delivery) -> Result<(), Ending> {
+    async fn deliver(&mut self, first: Delivery) -> Result<(), CloseReason> {
         // One look at the clock for all that goes out with the same flush.
         let now = chrono::Utc::now().timestamp_micros();
         let mut delivery = first;
@@ -274,8 +279,8 @@ where
                     self.feed(frame).await?;
                 }
                 Delivery::Shown(frame) => self.feed(frame).await?,
-                Delivery::Overflow => return Err(Ending::TooSlow),
-                Delivery::Dismissed => return Err(Ending::Deactivated),
+                Delivery::Overflow => return Err(CloseReason::TooSlow),
+                Delivery::Dismissed => return Err(CloseReason::Deactivated),
             }
             // In this order: what was taken must be sent.
             if place == BATCH {
@@ -318,7 +323,7 @@ where
         }
     }
 
-    async fn on_timer(&mut self, timer: Pin<&mut Sleep>) -> Result<(), Ending> {
+    async fn on_timer(&mut self, timer: Pin<&mut Sleep>) -> Result<(), CloseReason> {
         let now = Instant::now();
         if self.held_back.is_some_and(|until| now >= until) {
             self.held_back = self.hold_back();
@@ -332,7 +337,7 @@ where
                 }
                 self.forget_replay();
             }
-            Beat::Dead => return Err(Ending::NoPong),
+            Beat::Dead => return Err(CloseReason::NoPong),
         }
         match self.expiry.step(now) {
             Step::Wait => {}
@@ -340,7 +345,7 @@ where
                 let frame = self.frames().token_expiring(expires);
                 self.feed(frame).await?;
             }
-            Step::End => return Err(Ending::TokenExpired),
+            Step::End => return Err(CloseReason::TokenExpired),
         }
         if let Some(at) = self.leave_at
             && now >= at + ANSWER_PATIENCE
@@ -379,13 +384,13 @@ where
         self.leave_at.is_some_and(|at| Instant::now() >= at)
     }
 
-    async fn take_leave(&mut self) -> Ending {
+    async fn take_leave(&mut self) -> CloseReason {
         let frame = self
             .frames()
             .server_closing(rand::random_range(RECONNECT_MS));
         match self.feed(frame).await {
-            Ok(()) => Ending::Restart,
-            Err(ending) => ending,
+            Ok(()) => CloseReason::Restart,
+            Err(reason) => reason,
         }
     }
 }

@@ -20,7 +20,7 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
-use super::metered::{Intake, Metered};
+use super::limited_stream::{IncomingBudget, LimitedStream};
 use super::protocol::SUBPROTOCOL;
 use super::session::Session;
 use crate::auth::{Caller, NamedUser};
@@ -152,17 +152,17 @@ pub(super) async fn socket<S>(
     io: S,
     services: &Services,
     user: UserId,
-) -> WebSocketStream<Metered<S>>
+) -> WebSocketStream<LimitedStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Config {
         limits, timeouts, ..
     } = &*services.config;
-    let (room, holder) = (services.incoming.clone(), Holder::User(user));
-    let intake = Intake::new(room, holder, limits.body_bytes);
-    let metered = Metered::new(io, timeouts.body, intake);
-    WebSocketStream::from_raw_socket(metered, Role::Server, Some(socket_config(limits))).await
+    let (budget, holder) = (services.incoming.clone(), Holder::User(user));
+    let incoming = IncomingBudget::new(budget, holder, limits.body_bytes);
+    let limited = LimitedStream::new(io, timeouts.body, incoming);
+    WebSocketStream::from_raw_socket(limited, Role::Server, Some(socket_config(limits))).await
 }
 
 /// Buffers and limits of one socket.

@@ -8,9 +8,9 @@
 
 mod support;
 
-mod apart;
 mod at_once;
 mod auth;
+mod bisect;
 mod config;
 mod convergence;
 mod cost;

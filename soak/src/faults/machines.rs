@@ -13,7 +13,7 @@ use super::{Plan, Skipped, database, rows};
 use crate::checker::{Kind, Violation};
 use crate::client::Order;
 use crate::proxy::{Link, Mode, Proxy};
-use crate::replicas::Taken;
+use crate::replicas::Lease;
 use crate::world::World;
 
 /// Rows written while a client is away: some times more than the replicas replay.
@@ -22,7 +22,7 @@ const ROWS_WHILE_AWAY: (usize, usize) = (50, 350);
 /// A replica that is taken for a fault, while another is left in peace.
 struct Victim<'a> {
     number: usize,
-    replica: Taken<'a>,
+    replica: Lease<'a>,
     _place: SemaphorePermit<'a>,
 }
 

@@ -6,11 +6,11 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::{Early, Incoming, Session};
+use crate::ws::close::CloseReason;
 use crate::ws::commands::{self, Actor, Commands, Outcome, Reply};
-use crate::ws::ending::Ending;
 use crate::ws::expiry::Expiry;
 use crate::ws::in_flight::Started;
-use crate::ws::metered::{Metered, Weight, next_message};
+use crate::ws::limited_stream::{LimitedStream, MessageReservation, next_message};
 use crate::ws::protocol::{self, Command, Done, Refused};
 
 /// What a frame is counted as that could not be read.
@@ -23,9 +23,11 @@ where
     pub(super) async fn on_frame(
         &mut self,
         frame: Option<Result<Incoming, SocketError>>,
-    ) -> Result<(), Ending> {
-        let Incoming { message, weight } =
-            frame.ok_or_else(|| Ending::Lost("end of stream".to_owned()))??;
+    ) -> Result<(), CloseReason> {
+        let Incoming {
+            message,
+            reservation,
+        } = frame.ok_or_else(|| CloseReason::Lost("end of stream".to_owned()))??;
         self.heartbeat.alive();
         if message.is_text() || message.is_binary() {
             self.traffic.received = self.traffic.received.saturating_add(1);
@@ -35,7 +37,7 @@ where
                 Ok(request) => {
                     let frames = &self.services.metrics.frames;
                     frames.received(request.command.name());
-                    self.on_request(request, weight);
+                    self.on_request(request, reservation);
                     Ok(())
                 }
                 Err(refused) => self.refuse(&refused).await,
@@ -44,23 +46,23 @@ where
                 let refused = Refused::malformed(None, "frames must be text");
                 self.refuse(&refused).await
             }
-            Message::Close(frame) => Err(Ending::closed_by_client(frame)),
+            Message::Close(frame) => Err(CloseReason::closed_by_client(frame)),
             // A ping's answer is queued by the protocol's own code and goes out with the flush.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
     }
 
     /// Answers a frame that names nothing that could be run.
-    async fn refuse(&mut self, refused: &Refused) -> Result<(), Ending> {
+    async fn refuse(&mut self, refused: &Refused) -> Result<(), CloseReason> {
         self.services.metrics.frames.received(UNREADABLE);
         self.feed(self.frames().refused(refused)).await
     }
 
-    fn on_request(&mut self, request: protocol::Request, weight: Weight) {
+    fn on_request(&mut self, request: protocol::Request, reservation: MessageReservation) {
         let commands = self
             .commands
             .get_or_insert_with(|| Box::new(Commands::new()));
-        if let Some(started) = commands.in_flight.offer(request, weight) {
+        if let Some(started) = commands.in_flight.offer(request, reservation) {
             self.start(started);
         }
     }
@@ -69,7 +71,7 @@ where
         let Some(commands) = &self.commands else {
             return;
         };
-        let reply = commands.reply_to(started.ticket, started.weight);
+        let reply = commands.reply_to(started.ticket, started.reservation);
         let services = &self.services;
         let actor = Actor {
             caller: self.caller,
@@ -99,7 +101,7 @@ where
     }
 
     /// Takes the outcomes that are there, answers what can be answered, and starts what was held for it.
-    pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), Ending> {
+    pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), CloseReason> {
         let frames = self.frames();
         let mut next = Some(first);
         while let Some(Reply { ticket, outcome }) = next {
@@ -127,7 +129,7 @@ where
 /// Those that came early first; cancel safe.
 pub(super) async fn next_frame<S>(
     early: &mut Option<Box<Early>>,
-    stream: &mut WebSocketStream<Metered<S>>,
+    stream: &mut WebSocketStream<LimitedStream<S>>,
 ) -> Option<Result<Incoming, SocketError>>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -10,8 +10,8 @@ use tokio_tungstenite::tungstenite::Message;
 use super::sending::{interrupted, until};
 use super::{Incoming, Session, hold_back};
 use crate::error::Error;
-use crate::replay::{Resume, Turn};
-use crate::ws::ending::Ending;
+use crate::replay::{Permit, Resume};
+use crate::ws::close::CloseReason;
 use crate::ws::protocol::Connected;
 
 /// Frames that a client may send before it is greeted and that are kept: as many as may be in flight afterwards.
@@ -30,7 +30,7 @@ where
 {
     /// The first frame, and what the client missed. The socket is registered already, so its queue collects what
     /// happens meanwhile.
-    pub(super) async fn greet(&mut self, cursor: Option<String>) -> Result<(), Ending> {
+    pub(super) async fn greet(&mut self, cursor: Option<String>) -> Result<(), CloseReason> {
         let resume = match &cursor {
             Some(cursor) => Some(self.resume(cursor).await?),
             None => None,
@@ -71,35 +71,35 @@ where
         self.flush().await
     }
 
-    async fn resume(&mut self, cursor: &str) -> Result<Resume, Ending> {
-        let turn = self.wait_for_turn().await?;
-        let resumed = self.services.replay.resume(turn, cursor).await;
+    async fn resume(&mut self, cursor: &str) -> Result<Resume, CloseReason> {
+        let permit = self.wait_for_permit().await?;
+        let resumed = self.services.replay.resume(permit, cursor).await;
         resumed.map_err(|error| self.replay_failed(&error))
     }
 
     /// Waits until the user's frames are counted and for the turn to be read for, unless the client goes before it comes.
-    async fn wait_for_turn(&mut self) -> Result<Turn, Ending> {
+    async fn wait_for_permit(&mut self) -> Result<Permit, CloseReason> {
         let (services, user) = (Arc::clone(&self.services), self.user);
         let counted = services.frames.counted(user, FRAMES_OF_A_REPLAY);
-        let turn = tokio::select! {
+        let permit = tokio::select! {
             biased;
-            ending = self.watch() => return Err(ending),
-            turn = services.replay.turn(user, counted) => turn,
+            reason = self.watch() => return Err(reason),
+            permit = services.replay.acquire(user, counted) => permit,
         };
-        turn.map_err(|error| self.replay_failed(&error))
+        permit.map_err(|error| self.replay_failed(&error))
     }
 
-    fn replay_failed(&self, error: &Error) -> Ending {
+    fn replay_failed(&self, error: &Error) -> CloseReason {
         let (id, user) = (self.subscription.connection_id(), self.user);
         let error = error.with_cause();
         log::warn!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}");
-        Ending::Overloaded
+        CloseReason::Overloaded
     }
 
     /// Resolves when nobody waits for the greeting any more, or when the session ends for another reason. What the client sends
     /// meanwhile is kept for [`Session::serve`], as much of it as [`EARLY_FRAMES`] and [`EARLY_BYTES`]; behind that it is not
     /// read, so that TCP holds it back, and its going is not seen. Frames count for their limit as they do later.
-    pub(super) async fn watch(&mut self) -> Ending {
+    pub(super) async fn watch(&mut self) -> CloseReason {
         let Self {
             services,
             user,
@@ -121,9 +121,9 @@ where
             let keeps = few && kept < EARLY_BYTES;
             tokio::select! {
                 frame = stream.next(), if keeps && held_back.is_none() => match frame {
-                    None => return Ending::Lost("end of stream".to_owned()),
+                    None => return CloseReason::Lost("end of stream".to_owned()),
                     Some(Err(error)) => return error.into(),
-                    Some(Ok(Message::Close(frame))) => return Ending::closed_by_client(frame),
+                    Some(Ok(Message::Close(frame))) => return CloseReason::closed_by_client(frame),
                     // The protocol's own code answers pings at the next look.
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                     Some(Ok(message)) => {
@@ -132,7 +132,7 @@ where
                         early.get_or_insert_default().0.push_back(incoming);
                     }
                 },
-                ending = &mut interrupted => return ending,
+                reason = &mut interrupted => return reason,
                 () = until(*held_back), if held_back.is_some() => {}
             }
             let came = stream.get_mut().take_frames();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Session, spread};
 use crate::hub::{Delivery, Subscription};
 use crate::services::Services;
-use crate::ws::ending::Ending;
+use crate::ws::close::CloseReason;
 use crate::ws::expiry::Expiry;
 
 /// Longer texts are sent in several frames: what the write buffer holds before it is written, and no more.
@@ -25,7 +25,7 @@ impl<S> Session<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    pub(super) async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), Ending> {
+    pub(super) async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), CloseReason> {
         self.services.metrics.frames.sent(&frame);
         self.traffic.sent = self.traffic.sent.saturating_add(1);
         if frame.len() > FRAGMENT {
@@ -36,7 +36,7 @@ where
 
     /// One text in several frames (RFC 6455 section 5.4): the write buffer keeps the size of the largest frame that was
     /// ever in it, for as long as the socket lives.
-    async fn feed_fragments(&mut self, mut rest: Bytes) -> Result<(), Ending> {
+    async fn feed_fragments(&mut self, mut rest: Bytes) -> Result<(), CloseReason> {
         let mut kind = Data::Text;
         while !rest.is_empty() {
             let part = rest.split_to(rest.len().min(FRAGMENT));
@@ -48,26 +48,28 @@ where
     }
 
     /// Puts a message into the write buffer, waiting for the client when the buffer is full.
-    pub(super) async fn feed_message(&mut self, message: Message) -> Result<(), Ending> {
+    pub(super) async fn feed_message(&mut self, message: Message) -> Result<(), CloseReason> {
         let ready = poll_fn(|cx| Poll::Ready(self.stream.poll_ready_unpin(cx))).await;
         match ready {
             Poll::Ready(ready) => ready?,
             Poll::Pending => Box::pin(self.unblock()).await?,
         }
-        self.stream.start_send_unpin(message).map_err(Ending::from)
+        self.stream
+            .start_send_unpin(message)
+            .map_err(CloseReason::from)
     }
 
-    pub(super) async fn flush(&mut self) -> Result<(), Ending> {
+    pub(super) async fn flush(&mut self) -> Result<(), CloseReason> {
         let flushed = poll_fn(|cx| Poll::Ready(self.stream.poll_flush_unpin(cx))).await;
         match flushed {
-            Poll::Ready(flushed) => flushed.map_err(Ending::from),
+            Poll::Ready(flushed) => flushed.map_err(CloseReason::from),
             Poll::Pending => Box::pin(self.unblock()).await,
         }
     }
 
     /// Waits until a client that is behind has taken what was written. Nothing else is looked at meanwhile, so all that can end
     /// the wait stands here. Boxed by its callers: few sockets need it, and its timers are large.
-    async fn unblock(&mut self) -> Result<(), Ending> {
+    async fn unblock(&mut self) -> Result<(), CloseReason> {
         // Even if its queue has not run over. Shorter than the transport's own limit, so that it is this one that ends the
         // session, with a close frame.
         let timeouts = &self.services.config.timeouts;
@@ -80,9 +82,9 @@ where
         );
         tokio::select! {
             biased;
-            flushed = self.stream.flush() => flushed.map_err(Ending::from),
-            ending = interrupted => Err(ending),
-            () = sleep(patience) => Err(Ending::TooSlow),
+            flushed = self.stream.flush() => flushed.map_err(CloseReason::from),
+            reason = interrupted => Err(reason),
+            () = sleep(patience) => Err(CloseReason::TooSlow),
         }
     }
 }
@@ -93,7 +95,7 @@ pub(super) async fn interrupted(
     subscription: &Subscription,
     closing: &CancellationToken,
     expiry: &Expiry,
-) -> Ending {
+) -> CloseReason {
     let leave = async {
         closing.cancelled().await;
         // At a random time in the spread, as whoever is served.
@@ -102,11 +104,11 @@ pub(super) async fn interrupted(
     tokio::select! {
         biased;
         given_up = subscription.given_up() => match given_up {
-            Delivery::Dismissed => Ending::Deactivated,
-            _ => Ending::TooSlow,
+            Delivery::Dismissed => CloseReason::Deactivated,
+            _ => CloseReason::TooSlow,
         },
-        () = until(expiry.end()) => Ending::TokenExpired,
-        () = leave => Ending::Restart,
+        () = until(expiry.end()) => CloseReason::TokenExpired,
+        () = leave => CloseReason::Restart,
     }
 }
 

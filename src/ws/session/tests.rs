@@ -14,7 +14,7 @@ use super::*;
 use crate::hub::Subject;
 use crate::store::Horizon;
 use crate::testing;
-use crate::ws::metered::Metered;
+use crate::ws::limited_stream::LimitedStream;
 use crate::ws::upgrade::socket;
 
 mod draining;
@@ -46,7 +46,7 @@ impl Stage {
         Self::new(Duration::from_secs(60), Duration::from_secs(3))
     }
 
-    fn session<S>(&self, stream: WebSocketStream<Metered<S>>) -> Session<S>
+    fn session<S>(&self, stream: WebSocketStream<LimitedStream<S>>) -> Session<S>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {

@@ -1,18 +1,18 @@
-//! A session that waits for its turn to be read for: nothing reaches the database, for another socket of its user has the turn.
+//! A session that waits for its permit to be read for: nothing reaches the database, for another socket of its user has it.
 
 use tokio::time::timeout;
 
 use super::*;
-use crate::limits::{Holder, Room};
-use crate::replay::Turn;
+use crate::limits::{Holder, MemoryBudget};
+use crate::replay::Permit;
 
 impl Stage {
-    /// A client that comes back, and waits while the turn is held.
-    async fn waiting(&self, expiry: Option<Expiry>) -> (Client, JoinHandle<()>, Turn) {
-        let turn = self
+    /// A client that comes back, and waits while the permit is taken.
+    async fn waiting(&self, expiry: Option<Expiry>) -> (Client, JoinHandle<()>, Permit) {
+        let permit = self
             .services
             .replay
-            .turn(self.user, std::future::ready(()))
+            .acquire(self.user, std::future::ready(()))
             .await
             .unwrap();
         let (ours, theirs) = duplex(64 * 1024);
@@ -21,7 +21,7 @@ impl Stage {
         session.expiry = expiry.unwrap_or(session.expiry);
         let session = tokio::spawn(session.run(Some("a cursor".to_owned())));
         let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
-        (client, session, turn)
+        (client, session, permit)
     }
 }
 
@@ -79,15 +79,15 @@ async fn who_breaks_the_rules_while_they_wait_is_closed() {
 #[tokio::test]
 async fn who_has_gone_waits_no_longer_and_what_waits_behind_them_is_next() {
     let stage = Stage::calm();
-    let (client, session, turn) = stage.waiting(None).await;
+    let (client, session, permit) = stage.waiting(None).await;
     drop(client);
     session.await.unwrap();
     assert_eq!(stage.services.hub.connections(), 0);
-    drop(turn);
+    drop(permit);
     stage
         .services
         .replay
-        .turn(stage.user, std::future::ready(()))
+        .acquire(stage.user, std::future::ready(()))
         .await
         .unwrap();
 }
@@ -119,10 +119,12 @@ async fn what_one_sends_before_they_are_greeted_takes_room_until_it_is_done() {
     let mut stage = Stage::calm();
     let largest = stage.services.config.limits.body_bytes;
     // Of which one user's share is one of the largest.
-    Arc::get_mut(&mut stage.services).unwrap().incoming = Room::of(8 * largest);
+    Arc::get_mut(&mut stage.services).unwrap().incoming = MemoryBudget::new(8 * largest);
     let has_room = || {
         let incoming = &stage.services.incoming;
-        incoming.take(Holder::User(stage.user), largest).is_some()
+        incoming
+            .reserve(Holder::User(stage.user), largest)
+            .is_some()
     };
     let (ours, theirs) = duplex(2 * largest);
     let mut session = stage.session(socket(ours, &stage.services, stage.user).await);

@@ -10,7 +10,7 @@ use super::*;
 const LIMIT: usize = 1000;
 
 /// A server that reads until its reader fails or the client closes, then closes as a session does.
-async fn socket() -> (TcpStream, JoinHandle<Ending>) {
+async fn socket() -> (TcpStream, JoinHandle<CloseReason>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -22,18 +22,18 @@ async fn socket() -> (TcpStream, JoinHandle<Ending>) {
             .max_message_size(Some(LIMIT))
             .max_frame_size(Some(LIMIT));
         let mut stream = WebSocketStream::from_raw_socket(raw, Role::Server, Some(config)).await;
-        let ending = loop {
+        let reason = loop {
             match stream.next().await {
                 Some(Ok(Message::Close(frame))) => {
-                    break Ending::ClientClosed(frame.map_or(1005, |frame| frame.code.into()));
+                    break CloseReason::ClientClosed(frame.map_or(1005, |frame| frame.code.into()));
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => break Ending::from(error),
-                None => break Ending::Lost("end of stream".to_owned()),
+                Some(Err(error)) => break CloseReason::from(error),
+                None => break CloseReason::Lost("end of stream".to_owned()),
             }
         };
-        close(stream, &ending).await;
-        ending
+        close(stream, &reason).await;
+        reason
     });
     (client, server)
 }
@@ -70,7 +70,7 @@ async fn a_frame_over_the_limit_is_answered_with_1009_though_its_sender_has_more
     }
     client.flush().await.unwrap();
     assert_eq!(close_code(client).await, 1009);
-    assert_eq!(server.await.unwrap(), Ending::TooBig);
+    assert_eq!(server.await.unwrap(), CloseReason::TooBig);
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn fragments_over_the_limit_are_answered_with_1009() {
         client.send(Message::Frame(part)).await.unwrap();
     }
     assert_eq!(close_code(client).await, 1009);
-    assert_eq!(server.await.unwrap(), Ending::TooBig);
+    assert_eq!(server.await.unwrap(), CloseReason::TooBig);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn text_that_is_not_utf8_is_answered_with_1007() {
     let frame = Frame::message(vec![0xc3, 0x28], OpCode::Data(Data::Text), true);
     client.send(Message::Frame(frame)).await.unwrap();
     assert_eq!(close_code(client).await, 1007);
-    assert_eq!(server.await.unwrap(), Ending::InvalidText);
+    assert_eq!(server.await.unwrap(), CloseReason::InvalidText);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn an_unmasked_frame_is_answered_with_1002() {
     raw.write_all(&[0x81, 0x02, b'h', b'i']).await.unwrap();
     let client = client(raw).await;
     assert_eq!(close_code(client).await, 1002);
-    assert!(matches!(server.await.unwrap(), Ending::Protocol(_)));
+    assert!(matches!(server.await.unwrap(), CloseReason::Protocol(_)));
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_close_of_the_client_is_answered_with_its_own_code() {
     };
     client.close(Some(frame)).await.unwrap();
     assert_eq!(close_code(client).await, 4000);
-    assert_eq!(server.await.unwrap(), Ending::ClientClosed(4000));
+    assert_eq!(server.await.unwrap(), CloseReason::ClientClosed(4000));
 }
 
 #[tokio::test]
@@ -139,19 +139,19 @@ async fn a_client_that_does_not_answer_the_close_is_cut_off() {
 }
 
 #[test]
-fn every_ending_of_ours_has_its_close_code() {
-    for (ending, code) in [
-        (Ending::TooSlow, 1013),
-        (Ending::Overloaded, 1013),
-        (Ending::TooBig, 1009),
-        (Ending::InvalidText, 1007),
-        (Ending::Protocol(String::new()), 1002),
-        (Ending::NoPong, 4408),
-        (Ending::Restart, 1012),
+fn every_close_of_ours_has_its_close_code() {
+    for (reason, code) in [
+        (CloseReason::TooSlow, 1013),
+        (CloseReason::Overloaded, 1013),
+        (CloseReason::TooBig, 1009),
+        (CloseReason::InvalidText, 1007),
+        (CloseReason::Protocol(String::new()), 1002),
+        (CloseReason::NoPong, 4408),
+        (CloseReason::Restart, 1012),
     ] {
-        let frame = ending.close_frame().unwrap();
+        let frame = reason.close_frame().unwrap();
         assert_eq!(u16::from(frame.code), code);
     }
-    assert!(Ending::ClientClosed(1000).close_frame().is_none());
-    assert!(Ending::Lost(String::new()).close_frame().is_none());
+    assert!(CloseReason::ClientClosed(1000).close_frame().is_none());
+    assert!(CloseReason::Lost(String::new()).close_frame().is_none());
 }

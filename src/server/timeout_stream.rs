@@ -50,7 +50,7 @@ impl Phase {
     }
 }
 
-pub struct Guarded {
+pub struct TimeoutStream {
     stream: TcpStream,
     limits: ServerLimits,
     phase: Phase,
@@ -65,7 +65,7 @@ pub struct Guarded {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Guarded {
+impl TimeoutStream {
     pub fn new(
         stream: TcpStream,
         phase: Phase,
@@ -120,7 +120,7 @@ fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for TimeoutStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -155,7 +155,7 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for TimeoutStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

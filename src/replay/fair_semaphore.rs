@@ -1,4 +1,4 @@
-//! Whose turn it is to be read for. Of each user one at a time stands in the common line, and the user's others wait behind it:
+//! A semaphore that is fair among users: who may be read for. Of each user one at a time stands in the common line, and the user's others wait behind it:
 //! with twenty sockets that come back again and again they take no more of the line than another user with one.
 //!
 //! Whoever stops waiting (drops what waits) has given up their place, in both lines.
@@ -13,7 +13,7 @@ use crate::model::UserId;
 
 /// Clones share the lines. First come, first served, in each of them.
 #[derive(Clone)]
-pub(super) struct Turns(Arc<Lines>);
+pub(super) struct FairSemaphore(Arc<Lines>);
 
 struct Lines {
     common: Arc<Semaphore>,
@@ -23,20 +23,20 @@ struct Lines {
 
 /// A user's own line.
 struct Own {
-    /// Held by the one that stands in the common line, or has its turn.
+    /// Held by the one that stands in the common line, or has its permit.
     first: Arc<Semaphore>,
     /// How many stand here, the first among them.
     places: usize,
 }
 
 /// To be read for, until this is dropped. In this order: what the others wait for comes first.
-pub struct Turn {
+pub struct Permit {
     _common: OwnedSemaphorePermit,
     _first: OwnedSemaphorePermit,
     place: Place,
 }
 
-impl Turn {
+impl Permit {
     pub(super) fn user(&self) -> UserId {
         self.place.user
     }
@@ -48,7 +48,7 @@ struct Place {
     user: UserId,
 }
 
-impl Turns {
+impl FairSemaphore {
     /// As many may be read for at one time.
     pub fn new(parallel: usize) -> Self {
         Self(Arc::new(Lines {
@@ -57,18 +57,18 @@ impl Turns {
         }))
     }
 
-    /// Waits for a turn of this user's. `ahead` has to come about before they stand in the common line: their others wait for it,
+    /// Waits for a permit of this user's. `ahead` has to come about before they stand in the common line: their others wait for it,
     /// so that it comes about for one after the other, and nobody else does. The lines are never closed.
-    pub async fn take(
+    pub async fn acquire(
         &self,
         user: UserId,
         ahead: impl Future<Output = ()>,
-    ) -> Result<Turn, AcquireError> {
+    ) -> Result<Permit, AcquireError> {
         let (place, first) = Place::take(&self.0, user);
         let first = first.acquire_owned().await?;
         ahead.await;
         let common = Arc::clone(&self.0.common).acquire_owned().await?;
-        Ok(Turn {
+        Ok(Permit {
             _common: common,
             _first: first,
             place,
@@ -122,22 +122,22 @@ mod tests {
 
     use super::*;
 
-    type Waiting = Pin<Box<dyn Future<Output = Result<Turn, AcquireError>>>>;
+    type Waiting = Pin<Box<dyn Future<Output = Result<Permit, AcquireError>>>>;
 
     /// A client that waits, and looks whether it is its turn.
     struct Client(Waiting);
 
     impl Client {
-        fn comes(turns: &Turns, user: u128) -> Self {
-            let turns = turns.clone();
-            let mut client = Self(Box::pin(
-                async move { turns.take(of(user), ready(())).await },
-            ));
+        fn comes(semaphore: &FairSemaphore, user: u128) -> Self {
+            let semaphore = semaphore.clone();
+            let mut client = Self(Box::pin(async move {
+                semaphore.acquire(of(user), ready(())).await
+            }));
             assert!(client.turn().is_none(), "it has its turn at once");
             client
         }
 
-        fn turn(&mut self) -> Option<Turn> {
+        fn turn(&mut self) -> Option<Permit> {
             match self
                 .0
                 .as_mut()
@@ -153,8 +153,8 @@ mod tests {
         UserId(Uuid::from_u128(user))
     }
 
-    fn at_once(turns: &Turns, user: u128) -> Turn {
-        let mut waiting = std::pin::pin!(turns.take(of(user), ready(())));
+    fn at_once(semaphore: &FairSemaphore, user: u128) -> Permit {
+        let mut waiting = std::pin::pin!(semaphore.acquire(of(user), ready(())));
         match waiting
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn a_user_with_nineteen_that_wait_delays_another_by_one_replay_at_most() {
-        let turns = Turns::new(1);
-        let mut reading = at_once(&turns, ALICE);
-        let mut of_alice: Vec<Client> = (0..19).map(|_| Client::comes(&turns, ALICE)).collect();
+        let semaphore = FairSemaphore::new(1);
+        let mut reading = at_once(&semaphore, ALICE);
+        let mut of_alice: Vec<Client> = (0..19).map(|_| Client::comes(&semaphore, ALICE)).collect();
         // Each time that Boris comes he is next, whoever of Alice's waits longer.
         for next in &mut of_alice {
-            let mut boris = Client::comes(&turns, BORIS);
+            let mut boris = Client::comes(&semaphore, BORIS);
             drop(reading);
             assert!(next.turn().is_none());
             let turn = boris.turn().expect("it is his turn");
@@ -187,10 +187,10 @@ mod tests {
 
     #[test]
     fn of_all_turns_a_user_has_one() {
-        let turns = Turns::new(8);
-        let reading = at_once(&turns, ALICE);
-        let mut others: Vec<Client> = (0..19).map(|_| Client::comes(&turns, ALICE)).collect();
-        let _seven: Vec<Turn> = (2..9).map(|user| at_once(&turns, user)).collect();
+        let semaphore = FairSemaphore::new(8);
+        let reading = at_once(&semaphore, ALICE);
+        let mut others: Vec<Client> = (0..19).map(|_| Client::comes(&semaphore, ALICE)).collect();
+        let _seven: Vec<Permit> = (2..9).map(|user| at_once(&semaphore, user)).collect();
         assert!(others.iter_mut().all(|client| client.turn().is_none()));
         drop(reading);
         // The one that came first.
@@ -202,12 +202,14 @@ mod tests {
 
     #[test]
     fn who_hangs_up_has_given_up_their_place_in_both_lines() {
-        let turns = Turns::new(1);
-        let reading = at_once(&turns, ALICE);
-        let (in_common_line, in_her_line) =
-            (Client::comes(&turns, BORIS), Client::comes(&turns, ALICE));
-        let mut behind_him = Client::comes(&turns, BORIS);
-        let mut carla = Client::comes(&turns, CARLA);
+        let semaphore = FairSemaphore::new(1);
+        let reading = at_once(&semaphore, ALICE);
+        let (in_common_line, in_her_line) = (
+            Client::comes(&semaphore, BORIS),
+            Client::comes(&semaphore, ALICE),
+        );
+        let mut behind_him = Client::comes(&semaphore, BORIS);
+        let mut carla = Client::comes(&semaphore, CARLA);
         drop(in_common_line);
         drop(in_her_line);
         drop(reading);
@@ -215,18 +217,19 @@ mod tests {
         assert!(behind_him.turn().is_none());
         drop(carla.turn().expect("it is her turn"));
         drop(behind_him.turn().expect("then his"));
-        drop(at_once(&turns, ALICE));
+        drop(at_once(&semaphore, ALICE));
     }
 
     #[test]
     fn what_comes_ahead_of_a_turn_does_so_for_one_of_a_user_at_a_time_and_keeps_nobody_else() {
-        let turns = Turns::new(1);
+        let semaphore = FairSemaphore::new(1);
         let asked = Rc::new(Cell::new(0));
         let (come, comes) = oneshot::channel();
         let mut comes = Some(comes);
         let mut clients: Vec<Client> = (0..3)
             .map(|_| {
-                let (turns, asked, comes) = (turns.clone(), Rc::clone(&asked), comes.take());
+                let (semaphore, asked, comes) =
+                    (semaphore.clone(), Rc::clone(&asked), comes.take());
                 Client(Box::pin(async move {
                     let ahead = async {
                         asked.set(asked.get() + 1);
@@ -234,13 +237,13 @@ mod tests {
                             let _ = comes.await;
                         }
                     };
-                    turns.take(of(ALICE), ahead).await
+                    semaphore.acquire(of(ALICE), ahead).await
                 }))
             })
             .collect();
         assert!(clients.iter_mut().all(|client| client.turn().is_none()));
         assert_eq!(asked.get(), 1, "the others wait behind the first");
-        drop(at_once(&turns, BORIS));
+        drop(at_once(&semaphore, BORIS));
         come.send(()).unwrap();
         let first = clients[0].turn().expect("her turn");
         assert!(
@@ -256,9 +259,12 @@ mod tests {
     /// It was told that it is its turn, and is gone before it takes it.
     #[test]
     fn a_turn_that_is_not_taken_is_the_next_ones() {
-        let turns = Turns::new(1);
-        let reading = at_once(&turns, ALICE);
-        let (boris, mut carla) = (Client::comes(&turns, BORIS), Client::comes(&turns, CARLA));
+        let semaphore = FairSemaphore::new(1);
+        let reading = at_once(&semaphore, ALICE);
+        let (boris, mut carla) = (
+            Client::comes(&semaphore, BORIS),
+            Client::comes(&semaphore, CARLA),
+        );
         drop(reading);
         assert!(carla.turn().is_none());
         drop(boris);
@@ -267,16 +273,16 @@ mod tests {
 
     #[test]
     fn nobody_is_remembered_for_whom_nobody_waits() {
-        let turns = Turns::new(1);
-        let reading = at_once(&turns, ALICE);
+        let semaphore = FairSemaphore::new(1);
+        let reading = at_once(&semaphore, ALICE);
         let waiting: Vec<Client> = (0..1000)
-            .map(|number| Client::comes(&turns, number % 100))
+            .map(|number| Client::comes(&semaphore, number % 100))
             .collect();
-        assert_eq!(turns.0.own().len(), 100);
+        assert_eq!(semaphore.0.own().len(), 100);
         drop(waiting);
-        assert_eq!(turns.0.own().len(), 1);
+        assert_eq!(semaphore.0.own().len(), 1);
         drop(reading);
-        assert!(turns.0.own().is_empty());
+        assert!(semaphore.0.own().is_empty());
     }
 
     proptest! {
@@ -287,14 +293,14 @@ mod tests {
             parallel in 1..4usize,
             steps in prop::collection::vec((0..3u8, 0..5u128, any::<prop::sample::Index>()), 0..200),
         ) {
-            let turns = Turns::new(parallel);
+            let semaphore = FairSemaphore::new(parallel);
             let mut waiting: Vec<(u128, Waiting)> = Vec::new();
-            let mut reading: Vec<(u128, Turn)> = Vec::new();
+            let mut reading: Vec<(u128, Permit)> = Vec::new();
             for (step, user, which) in steps {
                 match step {
                     0 => {
-                        let turns = turns.clone();
-                        let turn = async move { turns.take(of(user), ready(())).await };
+                        let semaphore = semaphore.clone();
+                        let turn = async move { semaphore.acquire(of(user), ready(())).await };
                         waiting.push((user, Box::pin(turn)));
                     }
                     1 if !waiting.is_empty() => drop(waiting.remove(which.index(waiting.len()))),
@@ -321,8 +327,8 @@ mod tests {
                 prop_assert!(!idle || users.len() == parallel, "somebody waits for nothing");
             }
             drop((waiting, reading));
-            prop_assert!(turns.0.own().is_empty());
-            prop_assert_eq!(turns.0.common.available_permits(), parallel);
+            prop_assert!(semaphore.0.own().is_empty());
+            prop_assert_eq!(semaphore.0.common.available_permits(), parallel);
         }
     }
 }

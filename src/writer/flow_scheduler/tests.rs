@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::super::MAX_WAITING_BYTES;
 use super::*;
-use crate::limits::Taken;
+use crate::limits::Reservation;
 use crate::model::{ConversationId, MessageType, NewMessage, UserId};
 use crate::store::Outgoing;
 
@@ -14,7 +14,7 @@ const BATCH: usize = 8;
 
 /// A lane whose messages are numbered, and what was answered of them.
 struct Lane {
-    held: Held,
+    scheduler: FlowScheduler,
     now: Instant,
     answered: Arc<Mutex<Vec<u128>>>,
     next: u128,
@@ -25,7 +25,7 @@ struct Lane {
 impl Lane {
     fn new(capacity: usize) -> Self {
         Self {
-            held: Held::new(capacity),
+            scheduler: FlowScheduler::new(capacity),
             now: Instant::now(),
             answered: Arc::default(),
             next: 0,
@@ -58,16 +58,19 @@ impl Lane {
             tries: 0,
             sent: false,
             suspect: false,
-            _room: Taken::default(),
+            _reservation: Reservation::default(),
         };
-        if let Some(pending) = self.held.push(pending, self.now) {
+        if let Some(pending) = self.scheduler.push(pending, self.now) {
             (pending.reply)(Err(crate::error::Error::unavailable("refused")));
         }
         number
     }
 
     fn assert_empty(&self) {
-        assert_eq!((self.held.flows.len(), self.held.messages), (0, 0));
+        assert_eq!(
+            (self.scheduler.flows.len(), self.scheduler.messages),
+            (0, 0)
+        );
     }
 
     fn answered(&self) -> Vec<u128> {
@@ -75,15 +78,15 @@ impl Lane {
     }
 
     fn turn(&mut self) -> Option<Turn> {
-        self.held.take_turn(self.now, BATCH)
+        self.scheduler.take_turn(self.now, BATCH)
     }
 
     /// The next turn, however long it takes to come; `None`: all that waited was late.
     fn later_turn(&mut self) -> Option<Turn> {
         loop {
-            let next = self.held.next_event(false)?;
+            let next = self.scheduler.next_event(false)?;
             self.now = self.now.max(next);
-            self.held.expire(self.now);
+            self.scheduler.expire(self.now);
             if let Some(turn) = self.turn() {
                 return Some(turn);
             }
@@ -115,7 +118,7 @@ impl Lane {
             took: Some(self.took),
             of,
         };
-        self.held.give_back(done, self.now);
+        self.scheduler.give_back(done, self.now);
     }
 }
 
@@ -168,7 +171,7 @@ fn of_many_flows_one_message_each_is_looked_at_together() {
     assert_eq!(numbers(&turn), [4]);
     lane.end(turn, &[3]);
     assert!(lane.turn().is_none(), "the others pause");
-    assert_eq!(lane.held.len(), 3);
+    assert_eq!(lane.scheduler.len(), 3);
 }
 
 #[test]
@@ -211,7 +214,7 @@ fn who_is_at_fault_is_tried_alone_until_something_of_it_is_stored() {
         took: Some(lane.took),
         of,
     };
-    lane.held.give_back(done, lane.now);
+    lane.scheduler.give_back(done, lane.now);
     for _ in 0..10 {
         let turn = lane.next_turn();
         let conversations: Vec<_> = turn.messages.iter().map(conversation).collect();
@@ -234,7 +237,7 @@ fn when_one_that_was_at_fault_goes_through_the_others_are_looked_at_together() {
         took: Some(lane.took),
         of,
     };
-    lane.held.give_back(done, lane.now);
+    lane.scheduler.give_back(done, lane.now);
     let turn = lane.next_turn();
     assert_eq!(turn.messages.len(), 1);
     let free = conversation(&turn.messages[0]);
@@ -251,21 +254,21 @@ fn who_is_late_is_answered_whoever_has_a_turn() {
     let behind = lane.push(1);
     let second = lane.push(2);
     lane.now += TIMEOUT / 2;
-    lane.held.expire(lane.now);
+    lane.scheduler.expire(lane.now);
     assert_eq!(lane.answered(), [], "the first is on its way");
     lane.end(turn, &[]);
-    let late = lane.held.next_event(true).expect("late messages");
+    let late = lane.scheduler.next_event(true).expect("late messages");
     assert!(late <= lane.now + SWEEP);
     lane.now = late;
-    lane.held.expire(lane.now);
+    lane.scheduler.expire(lane.now);
     assert_eq!(lane.answered(), [first]);
     lane.now += TIMEOUT;
-    lane.held.expire(lane.now);
+    lane.scheduler.expire(lane.now);
     let mut answered = lane.answered();
     answered.sort_unstable();
     assert_eq!(answered, [first, behind, second]);
     lane.assert_empty();
-    assert!(lane.held.next_event(false).is_none());
+    assert!(lane.scheduler.next_event(false).is_none());
 }
 
 #[test]
@@ -278,7 +281,7 @@ fn more_than_may_wait_is_refused_those_on_their_way_included() {
     assert_eq!(lane.answered(), [refused]);
     lane.end(turn, &[1, 2]);
     lane.push(3);
-    assert_eq!(lane.held.len(), 1);
+    assert_eq!(lane.scheduler.len(), 1);
 }
 
 #[test]
@@ -298,7 +301,7 @@ fn more_bytes_than_may_wait_are_refused_and_what_is_answered_makes_room() {
     for _ in 0..stored {
         lane.push_content(1, "x".repeat(LONG));
     }
-    assert_eq!(lane.held.len(), share);
+    assert_eq!(lane.scheduler.len(), share);
 }
 
 /// A step of whoever holds conversations, sends, or stores.
@@ -337,11 +340,11 @@ proptest! {
                 }
                 Move::Pass(millis) => {
                     lane.now += Duration::from_millis(millis);
-                    lane.held.expire(lane.now);
+                    lane.scheduler.expire(lane.now);
                 }
             }
-            let waiting: usize = lane.held.flows.values().map(|waiting| waiting.queue.len()).sum();
-            prop_assert_eq!(waiting, lane.held.len());
+            let waiting: usize = lane.scheduler.flows.values().map(|waiting| waiting.queue.len()).sum();
+            prop_assert_eq!(waiting, lane.scheduler.len());
         }
         let all: Vec<u128> = (0..6).collect();
         while let Some(turn) = lane.later_turn() {

@@ -10,7 +10,7 @@ use crate::model::{ConversationId, ServiceToken, UserId};
 /// What is no larger is not counted, where nothing else is said: a connection itself may hold as much.
 pub const SMALL: usize = 64 * 1024;
 
-/// One holder has this part of a room at most, so that one who reads slowly leaves the rest to the others.
+/// One holder has this part of a budget at most, so that one who reads slowly leaves the rest to the others.
 const SHARES: usize = 8;
 
 /// Whose it is.
@@ -27,7 +27,7 @@ pub enum Holder {
 
 /// Never waited for, since whoever waited would hold what they have read. Clones share it.
 #[derive(Clone)]
-pub struct Room(Arc<Shared>);
+pub struct MemoryBudget(Arc<Shared>);
 
 struct Shared {
     kib: usize,
@@ -42,23 +42,23 @@ struct Shares {
     of: HashMap<Holder, usize>,
 }
 
-/// Room that is taken, until this is dropped.
+/// Bytes that are taken, until this is dropped.
 #[derive(Default)]
-pub struct Taken(#[expect(dead_code, reason = "held")] Option<Part>);
+pub struct Reservation(#[expect(dead_code, reason = "held")] Option<Part>);
 
 struct Part {
-    room: Room,
+    budget: MemoryBudget,
     holder: Holder,
     kib: usize,
 }
 
-impl Room {
-    pub fn of(bytes: usize) -> Self {
-        Self::above(SMALL, bytes)
+impl MemoryBudget {
+    pub fn new(bytes: usize) -> Self {
+        Self::exempting(SMALL, bytes)
     }
 
     /// The same for what is larger than `small`.
-    pub fn above(small: usize, bytes: usize) -> Self {
+    pub fn exempting(small: usize, bytes: usize) -> Self {
         Self(Arc::new(Shared {
             kib: bytes / 1024,
             small,
@@ -68,23 +68,27 @@ impl Room {
 
     /// `None`: there is none left, or none for this holder. What is small always has some, and who holds nothing may have something
     /// that is larger than their share, where there is room for it.
-    pub fn take(&self, holder: Holder, bytes: usize) -> Option<Taken> {
+    pub fn reserve(&self, holder: Holder, bytes: usize) -> Option<Reservation> {
         if bytes <= self.0.small {
-            return Some(Taken(None));
+            return Some(Reservation(None));
         }
         // Rounded, so that as many of the largest pages are there as are said to be, with the few bytes around their items.
         let kib = bytes / 1024;
         let mut taken = self.taken();
         let own = taken.of.get(&holder).copied().unwrap_or(0);
-        let fits = |taken: usize, room: usize| kib <= room.saturating_sub(taken);
+        let fits = |taken: usize, budget: usize| kib <= budget.saturating_sub(taken);
         if !fits(taken.all, self.0.kib) || (own > 0 && !fits(own, self.0.kib / SHARES)) {
             return None;
         }
         taken.all += kib;
         *taken.of.entry(holder).or_default() += kib;
         drop(taken);
-        let room = self.clone();
-        Some(Taken(Some(Part { room, holder, kib })))
+        let budget = self.clone();
+        Some(Reservation(Some(Part {
+            budget,
+            holder,
+            kib,
+        })))
     }
 
     fn taken(&self) -> MutexGuard<'_, Shares> {
@@ -95,7 +99,7 @@ impl Room {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        let mut taken = self.room.taken();
+        let mut taken = self.budget.taken();
         taken.all -= self.kib;
         if let Entry::Occupied(mut own) = taken.of.entry(self.holder) {
             *own.get_mut() -= self.kib;
@@ -118,21 +122,21 @@ mod tests {
 
     #[test]
     fn room_is_there_for_so_many_bytes_and_for_small_ones_always() {
-        let room = Room::of(10 * SMALL);
+        let budget = MemoryBudget::new(10 * SMALL);
         let taken: Vec<_> = (0..5)
-            .map(|number| room.take(user(number), 2 * SMALL).expect("room"))
+            .map(|number| budget.reserve(user(number), 2 * SMALL).expect("budget"))
             .collect();
-        assert!(room.take(user(5), 2 * SMALL).is_none());
-        assert!(room.take(user(5), SMALL).is_some());
+        assert!(budget.reserve(user(5), 2 * SMALL).is_none());
+        assert!(budget.reserve(user(5), SMALL).is_some());
         drop(taken);
-        assert!(room.take(user(5), 10 * SMALL).is_some());
-        assert!(room.take(user(5), 10 * SMALL + 1024).is_none());
-        assert!(room.take(user(5), usize::MAX).is_none());
+        assert!(budget.reserve(user(5), 10 * SMALL).is_some());
+        assert!(budget.reserve(user(5), 10 * SMALL + 1024).is_none());
+        assert!(budget.reserve(user(5), usize::MAX).is_none());
     }
 
     #[test]
     fn one_holder_has_an_eighth_of_it_and_the_others_have_the_rest() {
-        let room = Room::of(8 * 4 * SMALL);
+        let budget = MemoryBudget::new(8 * 4 * SMALL);
         let conversation = |number| Holder::Conversation(ConversationId(Uuid::from_u128(number)));
         let holders = [
             user(1),
@@ -147,39 +151,42 @@ mod tests {
         let mut taken = Vec::new();
         for holder in holders {
             for _ in 0..2 {
-                taken.push(room.take(holder, 2 * SMALL).expect("their share"));
+                taken.push(budget.reserve(holder, 2 * SMALL).expect("their share"));
             }
-            assert!(room.take(holder, SMALL + 1).is_none(), "{holder:?}");
-            assert!(room.take(holder, SMALL).is_some(), "{holder:?}");
+            assert!(budget.reserve(holder, SMALL + 1).is_none(), "{holder:?}");
+            assert!(budget.reserve(holder, SMALL).is_some(), "{holder:?}");
         }
-        assert!(room.take(user(5), SMALL + 1).is_none());
+        assert!(budget.reserve(user(5), SMALL + 1).is_none());
         drop(taken);
-        assert_eq!(room.taken().all, 0);
-        assert!(room.taken().of.is_empty(), "nobody is remembered");
+        assert_eq!(budget.taken().all, 0);
+        assert!(budget.taken().of.is_empty(), "nobody is remembered");
     }
 
     #[test]
     fn what_one_gives_back_they_may_take_again() {
-        let room = Room::of(8 * 4 * SMALL);
-        let first = room.take(user(1), 3 * SMALL).expect("room");
-        let second = room.take(user(1), 2 * SMALL);
+        let budget = MemoryBudget::new(8 * 4 * SMALL);
+        let first = budget.reserve(user(1), 3 * SMALL).expect("budget");
+        let second = budget.reserve(user(1), 2 * SMALL);
         assert!(second.is_none());
         drop(first);
-        let _again = room.take(user(1), 2 * SMALL).expect("room");
-        assert!(room.take(user(1), 2 * SMALL).is_some());
+        let _again = budget.reserve(user(1), 2 * SMALL).expect("budget");
+        assert!(budget.reserve(user(1), 2 * SMALL).is_some());
     }
 
     #[test]
     fn who_holds_nothing_may_have_one_that_is_larger_than_a_share() {
-        let room = Room::of(8 * 2 * SMALL);
-        let large = room.take(user(1), 12 * SMALL).expect("room");
-        assert!(room.take(user(1), SMALL + 1).is_none(), "and no other");
+        let budget = MemoryBudget::new(8 * 2 * SMALL);
+        let large = budget.reserve(user(1), 12 * SMALL).expect("budget");
+        assert!(budget.reserve(user(1), SMALL + 1).is_none(), "and no other");
         // What is left is the others'.
-        assert!(room.take(user(2), 5 * SMALL).is_none());
-        let others = room.take(user(2), 4 * SMALL).expect("room");
+        assert!(budget.reserve(user(2), 5 * SMALL).is_none());
+        let others = budget.reserve(user(2), 4 * SMALL).expect("budget");
         drop(large);
-        assert!(room.take(user(2), 2 * SMALL).is_none(), "they hold one");
-        assert!(room.take(user(1), 12 * SMALL).is_some());
+        assert!(
+            budget.reserve(user(2), 2 * SMALL).is_none(),
+            "they hold one"
+        );
+        assert!(budget.reserve(user(1), 12 * SMALL).is_some());
         drop(others);
     }
 }

@@ -14,7 +14,7 @@ use crate::store::{Pair, Telling};
 /// replicas tell of no more than as many each.
 const CAPACITY: usize = 65_536;
 
-pub struct Shown {
+pub struct TypingIndicators {
     times: Times,
     known: HashMap<Pair, Typing>,
     /// In the order of time, for all last equally long. One that was renewed is passed over.
@@ -30,7 +30,7 @@ struct Typing {
     shown: (Uuid, Instant),
 }
 
-impl Shown {
+impl TypingIndicators {
     pub fn new(times: Times) -> Self {
         Self {
             times,
@@ -123,36 +123,36 @@ mod tests {
 
     #[tokio::test]
     async fn typing_ends_by_itself_unless_it_is_renewed() {
-        let mut shown = Shown::new(TIMES);
+        let mut indicators = TypingIndicators::new(TIMES);
         let (one, two) = (typing(1), typing(2));
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(shown.begins(&one, HERE, at(0)));
-        assert!(shown.begins(&two, HERE, at(1)));
-        assert!(shown.begins(&one, HERE, at(3)));
-        assert_eq!(shown.next(), Some(at(6)));
-        assert!(shown.expire(at(6)).is_empty(), "it was renewed");
-        assert_eq!(shown.expire(at(8)), [(two.pair, two.conversation)]);
-        assert_eq!(shown.ends(one.pair), Some(one.conversation));
-        assert_eq!(shown.ends(one.pair), None, "told once");
-        assert!(shown.expire(at(60)).is_empty());
-        assert!(shown.known.is_empty() && shown.ends.is_empty());
+        assert!(indicators.begins(&one, HERE, at(0)));
+        assert!(indicators.begins(&two, HERE, at(1)));
+        assert!(indicators.begins(&one, HERE, at(3)));
+        assert_eq!(indicators.next(), Some(at(6)));
+        assert!(indicators.expire(at(6)).is_empty(), "it was renewed");
+        assert_eq!(indicators.expire(at(8)), [(two.pair, two.conversation)]);
+        assert_eq!(indicators.ends(one.pair), Some(one.conversation));
+        assert_eq!(indicators.ends(one.pair), None, "told once");
+        assert!(indicators.expire(at(60)).is_empty());
+        assert!(indicators.known.is_empty() && indicators.ends.is_empty());
     }
 
     #[tokio::test]
     async fn two_replicas_that_tell_the_same_at_once_are_shown_once_and_both_count_as_renewals() {
-        let mut shown = Shown::new(TIMES);
+        let mut indicators = TypingIndicators::new(TIMES);
         let one = typing(1);
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        assert!(shown.begins(&one, HERE, at(0)));
-        assert!(!shown.begins(&one, THERE, at(1000)), "shown already");
-        assert!(!shown.begins(&one, THERE, at(1500)), "shown already");
-        assert!(shown.expire(at(7400)).is_empty(), "it was renewed");
-        assert!(shown.begins(&one, THERE, at(7450)));
+        assert!(indicators.begins(&one, HERE, at(0)));
+        assert!(!indicators.begins(&one, THERE, at(1000)), "shown already");
+        assert!(!indicators.begins(&one, THERE, at(1500)), "shown already");
+        assert!(indicators.expire(at(7400)).is_empty(), "it was renewed");
+        assert!(indicators.begins(&one, THERE, at(7450)));
         // A replica keeps its own interval: its way here may have been longer the last time.
-        assert!(shown.begins(&one, THERE, at(9400)));
-        assert_eq!(shown.ends(one.pair), Some(one.conversation));
-        assert!(shown.begins(&one, HERE, at(9500)), "it had ended");
+        assert!(indicators.begins(&one, THERE, at(9400)));
+        assert_eq!(indicators.ends(one.pair), Some(one.conversation));
+        assert!(indicators.begins(&one, HERE, at(9500)), "it had ended");
     }
 }

@@ -9,16 +9,16 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::answer_timeout::AnswerTimeout;
-use super::apart::take_apart;
+use super::bisect::bisect;
 use super::lock_policy::LockPolicy;
 use super::slow_lane::SlowLane;
 use super::{Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire};
 use crate::store::{Locks, SendFailure};
 
-/// Tries of a busy conversation in the quick lane.
-const QUICK_TRIES: u32 = 3;
+/// Tries of a busy conversation in the fast lane.
+const FAST_TRIES: u32 = 3;
 
-/// How often a batch that a repeat may help is repeated as it is; then it is taken apart.
+/// How often a batch that a repeat may help is repeated as it is; then it is bisected.
 const REPEATS: u32 = 2;
 
 /// Wait before the next batch when nothing but busy conversations is in it, and after a failed batch.
@@ -31,7 +31,7 @@ fn failure_pause(failures: u32) -> Duration {
     (FAILURE_PAUSE * 2u32.saturating_pow(failures.min(6))).min(MAX_FAILURE_PAUSE)
 }
 
-/// Does `work` of the quick lane while the slow lane goes on: a database that is silent in one may be so for long, and what is late
+/// Does `work` of the fast lane while the slow lane goes on: a database that is silent in one may be so for long, and what is late
 /// in the other is to be told so.
 async fn beside<T>(slow_lane: &mut SlowLane, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
@@ -43,7 +43,7 @@ async fn beside<T>(slow_lane: &mut SlowLane, work: impl Future<Output = T>) -> T
     }
 }
 
-pub(super) struct Lanes {
+pub(super) struct Batcher {
     storing: Storing,
     limits: WriterLimits,
     /// What the next batches hold, in order; busy ones come back to the front.
@@ -58,7 +58,7 @@ pub(super) struct Lanes {
     slow_lane: SlowLane,
 }
 
-impl Lanes {
+impl Batcher {
     pub fn new(storing: Storing, limits: WriterLimits, tasks: TaskTracker) -> Self {
         Self {
             slow_lane: SlowLane::new(storing.clone(), limits, tasks),
@@ -160,7 +160,7 @@ impl Lanes {
                 self.lock_policy.waited_in_vain(Instant::now(), locks);
                 self.put_back(batch, Duration::ZERO);
             }
-            Err(failure) => self.repeat_or_take_apart(batch, failure, locks).await,
+            Err(failure) => self.repeat_or_bisect(batch, failure, locks).await,
         }
     }
 
@@ -178,12 +178,7 @@ impl Lanes {
     }
 
     /// A batch of which nothing was stored, because of something in it or of the database's state.
-    async fn repeat_or_take_apart(
-        &mut self,
-        batch: Vec<Pending>,
-        failure: SendFailure,
-        locks: Locks,
-    ) {
+    async fn repeat_or_bisect(&mut self, batch: Vec<Pending>, failure: SendFailure, locks: Locks) {
         let pause = match &failure {
             SendFailure::Exhausted(reason) => {
                 log::warn!("the database cannot store a batch: {reason}");
@@ -201,9 +196,9 @@ impl Lanes {
             self.storing.retries();
             self.put_back(batch, pause);
         } else {
-            log::debug!("a batch is taken apart: {failure}");
-            let taking_apart = take_apart(&self.storing, batch, &failure, self.answer_timeout);
-            let left = beside(&mut self.slow_lane, taking_apart).await;
+            log::debug!("a batch is bisected: {failure}");
+            let bisecting = bisect(&self.storing, batch, &failure, self.answer_timeout);
+            let left = beside(&mut self.slow_lane, bisecting).await;
             self.put_back(left.again, BUSY_PAUSE);
             self.divert_to_slow_lane(left.slow);
             if left.nothing_stored && pause > BUSY_PAUSE {
@@ -241,7 +236,7 @@ impl Lanes {
             pending.tries += 1;
             let flow = pending.flow();
             // Those behind a message that goes follow it.
-            if pending.tries > QUICK_TRIES || given_up.contains(&flow) {
+            if pending.tries > FAST_TRIES || given_up.contains(&flow) {
                 given_up.insert(flow);
                 slow.push(pending);
             } else {
@@ -304,7 +299,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::limits::Taken;
+    use crate::limits::Reservation;
     use crate::model::{ConversationId, MessageType, NewMessage, UserId};
     use crate::store::Outgoing;
     use crate::testing;
@@ -330,7 +325,7 @@ mod tests {
             tries: 0,
             sent: false,
             suspect: false,
-            _room: Taken::default(),
+            _reservation: Reservation::default(),
         }
     }
 
@@ -356,23 +351,23 @@ mod tests {
             stats: Arc::clone(&stats),
             timeout: limits.timeout,
         };
-        let mut lanes = Lanes::new(storing, limits, TaskTracker::new());
+        let mut batcher = Batcher::new(storing, limits, TaskTracker::new());
         let (reply, late) = oneshot::channel();
         // Behind another one of its flow, which has its turn meanwhile.
-        lanes.hold(pending(1, limits.timeout, no_matter()));
+        batcher.hold(pending(1, limits.timeout, no_matter()));
         let answer = Box::new(move |answer: Result<_, _>| {
             let _ = reply.send(answer.is_ok());
         });
-        lanes.hold(pending(1, TIME, answer));
-        lanes.go_on();
+        batcher.hold(pending(1, TIME, answer));
+        batcher.go_on();
         assert_eq!(stats.held.load(Ordering::Relaxed), 2);
 
         let batch = vec![pending(2, limits.timeout, no_matter())];
         let failure = SendFailure::Refused("something in it".to_owned());
-        let locks = lanes.lock_policy.locks(Instant::now());
+        let locks = batcher.lock_policy.locks(Instant::now());
         tokio::select! {
             biased;
-            () = lanes.repeat_or_take_apart(batch, failure, locks) => panic!("the database is silent"),
+            () = batcher.repeat_or_bisect(batch, failure, locks) => panic!("the database is silent"),
             stored = late => assert_eq!(stored, Ok(false)),
         }
         assert_eq!(stats.held.load(Ordering::Relaxed), 1);

@@ -14,7 +14,7 @@ use super::{Flow, Pending, Storing, answer, answer_all, expire};
 use crate::error::Error;
 use crate::store::{AT_ONCE, Locks, Outcome, SendFailure};
 
-/// After this time the quick lane goes on: everybody else waits meanwhile.
+/// After this time the fast lane goes on: everybody else waits meanwhile.
 const BUDGET: Duration = Duration::from_millis(200);
 
 /// What another transaction holds is left to the slow lane, which has the time to wait.
@@ -28,7 +28,7 @@ const EACH: usize = AT_ONCE;
 /// What is still to be stored, in order. A flow is in one of the two lanes: what follows a message that comes back goes
 /// where it goes.
 pub(super) struct Leftovers {
-    /// In the quick lane.
+    /// In the fast lane.
     pub again: Vec<Pending>,
     pub slow: Vec<Pending>,
     /// Each portion failed.
@@ -38,15 +38,15 @@ pub(super) struct Leftovers {
 
 #[derive(Clone, Copy)]
 enum Lane {
-    Quick,
+    Fast,
     Slow,
 }
 
 /// `failure` is that of the whole batch; `answer_timeout` is each try's.
 ///
-/// Each call leaves less to the quick lane: when its time is over, what it has just seen fail moves to the slow lane, which
+/// Each call leaves less to the fast lane: when its time is over, what it has just seen fail moves to the slow lane, which
 /// tries each flow that is at fault by itself.
-pub(super) async fn take_apart(
+pub(super) async fn bisect(
     storing: &Storing,
     batch: Vec<Pending>,
     failure: &SendFailure,
@@ -67,7 +67,7 @@ pub(super) async fn take_apart(
     let mut untried = VecDeque::from(batch);
     loop {
         if Instant::now() >= end {
-            left.put(Lane::Quick, untried);
+            left.put(Lane::Fast, untried);
             return left;
         }
         let mut portion = left.next_portion(&mut untried, size);
@@ -77,7 +77,7 @@ pub(super) async fn take_apart(
         match storing.send(&mut portion, LOCKS, answer_timeout).await {
             Ok(outcomes) => {
                 left.nothing_stored = false;
-                left.put(Lane::Quick, answer_all(portion, outcomes));
+                left.put(Lane::Fast, answer_all(portion, outcomes));
                 size *= 2;
             }
             Err(SendFailure::Unanswered(_)) => {
@@ -145,7 +145,7 @@ impl Leftovers {
     fn put(&mut self, lane: Lane, messages: impl IntoIterator<Item = Pending>) {
         for pending in messages {
             match self.lanes.entry(pending.flow()).or_insert(lane) {
-                Lane::Quick => self.again.push(pending),
+                Lane::Fast => self.again.push(pending),
                 Lane::Slow => self.slow.push(pending),
             }
         }
@@ -163,7 +163,7 @@ impl Leftovers {
             match result {
                 Ok(outcome) => {
                     self.nothing_stored = false;
-                    self.put(Lane::Quick, answer(pending, outcome));
+                    self.put(Lane::Fast, answer(pending, outcome));
                 }
                 Err(SendFailure::Suspect(_)) if !pending.suspect => {
                     storing.retries();
@@ -176,7 +176,7 @@ impl Leftovers {
                 }
                 Err(SendFailure::Unanswered(_)) => {
                     storing.retries();
-                    self.put(Lane::Quick, [pending]);
+                    self.put(Lane::Fast, [pending]);
                 }
                 Err(SendFailure::Locked(_)) => self.put(Lane::Slow, [pending]),
                 Err(SendFailure::Collided(_) | SendFailure::Exhausted(_)) => {
@@ -196,8 +196,8 @@ impl Leftovers {
         untried: impl IntoIterator<Item = Pending>,
     ) -> Self {
         storing.retries();
-        self.put(Lane::Quick, portion);
-        self.put(Lane::Quick, untried);
+        self.put(Lane::Fast, portion);
+        self.put(Lane::Fast, untried);
         self
     }
 

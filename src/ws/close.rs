@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Utf8Bytes};
 
-use super::metered::GivenUp;
+use super::limited_stream::LimitExceeded;
 
 /// How long a close frame may wait for a client that does not read, before the connection is cut.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -21,14 +21,14 @@ const LINGER: Duration = Duration::from_secs(3);
 
 /// Why a session ended. Every variant but the first two has a close frame of ours.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum CloseReason {
     /// The client closed, with this code (1005: it named none).
     ClientClosed(u16),
     /// The connection is gone: nothing can be sent any more.
     Lost(String),
     /// It did not read, or its queue ran over: 1013.
     TooSlow,
-    /// What it missed could not be read from the database, or there is no room for a large message of its: 1013.
+    /// What it missed could not be read from the database, or there is no memory left for a large message of its: 1013.
     Overloaded,
     /// A frame or a message over the limit, or a message in too many frames: 1009 (RFC 6455 section 7.4.1).
     TooBig,
@@ -48,7 +48,7 @@ pub enum Ending {
     Restart,
 }
 
-impl Ending {
+impl CloseReason {
     /// By the frame in which the client said so.
     pub fn closed_by_client(frame: Option<CloseFrame>) -> Self {
         Self::ClientClosed(frame.map_or(1005, |frame| frame.code.into()))
@@ -75,7 +75,7 @@ impl Ending {
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClientClosed(code) => write!(f, "closed by the client with {code}"),
@@ -95,7 +95,7 @@ impl fmt::Display for Ending {
     }
 }
 
-impl From<SocketError> for Ending {
+impl From<SocketError> for CloseReason {
     fn from(error: SocketError) -> Self {
         match error {
             SocketError::Capacity(_) => Self::TooBig,
@@ -107,11 +107,11 @@ impl From<SocketError> for Ending {
             }
             SocketError::Protocol(fault) => Self::Protocol(fault.to_string()),
             SocketError::Io(error) => {
-                let given_up = error.get_ref().and_then(|cause| cause.downcast_ref());
-                match given_up {
-                    Some(GivenUp::Unfinished) => Self::Unfinished,
-                    Some(GivenUp::TooManyFrames) => Self::TooBig,
-                    Some(GivenUp::NoRoom) => Self::Overloaded,
+                let exceeded = error.get_ref().and_then(|cause| cause.downcast_ref());
+                match exceeded {
+                    Some(LimitExceeded::Unfinished) => Self::Unfinished,
+                    Some(LimitExceeded::TooManyFrames) => Self::TooBig,
+                    Some(LimitExceeded::OverBudget) => Self::Overloaded,
                     None => Self::Lost(error.to_string()),
                 }
             }
@@ -120,15 +120,15 @@ impl From<SocketError> for Ending {
     }
 }
 
-/// Ends the connection as `ending` wants it, in [`CLOSE_PATIENCE`] and [`LINGER`] at most.
-pub async fn close<S>(mut stream: WebSocketStream<S>, ending: &Ending)
+/// Ends the connection as `reason` wants it, in [`CLOSE_PATIENCE`] and [`LINGER`] at most.
+pub async fn close<S>(mut stream: WebSocketStream<S>, reason: &CloseReason)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     // Failures are of no interest from here on: the connection ends either way.
-    let sent = match (ending, ending.close_frame()) {
+    let sent = match (reason, reason.close_frame()) {
         // Reading the client's close frame has queued the answer; this sends it.
-        (Ending::ClientClosed(_), _) => {
+        (CloseReason::ClientClosed(_), _) => {
             let _ = timeout(CLOSE_PATIENCE, stream.flush()).await;
             return;
         }

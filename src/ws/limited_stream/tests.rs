@@ -40,15 +40,15 @@ fn frames_are_told_in_whatever_pieces_they_come() {
     ];
     let bytes = sent.concat();
     for piece in [1, 2, 3, 7, 1024, bytes.len()] {
-        let mut frames = Frames::default();
+        let mut frames = FrameScanner::default();
         for piece in bytes.chunks(piece) {
-            frames.pass(piece);
+            frames.scan(piece);
         }
         let told = (frames.begun, frames.completed, frames.of_message);
         assert_eq!(told, (7, 3, 1), "in pieces of {piece}");
         assert!(frames.is_open);
     }
-    let mut frames = Frames::default();
+    let mut frames = FrameScanner::default();
     for (number, (bytes, (open, of_message))) in sent
         .iter()
         .zip([
@@ -62,7 +62,7 @@ fn frames_are_told_in_whatever_pieces_they_come() {
         ])
         .enumerate()
     {
-        frames.pass(bytes);
+        frames.scan(bytes);
         let told = (frames.is_open, frames.of_message);
         assert_eq!(told, (open, of_message), "frame {number}");
     }
@@ -70,26 +70,26 @@ fn frames_are_told_in_whatever_pieces_they_come() {
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn metered() -> (DuplexStream, Metered<DuplexStream>) {
-    metered_in(&Room::of(0), 1)
+fn limited() -> (DuplexStream, LimitedStream<DuplexStream>) {
+    limited_in(&MemoryBudget::new(0), 1)
 }
 
-fn metered_in(room: &Room, user: u128) -> (DuplexStream, Metered<DuplexStream>) {
+fn limited_in(budget: &MemoryBudget, user: u128) -> (DuplexStream, LimitedStream<DuplexStream>) {
     let (theirs, ours) = duplex(8 * LARGE);
     let holder = Holder::User(UserId(Uuid::from_u128(user)));
-    let intake = Intake::new(room.clone(), holder, LARGE);
-    (theirs, Metered::new(ours, PATIENCE, intake))
+    let incoming = IncomingBudget::new(budget.clone(), holder, LARGE);
+    (theirs, LimitedStream::new(ours, PATIENCE, incoming))
 }
 
-/// A message that needs room; no larger one comes.
+/// A message that is counted; no larger one comes.
 const LARGE: usize = 2 * SMALL;
 
-fn why(error: &io::Error) -> Option<&GivenUp> {
+fn why(error: &io::Error) -> Option<&LimitExceeded> {
     error.get_ref()?.downcast_ref()
 }
 
 /// Reads until there is an error, or nothing for an hour.
-async fn fate(stream: &mut Metered<DuplexStream>) -> Option<GivenUp> {
+async fn fate(stream: &mut LimitedStream<DuplexStream>) -> Option<LimitExceeded> {
     let mut buffer = [0; 1024];
     let reading = async {
         loop {
@@ -105,7 +105,7 @@ async fn fate(stream: &mut Metered<DuplexStream>) -> Option<GivenUp> {
 #[tokio::test(start_paused = true)]
 async fn a_message_has_a_time_to_be_complete_whatever_comes_between_its_frames() {
     for begun in [frame(TEXT, 100), frame(TEXT | LAST, 100)[..50].to_vec()] {
-        let (mut client, mut stream) = metered();
+        let (mut client, mut stream) = limited();
         let started = Instant::now();
         let pings = begun.len() == frame(TEXT, 100).len();
         let talking = async {
@@ -119,7 +119,7 @@ async fn a_message_has_a_time_to_be_complete_whatever_comes_between_its_frames()
             () = talking => None,
             fate = fate(&mut stream) => fate,
         };
-        assert_eq!(fate, Some(GivenUp::Unfinished));
+        assert_eq!(fate, Some(LimitExceeded::Unfinished));
         assert_eq!(started.elapsed(), PATIENCE);
         // What is left is read for the sake of the close handshake.
         client.write_all(b"more").await.unwrap();
@@ -129,7 +129,7 @@ async fn a_message_has_a_time_to_be_complete_whatever_comes_between_its_frames()
 
 #[tokio::test(start_paused = true)]
 async fn one_message_after_the_other_may_be_incomplete_for_ever() {
-    let (mut client, mut stream) = metered();
+    let (mut client, mut stream) = limited();
     let talking = async {
         client.write_all(&frame(TEXT, 10)).await.unwrap();
         for _ in 0..100 {
@@ -154,7 +154,7 @@ async fn one_message_after_the_other_may_be_incomplete_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_session_did_not_read_in_time_is_read_first() {
-    let (mut client, mut stream) = metered();
+    let (mut client, mut stream) = limited();
     let mut buffer = [0; 64];
     client.write_all(&frame(TEXT, 10)).await.unwrap();
     stream.read_exact(&mut buffer[..16]).await.unwrap();
@@ -172,16 +172,16 @@ async fn what_the_session_did_not_read_in_time_is_read_first() {
     client.write_all(&frame(PING | LAST, 0)).await.unwrap();
     tokio::time::advance(PATIENCE * 2).await;
     let error = stream.read(&mut buffer).await.unwrap_err();
-    assert_eq!(why(&error), Some(&GivenUp::Unfinished));
+    assert_eq!(why(&error), Some(&LimitExceeded::Unfinished));
 }
 
 #[tokio::test]
 async fn a_message_may_come_in_so_many_frames_and_no_more() {
     for (count, wanted) in [
         (MAX_FRAMES - 1, None),
-        (MAX_FRAMES, Some(GivenUp::TooManyFrames)),
+        (MAX_FRAMES, Some(LimitExceeded::TooManyFrames)),
     ] {
-        let (mut client, mut stream) = metered();
+        let (mut client, mut stream) = limited();
         let mut bytes = frame(TEXT, 1);
         for _ in 0..count {
             bytes.extend(frame(CONTINUATION, 0));
@@ -202,34 +202,37 @@ async fn a_message_may_come_in_so_many_frames_and_no_more() {
 #[tokio::test]
 async fn large_messages_that_are_not_complete_share_their_room_and_small_ones_need_none() {
     // A share is one of them.
-    let room = Room::of(8 * LARGE);
-    let says = async |stream: &mut (DuplexStream, Metered<DuplexStream>), bytes: &[u8]| {
+    let budget = MemoryBudget::new(8 * LARGE);
+    let says = async |stream: &mut (DuplexStream, LimitedStream<DuplexStream>), bytes: &[u8]| {
         stream.0.write_all(bytes).await.unwrap();
         let read = stream.1.read_exact(&mut vec![0; bytes.len()]).await;
         read.err().and_then(|error| why(&error).copied())
     };
     let large = frame(TEXT | LAST, LARGE);
     let (head, rest) = large.split_at(100);
-    let mut first = metered_in(&room, 1);
+    let mut first = limited_in(&budget, 1);
     assert_eq!(says(&mut first, head).await, None);
-    let mut second = metered_in(&room, 1);
+    let mut second = limited_in(&budget, 1);
     assert_eq!(says(&mut second, &frame(TEXT, SMALL)).await, None);
     // By its second frame it is large, too.
-    let no_room = Some(GivenUp::NoRoom);
-    assert_eq!(says(&mut second, &frame(CONTINUATION, 1)).await, no_room);
-    assert_eq!(says(&mut metered_in(&room, 1), head).await, no_room);
-    let mut another = metered_in(&room, 2);
+    let over_budget = Some(LimitExceeded::OverBudget);
+    assert_eq!(
+        says(&mut second, &frame(CONTINUATION, 1)).await,
+        over_budget
+    );
+    assert_eq!(says(&mut limited_in(&budget, 1), head).await, over_budget);
+    let mut another = limited_in(&budget, 2);
     assert_eq!(says(&mut another, head).await, None);
 
     // What has arrived in full counts for as long as its reader wants, and one that is too large takes no more than the largest.
     assert_eq!(says(&mut first, rest).await, None);
-    assert_eq!(says(&mut metered_in(&room, 1), head).await, no_room);
-    let weight = first.1.take_weight();
-    assert!(weight.is_some() && first.1.take_weight().is_none());
-    assert_eq!(says(&mut metered_in(&room, 1), head).await, no_room);
-    drop(weight);
-    assert_eq!(says(&mut metered_in(&room, 1), head).await, None);
+    assert_eq!(says(&mut limited_in(&budget, 1), head).await, over_budget);
+    let reservation = first.1.take_reservation();
+    assert!(reservation.is_some() && first.1.take_reservation().is_none());
+    assert_eq!(says(&mut limited_in(&budget, 1), head).await, over_budget);
+    drop(reservation);
+    assert_eq!(says(&mut limited_in(&budget, 1), head).await, None);
     let mut too_large = frame(TEXT | LAST, 100 * LARGE);
     too_large.truncate(100);
-    assert_eq!(says(&mut metered_in(&room, 3), &too_large).await, None);
+    assert_eq!(says(&mut limited_in(&budget, 3), &too_large).await, None);
 }

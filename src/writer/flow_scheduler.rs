@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Flow, MAX_BATCH_BYTES, Pending, expire, waiting_room};
-use crate::limits::{Holder, Room};
+use super::{Flow, MAX_BATCH_BYTES, Pending, expire, waiting_budget};
+use crate::limits::{Holder, MemoryBudget};
 use crate::store::Locks;
 
 /// How long the turn of a flow by itself waits for a lock, where it is the only one; where more flows wait, they share this time.
@@ -34,14 +34,14 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 const SWEEP: Duration = Duration::from_millis(50);
 
 /// The messages of the slow lane, by flow.
-pub(super) struct Held {
+pub(super) struct FlowScheduler {
     flows: HashMap<Flow, Waiting>,
     /// Those on their way included.
     messages: usize,
     /// Most messages.
     capacity: usize,
     /// Apart from that of the others, so that they keep nobody else's out.
-    room: Room,
+    budget: MemoryBudget,
     /// Not before this moment.
     next_long_wait: Option<Instant>,
     /// No turn before this moment.
@@ -108,13 +108,13 @@ impl Turn {
     }
 }
 
-impl Held {
+impl FlowScheduler {
     pub fn new(capacity: usize) -> Self {
         Self {
             flows: HashMap::new(),
             messages: 0,
             capacity,
-            room: waiting_room(),
+            budget: waiting_budget(),
             next_long_wait: None,
             rest: None,
             next_sweep: None,
@@ -141,10 +141,10 @@ impl Held {
         }
         let message = &pending.outgoing.message;
         let holder = Holder::User(message.sender);
-        let Some(room) = self.room.take(holder, message.content.len()) else {
+        let Some(reservation) = self.budget.reserve(holder, message.content.len()) else {
             return Some(pending);
         };
-        pending._room = room;
+        pending._reservation = reservation;
         self.messages += 1;
         self.next_sweep.get_or_insert(now + SWEEP);
         let waiting = self.flows.entry(pending.flow()).or_insert_with(|| Waiting {
