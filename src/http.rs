@@ -10,6 +10,7 @@ mod conversations;
 mod cors;
 pub mod docs;
 mod extract;
+mod fields;
 mod files;
 mod listing;
 mod measured;

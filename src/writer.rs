@@ -22,6 +22,7 @@ mod bisect;
 mod flow_scheduler;
 mod lock_policy;
 mod slow_lane;
+mod storing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,10 +40,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::{ConversationId, NewMessage, RawJson, UserId};
-use crate::store::{Locks, Outcome, Outgoing, SendFailure, Store};
+use crate::store::{Outcome, Outgoing, Store};
 
-use answer_timeout::AnswerTimeout;
 use batcher::Batcher;
+use storing::Storing;
 
 pub use accepted::{Accepted, Protocol};
 
@@ -327,81 +328,6 @@ fn answer(pending: Pending, outcome: Outcome) -> Option<Pending> {
 /// Answers those whose time is over; nothing of them was stored, or a retry is safe.
 fn expire(pending: Pending, why: &str) {
     (pending.reply)(Err(Error::unavailable(why)));
-}
-
-/// What both lanes store by, and count.
-#[derive(Clone)]
-struct Storing {
-    store: Store,
-    stats: Arc<Stats>,
-    /// From a message's arrival to its deadline.
-    timeout: Duration,
-}
-
-impl Storing {
-    /// Sends what waits in one transaction, for no longer than `answer_timeout` has for it.
-    fn send<'a>(
-        &'a self,
-        batch: &'a mut [Pending],
-        locks: Locks,
-        answer_timeout: AnswerTimeout,
-    ) -> impl Future<Output = Result<Vec<Outcome>, SendFailure>> + Send + use<'a> {
-        let now = Instant::now();
-        self.count(batch, now);
-        let again = batch.iter().any(|pending| pending.sent);
-        let (outgoing, bound) = take_off(batch, now, answer_timeout);
-        async move {
-            self.store
-                .send_messages(&outgoing, again, locks, bound)
-                .await
-        }
-    }
-
-    /// Sends each message in a transaction of its own, all of them in one round trip: they may be stored already.
-    fn send_each<'a>(
-        &'a self,
-        batch: &'a mut [Pending],
-        locks: Locks,
-        answer_timeout: AnswerTimeout,
-    ) -> impl Future<Output = Result<Vec<Result<Outcome, SendFailure>>, SendFailure>> + Send + use<'a>
-    {
-        let now = Instant::now();
-        batch.chunks(1).for_each(|one| self.count(one, now));
-        let (outgoing, bound) = take_off(batch, now, answer_timeout);
-        async move { self.store.send_each(&outgoing, locks, bound).await }
-    }
-
-    fn count(&self, batch: &[Pending], now: Instant) {
-        let stats = &self.stats;
-        stats.batches.fetch_add(1, Ordering::Relaxed);
-        let size = batch.len();
-        stats.messages.fetch_add(size as u64, Ordering::Relaxed);
-        stats.batch_sizes.observe(size as f64);
-        for pending in batch.iter().filter(|pending| !pending.sent) {
-            let queued_at = pending.deadline - self.timeout;
-            stats.waits.observe((now - queued_at).as_secs_f64());
-        }
-    }
-
-    /// Some of the last transaction is sent again, though no lock was in its way.
-    fn retries(&self) {
-        self.stats.retries.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What goes to the database, and how long its answer is waited for. Not the batch itself: its replies may not be shared between threads.
-fn take_off(
-    batch: &mut [Pending],
-    now: Instant,
-    answer_timeout: AnswerTimeout,
-) -> (Vec<&Outgoing>, Duration) {
-    let first_late = batch.iter().map(|pending| pending.deadline).min();
-    let left = first_late.unwrap_or(now).saturating_duration_since(now);
-    let outgoing = batch.iter_mut().map(|pending| {
-        pending.sent = true;
-        &pending.outgoing
-    });
-    (outgoing.collect(), answer_timeout.bound(left))
 }
 
 /// Answers what has an outcome; what is busy comes back.

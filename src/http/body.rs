@@ -1,9 +1,6 @@
-//! Request bodies: read under a limit and a deadline, parsed, and checked field by field.
-
-mod members;
+//! Request bodies: read under a limit and a deadline.
 
 use std::pin::Pin;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -13,11 +10,10 @@ use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use warp::reject::Rejection;
 
-use super::extract::{Checked, id};
+use super::fields::{Fields, Names};
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, MemoryBudget, Reservation, SMALL};
-use members::{Member, Members, Names};
 
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
@@ -73,12 +69,7 @@ impl Body {
             return Err(Error::UnsupportedMediaType);
         }
         let (bytes, reservation) = self.collect(holder).await?;
-        let members = parse(&bytes, names).map_err(Error::invalid)?;
-        Ok(Fields {
-            names,
-            members,
-            _reservation: reservation,
-        })
+        Fields::parse(&bytes, names, reservation).map_err(Error::invalid)
     }
 
     async fn collect(mut self, holder: Holder) -> Result<(Vec<u8>, Reservation), Error> {
@@ -157,85 +148,11 @@ fn is_compressed(headers: &HeaderMap) -> bool {
         })
 }
 
-fn parse(bytes: &[u8], names: Names) -> Result<Members, String> {
-    let text = std::str::from_utf8(bytes).map_err(|cause| {
-        format!(
-            "the body is not valid UTF-8 at byte {}",
-            cause.valid_up_to() + 1
-        )
-    })?;
-    if text.trim().is_empty() {
-        return Err("the body is empty; it must be a JSON object".to_owned());
-    }
-    match members::read(text, names) {
-        Ok(Ok(members)) => Ok(members),
-        Ok(Err(other)) => Err(format!("the body must be a JSON object, not {other}")),
-        Err(cause) => {
-            let place = format!(" at line {} column {}", cause.line(), cause.column());
-            let full = cause.to_string();
-            let what = match full.strip_suffix(&place).unwrap_or(&full) {
-                // The usual cause is a text that was cut within an emoji, which nobody would guess from these words.
-                "unexpected end of hex escape" | "lone leading surrogate in hex escape" => {
-                    "half of a surrogate pair"
-                }
-                what => what,
-            };
-            Err(format!("the body is not valid JSON{place}: {what}"))
-        }
-    }
-}
-
-/// The members of a JSON object that a handler asks for, taken out one by one. `null` counts as absent; all others are ignored.
-pub struct Fields {
-    names: Names,
-    members: Members,
-    _reservation: Reservation,
-}
-
-impl Fields {
-    #[cfg(test)]
-    pub fn from_json(text: &str, names: Names) -> Self {
-        Self {
-            names,
-            members: parse(text.as_bytes(), names).unwrap(),
-            _reservation: Reservation::default(),
-        }
-    }
-
-    /// `name` must be one of those that were read.
-    pub fn optional_text(&mut self, name: &str) -> Checked<Option<String>> {
-        debug_assert!(self.names.contains(&name), "{name} was not read");
-        let place = self.members.iter().position(|(read, _)| *read == name);
-        match place.map(|place| self.members.swap_remove(place).1) {
-            None | Some(Member::Null) => Ok(None),
-            Some(Member::Text(text)) => Ok(Some(text)),
-            Some(Member::Other(kind)) => Err(vec![format!("{name} must be a string, not {kind}")]),
-        }
-    }
-
-    pub fn text(&mut self, name: &str) -> Checked<String> {
-        self.optional_text(name)?
-            .ok_or_else(|| vec![format!("{name} is required")])
-    }
-
-    pub fn optional_id<T: FromStr>(&mut self, name: &str) -> Checked<Option<T>> {
-        self.optional_text(name)?
-            .map(|text| id(name, &text))
-            .transpose()
-    }
-
-    pub fn id<T: FromStr>(&mut self, name: &str) -> Checked<T> {
-        id(name, &self.text(name)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
-    use proptest::prelude::*;
 
     use super::*;
-    use crate::model::MessageId;
 
     fn request(headers: &[(&'static str, &str)], chunks: Chunks) -> Body {
         let headers = headers
@@ -359,56 +276,6 @@ mod tests {
             assert!(ask(announces, SMALL).await.is_ok());
             drop(first);
             assert!(ask(announces, 2 * SMALL).await.is_ok());
-        }
-    }
-
-    #[test]
-    fn broken_json_is_placed() {
-        let fault = parse(b"{\n \"a\": 1,,}", &[]).unwrap_err();
-        assert_eq!(
-            fault,
-            "the body is not valid JSON at line 2 column 9: key must be a string"
-        );
-        for (wrong, part) in [
-            (&b""[..], "empty"),
-            (b"[1]", "not an array"),
-            (b"\"x\"", "not a string"),
-            (b"{\"a\": \"\xff\"}", "not valid UTF-8 at byte 8"),
-            (b"{\"a\": \"\\ud83d\"}", "half of a surrogate pair"),
-            (b"{\"a\": \"\\ude00\"}", "half of a surrogate pair"),
-            (b"{\"a\": \"\\ud83d\\ud83d\"}", "half of a surrogate pair"),
-            (b"{\"a\": \"\\ud8\"}", "invalid escape"),
-            (b"{\"a\": 1", "EOF while parsing"),
-            (b"{} {}", "trailing characters"),
-        ] {
-            let fault = parse(wrong, &["a"]).unwrap_err();
-            assert!(fault.contains(part), "{fault}");
-        }
-    }
-
-    #[test]
-    fn null_is_absent_and_a_wrong_type_is_named() {
-        let mut fields = Fields::from_json(
-            r#"{"a": null, "b": 7, "c": "x", "d": "nope"}"#,
-            &["a", "b", "c", "d"],
-        );
-        assert_eq!(fields.optional_text("a"), Ok(None));
-        assert_eq!(fields.text("a"), Err(vec!["a is required".to_owned()]));
-        assert_eq!(
-            fields.text("b"),
-            Err(vec!["b must be a string, not a number".to_owned()])
-        );
-        assert_eq!(fields.text("c"), Ok("x".to_owned()));
-        assert_eq!(
-            fields.id::<MessageId>("d"),
-            Err(vec!["d must be a UUID, not \"nope\"".to_owned()])
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_body_panics(bytes: Vec<u8>) {
-            let _ = parse(&bytes, &["a"]);
         }
     }
 }

@@ -8,8 +8,9 @@ use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::body::{Body, BodyLimits, Fields, body};
+use super::body::{Body, BodyLimits, body};
 use super::extract::{Call, Checked, Query, Segment, both, call, get, methods, own_user, post};
+use super::fields::Fields;
 use super::listing::page_response;
 use super::{any_of, route};
 use crate::auth::{Caller, NamedUser};

@@ -1,7 +1,9 @@
 //! The one task of a socket: what it reads, what it sends, and when it ends.
 
 mod answering;
+mod delivering;
 mod greeting;
+mod leaving;
 mod sending;
 
 use std::collections::VecDeque;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_util::sync::CancellationToken;
 
 use answering::next_frame;
@@ -24,25 +26,15 @@ use super::heartbeat::{Beat, Heartbeat};
 use super::limited_stream::{LimitedStream, MessageReservation};
 use super::protocol::Frames;
 use crate::auth::Caller;
-use crate::hub::{Delivery, Event, Resync, Subscription};
+use crate::hub::{Delivery, Subscription};
 use crate::limits::{FLOOD_PAUSE, UserLimiter};
 use crate::live::Attending;
 use crate::model::UserId;
-use crate::replay::{Missed, Repeat};
+use crate::replay::Missed;
 use crate::services::Services;
-
-/// Events that are sent before the client's frames get a turn again.
-const BATCH: usize = 128;
-
-/// The closes of one replica's sockets spread over this long at most, so that the others do not get all of its
-/// clients in one moment.
-const MAX_SPREAD: Duration = Duration::from_secs(5);
 
 /// How long a drain waits for the answers of commands in flight, once a socket's time has come.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Bounds of `reconnectAfterMs`.
-const RECONNECT_MS: std::ops::RangeInclusive<u64> = 200..=3000;
 
 /// A socket's session. Kept small: tens of thousands of them are idle at any time, so what only few need is boxed.
 pub struct Session<S> {
@@ -257,72 +249,6 @@ where
         }
     }
 
-    async fn deliver(&mut self, first: Delivery) -> Result<(), CloseReason> {
-        // One look at the clock for all that goes out with the same flush.
-        let now = chrono::Utc::now().timestamp_micros();
-        let mut delivery = first;
-        for place in 1.. {
-            match delivery {
-                Delivery::Event(event) => {
-                    if let Some(frame) = self.frame_of(&event) {
-                        self.feed(frame).await?;
-                        if let Some(made_at) = event.made_at {
-                            self.services.metrics.delivery.took(made_at, now);
-                        }
-                    }
-                }
-                Delivery::Resync(resync) => {
-                    // Revisions may be counted anew after a failover or a crash that lost some.
-                    self.replayed = None;
-                    let Resync { reason, cursor } = &*resync;
-                    let frame = self.frames().resync_required(reason, cursor);
-                    self.feed(frame).await?;
-                }
-                Delivery::Shown(frame) => self.feed(frame).await?,
-                Delivery::Overflow => return Err(CloseReason::TooSlow),
-                Delivery::Dismissed => return Err(CloseReason::Deactivated),
-            }
-            // In this order: what was taken must be sent.
-            if place == BATCH {
-                break;
-            }
-            match self.subscription.try_next() {
-                Some(next) => delivery = next,
-                None => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// An event's frame for this socket; none if the replay sent it already.
-    fn frame_of(&mut self, event: &Event) -> Option<Utf8Bytes> {
-        let Some(missed) = &mut self.replayed else {
-            return Some(event.frame.clone());
-        };
-        let frame = match missed.repeat(event) {
-            Repeat::New => Some(&event.frame),
-            Repeat::Later => {
-                let update = event.as_update.as_ref().map(|update| &update.frame);
-                update.or(Some(&event.frame))
-            }
-            Repeat::Sent => None,
-        };
-        if missed.is_over() {
-            self.replayed = None;
-        }
-        frame.cloned()
-    }
-
-    /// A replay's memory outlives its use where nothing more comes: the events that would end it are others'.
-    fn forget_replay(&mut self) {
-        // In this order: what stands ahead of the horizon was given to the hub before the horizon moved.
-        let horizon = self.services.hub.position().map(|at| at.horizon);
-        let over = |missed: &Missed| horizon.is_some_and(|horizon| missed.is_over_at(horizon));
-        if self.replayed.as_deref().is_some_and(over) && self.subscription.is_empty() {
-            self.replayed = None;
-        }
-    }
-
     async fn on_timer(&mut self, timer: Pin<&mut Sleep>) -> Result<(), CloseReason> {
         let now = Instant::now();
         if self.held_back.is_some_and(|until| now >= until) {
@@ -372,37 +298,6 @@ where
             .flatten()
             .fold(self.heartbeat.due(), Instant::min)
     }
-
-    /// The replica closes: this socket leaves at a random time in the spread, and is served until then.
-    fn plan_to_leave(&mut self, timer: Pin<&mut Sleep>) {
-        let share: f64 = rand::random();
-        self.leave_at = Some(Instant::now() + spread(&self.services).mul_f64(share));
-        self.set(timer);
-    }
-
-    fn leaving(&self) -> bool {
-        self.leave_at.is_some_and(|at| Instant::now() >= at)
-    }
-
-    async fn take_leave(&mut self) -> CloseReason {
-        let frame = self
-            .frames()
-            .server_closing(rand::random_range(RECONNECT_MS));
-        match self.feed(frame).await {
-            Ok(()) => CloseReason::Restart,
-            Err(reason) => reason,
-        }
-    }
-}
-
-/// Over how long the closes of this replica's sockets are spread: most of what the delay leaves of the grace stays for the
-/// close handshakes.
-fn spread(services: &Services) -> Duration {
-    let timeouts = &services.config.timeouts;
-    let left = timeouts
-        .shutdown_grace
-        .saturating_sub(timeouts.shutdown_delay);
-    (left / 3).min(MAX_SPREAD)
 }
 
 /// Counts what has come. Until when no more frames are read, where that was too much.

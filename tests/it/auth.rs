@@ -1,6 +1,7 @@
 //! Who may do what: the table of all routes and commands, tickets, keys, and sockets whose token ends.
 
 mod bad_tokens;
+mod commands;
 mod concealment;
 mod keys;
 mod listed;

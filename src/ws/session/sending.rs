@@ -12,7 +12,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
-use super::{Session, spread};
+use super::Session;
+use super::leaving::spread;
 use crate::hub::{Delivery, Subscription};
 use crate::services::Services;
 use crate::ws::close::CloseReason;

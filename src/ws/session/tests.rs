@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use uuid::Uuid;
 
+use super::delivering::BATCH;
 use super::*;
-use crate::hub::Subject;
+use crate::hub::{Event, Subject};
 use crate::store::Horizon;
 use crate::testing;
 use crate::ws::limited_stream::LimitedStream;

@@ -8,7 +8,8 @@ use std::path::Path;
 use pgchat::config::AuthMode;
 use pgchat::http::docs::{asyncapi, openapi};
 
-use super::table::{COMMANDS, OPEN, routes};
+use super::commands::COMMANDS;
+use super::table::{OPEN, routes};
 
 /// What needs a row in the table: method and path of each documented operation.
 fn documented() -> BTreeSet<String> {

@@ -12,17 +12,18 @@ use crate::support::*;
 pub const ISSUER: &str = "https://host.example";
 pub const AUDIENCE: &str = "chat";
 
+const CHECKS: [(&str, &str); 2] = [("JWT_ISSUER", ISSUER), ("JWT_AUDIENCE", AUDIENCE)];
+
 /// A conversation of Alice and Boris with a message of Alice; nothing of Carla.
 pub struct Stage {
     pub replica: Replica,
-    conversation: Uuid,
-    message: Uuid,
+    pub conversation: Uuid,
+    pub message: Uuid,
 }
 
 impl Stage {
     pub async fn new(database: &Database) -> Self {
-        let checks = [("JWT_ISSUER", ISSUER), ("JWT_AUDIENCE", AUDIENCE)];
-        let replica = replica(database, &checks).await;
+        let replica = replica(database, &CHECKS).await;
         let conversation = database.conversation(ALICE, BORIS).await;
         let body = json!({"conversationId": conversation, "senderId": ALICE, "content": "hello"});
         let request = replica.api().request(Method::POST, "/api/v1/chat/messages");
@@ -32,6 +33,15 @@ impl Stage {
             replica,
             conversation,
             message,
+        }
+    }
+
+    /// One whose conversation and message do not exist.
+    pub async fn nowhere(database: &Database) -> Self {
+        Self {
+            replica: replica(database, &CHECKS).await,
+            conversation: NOBODY,
+            message: NOBODY,
         }
     }
 }
@@ -318,15 +328,7 @@ async fn what_needs_no_token_is_open() {
 async fn a_stranger_cannot_tell_whether_a_conversation_or_a_message_exists() {
     let database = Database::fresh().await;
     let stage = Stage::new(&database).await;
-    let nowhere = Stage {
-        conversation: NOBODY,
-        message: NOBODY,
-        replica: replica(
-            &database,
-            &[("JWT_ISSUER", ISSUER), ("JWT_AUDIENCE", AUDIENCE)],
-        )
-        .await,
-    };
+    let nowhere = Stage::nowhere(&database).await;
     let carla = good_token(CARLA);
     for route in routes().iter().filter(|route| route.stranger == STRANGER) {
         let existing = route.ask(&stage, Some(CARLA), Some(&carla)).await;
@@ -334,82 +336,5 @@ async fn a_stranger_cannot_tell_whether_a_conversation_or_a_message_exists() {
         assert_answered("a stranger", route.name, &existing, STRANGER);
         assert_eq!(existing.text, missing.text, "{}", route.name);
         assert_eq!(existing.status, missing.status, "{}", route.name);
-    }
-    let mut socket = Socket::connect_by(&stage.replica, CARLA, &carla).await;
-    for command in COMMANDS
-        .iter()
-        .filter(|command| command.stranger == "not_a_participant")
-    {
-        let of = |stage: &Stage| fill(command.data, stage.conversation, stage.message, &carla);
-        let existing = socket
-            .refused(command.name, of(&stage), command.stranger)
-            .await;
-        let missing = socket
-            .refused(command.name, of(&nowhere), command.stranger)
-            .await;
-        assert_eq!(existing, missing, "{}", command.name);
-    }
-}
-
-/// A command and the code of the error that it gets; none where it is acknowledged.
-pub struct Command {
-    pub name: &'static str,
-    data: &'static str,
-    own: &'static str,
-    participant: &'static str,
-    stranger: &'static str,
-}
-
-#[rustfmt::skip]
-pub const COMMANDS: [Command; 8] = [
-    Command { name: "send_message", data: r#"{"conversationId": "{conversation}", "content": "hi"}"#,
-              own: "", participant: "", stranger: "not_a_participant" },
-    Command { name: "mark_read", data: r#"{"conversationId": "{conversation}"}"#,
-              own: "", participant: "", stranger: "not_a_participant" },
-    Command { name: "edit_message", data: r#"{"messageId": "{message}", "content": "hello again"}"#,
-              own: "", participant: "not_the_sender", stranger: "not_a_participant" },
-    Command { name: "delete_message", data: r#"{"messageId": "{message}"}"#,
-              own: "", participant: "not_the_sender", stranger: "not_a_participant" },
-    Command { name: "typing", data: r#"{"conversationId": "{conversation}", "isTyping": true}"#,
-              own: "", participant: "", stranger: "not_a_participant" },
-    Command { name: "watch_presence", data: r#"{"userIds": []}"#,
-              own: "", participant: "", stranger: "" },
-    Command { name: "authenticate", data: r#"{"token": "{token}"}"#,
-              own: "", participant: "", stranger: "" },
-    Command { name: "ping", data: "{}", own: "", participant: "", stranger: "" },
-];
-
-fn fill(data: &str, conversation: Uuid, message: Uuid, token: &str) -> Value {
-    let text = data
-        .replace("{conversation}", &conversation.to_string())
-        .replace("{message}", &message.to_string())
-        .replace("{token}", token);
-    serde_json::from_str(&text).expect("JSON")
-}
-
-#[tokio::test]
-async fn every_command_serves_those_whom_it_concerns_and_nobody_else() {
-    let database = Database::fresh().await;
-    let stage = Stage::new(&database).await;
-    let [alice, boris, carla] = [ALICE, BORIS, CARLA].map(good_token);
-    for command in &COMMANDS {
-        for (user, token, code) in [
-            (CARLA, &*carla, command.stranger),
-            (BORIS, &boris, command.participant),
-            (ALICE, &alice, command.own),
-            (ALICE, SERVICE_TOKEN, command.own),
-        ] {
-            let mut socket = Socket::connect_by(&stage.replica, user, token).await;
-            let token = if token == SERVICE_TOKEN {
-                &alice
-            } else {
-                token
-            };
-            let data = fill(command.data, stage.conversation, stage.message, token);
-            match code {
-                "" => drop(socket.send_command(command.name, data).await),
-                code => drop(socket.refused(command.name, data, code).await),
-            }
-        }
     }
 }

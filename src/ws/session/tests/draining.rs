@@ -1,6 +1,7 @@
 //! A replica that closes: its sockets are told, and end in time.
 
 use super::*;
+use crate::ws::session::leaving::RECONNECT_MS;
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_says_so_delivers_until_then_and_closes_with_1012() {

@@ -1,0 +1,146 @@
+//! What is in a body: one JSON object, whose members a handler takes out one by one.
+
+mod members;
+
+use std::str::FromStr;
+
+use super::extract::{Checked, id};
+use crate::limits::Reservation;
+use members::{Member, Members};
+
+pub use members::Names;
+
+/// The members of a JSON object that a handler asks for, taken out one by one. `null` counts as absent; all others are ignored.
+pub struct Fields {
+    names: Names,
+    members: Members,
+    _reservation: Reservation,
+}
+
+impl Fields {
+    /// The members `names` of a body, which keeps `reservation` for as long as they are there. The error says what is wrong with it.
+    pub fn parse(bytes: &[u8], names: Names, reservation: Reservation) -> Result<Self, String> {
+        Ok(Self {
+            names,
+            members: parse(bytes, names)?,
+            _reservation: reservation,
+        })
+    }
+
+    #[cfg(test)]
+    pub fn from_json(text: &str, names: Names) -> Self {
+        Self::parse(text.as_bytes(), names, Reservation::default()).unwrap()
+    }
+
+    /// `name` must be one of those that were read.
+    pub fn optional_text(&mut self, name: &str) -> Checked<Option<String>> {
+        debug_assert!(self.names.contains(&name), "{name} was not read");
+        let place = self.members.iter().position(|(read, _)| *read == name);
+        match place.map(|place| self.members.swap_remove(place).1) {
+            None | Some(Member::Null) => Ok(None),
+            Some(Member::Text(text)) => Ok(Some(text)),
+            Some(Member::Other(kind)) => Err(vec![format!("{name} must be a string, not {kind}")]),
+        }
+    }
+
+    pub fn text(&mut self, name: &str) -> Checked<String> {
+        self.optional_text(name)?
+            .ok_or_else(|| vec![format!("{name} is required")])
+    }
+
+    pub fn optional_id<T: FromStr>(&mut self, name: &str) -> Checked<Option<T>> {
+        self.optional_text(name)?
+            .map(|text| id(name, &text))
+            .transpose()
+    }
+
+    pub fn id<T: FromStr>(&mut self, name: &str) -> Checked<T> {
+        id(name, &self.text(name)?)
+    }
+}
+
+fn parse(bytes: &[u8], names: Names) -> Result<Members, String> {
+    let text = std::str::from_utf8(bytes).map_err(|cause| {
+        format!(
+            "the body is not valid UTF-8 at byte {}",
+            cause.valid_up_to() + 1
+        )
+    })?;
+    if text.trim().is_empty() {
+        return Err("the body is empty; it must be a JSON object".to_owned());
+    }
+    match members::read(text, names) {
+        Ok(Ok(members)) => Ok(members),
+        Ok(Err(other)) => Err(format!("the body must be a JSON object, not {other}")),
+        Err(cause) => {
+            let place = format!(" at line {} column {}", cause.line(), cause.column());
+            let full = cause.to_string();
+            let what = match full.strip_suffix(&place).unwrap_or(&full) {
+                // The usual cause is a text that was cut within an emoji, which nobody would guess from these words.
+                "unexpected end of hex escape" | "lone leading surrogate in hex escape" => {
+                    "half of a surrogate pair"
+                }
+                what => what,
+            };
+            Err(format!("the body is not valid JSON{place}: {what}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::MessageId;
+
+    #[test]
+    fn broken_json_is_placed() {
+        let fault = parse(b"{\n \"a\": 1,,}", &[]).unwrap_err();
+        assert_eq!(
+            fault,
+            "the body is not valid JSON at line 2 column 9: key must be a string"
+        );
+        for (wrong, part) in [
+            (&b""[..], "empty"),
+            (b"[1]", "not an array"),
+            (b"\"x\"", "not a string"),
+            (b"{\"a\": \"\xff\"}", "not valid UTF-8 at byte 8"),
+            (b"{\"a\": \"\\ud83d\"}", "half of a surrogate pair"),
+            (b"{\"a\": \"\\ude00\"}", "half of a surrogate pair"),
+            (b"{\"a\": \"\\ud83d\\ud83d\"}", "half of a surrogate pair"),
+            (b"{\"a\": \"\\ud8\"}", "invalid escape"),
+            (b"{\"a\": 1", "EOF while parsing"),
+            (b"{} {}", "trailing characters"),
+        ] {
+            let fault = parse(wrong, &["a"]).unwrap_err();
+            assert!(fault.contains(part), "{fault}");
+        }
+    }
+
+    #[test]
+    fn null_is_absent_and_a_wrong_type_is_named() {
+        let mut fields = Fields::from_json(
+            r#"{"a": null, "b": 7, "c": "x", "d": "nope"}"#,
+            &["a", "b", "c", "d"],
+        );
+        assert_eq!(fields.optional_text("a"), Ok(None));
+        assert_eq!(fields.text("a"), Err(vec!["a is required".to_owned()]));
+        assert_eq!(
+            fields.text("b"),
+            Err(vec!["b must be a string, not a number".to_owned()])
+        );
+        assert_eq!(fields.text("c"), Ok("x".to_owned()));
+        assert_eq!(
+            fields.id::<MessageId>("d"),
+            Err(vec!["d must be a UUID, not \"nope\"".to_owned()])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(bytes: Vec<u8>) {
+            let _ = parse(&bytes, &["a"]);
+        }
+    }
+}

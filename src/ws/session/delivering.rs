@@ -1,0 +1,83 @@
+//! What the hub has for a socket, and what of it a replay has sent already.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::Session;
+use crate::hub::{Delivery, Event, Resync};
+use crate::replay::{Missed, Repeat};
+use crate::ws::close::CloseReason;
+
+/// Events that are sent before the client's frames get a turn again.
+pub(super) const BATCH: usize = 128;
+
+impl<S> Session<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    pub(super) async fn deliver(&mut self, first: Delivery) -> Result<(), CloseReason> {
+        // One look at the clock for all that goes out with the same flush.
+        let now = chrono::Utc::now().timestamp_micros();
+        let mut delivery = first;
+        for place in 1.. {
+            match delivery {
+                Delivery::Event(event) => {
+                    if let Some(frame) = self.frame_of(&event) {
+                        self.feed(frame).await?;
+                        if let Some(made_at) = event.made_at {
+                            self.services.metrics.delivery.took(made_at, now);
+                        }
+                    }
+                }
+                Delivery::Resync(resync) => {
+                    // Revisions may be counted anew after a failover or a crash that lost some.
+                    self.replayed = None;
+                    let Resync { reason, cursor } = &*resync;
+                    let frame = self.frames().resync_required(reason, cursor);
+                    self.feed(frame).await?;
+                }
+                Delivery::Shown(frame) => self.feed(frame).await?,
+                Delivery::Overflow => return Err(CloseReason::TooSlow),
+                Delivery::Dismissed => return Err(CloseReason::Deactivated),
+            }
+            // In this order: what was taken must be sent.
+            if place == BATCH {
+                break;
+            }
+            match self.subscription.try_next() {
+                Some(next) => delivery = next,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// An event's frame for this socket; none if the replay sent it already.
+    fn frame_of(&mut self, event: &Event) -> Option<Utf8Bytes> {
+        let Some(missed) = &mut self.replayed else {
+            return Some(event.frame.clone());
+        };
+        let frame = match missed.repeat(event) {
+            Repeat::New => Some(&event.frame),
+            Repeat::Later => {
+                let update = event.as_update.as_ref().map(|update| &update.frame);
+                update.or(Some(&event.frame))
+            }
+            Repeat::Sent => None,
+        };
+        if missed.is_over() {
+            self.replayed = None;
+        }
+        frame.cloned()
+    }
+
+    /// A replay's memory outlives its use where nothing more comes: the events that would end it are others'.
+    pub(super) fn forget_replay(&mut self) {
+        // In this order: what stands ahead of the horizon was given to the hub before the horizon moved.
+        let horizon = self.services.hub.position().map(|at| at.horizon);
+        let over = |missed: &Missed| horizon.is_some_and(|horizon| missed.is_over_at(horizon));
+        if self.replayed.as_deref().is_some_and(over) && self.subscription.is_empty() {
+            self.replayed = None;
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The end of a session whose replica closes.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use super::Session;
+use crate::services::Services;
+use crate::ws::close::CloseReason;
+
+/// The closes of one replica's sockets spread over this long at most, so that the others do not get all of its
+/// clients in one moment.
+const MAX_SPREAD: Duration = Duration::from_secs(5);
+
+/// Bounds of `reconnectAfterMs`.
+pub(super) const RECONNECT_MS: std::ops::RangeInclusive<u64> = 200..=3000;
+
+impl<S> Session<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    /// The replica closes: this socket leaves at a random time in the spread, and is served until then.
+    pub(super) fn plan_to_leave(&mut self, timer: Pin<&mut Sleep>) {
+        let share: f64 = rand::random();
+        self.leave_at = Some(Instant::now() + spread(&self.services).mul_f64(share));
+        self.set(timer);
+    }
+
+    pub(super) fn leaving(&self) -> bool {
+        self.leave_at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    pub(super) async fn take_leave(&mut self) -> CloseReason {
+        let frame = self
+            .frames()
+            .server_closing(rand::random_range(RECONNECT_MS));
+        match self.feed(frame).await {
+            Ok(()) => CloseReason::Restart,
+            Err(reason) => reason,
+        }
+    }
+}
+
+/// Over how long the closes of this replica's sockets are spread: most of what the delay leaves of the grace stays for the
+/// close handshakes.
+pub(super) fn spread(services: &Services) -> Duration {
+    let timeouts = &services.config.timeouts;
+    let left = timeouts
+        .shutdown_grace
+        .saturating_sub(timeouts.shutdown_delay);
+    (left / 3).min(MAX_SPREAD)
+}
