@@ -24,6 +24,7 @@ use crate::model::*;
 use crate::world::World;
 
 pub use self::fault::Fault;
+use self::rows::Finish;
 pub use self::rows::erase_newest;
 
 /// Faults under way at once; a decision beyond it waits.
@@ -87,10 +88,10 @@ impl From<tokio_postgres::Error> for Skipped {
 /// What the faults of a run came to.
 #[derive(Default)]
 pub struct Tally {
-    pub kinds: BTreeMap<&'static str, KindTally>,
+    pub faults: BTreeMap<Fault, FaultTally>,
 }
 
-pub struct KindTally {
+pub struct FaultTally {
     pub done: u64,
     pub skipped: u64,
     /// From the end of a fault until all that was sent before it is acknowledged and seen, in microseconds.
@@ -98,8 +99,8 @@ pub struct KindTally {
 }
 
 impl Tally {
-    fn of(&mut self, fault: Fault) -> &mut KindTally {
-        self.kinds.entry(fault.name()).or_insert_with(|| KindTally {
+    fn of(&mut self, fault: Fault) -> &mut FaultTally {
+        self.faults.entry(fault).or_insert_with(|| FaultTally {
             done: 0,
             skipped: 0,
             recovery: crate::checker::histogram(),
@@ -194,7 +195,7 @@ async fn perform(world: &World, plan: Plan) -> Option<At> {
     );
     world.faults().push(FaultRecord {
         number: plan.number,
-        kind: name,
+        name,
         text: "under way".to_owned(),
         began,
         ended: None,
@@ -241,8 +242,8 @@ async fn inflict(world: &World, plan: Plan) -> Result<String, Skipped> {
         Fault::MuteDatabase => machines::mute_database(world, plan).await,
         Fault::StallReader => machines::stall_reader(world, plan).await,
         Fault::AbsentClient => machines::absent_client(world, plan).await,
-        Fault::SqlRows => rows::write(world, plan, false).await,
-        Fault::SqlRollback => rows::write(world, plan, true).await,
+        Fault::SqlRows => rows::write(world, plan, Finish::Commit).await,
+        Fault::SqlRollback => rows::write(world, plan, Finish::Rollback).await,
         Fault::SqlEdits => rows::rewrite(world, plan, Rewrite::Edit).await,
         Fault::SqlDeletions => rows::rewrite(world, plan, Rewrite::Delete).await,
         Fault::SqlErasures => rows::rewrite(world, plan, Rewrite::Erase).await,

@@ -69,10 +69,11 @@ fn summary(world: &World, checker: &crate::checker::Checker, tally: &Tally, rows
         out,
         "faults, and the time from the end of each until all that was sent before is acknowledged and seen:"
     );
-    for (kind, entry) in &tally.kinds {
+    for (fault, entry) in &tally.faults {
         let _ = writeln!(
             out,
-            "  {kind:20} {:4} done, {:3} skipped, recovery {}",
+            "  {:20} {:4} done, {:3} skipped, recovery {}",
+            fault.name(),
             entry.done,
             entry.skipped,
             times(&entry.recovery)
@@ -106,16 +107,16 @@ pub fn json(world: &World, tally: &Tally, rows: u64) -> Value {
         .iter()
         .map(|(kind, count)| (format!("{kind:?}"), json!(count)))
         .collect();
-    let kinds: serde_json::Map<String, Value> = tally
-        .kinds
+    let by_fault: serde_json::Map<String, Value> = tally
+        .faults
         .iter()
-        .map(|(kind, entry)| {
+        .map(|(fault, entry)| {
             let entry = json!({
                 "done": entry.done,
                 "skipped": entry.skipped,
                 "recovery": histogram(&entry.recovery),
             });
-            ((*kind).to_owned(), entry)
+            (fault.name().to_owned(), entry)
         })
         .collect();
     json!({
@@ -145,7 +146,7 @@ pub fn json(world: &World, tally: &Tally, rows: u64) -> Value {
             "acknowledged": histogram(&checker.latencies.acknowledged),
             "seen": histogram(&checker.latencies.seen),
         },
-        "faults": kinds,
+        "faults": by_fault,
         "counters": *world.counters(),
         "violationTotals": totals,
         "violations": violations,

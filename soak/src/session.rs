@@ -1,5 +1,6 @@
 //! One socket of a client: frames in, requests out.
 
+mod answers;
 mod reload;
 
 use std::collections::{HashMap, VecDeque};
@@ -16,11 +17,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::api::Miss;
-use crate::checker::{Kind, State, Violation};
 use crate::client::{About, Client, Online, Order, Request};
 use crate::model::*;
-use crate::wire::{Answer, Closing, Connected, Frame, MessagesRead, Presence, Refusal, Typing};
+use crate::wire::{Closing, Connected, Frame, MessagesRead, Presence, Typing};
 use crate::world::World;
 
 /// A frame must be taken by the other side within this.
@@ -226,49 +225,40 @@ impl<'a> Session<'a> {
     fn frame(&mut self, text: &str) -> serde_json::Result<()> {
         let frame: Frame<'_> = serde_json::from_str(text)?;
         let data = frame.data.get();
+        let (number, now) = (self.number, self.world().clock.now());
         match frame.kind {
             "connected" => return self.connected(serde_json::from_str(data)?),
             "chat_message" => {
                 let view: MessageView = serde_json::from_str(data)?;
-                let now = self.world().clock.now();
-                self.world()
-                    .checker()
-                    .frame(self.number, frame.user_id, &view, now);
+                let mut checker = self.world().checker();
+                checker.frame(number, frame.user_id, &view, now);
             }
             "message_updated" | "message_deleted" => {
                 let view: MessageView = serde_json::from_str(data)?;
-                let now = self.world().clock.now();
-                self.world().checker().change_frame(self.number, &view, now);
+                self.world().checker().change_frame(number, &view, now);
             }
             "messages_read" => {
-                let mark: MessagesRead = serde_json::from_str(data)?;
-                self.world().checker().read_frame(
-                    self.client.ix,
-                    mark.conversation_id,
-                    mark.reader_id,
-                    mark.up_to_seq,
-                );
+                let MessagesRead {
+                    conversation_id,
+                    reader_id,
+                    up_to_seq,
+                } = serde_json::from_str(data)?;
+                let mut checker = self.world().checker();
+                checker.read_frame(self.client.ix, conversation_id, reader_id, up_to_seq);
             }
             "typing" => {
-                let typing: Typing = serde_json::from_str(data)?;
-                let now = self.world().clock.now();
-                self.world().checker().typing_frame(
-                    self.number,
-                    typing.conversation_id,
-                    typing.user_id,
-                    typing.is_typing,
-                    now,
-                );
+                let Typing {
+                    conversation_id,
+                    user_id,
+                    is_typing,
+                } = serde_json::from_str(data)?;
+                let mut checker = self.world().checker();
+                checker.typing_frame(number, conversation_id, user_id, is_typing, now);
             }
             "presence" => {
-                let presence: Presence = serde_json::from_str(data)?;
-                let now = self.world().clock.now();
-                self.world().checker().presence_frame(
-                    self.number,
-                    presence.user_id,
-                    presence.is_online,
-                    now,
-                );
+                let Presence { user_id, is_online } = serde_json::from_str(data)?;
+                let mut checker = self.world().checker();
+                checker.presence_frame(number, user_id, is_online, now);
             }
             "ack" => self.acknowledged(serde_json::from_str(data)?),
             "error" => self.refused(serde_json::from_str(data)?),
@@ -311,85 +301,6 @@ impl<'a> Session<'a> {
             self.take_cursor(cursor);
         }
         Ok(())
-    }
-
-    /// The request that an answer is to, and whether it was the oldest of its conversation.
-    fn answered(&mut self, id: &str) -> Option<(Request, bool)> {
-        let request = self.waiting.remove(id)?;
-        let order = self.order.entry(request.conversation).or_default();
-        let place = order.iter().position(|waiting| waiting == id);
-        if let Some(place) = place {
-            order.remove(place);
-        }
-        Some((request, place == Some(0)))
-    }
-
-    fn acknowledged(&mut self, answer: Answer) {
-        let id = answer.request_id.unwrap_or_default();
-        if id == WATCH {
-            return;
-        }
-        let Some((request, in_order)) = self.answered(&id) else {
-            let text = format!("an ack for nothing that was asked, requestId {id:?}");
-            self.world().refused(self.client.ix, None, text);
-            return;
-        };
-        let now = self.world().clock.now();
-        if !in_order {
-            let text = format!("request {id} was acknowledged before an earlier one");
-            let violation = Violation::new(Kind::AckOrder, now, text)
-                .client(self.client.ix)
-                .connection(Some(self.number));
-            self.world().checker().violate(violation);
-        }
-        let done = match (request.about, answer.message, answer.read_seq) {
-            (About::Message(key), Some(view), _) => {
-                self.world().checker().acknowledged(
-                    key,
-                    &view,
-                    Via::WebSocket,
-                    self.number,
-                    "ack",
-                    now,
-                );
-                Ok(())
-            }
-            (About::Read { up_to }, _, Some(read_seq)) => {
-                self.world().checker().read_acknowledged(
-                    self.client.ix,
-                    request.conversation,
-                    up_to,
-                    read_seq,
-                    now,
-                );
-                Ok(())
-            }
-            (About::Typing, None, None) => Ok(()),
-            (About::Change { key, to }, view, _) if view.is_some() || to == State::Deleted => {
-                self.world().checker().changed(key, to, view.as_ref(), now);
-                Ok(())
-            }
-            _ => Err(Miss::Refused("an ack without its result".to_owned())),
-        };
-        // Nobody waits any more when it came too late; it counts all the same.
-        let _ = request.reply.send(done);
-    }
-
-    fn refused(&mut self, refusal: Refusal) {
-        let retry = matches!(refusal.code.as_str(), "unavailable" | "too_many_requests");
-        let miss = if retry {
-            Miss::Retry(refusal.code)
-        } else {
-            Miss::Refused(format!("{}: {}", refusal.code, refusal.message))
-        };
-        self.watch_due |= retry && refusal.request_id.as_deref() == Some(WATCH);
-        let waiting = refusal.request_id.and_then(|id| self.answered(&id));
-        match (waiting, miss) {
-            // Nobody waits any more when it came too late.
-            (Some((request, _)), miss) => drop(request.reply.send(Err(miss))),
-            (None, Miss::Refused(text)) => self.world().refused(self.client.ix, None, text),
-            (None, Miss::Retry(code)) => self.world().count(&format!("error frame: {code}")),
-        }
     }
 }
 

@@ -15,7 +15,7 @@ const SOCKETS: usize = 8;
 #[derive(Clone, Debug)]
 pub struct FaultRecord {
     pub number: u32,
-    pub kind: &'static str,
+    pub name: &'static str,
     pub text: String,
     pub began: At,
     pub ended: Option<At>,
@@ -82,7 +82,7 @@ impl Checker {
                 "    {} to {ended} fault {} {}: {}",
                 seconds(fault.began),
                 fault.number,
-                fault.kind,
+                fault.name,
                 fault.text
             )?;
         }

@@ -17,12 +17,53 @@ use crate::world::World;
 /// How often a transaction that rewrites is rolled back.
 const REGRETS: f64 = 0.2;
 
-/// How long a transaction is held open before its end.
-fn pause(plan: Plan) -> Duration {
-    if plan.coin {
-        plan.time(100, 3_000)
-    } else {
-        Duration::ZERO
+/// How a transaction ends once its statements are done.
+#[derive(Clone, Copy)]
+pub enum Finish {
+    Commit,
+    Rollback,
+}
+
+/// How long a transaction is held open, and how it ends then.
+#[derive(Clone, Copy)]
+pub struct Course {
+    open: Duration,
+    finish: Finish,
+}
+
+impl Course {
+    pub const COMMIT_AT_ONCE: Self = Self {
+        open: Duration::ZERO,
+        finish: Finish::Commit,
+    };
+
+    fn of(plan: Plan, finish: Finish) -> Self {
+        let open = match plan.coin {
+            true => plan.time(100, 3_000),
+            false => Duration::ZERO,
+        };
+        Self { open, finish }
+    }
+
+    /// Ends the transaction, if the work in it went well.
+    async fn end(self, world: &World, worked: Result<Transaction<'_>, Error>) -> End {
+        let transaction = match worked {
+            Ok(transaction) => transaction,
+            Err(error) => return End::RolledBack(error.to_string()),
+        };
+        world.pause(self.open).await;
+        match self.finish {
+            Finish::Rollback => match transaction.rollback().await {
+                Ok(()) => End::RolledBack("rolled back".to_owned()),
+                // Without its commit it can't be there.
+                Err(error) => End::RolledBack(error.to_string()),
+            },
+            Finish::Commit => match transaction.commit().await {
+                Ok(()) => End::Committed,
+                Err(error) if error.as_db_error().is_some() => End::RolledBack(error.to_string()),
+                Err(error) => End::Unknown(error.to_string()),
+            },
+        }
     }
 }
 
@@ -32,10 +73,14 @@ pub async fn rewrite(world: &World, plan: Plan, what: Rewrite) -> Result<String,
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let place = plan.target(world.conversations.len());
     let ix = ConversationIx::try_from(place).unwrap_or(0);
-    let (pause, rollback) = (pause(plan), rng.random_bool(REGRETS));
+    let finish = match rng.random_bool(REGRETS) {
+        true => Finish::Rollback,
+        false => Finish::Commit,
+    };
+    let course = Course::of(plan, finish);
     let (count, dice) = (plan.count(1, 12), rng.random_range(0..1_000));
-    match apply(world, &mut client, ix, what, (count, dice), pause, rollback).await {
-        Some(text) => Ok(format!("{text}, open for {pause:?}")),
+    match apply(world, &mut client, ix, what, (count, dice), course).await {
+        Some(text) => Ok(format!("{text}, open for {:?}", course.open)),
         None => Err(Skipped(format!(
             "nothing to {} in conversation {ix}",
             what.name()
@@ -48,24 +93,17 @@ pub async fn rewrite_some(world: &World, client: &mut Client, ix: ConversationIx
     let mut rng = StdRng::seed_from_u64(seed);
     for what in [Rewrite::Edit, Rewrite::Delete, Rewrite::Erase] {
         let choice = (rng.random_range(1..5), rng.random_range(0..1_000));
-        apply(world, client, ix, what, choice, Duration::ZERO, false).await;
+        apply(world, client, ix, what, choice, Course::COMMIT_AT_ONCE).await;
     }
     let reader = rng.random_range(0..2);
-    read(world, client, ix, reader, Duration::ZERO).await;
+    read(world, client, ix, reader, Course::COMMIT_AT_ONCE).await;
 }
 
 /// The newest message of a conversation; whether there was one to erase.
 pub async fn erase_newest(world: &World, client: &mut Client, ix: ConversationIx) -> bool {
-    let done = apply(
-        world,
-        client,
-        ix,
-        Rewrite::Erase,
-        (1, 0),
-        Duration::ZERO,
-        false,
-    );
-    done.await.is_some()
+    let (newest, course) = ((1, 0), Course::COMMIT_AT_ONCE);
+    let done = apply(world, client, ix, Rewrite::Erase, newest, course).await;
+    done.is_some()
 }
 
 /// So many of a conversation's latest messages, from the one on that a dice chooses, in one statement. What became of it; `None`: there are none
@@ -76,8 +114,7 @@ async fn apply(
     ix: ConversationIx,
     what: Rewrite,
     (count, dice): (usize, usize),
-    pause: Duration,
-    rollback: bool,
+    course: Course,
 ) -> Option<String> {
     let now = world.clock.now();
     let targets = world.checker().begin_rewrite(ix, what, count, dice, now);
@@ -117,10 +154,9 @@ async fn apply(
             }
         };
         done = rows.iter().map(|row| row.get(0)).collect();
-        world.pause(pause).await;
         Ok::<_, Error>(transaction)
     };
-    let ended = End::of(work.await, rollback).await;
+    let ended = course.end(world, work.await).await;
     let now = world.clock.now();
     let mut checker = world.checker();
     match &ended {
@@ -137,7 +173,8 @@ pub async fn mark_read(world: &World, plan: Plan) -> Result<String, Skipped> {
     let mut client = world.cluster.connect().await?;
     let place = plan.target(world.conversations.len());
     let ix = ConversationIx::try_from(place).unwrap_or(0);
-    Ok(read(world, &mut client, ix, plan.count(0, 1), pause(plan)).await)
+    let course = Course::of(plan, Finish::Commit);
+    Ok(read(world, &mut client, ix, plan.count(0, 1), course).await)
 }
 
 /// A participant has read a conversation up to what they have seen, and another program says so. Never rolled back: it cannot
@@ -147,7 +184,7 @@ async fn read(
     client: &mut Client,
     ix: ConversationIx,
     member: usize,
-    pause: Duration,
+    course: Course,
 ) -> String {
     let conversation = &world.conversations[usize::from(ix)];
     let reader = conversation.members[member];
@@ -169,23 +206,25 @@ async fn read(
                 &[&conversation.id, &world.users[usize::from(reader)], &i64::from(up_to)],
             )
             .await?;
-        world.pause(pause).await;
         Ok::<_, Error>(transaction)
     };
-    let ended = End::of(work.await, false).await;
+    let ended = course.end(world, work.await).await;
     if matches!(ended, End::Committed) {
         world.checker().read_committed(reader, ix, up_to);
     }
     let text = ended.text();
-    format!("{marked} of conversation {ix} up to {up_to}, open for {pause:?}, {text}")
+    format!(
+        "{marked} of conversation {ix} up to {up_to}, open for {:?}, {text}",
+        course.open
+    )
 }
 
 /// Plain SQL rows as another program would write them: one statement, sometimes held open before its end, and rolled back if wanted.
-pub async fn write(world: &World, plan: Plan, rollback: bool) -> Result<String, Skipped> {
+pub async fn write(world: &World, plan: Plan, finish: Finish) -> Result<String, Skipped> {
     let mut client = world.cluster.connect().await?;
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let count = plan.count(1, 120);
-    let pause = pause(plan);
+    let course = Course::of(plan, finish);
     let ix = plan.target(world.conversations.len());
     // Rows of several conversations in one statement can deadlock with others; that is the other
     // program's business, so most go into one.
@@ -203,9 +242,10 @@ pub async fn write(world: &World, plan: Plan, rollback: bool) -> Result<String, 
     };
     let set = format!("set default_transaction_isolation = '{isolation}'");
     client.batch_execute(&set).await?;
-    let done = insert(world, &mut client, &places, pause, rollback).await;
+    let done = insert(world, &mut client, &places, course).await;
     Ok(format!(
-        "{count} rows from conversation {ix} on, {isolation}, open for {pause:?}, {done}"
+        "{count} rows from conversation {ix} on, {isolation}, open for {:?}, {done}",
+        course.open
     ))
 }
 
@@ -214,8 +254,7 @@ pub async fn insert(
     world: &World,
     client: &mut Client,
     places: &[(usize, usize)],
-    pause: Duration,
-    rollback: bool,
+    course: Course,
 ) -> String {
     let mut keys = Vec::new();
     let (mut conversations, mut senders, mut contents) = (Vec::new(), Vec::new(), Vec::new());
@@ -258,10 +297,9 @@ pub async fn insert(
                 deleted_at: None,
             });
         }
-        world.pause(pause).await;
         Ok::<_, Error>(transaction)
     };
-    let ended = End::of(work.await, rollback).await;
+    let ended = course.end(world, work.await).await;
     let now = world.clock.now();
     let mut checker = world.checker();
     match &ended {
@@ -294,22 +332,6 @@ enum End {
 }
 
 impl End {
-    async fn of(worked: Result<Transaction<'_>, Error>, rollback: bool) -> Self {
-        match worked {
-            Ok(transaction) if rollback => match transaction.rollback().await {
-                Ok(()) => Self::RolledBack("rolled back".to_owned()),
-                // Without its commit it can't be there.
-                Err(error) => Self::RolledBack(error.to_string()),
-            },
-            Ok(transaction) => match transaction.commit().await {
-                Ok(()) => Self::Committed,
-                Err(error) if error.as_db_error().is_some() => Self::RolledBack(error.to_string()),
-                Err(error) => Self::Unknown(error.to_string()),
-            },
-            Err(error) => Self::RolledBack(error.to_string()),
-        }
-    }
-
     fn text(&self) -> String {
         match self {
             Self::Committed => "committed".to_owned(),
