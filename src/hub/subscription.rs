@@ -18,7 +18,7 @@ pub enum Delivery {
     Event(Arc<Event>),
     Resync(Arc<Resync>),
     /// How something is now: not an event, and without a cursor.
-    Shown(Utf8Bytes),
+    Ephemeral(Utf8Bytes),
     /// The queue was full: close with 1013. Nothing comes after it.
     Overflow,
     /// The user may not be connected any more: close with 4403. Nothing comes after it.
@@ -111,7 +111,7 @@ impl Subscription {
         }
         match self.receiver.try_recv() {
             Ok(item) => Some(self.taken(item)),
-            Err(_) => self.mailbox.take().map(Delivery::Shown),
+            Err(_) => self.mailbox.take().map(Delivery::Ephemeral),
         }
     }
 

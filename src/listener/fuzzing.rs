@@ -48,7 +48,7 @@ impl Ear {
         while let Some(delivery) = self.socket.try_next() {
             match delivery {
                 Delivery::Event(event) => assert_frame(&event.frame, &["cursor"]),
-                Delivery::Shown(frame) => assert_frame(&frame, &[]),
+                Delivery::Ephemeral(frame) => assert_frame(&frame, &[]),
                 Delivery::Overflow => {
                     self.socket = self.hub.register(self.user).expect("room for a socket");
                 }

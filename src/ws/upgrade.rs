@@ -50,27 +50,32 @@ pub fn route(services: Services) -> BoxedFilter<(Response,)> {
         .and(warp::query::<Query>())
         .and(warp::ext::optional::<OnUpgrade>())
         .then(move |method, headers, query, on_upgrade| {
-            let services = Arc::clone(&services);
-            async move {
-                if method != Method::GET {
-                    return refuse(&Error::MethodNotAllowed);
-                }
-                let answered = handshake(Arc::clone(&services), &headers, &query, on_upgrade);
-                match answered.await {
-                    Ok(response) => response,
-                    Err(error) => {
-                        // A drain waits for nobody who is refused.
-                        let lifecycle = &services.lifecycle;
-                        tokio::select! {
-                            () = services.refusals.turn() => {}
-                            () = lifecycle.draining.cancelled() => {}
-                        }
-                        refuse(&error)
-                    }
-                }
-            }
+            answer(Arc::clone(&services), method, headers, query, on_upgrade)
         })
         .boxed()
+}
+
+async fn answer(
+    services: Arc<Services>,
+    method: Method,
+    headers: HeaderMap,
+    query: Query,
+    on_upgrade: Option<OnUpgrade>,
+) -> Response {
+    if method != Method::GET {
+        return refuse(&Error::MethodNotAllowed);
+    }
+    match handshake(Arc::clone(&services), &headers, &query, on_upgrade).await {
+        Ok(response) => response,
+        Err(error) => {
+            // A drain waits for nobody who is refused.
+            tokio::select! {
+                () = services.refusals.turn() => {}
+                () = services.lifecycle.draining.cancelled() => {}
+            }
+            refuse(&error)
+        }
+    }
 }
 
 /// From the cheapest check to the dearest: the database is asked only for what could become a socket.
@@ -91,16 +96,16 @@ async fn handshake(
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
     }
-    let turn = Arc::clone(&services.handshakes).acquire_owned();
-    let turn = timeout(services.config.timeouts.database, turn).await;
-    let Ok(Ok(turn)) = turn else {
+    let permit = Arc::clone(&services.handshakes).acquire_owned();
+    let permit = timeout(services.config.timeouts.database, permit).await;
+    let Ok(Ok(permit)) = permit else {
         return Err(Error::unavailable("too many others wait for the database"));
     };
     let caller = services.auth.socket(headers, ticket).await?;
     let user = caller.act_for(named_user(query, &caller)?)?;
     services.hub.require_room(user)?;
     services.auth.require_connectable(user).await?;
-    drop(turn);
+    drop(permit);
     let subscription = services.hub.register(user)?;
 
     let connections = services.lifecycle.connections.clone();

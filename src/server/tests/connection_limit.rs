@@ -34,28 +34,31 @@ const ONE: ServerLimits = ServerLimits {
     ..LIMITS
 };
 
+/// A server, and a connection that has asked it for something and got this much of the answer.
+async fn answering(limits: ServerLimits, request: &str, answer: &str) -> (Server, TcpStream) {
+    let server = server(limits).await;
+    let mut stream = server.connect().await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    until(&mut stream, answer).await;
+    (server, stream)
+}
+
 /// One that has room for one connection, and that one.
 async fn full_server() -> (Server, TcpStream) {
-    let server = server(ONE).await;
-    let mut first = server.connect().await;
-    first
-        .write_all(b"GET /ok HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    until(&mut first, "fine").await;
-    (server, first)
+    answering(ONE, "GET /ok HTTP/1.1\r\nhost: x\r\n\r\n", "fine").await
 }
+
+const CLOSING: &str = "GET /ok HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn a_connection_over_the_limit_gets_a_503_until_one_is_free() {
     let (server, first) = full_server().await;
-    let request = "GET /ok HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    let refused = server.says(request).await;
+    let refused = server.says(CLOSING).await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert_eq!(header(&refused, "retry-after"), Some("1"));
     drop(first);
     let deadline = Instant::now() + PATIENCE;
-    while !server.says(request).await.starts_with("HTTP/1.1 200") {
+    while !server.says(CLOSING).await.starts_with("HTTP/1.1 200") {
         assert!(Instant::now() < deadline, "the place was never free again");
     }
 }
@@ -81,32 +84,21 @@ async fn only_so_many_are_told_at_a_time_that_there_is_no_room() {
 
 #[tokio::test]
 async fn an_upgraded_connection_keeps_its_place() {
-    let server = server(ONE).await;
-    let mut socket = server.connect().await;
     let upgrade = "GET /up HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n";
-    socket.write_all(upgrade.as_bytes()).await.unwrap();
-    until(&mut socket, "\r\n\r\n").await;
-    let refused = server
-        .says("GET /ok HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .await;
+    let (server, _socket) = answering(ONE, upgrade, "\r\n\r\n").await;
+    let refused = server.says(CLOSING).await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_peer_that_takes_nothing_is_cut_off() {
     let write_stall = Duration::from_millis(200);
-    let server = server(ServerLimits {
+    let limits = ServerLimits {
         write_stall,
         ..LIMITS
-    })
-    .await;
-    let mut stream = server.connect().await;
-    stream
-        .write_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    // There is a connection to wait for.
-    until(&mut stream, "\r\n\r\n").await;
+    };
+    let request = "GET /big HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (server, _stream) = answering(limits, request, "\r\n\r\n").await;
     server.until_connections_end().await;
 }
 
@@ -114,17 +106,12 @@ async fn a_peer_that_takes_nothing_is_cut_off() {
 async fn a_peer_that_takes_something_now_and_then_is_served_to_the_end() {
     // A pause is shorter by more than a loaded machine adds.
     let write_stall = Duration::from_secs(4);
-    let server = server(ServerLimits {
+    let limits = ServerLimits {
         write_stall,
         ..LIMITS
-    })
-    .await;
-    let mut stream = server.connect().await;
-    stream
-        .write_all(b"GET /big HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    until(&mut stream, "\r\n\r\n").await;
+    };
+    let request = "GET /big HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let (_server, mut stream) = answering(limits, request, "\r\n\r\n").await;
     // Together they are longer than it may take nothing, and in each of them the response is stuck: it is more than the sockets'
     // buffers hold.
     let mut part = vec![0; 8 << 20];

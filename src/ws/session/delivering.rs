@@ -36,7 +36,7 @@ where
                     let frame = self.frames().resync_required(reason, cursor);
                     self.feed(frame).await?;
                 }
-                Delivery::Shown(frame) => self.feed(frame).await?,
+                Delivery::Ephemeral(frame) => self.feed(frame).await?,
                 Delivery::Overflow => return Err(CloseReason::TooSlow),
                 Delivery::Dismissed => return Err(CloseReason::Deactivated),
             }

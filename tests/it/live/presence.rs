@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::assert_limited_apart;
 use crate::support::*;
 
 /// A short grace, so that a test need not wait long.
@@ -297,27 +298,7 @@ async fn a_list_that_is_too_long_or_malformed_is_refused_and_the_former_stays() 
 
 #[tokio::test]
 async fn its_rate_is_limited_apart_from_that_of_sends() {
-    let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    let slow = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "3")];
-    let replica = Replica::start(&database, &slow).await;
-    let mut alice = Socket::connect(&replica, ALICE).await;
-    // All on their way at once: no token comes back between two of them.
-    let mut requests = Vec::new();
-    for _ in 0..20 {
-        let data = json!({"userIds": [BORIS]});
-        requests.push(alice.request("watch_presence", data).await);
-    }
-    let mut refused = 0;
-    for request in &requests {
-        let answer = alice.answer(request).await;
-        if answer["type"] == "error" {
-            assert_eq!(answer["data"]["code"], "too_many_requests");
-            refused += 1;
-        }
-    }
-    assert!(refused > 0);
-    alice.send_message(conversation, "still welcome").await;
+    assert_limited_apart("watch_presence", |_| json!({"userIds": [BORIS]})).await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::assert_limited_apart;
 use crate::support::*;
 
 /// Ends soon, so that a test need not wait long.
@@ -290,27 +291,11 @@ async fn a_stranger_is_refused_and_so_is_what_does_not_exist() {
 
 #[tokio::test]
 async fn its_rate_is_limited_apart_from_that_of_sends() {
-    let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    let slow = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "3")];
-    let replica = Replica::start(&database, &slow).await;
-    let mut alice = Socket::connect(&replica, ALICE).await;
-    let data = json!({"conversationId": conversation, "isTyping": true});
-    // All on their way at once: no token comes back between two of them.
-    let mut requests = Vec::new();
-    for _ in 0..20 {
-        requests.push(alice.request("typing", data.clone()).await);
-    }
-    let mut refused = 0;
-    for request in &requests {
-        let answer = alice.answer(request).await;
-        if answer["type"] == "error" {
-            assert_eq!(answer["data"]["code"], "too_many_requests");
-            refused += 1;
-        }
-    }
-    assert!(refused > 0);
-    alice.send_message(conversation, "still welcome").await;
+    assert_limited_apart(
+        "typing",
+        |conversation| json!({"conversationId": conversation, "isTyping": true}),
+    )
+    .await;
 }
 
 /// No commit is waited for, and none of these notifications may move a cursor: a crash may forget them.
