@@ -134,8 +134,8 @@ fn an_erasure_without_an_answer_may_be_done_or_not() {
     }
 }
 
-#[test]
-fn who_had_not_seen_an_erased_message_is_shown_its_end_in_its_place() {
+/// Of two messages the second one, which the socket 1 alone has seen, is erased.
+fn erased_second() -> (Story, MessageView) {
     let mut story = Story::new();
     story.done(1);
     let (key, two) = story.sent(2);
@@ -143,19 +143,19 @@ fn who_had_not_seen_an_erased_message_is_shown_its_end_in_its_place() {
     story.frame(1, &two);
     let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
     commit(&mut story, Rewrite::Erase, &targets);
+    (story, two)
+}
+
+#[test]
+fn who_had_not_seen_an_erased_message_is_shown_its_end_in_its_place() {
+    let (mut story, two) = erased_second();
     assert_eq!(story.checker.unfinished(), 1);
     story.change_frame(2, &deleted(&two));
     assert_eq!(story.checker.unfinished(), 0);
     story.done(3);
     assert_eq!(story.found(), []);
     // Not even that.
-    let mut story = Story::new();
-    story.done(1);
-    let (key, two) = story.sent(2);
-    story.acknowledge(key, &two);
-    story.frame(1, &two);
-    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
-    commit(&mut story, Rewrite::Erase, &targets);
+    let (mut story, _) = erased_second();
     story.done(3);
     assert_eq!(story.found(), [Kind::Skipped]);
 }
@@ -194,13 +194,7 @@ fn a_reload_need_not_show_what_is_erased_and_must_show_all_else() {
 
 #[test]
 fn what_was_erased_behind_all_that_a_reload_shows_is_passed_over() {
-    let mut story = Story::new();
-    story.done(1);
-    let (key, two) = story.sent(2);
-    story.acknowledge(key, &two);
-    story.frame(1, &two);
-    let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
-    commit(&mut story, Rewrite::Erase, &targets);
+    let (mut story, two) = erased_second();
     story.change_frame(1, &deleted(&two));
     let next = story.checker.opened(1, 1, Some("old".to_owned()), LATER);
     story.checker.resync_required(next);
