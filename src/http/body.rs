@@ -246,8 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_bodies_share_their_room_until_their_fields_are_dropped_and_small_ones_need_none()
-    {
+    async fn large_bodies_share_a_budget_until_their_fields_are_dropped_and_small_ones_are_free() {
         // A share is one of them.
         let budget = MemoryBudget::new(8 * 2 * SMALL);
         let ask = |announces: bool, size: usize| {

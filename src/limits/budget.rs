@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_there_for_so_many_bytes_and_for_small_ones_always() {
+    fn a_budget_has_so_many_bytes_and_small_ones_are_free() {
         let budget = MemoryBudget::new(10 * SMALL);
         let taken: Vec<_> = (0..5)
             .map(|number| budget.reserve(user(number), 2 * SMALL).expect("budget"))

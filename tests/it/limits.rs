@@ -379,6 +379,9 @@ fn the_table_of_limits_is_complete_and_true() {
             assert!(tests.contains(proof), "no test is called {proof}");
         }
     }
+    for name in crate::promises::tests_named_in(&table) {
+        assert!(tests.contains(name), "no test is called {name}");
+    }
     let named: BTreeSet<String> = rows.iter().map(|row| bare(row[1])).collect();
     let limits = shipped
         .split("# --- Limits ---")

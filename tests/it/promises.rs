@@ -49,16 +49,21 @@ pub fn tests_below(directories: &[&str]) -> BTreeSet<String> {
     tests
 }
 
+/// What a page quotes that looks like a test's name.
+pub fn tests_named_in(page: &str) -> BTreeSet<&str> {
+    let is_test = |name: &&str| {
+        name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    page.split('`').skip(1).step_by(2).filter(is_test).collect()
+}
+
 /// `SECURITY.md` names what fails without each guard, unit tests among them.
 #[test]
 fn every_test_that_the_threat_model_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("SECURITY.md")).expect("SECURITY.md");
     let tests = tests_below(&["tests/it", "src"]);
-    let is_test = |name: &&str| {
-        name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-    };
-    let names: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_test).collect();
+    let names = tests_named_in(&text);
     assert!(names.len() > 30, "{}", names.len());
     for name in names {
         assert!(tests.contains(name), "no test is called {name}");

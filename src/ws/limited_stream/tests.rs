@@ -200,7 +200,7 @@ async fn a_message_may_come_in_so_many_frames_and_no_more() {
 }
 
 #[tokio::test]
-async fn large_messages_that_are_not_complete_share_their_room_and_small_ones_need_none() {
+async fn large_messages_that_are_not_complete_share_a_budget_and_small_ones_are_free() {
     // A share is one of them.
     let budget = MemoryBudget::new(8 * LARGE);
     let says = async |stream: &mut (DuplexStream, LimitedStream<DuplexStream>), bytes: &[u8]| {
