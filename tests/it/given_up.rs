@@ -52,18 +52,16 @@ async fn a_statement_that_does_not_end_is_cancelled_when_its_caller_has_gone() {
     let holder = database
         .holding("lock table messages in access exclusive mode")
         .await;
-    let waiting =
-        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     let mut caller = Raw::connect(&replica).await;
     let line = format!("GET /api/v1/chat/conversations/{conversation}/messages");
     caller.request(&line, &[]).await;
     eventually("its statement waits", || async {
-        (database.count(waiting).await == 1).then_some(())
+        (database.count(LOCK_WAITERS).await == 1).then_some(())
     })
     .await;
     drop(caller);
     eventually("its statement has ended", || async {
-        (database.count(waiting).await == 0).then_some(())
+        (database.count(LOCK_WAITERS).await == 0).then_some(())
     })
     .await;
     holder.batch_execute("commit").await.expect("its end");

@@ -38,7 +38,8 @@ pub use run::{Signal, fresh_dir};
 pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};
 pub use socket::Socket;
 pub use until::{
-    until_a_lock_is_waited_for, until_healthy, until_metric, until_metric_above, until_status,
+    LOCK_WAITERS, until_a_lock_is_waited_for, until_healthy, until_metric, until_metric_above,
+    until_status,
 };
 pub use users::*;
 pub use wait::{DEADLINE, blocking_eventually, eventually, eventually_within, within};

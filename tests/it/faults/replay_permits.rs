@@ -34,7 +34,7 @@ async fn of_many_that_come_back_at_once_a_few_are_read_for_and_the_others_wait()
     until_replays_wait(&database, 2).await;
     // The writer is not among those who wait, and by its answer whoever else would read does.
     api.send(conversation, BORIS, "of one who is here").await;
-    assert_eq!(database.count(WAITING_REPLAYS).await, 2);
+    assert_eq!(waiting_replays(&database).await, 2);
 
     holder.batch_execute("commit").await.expect("its end");
     while let Some(socket) = coming.join_next().await {
@@ -132,13 +132,14 @@ async fn holding_replays(database: &Database) -> tokio_postgres::Client {
 }
 
 /// Those that stand before what [`holding_replays`] holds.
-const WAITING_REPLAYS: &str =
-    "pg_stat_activity where datname = current_database() and application_name = 'pgchat pool'
-                  and wait_event_type = 'Lock'";
+async fn waiting_replays(database: &Database) -> i64 {
+    let replays = format!("{LOCK_WAITERS} and application_name = 'pgchat pool'");
+    database.count(&replays).await
+}
 
 async fn until_replays_wait(database: &Database, count: i64) {
     eventually("replays wait", || async {
-        (database.count(WAITING_REPLAYS).await >= count).then_some(())
+        (waiting_replays(database).await >= count).then_some(())
     })
     .await;
 }

@@ -79,11 +79,9 @@ impl Stage {
 
     /// The listener listens, has sent a heartbeat, and cannot read yet. It hears nothing more, and no other heartbeat is flushed.
     async fn until_it_is_to_catch_up(&self) -> Client {
-        let waiting =
-            "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
-            and query like '%chat_changes_exceed%'";
+        let waiting = format!("{LOCK_WAITERS} and query like '%chat_changes_exceed%'");
         eventually("it wants to read what it missed", || async {
-            (self.database.count(waiting).await == 1).then_some(())
+            (self.database.count(&waiting).await == 1).then_some(())
         })
         .await;
         self.listens.mute_open();

@@ -36,12 +36,15 @@ pub async fn until_metric_above(replica: &Replica, name: &str, bound: f64) -> f6
     .await
 }
 
+/// The sessions of this database that wait for what another one holds. Not those whose commit waits for its turn to notify,
+/// which the whole cluster takes: a heartbeat does at any moment.
+pub const LOCK_WAITERS: &str = "pg_stat_activity where datname = current_database()
+    and wait_event in ('relation', 'tuple', 'transactionid', 'advisory')";
+
 /// Waits until a session of this database waits for a lock; `what` says what that shows.
 pub async fn until_a_lock_is_waited_for(database: &Database, what: &str) {
-    let waiting =
-        "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     eventually(what, || async {
-        (database.count(waiting).await > 0).then_some(())
+        (database.count(LOCK_WAITERS).await > 0).then_some(())
     })
     .await;
 }
