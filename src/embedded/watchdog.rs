@@ -386,5 +386,6 @@ fn lock_shortly(path: &Path) -> Result<Option<File>, EmbeddedError> {
 /// One line for `postgres.log`, which is our standard error.
 fn note(text: &str) {
     let now = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.3f UTC");
-    eprintln!("{now} pgchat watchdog: {text}");
+    // Not eprintln, which panics where the disk is full: PostgreSQL would be left to itself.
+    let _ = writeln!(std::io::stderr(), "{now} pgchat watchdog: {text}");
 }

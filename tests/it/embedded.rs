@@ -109,6 +109,20 @@ async fn it_is_served_by_a_role_that_owns_nothing() {
     assert!(!replica.api().conversations(AMELIE).await.is_empty());
 }
 
+/// As where the disk is full for a while. Whoever starts PostgreSQL, and ends it, writes there, too.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_log_that_takes_nothing_keeps_nobody_from_starting_and_ending_it() {
+    let data = DataDir::new();
+    fs::create_dir(&data.0).expect("a directory");
+    let log = data.0.join("postgres.log");
+    std::os::unix::fs::symlink("/dev/full", log).expect("a log");
+    let replica = data.replica().await;
+    assert!(!replica.api().conversations(AMELIE).await.is_empty());
+    drop(replica);
+    data.until_postgres_ended().await;
+}
+
 #[tokio::test]
 async fn the_first_start_needs_no_database_and_finds_people_who_talk() {
     let data = DataDir::new();
