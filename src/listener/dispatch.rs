@@ -73,7 +73,8 @@ impl Dispatcher {
     /// Leaves out of catch-ups what had ended by now.
     pub fn start_after(&mut self, snapshot: Snapshot) {
         self.before = snapshot;
-        // A number that had ended without a flush may be given to something that comes after a crash.
+        // A number that had ended without a flush may be given to something that comes after a crash, which may also take back what
+        // clients load now.
         self.unflushed.read(self.beats.coming());
     }
 
@@ -82,13 +83,10 @@ impl Dispatcher {
         self.unflushed.may_be_lost_in(incarnation)
     }
 
-    /// Transaction numbers mean something else from now on.
+    /// Transaction numbers mean something else from now on; [`Dispatcher::start_after`] has to follow.
     pub fn forget(&mut self, incarnation: Incarnation) {
         self.delivered.clear();
         self.unflushed.forget(incarnation);
-        // Nor need what clients load anew be flushed.
-        self.unflushed.read(self.beats.coming());
-        self.before = Snapshot::default();
     }
 
     /// One notification. Returns the way's time when it is a heartbeat of this replica's own.
@@ -291,14 +289,18 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    /// Whoever can connect to the database can say so.
-    #[tokio::test]
-    async fn a_heartbeat_that_was_not_sent_proves_nothing() {
+    fn dispatcher() -> Dispatcher {
         let hub = testing::hub(1);
         let minute = Duration::from_secs(60);
         let services = testing::services(hub.clone(), minute, minute);
         let (store, live) = (services.store.clone(), services.live.clone());
-        let mut dispatcher = Dispatcher::new(store, hub, live, Uuid::nil(), 1000, Arc::default());
+        Dispatcher::new(store, hub, live, Uuid::nil(), 1000, Arc::default())
+    }
+
+    /// Whoever can connect to the database can say so.
+    #[tokio::test]
+    async fn a_heartbeat_that_was_not_sent_proves_nothing() {
+        let mut dispatcher = dispatcher();
         let beats = dispatcher.beats();
         let sent = beats.next();
         for forged in [0, -1, sent + 1, i64::MAX] {
@@ -309,6 +311,37 @@ mod tests {
         let echo = dispatcher.dispatch(&heartbeat(sent)).await;
         assert!(echo.expect("one of ours").is_some());
         assert_eq!(beats.echoed(), sent);
+    }
+
+    #[tokio::test]
+    async fn a_horizon_that_is_above_its_own_transaction_is_none() {
+        let mut dispatcher = dispatcher();
+        let mut horizon_after = async |horizon: u64| {
+            let text = format!(r#"{{"v":1,"xid":"9","horizon":"{horizon}","at":5}}"#);
+            dispatcher.dispatch(&text).await.expect("one of ours");
+            dispatcher.hub.position().expect("live").horizon
+        };
+        let before = horizon_after(1).await;
+        assert_eq!(horizon_after(10).await, before);
+        assert_eq!(horizon_after(9).await, Horizon(9));
+    }
+
+    /// What had ended by then is left out of catch-ups by its number, which the crash may give to something else.
+    #[tokio::test]
+    async fn until_a_heartbeat_is_back_a_crash_may_have_taken_back_what_had_ended_at_the_start() {
+        let mut dispatcher = dispatcher();
+        let incarnation = |number| Incarnation(Uuid::from_u128(number));
+        assert!(!dispatcher.may_be_lost_in(incarnation(1)));
+        dispatcher.start_after(Snapshot::default());
+        for crash in [2, 3] {
+            assert!(dispatcher.may_be_lost_in(incarnation(crash)));
+            dispatcher.forget(incarnation(crash));
+            dispatcher.start_after(Snapshot::default());
+        }
+        let sent = dispatcher.beats().next();
+        let echo = dispatcher.dispatch(&heartbeat(sent)).await;
+        assert!(echo.expect("one of ours").is_some());
+        assert!(!dispatcher.may_be_lost_in(incarnation(4)));
     }
 
     fn heartbeat(beat: i64) -> String {
