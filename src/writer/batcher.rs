@@ -308,6 +308,24 @@ mod tests {
     /// Shorter than what a silent database is waited for.
     const TIME: Duration = Duration::from_secs(1);
 
+    const LIMITS: WriterLimits = WriterLimits {
+        queue: 10,
+        batch: 1,
+        timeout: Duration::from_secs(60),
+    };
+
+    fn batcher(vars: &[(&str, &str)]) -> (Batcher, Arc<Stats>) {
+        let config = Config::from_vars(vars).unwrap();
+        let services = testing::services_of(testing::hub(1), config);
+        let stats = Arc::new(Stats::default());
+        let storing = Storing {
+            store: services.store,
+            stats: Arc::clone(&stats),
+            timeout: LIMITS.timeout,
+        };
+        (Batcher::new(storing, LIMITS, TaskTracker::new()), stats)
+    }
+
     fn pending(conversation: u128, time: Duration, reply: Reply) -> Pending {
         Pending {
             outgoing: Outgoing {
@@ -333,28 +351,29 @@ mod tests {
         Box::new(|_| {})
     }
 
+    /// Or it would overtake it.
+    #[tokio::test]
+    async fn what_comes_after_a_message_of_its_flow_that_moved_to_the_slow_lane_follows_it_there() {
+        let (mut batcher, _) = batcher(&[("DB_HOST", "127.0.0.1")]);
+        let of = |conversation| pending(conversation, TIME, no_matter());
+        for conversation in [1, 2, 1] {
+            batcher.admit(of(conversation));
+        }
+        batcher.divert_to_slow_lane(vec![of(1)]);
+        batcher.admit(of(1));
+        let fast: Vec<Flow> = batcher.waiting.iter().map(Pending::flow).collect();
+        assert_eq!((fast, batcher.bytes), (vec![of(2).flow()], 1));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_late_in_the_slow_lane_is_told_so_while_a_batch_is_taken_apart() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = silent.local_addr().unwrap().port().to_string();
         let vars = [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str())];
-        let hub = testing::hub(1);
-        let services = testing::services_of(hub, Config::from_vars(&vars).unwrap());
-        let limits = WriterLimits {
-            queue: 10,
-            batch: 1,
-            timeout: 60 * TIME,
-        };
-        let stats = Arc::new(Stats::default());
-        let storing = Storing {
-            store: services.store.clone(),
-            stats: Arc::clone(&stats),
-            timeout: limits.timeout,
-        };
-        let mut batcher = Batcher::new(storing, limits, TaskTracker::new());
+        let (mut batcher, stats) = batcher(&vars);
         let (reply, late) = oneshot::channel();
         // Behind another one of its flow, which has its turn meanwhile.
-        batcher.hold(pending(1, limits.timeout, no_matter()));
+        batcher.hold(pending(1, LIMITS.timeout, no_matter()));
         let answer = Box::new(move |answer: Result<_, _>| {
             let _ = reply.send(answer.is_ok());
         });
@@ -362,7 +381,7 @@ mod tests {
         batcher.go_on();
         assert_eq!(stats.held.load(Ordering::Relaxed), 2);
 
-        let batch = vec![pending(2, limits.timeout, no_matter())];
+        let batch = vec![pending(2, LIMITS.timeout, no_matter())];
         let failure = SendFailure::Refused("something in it".to_owned());
         let locks = batcher.lock_policy.locks(Instant::now());
         tokio::select! {
