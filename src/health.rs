@@ -160,6 +160,23 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::testing;
+
+    /// There is no database: a new answer is another one.
+    #[tokio::test]
+    async fn an_answer_of_the_database_is_shared_for_a_moment_only() {
+        let minute = Duration::from_secs(60);
+        let services = testing::services(testing::hub(1), minute, minute);
+        let health = &services.health;
+        let report = async |came| {
+            *health.pulse.last() = Some((came, Ok(())));
+            health.report().await.database
+        };
+        // In time, however slow this is.
+        assert!(report(Instant::now() + minute).await.is_ok());
+        let late = Instant::now() - Duration::from_millis(100);
+        assert!(report(late).await.is_err());
+    }
 
     /// A race that is run often enough to be lost where it can be.
     #[test]

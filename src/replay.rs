@@ -332,6 +332,27 @@ mod tests {
         assert_eq!(repeat(Some(90), 99), Repeat::Sent);
     }
 
+    #[test]
+    fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat_can_come() {
+        let row = Uuid::from_u128(1);
+        let mut missed = Missed::of_row(row, 2, 130);
+        let mut repeat = |version, horizon| {
+            let repeat = missed.repeat(&Event {
+                subject: Subject::Row(row),
+                version,
+                xid: 120,
+                horizon: Horizon(horizon),
+                frame: "message_updated".into(),
+                made_at: None,
+                as_update: None,
+            });
+            (repeat, missed.is_over())
+        };
+        assert_eq!(repeat(2, 130), (Repeat::Sent, false));
+        assert_eq!(repeat(3, 130), (Repeat::Later, false));
+        assert_eq!(repeat(2, 131), (Repeat::New, true));
+    }
+
     /// What was read may be unread again, and then be read once more.
     #[test]
     fn a_read_mark_is_repeated_only_by_a_transaction_that_was_replayed() {

@@ -188,11 +188,15 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_bounded() {
         let mailbox = Mailbox::default();
-        for n in 0..LIMIT as u128 {
-            mailbox.put(presence(n), "x".into());
+        let [comfort, limit] = [COMFORT, LIMIT].map(|limit| limit as u128);
+        for n in 0..comfort {
+            mailbox.offer(presence(n), "x".into());
         }
         mailbox.offer(presence(1 << 64), "left out".into());
         mailbox.offer(presence(0), "a newer one".into());
+        for n in comfort..limit {
+            mailbox.put(presence(n), "x".into());
+        }
         assert!(!mailbox.has_overflowed());
         assert_eq!(mailbox.take().as_deref(), Some("a newer one"));
         mailbox.put(presence(1 << 65), "fits".into());

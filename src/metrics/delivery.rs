@@ -43,7 +43,21 @@ impl Delivery {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::encoding::text::encode;
+
     use super::*;
+
+    /// Prometheus would take a sum that goes back for a new start of the process.
+    #[test]
+    fn an_event_that_seems_to_come_before_it_was_sent_took_no_time() {
+        let (delivery, mut registry) = (Delivery::default(), Registry::default());
+        delivery.register(&mut registry);
+        delivery.took(2_000_000, 0);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let sum = "\ndelivery_latency_seconds_sum 0.0\n";
+        assert!(text.contains(sum), "{text}");
+    }
 
     #[test]
     fn no_time_that_an_event_may_name_is_too_much() {

@@ -3,6 +3,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::Config;
+use crate::testing;
 
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
 
@@ -46,6 +47,26 @@ fn what_is_minted_is_verified_under_the_same_settings_and_not_under_others() {
             let left = token.expires.0 - UnixSeconds::now().0;
             assert!((3590..=3600).contains(&left), "{left}");
         }
+    }
+}
+
+/// In that second already (RFC 7519 section 4.1.4). A ticket's token is verified by nothing else.
+#[tokio::test]
+async fn a_token_is_over_when_its_exp_and_the_leeway_have_come() {
+    for (text, leeway) in [("0", 0), ("30", 30)] {
+        let vars = [
+            ("DB_HOST", "127.0.0.1"),
+            ("JWT_SECRET", SECRET),
+            ("JWT_LEEWAY_SECONDS", text),
+        ];
+        let (hub, config) = (testing::hub(1), Config::from_vars(&vars).unwrap());
+        let auth = testing::services_of(hub, config).auth;
+        let UnixSeconds(now) = UnixSeconds::now();
+        let validity = |ends| auth.validity(UnixSeconds(ends - leeway));
+        assert_eq!(validity(now).unwrap_err().code(), "token_expired");
+        let ends = now + 60;
+        let until = validity(ends).unwrap();
+        assert_eq!((until.expires.0, until.ends.0), (ends - leeway, ends));
     }
 }
 

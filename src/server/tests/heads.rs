@@ -34,6 +34,9 @@ async fn a_half_sent_head_gets_a_408_in_time_however_it_drips() {
     }
     assert!(started.elapsed() < PATIENCE);
     assert_head_timeout(&String::from_utf8_lossy(&said));
+    // Nobody is waited for who does not close their side.
+    server.until_connections_end().await;
+    drop((second, stream));
 }
 
 fn assert_head_timeout(said: &str) {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::delivering::BATCH;
 use super::*;
 use crate::hub::{Event, Subject};
+use crate::limits::{Holder, MemoryBudget, SMALL};
 use crate::store::Horizon;
 use crate::testing;
 use crate::ws::limited_stream::LimitedStream;
@@ -142,6 +143,8 @@ async fn a_heartbeat_between_the_replay_and_what_it_repeats_makes_no_repeat() {
     let hub = &stage.services.hub;
     let (replayed, end) = (Uuid::new_v4(), 5);
     session.replayed = Some(Box::new(Missed::of_row(replayed, 0, end)));
+    session.forget_replay();
+    assert!(session.replayed.is_some(), "a repeat may come yet");
 
     stage.publish_row(replayed, 1, 0);
     hub.advance(&hub.position().unwrap().identity, Horizon(end + 1));
@@ -278,6 +281,30 @@ async fn a_token_ends_while_its_client_does_not_read() {
     };
     assert_eq!(code, 4401);
     session.await.unwrap();
+}
+
+/// There is no database, so it waits; and whoever waits there has a share of another room.
+#[tokio::test]
+async fn a_large_message_that_the_writer_has_takes_no_room_of_what_is_on_its_way() {
+    let mut stage = Stage::calm();
+    let limits = &stage.services.config.limits;
+    let (content, largest) = ("x".repeat(limits.message_bytes), limits.body_bytes);
+    // Of which one user's share is one of the largest.
+    let budget = MemoryBudget::new(8 * largest);
+    Arc::get_mut(&mut stage.services).unwrap().incoming = budget.clone();
+    let (mut client, _session) = stage.connect(2 * largest).await;
+    next(&mut client).await.unwrap();
+    let send = json!({
+        "type": "send_message", "requestId": "waits",
+        "data": {"conversationId": Uuid::nil(), "content": content},
+    });
+    let send = send.to_string();
+    assert!(send.len() > SMALL, "it counts");
+    say(&mut client, &send).await;
+    say(&mut client, r#"{"type": "ping", "requestId": "read"}"#).await;
+    let answer = next(&mut client).await.unwrap();
+    assert_eq!(answer["data"]["requestId"], "read");
+    assert!(budget.reserve(Holder::User(stage.user), largest).is_some());
 }
 
 /// A stream that keeps the longest piece that was ever written to it: what the write buffer held.

@@ -1,5 +1,7 @@
 //! The two modes as they are at the start: who is believed, and who can reach the service at all.
 
+use serde_json::json;
+
 use super::tokens::{SECRET, token};
 use super::{get, replica};
 use crate::support::*;
@@ -42,6 +44,9 @@ async fn a_token_is_looked_at_in_jwt_mode_alone() {
         let refused = handshake(&jwt, &path, &[offered]).await;
         refused.refused(401, "token_invalid");
     }
+    let mut socket = Socket::connect(&trusted, ALICE).await;
+    let garbage = json!({"token": "garbage"});
+    socket.send_command("authenticate", garbage).await;
     get(&trusted, "/api/v1/users", "garbage").await.ok(200);
     let refused = get(&jwt, "/api/v1/users", "garbage").await;
     refused.refused(401, "token_invalid");

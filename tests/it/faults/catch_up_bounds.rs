@@ -1,5 +1,7 @@
 //! What is too much for a catch-up, or takes too long: all clients reload. And what does not count.
 
+use serde_json::json;
+
 use super::cut_off::CutOff;
 use super::*;
 
@@ -8,6 +10,10 @@ use super::*;
 async fn beyond_the_bound_of_a_catch_up_all_clients_reload_and_go_on() {
     let mut stage = CutOff::set(&[("CATCH_UP_CHANGES", "10")]).await;
     let _stranger = stage.database.holding("select pg_current_xact_id()").await;
+    let mut carla = Socket::connect(&stage.replica, CARLA).await;
+    let watched = json!({"userIds": [BORIS]});
+    carla.send_command("watch_presence", watched).await;
+    carla.expect("presence").await;
 
     stage.cut().await;
     for number in 0..11 {
@@ -15,6 +21,9 @@ async fn beyond_the_bound_of_a_catch_up_all_clients_reload_and_go_on() {
     }
     stage.comes_back().await;
     stage.assert_reloads().await;
+    // Whoever has thrown away what they knew is shown again whom they watch.
+    carla.expect("resync_required").await;
+    carla.expect("presence").await;
     let history = stage.replica.api().history(stage.conversation).await;
     assert_eq!(history.len(), 12);
 

@@ -1,5 +1,7 @@
 //! A replica that closes: its sockets are told, and end in time.
 
+use futures_util::future::join_all;
+
 use super::*;
 use crate::ws::session::leaving::RECONNECT_MS;
 
@@ -61,4 +63,32 @@ async fn a_drain_does_not_wait_for_a_client_that_does_not_read() {
     stage.services.lifecycle.closing.cancel();
     session.await.unwrap();
     drop(slow);
+}
+
+/// So that most of it stays for the close handshakes, and not all of them come to the other replicas at once.
+#[tokio::test(start_paused = true)]
+async fn sockets_leave_over_a_third_of_what_the_delay_leaves_of_the_grace() {
+    const SOCKETS: usize = 64;
+    for (grace, delay, spread) in [(30, 0, 5), (30, 27, 1), (6, 0, 2)] {
+        let [grace, delay, spread] = [grace, delay, spread].map(Duration::from_secs);
+        let mut stage = Stage::new(Duration::from_secs(60), grace);
+        let services = Arc::get_mut(&mut stage.services).unwrap();
+        let config = Arc::get_mut(&mut services.config).unwrap();
+        config.timeouts.shutdown_delay = delay;
+        let mut clients = Vec::new();
+        for _ in 0..SOCKETS {
+            let (mut client, _session) = stage.connect(1024).await;
+            next(&mut client).await.unwrap();
+            clients.push(client);
+        }
+        let closing = Instant::now();
+        stage.services.lifecycle.closing.cancel();
+        let leaving = clients.into_iter().map(async |mut client| {
+            while next(&mut client).await.is_ok() {}
+            closing.elapsed()
+        });
+        let took = join_all(leaving).await.into_iter().max().unwrap();
+        assert!(took <= spread, "{took:?} of {spread:?}");
+        assert!(took > spread / 2, "{took:?} of {spread:?}");
+    }
 }

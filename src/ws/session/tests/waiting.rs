@@ -3,7 +3,6 @@
 use tokio::time::timeout;
 
 use super::*;
-use crate::limits::{Holder, MemoryBudget};
 use crate::replay::Permit;
 
 impl Stage {
