@@ -151,6 +151,19 @@ mod tests {
         })
     }
 
+    /// Cargo adds some that are not to be kept.
+    #[test]
+    fn a_program_gets_of_our_environment_what_it_needs_and_no_more() {
+        let output = Account::Own.command(Path::new("env")).output();
+        let output = String::from_utf8(output.expect("env").stdout).expect("text");
+        assert!(output.contains("LC_ALL=C\n"), "{output}");
+        for line in output.lines() {
+            let name = line.split('=').next().unwrap_or_default();
+            let is_kept = name == "LC_ALL" || KEPT_VARIABLES.contains(&name);
+            assert!(is_kept, "{line}");
+        }
+    }
+
     #[test]
     fn postgres_is_preferred_to_nobody() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533:n:/:/bin/false\n\

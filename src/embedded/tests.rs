@@ -223,6 +223,14 @@ fn spawned(command: &mut Command) -> Child {
     }
 }
 
+/// The fifth field (proc(5)); the second is a name in parentheses.
+#[cfg(target_os = "linux")]
+fn process_group(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, after_name) = stat.rsplit_once(") ").unwrap();
+    after_name.split(' ').nth(2).unwrap().parse().unwrap()
+}
+
 fn am_root() -> bool {
     account::effective_uid() == Some(0)
 }
@@ -235,6 +243,9 @@ fn replicas_share_a_database_that_ends_with_the_last_of_them() {
     let second = site.replica();
     assert_eq!(first.url, second.url);
     let postmaster = site.postmaster();
+    // Ctrl-C in a replica's terminal is none for it.
+    #[cfg(target_os = "linux")]
+    assert_eq!(process_group(site.watchdog()), site.watchdog());
 
     first.kill();
     second.run("insert into kept values (1)").unwrap();

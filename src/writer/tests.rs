@@ -46,3 +46,24 @@ async fn what_waits_is_bounded_in_bytes_and_a_sender_has_an_eighth_of_them() {
     assert!(!send(8, LONG), "all of it is taken");
     assert_eq!(writer.stats().refused.load(Ordering::Relaxed), 9);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_stops_goes_on_until_all_that_waits_is_answered() {
+    let hub = testing::hub(1);
+    let minute = Duration::from_secs(60);
+    let services = testing::services(hub, minute, minute);
+    let (writer, lifecycle) = (&services.writer, &services.lifecycle);
+    let (reply, mut answer) = oneshot::channel();
+    writer.submit(message(1, 1), Protocol::Http, move |result| {
+        let _ = reply.send(result.map(|sent| sent.repeated));
+    });
+    while writer.depth() > 0 {
+        tokio::task::yield_now().await;
+    }
+    lifecycle.stopping.cancel();
+    lifecycle.tasks.close();
+    lifecycle.tasks.wait().await;
+    let answer = answer.try_recv().expect("an answer");
+    let late = answer.expect_err("nobody stores it").to_string();
+    assert_eq!(late, "the message could not be stored in time");
+}
