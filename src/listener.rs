@@ -381,3 +381,30 @@ impl ListenerStatus {
         &self.stats
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where its connection is there, and no heartbeat can be sent.
+    #[test]
+    fn a_listener_is_live_for_as_long_as_heartbeats_come_back() {
+        let heartbeat = Duration::from_secs(10);
+        let check = |ago| {
+            let (_sender, state) = watch::channel(State::Live {
+                last_echo: Instant::now() - ago,
+                proven: true,
+            });
+            let stats = Arc::default();
+            let status = ListenerStatus {
+                state,
+                stats,
+                heartbeat,
+            };
+            status.check()
+        };
+        assert_eq!(check(heartbeat * 2), Ok(()));
+        let why = "no heartbeat for 31 s".to_owned();
+        assert_eq!(check(Duration::from_secs(31)), Err(why));
+    }
+}
