@@ -83,8 +83,8 @@ export class Thread {
     this.pinned = true;
     this.#retry.done();
     this.#failure = undefined;
-    const { unreadCount = 0 } = this.model.conversations.get(conversationId) ?? {};
-    const wanted = { seq, snippet, unreadCount };
+    const { unreadCount = 0, lastSeq } = this.model.conversations.get(conversationId) ?? {};
+    const wanted = { seq, snippet, unreadCount, lastSeq };
     this.#wanted = wanted;
     this.#told();
     if (seq !== undefined || !this.timeline.started || this.timeline.hasNewer) await this.timeline.start(seq);
@@ -92,11 +92,10 @@ export class Thread {
   }
 
   /** What is wanted has come, or could not be had: then there is what was there before. */
-  #begin({ seq, snippet, unreadCount }) {
+  #begin({ seq, snippet, unreadCount, lastSeq }) {
     const { messages, failed } = this.timeline;
     if (failed !== 'start') this.#wanted = undefined;
-    const unread = messages.filter(({ senderId, isRead, deletedAt }) => senderId !== this.model.userId && !isRead && !deletedAt);
-    this.timeline.unreadFrom = unreadCount ? unread.at(-unreadCount)?.seq : undefined;
+    this.timeline.opened(this.model.userId, unreadCount, lastSeq);
     if (seq === undefined) this.#window(messages.length - STEP);
     else this.#window(messages.length - MOST, messages.length);
     this.pinned = seq === undefined;
@@ -148,14 +147,14 @@ export class Thread {
   #arrived(message) {
     // One's own, from another device: who reads older ones meanwhile goes on reading them. Sending here leads to the end by itself.
     if (message.senderId === this.model.userId) {
-      this.timeline.unreadFrom = undefined;
+      this.timeline.newFrom(undefined);
       return;
     }
     this.#heard.push(message);
     if (!this.#isPinned()) this.#away++;
     this.read();
     // The first that nobody has looked at.
-    if (this.model.conversations.get(this.conversationId)?.unreadCount === 1) this.timeline.unreadFrom = message.seq;
+    if (this.model.conversations.get(this.conversationId)?.unreadCount === 1) this.timeline.newFrom(message.seq);
     soon(this.#draw);
   }
 

@@ -13,7 +13,7 @@ export class Timeline {
   /** Why the last read failed, and which it was, as in `loading`; cleared by the next one, or once it has come after all. */
   error = undefined;
   failed = '';
-  /** The first message that was unread when the conversation was opened. */
+  /** The first message that was unread when the conversation was opened, once it is loaded. */
   unreadFrom = undefined;
   started = false;
   /** Counts how often the stretch was read anew. */
@@ -21,6 +21,8 @@ export class Timeline {
   /** The `seq` that somebody looks at, where it is not the end; set by who shows this. */
   lookedAt = undefined;
   #again = () => {};
+  /** So many unread messages are older than `before`, and not loaded yet: `{readerId, count, before}`. */
+  #unread = undefined;
   /** Told while a page was being read, which may not have it yet: what to do with the page. */
   #meanwhile = [];
   /** Resolves when the read that is under way has ended. */
@@ -99,6 +101,7 @@ export class Timeline {
     this.changed();
     try {
       await read();
+      this.#findUnread();
       this.#fails();
     } catch (error) {
       this.#fails(what, error);
@@ -140,6 +143,30 @@ export class Timeline {
     this.messages.forEach((message, at) => {
       if (message.seq <= upToSeq && message.senderId !== readerId && !message.isRead) this.messages[at] = { ...message, isRead: true };
     });
+  }
+
+  /** `readerId` opens it with so many unread of what goes up to `lastSeq`. From now on they will be marked as read: they are counted, not asked about. */
+  opened(readerId, count, lastSeq) {
+    this.newFrom(undefined);
+    if (!count) return;
+    const isUnread = ({ senderId, isRead, deletedAt }) => senderId !== readerId && !isRead && !deletedAt;
+    const unread = this.hasNewer ? [] : this.messages.filter(isUnread);
+    if (unread.length >= count) return this.newFrom(unread.at(-count).seq);
+    this.#unread = { readerId, count: count - unread.length, before: this.hasNewer ? lastSeq + 1 : this.messages[0]?.seq };
+    this.#findUnread();
+  }
+
+  /** From there on all is new to who looks at it; undefined: nothing is. */
+  newFrom(seq) {
+    this.unreadFrom = seq;
+    this.#unread = undefined;
+  }
+
+  #findUnread() {
+    if (!this.#unread || !(this.last?.seq >= this.#unread.before - 1)) return;
+    const { readerId, count, before } = this.#unread;
+    const theirs = this.messages.filter(({ seq, senderId, deletedAt }) => seq < before && senderId !== readerId && !deletedAt);
+    if (theirs.length >= count) this.newFrom(theirs.at(-count).seq);
   }
 
   get last() {

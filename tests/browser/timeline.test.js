@@ -66,3 +66,42 @@ test('the stretch that is loaded has no gap: what comes beyond it waits until on
   it.put(message(301));
   assert.equal(it.last.seq, 301);
 });
+
+test('the first unread message is known as soon as it is loaded, whatever was loaded first', async () => {
+  const it = timeline(400);
+  await it.start();
+  it.opened('me', 250, 400);
+  assert.equal(it.unreadFrom, undefined);
+  // All of it is marked as read meanwhile.
+  it.read('me', 400);
+  await it.older();
+  assert.equal(it.unreadFrom, undefined);
+  await it.older();
+  assert.equal(it.unreadFrom, 151);
+
+  // From a place that a search led to, down to the end.
+  await it.start(120);
+  it.opened('me', 250, 400);
+  while (it.hasNewer) {
+    assert.equal(it.unreadFrom, undefined);
+    await it.newer();
+  }
+  assert.equal(it.unreadFrom, 151);
+
+  it.opened('me', 0, 400);
+  assert.equal(it.unreadFrom, undefined);
+  it.opened('me', 350, 400);
+  it.newFrom(undefined); // one has said something
+  while (it.hasOlder) await it.older();
+  assert.equal(it.unreadFrom, undefined);
+});
+
+test('neither one’s own messages nor deleted ones are unread, and some may have been read by themselves', async () => {
+  const it = timeline(0);
+  await it.start();
+  [{ senderId: 'me' }, { isRead: true }, {}, { senderId: 'me' }, { deletedAt: '1' }, { isRead: true }, {}].forEach((more, at) => it.put(message(at + 1, more)));
+  it.opened('me', 2, 7);
+  assert.equal(it.unreadFrom, 3);
+  it.opened('me', 1, 7);
+  assert.equal(it.unreadFrom, 7);
+});

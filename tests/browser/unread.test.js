@@ -137,6 +137,25 @@ test('above the first unread message there is a line, and what one says oneself 
   await page.locator('.divider.new').waitFor({ state: 'detached' });
 });
 
+test('above the first of more unread messages than are loaded at once the line stands, too', async () => {
+  const { user, conversation } = await reader();
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read)
+    select '${conversation}', case when n % 5 = 0 and n <= 100 then '${user}'::uuid else '${LUKASZ}' end, 'number ' || n, n <= 100 from generate_series(1, 350) n`);
+  const page = await visit(at(replica.url, user));
+  await badge(page, '99').waitFor();
+  await page.locator(`[data-conversation="${conversation}"] button`).click();
+  await bubble(page, 'number 350').waitFor();
+  await eventually(() => unread(conversation), '0');
+  const line = page.locator('.divider.new');
+  assert.equal(await line.count(), 0);
+  // What is older is loaded by scrolling.
+  await eventually(() => page.locator('.scroller').evaluate((it) => {
+    it.scrollTop -= 500;
+    return document.querySelector('.divider.new + .message .content')?.textContent;
+  }), 'number 101');
+  assert.equal(await line.count(), 1);
+});
+
 test('in a pane that is behind the other one nothing is read, until it is shown', async () => {
   const { user, conversation } = await reader('one');
   // The first pane is alone, and in front, until the second one is there.
