@@ -153,7 +153,7 @@ function follow() {
 
 /** The tab says what is unread, at once, also where nobody sees it; and the tabs whose panes they are. */
 function titled() {
-  const unread = [...(first.model?.conversations.values() ?? [])].reduce((sum, { unreadCount }) => sum + unreadCount, 0);
+  const unread = first.model?.listing.unread;
   const title = unread ? `(${unread}) pgchat` : 'pgchat';
   if (document.title !== title) document.title = title;
   if (second) renderTabs();

@@ -8,6 +8,8 @@ export const MOST = 200;
 export class Listing {
   conversations = new Map();
   hasMore = false;
+  /** How many messages are unread in conversations that are not listed, as far as it is known. */
+  #unlisted = 0;
   /** More were asked for, and did not come. */
   retry = new Retry();
   /** How many were read in order; what was opened or begun since is there besides. */
@@ -43,6 +45,11 @@ export class Listing {
       fresh.inOrder += page.conversations.length;
       fresh.hasMore = page.hasMore;
     }
+    // Of those that are not listed the service knows how many are unread; and knew less of it, where more was told meanwhile.
+    if (fresh.hasMore && fresh.told !== this.#meanwhile.length) {
+      fresh.told = this.#meanwhile.length;
+      fresh.unread = await this.chat.unreadCount();
+    }
   }
 
   /** As many as are listed, so that who is far down the list stays there, and those that are open, wherever they stand by now. */
@@ -58,8 +65,10 @@ export class Listing {
     this.conversations = this.#fresh.conversations;
     this.hasMore = this.#fresh.hasMore;
     this.#inOrder = this.#fresh.inOrder;
+    const { unread } = this.#fresh;
     this.drop();
     for (const { change } of told) change();
+    this.#unlisted = this.hasMore ? Math.max(0, unread - this.#listedUnread()) : 0;
     return told.some(({ id }) => before.has(id) && !this.conversations.has(id));
   }
 
@@ -82,9 +91,10 @@ export class Listing {
       const { conversations, hasMore } = await this.chat.conversations.list({ limit, offset: this.#inOrder });
       // Read anew meanwhile, from its beginning: this page would leave a gap.
       if (this.conversations !== list) return true;
-      for (const conversation of conversations) if (!list.has(conversation.id)) list.set(conversation.id, conversation);
+      for (const conversation of conversations) this.#list(conversation);
       this.#inOrder += conversations.length;
       this.hasMore = hasMore;
+      if (!hasMore) this.#unlisted = 0;
       this.retry.done();
     } catch (error) {
       this.failed(error);
@@ -105,7 +115,14 @@ export class Listing {
 
   add(conversation) {
     const { id } = conversation;
-    this.#tell(id, () => this.conversations.has(id) || this.conversations.set(id, conversation));
+    this.#tell(id, () => this.#list(conversation));
+  }
+
+  /** Unless it is there already. */
+  #list(conversation) {
+    if (this.conversations.has(conversation.id)) return;
+    this.conversations.set(conversation.id, conversation);
+    this.#unlisted = Math.max(0, this.#unlisted - conversation.unreadCount);
   }
 
   /** Changes what is said of a conversation, and what will be said when the list is being read. */
@@ -119,6 +136,20 @@ export class Listing {
   #tell(id, change) {
     change();
     if (this.#fresh) this.#meanwhile.push({ id, change });
+  }
+
+  /** How many messages are unread in all conversations of this user. */
+  get unread() {
+    return this.#listedUnread() + this.#unlisted;
+  }
+
+  /** The same of one conversation; of one that is not listed, of all of those. */
+  unreadIn(id) {
+    return this.conversations.get(id)?.unreadCount ?? this.#unlisted;
+  }
+
+  #listedUnread() {
+    return [...this.conversations.values()].reduce((sum, { unreadCount }) => sum + unreadCount, 0);
   }
 
   /** Last active first. */

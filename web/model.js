@@ -62,7 +62,7 @@ export class Model {
     chat.on('chat_message', (message) => this.#arrived(message));
     chat.on('message_updated', (message) => this.#changed(message));
     chat.on('message_deleted', (message) => {
-      const unread = !message.isRead && message.senderId !== this.userId && this.conversations.get(message.conversationId)?.unreadCount;
+      const unread = !message.isRead && message.senderId !== this.userId && this.listing.unreadIn(message.conversationId);
       // Whether it was counted cannot be told: it may have gone before this page was told of it, or while the list was read.
       if (unread || this.#loading) this.#recount();
       this.#changed(message);
@@ -348,7 +348,7 @@ export class Model {
       if (mine && upToSeq >= listed.lastSeq) listed.unreadCount = 0;
     });
     // In another window, up to somewhere: how many are left is known to the service.
-    if (mine && this.conversations.get(conversationId)?.unreadCount) this.load(false);
+    if (mine && this.listing.unreadIn(conversationId)) this.load(false);
     this.tell('conversations');
     this.tell(conversationId);
   }

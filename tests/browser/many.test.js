@@ -204,3 +204,36 @@ test('for the names of what nobody searches for any more the list is not read on
   await drawn(page);
   assert.equal(count, 1);
 });
+
+test('the title counts what is unread in all conversations, also in those that are not listed', async () => {
+  const [first, far] = await guest(2);
+  const [second, farther] = await guest(1);
+  const [near, listed] = await guest(300);
+  const long = "now() - interval '3 days'";
+  for (const [id, other] of [[far, first], [farther, second], [listed, near]]) {
+    await replicas.sql(`insert into messages (conversation_id, sender_id, content, created_at) select '${id}', '${other}', 'unread ' || n, ${long} from generate_series(1, 3) n`);
+    if (id !== listed) await replicas.sql(`update conversations set updated_at = ${long} where id = '${id}'`);
+  }
+  const page = await visit(at(replica.url, me));
+  const title = (text) => eventually(() => page.title(), text);
+  await row(page, listed).locator('.badge').waitFor();
+  assert.equal(await rows(page), 50);
+  await title('(9) pgchat');
+  // Read elsewhere.
+  const read = (id) => fetch(`${replica.url}/api/v1/chat/conversations/${id}/read?user_id=${me}`, { method: 'PUT' });
+  await read(far);
+  await title('(6) pgchat');
+  // Deleted.
+  await replicas.sql(`update messages set deleted_at = now() where conversation_id = '${farther}' and content = 'unread 2'`);
+  await title('(5) pgchat');
+  await row(page, listed).click();
+  await title('(2) pgchat');
+  // Whatever is listed meanwhile counts once.
+  await post(replica.url, first, 'Do you remember me?', far);
+  await title('(3) pgchat');
+  await scrolled(page, 300);
+  await row(page, farther).locator('.badge', { hasText: '2' }).waitFor();
+  await title('(3) pgchat');
+  await read(farther);
+  await title('(1) pgchat');
+});
