@@ -142,8 +142,9 @@ function follow() {
   else {
     named(location.hash).forEach(([userId, conversationId], at) => {
       const pane = [first, second][at];
-      if (!pane || !userId) return;
-      if (pane.model?.userId !== userId) pane.leaving(() => pane.start({ userId }, conversationId));
+      if (!userId || at > 1) return;
+      if (!pane) openSecond({ userId }, conversationId);
+      else if (pane.model?.userId !== userId) pane.leaving(() => pane.start({ userId }, conversationId));
       else if (conversationId && conversationId !== pane.opening) pane.open(conversationId);
       else if (!conversationId && pane.opening) pane.back();
     });

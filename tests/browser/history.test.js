@@ -1,7 +1,7 @@
 // Back and Forward: on a phone a conversation lies over the list, and Back takes it away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, CONVERSATION, eventually, LUKASZ, pane, PHONE, replica, stage, talking, visit } from './support.js';
+import { AMELIE, at, CONVERSATION, eventually, LUKASZ, pane, PHONE, replica, stage, talking, visit, ZEYNEP } from './support.js';
 
 stage();
 
@@ -90,4 +90,25 @@ test('with two users each conversation is a step of its own', async () => {
   await page.locator('.tabs button').first().tap();
   await row(left).waitFor();
   await assertHash(page, `#${AMELIE}&${LUKASZ}`);
+});
+
+test('an address that is changed to another user leads to that user’s chat, and to the conversation that it names', async () => {
+  const page = await list({});
+  const goTo = (hash) => page.evaluate((it) => (location.hash = it), hash);
+  await goTo(talking(LUKASZ));
+  await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
+  await page.getByRole('heading', { name: /Amélie/ }).waitFor();
+  await assertHash(page, `#${talking(LUKASZ)}`);
+  await goTo(AMELIE);
+  await page.locator('.me').getByText('Amélie Dubois').waitFor();
+  await row(page).waitFor();
+  assert.equal(await messages(page).isVisible(), false);
+  await assertHash(page, LIST);
+  // Of two users each has their place in it.
+  await goTo(`${AMELIE}&${talking(LUKASZ)}`);
+  await messages(pane(page, 2)).waitFor();
+  await goTo(`${AMELIE}&${ZEYNEP}`);
+  await pane(page, 2).locator('.pane-bar').getByText('Zeynep').waitFor();
+  await pane(page, 1).locator('.pane-bar').getByText('Amélie Dubois').waitFor();
+  await assertHash(page, `#${AMELIE}&${ZEYNEP}`);
 });
