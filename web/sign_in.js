@@ -1,6 +1,6 @@
 // Whose chat it is: somebody of the directory where the service believes its callers, else the bearer of a token.
 import { ChatError } from '../client/pgchat.js';
-import { avatar, empty, fill, fullName, h, icon } from './dom.js';
+import { avatar, empty, fill, fullName, h, icon, say } from './dom.js';
 import { Retry, sentence } from './failure.js';
 
 const PAUSE_MS = 200;
@@ -16,13 +16,13 @@ export class SignIn {
   #retry = new Retry();
 
   constructor({ url, chosen, second, suggested, fault, askToken, cancel }) {
-    Object.assign(this, { url, chosen, suggested, fault, askToken });
+    Object.assign(this, { url, second, chosen, suggested, fault, askToken });
     this.people = h('ul.people');
     this.status = h('div', { role: 'status' });
     this.input = h('input.field', { type: 'search', placeholder: 'Find somebody by name', 'aria-label': 'Find somebody by name', autocomplete: 'off', oninput: () => this.#load() });
     this.directory = h('div.stack.directory', {}, this.input, this.status, this.people);
     this.title = h('h1', {}, second ? 'Who is on the other side?' : 'Who are you?');
-    this.lead = h('p.quiet', {}, second ? 'The second pane is another browser’s view, in the same window.' : 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.');
+    this.lead = h('p.quiet', {}, second ? 'The second pane is another browser’s view, in the same window.' : 'Choose somebody to be.');
     this.card = h('div.card', {}, this.title, this.lead, this.directory, cancel && h('button.button', { type: 'button', onclick: cancel }, 'Close this pane'));
     this.element = h('div.sign-in', { tabindex: '-1' }, this.card);
     this.#load();
@@ -58,6 +58,7 @@ export class SignIn {
     const sorted = [...users.filter(first), ...users.filter((user) => !first(user))];
     const everybody = !this.input.value.trim();
     this.#say(users.length ? '' : 'nobody', () => (users.length ? [] : [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]));
+    if (!this.second) say(this.lead, 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.'); // it has answered who brought none
     this.people.replaceChildren(...sorted.map((user) => h('li', {},
       h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
         h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated', first(user) && 'in this conversation'].filter(Boolean).join(' · ')))))));

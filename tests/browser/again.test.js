@@ -281,7 +281,11 @@ test('people to choose from that could not be had at first come by themselves, a
   await page.goto(replica.url);
   await page.getByText('The service cannot be reached').waitFor();
   await page.getByText('It answered with status 502.').waitFor();
+  // Whether it would believe that one is somebody is not known yet.
+  const believes = page.getByText('this service believes its callers');
+  assert.equal(await believes.count(), 0);
   await page.getByRole('button', { name: 'Try again' }).focus();
   await page.locator('.people .row').first().waitFor();
   await assertFocus(page.getByRole('searchbox', { name: 'Find somebody by name' }));
+  await believes.waitFor();
 });
