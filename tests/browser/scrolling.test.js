@@ -66,6 +66,8 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
     let most = 0;
     let jumps = 0;
     let moved = 0;
+    let beginnings = 0;
+    const saysBeginning = () => document.querySelector('.edge').textContent === 'The beginning of this conversation';
     const deadline = performance.now() + 600_000; // so that it ends: how fast it goes is not asked here
     const settle = async (done) => {
       while (!done()) {
@@ -81,6 +83,7 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
         seen.add(n);
         if (at && n !== numbers[at - 1] + 1) jumps++;
       });
+      if (numbers[0] !== 1 && saysBeginning()) beginnings++;
     };
     look();
     while (performance.now() < deadline && !(number(document.querySelector('.message')) === 1 && scroller.scrollTop === 0)) {
@@ -94,9 +97,10 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
       if (scroller.scrollTop === 0) await settle(() => scroller.scrollTop > 0 || number(document.querySelector('.message')) === 1);
       look();
     }
-    return { seen: seen.size, most, jumps, moved, at: number(document.querySelector('.message')) };
+    return { seen: seen.size, most, jumps, moved, beginnings, at: number(document.querySelector('.message')), saysBeginning: saysBeginning() };
   });
-  assert.deepEqual({ seen: walked.seen, jumps: walked.jumps, at: walked.at }, { seen: 5000, jumps: 0, at: 1 });
+  const { seen, jumps, at: first, beginnings, saysBeginning } = walked;
+  assert.deepEqual({ seen, jumps, first, beginnings, saysBeginning }, { seen: 5000, jumps: 0, first: 1, beginnings: 0, saysBeginning: true });
   assert.ok(walked.moved <= 1, `what one looks at moved by ${walked.moved} px`);
   assert.ok(walked.most <= 300, `${walked.most} messages in the document`);
 

@@ -1,0 +1,47 @@
+// Times as people say them: this needs no browser, only a day on which it is.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+// Around the night of 2026-03-29, which is an hour shorter there.
+process.env.TZ = 'Europe/Warsaw';
+
+// No package says that it is a module: only browsers read it otherwise.
+const source = readFileSync(new URL('../../web/time.js', import.meta.url), 'utf8').replaceAll('Intl.DateTimeFormat(undefined', "Intl.DateTimeFormat('en-GB'").replaceAll('RelativeTimeFormat(undefined', "RelativeTimeFormat('en-GB'");
+const { dayKey, dayName, lastSeen, stamp } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+
+const NOW = '2026-03-31T00:30:00+02:00'; // a Tuesday
+globalThis.Date = class extends Date {
+  constructor(...when) {
+    super(...(when.length ? when : [NOW]));
+  }
+};
+
+test('a time is that of today, a weekday within a week, and then a date: none is that of a week ago', () => {
+  const said = {
+    '2026-03-31T00:00:00+02:00': '00:00',
+    '2026-03-30T23:59:00+02:00': 'Mon',
+    '2026-03-29T00:00:00+01:00': 'Sun',
+    '2026-03-25T00:00:00+01:00': 'Wed',
+    '2026-03-24T23:59:00+01:00': '24 Mar',
+    '2026-03-23T12:00:00+01:00': '23 Mar',
+    '2025-04-10T12:00:00+02:00': '10 Apr 2025',
+  };
+  assert.deepEqual(Object.keys(said).map((when) => stamp(when)), Object.values(said));
+});
+
+test('a day is today, yesterday, or a date; of long ago with its year', () => {
+  const said = {
+    '2026-03-31T00:00:00+02:00': 'Today',
+    '2026-03-30T00:00:00+02:00': 'Yesterday',
+    '2026-03-29T23:59:00+02:00': 'Sunday 29 March',
+    '2025-04-10T12:00:00+02:00': '10 Apr 2025',
+  };
+  assert.deepEqual(Object.keys(said).map((when) => dayName(when)), Object.values(said));
+  assert.equal(dayKey('2026-03-30T22:00:00Z'), dayKey('2026-03-31T10:00:00Z'));
+  assert.notEqual(dayKey('2026-03-30T21:59:00Z'), dayKey('2026-03-30T22:00:00Z'));
+});
+
+test('when somebody was last seen is a time today, and a day before', () => {
+  assert.deepEqual(['2026-03-31T00:10:00+02:00', '2026-03-30T23:50:00+02:00', '2026-03-20T12:00:00+01:00', null].map(lastSeen), ['Last seen at 00:10', 'Last seen Mon', 'Last seen 20 Mar', 'Offline']);
+});
