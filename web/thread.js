@@ -96,14 +96,16 @@ export class Thread {
     const { messages, failed } = this.timeline;
     if (failed !== 'start') this.#wanted = undefined;
     this.timeline.opened(this.model.userId, unreadCount, lastSeq);
-    if (seq === undefined) this.#window(messages.length - STEP);
-    else this.#window(messages.length - MOST, messages.length);
+    this.#window(messages.length - (seq === undefined ? STEP : MOST), this.timeline.hasNewer ? messages.length : Infinity);
     this.pinned = seq === undefined;
     const found = seq === undefined ? undefined : messages.find((message) => message.seq === seq);
     const place = found && !found.deletedAt && placeOf(found.content, snippet);
     if (place && !reaches(found.content, place.end)) this.#unfolded.add(this.#key(found));
     this.#render();
-    if (found) this.#lookAt(this.list.querySelector('.found'), place);
+    if (found) {
+      this.#lookAt(this.list.querySelector('.found'), place);
+      this.#scrolled(); // or not, and one is at the end all the same
+    }
     this.read();
   }
 

@@ -1,7 +1,7 @@
 // Long conversations: what one looks at stays where it is, whatever comes in above or below.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { assertAtEnd, at, balancer, box, CUT, cutOff, drawn, eventually, held, LUKASZ, PATIENCE_MS, patient, replica, replicas, stage, talking, visit } from './support.js';
+import { assertAtEnd, assertLast, at, balancer, box, CUT, cutOff, drawn, eventually, held, LUKASZ, PATIENCE_MS, patient, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -260,6 +260,35 @@ test('newer messages that could not be read: it is said where they would stand',
   await fault.getByRole('button', { name: 'Try again' }).click();
   await scrollTo(page, 180);
   assertUnbroken(await numbers(page));
+});
+
+test('a search that leads to the end of a conversation leaves one there: what comes next is seen, and read', async () => {
+  await messages(1, 6);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${conversation}', '${LUKASZ}', 'a spoonbill')`);
+  const page = await visit(at(replica.url, reader));
+  await page.getByRole('searchbox').fill('spoonbill');
+  await page.locator('.results .row', { hasText: 'spoonbill' }).click();
+  await page.locator('.message.found', { hasText: 'a spoonbill' }).waitFor();
+  await assertAtEnd(page);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${conversation}', '${LUKASZ}', 'and another one')`);
+  await assertLast(page, 'and another one');
+  await assertAtEnd(page);
+  await eventually(() => replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and sender_id = '${LUKASZ}' and not is_read`), '0');
+});
+
+test('who goes on from where a search led to, down to the end, sees what comes there', async () => {
+  await messages(1, 90);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${conversation}', '${LUKASZ}', 'a spoonbill')`);
+  await messages(91, 120);
+  const page = await visit(at(replica.url, reader));
+  await page.getByRole('searchbox').fill('spoonbill');
+  await page.locator('.results .row', { hasText: 'spoonbill' }).click();
+  await page.locator('.message.found', { hasText: 'a spoonbill' }).waitFor();
+  await page.locator('.scroller').evaluate((it) => (it.scrollTop = it.scrollHeight));
+  await assertAtEnd(page);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${conversation}', '${LUKASZ}', 'and another one')`);
+  await assertLast(page, 'and another one');
+  await assertAtEnd(page);
 });
 
 test('what comes while one looks elsewhere stands below a line', async () => {
