@@ -270,7 +270,7 @@ export class Pane {
         const seconds = Math.ceil((until - performance.now()) / 1000);
         say(why, navigator.onLine === false ? 'You are offline.' : reason);
         say(left, seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…');
-        say(waiting, model.waiting ? `${model.waiting} waiting to be sent.` : '');
+        say(waiting, model.waiting ? `${model.waiting}\u00a0waiting to be sent.` : '');
       };
       show();
       this.#countdown = setInterval(show, 500);

@@ -41,10 +41,10 @@ export class SignIn {
       try {
         const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch((cause) => Promise.reject(new ChatError('network', String(cause), { cause })));
         const { status } = response;
-        const { users, message = `It answered with status ${status}.` } = await response.json().catch(() => ({})); // a proxy's page
+        const { users, hasMore, message = `It answered with status ${status}.` } = await response.json().catch(() => ({})); // a proxy's page
         if (asked !== this.#asked) return;
         if (status === 401) this.#token();
-        else if (users) this.#show(users);
+        else if (users) this.#show(users, hasMore);
         else throw new ChatError('bad_response', message, { status });
       } catch (error) {
         if (asked === this.#asked) this.#failed(error);
@@ -52,7 +52,7 @@ export class SignIn {
     }, asked === 1 ? 0 : PAUSE_MS);
   }
 
-  #show(users) {
+  #show(users, hasMore) {
     this.#retry.done();
     const first = ({ id }) => id === this.suggested;
     const sorted = [...users.filter(first), ...users.filter((user) => !first(user))];
@@ -61,7 +61,8 @@ export class SignIn {
     if (!this.second) say(this.lead, 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.'); // it has answered who brought none
     this.people.replaceChildren(...sorted.map((user) => h('li', {},
       h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
-        h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated', first(user) && 'in this conversation'].filter(Boolean).join(' · ')))))));
+        h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated', first(user) && 'in this conversation'].filter(Boolean).join(' · ')))))),
+    ...(hasMore ? [h('li.small.quiet.pad', {}, 'There are more: write a part of a name.')] : []));
     // What is found is less: the card does not shrink under one's hands.
     if (everybody) this.directory.style.flexBasis = `${this.directory.offsetHeight - this.people.clientHeight + this.people.scrollHeight}px`;
   }

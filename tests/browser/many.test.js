@@ -237,3 +237,15 @@ test('the title counts what is unread in all conversations, also in those that a
   await read(farther);
   await title('(1) pgchat');
 });
+
+test('of more people than can be chosen from at once it is said that there are more, until their names are few', async () => {
+  const page = await visit(replica.url);
+  await page.locator('.people .row').first().waitFor();
+  const more = page.locator('.people').getByText('There are more: write a part of a name.');
+  await more.waitFor();
+  await page.getByRole('searchbox', { name: 'Find somebody by name' }).fill(me);
+  await more.waitFor();
+  await page.getByRole('searchbox', { name: 'Find somebody by name' }).fill('Amélie');
+  await more.waitFor({ state: 'detached' });
+  assert.equal(await page.locator('.people .row').count(), 1);
+});
