@@ -49,8 +49,7 @@ export class Timeline {
         newest = messages[0]?.seq ?? 0;
         beyond = seq === undefined ? undefined : await this.chat.messages.list(this.conversationId, { after: newest, limit: 1 });
       } while (where() !== seq && !covers(where()));
-      const live = seq === undefined && this.started ? this.messages.filter(({ seq: at }) => at > newest) : [];
-      this.messages = [...messages.reverse(), ...live];
+      this.messages = messages.reverse();
       this.hasOlder = hasMore;
       this.hasNewer = Boolean(beyond?.messages.length);
       this.started = true;
@@ -121,7 +120,6 @@ export class Timeline {
   put(message) {
     if (message.clientMessageId) this.outgoing.delete(message.clientMessageId);
     if (this.loading) this.#meanwhile.push(() => this.put(message));
-    if (!this.started) return false;
     const { messages } = this;
     // Nearly always at the end.
     let at = messages.length;
@@ -133,6 +131,7 @@ export class Timeline {
       else if (updatedAt < message.updatedAt) messages[at - 1] = message;
       return false;
     }
+    // Beyond a gap; before there is anything, all of it is older.
     if (at === 0 ? this.hasOlder : at === messages.length && this.hasNewer) return false;
     messages.splice(at, 0, message);
     return true;

@@ -1,19 +1,17 @@
 // Times as people say them: this needs no browser, only a day on which it is.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { module } from './module.js';
 
 // Around the night of 2026-03-29, which is an hour shorter there.
 process.env.TZ = 'Europe/Warsaw';
 
-// No package says that it is a module: only browsers read it otherwise.
-const source = readFileSync(new URL('../../web/time.js', import.meta.url), 'utf8').replaceAll('Intl.DateTimeFormat(undefined', "Intl.DateTimeFormat('en-GB'").replaceAll('RelativeTimeFormat(undefined', "RelativeTimeFormat('en-GB'");
-const { dayKey, dayName, lastSeen, stamp } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const { dayKey, dayName, lastSeen, stamp } = await module('time.js', (source) => source.replaceAll('Format(undefined', "Format('en-GB'"));
 
-const NOW = '2026-03-31T00:30:00+02:00'; // a Tuesday
+let now = '2026-03-31T00:30:00+02:00'; // a Tuesday
 globalThis.Date = class extends Date {
   constructor(...when) {
-    super(...(when.length ? when : [NOW]));
+    super(...(when.length ? when : [now]));
   }
 };
 
@@ -44,4 +42,10 @@ test('a day is today, yesterday, or a date; of long ago with its year', () => {
 
 test('when somebody was last seen is a time today, and a day before', () => {
   assert.deepEqual(['2026-03-31T00:10:00+02:00', '2026-03-30T23:50:00+02:00', '2026-03-20T12:00:00+01:00', null].map(lastSeen), ['Last seen at 00:10', 'Last seen Mon', 'Last seen 20 Mar', 'Offline']);
+});
+
+test('a day that is an hour longer is one day, too', () => {
+  now = '2026-10-26T12:00:00+01:00'; // a Monday
+  assert.deepEqual(['2026-10-25T00:00:00+02:00', '2026-10-20T00:00:00+02:00', '2026-10-19T23:59:00+02:00'].map(stamp), ['Sun', 'Tue', '19 Oct']);
+  assert.deepEqual(['2026-10-25T00:00:00+02:00', '2026-10-24T23:59:00+02:00'].map(dayName), ['Yesterday', 'Saturday 24 October']);
 });

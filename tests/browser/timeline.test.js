@@ -1,20 +1,20 @@
 // What is known of one conversation's messages, whatever comes in which order: this needs no browser, and nobody who answers late.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { module } from './module.js';
 
-// No package says that it is a module: only browsers read it otherwise.
-const source = readFileSync(new URL('../../web/timeline.js', import.meta.url), 'utf8');
-const { Timeline } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const { Timeline } = await module('timeline.js');
 
 const message = (seq, more) => ({ id: `m${seq}`, seq, senderId: 'other', isRead: false, updatedAt: '1', content: `${seq}`, ...more });
 
-/** Of a conversation with so many messages. */
-function timeline(count) {
-  const all = Array.from({ length: count }, (_, at) => message(at + 1));
+/** Of a conversation with so many messages. `answer`: is called with each page, and what it returns is waited for; `deleted`: the numbers of those that are. */
+function timeline(count, answer = () => {}, deleted = []) {
+  const all = Array.from({ length: count }, (_, at) => message(at + 1, deleted.includes(at + 1) && { deletedAt: '1' }));
   const list = async (id, { limit, before = Infinity, after }) => {
     const found = after === undefined ? all.filter(({ seq }) => seq < before).reverse() : all.filter(({ seq }) => seq > after);
-    return { messages: found.slice(0, limit), hasMore: found.length > limit };
+    const page = { messages: found.slice(0, limit), hasMore: found.length > limit };
+    await answer(page);
+    return page;
   };
   return new Timeline({ messages: { list } }, 'c1', () => {});
 }
@@ -67,6 +67,56 @@ test('the stretch that is loaded has no gap: what comes beyond it waits until on
   assert.equal(it.last.seq, 301);
 });
 
+test('what is told while a page is read stands there as it is told, also where the page does not have it yet', async () => {
+  let tell;
+  const it = timeline(150, () => tell());
+  it.lookedAt = () => undefined;
+  for (const [read, seq] of [[() => it.start(), 150], [() => it.older(), 50], [() => it.reload(), 140]]) {
+    tell = () => {
+      it.put(message(seq, { updatedAt: '2', content: 'edited' }));
+      it.put(message(151));
+      it.read('me', seq - 1);
+    };
+    await read();
+    const [before, edited] = it.messages.filter((found) => [seq - 1, seq].includes(found.seq));
+    assert.deepEqual([before.isRead, edited.content, it.last.seq], [true, 'edited', 151]);
+  }
+});
+
+test('before anything is loaded nothing is there, whatever is told', () => {
+  const it = timeline(3);
+  assert.equal(it.put(message(3)), false);
+  assert.deepEqual(it.messages, []);
+});
+
+test('what there may be gaps in is dropped, and so is a page of it that is on its way', async () => {
+  const answers = [];
+  const it = timeline(300, () => new Promise((answer) => answers.push(answer)));
+  const reads = [it.start()];
+  answers.pop()();
+  await reads[0];
+  reads.push(it.older(), it.reload());
+  answers.pop()();
+  await Promise.all(reads);
+  assert.deepEqual([it.messages, it.started, it.hasOlder, it.hasNewer], [[], false, true, false]);
+});
+
+test('one page is read at a time; what is read anew comes after it', async () => {
+  const asked = [];
+  const it = timeline(500, ({ messages }) => asked.push(messages[0].seq));
+  await it.start();
+  await Promise.all([it.older(), it.older(), it.start()]);
+  assert.deepEqual(asked, [500, 400, 500]);
+});
+
+test('there is nothing before the first message, nor after the last', async () => {
+  let asked = 0;
+  const it = timeline(3, () => asked++);
+  assert.equal(it.older(), undefined);
+  await it.start();
+  assert.deepEqual([it.older(), it.newer(), asked], [undefined, undefined, 1]);
+});
+
 test('the first unread message is known as soon as it is loaded, whatever was loaded first', async () => {
   const it = timeline(400);
   await it.start();
@@ -88,8 +138,13 @@ test('the first unread message is known as soon as it is loaded, whatever was lo
   }
   assert.equal(it.unreadFrom, 151);
 
+  it.opened('me', 400, 400);
+  while (it.hasOlder) await it.older();
+  assert.equal(it.unreadFrom, 1);
+
   it.opened('me', 0, 400);
   assert.equal(it.unreadFrom, undefined);
+  await it.start();
   it.opened('me', 350, 400);
   it.newFrom(undefined); // one has said something
   while (it.hasOlder) await it.older();
@@ -97,6 +152,12 @@ test('the first unread message is known as soon as it is loaded, whatever was lo
 });
 
 test('neither one’s own messages nor deleted ones are unread, and some may have been read by themselves', async () => {
+  const long = timeline(200, undefined, [60, 70, 180]);
+  await long.start();
+  long.opened('me', 149, 200);
+  await long.older();
+  assert.equal(long.unreadFrom, 49);
+
   const it = timeline(0);
   await it.start();
   [{ senderId: 'me' }, { isRead: true }, {}, { senderId: 'me' }, { deletedAt: '1' }, { isRead: true }, {}].forEach((more, at) => it.put(message(at + 1, more)));
