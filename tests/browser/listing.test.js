@@ -1,0 +1,175 @@
+// What is known of a user's conversations, whatever is told while they are read: this needs no browser, and nobody who answers late.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { module } from './module.js';
+
+const { Listing } = await module('listing.js');
+
+/** A service with so many conversations, c1 the last active, each with one unread message. It calls `meanwhile` before its answer, by then of the past, is there. */
+function service(count) {
+  const all = Array.from({ length: count }, (_, at) => ({ id: `c${at + 1}`, unreadCount: 1, createdAt: `${9999 - at}` }));
+  const it = { all, asked: [], meanwhile: () => {} };
+  const answer = (asked, value) => {
+    it.asked.push(asked);
+    it.meanwhile(asked);
+    return value;
+  };
+  const list = async ({ limit, offset = 0 }) => answer(`${offset}+${limit}`, { conversations: all.slice(offset, offset + limit).map((found) => ({ ...found })), hasMore: all.length > offset + limit });
+  const unreadCount = async () => answer('unread', all.reduce((sum, { unreadCount: unread }) => sum + unread, 0));
+  it.chat = { conversations: { list }, unreadCount };
+  return it;
+}
+
+const listing = ({ chat }, { open = [], failed = () => {} } = {}) => new Listing(chat, { isOpen: (id) => open.includes(id), changed: () => {}, failed });
+
+/** As the model does: what was lacking by the time that the first has come is read, too. */
+async function load(it) {
+  it.begin();
+  await it.read();
+  await it.read();
+  return it.take();
+}
+
+test('of a short list all is known, and nothing asked besides', async () => {
+  const few = service(50);
+  const it = listing(few);
+  assert.equal(await load(it), false);
+  assert.deepEqual([few.asked, it.conversations.size, it.hasMore, it.unread], [['0+50'], 50, false, 50]);
+  assert.equal(await it.more(), false);
+});
+
+test('what is unread in conversations that are not listed counts, and once they are listed once', async () => {
+  const many = service(120);
+  const it = listing(many);
+  await load(it);
+  assert.deepEqual([many.asked, it.conversations.size, it.unread, it.unreadIn('c1'), it.unreadIn('c120')], [['0+50', 'unread'], 50, 120, 1, 70]);
+  for (let times = 0; times < 2; times++) it.add({ ...many.all[119], unreadCount: 1 });
+  assert.deepEqual([it.conversations.size, it.unread, it.unreadIn('c119')], [51, 120, 69]);
+  await it.more();
+  assert.deepEqual([it.conversations.size, it.unread, it.hasMore], [101, 120, true]);
+  await it.more();
+  assert.deepEqual([it.conversations.size, it.unread, it.hasMore, it.unreadIn('gone')], [120, 120, false, 0]);
+  assert.deepEqual(many.asked.slice(2), ['50+50', '100+50']);
+});
+
+test('what is told while it is counted how many are unread is neither counted twice nor lost', async () => {
+  const many = service(60);
+  const it = listing(many);
+  await load(it);
+  const arrives = (asked) => {
+    if (asked !== 'unread') return;
+    many.meanwhile = () => {};
+    many.all[0].unreadCount++;
+    it.change('c1', (listed) => (listed.unreadCount = 2));
+  };
+  many.meanwhile = arrives;
+  many.asked.length = 0;
+  await load(it);
+  assert.deepEqual([many.asked, it.unread, it.unreadIn('c60')], [['0+50', 'unread', 'unread'], 61, 10]);
+});
+
+test('read anew it is as long as it was, and has those that are open, wherever they stand', async () => {
+  const many = service(1000);
+  const it = listing(many, { open: ['c590'] });
+  await load(it);
+  it.add({ ...many.all[589] });
+  for (let times = 0; times < 2; times++) await it.more();
+  many.asked.length = 0;
+  await load(it);
+  assert.deepEqual(many.asked, ['0+151', '151+200', '351+200', '551+200', 'unread']);
+  assert.equal(it.conversations.has('c590'), true);
+
+  const other = listing(many);
+  await load(other);
+  await other.more(160);
+  many.asked.length = 0;
+  await load(other);
+  assert.deepEqual([many.asked, other.conversations.size], [['0+200', '200+50', 'unread'], 250]);
+
+  const gone = listing(service(60), { open: ['gone'] });
+  gone.add({ id: 'gone', unreadCount: 0, createdAt: '1' });
+  await load(gone);
+  assert.deepEqual([gone.conversations.size, gone.conversations.has('gone')], [60, false]);
+});
+
+test('what is told while the list is read is there afterwards, and that one told of is lacking is said', async () => {
+  const many = service(60);
+  const it = listing(many);
+  await load(it);
+  const tell = (run) => {
+    many.meanwhile = () => {
+      many.meanwhile = () => {};
+      run();
+    };
+  };
+  tell(() => {
+    it.change('c2', (listed) => (listed.lastSeq = 7));
+    it.change('c60', () => {});
+    it.add({ id: 'new', unreadCount: 0, createdAt: '99999' });
+  });
+  assert.equal(await load(it), false);
+  assert.deepEqual([it.conversations.get('c2').lastSeq, it.conversations.has('new'), it.sorted()[0].id], [7, true, 'new']);
+  // From part to part.
+  tell(() => {
+    many.all.splice(1, 1);
+    it.change('c2', () => {});
+  });
+  many.all.unshift(...many.all.splice(50, 3));
+  many.all.splice(many.all.findIndex(({ id }) => id === 'c2'), 1);
+  assert.equal(await load(it), true);
+});
+
+test('a page that comes when the list has been read anew leaves no gap in it', async () => {
+  const many = service(300);
+  const it = listing(many);
+  await load(it);
+  const more = it.more();
+  const anew = load(it);
+  assert.equal(await more, true);
+  await anew;
+  const second = it.more();
+  it.begin();
+  await it.read();
+  it.take();
+  await second;
+  const numbers = it.sorted().map(({ id }) => Number(id.slice(1)));
+  assert.deepEqual(numbers, numbers.map((_, at) => at + 1));
+});
+
+test('one that is far down is found, none that is not there, and nothing while no answer comes', async () => {
+  const many = service(500);
+  let failures = 0;
+  const it = listing(many, { failed: () => failures++ });
+  await load(it);
+  const both = await Promise.all([it.find('c400'), it.find('c260')]);
+  assert.deepEqual(both.map(({ id }) => id), ['c400', 'c260']);
+  assert.deepEqual(many.asked.slice(2), ['50+200', '250+200']);
+  many.meanwhile = () => {
+    throw Object.assign(new Error('no'), { status: 404 });
+  };
+  assert.deepEqual([await it.find('nobody'), failures, it.hasMore], [undefined, 1, true]);
+  many.meanwhile = () => {};
+  assert.deepEqual([await it.find('nobody'), it.hasMore], [undefined, false]);
+});
+
+test('the last active come first: who has written, else who was met', async () => {
+  const it = listing(service(3));
+  await load(it);
+  it.change('c3', (listed) => (listed.lastMessage = { createdAt: '99999' }));
+  it.change('c1', (listed) => (listed.lastMessage = { createdAt: '1' }));
+  assert.deepEqual(it.sorted().map(({ id }) => id), ['c3', 'c2', 'c1']);
+});
+
+test('what could not be read anew leaves the list as it was', async () => {
+  const many = service(60);
+  const it = listing(many);
+  await load(it);
+  many.meanwhile = () => {
+    throw new Error('no');
+  };
+  it.begin();
+  await assert.rejects(it.read());
+  it.drop();
+  it.change('c1', (listed) => (listed.unreadCount = 0));
+  assert.deepEqual([it.conversations.size, it.hasMore, it.unread], [50, true, 59]);
+});
