@@ -1,0 +1,58 @@
+// Who types, and what is told of it, moment by moment: this needs no browser.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { module } from './module.js';
+
+const { Typing } = await module('typing.js');
+
+function typing(t) {
+  t.mock.timers.enable({ apis: ['Date', 'setTimeout'], now: 1_000_000 });
+  const told = [];
+  const changed = [];
+  const it = new Typing({ typing: (...what) => told.push(what) }, (id) => changed.push(id));
+  return { it, told, changed, pass: (ms) => t.mock.timers.tick(ms) };
+}
+
+test('who types is shown for six seconds since they were heard last, or until they stop', (t) => {
+  const { it, changed, pass } = typing(t);
+  it.heard('a', true);
+  it.heard('b', true);
+  pass(4_000);
+  it.heard('a', true);
+  pass(5_999);
+  assert.deepEqual([it.has('a'), it.has('b')], [true, false]);
+  pass(1);
+  assert.equal(it.has('a'), false);
+  it.heard('b', true);
+  it.heard('b', false);
+  assert.equal(it.has('b'), false);
+  // Who did not type has not stopped.
+  changed.length = 0;
+  it.heard('b', false);
+  pass(10_000);
+  assert.deepEqual(changed, []);
+});
+
+test('that one types oneself is told at once, then now and then; that one has stopped, once', (t) => {
+  const { it, told, pass } = typing(t);
+  it.tell('a', false);
+  assert.deepEqual(told, []);
+  for (let times = 0; times < 30; times++) {
+    it.tell('a', true);
+    pass(100);
+  }
+  assert.deepEqual(told, [['a', true], ['a', true]]);
+  it.tell('b', true);
+  it.tell('b', false);
+  it.tell('b', false);
+  it.tell('b', true);
+  assert.deepEqual(told.slice(2), [['b', true], ['b', false], ['b', true]]);
+});
+
+test('once it is closed nothing is told of anybody any more', (t) => {
+  const { it, changed, pass } = typing(t);
+  it.heard('a', true);
+  it.close();
+  pass(10_000);
+  assert.deepEqual(changed, ['a']);
+});
