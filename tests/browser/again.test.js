@@ -97,6 +97,7 @@ test('by hand a search that failed is done at once', async () => {
 test('what failed for one text is not asked for when another one stands there, nor when nobody searches any more', async () => {
   const page = await list(replica.url, { forgive: FORGIVEN });
   await page.clock.install();
+  await page.clock.pauseAt(await page.evaluate(() => Date.now() + 1_000)); // no time passes but what is given here
   const flat = await broken(page, '**/search?*', (url) => url.searchParams.get('q') === 'flat');
   for (const next of ['Zeynep', '']) {
     flat.broken = true;

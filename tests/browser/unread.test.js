@@ -156,6 +156,20 @@ test('above the first of more unread messages than are loaded at once the line s
   assert.equal(await line.count(), 1);
 });
 
+test('what is read in another window is read here, too: up to there', async () => {
+  const { user, conversation } = await reader('one', 'two', 'three');
+  const page = await visit(at(replica.url, user));
+  await badge(page, 3).waitFor();
+  await fetch(`${replica.url}/api/v1/chat/conversations/${conversation}/read?user_id=${user}&up_to_seq=2`, { method: 'PUT' });
+  await badge(page, 1).waitFor();
+  await eventually(() => page.title(), '(1) pgchat');
+  const window = await visit(at(replica.url, talking(user, conversation)));
+  await bubble(window, 'three').waitFor();
+  await badge(page).waitFor({ state: 'detached' });
+  await eventually(() => page.title(), 'pgchat');
+  assert.equal(await page.locator('.list .row.unread').count(), 0);
+});
+
 test('in a pane that is behind the other one nothing is read, until it is shown', async () => {
   const { user, conversation } = await reader('one');
   // The first pane is alone, and in front, until the second one is there.
