@@ -106,7 +106,7 @@ test('what is told while the list is read is there afterwards, and that one told
   };
   tell(() => {
     it.change('c2', (listed) => (listed.lastSeq = 7));
-    it.change('not listed', () => {});
+    it.change('not listed', (listed) => (listed.lastSeq = 7));
     it.add({ id: 'new', unreadCount: 0, createdAt: '99999' });
   });
   assert.equal(await load(it), false);
