@@ -154,14 +154,6 @@ async fn a_batch_of_a_hundred_is_ten_notifications() {
     assert!(payloads.len() <= 10, "{} notifications", payloads.len());
 }
 
-/// It comes when it likes, and changes what a statement reads.
-async fn without_autovacuum(database: &Database) {
-    for table in ["messages", "conversations", "users"] {
-        let off = format!("alter table {table} set (autovacuum_enabled = false)");
-        database.execute(&off).await;
-    }
-}
-
 /// Pages touched for each message of a batch of a hundred.
 async fn buffers(client: &Client) -> f64 {
     client
@@ -179,7 +171,7 @@ async fn buffers(client: &Client) -> f64 {
 #[tokio::test]
 async fn a_message_touches_few_pages_however_many_are_stored() {
     let database = Database::fresh().await;
-    without_autovacuum(&database).await;
+    database.without_autovacuum().await;
     with_conversations(&database).await;
     let client = database.sql().await;
     let empty = buffers(&client).await;
@@ -199,7 +191,7 @@ async fn a_message_touches_few_pages_however_many_are_stored() {
 /// Of a user with so many conversations, each with a message that they missed.
 async fn buffers_of_a_replay(conversations: i32) -> i64 {
     let database = Database::fresh().await;
-    without_autovacuum(&database).await;
+    database.without_autovacuum().await;
     database.add_users(conversations).await;
     database
         .execute(&format!(

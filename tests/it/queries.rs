@@ -24,11 +24,8 @@ const INDEX_DEADLINE: Duration = Duration::from_secs(600);
 async fn loaded(size: Size) -> Database {
     let database = Database::with_users().await;
     database.migrate(&[]).await.assert_ok();
-    // What a query reads depends on when a table was cleaned last: that is done below.
-    for table in ["messages", "conversations", "users"] {
-        let off = format!("alter table {table} set (autovacuum_enabled = false)");
-        database.execute(&off).await;
-    }
+    // Tables are cleaned below.
+    database.without_autovacuum().await;
     let mut data = DATA.to_owned();
     for (name, value) in [
         ("{messages}", size.messages),

@@ -10,6 +10,7 @@ use crate::support::*;
 /// and in a new one, when the planner knows of them; whichever is more.
 async fn rows_read(statement: impl Fn(Uuid, i64) -> String) -> i64 {
     let database = Database::fresh().await;
+    database.without_autovacuum().await;
     let conversation = database.conversation(ALICE, BORIS).await;
     let client = database.sql().await;
     let mut script = vec![fill(conversation, 20), ANALYZE.to_owned()];
@@ -28,6 +29,7 @@ async fn rows_read(statement: impl Fn(Uuid, i64) -> String) -> i64 {
 /// planner knew that there were none.
 async fn rows_read_as_if_empty(statement: impl Fn(Uuid, i64) -> String) -> i64 {
     let database = Database::fresh().await;
+    database.without_autovacuum().await;
     let client = database.sql().await;
     database.execute(ANALYZE).await;
     let conversation = database.conversation(ALICE, BORIS).await;

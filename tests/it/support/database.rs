@@ -162,6 +162,14 @@ impl Database {
         .await;
     }
 
+    /// For tests that count what is read: autovacuum comes when it likes, and what it finds out is planned by.
+    pub async fn without_autovacuum(&self) {
+        for table in ["messages", "conversations", "users"] {
+            let off = format!("alter table {table} set (autovacuum_enabled = false)");
+            self.execute(&off).await;
+        }
+    }
+
     /// Runs SQL that answers nothing, as the superuser.
     pub async fn execute(&self, sql: &str) {
         run(&self.sql().await, sql).await;
