@@ -432,6 +432,7 @@ begin
   with changed as (
     select n.conversation_id, n.sender_id, n.seq, n.revision, n.deleted_at, n::messages as row,
            o.revision as old_revision, o.deleted_at as old_deleted_at, not o.is_read and n.is_read as marked,
+           o.is_read and not n.is_read as unmarked,
            c.participant1_id, c.participant2_id, c.last_seq
       from new_rows n
       join old_rows o on o.id = n.id
@@ -448,13 +449,14 @@ begin
     union all
     select chat_event_head('messages_read', reader, participant1_id, participant2_id),
            chat_read_json(conversation_id, reader, seq),
-           conversation_id, seq, 2
+           -- A message that is unread again is told behind the mark, which would take that back.
+           conversation_id, seq, case when unread_again < seq then 0 else 2 end
       from (select conversation_id, participant1_id, participant2_id,
                    case sender_id when participant1_id then participant2_id else participant1_id end as reader,
-                   max(seq) as seq
+                   max(seq) filter (where marked) as seq, min(seq) filter (where unmarked) as unread_again
               from changed
-             where marked
-             group by 1, 2, 3, 4) r
+             group by 1, 2, 3, 4
+            having bool_or(marked)) r
   )
   select array_agg(head order by conversation_id, place, seq), array_agg(data order by conversation_id, place, seq),
          (select bool_or(seq > last_seq) from changed)

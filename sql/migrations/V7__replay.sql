@@ -1,8 +1,9 @@
 -- What was missed: by a replica whose listener lost its connection, or by a client that was away.
 --
 -- Rows come in an order in which they may be sent: within a conversation first its creation, then messages
--- by seq, then read marks; these first where a message is unread again, which a mark behind it would take back. `message`,
--- `revision` and `xid` tell repeats of what was delivered already.
+-- by seq, then read marks. `message`, `revision` and `xid` tell repeats of what was delivered already.
+-- A message that is unread again (another program can have it so) would be taken back by a mark behind it: such a mark comes
+-- ahead of the messages, or goes only up to it where all that it covers are told anyway.
 -- Transaction numbers above the snapshot's end are from before a restore into a younger cluster.
 --
 -- In PL/pgSQL, which keeps its plans for the session: a function in SQL that is not inlined is parsed and planned at each
@@ -102,14 +103,15 @@ begin
     union all
     select 'messages_read', 'messages_read', reader, participant1_id, participant2_id, reader, conversation_id, seq, read_xid, null,
            chat_read_json(conversation_id, reader, seq),
-           case when conversation_id in (select (u.row).conversation_id from touched u
-                                          where not (u.row).is_read and (u.row).read_xid is not null) then 0 else 2 end, seq
+           case when first_unread < seq then 0 else 2 end, seq
       from (select (row).conversation_id, participant1_id, participant2_id,
                    case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader,
-                   (row).read_xid, max((row).seq) as seq
+                   (row).read_xid, max((row).seq) filter (where (row).is_read) as seq,
+                   min(min((row).seq) filter (where not (row).is_read and (row).deleted_at is null))
+                     over (partition by (row).conversation_id, (row).sender_id) as first_unread
               from touched
-             where (row).is_read and (row).read_xid >= horizon
-             group by 1, 2, 3, 4, 5) r
+             group by 1, 2, 3, 4, 5, (row).sender_id) r
+     where read_xid >= horizon and seq is not null
   )
   select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born, data
     from event
@@ -206,6 +208,10 @@ begin
       select distinct on ((row).id) row, participant1_id, participant2_id
         from (select * from inserted union all select * from changed) new_or_changed
        order by (row).id
+    ), state as materialized (
+      -- Without the contents, for it is sorted.
+      select (row).conversation_id, participant1_id, participant2_id, (row).sender_id, (row).seq, (row).is_read, (row).deleted_at, (row).read_xid
+        from touched
     ), event as (
       (select 'conversation_created' as type, 'conversation_created' as later_type,
               (c).participant1_id as user_id, (c).participant1_id, (c).participant2_id,
@@ -233,15 +239,15 @@ begin
       union all
       select 'messages_read', 'messages_read', r.reader_id, participant1_id, participant2_id, r.reader_id, conversation_id, seq, read_xid, null,
              chat_read_json(conversation_id, r.reader_id, seq), null, null,
-             case when conversation_id in (select (u.row).conversation_id from touched u
-                                            where not (u.row).is_read and (u.row).read_xid is not null) then 0 else 2 end, seq
-        from (select (row).conversation_id, participant1_id, participant2_id,
-                     case (row).sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
+             2, seq
+        from (select conversation_id, participant1_id, participant2_id,
+                     case sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
                      -- max(xid8) is there only from PostgreSQL 15 on
-                     (array_agg((row).read_xid order by (row).read_xid desc nulls last))[1] as read_xid,
-                     max((row).seq) as seq
-                from touched
-               where (row).is_read and (row).read_xid >= horizon
+                     (array_agg(read_xid order by read_xid desc nulls last))[1] as read_xid, max(seq) as seq
+                from (select s.*, min(seq) filter (where not is_read and deleted_at is null)
+                                    over (partition by conversation_id, sender_id) as first_unread
+                        from state s) state
+               where is_read and read_xid >= horizon and (first_unread > seq) is not false
                group by 1, 2, 3, 4) r
     )
     select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born,

@@ -75,6 +75,21 @@ impl Scene {
         frame
     }
 
+    /// What has arrived since what was asked for last, in order: the same on both sockets.
+    async fn told_since(&mut self) -> Vec<Value> {
+        self.api().send(self.conversation, ALICE, "the end").await;
+        let [alice, boris] = &mut self.sockets;
+        let frames = alice.before_message("the end").await;
+        let data = |frames: &[Value]| {
+            frames
+                .iter()
+                .map(|frame| frame["data"].clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(data(&boris.before_message("the end").await), data(&frames));
+        frames
+    }
+
     /// Nothing but what was asked for has arrived.
     async fn assert_silence(&mut self) {
         self.api().send(self.conversation, ALICE, "the end").await;

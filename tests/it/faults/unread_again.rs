@@ -1,33 +1,45 @@
 //! What another program has marked as unread again stays so for whoever was away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 
 use super::cut_off::CutOff;
 use super::*;
 
-/// The mark of three messages, of which one is unread again.
-const CHANGES: [&str; 2] = [
-    "update messages set is_read = true",
-    "update messages set is_read = false where seq = 1",
-];
+/// What a client shows that goes by its frames: three messages that were unread when it came.
+struct Shown {
+    unread: BTreeSet<i64>,
+    /// Each message in each state, by which it recognises repeats.
+    told: HashSet<(String, String)>,
+}
 
-/// The messages that are unread to a client that is told this, to which three were.
-fn unread_after(frames: &[Value]) -> BTreeSet<i64> {
-    let mut unread = BTreeSet::from([1, 2, 3]);
-    for frame in frames {
-        let data = &frame["data"];
-        if let Some(read) = data["upToSeq"].as_i64() {
-            unread.retain(|seq| *seq > read);
-        } else if let Some(seq) = data["seq"].as_i64() {
-            match data["isRead"] == true {
-                true => unread.remove(&seq),
-                false => unread.insert(seq),
-            };
+impl Shown {
+    fn new() -> Self {
+        Self {
+            unread: [1, 2, 3].into(),
+            told: HashSet::new(),
         }
     }
-    unread
+
+    fn tell(&mut self, frames: &[Value]) {
+        for frame in frames {
+            let data = &frame["data"];
+            if let Some(read) = data["upToSeq"].as_i64() {
+                self.unread.retain(|seq| *seq > read);
+            }
+            let (Some(seq), Some(id)) = (data["seq"].as_i64(), data["id"].as_str()) else {
+                continue;
+            };
+            let state = (id.to_owned(), data["updatedAt"].to_string());
+            if self.told.insert(state) {
+                match data["isRead"] == true {
+                    true => self.unread.remove(&seq),
+                    false => self.unread.insert(seq),
+                };
+            }
+        }
+    }
 }
 
 /// With three messages, all of which Boris has been told of.
@@ -40,29 +52,51 @@ async fn stage() -> CutOff {
     stage
 }
 
+const MARK: &str = "update messages set is_read = true";
+const TAKE_BACK: &str = "update messages set is_read = false where seq = 1";
+
+/// As one that came from elsewhere: it was never marked here.
+const READ_BEFORE: &str =
+    "set session_replication_role = replica; update messages set is_read = true where seq = 1";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_comes_back_knows_what_is_unread_again() {
-    let stage = stage().await;
-    let fresh = Socket::connect(&stage.replica, BORIS).await;
-    let cursor = cursor_of(&fresh.connected);
-    for change in CHANGES {
-        stage.database.execute(change).await;
+    for before in ["", READ_BEFORE] {
+        let stage = stage().await;
+        stage.database.execute(before).await;
+        let mut here = Socket::connect(&stage.replica, BORIS).await;
+        let cursor = cursor_of(&here.connected);
+        let (mut away, mut both) = (Shown::new(), Shown::new());
+        // In one transaction, so that who was told of the mark only is told of all again.
+        let changes = format!("begin; {MARK}; {TAKE_BACK}; commit");
+        stage.database.execute(&changes).await;
+        stage.send("seen").await;
+        both.tell(&here.before_message("seen").await);
+
+        let mut back = Socket::resume(&stage.replica, BORIS, &cursor).await;
+        stage.send("last").await;
+        let frames = back.before_message("last").await;
+        for shown in [&mut away, &mut both] {
+            shown.tell(&frames);
+            shown.unread.retain(|seq| *seq <= 3);
+            assert_eq!(shown.unread, [1].into(), "{frames:#?}");
+        }
     }
-    let mut back = Socket::resume(&stage.replica, BORIS, &cursor).await;
-    stage.send("last").await;
-    let frames = back.before_message("last").await;
-    assert_eq!(unread_after(&frames), [1].into(), "{frames:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_catches_up_tells_what_is_unread_again() {
-    let mut stage = stage().await;
-    stage.cut().await;
-    for change in CHANGES {
-        stage.database.execute(change).await;
+    for before in ["", READ_BEFORE] {
+        let mut stage = stage().await;
+        stage.database.execute(before).await;
+        stage.cut().await;
+        stage.database.execute(MARK).await;
+        stage.database.execute(TAKE_BACK).await;
+        stage.comes_back().await;
+        stage.send("last").await;
+        let frames = stage.boris.before_message("last").await;
+        let mut shown = Shown::new();
+        shown.tell(&frames);
+        assert_eq!(shown.unread, [1].into(), "{frames:#?}");
     }
-    stage.comes_back().await;
-    stage.send("last").await;
-    let frames = stage.boris.before_message("last").await;
-    assert_eq!(unread_after(&frames), [1].into(), "{frames:#?}");
 }

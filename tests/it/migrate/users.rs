@@ -259,7 +259,7 @@ async fn users_may_live_in_another_database() {
     database.migrate(&[]).await.assert_ok();
     database.make_roles(&[]).await;
     database.served_by = SERVICE;
-    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "1")]).await;
+    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "5")]).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let sent = api.send(conversation, ALICE, "first").await;

@@ -184,13 +184,45 @@ async fn what_one_statement_changes_and_marks_as_read_is_told_as_both() {
 
     scene.database.execute(&update).await;
 
-    for content in ["one!", "two!"] {
-        let frame = scene.expect("message_updated").await;
+    let frames = scene.told_since().await;
+    let told: Vec<_> = frames.iter().map(|frame| &frame["type"]).collect();
+    assert_eq!(
+        told,
+        ["message_updated", "message_updated", "messages_read"]
+    );
+    for (frame, content) in frames.iter().zip(["one!", "two!"]) {
         assert_eq!(frame["data"]["content"], content);
         assert_eq!(frame["data"]["isRead"], true);
     }
-    assert_eq!(scene.expect("messages_read").await["data"]["upToSeq"], 2);
-    scene.assert_silence().await;
+    assert_eq!(frames[2]["data"]["upToSeq"], 2);
+}
+
+/// Or the mark would take back what is told ahead of it.
+#[tokio::test]
+async fn what_one_statement_makes_unread_again_is_told_behind_what_it_marks_as_read() {
+    let mut scene = Scene::set().await;
+    for content in ["one", "two"] {
+        scene.api().send(scene.conversation, ALICE, content).await;
+        scene.expect("chat_message").await;
+    }
+    let update = |is_read: &str| {
+        format!(
+            "update messages set is_read = ({is_read}) where conversation_id = '{}'",
+            scene.conversation
+        )
+    };
+    let (first, then) = (update("seq = 1"), update("seq <> 1"));
+    scene.database.execute(&first).await;
+    assert_eq!(scene.expect("messages_read").await["data"]["upToSeq"], 1);
+
+    scene.database.execute(&then).await;
+
+    let frames = scene.told_since().await;
+    let told: Vec<_> = frames.iter().map(|frame| &frame["type"]).collect();
+    assert_eq!(told, ["messages_read", "message_updated"]);
+    assert_eq!(frames[0]["data"]["upToSeq"], 2);
+    assert_eq!(frames[1]["data"]["seq"], 1);
+    assert_eq!(frames[1]["data"]["isRead"], false);
 }
 
 #[tokio::test]
