@@ -259,7 +259,7 @@ security definer
 set search_path from current
 set plan_cache_mode = force_generic_plan
 set jit = off
--- One index scan for each row, also when the plan was made for a smaller table.
+-- One index scan of pgchat's own tables for each row, also when the plan was made for smaller ones.
 set enable_seqscan = off
 as $$
 declare
@@ -501,7 +501,7 @@ language plpgsql
 security definer
 set search_path from current
 set jit = off
--- One index scan for each row, also when the plan was made for a smaller table.
+-- One index scan of pgchat's own tables for each row, also when the plan was made for smaller ones.
 set enable_seqscan = off
 as $$
 declare

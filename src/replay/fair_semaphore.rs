@@ -133,17 +133,17 @@ mod tests {
             let mut client = Self(Box::pin(async move {
                 semaphore.acquire(of(user), ready(())).await
             }));
-            assert!(client.turn().is_none(), "it has its turn at once");
+            assert!(client.permit().is_none(), "it has its turn at once");
             client
         }
 
-        fn turn(&mut self) -> Option<Permit> {
+        fn permit(&mut self) -> Option<Permit> {
             match self
                 .0
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()))
             {
-                Poll::Ready(turn) => Some(turn.unwrap()),
+                Poll::Ready(permit) => Some(permit.unwrap()),
                 Poll::Pending => None,
             }
         }
@@ -159,7 +159,7 @@ mod tests {
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
         {
-            Poll::Ready(turn) => turn.unwrap(),
+            Poll::Ready(permit) => permit.unwrap(),
             Poll::Pending => panic!("user {user} has to wait"),
         }
     }
@@ -177,27 +177,31 @@ mod tests {
         for next in &mut of_alice {
             let mut boris = Client::comes(&semaphore, BORIS);
             drop(reading);
-            assert!(next.turn().is_none());
-            let turn = boris.turn().expect("it is his turn");
-            assert_eq!(turn.user(), of(BORIS));
-            drop(turn);
-            reading = next.turn().expect("then it is hers");
+            assert!(next.permit().is_none());
+            let permit = boris.permit().expect("it is his turn");
+            assert_eq!(permit.user(), of(BORIS));
+            drop(permit);
+            reading = next.permit().expect("then it is hers");
         }
     }
 
     #[test]
-    fn of_all_turns_a_user_has_one() {
+    fn of_all_permits_a_user_has_one() {
         let semaphore = FairSemaphore::new(8);
         let reading = at_once(&semaphore, ALICE);
         let mut others: Vec<Client> = (0..19).map(|_| Client::comes(&semaphore, ALICE)).collect();
         let _seven: Vec<Permit> = (2..9).map(|user| at_once(&semaphore, user)).collect();
-        assert!(others.iter_mut().all(|client| client.turn().is_none()));
+        assert!(others.iter_mut().all(|client| client.permit().is_none()));
         drop(reading);
         // The one that came first.
-        let first = others[0].turn().expect("its turn");
-        assert!(others[1..].iter_mut().all(|client| client.turn().is_none()));
+        let first = others[0].permit().expect("its turn");
+        assert!(
+            others[1..]
+                .iter_mut()
+                .all(|client| client.permit().is_none())
+        );
         drop(first);
-        assert!(others[1].turn().is_some());
+        assert!(others[1].permit().is_some());
     }
 
     #[test]
@@ -214,14 +218,14 @@ mod tests {
         drop(in_her_line);
         drop(reading);
         // Boris's other one has his place in the line behind her.
-        assert!(behind_him.turn().is_none());
-        drop(carla.turn().expect("it is her turn"));
-        drop(behind_him.turn().expect("then his"));
+        assert!(behind_him.permit().is_none());
+        drop(carla.permit().expect("it is her turn"));
+        drop(behind_him.permit().expect("then his"));
         drop(at_once(&semaphore, ALICE));
     }
 
     #[test]
-    fn what_comes_ahead_of_a_turn_does_so_for_one_of_a_user_at_a_time_and_keeps_nobody_else() {
+    fn what_comes_ahead_of_a_permit_does_so_for_one_of_a_user_at_a_time_and_keeps_nobody_else() {
         let semaphore = FairSemaphore::new(1);
         let asked = Rc::new(Cell::new(0));
         let (come, comes) = oneshot::channel();
@@ -241,24 +245,24 @@ mod tests {
                 }))
             })
             .collect();
-        assert!(clients.iter_mut().all(|client| client.turn().is_none()));
+        assert!(clients.iter_mut().all(|client| client.permit().is_none()));
         assert_eq!(asked.get(), 1, "the others wait behind the first");
         drop(at_once(&semaphore, BORIS));
         come.send(()).unwrap();
-        let first = clients[0].turn().expect("her turn");
+        let first = clients[0].permit().expect("her turn");
         assert!(
             clients[1..]
                 .iter_mut()
-                .all(|client| client.turn().is_none())
+                .all(|client| client.permit().is_none())
         );
         drop(first);
-        assert!(clients[1].turn().is_some());
+        assert!(clients[1].permit().is_some());
         assert_eq!(asked.get(), 2);
     }
 
     /// It was told that it is its turn, and is gone before it takes it.
     #[test]
-    fn a_turn_that_is_not_taken_is_the_next_ones() {
+    fn a_permit_that_is_not_taken_is_the_next_ones() {
         let semaphore = FairSemaphore::new(1);
         let reading = at_once(&semaphore, ALICE);
         let (boris, mut carla) = (
@@ -266,9 +270,9 @@ mod tests {
             Client::comes(&semaphore, CARLA),
         );
         drop(reading);
-        assert!(carla.turn().is_none());
+        assert!(carla.permit().is_none());
         drop(boris);
-        assert!(carla.turn().is_some());
+        assert!(carla.permit().is_some());
     }
 
     #[test]
@@ -289,7 +293,7 @@ mod tests {
         /// Whoever comes, goes and is done in whatever order: never more than may be, never two of one user, never nobody while
         /// somebody could be, and nothing is left.
         #[test]
-        fn turns_are_given_to_as_many_as_may_have_one(
+        fn permits_are_given_to_as_many_as_may_have_one(
             parallel in 1..4usize,
             steps in prop::collection::vec((0..3u8, 0..5u128, any::<prop::sample::Index>()), 0..200),
         ) {
@@ -300,8 +304,8 @@ mod tests {
                 match step {
                     0 => {
                         let semaphore = semaphore.clone();
-                        let turn = async move { semaphore.acquire(of(user), ready(())).await };
-                        waiting.push((user, Box::pin(turn)));
+                        let permit = async move { semaphore.acquire(of(user), ready(())).await };
+                        waiting.push((user, Box::pin(permit)));
                     }
                     1 if !waiting.is_empty() => drop(waiting.remove(which.index(waiting.len()))),
                     2 if !reading.is_empty() => drop(reading.remove(which.index(reading.len()))),
@@ -311,8 +315,8 @@ mod tests {
                 for _ in 0..=waiting.len() {
                     waiting.retain_mut(|(user, client)| {
                         match client.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                            Poll::Ready(turn) => {
-                                reading.push((*user, turn.unwrap()));
+                            Poll::Ready(permit) => {
+                                reading.push((*user, permit.unwrap()));
                                 false
                             }
                             Poll::Pending => true,

@@ -1,4 +1,4 @@
-//! The writer's state: what waits for the next batch, and whose messages are in the slow lane.
+//! Makes the writer's batches: what waits for the next one, and whose messages are in the slow lane.
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_late_in_the_slow_lane_is_told_so_while_a_batch_is_taken_apart() {
+    async fn what_is_late_in_the_slow_lane_is_told_so_while_a_batch_is_bisected() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = silent.local_addr().unwrap().port().to_string();
         let vars = [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str())];

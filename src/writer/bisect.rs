@@ -1,4 +1,4 @@
-//! Takes a batch apart that failed as a whole: what is at fault fails alone, or waits in the slow lane, and the others are stored.
+//! Bisects a batch that failed as a whole: what is at fault fails alone, or waits in the slow lane, and the others are stored.
 //!
 //! Its messages are tried in their order, in portions: half as many after a failure, twice as many after a success. So one
 //! that is at fault among many is found in few transactions. Of a portion that is small and of many flows the first message of each flow is

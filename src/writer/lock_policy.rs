@@ -8,7 +8,7 @@ use crate::store::Locks;
 
 /// How long a batch waits for conversations, if it does, and for other rows: an insert needs its sender's (for the
 /// foreign key), which the host system may be changing.
-const QUICK_WAIT: Duration = Duration::from_millis(100);
+const FAST_LANE_WAIT: Duration = Duration::from_millis(100);
 
 /// The same for other rows, while some are held for longer than that.
 const BRIEF_WAIT: Duration = Duration::from_millis(10);
@@ -33,11 +33,13 @@ impl LockPolicy {
     pub fn locks(&self, now: Instant) -> Locks {
         let counts = |until: Option<Instant>| until.is_some_and(|until| now < until);
         if counts(self.wait_until) && !counts(self.skip_until) {
-            Locks::Wait(QUICK_WAIT)
+            Locks::Wait(FAST_LANE_WAIT)
         } else if counts(self.rows_held_until) {
             Locks::Skip { wait: BRIEF_WAIT }
         } else {
-            Locks::Skip { wait: QUICK_WAIT }
+            Locks::Skip {
+                wait: FAST_LANE_WAIT,
+            }
         }
     }
 
@@ -85,9 +87,9 @@ mod tests {
             Locks::Skip { wait } => wait,
             Locks::Wait(wait) => panic!("waits {wait:?} for conversations"),
         };
-        assert_eq!(wait(&policy, now), QUICK_WAIT);
+        assert_eq!(wait(&policy, now), FAST_LANE_WAIT);
         policy.waited_in_vain(now, policy.locks(now));
         assert_eq!(wait(&policy, now), BRIEF_WAIT);
-        assert_eq!(wait(&policy, now + MEMORY * 2), QUICK_WAIT);
+        assert_eq!(wait(&policy, now + MEMORY * 2), FAST_LANE_WAIT);
     }
 }

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use super::frame_scanner::FrameScanner;
 use crate::limits::{Holder, MemoryBudget, Reservation, SMALL};
 
-/// FrameScanner of one message: with the largest message (1 MiB unless it is set) these are 256 bytes each.
+/// Frames of one message: with the largest message (1 MiB unless it is set) these are 256 bytes each.
 const MAX_FRAMES: u32 = 4096;
 
 /// Why a message is not waited for any more; inside of an [`io::Error`].

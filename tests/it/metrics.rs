@@ -161,7 +161,7 @@ async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
     }
 }
 
-/// What is taken apart because one of them fails, and what waits beside the others: each transaction, with what is in it.
+/// What is bisected because one of them fails, and what waits beside the others: each transaction, with what is in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transaction_of_the_writer_is_counted_with_its_messages() {
     let database = Database::fresh().await;

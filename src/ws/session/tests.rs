@@ -283,9 +283,9 @@ async fn a_token_ends_while_its_client_does_not_read() {
     session.await.unwrap();
 }
 
-/// There is no database, so it waits; and whoever waits there has a share of another room.
+/// There is no database, so it waits; and whoever waits there holds a share of another budget.
 #[tokio::test]
-async fn a_large_message_that_the_writer_has_takes_no_room_of_what_is_on_its_way() {
+async fn a_large_message_that_the_writer_has_holds_nothing_of_the_budget_for_what_is_on_its_way() {
     let mut stage = Stage::calm();
     let limits = &stage.services.config.limits;
     let (content, largest) = ("x".repeat(limits.message_bytes), limits.body_bytes);

@@ -100,7 +100,7 @@ async fn assert_late_was_late(database: &Database) {
 
 /// The first of three cannot be stored for a moment, just when the second is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_overtakes_none_of_its_sender_when_a_batch_is_taken_apart() {
+async fn a_message_overtakes_none_of_its_sender_when_a_batch_is_bisected() {
     let database = Database::fresh().await;
     with_one_refused_and_one_late(&database).await;
     let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;

@@ -340,7 +340,7 @@ async fn a_message_that_a_trigger_of_the_host_drops_is_refused_at_once() {
     api.try_send(conversation, ALICE, "spam")
         .await
         .refused(500, "internal");
-    // Among others in one batch: none of it is stored, for those behind it have their numbers already. The writer takes it apart.
+    // Among others in one batch: none of it is stored, for those behind it have their numbers already. The writer bisects it.
     let batch = scene
         .refused(&format!(
             "select * from chat_send_messages(array[chat_uuid_v7(), chat_uuid_v7(), chat_uuid_v7()],
