@@ -26,7 +26,7 @@ impl Late {
             "begin;
              insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{BORIS}', 'slow');
              update messages set content = 'slow edit' where content = 'edited';
-             update messages set is_read = true where content = 'read';
+             update messages set is_read = true where content in ('slow edit', 'read');
              delete from messages where content = 'deleted'"
         );
         let stranger = database.sql().await;
