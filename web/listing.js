@@ -4,12 +4,19 @@ import { Retry } from './failure.js';
 /** How many are read at a time by who scrolls, and by who looks for one of them: as many as the service gives at most. */
 const PAGE = 50;
 export const MOST = 200;
+/** What belongs to an answer may be told so much later. */
+const MOMENT_MS = 1_000;
+
+const unreadOf = (conversations) => conversations.reduce((sum, { unreadCount }) => sum + unreadCount, 0);
 
 export class Listing {
   conversations = new Map();
   hasMore = false;
   /** How many messages are unread in conversations that are not listed, as far as it is known. */
   #unlisted = 0;
+  /** Counts what may have changed that. */
+  #changes = 0;
+  #counting = false;
   /** More were asked for, and did not come. */
   retry = new Retry();
   /** How many were read in order; what was opened or begun since is there besides. */
@@ -21,9 +28,9 @@ export class Listing {
   /** What was told while that is read, which may not have it yet: `{id, change}`. */
   #meanwhile = [];
 
-  /** `isOpen(id)`: whether somebody looks at it; `changed()`: there are more; `failed(error)`: they did not come. */
-  constructor(chat, { isOpen, changed, failed }) {
-    Object.assign(this, { chat, isOpen, changed, failed });
+  /** `isOpen(id)`: whether somebody looks at it; `changed()`: there are more; `failed(error)`: they did not come; `counted()`: what is unread. */
+  constructor(chat, { isOpen, changed, failed, counted }) {
+    Object.assign(this, { chat, isOpen, changed, failed, counted });
   }
 
   // --- All of it anew ---
@@ -45,11 +52,6 @@ export class Listing {
       fresh.inOrder += page.conversations.length;
       fresh.hasMore = page.hasMore;
     }
-    // Of those that are not listed the service knows how many are unread; and knew less of it, where more was told meanwhile.
-    if (fresh.hasMore && fresh.told !== this.#meanwhile.length) {
-      fresh.told = this.#meanwhile.length;
-      fresh.unread = await this.chat.unreadCount();
-    }
   }
 
   /** As many as are listed, so that who is far down the list stays there, and those that are open, wherever they stand by now. */
@@ -61,15 +63,33 @@ export class Listing {
   /** What was read is the list from now on. Returns whether it lacks one that was told of: it has moved from part to part. */
   take() {
     const before = this.conversations;
+    const unlisted = this.#unlisted;
     const told = this.#meanwhile;
     this.conversations = this.#fresh.conversations;
     this.hasMore = this.#fresh.hasMore;
     this.#inOrder = this.#fresh.inOrder;
-    const { unread } = this.#fresh;
     this.drop();
     for (const { change } of told) change();
-    this.#unlisted = this.hasMore ? Math.max(0, unread - this.#listedUnread()) : 0;
+    const without = (one, other) => unreadOf([...one.values()].filter(({ id }) => !other.has(id)));
+    this.#unlisted = this.hasMore ? Math.max(0, unlisted + without(before, this.conversations) - without(this.conversations, before)) : 0;
+    this.#changes++;
     return told.some(({ id }) => before.has(id) && !this.conversations.has(id));
+  }
+
+  /** The service knows how many are unread in those that are not listed; asked again if something was told meanwhile. */
+  async count() {
+    if (this.#counting) return;
+    this.#counting = true;
+    try {
+      for (let changes; this.hasMore && changes !== this.#changes;) {
+        changes = this.#changes;
+        const unread = await this.chat.unreadCount();
+        if (this.hasMore) this.#unlisted = Math.max(0, unread - unreadOf([...this.conversations.values()]));
+        this.counted();
+        await new Promise((resolve) => setTimeout(resolve, MOMENT_MS));
+      }
+    } catch { /* what was known stands until the list is read anew */ }
+    this.#counting = false;
   }
 
   drop() {
@@ -135,21 +155,18 @@ export class Listing {
 
   #tell(id, change) {
     change();
+    this.#changes++;
     if (this.#fresh) this.#meanwhile.push({ id, change });
   }
 
   /** How many messages are unread in all conversations of this user. */
   get unread() {
-    return this.#listedUnread() + this.#unlisted;
+    return unreadOf([...this.conversations.values()]) + this.#unlisted;
   }
 
   /** The same of one conversation; of one that is not listed, of all of those. */
   unreadIn(id) {
     return this.conversations.get(id)?.unreadCount ?? this.#unlisted;
-  }
-
-  #listedUnread() {
-    return [...this.conversations.values()].reduce((sum, { unreadCount }) => sum + unreadCount, 0);
   }
 
   /** Last active first. */

@@ -52,6 +52,7 @@ export class Model {
         this.#watch();
         this.tell('conversations');
       },
+      counted: () => this.tell('conversations'),
       failed: (error) => this.listing.retry.isAgain || this.tell('notice', `More conversations could not be loaded: ${reason(error)}`),
     });
     this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId));
@@ -142,6 +143,7 @@ export class Model {
       this.userId = me.id;
       this.me = me;
       if (listing.take()) this.#loading = 'again';
+      listing.count(); // nobody waits for it, and the list is there without it
       this.state = 'ready';
       this.#watch();
       if (this.#stale) this.#reread = [...this.timelines.values()].map((timeline) => timeline.reload());

@@ -1,6 +1,6 @@
 // What is known of a user's conversations, whatever is told while they are read: this needs no browser, and nobody who answers late.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, beforeEach, mock, test } from 'node:test';
 import { module } from './module.js';
 
 const { Listing } = await module('listing.js');
@@ -20,15 +20,30 @@ function service(count) {
   return it;
 }
 
-const listing = ({ chat }, { open = [], failed = () => {} } = {}) => new Listing(chat, { isOpen: (id) => open.includes(id), changed: () => {}, failed });
+const listing = ({ chat }, { open = [], failed = () => {} } = {}) => new Listing(chat, { isOpen: (id) => open.includes(id), changed: () => {}, counted: () => {}, failed });
 
-/** As the model does: what was lacking by the time that the first has come is read, too. */
+/** As the model does: what was lacking by the time that the first has come is read, too, and what is unread is counted. */
 async function load(it) {
   it.begin();
   await it.read();
   await it.read();
-  return it.take();
+  const lacks = it.take();
+  it.count();
+  await settled();
+  return lacks;
 }
+
+/** All that needs no time has come. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** The pause after a count is over. */
+async function moment() {
+  mock.timers.tick(1_000);
+  await settled();
+}
+
+beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }));
+afterEach(() => mock.timers.reset());
 
 test('of a short list all is known, and nothing asked besides', async () => {
   const few = service(50);
@@ -54,26 +69,76 @@ test('what is unread in conversations that are not listed counts, and once they 
   assert.deepEqual(many.asked.slice(2), ['50+50', '100+50']);
 });
 
-test('what is told while it is counted how many are unread is neither counted twice nor lost', async () => {
+test('what is told while the unread messages are counted is neither counted twice nor lost', async () => {
+  // While the list is read, while it is counted, and a moment after: told is what the answer has, or has not yet.
+  for (const [when, has] of [['0+50', true], ['0+50', false], ['unread', true], ['unread', false], ['after', true]]) {
+    const many = service(60);
+    const it = listing(many);
+    await load(it);
+    await moment();
+    const arrives = (asked) => {
+      if (asked !== when) return;
+      many.meanwhile = () => {};
+      many.all[0].unreadCount++;
+      if (has) it.change('c1', (listed) => (listed.unreadCount = 2));
+    };
+    many.meanwhile = arrives;
+    many.asked.length = 0;
+    await load(it);
+    arrives('after');
+    if (!has) it.change('c1', (listed) => (listed.unreadCount = 2));
+    for (let times = 0; times < 3; times++) await moment();
+    assert.deepEqual([it.unread, it.unreadIn('c60')], [61, 10], `${when}, ${has}`);
+    assert.ok(many.asked.length <= 3, `${many.asked}`);
+  }
+});
+
+test('while something is told all the time, what is unread is counted once in a moment', async () => {
   const many = service(60);
   const it = listing(many);
   await load(it);
-  const arrives = (asked) => {
-    if (asked !== 'unread') return;
-    many.meanwhile = () => {};
-    many.all[0].unreadCount++;
-    it.change('c1', (listed) => (listed.unreadCount = 2));
+  for (let times = 0; times < 3; times++) {
+    for (let more = 0; more < 5; more++) it.change('c1', (listed) => listed.unreadCount++);
+    many.all[0].unreadCount += 5;
+    await moment();
+    assert.deepEqual([it.unread, it.unreadIn('c60')], [65 + 5 * times, 10]);
+  }
+  await moment();
+  assert.deepEqual(many.asked, ['0+50', 'unread', 'unread', 'unread', 'unread']);
+});
+
+test('a list is there without the count of what is unread beside it; what was known of that stands', async () => {
+  const many = service(60);
+  const it = listing(many);
+  const refuse = (asked) => {
+    if (asked === 'unread') throw new Error('no');
   };
-  many.meanwhile = arrives;
-  many.asked.length = 0;
+  many.meanwhile = refuse;
   await load(it);
-  assert.deepEqual([many.asked, it.unread, it.unreadIn('c60')], [['0+50', 'unread', 'unread'], 61, 10]);
+  assert.deepEqual([it.conversations.size, it.unread], [50, 50]);
+  many.meanwhile = () => {};
+  await load(it);
+  assert.equal(it.unread, 60);
+  await moment();
+  // One that was not listed, and has a message more by now, is in the list in the place of another one.
+  many.meanwhile = refuse;
+  many.all.unshift({ ...many.all.pop(), unreadCount: 3 });
+  await load(it);
+  assert.deepEqual([it.conversations.has('c60'), it.conversations.has('c50'), it.unread, it.unreadIn('c50')], [true, false, 60, 8]);
+  let come;
+  many.meanwhile = (asked) => asked === 'unread' && new Promise((resolve) => (come = resolve));
+  await load(it);
+  assert.deepEqual([it.conversations.size, it.unread], [50, 60]);
+  come();
+  await settled();
+  assert.equal(it.unread, 62);
 });
 
 test('read anew it is as long as it was, and has those that are open, wherever they stand', async () => {
   const many = service(1000);
   const it = listing(many, { open: ['c590'] });
   await load(it);
+  await moment();
   it.add({ ...many.all[589] });
   for (let times = 0; times < 2; times++) await it.more();
   many.asked.length = 0;
@@ -84,6 +149,7 @@ test('read anew it is as long as it was, and has those that are open, wherever t
   const other = listing(many);
   await load(other);
   await other.more(160);
+  await moment();
   many.asked.length = 0;
   await load(other);
   assert.deepEqual([many.asked, other.conversations.size], [['0+200', '200+50', 'unread'], 250]);
