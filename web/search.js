@@ -126,7 +126,7 @@ export class Search {
     const held = this.found.contains(document.activeElement);
     const others = people.users?.filter(({ id }) => id !== this.model.userId);
     const parts = [
-      this.#part(this.people, 'People', people, others?.map((user) => () => this.#person(user)), 'There are more: write a part of a name.'),
+      this.#part(this.people, 'People', people, others?.map((user) => () => this.#person(user)), 'There are more: type part of a name.'),
       this.#part(this.messages, 'Messages', messages, messages.messages?.map((message) => () => this.#message(message)), 'There are more: add a word.'),
     ];
     const nothing = parts.every((said) => said === '');

@@ -58,11 +58,11 @@ export class SignIn {
     const sorted = [...users.filter(first), ...users.filter((user) => !first(user))];
     const everybody = !this.input.value.trim();
     this.#say(users.length ? '' : 'nobody', () => (users.length ? [] : [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]));
-    if (!this.second) say(this.lead, 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.'); // it has answered who brought none
+    if (!this.second) say(this.lead, 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.'); // it has answered a caller without a token
     this.people.replaceChildren(...sorted.map((user) => h('li', {},
       h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
         h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated', first(user) && 'in this conversation'].filter(Boolean).join(' · ')))))),
-    ...(hasMore ? [h('li.small.quiet.pad', {}, 'There are more: write a part of a name.')] : []));
+    ...(hasMore ? [h('li.small.quiet.pad', {}, 'There are more: type part of a name.')] : []));
     // What is found is less: the card does not shrink under one's hands.
     if (everybody) this.directory.style.flexBasis = `${this.directory.offsetHeight - this.people.clientHeight + this.people.scrollHeight}px`;
   }

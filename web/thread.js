@@ -104,7 +104,7 @@ export class Thread {
     this.#render();
     if (found) {
       this.#lookAt(this.list.querySelector('.found'), place);
-      this.#scrolled(); // or not, and one is at the end all the same
+      this.#scrolled(); // no scroll event comes if it is at the end already
     }
     this.read();
   }

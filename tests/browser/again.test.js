@@ -9,14 +9,16 @@ const FORGIVEN = /^Failed to load resource/;
 const field = (page) => page.getByRole('searchbox');
 const people = (page) => page.locator('.results section').first();
 
+const UNAVAILABLE = { status: 503, json: { code: 'unavailable', message: 'the database cannot be reached' } };
+
 /** From now on such requests are refused for the moment, until `mend()`; `count` of them. */
-async function broken(page, pattern, fits = () => true) {
+async function broken(page, pattern, fits = () => true, answer = UNAVAILABLE) {
   const state = { count: 0, broken: true, mend: () => (state.broken = false) };
   await page.route(pattern, (route) => {
     if (!fits(new URL(route.request().url()))) return route.fallback();
     state.count++;
     if (!state.broken) return route.fallback();
-    return route.fulfill({ status: 503, json: { code: 'unavailable', message: 'the database cannot be reached' } });
+    return route.fulfill(answer);
   });
   return state;
 }
@@ -97,7 +99,7 @@ test('by hand a search that failed is done at once', async () => {
 test('what failed for one text is not asked for when another one stands there, nor when nobody searches any more', async () => {
   const page = await list(replica.url, { forgive: FORGIVEN });
   await page.clock.install();
-  await page.clock.pauseAt(await page.evaluate(() => Date.now() + 1_000)); // no time passes but what is given here
+  await page.clock.pauseAt(await page.evaluate(() => Date.now() + 60_000)); // no time passes but what is given here
   const flat = await broken(page, '**/search?*', (url) => url.searchParams.get('q') === 'flat');
   for (const next of ['Zeynep', '']) {
     flat.broken = true;
@@ -277,15 +279,16 @@ test('conversations further down that could not be read come by themselves', asy
 
 test('people to choose from that could not be had at first come by themselves, also after a proxy’s page', async () => {
   const page = await visit(`${replica.url}/docs/`, { forgive: FORGIVEN });
-  let answers = 0;
-  await page.route('**/api/v1/users/?*', (route) => (++answers <= 2 ? route.fulfill({ status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' }) : route.fallback()));
+  const users = await broken(page, '**/api/v1/users/?*', undefined, { status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' });
   await page.goto(replica.url);
   await page.getByText('The service cannot be reached').waitFor();
   await page.getByText('It answered with status 502.').waitFor();
   // Whether it would believe that one is somebody is not known yet.
   const believes = page.getByText('this service believes its callers');
   assert.equal(await believes.count(), 0);
+  await eventually(() => users.count, (count) => count >= 2);
   await page.getByRole('button', { name: 'Try again' }).focus();
+  users.mend();
   await page.locator('.people .row').first().waitFor();
   await assertFocus(page.getByRole('searchbox', { name: 'Find somebody by name' }));
   await believes.waitFor();
