@@ -148,9 +148,10 @@ export class Timeline {
   opened(readerId, count, lastSeq) {
     this.newFrom(undefined);
     if (!count) return;
-    const isUnread = ({ senderId, isRead, deletedAt }) => senderId !== readerId && !isRead && !deletedAt;
-    const unread = this.hasNewer ? [] : this.messages.filter(isUnread);
-    if (unread.length >= count) return this.newFrom(unread.at(-count).seq);
+    const theirs = this.hasNewer ? [] : this.#to(readerId).filter(({ seq }) => seq <= lastSeq);
+    const unread = theirs.filter(({ isRead }) => !isRead);
+    // The count is too high where some have gone meanwhile: if an older one is read, all that are unread are loaded.
+    if (unread.length >= count || theirs[0]?.isRead) return this.newFrom((unread.at(-count) ?? unread[0])?.seq);
     this.#unread = { readerId, count: count - unread.length, before: this.hasNewer ? lastSeq + 1 : this.messages[0]?.seq };
     this.#findUnread();
   }
@@ -162,10 +163,18 @@ export class Timeline {
   }
 
   #findUnread() {
-    if (!this.#unread || !(this.last?.seq >= this.#unread.before - 1)) return;
+    // The last one of then may have been deleted outright.
+    if (!this.#unread || (this.hasNewer && !(this.last?.seq >= this.#unread.before - 1))) return;
     const { readerId, count, before } = this.#unread;
-    const theirs = this.messages.filter(({ seq, senderId, deletedAt }) => seq < before && senderId !== readerId && !deletedAt);
-    if (theirs.length >= count) this.newFrom(theirs.at(-count).seq);
+    const theirs = this.#to(readerId);
+    const older = theirs.filter(({ seq }) => seq < before);
+    if (older.length >= count) this.newFrom(older.at(-count).seq);
+    else if (!this.hasOlder) this.newFrom(theirs[0]?.seq);
+  }
+
+  /** What the other one has said to `readerId`. */
+  #to(readerId) {
+    return this.messages.filter(({ senderId, deletedAt }) => senderId !== readerId && !deletedAt);
   }
 
   get last() {

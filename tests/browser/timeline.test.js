@@ -166,3 +166,43 @@ test('neither one’s own messages nor deleted ones are unread, and some may hav
   it.opened('me', 1, 7);
   assert.equal(it.unreadFrom, 7);
 });
+
+test('a count that has more than are unread by now does no harm', async () => {
+  const gone = timeline(300);
+  await gone.start();
+  gone.read('me', 299);
+  gone.opened('me', 2, 300);
+  assert.equal(gone.unreadFrom, 300);
+  await gone.older();
+  assert.equal(gone.unreadFrom, 300);
+
+  const short = timeline(3);
+  await short.start();
+  short.opened('me', 5, 3);
+  assert.equal(short.unreadFrom, 1);
+
+  // One of them is deleted before it is loaded.
+  const long = timeline(150, undefined, [20]);
+  await long.start();
+  long.opened('me', 150, 150);
+  assert.equal(long.unreadFrom, undefined);
+  await long.older();
+  assert.equal(long.unreadFrom, 1);
+});
+
+test('what comes while the conversation is being opened is none of those that were counted', async () => {
+  let tell = () => {};
+  const it = timeline(10, () => tell());
+  tell = () => it.put(message(11));
+  await it.start();
+  it.opened('me', 2, 10);
+  assert.equal(it.unreadFrom, 9);
+});
+
+test('the last message of when it was opened may be no more by the time that one gets there', async () => {
+  const it = timeline(300);
+  await it.start(120);
+  it.opened('me', 200, 301);
+  while (it.hasNewer) await it.newer();
+  assert.equal(it.unreadFrom, 101);
+});
