@@ -21,8 +21,8 @@ const panes = h('main.panes');
 
 const first = new Pane({ name: 'First user', url: HERE, changed: () => changed() });
 let second;
-/** A second pane is on its way: a replica is looked for. */
-let opening = false;
+/** Who is to be in a second pane that is on its way, `[who, conversationId]`: a replica is looked for. */
+let opening;
 /** An entry of the history is being taken back: the address is not yet that of what is shown. */
 let leaving = false;
 
@@ -55,11 +55,13 @@ function savedTheme() {
 }
 
 /** Another user, at another replica where there is one. */
-async function openSecond(who, conversationId) {
-  if (opening) return;
-  opening = true;
+async function openSecond(...wanted) {
+  const underWay = Boolean(opening);
+  opening = wanted; // the latest
+  if (underWay) return;
   const url = (await neighbour(HERE)) ?? HERE;
-  opening = false;
+  const [who, conversationId] = opening;
+  opening = undefined;
   let tries = 0;
   second = new Pane({
     name: 'Second user', url, second: true, cancel: () => closeSecond(), changed: () => changed(),
@@ -75,6 +77,7 @@ async function openSecond(who, conversationId) {
   if (who) second.start(who, conversationId);
   else second.signIn();
   show('second');
+  told();
 }
 
 function closeSecond() {
@@ -121,10 +124,11 @@ const named = (hash) => hash.slice(1).split('&').map((part) => part.split('/'));
  * Back, which a phone has at its edge, closes it; whoever closes it otherwise takes the entry back, too.
  */
 function record() {
-  if (leaving) return;
+  // The address names who is not there yet.
+  if (leaving || opening) return;
   const of = (pane) => [pane?.model?.userId, pane?.opening].filter(Boolean).join('/');
   const address = [first, second].map(of).join('&').replace(/&$/, '');
-  if (address === location.hash.slice(1)) return;
+  if (address === location.hash.slice(1) && history.state) return;
   const before = named(location.hash);
   const opened = [first, second].findIndex((pane, at) => pane?.opening && pane.listIsHidden() && pane.model?.userId === before[at]?.[0] && !before[at][1]);
   const closed = [first, second].findIndex((pane, at) => !pane?.opening && before[at]?.[1] && history.state?.pane === at);
@@ -133,7 +137,7 @@ function record() {
   else if (closed >= 0) {
     leaving = true;
     history.back();
-  } else history.replaceState(history.state, '', hash);
+  } else history.replaceState(history.state ?? {}, '', hash); // seen: see `follow`
 }
 
 /** The address is another one: by Back, by Forward, or by hand. */
@@ -143,8 +147,10 @@ function follow() {
     named(location.hash).forEach(([userId, conversationId], at) => {
       const pane = [first, second][at];
       if (!userId || at > 1) return;
-      if (!pane) openSecond({ userId }, conversationId);
-      else if (pane.model?.userId !== userId) pane.leaving(() => pane.start({ userId }, conversationId));
+      // An entry that was here before brings nobody back whose pane was closed since.
+      if (!pane) {
+        if (!history.state) openSecond({ userId }, conversationId);
+      } else if (pane.model?.userId !== userId) pane.leaving(() => pane.start({ userId }, conversationId));
       else if (conversationId && conversationId !== pane.opening) pane.open(conversationId);
       else if (!conversationId && pane.opening) pane.back();
     });
@@ -182,7 +188,7 @@ addEventListener('beforeunload', (event) => {
   if ([first, second].some((pane) => pane?.model?.isUnsent)) event.preventDefault();
 });
 const [a, b] = named(location.hash);
-if (a[0]) first.start({ userId: a[0] }, a[1]);
-else first.signIn();
 if (b?.[0]) openSecond({ userId: b[0] }, b[1]);
 else show('first');
+if (a[0]) first.start({ userId: a[0] }, a[1]);
+else first.signIn();

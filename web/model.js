@@ -7,7 +7,7 @@ import { Timeline } from './timeline.js';
 import { Typing } from './typing.js';
 
 const WATCHED = 500;
-/** Between two looks at what is left unread, while messages are deleted. */
+/** Between two looks at what is left unread, while messages are deleted, or read elsewhere. */
 const RECOUNT_MS = 1_000;
 
 export class Model {
@@ -61,7 +61,11 @@ export class Model {
     addEventListener('online', this.#online);
     chat.on('resync_required', () => this.#resync());
     chat.on('chat_message', (message) => this.#arrived(message));
-    chat.on('message_updated', (message) => this.#changed(message));
+    chat.on('message_updated', (message) => {
+      // It may have been read, and be unread again.
+      if (!message.isRead && message.senderId !== this.userId) this.#recount();
+      this.#changed(message);
+    });
     chat.on('message_deleted', (message) => {
       const unread = !message.isRead && message.senderId !== this.userId && this.listing.unreadIn(message.conversationId);
       // Whether it was counted cannot be told: it may have gone before this page was told of it, or while the list was read.
@@ -161,7 +165,7 @@ export class Model {
     this.tell('conversations');
   }
 
-  /** How many are left unread is known to the service. It is asked once for all that are deleted within a moment. */
+  /** How many are left unread is known to the service. It is asked once for all that is told within a moment. */
   async #recount() {
     this.#uncounted = true;
     if (this.#recounting) return;
@@ -350,7 +354,7 @@ export class Model {
       if (mine && upToSeq >= listed.lastSeq) listed.unreadCount = 0;
     });
     // In another window, up to somewhere: how many are left is known to the service.
-    if (mine && this.listing.unreadIn(conversationId)) this.load(false);
+    if (mine && this.listing.unreadIn(conversationId)) this.#recount();
     this.tell('conversations');
     this.tell(conversationId);
   }

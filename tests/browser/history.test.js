@@ -1,7 +1,7 @@
 // Back and Forward: on a phone a conversation lies over the list, and Back takes it away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, at, CONVERSATION, eventually, LUKASZ, pane, PHONE, replica, stage, talking, visit, ZEYNEP } from './support.js';
+import { AMELIE, at, CONVERSATION, drawn, eventually, held, LUKASZ, pane, PHONE, replica, stage, talking, visit, ZEYNEP } from './support.js';
 
 stage();
 
@@ -110,5 +110,40 @@ test('an address that is changed to another user leads to that user’s chat, an
   await goTo(`${AMELIE}&${ZEYNEP}`);
   await pane(page, 2).locator('.pane-bar').getByText('Zeynep').waitFor();
   await pane(page, 1).locator('.pane-bar').getByText('Amélie Dubois').waitFor();
+  await assertHash(page, `#${AMELIE}&${ZEYNEP}`);
+});
+
+test('Back brings nobody back whose pane was closed', async () => {
+  const page = await visit(at(replica.url, AMELIE, LUKASZ), PHONE);
+  const [left, right] = [pane(page, 1), pane(page, 2)];
+  await right.locator('.list .row').first().waitFor();
+  await page.locator('.tabs button').first().tap();
+  await row(left).tap();
+  await messages(left).waitFor();
+  await assertHash(page, `#${talking(AMELIE)}&${LUKASZ}`);
+  await page.getByRole('button', { name: 'Second user' }).tap();
+  await right.waitFor({ state: 'detached' });
+  await assertHash(page, OPEN);
+  const asked = [];
+  page.on('request', (request) => request.url().endsWith('/health/ready') && asked.push(request.url()));
+  await page.goBack();
+  await row(page).waitFor();
+  await assertHash(page, LIST);
+  await drawn(page);
+  assert.deepEqual(asked, []); // no replica for a second one
+});
+
+test('while a replica is looked for, the address may name somebody else', async () => {
+  const page = await list({});
+  await page.evaluate(() => (AbortSignal.timeout = () => new AbortController().signal));
+  const { asked, release } = await held(page, '**/health/ready');
+  await page.evaluate((it) => (location.hash = it), `${AMELIE}&${LUKASZ}`);
+  await asked();
+  await row(page).click();
+  await messages(page).waitFor();
+  await assertHash(page, `#${AMELIE}&${LUKASZ}`);
+  await page.evaluate((it) => (location.hash = it), `${AMELIE}&${ZEYNEP}`);
+  release();
+  await pane(page, 2).locator('.pane-bar').getByText('Zeynep').waitFor();
   await assertHash(page, `#${AMELIE}&${ZEYNEP}`);
 });
