@@ -63,7 +63,7 @@ export class Model {
     chat.on('chat_message', (message) => this.#arrived(message));
     chat.on('message_updated', (message) => {
       // It may have been read, and be unread again.
-      if (!message.isRead && message.senderId !== this.userId) this.#recount();
+      if (!message.isRead && message.senderId !== this.userId && !this.listing.unreadIn(message.conversationId)) this.#recount();
       this.#changed(message);
     });
     chat.on('message_deleted', (message) => {

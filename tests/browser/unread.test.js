@@ -97,8 +97,8 @@ test('of unread messages that are deleted while one is there, each counts once',
   assert.equal(await unread(conversation), '1');
 });
 
-test('while many unread messages are deleted, what is left is asked for once in a while', async () => {
-  const { user, conversation } = await reader('one', 'two', 'three', 'four');
+/** Pauses of one second last until `over()`; `count()`: how often the list was read. */
+async function paced(user) {
   const page = await visit(at(replica.url, user), {
     before: () => {
       window.pauses = [];
@@ -109,18 +109,50 @@ test('while many unread messages are deleted, what is left is asked for once in 
   await badge(page, 4).waitFor();
   let count = 0;
   page.on('request', (request) => (count += request.url().includes(`/conversations/${user}?`)));
+  return { page, count: () => count, begun: () => eventually(() => page.evaluate(() => window.pauses.length), 1), over: () => page.evaluate(() => window.pauses.shift()()) };
+}
+
+test('while many unread messages are deleted, what is left is asked for once in a while', async () => {
+  const { user, conversation } = await reader('one', 'two', 'three', 'four');
+  const { page, count, begun, over } = await paced(user);
   const remove = (content) => replicas.sql(`update messages set deleted_at = now() where conversation_id = '${conversation}' and content = '${content}'`);
   await remove('one');
   await badge(page, 3).waitFor();
-  await eventually(() => page.evaluate(() => window.pauses.length), 1);
+  await begun();
   await remove('two');
   await remove('three');
   await remove('four');
   await page.locator('.list').getByText('Message deleted').waitFor();
-  assert.equal(count, 1);
-  await page.evaluate(() => window.pauses.shift()());
+  assert.equal(count(), 1);
+  await over();
   await badge(page).waitFor({ state: 'detached' });
-  assert.equal(count, 2);
+  assert.equal(count(), 2);
+});
+
+test('while much is read in another window, what is left is asked for once in a while', async () => {
+  const { user, conversation } = await reader('one', 'two', 'three', 'four');
+  const { page, count, begun, over } = await paced(user);
+  const read = (seq) => fetch(`${replica.url}/api/v1/chat/conversations/${conversation}/read?user_id=${user}&up_to_seq=${seq}`, { method: 'PUT' });
+  await read(1);
+  await badge(page, 3).waitFor();
+  await begun();
+  await read(2);
+  await read(3);
+  await post(replica.url, LUKASZ, 'five', conversation);
+  await badge(page, 4).waitFor();
+  assert.equal(count(), 1);
+  await over();
+  await badge(page, 2).waitFor();
+  assert.equal(count(), 2);
+});
+
+test('what another program makes unread again is counted again', async () => {
+  const { user, conversation } = await reader('one', 'two');
+  await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}'`);
+  const page = await visit(at(replica.url, user));
+  await page.locator('.list').getByText('two').waitFor();
+  await replicas.sql(`update messages set is_read = false where conversation_id = '${conversation}'`);
+  await badge(page, 2).waitFor();
 });
 
 test('above the first unread message there is a line, and what one says oneself ends that it is new', async () => {
