@@ -137,7 +137,7 @@ function record() {
   else if (closed >= 0) {
     leaving = true;
     history.back();
-  } else history.replaceState(history.state ?? {}, '', hash); // seen: see `follow`
+  } else history.replaceState(history.state ?? {}, '', hash); // an address just typed has no state
 }
 
 /** The address is another one: by Back, by Forward, or by hand. */
@@ -147,7 +147,7 @@ function follow() {
     named(location.hash).forEach(([userId, conversationId], at) => {
       const pane = [first, second][at];
       if (!userId || at > 1) return;
-      // An entry that was here before brings nobody back whose pane was closed since.
+      // Only a new address has no state: Back brings nobody back whose pane was closed.
       if (!pane) {
         if (!history.state) openSecond({ userId }, conversationId);
       } else if (pane.model?.userId !== userId) pane.leaving(() => pane.start({ userId }, conversationId));
