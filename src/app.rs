@@ -31,6 +31,9 @@ pub use commands::{demo_data, healthcheck, migrate};
 use database::Database;
 use supervisor::Supervisor;
 
+/// How long a start waits for the listener at least, once the database has answered: for a session, LISTEN, and the first heartbeat.
+const LISTENER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a start waits for the search index: time enough to build a small one, or to see that it is there.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -172,7 +175,8 @@ async fn start(
         live.clone(),
     );
     supervisor.spawn(tasks, "the listener", listener.run(stop()));
-    until_live(&mut status, config.timeouts.database_start).await?;
+    let patience = config.timeouts.database_start.max(LISTENER_PATIENCE);
+    until_live(&mut status, patience).await?;
 
     let limits = WriterLimits::from(&config);
     let (writer, writing) = Writer::new(store.clone(), limits, tasks.clone(), stop());

@@ -1,6 +1,5 @@
 //! What the command line can ask for besides serving.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::database::Database;
+use super::hints::reachable;
 use super::{StartError, require_search_language};
 use crate::config::Config;
 
@@ -41,10 +41,7 @@ pub async fn demo_data(config: Config) -> Result<(), StartError> {
 
 /// Whether the local instance answers `/health/ready` with 200.
 pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
-    let mut address = config.server_addr;
-    if address.ip().is_unspecified() {
-        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
+    let address = reachable(config.server_addr);
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
         stream

@@ -53,7 +53,7 @@ pub(super) fn hints(config: &Config, listening_on: SocketAddr, url_file: &Path) 
 }
 
 /// Where a client on this machine reaches a server that listens on all interfaces.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),

@@ -244,6 +244,14 @@ async fn the_first_host_that_accepts_writes_is_taken() {
     boris.expect("chat_message").await;
 }
 
+#[tokio::test]
+async fn a_replica_that_waits_for_no_database_starts_where_there_is_one() {
+    let database = Database::fresh().await;
+    let more = [("DB_CONNECT_TIMEOUT_SECONDS", "0")];
+    let replica = Replica::start(&database, &more).await;
+    replica.api().open_conversation(ALICE, BORIS).await;
+}
+
 /// As a machine whose disk hangs: it takes connections, and answers nothing. The next host is asked in time, and first from then on.
 #[tokio::test]
 async fn a_silent_host_leaves_the_next_one_its_time() {

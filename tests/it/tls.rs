@@ -144,7 +144,6 @@ async fn each_mode_takes_the_servers_that_it_should_and_no_others() {
                 assert!(outcome.last_line().contains(words), "{case}: {outcome:#?}");
                 continue;
             }
-            more[2].1 = "30";
             let replica = Replica::start(database, &more).await;
             replica.api().open_conversation(ALICE, BORIS).await;
             if database.name == without.name {
