@@ -1,6 +1,5 @@
 //! The promises about processes, with real ones: this test binary is also the replica and the watchdog.
 //! PostgreSQL is the one that PG_BIN_DIR names, else the one that is found.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -301,6 +300,29 @@ fn a_killed_postgres_comes_back_and_a_killed_watchdog_is_succeeded() {
     first.kill();
     second.leave();
     site.wait_for_the_end();
+}
+
+/// A directory stands where it makes the file: as on a full disk, nothing can be written.
+#[test]
+fn a_watchdog_that_cannot_write_looks_after_postgres_and_publishes_it_once_it_can() {
+    let site = Site::new();
+    let first = site.replica();
+    let (postmaster, watchdog) = (site.postmaster(), site.watchdog());
+    let obstacle = site.layout().ready().with_extension("new");
+    fs::create_dir(&obstacle).unwrap();
+    kill(postmaster);
+    until("the watchdog says what it cannot write", || {
+        site.log().contains("ready.new")
+    });
+    first.run("select 1").unwrap();
+    fs::remove_dir(&obstacle).unwrap();
+    let second = site.replica();
+    assert_eq!(
+        (first.url.as_str(), watchdog),
+        (second.url.as_str(), site.watchdog())
+    );
+    first.kill();
+    second.leave();
 }
 
 #[test]

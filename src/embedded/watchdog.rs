@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,10 +74,10 @@ fn run(layout: &Layout, bin_dir: &Path) -> Result<(), EmbeddedError> {
         return Ok(());
     };
     // For whoever looks for this process; the lock is what counts.
-    alive
-        .set_len(0)
-        .and_then(|()| writeln!(alive, "{}", std::process::id()))
-        .map_err(|source| layout::at(&layout.watchdog_lock(), source))?;
+    let pid = std::process::id();
+    if let Err(error) = alive.set_len(0).and_then(|()| writeln!(alive, "{pid}")) {
+        note(&format!("watchdog.lock does not name pid {pid}: {error}"));
+    }
     let (sender, events) = sync_channel(2);
     watch_users(layout, sender.clone())?;
     let account = Account::choose(layout)?;
@@ -117,7 +117,7 @@ impl Watchdog<'_> {
             let started = Instant::now();
             let log_start = fs::metadata(self.layout.log()).map_or(0, |log| log.len());
             let pid = self.start_or_adopt()?;
-            let how = match self.next_event(pid)? {
+            let how = match self.next_event(pid) {
                 Event::LastReplicaGone(lock) => return self.stop().map(|()| lock),
                 Event::PostgresGone(how) => how,
             };
@@ -176,25 +176,34 @@ impl Watchdog<'_> {
     }
 
     /// Waits for what happens next, and publishes the port as soon as PostgreSQL accepts connections.
-    fn next_event(&self, pid: Option<u32>) -> Result<Event, EmbeddedError> {
+    fn next_event(&self, pid: Option<u32>) -> Event {
         const READY_POLL: Duration = Duration::from_millis(20);
+        const RETRY: Duration = Duration::from_secs(1);
         const IDLE: Duration = Duration::from_secs(3600);
         let mut wait = READY_POLL;
         loop {
-            match self.events.recv_timeout(wait) {
-                Ok(event) => return Ok(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                // Not while `self.sender` lives.
-                Err(RecvTimeoutError::Disconnected) => thread::sleep(wait),
+            // In vain it is waited for a time, and not without a sender: ours lives.
+            if let Ok(event) = self.events.recv_timeout(wait) {
+                return event;
             }
-            if wait == READY_POLL
-                && let Some(port) = self.accepting_port(pid)
-            {
-                layout::write_private(&self.layout.port(), &port.to_string())?;
-                layout::write_private(&self.layout.ready(), &port.to_string())?;
-                wait = IDLE;
+            if let Some(port) = self.accepting_port(pid) {
+                wait = match self.publish(port) {
+                    Ok(()) => IDLE,
+                    // The disk is full, perhaps, and somebody has to end PostgreSQL all the same.
+                    Err(error) => {
+                        note(&format!("the port is not published yet: {error}"));
+                        RETRY
+                    }
+                };
             }
         }
+    }
+
+    /// For replicas that wait for it, and for the next start.
+    fn publish(&self, port: u16) -> Result<(), EmbeddedError> {
+        let port = port.to_string();
+        layout::write_private(&self.layout.port(), &port)?;
+        layout::write_private(&self.layout.ready(), &port)
     }
 
     /// From postmaster.pid (PostgreSQL source, src/include/utils/pidfile.h): pid, port and state are its
