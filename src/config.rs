@@ -24,6 +24,7 @@ use std::str::FromStr;
 
 pub use auth::{AuthConfig, AuthMode, Secret};
 pub use bounds::{Limits, Timeouts};
+pub use database::{SHARED_DATA_HOME, data_home};
 use values::{File, Values, shown};
 
 /// Read from the working directory when `--config` names no other.

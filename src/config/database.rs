@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use nix::unistd::geteuid;
 use tokio_postgres::config::Host;
 
 use super::settings::{self, Setting};
@@ -241,17 +241,15 @@ fn embedded(values: &Values) -> Result<DatabaseSource, ConfigError> {
     let setting = &settings::EMBEDDED_DATA_DIR;
     let data_dir = match values.given(setting) {
         Some(given) => PathBuf::from(given),
-        None => default_data_dir(
-            is_root(),
-            std::env::var_os("XDG_DATA_HOME"),
-            std::env::var_os("HOME"),
-        )
-        .ok_or_else(|| {
-            values.fault(
-                setting,
-                "must be set: its default needs XDG_DATA_HOME or HOME, and neither is an absolute path",
-            )
-        })?,
+        None => {
+            let home = data_home().ok_or_else(|| {
+                values.fault(
+                    setting,
+                    "must be set: its default needs XDG_DATA_HOME or HOME, and neither is an absolute path",
+                )
+            })?;
+            home.join("postgres")
+        }
     };
     let data_dir = std::path::absolute(&data_dir)
         .map_err(|error| values.fault(setting, format!("must be a directory: {error}")))?;
@@ -261,31 +259,34 @@ fn embedded(values: &Values) -> Result<DatabaseSource, ConfigError> {
     })
 }
 
-/// PostgreSQL refuses to run as root, and the account that it runs under instead can't reach below
-/// `/root`: so root's data is a system service's.
-fn default_data_dir(
+/// What root has instead of a data directory in its home: PostgreSQL refuses to run as root, and the account that it runs under
+/// instead can't reach below `/root`.
+pub const SHARED_DATA_HOME: &str = "/var/lib/pgchat";
+
+/// Where pgchat keeps what is this user's; `None` where the environment does not tell.
+pub fn data_home() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name);
+    data_home_of(
+        geteuid().is_root(),
+        variable("XDG_DATA_HOME"),
+        variable("HOME"),
+    )
+}
+
+fn data_home_of(
     root: bool,
     xdg_data_home: Option<OsString>,
     home: Option<OsString>,
 ) -> Option<PathBuf> {
     if root {
-        return Some(PathBuf::from("/var/lib/pgchat/postgres"));
+        return Some(PathBuf::from(SHARED_DATA_HOME));
     }
     // A relative XDG_DATA_HOME is to be ignored (XDG Base Directory Specification).
     let absolute = |dir: OsString| Some(PathBuf::from(dir)).filter(|dir| dir.is_absolute());
     let data = xdg_data_home
         .and_then(absolute)
         .or_else(|| Some(home.and_then(absolute)?.join(".local/share")))?;
-    Some(data.join("pgchat/postgres"))
-}
-
-/// Whether this process is root; std has no `geteuid`. Without `/proc`, whether the home directory is root's.
-fn is_root() -> bool {
-    let owner = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.uid());
-    match owner(Path::new("/proc/self")) {
-        Ok(uid) => uid == 0,
-        Err(_) => std::env::home_dir().is_some_and(|home| owner(&home).is_ok_and(|uid| uid == 0)),
-    }
+    Some(data.join("pgchat"))
 }
 
 #[cfg(test)]
@@ -295,18 +296,15 @@ mod tests {
     #[test]
     fn the_embedded_data_is_per_user_and_reachable_for_roots_substitute() {
         let dir = |root, xdg: Option<&str>, home: Option<&str>| {
-            default_data_dir(root, xdg.map(OsString::from), home.map(OsString::from))
+            data_home_of(root, xdg.map(OsString::from), home.map(OsString::from))
         };
         let path = |text: &str| Some(PathBuf::from(text));
         assert_eq!(
             dir(true, Some("/x"), Some("/root")),
-            path("/var/lib/pgchat/postgres")
+            path("/var/lib/pgchat")
         );
-        assert_eq!(
-            dir(false, Some("/x"), Some("/home/a")),
-            path("/x/pgchat/postgres")
-        );
-        let in_home = path("/home/a/.local/share/pgchat/postgres");
+        assert_eq!(dir(false, Some("/x"), Some("/home/a")), path("/x/pgchat"));
+        let in_home = path("/home/a/.local/share/pgchat");
         assert_eq!(dir(false, None, Some("/home/a")), in_home);
         assert_eq!(dir(false, Some("relative"), Some("/home/a")), in_home);
         assert_eq!(dir(false, Some(""), Some("/home/a")), in_home);

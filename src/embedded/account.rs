@@ -1,13 +1,13 @@
 //! Under which account PostgreSQL's programs run. They refuse to run as root.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use uuid::Uuid;
+use nix::unistd::{User, geteuid};
 
 use super::EmbeddedError;
 use super::layout::Layout;
@@ -32,7 +32,7 @@ pub(super) enum Account {
 impl Account {
     /// As root, the owner of a cluster that exists keeps it; a new one goes to a service account of the system.
     pub fn choose(layout: &Layout) -> Result<Self, EmbeddedError> {
-        if effective_uid() != Some(0) {
+        if !geteuid().is_root() {
             return Ok(Self::Own);
         }
         match fs::metadata(layout.cluster()) {
@@ -41,9 +41,9 @@ impl Account {
                 uid: cluster.uid(),
                 gid: cluster.gid(),
             }),
-            _ => fs::read_to_string("/etc/passwd")
-                .ok()
-                .and_then(|passwd| service_account(&passwd))
+            _ => SERVICE_ACCOUNTS
+                .iter()
+                .find_map(service_account)
                 .ok_or(EmbeddedError::NoAccount),
         }
     }
@@ -99,57 +99,18 @@ impl Account {
     }
 }
 
-/// Who we are; std has no `geteuid`. `None` where neither way tells.
-pub(super) fn effective_uid() -> Option<u32> {
-    if let Ok(process) = fs::metadata("/proc/self") {
-        return Some(process.uid());
-    }
-    // No procfs (macOS): a file that we make is ours.
-    let path = std::env::temp_dir().join(format!("pgchat-{}", Uuid::new_v4()));
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .ok()?;
-    let uid = file.metadata().ok().map(|metadata| metadata.uid());
-    fs::remove_file(&path).ok();
-    uid
-}
-
-fn service_account(passwd: &str) -> Option<Account> {
-    SERVICE_ACCOUNTS.iter().find_map(|wanted| {
-        passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next().filter(|name| name == wanted)?;
-            let uid = id(fields.nth(1)?)?;
-            let gid = id(fields.next()?)?;
-            (uid != 0).then(|| Account::Other {
-                name: name.to_owned(),
-                uid,
-                gid,
-            })
-        })
+fn service_account(name: &&str) -> Option<Account> {
+    let User { name, uid, gid, .. } = User::from_name(name).ok()??;
+    (!uid.is_root()).then(|| Account::Other {
+        name,
+        uid: uid.as_raw(),
+        gid: gid.as_raw(),
     })
-}
-
-/// macOS writes nobody's uid as -2.
-fn id(text: &str) -> Option<u32> {
-    text.parse()
-        .ok()
-        .or_else(|| text.parse::<i32>().ok().map(i32::cast_unsigned))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn other(name: &str, uid: u32, gid: u32) -> Option<Account> {
-        Some(Account::Other {
-            name: name.to_owned(),
-            uid,
-            gid,
-        })
-    }
 
     /// Cargo adds some that are not to be kept.
     #[test]
@@ -162,22 +123,5 @@ mod tests {
             let is_kept = name == "LC_ALL" || KEPT_VARIABLES.contains(&name);
             assert!(is_kept, "{line}");
         }
-    }
-
-    #[test]
-    fn postgres_is_preferred_to_nobody() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65533:n:/:/bin/false\n\
-                      postgres:x:101:104:P,,,:/var/lib/postgresql:/bin/bash\n";
-        assert_eq!(service_account(passwd), other("postgres", 101, 104));
-    }
-
-    #[test]
-    fn nobody_will_do_and_may_be_negative() {
-        let passwd = "root:*:0:0::/:\nnobody:*:-2:-2:Unprivileged:/var/empty:/usr/bin/false\n";
-        assert_eq!(
-            service_account(passwd),
-            other("nobody", 4_294_967_294, 4_294_967_294)
-        );
-        assert_eq!(service_account("root:x:0:0:root:/root:/bin/sh\n"), None);
     }
 }
