@@ -167,9 +167,8 @@ pub(super) fn is_collision(error: &tokio_postgres::Error) -> bool {
 /// cancelled or took too long, or a full queue of notifications.
 pub(super) fn is_exhaustion(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|db| {
-        ["53", "55", "58"].contains(&&db.code().code()[..2])
-            || is_timeout(db)
-            || is_notify_queue_full(db)
+        let is_of = |class| db.code().code().starts_with(class);
+        ["53", "55", "58"].into_iter().any(is_of) || is_timeout(db) || is_notify_queue_full(db)
     })
 }
 
@@ -250,6 +249,10 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio_postgres::NoTls;
+
     use super::*;
 
     /// As PostgreSQL 15's translations have it: `PL/pgSQL function %s line %d at %s`.
@@ -308,6 +311,32 @@ mod tests {
             host_function_in("SQL function \"answer\" statement 1"),
             None
         );
+    }
+
+    /// A pooler writes its own errors.
+    #[tokio::test]
+    async fn an_error_with_an_odd_code_is_told_from_the_others() {
+        for (code, transient) in [("", false), ("5", false), ("é1", false), ("53", true)] {
+            let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut config = tokio_postgres::Config::new();
+            config
+                .host("127.0.0.1")
+                .user("u")
+                .port(server.local_addr().unwrap().port());
+            let refusal = async {
+                let (mut client, _) = server.accept().await.unwrap();
+                let fields = format!("SERROR\0C{code}\0Mno\0\0");
+                let length = u32::try_from(4 + fields.len()).unwrap();
+                client.write_all(b"E").await.unwrap();
+                client.write_all(&length.to_be_bytes()).await.unwrap();
+                client.write_all(fields.as_bytes()).await.unwrap();
+                client
+            };
+            let (connected, _client) = tokio::join!(config.connect(NoTls), refusal);
+            let error = connected.err().expect("refused");
+            assert_eq!(error.code().map(SqlState::code), Some(code));
+            assert_eq!(is_transient(&error), transient, "{code:?}");
+        }
     }
 
     /// What called the host's trigger.
