@@ -107,14 +107,14 @@ impl Caller {
         }
     }
 
-    /// Both users, if the caller may act for at least one of them; opening a conversation takes no more.
+    /// The first of two users for whom the caller may act, and both of them; opening a conversation takes no more.
     pub fn act_for_either(
         &self,
         one: NamedUser,
         other: NamedUser,
-    ) -> Result<(UserId, UserId), Error> {
-        self.act_for(one).or_else(|_| self.act_for(other))?;
-        Ok((one.0, other.0))
+    ) -> Result<(UserId, [UserId; 2]), Error> {
+        let acting = self.act_for(one).or_else(|_| self.act_for(other))?;
+        Ok((acting, [one.0, other.0]))
     }
 
     /// Whose eyes see a conversation where the request names no user.

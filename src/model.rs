@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::error::{Error, quoted};
+use crate::error::quoted;
 
 /// JSON text that PostgreSQL built and that is relayed as it is.
 pub type RawJson = Box<RawValue>;
@@ -149,7 +149,7 @@ impl FromStr for MessageType {
 /// Longest `clientMessageId`, in bytes.
 pub const MAX_CLIENT_MESSAGE_ID_BYTES: usize = 64;
 
-/// A message to be stored, checked: only [`NewMessage::checked`] makes one.
+/// A message to be stored: only [`Content::of`] makes one.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
     pub(crate) conversation: ConversationId,
@@ -159,19 +159,25 @@ pub struct NewMessage {
     pub(crate) client_message_id: Option<String>,
 }
 
-impl NewMessage {
+/// What a message says, checked: only [`Content::checked`] makes one.
+#[derive(Clone, Debug)]
+pub struct Content {
+    text: String,
+    message_type: MessageType,
+    client_message_id: Option<String>,
+}
+
+impl Content {
     /// Checks what can be checked without the database; every fault found is reported, not only the first.
     ///
-    /// `max_content_bytes` is `MAX_MESSAGE_BYTES`. PostgreSQL's `text` holds no NUL, so U+0000 is refused here.
+    /// `max_bytes` is `MAX_MESSAGE_BYTES`. PostgreSQL's `text` holds no NUL, so U+0000 is refused here.
     pub fn checked(
-        conversation: ConversationId,
-        sender: UserId,
-        content: String,
+        text: String,
         message_type: Option<&str>,
         client_message_id: Option<String>,
-        max_content_bytes: usize,
-    ) -> Result<Self, Error> {
-        let mut faults = content_faults(&content, max_content_bytes);
+        max_bytes: usize,
+    ) -> Result<Self, Vec<String>> {
+        let mut faults = content_faults(&text, max_bytes);
         let message_type = match message_type.map(str::parse).transpose() {
             Ok(known) => known.unwrap_or_default(),
             Err(fault) => {
@@ -191,15 +197,24 @@ impl NewMessage {
             }
         }
         if !faults.is_empty() {
-            return Err(Error::Validation(faults));
+            return Err(faults);
         }
         Ok(Self {
-            conversation,
-            sender,
-            content,
+            text,
             message_type,
             client_message_id,
         })
+    }
+
+    /// The message with it.
+    pub fn of(self, sender: UserId, conversation: ConversationId) -> NewMessage {
+        NewMessage {
+            conversation,
+            sender,
+            content: self.text,
+            message_type: self.message_type,
+            client_message_id: self.client_message_id,
+        }
     }
 }
 
@@ -229,11 +244,9 @@ mod tests {
     fn a_long_wrong_type_is_quoted_short() {
         // Each of these takes seven bytes where it is quoted in JSON.
         let wrong = "\u{80}".repeat(500_000);
-        let nobody = (ConversationId(Uuid::nil()), UserId(Uuid::nil()));
-        let content = "x".to_owned();
-        let refused = NewMessage::checked(nobody.0, nobody.1, content, Some(&wrong), None, 100);
-        let text = refused.unwrap_err().to_string();
-        assert!(text.starts_with("messageType must be text, image or file, not \""));
-        assert!(text.len() < 1000, "{} bytes", text.len());
+        let refused = Content::checked("x".to_owned(), Some(&wrong), None, 100);
+        let faults = refused.unwrap_err();
+        assert!(faults[0].starts_with("messageType must be text, image or file, not \""));
+        assert!(faults[0].len() < 1000, "{} bytes", faults[0].len());
     }
 }

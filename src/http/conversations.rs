@@ -106,9 +106,8 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
             "user1Id and user2Id must be two different users",
         ));
     }
-    // Who asks: their limit, and their unread messages. Of a caller who may act for both it is the first.
-    let asks = caller.act_for(user1).or_else(|_| caller.act_for(user2))?;
-    let (user1, user2) = caller.act_for_either(user1, user2)?;
+    // Who asks: their limit, and their unread messages.
+    let (asks, [user1, user2]) = caller.act_for_either(user1, user2)?;
     call.services.limiter.check(asks)?;
     let store = &call.services.store;
     let opened = store.open_conversation(user1, user2, asks).await?;

@@ -21,6 +21,7 @@ use super::files::{CSS, File, HTML, SCRIPT, file};
 use super::{any_of, route};
 use crate::config::AuthMode;
 use crate::error::Error;
+use crate::reply::json_text_response;
 
 pub fn routes(mode: AuthMode) -> BoxedFilter<(Response,)> {
     any_of([
@@ -37,13 +38,7 @@ fn json(name: &'static str, document: &serde_json::Value) -> BoxedFilter<(Respon
         warp::path(name)
             .and(warp::path::end())
             .and(get())
-            .map(move || {
-                let mut response = Response::new(text.clone().into());
-                response
-                    .headers_mut()
-                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                response
-            }),
+            .map(move || json_text_response(StatusCode::OK, text.clone())),
     )
 }
 

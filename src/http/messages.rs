@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
 use warp::filters::BoxedFilter;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
@@ -16,7 +15,7 @@ use super::{any_of, route};
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::limits::Holder;
-use crate::model::{ConversationId, MessageId, NewMessage, UserId, content_faults};
+use crate::model::{Content, ConversationId, MessageId, NewMessage, content_faults};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::services::Services;
@@ -151,51 +150,29 @@ const MEMBERS: [&str; 5] = [
     "clientMessageId",
 ];
 
-/// A stand-in, for the sake of the other fields' faults; its message is thrown away.
-const NOBODY: UserId = UserId(Uuid::nil());
-
-/// All faults of all fields at once: those of the ids, the types, and what [`NewMessage::checked`] finds. Then
-/// whether the caller may send as this sender.
+/// All faults of all fields at once: those of the ids, the types, and what [`Content::checked`] finds. Then whether the
+/// caller may send as this sender.
 fn new_message(
     mut fields: Fields,
     caller: &Caller,
     max_content_bytes: usize,
 ) -> Result<NewMessage, Error> {
     let conversation = fields.id::<ConversationId>("conversationId");
-    let sender = match fields.optional_id("senderId") {
-        Ok(None) => own_user(caller, "senderId"),
-        Ok(Some(named)) => Ok(named),
-        Err(faults) => Err(faults),
-    };
-    let ids = both(conversation, sender);
+    let sender = fields
+        .optional_id("senderId")
+        .and_then(|named| named.map_or_else(|| own_user(caller, "senderId"), Ok));
+    let text = fields.text("content");
     let options = both(
         fields.optional_text("messageType"),
         fields.optional_text("clientMessageId"),
     );
-    let (mut faults, (conversation, sender)) = match ids {
-        Ok((conversation, named)) => (Vec::new(), (conversation, caller.act_for(named))),
-        Err(faults) => (faults, (ConversationId(Uuid::nil()), Ok(NOBODY))),
-    };
-    let message = match both(fields.text("content"), options) {
-        Ok((content, (message_type, client_id))) => NewMessage::checked(
-            conversation,
-            *sender.as_ref().unwrap_or(&NOBODY),
-            content,
-            message_type.as_deref(),
-            client_id,
-            max_content_bytes,
-        ),
-        Err(more) => Err(Error::Validation(more)),
-    };
-    match message {
-        Ok(message) if faults.is_empty() => sender.map(|_| message),
-        Ok(_) => Err(Error::Validation(faults)),
-        Err(Error::Validation(more)) => {
-            faults.extend(more);
-            Err(Error::Validation(faults))
-        }
-        Err(other) => Err(other),
-    }
+    let content = both(text, options).and_then(|(text, (message_type, client_message_id))| {
+        let message_type = message_type.as_deref();
+        Content::checked(text, message_type, client_message_id, max_content_bytes)
+    });
+    let ((conversation, sender), content) =
+        both(both(conversation, sender), content).map_err(Error::Validation)?;
+    Ok(content.of(caller.act_for(sender)?, conversation))
 }
 
 /// Replaces the content of a message. Only its sender may.

@@ -11,7 +11,7 @@ use super::protocol::{Done, Draft, Query};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::hub::Subscription;
-use crate::model::{NewMessage, UserId, content_faults};
+use crate::model::{Content, UserId, content_faults};
 use crate::services::Services;
 use crate::writer::Protocol;
 
@@ -92,17 +92,15 @@ pub struct Actor {
 /// Hands the message to the writer, which answers to `reply`.
 pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: ReplyTo) {
     let Actor { caller, user, .. } = actor;
-    let checked = NewMessage::checked(
-        draft.conversation,
-        user,
+    let checked = Content::checked(
         draft.content,
         draft.message_type.as_deref(),
         draft.client_message_id,
         services.config.limits.message_bytes,
     );
-    let admitted = checked.and_then(|message| {
+    let admitted = checked.map_err(Error::Validation).and_then(|content| {
         services.limiter.check(user)?;
-        Ok(message)
+        Ok(content.of(user, draft.conversation))
     });
     match admitted {
         Ok(message) => {
