@@ -92,11 +92,8 @@ impl Running {
         let started = Instant::now();
         let database = Database::reach(&config).await?;
         database.migrate(&config).await?;
-        if database.embedded.is_some() && !database.has_users().await.map_err(StartError)? {
-            database
-                .insert_demo_data(&config)
-                .await
-                .map_err(StartError)?;
+        if database.embedded.is_some() && !database.has_users().await? {
+            database.insert_demo_data(&config).await?;
             log::info!("inserted demo users and conversations");
         }
 

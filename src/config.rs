@@ -203,7 +203,8 @@ impl Config {
             || self.local_pages && names::is_loopback_origin(origin)
     }
 
-    /// A configuration from these variables alone, for tests: `[("DB_HOST", "localhost")]`.
+    /// A configuration from these variables alone: `[("DB_HOST", "localhost")]`.
+    #[cfg(any(test, fuzzing))]
     pub fn from_vars(vars: &[(&str, &str)]) -> Result<Self, ConfigError> {
         let lookup = |name: &str| {
             let (_, value) = vars.iter().rev().find(|(var, _)| *var == name)?;

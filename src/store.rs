@@ -127,7 +127,7 @@ impl Store {
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
             held_rows: Arc::new(HeldRows::new(read_size)),
             connector: connector.clone(),
-            prefix: format!("\"{}\".", schema.replace('"', "\"\"")),
+            prefix: format!("{}.", quoted_name(schema)),
             timeout,
             way,
         })
@@ -315,6 +315,11 @@ pub(crate) fn channel_of(schema: &str) -> String {
         "public" => "chat_events".to_owned(),
         other => format!("chat_events_{other}"),
     }
+}
+
+/// A name of the database's, as SQL takes it whatever is in it.
+pub(crate) fn quoted_name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// JSON text of our own SQL functions.

@@ -31,10 +31,7 @@ pub async fn migrate(config: Config) -> Result<(), StartError> {
 pub async fn demo_data(config: Config) -> Result<(), StartError> {
     let database = Database::reach(&config).await?;
     database.migrate(&config).await?;
-    database
-        .insert_demo_data(&config)
-        .await
-        .map_err(StartError)?;
+    database.insert_demo_data(&config).await?;
     log::info!("demo users and conversations are there");
     Ok(())
 }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_postgres::Client;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::StartError;
 use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::store::{
-    Around, Connector, MigrateError, SearchIndex, Store, UsersLink, UsersTable, Way,
-    migrate as apply_schema, roles,
+    Around, Connector, MigrateError, SearchIndex, Store, UsersLink, UsersTable, Way, describe,
+    migrate as apply_schema, quoted_name, roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -184,39 +186,36 @@ impl Database {
     }
 
     /// Demo users and conversations, as one batch; a second time changes nothing.
-    pub async fn insert_demo_data(&self, config: &Config) -> Result<(), String> {
-        let (client, connection) = self
-            .owner
-            .connect("pgchat demo data")
-            .await
-            .map_err(|e| e.to_string())?;
-        let driver = tokio::spawn(connection);
-        let schema = config.schema.replace('"', "\"\"");
+    pub async fn insert_demo_data(&self, config: &Config) -> Result<(), StartError> {
+        let (client, _driver) = self.as_owner("pgchat demo data").await?;
+        let schema = quoted_name(&config.schema);
         let users = config.users_table.replace('\'', "''");
         let settings =
-            format!("set search_path = \"{schema}\", public; set pgchat.users_table = '{users}'");
-        let result = match client.batch_execute(&settings).await {
-            Ok(()) => client.batch_execute(DEMO_DATA).await,
-            Err(error) => Err(error),
-        };
-        driver.abort();
-        result.map_err(|e| crate::store::describe(&e))
+            format!("set search_path = {schema}, public; set pgchat.users_table = '{users}'");
+        client.batch_execute(&settings).await.map_err(failed)?;
+        client.batch_execute(DEMO_DATA).await.map_err(failed)
     }
 
-    pub async fn has_users(&self) -> Result<bool, String> {
-        let (client, connection) = self
-            .owner
-            .connect("pgchat start")
-            .await
-            .map_err(|e| e.to_string())?;
-        let driver = tokio::spawn(connection);
-        let row = client
-            .query_one("select exists (select from users)", &[])
-            .await;
-        driver.abort();
-        row.and_then(|row| row.try_get(0))
-            .map_err(|e| crate::store::describe(&e))
+    pub async fn has_users(&self) -> Result<bool, StartError> {
+        let (client, _driver) = self.as_owner("pgchat start").await?;
+        let any = "select exists (select from users)";
+        let row = client.query_one(any, &[]).await.map_err(failed)?;
+        row.try_get(0).map_err(failed)
     }
+
+    async fn as_owner(&self, application_name: &str) -> Result<(Client, Driver), StartError> {
+        let connected = self.owner.connect(application_name).await;
+        let (client, connection) = connected.map_err(StartError::because)?;
+        // Its error comes out of the client's calls, too.
+        Ok((client, AbortOnDropHandle::new(tokio::spawn(connection))))
+    }
+}
+
+/// What drives a connection, for as long as it is held.
+type Driver = AbortOnDropHandle<Result<(), tokio_postgres::Error>>;
+
+fn failed(error: tokio_postgres::Error) -> StartError {
+    StartError(describe(&error))
 }
 
 /// What to do with a database that another state of the same version has made.

@@ -10,7 +10,9 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::ListenerConfig;
-use crate::store::{DbConnection, ISOLATION, Identity, Incarnation, LASTING, channel_of, describe};
+use crate::store::{
+    DbConnection, ISOLATION, Identity, Incarnation, LASTING, channel_of, describe, quoted_name,
+};
 
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
 const QUEUE: usize = 4096;
@@ -87,7 +89,7 @@ impl Reading {
 
     async fn set_up(&mut self, config: &ListenerConfig) -> Result<(), String> {
         let failed = |e: tokio_postgres::Error| format!("cannot listen: {}", describe(&e));
-        let prefix = format!("\"{}\"", config.schema.replace('"', "\"\""));
+        let schema = quoted_name(&config.schema);
         let client = &self.client;
         // A listener is idle for as long as nobody chats. And the server must notice too when it is gone: its
         // place in the notification queue holds back everybody.
@@ -97,28 +99,31 @@ impl Reading {
             .map_err(failed)?;
         let row = client
             .query_one(
-                &format!("select {prefix}.chat_identity(), {prefix}.chat_incarnation()"),
+                &format!("select {schema}.chat_identity(), {schema}.chat_incarnation()"),
                 &[],
             )
             .await
             .map_err(failed)?;
         self.identity = Identity(row.try_get::<_, String>(0).map_err(failed)?.into());
         self.incarnation = Incarnation(row.try_get(1).map_err(failed)?);
-        let take = format!("select {prefix}.chat_hold_replica($1)");
+        let take = format!("select {schema}.chat_hold_replica($1)");
         let row = client
             .query_one(&take, &[&config.replica])
             .await
             .map_err(failed)?;
         let holds: bool = row.try_get(0).map_err(failed)?;
         client
-            .batch_execute(&format!("listen \"{}\"", channel_of(&config.schema)))
+            .batch_execute(&format!(
+                "listen {}",
+                quoted_name(&channel_of(&config.schema))
+            ))
             .await
             .map_err(failed)?;
         if !holds {
             log::warn!(
                 "the replica's lock is held by another session: it is tried again until it is had"
             );
-            let sql = format!("select {prefix}.chat_try_replica($1)");
+            let sql = format!("select {schema}.chat_try_replica($1)");
             let holding = hold(Arc::clone(client), sql, config.replica);
             self._holding = Some(AbortOnDropHandle::new(tokio::spawn(holding)));
         }

@@ -11,7 +11,7 @@ use super::connect::{ISOLATION, LASTING, UNHURRIED};
 use super::failure::{describe, host_function, is_connection_lost, is_transient};
 use super::migrations;
 use super::pooled::is_pooled;
-use super::{ConnectError, Connector, UsersTable};
+use super::{ConnectError, Connector, UsersTable, quoted_name};
 
 /// Replicas that start together migrate one after the other. Tried and not waited for: a
 /// session that waits holds a snapshot, for whose end an index that is built concurrently would wait.
@@ -112,7 +112,7 @@ async fn apply(
         }
         tokio::time::sleep(MIGRATION_LOCK_PAUSE).await;
     }
-    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    let quoted = quoted_name(schema);
     if let Some(owner) = other_owner(client, schema).await.map_err(failed)? {
         check_versions(client, &quoted, &owner).await?;
         return link_users(client, schema, users).await;

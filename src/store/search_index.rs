@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::connect::{LASTING, UNHURRIED};
 use super::migrate::other_owner;
 use super::search::Tidied;
-use super::{ConnectError, Connector, Store, describe};
+use super::{ConnectError, Connector, Store, describe, quoted_name};
 
 /// One replica builds, the others look again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -130,10 +130,10 @@ impl SearchIndex {
     }
 
     async fn build_on(&self, client: &Client) -> Result<Built, tokio_postgres::Error> {
-        let schema = self.schema.replace('"', "\"\"");
+        let schema = quoted_name(&self.schema);
         client
             .batch_execute(&format!(
-                "{LASTING}; {UNHURRIED}; set lock_timeout = 0; set search_path = \"{schema}\", pg_temp"
+                "{LASTING}; {UNHURRIED}; set lock_timeout = 0; set search_path = {schema}, pg_temp"
             ))
             .await?;
         if let Some(owner) = other_owner(client, &self.schema).await? {
@@ -170,10 +170,10 @@ impl SearchIndex {
             log::info!("building the search index {name}");
             client.batch_execute(ddl).await?;
             // The planner would read the statistics of its words and keys at each search, and has no use for them.
-            let quoted = name.replace('"', "\"\"");
+            let quoted = quoted_name(name);
             client
                 .batch_execute(&format!(
-                    "alter index \"{quoted}\" alter column 1 set statistics 0, alter column 2 set statistics 0"
+                    "alter index {quoted} alter column 1 set statistics 0, alter column 2 set statistics 0"
                 ))
                 .await?;
             log::info!("the search index {name} is complete");
@@ -265,9 +265,9 @@ impl Pace {
 }
 
 async fn drop_index(client: &Client, name: &str) -> Result<(), tokio_postgres::Error> {
-    let name = name.replace('"', "\"\"");
+    let name = quoted_name(name);
     client
-        .batch_execute(&format!("drop index concurrently if exists \"{name}\""))
+        .batch_execute(&format!("drop index concurrently if exists {name}"))
         .await
 }
 

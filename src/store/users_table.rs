@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::adopt::{LOCK_WAIT, LockRetries, has, section};
 use super::migrate::{MigrateError, failed, sorted};
-use super::{Connector, Store, describe};
+use super::{Connector, Store, describe, quoted_name};
 use crate::error::Error;
 
 /// With the functions that look at the host's table, between marks.
@@ -65,7 +65,7 @@ impl UsersTable {
         client: &Client,
         schema: &str,
     ) -> Result<Vec<String>, MigrateError> {
-        let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+        let quoted = quoted_name(schema);
         let columns = mapping(self.columns.as_deref()).map_err(MigrateError::Users)?;
         // The host's table is looked up in the schema, then where an unqualified name is usually found.
         client
