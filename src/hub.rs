@@ -91,6 +91,20 @@ impl State {
         }
         Ok(())
     }
+
+    /// Keeps the sockets of a user that `keep` wants.
+    fn retain(&mut self, user: UserId, keep: impl FnMut(&Socket) -> bool) {
+        let Entry::Occupied(mut entry) = self.users.entry(user) else {
+            return;
+        };
+        let sockets = &mut entry.get_mut().sockets;
+        let before = sockets.len();
+        sockets.retain(keep);
+        self.count -= before - sockets.len();
+        if sockets.is_empty() {
+            entry.remove();
+        }
+    }
 }
 
 /// Those of one user; at least one, outside of this module's functions.
@@ -247,7 +261,7 @@ impl Hub {
         let mut state = self.lock();
         let half = self.shared.limits.socket_queue / 2;
         for user in recipients {
-            self.retain(&mut state, *user, |socket| socket.has_room(half));
+            self.give_up_but(&mut state, *user, |socket| socket.has_room(half));
         }
     }
 
@@ -304,17 +318,12 @@ impl Hub {
 
     fn push(&self, state: &mut State, user: UserId, item: impl Fn() -> Item) {
         // One that is gone already is removed by its session.
-        self.retain(state, user, |socket| socket.offer(item()));
+        self.give_up_but(state, user, |socket| socket.offer(item()));
     }
 
     /// Keeps the sockets of a user that `keep` wants; the others are told that they were too slow.
-    fn retain(&self, state: &mut State, user: UserId, keep: impl Fn(&Socket) -> bool) {
-        let Entry::Occupied(mut entry) = state.users.entry(user) else {
-            return;
-        };
-        let sockets = &mut entry.get_mut().sockets;
-        let before = sockets.len();
-        sockets.retain(|socket| {
+    fn give_up_but(&self, state: &mut State, user: UserId, keep: impl Fn(&Socket) -> bool) {
+        state.retain(user, |socket| {
             let kept = keep(socket);
             if !kept {
                 socket.mailbox.overflow();
@@ -322,25 +331,11 @@ impl Hub {
             }
             kept
         });
-        let gone = before - sockets.len();
-        if sockets.is_empty() {
-            entry.remove();
-        }
-        state.count -= gone;
     }
 
     fn remove(&self, user: UserId, connection: Uuid) {
-        let mut state = self.lock();
-        if let Entry::Occupied(mut entry) = state.users.entry(user) {
-            let sockets = &mut entry.get_mut().sockets;
-            let before = sockets.len();
-            sockets.retain(|socket| socket.connection != connection);
-            let gone = before - sockets.len();
-            if sockets.is_empty() {
-                entry.remove();
-            }
-            state.count -= gone;
-        }
+        self.lock()
+            .retain(user, |socket| socket.connection != connection);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

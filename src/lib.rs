@@ -43,5 +43,6 @@ pub mod services;
 pub mod store;
 #[cfg(any(test, fuzzing))]
 mod testing;
+mod until;
 pub mod writer;
 pub mod ws;

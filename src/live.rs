@@ -11,13 +11,12 @@ mod typing_indicators;
 mod typists;
 mod watchers;
 
-use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,6 +27,7 @@ use crate::hub::{Hub, Mailbox, Topic};
 use crate::limits::UserLimiter;
 use crate::model::{ConversationId, UserId};
 use crate::store::{Pair, Store, Telling};
+use crate::until::until;
 
 use members::Members;
 use typing_indicators::TypingIndicators;
@@ -308,14 +308,8 @@ impl Drop for Attending {
 
 /// Until `next`, or until somebody says that there is something earlier.
 async fn wait(next: Option<Instant>, earlier: &Notify) {
-    let due = async {
-        match next {
-            Some(at) => sleep_until(at).await,
-            None => pending().await,
-        }
-    };
     tokio::select! {
-        () = due => {}
+        () = until(next) => {}
         () = earlier.notified() => {}
     }
 }

@@ -81,6 +81,11 @@ impl Pending {
             sender: message.sender,
         }
     }
+
+    /// Of its content.
+    fn bytes(&self) -> usize {
+        self.outgoing.message.content.len()
+    }
 }
 
 /// A batch holds at most this much content, so that one statement stays a few MB.

@@ -14,6 +14,7 @@ use super::lock_policy::LockPolicy;
 use super::slow_lane::SlowLane;
 use super::{Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire};
 use crate::store::{Locks, SendFailure};
+use crate::until::until;
 
 /// Tries of a busy conversation in the fast lane.
 const FAST_TRIES: u32 = 3;
@@ -78,7 +79,7 @@ impl Batcher {
         if self.slow_lane.holds(pending.flow()) {
             self.hold(pending);
         } else {
-            self.bytes += pending.outgoing.message.content.len();
+            self.bytes += pending.bytes();
             self.waiting.push_back(pending);
         }
     }
@@ -121,12 +122,7 @@ impl Batcher {
     pub async fn something_due(&mut self) {
         let pause = self.not_before.filter(|_| !self.waiting.is_empty());
         tokio::select! {
-            () = async {
-                match pause {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            } => {}
+            () = until(pause) => {}
             () = self.slow_lane.something_due() => {}
         }
     }
@@ -217,12 +213,12 @@ impl Batcher {
             let Some(pending) = self.waiting.pop_front() else {
                 break;
             };
-            self.bytes -= pending.outgoing.message.content.len();
+            self.bytes -= pending.bytes();
             if pending.deadline <= now {
                 expire(pending, "the message could not be stored in time");
                 continue;
             }
-            bytes += pending.outgoing.message.content.len();
+            bytes += pending.bytes();
             batch.push(pending);
         }
         batch
@@ -266,7 +262,7 @@ impl Batcher {
         }
         for pending in std::mem::take(&mut self.waiting) {
             if self.slow_lane.holds(pending.flow()) {
-                self.bytes -= pending.outgoing.message.content.len();
+                self.bytes -= pending.bytes();
                 self.hold(pending);
             } else {
                 self.waiting.push_back(pending);
@@ -283,7 +279,7 @@ impl Batcher {
             self.not_before = Some(Instant::now() + pause);
         }
         for pending in again.into_iter().rev() {
-            self.bytes += pending.outgoing.message.content.len();
+            self.bytes += pending.bytes();
             self.waiting.push_front(pending);
         }
     }

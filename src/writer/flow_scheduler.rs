@@ -139,9 +139,8 @@ impl FlowScheduler {
         if self.messages >= self.capacity {
             return Some(pending);
         }
-        let message = &pending.outgoing.message;
-        let holder = Holder::User(message.sender);
-        let Some(reservation) = self.budget.reserve(holder, message.content.len()) else {
+        let holder = Holder::User(pending.outgoing.message.sender);
+        let Some(reservation) = self.budget.reserve(holder, pending.bytes()) else {
             return Some(pending);
         };
         pending._reservation = reservation;
@@ -242,7 +241,7 @@ impl FlowScheduler {
                 && bytes < MAX_BATCH_BYTES
                 && let Some(pending) = waiting.queue.pop_front()
             {
-                bytes += pending.outgoing.message.content.len();
+                bytes += pending.bytes();
                 messages.push(pending);
             }
             waiting.away = messages.len();
@@ -266,7 +265,7 @@ impl FlowScheduler {
                 && let Some(pending) = waiting.queue.pop_front()
             {
                 waiting.away = 1;
-                bytes += pending.outgoing.message.content.len();
+                bytes += pending.bytes();
                 messages.push(pending);
             }
         }

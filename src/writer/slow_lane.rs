@@ -10,7 +10,7 @@ use std::panic::resume_unwind;
 use std::sync::atomic::Ordering;
 
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::answer_timeout::AnswerTimeout;
@@ -18,6 +18,7 @@ use super::bisect::bisect;
 use super::flow_scheduler::{Done, FlowScheduler, Turn};
 use super::{Flow, Pending, Storing, WriterLimits, answer_all};
 use crate::store::SendFailure;
+use crate::until::until;
 
 pub(super) struct SlowLane {
     storing: Storing,
@@ -58,12 +59,6 @@ impl SlowLane {
     /// Resolves when [`SlowLane::go_on`] has something to do. What it has heard of by then is not lost where it is dropped before.
     pub async fn something_due(&mut self) {
         let next = self.scheduler.next_event(self.turn.is_some());
-        let time = async {
-            match next {
-                Some(at) => sleep_until(at).await,
-                None => pending().await,
-            }
-        };
         let turn = async {
             match &mut self.turn {
                 Some(turn) => turn.await,
@@ -72,7 +67,7 @@ impl SlowLane {
         };
         tokio::select! {
             done = turn => self.end_turn(done),
-            () = time => {}
+            () = until(next) => {}
         }
     }
 

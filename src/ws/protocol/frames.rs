@@ -1,7 +1,5 @@
 //! The frames about the connection itself that are sent to its client, answers to its commands among them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -68,7 +66,7 @@ struct Frame<'a, D> {
     data: D,
     user_id: UserId,
     /// Unix seconds.
-    timestamp: u64,
+    timestamp: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<&'a str>,
 }
@@ -160,9 +158,7 @@ impl Frames {
             kind,
             data,
             user_id: self.user,
-            timestamp: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            timestamp: UnixSeconds::now().0,
             cursor,
         };
         // Strings, numbers and JSON that was JSON before: serialising them has no way to fail.

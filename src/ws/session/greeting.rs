@@ -7,10 +7,11 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::sending::{interrupted, until};
+use super::sending::interrupted;
 use super::{Incoming, Session, hold_back};
 use crate::error::Error;
 use crate::replay::{Permit, Resume};
+use crate::until::until;
 use crate::ws::close::CloseReason;
 use crate::ws::protocol::Connected;
 

@@ -6,7 +6,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
@@ -16,6 +16,7 @@ use super::Session;
 use super::leaving::spread;
 use crate::hub::{Delivery, Subscription};
 use crate::services::Services;
+use crate::until::until;
 use crate::ws::close::CloseReason;
 use crate::ws::expiry::Expiry;
 
@@ -110,13 +111,5 @@ pub(super) async fn interrupted(
         },
         () = until(expiry.end()) => CloseReason::TokenExpired,
         () = leave => CloseReason::Restart,
-    }
-}
-
-/// `None`: for ever.
-pub(super) async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
