@@ -16,7 +16,7 @@ mod reader;
 mod unflushed;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -76,7 +76,7 @@ pub struct Stats {
     /// Rows that catch-ups read.
     pub catch_up_events: AtomicU64,
     /// The newest heartbeat's way through the queue, in microseconds.
-    pub lag_micros: AtomicI64,
+    pub lag_micros: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -218,7 +218,8 @@ impl Listener {
                     Some(text) => match dispatcher.dispatch(&text).await {
                         Ok(None) => {}
                         Ok(Some(echo)) => {
-                            self.stats.lag_micros.store(i64::try_from(echo.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+                            let micros = u64::try_from(echo.as_micros()).unwrap_or(u64::MAX);
+                            self.stats.lag_micros.store(micros, Ordering::Relaxed);
                             self.state.send_replace(State::Live { last_echo: Instant::now(), proven: true });
                         }
                         Err(error) => break SessionEnd::from(error),
@@ -297,18 +298,10 @@ impl Listener {
         }
         // A failover keeps transaction numbers; another cluster or database has its own.
         let has_same_numbers = before.identity.same_database(&here.identity) && !went_back;
-        let mut too_much = false;
-        if has_same_numbers {
-            match dispatcher.catch_up(before.horizon, here.horizon).await? {
-                CaughtUp::TooMuch => too_much = true,
-                CaughtUp::All(events) => {
-                    self.stats
-                        .catch_up_events
-                        .fetch_add(events, Ordering::Relaxed);
-                    log::info!("listener caught up: {events} changes since its horizon");
-                }
-            }
-        }
+        let caught_up = match has_same_numbers {
+            true => dispatcher.catch_up(before.horizon, here.horizon).await?,
+            false => CaughtUp::All,
+        };
         if has_moved {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
@@ -319,7 +312,7 @@ impl Listener {
             );
             return Ok(Some("the service moved to another database server"));
         }
-        if too_much {
+        if caught_up == CaughtUp::TooMuch {
             log::warn!(
                 "more has changed since {} than is read again (CATCH_UP_CHANGES), or than could be read in time: clients must \
                  reload",
@@ -373,8 +366,7 @@ impl ListenerStatus {
 
     /// The newest heartbeat's way through the queue.
     pub fn lag(&self) -> Duration {
-        let micros = self.stats.lag_micros.load(Ordering::Relaxed);
-        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        Duration::from_micros(self.stats.lag_micros.load(Ordering::Relaxed))
     }
 
     pub fn stats(&self) -> &Stats {

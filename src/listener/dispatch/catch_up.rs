@@ -1,5 +1,6 @@
 //! From rows that changed to events: what a listener missed, without what it has delivered.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -22,9 +23,10 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(10);
 const CATCH_UP_TRIES: u32 = 3;
 
 /// How a catch-up came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::listener) enum CaughtUp {
-    /// So many changes were delivered.
-    All(u64),
+    /// What was missed is delivered.
+    All,
     /// There is more than a replica reads, or reads in time: clients must reload.
     TooMuch,
 }
@@ -55,17 +57,16 @@ impl Dispatcher {
         flushed: Horizon,
     ) -> Result<CaughtUp, Error> {
         let most = i64::from(self.most_changes);
-        match self
-            .store
-            .changes_exceed(horizon, &self.before, most)
-            .await?
-        {
-            true => Ok(CaughtUp::TooMuch),
-            false => {
-                let delivered = self.deliver_since(horizon, flushed).await;
-                delivered.map(CaughtUp::All)
-            }
+        let exceed = self.store.changes_exceed(horizon, &self.before, most);
+        if exceed.await? {
+            return Ok(CaughtUp::TooMuch);
         }
+        let events = self.deliver_since(horizon, flushed).await?;
+        self.stats
+            .catch_up_events
+            .fetch_add(events, Ordering::Relaxed);
+        log::info!("listener caught up: {events} changes since its horizon");
+        Ok(CaughtUp::All)
     }
 
     /// Everything that changed at or above `horizon`, without what was delivered already. Frames carry the
