@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::SemaphorePermit;
 
-use super::rows::Course;
+use super::rows::Hold;
 use super::{Plan, Skipped, database, rows};
 use crate::checker::{Kind, Violation};
 use crate::client::Order;
@@ -288,7 +288,7 @@ async fn write_to(world: &World, client: usize, plan: Plan) -> String {
     places.sort_by_key(|(conversation, _)| world.conversations[*conversation].id);
     match world.cluster.connect().await {
         Ok(mut session) => {
-            let done = rows::insert(world, &mut session, &places, Course::COMMIT_AT_ONCE).await;
+            let done = rows::insert(world, &mut session, &places, Hold::COMMIT_AT_ONCE).await;
             format!("{count} rows {done}")
         }
         Err(error) => format!("no rows: {error}"),

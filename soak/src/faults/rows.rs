@@ -26,12 +26,12 @@ pub enum Finish {
 
 /// How long a transaction is held open, and how it ends then.
 #[derive(Clone, Copy)]
-pub struct Course {
+pub struct Hold {
     open: Duration,
     finish: Finish,
 }
 
-impl Course {
+impl Hold {
     pub const COMMIT_AT_ONCE: Self = Self {
         open: Duration::ZERO,
         finish: Finish::Commit,
@@ -77,10 +77,10 @@ pub async fn rewrite(world: &World, plan: Plan, what: Rewrite) -> Result<String,
         true => Finish::Rollback,
         false => Finish::Commit,
     };
-    let course = Course::of(plan, finish);
+    let hold = Hold::of(plan, finish);
     let (count, dice) = (plan.count(1, 12), rng.random_range(0..1_000));
-    match apply(world, &mut client, ix, what, (count, dice), course).await {
-        Some(text) => Ok(format!("{text}, open for {:?}", course.open)),
+    match apply(world, &mut client, ix, what, (count, dice), hold).await {
+        Some(text) => Ok(format!("{text}, open for {:?}", hold.open)),
         None => Err(Skipped(format!(
             "nothing to {} in conversation {ix}",
             what.name()
@@ -93,16 +93,16 @@ pub async fn rewrite_some(world: &World, client: &mut Client, ix: ConversationIx
     let mut rng = StdRng::seed_from_u64(seed);
     for what in [Rewrite::Edit, Rewrite::Delete, Rewrite::Erase] {
         let choice = (rng.random_range(1..5), rng.random_range(0..1_000));
-        apply(world, client, ix, what, choice, Course::COMMIT_AT_ONCE).await;
+        apply(world, client, ix, what, choice, Hold::COMMIT_AT_ONCE).await;
     }
     let reader = rng.random_range(0..2);
-    read(world, client, ix, reader, Course::COMMIT_AT_ONCE).await;
+    read(world, client, ix, reader, Hold::COMMIT_AT_ONCE).await;
 }
 
 /// The newest message of a conversation; whether there was one to erase.
 pub async fn erase_newest(world: &World, client: &mut Client, ix: ConversationIx) -> bool {
-    let (newest, course) = ((1, 0), Course::COMMIT_AT_ONCE);
-    let done = apply(world, client, ix, Rewrite::Erase, newest, course).await;
+    let (newest, hold) = ((1, 0), Hold::COMMIT_AT_ONCE);
+    let done = apply(world, client, ix, Rewrite::Erase, newest, hold).await;
     done.is_some()
 }
 
@@ -114,7 +114,7 @@ async fn apply(
     ix: ConversationIx,
     what: Rewrite,
     (count, dice): (usize, usize),
-    course: Course,
+    hold: Hold,
 ) -> Option<String> {
     let now = world.clock.now();
     let targets = world.checker().begin_rewrite(ix, what, count, dice, now);
@@ -156,7 +156,7 @@ async fn apply(
         done = rows.iter().map(|row| row.get(0)).collect();
         Ok::<_, Error>(transaction)
     };
-    let ended = course.end(world, work.await).await;
+    let ended = hold.end(world, work.await).await;
     let now = world.clock.now();
     let mut checker = world.checker();
     match &ended {
@@ -173,8 +173,8 @@ pub async fn mark_read(world: &World, plan: Plan) -> Result<String, Skipped> {
     let mut client = world.cluster.connect().await?;
     let place = plan.target(world.conversations.len());
     let ix = ConversationIx::try_from(place).unwrap_or(0);
-    let course = Course::of(plan, Finish::Commit);
-    Ok(read(world, &mut client, ix, plan.count(0, 1), course).await)
+    let hold = Hold::of(plan, Finish::Commit);
+    Ok(read(world, &mut client, ix, plan.count(0, 1), hold).await)
 }
 
 /// A participant has read a conversation up to what they have seen, and another program says so. Never rolled back: it cannot
@@ -184,7 +184,7 @@ async fn read(
     client: &mut Client,
     ix: ConversationIx,
     member: usize,
-    course: Course,
+    hold: Hold,
 ) -> String {
     let conversation = &world.conversations[usize::from(ix)];
     let reader = conversation.members[member];
@@ -208,14 +208,14 @@ async fn read(
             .await?;
         Ok::<_, Error>(transaction)
     };
-    let ended = course.end(world, work.await).await;
+    let ended = hold.end(world, work.await).await;
     if matches!(ended, End::Committed) {
         world.checker().read_committed(reader, ix, up_to);
     }
     let text = ended.text();
     format!(
         "{marked} of conversation {ix} up to {up_to}, open for {:?}, {text}",
-        course.open
+        hold.open
     )
 }
 
@@ -224,7 +224,7 @@ pub async fn write(world: &World, plan: Plan, finish: Finish) -> Result<String, 
     let mut client = world.cluster.connect().await?;
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let count = plan.count(1, 120);
-    let course = Course::of(plan, finish);
+    let hold = Hold::of(plan, finish);
     let ix = plan.target(world.conversations.len());
     // Rows of several conversations in one statement can deadlock with others; that is the other
     // program's business, so most go into one.
@@ -242,10 +242,10 @@ pub async fn write(world: &World, plan: Plan, finish: Finish) -> Result<String, 
     };
     let set = format!("set default_transaction_isolation = '{isolation}'");
     client.batch_execute(&set).await?;
-    let done = insert(world, &mut client, &places, course).await;
+    let done = insert(world, &mut client, &places, hold).await;
     Ok(format!(
         "{count} rows from conversation {ix} on, {isolation}, open for {:?}, {done}",
-        course.open
+        hold.open
     ))
 }
 
@@ -254,7 +254,7 @@ pub async fn insert(
     world: &World,
     client: &mut Client,
     places: &[(usize, usize)],
-    course: Course,
+    hold: Hold,
 ) -> String {
     let mut keys = Vec::new();
     let (mut conversations, mut senders, mut contents) = (Vec::new(), Vec::new(), Vec::new());
@@ -299,7 +299,7 @@ pub async fn insert(
         }
         Ok::<_, Error>(transaction)
     };
-    let ended = course.end(world, work.await).await;
+    let ended = hold.end(world, work.await).await;
     let now = world.clock.now();
     let mut checker = world.checker();
     match &ended {
