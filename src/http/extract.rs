@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use percent_encoding::percent_decode;
 use warp::http::header::ACCEPT;
 use warp::http::{HeaderMap, Method};
 use warp::reject::{Reject, Rejection};
@@ -144,21 +145,12 @@ impl Query {
 /// Undoes `%XX`. Strict: a malformed escape is a fault and not taken literally, or two readers of one
 /// URI could see two values.
 fn percent_decoded(raw: &[u8]) -> Result<String, &'static str> {
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((&byte, tail)) = rest.split_first() {
-        if byte != b'%' {
-            bytes.push(byte);
-            rest = tail;
-            continue;
-        }
-        let digit = |at: usize| tail.get(at).and_then(|d| char::from(*d).to_digit(16));
-        let (Some(high), Some(low)) = (digit(0), digit(1)) else {
-            return Err("holds a malformed percent escape");
-        };
-        bytes.push((high * 16 + low) as u8);
-        rest = &tail[2..];
+    let is_escape =
+        |after: &[u8]| matches!(after, [a, b, ..] if [a, b].iter().all(|d| d.is_ascii_hexdigit()));
+    if !raw.split(|byte| *byte == b'%').skip(1).all(is_escape) {
+        return Err("holds a malformed percent escape");
     }
+    let bytes = percent_decode(raw).collect();
     let text = String::from_utf8(bytes).map_err(|_| "is not valid UTF-8")?;
     // PostgreSQL's text holds no NUL, and nothing that a path or query names has one.
     if text.contains('\0') {
