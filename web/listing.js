@@ -4,8 +4,9 @@ import { Retry } from './failure.js';
 /** How many are read at a time by who scrolls, and by who looks for one of them: as many as the service gives at most. */
 const PAGE = 50;
 export const MOST = 200;
-/** What belongs to an answer may be told so much later. */
+/** What belongs to an answer may be told so much later. While something is told all the time the pause doubles, up to a bound. */
 const MOMENT_MS = 1_000;
+const MOST_PAUSE_MS = 30_000;
 
 const unreadOf = (conversations) => conversations.reduce((sum, { unreadCount }) => sum + unreadCount, 0);
 
@@ -16,7 +17,7 @@ export class Listing {
   #unlisted = 0;
   /** Counts what may have changed that. */
   #changes = 0;
-  #counting = false;
+  #counts = 0;
   /** More were asked for, and did not come. */
   retry = new Retry();
   /** How many were read in order; what was opened or begun since is there besides. */
@@ -76,20 +77,22 @@ export class Listing {
     return told.some(({ id }) => before.has(id) && !this.conversations.has(id));
   }
 
-  /** The service knows how many are unread in those that are not listed; asked again if something was told meanwhile. */
+  /** The service knows how many are unread in those that are not listed; asked again if something was told meanwhile. The latest call counts. */
   async count() {
-    if (this.#counting) return;
-    this.#counting = true;
+    const count = ++this.#counts;
+    const goesOn = () => count === this.#counts && this.hasMore;
+    let pause = MOMENT_MS;
     try {
-      for (let changes; this.hasMore && changes !== this.#changes;) {
+      for (let changes; goesOn() && changes !== this.#changes;) {
         changes = this.#changes;
         const unread = await this.chat.unreadCount();
-        if (this.hasMore) this.#unlisted = Math.max(0, unread - unreadOf([...this.conversations.values()]));
+        if (!goesOn()) return;
+        this.#unlisted = Math.max(0, unread - unreadOf([...this.conversations.values()]));
         this.counted();
-        await new Promise((resolve) => setTimeout(resolve, MOMENT_MS));
+        await new Promise((resolve) => setTimeout(resolve, pause));
+        pause = Math.min(MOST_PAUSE_MS, 2 * pause);
       }
     } catch { /* what was known stands until the list is read anew */ }
-    this.#counting = false;
   }
 
   drop() {

@@ -93,18 +93,43 @@ test('what is told while the unread messages are counted is neither counted twic
   }
 });
 
-test('while something is told all the time, what is unread is counted once in a moment', async () => {
+test('while something is told all the time, what is unread is counted ever more seldom, and at once when the list is read anew', async () => {
   const many = service(60);
   const it = listing(many);
   await load(it);
-  for (let times = 0; times < 3; times++) {
+  const asked = [];
+  for (let second = 1; second <= 95; second++) {
+    many.asked.length = 0;
     for (let more = 0; more < 5; more++) it.change('c1', (listed) => listed.unreadCount++);
     many.all[0].unreadCount += 5;
     await moment();
-    assert.deepEqual([it.unread, it.unreadIn('c60')], [65 + 5 * times, 10]);
+    if (many.asked.length) asked.push([second, ...many.asked]);
+    assert.deepEqual([it.unread, it.unreadIn('c60')], [60 + 5 * second, 10]);
   }
+  assert.deepEqual(asked, [1, 3, 7, 15, 31, 61, 91].map((second) => [second, 'unread']));
+  many.all[59].unreadCount = 0;
+  many.asked.length = 0;
+  await load(it);
+  assert.deepEqual([many.asked, it.unreadIn('c60')], [['0+50', 'unread'], 9]);
   await moment();
-  assert.deepEqual(many.asked, ['0+50', 'unread', 'unread', 'unread', 'unread']);
+  assert.equal(many.asked.length, 2);
+});
+
+test('of two counts the later one is right, whichever answer comes first', async () => {
+  const many = service(60);
+  const it = listing(many);
+  const answers = [];
+  many.meanwhile = (asked) => asked === 'unread' && new Promise((answer) => answers.push(answer));
+  many.all[59].unreadCount = 2;
+  await load(it);
+  many.all[59].unreadCount = 1;
+  await load(it);
+  for (const answer of answers.reverse()) {
+    answer();
+    await settled();
+    assert.equal(it.unreadIn('c60'), 10);
+  }
+  assert.equal(answers.length, 2);
 });
 
 test('a list is there without the count of what is unread beside it; what was known of that stands', async () => {
