@@ -42,14 +42,26 @@ export class SignIn {
         const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch((cause) => Promise.reject(new ChatError('network', String(cause), { cause })));
         const { status } = response;
         const { users, hasMore, message = `It answered with status ${status}.` } = await response.json().catch(() => ({})); // a proxy's page
+        const lacking = users && (await this.#lacking(users));
         if (asked !== this.#asked) return;
         if (status === 401) this.#token();
-        else if (users) this.#show(users, hasMore);
+        else if (users) this.#show([...lacking, ...users], hasMore);
         else throw new ChatError('bad_response', message, { status });
       } catch (error) {
         if (asked === this.#asked) this.#failed(error);
       }
     }, asked === 1 ? 0 : PAUSE_MS);
+  }
+
+  /** Who is suggested need not be among the first of so many people. */
+  async #lacking(users) {
+    if (!this.suggested || this.input.value.trim() || users.some(({ id }) => id === this.suggested)) return [];
+    try {
+      const response = await fetch(new URL(`api/v1/users/${this.suggested}`, this.url), { signal: AbortSignal.timeout(PATIENCE_MS) });
+      return response.ok ? [await response.json()] : [];
+    } catch {
+      return []; // there are the others
+    }
   }
 
   #show(users, hasMore) {

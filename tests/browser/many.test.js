@@ -238,6 +238,19 @@ test('the title counts what is unread in all conversations, also in those that a
   await title('(1) pgchat');
 });
 
+test('among hundreds of people the other participant of the open conversation is the first to choose for the second pane', async () => {
+  const [other, conversation] = await guest(99);
+  const page = await visit(at(replica.url, talking(me, conversation)));
+  await page.getByRole('heading', { name: /^Guest No 99 / }).waitFor();
+  await page.getByRole('button', { name: 'Second user' }).click();
+  const people = page.locator('.people .row');
+  await people.nth(60).waitFor({ state: 'attached' });
+  assert.match(await people.first().textContent(), /Guest No 99 .*in this conversation/);
+  assert.equal(await people.filter({ hasText: 'in this conversation' }).count(), 1);
+  await people.first().click();
+  await eventually(() => new URL(page.url()).hash, `#${talking(me, conversation)}&${other}`);
+});
+
 test('of more people than can be chosen from at once it is said that there are more, until their names are few', async () => {
   const page = await visit(replica.url);
   const found = page.locator('.people .row');
