@@ -62,8 +62,9 @@ export class Model {
     chat.on('resync_required', () => this.#resync());
     chat.on('chat_message', (message) => this.#arrived(message));
     chat.on('message_updated', (message) => {
-      // It may have been read, and be unread again.
-      if (!message.isRead && message.senderId !== this.userId && !this.listing.unreadIn(message.conversationId)) this.#recount();
+      // What was changed otherwise than by an edit may have been read, and be unread again.
+      const edit = message.editedAt === message.updatedAt;
+      if (!message.isRead && message.senderId !== this.userId && !(edit && this.listing.unreadIn(message.conversationId))) this.#recount();
       this.#changed(message);
     });
     chat.on('message_deleted', (message) => {

@@ -155,6 +155,21 @@ test('what another program makes unread again is counted again', async () => {
   await badge(page, 2).waitFor();
 });
 
+test('what is unread again beside other unread messages is counted; an edit of one is nothing that has to be asked about', async () => {
+  const { user, conversation } = await reader('one', 'two', 'three');
+  await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}' and content <> 'three'`);
+  const page = await visit(at(replica.url, user));
+  await badge(page, 1).waitFor();
+  let asked = 0;
+  page.on('request', (request) => (asked += request.url().includes(`/conversations/${user}?`)));
+  await replicas.sql(`update messages set content = 'three, and more' where conversation_id = '${conversation}' and content = 'three'`);
+  await page.locator('.list').getByText('three, and more').waitFor();
+  assert.equal(asked, 0);
+  await replicas.sql(`update messages set is_read = false where conversation_id = '${conversation}' and content = 'two'`);
+  await badge(page, 2).waitFor();
+  assert.equal(asked, 1);
+});
+
 test('above the first unread message there is a line, and what one says oneself ends that it is new', async () => {
   const { user, conversation } = await reader('one', 'two', 'three', 'four');
   await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}' and content in ('one', 'two')`);
