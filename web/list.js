@@ -108,8 +108,9 @@ export class List {
     if (model.state === 'loading') {
       this.#fill('loading', () => h('div.skeletons', { role: 'status', 'aria-label': 'Loading conversations' }, ...Array.from({ length: 6 }, () => h('div.skeleton'))));
     } else if (model.state instanceof Error) {
-      const why = sentence(model.state);
-      this.#fill(`failed ${why}`, () => empty('warn', 'The conversations could not be loaded', why, h('button.button', { type: 'button', onclick: () => model.load() }, 'Try again')));
+      // Where the client has given up, the banner says why, and has the button.
+      const why = model.connection.status !== 'stopped' && sentence(model.state);
+      this.#fill(`failed ${why}`, () => empty('warn', 'The conversations could not be loaded', why, why && h('button.button', { type: 'button', onclick: () => model.load() }, 'Try again')));
     } else if (!model.conversations.size) {
       this.#fill('none', () => empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
     } else {

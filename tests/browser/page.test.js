@@ -314,6 +314,8 @@ test('an address that names nobody says so once, and works as soon as there is s
   const page = await visit(at(replica.url, id), { forgive: /404|^WebSocket connection to .* failed/ });
   await page.locator('.banner').getByText(`user ${id} does not exist`).waitFor();
   await page.getByText('The conversations could not be loaded').waitFor();
+  await eventually(() => page.getByText(`user ${id} does not exist`).count(), 1);
+  assert.equal(await page.getByRole('button', { name: 'Try again' }).count(), 1);
   assert.equal(await page.locator('.skeleton').count(), 0);
   assert.ok(await page.locator('.notice').isHidden());
   await replicas.sql(`insert into users (id, first_name, last_name, email) values ('${id}', 'Just', 'Come', 'come@example.com')`);
