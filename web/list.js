@@ -125,6 +125,14 @@ export class List {
     if (fill(this.body, what, () => [make()]) && held) (this.body.querySelector('button') ?? this.element).focus();
   }
 
+  /** What the other one has not been told, and why: `[why, text]`. Of what was not taken nothing else tells who looks elsewhere. */
+  #unsent(id) {
+    const { userId, timelines } = this.model;
+    const failed = [...timelines.get(id)?.outgoing.values() ?? []].find(({ state }) => state === 'failed');
+    const edit = editDraft(userId, id);
+    return failed ? ['Not sent: ', failed.content] : edit ? ['Edit: ', edit.text] : ['Draft: ', draft(userId, id)];
+  }
+
   #row(conversation) {
     const { model } = this;
     let row = this.#rows.get(conversation.id);
@@ -139,15 +147,15 @@ export class List {
     const online = model.isOnline(other.id);
     const typing = model.typists.has(conversation.id);
     const selected = conversation.id === this.selected;
-    const edit = !selected && editDraft(model.userId, conversation.id);
-    const unsent = edit ? beginning(edit.text) : selected ? '' : beginning(draft(model.userId, conversation.id));
-    const signature = [Boolean(edit), fullName(other), last?.id, last?.updatedAt, last?.isRead, last && stamp(last.createdAt), unreadCount, online, typing, selected, unsent].join('|');
+    const [what, text] = selected ? [] : this.#unsent(conversation.id);
+    const unsent = beginning(text ?? '');
+    const signature = [what, fullName(other), last?.id, last?.updatedAt, last?.isRead, last && stamp(last.createdAt), unreadCount, online, typing, selected, unsent].join('|');
     if (row.signature === signature) return row;
     row.signature = signature;
     const mine = last?.senderId === model.userId;
     const said = last ? (last.deletedAt ? 'Message deleted' : beginning(last.content)) : 'No messages yet';
     const preview = typing ? [h('span.typing-text', {}, 'typing…')]
-      : unsent ? [h('span.who.problem', {}, edit ? 'Edit: ' : 'Draft: '), h('span.excerpt', { dir: 'auto' }, unsent)]
+      : unsent ? [h('span.who.problem', {}, what), h('span.excerpt', { dir: 'auto' }, unsent)]
       : [mine && h('span.who', {}, 'You: '), h('span.excerpt', { dir: 'auto' }, said)];
     row.button.classList.toggle('unread', unreadCount > 0);
     if (selected) row.button.setAttribute('aria-current', 'true');

@@ -376,6 +376,7 @@ export class Model {
       timeline.outgoing.set(clientMessageId, { ...outgoing, at: timeline.outgoing.get(clientMessageId)?.at ?? new Date().toISOString() });
     }
     this.tell(conversationId);
+    if (state === 'failed') this.tell('conversations');
   }
 
   #failed(error) {

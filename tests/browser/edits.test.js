@@ -107,6 +107,24 @@ test('an edit that is refused while one is in another conversation waits in its 
   assert.equal(await field(page).inputValue(), LONG);
 });
 
+test('of a message that is refused while one is in another conversation the list tells, until one has looked after it', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'Before it');
+  await cutOff(front, page);
+  await say(page, LONG);
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  front.refuse = false;
+  const row = page.locator(`[data-conversation="${CONVERSATION}"]`);
+  await row.getByText('Not sent: too long').waitFor();
+  await row.getByRole('button').click();
+  await page.locator('.message.failed').getByRole('button', { name: 'Discard' }).click();
+  await page.locator('.message.failed').waitFor({ state: 'detached' });
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
+  await row.getByText('You: Before it').waitFor();
+});
+
 test('what was not sent is taken back to be written otherwise', async () => {
   const page = await shown();
   await say(page, LONG);
