@@ -130,10 +130,12 @@ export class Search {
       this.#part(this.messages, 'Messages', messages, messages.messages?.map((message) => () => this.#message(message)), 'There are more: add a word.'),
     ];
     const nothing = parts.every((said) => said === '');
-    fill(this.nothing, nothing ? `nothing ${text}` : '', () => (nothing ? [empty('search', 'Nothing found', `Neither a person nor a message matches “${text}”. Messages are found by whole words.`)] : []));
+    const lacks = text ? ['search', 'Nothing found', `Neither a person nor a message matches “${text}”. Messages are found by whole words.`]
+      : ['users', 'Nobody to write to', 'There is nobody else in the users table yet.'];
+    fill(this.nothing, nothing ? `nothing ${text}` : '', () => (nothing ? [empty(...lacks)] : []));
     if (held && !this.found.contains(document.activeElement)) (this.found.querySelector('button') ?? this.element.closest('.list')).focus();
     const { length } = this.found.querySelectorAll('.row');
-    say(this.count, nothing ? 'Nothing found' : [length && `${length} found`, ...parts].filter(Boolean).join('. '));
+    say(this.count, nothing ? lacks[1] : [length && `${length} found`, ...parts].filter(Boolean).join('. '));
   }
 
   /** What was found under its heading, or why it was not to be had. Returns what is to be said of it, besides what was found. */

@@ -69,7 +69,9 @@ export class SignIn {
     const first = ({ id }) => id === this.suggested;
     const sorted = [...users.filter(first), ...users.filter((user) => !first(user))];
     const everybody = !this.input.value.trim();
-    this.#say(users.length ? '' : 'nobody', () => (users.length ? [] : [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]));
+    if (users.length) this.#say('', () => []);
+    else if (everybody) this.#say('nobody', () => [empty('users', 'Nobody is there yet', ['The users table is empty. For trials, ', h('code', {}, 'pgchat demo-data'), ' puts some people there.'], h('button.button', { type: 'button', onclick: () => this.#load() }, 'Look again'))]);
+    else this.#say('no match', () => [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]);
     if (!this.second) say(this.lead, 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.'); // it has answered a caller without a token
     this.people.replaceChildren(...sorted.map((user) => h('li', {},
       h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
