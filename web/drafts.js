@@ -31,7 +31,6 @@ export function editDraft(userId, conversationId) {
 export const keepEdit = (userId, conversationId, edit) => keep(name(userId, conversationId, 'edit'), edit ? JSON.stringify(edit) : '');
 
 function keep(key, text) {
-  if ((all.get(key) ?? '') === text) return;
   all.delete(key);
   if (text) all.set(key, text);
   if (all.size > MOST) all.delete(all.keys().next().value);
