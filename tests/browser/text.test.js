@@ -1,7 +1,7 @@
 // What people write, as it is shown: addresses, from right to left, very long.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, assertLast, at, box, bubble, eventually, LUKASZ, PHONE, post, replica, replicas, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, assertLast, at, box, bubble, drawn, eventually, LUKASZ, PHONE, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -85,6 +85,19 @@ for (const [device, options] of [['a desktop', {}], ['a phone', PHONE]]) {
   });
 }
 
+test('marks that are stacked on a letter stay within their message', async () => {
+  const page = await shown();
+  await post(replica.url, LUKASZ, `Marks: e${'\u0316'.repeat(60)}`);
+  await post(replica.url, AMELIE, 'Beside what is free below them');
+  await bubble(page, 'Beside what is free below them').getByTitle(/^(sent|read)$/).waitFor();
+  await drawn(page);
+  const { x, y, height } = await box(bubble(page, 'Beside what is free below them'));
+  const below = () => page.screenshot({ clip: { x, y, width: 200, height } });
+  const painted = await below();
+  await page.locator('.message .content', { hasText: 'Marks: ' }).evaluate((it) => (it.style.visibility = 'hidden'));
+  assert.ok(painted.equals(await below()), 'they are painted below it');
+});
+
 test('of a very long message the list shows the beginning, and that is read aloud; the thread has all of it', async () => {
   const page = await shown();
   await page.getByRole('button', { name: 'Frames of the socket' }).click();
@@ -108,7 +121,8 @@ test('what is longer than a message can be is not sent, and stays where it is wr
   assert.ok(await page.getByRole('button', { name: 'Send', exact: true }).isDisabled());
   await field.press('Enter');
   assert.equal(await field.inputValue(), long);
-  await field.fill(long.slice(1));
+  // What is around it is not sent.
+  await field.fill(` ${long.slice(1)}\n`);
   await page.locator('.composer .problem').waitFor({ state: 'hidden' });
   await field.press('Enter');
   await page.locator('.message.mine', { hasText: long.slice(1, 200) }).last().getByTitle(/^(sent|read)$/).waitFor();
