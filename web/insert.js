@@ -5,7 +5,7 @@ const quoted = (text) => `'${text.replaceAll("'", "''")}'`;
 
 export class Insert {
   constructor(close) {
-    this.code = h('pre.sql', { tabindex: '0', 'aria-label': 'SQL statement' });
+    this.code = h('pre.sql', { tabindex: '0', role: 'group', 'aria-label': 'SQL statement' });
     this.explanation = h('p.small.quiet');
     this.copied = h('span.small', { role: 'status' });
     this.element = h('section.tool', { 'aria-label': 'SQL' },

@@ -145,7 +145,7 @@ export class Search {
       fill(element, text, () => [h('p.small.problem.pad', {}, text), passes(error) && h('p.pad', {}, h('button.button.compact', { type: 'button', onclick: () => this.#now() }, 'Try now'))].filter(Boolean));
       return text;
     }
-    fill(element, `found ${asked}`, () => (rows.length ? [h('h3.pad', {}, heading), h('ul', {}, ...rows.map((row) => row())), hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean) : []));
+    fill(element, `found ${asked}`, () => (rows.length ? [h('h2.pad', {}, heading), h('ul', {}, ...rows.map((row) => row())), hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean) : []));
     return rows.length ? undefined : '';
   }
 

@@ -14,6 +14,7 @@ const TOGETHER_MS = 5 * 60_000;
 const NEAR_END_PX = 48;
 /** Between two announcements: what comes meanwhile is counted. */
 const ANNOUNCED_MS = 3_000;
+const JUMP = 'Jump to the latest messages';
 
 export class Thread {
   #elements = new Map();
@@ -43,7 +44,7 @@ export class Thread {
     this.after = h('div.edge');
     this.scroller = h('div.scroller', { tabindex: '0', role: 'region', 'aria-label': 'Messages', onscroll: () => this.#scrolled() }, this.before, this.list, this.after);
     this.count = h('span.badge', { hidden: true });
-    this.jump = h('button.jump', { type: 'button', hidden: true, 'aria-label': 'Jump to the latest messages', onclick: () => this.toLatest() }, icon('down'), this.count);
+    this.jump = h('button.jump', { type: 'button', hidden: true, 'aria-label': JUMP, onclick: () => this.toLatest() }, icon('down'), this.count);
     this.announcer = h('div.unseen', { 'aria-live': 'polite' });
     this.element = h('div.thread', {}, this.scroller, this.jump, this.announcer);
     // The keyboard of a phone, or a growing composer, takes room from below.
@@ -349,6 +350,7 @@ export class Thread {
     this.jump.hidden = this.pinned;
     this.count.hidden = !this.#away;
     this.count.textContent = this.#away;
+    this.jump.setAttribute('aria-label', this.#away ? `${JUMP}: ${this.#away} new` : JUMP);
   }
 
   #scrolled() {

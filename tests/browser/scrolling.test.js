@@ -300,7 +300,7 @@ test('what comes while one looks elsewhere stands below a line', async () => {
   await page.getByRole('button', { name: 'Jump to the latest messages' }).waitFor();
   await messages(91, 92, LUKASZ);
   await page.locator('.jump .badge').getByText('2', { exact: true }).waitFor();
-  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await page.getByRole('button', { name: 'Jump to the latest messages: 2 new', exact: true }).click();
   await page.locator('.divider.new + .message', { hasText: 'message 91' }).waitFor();
   // The same while nobody looks at the page at all.
   const look = (state) => page.evaluate((value) => {
