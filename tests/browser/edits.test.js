@@ -50,6 +50,9 @@ test('an edit that is refused opens again with what was typed, and says why', as
   await page.locator('.composer').getByText(/^Not changed: .*200/).waitFor();
   await editing(page).waitFor();
   assert.equal(await field(page).inputValue(), LONG);
+  await page.reload();
+  await editing(page).waitFor();
+  assert.equal(await field(page).inputValue(), LONG);
   await bubble(page, 'Short').getByTitle(/^(sent|read)$/).waitFor();
   await say(page, 'Still short');
   await bubble(page, 'Still short').getByText('edited').waitFor();
@@ -90,6 +93,54 @@ test('an edit that is refused while one writes something else opens after that',
   assert.equal(await field(page).inputValue(), LONG);
 });
 
+test('an edit that is refused while one edits another message opens after that', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'First of two');
+  await sent(page, 'Second of two');
+  await cutOff(front, page);
+  await bubble(page, 'First of two').hover();
+  await bubble(page, 'First of two').getByRole('button', { name: 'Edit message' }).click();
+  await say(page, LONG);
+  await field(page).press('ArrowUp');
+  await field(page).fill('The second one');
+  front.refuse = false;
+  await page.locator('.composer').getByText(/^Not changed: /).waitFor();
+  assert.equal(await field(page).inputValue(), 'The second one');
+  await field(page).press('Escape');
+  await page.locator('.edit-bar').getByText('First of two', { exact: true }).waitFor();
+  assert.equal(await field(page).inputValue(), LONG);
+});
+
+test('who is elsewhere in the page when an edit is refused, or its message deleted, stays there', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  const search = page.getByRole('searchbox');
+  const deleted = page.locator('.composer').getByText('The message that you were editing was deleted.');
+  const keep = page.getByRole('button', { name: 'Keep what I wrote' });
+  const remove = (content) => replicas.sql(`update messages set deleted_at = now() where content = '${content}'`);
+  await sent(page, 'Here for now');
+  await cutOff(front, page);
+  await field(page).press('ArrowUp');
+  await say(page, LONG);
+  await search.focus();
+  front.refuse = false;
+  await page.locator('.composer').getByText(/^Not changed: /).waitFor();
+  await assertFocus(search);
+  await remove('Here for now');
+  await deleted.waitFor();
+  await keep.waitFor();
+  await assertFocus(search);
+  // Of an edit that changed nothing there is nothing to keep.
+  await sent(page, 'Here as well');
+  await field(page).press('ArrowUp');
+  await search.focus();
+  await remove('Here as well');
+  await deleted.waitFor();
+  await assertFocus(search);
+  assert.equal(await keep.count(), 0);
+});
+
 test('an edit that is refused while one is in another conversation waits in its own', async () => {
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
@@ -102,9 +153,26 @@ test('an edit that is refused while one is in another conversation waits in its 
   front.refuse = false;
   await page.locator('.notice').getByText(/^Not changed: /).waitFor();
   assert.ok(await editing(page).isHidden());
+  assert.equal(await page.locator('.composer').getByText(/^Not changed: /).count(), 0);
   await page.locator(`[data-conversation="${CONVERSATION}"] button`).click();
   await editing(page).waitFor();
   assert.equal(await field(page).inputValue(), LONG);
+});
+
+test('an edit that waits while its message is deleted outright ends, and what was typed can be kept', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'Gone by then');
+  await cutOff(front, page);
+  await field(page).press('ArrowUp');
+  await say(page, 'Gone by then, I think');
+  await replicas.sql("delete from messages where content = 'Gone by then'");
+  front.refuse = false;
+  const notice = page.locator('.composer').getByRole('alert');
+  await notice.getByText('The message that you were editing was deleted.').waitFor();
+  assert.deepEqual([await editing(page).isVisible(), await field(page).inputValue()], [false, '']);
+  await notice.getByRole('button', { name: 'Keep what I wrote' }).click();
+  assert.equal(await field(page).inputValue(), 'Gone by then, I think');
 });
 
 test('of a message that is refused while one is in another conversation the list tells, until one has looked after it', async () => {
@@ -136,6 +204,14 @@ test('what was not sent is taken back to be written otherwise', async () => {
   await failed.waitFor({ state: 'detached' });
   await sent(page, 'Shorter now');
   assert.equal(await page.locator('.message', { hasText: 'too long' }).count(), 0);
+  // It is no part of an edit that one is at.
+  await say(page, LONG);
+  await failed.waitFor();
+  await field(page).press('ArrowUp');
+  await field(page).fill('Much shorter');
+  await failed.getByRole('button', { name: 'Edit' }).click();
+  assert.deepEqual([await field(page).inputValue(), await editing(page).isVisible()], [LONG, false]);
+  await page.locator('.message', { hasText: 'Shorter now' }).waitFor();
 });
 
 test('the buttons of a message say which message they are of, and so does the field in which it is edited', async () => {
@@ -156,6 +232,8 @@ test('the buttons of a message say which message they are of, and so does the fi
   await assertFocus(editor);
   await page.keyboard.press('Escape');
   await page.getByRole('textbox', { name: 'Message', exact: true }).waitFor();
+  // The editor is left, and not the conversation.
+  await assertFocus(field(page));
 });
 
 test('who discards what was not sent, or tries it again, stays in the messages', async () => {
