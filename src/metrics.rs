@@ -6,6 +6,7 @@ mod requests;
 mod sources;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,10 +70,43 @@ impl Metrics {
         }
     }
 
-    /// OpenMetrics text.
-    pub fn render(&self) -> Result<String, fmt::Error> {
+    pub fn render(&self, format: TextFormat) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match format {
+            TextFormat::OpenMetrics => text,
+            TextFormat::Older => in_older_format(&text),
+        })
     }
+}
+
+/// How figures are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextFormat {
+    OpenMetrics,
+    /// Prometheus's own, version 0.0.4.
+    Older,
+}
+
+/// OpenMetrics leaves the end `_total` of a counter's name out of its `# HELP` and `# TYPE`. Readers of the older format would
+/// not find them, and take it for a figure of no type. All else that is new, `# EOF` among it, is a comment to them.
+fn in_older_format(text: &str) -> String {
+    let counters: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut older = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let told = ["# HELP ", "# TYPE "]
+            .into_iter()
+            .find(|what| line.starts_with(what))
+            .and_then(|what| line[what.len()..].split_once(' ').map(|told| (what, told)));
+        match told {
+            Some((what, (name, rest))) if counters.contains(name) => {
+                older.extend([what, name, "_total ", rest]);
+            }
+            _ => older.push_str(line),
+        }
+    }
+    older
 }

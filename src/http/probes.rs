@@ -14,6 +14,7 @@ use super::extract::{Call, call, get};
 use super::{any_of, route};
 use crate::error::Error;
 use crate::health::Report;
+use crate::metrics::TextFormat;
 use crate::reply::json_response;
 use crate::services::Services;
 
@@ -123,17 +124,22 @@ pub(super) async fn ready(call: Call) -> Response {
     )), (status = 500)),
     security(()),
 )]
-// The same text for both: to readers of the older format, `# EOF` is a comment.
 pub(super) async fn metrics(call: Call) -> Result<Response, Error> {
     const OPEN_METRICS: &str = "application/openmetrics-text";
-    let content_type = match call.accepts_by_name(OPEN_METRICS) {
-        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        false => "text/plain; version=0.0.4; charset=utf-8",
+    let (format, content_type) = match call.accepts_by_name(OPEN_METRICS) {
+        true => (
+            TextFormat::OpenMetrics,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        false => (
+            TextFormat::Older,
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
     };
     let text = call
         .services
         .metrics
-        .render()
+        .render(format)
         .map_err(|e| Error::Internal(e.into()))?;
     Ok(warp::reply::with_header(text, CONTENT_TYPE, content_type).into_response())
 }

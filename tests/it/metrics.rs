@@ -1,5 +1,7 @@
 //! `/metrics`: a text that Prometheus reads, and what is counted by what. Whether each figure is shown and explained is `watched`'s.
 
+use std::collections::BTreeMap;
+
 use reqwest::Method;
 use serde_json::json;
 
@@ -17,15 +19,16 @@ async fn metrics_are_text_that_prometheus_reads() {
     assert_eq!(metrics.status, 200, "{metrics:?}");
     const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
     assert_eq!(metrics.header("content-type"), PLAIN);
-    let types = metrics
-        .text
-        .lines()
-        .filter(|line| line.starts_with("# TYPE"));
-    for line in types {
-        let known = [" counter", " gauge", " histogram"]
-            .iter()
-            .any(|kind| line.ends_with(kind));
-        assert!(known, "the older format has no other: {line}");
+    let told = |what: &str| -> BTreeMap<&str, &str> {
+        let lines = metrics.text.lines();
+        lines
+            .filter_map(|line| line.strip_prefix(what)?.split_once(' '))
+            .collect()
+    };
+    let (types, helps) = (told("# TYPE "), told("# HELP "));
+    for (name, kind) in &types {
+        let known = ["counter", "gauge", "histogram"].contains(kind);
+        assert!(known, "the older format has no other: {name} {kind}");
     }
     let samples: Vec<&str> = metrics
         .text
@@ -37,6 +40,15 @@ async fn metrics_are_text_that_prometheus_reads() {
         let value = sample.rsplit(' ').next().map(str::parse::<f64>);
         let readable = sample.starts_with("pgchat_") && matches!(value, Some(Ok(_)));
         assert!(readable, "{sample}");
+        // In the older format the type of a counter stands under all of its name.
+        let name = sample.split(['{', ' ']).next().unwrap_or_default();
+        let histogram = ["_bucket", "_sum", "_count"]
+            .into_iter()
+            .find_map(|end| name.strip_suffix(end))
+            .filter(|bare| types.get(bare) == Some(&"histogram"));
+        let family = histogram.unwrap_or(name);
+        assert!(types.contains_key(family), "of no type: {sample}");
+        assert!(helps.contains_key(family), "not explained: {sample}");
     }
 
     const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -55,6 +67,13 @@ async fn metrics_are_text_that_prometheus_reads() {
         let metrics = Reply::to(request).await;
         assert_eq!(metrics.header("content-type"), content_type, "{accept}");
         assert!(metrics.text.ends_with("# EOF\n"), "{metrics:?}");
+        // OpenMetrics has it under the name without the end.
+        let name = match content_type {
+            OPEN => "pgchat_writer_messages",
+            _ => "pgchat_writer_messages_total",
+        };
+        let kind = format!("\n# TYPE {name} counter\n");
+        assert!(metrics.text.contains(&kind), "{accept}: {kind}");
     }
 }
 
