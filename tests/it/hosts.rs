@@ -208,6 +208,38 @@ async fn a_view_over_the_hosts_tables_is_used() {
     host.serve_all("superadmin").await;
 }
 
+/// As Prisma makes them without `@db.Uuid`.
+#[tokio::test]
+async fn ids_that_are_text_are_uuids_in_a_view_and_found_by_an_index() {
+    const GUIDE: &str = include_str!("../../docs/your-database.md");
+    const STATEMENTS: &str = "\
+create view chatters as select id::uuid as id, \"firstName\", \"lastName\", \"avatarUrl\", role from \"User\";
+create index on \"User\" ((id::uuid));
+";
+    assert!(GUIDE.contains(STATEMENTS));
+    let database = Database::empty().await;
+    let table = "create table \"User\" (id text primary key, \"firstName\" text, \"lastName\" text, \"avatarUrl\" text, role text);";
+    let users = format!("insert into \"User\" values ('{ALICE}', 'Alice'), ('{BORIS}', 'Boris')");
+    for statements in [table, STATEMENTS, &users] {
+        database.execute_as_owner(statements).await;
+    }
+    let replica = Replica::start(&database, &[("USERS_TABLE", "chatters")]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let sent = api.send(conversation, ALICE, "hello").await;
+    assert_eq!(sent["sender"]["firstName"], "Alice");
+
+    let client = database.sql().await;
+    let plan = client
+        .simple_query(&format!(
+            "set enable_seqscan = off; explain select * from chat_users() where id = '{ALICE}'"
+        ))
+        .await
+        .expect("a plan");
+    let plan = format!("{plan:?}");
+    assert!(plan.contains("User_id_idx"), "{plan}");
+}
+
 #[tokio::test]
 async fn a_column_can_be_left_out_by_name() {
     let mut host = Host::typeorm().await;
