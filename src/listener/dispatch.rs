@@ -32,7 +32,7 @@ pub(super) struct Dispatcher {
     replica: Uuid,
     delivered: Delivered,
     unflushed: Unflushed,
-    /// What had ended before this replica's first socket.
+    /// What had ended before this replica's first socket, or before all were told to reload: no socket is told of it.
     before: Snapshot,
     /// `CATCH_UP_CHANGES`.
     most_changes: u32,
@@ -70,7 +70,7 @@ impl Dispatcher {
         Arc::clone(&self.beats)
     }
 
-    /// Leaves out of catch-ups what had ended by now.
+    /// Leaves out what had ended by now, whether it is read by a catch-up or heard of yet.
     pub fn start_after(&mut self, snapshot: Snapshot) {
         self.before = snapshot;
         // A number that had ended without a flush may be given to something that comes after a crash, which may also take back what
@@ -94,7 +94,7 @@ impl Dispatcher {
     /// An error means that its events were not all delivered: the session must end, and catch up.
     pub async fn dispatch(&mut self, text: &str) -> Result<Option<Duration>, Error> {
         self.stats.notifications.fetch_add(1, Ordering::Relaxed);
-        let Some(payload) = understood(text)? else {
+        let Some(mut payload) = understood(text)? else {
             return Ok(None);
         };
         let Some(mut position) = self.hub.position() else {
@@ -109,6 +109,10 @@ impl Dispatcher {
             self.unflushed.flushed();
         } else if !payload.events.is_empty() {
             self.unflushed.told();
+        }
+        if self.before.includes(payload.xid) {
+            // Whoever was here loads it, and whoever came meanwhile may have been sent it by a replay.
+            payload.events.clear();
         }
         let cursor = position.encode();
         let fetched = self.fetch_missing(&payload).await?;

@@ -36,6 +36,30 @@ async fn beyond_the_bound_of_a_catch_up_all_clients_reload_and_go_on() {
     assert_eq!(stage.told_until_now().await, missed);
 }
 
+/// A client that comes back while the listener finds that too much was missed: its replay holds what the listener has yet to hear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_replayed_ahead_of_a_reload_does_not_come_once_more_behind_it() {
+    // Longer than the test: nothing but the test is to end what the listener waits for.
+    let mut stage = CutOff::set(&[("DB_TIMEOUT_SECONDS", "300")]).await;
+    let gate = stage.gate_catch_ups(true).await;
+    let cursor = cursor_of(&stage.boris.connected);
+    kill_listeners(&stage.database).await;
+    until_a_lock_is_waited_for(&stage.database, "the listener asks how much it missed").await;
+    stage.send("meanwhile").await;
+    let mut resumed = Socket::resume(&stage.replica, BORIS, &cursor).await;
+    assert_eq!(resumed.connected["data"]["resumed"], true);
+    resumed.before_message("meanwhile").await;
+
+    gate.batch_execute("commit").await.expect("its end");
+    stage.assert_reloads().await;
+    resumed.expect("resync_required").await;
+    stage.send("last").await;
+    for socket in [&mut resumed, &mut stage.boris] {
+        let frames = socket.before_message("last").await;
+        assert_eq!(frames, Vec::<serde_json::Value>::new());
+    }
+}
+
 /// A replica that tried for ever would never be live again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_catch_up_that_cannot_be_read_in_time_is_given_up_and_all_clients_reload() {

@@ -1,5 +1,6 @@
 //! One replica whose listener goes through a proxy, so that a test can cut it off from the database and let it come back.
 
+use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::*;
@@ -39,6 +40,23 @@ impl CutOff {
         self.proxy.refuse();
         kill_listeners(&self.database).await;
         until_status(&self.replica, "/health", 503).await;
+    }
+
+    /// From now on a catch-up stops when it listens, before it has read anything, until what is returned commits; then it finds that
+    /// there is `too_much`, or not.
+    pub async fn gate_catch_ups(&self, too_much: bool) -> Client {
+        let gate = format!(
+            "create table host_gate ();
+             create or replace function chat_changes_exceed(horizon xid8, before pg_snapshot, most bigint) returns boolean
+             language plpgsql volatile security definer set search_path from current as $$
+             begin
+               lock table host_gate in row exclusive mode;
+               return {too_much};
+             end $$"
+        );
+        self.database.execute_as_owner(&gate).await;
+        let lock = "lock table host_gate in access exclusive mode";
+        self.database.holding(lock).await
     }
 
     /// The listener may connect again, and is live.
