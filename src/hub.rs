@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::frame::Cursor;
 use crate::model::UserId;
-use crate::store::{Horizon, Identity};
+use crate::store::{Horizon, Identity, Incarnation};
 
 pub use event::{AsUpdate, Event, Subject};
 pub use mailbox::{Mailbox, Topic};
@@ -67,6 +67,7 @@ struct State {
     users: HashMap<UserId, Sockets>,
     count: usize,
     position: Option<Cursor>,
+    incarnation: Option<Incarnation>,
 }
 
 impl State {
@@ -156,6 +157,7 @@ impl Hub {
             users: HashMap::new(),
             count: 0,
             position: None,
+            incarnation: None,
         };
         Self {
             shared: Arc::new(Shared {
@@ -273,6 +275,15 @@ impl Hub {
     /// Another database or timeline, or the first one.
     pub fn start_at(&self, position: Cursor) {
         self.lock().position = Some(position);
+    }
+
+    /// The database's, as the listener found it when it connected last.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.lock().incarnation
+    }
+
+    pub fn set_incarnation(&self, incarnation: Incarnation) {
+        self.lock().incarnation = Some(incarnation);
     }
 
     /// Moves the horizon forward; it never moves back.

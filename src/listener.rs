@@ -247,6 +247,7 @@ impl Listener {
             .store
             .heartbeat(self.config.replica, 0, patience)
             .await?;
+        self.hub.set_incarnation(reading.incarnation);
         let here = Cursor {
             identity: reading.identity.clone(),
             horizon,

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
-use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -18,7 +17,7 @@ use crate::frame::{self, Cursor};
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, MissedChanges, MissedRead, Store};
+use crate::store::{Change, Horizon, Incarnation, MissedChanges, MissedRead, Snapshot, Store};
 
 pub use fair_semaphore::Permit;
 
@@ -74,13 +73,13 @@ pub enum Resume {
 pub struct Missed {
     pub unsent: Unsent,
     rows: HashMap<Subject, i64>,
-    /// Read marks by conversation and reader: seq, and the transaction.
-    reads: HashMap<(Uuid, Uuid), (i64, u64)>,
+    /// What had ended when it was read: no read mark of it is told behind what came of it since. Not after a crash, which gives
+    /// numbers out again.
+    snapshot: Snapshot,
+    incarnation: Option<Incarnation>,
     /// The client's own horizon: it has seen everything below, perhaps on another replica, while this one's
     /// listener was behind and will deliver it yet.
     seen_below: Horizon,
-    /// Once the horizon has passed it, no repeat can come any more.
-    end: u64,
     over: bool,
 }
 
@@ -134,6 +133,7 @@ impl Replay {
         let Some(position) = self.hub.position() else {
             return Err(Error::unavailable("the service is starting"));
         };
+        let incarnation = self.hub.incarnation();
         let resync = |reason| {
             Ok(Resume::ResyncRequired {
                 reason,
@@ -159,7 +159,7 @@ impl Replay {
         if asked.identity != position.identity {
             return resync("the cursor belongs to another database");
         }
-        if asked.horizon.0 > read.end {
+        if asked.horizon.0 > read.snapshot.end() {
             return resync("the cursor is from the future");
         }
         if read.purged {
@@ -167,7 +167,7 @@ impl Replay {
         }
         let MissedChanges {
             changes,
-            end,
+            snapshot,
             too_large,
             ..
         } = read;
@@ -183,7 +183,8 @@ impl Replay {
             identity: position.identity,
             horizon: position.horizon.max(asked.horizon),
         };
-        let missed = Missed::new(changes, &asked, &reached, end, reservation);
+        let mut missed = Missed::new(changes, &asked, &reached, snapshot, reservation);
+        missed.incarnation = incarnation;
         Ok(Resume::Missed(missed))
     }
 }
@@ -195,7 +196,7 @@ impl Missed {
         changes: Vec<Change>,
         asked: &Cursor,
         reached: &Cursor,
-        end: u64,
+        snapshot: Snapshot,
         reservation: Reservation,
     ) -> Self {
         let seen_below = asked.horizon;
@@ -208,9 +209,9 @@ impl Missed {
                 _reservation: reservation,
             },
             rows: HashMap::new(),
-            reads: HashMap::new(),
+            snapshot,
+            incarnation: None,
             seen_below,
-            end,
             over: false,
         };
         // One after the other is let go, so that the data is not there twice.
@@ -229,18 +230,8 @@ impl Missed {
                 change.conversation,
                 change.xid,
             );
-            match subject {
-                Subject::Read {
-                    conversation,
-                    reader,
-                    xid,
-                } => {
-                    let mark = (change.version, xid);
-                    missed.reads.insert((conversation, reader), mark);
-                }
-                row @ (Subject::Row(_) | Subject::Conversation(_)) => {
-                    missed.rows.insert(row, change.version);
-                }
+            if !matches!(subject, Subject::Read { .. }) {
+                missed.rows.insert(subject, change.version);
             }
         }
         missed
@@ -248,20 +239,20 @@ impl Missed {
 
     /// As after the replay of this one row, which can be repeated until the horizon has passed `end`.
     #[cfg(test)]
-    pub fn of_row(row: Uuid, version: i64, end: u64) -> Self {
+    pub fn of_row(row: uuid::Uuid, version: i64, end: u64) -> Self {
         Self {
             unsent: Unsent::default(),
             rows: HashMap::from([(Subject::Row(row), version)]),
-            reads: HashMap::new(),
+            snapshot: Snapshot::until(end),
+            incarnation: None,
             seen_below: Horizon::default(),
-            end,
             over: false,
         }
     }
 
-    /// Whether the client has a live event already, from the replay or from before its cursor.
-    pub fn repeat(&mut self, event: &Event) -> Repeat {
-        if event.horizon > Horizon(self.end) {
+    /// Whether the client has a live event already, from the replay or from before its cursor; `incarnation`: the listener's.
+    pub fn repeat(&mut self, event: &Event, incarnation: Option<Incarnation>) -> Repeat {
+        if self.is_over_at(event.horizon) {
             self.over = true;
             return Repeat::New;
         }
@@ -277,14 +268,13 @@ impl Missed {
                 Some(sent) if *sent >= event.version => Repeat::Sent,
                 Some(_) => Repeat::Later,
             },
-            Subject::Read {
-                conversation,
-                reader,
-                xid,
-            } => match self.reads.get(&(conversation, reader)) {
-                Some((seq, until)) if event.version <= *seq && xid <= *until => Repeat::Sent,
-                _ => Repeat::New,
-            },
+            Subject::Read { xid, .. } => {
+                let has_ended = self.snapshot.includes(xid) && incarnation == self.incarnation;
+                match has_ended {
+                    true => Repeat::Sent,
+                    false => Repeat::New,
+                }
+            }
         }
     }
 
@@ -295,12 +285,14 @@ impl Missed {
 
     /// The same, for a socket that has taken all that the hub had for it when its horizon was this.
     pub fn is_over_at(&self, horizon: Horizon) -> bool {
-        horizon > Horizon(self.end)
+        horizon > Horizon(self.snapshot.end())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::hub::AsUpdate;
     use crate::store::Identity;
@@ -311,9 +303,15 @@ mod tests {
             identity: Identity("a".into()),
             horizon: Horizon(horizon),
         };
-        let mut missed = Missed::new(Vec::new(), &at(100), &at(110), 130, Reservation::default());
+        let mut missed = Missed::new(
+            Vec::new(),
+            &at(100),
+            &at(110),
+            Snapshot::until(130),
+            Reservation::default(),
+        );
         let mut repeat = |created, xid| {
-            missed.repeat(&Event {
+            let event = Event {
                 subject: Subject::Row(Uuid::nil()),
                 version: 2,
                 xid,
@@ -324,7 +322,8 @@ mod tests {
                     frame: "message_updated".into(),
                     created,
                 }),
-            })
+            };
+            missed.repeat(&event, None)
         };
         assert_eq!(repeat(Some(99), 120), Repeat::Later);
         assert_eq!(repeat(Some(100), 120), Repeat::New);
@@ -337,7 +336,7 @@ mod tests {
         let row = Uuid::from_u128(1);
         let mut missed = Missed::of_row(row, 2, 130);
         let mut repeat = |version, horizon| {
-            let repeat = missed.repeat(&Event {
+            let event = Event {
                 subject: Subject::Row(row),
                 version,
                 xid: 120,
@@ -345,7 +344,8 @@ mod tests {
                 frame: "message_updated".into(),
                 made_at: None,
                 as_update: None,
-            });
+            };
+            let repeat = missed.repeat(&event, None);
             (repeat, missed.is_over())
         };
         assert_eq!(repeat(2, 130), (Repeat::Sent, false));
@@ -353,45 +353,38 @@ mod tests {
         assert_eq!(repeat(2, 131), (Repeat::New, true));
     }
 
-    /// What was read may be unread again, and then be read once more.
+    /// Whatever it covers: what was read may be unread again, and be read once more.
     #[test]
-    fn a_read_mark_is_repeated_only_by_a_transaction_that_was_replayed() {
-        let (conversation, reader) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    fn a_read_mark_is_repeated_by_any_transaction_that_the_replay_has_seen_the_end_of() {
         let at = Cursor {
             identity: Identity("a".into()),
             horizon: Horizon(90),
         };
-        let mark = Change {
-            event_type: "messages_read".to_owned(),
-            later_type: "messages_read".to_owned(),
-            user: UserId(reader),
-            recipients: [UserId(reader); 2],
-            subject: reader,
-            conversation,
-            version: 5,
-            xid: 100,
-            create_xid: None,
-            data: "{}".to_owned(),
-        };
-        let mut missed = Missed::new(vec![mark], &at, &at, 130, Reservation::default());
-        let mut repeat = |version, xid| {
-            missed.repeat(&Event {
+        let snapshot = Snapshot::parse("100:130:100,110").expect("a snapshot");
+        let mut missed = Missed::new(Vec::new(), &at, &at, snapshot, Reservation::default());
+        let here = Some(Incarnation(Uuid::from_u128(1)));
+        missed.incarnation = here;
+        let mut repeat = |xid, incarnation| {
+            let event = Event {
                 subject: Subject::Read {
-                    conversation,
-                    reader,
+                    conversation: Uuid::nil(),
+                    reader: Uuid::nil(),
                     xid,
                 },
-                version,
+                version: 5,
                 xid,
                 horizon: Horizon::default(),
                 frame: "messages_read".into(),
                 made_at: None,
                 as_update: None,
-            })
+            };
+            missed.repeat(&event, incarnation)
         };
-        assert_eq!(repeat(5, 100), Repeat::Sent);
-        assert_eq!(repeat(4, 95), Repeat::Sent);
-        assert_eq!(repeat(6, 100), Repeat::New);
-        assert_eq!(repeat(5, 101), Repeat::New);
+        assert_eq!(repeat(105, here), Repeat::Sent);
+        assert_eq!(repeat(110, here), Repeat::New);
+        assert_eq!(repeat(130, here), Repeat::New);
+        // A crash may have given the number to something else.
+        let there = Some(Incarnation(Uuid::from_u128(2)));
+        assert_eq!(repeat(105, there), Repeat::New);
     }
 }

@@ -358,11 +358,6 @@ begin
 end
 $$;
 
--- The end of the transaction numbers handed out so far: a cursor above it is from the future.
-create function chat_next_xid() returns xid8
-language sql volatile
-as $$ select pg_snapshot_xmax(pg_current_snapshot()) $$;
-
 -- What has ended so far, as text: xmin:xmax:xip,… (PostgreSQL manual, pg_snapshot).
 create function chat_snapshot() returns text
 language sql volatile

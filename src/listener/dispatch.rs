@@ -17,7 +17,7 @@ use super::payload::{Heartbeat, Payload, PayloadEvent, ReadMark, VERSION, Versio
 use super::unflushed::Unflushed;
 use crate::error::Error;
 use crate::frame;
-use crate::hub::{AsUpdate, Event, Hub};
+use crate::hub::{AsUpdate, Event, Hub, Subject};
 use crate::live::Live;
 use crate::model::UserId;
 use crate::store::{Horizon, Incarnation, Pair, ReadBack, RowBack, Snapshot, Store, Telling};
@@ -34,6 +34,8 @@ pub(super) struct Dispatcher {
     unflushed: Unflushed,
     /// What had ended before this replica's first socket, or before all were told to reload: no socket is told of it.
     before: Snapshot,
+    /// What had ended when this session's catch-up read: no read mark of it is told behind what came of it since.
+    caught_up: Snapshot,
     /// `CATCH_UP_CHANGES`.
     most_changes: u32,
     failed_catch_ups: u32,
@@ -58,6 +60,7 @@ impl Dispatcher {
             delivered: Delivered::new(2 * most_changes as usize),
             unflushed: Unflushed::default(),
             before: Snapshot::default(),
+            caught_up: Snapshot::default(),
             most_changes,
             failed_catch_ups: 0,
             beats: Arc::new(Beats::new()),
@@ -86,6 +89,7 @@ impl Dispatcher {
     /// Transaction numbers mean something else from now on; [`Dispatcher::start_after`] has to follow.
     pub fn forget(&mut self, incarnation: Incarnation) {
         self.delivered.clear();
+        self.caught_up = Snapshot::default();
         self.unflushed.forget(incarnation);
     }
 
@@ -187,7 +191,9 @@ impl Dispatcher {
             (None, None) => return,
         };
         // What was fetched for an earlier event of the same row may have shown this one's state, or a later one.
-        if self.delivered.standing(told.subject, told.version) == Standing::Repeat {
+        if self.delivered.standing(told.subject, told.version) == Standing::Repeat
+            || self.is_caught_up_with(told.subject)
+        {
             return;
         }
         let frame_of =
@@ -210,6 +216,11 @@ impl Dispatcher {
         if event.event_type == "chat_message" {
             self.end_typing(event.user, &event.recipients, payload.at);
         }
+    }
+
+    /// Whether it is a read mark that the catch-up has seen in what it read, whatever had come of it by then.
+    fn is_caught_up_with(&self, subject: Subject) -> bool {
+        matches!(subject, Subject::Read { xid, .. } if self.caught_up.includes(xid))
     }
 
     /// Who has written has stopped typing it.

@@ -55,7 +55,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// PostgreSQL's text form, `xmin:xmax:xip,…`.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let _first_open: u64 = parts.next()?.parse().ok()?;
         let end = parts.next()?.parse().ok()?;
@@ -68,11 +68,23 @@ impl Snapshot {
         Some(Self { end, open })
     }
 
+    /// All below this number.
+    #[cfg(test)]
+    pub fn until(end: u64) -> Self {
+        let open = Vec::new();
+        Self { end, open }
+    }
+
     /// PostgreSQL's text form; the first number that was still open is found in the others.
     fn to_text(&self) -> String {
         let first_open = self.open.iter().copied().min().unwrap_or(self.end).max(1);
         let open: Vec<String> = self.open.iter().map(u64::to_string).collect();
         format!("{first_open}:{}:{}", self.end.max(1), open.join(","))
+    }
+
+    /// The first transaction number that had not been handed out.
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// Whether the transaction had ended.
@@ -113,8 +125,8 @@ pub enum MissedRead {
 pub struct MissedChanges {
     /// The database that it was read from.
     pub identity: Identity,
-    /// The first transaction number that had not been handed out: all changes are below it.
-    pub end: u64,
+    /// What had ended by then: all that came of it is in `changes`, or from before what was asked for.
+    pub snapshot: Snapshot,
     /// Something that the user has not seen is not there any more, and no event tells of it (`chat_purge`).
     pub purged: bool,
     /// There is more than the bytes that were asked for.
@@ -150,15 +162,26 @@ pub struct RowBack {
 pub struct Changes {
     lease: Lease,
     rows: Pin<Box<RowStream>>,
+    snapshot: Snapshot,
     /// Bound of the wait for one row.
     timeout: Duration,
 }
 
 impl Changes {
+    /// What had ended when all of them were read; nothing until there is one.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// The next change; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Change>, Error> {
         match tokio::time::timeout(self.timeout, self.rows.next()).await {
-            Ok(Some(Ok(row))) => change(&row).map(Some),
+            Ok(Some(Ok(row))) => {
+                if let Some(text) = column_of::<Option<String>>(&row, CHANGE_WIDTH)? {
+                    self.snapshot = parse_snapshot(&text)?;
+                }
+                change(&row).map(Some)
+            }
             Ok(Some(Err(error))) => Err(QueryFailure::of(error).into()),
             Ok(None) => {
                 self.lease.give_back();
@@ -194,7 +217,7 @@ impl Store {
     /// are those of one snapshot, and are read as they are asked for: there may be many.
     pub async fn changes_since(&self, horizon: Horizon) -> Result<Changes, Error> {
         let sql = format!(
-            "select {CHANGE_COLUMNS} from {}chat_changes_since($1::text::xid8)",
+            "select {CHANGE_COLUMNS}, {SNAPSHOT} from {}chat_changes_since($1::text::xid8) with ordinality",
             self.prefix
         );
         let mut lease = self.lease(&self.vital_pool, self.deadline()).await?;
@@ -205,6 +228,7 @@ impl Store {
         Ok(Changes {
             lease,
             rows: Box::pin(rows),
+            snapshot: Snapshot::default(),
             timeout: self.timeout,
         })
     }
@@ -224,11 +248,11 @@ impl Store {
             (&limit as _, Type::INT8),
             (&bytes as _, Type::INT8),
         ];
-        let columns = format!("{CHANGE_COLUMNS}, identity, next::text, purged");
+        let columns = format!("{CHANGE_COLUMNS}, identity, {SNAPSHOT}, purged");
         let call = format!(
-            "chat_identity() identity cross join {0}chat_next_xid() next \
+            "chat_identity() identity \
              cross join {0}chat_purged_since($1, $2::text::xid8) purged \
-             left join {0}chat_missed($1, $2::text::xid8, $3, $4) on true",
+             left join {0}chat_missed($1, $2::text::xid8, $3, $4) with ordinality on true",
             self.prefix
         );
         let rows = match self.try_read(&self.pool, &columns, &call, &params).await {
@@ -242,7 +266,7 @@ impl Store {
         let (type_column, data_column) = (0, CHANGE_WIDTH - 1);
         Ok(MissedRead::Changes(MissedChanges {
             identity: Identity(single::<String>(&rows, CHANGE_WIDTH)?.into()),
-            end: parse_xid(single(&rows, CHANGE_WIDTH + 1)?)?,
+            snapshot: parse_snapshot(single(&rows, CHANGE_WIDTH + 1)?)?,
             purged: single(&rows, CHANGE_WIDTH + 2)?,
             too_large: rows
                 .iter()
@@ -260,9 +284,7 @@ impl Store {
         let rows = self
             .read_by(&self.vital_pool, "*", "chat_snapshot()", &[])
             .await?;
-        let text: String = single(&rows, 0)?;
-        Snapshot::parse(&text)
-            .ok_or_else(|| Error::Internal(format!("not a snapshot: {text:?}").into()))
+        parse_snapshot(single(&rows, 0)?)
     }
 
     /// The data of events that did not fit into a payload. Rows that are gone are left out.
@@ -321,6 +343,9 @@ const CHANGE_COLUMNS: &str = "type, later_type, user_id, participant1_id, partic
      conversation_id, revision, xid::text, create_xid::text, data";
 const CHANGE_WIDTH: usize = 11;
 
+/// The statement's own snapshot, in the first row: there may be a thousand of them, and as many transactions in it.
+const SNAPSHOT: &str = "case when coalesce(ordinality, 1) = 1 then pg_current_snapshot()::text end";
+
 impl Horizon {
     fn to_text(self) -> String {
         self.0.to_string()
@@ -345,6 +370,10 @@ fn change(row: &Row) -> Result<Change, Error> {
 fn optional_xid(row: &Row, column: usize) -> Result<Option<u64>, Error> {
     let text: Option<String> = column_of(row, column)?;
     text.as_deref().map(parse_xid).transpose()
+}
+
+fn parse_snapshot(text: &str) -> Result<Snapshot, Error> {
+    Snapshot::parse(text).ok_or_else(|| Error::Internal(format!("not a snapshot: {text:?}").into()))
 }
 
 fn parse_xid(text: &str) -> Result<u64, Error> {

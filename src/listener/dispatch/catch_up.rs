@@ -11,7 +11,7 @@ use crate::frame;
 use crate::hub::{AsUpdate, Event, Subject};
 use crate::listener::delivered::Standing;
 use crate::model::UserId;
-use crate::store::{Change, Horizon};
+use crate::store::{Change, Horizon, Snapshot};
 
 /// How long a catch-up waits for one event's sockets before it goes on without them, and how long for those of all its events: the
 /// replica is not live meanwhile.
@@ -72,6 +72,7 @@ impl Dispatcher {
     /// Everything that changed at or above `horizon`, without what was delivered already. Frames carry the
     /// old cursor: the new position is reached only with the last of them.
     async fn deliver_since(&mut self, horizon: Horizon, flushed: Horizon) -> Result<u64, Error> {
+        self.caught_up = Snapshot::default();
         let Some(position) = self.hub.position() else {
             return Ok(0);
         };
@@ -93,6 +94,7 @@ impl Dispatcher {
             }
             count += 1;
         }
+        self.caught_up = changes.snapshot().clone();
         Ok(count)
     }
 

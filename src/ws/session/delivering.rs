@@ -57,7 +57,8 @@ where
         let Some(missed) = &mut self.replayed else {
             return Some(event.frame.clone());
         };
-        let frame = match missed.repeat(event) {
+        let incarnation = self.services.hub.incarnation();
+        let frame = match missed.repeat(event, incarnation) {
             Repeat::New => Some(&event.frame),
             Repeat::Later => {
                 let update = event.as_update.as_ref().map(|update| &update.frame);

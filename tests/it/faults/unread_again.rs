@@ -44,7 +44,11 @@ impl Shown {
 
 /// With three messages, all of which Boris has been told of.
 async fn stage() -> CutOff {
-    let mut stage = CutOff::set(&[]).await;
+    stage_with(&[]).await
+}
+
+async fn stage_with(settings: &[(&str, &str)]) -> CutOff {
+    let mut stage = CutOff::set(settings).await;
     for content in ["and", "again"] {
         stage.send(content).await;
         stage.boris.before_message(content).await;
@@ -82,6 +86,45 @@ async fn a_client_that_comes_back_knows_what_is_unread_again() {
             assert_eq!(shown.unread, [1].into(), "{frames:#?}");
         }
     }
+}
+
+/// The mark that covers it comes once more, when the listener has come to it: no news to whom the replay has told what came of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_back_ahead_of_the_listener_knows_what_is_unread_again() {
+    let stage = stage().await;
+    let cursor = cursor_of(&Socket::connect(&stage.replica, BORIS).await.connected);
+    stage.cut().await;
+    stage.database.execute(MARK).await;
+    stage.database.execute(TAKE_BACK).await;
+    let mut back = Socket::resume(&stage.replica, BORIS, &cursor).await;
+    stage.comes_back().await;
+    stage.send("last").await;
+    let frames = back.before_message("last").await;
+    let mut shown = Shown::new();
+    shown.tell(&frames);
+    assert_eq!(shown.unread, [1].into(), "{frames:#?}");
+}
+
+/// The notifications of both wait behind the catch-up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unread_again_while_a_listener_catches_up_stays_unread() {
+    // Longer than the test: nothing but the test is to end what the listener waits for.
+    let mut stage = stage_with(&[("DB_TIMEOUT_SECONDS", "300")]).await;
+    let gate = stage.gate_catch_ups(false).await;
+    kill_listeners(&stage.database).await;
+    until_a_lock_is_waited_for(&stage.database, "the listener asks how much it missed").await;
+    stage.database.execute(MARK).await;
+    stage
+        .database
+        .execute("update messages set is_read = false")
+        .await;
+    gate.batch_execute("commit").await.expect("its end");
+    until_healthy(&stage.replica).await;
+    stage.send("last").await;
+    let frames = stage.boris.before_message("last").await;
+    let mut shown = Shown::new();
+    shown.tell(&frames);
+    assert_eq!(shown.unread, [1, 2, 3].into(), "{frames:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -97,7 +97,9 @@ async fn an_edit_is_told_also_where_the_texts_count_as_equal() {
 async fn a_copied_row_is_caught_up_with_whatever_numbers_it_brings() {
     let scene = Scene::set().await;
     let client = scene.database.sql().await;
-    let next = client.query_one("select chat_next_xid()::text", &[]).await;
+    let next = client
+        .query_one("select pg_snapshot_xmax(pg_current_snapshot())::text", &[])
+        .await;
     let horizon: String = next.expect("a number").get(0);
     let columns = "conversation_id, sender_id, content, is_read, create_xid, change_xid, read_xid";
     scene
