@@ -139,6 +139,10 @@ begin
   if again then
     last_seqs := array(select greatest(h.last_seq, (select max(m.seq) from messages m where m.conversation_id = h.id))
                          from unnest(held, last_seqs) with ordinality h (id, last_seq, place) order by h.place);
+    -- What was stored and then deleted outright is in no conversation any more.
+    conversation_ids := array(
+      select case when (select t.message_id from chat_tombstones t where t.message_id = i.id) is null then i.conversation_id end
+        from unnest(ids, conversation_ids) with ordinality i (id, conversation_id, place) order by i.place);
   end if;
 
   -- A second statement: its snapshot is newer than the locks, so it sees what the former holders of the
@@ -239,14 +243,15 @@ begin
     select i.place::integer, v.status,
            case when p.place is not null then p.message
                 when v.status in ('stored', 'repeated') then
-                  (select chat_message_json(m, chat_user_summary_json(m.sender_id))
-                     from messages m where m.id = coalesce(o.id, e.id)) end
+                  coalesce((select chat_message_json(m, chat_user_summary_json(m.sender_id))
+                              from messages m where m.id = coalesce(o.id, e.id)), g.message) end
       from unnest(ids, conversation_ids, sender_ids, contents, message_types, client_message_ids)
            with ordinality as i (id, conversation_id, sender_id, content, message_type, client_message_id, place)
       left join unnest(places, bodies) as p (place, message) on p.place = i.place
       left join lateral (select c.* from conversations c where c.id = i.conversation_id limit 1) c on true
       left join lateral (select m.id, m.conversation_id = i.conversation_id and m.sender_id = i.sender_id as same
                            from messages m where again and m.id = i.id limit 1) o on true
+      left join lateral (select t.message from chat_tombstones t where again and t.message_id = i.id limit 1) g on true
       left join lateral (select m.id, m.conversation_id = i.conversation_id
                                       and (m.revision > 1 or (m.content = i.content and m.message_type::text = i.message_type)
                                            -- As a trigger of the host's may have made it.
@@ -257,7 +262,7 @@ begin
                            from messages m
                           where m.sender_id = i.sender_id and m.client_message_id = i.client_message_id limit 1) e on true
      cross join lateral (
-       select case when p.place is not null then 'stored'
+       select case when p.place is not null or g.message is not null then 'stored'
                    when c.id is null then 'no_conversation'
                    when i.sender_id not in (c.participant1_id, c.participant2_id) then
                      -- Not "exists", for which a plan that was made while there were few may read all of them.

@@ -123,6 +123,38 @@ async fn a_batch_without_an_answer_is_sent_again_over_another_connection() {
     assert_eq!(api.history(conversation).await, [message]);
 }
 
+/// A moderator, say, was quicker. Those who were told of the deletion would not believe in the message any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_outright_before_its_sender_had_an_answer_is_not_stored_again() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::before(&database).await;
+    let patient = [
+        ("WRITE_TIMEOUT_SECONDS", "60"),
+        ("DB_TIMEOUT_SECONDS", "60"),
+    ];
+    let replica = Replica::start(&database, &[&proxy.for_all()[..], &patient].concat()).await;
+    let other = Replica::start(&database, &QUICK).await;
+    let conversation = other.api().open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&other, BORIS).await;
+
+    let lost = proxy.lose_answer("hello", Answer::Held);
+    let api = replica.api();
+    let sending = tokio::spawn(async move { api.send(conversation, ALICE, "hello").await });
+    lost.happened().await;
+    database
+        .execute("delete from messages where content = 'hello'")
+        .await;
+    let sent = sending.await.expect("an answer");
+
+    let history = other.api().history(conversation).await;
+    assert_eq!(history, Vec::<Value>::new());
+    other.api().send(conversation, ALICE, "last").await;
+    let told: Vec<Value> = boris.before_message("last").await;
+    let types: Vec<&Value> = told.iter().map(|frame| &frame["type"]).collect();
+    assert_eq!(types, ["chat_message", "message_deleted"]);
+    assert_eq!(sent["id"], told[0]["data"]["id"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_the_replica_died_between_commit_and_answer_stores_once() {
     let database = Database::fresh().await;
