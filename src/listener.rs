@@ -6,6 +6,7 @@
 //! When the queue is full, the reader gives up the connection: what it dropped is then read from the
 //! tables, like everything else that a listener missed.
 
+mod backoff;
 mod delivered;
 mod dispatch;
 #[cfg(any(test, fuzzing))]
@@ -31,6 +32,7 @@ use crate::hub::Hub;
 use crate::live::Live;
 use crate::store::{Connector, Incarnation, Store};
 
+use backoff::Backoff;
 use dispatch::{CaughtUp, Dispatcher};
 use reader::Reading;
 
@@ -92,10 +94,6 @@ enum State {
     },
 }
 
-/// First wait before a reconnect; doubled up to the maximum, each time with full jitter.
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
-
 /// Why a session with the database ended.
 #[derive(Debug)]
 enum SessionEnd {
@@ -156,7 +154,7 @@ impl Listener {
             self.config.most_changes,
             Arc::clone(&self.stats),
         );
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff = Backoff::new();
         loop {
             let started = Instant::now();
             match self.session(&mut dispatcher, &stop).await {
@@ -166,11 +164,9 @@ impl Listener {
                     self.state.send_replace(State::Down { reason });
                 }
             }
-            if started.elapsed() > MAX_BACKOFF {
-                backoff = FIRST_BACKOFF;
-            }
-            let wait = backoff.mul_f64(rand::random::<f64>());
-            backoff = (backoff * 2).min(MAX_BACKOFF);
+            let most = backoff.after(started.elapsed());
+            // Full jitter: after the end of a server all replicas come back.
+            let wait = most.mul_f64(rand::random::<f64>());
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -247,11 +243,11 @@ impl Listener {
             .store
             .heartbeat(self.config.replica, 0, patience)
             .await?;
-        self.hub.set_incarnation(reading.incarnation);
         let here = Cursor {
             identity: reading.identity.clone(),
             horizon,
         };
+        self.hub.set_incarnation(reading.incarnation);
         let may_be_lost = dispatcher.may_be_lost_in(reading.incarnation);
         let Some(before) = before else {
             // Sockets start live: what had ended before is never delivered, not even by a catch-up whose

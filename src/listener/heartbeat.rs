@@ -121,6 +121,28 @@ impl Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::testing;
+
+    /// Or it would be as long until anybody knew that the database is there again.
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_that_is_not_taken_is_given_up_when_the_next_is_due() {
+        const INTERVAL: Duration = Duration::from_secs(1);
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port().to_string();
+        let vars = [
+            ("DB_HOST", "127.0.0.1"),
+            ("DB_PORT", port.as_str()),
+            ("DB_TIMEOUT_SECONDS", "60"),
+        ];
+        let services = testing::services_of(testing::hub(1), Config::from_vars(&vars).unwrap());
+        let beats = Arc::new(Beats::new());
+        let (store, progress) = (services.store, Arc::default());
+        let beating = beat(store, Uuid::nil(), INTERVAL, Arc::clone(&beats), progress);
+        let beating = tokio::time::timeout(INTERVAL * 9 / 2, beating).await;
+        assert!(beating.is_err(), "none was sent, so none is missed");
+        assert_eq!(beats.coming(), 6);
+    }
 
     #[test]
     fn the_way_of_a_heartbeat_counts_from_its_own_sending() {

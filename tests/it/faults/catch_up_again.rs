@@ -27,6 +27,37 @@ async fn a_catch_up_that_failed_is_made_again_from_where_it_began() {
     assert_eq!(stage.told_until_now().await, [2, 3]);
 }
 
+/// Or a replica that has now and then trouble with a catch-up would tell all clients to reload one day, for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn catch_ups_that_failed_once_and_were_made_good_do_not_count() {
+    const SESSIONS: &str = "pgchat_listener_reconnects_total";
+    // The end of its connection tells it, and no heartbeat that is late on a slow machine makes it reconnect once more.
+    let mut stage = CutOff::set(&[("LISTENER_HEARTBEAT_SECONDS", "30")]).await;
+    // Of three in a row that failed the last would be given up.
+    stage
+        .database
+        .execute_as_owner(
+            "create sequence host_tries;
+             create or replace function chat_changes_exceed(horizon xid8, before pg_snapshot, most bigint) returns boolean
+             language plpgsql volatile security definer set search_path from current as $$
+             begin
+               if nextval('host_tries') % 3 <> 0 then
+                 raise exception 'the host says so';
+               end if;
+               return false;
+             end $$",
+        )
+        .await;
+    for content in ["missed", "and missed"] {
+        let before = stage.replica.api().metric(SESSIONS).await;
+        kill_listeners(&stage.database).await;
+        stage.send(content).await;
+        until_metric_above(&stage.replica, SESSIONS, before + 2.0).await;
+        until_healthy(&stage.replica).await;
+    }
+    assert_eq!(stage.told_until_now().await, [2, 3]);
+}
+
 /// It does not fit into its notification, and cannot be read back when that comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_could_not_be_read_back_comes_ahead_of_what_follows_it() {

@@ -155,6 +155,59 @@ async fn what_was_deleted_outright_before_its_sender_had_an_answer_is_not_stored
     assert_eq!(sent["id"], told[0]["data"]["id"]);
 }
 
+/// A router has forgotten all of them. Were each found out by a message of its own, the message would wait for one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_one_of_the_writers_connections_is_silent_no_other_idle_one_is_tried() {
+    const RETRIES: &str = "pgchat_writer_retries_total";
+    let database = Database::fresh().await;
+    database
+        .execute_as_owner(
+            "create function host_slow() returns trigger language plpgsql as $$
+             begin
+               if new.content = 'takes its time' then
+                 perform pg_sleep(1);
+               end if;
+               return null;
+             end $$;
+             create trigger host_slow after insert on messages for each row execute function host_slow()",
+        )
+        .await;
+    let proxy = Proxy::before(&database).await;
+    let patient = [
+        ("WRITE_TIMEOUT_SECONDS", "60"),
+        ("DB_TIMEOUT_SECONDS", "60"),
+    ];
+    let replica = Replica::start(&database, &[&proxy.for_all()[..], &patient].concat()).await;
+    let api = replica.api();
+    let held = database.conversation(ALICE, BORIS).await;
+    let free = database.conversation(ALICE, CARLA).await;
+    // By it the writer learns to wait: the second try, over a connection that has yet to be made, has time enough.
+    api.send(free, ALICE, "takes its time").await;
+    // What is held takes a second connection, as soon as both lanes have work at the same moment.
+    let hold = format!("select from conversations where id = '{held}' for update");
+    let holder = database.holding(&hold).await;
+    let waiting = {
+        let api = api.clone();
+        tokio::spawn(async move { api.send(held, ALICE, "waits").await })
+    };
+    const USED: &str = "pgchat_pool_connections{pool=\"writer\",state=\"used\"}";
+    const IDLE: &str = "pgchat_pool_connections{pool=\"writer\",state=\"idle\"}";
+    eventually("two connections of the writer", || async {
+        api.send(free, ALICE, "is free").await;
+        let open = api.metric(USED).await + api.metric(IDLE).await;
+        (open == 2.0).then_some(())
+    })
+    .await;
+    holder.batch_execute("commit").await.expect("its end");
+    waiting.await.expect("the message");
+    until_metric(&replica, IDLE, 2.0).await;
+    let before = api.metric(RETRIES).await;
+
+    proxy.mute_open();
+    api.send(free, ALICE, "after the silence").await;
+    assert_eq!(api.metric(RETRIES).await, before + 1.0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_the_replica_died_between_commit_and_answer_stores_once() {
     let database = Database::fresh().await;
