@@ -105,7 +105,7 @@ declare
     'chat_link_users', 'chat_list_conversations', 'chat_list_messages', 'chat_list_messages_after', 'chat_list_messages_before',
     'chat_list_users', 'chat_mark_read', 'chat_max_payload', 'chat_message_event_data', 'chat_message_event_head', 'chat_message_json',
     'chat_messages_after_delete', 'chat_messages_after_insert', 'chat_messages_after_update', 'chat_messages_before_delete',
-    'chat_messages_before_insert', 'chat_messages_before_update', 'chat_missed', 'chat_moment_after',
+    'chat_messages_before_insert', 'chat_messages_before_update', 'chat_missed', 'chat_moment_after', 'chat_new_conversation_json',
     'chat_notify_typing', 'chat_open_conversation', 'chat_open_roll', 'chat_outer_batch', 'chat_own_xid', 'chat_participants',
     'chat_payload_head', 'chat_presence_of', 'chat_publish', 'chat_publish_items', 'chat_publish_outer', 'chat_purge',
     'chat_purge_all', 'chat_purged_since', 'chat_read_back', 'chat_read_back_conversations', 'chat_read_json',

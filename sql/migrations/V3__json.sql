@@ -101,6 +101,21 @@ as $$
              where m.conversation_id = c.id and m.reader_id = chat_conversation_json.reader and not m.is_read and m.deleted_at is null))
 $$;
 
+-- Conversation as it was before its first message, and so the same to both participants: for where both are told that there is one,
+-- ahead of its messages, however many there are by then. In PL/pgSQL, as chat_user_summary_json().
+create function chat_new_conversation_json(c conversations) returns text
+language plpgsql stable
+as $$
+begin
+  if c.last_seq > 0 then
+    c.last_seq := 0;
+    c.last_message_id := null;
+    c.updated_at := c.created_at;
+  end if;
+  return chat_conversation_json(c, chat_user_summary_json(c.participant1_id), chat_user_summary_json(c.participant2_id), null, 0);
+end
+$$;
+
 -- What messages_read tells.
 create function chat_read_json(conversation uuid, reader uuid, seq bigint) returns text
 language sql stable parallel safe

@@ -225,7 +225,7 @@ begin
   select * into held from conversations c where c.id = conversation;
   if held.create_xid = pg_current_xact_id() and held.last_seq = 0 then
     -- Within a trigger on conversations the statement that inserts it has not published it yet.
-    perform chat_publish(array[chat_conversation_event_head(held)], array[chat_conversation_json(held, held.participant1_id)]);
+    perform chat_publish(array[chat_conversation_event_head(held)], array[chat_new_conversation_json(held)]);
   end if;
   select array_agg(m.id order by m.seq) into ids
     from messages m
@@ -597,9 +597,8 @@ declare
   heads text[];
   bodies text[];
 begin
-  -- As they are now: a trigger of the host's may have sent messages into one, ahead of which chat_publish_outer() has told of it.
-  select array_agg(chat_conversation_event_head(c) order by c.id),
-         array_agg(chat_conversation_json(c, c.participant1_id) order by c.id)
+  -- As they are now, but for messages that a trigger of the host's has sent into one: ahead of these chat_publish_outer() has told of it.
+  select array_agg(chat_conversation_event_head(c) order by c.id), array_agg(chat_new_conversation_json(c) order by c.id)
     into heads, bodies
     from inserted i
    cross join lateral (select * from conversations where id = i.id limit 1) c;

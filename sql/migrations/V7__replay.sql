@@ -83,8 +83,7 @@ begin
   ), event as (
     select 'conversation_created' as type, 'conversation_created' as later_type, c.participant1_id as user_id, c.participant1_id, c.participant2_id,
            c.id as subject, c.id as conversation_id, 0::bigint as revision, c.create_xid as xid, null::xid8 as born,
-           -- Goes to both: whose unread messages would it count?
-           chat_conversation_json(c, null) as data, 0 as kind, 0::bigint as seq
+           chat_new_conversation_json(c) as data, 0 as kind, 0::bigint as seq
       from conversations c
      where c.create_xid >= horizon and c.create_xid < (select xmax from bound)
     union all
@@ -311,7 +310,7 @@ as $$
 begin
   return query
   select c.id, 'conversation_created', 'conversation_created', 0::bigint, c.create_xid, c.create_xid,
-         chat_conversation_json(c, c.participant1_id), greatest(c.create_xid, c.last_xid)
+         chat_new_conversation_json(c), c.create_xid
     from conversations c where c.id = any (ids);
 end
 $$;

@@ -13,6 +13,7 @@ mod failover;
 mod horizon;
 mod idempotence;
 mod ledger;
+mod new_conversation;
 mod registry;
 mod replay_permits;
 mod restore;
