@@ -79,8 +79,14 @@ begin
   end if;
   execute format('grant create, usage on schema %I to %I', schema, owner);
   execute format('grant usage on schema %I to %I, %I', schema, service, integrator);
-  -- The functions look names up here with their owner's rights: nobody else may put anything in their way.
-  execute format('revoke create on schema %I from public', schema);
+  -- The functions look names up here with their owner's rights: nobody else may put anything in their way. Up to PostgreSQL 14
+  -- everybody may create in public, and roles of the host may count on it.
+  if has_schema_privilege('public', schema, 'create') then
+    execute format('revoke create on schema %I from public', schema);
+    if not has_schema_privilege('public', schema, 'create') then
+      raise notice 'everybody could create in schema %, and now only its owner can, and whoever was granted it, as % is', schema, owner;
+    end if;
+  end if;
 end
 $$;
 

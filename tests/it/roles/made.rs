@@ -219,3 +219,25 @@ async fn a_database_that_quotes_all_names_is_served_and_migrated() {
         database.migrate(&[]).await.assert_ok();
     }
 }
+
+/// Up to PostgreSQL 14 everybody may create in public: the host's own migrations may count on it.
+#[tokio::test]
+async fn who_could_create_in_the_schema_as_everybody_could_is_told_that_it_is_closed() {
+    let database = Database::fresh().await;
+    database
+        .execute("grant create on schema public to public")
+        .await;
+    for expected in [1, 0] {
+        let (client, mut notices) = database.sql_with_notices().await;
+        client
+            .batch_execute(&roles_sql(&[]))
+            .await
+            .expect("the roles");
+        drop(client);
+        let mut told = 0;
+        while let Some(notice) = within("the connection ends", notices.recv()).await {
+            told += usize::from(notice.starts_with("everybody could create in schema public"));
+        }
+        assert_eq!(told, expected);
+    }
+}
