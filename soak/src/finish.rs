@@ -17,12 +17,15 @@ use crate::checker::{Kind, TablePass, Violation};
 use crate::client::Order;
 use crate::faults::erase_newest;
 use crate::model::*;
+use crate::sender::pass_on;
 use crate::world::World;
 
 const POLL: Duration = Duration::from_millis(50);
 /// Sockets stay open this long after all has been seen, for what comes twice or late: some heartbeats of
 /// the listeners.
 const WATCH: Duration = Duration::from_secs(3);
+/// How long it may take to judge those who still type: several times what it takes on sockets that stay.
+const JUDGED: Duration = Duration::from_secs(150);
 /// One client in so many leaves at the end, to be missed.
 const LEAVES: usize = 5;
 /// One conversation in so many loses its newest message at the end.
@@ -34,13 +37,14 @@ const AT_ONCE: usize = 16;
 /// How often a count is asked for before it is given up.
 const TRIES: u32 = 20;
 
-/// Waits until everything is acknowledged and seen and all clients are online, or for the settings' time.
-/// What is still missing is told by the verdict.
-pub async fn settle(world: &World, senders: &mut JoinSet<()>) -> Result<(), Failure> {
+/// Waits until everything is acknowledged and seen and all clients are online, or for the settings' time; then until those who
+/// still type are judged. What is missing is told by the verdict.
+pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result<(), Failure> {
     let deadline = Instant::now() + world.settings.settle;
+    let mut insisting = Vec::new();
     let sending = async {
         while let Some(done) = senders.join_next().await {
-            done?;
+            insisting.push(done?);
         }
         Ok::<_, Failure>(())
     };
@@ -58,6 +62,7 @@ pub async fn settle(world: &World, senders: &mut JoinSet<()>) -> Result<(), Fail
             (checker.unfinished(), caught_up)
         };
         if online == world.clients.len() && unfinished == 0 && caught_up {
+            until_judged(insisting).await;
             break;
         }
         if Instant::now() >= deadline {
@@ -73,6 +78,20 @@ pub async fn settle(world: &World, senders: &mut JoinSet<()>) -> Result<(), Fail
     }
     sleep(WATCH).await;
     Ok(())
+}
+
+/// Waits for those who type until the other is shown it, or until it is known to be lost.
+async fn until_judged(insisting: Vec<JoinSet<()>>) {
+    let all = async {
+        for mut one in insisting {
+            while let Some(done) = one.join_next().await {
+                pass_on(done);
+            }
+        }
+    };
+    if tokio::time::timeout(JUDGED, all).await.is_err() {
+        println!("of some who type nothing is known: sockets came and went");
+    }
 }
 
 /// Another program erases the newest messages of some conversations: all are shown it, and the lists of conversations, which

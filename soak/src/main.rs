@@ -113,7 +113,7 @@ async fn run(settings: Settings, dir: &RunDir) -> Result<Outcome, Failure> {
         never = show_progress(&world) => never,
         () = sleep(world.settings.duration) => {}
         ended = background.join_next() => return Err(early(ended)),
-        ended = senders.join_next() => return Err(early(ended)),
+        ended = senders.join_next() => return Err(early(ended.map(|ended| ended.map(drop)))),
         ended = faults.join_next() => return Err(early(ended.map(|ended| ended.map(drop)))),
     }
     println!("[{:>9}] calm: no more faults", now(&world));

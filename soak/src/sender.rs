@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Miss, Page};
@@ -36,11 +36,11 @@ const SEARCHES: f64 = 0.03;
 const TYPES: f64 = 0.3;
 const INSISTS: f64 = 0.01;
 
-/// Until all that was begun is acknowledged, after the stage `quiet`.
-pub async fn run(world: Arc<World>, client: ClientIx) {
+/// Until all that was begun is acknowledged, after the stage `quiet`. Who goes on typing then comes back.
+pub async fn run(world: Arc<World>, client: ClientIx) -> JoinSet<()> {
     let mut rng = StdRng::seed_from_u64(world.settings.seed ^ (u64::from(client) << 48));
     let mut tasks: JoinSet<()> = JoinSet::new();
-    let mut insisting: Option<AbortHandle> = None;
+    let mut insisting: JoinSet<()> = JoinSet::new();
     let stages = &world.stages;
     let pace = world.settings.clients as f64 / world.settings.rate;
     let mut next = Instant::now() + spread(&mut rng, pace);
@@ -48,6 +48,7 @@ pub async fn run(world: Arc<World>, client: ClientIx) {
         tokio::select! {
             () = stages.quiet.cancelled() => {}
             Some(done) = tasks.join_next() => pass_on(done),
+            Some(done) = insisting.join_next() => pass_on(done),
             () = sleep_until(next) => {
                 next += spread(&mut rng, pace);
                 if tasks.len() >= IN_FLIGHT {
@@ -61,6 +62,7 @@ pub async fn run(world: Arc<World>, client: ClientIx) {
     while let Some(done) = tasks.join_next().await {
         pass_on(done);
     }
+    insisting
 }
 
 /// A Poisson stream: exponential gaps with this mean, in seconds.
@@ -69,7 +71,7 @@ fn spread(rng: &mut StdRng, mean: f64) -> Duration {
     Duration::from_secs_f64((-uniform.ln() * mean).min(600.0))
 }
 
-fn pass_on(done: Result<(), JoinError>) {
+pub fn pass_on(done: Result<(), JoinError>) {
     if let Err(error) = done
         && error.is_panic()
     {
@@ -82,7 +84,7 @@ fn act(
     client: ClientIx,
     rng: &mut StdRng,
     tasks: &mut JoinSet<()>,
-    insisting: &mut Option<AbortHandle>,
+    insisting: &mut JoinSet<()>,
 ) {
     let conversations = &world.clients[usize::from(client)].conversations;
     let conversation = conversations[rng.random_range(0..conversations.len())];
@@ -97,9 +99,8 @@ fn act(
             rng.random(),
         ));
     }
-    if rng.random_bool(INSISTS) && insisting.as_ref().is_none_or(AbortHandle::is_finished) {
-        let insists = typing::insists(world.clone(), client, other);
-        *insisting = Some(tasks.spawn(insists));
+    if rng.random_bool(INSISTS) && insisting.is_empty() {
+        insisting.spawn(typing::insists(world.clone(), client, other));
     }
     if rng.random_bool(MARKS_READ) {
         tasks.spawn(mark_read(world.clone(), client, other, rng.random()));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::api::Miss;
-use crate::checker::{Kind, Violation};
+use crate::checker::{Insistence, Kind, Typed, Violation};
 use crate::client::About;
 use crate::model::*;
 use crate::sender::{PATIENCE, by_socket};
@@ -20,8 +20,6 @@ const TYPING: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::
 const THINKS_BETTER: f64 = 0.3;
 /// How often one who goes on typing says so again.
 const RENEWS: Duration = Duration::from_secs(1);
-/// How long it may take, once there are no more faults, until the other is shown it.
-const SHOWN: Duration = Duration::from_secs(40);
 
 /// Says to type, and perhaps after a while to have stopped; tried once, as a user would. The message that is sent at the
 /// same time comes in between, or before, or after.
@@ -39,26 +37,28 @@ pub async fn types(world: Arc<World>, client: ClientIx, conversation: Conversati
 
 /// Goes on typing until the other is shown it, whatever breaks meanwhile, and then stops.
 pub async fn insists(world: Arc<World>, client: ClientIx, conversation: ConversationIx) {
-    let since = world.clock.now();
-    let mut deadline = None;
+    let began = world.clock.now();
+    let mut insistence = Insistence::begin(client, conversation, began);
     loop {
         say(&world, client, conversation, true).await;
         sleep(RENEWS).await;
-        if world.checker().typing_shown(client, conversation, since) {
-            world.count("typing: shown to the other in the end");
-            break;
-        }
-        if deadline.is_none() && world.stages.calm.is_cancelled() {
-            deadline = Some(Instant::now() + SHOWN);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            let text = format!(
-                "in conversation {conversation} since {}, and for {SHOWN:?} without a fault",
-                seconds(since)
-            );
-            let violation = Violation::new(Kind::TypingUnseen, world.clock.now(), text);
-            world.checker().violate(violation.client(client));
-            break;
+        let (calm, now) = (world.stages.calm.is_cancelled(), world.clock.now());
+        let typed = world.checker().judge(&mut insistence, calm, now);
+        match typed {
+            Typed::Open => {}
+            Typed::Shown => {
+                world.count("typing: shown to the other in the end");
+                break;
+            }
+            Typed::Unseen => {
+                let text = format!(
+                    "in conversation {conversation} since {}, at last with nothing in its way",
+                    seconds(began)
+                );
+                let violation = Violation::new(Kind::TypingUnseen, now, text);
+                world.checker().violate(violation.client(client));
+                break;
+            }
         }
     }
     say(&world, client, conversation, false).await;

@@ -5,11 +5,45 @@
 //! against the truth at the end, when all is calm.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::{Checker, Kind, Violation};
 use crate::model::*;
+
+/// For how long nothing may have been in the way of typing when the other has still not been shown it.
+const SHOWN: Duration = Duration::from_secs(40);
+
+/// Somebody who goes on typing until the other is shown it.
+pub struct Insistence {
+    typist: ClientIx,
+    conversation: ConversationIx,
+    began: At,
+    /// Since when nothing has been in its way, on these sockets of the two.
+    clear: Option<(At, [ConnectionNo; 2])>,
+}
+
+/// How typing has gone so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Typed {
+    Shown,
+    /// It may be shown yet.
+    Open,
+    /// It was lost, again and again.
+    Unseen,
+}
+
+impl Insistence {
+    pub fn begin(typist: ClientIx, conversation: ConversationIx, at: At) -> Self {
+        Self {
+            typist,
+            conversation,
+            began: at,
+            clear: None,
+        }
+    }
+}
 
 /// Of one socket; emptied at its end.
 #[derive(Default)]
@@ -67,10 +101,33 @@ impl Checker {
         };
     }
 
-    /// Whether the other participant was shown that this client types, at this moment or later.
-    pub fn typing_shown(&self, client: ClientIx, conversation: ConversationIx, since: At) -> bool {
-        let shown = self.typing_shown.get(&(conversation, client));
-        shown.is_some_and(|at| *at >= since)
+    /// What has come of it. To be asked each time that the typist has said so again.
+    ///
+    /// A fault loses single frames, and so does the end of a socket. A machine that is behind has the messages of the last faults
+    /// before it: the typist's own end their typing, and those on one socket are answered ahead of it. So the time counts only
+    /// while there are no more faults (`calm`), no message is under way, and each of the two stays on one socket.
+    pub fn judge(&self, insistence: &mut Insistence, calm: bool, at: At) -> Typed {
+        let place = (insistence.conversation, insistence.typist);
+        let shown = self.typing_shown.get(&place);
+        if shown.is_some_and(|at| *at >= insistence.began) {
+            return Typed::Shown;
+        }
+        let [one, other] = self.conversations[usize::from(insistence.conversation)].members;
+        let sockets = match (self.live_socket(one), self.live_socket(other)) {
+            (Some(one), Some(other)) if calm && self.unfinished.is_empty() => [one, other],
+            _ => {
+                insistence.clear = None;
+                return Typed::Open;
+            }
+        };
+        let clear = insistence.clear.get_or_insert((at, sockets));
+        if clear.1 != sockets {
+            *clear = (at, sockets);
+        }
+        match at - clear.0 >= micros(SHOWN) {
+            true => Typed::Unseen,
+            false => Typed::Open,
+        }
     }
 
     /// A socket is about to ask for these users' presence.

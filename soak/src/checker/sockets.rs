@@ -56,6 +56,17 @@ impl Checker {
         self.counts.resumed += u64::from(resumed);
     }
 
+    /// The socket by which a client is connected, if it is.
+    pub(super) fn live_socket(&self, client: ClientIx) -> Option<ConnectionNo> {
+        let newest = self
+            .connections
+            .iter()
+            .rposition(|known| known.client == client)?;
+        let known = &self.connections[newest];
+        let is_live = !known.id.is_empty() && known.closed.is_none();
+        is_live.then_some(ConnectionNo::try_from(newest).unwrap_or(ConnectionNo::MAX))
+    }
+
     /// The `resync_required` frame: gaps are allowed until [`Checker::reload_complete`].
     pub fn resync_required(&mut self, connection: ConnectionNo) {
         self.connections[connection as usize].resyncing = true;

@@ -16,6 +16,8 @@ struct Story {
     users: [Uuid; 3],
     conversation: Uuid,
     now: At,
+    /// No more faults.
+    calm: bool,
 }
 
 impl Story {
@@ -35,6 +37,7 @@ impl Story {
             users,
             conversation,
             now: 10,
+            calm: true,
         }
     }
 

@@ -9,6 +9,29 @@ impl Story {
             .typing_frame(connection, conversation, typist, is_typing, at);
     }
 
+    /// User 0 goes on typing; both sockets are connected.
+    fn insists(&mut self) -> Insistence {
+        for socket in [1, 2] {
+            self.checker.connected(socket, socket.to_string(), false);
+        }
+        self.checker.types(0, 0);
+        Insistence::begin(0, 0, self.tick())
+    }
+
+    /// After so many seconds.
+    fn judge(&mut self, typing: &mut Insistence, seconds: u64) -> Typed {
+        self.now += seconds * 1_000_000;
+        self.checker.judge(typing, self.calm, self.now)
+    }
+
+    /// Not before its time, with nothing in its way.
+    fn assert_is_lost(&mut self, typing: &mut Insistence) {
+        for seconds in [0, 20, 19] {
+            assert_eq!(self.judge(typing, seconds), Typed::Open);
+        }
+        assert_eq!(self.judge(typing, 1), Typed::Unseen);
+    }
+
     fn presence(&mut self, connection: ConnectionNo, user: usize, is_online: bool) {
         let (user, at) = (self.users[user], self.tick());
         self.checker.presence_frame(connection, user, is_online, at);
@@ -40,17 +63,60 @@ fn typing_concerns_the_other_participant_of_whoever_types_and_nobody_else() {
 }
 
 #[test]
-fn it_is_known_since_when_typing_was_shown() {
+fn typing_that_is_shown_after_it_began_is_not_lost() {
     let mut story = Story::new();
     story.checker.types(0, 0);
-    let since = story.tick();
-    assert!(!story.checker.typing_shown(0, 0, since));
     story.typing(2, 0, true);
-    assert!(story.checker.typing_shown(0, 0, since));
-    assert!(!story.checker.typing_shown(1, 0, since), "another types");
+    let mut typing = story.insists();
+    assert_eq!(story.judge(&mut typing, 1), Typed::Open, "that was before");
+    story.typing(2, 0, true);
     story.typing(2, 0, false);
-    let later = story.tick();
-    assert!(!story.checker.typing_shown(0, 0, later));
+    assert_eq!(story.judge(&mut typing, 60), Typed::Shown);
+}
+
+#[test]
+fn typing_with_nothing_in_its_way_that_is_not_shown_is_lost() {
+    let mut story = Story::new();
+    let mut typing = story.insists();
+    story.assert_is_lost(&mut typing);
+}
+
+#[test]
+fn while_something_is_in_its_way_typing_may_be_shown_later() {
+    let mut story = Story::new();
+    let mut typing = story.insists();
+    let mut delayed = |story: &mut Story, what: &str| {
+        assert_eq!(story.judge(&mut typing, 30), Typed::Open, "{what}");
+        assert_eq!(story.judge(&mut typing, 30), Typed::Open, "{what}");
+    };
+    story.calm = false;
+    delayed(&mut story, "a fault");
+    story.calm = true;
+    let (key, view) = story.sent(1);
+    delayed(&mut story, "a message without an answer");
+    story.acknowledge(key, &view);
+    delayed(&mut story, "a message that nobody has seen");
+    story.both(&view);
+    let at = story.tick();
+    story.checker.closed(2, "broken", at);
+    delayed(&mut story, "the other has no socket");
+    let socket = story.checker.opened(1, 0, None, at);
+    delayed(&mut story, "the other has none that is connected");
+    story.checker.connected(socket, "again".to_owned(), false);
+    story.assert_is_lost(&mut typing);
+}
+
+#[test]
+fn on_each_socket_typing_has_its_time_to_be_shown() {
+    let mut story = Story::new();
+    let mut typing = story.insists();
+    for client in [0, 1, 0] {
+        assert_eq!(story.judge(&mut typing, 30), Typed::Open);
+        let at = story.tick();
+        let socket = story.checker.opened(client, 0, None, at);
+        story.checker.connected(socket, "again".to_owned(), false);
+    }
+    story.assert_is_lost(&mut typing);
 }
 
 #[test]
