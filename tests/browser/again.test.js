@@ -233,6 +233,16 @@ test('a place that a search leads to and that could not be read is gone to once 
   }
 });
 
+test('a list that could not be read at first is read at once when there is a connection again', async () => {
+  const page = await visit(`${replica.url}/docs/`, { forgive: FORGIVEN, before: patient });
+  const conversations = await broken(page, `**/conversations/${AMELIE}?*`);
+  await page.goto(at(replica.url, AMELIE));
+  await page.getByText('The conversations could not be loaded').waitFor();
+  conversations.mend();
+  await page.evaluate(() => dispatchEvent(new Event('online')));
+  await page.locator('.list .row').first().waitFor();
+});
+
 test('a list that could not be read anew is, by itself; it is told once', async () => {
   const page = await list(replica.url, { forgive: FORGIVEN });
   const row = page.locator(`[data-conversation="${CONVERSATION}"]`);

@@ -152,4 +152,7 @@ test('who is listed for a new conversation is shown as they are: there, away, de
   await person('Grace').getByText('online', { exact: true }).waitFor({ state: 'attached' });
   await person('Grace').locator('.avatar.online').waitFor();
   assert.equal(await person('Omar').locator('.avatar.online').count(), 0);
+  // From the first moment of a conversation on.
+  await person('Grace').getByRole('button').click();
+  await head(amelie, 'Online').waitFor();
 });
