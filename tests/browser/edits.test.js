@@ -26,9 +26,14 @@ test('an edit waits for the connection as a message does, and looks like it', as
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
   await sent(page, 'At sixx');
+  await say(page, LONG);
+  await page.locator('.message.failed').waitFor();
   await cutOff(front, page);
+  // What was refused waits for nothing.
+  assert.equal(await page.locator('.banner').getByText(/waiting to be sent/).count(), 0);
   await field(page).press('ArrowUp');
   await say(page, 'At six');
+  await page.locator('.banner').getByText('1 waiting to be sent.', { exact: true }).waitFor();
   await bubble(page, 'At six').getByTitle('waiting to be sent').waitFor();
   assert.equal(await bubble(page, 'At sixx').count(), 0);
   // Edited once more, it is what was typed last.
