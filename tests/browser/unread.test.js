@@ -258,6 +258,42 @@ test('what one says oneself, from elsewhere, is not unread', async () => {
   assert.deepEqual([await badge(page, 1).count(), await page.title()], [1, '(1) pgchat']);
 });
 
+test('what has been read by the time that it comes is not unread', async () => {
+  const { user, conversation } = await reader('one');
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, user), VISITED);
+  await badge(page, 1).waitFor();
+  await cutOff(front, page);
+  // On the telephone, meanwhile.
+  const { seq } = await post(replica.url, LUKASZ, 'two', conversation);
+  await fetch(`${replica.url}/api/v1/chat/conversations/${conversation}/read?user_id=${user}&up_to_seq=${seq}`, { method: 'PUT' });
+  await post(replica.url, LUKASZ, 'three', conversation);
+  front.refuse = false;
+  await again(page);
+  await page.locator('.list').getByText('three', { exact: true }).waitFor();
+  await badge(page, 1).waitFor();
+  // An import brings what was read long ago.
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read) values ('${conversation}', '${LUKASZ}', 'imported', true)`);
+  await page.locator('.list').getByText('imported', { exact: true }).waitFor();
+  await drawn(page);
+  assert.equal(await page.title(), '(1) pgchat');
+});
+
+test('in the list, too, what one said oneself is read once the other one has read it, and so far', async () => {
+  const { user, conversation } = await reader('one');
+  for (const text of ['mine', 'mine, too']) await post(replica.url, user, text, conversation);
+  const page = await visit(at(replica.url, talking(user, conversation)));
+  const row = page.locator(`[data-conversation="${conversation}"]`);
+  const read = (seq) => fetch(`${replica.url}/api/v1/chat/conversations/${conversation}/read?user_id=${LUKASZ}&up_to_seq=${seq}`, { method: 'PUT' });
+  await eventually(() => unread(conversation), '2');
+  await read(2);
+  await bubble(page, 'mine').getByTitle('read', { exact: true }).waitFor();
+  await drawn(page);
+  await row.getByTitle('sent', { exact: true }).waitFor();
+  await read(3);
+  await row.getByTitle('read', { exact: true }).waitFor();
+});
+
 test('what the list has already counts once, though it is told, too', async () => {
   const { user, conversation } = await reader('one', 'gone');
   const page = await visit(at(replica.url, user));
