@@ -105,6 +105,30 @@ test('a screen reader is told why there is no connection, and not each second th
   assert.deepEqual(written, []);
 });
 
+test('of more than can wait for a connection at once it is said that it was not taken', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT, before: patient });
+  await page.locator('.message').first().waitFor();
+  await cutOff(front, page);
+  await page.evaluate(() => {
+    const field = document.querySelector('.composer textarea');
+    for (let n = 1; n <= 101; n++) {
+      field.value = `in the queue ${n}`;
+      field.dispatchEvent(new Event('input'));
+      field.form.requestSubmit();
+    }
+  });
+  await page.locator('.notice').getByText('100 messages wait already; this one was not taken. Wait for the connection.').waitFor();
+  const again = page.locator('.message.failed', { hasText: 'in the queue 101' }).getByRole('button', { name: 'Try again' });
+  await again.waitFor();
+  front.refuse = false;
+  await page.locator('.banner').getByRole('button', { name: 'Try now' }).click();
+  // A mark that waits, too, takes a place.
+  await bubble(page, 'in the queue 98').getByTitle(/^(sent|read)$/).waitFor();
+  await again.click();
+  await bubble(page, 'in the queue 101').getByTitle(/^(sent|read)$/).waitFor();
+});
+
 test('who leaves the page while something waits to be sent is asked whether to lose it', async () => {
   const front = await balancer([replica.port]);
   const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
@@ -123,8 +147,15 @@ test('who leaves the page while something waits to be sent is asked whether to l
   assert.deepEqual(asked, ['beforeunload']);
   front.refuse = false;
   await bubble(page, 'Not sent yet').getByTitle(/^(sent|read)$/).waitFor();
+  // Nor is anything lost where what one wanted is done.
+  await page.getByRole('button', { name: 'Delete message: Not sent yet' }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
+  await page.locator('.message.deleted').waitFor();
+  await say(page, 'After it');
+  await bubble(page, 'After it').getByTitle(/^(sent|read)$/).waitFor();
   await page.reload();
-  await bubble(page, 'Not sent yet').waitFor();
+  await bubble(page, 'After it').waitFor();
   assert.equal(asked.length, 1);
 });
 
