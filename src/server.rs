@@ -339,7 +339,8 @@ fn fault<B>(request: &Request<B>) -> Option<&'static str> {
     if request.uri().path_and_query().is_none() {
         return Some("the request's target must be a path");
     }
-    // RFC 9112 section 3.2: a proxy in front may have gone by the other one.
+    // RFC 9112 section 3.2: a proxy in front may have gone by the other one. A request without any is served, also of HTTP/1.1: nginx
+    // leaves the header out for callers of HTTP/1.0 and HTTP/3.
     if request.headers().get_all(HOST).iter().count() > 1 {
         return Some("the header Host must be given only once");
     }

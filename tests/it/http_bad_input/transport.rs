@@ -336,6 +336,15 @@ async fn a_request_for_two_hosts_is_refused() {
     assert_eq!(raw.reply().await.expect("an answer").status, 200);
 }
 
+/// A proxy leaves it out where its own caller named none, as one of HTTP/1.0 may.
+#[tokio::test]
+async fn a_request_for_no_host_is_served() {
+    let scene = Scene::set(&[]).await;
+    let mut raw = Raw::connect(&scene.replica).await;
+    raw.write("GET /health/live HTTP/1.1\r\n\r\n").await;
+    assert_eq!(raw.reply().await.expect("an answer").status, 200);
+}
+
 /// Forms of a request's target that only a proxy serves (RFC 9112 section 3.2.3). The connection goes on.
 #[tokio::test]
 async fn a_target_that_is_no_path_is_refused() {
