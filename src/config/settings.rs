@@ -222,7 +222,7 @@ settings! {
             "Time between two pings of a WebSocket; two missed pongs close it.";
         LISTENER_HEARTBEAT_SECONDS = "3", Seconds(1, 300),
             "Time between two heartbeats through the database's notification queue.";
-        TYPING_SECONDS = "6", Seconds(1, 300),
+        TYPING_SECONDS = "6", Seconds(2, 300),
             "How long typing lasts if the client does not renew it.";
         TYPING_INTERVAL_SECONDS = "2", Seconds(1, 60),
             "Shortest time between two notifications of one user's typing in one conversation; at most half of \
