@@ -103,15 +103,17 @@ async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() 
     let message = id_of(&api.send(conversation, ALICE, "hello").await);
     let holder = database
         .holding(&format!(
-            "select from messages where id = '{message}' for update"
+            "select from messages where id = '{message}' for update;
+             select from users where id = '{CARLA}' for update"
         ))
         .await;
     let replies = tokio::join!(
         given_up_after_15_s(api.mark_read(conversation, BORIS)),
         given_up_after_15_s(api.edit(message, ALICE, "hello again")),
         given_up_after_15_s(api.delete_message(message, ALICE)),
+        given_up_after_15_s(api.try_open_conversation(BORIS, CARLA)),
     );
-    for reply in [replies.0, replies.1, replies.2] {
+    for reply in [replies.0, replies.1, replies.2, replies.3] {
         assert_eq!(reply.header("retry-after"), "1");
     }
 
@@ -121,4 +123,5 @@ async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() 
     let edited = api.edit(message, ALICE, "hello again").await.ok(200);
     assert_eq!(edited["content"], "hello again");
     assert_eq!(api.delete_message(message, ALICE).await.status, 204);
+    api.open_conversation(BORIS, CARLA).await;
 }
