@@ -50,7 +50,7 @@ export interface Conversation {
   lastMessageId: string | null;
   lastMessage: Message | null;
   lastSeq: number;
-  /** Of the user that asks; 0 in the event `conversation_created`. */
+  /** Of the user that asks. In `conversation_created` 0 when it comes live; after a reconnect, how many there are by then. */
   unreadCount: number;
   createdAt: string;
   updatedAt: string;

@@ -181,8 +181,6 @@ async fn where_one_of_the_writers_connections_is_silent_no_other_idle_one_is_tri
     let api = replica.api();
     let held = database.conversation(ALICE, BORIS).await;
     let free = database.conversation(ALICE, CARLA).await;
-    // By it the writer learns to wait: the second try, over a connection that has yet to be made, has time enough.
-    api.send(free, ALICE, "takes its time").await;
     const IDLE: &str = "pgchat_pool_connections{pool=\"writer\",state=\"idle\"}";
     // Once more where a slow machine has cost the writer one of them.
     eventually("two idle connections of the writer", || async {
@@ -203,6 +201,8 @@ async fn where_one_of_the_writers_connections_is_silent_no_other_idle_one_is_tri
         (api.metric(IDLE).await == 2.0).then_some(())
     })
     .await;
+    // By it the writer learns to wait: the second try, over a connection that has yet to be made, has time enough.
+    api.send(free, ALICE, "takes its time").await;
     let before = api.metric(RETRIES).await;
 
     proxy.mute_open();

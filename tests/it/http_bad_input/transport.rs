@@ -336,7 +336,7 @@ async fn a_request_for_two_hosts_is_refused() {
     assert_eq!(raw.reply().await.expect("an answer").status, 200);
 }
 
-/// A proxy leaves it out where its own caller named none, as one of HTTP/1.0 may.
+/// RFC 9112 section 3.2 asks for a refusal. But nginx leaves it out where its own caller named none, as one of HTTP/1.0 may.
 #[tokio::test]
 async fn a_request_for_no_host_is_served() {
     let scene = Scene::set(&[]).await;
