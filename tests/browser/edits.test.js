@@ -45,6 +45,20 @@ test('an edit waits for the connection as a message does, and looks like it', as
   await bubble(page, 'At six').getByTitle(/^(sent|read)$/).waitFor();
 });
 
+test('who leaves while an edit waits is asked whether to lose it', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'To be changed');
+  await cutOff(front, page);
+  await field(page).press('ArrowUp');
+  await say(page, 'Changed');
+  await bubble(page, 'Changed').getByTitle('waiting to be sent').waitFor();
+  await page.getByRole('button', { name: 'Be somebody else' }).click();
+  await page.getByRole('dialog', { name: 'Leave what was not sent?' }).getByRole('button', { name: 'Stay' }).click();
+  front.refuse = false;
+  await bubble(page, 'Changed').getByText('edited').waitFor();
+});
+
 test('an edit that is refused opens again with what was typed, and says why', async () => {
   const page = await shown();
   await sent(page, 'Short');
