@@ -26,7 +26,7 @@ use self::changes::Changes;
 pub use self::changes::State;
 pub use self::history::FaultRecord;
 use self::log::Log;
-pub use self::moment::{Insistence, Typed};
+pub use self::moment::{Insistence, Stage, Typed};
 use self::progress::Progress;
 pub use self::rewrites::Rewrite;
 use self::sockets::Connection;

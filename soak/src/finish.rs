@@ -17,15 +17,12 @@ use crate::checker::{Kind, TablePass, Violation};
 use crate::client::Order;
 use crate::faults::erase_newest;
 use crate::model::*;
-use crate::sender::pass_on;
 use crate::world::World;
 
 const POLL: Duration = Duration::from_millis(50);
 /// Sockets stay open this long after all has been seen, for what comes twice or late: some heartbeats of
 /// the listeners.
 const WATCH: Duration = Duration::from_secs(3);
-/// How long it may take to judge those who still type: several times what it takes on sockets that stay.
-const JUDGED: Duration = Duration::from_secs(150);
 /// One client in so many leaves at the end, to be missed.
 const LEAVES: usize = 5;
 /// One conversation in so many loses its newest message at the end.
@@ -62,7 +59,10 @@ pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result
             (checker.unfinished(), caught_up)
         };
         if online == world.clients.len() && unfinished == 0 && caught_up {
-            until_judged(insisting).await;
+            world.stages.settled.cancel();
+            for one in insisting {
+                one.join_all().await;
+            }
             break;
         }
         if Instant::now() >= deadline {
@@ -72,26 +72,14 @@ pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result
                 world.settings.settle,
                 world.clients.len()
             );
+            let open = insisting.iter().filter(|one| !one.is_empty()).count();
+            println!("{open} still type, and were not judged");
             break;
         }
         sleep(POLL).await;
     }
     sleep(WATCH).await;
     Ok(())
-}
-
-/// Waits for those who type until the other is shown it, or until it is known to be lost.
-async fn until_judged(insisting: Vec<JoinSet<()>>) {
-    let all = async {
-        for mut one in insisting {
-            while let Some(done) = one.join_next().await {
-                pass_on(done);
-            }
-        }
-    };
-    if tokio::time::timeout(JUDGED, all).await.is_err() {
-        println!("of some who type nothing is known: sockets came and went");
-    }
 }
 
 /// Another program erases the newest messages of some conversations: all are shown it, and the lists of conversations, which

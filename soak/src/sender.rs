@@ -71,7 +71,7 @@ fn spread(rng: &mut StdRng, mean: f64) -> Duration {
     Duration::from_secs_f64((-uniform.ln() * mean).min(600.0))
 }
 
-pub fn pass_on(done: Result<(), JoinError>) {
+fn pass_on(done: Result<(), JoinError>) {
     if let Err(error) = done
         && error.is_panic()
     {

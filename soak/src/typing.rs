@@ -42,8 +42,8 @@ pub async fn insists(world: Arc<World>, client: ClientIx, conversation: Conversa
     loop {
         say(&world, client, conversation, true).await;
         sleep(RENEWS).await;
-        let (calm, now) = (world.stages.calm.is_cancelled(), world.clock.now());
-        let typed = world.checker().judge(&mut insistence, calm, now);
+        let (stage, now) = (world.stages.reached(), world.clock.now());
+        let typed = world.checker().judge(&mut insistence, stage, now);
         match typed {
             Typed::Open => {}
             Typed::Shown => {
@@ -52,7 +52,7 @@ pub async fn insists(world: Arc<World>, client: ClientIx, conversation: Conversa
             }
             Typed::Unseen => {
                 let text = format!(
-                    "in conversation {conversation} since {}, at last with nothing in its way",
+                    "in conversation {conversation} since {}, at last with nothing in its way but what the service did",
                     seconds(began)
                 );
                 let violation = Violation::new(Kind::TypingUnseen, now, text);

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::api::Api;
-use crate::checker::{Checker, FaultRecord, Kind, Violation};
+use crate::checker::{Checker, FaultRecord, Kind, Stage, Violation};
 use crate::client::{Order, Request};
 use crate::model::*;
 use crate::proxy::{Proxy, lock};
@@ -53,8 +53,20 @@ pub struct Stages {
     pub calm: CancellationToken,
     /// No more new messages; those under way are still sent.
     pub quiet: CancellationToken,
+    /// All clients are online, and all that was sent is seen.
+    pub settled: CancellationToken,
     /// Everything ends.
     pub stop: CancellationToken,
+}
+
+impl Stages {
+    pub fn reached(&self) -> Stage {
+        match (self.calm.is_cancelled(), self.settled.is_cancelled()) {
+            (_, true) => Stage::Settled,
+            (true, false) => Stage::Calm,
+            (false, false) => Stage::Faults,
+        }
+    }
 }
 
 pub struct ClientHandle {

@@ -15,6 +15,19 @@ use crate::model::*;
 /// For how long nothing may have been in the way of typing when the other has still not been shown it.
 const SHOWN: Duration = Duration::from_secs(40);
 
+/// The same from when all has settled, whatever their sockets do: only the service ends one then.
+const SETTLED: Duration = Duration::from_secs(150);
+
+/// How far a run has come, and so what may be in the way of typing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Faults,
+    /// No more faults.
+    Calm,
+    /// All clients are online, and all that was sent is seen.
+    Settled,
+}
+
 /// Somebody who goes on typing until the other is shown it.
 pub struct Insistence {
     typist: ClientIx,
@@ -22,6 +35,8 @@ pub struct Insistence {
     began: At,
     /// Since when nothing has been in its way, on these sockets of the two.
     clear: Option<(At, [ConnectionNo; 2])>,
+    /// Since when all has settled.
+    settled: Option<At>,
 }
 
 /// How typing has gone so far.
@@ -41,6 +56,7 @@ impl Insistence {
             conversation,
             began: at,
             clear: None,
+            settled: None,
         }
     }
 }
@@ -105,16 +121,25 @@ impl Checker {
     ///
     /// A fault loses single frames, and so does the end of a socket. A machine that is behind has the messages of the last faults
     /// before it: the typist's own end their typing, and those on one socket are answered ahead of it. So the time counts only
-    /// while there are no more faults (`calm`), no message is under way, and each of the two stays on one socket.
-    pub fn judge(&self, insistence: &mut Insistence, calm: bool, at: At) -> Typed {
+    /// while there are no more faults, no message is under way, and each of the two stays on one socket. That they never stay is
+    /// no excuse once all has settled.
+    pub fn judge(&self, insistence: &mut Insistence, stage: Stage, at: At) -> Typed {
         let place = (insistence.conversation, insistence.typist);
         let shown = self.typing_shown.get(&place);
         if shown.is_some_and(|at| *at >= insistence.began) {
             return Typed::Shown;
         }
+        if stage == Stage::Settled {
+            let since = *insistence.settled.get_or_insert(at);
+            if at - since >= micros(SETTLED) {
+                return Typed::Unseen;
+            }
+        }
         let [one, other] = self.conversations[usize::from(insistence.conversation)].members;
         let sockets = match (self.live_socket(one), self.live_socket(other)) {
-            (Some(one), Some(other)) if calm && self.unfinished.is_empty() => [one, other],
+            (Some(one), Some(other)) if stage >= Stage::Calm && self.unfinished.is_empty() => {
+                [one, other]
+            }
             _ => {
                 insistence.clear = None;
                 return Typed::Open;

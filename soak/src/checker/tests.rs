@@ -16,8 +16,7 @@ struct Story {
     users: [Uuid; 3],
     conversation: Uuid,
     now: At,
-    /// No more faults.
-    calm: bool,
+    stage: Stage,
 }
 
 impl Story {
@@ -37,7 +36,7 @@ impl Story {
             users,
             conversation,
             now: 10,
-            calm: true,
+            stage: Stage::Calm,
         }
     }
 

@@ -21,7 +21,7 @@ impl Story {
     /// After so many seconds.
     fn judge(&mut self, typing: &mut Insistence, seconds: u64) -> Typed {
         self.now += seconds * 1_000_000;
-        self.checker.judge(typing, self.calm, self.now)
+        self.checker.judge(typing, self.stage, self.now)
     }
 
     /// Not before its time, with nothing in its way.
@@ -69,8 +69,12 @@ fn typing_that_is_shown_after_it_began_is_not_lost() {
     story.typing(2, 0, true);
     let mut typing = story.insists();
     assert_eq!(story.judge(&mut typing, 1), Typed::Open, "that was before");
+    let at = story.tick();
+    story.checker.types(1, 0);
+    let mut others = Insistence::begin(1, 0, at);
     story.typing(2, 0, true);
     story.typing(2, 0, false);
+    assert_eq!(story.judge(&mut others, 1), Typed::Open, "another types");
     assert_eq!(story.judge(&mut typing, 60), Typed::Shown);
 }
 
@@ -89,9 +93,9 @@ fn while_something_is_in_its_way_typing_may_be_shown_later() {
         assert_eq!(story.judge(&mut typing, 30), Typed::Open, "{what}");
         assert_eq!(story.judge(&mut typing, 30), Typed::Open, "{what}");
     };
-    story.calm = false;
+    story.stage = Stage::Faults;
     delayed(&mut story, "a fault");
-    story.calm = true;
+    story.stage = Stage::Calm;
     let (key, view) = story.sent(1);
     delayed(&mut story, "a message without an answer");
     story.acknowledge(key, &view);
@@ -117,6 +121,26 @@ fn on_each_socket_typing_has_its_time_to_be_shown() {
         story.checker.connected(socket, "again".to_owned(), false);
     }
     story.assert_is_lost(&mut typing);
+}
+
+#[test]
+fn typing_is_lost_also_where_sockets_come_and_go_after_all_has_settled() {
+    let mut story = Story::new();
+    let mut typing = story.insists();
+    let mut again = |story: &mut Story, seconds| {
+        let at = story.tick();
+        let socket = story.checker.opened(1, 0, None, at);
+        story.checker.connected(socket, "again".to_owned(), false);
+        story.judge(&mut typing, seconds)
+    };
+    for _ in 0..10 {
+        assert_eq!(again(&mut story, 30), Typed::Open);
+    }
+    story.stage = Stage::Settled;
+    for _ in 0..5 {
+        assert_eq!(again(&mut story, 30), Typed::Open);
+    }
+    assert_eq!(again(&mut story, 30), Typed::Unseen);
 }
 
 #[test]
