@@ -250,8 +250,13 @@ impl Missed {
         }
     }
 
-    /// Whether the client has a live event already, from the replay or from before its cursor; `incarnation`: the listener's.
-    pub fn repeat(&mut self, event: &Event, incarnation: Option<Incarnation>) -> Repeat {
+    /// Whether the client has a live event already, from the replay or from before its cursor; `incarnation`: the listener's, which is
+    /// asked for read marks only.
+    pub fn repeat(
+        &mut self,
+        event: &Event,
+        incarnation: impl FnOnce() -> Option<Incarnation>,
+    ) -> Repeat {
         if self.is_over_at(event.horizon) {
             self.over = true;
             return Repeat::New;
@@ -269,7 +274,7 @@ impl Missed {
                 Some(_) => Repeat::Later,
             },
             Subject::Read { xid, .. } => {
-                let has_ended = self.snapshot.includes(xid) && incarnation == self.incarnation;
+                let has_ended = self.snapshot.includes(xid) && incarnation() == self.incarnation;
                 match has_ended {
                     true => Repeat::Sent,
                     false => Repeat::New,
@@ -323,7 +328,7 @@ mod tests {
                     created,
                 }),
             };
-            missed.repeat(&event, None)
+            missed.repeat(&event, || None)
         };
         assert_eq!(repeat(Some(99), 120), Repeat::Later);
         assert_eq!(repeat(Some(100), 120), Repeat::New);
@@ -345,7 +350,7 @@ mod tests {
                 made_at: None,
                 as_update: None,
             };
-            let repeat = missed.repeat(&event, None);
+            let repeat = missed.repeat(&event, || None);
             (repeat, missed.is_over())
         };
         assert_eq!(repeat(2, 130), (Repeat::Sent, false));
@@ -378,7 +383,7 @@ mod tests {
                 made_at: None,
                 as_update: None,
             };
-            missed.repeat(&event, incarnation)
+            missed.repeat(&event, || incarnation)
         };
         assert_eq!(repeat(105, here), Repeat::Sent);
         assert_eq!(repeat(110, here), Repeat::New);

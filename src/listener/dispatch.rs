@@ -115,7 +115,7 @@ impl Dispatcher {
             self.unflushed.told();
         }
         if self.before.includes(payload.xid) {
-            // Whoever was here loads it, and whoever came meanwhile may have been sent it by a replay.
+            // Whoever was here loads it, and whoever came meanwhile may have been sent it by a replay. What its sender typed ends by itself.
             payload.events.clear();
         }
         let cursor = position.encode();
@@ -357,6 +357,22 @@ mod tests {
         let echo = dispatcher.dispatch(&heartbeat(sent)).await;
         assert!(echo.expect("one of ours").is_some());
         assert!(!dispatcher.may_be_lost_in(incarnation(4)));
+    }
+
+    /// What a crash took back had a number, which it may have given to a mark.
+    #[tokio::test]
+    async fn what_was_caught_up_with_before_a_crash_hides_no_read_mark_after_it() {
+        let mut dispatcher = dispatcher();
+        let reader = Uuid::from_u128(1);
+        let mark = Subject::Read {
+            conversation: Uuid::nil(),
+            reader,
+            xid: 9,
+        };
+        dispatcher.caught_up = Snapshot::parse("20:20:").expect("a snapshot");
+        assert!(dispatcher.is_caught_up_with(mark));
+        dispatcher.forget(Incarnation(Uuid::from_u128(2)));
+        assert!(!dispatcher.is_caught_up_with(mark));
     }
 
     fn heartbeat(beat: i64) -> String {

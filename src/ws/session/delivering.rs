@@ -57,7 +57,7 @@ where
         let Some(missed) = &mut self.replayed else {
             return Some(event.frame.clone());
         };
-        let incarnation = self.services.hub.incarnation();
+        let incarnation = || self.services.hub.incarnation();
         let frame = match missed.repeat(event, incarnation) {
             Repeat::New => Some(&event.frame),
             Repeat::Later => {

@@ -36,6 +36,31 @@ async fn beyond_the_bound_of_a_catch_up_all_clients_reload_and_go_on() {
     assert_eq!(stage.told_until_now().await, missed);
 }
 
+/// What was open when all were told to reload is in nothing that they load, and comes behind it, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commits_behind_a_reload_is_told_though_it_began_before() {
+    let mut stage = CutOff::set(&[("CATCH_UP_CHANGES", "2")]).await;
+    let elsewhere = stage.database.conversation(BORIS, CARLA).await;
+    stage.boris.expect("conversation_created").await;
+    stage.cut().await;
+    let insert = format!(
+        "insert into messages (conversation_id, sender_id, content) values ('{elsewhere}', '{CARLA}', 'late')"
+    );
+    let late = stage.database.holding(&insert).await;
+    for content in ["one", "two", "three"] {
+        stage.send(content).await;
+    }
+    stage.comes_back().await;
+    stage.assert_reloads().await;
+
+    late.batch_execute("commit").await.expect("its end");
+    let frames = stage.boris.before_message("late").await;
+    assert_eq!(frames, Vec::<serde_json::Value>::new());
+    stage.send("last").await;
+    let frames = stage.boris.before_message("last").await;
+    assert_eq!(frames, Vec::<serde_json::Value>::new());
+}
+
 /// A client that comes back while the listener finds that too much was missed: its replay holds what the listener has yet to hear.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_replayed_ahead_of_a_reload_does_not_come_once_more_behind_it() {
