@@ -41,10 +41,7 @@ impl Account {
                 uid: cluster.uid(),
                 gid: cluster.gid(),
             }),
-            _ => SERVICE_ACCOUNTS
-                .iter()
-                .find_map(service_account)
-                .ok_or(EmbeddedError::NoAccount),
+            _ => service_account(of_the_system).ok_or(EmbeddedError::NoAccount),
         }
     }
 
@@ -99,18 +96,43 @@ impl Account {
     }
 }
 
-fn service_account(name: &&str) -> Option<Account> {
-    let User { name, uid, gid, .. } = User::from_name(name).ok()??;
-    (!uid.is_root()).then(|| Account::Other {
-        name,
-        uid: uid.as_raw(),
-        gid: gid.as_raw(),
+/// The first of [`SERVICE_ACCOUNTS`] that there is and that is not root's; `ids` looks up the user and group of a name.
+fn service_account(ids: impl Fn(&str) -> Option<(u32, u32)>) -> Option<Account> {
+    SERVICE_ACCOUNTS.iter().find_map(|name| {
+        let (uid, gid) = ids(name).filter(|(uid, _)| *uid != 0)?;
+        let name = (*name).to_owned();
+        Some(Account::Other { name, uid, gid })
     })
+}
+
+fn of_the_system(name: &str) -> Option<(u32, u32)> {
+    let user = User::from_name(name).ok()??;
+    Some((user.uid.as_raw(), user.gid.as_raw()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn postgres_is_preferred_to_nobody_and_root_is_not_taken() {
+        let among = |accounts: &[(&str, u32)]| {
+            let ids = |name: &str| {
+                let known = accounts.iter().find(|(known, _)| *known == name);
+                known.map(|(_, uid)| (*uid, uid + 1))
+            };
+            service_account(ids).map(|account| match account {
+                Account::Other { name, uid, gid } => (name, uid, gid),
+                Account::Own => unreachable!("never for root"),
+            })
+        };
+        let nobody = Some(("nobody".to_owned(), 65534, 65535));
+        let both = [("nobody", 65534), ("postgres", 101)];
+        assert_eq!(among(&both), Some(("postgres".to_owned(), 101, 102)));
+        assert_eq!(among(&[("nobody", 65534), ("postgres", 0)]), nobody);
+        assert_eq!(among(&both[..1]), nobody);
+        assert_eq!(among(&[("bin", 2)]), None);
+    }
 
     /// Cargo adds some that are not to be kept.
     #[test]

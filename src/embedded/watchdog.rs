@@ -186,7 +186,9 @@ impl Watchdog<'_> {
             if let Ok(event) = self.events.recv_timeout(wait) {
                 return event;
             }
-            if let Some(port) = self.accepting_port(pid) {
+            if wait != IDLE
+                && let Some(port) = self.accepting_port(pid)
+            {
                 wait = match self.publish(port) {
                     Ok(()) => IDLE,
                     // The disk is full, perhaps, and somebody has to end PostgreSQL all the same.
