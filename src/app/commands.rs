@@ -1,5 +1,6 @@
 //! What the command line can ask for besides serving.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,8 +40,14 @@ pub async fn demo_data(config: Config) -> Result<(), StartError> {
 /// Whether the local instance answers `/health/ready` with 200.
 pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
     let address = reachable(config.server_addr);
+    // Where the machine has no IPv6, what listens on [::] is reached by IPv4 only.
+    let by_ipv4 = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()));
+    let addresses = match config.server_addr.ip().is_unspecified() {
+        true => vec![address, by_ipv4],
+        false => vec![address],
+    };
     let ask = async {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = TcpStream::connect(&addresses[..]).await?;
         stream
             .write_all(
                 b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
