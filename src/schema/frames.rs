@@ -118,7 +118,7 @@ pub fn from_server() -> Vec<FrameKind> {
         ),
         kind::<Conversation>(
             "conversation_created",
-            "A new conversation. To both participants.",
+            "A new conversation, as it was before its first message; after a reconnect, as it is by then. To both participants.",
             Always,
             json!({"id": CONVERSATION, "participant1Id": USER, "participant2Id": USER,
                    "participant1": example_of::<super::objects::UserSummary>(),
