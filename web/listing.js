@@ -7,6 +7,7 @@ export const MOST = 200;
 /** What belongs to an answer may be told so much later. While something is told all the time the pause doubles, up to a bound. */
 const MOMENT_MS = 1_000;
 const MOST_PAUSE_MS = 30_000;
+const moment = () => new Promise((resolve) => setTimeout(resolve, MOMENT_MS));
 
 const unreadOf = (conversations) => conversations.reduce((sum, { unreadCount }) => sum + unreadCount, 0);
 
@@ -18,6 +19,8 @@ export class Listing {
   /** Counts what may have changed that. */
   #changes = 0;
   #counts = 0;
+  /** Settled when the service may be asked for it again: once in a moment, however often the list is read. */
+  #asked = undefined;
   /** More were asked for, and did not come. */
   retry = new Retry();
   /** How many were read in order; what was opened or begun since is there besides. */
@@ -77,20 +80,28 @@ export class Listing {
     return told.some(({ id }) => before.has(id) && !this.conversations.has(id));
   }
 
-  /** The service knows how many are unread in those that are not listed; asked again if something was told meanwhile. The latest call counts. */
+  /**
+   * The service knows how many are unread in those that are not listed. What was told meanwhile may be in its answer, or not: it is
+   * asked again as soon as nothing is told for a moment, and if there is no such moment, after the pause. The latest call counts.
+   */
   async count() {
     const count = ++this.#counts;
     const goesOn = () => count === this.#counts && this.hasMore;
     let pause = MOMENT_MS;
     try {
-      for (let changes; goesOn() && changes !== this.#changes;) {
+      for (let changes; changes !== this.#changes; pause = Math.min(MOST_PAUSE_MS, 2 * pause)) {
+        await this.#asked;
+        if (!goesOn()) return;
         changes = this.#changes;
+        this.#asked = moment();
         const unread = await this.chat.unreadCount();
         if (!goesOn()) return;
         this.#unlisted = Math.max(0, unread - unreadOf([...this.conversations.values()]));
         this.counted();
-        await new Promise((resolve) => setTimeout(resolve, pause));
-        pause = Math.min(MOST_PAUSE_MS, 2 * pause);
+        for (let told, waited = 0; told !== this.#changes && waited < pause; waited += MOMENT_MS) {
+          told = this.#changes;
+          await moment();
+        }
       }
     } catch { /* what was known stands until the list is read anew */ }
   }
