@@ -62,9 +62,8 @@ export class Model {
     chat.on('resync_required', () => this.#resync());
     chat.on('chat_message', (message) => this.#arrived(message));
     chat.on('message_updated', (message) => {
-      // What was changed otherwise than by an edit may have been read, and be unread again.
-      const edit = message.editedAt === message.updatedAt;
-      if (!message.isRead && message.senderId !== this.userId && !(edit && this.listing.unreadIn(message.conversationId))) this.#recount();
+      // It may have been read, and be unread again, whatever else was changed; but not where it was known to be unread, however many are edited.
+      if (!message.isRead && message.senderId !== this.userId && this.#known(message)?.isRead !== false) this.#recount();
       this.#changed(message);
     });
     chat.on('message_deleted', (message) => {
@@ -259,6 +258,12 @@ export class Model {
     } finally {
       this.#removals.delete(id);
     }
+  }
+
+  /** As this page has it, if it has it. */
+  #known({ id, conversationId }) {
+    const is = (message) => message?.id === id;
+    return [this.conversations.get(conversationId)?.lastMessage].find(is) ?? this.timelines.get(conversationId)?.messages.findLast(is);
   }
 
   /** As it is now; undefined where there is none any more. */

@@ -155,19 +155,34 @@ test('what another program makes unread again is counted again', async () => {
   await badge(page, 2).waitFor();
 });
 
-test('what is unread again beside other unread messages is counted; an edit of one is nothing that has to be asked about', async () => {
-  const { user, conversation } = await reader('one', 'two', 'three');
-  await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}' and content <> 'three'`);
+test('what is unread again beside other unread messages is counted, edited or not; an edit of what is known to be unread is nothing that has to be asked about', async () => {
+  const { user, conversation } = await reader('one', 'two', 'three', 'four');
+  const update = (change, content) => replicas.sql(`update messages set ${change} where conversation_id = '${conversation}' and content in (${content})`);
+  await update('is_read = true', "'one', 'two', 'three'");
   const page = await visit(at(replica.url, user));
   await badge(page, 1).waitFor();
   let asked = 0;
   page.on('request', (request) => (asked += request.url().includes(`/conversations/${user}?`)));
-  await replicas.sql(`update messages set content = 'three, and more' where conversation_id = '${conversation}' and content = 'three'`);
-  await page.locator('.list').getByText('three, and more').waitFor();
+  await update("content = 'four, and more'", "'four'");
+  await page.locator('.list').getByText('four, and more').waitFor();
   assert.equal(asked, 0);
-  await replicas.sql(`update messages set is_read = false where conversation_id = '${conversation}' and content = 'two'`);
+  await update('is_read = false', "'three'");
   await badge(page, 2).waitFor();
   assert.equal(asked, 1);
+  await update("content = 'two, and more', is_read = false", "'two'");
+  await badge(page, 3).waitFor();
+  assert.equal(asked, 2);
+
+  // Those of the thread are known, too, though nobody looks at it.
+  const hidden = () => Object.defineProperty(document, 'visibilityState', { value: 'hidden' });
+  const thread = await visit(at(replica.url, talking(user, conversation)), { before: hidden });
+  await bubble(thread, 'three').waitFor();
+  await badge(thread, 3).waitFor();
+  thread.on('request', (request) => (asked += request.url().includes(`/conversations/${user}?`)));
+  await page.close();
+  await update("content = content || ', indeed'", "'three', 'two, and more'");
+  for (const text of ['three, indeed', 'two, and more, indeed']) await bubble(thread, text).waitFor();
+  assert.equal(asked, 2);
 });
 
 test('above the first unread message there is a line, and what one says oneself ends that it is new', async () => {
