@@ -381,7 +381,7 @@ export class Model {
       timeline.outgoing.set(clientMessageId, { ...outgoing, at: timeline.outgoing.get(clientMessageId)?.at ?? new Date().toISOString() });
     }
     this.tell(conversationId);
-    if (state === 'failed') this.tell('conversations');
+    if (state === 'failed') for (const topic of ['conversations', 'refused']) this.tell(topic, outgoing);
   }
 
   #failed(error) {

@@ -103,6 +103,7 @@ export class Pane {
     if (held) this.list.element.focus();
     model.on('status', (status) => this.#status(status));
     model.on('notice', (text) => this.#tell(text));
+    model.on('refused', ({ conversationId: id, error }) => id !== this.conversationId && this.#tell(`Not sent: ${reason(error)}`));
     model.on('changed', (message) => this.composer.changed(message));
     model.on('back', () => this.#lookUp());
     for (const topic of ['presence', 'typing', 'conversations', 'status']) model.on(topic, () => soon(this.#draw));

@@ -1,7 +1,7 @@
 // Messages that are changed, deleted or refused: nothing that was typed is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 /** More bytes than the replicas of this file take. */
 const LONG = 'too long, '.repeat(30).trim();
@@ -210,6 +210,25 @@ test('of a message that is refused while one is in another conversation the list
   await page.locator('.message.failed').waitFor({ state: 'detached' });
   await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
   await row.getByText('You: Before it').waitFor();
+});
+
+test('of a message that is refused while one is elsewhere a notice tells, too, also where there is no room for the list', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { ...PHONE, forgive: CUT });
+  const notice = page.getByRole('alert').getByText(/^Not sent: .*200/);
+  await field(page).fill(LONG);
+  await page.getByRole('button', { name: 'Send', exact: true }).tap();
+  await page.locator('.message.failed').waitFor();
+  // Where one looks, the message says it.
+  assert.equal(await notice.count(), 0);
+  await cutOff(front, page);
+  await page.getByRole('button', { name: /^Try again: / }).tap();
+  await page.getByRole('button', { name: 'Back to the conversations' }).tap();
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').tap();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  front.refuse = false;
+  await notice.waitFor();
+  assert.ok(await page.locator('.list').isHidden());
 });
 
 test('what was not sent is taken back to be written otherwise', async () => {
