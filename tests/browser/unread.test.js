@@ -279,13 +279,19 @@ test('what has been read by the time that it comes is not unread', async () => {
   const page = await visit(at(front.url, user), VISITED);
   await badge(page, 1).waitFor();
   await cutOff(front, page);
+  const { asked, release } = await held(page, `**/conversations/${user}?*`);
   // On the telephone, meanwhile.
   const { seq } = await post(replica.url, LUKASZ, 'two', conversation);
-  await fetch(`${replica.url}/api/v1/chat/conversations/${conversation}/read?user_id=${user}&up_to_seq=${seq}`, { method: 'PUT' });
   await post(replica.url, LUKASZ, 'three', conversation);
+  await fetch(`${replica.url}/api/v1/chat/conversations/${conversation}/read?user_id=${user}&up_to_seq=${seq}`, { method: 'PUT' });
   front.refuse = false;
   await again(page);
   await page.locator('.list').getByText('three', { exact: true }).waitFor();
+  // That "one" was read, too, only the service can tell.
+  await asked();
+  await drawn(page);
+  assert.equal(await page.title(), '(2) pgchat');
+  release();
   await badge(page, 1).waitFor();
   // An import brings what was read long ago.
   await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read) values ('${conversation}', '${LUKASZ}', 'imported', true)`);
