@@ -122,20 +122,25 @@ for (const [width, height] of [[320, 400], [1280, 400]]) {
   });
 }
 
-test('with both tools open all of the statement is in sight, however many frames there are', async () => {
-  const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width: 1600, height: 900 } });
-  await page.locator('.message').first().waitFor();
-  for (const name of ['A message from SQL', 'Frames of the socket']) await page.getByRole('button', { name }).click();
-  const field = page.getByRole('textbox', { name: 'Message' });
-  const frames = page.locator('.frames li');
-  for (let times = 0; (await frames.count()) < 25; times++) {
-    const before = await frames.count();
-    await field.fill(times % 2 ? '' : 'typing');
-    await eventually(() => frames.count(), (count) => count > before);
-  }
-  const [body, statement] = await Promise.all(['.tool-body', '.sql'].map((part) => box(page.locator(part))));
-  assert.ok(statement.y + statement.height <= body.y + body.height, `${statement.y} + ${statement.height} in ${body.y} + ${body.height}`);
-});
+for (const [width, height] of [[1600, 900], [1280, 650]]) {
+  test(`with both tools open all of the statement is in sight, however many frames there are, ${width} by ${height}`, async () => {
+    const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width, height } });
+    await page.locator('.message').first().waitFor();
+    for (const name of ['A message from SQL', 'Frames of the socket']) await page.getByRole('button', { name }).click();
+    const field = page.getByRole('textbox', { name: 'Message' });
+    const frames = page.locator('.frames li');
+    for (let times = 0; (await frames.count()) < 25; times++) {
+      const before = await frames.count();
+      await field.fill(times % 2 ? '' : 'typing');
+      await eventually(() => frames.count(), (count) => count > before);
+    }
+    const [body, statement, list] = await Promise.all(['.tool-body', '.sql', 'ol.frames'].map((part) => box(page.locator(part))));
+    const end = ({ y, height: tall }) => y + tall;
+    assert.ok(end(statement) <= end(body), `${end(statement)} of ${end(body)}`);
+    // One below the other, and both in the window.
+    assert.ok(end(body) < list.y && list.height > 20 && end(list) <= height, `${end(body)}, ${list.y} + ${list.height} of ${height}`);
+  });
+}
 
 test('made four times as large, a tool stands in the place of the messages until it is closed', async () => {
   const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width: 320, height: 256 } });
