@@ -42,20 +42,21 @@ export class SignIn {
         const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch((cause) => Promise.reject(new ChatError('network', String(cause), { cause })));
         const { status } = response;
         const { users, hasMore, message = `It answered with status ${status}.` } = await response.json().catch(() => ({})); // a proxy's page
-        const lacking = users && (await this.#lacking(users));
         if (asked !== this.#asked) return;
         if (status === 401) this.#token();
-        else if (users) this.#show([...lacking, ...users], hasMore);
+        else if (users) this.#show(users, hasMore);
         else throw new ChatError('bad_response', message, { status });
+        const lacking = await this.#lacking(users ?? []);
+        if (asked === this.#asked) this.people.prepend(...lacking.map((user) => this.#row(user)));
       } catch (error) {
         if (asked === this.#asked) this.#failed(error);
       }
     }, asked === 1 ? 0 : PAUSE_MS);
   }
 
-  /** Who is suggested need not be among the first of so many people. */
+  /** Who is suggested need not be among the first of so many people, who are there meanwhile. */
   async #lacking(users) {
-    if (!this.suggested || this.input.value.trim() || users.some(({ id }) => id === this.suggested)) return [];
+    if (!this.suggested || !users.length || this.input.value.trim() || users.some(({ id }) => id === this.suggested)) return [];
     try {
       const response = await fetch(new URL(`api/v1/users/${this.suggested}`, this.url), { signal: AbortSignal.timeout(PATIENCE_MS) });
       return response.ok ? [await response.json()] : [];
@@ -73,12 +74,16 @@ export class SignIn {
     else if (everybody) this.#say('nobody', () => [empty('users', 'Nobody is there yet', ['The users table is empty. For trials, ', h('code', {}, 'pgchat demo-data'), ' puts some people there.'], h('button.button', { type: 'button', onclick: () => this.#load() }, 'Look again'))]);
     else this.#say('no match', () => [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]);
     if (!this.second) say(this.lead, 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.'); // it has answered a caller without a token
-    this.people.replaceChildren(...sorted.map((user) => h('li', {},
-      h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
-        h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), h('span.quiet.small', {}, [user.role, !user.isActive && 'deactivated', first(user) && 'in this conversation'].filter(Boolean).join(' · ')))))),
-    ...(hasMore ? [h('li.small.quiet.pad', {}, 'There are more: type part of a name.')] : []));
+    this.people.replaceChildren(...sorted.map((user) => this.#row(user)),
+      ...(hasMore ? [h('li.small.quiet.pad', {}, 'There are more: type part of a name.')] : []));
     // What is found is less: the card does not shrink under one's hands.
     if (everybody) this.directory.style.flexBasis = `${this.directory.offsetHeight - this.people.clientHeight + this.people.scrollHeight}px`;
+  }
+
+  #row(user) {
+    const told = [user.role, !user.isActive && 'deactivated', user.id === this.suggested && 'in this conversation'].filter(Boolean).join(' · ');
+    return h('li', {}, h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
+      h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), h('span.quiet.small', {}, told))));
   }
 
   #failed(error) {

@@ -242,9 +242,15 @@ test('among hundreds of people the other participant of the open conversation is
   const [other, conversation] = await guest(99);
   const page = await visit(at(replica.url, talking(me, conversation)));
   await page.getByRole('heading', { name: /^Guest No 99 / }).waitFor();
+  const { asked, release } = await held(page, `**/users/${other}`);
   await page.getByRole('button', { name: 'Second user' }).click();
   const people = page.locator('.people .row');
+  // The others need not wait for that.
+  await asked();
+  await people.nth(59).focus();
+  release();
   await people.nth(60).waitFor({ state: 'attached' });
+  await assertFocus(people.nth(60));
   assert.match(await people.first().textContent(), /Guest No 99 .*in this conversation/);
   assert.equal(await people.filter({ hasText: 'in this conversation' }).count(), 1);
   await people.first().click();
