@@ -131,7 +131,7 @@ export class Search {
     ];
     const nothing = parts.every((said) => said === '');
     const lacks = text ? ['search', 'Nothing found', `Neither a person nor a message matches “${text}”. Messages are found by whole words.`]
-      : ['users', 'Nobody to write to', 'There is nobody else in the users table yet.'];
+      : ['users', 'Nobody to write to', 'pgchat sees no other users.'];
     fill(this.nothing, nothing ? `nothing ${text}` : '', () => (nothing ? [empty(...lacks)] : []));
     if (held && !this.found.contains(document.activeElement)) (this.found.querySelector('button') ?? this.element.closest('.list')).focus();
     const { length } = this.found.querySelectorAll('.row');

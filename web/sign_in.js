@@ -71,7 +71,7 @@ export class SignIn {
     const sorted = [...users.filter(first), ...users.filter((user) => !first(user))];
     const everybody = !this.input.value.trim();
     if (users.length) this.#say('', () => []);
-    else if (everybody) this.#say('nobody', () => [empty('users', 'Nobody is there yet', ['The users table is empty. For trials, ', h('code', {}, 'pgchat demo-data'), ' puts some people there.'], h('button.button', { type: 'button', onclick: () => this.#load() }, 'Look again'))]);
+    else if (everybody) this.#say('nobody', () => [empty('users', 'Nobody is there yet', ['pgchat sees no users: there are none, or the database does not show them to it. For trials, ', h('code', {}, 'pgchat demo-data'), ' adds some people.'], h('button.button', { type: 'button', onclick: () => this.#load() }, 'Look again'))]);
     else this.#say('no match', () => [empty('users', 'Nobody by that name', 'The directory has only users of the host system.')]);
     if (!this.second) say(this.lead, 'Nobody asks for a password here: this service believes its callers. Choose somebody to be.'); // it has answered a caller without a token
     this.people.replaceChildren(...sorted.map((user) => this.#row(user)),

@@ -9,6 +9,7 @@ test('where nobody is yet the page says so, and what can be done about it, not t
   await replicas.sql('delete from messages; delete from conversations; delete from users');
   const page = await visit(replica.url);
   await page.getByText('Nobody is there yet').waitFor();
+  await page.getByText('pgchat sees no users').waitFor();
   await page.getByText('pgchat demo-data').waitFor();
   assert.equal(await page.getByText('Nobody by that name').count(), 0);
   const id = await replicas.sql("insert into users (first_name, last_name, email) values ('Ada', 'First', 'ada@example.com') returning id");
