@@ -20,8 +20,8 @@ export class Composer {
    * `save` rejects where an edit is not taken. `edits(message)`: it is being edited; without one, none is. `draft(conversationId)`,
    * `keep(conversationId, text)`, `editDraft(conversationId)`, `keepEdit(conversationId, edit)`: what is typed and not sent.
    */
-  constructor({ send, save, typing, editLast, edits, draft, keep, editDraft, keepEdit }) {
-    Object.assign(this, { send, save, typing, editLast, edits, draft, keep, editDraft, keepEdit });
+  constructor({ send, save, typing, editLast, edits, fitted, draft, keep, editDraft, keepEdit }) {
+    Object.assign(this, { send, save, typing, editLast, edits, fitted, draft, keep, editDraft, keepEdit });
     this.input = h('textarea.field', {
       rows: '1', placeholder: 'Write a message', 'aria-label': 'Message', enterkeyhint: enterSends.matches ? 'send' : 'enter', dir: 'auto',
       oninput: () => this.#changed(), onkeydown: (event) => this.#key(event), onblur: () => this.typing(false),
@@ -197,6 +197,7 @@ export class Composer {
     input.style.height = 'auto';
     input.style.height = `${Math.min(input.scrollHeight + 2, MOST_LINES_PX)}px`;
     element.style.minHeight = '';
+    this.fitted(); // at once: it may be as high as before again when the next frame is drawn
   }
 
   /** What is `said` of it takes its room before anything is measured: who is at the end of the messages stays there. */

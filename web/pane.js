@@ -73,6 +73,7 @@ export class Pane {
         throw error;
       }),
       edits: (message) => this.thread?.edits(message?.id),
+      fitted: () => this.thread?.follow(),
       draft: (id) => draft(model.userId, id),
       keep: (id, text) => keepDraft(model.userId, id, text),
       editDraft: (id) => editDraft(model.userId, id),

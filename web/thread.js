@@ -48,7 +48,7 @@ export class Thread {
     this.announcer = h('div.unseen', { 'aria-live': 'polite' });
     this.element = h('div.thread', {}, this.scroller, this.jump, this.announcer);
     // The keyboard of a phone, or a growing composer, takes room from below.
-    this.resized = new ResizeObserver(() => this.#isPinned() && this.#toBottom());
+    this.resized = new ResizeObserver(() => this.follow());
     this.resized.observe(this.scroller);
   }
 
@@ -310,6 +310,11 @@ export class Thread {
     // Where the window has grown, the end itself has moved up.
     if (scrollTop < Math.min(this.#top, scrollHeight - clientHeight) - NEAR_END_PX) this.pinned = false;
     return this.pinned;
+  }
+
+  /** Whoever is at the end stays there, when room has been taken from the messages or given back. */
+  follow() {
+    if (this.#isPinned()) this.#toBottom();
   }
 
   /** The first message that can be seen, and where. */
