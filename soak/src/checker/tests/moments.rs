@@ -18,6 +18,13 @@ impl Story {
         Insistence::begin(0, 0, self.tick())
     }
 
+    /// A client, by another socket.
+    fn comes_back(&mut self, client: ClientIx) {
+        let at = self.tick();
+        let socket = self.checker.opened(client, 0, None, at);
+        self.checker.connected(socket, "again".to_owned(), false);
+    }
+
     /// After so many seconds.
     fn judge(&mut self, typing: &mut Insistence, seconds: u64) -> Typed {
         self.now += seconds * 1_000_000;
@@ -116,9 +123,7 @@ fn on_each_socket_typing_has_its_time_to_be_shown() {
     let mut typing = story.insists();
     for client in [0, 1, 0] {
         assert_eq!(story.judge(&mut typing, 30), Typed::Open);
-        let at = story.tick();
-        let socket = story.checker.opened(client, 0, None, at);
-        story.checker.connected(socket, "again".to_owned(), false);
+        story.comes_back(client);
     }
     story.assert_is_lost(&mut typing);
 }
@@ -128,9 +133,7 @@ fn typing_is_lost_also_where_sockets_come_and_go_after_all_has_settled() {
     let mut story = Story::new();
     let mut typing = story.insists();
     let mut again = |story: &mut Story, seconds| {
-        let at = story.tick();
-        let socket = story.checker.opened(1, 0, None, at);
-        story.checker.connected(socket, "again".to_owned(), false);
+        story.comes_back(1);
         story.judge(&mut typing, seconds)
     };
     for _ in 0..10 {
