@@ -97,13 +97,13 @@ do $$
 declare
   owner constant text := current_setting('pgchat.owner');
   tables constant name[] := array[
-    'conversations', 'messages', 'chat_adoption', 'chat_attendance', 'chat_incarnation', 'chat_presence', 'chat_purged',
-    'chat_replicas', 'chat_rolls', 'chat_schema_history', 'chat_tickets', 'chat_tombstones', 'chat_users_link'];
+    'conversations', 'messages', 'chat_adoption', 'chat_attendance', 'chat_conversation_tombstones', 'chat_incarnation', 'chat_presence',
+    'chat_purged', 'chat_replicas', 'chat_rolls', 'chat_schema_history', 'chat_tickets', 'chat_tombstones', 'chat_users_link'];
   types constant name[] := array['chat_change', 'chat_message_type', 'chat_row_now'];
   routines constant name[] := array[
     'chat_active_at', 'chat_active_users', 'chat_activity_lag', 'chat_call_roll', 'chat_change_type', 'chat_changes_exceed',
     'chat_changes_since', 'chat_channel', 'chat_clear_roll', 'chat_conversation_event_head', 'chat_conversation_exists', 'chat_conversation_json',
-    'chat_conversations_after_insert', 'chat_conversations_before_change', 'chat_create_ticket', 'chat_delete_message',
+    'chat_conversations_after_delete', 'chat_conversations_after_insert', 'chat_conversations_before_change', 'chat_create_ticket', 'chat_delete_message',
     'chat_edit_message', 'chat_end_rolls', 'chat_event_head', 'chat_fail_dropped', 'chat_fail_moved', 'chat_follow',
     'chat_get_user', 'chat_grant_service', 'chat_has_answerable_size', 'chat_has_read', 'chat_has_shown_times', 'chat_heartbeat', 'chat_held_replica_keys',
     'chat_hold_replica', 'chat_identity', 'chat_incarnation', 'chat_inner_batch', 'chat_is_own', 'chat_is_participant',
@@ -116,7 +116,7 @@ declare
     'chat_payload_head', 'chat_presence_of', 'chat_publish', 'chat_publish_items', 'chat_publish_outer', 'chat_purge',
     'chat_purge_all', 'chat_purged_since', 'chat_read_back', 'chat_read_back_conversations', 'chat_read_json',
     'chat_redeem_ticket', 'chat_relink_users', 'chat_replica_lock_class', 'chat_replica_lock_key', 'chat_replicas_after_delete',
-    'chat_require_flush', 'chat_schema', 'chat_schema_versions', 'chat_search', 'chat_search_any', 'chat_search_day',
+    'chat_require_flush', 'chat_resync_json', 'chat_schema', 'chat_schema_versions', 'chat_search', 'chat_search_any', 'chat_search_day',
     'chat_search_index', 'chat_search_index_ddl', 'chat_search_indexes', 'chat_search_is_ready', 'chat_search_keys',
     'chat_search_languages', 'chat_search_matches', 'chat_search_scope', 'chat_search_seed', 'chat_search_snippet',
     'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages',

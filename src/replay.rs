@@ -73,8 +73,8 @@ pub enum Resume {
 pub struct Missed {
     pub unsent: Unsent,
     rows: HashMap<Subject, i64>,
-    /// What had ended when it was read: no read mark of it is told behind what came of it since. Not after a crash, which gives
-    /// numbers out again.
+    /// What had ended when it was read: no read mark or reload of it is told behind what came of it since. Not after a crash, which
+    /// gives numbers out again.
     snapshot: Snapshot,
     incarnation: Option<Incarnation>,
     /// The client's own horizon: it has seen everything below, perhaps on another replica, while this one's
@@ -163,7 +163,9 @@ impl Replay {
             return resync("the cursor is from the future");
         }
         if read.purged {
-            return resync("messages that are newer than the cursor were removed for their age");
+            return resync(
+                "since the cursor a conversation was deleted, or messages were removed for their age",
+            );
         }
         let MissedChanges {
             changes,
@@ -251,7 +253,7 @@ impl Missed {
     }
 
     /// Whether the client has a live event already, from the replay or from before its cursor; `incarnation`: the listener's, which is
-    /// asked for read marks only.
+    /// asked for read marks and reloads only.
     pub fn repeat(
         &mut self,
         event: &Event,
@@ -265,15 +267,16 @@ impl Missed {
             return Repeat::Sent;
         }
         match event.subject {
-            subject @ (Subject::Row(_) | Subject::Conversation(_)) => match self.rows.get(&subject)
-            {
-                // It was changed since, and the client has seen it before its cursor.
-                None if event.was_inserted_below(self.seen_below) => Repeat::Later,
-                None => Repeat::New,
-                Some(sent) if *sent >= event.version => Repeat::Sent,
-                Some(_) => Repeat::Later,
-            },
-            Subject::Read { xid, .. } => {
+            subject @ (Subject::Row(_) | Subject::Conversation { .. }) => {
+                match self.rows.get(&subject) {
+                    // It was changed since, and the client has seen it before its cursor.
+                    None if event.was_inserted_below(self.seen_below) => Repeat::Later,
+                    None => Repeat::New,
+                    Some(sent) if *sent >= event.version => Repeat::Sent,
+                    Some(_) => Repeat::Later,
+                }
+            }
+            Subject::Read { xid, .. } | Subject::Reload { xid, .. } => {
                 let has_ended = self.snapshot.includes(xid) && incarnation() == self.incarnation;
                 match has_ended {
                     true => Repeat::Sent,
@@ -358,9 +361,17 @@ mod tests {
         assert_eq!(repeat(2, 131), (Repeat::New, true));
     }
 
-    /// Whatever it covers: what was read may be unread again, and be read once more.
+    /// Whatever a mark covers: what was read may be unread again, and be read once more.
     #[test]
-    fn a_read_mark_is_repeated_by_any_transaction_that_the_replay_has_seen_the_end_of() {
+    fn a_read_mark_or_a_reload_is_repeated_by_any_transaction_that_the_replay_has_seen_the_end_of()
+    {
+        let id = Uuid::nil();
+        let mark = |xid| Subject::Read {
+            conversation: id,
+            reader: id,
+            xid,
+        };
+        let reload = |xid| Subject::Reload { user: id, xid };
         let at = Cursor {
             identity: Identity("a".into()),
             horizon: Horizon(90),
@@ -370,20 +381,20 @@ mod tests {
         let here = Some(Incarnation(Uuid::from_u128(1)));
         missed.incarnation = here;
         let mut repeat = |xid, incarnation| {
-            let event = Event {
-                subject: Subject::Read {
-                    conversation: Uuid::nil(),
-                    reader: Uuid::nil(),
+            let [one, other] = [mark(xid), reload(xid)].map(|subject| {
+                let event = Event {
+                    subject,
+                    version: 5,
                     xid,
-                },
-                version: 5,
-                xid,
-                horizon: Horizon::default(),
-                frame: "messages_read".into(),
-                made_at: None,
-                as_update: None,
-            };
-            missed.repeat(&event, || incarnation)
+                    horizon: Horizon::default(),
+                    frame: "{}".into(),
+                    made_at: None,
+                    as_update: None,
+                };
+                missed.repeat(&event, || incarnation)
+            });
+            assert_eq!(one, other);
+            one
         };
         assert_eq!(repeat(105, here), Repeat::Sent);
         assert_eq!(repeat(110, here), Repeat::New);

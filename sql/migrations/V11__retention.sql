@@ -2,7 +2,8 @@
 -- year's messages would be sent as a year's events: clients keep what they show until they load it again. A client that
 -- has not even seen all that was removed (its cursor is older than that) has to reload: resync_required.
 
--- What was removed, one row a conversation. No foreign key: its check would wait for whoever holds the conversation's row.
+-- What was removed, one row a conversation; and one, with an id of zeros, of everybody: of tombstones of conversations, which alone
+-- knew whose they were. No foreign key: its check would wait for whoever holds the conversation's row.
 create table chat_purged (
   conversation_id uuid primary key,
   -- the newest change among them, tombstones included; null when all are from before the adoption of the tables
@@ -15,7 +16,7 @@ create index chat_purged_changed on chat_purged (change_xid);
 -- `max_messages` of all together, and its tombstones that are older. Goes through the conversations in the order of their
 -- ids, from the one after `after_conversation`, as many at most as messages; `next_conversation` is what to say as
 -- `after_conversation` in the next step, null when there are no more. Behind the last one comes what is left of conversations
--- that were deleted.
+-- that were deleted: tombstones of their messages, and their own.
 -- `busy`: conversations that were left for another time, since somebody held one of the rows, or a trigger of the host's has kept a message.
 --
 -- Locks: the messages that are deleted, until the transaction ends; the conversation's row only when nothing of it is left.
@@ -39,6 +40,7 @@ declare
   old_ids uuid[];
   old_xid xid8;
   deleted bigint;
+  everybodys constant uuid := '00000000-0000-0000-0000-000000000000';
   was_set text := coalesce(current_setting('pgchat.purge_depth', true), '');
 begin
   if older_than is null or older_than > now() - interval '1 day' then
@@ -135,14 +137,35 @@ begin
                                  and not exists (select from conversations c where c.id = o.conversation_id)
                                limit room
                                  for update skip locked);
-      get diagnostics visited = row_count;
-      tombstones := tombstones + visited;
-      if visited = room then
+      get diagnostics deleted = row_count;
+      tombstones := tombstones + deleted;
+      begin
+        select array_agg(t.conversation_id), (array_agg(chat_own_xid(t.change_xid) order by chat_own_xid(t.change_xid) desc nulls last))[1]
+          into old_ids, old_xid
+          from (select t.conversation_id, t.change_xid from chat_conversation_tombstones t
+                 where t.deleted_at < older_than
+                 limit room - deleted
+                   for update skip locked) t;
+        if old_ids is not null then
+          perform from chat_purged p where p.conversation_id = everybodys for update nowait;
+          delete from chat_conversation_tombstones t where t.conversation_id = any (old_ids);
+          insert into chat_purged as p (conversation_id, change_xid) values (everybodys, old_xid)
+              on conflict (conversation_id) do update
+             set change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid),
+                 purged_at = now();
+        end if;
+      exception when lock_not_available then
+        busy := busy + 1;
+        old_ids := null;
+      end;
+      tombstones := tombstones + coalesce(cardinality(old_ids), 0);
+      if messages + tombstones = max_messages then
         -- There may be more of them, and no conversation is above this one.
         next_conversation := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
       else
         delete from chat_purged p
-         where p.purged_at < older_than and not exists (select from conversations c where c.id = p.conversation_id);
+         where p.purged_at < older_than and p.conversation_id <> everybodys
+           and not exists (select from conversations c where c.id = p.conversation_id);
       end if;
     end if;
   elsif next_conversation is null then
@@ -153,19 +176,31 @@ begin
 end
 $$;
 
--- Whether something that a client of `reader` with this horizon has not seen was removed.
+-- Whether something that a client of `reader` with this horizon has not seen was removed, and no event tells of it: messages, for their
+-- age, or a conversation.
 create function chat_purged_since(reader uuid, horizon xid8) returns boolean
 language plpgsql stable
 security definer
 set search_path from current
+-- Index scans, also when the plan was made while the tables were small.
+set enable_seqscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_variable
+declare
+  xmax constant xid8 := pg_snapshot_xmax(pg_current_snapshot());
 begin
   return exists (select from chat_purged p
                    join conversations c on c.id = p.conversation_id
-                  where p.change_xid >= horizon and p.change_xid < pg_snapshot_xmax(pg_current_snapshot())
-                    and reader in (c.participant1_id, c.participant2_id));
+                  where p.change_xid >= horizon and p.change_xid < xmax
+                    and reader in (c.participant1_id, c.participant2_id))
+      or exists (select from chat_purged p
+                  where p.conversation_id = '00000000-0000-0000-0000-000000000000' and p.change_xid >= horizon and p.change_xid < xmax)
+      or exists (select from chat_conversation_tombstones t
+                  where t.participant1_id = reader and t.change_xid >= horizon and t.change_xid < xmax)
+      or exists (select from chat_conversation_tombstones t
+                  where t.participant2_id = reader and t.change_xid >= horizon and t.change_xid < xmax);
 end
 $$;
 

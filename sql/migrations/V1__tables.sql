@@ -252,6 +252,18 @@ create table chat_tombstones (
 create index chat_tombstones_changed on chat_tombstones (change_xid);
 create index chat_tombstones_conversation on chat_tombstones (conversation_id, change_xid);
 
+-- The same of a conversation: whose clients have to load anew, since no event takes it from what they show.
+create table chat_conversation_tombstones (
+  conversation_id uuid primary key,
+  participant1_id uuid not null,
+  participant2_id uuid not null,
+  change_xid xid8 not null default pg_current_xact_id(),
+  deleted_at timestamptz not null default now()
+);
+create index chat_conversation_tombstones_changed on chat_conversation_tombstones (change_xid);
+create index chat_conversation_tombstones_participant1 on chat_conversation_tombstones (participant1_id, change_xid);
+create index chat_conversation_tombstones_participant2 on chat_conversation_tombstones (participant2_id, change_xid);
+
 -- The replicas that run. A row whose advisory lock nobody holds belongs to a dead replica.
 create table chat_replicas (
   id uuid primary key,

@@ -122,3 +122,8 @@ language sql stable parallel safe
 as $$
   select format('{"conversationId":"%s","readerId":"%s","upToSeq":%s}', conversation, reader, seq)
 $$;
+
+-- What resync_required tells the participants of a conversation that was deleted.
+create function chat_resync_json() returns text
+language sql immutable parallel safe
+as $$ select '{"reason":"a conversation was deleted"}' $$;

@@ -612,3 +612,35 @@ $$;
 create trigger chat_conversations_after_insert after insert on conversations
   referencing new table as inserted
   for each statement execute function chat_conversations_after_insert();
+
+-- Deleted: leaves a tombstone, and publishes resync_required for each of the participants, once, however many of theirs are gone.
+-- Who was away when its messages were deleted is told of those by nothing else: their tombstones name a conversation that nobody has.
+create function chat_conversations_after_delete() returns trigger
+language plpgsql
+security definer
+set search_path from current
+set jit = off
+as $$
+declare
+  heads text[];
+  bodies text[];
+begin
+  insert into chat_conversation_tombstones (conversation_id, participant1_id, participant2_id)
+  select d.id, d.participant1_id, d.participant2_id from deleted d
+      on conflict (conversation_id) do update
+     set participant1_id = excluded.participant1_id, participant2_id = excluded.participant2_id,
+         change_xid = excluded.change_xid, deleted_at = excluded.deleted_at;
+
+  select array_agg(chat_event_head('resync_required', t.user_id, t.user_id, t.user_id)), array_agg(chat_resync_json())
+    into heads, bodies
+    from (select d.participant1_id from deleted d union select d.participant2_id from deleted d) t (user_id);
+  if heads is not null then
+    perform chat_publish(heads, bodies);
+  end if;
+  return null;
+end
+$$;
+
+create trigger chat_conversations_after_delete after delete on conversations
+  referencing old table as deleted
+  for each statement execute function chat_conversations_after_delete();

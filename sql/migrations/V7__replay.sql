@@ -16,7 +16,7 @@ create type chat_change as (
   user_id uuid,
   participant1_id uuid,
   participant2_id uuid,
-  -- the message's id, the reader's for messages_read, the conversation's for conversation_created
+  -- the message's id, the reader's for messages_read, the conversation's for conversation_created, the user's for resync_required
   subject uuid,
   conversation_id uuid,
   -- the message's revision, the seq that was read up to, or 0
@@ -50,6 +50,9 @@ begin
              where c.create_xid >= horizon and c.create_xid < xmax and not pg_visible_in_snapshot(c.create_xid, before)
             union all
             select from chat_tombstones t
+             where t.change_xid >= horizon and t.change_xid < xmax and not pg_visible_in_snapshot(t.change_xid, before)
+            union all
+            select from chat_conversation_tombstones t
              where t.change_xid >= horizon and t.change_xid < xmax and not pg_visible_in_snapshot(t.change_xid, before)
              limit most + 1) changed)
     -- What was changed and then removed for its age cannot be read any more.
@@ -111,6 +114,13 @@ begin
               from touched
              group by 1, 2, 3, 4, 5, (row).sender_id) r
      where read_xid >= horizon and seq is not null
+    union all
+    -- Each user once for a transaction, as its notifications tell it.
+    select distinct 'resync_required', 'resync_required', user_id, user_id, user_id, user_id, user_id, 0::bigint, t.change_xid, null::xid8,
+           chat_resync_json(), 0, 0::bigint
+      from chat_conversation_tombstones t
+     cross join lateral (values (t.participant1_id), (t.participant2_id)) participant (user_id)
+     where t.change_xid >= horizon and t.change_xid < (select xmax from bound)
   )
   select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born, data
     from event

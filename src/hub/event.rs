@@ -10,18 +10,21 @@ use crate::store::Horizon;
 pub enum Subject {
     /// A message (version: its revision).
     Row(Uuid),
-    /// A conversation (version 0). Another program may have given the same id to a message.
-    Conversation(Uuid),
+    /// A conversation that a transaction has made (version 0). Another program may have given the same id to a message, or give it to a
+    /// conversation once more when this one is deleted.
+    Conversation { id: Uuid, xid: u64 },
     /// Marks of one reader by one transaction (version: the seq read up to).
     Read {
         conversation: Uuid,
         reader: Uuid,
         xid: u64,
     },
+    /// That a user is to reload, because of one transaction (version 0).
+    Reload { user: Uuid, xid: u64 },
 }
 
 impl Subject {
-    /// Of an event of this type about `id` (of reading, the reader) in a conversation, made by a transaction.
+    /// Of an event of this type about `id` (of reading, the reader; of a reload, the user) in a conversation, made by a transaction.
     pub fn of(event_type: &str, id: Uuid, conversation: Uuid, xid: u64) -> Self {
         match event_type {
             "messages_read" => Self::Read {
@@ -29,7 +32,8 @@ impl Subject {
                 reader: id,
                 xid,
             },
-            "conversation_created" => Self::Conversation(id),
+            "conversation_created" => Self::Conversation { id, xid },
+            "resync_required" => Self::Reload { user: id, xid },
             _ => Self::Row(id),
         }
     }

@@ -34,7 +34,7 @@ pub(super) struct Dispatcher {
     unflushed: Unflushed,
     /// What had ended before this replica's first socket, or before all were told to reload: no socket is told of it.
     before: Snapshot,
-    /// What had ended when this session's catch-up read: no read mark of it is told behind what came of it since.
+    /// What had ended when this session's catch-up read: no read mark or reload of it is told behind what came of it since.
     caught_up: Snapshot,
     /// `CATCH_UP_CHANGES`.
     most_changes: u32,
@@ -170,6 +170,9 @@ impl Dispatcher {
     ) {
         let told = match (event.data, event.message.or(event.conversation)) {
             (Some(data), Some(id)) => Told::of_row(id, event, data.get(), payload.xid),
+            (Some(data), None) if event.event_type == "resync_required" => {
+                Told::of_reload(event, data.get(), payload.xid)
+            }
             (Some(data), None) => match serde_json::from_str::<ReadMark>(data.get()) {
                 Ok(mark) => Told::of_mark(&mark, event, data.get(), payload.xid),
                 Err(error) => {
@@ -218,9 +221,9 @@ impl Dispatcher {
         }
     }
 
-    /// Whether it is a read mark that the catch-up has seen in what it read, whatever had come of it by then.
+    /// Whether it is a read mark that the catch-up has seen in what it read, whatever had come of it by then, or a reload, likewise.
     fn is_caught_up_with(&self, subject: Subject) -> bool {
-        matches!(subject, Subject::Read { xid, .. } if self.caught_up.includes(xid))
+        matches!(subject, Subject::Read { xid, .. } | Subject::Reload { xid, .. } if self.caught_up.includes(xid))
     }
 
     /// Who has written has stopped typing it.

@@ -136,6 +136,12 @@ impl Presence {
         self.shared.look.notify_one();
     }
 
+    /// The same of one socket.
+    pub fn show_again_to(&self, connection: Uuid) {
+        lock(&self.shared.watchers).show_again_to(connection);
+        self.shared.look.notify_one();
+    }
+
     /// The three loops, until `stop`. The roll is left for the others to clear away, after the grace: most of its users
     /// are about to come to them.
     pub async fn run(&self, stop: &CancellationToken) {

@@ -59,6 +59,17 @@ impl Watchers {
         }
     }
 
+    /// What a socket was shown counts no more.
+    pub fn show_again_to(&mut self, connection: Uuid) {
+        let Some(watcher) = self.sockets.get(&connection) else {
+            return;
+        };
+        for user in watcher.users.clone() {
+            self.watches.insert((user, connection), true);
+            self.ask(user);
+        }
+    }
+
     /// A socket is gone.
     pub fn leaves(&mut self, connection: Uuid) {
         if let Some(watcher) = self.sockets.remove(&connection) {

@@ -152,9 +152,9 @@ pub fn from_server() -> Vec<FrameKind> {
         ),
         kind::<ResyncRequired>(
             "resync_required",
-            "The cursor is of no use: reload over HTTP, then continue with this frame's cursor.",
+            "What is shown may be wrong, and no event says how: reload over HTTP, then continue with this frame's cursor.",
             Always,
-            json!({"reason": "the cursor is too old"}),
+            json!({"reason": "too much has happened since the cursor"}),
         ),
         kind::<TokenExpiring>(
             "token_expiring",

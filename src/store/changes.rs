@@ -101,7 +101,7 @@ pub struct Change {
     pub later_type: String,
     pub user: UserId,
     pub recipients: [UserId; 2],
-    /// The message; for `messages_read` the reader; for `conversation_created` the conversation.
+    /// The message; for `messages_read` the reader; for `conversation_created` the conversation; for `resync_required` the user.
     pub subject: Uuid,
     pub conversation: Uuid,
     /// The message's revision; for `messages_read` the seq; else 0.
@@ -127,7 +127,8 @@ pub struct MissedChanges {
     pub identity: Identity,
     /// What had ended by then: all that came of it is in `changes`, or from before what was asked for.
     pub snapshot: Snapshot,
-    /// Something that the user has not seen is not there any more, and no event tells of it (`chat_purge`).
+    /// Something that the user has not seen is not there any more, and no event tells of it: messages that `chat_purge` removed, or a
+    /// conversation.
     pub purged: bool,
     /// There is more than the bytes that were asked for.
     pub too_large: bool,

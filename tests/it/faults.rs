@@ -8,6 +8,7 @@ mod catch_up_again;
 mod catch_up_bounds;
 mod crash;
 mod cut_off;
+mod deleted_conversation;
 mod drain;
 mod failover;
 mod horizon;

@@ -3,6 +3,7 @@
 mod alone;
 mod beside;
 mod changes;
+mod conversations;
 mod dropped;
 mod examples;
 mod hosts;

@@ -24,7 +24,7 @@ impl<'a> Told<'a> {
         Self {
             subject: match event.message {
                 Some(_) => Subject::Row(id),
-                None => Subject::Conversation(id),
+                None => Subject::Conversation { id, xid },
             },
             version: event.revision,
             xid,
@@ -51,9 +51,28 @@ impl<'a> Told<'a> {
         }
     }
 
+    pub fn of_reload(event: &PayloadEvent<'a>, data: &'a str, xid: u64) -> Self {
+        Self {
+            subject: Subject::Reload {
+                user: event.user.0,
+                xid,
+            },
+            version: 0,
+            xid,
+            event_type: event.event_type,
+            data,
+            later_type: None,
+            created: None,
+        }
+    }
+
     /// A row that was fetched. Where it has changed since, it is told as a catch-up would tell it, under the revision that it has
     /// now and with the transaction of that: so it is remembered until that one's own event has come, which is then a repeat.
     pub fn of_row_now(row: &'a RowBack, event: &PayloadEvent<'a>, xid: u64) -> Self {
+        let xid = match event.message {
+            Some(_) => xid,
+            None => row.create_xid.unwrap_or(xid),
+        };
         let now = Self::of_row(row.id, event, &row.data, xid);
         if row.version == event.revision {
             return now;

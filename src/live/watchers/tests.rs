@@ -63,6 +63,21 @@ fn a_new_watcher_is_shown_the_present_state_and_the_others_only_what_changes() {
 }
 
 #[test]
+fn a_socket_that_was_told_to_reload_is_shown_again_whom_it_watches_and_no_other_socket_is() {
+    let mut watchers = Watchers::default();
+    let (one, two) = (Client::new(), Client::new());
+    one.watches(&mut watchers, &[1, 2]);
+    two.watches(&mut watchers, &[2, 3]);
+    read(&mut watchers, "a");
+    assert_eq!((one.shown().len(), two.shown().len()), (2, 2));
+    watchers.show_again_to(one.connection);
+    assert_eq!(read(&mut watchers, "a"), [user(1), user(2)]);
+    assert_eq!((one.shown().len(), two.shown().len()), (2, 0));
+    watchers.show_again_to(Uuid::new_v4());
+    assert!(!watchers.is_asked());
+}
+
+#[test]
 fn a_list_replaces_the_one_before_it_and_is_shown_anew() {
     let mut watchers = Watchers::default();
     let client = Client::new();

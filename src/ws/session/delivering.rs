@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::Session;
-use crate::hub::{Delivery, Event, Resync};
+use crate::hub::{Delivery, Event, Resync, Subject};
 use crate::replay::{Missed, Repeat};
 use crate::ws::close::CloseReason;
 
@@ -24,6 +24,10 @@ where
                 Delivery::Event(event) => {
                     if let Some(frame) = self.frame_of(&event) {
                         self.feed(frame).await?;
+                        if let Subject::Reload { .. } = event.subject {
+                            let id = self.subscription.connection_id();
+                            self.services.live.presence().show_again_to(id);
+                        }
                         if let Some(made_at) = event.made_at {
                             self.services.metrics.delivery.took(made_at, now);
                         }

@@ -128,3 +128,40 @@ async fn what_was_adopted_or_restored_hides_nothing_that_was_removed_and_is_no_r
     replica.api().send(restored, BORIS, "the end").await;
     assert_eq!(carla.before_message("the end").await, Vec::<Value>::new());
 }
+
+/// Whose it was is not known any more: whoever has been away for so long reloads.
+#[tokio::test]
+async fn a_cursor_from_before_a_deleted_conversation_that_nothing_is_left_of_gets_resync_required()
+{
+    let database = Database::fresh().await;
+    aged(&database, &[], true).await;
+    let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
+    let mut before = Vec::new();
+    for user in [BORIS, CARLA] {
+        before.push((user, settled_cursor(&replica, user).await));
+    }
+    database.execute("delete from conversations").await;
+    let mut after = Vec::new();
+    for user in [BORIS, CARLA] {
+        after.push((user, settled_cursor(&replica, user).await));
+    }
+    database
+        .execute("update chat_conversation_tombstones set deleted_at = now() - interval '2 years'")
+        .await;
+    // The second time it is itself older than that.
+    for _ in 0..2 {
+        database.execute("call chat_purge_all('1 year')").await;
+        database
+            .execute("update chat_purged set purged_at = now() - interval '2 years'")
+            .await;
+    }
+    assert_eq!(database.count("chat_conversation_tombstones").await, 0);
+    for (user, cursor) in before {
+        let mut late = Socket::resume(&replica, user, &cursor).await;
+        late.expect("resync_required").await;
+    }
+    for (user, cursor) in after {
+        let socket = Socket::resume(&replica, user, &cursor).await;
+        assert_eq!(socket.connected["data"]["resumed"], true);
+    }
+}

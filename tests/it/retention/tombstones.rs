@@ -67,3 +67,40 @@ async fn what_is_left_of_conversations_that_were_deleted_goes_too() {
     assert_eq!(database.count("chat_tombstones").await, 1, "a young one");
     assert_eq!(database.count("chat_purged").await, 1);
 }
+
+/// It says whose clients have to reload, and of whom no more is kept than of the others.
+#[tokio::test]
+async fn old_tombstones_of_conversations_go_too_in_small_steps_and_wait_for_nobody() {
+    let database = Database::fresh().await;
+    let tombstones = async || database.count("chat_conversation_tombstones").await;
+    for user in [BORIS, CARLA, DAVID, ELENA] {
+        database.conversation(ALICE, user).await;
+    }
+    database
+        .execute(&format!(
+            "delete from conversations where participant2_id <> '{ELENA}';
+             update chat_conversation_tombstones set deleted_at = now() - interval '2 years';
+             delete from conversations"
+        ))
+        .await;
+    let removed: Vec<i64> = purge_in_steps(&database, 365, 2)
+        .await
+        .iter()
+        .map(|step| step.tombstones)
+        .collect();
+    assert_eq!(removed.iter().sum::<i64>(), 3, "{removed:?}");
+    assert!(removed.iter().all(|n| *n <= 2), "{removed:?}");
+    assert_eq!(tombstones().await, 1, "a young one");
+
+    let old = "update chat_conversation_tombstones set deleted_at = now() - interval '2 years'";
+    database.execute(old).await;
+    let holder = database
+        .holding("select pg_current_xact_id() from chat_purged for update")
+        .await;
+    let step = purge(&database, 365, 2, None).await;
+    assert_eq!((step.tombstones, step.busy, step.next), (0, 1, None));
+    holder.batch_execute("commit").await.expect("unlocked");
+    let step = purge(&database, 365, 2, None).await;
+    assert_eq!((step.tombstones, step.busy, step.next), (1, 0, None));
+    assert_eq!(tombstones().await, 0);
+}

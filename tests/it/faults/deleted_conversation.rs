@@ -1,0 +1,99 @@
+//! A conversation that is deleted while somebody does not hear of it: a client that is away, or a replica that is cut off.
+
+use serde_json::Value;
+
+use super::cut_off::CutOff;
+use super::*;
+
+/// With its messages in one transaction, or behind them in another: nothing else tells a client that was away of either.
+#[tokio::test]
+async fn a_client_that_was_away_when_a_conversation_was_deleted_reloads_and_no_other_does() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let api = replica.api();
+    let elsewhere = api.open_conversation(CARLA, DAVID).await;
+    for transactions in [
+        &[
+            "begin; delete from messages where content = 'seen'; delete from conversations where id = '{}'; commit",
+        ][..],
+        &[
+            "delete from messages where content = 'seen'",
+            "delete from conversations where id = '{}'",
+        ],
+    ] {
+        let deleted = api.open_conversation(ALICE, BORIS).await;
+        api.send(deleted, ALICE, "seen").await;
+        let mut cursors = Vec::new();
+        for user in [ALICE, BORIS, CARLA] {
+            cursors.push((user, settled_cursor(&replica, user).await));
+        }
+        for sql in transactions {
+            database
+                .execute(&sql.replace("{}", &deleted.to_string()))
+                .await;
+        }
+        for (user, before) in cursors {
+            let mut socket = Socket::resume(&replica, user, &before).await;
+            let is_concerned = user != CARLA;
+            assert_eq!(socket.connected["data"]["resumed"], !is_concerned);
+            if is_concerned {
+                let resync = socket.expect("resync_required").await;
+                let reason = resync["data"]["reason"].as_str().unwrap_or_default();
+                assert!(reason.contains("conversation was deleted"), "{resync}");
+            }
+            // Once they have reloaded they are like all others.
+            settled_cursor(&replica, user).await;
+        }
+        api.send(elsewhere, DAVID, "still there").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_cut_off_when_a_conversation_was_deleted_tells_its_sockets_once() {
+    let mut stage = CutOff::set(&[]).await;
+    let mut carla = Socket::connect(&stage.replica, CARLA).await;
+    let elsewhere = stage.database.conversation(BORIS, CARLA).await;
+    for socket in [&mut stage.boris, &mut carla] {
+        socket.expect("conversation_created").await;
+    }
+    // Holds the horizon back: each catch-up reads all of it anew.
+    let _stranger = stage.database.holding("select pg_current_xact_id()").await;
+    let delete = format!(
+        "begin; delete from messages; delete from conversations where id = '{}'; commit",
+        stage.conversation
+    );
+    stage.cut().await;
+    stage.database.execute(&delete).await;
+    stage.comes_back().await;
+    stage.assert_reloads().await;
+
+    // One that is told live is not read again either.
+    let live = stage.database.conversation(BORIS, DAVID).await;
+    stage.boris.expect("conversation_created").await;
+    let delete = format!("delete from conversations where id = '{live}'");
+    stage.database.execute(&delete).await;
+    stage.assert_reloads().await;
+    stage.cut().await;
+    stage.comes_back().await;
+    stage.replica.api().send(elsewhere, CARLA, "last").await;
+    for socket in [&mut stage.boris, &mut carla] {
+        assert_eq!(socket.before_message("last").await, Vec::<Value>::new());
+    }
+}
+
+/// They count like everything else that a catch-up reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_deleted_conversations_than_a_catch_up_reads_make_all_clients_reload() {
+    let mut stage = CutOff::set(&[("CATCH_UP_CHANGES", "10")]).await;
+    stage.database.add_users(11).await;
+    let others = "select id from users where first_name = 'User'";
+    let insert = format!(
+        "insert into conversations (participant1_id, participant2_id) select '{ALICE}', id from ({others}) o"
+    );
+    stage.database.execute(&insert).await;
+    stage.cut().await;
+    let delete = format!("delete from conversations where participant2_id in ({others})");
+    stage.database.execute(&delete).await;
+    stage.comes_back().await;
+    stage.assert_reloads().await;
+}
