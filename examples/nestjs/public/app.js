@@ -63,7 +63,16 @@ async function connect() {
 
 async function load() {
   await list();
-  if (open) await look(open);
+  const shown = open;
+  if (!shown) return;
+  try {
+    await look(shown);
+  } catch (error) {
+    if (error.code !== 'conversation_not_found') throw error;
+    if (open !== shown) return; // another one was chosen meanwhile
+    open = undefined; // it was deleted
+    $('conversation').hidden = true;
+  }
 }
 
 async function list() {
