@@ -96,8 +96,14 @@ impl SlowLane {
                 }
                 self.scheduler.give_back(done, Instant::now());
             }
-            // As one of the fast lane would: without the writer the service ends, and is started anew. Its flows would wait for ever.
-            Err(panic) => resume_unwind(panic.into_panic()),
+            Err(ended) => {
+                if let Ok(panic) = ended.try_into_panic() {
+                    // As one of the fast lane would: without the writer the service ends, and is started anew. Its flows would
+                    // wait for ever.
+                    resume_unwind(panic);
+                }
+                // Otherwise the runtime has cancelled it, which ends, and the writer with it.
+            }
         }
     }
 }
@@ -146,8 +152,8 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    #[tokio::test]
-    async fn a_turn_that_panics_ends_the_writer() {
+    /// One that has this turn.
+    fn lane(turn: JoinHandle<Done>) -> SlowLane {
         let hub = testing::hub(1);
         let services = testing::services(hub, Duration::from_secs(60), Duration::from_secs(1));
         let limits = WriterLimits {
@@ -161,10 +167,26 @@ mod tests {
             timeout: limits.timeout,
         };
         let mut lane = SlowLane::new(storing, limits, TaskTracker::new());
-        lane.turn = Some(tokio::spawn(async { panic!("in a turn") }));
+        lane.turn = Some(turn);
+        lane
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_panics_ends_the_writer() {
+        let mut lane = lane(tokio::spawn(async { panic!("in a turn") }));
         let writer = tokio::spawn(async move { lane.something_due().await });
         let ended = tokio::time::timeout(Duration::from_secs(60), writer).await;
         let ended = ended.expect("its end").expect_err("a panic");
         assert!(ended.is_panic());
+    }
+
+    /// What is dropped is no defect: the log would tell of one at each end of the service that comes during a turn.
+    #[tokio::test]
+    async fn a_turn_that_the_end_of_the_runtime_cancels_is_no_panic() {
+        let turn = tokio::spawn(pending());
+        turn.abort();
+        let mut lane = lane(turn);
+        let over = tokio::time::timeout(Duration::from_secs(60), lane.something_due()).await;
+        assert!(over.is_ok() && lane.turn.is_none());
     }
 }
