@@ -40,6 +40,57 @@ async fn what_shares_a_batch_with_a_message_that_always_fails_is_stored_in_order
     }
 }
 
+/// What is behind it is stored in ever larger portions, and not one by one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_behind_a_message_that_always_fails_is_stored_in_few_transactions() {
+    let database = Database::fresh().await;
+    with_errors(&database).await;
+    database
+        .execute_as_owner(
+            "create table host_portions (n serial, size bigint);
+             create function host_portion() returns trigger language plpgsql as $$
+             begin
+               insert into host_portions (size)
+               select count(*) from inserted where content like 'behind it%' having count(*) > 0;
+               return null;
+             end $$;
+             create trigger host_portion after insert on messages referencing new table as inserted
+               for each statement execute function host_portion()",
+        )
+        .await;
+    let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let gate = Gate::closed(&database, &replica).await;
+    let mut requests = Vec::new();
+    for number in 0..32 {
+        let content = match number {
+            0 => "error 23514".to_owned(),
+            _ => format!("behind it {number}"),
+        };
+        let data = message(conversation, &content);
+        requests.push(alice.request("send_message", data).await);
+    }
+    gate.open_when_waiting(requests.len()).await;
+    let answer = alice.answer(&requests[0]).await;
+    assert_eq!(answer["data"]["code"], "internal", "{answer}");
+    for (request, seq) in requests[1..].iter().zip(1..) {
+        let answer = alice.answer(request).await;
+        assert_eq!(answer["data"]["message"]["seq"], seq, "{answer}");
+    }
+    let portions = "select size from host_portions order by n";
+    let rows = database.sql().await.query(portions, &[]).await;
+    let rows = rows.expect("the portions");
+    let sizes: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(sizes.iter().sum::<i64>(), 31, "{sizes:?}");
+    // The last one is what is left.
+    let but_last = &sizes[..sizes.len() - 1];
+    assert!(
+        but_last.windows(2).all(|two| two[1] >= 2 * two[0]),
+        "{sizes:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waited_for_a_conversation_together_with_a_message_that_always_fails_is_stored_in_order()
  {
