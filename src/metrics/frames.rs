@@ -69,3 +69,40 @@ impl Collector for Frames {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_that_no_table_lists_is_counted_as_other() {
+        let (frames, mut registry) = (Frames::default(), Registry::default());
+        registry.register_collector(Box::new(frames.clone()));
+        for frame in [
+            r#"{"type":"ack","data":{}}"#,
+            r#"{"type":"sack","data":{}}"#,
+            r#"{"data":{},"type":"ack"}"#,
+            "",
+        ] {
+            frames.sent(frame);
+        }
+        for name in ["ping", "pong", "PING"] {
+            frames.received(name);
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for (direction, kind, count) in [
+            ("sent", "ack", 1),
+            ("sent", "other", 3),
+            ("received", "ping", 1),
+            ("received", "other", 2),
+        ] {
+            let line =
+                format!("\nframes_total{{direction=\"{direction}\",type=\"{kind}\"}} {count}\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+}

@@ -60,3 +60,29 @@ impl Requests {
             .observe(took.as_secs_f64());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    /// Whoever calls may name any, and each would be a series of its own.
+    #[test]
+    fn methods_that_no_route_has_are_counted_as_one() {
+        let (requests, mut registry) = (Requests::default(), Registry::default());
+        requests.register(&mut registry);
+        for method in ["GET", "BREW", "get", "PROPFIND"] {
+            requests.answered(method, "/ws", 405, Duration::ZERO);
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for (method, count) in [("GET", 1), ("other", 3)] {
+            let line = format!(
+                "\nhttp_request_duration_seconds_count{{method=\"{method}\",route=\"/ws\",status=\"405\"}} {count}\n"
+            );
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        assert_eq!(text.matches("_count{").count(), 2, "{text}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use log::Level;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
@@ -36,34 +37,88 @@ impl Metrics {
 
     /// For as long as it is polled.
     async fn look_every(&self, interval: Duration) {
-        let mut queue =
-            Alarm::new("the notification queue fills: some session LISTENs and does not read");
-        let mut lag = Alarm::new("notifications are slow");
-        let mut depth = Alarm::new("messages wait for the database");
+        let mut alarms = Alarms::default();
         loop {
             tokio::time::sleep(interval).await;
-            let sources = &self.sources;
-            if let Ok(usage) = sources.store.notification_queue_usage().await {
-                sources
-                    .queue_usage
-                    .store(usage.to_bits(), Ordering::Relaxed);
-                queue.set(usage > QUEUE_WARNING, || {
-                    format!("{:.1} % in use", usage * 100.0)
-                });
+            for (level, line) in alarms.changes(&self.look().await) {
+                log::log!(level, "{line}");
             }
-            let delay = sources.listener.lag();
-            lag.set(delay > LAG_WARNING, || {
-                format!("a heartbeat took {} ms", delay.as_millis())
-            });
-            let (waiting, bound) = (sources.writer.depth(), sources.writer.capacity());
-            depth.set(waiting as f64 > bound as f64 * DEPTH_WARNING, || {
-                format!("{waiting} of at most {bound}")
-            });
+        }
+    }
+
+    async fn look(&self) -> Look {
+        let sources = &self.sources;
+        let queue_usage = sources.store.notification_queue_usage().await.ok();
+        if let Some(usage) = queue_usage {
+            let usage = usage.to_bits();
+            sources.queue_usage.store(usage, Ordering::Relaxed);
+        }
+        Look {
+            queue_usage,
+            lag: sources.listener.lag(),
+            waiting: sources.writer.depth(),
+            bound: sources.writer.capacity(),
         }
     }
 }
 
-/// Something that is good or bad; logged when it changes.
+/// The figures that are looked at.
+#[derive(Clone, Copy)]
+struct Look {
+    /// `None`: the database does not say.
+    queue_usage: Option<f64>,
+    lag: Duration,
+    /// In the writer's queue.
+    waiting: usize,
+    /// As many may wait there.
+    bound: usize,
+}
+
+/// What is bad at present.
+struct Alarms {
+    queue: Alarm,
+    lag: Alarm,
+    depth: Alarm,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self {
+            queue: Alarm::new(
+                "the notification queue fills: some session LISTENs and does not read",
+            ),
+            lag: Alarm::new("notifications are slow"),
+            depth: Alarm::new("messages wait for the database"),
+        }
+    }
+}
+
+impl Alarms {
+    /// The lines about what has turned bad, and what is good again.
+    fn changes(&mut self, look: &Look) -> impl Iterator<Item = (Level, String)> {
+        let Look {
+            queue_usage,
+            lag,
+            waiting,
+            bound,
+        } = *look;
+        let queue = queue_usage.and_then(|usage| {
+            let figure = format!("{:.1} % in use", usage * 100.0);
+            self.queue.set(usage > QUEUE_WARNING, figure)
+        });
+        let lag = self.lag.set(
+            lag > LAG_WARNING,
+            format!("a heartbeat took {} ms", lag.as_millis()),
+        );
+        let depth = self.depth.set(
+            waiting as f64 > bound as f64 * DEPTH_WARNING,
+            format!("{waiting} of at most {bound}"),
+        );
+        [queue, lag, depth].into_iter().flatten()
+    }
+}
+
+/// Something that is good or bad.
 struct Alarm {
     what: &'static str,
     raised: bool,
@@ -77,14 +132,17 @@ impl Alarm {
         }
     }
 
-    fn set(&mut self, bad: bool, figure: impl Fn() -> String) {
-        if bad != self.raised {
-            match bad {
-                true => log::warn!("{}: {}", self.what, figure()),
-                false => log::info!("over: {}: {}", self.what, figure()),
-            }
-            self.raised = bad;
+    /// A line where it has changed.
+    fn set(&mut self, bad: bool, figure: String) -> Option<(Level, String)> {
+        if bad == self.raised {
+            return None;
         }
+        self.raised = bad;
+        let what = self.what;
+        Some(match bad {
+            true => (Level::Warn, format!("{what}: {figure}")),
+            false => (Level::Info, format!("over: {what}: {figure}")),
+        })
     }
 }
 
@@ -96,6 +154,67 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::testing;
+
+    /// Each at its bound.
+    const FINE: Look = Look {
+        queue_usage: Some(0.1),
+        lag: Duration::from_secs(1),
+        waiting: 5,
+        bound: 10,
+    };
+
+    #[test]
+    fn what_turns_bad_is_told_once_and_so_is_its_end() {
+        let queue = Look {
+            queue_usage: Some(0.125),
+            ..FINE
+        };
+        let lag = Look {
+            lag: Duration::from_millis(1001),
+            ..FINE
+        };
+        let depth = Look { waiting: 6, ..FINE };
+        for (bad, alarm, over) in [
+            (
+                queue,
+                "the notification queue fills: some session LISTENs and does not read: 12.5 % in use",
+                "over: the notification queue fills: some session LISTENs and does not read: 10.0 % in use",
+            ),
+            (
+                lag,
+                "notifications are slow: a heartbeat took 1001 ms",
+                "over: notifications are slow: a heartbeat took 1000 ms",
+            ),
+            (
+                depth,
+                "messages wait for the database: 6 of at most 10",
+                "over: messages wait for the database: 5 of at most 10",
+            ),
+        ] {
+            let mut alarms = Alarms::default();
+            let mut told = |look| alarms.changes(&look).collect::<Vec<_>>();
+            for _ in 0..2 {
+                assert_eq!(told(FINE), []);
+                assert_eq!(told(bad), [(Level::Warn, alarm.to_owned())]);
+                assert_eq!(told(bad), []);
+                assert_eq!(told(FINE), [(Level::Info, over.to_owned())]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_database_that_does_not_say_how_full_its_queue_is_ends_no_alarm() {
+        let usage = |queue_usage| Look {
+            queue_usage,
+            ..FINE
+        };
+        let mut alarms = Alarms::default();
+        let mut told = |look| alarms.changes(&look).count();
+        assert_eq!(told(usage(Some(0.5))), 1);
+        assert_eq!(told(usage(None)), 0);
+        assert_eq!(told(usage(Some(0.6))), 0);
+        assert_eq!(told(usage(Some(0.0))), 1);
+    }
 
     #[tokio::test]
     async fn it_stops_while_it_asks_a_database_that_is_silent() {
