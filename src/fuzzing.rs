@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::auth;
 use crate::config::Config;
 use crate::frame::Cursor;
-use crate::listener::fuzzing::Ear;
+use crate::listener::fuzzing::ListenerHarness;
 use crate::model::UserId;
 use crate::server::{self, ServerLimits};
 use crate::services::Services;
@@ -62,9 +62,9 @@ pub fn notification(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
-    EAR.with_borrow_mut(|ear| {
-        let (runtime, ear) = ear.get_or_insert_with(open_ear);
-        runtime.block_on(ear.hear(text));
+    LISTENER.with_borrow_mut(|harness| {
+        let (runtime, listener) = harness.get_or_insert_with(start_listener);
+        runtime.block_on(listener.receive(text));
     });
 }
 
@@ -73,15 +73,16 @@ pub fn http(input: &[u8]) {
     let Some((mode, sent)) = input.split_first() else {
         return;
     };
-    DOOR.with_borrow_mut(|door| {
-        door.get_or_insert_with(Door::open)
-            .knock(mode % 2 == 1, sent)
+    HTTP.with_borrow_mut(|harness| {
+        harness
+            .get_or_insert_with(HttpHarness::start)
+            .exchange(mode % 2 == 1, sent)
     });
 }
 
 thread_local! {
-    static EAR: RefCell<Option<(Runtime, Ear)>> = const { RefCell::new(None) };
-    static DOOR: RefCell<Option<Door>> = const { RefCell::new(None) };
+    static LISTENER: RefCell<Option<(Runtime, ListenerHarness)>> = const { RefCell::new(None) };
+    static HTTP: RefCell<Option<HttpHarness>> = const { RefCell::new(None) };
 }
 
 /// One thread, so that what an input does depends on nothing else.
@@ -103,38 +104,39 @@ fn services(mode: &[(&str, &str)]) -> Services {
     testing::services_of(hub, config)
 }
 
-fn open_ear() -> (Runtime, Ear) {
+fn start_listener() -> (Runtime, ListenerHarness) {
     let runtime = runtime();
     let entered = runtime.enter();
-    let ear = Ear::new(&services(&[]), USER);
+    let listener = ListenerHarness::new(&services(&[]), USER);
     drop(entered);
-    (runtime, ear)
+    (runtime, listener)
 }
 
 /// The service on two ports: in trusted mode and in jwt mode.
-struct Door {
+struct HttpHarness {
     runtime: Runtime,
-    sides: [Side; 2],
+    servers: [Server; 2],
 }
 
-struct Side {
+struct Server {
     address: SocketAddr,
     connections: TaskTracker,
     token: Vec<u8>,
 }
 
-impl Door {
-    fn open() -> Self {
+impl HttpHarness {
+    fn start() -> Self {
         let runtime = runtime();
         let jwt = [("JWT_SECRET", SECRET), ("SERVICE_TOKENS", SERVICE_TOKEN)];
-        let sides = runtime.block_on(async { [Side::open(&[]).await, Side::open(&jwt).await] });
-        Self { runtime, sides }
+        let servers =
+            runtime.block_on(async { [Server::start(&[]).await, Server::start(&jwt).await] });
+        Self { runtime, servers }
     }
 
-    fn knock(&self, jwt: bool, sent: &[u8]) {
-        let side = &self.sides[usize::from(jwt)];
+    fn exchange(&self, jwt: bool, sent: &[u8]) {
+        let server = &self.servers[usize::from(jwt)];
         let received = self.runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, side.knock(sent))
+            tokio::time::timeout(PATIENCE, server.exchange(sent))
                 .await
                 .expect("the connection ends once the client's side of it has")
         });
@@ -152,8 +154,8 @@ impl Door {
     }
 }
 
-impl Side {
-    async fn open(mode: &[(&str, &str)]) -> Self {
+impl Server {
+    async fn start(mode: &[(&str, &str)]) -> Self {
         let services = services(mode);
         services.auth.believe_active(USER);
         let hour = Duration::from_secs(3600);
@@ -173,7 +175,7 @@ impl Side {
     }
 
     /// Sends all of it and ends its side; what came back, when nothing of the connection is left.
-    async fn knock(&self, sent: &[u8]) -> Vec<u8> {
+    async fn exchange(&self, sent: &[u8]) -> Vec<u8> {
         let sent = replaced(sent, TOKEN_PLACE, &self.token);
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let mut received = Vec::new();

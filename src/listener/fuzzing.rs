@@ -13,8 +13,8 @@ use crate::hub::{Delivery, Hub, Subscription};
 use crate::model::UserId;
 use crate::services::Services;
 
-/// Hears notifications that no database sent, with one socket that gets their events.
-pub struct Ear {
+/// A dispatcher of notifications that no database sent, with one socket that gets their events.
+pub struct ListenerHarness {
     dispatcher: Dispatcher,
     hub: Hub,
     user: UserId,
@@ -22,7 +22,7 @@ pub struct Ear {
     horizon: u64,
 }
 
-impl Ear {
+impl ListenerHarness {
     /// `user` has the socket; the hub of `services` must have a position.
     pub fn new(services: &Services, user: UserId) -> Self {
         let (store, live) = (services.store.clone(), services.live.clone());
@@ -42,7 +42,7 @@ impl Ear {
     ///
     /// # Panics
     /// When that does not hold.
-    pub async fn hear(&mut self, text: &str) {
+    pub async fn receive(&mut self, text: &str) {
         // An error sends the listener to the tables, which is always right.
         let _ = self.dispatcher.dispatch(text).await;
         while let Some(delivery) = self.socket.try_next() {
