@@ -34,7 +34,7 @@ pub struct Invocation {
     pub config_file: Option<PathBuf>,
 }
 
-/// The error also stands for `--help` and `--version`; it knows its exit code and output.
+/// The error also stands for `--help` and `--version`.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let args: Vec<OsString> = args.into_iter().collect();
     // Not by clap, which would take a "--" or --config of the watchdog's for its own.
@@ -57,6 +57,16 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         action,
         config_file,
     })
+}
+
+/// What is wrong with the arguments, in the first of clap's paragraphs; behind it come the usage and where help is.
+pub fn fault(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let lines: Vec<&str> = first.lines().map(str::trim).collect();
+    let fault = lines.join(" ");
+    let fault = fault.strip_prefix("error: ").unwrap_or(&fault);
+    format!("{fault}; see pgchat --help")
 }
 
 fn token(given: &ArgMatches) -> Action {

@@ -31,9 +31,13 @@ fn main() -> ExitCode {
         config_file,
     } = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        Err(error) if error.use_stderr() => {
+            return Failure::Misused(cli::fault(&error)).told();
+        }
+        // What was asked for: help, or the version.
+        Err(help) => {
+            let _ = help.print();
+            return ExitCode::SUCCESS;
         }
     };
     let config_file = config_file.as_deref();

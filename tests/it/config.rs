@@ -39,16 +39,24 @@ async fn a_wrong_setting_is_named_in_one_line() {
 }
 
 #[tokio::test]
-async fn an_unknown_command_is_refused() {
+async fn wrong_arguments_are_named_in_one_line() {
     let database = Database::fresh().await;
-    for arguments in [
-        &["dance"][..],
-        &["serve", "--faster"],
-        &["migrate", "twice"],
+    for (arguments, named) in [
+        (&["dance"][..], "'dance'"),
+        (&["serve", "--faster"], "'--faster'"),
+        (&["migrate", "twice"], "'twice'"),
+        (&["two\nlines"], "two lines"),
+        (&["token"], "--user <UUID>"),
+        (&["token", "--user", "me"], "'me'"),
+        (&["--config"], "'--config <FILE>'"),
     ] {
         let outcome = pgchat(arguments, &settings(&database, &[])).await;
-        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
-        assert!(!outcome.stderr.is_empty());
+        outcome.assert_failed(2, &[named, "pgchat --help"]);
+        assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome:#?}");
+    }
+    for arguments in [&["--help"], &["--version"]] {
+        let outcome = pgchat(arguments, &settings(&database, &[])).await;
+        assert_eq!(outcome.assert_ok().stderr, "");
     }
 }
 
