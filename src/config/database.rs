@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use tokio_postgres::config::Host;
 
 use super::settings::{self, Setting};
-use super::url::from_url;
+use super::url::{from_url, without_effect};
 use super::values::{Values, shown};
 use super::{ConfigError, DatabaseConfig, DatabaseSource, SslMode};
 
@@ -46,6 +46,9 @@ pub(super) fn read(
     };
     if let DatabaseSource::External(database) = &source {
         check_root_cert_is_used(values, database, listen.as_ref())?;
+    }
+    for url in [&settings::DATABASE_URL, &settings::LISTEN_DATABASE_URL] {
+        warnings.extend(without_effect(values, url));
     }
     Ok((source, listen, warnings))
 }

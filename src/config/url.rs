@@ -99,6 +99,35 @@ const PARAMETERS: [&str; 18] = [
     "sslnegotiation",
 ];
 
+/// Of these, what each connection is made with, whatever the URL says (`store::Connector`).
+const SET_BY_PGCHAT: [&str; 8] = [
+    "application_name",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
+];
+
+/// A warning about these.
+pub(super) fn without_effect(values: &Values, setting: &Setting) -> Option<String> {
+    let (_, parameters) = split_parameters(values.given(setting)?);
+    let names: Vec<&str> = parameters
+        .split('&')
+        .filter_map(|parameter| parameter.split('=').next())
+        .filter(|name| SET_BY_PGCHAT.contains(name))
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{}: pgchat sets these itself; no effect: {}",
+            setting.name,
+            names.join(", ")
+        )
+    })
+}
+
 /// What URLs for Prisma and node-postgres have, and what does here what they do there.
 const FOREIGN: [(&str, &str); 4] = [
     ("schema", "DB_SCHEMA"),

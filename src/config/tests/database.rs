@@ -97,6 +97,23 @@ fn a_url_is_read_and_what_it_leaves_out_filled_in() {
 }
 
 #[test]
+fn what_a_url_asks_for_in_vain_is_warned_of() {
+    let warnings = |text: &str| from_file(text).expect("valid").warnings;
+    assert_eq!(
+        warnings(
+            "DATABASE_URL=postgres://a/d?connect_timeout=3&options=-cgeqo%3Doff&keepalives=0\n\
+             LISTEN_DATABASE_URL=postgres://a/d?target_session_attrs=any"
+        ),
+        [
+            "DATABASE_URL: pgchat sets these itself; no effect: connect_timeout, keepalives",
+            "LISTEN_DATABASE_URL: pgchat sets these itself; no effect: target_session_attrs",
+        ]
+    );
+    let url = "DATABASE_URL=postgres://u:p@a/d?sslmode=require&options=-cgeqo%3Doff&load_balance_hosts=random";
+    assert_eq!(warnings(url), [""; 0]);
+}
+
+#[test]
 fn a_unix_socket_needs_no_tls() {
     let database = external(&[
         ("DB_HOST", "/run/postgresql"),
