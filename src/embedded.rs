@@ -18,6 +18,7 @@
 //! The database listens on loopback only, asks for a generated password, and syncs to disk as any PostgreSQL does.
 
 mod account;
+mod initdb;
 mod layout;
 mod programs;
 #[cfg(test)]

@@ -2,10 +2,9 @@
 //! Plain threads and blocking calls: it shares nothing with the service but this binary.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -13,12 +12,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
 use super::account::Account;
+use super::initdb::make_cluster;
 use super::layout::{self, Layout};
 use super::programs::Programs;
-use super::{EmbeddedError, HOST, USER, failed};
+use super::{EmbeddedError, HOST, failed};
 
 /// Ends in a row after which the watchdog gives up; the pauses between them double from the first.
 const MAX_ENDS: u32 = 5;
@@ -35,11 +33,6 @@ const PORTS: std::ops::Range<u16> = 15_500..20_000;
 
 /// One replica needs about ten connections; psql and other programs want some too.
 const MAX_CONNECTIONS: u32 = 200;
-
-/// Locales tried for a new cluster: full-text search and `lower()` must know letters beyond ASCII.
-const LOCALES: [&str; 3] = ["C.UTF-8", "en_US.UTF-8", "C"];
-/// From this version on PostgreSQL brings Unicode rules of its own, the same on every system.
-const BUILTIN_LOCALE_SINCE: u32 = 17;
 
 enum Event {
     /// Carries the exclusive lock on `users.lock`: whoever comes now waits until this process has ended.
@@ -91,7 +84,7 @@ fn run(layout: &Layout, bin_dir: &Path) -> Result<(), EmbeddedError> {
         events,
     };
     if cluster_major.is_none() {
-        watchdog.make_cluster()?;
+        make_cluster(layout, &watchdog.account, &watchdog.programs)?;
     }
     let last_replica_gone = watchdog.supervise()?;
     // In this order: the next replica goes on as soon as it gets the second one, and must not take us for alive.
@@ -248,84 +241,6 @@ impl Watchdog<'_> {
             })
     }
 
-    /// Makes the cluster under another name first, so that one that was interrupted is never taken for a whole one.
-    fn make_cluster(&self) -> Result<(), EmbeddedError> {
-        self.remove_unfinished_clusters()?;
-        let name = Uuid::new_v4().simple();
-        let fresh = self.layout.root().join(format!("unfinished-{name}"));
-        let password_file = self.layout.root().join(format!("unfinished-{name}.pw"));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&fresh)
-            .and_then(|()| self.account.give(&fresh))
-            .map_err(|source| layout::at(&fresh, source))?;
-
-        let password = Uuid::new_v4().simple().to_string();
-        layout::write_private(&self.layout.password(), &password)?;
-        // A copy, for initdb's account must be able to read it.
-        layout::write_private(&password_file, &password)?;
-        self.account
-            .give(&password_file)
-            .map_err(|source| layout::at(&password_file, source))?;
-        let made = self.initdb(&fresh, &password_file);
-        layout::remove(&password_file)?;
-        made?;
-
-        let cluster = self.layout.cluster();
-        fs::rename(&fresh, &cluster).map_err(|source| layout::at(&cluster, source))?;
-        note(&format!("made the cluster {}", cluster.display()));
-        Ok(())
-    }
-
-    fn initdb(&self, directory: &Path, password_file: &Path) -> Result<(), EmbeddedError> {
-        let mut reason = String::new();
-        for locale in LOCALES {
-            let mut command = self.account.command(&self.programs.program("initdb"));
-            command
-                .arg("--pgdata")
-                .arg(directory)
-                .arg("--pwfile")
-                .arg(password_file)
-                .args(["--username", USER, "--auth", "scram-sha-256"])
-                .args(["--encoding", "UTF8", "--locale", locale])
-                .args(["--data-checksums", "--no-instructions"]);
-            if self.programs.major >= BUILTIN_LOCALE_SINCE {
-                command.args(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
-            }
-            let output = command
-                .output()
-                .map_err(|source| layout::at(&self.programs.program("initdb"), source))?;
-            if output.status.success() {
-                return Ok(());
-            }
-            let errors = String::from_utf8_lossy(&output.stderr);
-            note(&format!("initdb with locale {locale}: {}", errors.trim()));
-            reason = layout::last_fault_line(&errors).unwrap_or_else(|| output.status.to_string());
-            if !errors.contains("locale") {
-                break;
-            }
-        }
-        Err(failed(self.layout, format!("initdb: {reason}")))
-    }
-
-    fn remove_unfinished_clusters(&self) -> Result<(), EmbeddedError> {
-        let root = self.layout.root();
-        let entries = fs::read_dir(root).map_err(|source| layout::at(root, source))?;
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let name = path.file_name().map(|name| name.to_string_lossy());
-            if !name.is_some_and(|name| name.starts_with("unfinished-")) {
-                continue;
-            }
-            let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            removed.map_err(|source| layout::at(&path, source))?;
-        }
-        Ok(())
-    }
-
     /// Ends PostgreSQL, ours or adopted, and returns when all of its processes are gone.
     fn stop(&self) -> Result<(), EmbeddedError> {
         note("the last replica is gone: stopping PostgreSQL");
@@ -395,7 +310,7 @@ fn lock_shortly(path: &Path) -> Result<Option<File>, EmbeddedError> {
 }
 
 /// One line for `postgres.log`, which is our standard error.
-fn note(text: &str) {
+pub(super) fn note(text: &str) {
     let now = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.3f UTC");
     // Not eprintln, which panics where the disk is full: PostgreSQL would be left to itself.
     let _ = writeln!(std::io::stderr(), "{now} pgchat watchdog: {text}");
