@@ -143,19 +143,21 @@ impl EmbeddedPostgres {
         launcher: &Launcher,
     ) -> Result<EmbeddedPostgres, EmbeddedError> {
         let layout = Layout::new(data_dir)?;
+        // Where no replica was before, nothing is left behind by one that cannot run there.
+        let prepared = match layout.users_lock().exists() {
+            true => None,
+            false => Some(prepare(&layout, bin_dir).await?),
+        };
         layout.create()?;
         let claim = lock(&layout.users_lock(), File::try_lock_shared).await?;
         let _turn = lock(&layout.start_lock(), File::try_lock).await?;
         let child = if layout.watchdog_runs()? {
             None
         } else {
-            let (layout, bin_dir) = (layout.clone(), bin_dir.map(Path::to_owned));
-            let programs = tokio::task::spawn_blocking({
-                let layout = layout.clone();
-                move || prepare(&layout, bin_dir.as_deref())
-            })
-            .await
-            .map_err(|error| failed(&layout, error.to_string()))??;
+            let programs = match prepared {
+                Some(programs) => programs,
+                None => prepare(&layout, bin_dir).await?,
+            };
             Some(launcher.spawn(&layout, &programs)?)
         };
         // Dropping the child later leaves it running; tokio reaps it should it end before us.
@@ -244,9 +246,21 @@ impl Launcher {
 }
 
 /// Finds what is needed to run the database and what would prevent it, before a watchdog is started in vain.
-fn prepare(layout: &Layout, bin_dir: Option<&Path>) -> Result<Programs, EmbeddedError> {
+async fn prepare(layout: &Layout, bin_dir: Option<&Path>) -> Result<Programs, EmbeddedError> {
+    let (of_thread, bin_dir) = (layout.clone(), bin_dir.map(Path::to_owned));
+    tokio::task::spawn_blocking(move || prepare_blocking(&of_thread, bin_dir.as_deref()))
+        .await
+        .map_err(|error| failed(layout, error.to_string()))?
+}
+
+/// It runs programs, to see whether they run.
+fn prepare_blocking(layout: &Layout, bin_dir: Option<&Path>) -> Result<Programs, EmbeddedError> {
     let account = Account::choose(layout)?;
-    let cluster_major = layout.cluster_major()?;
+    let cluster_major = match layout.root().exists() {
+        true => layout.cluster_major()?,
+        // Or where it cannot be seen: who tries to make it is told so.
+        false => None,
+    };
     if cluster_major.is_some() {
         layout.read_password()?;
     }

@@ -69,17 +69,18 @@ impl Account {
         }
     }
 
-    /// Fails when this account can't pass through the directories above and including `directory`.
-    /// `program` is one that is known to run under this account.
+    /// Fails when this account can't pass through the directories above and including `directory`, as far as they are there:
+    /// those that are made later let it pass ([`Layout::create`]). `program` is one that is known to run under this account.
     pub fn check_reach(&self, directory: &Path, program: &Path) -> Result<(), EmbeddedError> {
         let Self::Other { name, .. } = self else {
             return Ok(());
         };
+        let there = directory.ancestors().find(|above| above.exists());
         // The working directory is entered after the change of account.
         let probe = self
             .command(program)
             .arg("--version")
-            .current_dir(directory)
+            .current_dir(there.unwrap_or(directory))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();

@@ -209,9 +209,13 @@ pub(super) fn open_lock(path: &Path) -> Result<File, EmbeddedError> {
         .map_err(|source| at(path, source))
 }
 
-/// Whether someone holds the lock exclusively.
+/// Whether someone holds the lock exclusively; nobody where there is no such file.
 fn is_locked(path: &Path) -> Result<bool, EmbeddedError> {
-    match open_lock(path)?.try_lock_shared() {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(|source| at(path, source))?,
+    };
+    match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(source)) => Err(at(path, source)),

@@ -152,10 +152,12 @@ fn a_directory_of_something_else_is_left_alone() {
     fs::write(layout.cluster().join("thesis.tex"), "precious").unwrap();
     let line = attach(&site.data_dir()).unwrap_err().to_string();
     assert!(line.contains("no PostgreSQL data directory"), "{line}");
+    let left = fs::read_dir(site.data_dir()).unwrap();
+    assert_eq!(left.count(), 1);
 }
 
 #[test]
-fn a_directory_that_postgres_cannot_enter_is_named() {
+fn a_directory_that_postgres_cannot_enter_is_named_and_nothing_is_left_there() {
     if !am_root() {
         return; // Only root runs PostgreSQL as somebody else.
     }
@@ -167,6 +169,7 @@ fn a_directory_that_postgres_cannot_enter_is_named() {
         line.contains(&site.data_dir().display().to_string()),
         "{line}"
     );
+    assert!(!site.data_dir().exists());
 }
 
 #[test]
