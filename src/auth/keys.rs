@@ -97,7 +97,13 @@ impl Key {
             (AlgorithmFamily::Rsa, kind) => {
                 // Of PKCS#1 only the whole is measured, which rounds in the key's favour.
                 let fits = match kind {
-                    DecodingKeyKind::RsaModulusExponent { n, .. } => RSA_BYTES.contains(&n.len()),
+                    DecodingKeyKind::RsaModulusExponent { n, e } => {
+                        // As some libraries write numbers (RFC 7518 section 6.3.1.1): no signature would ever fit.
+                        if [n, e].iter().any(|number| number.starts_with(&[0])) {
+                            return Err("n and e of an RSA key must not begin with a zero byte");
+                        }
+                        RSA_BYTES.contains(&n.len())
+                    }
                     DecodingKeyKind::SecretOrDer(der) => {
                         let (least, most) = (*RSA_BYTES.start(), RSA_BYTES.end() + PKCS1_BYTES);
                         (least..=most).contains(&der.len())

@@ -1,3 +1,5 @@
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -143,6 +145,22 @@ fn an_rs256_token_is_verified_by_its_key_in_every_form_and_by_no_secret() {
     }
     let error = verifier(&config(&[])).verify(RS256).unwrap_err();
     assert!(error.to_string().contains("algorithm"), "{error}");
+}
+
+/// It would verify nothing, and tokens, not the key, would seem to be wrong.
+#[test]
+fn an_rsa_key_whose_numbers_begin_with_a_zero_byte_is_refused_and_not_taken_for_one_that_fits() {
+    let zero_before = |number: &str| {
+        let bytes = URL_SAFE_NO_PAD.decode(number).unwrap();
+        URL_SAFE_NO_PAD.encode([&[0], &*bytes].concat())
+    };
+    let (n, e) = (zero_before(RSA_MODULUS), zero_before("AQAB"));
+    for (n, e) in [(&*n, "AQAB"), (RSA_MODULUS, &*e)] {
+        let jwks = json!({"keys": [{"kty": "RSA", "n": n, "e": e}]}).to_string();
+        let files = KeyFiles::of(None, Some(&jwks));
+        let refused = Verifier::new(&config(&[]), &files).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("zero byte"), "{refused}");
+    }
 }
 
 #[test]
