@@ -200,7 +200,10 @@ fn refusal(kind: &ErrorKind) -> Error {
         ErrorKind::InvalidSignature => invalid("its signature does not fit"),
         ErrorKind::InvalidIssuer => invalid("it is by another issuer"),
         ErrorKind::InvalidAudience => invalid("it is for another audience"),
-        ErrorKind::MissingRequiredClaim(claim) => invalid(format!("it has no claim {claim:?}")),
+        // It tells of a claim of another type as well, such as a text for `exp`, that it is missing.
+        ErrorKind::MissingRequiredClaim(claim) => invalid(format!(
+            "its claim {claim:?} is missing, or of the wrong type"
+        )),
         ErrorKind::InvalidClaimFormat(claim) => {
             invalid(format!("its claim {claim:?} is malformed"))
         }

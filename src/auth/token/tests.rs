@@ -86,6 +86,56 @@ fn an_expired_token_is_told_from_an_invalid_one() {
     assert_eq!(code(&expired), "token_expired");
 }
 
+/// Whoever has a token that is refused has little else to find out by why.
+#[test]
+fn what_is_wrong_with_a_token_is_said() {
+    let strict = config(&[("JWT_ISSUER", "us"), ("JWT_AUDIENCE", "chat")]);
+    let verifier = verifier(&strict);
+    let later = UnixSeconds::now().0 + 3600;
+    let good = json!({"sub": user(), "exp": later, "iss": "us", "aud": "chat"});
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        claims
+    };
+    let without = |name: &str| {
+        let mut claims = good.clone();
+        claims.as_object_mut().unwrap().remove(name);
+        claims
+    };
+    let by = |header: Header, claims: &Value, secret: &str| {
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        encode(&header, claims, &key).unwrap()
+    };
+    let hs256 = || Header::new(Algorithm::HS256);
+    let signed = |claims: Value| by(hs256(), &claims, SECRET);
+    let critical = Header {
+        crit: Some(vec!["b64".to_owned()]),
+        ..hs256()
+    };
+    assert_eq!(verifier.verify(&signed(good.clone())).unwrap().user, user());
+    for (token, why) in [
+        (signed(with("iss", json!("them"))), "another issuer"),
+        (signed(without("iss")), "\"iss\" is missing"),
+        (signed(with("aud", json!("shop"))), "another audience"),
+        (signed(without("aud")), "\"aud\" is missing"),
+        (signed(without("exp")), "\"exp\" is missing"),
+        (signed(with("exp", json!("soon"))), "or of the wrong type"),
+        (signed(with("exp", json!(1))), "has expired"),
+        (signed(with("nbf", json!(later))), "not valid yet"),
+        (signed(with("nbf", json!("now"))), "\"nbf\" is malformed"),
+        (signed(without("sub")), "\"sub\" must be a UUID"),
+        (signed(with("sub", json!("me"))), "\"sub\" must be a UUID"),
+        (by(critical, &good, SECRET), "critical header parameters"),
+        (by(hs256(), &good, "another"), "signature does not fit"),
+        (RS256.to_owned(), "algorithm is not accepted"),
+        ("a.b.c".to_owned(), "no JWT"),
+    ] {
+        let told = verifier.verify(&token).unwrap_err().to_string();
+        assert!(told.contains(why), "{why}: {told}");
+    }
+}
+
 /// Made by OpenSSL with a key that was thrown away: for user 7, to the end of the year 9999.
 const RS256: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDciLCJ\
     leHAiOjI1MzQwMjMwMDc5OX0.XTOhm56pURIJXDmBcLZABiAa4h5ryylWVP4_EjzzY3DWrFxem2KQqiLu5mt_ho6UBaarSkDi6OQ\
