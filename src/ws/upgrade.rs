@@ -11,7 +11,6 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::header::{
     ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -19,6 +18,7 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
+use warp::{Filter, Reply};
 
 use super::limited_stream::{IncomingBudget, LimitedStream};
 use super::protocol::SUBPROTOCOL;
@@ -40,7 +40,8 @@ const WRITE_BUFFER: usize = 4 * 1024;
 
 type Query = Vec<(String, String)>;
 
-/// `GET /ws?user_id=uuid[&ticket=…][&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method.
+/// `GET /ws?user_id=uuid[&ticket=…][&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method;
+/// OPTIONS is answered as it is at every route.
 pub fn route(services: Services) -> BoxedFilter<(Response,)> {
     let services = Arc::new(services);
     warp::path("ws")
@@ -62,8 +63,11 @@ async fn answer(
     query: Query,
     on_upgrade: Option<OnUpgrade>,
 ) -> Response {
-    if method != Method::GET {
-        return refuse(&Error::MethodNotAllowed);
+    match method {
+        Method::GET => {}
+        Method::OPTIONS => return with_methods(StatusCode::NO_CONTENT.into_response()),
+        // HEAD as well: a handshake is a GET (RFC 6455 section 4.2.1), and there is nothing else here to be had.
+        _ => return with_methods(refuse(&Error::MethodNotAllowed)),
     }
     match handshake(Arc::clone(&services), &headers, &query, on_upgrade).await {
         Ok(response) => response,
@@ -303,20 +307,20 @@ fn switching_protocols(key: &HeaderValue, subprotocol: bool) -> Response {
     response
 }
 
+fn with_methods(mut response: Response) -> Response {
+    let methods = HeaderValue::from_static("GET, OPTIONS");
+    response.headers_mut().insert(ALLOW, methods);
+    response
+}
+
 fn refuse(error: &Error) -> Response {
     let mut response = error_response(error);
-    let headers = response.headers_mut();
-    match error {
-        Error::UpgradeRequired(_) => {
-            // RFC 9110 section 15.5.22 wants the first two, RFC 6455 section 4.2.2 the version.
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        }
-        Error::MethodNotAllowed => {
-            headers.insert(ALLOW, HeaderValue::from_static("GET"));
-        }
-        _ => {}
+    if let Error::UpgradeRequired(_) = error {
+        let headers = response.headers_mut();
+        // RFC 9110 section 15.5.22 wants the first two, RFC 6455 section 4.2.2 the version.
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     response
 }
