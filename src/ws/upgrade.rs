@@ -271,10 +271,13 @@ fn is_same_host(origin: &str, host: &str) -> bool {
 /// The user of `user_id`, or the caller's own where it is left out.
 fn named_user(query: &Query, caller: &Caller) -> Result<NamedUser, Error> {
     match parameter(query, "user_id")? {
-        Some(text) => text.parse().ok(),
-        None => caller.own_user(),
+        Some(text) => text
+            .parse()
+            .map_err(|_| Error::invalid("user_id must be a UUID")),
+        None => caller
+            .own_user()
+            .ok_or_else(|| Error::invalid("user_id is required")),
     }
-    .ok_or_else(|| Error::invalid("user_id must be a UUID"))
 }
 
 /// An empty value is as good as none. Given twice it is a fault, as in HTTP: proxies disagree on which one counts.

@@ -173,11 +173,17 @@ fn the_user_is_named_by_a_uuid() {
     let query = |value: &str| vec![("user_id".to_owned(), value.to_owned())];
     let caller = Caller::trusted();
     assert!(named_user(&query("018f4b1e-7b1a-7c3d-8e2f-0123456789ab"), &caller).is_ok());
-    for bad in ["", "5", "018f4b1e-7b1a-7c3d-8e2f-0123456789a"] {
-        let error = named_user(&query(bad), &caller).unwrap_err();
+    for (given, told) in [
+        ("5", "must be a UUID"),
+        ("018f4b1e-7b1a-7c3d-8e2f-0123456789a", "must be a UUID"),
+        ("", "is required"),
+    ] {
+        let error = named_user(&query(given), &caller).unwrap_err();
         assert_eq!(error.code(), "validation_failed");
+        assert_eq!(error.to_string(), format!("user_id {told}"));
     }
-    assert!(named_user(&Vec::new(), &caller).is_err());
+    let nothing = named_user(&Vec::new(), &caller).unwrap_err();
+    assert_eq!(nothing.to_string(), "user_id is required");
 }
 
 fn config(allowed_origins: &str) -> Config {
