@@ -77,13 +77,20 @@ async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
         a_few_looks(&replica, &first).await;
     }
 
-    fs::write(&file, jwks(&[&second, &third])).expect("written");
+    // So is what is not used of a new file, and that it was taken.
+    let secret = json!({"kty": "oct", "k": "AAAA"});
+    let keys = json!({"keys": [second.jwk(), secret, third.jwk()]});
+    put(&keys.to_string());
     eventually("the new key counts", || async {
         (status(&replica, &third.token(ALICE)).await == 200).then_some(())
     })
     .await;
-    assert_eq!(status(&replica, &second.token(ALICE)).await, 200);
     assert_eq!(status(&replica, &first.token(ALICE)).await, 401);
+    a_few_looks(&replica, &second).await;
+    for line in ["key 2 is not used", "the key files have changed"] {
+        let log = replica.log();
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+    }
 }
 
 /// A name is for a quick find: providers publish keys without one, and two of the same while they rotate.
