@@ -1,6 +1,9 @@
 //! What errors, warnings and the summary tell, and that none of them tells a secret.
 
+use std::os::unix::ffi::OsStringExt;
+
 use super::*;
+use crate::config::settings::Kind;
 
 type Vars<'a> = &'a [(&'a str, &'a str)];
 
@@ -88,6 +91,44 @@ fn every_error_names_the_variable_and_what_is_allowed() {
         assert!(!line.contains('\n'), "{line}");
         assert!(!line.contains("hunter2"), "{line}");
     }
+}
+
+#[test]
+fn a_number_is_taken_from_its_least_to_its_most() {
+    for setting in settings::all() {
+        let (Kind::Number(least, most) | Kind::Seconds(least, most)) = setting.kind else {
+            continue;
+        };
+        let taken = |text: String| {
+            let environment = |name: &str| (name == setting.name).then(|| OsString::from(&text));
+            let (values, _) = Values::collect(None, environment).expect("values");
+            values.number::<u64>(setting).ok()
+        };
+        for (number, is_taken) in [
+            (least, true),
+            (most, true),
+            (least.wrapping_sub(1), false),
+            (most + 1, false),
+        ] {
+            let name = setting.name;
+            let expected = is_taken.then_some(number);
+            assert_eq!(taken(number.to_string()), expected, "{name}={number}");
+            assert_eq!(taken(format!(" {number} ")), expected, "{name}={number}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_is_quoted_short_and_one_that_is_no_text_is_refused() {
+    let long = "9".repeat(10_000);
+    let error = Config::from_vars(&[("SERVER_PORT", &long)]).unwrap_err();
+    let quoted = format!("not \"{}\"… (in the environment)", &long[..60]);
+    assert!(error.to_string().ends_with(&quoted), "{error}");
+
+    let bytes = OsString::from_vec(b"hunter2\xff".to_vec());
+    let environment = |name: &str| (name == "DB_PASSWORD").then(|| bytes.clone());
+    let error = from_sources(None, environment).unwrap_err().to_string();
+    assert_eq!(error, "DB_PASSWORD: must be UTF-8 (in the environment)");
 }
 
 #[test]
