@@ -7,9 +7,8 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::account::Account;
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, note};
 use super::programs::Programs;
-use super::watchdog::note;
 use super::{EmbeddedError, USER, failed};
 
 /// Locales tried for a new cluster: full-text search and `lower()` must know letters beyond ASCII.

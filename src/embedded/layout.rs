@@ -250,3 +250,10 @@ pub(super) fn remove(path: &Path) -> Result<(), EmbeddedError> {
 fn read_port(path: &Path) -> Option<u16> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
+
+/// One line for `postgres.log`, which is the standard error of the watchdog.
+pub(super) fn note(text: &str) {
+    let now = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.3f UTC");
+    // Not eprintln, which panics where the disk is full: PostgreSQL would be left to itself.
+    let _ = writeln!(std::io::stderr(), "{now} pgchat watchdog: {text}");
+}

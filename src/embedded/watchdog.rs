@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::initdb::make_cluster;
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, note};
 use super::programs::Programs;
 use super::{EmbeddedError, HOST, failed};
 
@@ -307,11 +307,4 @@ fn lock_shortly(path: &Path) -> Result<Option<File>, EmbeddedError> {
         }
     }
     Ok(None)
-}
-
-/// One line for `postgres.log`, which is our standard error.
-pub(super) fn note(text: &str) {
-    let now = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.3f UTC");
-    // Not eprintln, which panics where the disk is full: PostgreSQL would be left to itself.
-    let _ = writeln!(std::io::stderr(), "{now} pgchat watchdog: {text}");
 }
