@@ -8,7 +8,7 @@ import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import net from 'node:net';
+import { balancer as startBalancer } from '../../../clients/js/test/support/replicas.js';
 import { balancer, cluster, CUT, launch, leave, quit, visit } from '../../../tests/browser/support.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -23,6 +23,7 @@ const run = promisify(execFile);
 
 let embedded; // only for its PostgreSQL
 let replicas;
+let front; // the address of pgchat that the application is given: each of the two must know the other's before it starts
 let app;
 let database;
 let environment;
@@ -34,8 +35,7 @@ before(async () => {
   const url = new URL((await readFile(path.join(embedded.dir, 'data/url'), 'utf8')).trim());
   url.pathname = '/flats';
   database = url.href;
-  const port = await freePort();
-  environment = { PATH: process.env.PATH, HOME: process.env.HOME, DATABASE_URL: database, JWT_SECRET: SECRET, PGCHAT_SERVICE_TOKEN: SERVICE_TOKEN, PORT: String(port) };
+  environment = { PATH: process.env.PATH, HOME: process.env.HOME, DATABASE_URL: database, JWT_SECRET: SECRET, PGCHAT_SERVICE_TOKEN: SERVICE_TOKEN, PORT: '0' };
   await run('npm', ['run', 'migrate'], { cwd: ROOT, env: environment });
   await run('npm', ['run', 'seed'], { cwd: ROOT, env: environment });
 
@@ -47,12 +47,12 @@ before(async () => {
   await roles();
   await run(PROGRAM, ['migrate'], { cwd: embedded.dir, env: { PATH: process.env.PATH, DATABASE_URL: await as('flats_owner') } });
   await roles();
-  replicas = await cluster({ DATABASE_URL: await as('flats_service'), JWT_SECRET: SECRET, SERVICE_TOKENS: SERVICE_TOKEN, SERVER_HOST: '127.0.0.1', REPLAY_EVENTS: '20', ALLOWED_ORIGINS: `http://localhost:${port}` });
-  const { url: pgchatUrl, port: pgchatPort } = await replicas.start();
-  app = await start({ ...environment, PGCHAT_URL: pgchatUrl });
-  app.page = `http://localhost:${port}/`;
-  app.pgchat = new URL(pgchatUrl).origin;
-  app.pgchatPort = pgchatPort;
+  front = await startBalancer([]);
+  app = await start({ ...environment, PGCHAT_URL: front.url });
+  replicas = await cluster({ DATABASE_URL: await as('flats_service'), JWT_SECRET: SECRET, SERVICE_TOKENS: SERVICE_TOKEN, SERVER_HOST: '127.0.0.1', REPLAY_EVENTS: '20', ALLOWED_ORIGINS: new URL(app.page).origin });
+  app.pgchatPort = (await replicas.start()).port;
+  front.ports = [app.pgchatPort];
+  app.pgchat = front.url;
   await launch();
 });
 afterEach(leave);
@@ -60,37 +60,29 @@ after(async () => {
   await quit();
   await app?.stop();
   await replicas?.close();
+  await front?.close();
   await embedded?.close();
 });
-
-// Below the range from which systems take the local ports of outgoing connections: none can sit down there until it is used.
-async function freePort() {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    const isFree = await new Promise((resolve) => {
-      const server = net.createServer().on('error', () => resolve(false)).listen(port, '127.0.0.1', () => {
-        server.close(() => resolve(true));
-      });
-    });
-    if (isFree) return port;
-  }
-}
 
 async function start(env) {
   const child = spawn(process.execPath, ['dist/main.js'], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   let log = '';
-  await new Promise((resolve, reject) => {
+  const port = await new Promise((resolve, reject) => {
     const deadline = setTimeout(() => reject(new Error(`no start in time:\n${log}`)), START_DEADLINE_MS);
     const read = (chunk) => {
       log += chunk;
-      if (log.includes('listening on')) resolve(clearTimeout(deadline));
+      const found = /listening on http:\/\/[^\s]*:(\d+)\s/.exec(log);
+      if (!found) return;
+      clearTimeout(deadline);
+      resolve(found[1]);
     };
     child.stdout.on('data', read);
     child.stderr.on('data', read);
     child.once('exit', (code) => reject(new Error(`the application ended with ${code}:\n${log}`)));
   });
   return {
+    page: `http://localhost:${port}/`,
     async stop() {
       child.kill('SIGTERM');
       await ended;
