@@ -44,7 +44,9 @@ if [ -z "$promtool" ] && has apt-get; then
     promtool=$(find_promtool) || { (take_turn "$tools" && fetch_promtool) && promtool=$(find_promtool); } || true
 fi
 if [ -n "$promtool" ]; then
-    "$promtool" check config deploy/prometheus/prometheus.yml >&2
+    # Debian's Prometheus is built without Kubernetes: the job is checked but for how it finds the pods.
+    sed -e 's/kubernetes_sd_configs:/static_configs:/' -e 's/- role: pod/- targets: [pod]/' deploy/prometheus/kubernetes.yml >"$tools/kubernetes.yml"
+    "$promtool" check config deploy/prometheus/prometheus.yml "$tools/kubernetes.yml" >&2
     "$promtool" test rules "$checks/alerts_test.yml" >&2
 else
     say 'promtool is not on this machine, and was not to be had: the alert rules are not tried'

@@ -124,6 +124,21 @@ def check_systemd():
     expect(limit > int(settings["MAX_CONNECTIONS"]), "systemd: fewer files than sockets")
 
 
+def check_prometheus():
+    """However Prometheus finds the replicas, their job has the name that the rules and the dashboard ask for."""
+    used = text("deploy/prometheus/alerts.yml") + text("deploy/grafana/dashboards/pgchat.json").replace('\\"', '"')
+    asked = set(re.findall(r'job="(\w+)"', used))
+    for path in ("deploy/prometheus/prometheus.yml", "deploy/prometheus/kubernetes.yml"):
+        jobs = {job["job_name"] for job in yaml.safe_load(text(path))["scrape_configs"]}
+        expect(jobs == asked, f"{path}: the jobs {jobs} are not the {asked} of the rules and the dashboard")
+    template = yaml.safe_load(text("deploy/kubernetes/deployment.yaml"))["spec"]["template"]
+    (port,) = template["spec"]["containers"][0]["ports"]
+    (job,) = yaml.safe_load(text("deploy/prometheus/kubernetes.yml"))["scrape_configs"]
+    kept = [rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep"]
+    replica = f'{template["metadata"]["labels"]["app.kubernetes.io/name"]};{port["name"]}'
+    expect(kept == [replica], f"kubernetes.yml: keeps {kept}, and a replica is {replica}")
+
+
 def check_nginx():
     config = text("deploy/nginx/nginx.conf")
     sockets = config[config.index("location ~ ^/ws"):]
@@ -149,7 +164,7 @@ def check_image():
             expect(any(path == Path(name) or Path(name) in path.parents for name in kept), f".dockerignore: leaves out {path}")
 
 
-for check in (check_compose, check_kubernetes, check_systemd, check_nginx, check_image):
+for check in (check_compose, check_kubernetes, check_systemd, check_prometheus, check_nginx, check_image):
     check()
 for fault in faults:
     print(fault, file=sys.stderr)
