@@ -223,3 +223,21 @@ async fn a_later_version_lets_the_service_execute_what_it_added() {
     assert_eq!(database.count(&may).await, 1);
     Replica::start(&database, &[]).await;
 }
+
+/// Everybody may execute everything then, and the service seems to have been granted already what it calls.
+#[tokio::test]
+async fn after_a_restore_without_privileges_the_roles_and_a_migration_bring_them_back() {
+    let database = Database::fresh().await;
+    database
+        .execute(&format!(
+            "revoke all on all routines in schema public from {SERVICE};
+             grant execute on all routines in schema public to public"
+        ))
+        .await;
+    database.make_roles(&[]).await;
+    database.migrate(&[]).await.assert_ok();
+    let everybodys =
+        "has_function_privilege('public', 'chat_heartbeat(uuid, bigint)', 'execute') may where may";
+    assert_eq!(database.count(everybodys).await, 0);
+    Replica::start(&database, &[]).await;
+}
