@@ -224,3 +224,38 @@ async fn the_commands_that_remove_pgchat_leave_nothing_of_it() {
     assert_eq!(database.count("users").await, users);
     assert_eq!(database.count("viewings").await, 1);
 }
+
+/// As Django and Laravel make them.
+#[tokio::test]
+async fn users_with_integer_ids_chat_by_the_uuid_that_the_guide_gives_them() {
+    let database = Database::empty().await;
+    database
+        .execute_as_owner(
+            "create table auth_user (id serial primary key, first_name text);
+             insert into auth_user (first_name) values ('Alice'), ('Boris')",
+        )
+        .await;
+    let statements = blocks(YOUR_DATABASE);
+    let add = statements.iter().find(|sql| sql.contains("add column"));
+    database.execute_as_owner(add.expect("a column")).await;
+    assert!(YOUR_DATABASE.contains("USERS_TABLE=auth_user USERS_COLUMNS=id=chat_id pgchat"));
+    assert!(YOUR_DATABASE.contains("-v users_table=auth_user -v users_columns=chat_id`"));
+    let settings = [
+        ("USERS_TABLE", "auth_user"),
+        ("USERS_COLUMNS", "id=chat_id"),
+    ];
+    let variables = [("users_table", "auth_user"), ("users_columns", "chat_id")];
+    database.make_roles(&variables).await;
+    database.migrate(&settings).await.assert_ok();
+    database.make_roles(&variables).await;
+
+    let replica = Replica::start(&database, &settings).await;
+    let ids = "select chat_id from auth_user order by id";
+    let ids = database.sql().await.query(ids, &[]).await.expect("users");
+    let [alice, boris] = [0, 1].map(|row: usize| ids[row].get(0));
+    let conversation = replica.api().open_conversation(alice, boris).await;
+    let sent = replica.api().send(conversation, alice, "hello").await;
+    assert_eq!(sent["sender"]["firstName"], "Alice");
+    let keys = "pg_constraint where contype = 'f' and confrelid = 'auth_user'::regclass";
+    assert_eq!(database.count(keys).await, 3);
+}
