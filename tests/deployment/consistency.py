@@ -91,7 +91,10 @@ def check_kubernetes():
         ("PodDisruptionBudget", objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]),
     ):
         expect(selector.items() <= labels, f"kubernetes: the {kind} selects other pods")
-    target = objects["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    autoscaler = objects["HorizontalPodAutoscaler"]["spec"]
+    connections = (autoscaler["maxReplicas"] + 1) * (int(environment["DB_POOL_SIZE"]) + 5)
+    expect(f"({connections} here" in text("deploy/kubernetes/README.md"), f"kubernetes: README.md has another number of connections than {connections}")
+    target = autoscaler["scaleTargetRef"]
     expect((target["kind"], target["name"]) == ("Deployment", objects["Deployment"]["metadata"]["name"]), "kubernetes: the autoscaler scales something else")
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     expect(ports["http"] == int(settings["SERVER_PORT"]), "kubernetes: the port is not the default one")
