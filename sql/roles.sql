@@ -177,7 +177,7 @@ declare
   columns text;
 begin
   if host is null then
-    raise notice 'users table % is not there yet: run this file again when it is', wanted;
+    raise notice 'users table % is not there: run this file again when it is, or with -v users_table=…', wanted;
     return;
   end if;
   select string_agg(quote_ident(attname), ', ') into columns
