@@ -1,0 +1,103 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::hub::AsUpdate;
+use crate::store::Identity;
+
+#[test]
+fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_behind() {
+    let at = |horizon| Cursor {
+        identity: Identity("a".into()),
+        horizon: Horizon(horizon),
+    };
+    let mut missed = Missed::new(
+        Vec::new(),
+        &at(100),
+        &at(110),
+        Snapshot::until(130),
+        Reservation::default(),
+    );
+    let mut repeat = |created, xid| {
+        let event = Event {
+            subject: Subject::Row(Uuid::nil()),
+            version: 2,
+            xid,
+            horizon: Horizon::default(),
+            frame: "chat_message".into(),
+            made_at: None,
+            as_update: Some(AsUpdate {
+                frame: "message_updated".into(),
+                created,
+            }),
+        };
+        missed.repeat(&event, || None)
+    };
+    assert_eq!(repeat(Some(99), 120), Repeat::Later);
+    assert_eq!(repeat(Some(100), 120), Repeat::New);
+    assert_eq!(repeat(None, 120), Repeat::New);
+    assert_eq!(repeat(Some(90), 99), Repeat::Sent);
+}
+
+#[test]
+fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat_can_come() {
+    let row = Uuid::from_u128(1);
+    let mut missed = Missed::of_row(row, 2, 130);
+    let mut repeat = |version, horizon| {
+        let event = Event {
+            subject: Subject::Row(row),
+            version,
+            xid: 120,
+            horizon: Horizon(horizon),
+            frame: "message_updated".into(),
+            made_at: None,
+            as_update: None,
+        };
+        let repeat = missed.repeat(&event, || None);
+        (repeat, missed.is_over())
+    };
+    assert_eq!(repeat(2, 130), (Repeat::Sent, false));
+    assert_eq!(repeat(3, 130), (Repeat::Later, false));
+    assert_eq!(repeat(2, 131), (Repeat::New, true));
+}
+
+/// Whatever a mark covers: what was read may be unread again, and be read once more.
+#[test]
+fn a_read_mark_or_a_reload_is_repeated_by_any_transaction_that_the_replay_has_seen_the_end_of() {
+    let id = Uuid::nil();
+    let mark = |xid| Subject::Read {
+        conversation: id,
+        reader: id,
+        xid,
+    };
+    let reload = |xid| Subject::Reload { user: id, xid };
+    let at = Cursor {
+        identity: Identity("a".into()),
+        horizon: Horizon(90),
+    };
+    let snapshot = Snapshot::parse("100:130:100,110").expect("a snapshot");
+    let mut missed = Missed::new(Vec::new(), &at, &at, snapshot, Reservation::default());
+    let here = Some(Incarnation(Uuid::from_u128(1)));
+    missed.incarnation = here;
+    let mut repeat = |xid, incarnation| {
+        let [one, other] = [mark(xid), reload(xid)].map(|subject| {
+            let event = Event {
+                subject,
+                version: 5,
+                xid,
+                horizon: Horizon::default(),
+                frame: "{}".into(),
+                made_at: None,
+                as_update: None,
+            };
+            missed.repeat(&event, || incarnation)
+        });
+        assert_eq!(one, other);
+        one
+    };
+    assert_eq!(repeat(105, here), Repeat::Sent);
+    assert_eq!(repeat(110, here), Repeat::New);
+    assert_eq!(repeat(130, here), Repeat::New);
+    // A crash may have given the number to something else.
+    let there = Some(Incarnation(Uuid::from_u128(2)));
+    assert_eq!(repeat(105, there), Repeat::New);
+}
