@@ -1,6 +1,7 @@
 // The messages of the open conversation. Only a window of them is in the document, however far one scrolls: it is moved
 // as its ends come near, and what one looks at stays where it is.
-import { beginning, empty, fill, fullName, h, icon, place, say } from './dom.js';
+import { Announcer } from './announcer.js';
+import { empty, fill, h, icon, place, say } from './dom.js';
 import { atOnce, forget, soon } from './draw.js';
 import { reason, Retry } from './failure.js';
 import { mark, placeOf, unmark } from './found.js';
@@ -12,8 +13,6 @@ const MOST = 220;
 /** Messages of one sender within this time stand close together. */
 const TOGETHER_MS = 5 * 60_000;
 const NEAR_END_PX = 48;
-/** Between two announcements: what comes meanwhile is counted. */
-const ANNOUNCED_MS = 3_000;
 const JUMP = 'Jump to the latest messages';
 
 export class Thread {
@@ -24,8 +23,6 @@ export class Thread {
   #oldest;
   #edition; // of the timeline's stretch that the indexes are of
   #away = 0; // arrived while one looked at older ones
-  #heard = []; // arrived, and not announced yet
-  #announced; // the timer while an announcement is a short time ago
   #unfolded = new Set(); // the keys of long messages that are shown as a whole
   #draw = () => this.#render();
   #editing; // the id of the message that is being edited
@@ -45,8 +42,8 @@ export class Thread {
     this.scroller = h('div.scroller', { tabindex: '0', role: 'region', 'aria-label': 'Messages', onscroll: () => this.#scrolled() }, this.before, this.list, this.after);
     this.count = h('span.badge', { hidden: true });
     this.jump = h('button.jump', { type: 'button', hidden: true, 'aria-label': JUMP, onclick: () => this.toLatest() }, icon('down'), this.count);
-    this.announcer = h('div.unseen', { 'aria-live': 'polite' });
-    this.element = h('div.thread', {}, this.scroller, this.jump, this.announcer);
+    this.announcer = new Announcer();
+    this.element = h('div.thread', {}, this.scroller, this.jump, this.announcer.element);
     // The keyboard of a phone, or a growing composer, takes room from below.
     this.resized = new ResizeObserver(() => this.follow());
     this.resized.observe(this.scroller);
@@ -55,7 +52,7 @@ export class Thread {
   close() {
     this.#off.forEach((off) => off());
     this.#retry.done();
-    clearTimeout(this.#announced);
+    this.announcer.close();
     forget(this.#draw);
     if (this.timeline) this.timeline.lookedAt = undefined;
     unmark(this.#marked);
@@ -73,11 +70,12 @@ export class Thread {
       this.model.on(conversationId, () => this.#told()),
       this.model.on('back', () => this.timeline.failed && this.#again(true)),
       this.model.on('arrived', (message) => message.conversationId === conversationId && this.#arrived(message)),
+      this.model.on('refused', ({ conversationId: id, error }) => id === conversationId && this.announcer.say(`Not sent: ${reason(error)}`)),
     ];
     this.#elements.clear();
     this.#unfolded.clear();
     this.#away = 0;
-    this.#heard = [];
+    this.announcer.forget();
     this.#found = seq;
     unmark(this.#marked);
     this.#window(0, 0);
@@ -153,7 +151,7 @@ export class Thread {
       this.timeline.newFrom(undefined);
       return;
     }
-    this.#heard.push(message);
+    this.announcer.arrived(message);
     if (!this.#isPinned()) this.#away++;
     this.read();
     // The first that nobody has looked at.
@@ -170,18 +168,6 @@ export class Thread {
     this.#failure = error;
     if (error) this.#retry.after(error, () => this.#again(true));
     else this.#retry.done();
-  }
-
-  /** Many within a short time are counted: a screen reader would have to say them all. */
-  #announce() {
-    if (!this.#heard.length || this.#announced) return;
-    const heard = this.#heard.splice(0);
-    const last = heard.at(-1);
-    this.announcer.textContent = `${heard.length > 1 ? `${heard.length} new messages. ` : ''}${fullName(last.sender)}: ${beginning(last.content)}`;
-    this.#announced = setTimeout(() => {
-      this.#announced = undefined;
-      this.#announce();
-    }, ANNOUNCED_MS);
   }
 
   #render() {
@@ -234,7 +220,7 @@ export class Thread {
     if (anchor) this.#hold(anchor);
     else if (this.pinned) this.#toBottom();
     this.#updateJump();
-    this.#announce();
+    this.announcer.announce();
   }
 
   /** Keeps the window on what was shown, `looked` at where that is not the end, when the messages under its indexes have changed. */

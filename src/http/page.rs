@@ -19,9 +19,9 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files! {
     "icon.svg"
     "tokens.css" "base.css" "shell.css" "list.css" "thread.css" "tools.css"
-    "app.js" "pane.js" "sign_in.js" "model.js" "timeline.js" "list.js" "search.js" "thread.js" "message.js" "composer.js"
-    "drafts.js" "draw.js" "failure.js" "found.js" "frames.js" "insert.js" "latency.js" "listing.js" "replica.js" "dom.js" "time.js"
-    "typing.js"
+    "app.js" "pane.js" "sign_in.js" "model.js" "timeline.js" "list.js" "search.js" "thread.js" "announcer.js" "message.js"
+    "composer.js" "drafts.js" "draw.js" "failure.js" "found.js" "frames.js" "insert.js" "latency.js" "listing.js" "replica.js"
+    "dom.js" "time.js" "typing.js"
 };
 
 /// Nothing where the page is turned off: its paths are then as unknown as any other.

@@ -231,6 +231,19 @@ test('of a message that is refused while one is elsewhere a notice tells, too, a
   assert.ok(await page.locator('.list').isHidden());
 });
 
+test('a screen reader is told of a message that is refused where one writes', async () => {
+  const page = await shown();
+  await page.evaluate(() => {
+    window.heard = [];
+    const region = document.querySelector('.thread > [aria-live]');
+    new MutationObserver(() => window.heard.push(region.textContent)).observe(region, { childList: true });
+  });
+  await say(page, LONG);
+  await page.locator('.message.failed').waitFor();
+  const heard = await page.evaluate(() => window.heard);
+  assert.deepEqual(heard.map((text) => /^Not sent: .*200/.test(text)), [true], `${heard}`);
+});
+
 test('what was not sent is taken back to be written otherwise', async () => {
   const page = await shown();
   await say(page, LONG);
