@@ -39,6 +39,7 @@ export class Composer {
 
   /** Without an id: none is open. */
   show(conversationId) {
+    this.typing(false);
     this.conversationId = conversationId;
     this.#showDraft();
     const { text, ...message } = (conversationId && this.editDraft(conversationId)) || {};

@@ -78,7 +78,7 @@ export class Pane {
       keep: (id, text) => keepDraft(model.userId, id, text),
       editDraft: (id) => editDraft(model.userId, id),
       keepEdit: (id, edit) => keepEdit(model.userId, id, edit),
-      typing: (isTyping) => this.conversationId && model.typists.tell(this.conversationId, isTyping),
+      typing: (isTyping) => model.typists.tell(this.conversationId, isTyping),
       editLast: () => {
         const mine = this.thread.timeline?.messages.findLast(({ senderId, deletedAt }) => senderId === model.userId && !deletedAt);
         if (mine) this.composer.edit(model.edited(mine));

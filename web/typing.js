@@ -27,12 +27,13 @@ export class Typing {
     this.changed(conversationId);
   }
 
+  /** That one has stopped is told where one began, wherever one is by then. */
   tell(conversationId, isTyping) {
     if (isTyping && this.#where === conversationId && Date.now() - this.#told < REPEATED_MS) return;
     if (!isTyping && !this.#told) return;
     this.#told = isTyping ? Date.now() : 0;
-    this.#where = conversationId;
-    this.chat.typing(conversationId, isTyping);
+    if (isTyping) this.#where = conversationId;
+    this.chat.typing(this.#where, isTyping);
   }
 
   close() {

@@ -1,7 +1,7 @@
 // Who types and who is there, as the page shows it.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { AMELIE, at, bubble, CONVERSATION, CUT, drawn, eventually, LUKASZ, replica, replicas, say, second, stage, talking, visit } from './support.js';
+import { AMELIE, at, bubble, CONVERSATION, CUT, drawn, eventually, LUKASZ, replica, replicas, say, second, stage, talking, visit, ZEYNEP } from './support.js';
 
 stage({ PRESENCE_GRACE_SECONDS: '1', TYPING_SECONDS: '300' }, 2);
 
@@ -9,6 +9,17 @@ stage({ PRESENCE_GRACE_SECONDS: '1', TYPING_SECONDS: '300' }, 2);
 const waitsToBeTold = () => {
   const { setTimeout } = window;
   window.setTimeout = (then, ms, ...more) => setTimeout(then, ms === 6_000 ? 600_000 : ms, ...more);
+};
+
+/** For `before`: `told` has what the page says of its user's typing. */
+const noted = () => {
+  window.told = [];
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type, data } = JSON.parse(text);
+    if (type === 'typing') window.told.push(data);
+    send.call(this, text);
+  };
 };
 
 const head = (page, text) => page.locator('.thread-head').getByText(text, { exact: true });
@@ -53,21 +64,11 @@ test('who stops typing is not shown any more', async () => {
 });
 
 test('that one types is told now and then, until one sends, leaves the field or empties it; of an edit nothing is told', async () => {
-  const page = await visit(at(replica.url, talking(AMELIE)), {
-    before: () => {
-      window.told = [];
-      const { send } = WebSocket.prototype;
-      WebSocket.prototype.send = function (text) {
-        const { type, data } = JSON.parse(text);
-        if (type === 'typing') window.told.push(data.isTyping);
-        send.call(this, text);
-      };
-    },
-  });
+  const page = await visit(at(replica.url, talking(AMELIE)), { before: noted });
   await page.locator('.message').first().waitFor();
   await page.locator('.me').getByText(/^Online/).waitFor();
   // Who takes long to type tells it again.
-  const all = () => page.evaluate(() => window.told.filter((isTyping, at) => isTyping !== window.told[at - 1]));
+  const all = () => page.evaluate(() => window.told.map(({ isTyping }) => isTyping).filter((isTyping, at, before) => isTyping !== before[at - 1]));
   const told = async (expected) => {
     await eventually(all, expected);
     await page.evaluate(() => (window.told.length = 0));
@@ -93,6 +94,20 @@ test('that one types is told now and then, until one sends, leaves the field or 
   await told([true]);
   await field.fill('');
   await told([false]);
+});
+
+test('who leaves the conversation in which one types has stopped there, however one leaves it', async () => {
+  const other = await replicas.sql(`select id from conversations where '${AMELIE}' in (participant1_id, participant2_id) and '${ZEYNEP}' in (participant1_id, participant2_id)`);
+  const goTo = (hash) => (page) => page.evaluate((it) => (location.hash = it), hash);
+  for (const leave of [(page) => page.keyboard.press('Escape'), goTo(AMELIE), goTo(talking(AMELIE, other))]) {
+    const page = await visit(at(replica.url, talking(AMELIE)), { before: noted, viewport: { width: 600, height: 800 } });
+    await page.locator('.message').first().waitFor();
+    const told = () => page.evaluate(() => window.told.map(({ conversationId, isTyping }) => [conversationId, isTyping]));
+    await page.getByRole('textbox', { name: 'Message' }).fill('Per');
+    await eventually(told, [[CONVERSATION, true]]);
+    await leave(page);
+    await eventually(told, [[CONVERSATION, true], [CONVERSATION, false]]);
+  }
 });
 
 test('who is not heard of any more does not type for ever', async () => {

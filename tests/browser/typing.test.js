@@ -47,6 +47,10 @@ test('that one types oneself is told at once, then now and then; that one has st
   it.tell('b', false);
   it.tell('b', true);
   assert.deepEqual(told.slice(2), [['b', true], ['b', false], ['b', true]]);
+  // Whoever has gone on meanwhile has stopped where they typed.
+  it.tell('c', false);
+  it.tell(undefined, false);
+  assert.deepEqual(told.slice(5), [['b', false]]);
 });
 
 test('once it is closed nothing is told of anybody any more', (t) => {
