@@ -183,6 +183,10 @@ document.body.prepend(
 panes.append(first.element);
 
 addEventListener('popstate', follow);
+// Where nothing has the focus, as at first, or after a click beside everything.
+addEventListener('keydown', (event) => {
+  if (event.target === document.body) (panes.dataset.shown === 'second' ? second : first).key(event);
+});
 // What waits to be sent goes with the page.
 addEventListener('beforeunload', (event) => {
   if ([first, second].some((pane) => pane?.model?.isUnsent)) event.preventDefault();

@@ -205,7 +205,9 @@ export class Composer {
   #changed(byHand = true, said = []) {
     const tooLong = this.#tooLong();
     this.#problem(...(tooLong ? ['This is longer than a message can be (65,536 bytes).'] : said));
+    const held = document.activeElement === this.button;
     this.button.disabled = !this.input.value.trim() || tooLong;
+    if (held && this.button.disabled) this.input.focus(); // where nothing can be pressed, nothing has the keyboard
     this.#fit();
     if (byHand) this.#keep();
     if (byHand && !this.#editing) this.typing(Boolean(this.input.value));

@@ -25,7 +25,7 @@ export class Pane {
   constructor({ name, url, second = false, changed = () => {}, online = () => {}, suggested = () => undefined, cancel }) {
     Object.assign(this, { name, url, second, changed, online, suggested, cancel });
     this.element = h('section.pane', { 'aria-label': name });
-    this.element.addEventListener('keydown', (event) => this.#key(event));
+    this.element.addEventListener('keydown', (event) => this.key(event));
     this.seen = () => this.thread?.read();
     document.addEventListener('visibilitychange', this.seen);
   }
@@ -361,7 +361,8 @@ export class Pane {
       h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Keep it'), h('button.button.danger', { type: 'button', onclick: remove }, icon('trash'), 'Delete')));
   }
 
-  #key(event) {
+  /** What a key does here that is pressed in this pane, or nowhere. */
+  key(event) {
     if (!this.model || isComposing(event)) return;
     if (event.key === 'k' && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();

@@ -138,6 +138,34 @@ for (const [where, options] of [['in a narrow pane', PHONE], ['in a wide one', {
   });
 }
 
+test('who has gone nowhere yet, or clicked beside everything, searches by the same keys, with two users in the pane in front', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), NARROW);
+  await page.locator('.message').first().waitFor();
+  await page.getByRole('textbox', { name: 'Message' }).blur();
+  await page.keyboard.press('Control+k');
+  await assertFocus(page.getByRole('searchbox'));
+  await page.goto('about:blank');
+  await page.goto(at(replica.url, AMELIE, LUKASZ));
+  await pane(page, 2).locator('.list .row').first().waitFor();
+  for (const [number, tab] of [[2, 1], [1, 0]]) {
+    await page.locator('.tabs button').nth(tab).click();
+    await page.evaluate(() => document.activeElement.blur());
+    await page.keyboard.press('Control+k');
+    await assertFocus(pane(page, number).getByRole('searchbox'));
+  }
+});
+
+test('who sends by the button with the keyboard writes on', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)));
+  const field = page.getByRole('textbox', { name: 'Message' });
+  await page.locator('.message').first().waitFor();
+  await field.fill('By the button');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await bubble(page, 'By the button').waitFor();
+  await assertFocus(field);
+});
+
 test('what is closed gives the focus back to what opened it', async () => {
   const page = await visit(replica.url);
   await page.getByRole('button', { name: /Amélie/ }).focus();
