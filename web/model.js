@@ -129,11 +129,11 @@ export class Model {
     this.#loading = '';
   }
 
-  /** Rejected where not all has come: the client is then told once more that too much was missed. */
+  /** Rejected where not all has come: the client is then told once more that too much was missed. Of a conversation that is gone nothing will come. */
   async #resync() {
     await this.load();
     await Promise.all(this.#reread);
-    this.#told = this.#missed ?? [...this.timelines.values()].find(({ error }) => error)?.error;
+    this.#told = this.#missed ?? [...this.timelines.values()].find(({ error, isGone }) => error && !isGone)?.error;
     if (this.#told) throw this.#told;
   }
 

@@ -90,6 +90,7 @@ export class Pane {
       again: (message) => model.again(message),
       takeBack: (message) => {
         model.discard(message);
+        this.composer.element.hidden = false;
         this.composer.takeBack(message.content);
       },
       discard: (message) => model.discard(message),
@@ -191,7 +192,7 @@ export class Pane {
     this.conversationId = undefined;
     this.composer.show();
     this.list.select(undefined);
-    this.list.element.querySelector(`[data-conversation="${left}"] button`)?.focus();
+    (this.list.element.querySelector(`[data-conversation="${left}"] button`) ?? this.list.element).focus();
     this.changed();
   }
 
@@ -241,8 +242,9 @@ export class Pane {
   }
 
   #renderHead() {
-    const conversation = this.model?.conversations.get(this.conversationId);
-    if (!conversation) return;
+    const conversation = this.model.conversations.get(this.conversationId);
+    this.#closeComposer(Boolean(this.conversationId && !conversation));
+    if (!conversation) return say(this.state, '');
     const other = this.model.other(conversation);
     const presence = this.model.presence.get(other.id);
     const typing = this.model.typists.has(conversation.id);
@@ -251,6 +253,13 @@ export class Pane {
     say(this.title, fullName(other));
     this.state.classList.toggle('typing-text', typing);
     say(this.state, state);
+  }
+
+  /** Nobody can write in a conversation that is gone; what was typed stays, for who wants it elsewhere. */
+  #closeComposer(isGone) {
+    const { element, input } = this.composer;
+    element.hidden = isGone && !input.value;
+    if (element.hidden && element.contains(document.activeElement)) this.thread.scroller.focus({ preventScroll: true });
   }
 
   // --- The connection ---

@@ -251,16 +251,17 @@ export class Thread {
   }
 
   #edges(blank) {
-    const { loading, error, failed, hasOlder, hasNewer, started } = this.timeline;
+    const { loading, error, failed, hasOlder, hasNewer, started, isGone } = this.timeline;
     const wait = ['loading', () => [h('span.spinner', { role: 'img', 'aria-label': 'Loading messages' })]];
     const fault = error && [`failed ${reason(error)}`, () => [h('span.problem', { role: 'alert' }, `Messages could not be loaded: ${reason(error)}`), h('button.button.compact', { type: 'button', onclick: () => this.#again() }, 'Try again')]];
     const nothing = ['', () => []];
-    fill(this.before, ...(error && failed !== 'newer' ? fault
+    fill(this.before, ...(isGone ? ['gone', () => [h('div', { role: 'alert' }, empty('chat', 'This conversation is gone', 'It was deleted, with all of its messages.'))]]
+      : error && failed !== 'newer' ? fault
       : loading === 'older' || (loading && blank) ? wait
       : started && blank ? ['none', () => [empty('chat', 'No messages yet', 'Say hello: what you write arrives at once.')]]
       : started && !hasOlder && this.#first === 0 ? ['beginning', () => [h('span', {}, 'The beginning of this conversation')]]
       : nothing));
-    this.before.classList.toggle('whole', Boolean(blank && started && !error));
+    this.before.classList.toggle('whole', blank && (isGone || (started && !error)));
     fill(this.after, ...(failed === 'newer' ? fault : loading === 'newer' || (hasNewer && loading) ? wait : nothing));
   }
 

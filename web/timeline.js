@@ -1,6 +1,8 @@
 // The messages of one conversation that are loaded: an unbroken stretch, in the order of `seq`, and what is on its way.
 
 const PAGE = 100;
+/** The service knows no such conversation, or none of this user's: which of the two it need not say. */
+const GONE = ['conversation_not_found', 'not_a_participant'];
 
 export class Timeline {
   messages = [];
@@ -61,7 +63,12 @@ export class Timeline {
   async reload() {
     while (this.loading) await this.#underWay;
     if (this.lookedAt) return this.#start(() => this.lookedAt?.());
-    return Object.assign(this, { messages: [], hasOlder: true, hasNewer: false, started: false, error: undefined, failed: '' });
+    this.#fails();
+    this.#drop();
+  }
+
+  #drop() {
+    Object.assign(this, { messages: [], hasOlder: true, hasNewer: false, started: false });
   }
 
   /** The read that failed, once more; `quiet`: as long as it has not come it has failed. */
@@ -105,6 +112,7 @@ export class Timeline {
     } catch (error) {
       this.#fails(what, error);
       this.#again = (again) => this.#read(what, read, again);
+      if (this.isGone) this.#drop();
     }
     this.loading = '';
     for (const tell of this.#meanwhile.splice(0)) tell();
@@ -114,6 +122,11 @@ export class Timeline {
 
   #fails(failed = '', error = undefined) {
     Object.assign(this, { failed, error });
+  }
+
+  /** There is no such conversation any more. */
+  get isGone() {
+    return this.failed === 'start' && GONE.includes(this.error.code);
   }
 
   /** A message as it is now: new, or changed. Returns whether it is new here. */

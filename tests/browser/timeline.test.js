@@ -206,3 +206,25 @@ test('the last message of when it was opened may be no more by the time that one
   while (it.hasNewer) await it.newer();
   assert.equal(it.unreadFrom, 101);
 });
+
+test('of a conversation that is gone no message stays, also where only that it is not one’s own is told; once it is there again it is read', async () => {
+  for (const code of ['conversation_not_found', 'not_a_participant']) {
+    let refusal;
+    const it = timeline(150, () => refusal && Promise.reject(refusal));
+    it.lookedAt = () => undefined;
+    await it.start();
+    refusal = Object.assign(new Error('no'), { code: 'internal' });
+    await it.reload();
+    assert.deepEqual([it.isGone, it.messages.length], [false, 100]);
+    refusal = Object.assign(new Error('no'), { code });
+    await it.older();
+    assert.deepEqual([it.isGone, it.messages.length], [false, 100]);
+    await it.reload();
+    assert.deepEqual([it.isGone, it.messages.length], [true, 0]);
+    it.put(message(151));
+    assert.deepEqual(it.messages, []);
+    refusal = undefined;
+    await it.again();
+    assert.deepEqual([it.isGone, it.messages.length, it.last.seq], [false, 100, 150]);
+  }
+});
