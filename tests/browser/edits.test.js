@@ -158,6 +158,13 @@ test('who is elsewhere in the page when an edit is refused, or its message delet
   await deleted.waitFor();
   await assertFocus(search);
   assert.equal(await keep.count(), 0);
+  // Whose button goes with the edit is in the field.
+  await sent(page, 'And here');
+  await field(page).press('ArrowUp');
+  await page.getByRole('button', { name: 'Stop editing' }).focus();
+  await remove('And here');
+  await deleted.waitFor();
+  await assertFocus(field(page));
 });
 
 test('an edit that is refused while one is in another conversation waits in its own', async () => {
@@ -193,6 +200,37 @@ test('an edit that waits while its message is deleted outright ends, and what wa
   await notice.getByRole('button', { name: 'Keep what I wrote' }).click();
   assert.equal(await field(page).inputValue(), 'Gone by then, I think');
 });
+
+for (const [where, go, back] of [
+  ['edits another message', async (page) => {
+    await page.getByRole('button', { name: 'Edit message: To stay while one edits another message' }).click();
+    await editing(page).waitFor();
+  }, (page) => field(page).press('Escape')],
+  ['is in another conversation', async (page) => {
+    await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
+    await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  }, (page) => page.locator(`[data-conversation="${CONVERSATION}"] button`).click()],
+]) {
+  test(`an edit that waits while its message is deleted outright, and one ${where} by then, is not lost either`, async () => {
+    const front = await balancer([replica.port]);
+    const page = await shown(front.url, { forgive: CUT });
+    const text = `Gone while one ${where}`;
+    await sent(page, `To stay while one ${where}`);
+    await sent(page, text);
+    await cutOff(front, page);
+    await field(page).press('ArrowUp');
+    await say(page, `${text}, I think`);
+    await bubble(page, `${text}, I think`).getByTitle('waiting to be sent').waitFor();
+    await replicas.sql(`delete from messages where content = '${text}'`);
+    await go(page);
+    front.refuse = false;
+    await page.getByText(/^Not changed: .*does not exist/).first().waitFor();
+    assert.equal(await page.getByRole('button', { name: 'Keep what I wrote' }).count(), 0);
+    await back(page);
+    await page.locator('.edit-bar').getByText(text, { exact: true }).waitFor();
+    assert.equal(await field(page).inputValue(), `${text}, I think`);
+  });
+}
 
 test('of a message that is refused while one is in another conversation the list tells, until one has looked after it', async () => {
   const front = await balancer([replica.port]);
