@@ -57,7 +57,8 @@ export class Model {
     });
     this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId));
     chat.on('status', (status) => this.#status(status));
-    chat.on('connected', ({ resumed }) => this.#back(!resumed));
+    // Later, where more was missed than is sent again, resync_required comes next, and all is read then.
+    chat.on('connected', () => this.#back(this.state !== 'ready'));
     addEventListener('online', this.#online);
     chat.on('resync_required', () => this.#resync());
     chat.on('chat_message', (message) => this.#arrived(message));

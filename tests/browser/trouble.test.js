@@ -251,6 +251,21 @@ test('more was missed than is sent again: only the conversation that one looks a
   await bubble(page, 'missed elsewhere 30').waitFor();
 });
 
+test('more was missed than is sent again: all is read anew, and once', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(AMELIE)), { forgive: CUT, before: patient });
+  await page.locator('.message').first().waitFor();
+  await cutOff(front, page);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'missed by all ' || n from generate_series(1, 30) n`);
+  const read = [];
+  page.on('request', (request) => /\/conversations\//.test(request.url()) && read.push(new URL(request.url()).pathname));
+  front.refuse = false;
+  await page.locator('.banner').getByRole('button', { name: 'Try now' }).click();
+  await bubble(page, 'missed by all 30').waitFor();
+  // What is read again is asked for before the messages have come.
+  assert.deepEqual(read.sort(), [`/api/v1/chat/conversations/${AMELIE}`, `/api/v1/chat/conversations/${CONVERSATION}/messages`]);
+});
+
 /** Somebody new who has a conversation that will be `gone()`, and one that stays. */
 async function losing() {
   const me = await replicas.sql("insert into users (first_name, last_name, email) values ('Ada', 'Nilsson', gen_random_uuid() || '@example.com') returning id");
