@@ -116,12 +116,12 @@ export class Pane {
     this.changed();
   }
 
-  #openOnceListed(conversationId) {
+  #openOnceListed(conversationId, ...place) {
     const { model } = this;
     const off = model.on('conversations', () => {
       if (model.state !== 'ready') return;
       off();
-      if (this.opening === conversationId) this.open(conversationId);
+      if (this.opening === conversationId) this.open(conversationId, ...place);
     });
   }
 
@@ -150,8 +150,8 @@ export class Pane {
     // Somebody or something else was chosen meanwhile.
     if (model !== this.model || this.opening !== conversationId) return;
     if (!conversation) {
-      // Not all of the list could be read yet.
-      if (model.listing.hasMore) return this.#openOnceListed(conversationId);
+      // Nothing, or not all of the list could be read yet: a search may be faster.
+      if (model.state !== 'ready' || model.listing.hasMore) return this.#openOnceListed(conversationId, seq, snippet);
       this.opening = this.conversationId;
       this.changed();
       model.tell('notice', 'This conversation was not found.');

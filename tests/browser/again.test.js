@@ -83,6 +83,19 @@ test('a search without a net is done at once when there is one again', async () 
   await page.locator('.banner').waitFor({ state: 'hidden' });
 });
 
+test('what a search leads to is gone to, also where it was faster than the list', async () => {
+  const page = await visit(`${replica.url}/docs/`);
+  const { asked, release } = await held(page, `**/conversations/${AMELIE}?*`);
+  await page.goto(at(replica.url, AMELIE));
+  await asked();
+  await field(page).fill('flat');
+  await page.locator('.results .row', { has: page.locator('mark') }).first().click();
+  await page.locator('.skeletons').waitFor();
+  release();
+  await page.locator('.message.found', { hasText: 'flat' }).waitFor();
+  assert.ok(await page.locator('.notice').isHidden());
+});
+
 test('by hand a search that failed is done at once', async () => {
   const page = await list(replica.url, { forgive: FORGIVEN, before: patient });
   const search = await broken(page, '**/search?*');
