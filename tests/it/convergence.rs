@@ -1,154 +1,174 @@
-//! A client that applies the events in the order of their arrival ends up with what the database holds, whatever
-//! happens at once: sends, edits, deletions, read marks, over HTTP and by SQL, on two replicas.
+//! A client that applies the events in the order of their arrival ends up with what the database holds, whatever happens at once:
+//! what callers do on two replicas, what other programs do by SQL, and listeners that lose their connections.
+//!
+//! Each case draws from its seed (`support::seeds`) what is done, and when clients come and go. How it interleaves is left to
+//! chance, so a case that failed may pass when it is run again.
 
-use std::collections::BTreeMap;
+mod callers;
+mod clients;
+mod programs;
+mod shown;
 
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use std::cell::Cell;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{join_all, join3};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+use tokio::time::sleep;
 use uuid::Uuid;
 
+use self::clients::{Client, State, come_and_go};
+use crate::faults::kill_listeners;
 use crate::support::*;
 
-/// What a client shows, kept up to date by events alone.
-#[derive(Default)]
-struct Shown {
-    messages: BTreeMap<i64, Value>,
+/// What the cases of one run take, but for the last.
+const TIME: Duration = Duration::from_secs(12);
+const CALLERS: usize = 3;
+const PROGRAMS: usize = 3;
+/// The last message of each conversation.
+const THE_END: &str = "the end";
+
+/// So few events that now and then a client has missed more, and reloads.
+const SETTINGS: [(&str, &str); 3] = [
+    ("RATE_LIMIT_PER_SECOND", "0"),
+    ("LISTENER_HEARTBEAT_SECONDS", "1"),
+    ("REPLAY_EVENTS", "60"),
+];
+
+/// A conversation, and its participants.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    conversation: Uuid,
+    users: [Uuid; 2],
 }
 
-impl Shown {
-    fn apply(&mut self, frame: &Value) {
-        let data = &frame["data"];
-        match frame["type"].as_str() {
-            Some("chat_message" | "message_updated" | "message_deleted") => {
-                self.messages.insert(seq_of(data), data.clone());
-            }
-            Some("messages_read") => {
-                let up_to = data["upToSeq"].as_i64().expect("a seq");
-                for (_, message) in self.messages.range_mut(..=up_to) {
-                    if message["senderId"] != data["readerId"] {
-                        message["isRead"] = json!(true);
-                    }
-                }
-            }
-            other => panic!("unexpected: {other:?}"),
-        }
-    }
+/// Three users who are nobody else's, each with a conversation with each other.
+struct Case<'a> {
+    database: &'a Database,
+    replicas: &'a [Replica; 2],
+    users: [Uuid; 3],
+    places: [Place; 3],
+    /// Programs make messages unread again, and bring back what was deleted. Then nothing is too long for a notification, and nobody
+    /// marks over HTTP: a mark that has not seen such a change may be told behind it.
+    takes_back: bool,
 }
 
-/// What must agree. Of a deleted message nobody shows whether it was read.
-fn essence(message: &Value) -> Value {
-    let deleted = !message["deletedAt"].is_null();
-    json!([
-        message["seq"],
-        message["id"],
-        message["content"],
-        message["editedAt"],
-        deleted,
-        deleted || message["isRead"] == true,
-    ])
-}
+/// Whether all that is done is done.
+type Over = Cell<bool>;
 
-async fn write(api: Api, database_client: tokio_postgres::Client, conversation: Uuid, me: Uuid) {
-    let mut mine: Vec<Uuid> = Vec::new();
-    for step in 0..80_usize {
-        let nth = |mine: &[Uuid]| mine[(step * 7) % mine.len()];
-        match step % 10 {
-            0 | 1 | 4 | 7 => {
-                // Every few is too long for a notification.
-                let content = format!("{step} ").repeat(if step % 4 == 0 { 4_000 } else { 1 });
-                mine.push(id_of(&api.send(conversation, me, &content).await));
-            }
-            2 => {
-                let content = format!("edited in {step} ").repeat(1 + step % 3 * 700);
-                let reply = api.edit(nth(&mine), me, &content).await;
-                assert!(matches!(reply.status, 200 | 404 | 409 | 400), "{reply:?}");
-            }
-            3 => {
-                api.mark_read(conversation, me).await.ok(200);
-            }
-            5 => {
-                let reply = api.delete_message(nth(&mine), me).await;
-                assert!(matches!(reply.status, 204 | 404), "{reply:?}");
-            }
-            6 => {
-                let sql = "update messages set content = $1 where id = $2 and deleted_at is null";
-                let content = format!("mended in {step}");
-                let updated = database_client.execute(sql, &[&content, &nth(&mine)]).await;
-                updated.expect("an update");
-            }
-            8 => {
-                let sql = "insert into messages (conversation_id, sender_id, content) values ($1, $2, 'by SQL')";
-                let inserted = database_client.execute(sql, &[&conversation, &me]).await;
-                inserted.expect("an insert");
-            }
-            _ => {
-                let gone = mine.swap_remove((step * 7) % mine.len());
-                let sql = "delete from messages where id = $1";
-                let deleted = database_client.execute(sql, &[&gone]).await;
-                deleted.expect("a deletion");
-            }
-        }
-    }
-}
-
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_alone_lead_every_client_to_what_the_database_holds() {
     let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    let unlimited = [("RATE_LIMIT_PER_SECOND", "0")];
-    let replicas: [Replica; 2] = Replica::start_many(&database, &unlimited).await;
+    let replicas: [Replica; 2] = Replica::start_many(&database, &SETTINGS).await;
+    for seed in seeds(TIME) {
+        let case = Case::prepare(&database, &replicas, seed % 2 == 1).await;
+        case.run(StdRng::seed_from_u64(seed)).await;
+    }
+}
 
-    let mut clients = JoinSet::new();
-    for replica in &replicas {
-        for user in [ALICE, BORIS] {
-            let mut socket = Socket::connect(replica, user).await;
-            clients.spawn(async move {
-                let mut shown = Shown::default();
-                loop {
-                    let frame = socket.next().await;
-                    shown.apply(&frame);
-                    if frame["data"]["content"] == "the end" {
-                        return shown;
-                    }
-                }
+impl<'a> Case<'a> {
+    async fn prepare(database: &'a Database, replicas: &'a [Replica; 2], takes_back: bool) -> Self {
+        let users: [Uuid; 3] = database.add_users(3).await.try_into().expect("three");
+        let [one, two, three] = users;
+        let mut places = Vec::new();
+        for users in [[one, two], [one, three], [two, three]] {
+            let conversation = database.conversation(users[0], users[1]).await;
+            places.push(Place {
+                conversation,
+                users,
             });
         }
-    }
-    let mut writers = JoinSet::new();
-    for (number, me) in [ALICE, BORIS, ALICE, BORIS].into_iter().enumerate() {
-        let api = replicas[number % 2].api();
-        let client = database.sql().await;
-        writers.spawn(write(api, client, conversation, me));
-    }
-    while let Some(done) = writers.join_next().await {
-        done.expect("a writer");
-    }
-    replicas[0].api().send(conversation, ALICE, "the end").await;
-
-    let held: Vec<Value> = replicas[0]
-        .api()
-        .history(conversation)
-        .await
-        .iter()
-        .map(essence)
-        .collect();
-    assert!(held.len() > 100, "{}", held.len());
-    while let Some(done) = clients.join_next().await {
-        let shown = done.expect("a client");
-        let last = *shown.messages.keys().next_back().expect("messages");
-        let seqs: Vec<i64> = shown.messages.keys().copied().collect();
-        assert_eq!(seqs, (1..=last).collect::<Vec<_>>(), "nothing was missed");
-        // Of what was deleted outright the client has seen a deletion, and the database holds nothing.
-        let ids: Vec<&Value> = held.iter().map(|message| &message[1]).collect();
-        let (kept, gone): (Vec<_>, Vec<_>) = shown
-            .messages
-            .values()
-            .map(essence)
-            .partition(|message| ids.contains(&&message[1]));
-        assert!(gone.iter().all(|message| message[4] == true), "{gone:#?}");
-        for (kept, held) in kept.iter().zip(&held) {
-            assert_eq!(kept, held);
+        Self {
+            database,
+            replicas,
+            users,
+            places: places.try_into().expect("three"),
+            takes_back,
         }
-        assert_eq!(kept.len(), held.len());
     }
+
+    async fn run(&self, mut random: StdRng) {
+        let mut fork = || StdRng::seed_from_u64(random.random());
+        let mut staying = Vec::new();
+        for replica in 0..self.replicas.len() {
+            for user in self.users {
+                staying.push(Client::connect(self, replica, user, State::empty()).await);
+            }
+        }
+        let mut writers = vec![self.cut_listeners(fork()).boxed_local()];
+        writers.extend((0..CALLERS).map(|_| callers::run(self, fork()).boxed_local()));
+        writers.extend((0..PROGRAMS).map(|_| programs::run(self, fork()).boxed_local()));
+        let over = Over::new(false);
+        let coming = self
+            .users
+            .map(|user| come_and_go(self, user, &over, fork()));
+        let writing = async {
+            join_all(writers).await;
+            for Place {
+                conversation,
+                users,
+            } in self.places
+            {
+                let api = self.replicas[0].api();
+                api.send(conversation, users[0], THE_END).await;
+            }
+            over.set(true);
+        };
+        let reading = join_all(staying.iter_mut().map(Client::read_to_the_end));
+        let (_, _, mut coming) = join3(writing, reading, join_all(coming)).await;
+        for client in staying.iter_mut().chain(&mut coming) {
+            client.read_to_the_end().await;
+            client.until_it_shows_what_is_held().await;
+        }
+    }
+
+    /// Now and then, of both replicas.
+    async fn cut_listeners(&self, mut random: StdRng) {
+        let times = [0, 0, 1, 3].choose(&mut random).expect("a number");
+        for _ in 0..*times {
+            pause(&mut random, 60).await;
+            kill_listeners(self.database).await;
+        }
+    }
+
+    fn api(&self, random: &mut StdRng) -> Api {
+        self.replicas.choose(random).expect("two").api()
+    }
+
+    fn place(&self, random: &mut StdRng) -> Place {
+        *self.places.choose(random).expect("three")
+    }
+
+    fn conversations(&self, user: Uuid) -> impl Iterator<Item = Uuid> {
+        let mine = self
+            .places
+            .iter()
+            .filter(move |place| place.users.contains(&user));
+        mine.map(|place| place.conversation)
+    }
+
+    /// All messages of this user's.
+    async fn held(&self, user: Uuid) -> Vec<Value> {
+        let api = self.replicas[0].api();
+        join_all(self.conversations(user).map(|mine| api.history(mine)))
+            .await
+            .concat()
+    }
+}
+
+/// How often a content repeats its word: some are too long for a notification.
+fn length(case: &Case<'_>, random: &mut StdRng) -> usize {
+    match !case.takes_back && random.random_bool(0.2) {
+        true => 1_500,
+        false => 1,
+    }
+}
+
+/// Of no length that anything depends on: it lets the others come in between.
+async fn pause(random: &mut StdRng, most_ms: u64) {
+    sleep(Duration::from_millis(random.random_range(0..=most_ms))).await;
 }

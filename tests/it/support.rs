@@ -16,6 +16,7 @@ mod raw;
 mod replica;
 mod roles;
 mod run;
+mod seeds;
 mod shape;
 mod socket;
 mod until;
@@ -35,6 +36,7 @@ pub use raw::{Raw, client_frame, close_code, text_frame};
 pub use replica::{Replica, pgchat, pgchat_in, settings};
 pub use roles::{INTEGRATOR, OWNER, SERVICE, roles_sql};
 pub use run::{Signal, fresh_dir};
+pub use seeds::seeds;
 pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};
 pub use socket::Socket;
 pub use until::{

@@ -1,15 +1,13 @@
 //! Whatever triggers a host has on the tables, and whatever its programs do at once: `seq` has no gap, what is told is what is
 //! stored, in order, and what was answered is true.
 //!
-//! Each case draws some triggers and some sessions' statements from its seed. A failure names it: `PGCHAT_TEST_SEED` begins with
-//! that one (else 0, so that `make test` draws the same each time), `PGCHAT_TEST_CASES` says how many there are (else as many as
-//! fit into some seconds).
+//! Each case draws some triggers and some sessions' statements from its seed (`support::seeds`).
 
 mod checks;
 mod programs;
 mod triggers;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
@@ -36,26 +34,17 @@ struct Place {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_triggers_a_host_has_seq_has_no_gap_and_what_is_told_is_what_is_stored() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let first = number("PGCHAT_TEST_SEED").unwrap_or(0);
-    let cases: Option<u64> = number("PGCHAT_TEST_CASES");
     let database = Database::fresh().await;
     triggers::prepare(&database).await;
-    let end = Instant::now() + TIME;
-    for seed in first.. {
+    for seed in seeds(TIME) {
         run(&database, seed).await;
-        let done = seed + 1 - first;
-        if cases.map_or(Instant::now() > end, |cases| done >= cases) {
-            eprintln!("{done} cases from seed {first} on");
-            return;
-        }
     }
 }
 
 async fn run(database: &Database, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let made = triggers::make(database, &mut random).await;
-    eprintln!("--- PGCHAT_TEST_SEED={seed}\n{}", made.join("\n"));
+    eprintln!("{}", made.join("\n"));
     let mut places = Vec::new();
     for (one, other) in PAIRS {
         places.push(Place {

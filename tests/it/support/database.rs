@@ -225,7 +225,7 @@ impl Database {
             .await
             .query(
                 "insert into users (first_name, last_name, email)
-                 select 'User', n::text, 'user' || n || '@host.example' from generate_series(1, $1) n
+                 select 'User', n::text, gen_random_uuid() || '@host.example' from generate_series(1, $1) n
                  returning id",
                 &[&count],
             )

@@ -1,0 +1,127 @@
+//! What other programs do by SQL: transactions of some statements, in one conversation or several, held open for a moment, some of
+//! which are rolled back, as a whole or to a savepoint.
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::{Case, Place, length, pause};
+
+const TRANSACTIONS: usize = 10;
+
+const BEGIN: [&str; 6] = [
+    "begin",
+    "begin",
+    "begin",
+    "begin; set local synchronous_commit = off",
+    "begin isolation level repeatable read",
+    "begin isolation level serializable",
+];
+
+/// What sessions beside each other are refused with: by their isolation, or because they wait for each other.
+const EXPECTED: [SqlState; 3] = [
+    SqlState::T_R_SERIALIZATION_FAILURE,
+    SqlState::T_R_DEADLOCK_DETECTED,
+    SqlState::LOCK_NOT_AVAILABLE,
+];
+
+pub async fn run(case: &Case<'_>, mut random: StdRng) {
+    let session = case.database.sql().await;
+    // Whoever is the first to see a deadlock is refused: not the service.
+    let patience = "set deadlock_timeout = '20ms'; set lock_timeout = '500ms'";
+    session.batch_execute(patience).await.expect("a setting");
+    for _ in 0..TRANSACTIONS {
+        if !transaction(case, &session, &mut random).await {
+            session.batch_execute("rollback").await.expect("its end");
+        }
+    }
+}
+
+/// Whether it committed.
+async fn transaction(case: &Case<'_>, session: &Client, random: &mut StdRng) -> bool {
+    let begin = BEGIN.choose(random).expect("levels");
+    session.batch_execute(begin).await.expect("a beginning");
+    for _ in 0..random.random_range(1..=4) {
+        let sql = statement(case, random);
+        let goes_back = random.random_bool(0.15);
+        let sql = match goes_back {
+            true => format!("savepoint s; {sql}; rollback to s"),
+            false => sql,
+        };
+        if !is_done(session, &sql).await {
+            return false;
+        }
+        if random.random_bool(0.5) {
+            pause(random, 15).await;
+        }
+    }
+    random.random_bool(0.9) && is_done(session, "commit").await
+}
+
+async fn is_done(session: &Client, sql: &str) -> bool {
+    match session.batch_execute(sql).await {
+        Ok(()) => true,
+        Err(fault) => {
+            let is_expected = fault.code().is_some_and(|code| EXPECTED.contains(code));
+            assert!(is_expected, "{fault:?}\n{sql}");
+            false
+        }
+    }
+}
+
+fn statement(case: &Case<'_>, random: &mut StdRng) -> String {
+    let Place {
+        conversation,
+        users,
+    } = case.place(random);
+    let me = *users.choose(random).expect("two");
+    let seq = random.random_range(1..40);
+    let word = random.random_range(0..1000);
+    let content = format!("repeat('word {word} ', {})", length(case, random));
+    let here = format!("conversation_id = '{conversation}'");
+    // Of mine, and of those that I have to read.
+    let one = format!(
+        "id = (select id from messages where {here} and seq >= {seq} order by seq limit 1)"
+    );
+    let some = format!("{here} and seq between {seq} and {seq} + 3");
+    let to_me = format!("{here} and reader_id = '{me}'");
+    let insert = "insert into messages (conversation_id, sender_id, content)";
+    match random.random_range(0..if case.takes_back { 20 } else { 16 }) {
+        0..=2 => format!("{insert} values ('{conversation}', '{me}', {content})"),
+        3 => format!("{insert} select '{conversation}', '{me}', {content} || n from generate_series(1, 4) n"),
+        4 => format!("select chat_send_message('{conversation}', '{me}', {content})"),
+        5 => format!("update messages set content = {content} where {one}"),
+        6 => format!("update messages set content = {content} || seq where {some}"),
+        7 => format!("update messages set deleted_at = now() where {one}"),
+        8 => format!("update messages set is_read = true where {to_me} and seq <= {seq}"),
+        9 => format!("update messages set is_read = true where {to_me}"),
+        10 => format!("update messages set is_read = true, content = content || '!' where {to_me} and seq <= {seq}"),
+        11 => format!("delete from messages where {one}"),
+        12 => format!("delete from messages where {some}"),
+        13 => format!(
+            "create temporary table gone on commit drop as select * from messages where {one};
+             delete from messages where id in (select id from gone);
+             insert into messages (id, conversation_id, sender_id, content, is_read, created_at)
+               select id, conversation_id, sender_id, content, is_read, created_at from gone;
+             drop table gone"
+        ),
+        14 => format!(
+            "insert into messages (id, conversation_id, sender_id, content)
+               select message_id, conversation_id, (message ->> 'senderId')::uuid, {content} from (
+                 select message_id, conversation_id, seq, message::json from chat_tombstones where {here}) t
+                order by seq limit 1
+               on conflict do nothing"
+        ),
+        15 => format!(
+            "insert into messages (id, conversation_id, sender_id, content)
+               select id, conversation_id, sender_id, {content} from messages where {one}
+               on conflict (id) do update set content = excluded.content"
+        ),
+        16 => format!("update messages set is_read = false where {one}"),
+        17 => format!("update messages set is_read = false where {some}"),
+        18 => format!("update messages set is_read = seq <= {seq} where {to_me}"),
+        _ => format!("update messages set deleted_at = null where {here} and deleted_at is not null"),
+    }
+}

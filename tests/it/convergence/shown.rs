@@ -1,0 +1,120 @@
+//! What a client shows that goes by its frames.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::THE_END;
+
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    /// Whatever comes is shown, unless what is shown is later: what README.md does.
+    KeepsLater,
+    /// The same, and what was told last of a message is not looked at again: what the browser client does.
+    DropsRepeats,
+}
+
+#[derive(Clone, Debug)]
+pub struct Shown {
+    rule: Rule,
+    /// By their ids.
+    messages: HashMap<String, Value>,
+    /// The `updatedAt` of what was told last of each.
+    told: HashMap<String, String>,
+}
+
+impl Shown {
+    pub fn nothing(rule: Rule) -> Self {
+        Self {
+            rule,
+            messages: HashMap::new(),
+            told: HashMap::new(),
+        }
+    }
+
+    pub fn apply(&mut self, frame: &Value) {
+        let data = &frame["data"];
+        match frame["type"].as_str() {
+            Some("chat_message" | "message_updated" | "message_deleted") => {
+                let told = self.told.insert(text(data, "id"), text(data, "updatedAt"));
+                let is_repeat = told == Some(text(data, "updatedAt"));
+                if !(is_repeat && matches!(self.rule, Rule::DropsRepeats)) {
+                    self.show(data);
+                }
+            }
+            Some("messages_read") => {
+                let is_marked = |message: &Value| {
+                    message["conversationId"] == data["conversationId"]
+                        && message["senderId"] != data["readerId"]
+                        && message["seq"].as_i64() <= data["upToSeq"].as_i64()
+                };
+                for message in self.messages.values_mut().filter(|shown| is_marked(shown)) {
+                    message["isRead"] = json!(true);
+                }
+            }
+            Some("conversation_created" | "connected" | "ack" | "resync_required") => {}
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+
+    /// What was read over HTTP, in place of all that was shown.
+    pub fn reload(&mut self, held: &[Value]) {
+        *self = Self::nothing(self.rule);
+        for message in held {
+            self.show(message);
+        }
+    }
+
+    fn show(&mut self, message: &Value) {
+        let shown = self.messages.get(&text(message, "id"));
+        if shown.is_none_or(|shown| text(shown, "updatedAt") <= text(message, "updatedAt")) {
+            self.messages.insert(text(message, "id"), message.clone());
+        }
+    }
+
+    pub fn shows_the_end_of(&self, conversation: Uuid) -> bool {
+        let is_end = |message: &Value| {
+            message["content"] == THE_END && message["conversationId"] == json!(conversation)
+        };
+        self.messages.values().any(is_end)
+    }
+
+    /// Where it is not what the database holds: what is shown, and what is held. Of what was deleted outright a client shows that
+    /// it is deleted, or nothing.
+    pub fn differences(&self, held: &[Value]) -> Vec<(Value, Value)> {
+        let mut gone = self.messages.clone();
+        let mut differences = Vec::new();
+        for message in held {
+            let shown = gone.remove(&text(message, "id")).unwrap_or_default();
+            if essence(&shown) != essence(message) {
+                differences.push((shown, message.clone()));
+            }
+        }
+        let left = gone
+            .into_values()
+            .filter(|shown| shown["deletedAt"].is_null());
+        differences.extend(left.map(|shown| (shown, Value::Null)));
+        differences
+    }
+}
+
+/// What must agree. Of a deleted message nobody shows whether it was read.
+fn essence(message: &Value) -> Value {
+    let deleted = !message["deletedAt"].is_null();
+    json!([
+        message["conversationId"],
+        message["seq"],
+        message["senderId"],
+        message["content"],
+        message["messageType"],
+        message["createdAt"],
+        message["editedAt"],
+        deleted,
+        deleted || message["isRead"] == true,
+    ])
+}
+
+fn text(message: &Value, member: &str) -> String {
+    message[member].as_str().unwrap_or_default().to_owned()
+}
