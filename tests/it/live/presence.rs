@@ -173,11 +173,13 @@ async fn two_replicas_that_see_a_user_at_once_agree() {
 #[tokio::test]
 async fn a_reconnect_within_the_grace_makes_no_noise() {
     let database = Database::fresh().await;
-    let [here, there] = Replica::start_many(&database, &PATIENT).await;
+    let long = [("PRESENCE_GRACE_SECONDS", "60"), BRIEF[1]];
+    let [here, there] = Replica::start_many(&database, &long).await;
+    let brief = Replica::start(&database, &BRIEF).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     watches(&mut boris, &[ALICE, CARLA]).await;
     let mut alice = Socket::connect(&here, ALICE).await;
-    let carla = Socket::connect(&here, CARLA).await;
+    let carla = Socket::connect(&brief, CARLA).await;
     eventually("both are shown", || async {
         let (alice, carla) = (over_http(&here, ALICE).await, over_http(&here, CARLA).await);
         (alice.0 && carla.0).then_some(())
@@ -188,6 +190,8 @@ async fn a_reconnect_within_the_grace_makes_no_noise() {
         alice.close().await;
         alice = Socket::connect(replica, ALICE).await;
     }
+    // For as long as it takes until somebody who has gone later, and whose grace is short, is told to have gone.
+    alice.close().await;
     drop(carla);
     let payload = notifications.about(&CARLA.to_string()).await;
     assert_eq!(told_of(&payload), [CARLA]);
