@@ -271,36 +271,6 @@ async fn edits_and_deletions_over_http_are_live() {
 }
 
 #[tokio::test]
-async fn a_cut_listener_comes_back_and_misses_nothing() {
-    let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    let [here, there] = Replica::start_many(&database, &[]).await;
-    let api = here.api();
-    let mut boris = Socket::connect(&there, BORIS).await;
-
-    let listeners =
-        "pg_stat_activity where datname = current_database() and query ilike 'listen %'";
-    for round in 0..3 {
-        eventually("each replica listens", || async {
-            (database.count(listeners).await == 2).then_some(())
-        })
-        .await;
-        kill_listeners(&database).await;
-        for number in 0..5 {
-            let content = format!("{round}/{number}");
-            let sent = api.send(conversation, ALICE, &content).await;
-            assert_eq!(sent["seq"], round * 5 + number + 1);
-        }
-        let seqs: Vec<_> = boris.collect_messages(5).await.iter().map(seq_of).collect();
-        assert_eq!(seqs, (round * 5 + 1..=round * 5 + 5).collect::<Vec<_>>());
-    }
-    api.send(conversation, ALICE, "last").await;
-    let more = boris.before_message("last").await;
-    let repeated = more.iter().any(|frame| frame["type"] == "chat_message");
-    assert!(!repeated, "{more:?}");
-}
-
-#[tokio::test]
 async fn the_clients_of_a_killed_replica_go_on_at_another() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
