@@ -294,6 +294,29 @@ async fn a_strangers_flood_at_a_locked_conversation_is_refused_at_once_and_delay
     }
 }
 
+/// By the function that stores it: a batch that waits would be stored by its halves, and nobody could tell but by the time.
+#[tokio::test]
+async fn of_a_batch_what_another_program_holds_is_left_out_and_the_rest_is_stored() {
+    let database = Database::fresh().await;
+    let held = database.conversation(ALICE, BORIS).await;
+    let free = database.conversation(ALICE, CARLA).await;
+    let lock = format!("select from conversations where id = '{held}' for update");
+    let holder = database.holding(&lock).await;
+    let batch = format!(
+        "set lock_timeout = '1s';
+         create temporary table answer as
+           select place, status from chat_send_messages(
+             array[gen_random_uuid(), gen_random_uuid()], array['{held}', '{free}']::uuid[], array['{ALICE}', '{ALICE}']::uuid[],
+             array['one', 'two'], array['text', 'text'], array[null, null]::text[], skip_locked => true, again => false)"
+    );
+    let session = database.sql().await;
+    session.batch_execute(&batch).await.expect("an answer");
+    let statuses = "select array_agg(status order by place) from answer";
+    let row = session.query_one(statuses, &[]).await.expect("statuses");
+    assert_eq!(row.get::<_, Vec<String>>(0), ["busy", "stored"]);
+    holder.batch_execute("commit").await.expect("its end");
+}
+
 async fn given_up_after_15_s(asked: impl Future<Output = Reply>) -> Reply {
     let started = Instant::now();
     let reply = asked.await;
