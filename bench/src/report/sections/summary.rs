@@ -71,7 +71,10 @@ impl Goals<'_> {
 }
 
 pub fn summary(results: &Results, text: &mut String) {
-    text.push_str("## What was reached\n\n| what | wanted | measured | reached |\n| --- | --- | --- | --- |\n");
+    text.push_str(
+        "## What was reached\n\nA ratio is the median of each round's own ratio, not the quotient of the medians below.\n\n\
+         | what | wanted | measured | reached |\n| --- | --- | --- | --- |\n",
+    );
     let mut goals = Goals(text);
     // The peers have no search to keep an index for.
     let compared = |scenario, variant, other, figure| {
