@@ -17,6 +17,7 @@ const NOTICE_MS = 6_000;
 export class Pane {
   #notice;
   #countdown;
+  #unfollow = () => {};
   #draw = () => this.#render();
   /** What was chosen last: it may take a moment until it is found. The address names it from the first moment on. */
   opening;
@@ -158,6 +159,9 @@ export class Pane {
       return;
     }
     this.conversationId = conversationId;
+    this.#unfollow();
+    this.#unfollow = model.on(conversationId, () => soon(this.#draw));
+    this.composer.element.hidden = false;
     this.element.classList.add('reading');
     this.conversation.hidden = false;
     this.nothing.hidden = true;
@@ -190,6 +194,7 @@ export class Pane {
     this.conversation.hidden = true;
     this.nothing.hidden = false;
     this.conversationId = undefined;
+    this.#unfollow();
     this.composer.show();
     this.list.select(undefined);
     (this.list.element.querySelector(`[data-conversation="${left}"] button`) ?? this.list.element).focus();
@@ -242,8 +247,8 @@ export class Pane {
   }
 
   #renderHead() {
+    this.#closeComposer();
     const conversation = this.model.conversations.get(this.conversationId);
-    this.#closeComposer(Boolean(this.conversationId && !conversation));
     if (!conversation) return say(this.state, '');
     const other = this.model.other(conversation);
     const presence = this.model.presence.get(other.id);
@@ -256,9 +261,11 @@ export class Pane {
   }
 
   /** Nobody can write in a conversation that is gone; what was typed stays, for who wants it elsewhere. */
-  #closeComposer(isGone) {
+  #closeComposer() {
     const { element, input } = this.composer;
-    element.hidden = isGone && !input.value;
+    const { isGone, loading } = this.model.timelines.get(this.conversationId) ?? {};
+    if (loading) return; // it is found out once more
+    element.hidden = Boolean(isGone) && !input.value;
     if (element.hidden && element.contains(document.activeElement)) this.thread.scroller.focus({ preventScroll: true });
   }
 
@@ -379,7 +386,7 @@ export class Pane {
       this.list.startSearch();
     } else if (event.key === 'Escape' && this.conversationId && !event.defaultPrevented && event.target.closest('.conversation')) {
       if (this.listIsHidden()) this.back();
-      else this.list.element.querySelector('[aria-current]')?.focus();
+      else (this.list.element.querySelector('[aria-current]') ?? this.list.element).focus();
     }
   }
 

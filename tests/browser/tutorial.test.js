@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
-import { balancer, CONVERSATION, CUT, drawn, eventually, LUKASZ, post, replica, replicas, stage, visit } from './support.js';
+import { AMELIE, balancer, CONVERSATION, CUT, drawn, eventually, LUKASZ, post, replica, replicas, stage, visit } from './support.js';
 
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
@@ -129,4 +129,32 @@ test('where more was missed than is sent again, what was deleted outright meanwh
   await page.getByText('Łukasz: Here for a while').waitFor({ state: 'detached' });
   await drawn(page);
   assert.equal((await page.locator('li').allTextContents()).filter((text) => text.includes('missed')).length, 30);
+});
+
+// The last one: the conversation is what all of them have.
+test('a conversation that is deleted goes, and soon a connection comes after which nobody is told of it again', async () => {
+  const { state, visited } = await front();
+  const page = await visit(`http://localhost:${server.address().port}/chat.html`, { ...visited, forgive: /^Failed to load resource|^WebSocket connection/ });
+  let frames = [];
+  page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => frames.push(payload)));
+  const ada = await replicas.sql("insert into users (first_name, last_name, email) values ('Ada', 'Nilsson', gen_random_uuid() || '@example.com') returning id");
+  const other = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '${ada}') returning id`);
+  await page.getByText('online').waitFor();
+  await page.locator('li').first().waitFor();
+  await replicas.sql(`delete from messages where conversation_id = '${CONVERSATION}'`);
+  await replicas.sql(`delete from conversations where id = '${CONVERSATION}'`);
+  await page.locator('li').first().waitFor({ state: 'detached' });
+  const back = async () => {
+    await page.getByText('online').waitFor();
+    state.refuse = true;
+    state.cut();
+    await page.getByText('waiting').waitFor();
+    const { id } = await post(replica.url, ada, 'From elsewhere', other);
+    frames = [];
+    state.refuse = false;
+    await eventually(() => frames.some((frame) => frame.includes(id) || frame.includes('resync_required')), true);
+    return frames.filter((frame) => frame.includes('resync_required')).length;
+  };
+  await eventually(back, 0);
+  assert.equal(await back(), 0);
 });

@@ -197,7 +197,7 @@ async fn buffers_of_a_replay(conversations: i32) -> i64 {
         .execute(&format!(
             "with new as (
                insert into conversations (participant1_id, participant2_id)
-               select '{ALICE}', id from users where email like 'user%' returning id)
+               select '{ALICE}', id from users where first_name = 'User' returning id)
              insert into messages (conversation_id, sender_id, content) select id, '{ALICE}', 'hello' from new"
         ))
         .await;

@@ -68,9 +68,9 @@ async function load() {
   try {
     await look(shown);
   } catch (error) {
-    if (error.code !== 'conversation_not_found') throw error;
+    if (![403, 404].includes(error.status)) throw error;
     if (open !== shown) return; // another one was chosen meanwhile
-    open = undefined; // it was deleted
+    open = undefined; // it was deleted: there is none of this user's with that id
     $('conversation').hidden = true;
   }
 }
