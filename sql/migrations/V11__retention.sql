@@ -42,6 +42,7 @@ declare
   deleted bigint;
   everybodys constant uuid := '00000000-0000-0000-0000-000000000000';
   was_set text := coalesce(current_setting('pgchat.purge_depth', true), '');
+  was_timeout constant text := current_setting('lock_timeout');
 begin
   if older_than is null or older_than > now() - interval '1 day' then
     raise exception 'chat_purge removes what is older than a day; "delete from messages" removes the rest, and tells clients'
@@ -147,12 +148,14 @@ begin
                  limit room - deleted
                    for update skip locked) t;
         if old_ids is not null then
-          perform from chat_purged p where p.conversation_id = everybodys for update nowait;
-          delete from chat_conversation_tombstones t where t.conversation_id = any (old_ids);
+          -- Another call may hold the row, or be about to make it: this one is then left for another time.
+          perform set_config('lock_timeout', '1ms', true);
           insert into chat_purged as p (conversation_id, change_xid) values (everybodys, old_xid)
               on conflict (conversation_id) do update
              set change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid),
                  purged_at = now();
+          perform set_config('lock_timeout', was_timeout, true);
+          delete from chat_conversation_tombstones t where t.conversation_id = any (old_ids);
         end if;
       exception when lock_not_available then
         busy := busy + 1;

@@ -116,6 +116,7 @@ pub(super) fn without_effect(values: &Values, setting: &Setting) -> Option<Strin
     let (_, parameters) = split_parameters(values.given(setting)?);
     let names: Vec<&str> = parameters
         .split('&')
+        .filter(|parameter| *parameter != "target_session_attrs=read-write") // that is what it is set to
         .filter_map(|parameter| parameter.split('=').next())
         .filter(|name| SET_BY_PGCHAT.contains(name))
         .collect();

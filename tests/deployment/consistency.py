@@ -140,6 +140,9 @@ def check_prometheus():
     kept = [rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep"]
     replica = f'{template["metadata"]["labels"]["app.kubernetes.io/name"]};{port["name"]}'
     expect(kept == [replica], f"kubernetes.yml: keeps {kept}, and a replica is {replica}")
+    dropped = [(*rule["source_labels"], rule["regex"]) for rule in job["relabel_configs"] if rule.get("action") == "drop"]
+    ended = [("__meta_kubernetes_pod_phase", "Failed|Succeeded")]
+    expect(dropped == ended, f"kubernetes.yml: drops {dropped}, and pods that have ended are {ended}")
 
 
 def check_nginx():

@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join, join_all, join3};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -25,7 +25,9 @@ use self::clients::{Client, State, come_and_go};
 use crate::faults::kill_listeners;
 use crate::support::*;
 
-/// What the cases of one run take, but for the last.
+/// Of cases: `takes_back` or not, `ids_return` or not.
+const KINDS: u64 = 4;
+/// What the cases of one run take, but for the first of each kind, and the last.
 const TIME: Duration = Duration::from_secs(12);
 const CALLERS: usize = 3;
 const PROGRAMS: usize = 3;
@@ -55,6 +57,8 @@ struct Case<'a> {
     /// Programs make messages unread again, and bring back what was deleted. Then nothing is too long for a notification, and nobody
     /// marks over HTTP: a mark that has not seen such a change may be told behind it.
     takes_back: bool,
+    /// Programs insert messages again under the ids of deleted ones. A catch-up then tells of the last row of an id only.
+    ids_return: bool,
 }
 
 /// Whether all that is done is done.
@@ -64,14 +68,14 @@ type Over = Cell<bool>;
 async fn events_alone_lead_every_client_to_what_the_database_holds() {
     let database = Database::fresh().await;
     let replicas: [Replica; 2] = Replica::start_many(&database, &SETTINGS).await;
-    for seed in seeds(TIME) {
-        let case = Case::prepare(&database, &replicas, seed % 2 == 1).await;
+    for seed in seeds(KINDS, TIME) {
+        let case = Case::prepare(&database, &replicas, seed).await;
         case.run(StdRng::seed_from_u64(seed)).await;
     }
 }
 
 impl<'a> Case<'a> {
-    async fn prepare(database: &'a Database, replicas: &'a [Replica; 2], takes_back: bool) -> Self {
+    async fn prepare(database: &'a Database, replicas: &'a [Replica; 2], seed: u64) -> Self {
         let users: [Uuid; 3] = database.add_users(3).await.try_into().expect("three");
         let [one, two, three] = users;
         let mut places = Vec::new();
@@ -87,7 +91,8 @@ impl<'a> Case<'a> {
             replicas,
             users,
             places: places.try_into().expect("three"),
-            takes_back,
+            takes_back: seed % 2 == 1,
+            ids_return: seed % 4 < 2,
         }
     }
 
@@ -101,13 +106,14 @@ impl<'a> Case<'a> {
         }
         let mut writers = vec![self.cut_listeners(fork()).boxed_local()];
         writers.extend((0..CALLERS).map(|_| callers::run(self, fork()).boxed_local()));
-        writers.extend((0..PROGRAMS).map(|_| programs::run(self, fork()).boxed_local()));
+        let programs: Vec<_> = (0..PROGRAMS).map(|_| programs::run(self, fork())).collect();
         let over = Over::new(false);
         let coming = self
             .users
             .map(|user| come_and_go(self, user, &over, fork()));
         let writing = async {
-            join_all(writers).await;
+            let (_, committed) = join(join_all(writers), join_all(programs)).await;
+            assert!(committed.iter().sum::<usize>() > 0, "programs do something");
             for Place {
                 conversation,
                 users,
@@ -123,6 +129,9 @@ impl<'a> Case<'a> {
         for client in staying.iter_mut().chain(&mut coming) {
             client.read_to_the_end().await;
             client.until_it_shows_what_is_held().await;
+        }
+        for client in &staying {
+            client.check_that_nothing_was_missed();
         }
     }
 

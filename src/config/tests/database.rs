@@ -109,7 +109,7 @@ fn what_a_url_asks_for_in_vain_is_warned_of() {
             "LISTEN_DATABASE_URL: pgchat sets these itself; no effect: target_session_attrs",
         ]
     );
-    let url = "DATABASE_URL=postgres://u:p@a/d?sslmode=require&options=-cgeqo%3Doff&load_balance_hosts=random";
+    let url = "DATABASE_URL=postgres://u:p@a/d?sslmode=require&target_session_attrs=read-write&options=-cgeqo%3Doff&load_balance_hosts=random";
     assert_eq!(warnings(url), [""; 0]);
 }
 

@@ -142,6 +142,18 @@ impl<'a> Client<'a> {
         }
     }
 
+    /// Of one that was there from the first message on.
+    pub fn check_that_nothing_was_missed(&self) {
+        for conversation in self.case.conversations(self.user) {
+            let told = self.state.shown[0].has_been_told_all(conversation);
+            assert!(
+                told != Some(false) || self.case.ids_return,
+                "{conversation}\n{}",
+                self.story()
+            );
+        }
+    }
+
     fn story(&self) -> String {
         format!(
             "what {} was told:\n  {}",

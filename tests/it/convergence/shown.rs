@@ -1,11 +1,12 @@
 //! What a client shows that goes by its frames.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::THE_END;
+use crate::support::seq_of;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
@@ -22,6 +23,8 @@ pub struct Shown {
     messages: HashMap<String, Value>,
     /// The `updatedAt` of what was told last of each.
     told: HashMap<String, String>,
+    /// Of each conversation, what was told by events; `None` once what was missed had to be read over HTTP.
+    seqs: Option<HashMap<String, BTreeSet<i64>>>,
 }
 
 impl Shown {
@@ -30,6 +33,7 @@ impl Shown {
             rule,
             messages: HashMap::new(),
             told: HashMap::new(),
+            seqs: Some(HashMap::new()),
         }
     }
 
@@ -37,6 +41,10 @@ impl Shown {
         let data = &frame["data"];
         match frame["type"].as_str() {
             Some("chat_message" | "message_updated" | "message_deleted") => {
+                if let Some(seqs) = &mut self.seqs {
+                    let told = seqs.entry(text(data, "conversationId")).or_default();
+                    told.insert(seq_of(data));
+                }
                 let told = self.told.insert(text(data, "id"), text(data, "updatedAt"));
                 let is_repeat = told == Some(text(data, "updatedAt"));
                 if !(is_repeat && matches!(self.rule, Rule::DropsRepeats)) {
@@ -53,17 +61,25 @@ impl Shown {
                     message["isRead"] = json!(true);
                 }
             }
-            Some("conversation_created" | "connected" | "ack" | "resync_required") => {}
+            Some("resync_required") => self.seqs = None,
+            Some("conversation_created" | "connected" | "ack") => {}
             other => panic!("unexpected: {other:?}"),
         }
     }
 
     /// What was read over HTTP, in place of all that was shown.
     pub fn reload(&mut self, held: &[Value]) {
-        *self = Self::nothing(self.rule);
+        self.messages.clear();
+        self.told.clear();
         for message in held {
             self.show(message);
         }
+    }
+
+    /// Whether events alone have told of each `seq` that a conversation has given, whatever has become of it; `None`: it was reloaded.
+    pub fn has_been_told_all(&self, conversation: Uuid) -> Option<bool> {
+        let told = self.seqs.as_ref()?.get(&conversation.to_string())?;
+        Some(told.iter().copied().eq(1..=told.len() as i64))
     }
 
     fn show(&mut self, message: &Value) {

@@ -1,6 +1,9 @@
 //! A conversation that is deleted while somebody does not hear of it: a client that is away, or a replica that is cut off.
 
+use std::cell::RefCell;
+
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::cut_off::CutOff;
 use super::*;
@@ -40,12 +43,27 @@ async fn a_client_that_was_away_when_a_conversation_was_deleted_reloads_and_no_o
                 let resync = socket.expect("resync_required").await;
                 let reason = resync["data"]["reason"].as_str().unwrap_or_default();
                 assert!(reason.contains("conversation was deleted"), "{resync}");
+                until_resumed(&replica, user, &resync).await;
             }
-            // Once they have reloaded they are like all others.
-            settled_cursor(&replica, user).await;
         }
         api.send(elsewhere, DAVID, "still there").await;
     }
+}
+
+/// With the cursor of the frame by which they were told to reload: they may be told once more, with a later one.
+async fn until_resumed(replica: &Replica, user: Uuid, resync: &Value) {
+    let cursor = RefCell::new(cursor_of(resync));
+    eventually("they go on", || async {
+        let from = cursor.borrow().clone();
+        let mut socket = Socket::resume(replica, user, &from).await;
+        if socket.connected["data"]["resumed"] == true {
+            return Some(());
+        }
+        let again = socket.expect("resync_required").await;
+        cursor.replace(cursor_of(&again));
+        None
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,7 +36,7 @@ struct Place {
 async fn whatever_triggers_a_host_has_seq_has_no_gap_and_what_is_told_is_what_is_stored() {
     let database = Database::fresh().await;
     triggers::prepare(&database).await;
-    for seed in seeds(TIME) {
+    for seed in seeds(1, TIME) {
         run(&database, seed).await;
     }
 }
