@@ -9,7 +9,7 @@ import { after, afterEach, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { balancer as startBalancer } from '../../../clients/js/test/support/replicas.js';
-import { balancer, cluster, CUT, launch, leave, quit, visit } from '../../../tests/browser/support.js';
+import { balancer, cluster, CUT, eventually, launch, leave, quit, visit } from '../../../tests/browser/support.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SECRET = 'a secret of the example, 32 bytes or more';
@@ -160,13 +160,18 @@ test('what arrives while the page reads the history stands behind it', async () 
   assert.match((await messages(cleo)).at(-1), /Live, before the history 1$/);
 });
 
-test('where more was missed than is sent again, what was deleted outright meanwhile goes', async () => {
-  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 8', key: 'eight' }, await tokenOf('cleo@example.com'))).body;
+/** Her page, whose socket can be cut off. `forgive`: what its console may complain about. */
+async function cleoBehindAFront(forgive) {
   const front = await balancer([app.pgchatPort]);
   const content = `window.WebSocket = class extends WebSocket {
     constructor(url, protocols) { super(url.replace('${app.pgchat.slice(5)}', '${front.url.slice(5)}'), protocols); }
   };`;
-  const cleo = await logIn('cleo@example.com', { also: [front.url], forgive: CUT, before: { content } });
+  return { front, cleo: await logIn('cleo@example.com', { also: [front.url], forgive, before: { content } }) };
+}
+
+test('where more was missed than is sent again, what was deleted outright meanwhile goes', async () => {
+  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 8', key: 'eight' }, await tokenOf('cleo@example.com'))).body;
+  const { front, cleo } = await cleoBehindAFront(CUT);
   await cleo.getByRole('button', { name: 'Ben' }).click();
   await cleo.getByText('Mill Lane 8').waitFor();
   front.refuse = true;
@@ -243,4 +248,35 @@ test('what is not sent stays in the field', async () => {
   await cleo.getByRole('button', { name: 'Send' }).click();
   await cleo.getByText(/content/).waitFor();
   assert.equal(await cleo.getByLabel('Message', { exact: true }).inputValue(), long);
+});
+
+test('a conversation that is deleted is closed, and soon a connection comes after which nobody is told of it again', async () => {
+  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 10', key: 'ten' }, await tokenOf('cleo@example.com'))).body;
+  const other = await psql("insert into conversations (participant1_id, participant2_id) select c.id, a.id from users c, users a where c.email = 'cleo@example.com' and a.email = 'ana@example.com' returning id").then((text) => text.split('\n')[0]);
+  const { front, cleo } = await cleoBehindAFront(/^Failed to load resource|^WebSocket connection/);
+  const shown = cleo.locator('#conversation');
+  await cleo.locator(`[data-id="${conversationId}"]`).click();
+  await cleo.getByText('Mill Lane 10').waitFor();
+  await psql(`delete from messages where conversation_id = '${conversationId}'`);
+  await psql(`delete from conversations where id = '${conversationId}'`);
+  await shown.waitFor({ state: 'hidden' });
+  await cleo.locator(`[data-id="${conversationId}"]`).waitFor({ state: 'detached' });
+
+  await cleo.locator(`[data-id="${other}"]`).click();
+  let times = 0;
+  let read = 0;
+  cleo.on('request', (request) => (read += /\/conversations\/[^/]+$/.test(new URL(request.url()).pathname)));
+  const back = async () => {
+    await cleo.getByText('online').waitFor();
+    front.refuse = true;
+    front.cut();
+    await cleo.getByText('waiting').waitFor();
+    await insert(other, `back ${++times}:`, 1);
+    read = 0;
+    front.refuse = false;
+    await cleo.getByText(`back ${times}: 1`).waitFor();
+    return read;
+  };
+  await eventually(back, 0);
+  assert.equal(await back(), 0);
 });
