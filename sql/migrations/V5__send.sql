@@ -620,16 +620,20 @@ as $$
 #variable_conflict use_variable
 declare
   m messages;
-  verdict text := chat_judge_author(message_id, editor);
+  verdict text;
 begin
+  perform chat_require_flush();
+  -- Once more, if whoever held the row that was waited for has deleted it and inserted it again.
+  for attempt in 1..2 loop
+    verdict := chat_judge_author(message_id, editor);
+    exit when verdict is not null;
+    update messages set content = new_content where id = message_id and sender_id = editor and deleted_at is null returning * into m;
+    exit when found;
+    verdict := chat_why_unchanged(message_id);
+    exit when verdict <> 'dropped';
+  end loop;
   if verdict is not null then
     return query select verdict, null::text;
-    return;
-  end if;
-  perform chat_require_flush();
-  update messages set content = new_content where id = message_id and deleted_at is null returning * into m;
-  if not found then
-    return query select chat_why_unchanged(message_id), null::text;
     return;
   end if;
   return query select 'ok', chat_message_json(m, chat_user_summary_json(m.sender_id));
@@ -648,18 +652,23 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
-  verdict text := chat_judge_author(message_id, deleter);
+  verdict text;
   deleted timestamptz;
 begin
-  if verdict is not null then
-    return verdict;
-  end if;
   perform chat_require_flush();
-  update messages set deleted_at = clock_timestamp() where id = message_id and deleted_at is null returning deleted_at into deleted;
-  if deleted is null and chat_why_unchanged(message_id) = 'dropped' then
-    return 'dropped';
-  end if;
-  return 'ok';
+  -- Once more, as in chat_edit_message().
+  for attempt in 1..2 loop
+    verdict := chat_judge_author(message_id, deleter);
+    if verdict is not null then
+      return verdict;
+    end if;
+    update messages set deleted_at = clock_timestamp()
+     where id = message_id and sender_id = deleter and deleted_at is null returning deleted_at into deleted;
+    if deleted is not null or chat_why_unchanged(message_id) <> 'dropped' then
+      return 'ok';
+    end if;
+  end loop;
+  return 'dropped';
 end
 $$;
 

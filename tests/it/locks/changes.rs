@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::{PATIENT, given_up_after_15_s};
 use crate::support::*;
@@ -124,4 +125,61 @@ async fn a_change_that_waits_too_long_is_refused_and_made_when_it_is_repeated() 
     assert_eq!(edited["content"], "hello again");
     assert_eq!(api.delete_message(message, ALICE).await.status, 204);
     api.open_conversation(BORIS, CARLA).await;
+}
+
+/// What waits for the row finds that it is gone, and that there is another of the same id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_waits_for_a_message_that_is_deleted_and_inserted_again_is_one_of_the_new_row()
+ {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    // Until the other transaction ends, however slow the machine is.
+    for function in [
+        "chat_edit_message(uuid, uuid, text)",
+        "chat_delete_message(uuid, uuid)",
+    ] {
+        let patient = format!("alter function {function} set lock_timeout = '60s'");
+        database.execute_as_owner(&patient).await;
+    }
+    for (sender, statuses) in [(ALICE, [200, 204]), (BORIS, [403, 403])] {
+        for (deletes, status) in [false, true].into_iter().zip(statuses) {
+            let message = id_of(&api.send(conversation, ALICE, "hello").await);
+            let holder = database
+                .holding(&format!(
+                    "delete from messages where id = '{message}';
+                     insert into messages (id, conversation_id, sender_id, content)
+                     values ('{message}', '{conversation}', '{sender}', 'again')"
+                ))
+                .await;
+            let api = replica.api();
+            let change = tokio::spawn(async move {
+                match deletes {
+                    true => api.delete_message(message, ALICE).await,
+                    false => api.edit(message, ALICE, "changed").await,
+                }
+            });
+            until_a_lock_is_waited_for(&database, "the change waits").await;
+            holder.batch_execute("commit").await.expect("its end");
+            let reply = within("an answer", change).await.expect("an answer");
+            assert_eq!(reply.status, status, "deletes: {deletes}, {reply:?}");
+            let content = content_of(&replica, conversation, message).await;
+            let expected = match (sender == ALICE, deletes) {
+                (true, true) => "",
+                (true, false) => "changed",
+                (false, _) => "again",
+            };
+            assert_eq!(content, expected, "deletes: {deletes}");
+        }
+    }
+}
+
+async fn content_of(replica: &Replica, conversation: Uuid, message: Uuid) -> String {
+    let history = replica.api().history(conversation).await;
+    let found = history.iter().find(|shown| id_of(shown) == message);
+    found.expect("the message")["content"]
+        .as_str()
+        .expect("a text")
+        .to_owned()
 }
