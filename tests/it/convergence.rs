@@ -28,7 +28,7 @@ use crate::support::*;
 /// Of cases: `takes_back` or not, `ids_return` or not.
 const KINDS: u64 = 4;
 /// What the cases of one run take, but for the first of each kind, and the last.
-const TIME: Duration = Duration::from_secs(12);
+const TIME: Duration = Duration::from_secs(6);
 const CALLERS: usize = 3;
 const PROGRAMS: usize = 3;
 /// The last message of each conversation.
