@@ -71,7 +71,7 @@ begin
          format('alter table %s rename column %I to ...;', t.name, t.col)
     into wrong, mend
     from (values ('conversations', 'last_message_id', 'uuid'), ('conversations', 'last_seq', 'bigint not null default 0'),
-                 ('conversations', 'last_xid', 'xid8'), ('conversations', 'create_xid', 'xid8'),
+                 ('conversations', 'last_xid', 'xid8'), ('conversations', 'create_xid', 'xid8'), ('conversations', 'unread_xid', 'xid8'),
                  ('conversations', 'active_at', 'timestamp with time zone not null default now()'),
                  ('messages', 'seq', 'bigint'), ('messages', 'reader_id', 'uuid'), ('messages', 'client_message_id', 'text'),
                  ('messages', 'edited_at', 'timestamp with time zone'), ('messages', 'deleted_at', 'timestamp with time zone'),

@@ -79,6 +79,8 @@ alter table conversations
   add column if not exists last_xid xid8,
   -- transaction that created the conversation
   add column if not exists create_xid xid8,
+  -- transaction that last made one of its messages unread again; mostly there is none
+  add column if not exists unread_xid xid8,
   -- updated_at, but moved only when it is chat_activity_lag() behind: the list of conversations has an index on
   -- it, and an update that moves it is not HOT
   add column if not exists active_at timestamptz not null default now(),
@@ -99,7 +101,7 @@ alter table messages
   add column if not exists deleted_at timestamptz,
   -- counts the states of the row: 1 as inserted, one more at each change but is_read turning true
   add column if not exists revision integer not null default 1,
-  -- transaction that inserted the row, that last changed its revision, that marked it as read
+  -- transaction that inserted the row, that last changed its revision, that marked it as read or made it unread again
   add column if not exists create_xid xid8,
   add column if not exists change_xid xid8,
   add column if not exists read_xid xid8;

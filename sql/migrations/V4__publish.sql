@@ -365,6 +365,8 @@ language plpgsql
 security definer
 set search_path from current
 as $$
+declare
+  is_told_again boolean;
 begin
   if (new.id, new.conversation_id, new.sender_id, new.reader_id, new.seq)
      is distinct from (old.id, old.conversation_id, old.sender_id, old.reader_id, old.seq) then
@@ -384,6 +386,8 @@ begin
     -- A deleted message keeps its place, not its content.
     new.content := '';
   end if;
+  -- One more than it was: chat_messages_after_update() has the row told again.
+  is_told_again := new.revision > old.revision;
   new.revision := old.revision;
   -- One that is ahead would hide the others: what was missed is found by the greatest of them.
   new.create_xid := chat_own_xid(old.create_xid);
@@ -393,7 +397,7 @@ begin
   if (new.content collate "C", new.message_type, new.client_message_id, new.edited_at, new.deleted_at, new.created_at)
      is distinct from
      (old.content, old.message_type, old.client_message_id, old.edited_at, old.deleted_at, old.created_at)
-     or (old.is_read and not new.is_read) then
+     or (old.is_read and not new.is_read) or is_told_again then
     new.revision := old.revision + 1;
     new.change_xid := pg_current_xact_id();
     new.updated_at := chat_moment_after(old.updated_at);
@@ -405,6 +409,8 @@ begin
   if new.is_read and not old.is_read then
     new.read_xid := pg_current_xact_id();
     new.updated_at := chat_moment_after(old.updated_at);
+  elsif not new.is_read and new.deleted_at is null and (old.is_read or old.deleted_at is not null) then
+    new.read_xid := pg_current_xact_id();
   end if;
   return new;
 end
@@ -414,7 +420,15 @@ $$;
 create trigger zz_chat_messages_before_update before update on messages
   for each row execute function chat_messages_before_update();
 
--- Publishes message_updated, message_deleted and messages_read. No locks of its own.
+-- Publishes message_updated, message_deleted and messages_read.
+--
+-- Clients take a mark of read for all messages up to its seq, and what is unread again must be told behind it, whatever transactions
+-- do at once. So one that makes messages unread again waits for the marks under way that could cover them, and lets no other begin until
+-- it has ended; and one that marks, looks for those that became unread again since its statement began, and has them told once more,
+-- in conversations where that ever happened.
+-- (Not under repeatable read, where it sees none of them.)
+-- Locks, where messages are unread again: the conversations' rows, ordered by id, so that no message comes to
+-- those that could be marked; then their reader's unread messages behind the first of them, FOR SHARE, in seq order. Where it marks: what is told once more.
 create function chat_messages_after_update() returns trigger
 language plpgsql
 security definer
@@ -423,20 +437,32 @@ set jit = off
 -- Old and new rows are joined by hash, also when the plan was made for one row, and whatever the caller forbids.
 set enable_nestloop = off
 set enable_hashjoin = on
+-- One index scan of pgchat's own tables, also when the plan was made for smaller ones.
+set enable_seqscan = off
 as $$
+#variable_conflict use_variable
 declare
   heads text[];
   bodies text[];
   is_ahead boolean;
+  returned uuid[];
+  covered uuid[];
 begin
   with changed as (
     select n.conversation_id, n.sender_id, n.seq, n.revision, n.deleted_at, n::messages as row,
            o.revision as old_revision, o.deleted_at as old_deleted_at, not o.is_read and n.is_read as marked,
-           o.is_read and not n.is_read as unmarked,
-           c.participant1_id, c.participant2_id, c.last_seq
+           not n.is_read and n.deleted_at is null and (o.is_read or o.deleted_at is not null) as unread_again,
+           c.participant1_id, c.participant2_id, c.last_seq, c.unread_xid
       from new_rows n
       join old_rows o on o.id = n.id
      cross join lateral (select * from conversations where id = n.conversation_id limit 1) c
+  ), mark as (
+    select conversation_id, participant1_id, participant2_id, unread_xid,
+           case sender_id when participant1_id then participant2_id else participant1_id end as reader,
+           max(seq) filter (where marked) as seq, min(seq) filter (where unread_again) as unread_again
+      from changed
+     group by 1, 2, 3, 4, 5
+    having bool_or(marked)
   ), event as (
     select chat_message_event_head(
              case when deleted_at is not null and old_deleted_at is null
@@ -451,17 +477,35 @@ begin
            chat_read_json(conversation_id, reader, seq),
            -- A message that is unread again is told behind the mark, which would take that back.
            conversation_id, seq, case when unread_again < seq then 0 else 2 end
-      from (select conversation_id, participant1_id, participant2_id,
-                   case sender_id when participant1_id then participant2_id else participant1_id end as reader,
-                   max(seq) filter (where marked) as seq, min(seq) filter (where unmarked) as unread_again
-              from changed
-             group by 1, 2, 3, 4
-            having bool_or(marked)) r
+      from mark
   )
   select array_agg(head order by conversation_id, place, seq), array_agg(data order by conversation_id, place, seq),
-         (select bool_or(seq > last_seq) from changed)
-    into heads, bodies, is_ahead
+         (select bool_or(seq > last_seq) from changed),
+         array(select (row).id from changed where unread_again),
+         array(select m.id
+                 from mark k
+                cross join lateral (select m.id from messages m
+                                     where m.reader_id = k.reader and m.conversation_id = k.conversation_id
+                                       and not m.is_read and m.deleted_at is null
+                                       and m.seq < k.seq and m.read_xid is not null
+                                     order by m.seq) m
+                where k.unread_xid is not null)
+    into heads, bodies, is_ahead, returned, covered
     from event;
+  if returned <> '{}' then
+    perform from conversations c
+      where c.id in (select n.conversation_id from new_rows n where n.id = any (returned))
+      order by c.id for no key update;
+    update conversations c
+       set unread_xid = pg_current_xact_id()
+     where c.id in (select n.conversation_id from new_rows n where n.id = any (returned));
+    perform from (select n.conversation_id, n.reader_id, min(n.seq) as seq
+                    from new_rows n where n.id = any (returned) group by 1, 2) k
+      cross join lateral (select from messages m
+                           where m.reader_id = k.reader_id and m.conversation_id = k.conversation_id
+                             and not m.is_read and m.deleted_at is null and m.seq > k.seq
+                           order by m.seq for share) m;
+  end if;
   if pg_trigger_depth() > 1 or is_ahead then
     perform chat_publish_outer(n.conversation_id, 1 + max(n.seq))
        from new_rows n
@@ -470,6 +514,10 @@ begin
   end if;
   if heads is not null then
     perform chat_publish(heads, bodies);
+  end if;
+  if covered <> '{}' then
+    update messages m set revision = m.revision + 1
+     where m.id = any (covered) and m.id <> all (returned) and not m.is_read and m.deleted_at is null;
   end if;
   return null;
 end

@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_sections_of_the_migration_are_found() {
-        assert_eq!(section(TABLES, "columns").matches("add column").count(), 20);
+        assert_eq!(section(TABLES, "columns").matches("add column").count(), 21);
         let (pairs, others) = indexes();
         assert_eq!(index_name(&pairs), "chat_conversations_pair");
         let names: Vec<_> = others.iter().map(|ddl| index_name(ddl)).collect();

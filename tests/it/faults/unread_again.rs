@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use futures_util::future::join;
 use serde_json::Value;
 
 use super::cut_off::CutOff;
@@ -142,4 +143,57 @@ async fn a_listener_that_catches_up_tells_what_is_unread_again() {
         shown.tell(&frames);
         assert_eq!(shown.unread, [1].into(), "{frames:#?}");
     }
+}
+
+/// The mark has not seen it: it was read, or deleted, when that began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unread_again_while_a_mark_is_not_committed_stays_unread() {
+    for (before, change) in [
+        ("is_read = true", "is_read = false"),
+        ("deleted_at = now()", "deleted_at = null"),
+    ] {
+        let [before, change] =
+            [before, change].map(|set| format!("update messages set {set} where seq = 1"));
+        let mut stage = stage().await;
+        stage.database.execute(&before).await;
+        let mark = format!("{MARK} where not is_read and deleted_at is null");
+        let marking = stage.database.holding(&mark).await;
+        let changing = stage.database.execute(&change);
+        let committing = async {
+            until_a_lock_is_waited_for(&stage.database, "the change waits for the mark").await;
+            marking.batch_execute("commit").await.expect("its end");
+        };
+        join(changing, committing).await;
+        assert_unread(&mut stage, 1).await;
+    }
+}
+
+/// The mark waits for it, and has not seen it either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unread_again_when_a_mark_begins_that_does_not_see_it_stays_unread() {
+    let mut stage = stage().await;
+    stage
+        .database
+        .execute("update messages set is_read = true where seq = 1")
+        .await;
+    let changing = stage.database.holding(TAKE_BACK).await;
+    let mark = format!("{MARK} where not is_read");
+    let marking = stage.database.execute(&mark);
+    let committing = async {
+        until_a_lock_is_waited_for(&stage.database, "the mark waits for the change").await;
+        changing.batch_execute("commit").await.expect("its end");
+    };
+    join(marking, committing).await;
+    assert_unread(&mut stage, 1).await;
+}
+
+/// As for who goes by the frames, so in the table.
+async fn assert_unread(stage: &mut CutOff, seq: i64) {
+    stage.send("last").await;
+    let frames = stage.boris.before_message("last").await;
+    let mut shown = Shown::new();
+    shown.tell(&frames);
+    assert_eq!(shown.unread, [seq].into(), "{frames:#?}");
+    let unread = format!("messages where seq = {seq} and not is_read");
+    assert_eq!(stage.database.count(&unread).await, 1);
 }
