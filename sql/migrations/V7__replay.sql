@@ -288,6 +288,9 @@ create type chat_row_now as (
   change_xid xid8,
   create_xid xid8,
   data text,
+  -- of a message that is unread again, the data with an earlier updatedAt: marks that took it for read may not be told of yet, and
+  -- the event that made it unread again is told behind them, to clients that know it from what they have by its updatedAt
+  earlier_data text,
   -- the transaction of the newest change of whatever is in it, marks as read included
   xid xid8
 );
@@ -302,10 +305,13 @@ as $$
 begin
   return query
   select m.id, 'chat_message', chat_change_type(m, null), m.revision::bigint, m.change_xid, m.create_xid,
-         chat_message_json(m, chat_user_summary_json(m.sender_id)), greatest(m.change_xid, m.read_xid)
+         chat_message_json(m, chat_user_summary_json(m.sender_id)),
+         case when not m.is_read and m.deleted_at is null and m.read_xid is not null
+              then chat_message_json(m, chat_user_summary_json(m.sender_id), m.content, m.updated_at - interval '1 microsecond', null) end,
+         greatest(m.change_xid, m.read_xid)
     from messages m where m.id = any (ids)
   union all
-  select t.message_id, 'message_deleted', 'message_deleted', t.revision::bigint, t.change_xid, null, t.message, t.change_xid
+  select t.message_id, 'message_deleted', 'message_deleted', t.revision::bigint, t.change_xid, null, t.message, null, t.change_xid
     from chat_tombstones t
    where t.message_id = any (ids) and (select m.id from messages m where m.id = t.message_id) is null;
 end
@@ -320,7 +326,7 @@ as $$
 begin
   return query
   select c.id, 'conversation_created', 'conversation_created', 0::bigint, c.create_xid, c.create_xid,
-         chat_new_conversation_json(c), c.create_xid
+         chat_new_conversation_json(c), null, c.create_xid
     from conversations c where c.id = any (ids);
 end
 $$;

@@ -155,6 +155,8 @@ pub struct RowBack {
     pub change_xid: Option<u64>,
     pub create_xid: Option<u64>,
     pub data: String,
+    /// Of a message that is unread again: the same with an `updatedAt` that is earlier than its own.
+    pub earlier_data: Option<String>,
     /// The transaction of the newest change of whatever is in `data`.
     pub xid: Option<u64>,
 }
@@ -295,8 +297,7 @@ impl Store {
             ReadBack::Conversations => "chat_read_back_conversations($1)",
         };
         let params = [(&ids as _, Type::UUID_ARRAY)];
-        let columns =
-            "id, type, later_type, revision, change_xid::text, create_xid::text, data, xid::text";
+        let columns = "id, type, later_type, revision, change_xid::text, create_xid::text, data, earlier_data, xid::text";
         let rows = self
             .read_by(&self.vital_pool, columns, call, &params)
             .await?;
@@ -310,7 +311,8 @@ impl Store {
                     change_xid: optional_xid(row, 4)?,
                     create_xid: optional_xid(row, 5)?,
                     data: column_of(row, 6)?,
-                    xid: optional_xid(row, 7)?,
+                    earlier_data: column_of(row, 7)?,
+                    xid: optional_xid(row, 8)?,
                 })
             })
             .collect()

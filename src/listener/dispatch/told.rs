@@ -68,6 +68,8 @@ impl<'a> Told<'a> {
 
     /// A row that was fetched. Where it has changed since, it is told as a catch-up would tell it, under the revision that it has
     /// now and with the transaction of that: so it is remembered until that one's own event has come, which is then a repeat.
+    ///
+    /// Of a message that is unread again it is none: what marked it as read may be told in between, so it is told under the revision before.
     pub fn of_row_now(row: &'a RowBack, event: &PayloadEvent<'a>, xid: u64) -> Self {
         let xid = match event.message {
             Some(_) => xid,
@@ -78,8 +80,13 @@ impl<'a> Told<'a> {
             return now;
         }
         let is_insertion = event.event_type == row.event_type;
+        let (version, data) = match &row.earlier_data {
+            Some(data) => (row.version - 1, data),
+            None => (row.version, &row.data),
+        };
         Self {
-            version: row.version,
+            version,
+            data,
             xid: row.change_xid.unwrap_or(xid),
             event_type: match event.event_type {
                 "chat_message" => row.event_type.as_str(),
@@ -122,6 +129,7 @@ mod tests {
             change_xid: Some(120),
             create_xid: Some(100),
             data: "{}".to_owned(),
+            earlier_data: None,
             xid: Some(130),
         }
     }
@@ -150,5 +158,20 @@ mod tests {
         // Nothing has come of it meanwhile: it is what the event says.
         let expected = ("chat_message".to_owned(), None, 3, 110);
         assert_eq!(told("chat_message", 3, &edited), expected);
+    }
+    #[test]
+    fn a_row_that_is_unread_again_is_told_once_more_with_its_own_event() {
+        let unread_again = RowBack {
+            earlier_data: Some("earlier".to_owned()),
+            ..row("chat_message", "message_updated", 3)
+        };
+        let told = |event_type, revision| {
+            let told = Told::of_row_now(&unread_again, &event(event_type, revision), 110);
+            (told.event_type, told.version, told.data)
+        };
+        assert_eq!(told("chat_message", 1), ("chat_message", 2, "earlier"));
+        let expected = ("message_updated", 2, "earlier");
+        assert_eq!(told("message_updated", 2), expected);
+        assert_eq!(told("message_updated", 3), ("message_updated", 3, "{}"));
     }
 }

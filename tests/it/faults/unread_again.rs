@@ -145,6 +145,28 @@ async fn a_listener_that_catches_up_tells_what_is_unread_again() {
     }
 }
 
+/// Too long for a notification, it is read back as it is by then; the mark that covers it comes behind that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_message_that_was_marked_and_is_unread_again_when_it_is_read_back_stays_unread() {
+    let mut stage = stage().await;
+    let conversation = stage.conversation;
+    let huge = format!(
+        "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', repeat('x', 9000))"
+    );
+    let take_back = "update messages set is_read = false where seq = 4";
+    let changes = format!("begin; {huge}; {MARK}; {take_back}; commit");
+    stage.database.execute(&changes).await;
+    stage.send("last").await;
+    let frames = stage.boris.before_message("last").await;
+    let mut shown = Shown::new();
+    shown.tell(&frames);
+    let frames: Vec<String> = frames
+        .iter()
+        .map(|frame| frame.to_string().chars().take(200).collect())
+        .collect();
+    assert_eq!(shown.unread, [4].into(), "{frames:#?}");
+}
+
 /// The mark has not seen it: it was read, or deleted, when that began.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_unread_again_while_a_mark_is_not_committed_stays_unread() {
