@@ -1,5 +1,6 @@
 //! What the hub was given at or above the horizon: tells repeats when a catch-up reads the tables.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use crate::hub::Subject;
@@ -44,8 +45,19 @@ impl Delivered {
     }
 
     pub fn record(&mut self, subject: Subject, version: i64, xid: u64) {
-        let known = self.versions.insert(subject, (version, xid));
-        if known.is_none_or(|(_, newest)| newest != xid) {
+        let known = match self.versions.entry(subject) {
+            Entry::Vacant(place) => {
+                place.insert((version, xid));
+                None
+            }
+            Entry::Occupied(mut place) => {
+                let (highest, newest) = *place.get();
+                // Of the marks of one transaction a later one may cover less.
+                place.insert((highest.max(version), xid));
+                Some(newest)
+            }
+        };
+        if known != Some(xid) {
             self.order.push_back((subject, xid));
         }
         if self.order.len() > 2 * self.capacity {
@@ -120,6 +132,14 @@ mod tests {
         assert_eq!(delivered.standing(row(1), 2), Standing::Repeat);
         delivered.prune(Horizon(21));
         assert!(delivered.versions.is_empty() && delivered.order.is_empty());
+    }
+
+    #[test]
+    fn what_covers_less_than_before_makes_nothing_earlier_news() {
+        let mut delivered = Delivered::new(100);
+        delivered.record(row(1), 9, 10);
+        delivered.record(row(1), 2, 10);
+        assert_eq!(delivered.standing(row(1), 9), Standing::Repeat);
     }
 
     #[test]

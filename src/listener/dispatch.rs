@@ -193,10 +193,7 @@ impl Dispatcher {
             },
             (None, None) => return,
         };
-        // What was fetched for an earlier event of the same row may have shown this one's state, or a later one.
-        if self.delivered.standing(told.subject, told.version) == Standing::Repeat
-            || self.is_caught_up_with(told.subject)
-        {
+        if self.was_told(told.subject, told.version) {
             return;
         }
         let frame_of =
@@ -221,9 +218,16 @@ impl Dispatcher {
         }
     }
 
-    /// Whether it is a read mark that the catch-up has seen in what it read, whatever had come of it by then, or a reload, likewise.
-    fn is_caught_up_with(&self, subject: Subject) -> bool {
-        matches!(subject, Subject::Read { xid, .. } | Subject::Reload { xid, .. } if self.caught_up.includes(xid))
+    /// Whether sockets have what an event tells already, or what came of it: of a row, what was fetched for an earlier event of it may have
+    /// shown this one's state, or a later one; a read mark or a reload, the catch-up has seen in what it read. Of the marks of
+    /// one transaction each is news, also one that covers less than the one before it.
+    fn was_told(&self, subject: Subject, version: i64) -> bool {
+        let is_repeat = || self.delivered.standing(subject, version) == Standing::Repeat;
+        match subject {
+            Subject::Row(_) | Subject::Conversation { .. } => is_repeat(),
+            Subject::Read { xid, .. } => self.caught_up.includes(xid),
+            Subject::Reload { xid, .. } => self.caught_up.includes(xid) || is_repeat(),
+        }
     }
 
     /// Who has written has stopped typing it.
@@ -373,9 +377,9 @@ mod tests {
             xid: 9,
         };
         dispatcher.caught_up = Snapshot::parse("20:20:").expect("a snapshot");
-        assert!(dispatcher.is_caught_up_with(mark));
+        assert!(dispatcher.was_told(mark, 1));
         dispatcher.forget(Incarnation(Uuid::from_u128(2)));
-        assert!(!dispatcher.is_caught_up_with(mark));
+        assert!(!dispatcher.was_told(mark, 1));
     }
 
     fn heartbeat(beat: i64) -> String {

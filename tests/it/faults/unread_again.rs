@@ -209,6 +209,18 @@ async fn what_is_unread_again_when_a_mark_begins_that_does_not_see_it_stays_unre
     assert_unread(&mut stage, 1).await;
 }
 
+/// The second mark covers less than the first one, and is no repeat of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_transaction_marks_makes_unread_and_marks_again_is_read() {
+    let mut stage = stage().await;
+    let marks_again = format!("{MARK} where seq = 1");
+    let changes = format!(
+        "begin; {MARK}; update messages set is_read = false where seq <= 2; {marks_again}; commit"
+    );
+    stage.database.execute(&changes).await;
+    assert_unread(&mut stage, 2).await;
+}
+
 /// As for who goes by the frames, so in the table.
 async fn assert_unread(stage: &mut CutOff, seq: i64) {
     stage.send("last").await;
