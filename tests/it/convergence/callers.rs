@@ -25,8 +25,8 @@ async fn call(case: &Case<'_>, random: &mut StdRng) {
     let me = *users.choose(random).expect("two");
     let api = case.api(random);
     let content = format!("word {} ", random.random_range(0..1000));
-    let content = content.repeat(length(case, random));
-    match random.random_range(0..if case.takes_back { 9 } else { 12 }) {
+    let content = content.repeat(length(random));
+    match random.random_range(0..12) {
         0..=4 => drop(api.send(conversation, me, &content).await),
         5 => {
             let name = Uuid::from_u128(random.random()).to_string();

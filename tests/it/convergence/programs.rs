@@ -48,9 +48,10 @@ pub async fn run(case: &Case<'_>, mut random: StdRng) -> usize {
 /// Whether it committed.
 async fn transaction(case: &Case<'_>, session: &Client, random: &mut StdRng) -> bool {
     let begin = BEGIN.choose(random).expect("levels");
+    let sees_others = !begin.contains("isolation");
     session.batch_execute(begin).await.expect("a beginning");
     for _ in 0..random.random_range(1..=4) {
-        let sql = statement(case, random);
+        let sql = statement(case, sees_others, random);
         let goes_back = random.random_bool(0.15);
         let sql = match goes_back {
             true => format!("savepoint s; {sql}; rollback to s"),
@@ -77,7 +78,8 @@ async fn is_done(session: &Client, sql: &str) -> bool {
     }
 }
 
-fn statement(case: &Case<'_>, random: &mut StdRng) -> String {
+/// `sees_others`: what is committed while its transaction is open.
+fn statement(case: &Case<'_>, sees_others: bool, random: &mut StdRng) -> String {
     let Place {
         conversation,
         users,
@@ -85,7 +87,7 @@ fn statement(case: &Case<'_>, random: &mut StdRng) -> String {
     let me = *users.choose(random).expect("two");
     let seq = random.random_range(1..40);
     let word = random.random_range(0..1000);
-    let content = format!("repeat('word {word} ', {})", length(case, random));
+    let content = format!("repeat('word {word} ', {})", length(random));
     let here = format!("conversation_id = '{conversation}'");
     // Of mine, and of those that I have to read.
     let one = format!(
@@ -93,16 +95,21 @@ fn statement(case: &Case<'_>, random: &mut StdRng) -> String {
     );
     let some = format!("{here} and seq between {seq} and {seq} + 3");
     let to_me = format!("{here} and reader_id = '{me}'");
+    // Or it would not see what others make unread again.
+    let unread = match sees_others {
+        true => format!("{to_me} and not is_read"),
+        false => to_me.clone(),
+    };
     let insert = "insert into messages (conversation_id, sender_id, content)";
-    match random.random_range(0..if case.takes_back { 20 } else { 16 }) {
+    match random.random_range(0..20) {
         0..=2 => format!("{insert} values ('{conversation}', '{me}', {content})"),
         3 => format!("{insert} select '{conversation}', '{me}', {content} || n from generate_series(1, 4) n"),
         4 => format!("select chat_send_message('{conversation}', '{me}', {content})"),
         5 => format!("update messages set content = {content} where {one}"),
         6 => format!("update messages set content = {content} || seq where {some}"),
         7 => format!("update messages set deleted_at = now() where {one}"),
-        8 => format!("update messages set is_read = true where {to_me} and seq <= {seq}"),
-        9 => format!("update messages set is_read = true where {to_me}"),
+        8 => format!("update messages set is_read = true where {unread} and seq <= {seq}"),
+        9 => format!("update messages set is_read = true where {unread}"),
         10 => format!("update messages set is_read = true, content = content || '!' where {to_me} and seq <= {seq}"),
         11 => format!("delete from messages where {one}"),
         12 => format!("delete from messages where {some}"),
