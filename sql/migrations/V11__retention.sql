@@ -38,6 +38,7 @@ declare
   top_seq bigint;
   top_xid xid8;
   old_ids uuid[];
+  old_rows tid[];
   old_xid xid8;
   deleted bigint;
   everybodys constant uuid := '00000000-0000-0000-0000-000000000000';
@@ -141,13 +142,14 @@ begin
       get diagnostics deleted = row_count;
       tombstones := tombstones + deleted;
       begin
-        select array_agg(t.conversation_id), (array_agg(chat_own_xid(t.change_xid) order by chat_own_xid(t.change_xid) desc nulls last))[1]
-          into old_ids, old_xid
-          from (select t.conversation_id, t.change_xid from chat_conversation_tombstones t
+        -- By their place, where they are locked: an id may have been that of several.
+        select array_agg(t.ctid), (array_agg(chat_own_xid(t.change_xid) order by chat_own_xid(t.change_xid) desc nulls last))[1]
+          into old_rows, old_xid
+          from (select t.ctid, t.change_xid from chat_conversation_tombstones t
                  where t.deleted_at < older_than
                  limit room - deleted
                    for update skip locked) t;
-        if old_ids is not null then
+        if old_rows is not null then
           -- Another call may hold the row, or be about to make it: this one is then left for another time.
           perform set_config('lock_timeout', '1ms', true);
           insert into chat_purged as p (conversation_id, change_xid) values (everybodys, old_xid)
@@ -155,13 +157,13 @@ begin
              set change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid),
                  purged_at = now();
           perform set_config('lock_timeout', was_timeout, true);
-          delete from chat_conversation_tombstones t where t.conversation_id = any (old_ids);
+          delete from chat_conversation_tombstones t where t.ctid = any (old_rows);
         end if;
       exception when lock_not_available then
         busy := busy + 1;
-        old_ids := null;
+        old_rows := null;
       end;
-      tombstones := tombstones + coalesce(cardinality(old_ids), 0);
+      tombstones := tombstones + coalesce(cardinality(old_rows), 0);
       if messages + tombstones = max_messages then
         -- There may be more of them, and no conversation is above this one.
         next_conversation := 'ffffffff-ffff-ffff-ffff-ffffffffffff';

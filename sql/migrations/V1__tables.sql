@@ -256,11 +256,13 @@ create index chat_tombstones_conversation on chat_tombstones (conversation_id, c
 
 -- The same of a conversation: whose clients have to load anew, since no event takes it from what they show.
 create table chat_conversation_tombstones (
-  conversation_id uuid primary key,
+  conversation_id uuid not null,
   participant1_id uuid not null,
   participant2_id uuid not null,
   change_xid xid8 not null default pg_current_xact_id(),
-  deleted_at timestamptz not null default now()
+  deleted_at timestamptz not null default now(),
+  -- The id may be given to another pair and deleted once more.
+  primary key (conversation_id, participant1_id, participant2_id)
 );
 create index chat_conversation_tombstones_changed on chat_conversation_tombstones (change_xid);
 create index chat_conversation_tombstones_participant1 on chat_conversation_tombstones (participant1_id, change_xid);

@@ -675,9 +675,8 @@ declare
 begin
   insert into chat_conversation_tombstones (conversation_id, participant1_id, participant2_id)
   select d.id, d.participant1_id, d.participant2_id from deleted d
-      on conflict (conversation_id) do update
-     set participant1_id = excluded.participant1_id, participant2_id = excluded.participant2_id,
-         change_xid = excluded.change_xid, deleted_at = excluded.deleted_at;
+      on conflict (conversation_id, participant1_id, participant2_id) do update
+     set change_xid = excluded.change_xid, deleted_at = excluded.deleted_at;
 
   select array_agg(chat_event_head('resync_required', t.user_id, t.user_id, t.user_id)), array_agg(chat_resync_json())
     into heads, bodies

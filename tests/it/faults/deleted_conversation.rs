@@ -50,6 +50,26 @@ async fn a_client_that_was_away_when_a_conversation_was_deleted_reloads_and_no_o
     }
 }
 
+/// What is left of the one says nothing of the other.
+#[tokio::test]
+async fn a_client_that_was_away_reloads_also_if_another_pairs_conversation_had_the_same_id_since() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &QUICK).await;
+    let deleted = replica.api().open_conversation(ALICE, BORIS).await;
+    let before = settled_cursor(&replica, ALICE).await;
+    let delete = format!("delete from conversations where id = '{deleted}'");
+    database.execute(&delete).await;
+    database
+        .execute_as_owner(&format!(
+            "insert into conversations (id, participant1_id, participant2_id) values ('{deleted}', '{CARLA}', '{DAVID}')"
+        ))
+        .await;
+    database.execute(&delete).await;
+    let mut alice = Socket::resume(&replica, ALICE, &before).await;
+    assert_eq!(alice.connected["data"]["resumed"], false);
+    alice.expect("resync_required").await;
+}
+
 /// With the cursor of the frame by which they were told to reload: they may be told once more, with a later one.
 async fn until_resumed(replica: &Replica, user: Uuid, resync: &Value) {
     let cursor = RefCell::new(cursor_of(resync));
