@@ -21,7 +21,7 @@ use super::extract::get;
 use super::files::{CSS, File, HTML, SCRIPT, file};
 use super::{any_of, route};
 use crate::config::AuthMode;
-use crate::error::Error;
+use crate::error::{Error, quoted};
 use crate::reply::json_text_response;
 
 pub fn routes(mode: AuthMode) -> BoxedFilter<(Response,)> {
@@ -89,7 +89,8 @@ fn explorer() -> BoxedFilter<(Response,)> {
                     match utoipa_swagger_ui::serve(tail.as_str(), config.clone()) {
                         Ok(Some(file)) => asset(file),
                         Ok(None) => {
-                            Error::not_found("route", format!("GET \"/docs/{}\"", tail.as_str()))
+                            let path = format!("/docs/{}", tail.as_str());
+                            Error::not_found("route", format!("GET {}", quoted(&path)))
                                 .into_response()
                         }
                         Err(error) => Error::Internal(error.to_string().into()).into_response(),

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::body::{Body, BodyLimits, body};
 use super::extract::{Segment, get, methods, post};
 use super::*;
+use crate::config::AuthMode;
 use crate::health::Lifecycle;
 use crate::limits::{Holder, MemoryBudget};
 use crate::reply::json_response;
@@ -56,6 +57,7 @@ async fn start() -> SocketAddr {
                 .and(methods(|method| method == Method::DELETE, thing))
                 .map(|_| "deleted"),
         ),
+        docs::routes(AuthMode::Trusted),
     ]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -144,6 +146,20 @@ async fn an_unknown_route_is_a_404_that_names_it() {
         );
     }
     assert!(line(address, "OPTIONS *").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn a_404_names_the_beginning_of_a_long_path() {
+    let address = start().await;
+    let long = "x".repeat(10_000);
+    for path in [format!("/{long}"), format!("/docs/{long}")] {
+        let error = error(&line(address, &format!("GET {path}")).await);
+        assert_eq!(error["code"], "route_not_found");
+        assert_eq!(
+            error["message"],
+            format!("route GET {:?}… does not exist", &path[..64])
+        );
+    }
 }
 
 #[tokio::test]
