@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use warp::http::HeaderMap;
 use warp::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
@@ -72,7 +73,7 @@ impl Ticket {
 
     /// What the client gets: 64 hexadecimal digits.
     pub fn expose(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.0)
     }
 }
 
@@ -80,20 +81,8 @@ impl FromStr for Ticket {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return Err(());
-        }
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(()),
-        };
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Ok(Self(bytes))
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(drop)?;
+        bytes.try_into().map(Self).map_err(drop)
     }
 }
 
