@@ -41,7 +41,9 @@ pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseCon
                 let path = percent_decode_str(value).decode_utf8_lossy();
                 root_cert = Some(PathBuf::from(&*path));
             }
-            Some((name, _)) if PARAMETERS.contains(&name) => kept.push(parameter),
+            Some((name, _)) if TAKEN.contains(&name) || SET_BY_PGCHAT.contains(&name) => {
+                kept.push(parameter);
+            }
             other => {
                 let name = other.map_or("", |(name, _)| name);
                 let problem = match FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
@@ -51,7 +53,7 @@ pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseCon
                         )
                     }
                     None => {
-                        let known = PARAMETERS.join(", ");
+                        let known = TAKEN.join(", ");
                         format!(
                             "has an unknown parameter; known are sslmode, sslrootcert, {known}; {HINT}"
                         )
@@ -77,8 +79,8 @@ pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseCon
     finish(values, setting, postgres, ssl, root_cert)
 }
 
-/// What tokio-postgres takes in a URL.
-const PARAMETERS: [&str; 18] = [
+/// What a URL may say of its connections.
+const TAKEN: [&str; 10] = [
     "user",
     "password",
     "dbname",
@@ -86,20 +88,12 @@ const PARAMETERS: [&str; 18] = [
     "hostaddr",
     "port",
     "options",
-    "application_name",
-    "connect_timeout",
-    "tcp_user_timeout",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_retries",
-    "target_session_attrs",
     "load_balance_hosts",
     "channel_binding",
     "sslnegotiation",
 ];
 
-/// Of these, what each connection is made with, whatever the URL says (`store::Connector`).
+/// What tokio-postgres takes as well, and each connection is made with, whatever the URL says (`store::Connector`).
 const SET_BY_PGCHAT: [&str; 8] = [
     "application_name",
     "connect_timeout",
