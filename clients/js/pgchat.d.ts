@@ -59,7 +59,7 @@ export interface Conversation {
 export interface Frame<Data = unknown> {
   type: string;
   data: Data;
-  /** Who acted: the sender, the reader, the typist; on frames about the connection, the connected user. */
+  /** Who acted: the sender, the reader, the typist; the first participant of a new conversation; on frames about the connection, the connected user. */
   userId: string;
   /** Unix seconds. */
   timestamp: number;
