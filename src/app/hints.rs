@@ -48,8 +48,18 @@ pub(super) fn hints(config: &Config, listening_on: SocketAddr, url_file: &Path) 
     }
     let next = address.port().wrapping_add(1);
     hint("a second replica", format!("SERVER_PORT={next} cargo run"));
-    hint("SQL", format!("psql \"$(cat {})\"", url_file.display()));
+    hint("SQL", format!("psql \"$(cat {})\"", shell_word(url_file)));
     lines
+}
+
+/// A path as a shell takes it, in quotes only where it must be.
+fn shell_word(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    match path.chars().all(is_plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
 }
 
 /// Where a client on this machine reaches a server that listens on all interfaces.
@@ -64,7 +74,20 @@ pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    #[test]
+    fn a_path_with_spaces_or_quotes_can_be_pasted_all_the_same() {
+        for path in ["/plain/url", "/home/Ada L/url", "/it's/$HOME/`x`/\"url\""] {
+            let how = format!("echo \"$(echo {})\"", shell_word(Path::new(path)));
+            let said = Command::new("sh").args(["-c", &how]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&said.stdout).trim_end(), path);
+        }
+        let plain = "/var/lib/pgchat-1/url";
+        assert_eq!(shell_word(Path::new(plain)), plain);
+    }
 
     #[test]
     fn all_interfaces_are_reached_over_loopback() {
