@@ -26,7 +26,7 @@ mod users_table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool, Status};
+use deadpool_postgres::{Object, Pool, Status, Timeouts};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
@@ -151,8 +151,27 @@ impl Store {
     /// Whether the database answers within `patience`.
     pub async fn ping(&self, patience: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + patience;
+        self.connect_vital(deadline).await?;
         let answer = self.run(&self.vital_pool, "select 1", &[], deadline);
         Ok(answer.await.map(drop)?)
+    }
+
+    /// Sees to it that a connection of the vital pool is free by `deadline`, which may be before one can be made. It is made all the
+    /// same, for who asks next: if each gave up what it had begun, there would never be one.
+    async fn connect_vital(&self, deadline: Instant) -> Result<(), QueryFailure> {
+        let pool = self.vital_pool.clone();
+        let timeouts = Timeouts {
+            wait: Some(deadline.saturating_duration_since(Instant::now())),
+            ..pool.timeouts()
+        };
+        let connecting = tokio::spawn(async move { pool.timeout_get(&timeouts).await.map(drop) });
+        match timeout_at(deadline, connecting).await {
+            Ok(Ok(Err(error))) => Err(QueryFailure::no_connection(&describe_pool(&error))),
+            Ok(_) => Ok(()),
+            Err(_) => Err(QueryFailure::no_connection(
+                "no connection was made in time",
+            )),
+        }
     }
 
     /// Fraction of the NOTIFY queue that is in use, 0 to 1. Takes a lock that listeners need: ask sparingly.

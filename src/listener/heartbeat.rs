@@ -144,6 +144,30 @@ mod tests {
         assert_eq!(beats.coming(), 6);
     }
 
+    /// If each began with one of its own, none would ever be sent where that takes longer than the interval.
+    #[tokio::test]
+    async fn heartbeats_that_come_too_soon_for_a_connection_wait_for_the_same_one() {
+        const INTERVAL: Duration = Duration::from_millis(20);
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        silent.set_nonblocking(true).unwrap();
+        let port = silent.local_addr().unwrap().port().to_string();
+        let vars = [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str())];
+        let services = testing::services_of(testing::hub(1), Config::from_vars(&vars).unwrap());
+        let beats = Arc::new(Beats::new());
+        let (store, progress) = (services.store, Arc::default());
+        let some = async {
+            while beats.coming() <= 10 {
+                tokio::time::sleep(INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            reason = beat(store, Uuid::nil(), INTERVAL, Arc::clone(&beats), progress) => panic!("{reason}"),
+            () = some => {}
+        }
+        let connections = std::iter::from_fn(|| silent.accept().ok()).count();
+        assert_eq!(connections, 2, "as many as the pool has");
+    }
+
     #[test]
     fn the_way_of_a_heartbeat_counts_from_its_own_sending() {
         const BETWEEN: Duration = Duration::from_millis(20);

@@ -336,6 +336,7 @@ impl Store {
         let params = [(&replica as _, Type::UUID), (&beat as _, Type::INT8)];
         let sql = self.select("h::text", "chat_heartbeat($1, $2) h");
         let deadline = Instant::now() + patience.min(self.timeout);
+        self.connect_vital(deadline).await?;
         let beat = self.change_by(&self.vital_pool, &sql, &params, deadline);
         let rows = beat.await?;
         parse_xid(&single::<String>(&rows, 0)?).map(Horizon)
