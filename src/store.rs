@@ -14,6 +14,7 @@ mod messages;
 mod migrate;
 mod migrations;
 mod pooled;
+mod repeats;
 pub mod roles;
 mod search;
 mod search_index;

@@ -4,6 +4,7 @@ use deadpool_postgres::{HookError, Pool, PoolError};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::migrations;
+use super::repeats::Repeats;
 use crate::error::Error;
 
 /// Why a statement failed, in the words of the service.
@@ -21,12 +22,14 @@ pub(super) struct QueryFailure {
 
 impl QueryFailure {
     pub(super) fn no_connection(reason: &str) -> Self {
-        log::warn!("database unreachable: {reason}");
+        static LINES: Repeats = Repeats::new();
+        LINES.warn(format_args!("database unreachable: {reason}"));
         Self::because("the database cannot be reached")
     }
 
     pub(super) fn no_answer() -> Self {
-        log::warn!("the database did not answer in time");
+        static LINES: Repeats = Repeats::new();
+        LINES.warn("the database did not answer in time");
         Self {
             too_slow: true,
             ..Self::because("the database did not answer in time")
@@ -35,7 +38,8 @@ impl QueryFailure {
 
     /// A row was held until the deadline.
     pub(super) fn held() -> Self {
-        log::warn!("another program's transaction held a row until the deadline");
+        static LINES: Repeats = Repeats::new();
+        LINES.warn("another program's transaction held a row until the deadline");
         Self::because("something else is changing this")
     }
 
@@ -64,7 +68,8 @@ impl QueryFailure {
                 ..Self::because("something else is changing this")
             }
         } else if lost.is_some() || is_transient(&error) {
-            log::warn!("database: {}", describe(&error));
+            static LINES: Repeats = Repeats::new();
+            LINES.warn(format_args!("database: {}", describe(&error)));
             Self {
                 lost,
                 too_slow: error.as_db_error().is_some_and(is_timeout),

@@ -153,6 +153,14 @@ async fn why_a_database_takes_no_connection_is_in_the_log() {
             .then_some(())
     })
     .await;
+    // However many ask meanwhile.
+    const ASKED: usize = 100;
+    for _ in 0..ASKED {
+        let reply = api.get("/api/v1/users/").await;
+        reply.refused(503, "unavailable");
+    }
+    let lines = replica.log().matches("database unreachable").count();
+    assert!(lines < ASKED, "{}", replica.log());
     database.execute(&limit(-1)).await;
     eventually("it goes on", || async {
         (api.status("/api/v1/users/").await == Some(200)).then_some(())

@@ -1,0 +1,67 @@
+//! Lines of the log that each of many requests would write.
+
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two of a kind. While a database takes no connection, there may be thousands of requests in a second.
+const APART: Duration = Duration::from_secs(1);
+
+/// One kind of line, at most one of which is written in a second; the others only at the level `debug`.
+pub(super) struct Repeats {
+    kind: Mutex<Kind>,
+}
+
+struct Kind {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Repeats {
+    pub const fn new() -> Self {
+        Self {
+            kind: Mutex::new(Kind {
+                last: None,
+                left_out: 0,
+            }),
+        }
+    }
+
+    pub fn warn(&self, line: impl Display) {
+        match self.turn(Instant::now()) {
+            Some(0) => log::warn!("{line}"),
+            Some(others) => log::warn!("{line} (and {others} such lines before, left out)"),
+            None => log::debug!("{line}"),
+        }
+    }
+
+    /// Whether one may be written; then, how many were not since the last one.
+    fn turn(&self, now: Instant) -> Option<u64> {
+        let mut kind = self.kind.lock().unwrap_or_else(PoisonError::into_inner);
+        if kind.last.is_some_and(|last| now < last + APART) {
+            kind.left_out += 1;
+            return None;
+        }
+        kind.last = Some(now);
+        Some(std::mem::take(&mut kind.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_requests_fail_one_line_a_second_says_why_and_for_how_many() {
+        let repeats = Repeats::new();
+        let start = Instant::now();
+        let turn = |millis| repeats.turn(start + Duration::from_millis(millis));
+        assert_eq!(turn(0), Some(0));
+        assert_eq!(turn(0), None);
+        assert_eq!(turn(999), None);
+        assert_eq!(turn(1_000), Some(2));
+        assert_eq!(turn(1_001), None);
+        assert_eq!(turn(5_000), Some(1));
+        assert_eq!(turn(9_000), Some(0));
+    }
+}
