@@ -102,6 +102,9 @@ impl Key {
                         if [n, e].iter().any(|number| number.starts_with(&[0])) {
                             return Err("n and e of an RSA key must not begin with a zero byte");
                         }
+                        if !is_exponent(e) {
+                            return Err("e of an RSA key must be odd, and from 3 to 2^33");
+                        }
                         RSA_BYTES.contains(&n.len())
                     }
                     DecodingKeyKind::SecretOrDer(der) => {
@@ -125,6 +128,14 @@ impl Key {
         };
         Ok(Self { algorithm, id, key })
     }
+}
+
+/// Whether ring verifies by it. In PEM nobody looks: what writes that makes keys with 65537.
+fn is_exponent(e: &[u8]) -> bool {
+    let value = e
+        .iter()
+        .fold(0_u64, |high, byte| high << 8 | u64::from(*byte));
+    e.len() <= 5 && value % 2 == 1 && (3..1 << 33).contains(&value)
 }
 
 /// All keys of this replica.

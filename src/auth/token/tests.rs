@@ -213,6 +213,36 @@ fn an_rsa_key_whose_numbers_begin_with_a_zero_byte_is_refused_and_not_taken_for_
     }
 }
 
+/// As above.
+#[test]
+fn an_rsa_key_is_taken_if_ring_verifies_by_one_like_it() {
+    let modulus = |bytes| URL_SAFE_NO_PAD.encode(vec![0xff; bytes]);
+    let take = |n: &str, e: &[u8]| {
+        let e = URL_SAFE_NO_PAD.encode(e);
+        let jwks = json!({"keys": [{"kty": "RSA", "n": n, "e": e}]}).to_string();
+        Verifier::new(&config(&[]), &KeyFiles::of(None, Some(&jwks))).map(drop)
+    };
+    for bytes in [256, 512, 1024] {
+        assert!(take(&modulus(bytes), &[1, 0, 1]).is_ok(), "{bytes}");
+    }
+    for bytes in [255, 1025] {
+        let refused = take(&modulus(bytes), &[1, 0, 1]).unwrap_err().to_string();
+        assert!(refused.contains("2048 to 8192 bits"), "{refused}");
+    }
+    for e in [&[3][..], &[1, 0xff, 0xff, 0xff, 0xff]] {
+        assert!(take(RSA_MODULUS, e).is_ok(), "{e:?}");
+    }
+    for e in [
+        &[1][..],
+        &[4],
+        &[2, 0, 0, 0, 1],
+        &[1, 0, 0, 0, 0, 0, 0, 0, 3],
+    ] {
+        let refused = take(RSA_MODULUS, e).unwrap_err().to_string();
+        assert!(refused.contains("e of an RSA key must be odd"), "{refused}");
+    }
+}
+
 #[test]
 fn a_token_of_any_length_is_refused_and_one_of_the_longest_head_is_read() {
     let config = config(&[]);
