@@ -144,28 +144,46 @@ mod tests {
         assert_eq!(beats.coming(), 6);
     }
 
-    /// If each began with one of its own, none would ever be sent where that takes longer than the interval.
-    #[tokio::test]
-    async fn heartbeats_that_come_too_soon_for_a_connection_wait_for_the_same_one() {
-        const INTERVAL: Duration = Duration::from_millis(20);
+    /// Many times as often as a connection may take to be made.
+    const OFTEN: Duration = Duration::from_millis(20);
+
+    /// How many connections are made by who asks a database that takes them and is silent.
+    async fn connections_made_by(asking: impl AsyncFnOnce(Store)) -> usize {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         silent.set_nonblocking(true).unwrap();
         let port = silent.local_addr().unwrap().port().to_string();
         let vars = [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str())];
         let services = testing::services_of(testing::hub(1), Config::from_vars(&vars).unwrap());
-        let beats = Arc::new(Beats::new());
-        let (store, progress) = (services.store, Arc::default());
-        let some = async {
-            while beats.coming() <= 10 {
-                tokio::time::sleep(INTERVAL).await;
+        asking(services.store).await;
+        std::iter::from_fn(|| silent.accept().ok()).count()
+    }
+
+    /// If each began with one of its own, none would ever be sent where that takes longer than the interval.
+    #[tokio::test]
+    async fn heartbeats_that_come_too_soon_for_a_connection_wait_for_the_same_one() {
+        let connections = connections_made_by(async |store| {
+            let beats = Arc::new(Beats::new());
+            let some = async {
+                while beats.coming() <= 10 {
+                    tokio::time::sleep(OFTEN).await;
+                }
+            };
+            tokio::select! {
+                reason = beat(store, Uuid::nil(), OFTEN, Arc::clone(&beats), Arc::default()) => panic!("{reason}"),
+                () = some => {}
             }
-        };
-        tokio::select! {
-            reason = beat(store, Uuid::nil(), INTERVAL, Arc::clone(&beats), progress) => panic!("{reason}"),
-            () = some => {}
-        }
-        let connections = std::iter::from_fn(|| silent.accept().ok()).count();
-        assert_eq!(connections, 2, "as many as the pool has");
+        });
+        assert_eq!(connections.await, 2, "as many as the pool has");
+    }
+
+    #[tokio::test]
+    async fn probes_that_come_too_soon_for_a_connection_wait_for_the_same_one() {
+        let connections = connections_made_by(async |store| {
+            for _ in 0..10 {
+                assert!(store.ping(OFTEN).await.is_err());
+            }
+        });
+        assert_eq!(connections.await, 2, "as many as the pool has");
     }
 
     #[test]
