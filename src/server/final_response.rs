@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use uuid::Uuid;
 
 use super::REQUEST_ID_HEADER;
 use crate::http::security;
 
-/// For the answer and the peer's own close after it. A peer that drips on is not waited for.
+/// For the answer and the peer's own close after it. A peer that goes on sending is not waited for.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An error answer that is being sent, with a request id of its own. After it this side of the connection is
@@ -63,26 +62,29 @@ impl FinalResponse {
     }
 
     /// Sends it; done when the peer has closed, or after a second.
-    pub async fn send(mut self, mut stream: TcpStream) {
+    pub async fn send(mut self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         poll_fn(|cx| self.poll(&mut stream, cx)).await;
     }
 
     /// The same for a stream in other hands.
-    pub fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
-        if let Poll::Ready(ended) = self.poll_sending(stream, cx) {
-            if let Err(error) = ended {
-                log::debug!("the last answer of a connection: {error}");
-            }
+    pub fn poll<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        // First: of a peer that floods there is always more to read, and reading takes the rest of the task's turn.
+        if self.timeout.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        self.timeout.as_mut().poll(cx)
+        if let Err(error) = ready!(self.poll_sending(stream, cx)) {
+            log::debug!("the last answer of a connection: {error}");
+        }
+        Poll::Ready(())
     }
 
-    fn poll_sending(
-        &mut self,
-        stream: &mut TcpStream,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_sending<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         while !self.unsent.is_empty() {
             let sent = ready!(Pin::new(&mut *stream).poll_write(cx, &self.unsent))?;
             self.unsent.drain(..sent);
@@ -99,5 +101,21 @@ impl FinalResponse {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{join, repeat, sink};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_floods_is_not_waited_for_either() {
+        let flood = join(repeat(b'x'), sink());
+        let sent = tokio::spawn(FinalResponse::too_many_connections().send(flood));
+        let ended = timeout(TIMEOUT * 10, sent).await;
+        ended.expect("an end").expect("no panic");
     }
 }
