@@ -21,7 +21,7 @@ use super::extract::get;
 use super::files::{CSS, File, HTML, SCRIPT, file};
 use super::{any_of, route};
 use crate::config::AuthMode;
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::reply::json_text_response;
 
 pub fn routes(mode: AuthMode) -> BoxedFilter<(Response,)> {
@@ -85,15 +85,16 @@ fn explorer() -> BoxedFilter<(Response,)> {
         route(
             path.and(warp::path::tail())
                 .and(get())
-                .map(move |tail: Tail| {
-                    match utoipa_swagger_ui::serve(tail.as_str(), config.clone()) {
-                        Ok(Some(file)) => asset(file),
-                        Ok(None) => {
-                            let path = format!("/docs/{}", tail.as_str());
-                            Error::not_found("route", format!("GET {}", quoted(&path)))
-                                .into_response()
+                .and_then(move |tail: Tail| {
+                    let config = config.clone();
+                    async move {
+                        match utoipa_swagger_ui::serve(tail.as_str(), config) {
+                            Ok(Some(file)) => Ok(asset(file)),
+                            Ok(None) => Err(warp::reject::not_found()),
+                            Err(error) => {
+                                Ok(Error::Internal(error.to_string().into()).into_response())
+                            }
                         }
-                        Err(error) => Error::Internal(error.to_string().into()).into_response(),
                     }
                 }),
         ),

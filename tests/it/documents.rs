@@ -183,7 +183,10 @@ async fn the_explorer_is_served_whole_and_loads_nothing_from_elsewhere() {
         files += 1;
     }
     assert!(files >= 4, "{}", page.text);
-    api.get("/docs/nothing.js")
-        .await
-        .refused(404, "route_not_found");
+    // Whoever asks for nonsense is not sent all of it back.
+    for name in ["nothing.js", &"x".repeat(5000)] {
+        let unknown = api.get(&format!("/docs/{name}")).await;
+        unknown.refused(404, "route_not_found");
+        assert!(unknown.text.len() < 500, "{unknown:?}");
+    }
 }
