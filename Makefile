@@ -18,11 +18,12 @@ run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and d
 	@test -n "$${DB_HOST:-}$${DATABASE_URL:-}" || scripts/ensure-postgres.sh >/dev/null
 	cargo run -p pgchat -- serve
 
-# The crates' licences and sources, the documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
+# The crates' licences and sources, the fuzzer's lock file, the documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
 # Everything for the whole workspace: for another selection of packages cargo builds their dependencies with other features once more.
 test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if need be)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
 	scripts/deny.sh licenses bans sources && \
+	cargo update --workspace --locked --manifest-path fuzz/Cargo.toml && \
 	cargo build --workspace --bins --tests && \
 	cargo test --workspace --lib --bins && \
 	cargo test --workspace --doc && \
@@ -57,7 +58,6 @@ storm: toolchain ## 10,000 users connect, lose their replica, come to another an
 lint: toolchain ## check the formatting and run clippy; a warning is an error
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	cargo update --workspace --locked --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 
 fmt: toolchain ## format the code
