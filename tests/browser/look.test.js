@@ -151,6 +151,22 @@ for (const [width, height] of [[1600, 900], [1280, 650]]) {
   });
 }
 
+for (const [width, height] of [[1280, 500], [1280, 560], [480, 600], [360, 650]]) {
+  test(`with both tools open all of the statement is in sight in a window that is not high, either, ${width} by ${height}`, async () => {
+    const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width, height } });
+    await page.locator('.message').first().waitFor();
+    for (const name of ['A message from SQL', 'Frames of the socket']) await page.getByRole('button', { name }).click();
+    await page.locator('.frames li').first().waitFor();
+    const ends = await Promise.all(['.sql', '.tool-body', '.tools'].map(async (part) => {
+      const { y, height: tall } = await box(page.locator(part).first());
+      return y + tall;
+    }));
+    assert.deepEqual(ends, ends.toSorted((a, b) => a - b), 'the statement is cut');
+    await page.getByRole('button', { name: 'Close the frames' }).click();
+    await page.getByRole('button', { name: 'Close the SQL' }).click();
+  });
+}
+
 test('made four times as large, a tool stands in the place of the messages until it is closed', async () => {
   const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width: 320, height: 256 } });
   await page.locator('.message').first().waitFor();
