@@ -103,6 +103,8 @@ export class Pane {
     this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head, this.thread.element, this.composer.element);
     this.nothing = h('div.nothing');
     this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner, h('div.columns', {}, this.list.element, this.conversation, this.nothing), h('div.tools', {}, this.insert.element, this.frames.element), this.notice);
+    // A screen reader lists the regions of both panes together.
+    if (this.second) for (const region of this.element.querySelectorAll('nav, section[aria-label], [role="region"]')) region.ariaLabel += `, ${this.name.toLowerCase()}`;
     if (held) this.list.element.focus();
     model.on('status', (status) => this.#status(status));
     model.on('notice', (text) => this.#tell(text));

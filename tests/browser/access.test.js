@@ -9,12 +9,12 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
-/** Faults that axe-core calls serious or critical, in short; and headings that skip a level, by which a screen reader leads through a page. */
+/** Faults that axe-core calls serious or critical, in short; and in headings and regions, by which a screen reader leads through a page, all. */
 async function faults(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
   return violations
-    .filter(({ id, impact }) => ['serious', 'critical'].includes(impact) || id === 'heading-order')
+    .filter(({ id, impact }) => ['serious', 'critical'].includes(impact) || ['heading-order', 'landmark-unique'].includes(id))
     .map(({ id, nodes }) => `${id}: ${nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`).join('; ')}`);
 }
 
@@ -50,6 +50,7 @@ for (const [device, options] of [['phone', PHONE], ['desktop', DESKTOP]]) {
       await page.keyboard.press('Escape');
       await shown(at(replica.url, talking(AMELIE), talking(LUKASZ)), '.pane:nth-child(2) .message');
       await page.locator('.pane:nth-child(1) .message').first().waitFor({ state: 'attached' });
+      for (const tool of await page.getByRole('button', { name: /^(A message from SQL|Frames of the socket)$/ }).all()) await tool.click();
       await check('two users');
       const [scrollWidth, scrollHeight] = await page.evaluate(() => [document.body.scrollWidth, document.body.scrollHeight]);
       assert.deepEqual([scrollWidth, scrollHeight], Object.values(options.viewport), 'the page itself scrolls');
