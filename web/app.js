@@ -65,7 +65,10 @@ async function openSecond(...wanted) {
   let tries = 0;
   second = new Pane({
     name: 'Second user', url, second: true, cancel: () => closeSecond(), changed: () => changed(),
-    suggested: () => first.model?.conversations.has(first.conversationId) && first.model.other(first.model.conversations.get(first.conversationId)).id,
+    suggested: () => {
+      const conversation = first.model?.conversations.get(first.conversationId);
+      return conversation ? { userId: first.model.other(conversation).id, conversationId: conversation.id } : {};
+    },
     online: (replicaId) => {
       // Behind a load balancer the next connection may well reach another one.
       if (url !== HERE || replicaId !== first.model?.replicaId || ++tries > TRIES_FOR_ANOTHER_REPLICA) return;

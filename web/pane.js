@@ -22,8 +22,8 @@ export class Pane {
   /** What was chosen last: it may take a moment until it is found. The address names it from the first moment on. */
   opening;
 
-  /** `changed`: another user or conversation; `online`: the socket is open. */
-  constructor({ name, url, second = false, changed = () => {}, online = () => {}, suggested = () => undefined, cancel }) {
+  /** `changed`: another user or conversation; `online`: the socket is open; `suggested`: `{userId, conversationId}`, who goes first where one chooses, and what is opened for them. */
+  constructor({ name, url, second = false, changed = () => {}, online = () => {}, suggested = () => ({}), cancel }) {
     Object.assign(this, { name, url, second, changed, online, suggested, cancel });
     this.element = h('section.pane', { 'aria-label': name });
     this.element.addEventListener('keydown', (event) => this.key(event));
@@ -37,7 +37,9 @@ export class Pane {
     this.#leave();
     const { url, second, cancel } = this;
     const askToken = (refusal) => this.#askToken(refusal);
-    const { element } = new SignIn({ url, second, cancel, fault, askToken, suggested: this.suggested(), chosen: (who) => this.start(who) });
+    const { userId, conversationId } = this.suggested();
+    const chosen = (who) => this.start(who, who.userId === userId ? conversationId : undefined);
+    const { element } = new SignIn({ url, second, cancel, fault, askToken, suggested: userId, chosen });
     this.element.replaceChildren(element);
     if (held) element.focus();
     this.changed();

@@ -234,7 +234,7 @@ test('a pane that was closed listens to nothing any more', async () => {
   const split = page.getByRole('button', { name: 'Second user' });
   await split.click();
   await pane(page, 2).getByRole('button', { name: /Wiśniewski/ }).click();
-  await pane(page, 2).locator('.list .row').first().waitFor();
+  await pane(page, 2).locator('.message').first().waitFor();
   assert.ok((await page.evaluate(() => globalThis.kept())) > alone);
   await split.click();
   await pane(page, 2).waitFor({ state: 'detached' });

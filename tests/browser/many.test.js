@@ -1,7 +1,7 @@
 // Hundreds of conversations: the list is read in parts, and nobody loses their place in it.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { assertFocus, at, box, bubble, drawn, eventually, held, post, replica, replicas, stage, talking, visit } from './support.js';
+import { assertFocus, at, box, bubble, drawn, eventually, held, pane, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -238,7 +238,7 @@ test('the title counts what is unread in all conversations, also in those that a
   await title('(1) pgchat');
 });
 
-test('among hundreds of people the other participant of the open conversation is the first to choose for the second pane', async () => {
+test('among hundreds of people the other participant of the open conversation is the first to choose for the second pane, and is in it at once', async () => {
   const [other, conversation] = await guest(99);
   const page = await visit(at(replica.url, talking(me, conversation)));
   await page.getByRole('heading', { name: /^Guest No 99 / }).waitFor();
@@ -254,7 +254,8 @@ test('among hundreds of people the other participant of the open conversation is
   assert.match(await people.first().textContent(), /Guest No 99 .*in this conversation/);
   assert.equal(await people.filter({ hasText: 'in this conversation' }).count(), 1);
   await people.first().click();
-  await eventually(() => new URL(page.url()).hash, `#${talking(me, conversation)}&${other}`);
+  await eventually(() => new URL(page.url()).hash, `#${talking(me, conversation)}&${talking(other, conversation)}`);
+  await pane(page, 2).getByRole('textbox', { name: 'Message' }).waitFor();
 });
 
 test('of more people than can be chosen from at once it is said that there are more, until their names are few', async () => {

@@ -74,7 +74,6 @@ test('a second user beside the first, at another replica: frames, latency, and a
   await pane(page, 2).getByRole('button', { name: /Wiśniewski/ }).click();
   const [left, right] = [pane(page, 1), pane(page, 2)];
   await assertTwoReplicas(page);
-  await right.locator(`[data-conversation="${CONVERSATION}"] button`).click();
   await left.getByRole('button', { name: 'Frames of the socket' }).click();
 
   await say(right, 'From the other replica');
