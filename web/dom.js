@@ -83,8 +83,11 @@ export function linked(text, end = text.length) {
   return [...parts, text.slice(rest, end)];
 }
 
+/** Where to cut a text for the first `end` of it: one less where that would leave half of a character. */
+export const cutAt = (text, end) => (end < text.length && /[\ud800-\udbff]/.test(text[end - 1]) ? end - 1 : end);
+
 /** For where a line of a long text is shown, or all of it would be read aloud. */
-export const beginning = (text) => text.slice(0, 300);
+export const beginning = (text) => text.slice(0, cutAt(text, 300));
 
 /** As much of a text as tells it from others where it is a part of a name: the first words of it, in one line. */
 export function firstWords(text) {

@@ -1,5 +1,5 @@
 // One message of a thread, and the lines between messages. An element is made once and then kept up to date.
-import { firstWords, fullName, h, icon, iconButton, linked, say } from './dom.js';
+import { cutAt, firstWords, fullName, h, icon, iconButton, linked, say } from './dom.js';
 import { reason } from './failure.js';
 import { fullTime, timeOf } from './time.js';
 
@@ -23,7 +23,7 @@ function foldAt(text) {
   const from = Math.max(0, end - 200);
   const space = text.slice(from, end + 1).search(/\s\S*$/);
   if (space >= 0) return from + space;
-  return /[\ud800-\udbff]/.test(text[end - 1]) ? end - 1 : end;
+  return cutAt(text, end);
 }
 
 /** Whether what is shown of a text that nobody has unfolded reaches so far. */

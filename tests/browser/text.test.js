@@ -1,7 +1,7 @@
 // What people write, as it is shown: addresses, from right to left, very long.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, assertLast, at, box, bubble, drawn, eventually, LUKASZ, PHONE, post, replica, replicas, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, assertLast, at, box, bubble, CONVERSATION, drawn, eventually, LUKASZ, PHONE, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -116,6 +116,16 @@ test('of a very long message the list shows the beginning, and that is read alou
     const lengths = await page.locator(place, { hasText: 'Now: blah' }).evaluateAll((all) => all.map(({ textContent }) => textContent.length));
     assert.ok(lengths.length && lengths.every((length) => length < 400), `${place}: ${lengths}`);
   }
+});
+
+test('the beginning of a message ends between characters, also where these are two units long', async () => {
+  const page = await shown();
+  const begins = async (text) => {
+    await post(replica.url, LUKASZ, text);
+    await page.locator(`[data-conversation="${CONVERSATION}"] .excerpt`, { hasText: text.slice(0, 4) }).waitFor();
+    return page.locator(`[data-conversation="${CONVERSATION}"] .excerpt`).textContent();
+  };
+  for (const first of ['odd', 'even']) assert.match(await begins(`${first}${'😀'.repeat(200)}`), /^(odd|even)(😀){140,}$/u);
 });
 
 test('what is longer than a message can be is not sent, and stays where it is written', async () => {
