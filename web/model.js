@@ -282,7 +282,7 @@ export class Model {
 
   /** Whether anything is lost with this page: what waits, and what was not taken. */
   get isUnsent() {
-    return this.#edits.size + this.#removals.size > 0 || [...this.timelines.values()].some(({ outgoing }) => outgoing.size > 0);
+    return this.#edits.size + this.#removals.size > 0 || [...this.timelines.values()].some(({ isUnsent }) => isUnsent);
   }
 
   /** Messages, edits and deletions without their answer; a mark as read is nothing that anybody has written. */

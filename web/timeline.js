@@ -129,6 +129,11 @@ export class Timeline {
     return this.failed === 'start' && GONE.includes(this.error.code);
   }
 
+  /** Whether anything here waits, or was not taken and can be had back: where the conversation is gone, only as long as one looks at it. */
+  get isUnsent() {
+    return [...this.outgoing.values()].some(({ error }) => this.lookedAt || !(this.isGone || GONE.includes(error?.code)));
+  }
+
   /** A message as it is now: new, or changed. Returns whether it is new here. */
   put(message) {
     if (message.clientMessageId) this.outgoing.delete(message.clientMessageId);

@@ -61,6 +61,25 @@ test('a conversation that is gone when one comes back leaves the list, and who h
   assert.equal(await field.inputValue(), 'Too late');
 });
 
+test('who leaves a conversation that is gone is not asked about what was refused there, which nobody can have back any more', async () => {
+  const { me, lost, stays, gone } = await losing();
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, talking(me, lost)), { forgive: /^Failed to load resource|^WebSocket connection/ });
+  await bubble(page, 'until then 40').waitFor();
+  await cutOff(front, page);
+  await say(page, 'Too late');
+  await gone();
+  front.refuse = false;
+  await page.locator('.message.failed').waitFor();
+  const leave = page.getByRole('button', { name: 'Be somebody else' });
+  await leave.click();
+  await page.getByRole('dialog', { name: 'Leave what was not sent?' }).getByRole('button', { name: 'Stay' }).click();
+  await page.locator(`[data-conversation="${stays}"] button`).click();
+  await page.getByRole('heading', { name: 'Amélie' }).waitFor();
+  await leave.click();
+  await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
+});
+
 test('a conversation that goes while one has it open leaves the list, too; what was typed stays, and who leaves it is in the list', async () => {
   const { gone, ...losses } = await losing();
   const front = await balancer([replica.port]);
