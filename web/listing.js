@@ -167,6 +167,11 @@ export class Listing {
     });
   }
 
+  /** An unread message, in a conversation that is not listed yet: nobody waits for the next count. */
+  unlistedArrived() {
+    this.#unlisted++;
+  }
+
   #tell(id, change) {
     change();
     this.#changes++;

@@ -328,13 +328,17 @@ export class Model {
     this.timelines.get(message.conversationId)?.put(message);
     // Frames of what a page has brought already may be behind it.
     const isNew = !conversation || message.seq > conversation.lastSeq;
+    const isUnread = message.senderId !== this.userId && !message.isRead && !message.deletedAt;
     this.listing.change(message.conversationId, (listed) => {
       if (message.seq <= listed.lastSeq) return;
       listed.lastSeq = message.seq;
       listed.lastMessage = message;
-      if (message.senderId !== this.userId && !message.isRead && !message.deletedAt) listed.unreadCount++;
+      if (isUnread) listed.unreadCount++;
     });
-    if (!conversation) this.load(false);
+    if (!conversation) {
+      if (isUnread) this.listing.unlistedArrived();
+      this.load(false);
+    }
     this.tell('conversations');
     this.tell(message.conversationId);
     // What was missed may have been deleted since.

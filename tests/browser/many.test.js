@@ -238,6 +238,25 @@ test('the title counts what is unread in all conversations, also in those that a
   await title('(1) pgchat');
 });
 
+test('the title counts what comes in conversations that are not listed at once, before anything is read, and each message once', async () => {
+  const page = await visit(at(replica.url, me));
+  const title = (text) => eventually(() => page.title(), text);
+  await row(page, (await guest(300))[1]).waitFor();
+  const list = await held(page, BEGINNING);
+  const count = await held(page, '**/unread-count?*');
+  for (const number of [3, 2, 1]) {
+    const [other, id] = await guest(number);
+    await post(replica.url, other, 'Do you remember me?', id);
+  }
+  await title('(3) pgchat');
+  list.release();
+  for (const number of [3, 2, 1]) await row(page, (await guest(number))[1]).locator('.badge').waitFor();
+  await title('(3) pgchat');
+  count.release();
+  await drawn(page);
+  await title('(3) pgchat');
+});
+
 test('among hundreds of people the other participant of the open conversation is the first to choose for the second pane, and is in it at once', async () => {
   const [other, conversation] = await guest(99);
   const page = await visit(at(replica.url, talking(me, conversation)));
