@@ -192,7 +192,7 @@ addEventListener('keydown', (event) => {
 });
 // What waits to be sent goes with the page.
 addEventListener('beforeunload', (event) => {
-  if ([first, second].some((pane) => pane?.model?.isUnsent)) event.preventDefault();
+  if ([first, second].some((pane) => pane?.model?.outbox.isUnsent)) event.preventDefault();
 });
 const [a, b] = named(location.hash);
 if (b?.[0]) openSecond({ userId: b[0] }, b[1]);

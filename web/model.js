@@ -1,8 +1,9 @@
 // What one signed-in user has: the client, the conversations, who is there. Views are told what changed, and read it here.
 import { createChatClient } from '../client/pgchat.js';
 import { reason, Retry } from './failure.js';
-import { departed, Latencies } from './latency.js';
+import { Latencies } from './latency.js';
 import { Listing } from './listing.js';
+import { Outbox } from './outbox.js';
 import { Timeline } from './timeline.js';
 import { Typing } from './typing.js';
 
@@ -21,10 +22,6 @@ export class Model {
   replicaId = undefined;
   me = undefined;
   #listeners = new Map();
-  /** What messages are to say, by their id, until the service has answered. */
-  #edits = new Map();
-  /** The ids of those that are to be deleted, likewise. */
-  #removals = new Set();
   /** Up to which `seq` conversations are to be marked as read, while a mark is under way. */
   #marks = new Map();
   #loading = '';
@@ -55,6 +52,12 @@ export class Model {
       counted: () => this.tell('conversations'),
       failed: (error) => this.listing.retry.isAgain || this.tell('notice', `More conversations could not be loaded: ${reason(error)}`),
     });
+    this.outbox = new Outbox(chat, {
+      timelines: this.timelines,
+      timeline: (id) => this.timeline(id),
+      changed: (message) => this.#changed(message),
+      tell: (topic, data) => this.tell(topic, data),
+    });
     this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId));
     chat.on('status', (status) => this.#status(status));
     // Later, where more was missed than is sent again, resync_required comes next, and all is read then.
@@ -80,7 +83,6 @@ export class Model {
       this.presence.set(presence.userId, presence);
       this.tell('presence');
     });
-    chat.on('outgoing', (outgoing) => this.#outgoing(outgoing));
     chat.on('queue_full', ({ limit }) => this.tell('notice', `${limit} messages wait already; this one was not taken. Wait for the connection.`));
     chat.on('frame', (frame) => this.tell('frame', { ...frame, at: Date.now() }));
     chat.on('error', (error) => this.#failed(error));
@@ -231,36 +233,6 @@ export class Model {
     this.#marks.delete(conversationId);
   }
 
-  send(conversationId, content) {
-    this.chat.send({ conversationId, content }).catch(() => {}); // told by `outgoing`
-  }
-
-  /** What failed, once more, under the same id: if it was stored after all, it is not stored twice. */
-  again({ conversationId, content, clientMessageId }) {
-    this.chat.send({ conversationId, content, clientMessageId }).catch(() => {});
-  }
-
-  /** Shown at once as it is to be; rejected where the service does not take it. */
-  async edit({ id, conversationId }, content) {
-    this.#edits.set(id, content);
-    this.tell(conversationId);
-    try {
-      this.#changed(await this.chat.edit(id, content));
-    } finally {
-      if (this.#edits.get(id) === content) this.#edits.delete(id);
-      this.tell(conversationId);
-    }
-  }
-
-  async remove({ id }) {
-    this.#removals.add(id);
-    try {
-      await this.chat.delete(id);
-    } finally {
-      this.#removals.delete(id);
-    }
-  }
-
   /** As this page has it, if it has it. */
   #known({ id, conversationId }) {
     const is = (message) => message?.id === id;
@@ -272,28 +244,6 @@ export class Model {
     const is = (message) => message.id === id;
     const here = this.timelines.get(conversationId)?.messages.find(is);
     return here ?? (await this.chat.messages.list(conversationId, { before: seq + 1, limit: 1 })).messages.find(is);
-  }
-
-  /** With the edit that waits, if there is one. */
-  edited(message) {
-    const content = this.#edits.get(message.id);
-    return content === undefined || message.deletedAt ? message : { ...message, content };
-  }
-
-  /** Whether anything is lost with this page: what waits, and what was not taken. */
-  get isUnsent() {
-    return this.#edits.size + this.#removals.size > 0 || [...this.timelines.values()].some(({ isUnsent }) => isUnsent);
-  }
-
-  /** Messages, edits and deletions without their answer; a mark as read is nothing that anybody has written. */
-  get waiting() {
-    const queued = [...this.timelines.values()].flatMap(({ outgoing }) => [...outgoing.values()].filter(({ state }) => state === 'queued'));
-    return this.#edits.size + this.#removals.size + queued.length;
-  }
-
-  discard({ conversationId, clientMessageId }) {
-    this.timeline(conversationId).outgoing.delete(clientMessageId);
-    this.tell(conversationId);
   }
 
   // --- What the client tells ---
@@ -374,19 +324,6 @@ export class Model {
     this.listing.add(conversation);
     this.#watch();
     this.tell('conversations');
-  }
-
-  #outgoing(outgoing) {
-    const { state, clientMessageId, conversationId, message } = outgoing;
-    const timeline = this.timeline(conversationId);
-    if (state === 'queued') departed(clientMessageId);
-    if (state === 'sent') {
-      timeline.put(message);
-    } else {
-      timeline.outgoing.set(clientMessageId, { ...outgoing, at: timeline.outgoing.get(clientMessageId)?.at ?? new Date().toISOString() });
-    }
-    this.tell(conversationId);
-    if (state === 'failed') for (const topic of ['conversations', 'refused']) this.tell(topic, outgoing);
   }
 
   #failed(error) {

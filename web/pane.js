@@ -68,9 +68,9 @@ export class Pane {
     this.composer = new Composer({
       send: (content) => {
         this.thread.toLatest();
-        model.send(this.conversationId, content);
+        model.outbox.send(this.conversationId, content);
       },
-      save: (message, content) => model.edit(message, content).catch((error) => {
+      save: (message, content) => model.outbox.edit(message, content).catch((error) => {
         // Where one looks, the editor says it.
         if (this.conversationId !== message.conversationId) this.#tell(`Not changed: ${reason(error)}`);
         throw error;
@@ -84,19 +84,19 @@ export class Pane {
       typing: (isTyping) => model.typists.tell(this.conversationId, isTyping),
       editLast: () => {
         const mine = this.thread.timeline?.messages.findLast(({ senderId, deletedAt }) => senderId === model.userId && !deletedAt);
-        if (mine) this.composer.edit(model.edited(mine));
+        if (mine) this.composer.edit(model.outbox.edited(mine));
       },
     });
     this.thread = new Thread(model, {
       edit: (message) => this.composer.edit(message),
       remove: (message) => this.#confirmRemoval(message),
-      again: (message) => model.again(message),
+      again: (message) => model.outbox.again(message),
       takeBack: (message) => {
-        model.discard(message);
+        model.outbox.discard(message);
         this.composer.element.hidden = false;
         this.composer.takeBack(message.content);
       },
-      discard: (message) => model.discard(message),
+      discard: (message) => model.outbox.discard(message),
     });
     this.banner = h('div.banner', { role: 'status', tabindex: '-1', hidden: true });
     this.notice = h('div.notice', { role: 'alert', hidden: true });
@@ -292,7 +292,7 @@ export class Pane {
         const seconds = Math.ceil((until - performance.now()) / 1000);
         say(why, navigator.onLine === false ? 'You are offline.' : reason);
         say(left, seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…');
-        say(waiting, model.waiting ? `${model.waiting}\u00a0waiting to be sent.` : '');
+        say(waiting, model.outbox.waiting ? `${model.outbox.waiting}\u00a0waiting to be sent.` : '');
       };
       show();
       this.#countdown = setInterval(show, 500);
@@ -362,7 +362,7 @@ export class Pane {
   /** `then`, at once, or if one does not mind what is lost with this chat. */
   leaving(then) {
     this.question?.close();
-    if (!this.model?.isUnsent) return then();
+    if (!this.model?.outbox.isUnsent) return then();
     const leave = () => {
       dialog.close();
       then();
@@ -375,7 +375,7 @@ export class Pane {
     const remove = () => {
       dialog.close();
       this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
-      this.model.remove(message).catch((error) => this.#tell(`Not deleted: ${reason(error)}`));
+      this.model.outbox.remove(message).catch((error) => this.#tell(`Not deleted: ${reason(error)}`));
     };
     const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, beginning(message.content)), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.'),
       h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Keep it'), h('button.button.danger', { type: 'button', onclick: remove }, icon('trash'), 'Delete')));

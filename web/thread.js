@@ -203,7 +203,7 @@ export class Thread {
       yesterday = day;
     };
     for (const message of messages.slice(this.#first, end)) {
-      const edited = this.model.edited(message);
+      const edited = this.model.outbox.edited(message);
       show(edited, edited !== message && { state: 'queued' });
     }
     if (atEnd) {

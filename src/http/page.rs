@@ -20,7 +20,7 @@ const FILES: &[(&str, &str)] = files! {
     "icon.svg"
     "tokens.css" "base.css" "shell.css" "list.css" "thread.css" "tools.css"
     "app.js" "pane.js" "sign_in.js" "model.js" "timeline.js" "list.js" "search.js" "thread.js" "announcer.js" "message.js"
-    "composer.js" "drafts.js" "draw.js" "failure.js" "found.js" "frames.js" "insert.js" "latency.js" "listing.js" "replica.js"
+    "composer.js" "drafts.js" "draw.js" "failure.js" "found.js" "frames.js" "insert.js" "latency.js" "listing.js" "outbox.js" "replica.js"
     "dom.js" "time.js" "typing.js"
 };
 
