@@ -1,9 +1,13 @@
 // What could not be had: why, in words for people; and when it is asked for again by itself.
 
-const REASONS = { network: 'There was no answer.', disconnected: 'The connection was lost.' };
+const REASONS = {
+  network: () => 'There was no answer.',
+  disconnected: () => 'The connection was lost.',
+  bad_response: ({ status }) => `Something in between answered, with status ${status}.`,
+};
 
 /** Why a call failed, for who reads it: what the client says of the network is for programmers. */
-export const reason = ({ code, message }) => REASONS[code] ?? message;
+export const reason = (error) => REASONS[error.code]?.(error) ?? error.message;
 
 /** The same where it stands by itself. */
 export function sentence(error) {

@@ -333,7 +333,7 @@ export class Model {
     // That tells the rest, too.
     const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable', 'no_token'];
     const proxys = error.status >= 500 && this.connection.status !== 'online';
-    if (!quiet.includes(error.code) && !proxys) this.tell('notice', error.message);
+    if (!quiet.includes(error.code) && !proxys) this.tell('notice', reason(error));
   }
 
   #watch() {

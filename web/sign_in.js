@@ -41,11 +41,11 @@ export class SignIn {
       try {
         const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch((cause) => Promise.reject(new ChatError('network', String(cause), { cause })));
         const { status } = response;
-        const { users, hasMore, message = `It answered with status ${status}.` } = await response.json().catch(() => ({})); // a proxy's page
+        const { users, hasMore, code = 'bad_response', message } = await response.json().catch(() => ({})); // a proxy's page
         if (asked !== this.#asked) return;
         if (status === 401) this.#token();
         else if (users) this.#show(users, hasMore);
-        else throw new ChatError('bad_response', message, { status });
+        else throw new ChatError(code, message, { status });
         const lacking = await this.#lacking(users ?? []);
         if (asked === this.#asked) this.people.prepend(...lacking.map((user) => this.#row(user)));
       } catch (error) {

@@ -300,12 +300,21 @@ test('conversations further down that could not be read come by themselves', asy
   await later.locator('.thread-head').getByText('Many No 1', { exact: true }).waitFor();
 });
 
+test('of a proxy’s page in place of messages one is told what it means for people', async () => {
+  const page = await list(replica.url, { forgive: FORGIVEN });
+  const read = await broken(page, '**/messages?*', undefined, { status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' });
+  await page.locator('.list .row').first().click();
+  await page.locator('.edge').getByText('Messages could not be loaded: Something in between answered, with status 502.', { exact: true }).waitFor();
+  read.mend();
+  await page.locator('.message').first().waitFor();
+});
+
 test('people to choose from that could not be had at first come by themselves, also after a proxy’s page', async () => {
   const page = await visit(`${replica.url}/docs/`, { forgive: FORGIVEN });
   const users = await broken(page, '**/api/v1/users/?*', undefined, { status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' });
   await page.goto(replica.url);
   await page.getByText('The service cannot be reached').waitFor();
-  await page.getByText('It answered with status 502.').waitFor();
+  await page.getByText('Something in between answered, with status 502.').waitFor();
   // Whether it would believe that one is somebody is not known yet.
   const believes = page.getByText('this service believes its callers');
   assert.equal(await believes.count(), 0);
