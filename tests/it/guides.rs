@@ -112,8 +112,8 @@ async fn the_sql_of_the_retention_guide_runs() {
     let database = Database::fresh().await;
     let role = database.role("cleaner").await;
     let statements = blocks(RETENTION);
-    assert_eq!(statements.len(), 2);
-    for sql in &statements {
+    assert_eq!(statements.len(), 3);
+    for sql in &statements[..2] {
         database
             .execute(&sql.replace("to cleaner", &format!("to {role}")))
             .await;
@@ -128,6 +128,59 @@ async fn the_sql_of_the_retention_guide_runs() {
     let call = shell.expect("the nightly call");
     let cleaner = database.sql_as(&role).await;
     cleaner.batch_execute(call).await.expect("the nightly call");
+}
+
+/// "Deleting a user": who had a conversation with them reloads, and no table tells of them any more but where clients that
+/// are away have to learn it.
+#[tokio::test]
+async fn the_sql_that_deletes_a_user_leaves_their_name_nowhere() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let other = database.conversation(BORIS, CARLA).await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let mut carla = Socket::connect(&replica, CARLA).await;
+    let alice = Socket::connect(&replica, ALICE).await;
+    eventually("she is online", || async {
+        let rows = format!("chat_attendance where user_id = '{ALICE}'");
+        (database.count(&rows).await == 1).then_some(())
+    })
+    .await;
+    let api = replica.api();
+    let outright = api.send(conversation, ALICE, "deleted outright").await;
+    api.send(conversation, ALICE, "a secret").await;
+    api.send(conversation, BORIS, "an answer").await;
+    api.send(other, BORIS, "to another").await;
+    let outright = format!("delete from messages where id = '{}'", id_of(&outright));
+    database.execute(&outright).await;
+    drop(alice);
+
+    let erase = blocks(RETENTION).pop().expect("the statements");
+    let named = "33333333-3333-4333-8333-333333333333";
+    database
+        .execute(&erase.replace(named, &ALICE.to_string()))
+        .await;
+
+    let client = database.sql().await;
+    let tables = "select oid::regclass::text from pg_class where relkind in ('r', 'v') and relnamespace = 'public'::regnamespace";
+    let tables = client.query(tables, &[]).await.expect("the tables");
+    let mut told_in = Vec::new();
+    for table in tables.iter().map(|row| row.get::<_, String>(0)) {
+        let rows = format!("{table} t where t::text like any ('{{%{ALICE}%,%Archer%,%secret%}}')");
+        if table != "users" && database.count(&rows).await > 0 {
+            told_in.push(table);
+        }
+    }
+    assert_eq!(told_in, ["chat_conversation_tombstones"]);
+    let left = format!("users where id = '{ALICE}'");
+    assert_eq!(database.count(&left).await, 0);
+    assert_eq!(database.count("messages").await, 1);
+    boris.expect("resync_required").await;
+    // Who had none is told nothing.
+    api.send(other, BORIS, "afterwards").await;
+    let told = carla.before_message("afterwards").await;
+    let told: Vec<_> = told.iter().map(|frame| &frame["type"]).collect();
+    assert_eq!(told, ["chat_message"]);
 }
 
 /// From the Go service to pgchat, by the roles and statements of the guide, and back again.

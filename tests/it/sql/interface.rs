@@ -126,6 +126,10 @@ async fn a_program_needs_no_rights_but_those_that_are_documented() {
     );
     client.batch_execute(&open).await.expect("a conversation");
     scene.sockets[0].expect("conversation_created").await;
+    // With all that is in it, locked as sql/README.md says.
+    let delete = "begin; select from conversations order by id for update; delete from messages; delete from conversations; commit";
+    client.batch_execute(delete).await.expect("a deletion");
+    scene.sockets[0].expect("resync_required").await;
 }
 
 #[tokio::test]
