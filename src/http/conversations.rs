@@ -82,7 +82,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
 
 /// Opens the conversation of two users, or returns the one they have.
 ///
-/// `unreadCount` is that of the token's user, or of `user1Id` where no user's token says who asks.
+/// `unreadCount` is that of the token's user, or of `user1Id` without a user's token.
 #[utoipa::path(
     post, path = "/api/v1/chat/conversations", tag = "conversations", operation_id = "openConversation",
     request_body(content = OpenConversation, example = json!({"user1Id": "11111111-1111-4111-8111-111111111111", "user2Id": "22222222-2222-4222-8222-222222222222"})),
@@ -141,9 +141,9 @@ pub(super) struct Read {
     params(
         ("conversation_id" = Uuid, Path, description = "the conversation", example = "c0000000-0000-4000-8000-000000000001"),
         ("user_id" = Option<Uuid>, Query, description = "who has read; in jwt mode defaults to the token's user", example = "22222222-2222-4222-8222-222222222222"),
-        ("up_to_seq" = Option<i64>, Query, description = "the last one that was read; beyond the end: all", minimum = 0, example = 1),
+        ("up_to_seq" = Option<i64>, Query, description = "the seq of the last message that was read; default: all", minimum = 0, example = 1),
     ),
-    responses((status = 200, description = "marked", body = Read), (status = 400), (status = 403), (status = 404), (status = 429)),
+    responses((status = 200, description = "what was marked", body = Read), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]
 pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;

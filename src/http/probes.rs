@@ -102,7 +102,7 @@ pub(super) fn live() -> Response {
     get, path = "/health/ready", tag = "operation", operation_id = "ready",
     responses(
         (status = 200, description = "takes traffic", body = Answer, example = json!({"status": "ok"})),
-        (status = 503, description = "does not", body = Answer, example = json!({
+        (status = 503, description = "takes none", body = Answer, example = json!({
             "status": "unavailable", "checks": {"database": "ok", "listener": "ok", "draining": true}
         })),
     ),
@@ -116,10 +116,10 @@ pub(super) async fn ready(call: Call) -> Response {
     answer(ok, None, checks)
 }
 
-/// Figures for Prometheus: OpenMetrics to those who `Accept` it by name, else its older text format.
+/// Metrics for Prometheus: as OpenMetrics if `Accept` names it, else in the older text format.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", operation_id = "metrics",
-    responses((status = 200, description = "the figures", content(
+    responses((status = 200, description = "the metrics", content(
         (String = "text/plain"), (String = "application/openmetrics-text"),
     )), (status = 500)),
     security(()),

@@ -264,7 +264,7 @@ struct Typing {
 struct Presence {
     user_id: Uuid,
     is_online: bool,
-    /// When the user's last socket closed; null when there never was one that did.
+    /// When the user's last socket closed; null if none has yet.
     #[schema(required)]
     last_seen_at: Option<chrono::DateTime<chrono::Utc>>,
 }
@@ -273,7 +273,7 @@ struct Presence {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct Ack {
-    /// As the command named it; null when it did not.
+    /// The command's; null if it had none.
     #[schema(required)]
     request_id: Option<String>,
     message: Option<Message>,
@@ -341,7 +341,7 @@ struct DeleteMessageCommand {
 #[schema(rename_all = "camelCase")]
 struct MarkReadCommand {
     conversation_id: Uuid,
-    /// All messages when it is left out.
+    /// Default: all messages.
     #[schema(minimum = 0)]
     up_to_seq: Option<i64>,
 }
@@ -356,7 +356,7 @@ struct TypingCommand {
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct WatchPresenceCommand {
-    /// At most MAX_WATCHED_USERS (500 unless set otherwise). An empty list: of nobody.
+    /// At most MAX_WATCHED_USERS (500 unless set otherwise). An empty list ends the watching.
     user_ids: Vec<Uuid>,
 }
 

@@ -77,7 +77,7 @@ pub fn document(mode: AuthMode) -> Value {
                     "required": required,
                     "properties": {
                         "user_id": {"type": "string", "format": "uuid", "description": "whose socket; in jwt mode defaults to the token's user"},
-                        "cursor": {"type": "string", "description": "the last one seen: what was missed then comes first"},
+                        "cursor": {"type": "string", "description": "the last one seen: what was missed since comes first"},
                         "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
                     },
                 }}},

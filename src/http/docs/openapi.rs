@@ -28,8 +28,8 @@ use crate::schema::objects;
         (name = "conversations", description = "Conversations of two users, and what is unread in them"),
         (name = "messages", description = "The history of a conversation, sending, editing, deleting"),
         (name = "users", description = "The host system's directory, read-only"),
-        (name = "tickets", description = "What a browser can open its socket with"),
-        (name = "operation", description = "Probes and figures"),
+        (name = "tickets", description = "One-time tickets, with which a browser opens its socket"),
+        (name = "operation", description = "Probes and metrics"),
     ),
     paths(
         conversations::list, conversations::open, conversations::mark_read, conversations::unread_count,
