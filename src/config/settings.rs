@@ -134,7 +134,7 @@ settings! {
             "trusted: every caller is believed, because a gateway in front has checked it. jwt: a token says who \
              calls. Default: jwt once a secret, a key file or a service token is set, else trusted.";
         JWT_SECRET = "", Secret,
-            "Secret for HS256 tokens: 32 bytes or more, or a warning says so.";
+            "Secret for HS256 tokens, as it stands, not decoded: 32 bytes or more, or a warning says so.";
         JWT_PUBLIC_KEY_FILE = "", Text,
             "PEM file with one public key, for tokens by RS256 (2048 to 8192 bits), ES256 or EdDSA (Ed25519). \
              Read again when it changes.";
