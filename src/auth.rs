@@ -305,7 +305,7 @@ impl Auth {
             tokio::time::sleep(self.shared.config.user_check).await;
             if let Err(error) = self.shared.store.sweep_tickets().await {
                 log::warn!(
-                    "tickets that have expired are left to the next sweep: {}",
+                    "expired tickets were not removed, and wait for the next sweep: {}",
                     error.with_cause()
                 );
             }
@@ -313,7 +313,7 @@ impl Auth {
                 && let Err(error) = self.shared.user_check.dismiss_inactive(hub).await
             {
                 log::warn!(
-                    "who of the connected users is deactivated is not known: {}",
+                    "could not check which connected users are deactivated: {}",
                     error.with_cause()
                 );
             }

@@ -120,9 +120,7 @@ impl Reading {
             .await
             .map_err(failed)?;
         if !holds {
-            log::warn!(
-                "the replica's lock is held by another session: it is tried again until it is had"
-            );
+            log::warn!("the replica's lock is held by another session: trying until it is free");
             let sql = format!("select {schema}.chat_try_replica($1)");
             let holding = hold(Arc::clone(client), sql, config.replica);
             self._holding = Some(AbortOnDropHandle::new(tokio::spawn(holding)));

@@ -261,7 +261,7 @@ pub(super) async fn validate(client: &Client) -> Result<(), Error> {
         match patiently(client, row.try_get(0)?).await {
             Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
                 log::warn!(
-                    "what rows from before pgchat refer to is not there; they stay: {}",
+                    "rows from before pgchat refer to rows that do not exist; they stay: {}",
                     describe(&error)
                 );
             }

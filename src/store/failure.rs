@@ -40,7 +40,7 @@ impl QueryFailure {
     pub(super) fn held() -> Self {
         static LINES: Repeats = Repeats::new();
         LINES.warn("another program's transaction held a row until the deadline");
-        Self::because("something else is changing this")
+        Self::because("another transaction is changing this")
     }
 
     /// Closes the pool's idle connections where a statement was lost: most probably it is gone from the other sessions as well.
@@ -65,7 +65,7 @@ impl QueryFailure {
             log::debug!("database: {}", describe(&error));
             Self {
                 is_held: true,
-                ..Self::because("something else is changing this")
+                ..Self::because("another transaction is changing this")
             }
         } else if lost.is_some() || is_transient(&error) {
             static LINES: Repeats = Repeats::new();

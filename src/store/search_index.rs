@@ -230,7 +230,10 @@ async fn tidy(store: &Store, language: &str) {
                 wait = RETRY;
             }
             Err(error) => {
-                log::warn!("the search index was not tidied: {}", error.with_cause());
+                log::warn!(
+                    "the search index's pending list was not merged: {}",
+                    error.with_cause()
+                );
                 wait = RETRY;
             }
         }

@@ -183,13 +183,13 @@ impl UsersLink {
         let notes = match self.link().await {
             Ok(notes) => notes,
             Err(MigrateError::Users(why)) => return self.does_not_fit(why),
-            Err(error) => return log::warn!("users cannot be asked for ({misfit}): {error}"),
+            Err(error) => return log::warn!("users cannot be read ({misfit}): {error}"),
         };
         // A policy of the host's may fail nevertheless, for some users.
         match self.store.try_users().await {
             Ok(()) => {
                 log::warn!(
-                    "users could not be asked for ({misfit}): the table's columns are found anew"
+                    "users could not be read ({misfit}): the table's columns were detected anew"
                 );
                 for note in notes {
                     log::warn!("{note}");
