@@ -1,5 +1,7 @@
 //! Durable events as frames: serialised once, shared by every socket that gets them.
 
+use std::fmt::Write;
+
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::model::UserId;
@@ -85,7 +87,8 @@ fn text(
             .encode_lower(&mut uuid::Uuid::encode_buffer()),
     );
     frame.push_str(r#"","timestamp":"#);
-    frame.push_str(&timestamp.to_string());
+    // Writing to a string has no way to fail.
+    let _ = write!(frame, "{timestamp}");
     if let Some(cursor) = cursor {
         frame.push_str(r#","cursor":""#);
         frame.push_str(cursor);
