@@ -144,9 +144,12 @@ fn every_close_of_ours_has_its_close_code() {
         (CloseReason::TooSlow, 1013),
         (CloseReason::Overloaded, 1013),
         (CloseReason::TooBig, 1009),
+        (CloseReason::Unfinished, 1013),
         (CloseReason::InvalidText, 1007),
         (CloseReason::Protocol(String::new()), 1002),
         (CloseReason::NoPong, 4408),
+        (CloseReason::TokenExpired, 4401),
+        (CloseReason::Deactivated, 4403),
         (CloseReason::Restart, 1012),
     ] {
         let frame = reason.close_frame().unwrap();
