@@ -270,7 +270,7 @@ impl Batcher {
         }
     }
 
-    /// To the front, in their order. Without other work the next batch waits a little.
+    /// To the front, in their order. The next batch waits for `pause` where nothing else is to be stored, and after a failure in any case.
     fn put_back(&mut self, again: Vec<Pending>, pause: Duration) {
         if again.is_empty() {
             return;
