@@ -273,12 +273,13 @@ export class Model {
 
   #arrived(message) {
     this.latencies.arrived(message);
-    if (message.senderId !== this.userId) this.typists.heard(message.conversationId, false);
+    const mine = message.senderId === this.userId;
+    if (!mine) this.typists.heard(message.conversationId, false);
     const conversation = this.conversations.get(message.conversationId);
-    this.timelines.get(message.conversationId)?.put(message);
-    // Frames of what a page has brought already may be behind it.
-    const isNew = !conversation || message.seq > conversation.lastSeq;
-    const isUnread = message.senderId !== this.userId && !message.isRead && !message.deletedAt;
+    const isNewThere = this.timelines.get(message.conversationId)?.put(message);
+    // Frames of what a page has brought already may be behind it; and one's own is there as soon as it is answered.
+    const isNew = (mine ? undefined : isNewThere) ?? (!conversation || message.seq > conversation.lastSeq);
+    const isUnread = !mine && !message.isRead && !message.deletedAt;
     this.listing.change(message.conversationId, (listed) => {
       if (message.seq <= listed.lastSeq) return;
       listed.lastSeq = message.seq;

@@ -134,7 +134,7 @@ export class Timeline {
     return [...this.outgoing.values()].some(({ error }) => this.lookedAt || !(this.isGone || GONE.includes(error?.code)));
   }
 
-  /** A message as it is now: new, or changed. Returns whether it is new here. */
+  /** A message as it is now: new, or changed. Returns whether it is new here; undefined where what is loaded does not tell. */
   put(message) {
     if (message.clientMessageId) this.outgoing.delete(message.clientMessageId);
     if (this.loading) this.#meanwhile.push(() => this.put(message));
@@ -150,7 +150,7 @@ export class Timeline {
       return false;
     }
     // Beyond a gap; before there is anything, all of it is older.
-    if (at === 0 ? this.hasOlder : at === messages.length && this.hasNewer) return false;
+    if (at === 0 ? this.hasOlder : at === messages.length && this.hasNewer) return undefined;
     messages.splice(at, 0, message);
     return true;
   }

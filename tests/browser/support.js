@@ -112,6 +112,14 @@ export async function balancer(ports) {
 /** For `before`: a lost connection is tried again after five minutes and more, longer than a test waits: so by whom the test lets try. */
 export const patient = () => (Math.random = () => 600);
 
+/** For `before`: frames of messages with "late" in them wait, as functions with a `type` in `window.late`. */
+export const lateFrames = () => {
+  window.late = [];
+  const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
+  const listen = (listener) => listener && ((event) => (/"content":"[^"]*late/.test(event.data) ? window.late.push(Object.assign(() => listener(event), { type: JSON.parse(event.data).type })) : listener(event)));
+  Object.defineProperty(WebSocket.prototype, 'onmessage', { set(listener) { set.call(this, listen(listener)); } });
+};
+
 /** Nobody is reached by way of `front` any more, until its `refuse` is taken back; the page says so. */
 export async function cutOff(front, page) {
   front.refuse = true;

@@ -85,7 +85,7 @@ test('what is told while a page is read stands there as it is told, also where t
 
 test('before anything is loaded nothing is there, whatever is told', () => {
   const it = timeline(3);
-  assert.equal(it.put(message(3)), false);
+  assert.equal(it.put(message(3)), undefined);
   assert.deepEqual(it.messages, []);
 });
 

@@ -1,31 +1,13 @@
 // What is unread, after whatever one missed: neither more nor less than the service says.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { badge, heard, listen, reader, unread } from './reader.js';
 import { AMELIE, at, balancer, bubble, CUT, cutOff, drawn, eventually, held, LUKASZ, pane, patient, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
 const VISITED = { forgive: CUT, before: patient };
 
-/** Somebody new, in conversation with Łukasz, who has said these things. */
-async function reader(...said) {
-  const ids = await replicas.sql(`with reader as (insert into users (first_name, last_name, email) values ('Reader', 'of much', gen_random_uuid() || '@example.com') returning id)
-    insert into conversations (participant1_id, participant2_id) select id, '${LUKASZ}' from reader returning participant1_id, id`);
-  const [user, conversation] = ids.split('|');
-  for (const content of said) await post(replica.url, LUKASZ, content, conversation);
-  return { user, conversation };
-}
-
-const unread = (conversation) => replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and not is_read and deleted_at is null`);
-/** What a screen reader is told from now on; `heard`: all of it. */
-const listen = (page) => page.evaluate(() => {
-  window.heard = [];
-  const region = document.querySelector('.thread > [aria-live]');
-  new MutationObserver(() => region.textContent && window.heard.push(region.textContent)).observe(region, { childList: true });
-});
-const heard = (page) => page.evaluate(() => window.heard);
-
-const badge = (page, count = '') => page.locator('.list .badge', { hasText: new RegExp(`^${count}\\b`) });
 const again = (page) => page.locator('.banner').getByRole('button', { name: 'Try now' }).click();
 
 test('who is at the end of a conversation has read what is read anew there, too, where more was missed than is sent again', async () => {
@@ -185,39 +167,6 @@ test('what is unread again beside other unread messages is counted, edited or no
   assert.equal(asked, 2);
 });
 
-test('above the first unread message there is a line, and what one says oneself ends that it is new', async () => {
-  const { user, conversation } = await reader('one', 'two', 'three', 'four');
-  await replicas.sql(`update messages set is_read = true where conversation_id = '${conversation}' and content in ('one', 'two')`);
-  const page = await visit(at(replica.url, user));
-  await badge(page, 2).waitFor();
-  await page.locator(`[data-conversation="${conversation}"] button`).click();
-  await page.locator('.divider.new + .message', { hasText: 'three' }).waitFor();
-  await eventually(() => unread(conversation), '0');
-  assert.equal(await page.locator('.divider.new').count(), 1);
-  await post(replica.url, user, 'From my telephone', conversation);
-  await bubble(page, 'From my telephone').waitFor();
-  await page.locator('.divider.new').waitFor({ state: 'detached' });
-});
-
-test('above the first of more unread messages than are loaded at once the line stands, too', async () => {
-  const { user, conversation } = await reader();
-  await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read)
-    select '${conversation}', case when n % 5 = 0 and n <= 100 then '${user}'::uuid else '${LUKASZ}' end, 'number ' || n, n <= 100 from generate_series(1, 350) n`);
-  const page = await visit(at(replica.url, user));
-  await badge(page, '99').waitFor();
-  await page.locator(`[data-conversation="${conversation}"] button`).click();
-  await bubble(page, 'number 350').waitFor();
-  await eventually(() => unread(conversation), '0');
-  const line = page.locator('.divider.new');
-  assert.equal(await line.count(), 0);
-  // What is older is loaded by scrolling.
-  await eventually(() => page.locator('.scroller').evaluate((it) => {
-    it.scrollTop -= 500;
-    return document.querySelector('.divider.new + .message .content')?.textContent;
-  }), 'number 101');
-  assert.equal(await line.count(), 1);
-});
-
 test('what is read in another window is read here, too: up to there', async () => {
   const { user, conversation } = await reader('one', 'two', 'three');
   const page = await visit(at(replica.url, user));
@@ -247,20 +196,6 @@ test('in a pane that is behind the other one nothing is read, until it is shown'
   await tab.click();
   await eventually(() => unread(conversation), '0');
   assert.equal(await page.title(), 'pgchat');
-});
-
-test('a screen reader is told of what comes where one looks, and of nothing else', async () => {
-  const { user, conversation } = await reader('one');
-  const elsewhere = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${user}', '${AMELIE}') returning id`);
-  const page = await visit(at(replica.url, talking(user, conversation)));
-  await bubble(page, 'one').waitFor();
-  await listen(page);
-  await post(replica.url, AMELIE, 'elsewhere', elsewhere);
-  await page.locator(`[data-conversation="${elsewhere}"]`).getByText('elsewhere', { exact: true }).waitFor();
-  await post(replica.url, user, 'mine', conversation);
-  await bubble(page, 'mine').waitFor();
-  await post(replica.url, LUKASZ, 'two', conversation);
-  await eventually(() => heard(page), ['Łukasz Wiśniewski: two']);
 });
 
 test('what one says oneself, from elsewhere, is not unread', async () => {
@@ -313,6 +248,28 @@ test('in the list, too, what one said oneself is read once the other one has rea
   await row.getByTitle('sent', { exact: true }).waitFor();
   await read(3);
   await row.getByTitle('read', { exact: true }).waitFor();
+});
+
+test('what is deleted while the list is read for the first time is not unread', async () => {
+  const { user, conversation } = await reader('one', 'gone');
+  const told = [];
+  const page = await visit(`${replica.url}/health/live`); // not the page yet
+  page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => told.push(JSON.parse(payload).type)));
+  let release, read;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.route(`**/conversations/${user}?*`, async (route) => {
+    const answer = await route.fetch();
+    read = true;
+    await released;
+    await route.fulfill({ response: answer });
+  });
+  await page.goto(at(replica.url, user));
+  await eventually(() => read && told.includes('connected'));
+  await replicas.sql(`update messages set deleted_at = now() where conversation_id = '${conversation}' and content = 'gone'`);
+  await eventually(() => told.includes('message_deleted'));
+  release();
+  await badge(page, 1).waitFor();
+  await eventually(() => page.title(), '(1) pgchat');
 });
 
 test('what the list has already counts once, though it is told, too', async () => {

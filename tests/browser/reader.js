@@ -1,0 +1,23 @@
+// Somebody who reads, for tests of what is unread and what is new.
+import { LUKASZ, post, replica, replicas } from './support.js';
+
+/** Somebody new, in conversation with Łukasz, who has said these things. */
+export async function reader(...said) {
+  const ids = await replicas.sql(`with reader as (insert into users (first_name, last_name, email) values ('Reader', 'of much', gen_random_uuid() || '@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select id, '${LUKASZ}' from reader returning participant1_id, id`);
+  const [user, conversation] = ids.split('|');
+  for (const content of said) await post(replica.url, LUKASZ, content, conversation);
+  return { user, conversation };
+}
+
+export const unread = (conversation) => replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and not is_read and deleted_at is null`);
+
+/** What a screen reader is told from now on; `heard`: all of it. */
+export const listen = (page) => page.evaluate(() => {
+  window.heard = [];
+  const region = document.querySelector('.thread > [aria-live]');
+  new MutationObserver(() => region.textContent && window.heard.push(region.textContent)).observe(region, { childList: true });
+});
+export const heard = (page) => page.evaluate(() => window.heard);
+
+export const badge = (page, count = '') => page.locator('.list .badge', { hasText: new RegExp(`^${count}\\b`) });
