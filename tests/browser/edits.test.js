@@ -1,7 +1,7 @@
 // Messages that are changed or deleted, and edits that are refused: nothing that was typed is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, lateFrames, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 /** More bytes than the replicas of this file take. */
 const LONG = 'too long, '.repeat(30).trim();
@@ -165,6 +165,60 @@ test('who is elsewhere in the page when an edit is refused, or its message delet
   await remove('And here');
   await deleted.waitFor();
   await assertFocus(field(page));
+});
+
+test('who is nowhere in the page when an edit is refused goes on writing it', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'Written nowhere');
+  await cutOff(front, page);
+  await field(page).press('ArrowUp');
+  await say(page, LONG);
+  await field(page).evaluate((input) => input.blur());
+  front.refuse = false;
+  await page.locator('.composer').getByText(/^Not changed: /).waitFor();
+  await assertFocus(field(page));
+});
+
+test('of two edits of one message the later one stays in sight while it waits, also once the first is answered', async () => {
+  const holds = () => {
+    const { send } = WebSocket.prototype;
+    window.held = [];
+    WebSocket.prototype.send = function (text) {
+      if (JSON.parse(text).type === 'edit_message') window.held.push(() => send.call(this, text));
+      else send.call(this, text);
+    };
+  };
+  const page = await shown(replica.url, { before: holds });
+  await sent(page, 'Written once');
+  await page.getByRole('button', { name: 'Frames of the socket' }).click();
+  for (const text of ['Written the first time', 'Written the second time']) {
+    await field(page).press('ArrowUp');
+    await say(page, text);
+  }
+  await page.evaluate(() => window.held[0]());
+  await page.locator('.frames li', { hasText: /ack\s*edit_message/ }).waitFor();
+  await eventually(() => page.evaluate(() => window.held.length), 2);
+  await drawn(page);
+  await bubble(page, 'Written the second time').getByTitle('waiting to be sent').waitFor();
+  assert.equal(await bubble(page, 'Written the first time').count(), 0);
+  await page.evaluate(() => window.held[1]());
+  await bubble(page, 'Written the second time').getByTitle(/^(sent|read)$/).waitFor();
+});
+
+test('of a message that was changed elsewhere since, the answer to an edit changes nothing', async () => {
+  const page = await shown(replica.url, { before: lateFrames });
+  await sent(page, 'Changed here');
+  await field(page).press('ArrowUp');
+  await say(page, 'Changed here, lately');
+  await eventually(() => page.evaluate(() => window.late.length), 2); // the answer, and the event
+  await replicas.sql("update messages set content = 'Changed there' where content = 'Changed here, lately'");
+  const row = page.locator(`[data-conversation="${CONVERSATION}"]`);
+  await row.getByText('Changed there', { exact: true }).waitFor();
+  await page.evaluate(() => window.late.forEach((come) => come()));
+  await bubble(page, 'Changed there').getByTitle(/^(sent|read)$/).waitFor();
+  await drawn(page);
+  await row.getByText('Changed there', { exact: true }).waitFor();
 });
 
 test('an edit that is refused while one is in another conversation waits in its own', async () => {

@@ -277,6 +277,28 @@ test('among hundreds of people the other participant of the open conversation is
   await pane(page, 2).getByRole('textbox', { name: 'Message' }).waitFor();
 });
 
+test('of more conversations than somebody may watch the people of those last active are watched', async () => {
+  await replicas.sql(`with guest as (insert into users (first_name, last_name, email) select 'Older', 'No ' || n, gen_random_uuid() || '@example.com' from generate_series(1, 210) n returning id)
+    insert into conversations (participant1_id, participant2_id, created_at, updated_at) select '${me}', id, t.at, t.at from guest, lateral (select now() - interval '4 days' as at) t`);
+  const watched = () => {
+    const { send } = WebSocket.prototype;
+    WebSocket.prototype.send = function (text) {
+      const { type, data } = JSON.parse(text);
+      if (type === 'watch_presence') window.watched = data.userIds;
+      send.call(this, text);
+    };
+  };
+  const page = await visit(at(replica.url, me), { before: watched });
+  await page.locator('.list .row').first().waitFor();
+  await scrolled(page, 510);
+  await eventually(() => page.evaluate(() => window.watched.length), 500);
+  const [[first], [last]] = [await guest(300), await guest(1)];
+  assert.deepEqual(await page.evaluate((who) => who.map((id) => window.watched.indexOf(id)), [first, last]), [0, 299]);
+  await visit(at(replica.url, first));
+  await row(page, (await guest(300))[1]).locator('.avatar.online').waitFor();
+  assert.ok(await page.locator('.notice').isHidden());
+});
+
 test('of more people than can be chosen from at once it is said that there are more, until their names are few', async () => {
   const page = await visit(replica.url);
   const found = page.locator('.people .row');

@@ -59,6 +59,23 @@ test('of a message that is refused while one is elsewhere a notice tells, too, a
   assert.ok(await page.locator('.list').isHidden());
 });
 
+test('a message bears the time when it was written, whenever it is refused, and tried again', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await cutOff(front, page);
+  await say(page, LONG);
+  const written = () => page.locator('.message').last().locator('time').getAttribute('datetime');
+  await page.locator('.message.queued').waitFor();
+  const time = await written();
+  front.refuse = false;
+  await page.locator('.message.failed').waitFor();
+  assert.equal(await written(), time);
+  await cutOff(front, page);
+  await page.getByRole('button', { name: /^Try again: / }).click();
+  await page.locator('.message.queued').waitFor();
+  assert.equal(await written(), time);
+});
+
 test('a screen reader is told of a message that is refused where one writes', async () => {
   const page = await shown();
   await page.evaluate(() => {
