@@ -73,8 +73,8 @@ pub enum Resume {
 pub struct Missed {
     pub unsent: Unsent,
     rows: HashMap<Subject, i64>,
-    /// What had ended when it was read: no read mark or reload of it is told behind what came of it since. Not after a crash, which
-    /// gives numbers out again.
+    /// What had ended when it was read, and so is told with it, or not at all: no read mark or reload of it behind what came of it since, and no
+    /// row that the client has seen. Not after a crash, which gives numbers out again.
     snapshot: Snapshot,
     incarnation: Option<Incarnation>,
     /// The client's own horizon: it has seen everything below, perhaps on another replica, while this one's
@@ -253,11 +253,11 @@ impl Missed {
     }
 
     /// Whether the client has a live event already, from the replay or from before its cursor; `incarnation`: the listener's, which is
-    /// asked for read marks and reloads only.
+    /// asked for what the replay has not told of by itself.
     pub fn repeat(
         &mut self,
         event: &Event,
-        incarnation: impl FnOnce() -> Option<Incarnation>,
+        incarnation: impl Fn() -> Option<Incarnation>,
     ) -> Repeat {
         if self.is_over_at(event.horizon) {
             self.over = true;
@@ -266,19 +266,22 @@ impl Missed {
         if event.xid < self.seen_below.0 {
             return Repeat::Sent;
         }
+        let is_before_replay =
+            |xid| self.snapshot.includes(xid) && incarnation() == self.incarnation;
         match event.subject {
             subject @ (Subject::Row(_) | Subject::Conversation { .. }) => {
                 match self.rows.get(&subject) {
-                    // It was changed since, and the client has seen it before its cursor.
-                    None if event.was_inserted_below(self.seen_below) => Repeat::Later,
-                    None => Repeat::New,
                     Some(sent) if *sent >= event.version => Repeat::Sent,
                     Some(_) => Repeat::Later,
+                    // It was changed since, and the client has seen it before its cursor.
+                    None if event.was_inserted_below(self.seen_below) => Repeat::Later,
+                    // Or the replay would have told of it: the client has seen what was committed behind it.
+                    None if is_before_replay(event.xid) => Repeat::Sent,
+                    None => Repeat::New,
                 }
             }
             Subject::Read { xid, .. } | Subject::Reload { xid, .. } => {
-                let has_ended = self.snapshot.includes(xid) && incarnation() == self.incarnation;
-                match has_ended {
+                match is_before_replay(xid) {
                     true => Repeat::Sent,
                     false => Repeat::New,
                 }

@@ -19,6 +19,7 @@ mod registry;
 mod replay_permits;
 mod restore;
 mod resume;
+mod resume_behind;
 mod slowness;
 mod unflushed;
 mod unflushed_reads;

@@ -81,7 +81,7 @@ impl Stage {
         let event = Event {
             subject: Subject::Row(row),
             version: 0,
-            xid: 1,
+            xid: number as u64,
             horizon: Horizon(1),
             frame: frame.to_string().into(),
             made_at: None,
@@ -141,7 +141,7 @@ async fn a_heartbeat_between_the_replay_and_what_it_repeats_makes_no_repeat() {
     let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
     let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     let hub = &stage.services.hub;
-    let (replayed, end) = (Uuid::new_v4(), 5);
+    let (replayed, end) = (Uuid::new_v4(), 2);
     session.replayed = Some(Box::new(Missed::of_row(replayed, 0, end)));
     session.forget_replay();
     assert!(session.replayed.is_some(), "a repeat may come yet");
