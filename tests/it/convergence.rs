@@ -25,8 +25,8 @@ use self::clients::{Client, State, come_and_go};
 use crate::faults::kill_listeners;
 use crate::support::*;
 
-/// Of cases: `ids_return` or not.
-const KINDS: u64 = 2;
+/// Of cases: `ids_return` or not, `conversations_go` or not.
+const KINDS: u64 = 4;
 /// What the cases of one run take, but for the first of each kind, and the last.
 const TIME: Duration = Duration::from_secs(6);
 const CALLERS: usize = 3;
@@ -56,6 +56,8 @@ struct Case<'a> {
     places: [Place; 3],
     /// Programs insert messages again under the ids of deleted ones. A catch-up then tells of the last row of an id only.
     ids_return: bool,
+    /// Programs delete conversations, and make them anew under the same id. Then clients reload, and `seq` begins anew.
+    conversations_go: bool,
 }
 
 /// Whether all that is done is done.
@@ -89,6 +91,7 @@ impl<'a> Case<'a> {
             users,
             places: places.try_into().expect("three"),
             ids_return: seed.is_multiple_of(2),
+            conversations_go: seed % 4 >= 2,
         }
     }
 

@@ -21,12 +21,14 @@ const BEGIN: [&str; 6] = [
 ];
 
 /// What sessions beside each other are refused with: by their isolation, or because they wait for each other.
-const EXPECTED: [SqlState; 4] = [
+const EXPECTED: [SqlState; 5] = [
     SqlState::T_R_SERIALIZATION_FAILURE,
     SqlState::T_R_DEADLOCK_DETECTED,
     SqlState::LOCK_NOT_AVAILABLE,
     // Both delete the same message and insert it again.
     SqlState::UNIQUE_VIOLATION,
+    // The conversation was deleted and made anew.
+    SqlState::FOREIGN_KEY_VIOLATION,
 ];
 
 /// Returns how many of its transactions have committed.
@@ -101,6 +103,15 @@ fn statement(case: &Case<'_>, sees_others: bool, random: &mut StdRng) -> String 
         false => to_me.clone(),
     };
     let insert = "insert into messages (conversation_id, sender_id, content)";
+    if case.conversations_go && random.random_bool(0.03) {
+        let [one, two] = users;
+        return format!(
+            "select from conversations where id = '{conversation}' for update;
+             delete from messages where {here};
+             delete from conversations where id = '{conversation}';
+             insert into conversations (id, participant1_id, participant2_id) values ('{conversation}', '{one}', '{two}')"
+        );
+    }
     match random.random_range(0..20) {
         0..=2 => format!("{insert} values ('{conversation}', '{me}', {content})"),
         3 => format!("{insert} select '{conversation}', '{me}', {content} || n from generate_series(1, 4) n"),
