@@ -219,8 +219,17 @@ begin
        order by (row).id
     ), state as materialized (
       -- Without the contents, for it is sorted.
-      select (row).conversation_id, participant1_id, participant2_id, (row).sender_id, (row).seq, (row).is_read, (row).deleted_at, (row).read_xid
+      select (row).conversation_id, participant1_id, participant2_id, (row).sender_id, (row).seq, (row).is_read, (row).read_xid
         from touched
+    ), unread as materialized (
+      -- Of all messages: the client may know of one from before its cursor that it is unread again, and is told of it by nothing else.
+      select m.conversation_id, m.sender_id,
+             (select min(u.seq) from messages u
+               where u.reader_id = m.reader_id and u.conversation_id = m.conversation_id
+                 and not u.is_read and u.deleted_at is null) as first_unread
+        from (select distinct s.conversation_id, s.sender_id,
+                     case s.sender_id when participant1_id then participant2_id else participant1_id end as reader_id
+                from state s where s.is_read and s.read_xid >= horizon) m
     ), event as (
       (select 'conversation_created' as type, 'conversation_created' as later_type,
               (c).participant1_id as user_id, (c).participant1_id, (c).participant2_id,
@@ -253,9 +262,7 @@ begin
                      case sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
                      -- max(xid8) is there only from PostgreSQL 15 on
                      (array_agg(read_xid order by read_xid desc nulls last))[1] as read_xid, max(seq) as seq
-                from (select s.*, min(seq) filter (where not is_read and deleted_at is null)
-                                    over (partition by conversation_id, sender_id) as first_unread
-                        from state s) state
+                from (select s.*, u.first_unread from state s join unread u using (conversation_id, sender_id)) state
                where is_read and read_xid >= horizon and (first_unread > seq) is not false
                group by 1, 2, 3, 4) r
     )

@@ -89,6 +89,33 @@ async fn a_client_that_comes_back_knows_what_is_unread_again() {
     }
 }
 
+/// Its transaction is older than that of the mark: the cursor is between the two, and the replay tells of the mark only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_comes_back_is_not_told_once_more_that_it_read_what_it_knows_to_be_unread() {
+    let stage = stage().await;
+    let earlier = stage.database.holding("").await;
+    let number = "select pg_current_xact_id()::text";
+    let number = earlier.query_one(number, &[]).await.expect("its number");
+    let number: u64 = number.get::<_, String>(0).parse().expect("a number");
+    let _stranger = stage.database.holding("select pg_current_xact_id()").await;
+    stage.database.execute(MARK).await;
+    let take_back = format!("{TAKE_BACK}; commit");
+    earlier.batch_execute(&take_back).await.expect("its end");
+    let cursor = eventually("a cursor between the two", || async {
+        let cursor = cursor_of(&Socket::connect(&stage.replica, BORIS).await.connected);
+        let horizon = cursor.rsplit('.').next().unwrap_or_default();
+        let horizon = u64::from_str_radix(horizon, 16).expect("a number");
+        (horizon > number).then_some(cursor)
+    })
+    .await;
+    let mut back = Socket::resume(&stage.replica, BORIS, &cursor).await;
+    stage.send("last").await;
+    let frames = back.before_message("last").await;
+    let mut shown = Shown::new();
+    shown.tell(&frames);
+    assert_eq!(shown.unread, [1].into(), "{frames:#?}");
+}
+
 /// The mark that covers it comes once more, when the listener has come to it: no news to whom the replay has told what came of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_comes_back_ahead_of_the_listener_knows_what_is_unread_again() {
