@@ -3,7 +3,8 @@
 const REASONS = {
   network: () => 'There was no answer.',
   disconnected: () => 'The connection was lost.',
-  bad_response: ({ status }) => `Something in between answered, with status ${status}.`,
+  // A gateway may say why, as JSON; of a page the client only tells the path and the status.
+  bad_response: ({ status, message }) => (message && !message.endsWith(`: ${status}`) ? message : `Something in between answered, with status ${status}.`),
 };
 
 /** Why a call failed, for who reads it: what the client says of the network is for programmers. */

@@ -141,7 +141,7 @@ pub(super) struct Read {
     params(
         ("conversation_id" = Uuid, Path, description = "the conversation", example = "c0000000-0000-4000-8000-000000000001"),
         ("user_id" = Option<Uuid>, Query, description = "who has read; in jwt mode defaults to the token's user", example = "22222222-2222-4222-8222-222222222222"),
-        ("up_to_seq" = Option<i64>, Query, description = "the seq of the last message that was read; default: all", minimum = 0, example = 1),
+        ("up_to_seq" = Option<i64>, Query, description = "the seq of the last message that was read; beyond the end, or left out: all", minimum = 0, example = 1),
     ),
     responses((status = 200, description = "what was marked", body = Read), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]

@@ -309,6 +309,13 @@ test('of a proxy’s page in place of messages one is told what it means for peo
   await page.locator('.message').first().waitFor();
 });
 
+test('what a gateway says of itself one reads in its own words', async () => {
+  const page = await list(replica.url, { forgive: FORGIVEN });
+  await broken(page, '**/messages?*', undefined, { status: 429, contentType: 'application/json', body: '{"message": "the quota of this hour is used up"}' });
+  await page.locator('.list .row').first().click();
+  await page.locator('.edge').getByText('Messages could not be loaded: the quota of this hour is used up', { exact: false }).waitFor();
+});
+
 test('people to choose from that could not be had at first come by themselves, also after a proxy’s page', async () => {
   const page = await visit(`${replica.url}/docs/`, { forgive: FORGIVEN });
   const users = await broken(page, '**/api/v1/users/?*', undefined, { status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' });

@@ -136,6 +136,13 @@ async fn the_sql_of_the_retention_guide_runs() {
 async fn the_sql_that_deletes_a_user_leaves_their_name_nowhere() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
+    // What two others have deleted is no business of theirs.
+    let gone = database.conversation(BORIS, CARLA).await;
+    let deleted = format!(
+        "insert into messages (conversation_id, sender_id, content) values ('{gone}', '{BORIS}', 'x');
+         delete from messages where conversation_id = '{gone}'; delete from conversations where id = '{gone}'"
+    );
+    database.execute(&deleted).await;
     let other = database.conversation(BORIS, CARLA).await;
     let replica = Replica::start(&database, &[]).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
@@ -172,6 +179,7 @@ async fn the_sql_that_deletes_a_user_leaves_their_name_nowhere() {
         }
     }
     assert_eq!(told_in, ["chat_conversation_tombstones"]);
+    assert_eq!(database.count("chat_tombstones").await, 1);
     let left = format!("users where id = '{ALICE}'");
     assert_eq!(database.count(&left).await, 0);
     assert_eq!(database.count("messages").await, 1);
