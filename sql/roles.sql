@@ -111,7 +111,7 @@ declare
     'chat_link_users', 'chat_list_conversations', 'chat_list_messages', 'chat_list_messages_after', 'chat_list_messages_before',
     'chat_list_users', 'chat_mark_read', 'chat_max_payload', 'chat_message_event_data', 'chat_message_event_head', 'chat_message_json',
     'chat_messages_after_delete', 'chat_messages_after_insert', 'chat_messages_after_update', 'chat_messages_before_delete',
-    'chat_messages_before_insert', 'chat_messages_before_update', 'chat_missed', 'chat_moment_after', 'chat_new_conversation_json',
+    'chat_messages_before_insert', 'chat_messages_before_update', 'chat_messages_note_snapshot', 'chat_missed', 'chat_moment_after', 'chat_new_conversation_json',
     'chat_notify_typing', 'chat_open_conversation', 'chat_open_roll', 'chat_outer_batch', 'chat_own_xid', 'chat_participants',
     'chat_payload_head', 'chat_presence_of', 'chat_publish', 'chat_publish_items', 'chat_publish_outer', 'chat_purge',
     'chat_purge_all', 'chat_purged_since', 'chat_read_back', 'chat_read_back_conversations', 'chat_read_json',
@@ -119,7 +119,7 @@ declare
     'chat_require_flush', 'chat_resync_json', 'chat_schema', 'chat_schema_versions', 'chat_search', 'chat_search_any', 'chat_search_day',
     'chat_search_index', 'chat_search_index_ddl', 'chat_search_indexes', 'chat_search_is_ready', 'chat_search_keys',
     'chat_search_languages', 'chat_search_matches', 'chat_search_scope', 'chat_search_seed', 'chat_search_snippet',
-    'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages',
+    'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages', 'chat_share_unread',
     'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_told',
     'chat_try_replica', 'chat_try_users', 'chat_unread_count', 'chat_user_exists', 'chat_user_json', 'chat_user_summary_json', 'chat_users',
     'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_why_unchanged'];

@@ -367,6 +367,7 @@ set search_path from current
 as $$
 declare
   is_told_again boolean;
+  is_marked constant boolean := new.is_read and not old.is_read and old.deleted_at is null and new.deleted_at is null;
 begin
   if (new.id, new.conversation_id, new.sender_id, new.reader_id, new.seq)
      is distinct from (old.id, old.conversation_id, old.sender_id, old.reader_id, old.seq) then
@@ -397,7 +398,8 @@ begin
   if (new.content collate "C", new.message_type, new.client_message_id, new.edited_at, new.deleted_at, new.created_at)
      is distinct from
      (old.content, old.message_type, old.client_message_id, old.edited_at, old.deleted_at, old.created_at)
-     or (old.is_read and not new.is_read) or is_told_again then
+     -- Of a deleted message it says whether that was read: no mark, which would be of those before it, too.
+     or (new.is_read <> old.is_read and not is_marked) or is_told_again then
     new.revision := old.revision + 1;
     new.change_xid := pg_current_xact_id();
     new.updated_at := chat_moment_after(old.updated_at);
@@ -406,11 +408,14 @@ begin
       new.edited_at := new.updated_at;
     end if;
   end if;
-  if new.is_read and not old.is_read then
+  if is_marked then
     new.read_xid := pg_current_xact_id();
     new.updated_at := chat_moment_after(old.updated_at);
   elsif not new.is_read and new.deleted_at is null and (old.is_read or old.deleted_at is not null) then
     new.read_xid := pg_current_xact_id();
+  elsif new.is_read and not old.is_read then
+    -- Or it would be taken for that of a mark, which there was none of.
+    new.read_xid := null;
   end if;
   return new;
 end
@@ -420,15 +425,49 @@ $$;
 create trigger zz_chat_messages_before_update before update on messages
   for each row execute function chat_messages_before_update();
 
+-- Notes what the statement that fires it has seen, beside what those note within which it is made. Stable: its queries have that
+-- statement's snapshot, not one of their own.
+create function chat_messages_note_snapshot() returns trigger
+language plpgsql stable
+security definer
+set search_path from current
+as $$
+begin
+  perform set_config('pgchat.snapshot' || pg_trigger_depth()::text, pg_current_snapshot()::text, true);
+  return null;
+end
+$$;
+
+-- Triggers run in the order of their names: this one before the next, which reads what it noted.
+create trigger chat_messages_after_changes after update on messages
+  for each statement execute function chat_messages_note_snapshot();
+
+-- Lets nobody mark what is unread behind these messages, by the same reader in the same conversation.
+-- Locks: those, FOR SHARE, in seq order.
+create function chat_share_unread(ids uuid[]) returns void
+language plpgsql
+as $$
+#variable_conflict use_variable
+begin
+  perform from (select m.conversation_id, m.reader_id, min(m.seq) as seq
+                  from messages m where m.id = any (ids) group by 1, 2) k
+    cross join lateral (select from messages m
+                         where m.reader_id = k.reader_id and m.conversation_id = k.conversation_id
+                           and not m.is_read and m.deleted_at is null and m.seq > k.seq
+                         order by m.seq for share) m;
+end
+$$;
+
 -- Publishes message_updated, message_deleted and messages_read.
 --
 -- Clients take a mark of read for all messages up to its seq, and what is unread again must be told behind it, whatever transactions
 -- do at once. So one that makes messages unread again waits for the marks under way that could cover them, and lets no other begin until
--- it has ended; and one that marks, looks for those that became unread again since its statement began, and has them told once more,
--- in conversations where that ever happened.
--- (Not under repeatable read, where it sees none of them.)
--- Locks, where messages are unread again: the conversations' rows, ordered by id, so that no message comes to
--- those that could be marked; then their reader's unread messages behind the first of them, FOR SHARE, in seq order. Where it marks: what is told once more.
+-- it has ended; and one that marks has told once more what became unread again without its statement having seen it.
+-- (Not under repeatable read, where nothing of it is seen here either.)
+--
+-- Locks, where messages are unread again: the conversations' rows, ordered by id, so that no message comes to those that could be marked;
+-- then their reader's unread messages behind the first of them, FOR SHARE, in seq order. The latter are waited for once before, without
+-- keeping them: so nobody who sends waits for a mark, nor in a circle who sends and marks. Where it marks: what is told once more.
 create function chat_messages_after_update() returns trigger
 language plpgsql
 security definer
@@ -447,10 +486,13 @@ declare
   is_ahead boolean;
   returned uuid[];
   covered uuid[];
+  own constant xid8 := pg_current_xact_id();
+  seen constant pg_snapshot := current_setting('pgchat.snapshot' || pg_trigger_depth()::text);
 begin
   with changed as (
     select n.conversation_id, n.sender_id, n.seq, n.revision, n.deleted_at, n::messages as row,
-           o.revision as old_revision, o.deleted_at as old_deleted_at, not o.is_read and n.is_read as marked,
+           o.revision as old_revision, o.deleted_at as old_deleted_at,
+           not o.is_read and n.is_read and o.deleted_at is null and n.deleted_at is null as marked,
            not n.is_read and n.deleted_at is null and (o.is_read or o.deleted_at is not null) as unread_again,
            c.participant1_id, c.participant2_id, c.last_seq, c.unread_xid
       from new_rows n
@@ -487,24 +529,27 @@ begin
                 cross join lateral (select m.id from messages m
                                      where m.reader_id = k.reader and m.conversation_id = k.conversation_id
                                        and not m.is_read and m.deleted_at is null
-                                       and m.seq < k.seq and m.read_xid is not null
+                                       and m.seq < k.seq
+                                       and (m.read_xid = own or not pg_visible_in_snapshot(chat_own_xid(m.read_xid), seen))
                                      order by m.seq) m
-                where k.unread_xid is not null)
+                -- Of its own transaction it may be of a trigger that the statement fired, and that it has not seen.
+                where k.unread_xid = own or not pg_visible_in_snapshot(chat_own_xid(k.unread_xid), seen))
     into heads, bodies, is_ahead, returned, covered
     from event;
   if returned <> '{}' then
+    begin
+      perform chat_share_unread(returned);
+      raise exception using errcode = 'PC001';
+    exception when sqlstate 'PC001' then
+      -- The locks are gone with what was done since the beginning.
+    end;
     perform from conversations c
       where c.id in (select n.conversation_id from new_rows n where n.id = any (returned))
       order by c.id for no key update;
     update conversations c
-       set unread_xid = pg_current_xact_id()
-     where c.id in (select n.conversation_id from new_rows n where n.id = any (returned));
-    perform from (select n.conversation_id, n.reader_id, min(n.seq) as seq
-                    from new_rows n where n.id = any (returned) group by 1, 2) k
-      cross join lateral (select from messages m
-                           where m.reader_id = k.reader_id and m.conversation_id = k.conversation_id
-                             and not m.is_read and m.deleted_at is null and m.seq > k.seq
-                           order by m.seq for share) m;
+       set unread_xid = own
+     where c.id in (select n.conversation_id from new_rows n where n.id = any (returned)) and c.unread_xid is distinct from own;
+    perform chat_share_unread(returned);
   end if;
   if pg_trigger_depth() > 1 or is_ahead then
     perform chat_publish_outer(n.conversation_id, 1 + max(n.seq))

@@ -159,6 +159,7 @@ mod tests {
         let expected = ("chat_message".to_owned(), None, 3, 110);
         assert_eq!(told("chat_message", 3, &edited), expected);
     }
+
     #[test]
     fn a_row_that_is_unread_again_is_told_once_more_with_its_own_event() {
         let unread_again = RowBack {

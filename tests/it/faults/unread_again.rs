@@ -1,5 +1,7 @@
 //! What another program has marked as unread again stays so for whoever was away.
 
+mod at_once;
+
 use std::collections::{BTreeSet, HashSet};
 
 use futures_util::future::join;
@@ -192,60 +194,6 @@ async fn a_huge_message_that_was_marked_and_is_unread_again_when_it_is_read_back
         .map(|frame| frame.to_string().chars().take(200).collect())
         .collect();
     assert_eq!(shown.unread, [4].into(), "{frames:#?}");
-}
-
-/// The mark has not seen it: it was read, or deleted, when that began.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_unread_again_while_a_mark_is_not_committed_stays_unread() {
-    for (before, change) in [
-        ("is_read = true", "is_read = false"),
-        ("deleted_at = now()", "deleted_at = null"),
-    ] {
-        let [before, change] =
-            [before, change].map(|set| format!("update messages set {set} where seq = 1"));
-        let mut stage = stage().await;
-        stage.database.execute(&before).await;
-        let mark = format!("{MARK} where not is_read and deleted_at is null");
-        let marking = stage.database.holding(&mark).await;
-        let changing = stage.database.execute(&change);
-        let committing = async {
-            until_a_lock_is_waited_for(&stage.database, "the change waits for the mark").await;
-            marking.batch_execute("commit").await.expect("its end");
-        };
-        join(changing, committing).await;
-        assert_unread(&mut stage, 1).await;
-    }
-}
-
-/// The mark waits for it, and has not seen it either.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_unread_again_when_a_mark_begins_that_does_not_see_it_stays_unread() {
-    let mut stage = stage().await;
-    stage
-        .database
-        .execute("update messages set is_read = true where seq = 1")
-        .await;
-    let changing = stage.database.holding(TAKE_BACK).await;
-    let mark = format!("{MARK} where not is_read");
-    let marking = stage.database.execute(&mark);
-    let committing = async {
-        until_a_lock_is_waited_for(&stage.database, "the mark waits for the change").await;
-        changing.batch_execute("commit").await.expect("its end");
-    };
-    join(marking, committing).await;
-    assert_unread(&mut stage, 1).await;
-}
-
-/// The second mark covers less than the first one, and is no repeat of it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_transaction_marks_makes_unread_and_marks_again_is_read() {
-    let mut stage = stage().await;
-    let marks_again = format!("{MARK} where seq = 1");
-    let changes = format!(
-        "begin; {MARK}; update messages set is_read = false where seq <= 2; {marks_again}; commit"
-    );
-    stage.database.execute(&changes).await;
-    assert_unread(&mut stage, 2).await;
 }
 
 /// As for who goes by the frames, so in the table.
