@@ -127,6 +127,8 @@ async fn a_batch_without_an_answer_is_sent_again_over_another_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_deleted_outright_before_its_sender_had_an_answer_is_not_stored_again() {
     let database = Database::fresh().await;
+    // Ahead of the replicas: nobody is told of it.
+    let conversation = database.conversation(ALICE, BORIS).await;
     let proxy = Proxy::before(&database).await;
     let patient = [
         ("WRITE_TIMEOUT_SECONDS", "60"),
@@ -134,7 +136,6 @@ async fn what_was_deleted_outright_before_its_sender_had_an_answer_is_not_stored
     ];
     let replica = Replica::start(&database, &[&proxy.for_all()[..], &patient].concat()).await;
     let other = Replica::start(&database, &QUICK).await;
-    let conversation = other.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&other, BORIS).await;
 
     let lost = proxy.lose_answer("hello", Answer::Held);
