@@ -232,7 +232,9 @@ impl Checker {
         let members = self.conversations[conversation].members;
         let reader = usize::from(members[0] == message.sender);
         let marks = self.read[conversation][reader];
-        if row.is_read && row.seq <= i64::from(marks.acknowledged) {
+        // A deleted one may have been marked since, which is told with it.
+        let is_told_by_mark = row.is_read && row.deleted_at.is_none();
+        if is_told_by_mark && row.seq <= i64::from(marks.acknowledged) {
             pass.last_read[conversation][reader] = row.seq;
         }
         let fault = if row.is_read {

@@ -22,6 +22,23 @@ fn an_edit_and_a_deletion_that_all_were_shown_are_fine() {
     assert_eq!(story.found(), []);
 }
 
+/// It is told with the message.
+#[test]
+fn of_a_deleted_message_no_read_mark_is_waited_for() {
+    let mut story = Story::new();
+    let (key, _, [_, mut deleted], _) = story.changing();
+    story.checker.begin_change(0, 0);
+    let at = story.tick();
+    story.checker.changed(key, State::Deleted, None, at);
+    story.change_frame(1, &deleted);
+    story.change_frame(2, &deleted);
+    deleted.is_read = true;
+    story.checker.read_asked(1, 0, 1);
+    story.checker.read_acknowledged(1, 0, 1, 1, at);
+    story.table_of(&deleted);
+    assert_eq!(story.found(), []);
+}
+
 #[test]
 fn an_acknowledged_edit_that_the_table_has_not_is_lost() {
     let mut story = Story::new();
