@@ -2,25 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, lateFrames, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { LONG, STRICT, editing, field, sent, shown } from './writer.js';
 
-/** More bytes than the replicas of this file take. */
-const LONG = 'too long, '.repeat(30).trim();
-
-stage({ RATE_LIMIT_PER_SECOND: '0', MAX_MESSAGE_BYTES: '200' });
-
-const field = (page) => page.getByRole('textbox', { name: 'Message' });
-const editing = (page) => page.getByText('Editing your message');
-
-async function shown(url = replica.url, options = {}) {
-  const page = await visit(at(url, talking(AMELIE)), options);
-  await page.locator('.message').first().waitFor();
-  return page;
-}
-
-async function sent(page, text) {
-  await say(page, text);
-  await bubble(page, text).getByTitle(/^(sent|read)$/).waitFor();
-}
+stage(STRICT);
 
 test('an edit waits for the connection as a message does, and looks like it', async () => {
   const front = await balancer([replica.port]);

@@ -1,26 +1,10 @@
 // Messages that the service does not take: whoever wrote them is told, and can have back what they typed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, balancer, bubble, CONVERSATION, CUT, cutOff, PHONE, replica, replicas, say, stage, talking, visit } from './support.js';
+import { assertFocus, at, balancer, CONVERSATION, CUT, cutOff, PHONE, replica, say, stage } from './support.js';
+import { LONG, STRICT, editing, field, sent, shown } from './writer.js';
 
-/** More bytes than the replicas of this file take. */
-const LONG = 'too long, '.repeat(30).trim();
-
-stage({ RATE_LIMIT_PER_SECOND: '0', MAX_MESSAGE_BYTES: '200' });
-
-const field = (page) => page.getByRole('textbox', { name: 'Message' });
-const editing = (page) => page.getByText('Editing your message');
-
-async function shown(url = replica.url, options = {}) {
-  const page = await visit(at(url, talking(AMELIE)), options);
-  await page.locator('.message').first().waitFor();
-  return page;
-}
-
-async function sent(page, text) {
-  await say(page, text);
-  await bubble(page, text).getByTitle(/^(sent|read)$/).waitFor();
-}
+stage(STRICT);
 
 test('of a message that is refused while one is in another conversation the list tells, until one has looked after it', async () => {
   const front = await balancer([replica.port]);
