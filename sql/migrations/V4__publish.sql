@@ -486,7 +486,8 @@ declare
   is_ahead boolean;
   returned uuid[];
   covered uuid[];
-  own constant xid8 := pg_current_xact_id();
+  -- None where no row was changed: to ask for one would make it a transaction that writes.
+  own constant xid8 := pg_current_xact_id_if_assigned();
   seen constant pg_snapshot := current_setting('pgchat.snapshot' || pg_trigger_depth()::text);
 begin
   with changed as (

@@ -226,3 +226,16 @@ async fn what_one_transaction_marks_makes_unread_and_marks_again_is_read() {
     stage.database.execute(&changes).await;
     assert_unread(&mut stage, 2).await;
 }
+
+/// Or each client that says once more what it has read would cost a flush.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_that_marks_nothing_writes_nothing() {
+    let stage = stage().await;
+    stage.database.execute(MARK).await;
+    let marking = stage.database.holding("").await;
+    let mark = format!("{MARK} where not is_read");
+    marking.batch_execute(&mark).await.expect("no message");
+    let written = "select pg_current_xact_id_if_assigned() is not null";
+    let written = marking.query_one(written, &[]).await.expect("an answer");
+    assert!(!written.get::<_, bool>(0));
+}
