@@ -188,7 +188,7 @@ impl Dispatcher {
                 Some(row) if row.version >= event.revision => {
                     Told::of_row_now(row, event, payload.xid)
                 }
-                // Gone meanwhile, or gone and made anew: an event of its own will say so.
+                // Told already, or gone meanwhile, or gone and made anew: an event of its own will say so.
                 _ => return,
             },
             (None, None) => return,
@@ -237,13 +237,18 @@ impl Dispatcher {
         }
     }
 
-    /// Reads back what did not fit into its payload: as it is now, which may be later than the event.
+    /// Reads back what did not fit into its payload: as it is now, which may be later than the event. Not what a catch-up has told
+    /// already: what came of that since would be told as if the event itself were news.
     async fn fetch_missing(
         &mut self,
         payload: &Payload<'_>,
     ) -> Result<HashMap<Uuid, RowBack>, Error> {
         let missing = || payload.events.iter().filter(|event| event.data.is_none());
-        let messages: Vec<Uuid> = missing().filter_map(|event| event.message).collect();
+        let messages: Vec<Uuid> = missing()
+            .filter_map(|event| event.message.map(|id| (id, event.revision)))
+            .filter(|(id, revision)| !self.was_told(Subject::Row(*id), *revision))
+            .map(|(id, _)| id)
+            .collect();
         let conversations: Vec<Uuid> = missing().filter_map(|event| event.conversation).collect();
         let mut fetched = HashMap::new();
         for (what, ids) in [

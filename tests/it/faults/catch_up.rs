@@ -298,3 +298,26 @@ async fn a_message_that_has_the_id_of_its_conversation_is_caught_up_with_as_a_me
     stage.comes_back().await;
     assert_eq!(stage.boris.expect("chat_message").await["data"]["seq"], 1);
 }
+
+/// Too long for its notification, which waits behind the catch-up that has read it: by then it is edited.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_message_that_a_catch_up_has_told_is_told_once_though_it_was_edited_since() {
+    // Longer than the test: nothing but the test is to end what the listener waits for.
+    let mut stage = CutOff::set(&[("DB_TIMEOUT_SECONDS", "300")]).await;
+    let read_back = stage.database.hold_read_backs().await;
+    let gate = stage.gate_catch_ups(false).await;
+    kill_listeners(&stage.database).await;
+    until_a_lock_is_waited_for(&stage.database, "the listener asks how much it missed").await;
+    let huge = "huge ".repeat(2_000);
+    stage.send(huge.trim()).await;
+    gate.batch_execute("commit").await.expect("its end");
+    stage.boris.expect("chat_message").await;
+    let edit = "update messages set content = 'edited' where seq = 2";
+    stage.database.execute(edit).await;
+    read_back.batch_execute("commit").await.expect("its end");
+
+    let edited = stage.boris.next().await;
+    assert_eq!(edited["type"], "message_updated", "{edited}");
+    assert_eq!(edited["data"]["content"], "edited");
+    assert_eq!(stage.told_until_now().await, [0i64; 0]);
+}

@@ -38,23 +38,11 @@ async fn a_heartbeat_whose_commit_takes_long_has_its_time_to_come_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_waits_for_what_it_reads_keeps_its_connection() {
     let database = Database::fresh().await;
-    database
-        .execute_as_owner(&format!(
-            "alter function chat_read_back(uuid[]) rename to chat_read_back_at_once;
-             create function chat_read_back(ids uuid[]) returns setof chat_row_now
-                 language plpgsql security definer set search_path from current as $$
-             begin
-               perform pg_advisory_xact_lock_shared(1);
-               return query select * from chat_read_back_at_once(ids);
-             end $$;
-             grant execute on function chat_read_back(uuid[]) to {SERVICE}"
-        ))
-        .await;
+    let holder = database.hold_read_backs().await;
     let patient = quick(&[("DB_TIMEOUT_SECONDS", "60")]);
     let replica = Replica::start(&database, &patient).await;
     let conversation = database.conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
-    let holder = database.holding("select pg_advisory_xact_lock(1)").await;
     // It does not fit into its notification.
     let long = "long ".repeat(2_000);
     let api = replica.api();
