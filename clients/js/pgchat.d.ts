@@ -119,7 +119,7 @@ export interface Connected {
   replicaId: string;
   heartbeatSeconds: number;
   cursor: string;
-  /** `true`: everything that was missed follows. `false`: load what you show over HTTP. */
+  /** `true`: everything that was missed follows. `false`: load what you show over HTTP, and return the promise of it. */
   resumed: boolean;
 }
 
@@ -138,6 +138,7 @@ export interface Outgoing {
 
 export interface Events {
   // From the service.
+  /** With `resumed: false`: until all listeners are done, and if one fails, the next connection does not resume from this one, and tells so again. */
   connected: Connected;
   /** To both participants, the sender's own sockets too. */
   chat_message: Message;
@@ -210,7 +211,7 @@ export interface Page {
 }
 
 export interface ChatClient {
-  /** Calls `listener` at every event of that type, until the returned function is called. It may return a promise: see `resync_required`. */
+  /** Calls `listener` at every event of that type, until the returned function is called. It may return a promise: see `connected` and `resync_required`. */
   on<Type extends keyof Events>(type: Type, listener: (data: Events[Type], frame?: Frame<Events[Type]>) => unknown): () => void;
 
   /**
@@ -222,7 +223,7 @@ export interface ChatClient {
   close(): void;
   readonly status: Status;
   readonly userId: string | undefined;
-  /** Opaque: where a later client can go on. Stands still while listeners of `resync_required` load. */
+  /** Opaque: where a later client can go on. Stands still, or is `undefined`, while listeners of `connected` or `resync_required` load. */
   readonly cursor: string | undefined;
   /** Commands without their answer. */
   readonly queued: number;

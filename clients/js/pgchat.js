@@ -46,7 +46,7 @@ export function createChatClient(options = {}) {
     return () => all.delete(listener);
   }
 
-  /** What failed. */
+  /** Which of them failed. */
   function emit(type, data, frame) {
     const all = [...(listeners[type] ?? [])];
     if (type === 'error' && !all.length) console.error(data);
@@ -56,7 +56,7 @@ export function createChatClient(options = {}) {
       } catch (error) {
         if (type === 'error') console.error(error);
         else emit('error', error);
-        return error;
+        return true;
       }
     }));
   }
@@ -130,7 +130,7 @@ export function createChatClient(options = {}) {
 
   async function connect() {
     if (status === 'connecting' || status === 'online') return;
-    listen('add');
+    listen('addEventListener');
     detach();
     const mine = ++generation;
     setStatus('connecting', { attempt });
@@ -159,11 +159,9 @@ export function createChatClient(options = {}) {
       socket.onmessage = socket.onclose = null;
       socket.close();
     }
-    socket = undefined;
   }
 
   function lost(closeCode, reason) {
-    const wasOnline = status === 'online';
     const about = { closeCode, reason };
     let biggest;
     detach();
@@ -183,7 +181,7 @@ export function createChatClient(options = {}) {
       if (!biggest) return stop(error);
       settle(biggest, error);
     }
-    if (closeCode === 1006 && !wasOnline) diagnose(about);
+    if (closeCode === 1006 && status !== 'online') diagnose(about);
     else retry(about);
   }
 
@@ -202,7 +200,7 @@ export function createChatClient(options = {}) {
     retry({ ...about, error }, retryAfterMs);
   }
 
-  /** Jitter on top of what the service asked for. */
+  /** Jitter on top of `least`. */
   function retry(about, least = leastDelayMs) {
     const retryInMs = least + backoff(attempt++);
     leastDelayMs = 0;
@@ -218,7 +216,7 @@ export function createChatClient(options = {}) {
   function end(next, error) {
     generation++;
     detach();
-    listen('remove');
+    listen('removeEventListener');
     setStatus(next, { error });
     for (const asked of [...pending.values()]) settle(asked, error);
   }
@@ -233,7 +231,7 @@ export function createChatClient(options = {}) {
   }
 
   function listen(how) {
-    for (const type of ['online', 'offline', 'visibilitychange']) globalThis[`${how}EventListener`]?.(type, wake);
+    for (const type of ['online', 'offline', 'visibilitychange']) globalThis[how]?.(type, wake);
   }
 
   // Frames
@@ -261,12 +259,14 @@ export function createChatClient(options = {}) {
     }
     if (type === 'server_closing') leastDelayMs = data.reconnectAfterMs;
     if (type === 'token_expiring' && getToken) renew().catch((error) => emit('error', error));
-    const resync = type === 'resync_required' && (held = {});
-    if (resync) seen.clear();
     const told = !isRepeat(data) && emit(type, data, frame);
     newest = frame.cursor ?? data.cursor ?? newest;
-    // Until all is loaded the old cursor brings this frame again.
-    if (resync) told.then((failed) => held === resync && !failed.some(Boolean) && (cursor = newest, held = 0));
+    if (type === 'resync_required' || data.resumed === false) {
+      seen.clear();
+      held = told;
+      // Until all is loaded the old cursor brings this again.
+      told.then((failed) => held === told && !failed.includes(true) && (cursor = newest, held = 0));
+    }
     if (!held) cursor = newest;
   }
 
@@ -290,10 +290,9 @@ export function createChatClient(options = {}) {
   /** One of a lane at a time: a retry overtakes nothing. */
   function command(type, data, more) {
     return new Promise((resolve, reject) => {
-      const full = pending.size >= maxQueue && 'queue_full';
-      const refusal = ENDED.includes(status) ? status : more.transient ? status !== 'online' && 'disconnected' : full;
+      const refusal = ENDED.includes(status) ? status : more.transient ? status !== 'online' && 'disconnected' : pending.size >= maxQueue && 'queue_full';
       if (refusal) {
-        if (refusal === full) emit(full, { limit: maxQueue });
+        if (refusal === 'queue_full') emit(refusal, { limit: maxQueue });
         return reject(new ChatError(refusal, `${type} was not sent: ${refusal}`));
       }
       const requestId = `${++lastId}`;

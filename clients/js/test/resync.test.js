@@ -1,7 +1,7 @@
-// Too much was missed: which cursor counts while it is loaded over HTTP.
+// Nothing is known yet, or too much was missed: which cursor counts while it is loaded over HTTP.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { connected, server } from './support/stage.js';
+import { client, connected, server } from './support/stage.js';
 import { eventually, next } from './support/wait.js';
 
 test('resync_required goes on from the cursor of its frame', async () => {
@@ -17,10 +17,10 @@ test('resync_required goes on from the cursor of its frame', async () => {
 /** The cursors of the handshakes. */
 const cursors = () => server.handshakes.map(({ url }) => url.searchParams.get('cursor'));
 
-/** A reload for each `resync_required`, ended by the test: `done()`, `failed(error)`. */
-function reloads(chat) {
+/** A reload for each event of the type, ended by the test: `done()`, `failed(error)`. */
+function reloads(chat, type = 'resync_required') {
   const all = [];
-  chat.on('resync_required', () => new Promise((done, failed) => all.push({ done, failed })));
+  chat.on(type, () => new Promise((done, failed) => all.push({ done, failed })));
   return all;
 }
 
@@ -106,6 +106,42 @@ for (const [how, fail] of [['a reload that fails', () => Promise.reject(new Erro
     second.send('resync_required', { reason: 'too much' }, 'fresh 2');
     await eventually(() => chat.cursor === 'fresh 2');
     assert.deepEqual(cursors(), ['old', 'old']);
+  });
+}
+
+test('a reload that is rejected without a reason has failed, too', async () => {
+  const [chat, connection] = await connected({ cursor: 'old' }, { cursor: 'old' });
+  chat.on('resync_required', () => Promise.reject());
+  connection.send('resync_required', { reason: 'too much' }, 'fresh');
+  connection.send('chat_message', { id: 'm1', updatedAt: '1' }, 'after');
+  await next(chat, 'chat_message');
+  await eventually(() => chat.errors.length);
+  assert.equal(chat.cursor, 'old');
+});
+
+for (const [how, end, errors] of [['fails', ({ failed }) => failed(new Error('not loaded')), ['not loaded']], ['has not ended', () => {}, []]]) {
+  test(`after a first load that ${how} the next connection begins without a cursor, so that all is loaded once more`, async () => {
+    const chat = client();
+    const loads = reloads(chat, 'connected');
+    const first = await server.connection();
+    first.greet();
+    await eventually(() => loads.length);
+    end(loads[0]);
+    first.send('chat_message', { id: 'm1', updatedAt: '1' }, 'after');
+    await next(chat, 'chat_message');
+    first.close(1013);
+    const second = await server.connection();
+    second.greet({ cursor: 'start 2' });
+    await eventually(() => loads.length === 2);
+    loads[0].done(); // of what came before the first connection
+    second.send('chat_message', { id: 'm2', updatedAt: '1' }, 'after 2');
+    await next(chat, 'chat_message');
+    assert.equal(chat.cursor, undefined);
+    loads[1].done();
+    await eventually(() => chat.cursor === 'after 2');
+    second.close(1013);
+    await server.connection();
+    assert.deepEqual([cursors(), chat.errors.map(({ message }) => message)], [[null, null, 'after 2'], errors]);
   });
 }
 
