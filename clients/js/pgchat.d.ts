@@ -189,7 +189,7 @@ export interface ChatSettings {
   cursor?: string;
   /** Commands without their answer, waiting offline included. 100. */
   maxQueue?: number;
-  /** How often a command is sent, because it was refused for a while or the connection was lost, before it fails. 10. */
+  /** How often a command is sent, because it was refused for a while or the connection was lost, before it fails. 10; where it is refused with `internal`, which may not pass, 3. */
   maxTries?: number;
   /** The first pause before a reconnect is random, from 0 to this; each further one up to twice that. 500. */
   minDelayMs?: number;

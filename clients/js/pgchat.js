@@ -10,8 +10,8 @@ export class ChatError extends Error {
   }
 }
 
-/** These refusals pass. */
-const RETRIED = ['unavailable', 'too_many_requests', 'request_timeout', 'internal'];
+/** These refusals pass, within so many tries. */
+const RETRIED = { unavailable: Infinity, too_many_requests: Infinity, request_timeout: Infinity, internal: 3 };
 
 const ENDED = ['stopped', 'closed', 'disconnected'];
 
@@ -321,7 +321,7 @@ export function createChatClient(options = {}) {
   function answer(type, { requestId, ...data }) {
     const asked = pending.get(requestId);
     const error = type === 'error' && new ChatError(data.code, data.message);
-    if (asked && error && !asked.transient && RETRIED.includes(data.code) && asked.tries < maxTries) {
+    if (asked && error && !asked.transient && asked.tries < RETRIED[data.code] && asked.tries < maxTries) {
       clearTimeout(asked.timer);
       asked.state = 'paused';
       asked.timer = setTimeout(() => pump(asked.state = ''), minDelayMs + backoff(asked.tries));

@@ -20,6 +20,22 @@ for (const code of ['unavailable', 'too_many_requests', 'request_timeout', 'inte
   });
 }
 
+test('what is refused with internal each time is rejected after three tries, and what waited for it goes out', async () => {
+  const [chat, connection] = await connected({ minDelayMs: 1 });
+  const refused = assert.rejects(chat.send({ conversationId: 'c1', content: 'refused' }), { code: 'internal', message: 'a trigger’s' });
+  const behind = chat.send({ conversationId: 'c1', content: 'behind' });
+  const contents = [];
+  for (let times = 0; times < 4; times++) {
+    const { requestId, data } = await connection.read();
+    contents.push(data.content);
+    if (times < 3) connection.send('error', { requestId, code: 'internal', message: 'a trigger’s' });
+    else connection.send('ack', { requestId, message: { id: 'm1' } });
+  }
+  assert.deepEqual(contents, ['refused', 'refused', 'refused', 'behind']);
+  await refused;
+  assert.deepEqual(await behind, { id: 'm1' });
+});
+
 test('edits and the deletion of one message go out one after the other; those of another one, and a mark as read, wait for none of them', async () => {
   const [chat, connection] = await connected({ minDelayMs: 1 });
   const message = { conversationId: 'c1', content: 'a', messageType: 'text', clientMessageId: 'id' };
