@@ -254,6 +254,7 @@ export function createChatClient(options = {}) {
       userId = frame.userId;
       timer('stable', stableMs, () => (attempt = 0));
       setStatus('online', data);
+      if (mine !== generation) return;
       if (watched) watchPresence(watched);
       pump();
     }

@@ -309,3 +309,13 @@ test('a listener may close it on any event, and it stays closed', async () => {
     assert.ok(closed && chat.status === 'closed', type);
   }
 });
+
+test('a listener that closes it as soon as it is online hears of no connection afterwards, and no cursor of that one is kept', async () => {
+  const chat = client();
+  const told = [];
+  chat.on('connected', () => told.push('connected'));
+  chat.on('status', ({ status }) => status === 'online' && chat.close());
+  (await server.connection()).greet();
+  await eventually(() => chat.status === 'closed');
+  assert.deepEqual([told, chat.cursor], [[], undefined]);
+});
