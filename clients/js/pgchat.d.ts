@@ -258,8 +258,8 @@ export interface ChatClient {
     list(conversationId: string, page?: Page & { before?: number; after?: number }): Promise<{ messages: Message[]; hasMore: boolean }>;
   };
   users: {
-    /** By last name, first name, id. `q`: any part of a name. */
-    list(query?: Page & { q?: string; active?: boolean; role?: Role }): Promise<{ users: User[]; hasMore: boolean }>;
+    /** By last name, first name, id. `q`: any part of a name. All users, or those of one `role`, or those who are `active`: there is no route for both. */
+    list(query?: Page & { q?: string } & ({ role?: Role; active?: false } | { role?: never; active?: boolean })): Promise<{ users: User[]; hasMore: boolean }>;
     get(userId: string): Promise<User>;
   };
 }

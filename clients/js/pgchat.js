@@ -381,7 +381,7 @@ export function createChatClient(options = {}) {
     },
     messages: { list: (conversationId, query) => http(`chat/conversations/${encodeURIComponent(conversationId)}/messages`, query) },
     users: {
-      list: ({ role, active, ...query } = {}) => http(`users/${role ? `role/${encodeURIComponent(role)}` : active ? 'active' : ''}`, query),
+      list: ({ role, active, ...query } = {}) => http(`users/${role ? `role/${encodeURIComponent(role)}${active ? '/active' : ''}` : active ? 'active' : ''}`, query),
       get: (id) => http(`users/${encodeURIComponent(id)}`),
     },
   };

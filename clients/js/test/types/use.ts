@@ -49,3 +49,8 @@ const older: Promise<{ messages: Message[]; hasMore: boolean }> = chat.messages.
 const found: Promise<string[]> = chat.search('heron', { limit: 5, offset: 5, snippets: true })
   .then(({ messages }) => messages.flatMap(({ snippet }) => snippet?.map(({ text }) => text) ?? []));
 void [sent, older, found];
+
+const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false })];
+void listed;
+// @ts-expect-error: of one role, or the active ones: there is no route for both
+chat.users.list({ role: 'broker', active: true });
