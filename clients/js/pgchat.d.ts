@@ -237,7 +237,10 @@ export interface ChatClient {
   edit(messageId: string, content: string): Promise<Message>;
   /** Own messages only; waits for a connection like `send`. */
   delete(messageId: string): Promise<void>;
-  /** Marks the other participant's messages, up to `upToSeq` or all; waits for a connection like `send`. */
+  /**
+   * Marks the other participant's messages up to `upToSeq` as read; waits for a connection like `send`. Pass the last `seq` that you
+   * show: without one all are marked that there are by the time that it gets through, those that nobody has seen, too.
+   */
   markRead(conversationId: string, upToSeq?: number): Promise<{ conversationId: string; markedCount: number; readSeq: number }>;
   /** Tells the other participant, if there is a connection. Repeat it every few seconds while it is true. */
   typing(conversationId: string, isTyping?: boolean): void;
