@@ -5,6 +5,8 @@ import { reason } from './failure.js';
 const MOST_LINES_PX = 180;
 /** MAX_MESSAGE_BYTES as it comes; a service with another limit refuses what is too long itself. */
 const MAX_BYTES = 65_536;
+/** The message is gone; to who has a token the service does not say so of one that was deleted outright. */
+const GONE = ['message_not_found', 'not_a_participant'];
 /** A phone's Enter breaks the line: it has no Shift, and Send is under the thumb. */
 const enterSends = matchMedia('(pointer: fine)');
 
@@ -132,7 +134,7 @@ export class Composer {
     try {
       await this.save(message, content);
     } catch (error) {
-      if (error.code === 'message_not_found' && this.conversationId === conversationId && !this.#editing) return this.#problem(...this.#deleted(content));
+      if (GONE.includes(error.code) && this.conversationId === conversationId && !this.#editing) return this.#problem(...this.#deleted(content));
       this.#refused.set(conversationId, { message, content, reason: reason(error) });
       this.#reopen();
       if (this.#refused.has(this.conversationId)) this.#problem(`Not changed: ${reason(error)}`);

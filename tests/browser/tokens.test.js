@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
-import { AMELIE, at, box, bubble, eventually, LUKASZ, replica, say, stage, talking, visit } from './support.js';
+import { AMELIE, at, balancer, box, bubble, CUT, cutOff, eventually, LUKASZ, replica, replicas, say, stage, talking, visit } from './support.js';
 
 const SECRET = 'a secret of this test, long enough for HS256';
 
@@ -35,6 +35,27 @@ test('a token is asked for, stands in no address, and says whose chat it is', as
   await bubble(page, 'With a token').getByTitle('sent', { exact: true }).waitFor();
   assert.ok(addresses.some((address) => address.startsWith('ws:')));
   assert.deepEqual(addresses.filter((address) => address.includes(amelie)), []);
+});
+
+test('an edit that waits while its message is deleted outright ends here, too, and what was typed can be kept', async () => {
+  const front = await balancer([replica.port]);
+  const page = await visit(front.url, { forgive: new RegExp(`${ASKED.forgive.source}|${CUT.source}`) });
+  await page.getByRole('textbox', { name: 'Token' }).fill(token(AMELIE));
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.locator('.list li', { hasText: 'Łukasz' }).getByRole('button').click();
+  await say(page, 'Gone by then');
+  await bubble(page, 'Gone by then').getByTitle(/^(sent|read)$/).waitFor();
+  await cutOff(front, page);
+  const field = page.getByRole('textbox', { name: /^(Message|Edit message)/ });
+  await field.press('ArrowUp');
+  await field.fill('Gone by then, I think');
+  await field.press('Enter');
+  await replicas.sql("delete from messages where content = 'Gone by then'");
+  front.refuse = false;
+  const notice = page.locator('.composer').getByRole('alert');
+  await notice.getByText('The message that you were editing was deleted.').waitFor();
+  await notice.getByRole('button', { name: 'Keep what I wrote' }).click();
+  assert.equal(await field.inputValue(), 'Gone by then, I think');
 });
 
 test('a token that expires is replaced without a reload', async () => {
