@@ -40,6 +40,7 @@ export class Frames {
 
   #add(frame) {
     const { requestId = frame.frame.data?.requestId } = frame.frame;
+    if (frame.frame.type === 'connected') this.#asked.clear(); // nobody answers those of the last connection
     if (frame.direction === 'out') this.#asked.set(requestId, frame.frame.type);
     else if (this.#asked.has(requestId)) {
       frame = { ...frame, answers: this.#asked.get(requestId) };

@@ -93,6 +93,23 @@ test('a second user beside the first, at another replica: frames, latency, and a
   for (const side of [left, right]) await bubble(side, 'Hello from SQL').waitFor();
 });
 
+test('what had no answer when a connection was lost is not waited for on the next one', async () => {
+  const page = await visit(`${replica.url}/`);
+  const answers = await page.evaluate(async () => {
+    const { Frames } = await import('/page/frames.js');
+    let add;
+    const frames = new Frames({ on: (topic, listener) => (add = listener) }, () => {});
+    const say = (direction, type, requestId) => add({ direction, frame: { type, data: {}, ...(requestId && { requestId }) }, at: Date.now() });
+    for (const id of ['1', '2']) say('out', 'ping', id);
+    say('in', 'ack', '1');
+    say('in', 'connected');
+    say('in', 'ack', '2');
+    frames.toggle(true);
+    return [...frames.list.querySelectorAll('.gist')].map(({ textContent }) => textContent);
+  });
+  assert.deepEqual(answers, ['', '', 'ping', '', '']);
+});
+
 test('a second replica on the next port is found, as the README starts it', async () => {
   let pair;
   for (let tries = 0; !pair && tries < 10; tries++) {
