@@ -16,6 +16,8 @@ export class Listing {
   hasMore = false;
   /** How many messages are unread in conversations that are not listed, as far as it is known. */
   #unlisted = 0;
+  /** The service has said so once: the first answer is better than nothing. */
+  #counted = false;
   /** Counts what may have changed that. */
   #changes = 0;
   #counts = 0;
@@ -82,11 +84,18 @@ export class Listing {
 
   /**
    * The service knows how many are unread in those that are not listed. What was told meanwhile may be in its answer, or not: it is
-   * asked again as soon as nothing is told for a moment, and if there is no such moment, after the pause. The latest call counts.
+   * asked again as soon as nothing is told for a moment, and if there is no such moment, after the pause. An answer that is higher than
+   * what is known may have what is told in a moment, or what is being marked as read: it counts once nothing was told for a moment. The
+   * latest call counts.
    */
   async count() {
     const count = ++this.#counts;
     const goesOn = () => count === this.#counts && this.hasMore;
+    const take = (unread) => {
+      this.#unlisted = Math.max(0, unread - unreadOf([...this.conversations.values()]));
+      this.#counted = true;
+      this.counted();
+    };
     let pause = MOMENT_MS;
     try {
       for (let changes; changes !== this.#changes; pause = Math.min(MOST_PAUSE_MS, 2 * pause)) {
@@ -96,12 +105,12 @@ export class Listing {
         this.#asked = moment();
         const unread = await this.chat.unreadCount();
         if (!goesOn()) return;
-        this.#unlisted = Math.max(0, unread - unreadOf([...this.conversations.values()]));
-        this.counted();
+        if (!this.#counted || unread <= this.unread) take(unread);
         for (let told, waited = 0; told !== this.#changes && waited < pause; waited += MOMENT_MS) {
           told = this.#changes;
           await moment();
         }
+        if (goesOn() && changes === this.#changes) take(unread);
       }
     } catch { /* what was known stands until the list is read anew */ }
   }
@@ -147,16 +156,16 @@ export class Listing {
 
   // --- What is told ---
 
-  add(conversation) {
-    const { id } = conversation;
-    this.#tell(id, () => this.#list(conversation));
+  /** `isNew`: begun since the list was read, so that what is unread in it was not counted among those that are not listed. */
+  add(conversation, isNew = false) {
+    this.#tell(conversation.id, () => this.#list(conversation, isNew));
   }
 
   /** Unless it is there already. */
-  #list(conversation) {
+  #list(conversation, isNew = false) {
     if (this.conversations.has(conversation.id)) return;
     this.conversations.set(conversation.id, conversation);
-    this.#unlisted = Math.max(0, this.#unlisted - conversation.unreadCount);
+    if (!isNew) this.#unlisted = Math.max(0, this.#unlisted - conversation.unreadCount);
   }
 
   /** Changes what is said of a conversation, and what will be said when the list is being read. */

@@ -77,7 +77,7 @@ export class Model {
       this.#changed(message);
     });
     chat.on('messages_read', (read) => this.#read(read));
-    chat.on('conversation_created', (conversation) => this.#created(conversation));
+    chat.on('conversation_created', (conversation) => this.#created(conversation, true));
     chat.on('typing', ({ conversationId, isTyping }) => this.typists.heard(conversationId, isTyping));
     chat.on('presence', (presence) => {
       this.presence.set(presence.userId, presence);
@@ -216,7 +216,9 @@ export class Model {
     const conversation = this.conversations.get(conversationId);
     const { last } = this.timeline(conversationId);
     if (!conversation?.unreadCount || !last) return;
-    conversation.unreadCount = 0;
+    this.listing.change(conversationId, (listed) => {
+      if (last.seq >= (listed.lastMessage?.seq ?? 0)) listed.unreadCount = 0; // else there is more that is not shown yet
+    });
     this.tell('conversations');
     const underWay = this.#marks.has(conversationId);
     this.#marks.set(conversationId, last.seq);
@@ -321,8 +323,8 @@ export class Model {
     this.tell(conversationId);
   }
 
-  #created(conversation) {
-    this.listing.add(conversation);
+  #created(conversation, isNew = false) {
+    this.listing.add(conversation, isNew);
     this.#watch();
     this.tell('conversations');
   }

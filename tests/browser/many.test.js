@@ -1,7 +1,7 @@
 // Hundreds of conversations: the list is read in parts, and nobody loses their place in it.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { assertFocus, at, box, bubble, drawn, eventually, held, pane, post, replica, replicas, stage, talking, visit } from './support.js';
+import { assertFocus, at, balancer, box, bubble, CUT, cutOff, drawn, eventually, held, pane, post, replica, replicas, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -255,6 +255,69 @@ test('the title counts what comes in conversations that are not listed at once, 
   count.release();
   await drawn(page);
   await title('(3) pgchat');
+});
+
+test('the title counts what came in a conversation that was begun while there was no connection', async () => {
+  const [far, unlisted] = await guest(1);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${unlisted}', '${far}', 'unread ' || n from generate_series(1, 3) n`);
+  await replicas.sql(`update conversations set updated_at = now() - interval '3 days' where id = '${unlisted}'`);
+  const front = await balancer([replica.port]);
+  const page = await visit(at(front.url, me), { forgive: new RegExp(`${CUT.source}|net::ERR_FAILED`) });
+  const title = (text) => eventually(() => page.title(), text);
+  await title('(3) pgchat');
+  // Nobody counts it for the page.
+  await page.route('**/unread-count?*', (route) => route.abort());
+  await cutOff(front, page);
+  const stranger = await replicas.sql("insert into users (first_name, last_name, email) values ('Ada', 'Nilsson', gen_random_uuid() || '@example.com') returning id");
+  const begun = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${me}', '${stranger}') returning id`);
+  for (const text of ['one', 'two']) await post(replica.url, stranger, text, begun);
+  front.refuse = false;
+  await row(page, begun).locator('.badge', { hasText: '2' }).waitFor();
+  await title('(5) pgchat');
+});
+
+test('what is read here while it is counted is not counted once more', async () => {
+  const [near, listed] = await guest(300);
+  const [far, unlisted] = await guest(1);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${listed}', '${near}', 'unread ' || n from generate_series(1, 3) n`);
+  const page = await visit(`${replica.url}/health/live`, {
+    before: () => {
+      const { setTimeout } = window;
+      window.moments = [];
+      window.setTimeout = (then, ms, ...more) => (ms === 1_000 ? window.moments.push(then) : setTimeout(then, ms, ...more));
+      // The mark takes longer than this test.
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function (text) {
+        if (JSON.parse(text).type !== 'mark_read') send.call(this, text);
+      };
+    },
+  });
+  const title = (text) => eventually(() => page.title(), text);
+  const counted = page.waitForResponse('**/unread-count?*');
+  await page.goto(at(replica.url, me));
+  await counted;
+  await title('(3) pgchat');
+  const answers = [];
+  await page.route('**/unread-count?*', async (route) => {
+    const response = await route.fetch();
+    await new Promise((answer) => answers.push(answer));
+    await route.fulfill({ response });
+  });
+  const askedAgain = (times) => eventually(async () => {
+    await page.evaluate(() => window.moments.splice(0).forEach((over) => over()));
+    return answers.length;
+  }, times);
+  await post(replica.url, far, 'Do you remember me?', unlisted);
+  await row(page, unlisted).waitFor();
+  await title('(4) pgchat');
+  await askedAgain(1);
+  await row(page, listed).click();
+  await title('(1) pgchat');
+  answers[0]();
+  await askedAgain(2);
+  await drawn(page);
+  assert.equal(await page.title(), '(1) pgchat');
+  answers[1]();
 });
 
 test('among hundreds of people the other participant of the open conversation is the first to choose for the second pane, and is in it at once', async () => {
