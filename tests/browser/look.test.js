@@ -167,6 +167,17 @@ for (const [width, height] of [[1280, 500], [1280, 560], [480, 600], [360, 650]]
   });
 }
 
+for (const [width, height] of [[1000, 440], [360, 640], [360, 480]]) {
+  test(`with the SQL alone all of the statement is in sight, and some of the messages, ${width} by ${height}`, async () => {
+    const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width, height } });
+    await page.locator('.message').first().waitFor();
+    await page.getByRole('button', { name: 'A message from SQL' }).click();
+    const [statement, tools, messages] = await Promise.all(['.sql', '.tools', '.scroller'].map((part) => box(page.locator(part))));
+    assert.ok(statement.y + statement.height <= tools.y + tools.height, `${statement.y} + ${statement.height} of ${tools.y} + ${tools.height}`);
+    assert.ok(messages.height > 60, `${messages.height} px`);
+  });
+}
+
 test('made four times as large, a tool stands in the place of the messages until it is closed', async () => {
   const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width: 320, height: 256 } });
   await page.locator('.message').first().waitFor();
