@@ -1,5 +1,6 @@
 // The README's five minutes, as they are printed there: only the port is this test's.
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { after, before, test } from 'node:test';
@@ -10,8 +11,9 @@ const PRINTED = /```html\n([\s\S]*?)```/.exec(README)[1];
 
 stage({ REPLAY_EVENTS: '20' });
 
-const server = http.createServer((request, response) =>
-  response.setHeader('content-type', 'text/html').end(request.url === '/chat.html' ? PRINTED.replaceAll('http://127.0.0.1:8081', replica.url) : ''));
+const printed = (url) => PRINTED.replaceAll('http://127.0.0.1:8081', url);
+const pages = { '/chat.html': () => printed(replica.url) };
+const server = http.createServer((request, response) => response.setHeader('content-type', 'text/html').end(pages[request.url]?.()));
 before(() => new Promise((resolve) => server.listen(0, '127.0.0.1', resolve)));
 after(() => server.close());
 
@@ -91,12 +93,12 @@ test('what arrives or changes while the page reads the history stands where it b
 });
 
 /** In front of the replica, for the sockets of a page with this script. */
-async function front() {
-  const state = await balancer([replica.port]);
+async function front({ port, url: behind } = replica) {
+  const state = await balancer([port]);
   const content = `window.WebSocket = class extends WebSocket {
-    constructor(url, protocols) { super(url.replace('${replica.url.slice(5)}', '${state.url.slice(5)}'), protocols); }
+    constructor(url, protocols) { super(url.replace('${behind.slice(5)}', '${state.url.slice(5)}'), protocols); }
   };`;
-  return { state, visited: { also: [replica.url, state.url], forgive: CUT, before: { content } } };
+  return { state, visited: { also: [behind, state.url], forgive: CUT, before: { content } } };
 }
 
 test('what is sent between the history and the connection is not missed', async () => {
@@ -131,30 +133,50 @@ test('where more was missed than is sent again, what was deleted outright meanwh
   assert.equal((await page.locator('li').allTextContents()).filter((text) => text.includes('missed')).length, 30);
 });
 
-// The last one: the conversation is what all of them have.
-test('a conversation that is deleted goes, and soon a connection comes after which nobody is told of it again', async () => {
-  const { state, visited } = await front();
-  const page = await visit(`http://localhost:${server.address().port}/chat.html`, { ...visited, forgive: /^Failed to load resource|^WebSocket connection/ });
-  let frames = [];
-  page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => frames.push(payload)));
-  const ada = await replicas.sql("insert into users (first_name, last_name, email) values ('Ada', 'Nilsson', gen_random_uuid() || '@example.com') returning id");
-  const other = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '${ada}') returning id`);
-  await page.getByText('online').waitFor();
-  await page.locator('li').first().waitFor();
-  await replicas.sql(`delete from messages where conversation_id = '${CONVERSATION}'`);
-  await replicas.sql(`delete from conversations where id = '${CONVERSATION}'`);
-  await page.locator('li').first().waitFor({ state: 'detached' });
-  const back = async () => {
+const SECRET = 'a secret of this test, long enough for HS256';
+function token(user) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + 3600 })}`;
+  return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
+}
+
+/** As the README says for those who have no gateway that checks the callers. */
+async function withTokens() {
+  const guarded = await replicas.start({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET, SERVER_HOST: '127.0.0.1' });
+  pages['/token.html'] = () => printed(guarded.url).replace('userId: me', `getToken: () => '${token(AMELIE)}'`);
+  assert.match(pages['/token.html'](), /getToken/);
+  return guarded;
+}
+
+// The last ones: the conversation is what all of them have.
+for (const [how, path, service] of [['', 'chat.html', () => replica], [', with a token, too', 'token.html', withTokens]]) {
+  test(`a conversation that is deleted goes, and soon a connection comes after which nobody is told of it again${how}`, async () => {
+    const { state, visited } = await front(await service());
+    const page = await visit(`http://localhost:${server.address().port}/${path}`, { ...visited, forgive: /^Failed to load resource|^WebSocket connection/ });
+    let frames = [];
+    page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => frames.push(payload)));
+    const ada = await replicas.sql("insert into users (first_name, last_name, email) values ('Ada', 'Nilsson', gen_random_uuid() || '@example.com') returning id");
+    const other = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '${ada}') returning id`);
     await page.getByText('online').waitFor();
-    state.refuse = true;
-    state.cut();
-    await page.getByText('waiting').waitFor();
-    const { id } = await post(replica.url, ada, 'From elsewhere', other);
-    frames = [];
-    state.refuse = false;
-    await eventually(() => frames.some((frame) => frame.includes(id) || frame.includes('resync_required')), true);
-    return frames.filter((frame) => frame.includes('resync_required')).length;
-  };
-  await eventually(back, 0);
-  assert.equal(await back(), 0);
-});
+    await page.getByRole('textbox').fill('Here for a while');
+    await page.getByRole('button', { name: 'Send' }).click();
+    await page.getByText('Amélie: Here for a while').waitFor();
+    const both = `'${AMELIE}' in (participant1_id, participant2_id) and '${LUKASZ}' in (participant1_id, participant2_id)`;
+    await replicas.sql(`delete from messages where conversation_id in (select id from conversations where ${both})`);
+    await replicas.sql(`delete from conversations where ${both}`);
+    await page.locator('li').first().waitFor({ state: 'detached' });
+    const back = async () => {
+      await page.getByText('online').waitFor();
+      state.refuse = true;
+      state.cut();
+      await page.getByText('waiting').waitFor();
+      const { id } = await post(replica.url, ada, 'From elsewhere', other);
+      frames = [];
+      state.refuse = false;
+      await eventually(() => frames.some((frame) => frame.includes(id) || frame.includes('resync_required')), true);
+      return frames.filter((frame) => frame.includes('resync_required')).length;
+    };
+    await eventually(back, 0);
+    assert.equal(await back(), 0);
+  });
+}
