@@ -11,7 +11,7 @@ async function call(path, body) {
   const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) };
   const response = await fetch(path, body === undefined ? { headers } : { method: 'POST', headers, body: JSON.stringify(body) });
   const answer = await response.json();
-  if (!response.ok) throw new Error(answer.message);
+  if (!response.ok) throw Object.assign(new Error(answer.message), { status: response.status });
   return answer;
 }
 
@@ -42,13 +42,13 @@ async function connect() {
     url: pgchatUrl,
     // The login's own token first; the client asks again a minute before it expires.
     async getToken() {
-      if (!fresh) token = (await call('auth/refresh', {})).accessToken;
+      if (!fresh) token = await nextToken();
       fresh = false;
       return token;
     },
   });
   chat.on('status', ({ status }) => say(status));
-  chat.on('error', (error) => say(error.message));
+  chat.on('error', (error) => chat.status === 'closed' || say(error.message));
   chat.on('connected', ({ resumed }) => resumed || load());
   // Too much was missed: what is shown may be gone. If loading fails the client is told so again.
   chat.on('resync_required', () => {
@@ -59,6 +59,24 @@ async function connect() {
   for (const type of ['chat_message', 'message_updated', 'message_deleted']) {
     chat.on(type, (message) => message.conversationId === open && show(message));
   }
+}
+
+async function nextToken() {
+  try {
+    return (await call('auth/refresh', {})).accessToken;
+  } catch (error) {
+    if (error.status === 401) logOut(); // the last one has expired: this computer slept, or had no network, for long
+    throw error;
+  }
+}
+
+function logOut() {
+  chat.close();
+  token = open = undefined;
+  for (const id of ['conversations', 'messages', 'me']) $(id).replaceChildren();
+  for (const id of ['inside', 'conversation']) $(id).hidden = true;
+  $('login').hidden = false;
+  say('Please log in again.');
 }
 
 async function load() {

@@ -3,6 +3,7 @@
 // Run by scripts/test-example.sh.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
@@ -106,6 +107,13 @@ async function call(pathname, body, token) {
     method: 'POST', headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) }, body: JSON.stringify(body),
   });
   return { status: response.status, body: await response.json() };
+}
+const seconds = () => Math.floor(Date.now() / 1000);
+/** A token as the application makes them. */
+function signed(claims) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ iat: seconds() - 60, ...claims })}`;
+  return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
 }
 const tokenOf = async (email) => (await call('auth/login', { email, password: 'correct horse' })).body.accessToken;
 
@@ -238,6 +246,29 @@ async function superuser(...args) {
   const { stdout } = await run(program, ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', ...args, database]);
   return stdout;
 }
+
+test('who comes back when their token has expired is asked to log in again, and chats on', async () => {
+  const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 12', key: 'twelve' }, await tokenOf('cleo@example.com'))).body;
+  const { sub } = JSON.parse(Buffer.from((await tokenOf('cleo@example.com')).split('.')[1], 'base64url'));
+  const cleo = await visit(app.page, { also: [app.pgchat], forgive: /status of 401/ });
+  // The first token is about to expire, so that the client asks for the next one; when that gets to the server it has expired.
+  await cleo.route('**/auth/login', (route) => route.fulfill({ json: { accessToken: signed({ sub, exp: seconds() + 30 }) } }));
+  await cleo.route('**/auth/refresh', (route) => route.continue({ headers: { ...route.request().headers(), authorization: `Bearer ${signed({ sub, exp: seconds() - 30 })}` } }));
+  const logInHere = async () => {
+    await cleo.getByLabel('E-mail').fill('cleo@example.com');
+    await cleo.getByLabel('Password').fill('correct horse');
+    await cleo.getByRole('button', { name: 'Log in' }).click();
+  };
+  await logInHere();
+  await cleo.getByText('Please log in again.').waitFor();
+  assert.equal(await cleo.locator('#inside').isVisible(), false);
+  await cleo.unrouteAll();
+  await logInHere();
+  await cleo.locator(`[data-id="${conversationId}"]`).click();
+  await cleo.getByLabel('Message', { exact: true }).fill('Back again');
+  await cleo.getByRole('button', { name: 'Send' }).click();
+  await cleo.getByText('Cleo: Back again').waitFor();
+});
 
 test('what is not sent stays in the field', async () => {
   const { conversationId } = (await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 9', key: 'nine' }, await tokenOf('cleo@example.com'))).body;
