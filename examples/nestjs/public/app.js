@@ -134,8 +134,13 @@ function show({ id, seq, senderId, sender, content, updatedAt, deletedAt }) {
   $('messages').scrollTop = $('messages').scrollHeight;
 }
 
+/** Until it has arrived: sent once more after a failure, it has the same key, and is stored once. */
+let enquiry;
+
 handle($('enquiry'), async ({ brokerId, flat }, form) => {
-  const { conversationId } = await call('enquiries', { brokerId, flat, key: crypto.randomUUID() });
+  if (enquiry?.brokerId !== brokerId || enquiry.flat !== flat) enquiry = { brokerId, flat, key: crypto.randomUUID() };
+  const { conversationId } = await call('enquiries', enquiry);
+  enquiry = undefined;
   await look(conversationId, form.elements.brokerId.selectedOptions[0].text);
 });
 

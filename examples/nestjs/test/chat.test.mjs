@@ -209,6 +209,29 @@ test('an enquiry that is sent twice arrives once, and one of a stranger does not
   assert.equal(conflict.body.statusCode, 409);
 });
 
+test('an enquiry whose answer is lost is stored once, though one clicks again', async () => {
+  const cleo = await logIn('cleo@example.com', { forgive: CUT });
+  let sent = 0;
+  await cleo.route('**/enquiries', async (route) => {
+    const response = await route.fetch();
+    if (++sent === 1) await route.abort('connectionreset');
+    else await route.fulfill({ response });
+  });
+  const enquire = async (flat) => {
+    await cleo.getByLabel('Flat').fill(flat);
+    await cleo.getByRole('button', { name: 'Enquire' }).click();
+  };
+  await enquire('Mill Lane 11');
+  await cleo.getByText(/fetch/).waitFor();
+  await enquire('Mill Lane 11');
+  await cleo.getByText('Cleo: I am interested in Mill Lane 11.').waitFor();
+  const stored = () => psql("select count(*) from messages where content like '%Mill Lane 11.'");
+  assert.equal(await stored(), '1');
+  // What arrived can be asked once more.
+  await enquire('Mill Lane 11');
+  await eventually(stored, '2');
+});
+
 test('a viewing in somebody else\'s conversation leaves neither a row nor a message', async () => {
   const cleo = await tokenOf('cleo@example.com');
   const { body: brokers } = await fetch(`${app.page}brokers`).then(async (response) => ({ body: await response.json() }));
