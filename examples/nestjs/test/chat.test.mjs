@@ -102,8 +102,8 @@ async function logIn(email, { also = [], ...more } = {}) {
 
 const messages = (page) => page.getByRole('list', { name: 'Messages' }).getByRole('listitem').allTextContents();
 
-async function call(pathname, body, token) {
-  const response = await fetch(app.page + pathname, {
+async function call(pathname, body, token, page = app.page) {
+  const response = await fetch(page + pathname, {
     method: 'POST', headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) }, body: JSON.stringify(body),
   });
   return { status: response.status, body: await response.json() };
@@ -230,6 +230,17 @@ test('an enquiry whose answer is lost is stored once, though one clicks again', 
   // What arrived can be asked once more.
   await enquire('Mill Lane 11');
   await eventually(stored, '2');
+});
+
+test('that pgchat does not accept the application is no fault of its user', async () => {
+  const brokerId = await broker();
+  const other = await start({ ...environment, PGCHAT_URL: front.url, PGCHAT_SERVICE_TOKEN: 'another-token-than-pgchat-has-of-32-bytes-or-more' });
+  try {
+    const answer = await call('enquiries', { brokerId, flat: 'Mill Lane 13', key: 'thirteen' }, await tokenOf('cleo@example.com'), other.page);
+    assert.deepEqual([answer.status, answer.body.message], [502, 'the chat does not accept this application']);
+  } finally {
+    await other.stop();
+  }
 });
 
 test('a viewing in somebody else\'s conversation leaves neither a row nor a message', async () => {

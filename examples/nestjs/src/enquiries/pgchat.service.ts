@@ -1,4 +1,4 @@
-import { HttpException, Injectable, ServiceUnavailableException } from '@nestjs/common';
+import { BadGatewayException, HttpException, Injectable, ServiceUnavailableException } from '@nestjs/common';
 import { settings } from '../settings';
 
 export interface Message { id: string; conversationId: string; senderId: string; content: string; seq: number }
@@ -30,6 +30,8 @@ export class PgchatService {
       throw new ServiceUnavailableException('the chat cannot be reached', { cause });
     }
     const answer = await response.json();
+    // Our token, not the user's.
+    if (response.status === 401) throw new BadGatewayException('the chat does not accept this application', { cause: answer });
     // Its errors have the shape of Nest's own.
     if (!response.ok) throw new HttpException(answer, response.status);
     return answer as T;
