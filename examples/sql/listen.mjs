@@ -12,6 +12,9 @@ if (!user) throw new Error('usage: node listen.mjs USER');
 /** Errors of statements that no new connection mends: a table or a column that is missing, a right, the id of the user. */
 const FATAL = ['42P01', '42703', '42501', '22P02'];
 
+/** So many messages are read at a time: at the first start it is the whole history that is missing. */
+const PAGE = 500;
+
 /** Hands over a message and remembers it: at least once, since the two are not one step. */
 async function handle(client, message) {
   const { rowCount } = await client.query(
@@ -23,16 +26,20 @@ async function handle(client, message) {
 }
 
 async function catchUp(client) {
-  const { rows } = await client.query(
-    `select m.conversation_id as "conversationId", m.seq::int, m.content
-       from conversations c
-       left join listener_seen s on s.conversation_id = c.id
-       join messages m on m.conversation_id = c.id and m.seq > coalesce(s.seq, 0)
-      where $1 in (c.participant1_id, c.participant2_id) and c.last_seq > coalesce(s.seq, 0)
-      order by m.conversation_id, m.seq`,
-    [user],
-  );
-  for (const message of rows) await handle(client, message);
+  for (let more = true; more; ) {
+    const { rows } = await client.query(
+      `select m.conversation_id as "conversationId", m.seq::int, m.content
+         from conversations c
+         left join listener_seen s on s.conversation_id = c.id
+         join messages m on m.conversation_id = c.id and m.seq > coalesce(s.seq, 0)
+        where $1 in (c.participant1_id, c.participant2_id) and c.last_seq > coalesce(s.seq, 0)
+        order by m.conversation_id, m.seq
+        limit ${PAGE}`,
+      [user],
+    );
+    for (const message of rows) await handle(client, message);
+    more = rows.length === PAGE;
+  }
 }
 
 async function receive(client, payload) {

@@ -288,9 +288,15 @@ async fn a_service_that_listens_by_itself_misses_nothing() {
     heard("while it was cut off").await;
     // It is killed.
     listener.kill();
-    send("while it was down").await;
+    // More than it reads at a time.
+    let missed = format!(
+        "insert into messages (conversation_id, sender_id, content)
+         select '{}', '{ALICE}', 'while it was down ' || n from generate_series(1, 1200) n",
+        scene.conversation
+    );
+    scene.database.execute(&missed).await;
     let _listener = start();
-    heard("while it was down").await;
+    heard("while it was down 1200").await;
     send("the end").await;
     heard("the end").await;
 
@@ -300,5 +306,5 @@ async fn a_service_that_listens_by_itself_misses_nothing() {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .map(|line| seq_of(&line))
         .collect();
-    assert_eq!(seqs, [1, 2, 3, 4, 5, 6], "each once, in order");
+    assert_eq!(seqs, (1..=1205).collect::<Vec<_>>(), "each once, in order");
 }
