@@ -31,8 +31,8 @@ RUN cargo build --release --locked -p pgchat
 # The same Debian as the build stage: the binary links against its C library.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /build/target/release/pgchat /usr/local/bin/pgchat
-# All interfaces of the container. Publish the port to nothing but the gateway: in trusted mode every caller is believed.
-ENV SERVER_HOST=0.0.0.0
+# No SERVER_HOST: with a key pgchat listens on all interfaces. Without one it believes every caller, and then only loopback of the
+# container reaches it, published port or not, until SERVER_HOST says that a gateway stands in front.
 EXPOSE 8081
 # The start covers migrations and waiting for the database.
 HEALTHCHECK --interval=5s --timeout=6s --start-period=60s --retries=3 \

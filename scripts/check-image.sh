@@ -7,7 +7,7 @@
 #
 # What it holds the image to: it is built from a clean copy of what git knows, holds one program and no shell, is not
 # root's, and the program in it migrates as the owner of sql/roles.sql, serves, sends and is found ready by its own health
-# check as the role that owns nothing, and drains.
+# check as the role that owns nothing, listens on loopback alone while it has no key, and drains.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/installing.sh
@@ -145,7 +145,7 @@ inside() {
     role=$1
     shift
     b run --isolation chroot --env "DATABASE_URL=postgres://$role@127.0.0.1:$port/postgres?sslmode=disable" \
-        --env "SERVER_PORT=$((port + 1))" --env SERVER_HOST=127.0.0.1 "$container" -- /usr/local/bin/pgchat "$@"
+        --env "SERVER_PORT=$((port + 1))" "$container" -- /usr/local/bin/pgchat "$@"
 }
 # As docs/your-database.md has it; the superuser does what is the host's.
 sql -f sql/demo/users_table.sql -f sql/roles.sql >"$scratch/log" 2>&1
@@ -161,6 +161,7 @@ until inside pgchat_service healthcheck >/dev/null 2>&1; do
     kill -0 "$served" 2>/dev/null || die 'the replica ended'
     sleep 0.2
 done
+grep -q "listening on http://127.0.0.1:$((port + 1))" "$scratch/log" || die 'without a key, it listens on more than loopback'
 users=$(python3 -c 'import json, sys, urllib.request; print(len(json.load(urllib.request.urlopen(sys.argv[1]))["users"]))' \
     "http://127.0.0.1:$((port + 1))/api/v1/users/")
 [ "$users" -gt 1 ] || die "$users users"

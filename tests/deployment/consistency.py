@@ -53,6 +53,8 @@ def check_compose():
     made = re.findall(r"^\\set (?:owner|service) (\w+)$", text("sql/roles.sql"), re.M)
     expect(roles == made, f"compose: migrates and serves as {roles}, and sql/roles.sql makes {made}")
     check_drain("compose", replica["environment"], seconds(replica["stop_grace_period"]))
+    chosen = {name: replica["environment"].get(name) for name in ("AUTH_MODE", "SERVER_HOST")}
+    expect(chosen == {"AUTH_MODE": "trusted", "SERVER_HOST": "0.0.0.0"}, f"compose: that every caller is believed, and from where, is not said in full: {chosen}")
     expect(replica["deploy"]["replicas"] == 3, "compose: three replicas")
     # Once there is a list, pgchat's own page must be in it.
     (published,) = (port.rsplit(":", 1)[0] for port in services["nginx"]["ports"])
@@ -84,6 +86,8 @@ def check_kubernetes():
     labels = deployment["template"]["metadata"]["labels"].items()
     environment = objects["ConfigMap"]["data"]
     check_settings("kubernetes", environment)
+    # The Secret has the key. Without it, no pod becomes ready.
+    expect(not {"AUTH_MODE", "SERVER_HOST"} & environment.keys(), "kubernetes: a replica without a key is reached")
     check_drain("kubernetes", environment, pod["terminationGracePeriodSeconds"])
     for kind, selector in (
         ("Deployment", deployment["selector"]["matchLabels"]),
@@ -158,7 +162,10 @@ def check_nginx():
 
 
 def check_image():
-    """The build gets every directory that the sources include at compile time, and each member of the workspace."""
+    """The build gets every directory that the sources include at compile time, and each member of the workspace; whoever runs
+    the image without a key opens no chat to the network."""
+    set_in_image = re.findall(r"^ENV ([A-Z_]+)", text("Dockerfile"), re.M)
+    expect(not set_in_image, f"Dockerfile: the image has other defaults than the program: {set_in_image}")
     kept = re.findall(r"^!(.+)$", text(".dockerignore"), re.M)
     for member in re.search(r"members = \[(.*)\]", text("Cargo.toml"))[1].replace('"', "").split(", "):
         expect(f"{member}/Cargo.toml" in kept, f".dockerignore: leaves out {member}/Cargo.toml")
