@@ -62,6 +62,7 @@ pub async fn used_replica(database: &Database) -> Replica {
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
     api.send(conversation, ALICE, "hello").await;
+    api.search(ALICE, "q=hello").await;
     boris.expect("chat_message").await;
     boris.send_command("ping", json!({})).await;
     replica
