@@ -116,9 +116,35 @@ def check_kubernetes():
     expect(not labels <= job["metadata"]["labels"].items(), "kubernetes: the Job passes for a replica")
     secrets = {entry["secretRef"]["name"] for entry in migrating["envFrom"] if "secretRef" in entry}
     expect(secrets == {"pgchat-owner"} and migrating["envFrom"][0] == container["envFrom"][0], f"kubernetes: the Job's settings are from {migrating['envFrom']}")
-    # 7 KiB a socket, and half of the limit for the rest (docs/operations.md).
-    limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 1024
-    expect(int(environment["MAX_CONNECTIONS"]) * 7 <= limit / 2, "kubernetes: the memory limit is too small for MAX_CONNECTIONS")
+    limit = mebibytes(container["resources"]["limits"]["memory"])
+    most = most_memory(settings | environment)
+    expect(most <= limit * 0.9, f"kubernetes: a limit of {limit} MiB, and a replica may take {most}")
+    expect(f": {most} MiB." in text("deploy/kubernetes/deployment.yaml"), f"kubernetes: deployment.yaml has another sum than {most} MiB")
+
+
+def mebibytes(quantity):
+    """`512Mi`, `1Gi`."""
+    return int(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
+
+
+def most_memory(environment):
+    """MiB of a replica all of whose bounds are reached (docs/limits.md, SECURITY.md)."""
+    mib = 1 << 20
+    program, socket = 20 * mib, 7 * 1024
+    replays = int(environment["REPLAY_BYTES"]) * int(environment["REPLAY_PARALLEL"])
+    waiting = constant("src/writer.rs", "MAX_WAITING_BYTES")
+    budgets = constant("src/services.rs", "INCOMING_BYTES") + 2 * waiting + constant("src/services.rs", "ANSWERS_BYTES") + replays
+    # For a moment the rows are in memory beside the answer that is made of them.
+    read = 2 * (constant("src/store.rs", "PAGE_BYTES") * int(environment["DB_POOL_SIZE"]) + replays)
+    return round((program + socket * int(environment["MAX_CONNECTIONS"]) + budgets + read) / mib)
+
+
+def constant(path, name):
+    """A product, as `32 * MAX_BATCH_BYTES`, in a source."""
+    product = 1
+    for factor in re.search(rf"const {name}: \w+ = ([^;]+);", text(path))[1].split(" * "):
+        product *= int(factor) if factor.isdigit() else constant(path, factor)
+    return product
 
 
 def check_systemd():
