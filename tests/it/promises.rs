@@ -100,6 +100,38 @@ fn every_code_of_an_error_is_in_the_table() {
     assert_eq!(codes, listed, "the codes in src, and those in docs/api.md");
 }
 
+/// A reader of `docs/api.md` and one of `/openapi.json` find the same routes, under the same names, with the same parameters.
+#[test]
+fn every_route_is_on_the_page_of_the_api_with_its_parameters() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/api.md")).expect("docs/api.md");
+    let document = pgchat::http::docs::openapi::document(pgchat::config::AuthMode::Trusted);
+    let mut missing = Vec::new();
+    let mut found = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let route = format!("`{} {path}", method.to_uppercase());
+            let ends = |rest: &str| rest.starts_with(['`', '?']);
+            match page.split(route.as_str()).skip(1).any(ends) {
+                true => found += 1,
+                false => missing.push(route.clone()),
+            }
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            for name in parameters.filter_map(|parameter| parameter["name"].as_str()) {
+                let written = ["{", "`", "?", "&"].map(|before| format!("{before}{name}"));
+                if !written
+                    .iter()
+                    .any(|written| page.contains(written.as_str()))
+                {
+                    missing.push(format!("{route}: {name}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in docs/api.md: {missing:#?}");
+    assert!(found >= 16, "{found} routes");
+}
+
 /// The texts of all source files below it.
 fn sources(directory: &Path) -> Vec<String> {
     let mut all = Vec::new();

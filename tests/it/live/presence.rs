@@ -39,7 +39,7 @@ fn time_of(value: &Value) -> Option<DateTime<Utc>> {
     value.as_str().map(|text| text.parse().expect("a time"))
 }
 
-/// What `GET /api/v1/users/:user_id` says.
+/// What `GET /api/v1/users/{user_id}` says.
 pub async fn over_http(replica: &Replica, user: Uuid) -> (bool, Option<DateTime<Utc>>) {
     let path = format!("/api/v1/users/{user}");
     let user = replica.api().get(&path).await.ok(200);
