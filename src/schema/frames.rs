@@ -5,7 +5,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::objects::{Conversation, Message, MessageType};
+use super::objects::{Conversation, Message, MessageType, UserSummary};
 
 /// The schemas that a type refers to, by name.
 pub type Named = Vec<(String, RefOr<Schema>)>;
@@ -50,6 +50,7 @@ fn kind<T: ToSchema>(
 const CONVERSATION: &str = "c0000000-0000-4000-8000-000000000001";
 const MESSAGE: &str = "d0000000-0000-4000-8000-000000000001";
 const USER: &str = "11111111-1111-4111-8111-111111111111";
+const OTHER: &str = "22222222-2222-4222-8222-222222222222";
 
 /// The types of the server's frames.
 pub const FROM_SERVER: [&str; 13] = [
@@ -84,6 +85,13 @@ pub const FROM_CLIENT: [&str; 8] = [
 pub fn from_server() -> Vec<FrameKind> {
     use CursorUse::{Always, Never};
     let message = || example_of::<Message>();
+    let changed = |content: &str, when: &str| {
+        let mut message = message();
+        message["content"] = json!(content);
+        message[when] = json!("2026-11-23T21:10:30.120451Z");
+        message["updatedAt"] = message[when].clone();
+        message
+    };
     vec![
         kind::<Connected>(
             "connected",
@@ -102,13 +110,13 @@ pub fn from_server() -> Vec<FrameKind> {
             "message_updated",
             "A message was edited or otherwise changed. To both participants.",
             Always,
-            message(),
+            changed("Good morning!", "editedAt"),
         ),
         kind::<Message>(
             "message_deleted",
             "A message was deleted; its content is empty. To both participants.",
             Always,
-            message(),
+            changed("", "deletedAt"),
         ),
         kind::<MessagesRead>(
             "messages_read",
@@ -120,9 +128,9 @@ pub fn from_server() -> Vec<FrameKind> {
             "conversation_created",
             "A new conversation, as it was before its first message; after a reconnect, as it is by then. To both participants.",
             Always,
-            json!({"id": CONVERSATION, "participant1Id": USER, "participant2Id": USER,
-                   "participant1": example_of::<super::objects::UserSummary>(),
-                   "participant2": example_of::<super::objects::UserSummary>(),
+            json!({"id": CONVERSATION, "participant1Id": USER, "participant2Id": OTHER,
+                   "participant1": example_of::<UserSummary>(),
+                   "participant2": {"id": OTHER, "firstName": "Łukasz", "lastName": "Wiśniewski", "avatarUrl": null},
                    "lastMessageId": null, "lastMessage": null, "lastSeq": 0, "unreadCount": 0,
                    "createdAt": "2026-11-23T21:09:58.889078Z", "updatedAt": "2026-11-23T21:09:58.889078Z"}),
         ),

@@ -150,6 +150,30 @@ async fn every_example_of_the_asyncapi_document_is_as_its_own_schema_says() {
     assert!(refused.is_err());
 }
 
+/// What its schema allows, and pgchat never sends, would mislead whoever writes a client by it.
+#[test]
+fn the_examples_of_events_are_such_as_are_sent() {
+    let document = pgchat::http::docs::asyncapi::document(pgchat::config::AuthMode::Trusted);
+    let data = |name: &str| {
+        let example = format!("{COMMANDS}/server.{name}/examples/0/payload/data");
+        document.pointer(&example).expect("an example").clone()
+    };
+    let conversation = data("conversation_created");
+    for participant in ["participant1", "participant2"] {
+        let id = &conversation[format!("{participant}Id")];
+        assert_eq!(&conversation[participant]["id"], id, "{conversation}");
+    }
+    assert_ne!(
+        conversation["participant1Id"], conversation["participant2Id"],
+        "with oneself there is none"
+    );
+    let [sent, edited, deleted] = ["chat_message", "message_updated", "message_deleted"].map(data);
+    assert_eq!([&sent["editedAt"], &sent["deletedAt"]], [&Value::Null; 2]);
+    assert_eq!(edited["editedAt"], edited["updatedAt"], "{edited}");
+    assert_eq!(deleted["content"], "", "{deleted}");
+    assert_eq!(deleted["deletedAt"], deleted["updatedAt"], "{deleted}");
+}
+
 #[tokio::test]
 async fn the_explorer_is_served_whole_and_loads_nothing_from_elsewhere() {
     let database = Database::fresh().await;
