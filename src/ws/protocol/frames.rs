@@ -116,7 +116,7 @@ impl Frames {
     }
 
     pub fn refused(self, refused: &Refused) -> Utf8Bytes {
-        self.error(&refused.id, refused.code, &refused.message)
+        self.error(&refused.id, "validation_failed", &refused.message)
     }
 
     pub fn resync_required(self, reason: &str, cursor: &str) -> Utf8Bytes {

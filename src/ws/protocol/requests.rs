@@ -23,15 +23,14 @@ pub struct Request {
 #[derive(Debug, PartialEq)]
 pub struct Refused {
     pub id: RequestId,
-    pub code: &'static str,
     pub message: String,
 }
 
 impl Refused {
-    pub fn malformed(id: RequestId, message: impl Into<String>) -> Self {
+    /// One that cannot be told by its `requestId`.
+    pub fn unnamed(message: impl Into<String>) -> Self {
         Self {
-            id,
-            code: "validation_failed",
+            id: None,
             message: message.into(),
         }
     }
@@ -78,14 +77,14 @@ pub fn parse(text: &str) -> Result<Request, Refused> {
     const FORM: &str = "the frame must be a JSON object {type, requestId?, data}";
     // serde would take an array for a struct, member by member, and would quote a string that is none of both.
     if !text.trim_start().starts_with('{') {
-        return Err(Refused::malformed(None, FORM));
+        return Err(Refused::unnamed(FORM));
     }
-    let envelope: Envelope = serde_json::from_str(text)
-        .map_err(|fault| Refused::malformed(None, format!("{FORM}: {fault}")))?;
+    let envelope: Envelope =
+        serde_json::from_str(text).map_err(|fault| Refused::unnamed(format!("{FORM}: {fault}")))?;
     let id = request_id(envelope.request_id)?;
     match command(envelope.kind, envelope.data) {
         Ok(command) => Ok(Request { id, command }),
-        Err((code, message)) => Err(Refused { id, code, message }),
+        Err(message) => Err(Refused { id, message }),
     }
 }
 
@@ -93,33 +92,32 @@ fn request_id(raw: Option<&RawValue>) -> Result<RequestId, Refused> {
     let Some(raw) = raw else { return Ok(None) };
     match serde_json::from_str::<String>(raw.get()) {
         Ok(id) if id.len() <= MAX_REQUEST_ID_BYTES => Ok(Some(id)),
-        _ => Err(Refused::malformed(
-            None,
-            format!("requestId must be a string of at most {MAX_REQUEST_ID_BYTES} bytes"),
-        )),
+        _ => Err(Refused::unnamed(format!(
+            "requestId must be a string of at most {MAX_REQUEST_ID_BYTES} bytes"
+        ))),
     }
 }
 
-type Fault = (&'static str, String);
+fn members(data: Option<&RawValue>) -> Result<Members<'_>, String> {
+    match data {
+        None => Ok(Members::default()),
+        // serde would take an array for a struct, member by member.
+        Some(raw) if raw.get().starts_with('{') => {
+            serde_json::from_str(raw.get()).map_err(|fault| format!("data is malformed: {fault}"))
+        }
+        Some(_) => Err("data must be an object".to_owned()),
+    }
+}
 
-fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, Fault> {
-    const MALFORMED: &str = "validation_failed";
+/// The command, or what is wrong with it.
+fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, String> {
     let kind: String = kind
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .ok_or_else(|| (MALFORMED, "type must be a string".to_owned()))?;
-    let unknown = || {
-        let fault = format!("type must be one of {}", FROM_CLIENT.join(", "));
-        (MALFORMED, fault)
-    };
-    if !FROM_CLIENT.contains(&kind.as_str()) {
-        return Err(unknown());
-    }
-    let members: Members = match data {
-        None => Members::default(),
-        // serde would take an array for a struct, member by member.
-        Some(raw) if raw.get().starts_with('{') => serde_json::from_str(raw.get())
-            .map_err(|fault| (MALFORMED, format!("data is malformed: {fault}")))?,
-        Some(_) => return Err((MALFORMED, "data must be an object".to_owned())),
+        .ok_or("type must be a string")?;
+    let (members, malformed) = match members(data) {
+        Ok(members) => (members, None),
+        // Of an unknown type it does not matter.
+        Err(fault) => (Members::default(), Some(fault)),
     };
     let mut read = Reader::default();
     let command = match kind.as_str() {
@@ -188,11 +186,12 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             })
         }
         "ping" => Some(Command::Ping),
-        _ => return Err(unknown()),
+        _ => return Err(format!("type must be one of {}", FROM_CLIENT.join(", "))),
     };
-    match command {
-        Some(command) if read.faults.is_empty() => Ok(command),
-        _ => Err((MALFORMED, read.faults.join("; "))),
+    match (malformed, command) {
+        (Some(fault), _) => Err(fault),
+        (None, Some(command)) if read.faults.is_empty() => Ok(command),
+        (None, _) => Err(read.faults.join("; ")),
     }
 }
 

@@ -43,7 +43,7 @@ where
                 Err(refused) => self.refuse(&refused).await,
             },
             Message::Binary(_) => {
-                let refused = Refused::malformed(None, "frames must be text");
+                let refused = Refused::unnamed("frames must be text");
                 self.refuse(&refused).await
             }
             Message::Close(frame) => Err(CloseReason::closed_by_client(frame)),

@@ -38,6 +38,14 @@ fn answers_are_flat_and_carry_the_request_id() {
         json!({"type": "error", "data": {"requestId": "r\"1", "code": "not_a_participant",
                "message": "the user is not a participant of this conversation"}})
     );
+    let refused = Refused {
+        id,
+        message: "type must be a string".to_owned(),
+    };
+    assert_eq!(
+        read(&frames.refused(&refused)),
+        json!({"type": "error", "data": {"requestId": "r\"1", "code": "validation_failed", "message": "type must be a string"}})
+    );
 }
 
 #[test]

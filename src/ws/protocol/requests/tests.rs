@@ -123,6 +123,10 @@ fn a_malformed_frame_is_refused_with_a_reason() {
         ("{}", "type must be a string"),
         (r#"{"type":5}"#, "type must be a string"),
         (r#"{"type":"dance"}"#, "type must be one of send_message"),
+        (
+            r#"{"type":"dance","data":[]}"#,
+            "type must be one of send_message",
+        ),
         (r#"{"type":"authenticate"}"#, "token must be a string"),
         (
             r#"{"type":"authenticate","data":{"token":5}}"#,
@@ -154,7 +158,6 @@ fn a_malformed_frame_is_refused_with_a_reason() {
     ];
     for (text, reason) in table {
         let refused = parse(text).unwrap_err();
-        assert_eq!(refused.code, "validation_failed", "{text}");
         assert!(
             refused.message.contains(reason),
             "{text}: {}",
@@ -169,7 +172,6 @@ fn a_refusal_carries_the_request_id_where_there_was_one() {
     assert_eq!(refused.id.as_deref(), Some("r7"));
     let refused = parse(&frame("watch_presence", json!({}))).unwrap_err();
     assert_eq!(refused.id.as_deref(), Some("r1"));
-    assert_eq!(refused.code, "validation_failed");
     assert_eq!(refused.message, "userIds must be an array of UUIDs");
 }
 
