@@ -42,8 +42,8 @@ pub struct Config {
     pub pool_size: usize,
     /// `USERS_TABLE`, spelled as in SQL: `users`, `crm.people`, `"User"`.
     pub users_table: String,
-    /// `USERS_COLUMNS`: `field=column`, comma-separated; `None`: detected.
-    pub users_columns: Option<String>,
+    /// `USERS_COLUMNS`: fields of a user, and the table's columns; those that it does not name are detected.
+    pub users_columns: Vec<(String, String)>,
     /// `SERVER_HOST` and `SERVER_PORT`, 127.0.0.1:8081; in jwt mode 0.0.0.0:8081.
     pub server_addr: SocketAddr,
     /// `SERVICE_NAME`, shown by `/health`.
@@ -254,12 +254,11 @@ fn users_table(values: &Values) -> Result<String, ConfigError> {
     Ok(table.to_owned())
 }
 
-fn users_columns(values: &Values) -> Result<Option<String>, ConfigError> {
+fn users_columns(values: &Values) -> Result<Vec<(String, String)>, ConfigError> {
     let setting = &settings::USERS_COLUMNS;
-    let columns = values.optional(setting);
-    match columns.as_deref().and_then(names::columns_fault) {
-        Some(fault) => Err(values.fault(setting, fault)),
-        None => Ok(columns),
+    match values.optional(setting) {
+        Some(columns) => names::columns(&columns).map_err(|fault| values.fault(setting, fault)),
+        None => Ok(Vec::new()),
     }
 }
 

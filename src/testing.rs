@@ -64,7 +64,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         config.schema.clone(),
         UsersTable {
             name: config.users_table.clone(),
-            columns: None,
+            columns: Vec::new(),
         },
         config.timeouts.users_table_check,
     );

@@ -29,14 +29,6 @@ fn users_table(config: &Config) -> UsersTable {
     }
 }
 
-/// The columns that `USERS_COLUMNS` (`id=id,firstName=first_name,…`) names, as `sql/roles.sql` takes them.
-fn columns_of(mapping: &str) -> String {
-    let columns = mapping
-        .split(',')
-        .filter_map(|pair| Some(pair.split_once('=')?.1.trim()));
-    columns.collect::<Vec<_>>().join(",")
-}
-
 /// The database of one process, and what keeps the embedded one running.
 pub(super) struct Database {
     /// Whoever may change the schema. On the embedded database that is somebody else than the service, which owns nothing
@@ -122,11 +114,12 @@ impl Database {
         let users = users_table(config);
         let roles = self.embedded.as_ref().map(|embedded| {
             let password = embedded.password_of(roles::SERVICE);
-            let columns = columns_of(config.users_columns.as_deref().unwrap_or_default());
+            let columns = config.users_columns.iter();
+            let columns: Vec<&str> = columns.map(|(_, column)| column.as_str()).collect();
             let sql = roles::sql(&[
                 ("schema", &config.schema),
                 ("users_table", &config.users_table),
-                ("users_columns", &columns),
+                ("users_columns", &columns.join(",")),
             ]);
             // Hexadecimal: nothing to escape.
             format!("{sql}alter role {} password '{password}'", roles::SERVICE)

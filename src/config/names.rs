@@ -1,7 +1,5 @@
 //! Checks of values with a syntax of their own: identifiers, tables, columns, origins.
 
-use std::collections::BTreeSet;
-
 /// Longest identifier of PostgreSQL, in bytes (manual, "Identifiers and Key Words").
 const IDENTIFIER_BYTES: usize = 63;
 
@@ -106,31 +104,30 @@ const USER_FIELDS: [&str; 7] = [
     "deletedAt",
 ];
 
-/// What is wrong with `field=column,…`, if anything.
-pub(super) fn columns_fault(text: &str) -> Option<String> {
+/// The fields and columns of `field=column,…`, or what is wrong with it.
+pub(super) fn columns(text: &str) -> Result<Vec<(String, String)>, String> {
     let fields = USER_FIELDS.join(", ");
-    let mut seen = BTreeSet::new();
+    let mut columns: Vec<(String, String)> = Vec::new();
     for part in text.split(',') {
-        let Some((field, column)) = part.split_once('=') else {
-            return Some(format!(
-                "must be field=column, comma-separated; fields are {fields}"
-            ));
-        };
+        let (field, column) = part
+            .split_once('=')
+            .ok_or_else(|| format!("must be field=column, comma-separated; fields are {fields}"))?;
         let (field, column) = (field.trim(), column.trim());
         if !USER_FIELDS.contains(&field) {
-            return Some(format!("names an unknown field; fields are {fields}"));
+            return Err(format!("names an unknown field; fields are {fields}"));
         }
-        if !seen.insert(field) {
-            return Some(format!("names the field {field} twice"));
+        if columns.iter().any(|(named, _)| named == field) {
+            return Err(format!("names the field {field} twice"));
         }
         // Nothing stands for no column; a user without an id is none.
         if (column.is_empty() && field == "id") || column.len() > IDENTIFIER_BYTES {
-            return Some(format!(
+            return Err(format!(
                 "must name a column of 1 to {IDENTIFIER_BYTES} bytes for {field}"
             ));
         }
+        columns.push((field.to_owned(), column.to_owned()));
     }
-    None
+    Ok(columns)
 }
 
 /// The origins as browsers send them: lower case, without a slash at the end, without a default port.
@@ -198,6 +195,13 @@ mod tests {
         ] {
             assert!(!is_table(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn columns_are_named_by_field_and_an_empty_one_is_none() {
+        let named = columns(" id = chat id , lastName=").expect("columns");
+        let expected = [("id", "chat id"), ("lastName", "")];
+        assert_eq!(named, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 
     #[test]

@@ -21,8 +21,8 @@ const USERS: &str = include_str!("../../sql/migrations/V2__users.sql");
 #[derive(Clone, Debug)]
 pub struct UsersTable {
     pub name: String,
-    /// `USERS_COLUMNS`: `id=id,firstName=first_name,…`.
-    pub columns: Option<String>,
+    /// `USERS_COLUMNS`: fields of a user, and the columns that they are in.
+    pub columns: Vec<(String, String)>,
 }
 
 impl UsersTable {
@@ -41,7 +41,7 @@ impl UsersTable {
         {
             return Ok(());
         }
-        let columns = mapping(self.columns.as_deref()).map_err(MigrateError::Users)?;
+        let columns = self.mapping();
         let transaction = client.transaction().await.map_err(failed)?;
         let look = section(USERS, "look");
         transaction
@@ -66,7 +66,7 @@ impl UsersTable {
         schema: &str,
     ) -> Result<Vec<String>, MigrateError> {
         let quoted = quoted_name(schema);
-        let columns = mapping(self.columns.as_deref()).map_err(MigrateError::Users)?;
+        let columns = self.mapping();
         // The host's table is looked up in the schema, then where an unqualified name is usually found.
         client
             .batch_execute(&format!(
@@ -94,23 +94,11 @@ impl UsersTable {
             })
             .collect()
     }
-}
 
-/// `id=id,firstName=first_name` as a JSON object.
-fn mapping(columns: Option<&str>) -> Result<serde_json::Value, String> {
-    let mut mapping = serde_json::Map::new();
-    for pair in columns
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-    {
-        let (field, column) = pair
-            .split_once('=')
-            .ok_or_else(|| format!("USERS_COLUMNS: {pair:?} is not of the form field=column"))?;
-        mapping.insert(field.trim().to_owned(), column.trim().into());
+    /// The columns as a JSON object.
+    fn mapping(&self) -> serde_json::Value {
+        self.columns.iter().cloned().collect()
     }
-    Ok(serde_json::Value::Object(mapping))
 }
 
 /// Keeps `chat_users()` fitting. The host alters its table when it likes, and nothing of pgchat stands in the way; from

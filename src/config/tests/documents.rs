@@ -15,7 +15,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!(config.schema, "public");
     assert_eq!(config.pool_size, 8);
     assert_eq!(config.users_table, "users");
-    assert_eq!(config.users_columns, None);
+    assert_eq!(config.users_columns, []);
     assert_eq!(config.service_name, "pgchat");
     assert!(config.worker_threads >= 1);
     let threads = self::config(&[("WORKER_THREADS", "3")]).worker_threads;
