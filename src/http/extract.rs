@@ -134,7 +134,18 @@ impl Query {
     }
 
     pub fn page(&self, default_limit: i64, max_limit: i64) -> Checked<Page> {
-        let (limit, offset) = both(self.limit(default_limit, max_limit), self.offset())?;
+        self.page_within(default_limit, max_limit, MAX_OFFSET)
+    }
+
+    /// A page of a list that one cannot go down to its end.
+    pub fn page_within(
+        &self,
+        default_limit: i64,
+        max_limit: i64,
+        max_offset: i64,
+    ) -> Checked<Page> {
+        let limit = self.limit(default_limit, max_limit);
+        let (limit, offset) = both(limit, self.number("offset", 0..=max_offset))?;
         Ok(Page {
             limit,
             offset: offset.unwrap_or(0),

@@ -14,7 +14,7 @@ use crate::limits::Holder;
 use crate::model::ConversationId;
 use crate::schema::objects;
 use crate::services::Services;
-use crate::store::{Page, Search};
+use crate::store::Search;
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 200;
@@ -56,7 +56,8 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
         Ok(None) => Ok(None),
         Err(faults) => Err(faults),
     };
-    let wanted = both(words(&call), both(page(&call), snippets(&call)));
+    let page = call.query.page_within(DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET);
+    let wanted = both(words(&call), both(page, snippets(&call)));
     let ((user, conversation), (words, (page, snippets))) =
         both(both(user, conversation), wanted).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
@@ -90,15 +91,6 @@ fn words(call: &Call) -> Checked<&str> {
         Some(q) => Ok(q),
         None => Err(vec!["q is required".to_owned()]),
     }
-}
-
-fn page(call: &Call) -> Checked<Page> {
-    let offset = call.query.number("offset", 0..=MAX_OFFSET);
-    let (limit, offset) = both(call.query.limit(DEFAULT_LIMIT, MAX_LIMIT), offset)?;
-    Ok(Page {
-        limit,
-        offset: offset.unwrap_or(0),
-    })
 }
 
 fn snippets(call: &Call) -> Checked<bool> {

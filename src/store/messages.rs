@@ -74,6 +74,25 @@ impl Store {
         }
     }
 
+    /// `Forbidden` when the user is not a participant, or there is no such conversation.
+    async fn require_participant(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<(), Error> {
+        let params = [
+            (&conversation.0 as _, Type::UUID),
+            (&user.0 as _, Type::UUID),
+        ];
+        let rows = self
+            .read("*", "chat_is_participant($1, $2)", &params)
+            .await?;
+        match single(&rows, 0)? {
+            true => Ok(()),
+            false => Err(Error::not_a_participant()),
+        }
+    }
+
     /// Replaces a message's content; the sender only. Returns the Message.
     pub async fn edit_message(
         &self,

@@ -1,13 +1,12 @@
-//! Tickets, and what is asked about users and participants before somebody may act.
+//! Tickets: made, used up, swept.
 
 use std::time::Duration;
 
 use postgres_types::Type;
-use uuid::Uuid;
 
 use super::{Store, column_of, raw_json, single};
 use crate::error::Error;
-use crate::model::{ConversationId, RawJson, UnixSeconds, UserId};
+use crate::model::{RawJson, UnixSeconds, UserId};
 
 /// A ticket that was stored.
 #[derive(Debug)]
@@ -70,35 +69,5 @@ impl Store {
         self.change("*", "chat_sweep_tickets()", &[])
             .await
             .map(drop)
-    }
-
-    /// Which of these users are active. Those who do not exist are left out.
-    pub async fn active_of(&self, users: &[UserId]) -> Result<Vec<(UserId, bool)>, Error> {
-        let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
-        let rows = self
-            .read("*", "chat_active_users($1)", &[(&ids, Type::UUID_ARRAY)])
-            .await?;
-        rows.iter()
-            .map(|row| Ok((UserId(column_of(row, 0)?), column_of(row, 1)?)))
-            .collect()
-    }
-
-    /// `Forbidden` when the user is not a participant, or there is no such conversation.
-    pub async fn require_participant(
-        &self,
-        conversation: ConversationId,
-        user: UserId,
-    ) -> Result<(), Error> {
-        let params = [
-            (&conversation.0 as _, Type::UUID),
-            (&user.0 as _, Type::UUID),
-        ];
-        let rows = self
-            .read("*", "chat_is_participant($1, $2)", &params)
-            .await?;
-        match single(&rows, 0)? {
-            true => Ok(()),
-            false => Err(Error::not_a_participant()),
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! The host system's users, through `chat_users()`.
 
 use postgres_types::Type;
+use uuid::Uuid;
 
-use super::{Listing, Page, Store, listing, raw_json, single};
+use super::{Listing, Page, Store, column_of, listing, raw_json, single};
 use crate::error::Error;
 use crate::model::{RawJson, UserId};
 
@@ -36,6 +37,17 @@ impl Store {
         } else {
             Err(Error::not_found("user", id))
         }
+    }
+
+    /// Which of these users are active. Those who do not exist are left out.
+    pub async fn active_of(&self, users: &[UserId]) -> Result<Vec<(UserId, bool)>, Error> {
+        let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+        let rows = self
+            .read("*", "chat_active_users($1)", &[(&ids, Type::UUID_ARRAY)])
+            .await?;
+        rows.iter()
+            .map(|row| Ok((UserId(column_of(row, 0)?), column_of(row, 1)?)))
+            .collect()
     }
 
     /// Users by last name, first name and id.
