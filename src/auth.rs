@@ -28,7 +28,7 @@ use user_check::UserCheck;
 pub use token::mint;
 
 use crate::config::{AuthConfig, AuthMode, ConfigError};
-use crate::error::Error;
+use crate::error::{Denial, Error, Resource};
 use crate::hub::Hub;
 use crate::limits::Holder;
 use crate::model::{Reader, ServiceToken, UnixSeconds, UserId};
@@ -99,10 +99,9 @@ impl Caller {
     /// list. [`Error::Forbidden`] if not.
     pub fn act_for(&self, named: NamedUser) -> Result<UserId, Error> {
         match self.0 {
-            Kind::User { user, .. } if user != named.0 => Err(Error::Forbidden {
-                code: "user_mismatch",
-                message: "the token is another user's".to_owned(),
-            }),
+            Kind::User { user, .. } if user != named.0 => {
+                Err(Error::Forbidden(Denial::UserMismatch))
+            }
             _ => Ok(named.0),
         }
     }
@@ -137,18 +136,15 @@ impl Caller {
     /// What the caller may hear of an error. A user does not learn whether a conversation or a message exists in which
     /// they have no part: the answer is the same, to the letter.
     pub fn told(&self, error: Error) -> Error {
-        let conceals = match &error {
-            Error::NotFound { what, .. } => matches!(*what, "conversation" | "message"),
-            Error::Forbidden { code, .. } => *code == "not_a_participant",
+        let tells = match &error {
+            Error::NotFound { what, .. } => {
+                matches!(what, Resource::Conversation | Resource::Message)
+            }
+            Error::Forbidden(denial) => *denial == Denial::NotAParticipant,
             _ => false,
         };
         match self.0 {
-            Kind::User { .. } if conceals => Error::Forbidden {
-                code: "not_a_participant",
-                message:
-                    "there is no such conversation or message, or this user is not a participant"
-                        .to_owned(),
-            },
+            Kind::User { .. } if tells => Error::Forbidden(Denial::Concealed),
             _ => error,
         }
     }

@@ -17,13 +17,17 @@ pub enum Error {
     #[error("{message}")]
     Unauthorized { code: &'static str, message: String },
 
-    /// 403: `code` is stable, e.g. `not_a_participant`.
-    #[error("{message}")]
-    Forbidden { code: &'static str, message: String },
+    /// 403.
+    #[error("{0}")]
+    Forbidden(Denial),
 
-    /// 404: `what` is `user`, `conversation`, `message` or `route`; the code is `{what}_not_found`.
+    /// 404: the code is `{what}_not_found`.
     #[error("{what} {id} does not exist")]
-    NotFound { what: &'static str, id: String },
+    NotFound { what: Resource, id: String },
+
+    /// 404 as well, as if there were no such route.
+    #[error("there is no search: SEARCH_LANGUAGE is off")]
+    SearchIsOff,
 
     /// 404 as well, told to its sender: the message was deleted.
     #[error("message {0} was deleted")]
@@ -73,18 +77,64 @@ pub enum Error {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Why a caller may not do what they ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    #[error("the token is another user's")]
+    UserMismatch,
+    #[error("this user is deactivated")]
+    UserDeactivated,
+    #[error("the user is not a participant of this conversation")]
+    NotAParticipant,
+    /// The same for what does not exist, so that it tells a stranger nothing.
+    #[error("there is no such conversation or message, or this user is not a participant")]
+    Concealed,
+    #[error("only the sender of a message may change it")]
+    NotTheSender,
+    #[error("this origin may not open sockets here")]
+    OriginNotAllowed,
+}
+
+/// What a caller can name that may not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    User,
+    Conversation,
+    Message,
+    Route,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::Conversation => "conversation",
+            Self::Message => "message",
+            Self::Route => "route",
+        })
+    }
+}
+
 impl Error {
     /// The stable, machine-readable name that callers see as `code`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Validation(_) => "validation_failed",
-            Self::Unauthorized { code, .. } | Self::Forbidden { code, .. } => code,
-            Self::NotFound { what, .. } => match *what {
-                "user" => "user_not_found",
-                "conversation" => "conversation_not_found",
-                "message" => "message_not_found",
-                _ => "route_not_found",
+            Self::Unauthorized { code, .. } => code,
+            Self::Forbidden(denial) => match denial {
+                Denial::UserMismatch => "user_mismatch",
+                Denial::UserDeactivated => "user_deactivated",
+                Denial::NotAParticipant | Denial::Concealed => "not_a_participant",
+                Denial::NotTheSender => "not_the_sender",
+                Denial::OriginNotAllowed => "origin_not_allowed",
             },
+            Self::NotFound { what, .. } => match what {
+                Resource::User => "user_not_found",
+                Resource::Conversation => "conversation_not_found",
+                Resource::Message => "message_not_found",
+                Resource::Route => "route_not_found",
+            },
+            Self::SearchIsOff => "route_not_found",
             Self::MessageDeleted(_) => "message_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
@@ -108,7 +158,7 @@ impl Error {
         Self::Validation(vec![fault.into()])
     }
 
-    pub fn not_found(what: &'static str, id: impl ToString) -> Self {
+    pub fn not_found(what: Resource, id: impl ToString) -> Self {
         Self::NotFound {
             what,
             id: id.to_string(),
@@ -120,13 +170,6 @@ impl Error {
         Self::Unavailable {
             message: message.into(),
             retry_after: Duration::from_secs(1),
-        }
-    }
-
-    pub fn not_a_participant() -> Self {
-        Self::Forbidden {
-            code: "not_a_participant",
-            message: "the user is not a participant of this conversation".to_owned(),
         }
     }
 }

@@ -36,7 +36,7 @@ use warp::{Filter, Reply, reject};
 use self::extract::OtherMethod;
 use self::measured::measured;
 use self::security::secured;
-use crate::error::{Error, quoted};
+use crate::error::{Error, Resource, quoted};
 use crate::reply::error_response;
 use crate::services::Services;
 
@@ -115,7 +115,7 @@ async fn unmatched(rejection: Rejection) -> Result<Response, Infallible> {
             error_response(&Error::MethodNotAllowed)
         } else if let Some(NoRoute(method, path)) = rejection.find() {
             let route = format!("{method} {}", quoted(path.as_str()));
-            error_response(&Error::not_found("route", route))
+            error_response(&Error::not_found(Resource::Route, route))
         } else {
             // A filter that can fail otherwise should answer by itself; this says which one didn't.
             error_response(&Error::Internal(

@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::error::{Denial, Error, Resource};
 use crate::frame;
 use crate::hub::{Hub, Mailbox, Topic};
 use crate::limits::UserLimiter;
@@ -110,7 +110,7 @@ impl Live {
             None => {
                 let found = shared.store.participants(conversation).await?;
                 let members =
-                    found.ok_or_else(|| Error::not_found("conversation", conversation))?;
+                    found.ok_or_else(|| Error::not_found(Resource::Conversation, conversation))?;
                 lock(&shared.members).put(conversation, members, Instant::now());
                 members
             }
@@ -119,7 +119,7 @@ impl Live {
             [one, other] if one == typist => other,
             [one, other] if other == typist => one,
             _ => {
-                return Err(Error::not_a_participant());
+                return Err(Error::Forbidden(Denial::NotAParticipant));
             }
         };
         let pair = Pair { typist, to };

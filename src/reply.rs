@@ -107,7 +107,9 @@ pub fn status(error: &Error) -> StatusCode {
         Error::Validation(_) => StatusCode::BAD_REQUEST,
         Error::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
         Error::Forbidden { .. } => StatusCode::FORBIDDEN,
-        Error::NotFound { .. } | Error::MessageDeleted(_) => StatusCode::NOT_FOUND,
+        Error::NotFound { .. } | Error::SearchIsOff | Error::MessageDeleted(_) => {
+            StatusCode::NOT_FOUND
+        }
         Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::Conflict(_) => StatusCode::CONFLICT,
@@ -141,6 +143,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::error::Resource;
 
     async fn body(response: Response) -> Value {
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -197,7 +200,11 @@ mod tests {
 
     #[tokio::test]
     async fn not_found_names_what_and_which() {
-        let body = body(error_response(&Error::not_found("conversation", "6f"))).await;
+        let body = body(error_response(&Error::not_found(
+            Resource::Conversation,
+            "6f",
+        )))
+        .await;
         assert_eq!(body["error"], "Not Found");
         assert_eq!(body["code"], "conversation_not_found");
         assert_eq!(body["message"], "conversation 6f does not exist");

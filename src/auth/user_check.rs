@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Denial, Error, Resource};
 use crate::hub::Hub;
 use crate::model::UserId;
 use crate::store::Store;
@@ -42,17 +42,14 @@ impl UserCheck {
                 let found = self.store.active_of(&[user]).await?;
                 let (_, active) = *found
                     .first()
-                    .ok_or_else(|| Error::not_found("user", user))?;
+                    .ok_or_else(|| Error::not_found(Resource::User, user))?;
                 self.remember(&found);
                 active
             }
         };
         match active {
             true => Ok(()),
-            false => Err(Error::Forbidden {
-                code: "user_deactivated",
-                message: "this user is deactivated".to_owned(),
-            }),
+            false => Err(Error::Forbidden(Denial::UserDeactivated)),
         }
     }
 

@@ -62,10 +62,7 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
         both(both(user, conversation), wanted).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let Some(language) = &call.services.config.search_language else {
-        return Err(Error::not_found(
-            "route",
-            "search, which SEARCH_LANGUAGE=off turns off,",
-        ));
+        return Err(Error::SearchIsOff);
     };
     call.services.limiter.check(user)?;
     let search = Search {

@@ -4,7 +4,7 @@ use postgres_types::Type;
 use uuid::Uuid;
 
 use super::{Listing, PAGE_BYTES, Page, Store, listing, raw_json, single};
-use crate::error::Error;
+use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, RawJson, Seq, UserId};
 
 /// A conversation of two users, and whether this call made it.
@@ -48,7 +48,7 @@ impl Store {
         let status: String = single(&rows, 0)?;
         let answer: String = single(&rows, 1)?;
         match status.as_str() {
-            "no_user" => Err(Error::not_found("user", answer)),
+            "no_user" => Err(Error::not_found(Resource::User, answer)),
             status => Ok(Opened {
                 conversation: raw_json(answer)?,
                 created: status == "created",
@@ -103,9 +103,11 @@ impl Store {
                 .await?;
             let status: String = single(&rows, 0)?;
             match status.as_str() {
-                "no_conversation" => return Err(Error::not_found("conversation", conversation)),
-                "no_user" => return Err(Error::not_found("user", reader)),
-                "not_a_participant" => return Err(Error::not_a_participant()),
+                "no_conversation" => {
+                    return Err(Error::not_found(Resource::Conversation, conversation));
+                }
+                "no_user" => return Err(Error::not_found(Resource::User, reader)),
+                "not_a_participant" => return Err(Error::Forbidden(Denial::NotAParticipant)),
                 _ => {}
             }
             marked_count += single::<i64>(&rows, 1)?;

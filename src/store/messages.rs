@@ -4,7 +4,7 @@ use postgres_types::Type;
 
 use super::lease::Param;
 use super::{Listing, PAGE_BYTES, Page, Store, Window, listing, raw_json, single};
-use crate::error::Error;
+use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, MessageId, RawJson, Reader, UserId};
 
 impl Store {
@@ -70,7 +70,7 @@ impl Store {
             .await?;
         match single(&known, 0)? {
             true => Ok(()),
-            false => Err(Error::not_found("conversation", conversation)),
+            false => Err(Error::not_found(Resource::Conversation, conversation)),
         }
     }
 
@@ -89,7 +89,7 @@ impl Store {
             .await?;
         match single(&rows, 0)? {
             true => Ok(()),
-            false => Err(Error::not_a_participant()),
+            false => Err(Error::Forbidden(Denial::NotAParticipant)),
         }
     }
 
@@ -143,14 +143,11 @@ pub(super) fn dropped(what: &str) -> Error {
 fn author_verdict(status: &str, message: MessageId, author: UserId) -> Result<(), Error> {
     match status {
         "ok" => Ok(()),
-        "no_message" => Err(Error::not_found("message", message)),
+        "no_message" => Err(Error::not_found(Resource::Message, message)),
         "deleted" => Err(Error::MessageDeleted(message)),
         "dropped" => Err(dropped("a change of a message")),
-        "no_user" => Err(Error::not_found("user", author)),
-        "not_the_sender" => Err(Error::Forbidden {
-            code: "not_the_sender",
-            message: "only the sender of a message may change it".to_owned(),
-        }),
-        _ => Err(Error::not_a_participant()),
+        "no_user" => Err(Error::not_found(Resource::User, author)),
+        "not_the_sender" => Err(Error::Forbidden(Denial::NotTheSender)),
+        _ => Err(Error::Forbidden(Denial::NotAParticipant)),
     }
 }

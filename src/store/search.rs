@@ -3,7 +3,7 @@
 use postgres_types::Type;
 
 use super::{Listing, PAGE_BYTES, Page, Store, column_of, listing, single};
-use crate::error::Error;
+use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, UserId};
 
 /// What a user looks for.
@@ -51,11 +51,11 @@ impl Store {
                 retry_after: std::time::Duration::from_secs(5),
             }),
             "no_conversation" => Err(match search.conversation {
-                Some(id) => Error::not_found("conversation", id),
+                Some(id) => Error::not_found(Resource::Conversation, id),
                 None => Error::Internal("a search found no conversation, but named none".into()),
             }),
-            "no_user" => Err(Error::not_found("user", search.reader)),
-            _ => Err(Error::not_a_participant()),
+            "no_user" => Err(Error::not_found(Resource::User, search.reader)),
+            _ => Err(Error::Forbidden(Denial::NotAParticipant)),
         }
     }
 

@@ -12,7 +12,7 @@ use super::failure::{Lost, describe, describe_pool, is_collision, is_exhaustion,
 use super::lease::{Lease, Param};
 use super::messages::dropped;
 use super::{Store, column_of, raw_json};
-use crate::error::Error;
+use crate::error::{Denial, Error, Resource};
 use crate::model::{NewMessage, RawJson};
 
 /// A message with the id that it will have, whatever happens to the connection meanwhile.
@@ -311,11 +311,11 @@ fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
             "this clientMessageId stands for another message of the same sender".to_owned(),
         )),
         "no_conversation" => Outcome::Refused(Error::not_found(
-            "conversation",
+            Resource::Conversation,
             outgoing.message.conversation,
         )),
-        "no_sender" => Outcome::Refused(Error::not_found("user", outgoing.message.sender)),
-        "not_a_participant" => Outcome::Refused(Error::not_a_participant()),
+        "no_sender" => Outcome::Refused(Error::not_found(Resource::User, outgoing.message.sender)),
+        "not_a_participant" => Outcome::Refused(Error::Forbidden(Denial::NotAParticipant)),
         other => return Err(Error::Internal(format!("unknown status {other:?}").into())),
     })
 }

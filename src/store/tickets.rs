@@ -5,7 +5,7 @@ use std::time::Duration;
 use postgres_types::Type;
 
 use super::{Store, column_of, raw_json, single};
-use crate::error::Error;
+use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
 
 /// A ticket that was stored.
@@ -46,7 +46,9 @@ impl Store {
             .await?;
         let expires_at: Option<String> = single(&rows, 0)?;
         Ok(IssuedTicket {
-            expires_at: raw_json(expires_at.ok_or_else(|| Error::not_found("user", user))?)?,
+            expires_at: raw_json(
+                expires_at.ok_or_else(|| Error::not_found(Resource::User, user))?,
+            )?,
         })
     }
 

@@ -4,7 +4,7 @@ use postgres_types::Type;
 use uuid::Uuid;
 
 use super::{Listing, Page, Store, column_of, listing, raw_json, single};
-use crate::error::Error;
+use crate::error::{Error, Resource};
 use crate::model::{RawJson, UserId};
 
 /// Which users a list holds; the default is all of them.
@@ -24,7 +24,7 @@ impl Store {
             .await?;
         let user: Option<String> = single(&rows, 0)?;
         user.map(raw_json)
-            .unwrap_or_else(|| Err(Error::not_found("user", id)))
+            .unwrap_or_else(|| Err(Error::not_found(Resource::User, id)))
     }
 
     /// `NotFound` when there is no such user.
@@ -35,7 +35,7 @@ impl Store {
         if single(&rows, 0)? {
             Ok(())
         } else {
-            Err(Error::not_found("user", id))
+            Err(Error::not_found(Resource::User, id))
         }
     }
 

@@ -25,7 +25,7 @@ use super::protocol::SUBPROTOCOL;
 use super::session::Session;
 use crate::auth::{Caller, NamedUser};
 use crate::config::{Config, Limits};
-use crate::error::Error;
+use crate::error::{Denial, Error};
 use crate::hub::Subscription;
 use crate::limits::Holder;
 use crate::model::UserId;
@@ -243,10 +243,7 @@ fn check_origin(headers: &HeaderMap, config: &Config) -> Result<(), Error> {
     if fine {
         return Ok(());
     }
-    Err(Error::Forbidden {
-        code: "origin_not_allowed",
-        message: "this origin may not open sockets here".to_owned(),
-    })
+    Err(Error::Forbidden(Denial::OriginNotAllowed))
 }
 
 /// The scheme's default port may be written or left out, on either side. The schemes are not compared: behind a

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use utoipa::openapi::path::Operation;
 
-use crate::error::Error;
+use crate::error::{Denial, Error, Resource};
 use crate::http::users::ROLES;
 
 /// Of nobody and of nothing.
@@ -182,38 +182,27 @@ impl<'a> Request<'a> {
     }
 
     fn forbidden(&self) -> Vec<Refusal> {
-        let forbidden = |code, message: &str| Error::Forbidden {
-            code,
-            message: message.to_owned(),
-        };
         let mut all = vec![refusal(
             "deactivated",
             "with the token of a user who is deactivated",
-            forbidden("user_deactivated", "this user is deactivated"),
+            Error::Forbidden(Denial::UserDeactivated),
         )];
         if self.is_a_users() {
-            let error = forbidden("user_mismatch", "the token is another user's");
+            let error = Error::Forbidden(Denial::UserMismatch);
             all.push(refusal("another_user", "with another user's token", error));
         }
         if self.path.contains("{conversation_id}") {
-            let message =
-                "there is no such conversation or message, or this user is not a participant";
-            let error = forbidden("not_a_participant", message);
             all.push(refusal(
                 "no_participant",
                 "for and with the token of somebody else",
-                error,
+                Error::Forbidden(Denial::Concealed),
             ));
         }
         if self.path.contains("{message_id}") {
-            let error = forbidden(
-                "not_the_sender",
-                "only the sender of a message may change it",
-            );
             all.push(refusal(
                 "not_the_sender",
                 "for and with the token of the other participant",
-                error,
+                Error::Forbidden(Denial::NotTheSender),
             ));
         }
         all
@@ -221,19 +210,19 @@ impl<'a> Request<'a> {
 
     fn not_found(&self) -> Vec<Refusal> {
         let (what, how) = match self.id() {
-            Some("conversation_id") => ("conversation", "with an unknown conversation_id"),
-            Some("message_id") => ("message", "with an unknown message_id"),
-            Some(_) => ("user", "with an unknown user_id"),
+            Some("conversation_id") => (Resource::Conversation, "with an unknown conversation_id"),
+            Some("message_id") => (Resource::Message, "with an unknown message_id"),
+            Some(_) => (Resource::User, "with an unknown user_id"),
             None if self.path.ends_with("/messages") => {
-                ("conversation", "with an unknown conversationId")
+                (Resource::Conversation, "with an unknown conversationId")
             }
-            None if self.body => ("user", "with an unknown user2Id"),
+            None if self.body => (Resource::User, "with an unknown user2Id"),
             None => {
                 let how = "with the token of a user who does not exist";
                 return vec![refusal(
                     "unknown_caller",
                     how,
-                    Error::not_found("user", NOBODY),
+                    Error::not_found(Resource::User, NOBODY),
                 )];
             }
         };

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::error::Denial;
 use crate::ws::protocol::tests::{ID, read, uuid};
 
 #[test]
@@ -34,7 +35,7 @@ fn answers_are_flat_and_carry_the_request_id() {
         json!({"type": "ack", "data": {"requestId": "r\"1"}})
     );
     assert_eq!(
-        read(&frames.answer(&id, Err(Error::not_a_participant()))),
+        read(&frames.answer(&id, Err(Error::Forbidden(Denial::NotAParticipant)))),
         json!({"type": "error", "data": {"requestId": "r\"1", "code": "not_a_participant",
                "message": "the user is not a participant of this conversation"}})
     );
