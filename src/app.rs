@@ -186,7 +186,7 @@ async fn start(
     let search_index = database.search_index(&config);
     let (built, index_is_built) = oneshot::channel();
     let seeing_to_it = search_index.run(store.clone(), built, stop());
-    supervisor.spawn(tasks, "what sees to the search index", seeing_to_it);
+    supervisor.spawn(tasks, "the search index task", seeing_to_it);
     // Late, it is no reason not to serve: searches say so.
     let _ = timeout(SEARCH_PATIENCE, index_is_built).await;
 

@@ -135,7 +135,7 @@ impl Caller {
 
     /// What the caller may hear of an error. A user does not learn whether a conversation or a message exists in which
     /// they have no part: the answer is the same, to the letter.
-    pub fn told(&self, error: Error) -> Error {
+    pub fn concealed(&self, error: Error) -> Error {
         let tells = match &error {
             Error::NotFound { what, .. } => {
                 matches!(what, Resource::Conversation | Resource::Message)

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     } = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) if error.use_stderr() => {
-            return Failure::Misused(cli::fault(&error)).told();
+            return Failure::Misused(cli::fault(&error)).report();
         }
         // What was asked for: help, or the version.
         Err(help) => {
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.told(),
+        Err(failure) => failure.report(),
     }
 }
 
@@ -63,7 +63,7 @@ impl Failure {
     }
 
     /// The exit code, after one line about it.
-    fn told(self) -> ExitCode {
+    fn report(self) -> ExitCode {
         let (code, error) = match &self {
             Self::Misused(error) => (2, error.as_str()),
             Self::Failed(error) => (1, error.as_str()),

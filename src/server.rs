@@ -305,7 +305,7 @@ where
 
     let mut response = match fault(&request) {
         None => REQUEST_ID.scope(id.clone(), routes.call(request)).await?,
-        Some(fault) => security::told(error_response(&Error::invalid(fault))),
+        Some(fault) => security::with_headers(error_response(&Error::invalid(fault))),
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);

@@ -24,7 +24,7 @@ pub(super) const OTHER_NAMES: [(&str, &Setting); 17] = [
 ];
 
 /// Of a name in the environment that has no effect.
-pub(super) fn told(name: &str, setting: &str) -> String {
+pub(super) fn warning(name: &str, setting: &str) -> String {
     format!(
         "{name} (in the environment) is not a setting of pgchat and has no effect; is {setting} meant?"
     )
@@ -35,7 +35,7 @@ pub(super) fn in_environment(names: impl Iterator<Item = String>) -> Vec<String>
     names
         .filter_map(|name| {
             let setting = misspelled(&name)?;
-            Some(told(&name, setting))
+            Some(warning(&name, setting))
         })
         .collect()
 }

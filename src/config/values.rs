@@ -59,7 +59,7 @@ impl Values {
         for (name, setting) in typos::OTHER_NAMES {
             let is_set = environment(name).is_some_and(|text| !text.is_empty());
             if is_set && values.lacks(setting) {
-                warnings.push(typos::told(name, setting.name));
+                warnings.push(typos::warning(name, setting.name));
             }
         }
         Ok((values, warnings))

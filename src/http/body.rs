@@ -10,7 +10,7 @@ use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use warp::reject::Rejection;
 
-use super::fields::{Fields, Names};
+use super::fields::{Fields, MemberNames};
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, MemoryBudget, Reservation, SMALL};
@@ -64,7 +64,7 @@ fn boxed<B: Buf>(chunks: impl Stream<Item = Result<B, warp::Error>> + Send + 'st
 impl Body {
     /// Reads the members `names` of the body, one JSON object, in `holder`'s share of the budget for large ones: 415, 413, 408, 503, or
     /// 400 if it can't be.
-    pub async fn fields(self, holder: Holder, names: Names) -> Result<Fields, Error> {
+    pub async fn fields(self, holder: Holder, names: MemberNames) -> Result<Fields, Error> {
         if !is_json(&self.headers) || is_compressed(&self.headers) {
             return Err(Error::UnsupportedMediaType);
         }

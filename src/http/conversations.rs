@@ -159,7 +159,7 @@ pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Respo
         .store
         .mark_read(conversation, reader, up_to)
         .await
-        .map_err(|error| caller.told(error))?;
+        .map_err(|error| caller.concealed(error))?;
     let read = Read {
         conversation_id: conversation,
         user_id: reader,

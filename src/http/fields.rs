@@ -8,18 +8,22 @@ use super::extract::{Checked, id};
 use crate::limits::Reservation;
 use members::{Member, Members};
 
-pub use members::Names;
+pub use members::MemberNames;
 
 /// The members of a JSON object that a handler asks for, taken out one by one. `null` counts as absent; all others are ignored.
 pub struct Fields {
-    names: Names,
+    names: MemberNames,
     members: Members,
     _reservation: Reservation,
 }
 
 impl Fields {
     /// The members `names` of a body, which keeps `reservation` for as long as they are there. The error says what is wrong with it.
-    pub fn parse(bytes: &[u8], names: Names, reservation: Reservation) -> Result<Self, String> {
+    pub fn parse(
+        bytes: &[u8],
+        names: MemberNames,
+        reservation: Reservation,
+    ) -> Result<Self, String> {
         Ok(Self {
             names,
             members: parse(bytes, names)?,
@@ -28,7 +32,7 @@ impl Fields {
     }
 
     #[cfg(test)]
-    pub fn from_json(text: &str, names: Names) -> Self {
+    pub fn from_json(text: &str, names: MemberNames) -> Self {
         Self::parse(text.as_bytes(), names, Reservation::default()).unwrap()
     }
 
@@ -59,7 +63,7 @@ impl Fields {
     }
 }
 
-fn parse(bytes: &[u8], names: Names) -> Result<Members, String> {
+fn parse(bytes: &[u8], names: MemberNames) -> Result<Members, String> {
     let text = std::str::from_utf8(bytes).map_err(|cause| {
         format!(
             "the body is not valid UTF-8 at byte {}",

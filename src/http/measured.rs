@@ -23,7 +23,7 @@ const UNKNOWN: &str = "other";
 /// `table`, with each of its answers counted and timed.
 pub fn measured(table: BoxedFilter<(Response,)>, requests: Requests) -> BoxedFilter<(Response,)> {
     // Made once for the life of the process; labels are 'static so that counting copies no text.
-    let names: &'static Names = Box::leak(Box::new(Names::of_all_routes()));
+    let names: &'static RouteNames = Box::leak(Box::new(RouteNames::of_all_routes()));
     warp::any()
         .map(Instant::now)
         .and(warp::method())
@@ -41,9 +41,9 @@ pub fn measured(table: BoxedFilter<(Response,)>, requests: Requests) -> BoxedFil
 }
 
 /// The paths of all routes, by their segments; `{…}` stands for any.
-struct Names(Vec<(Vec<String>, &'static str)>);
+struct RouteNames(Vec<(Vec<String>, &'static str)>);
 
-impl Names {
+impl RouteNames {
     fn of_all_routes() -> Self {
         let documented = openapi::paths();
         let all = documented
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_path_is_counted_under_its_route_and_never_under_its_values() {
-        let names = Names::of_all_routes();
+        let names = RouteNames::of_all_routes();
         for (path, name) in [
             ("/", "/"),
             ("/ws", "/ws"),

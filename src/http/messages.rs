@@ -84,7 +84,7 @@ pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, 
     let listing = store
         .messages(conversation, caller.reader(), window)
         .await
-        .map_err(|error| caller.told(error))?;
+        .map_err(|error| caller.concealed(error))?;
     let holder = caller.holder(Holder::Conversation(conversation));
     page_response(&call.services, holder, "messages", listing)
 }
@@ -133,7 +133,7 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let message = new_message(fields, &caller, max_bytes)?;
     call.services.limiter.check(message.sender)?;
     let sent = call.services.writer.send(message, Protocol::Http).await;
-    let sent = sent.map_err(|error| caller.told(error))?;
+    let sent = sent.map_err(|error| caller.concealed(error))?;
     let status = match sent.repeated {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
@@ -208,7 +208,7 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
         .store
         .edit_message(message, editor, &content)
         .await
-        .map_err(|error| caller.told(error))?;
+        .map_err(|error| caller.concealed(error))?;
     Ok(json_response(StatusCode::OK, &edited))
 }
 
@@ -227,7 +227,7 @@ pub(super) async fn delete(message: Segment, call: Call) -> Result<Response, Err
     let deleter = caller.act_for(deleter)?;
     call.services.limiter.check(deleter)?;
     let deleted = call.services.store.delete_message(message, deleter).await;
-    deleted.map_err(|error| caller.told(error))?;
+    deleted.map_err(|error| caller.concealed(error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

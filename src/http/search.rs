@@ -73,7 +73,7 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
         snippets,
     };
     let listing = call.services.store.search(search, page).await;
-    let listing = listing.map_err(|error| caller.told(error))?;
+    let listing = listing.map_err(|error| caller.concealed(error))?;
     let holder = caller.holder(Holder::User(user));
     page_response(&call.services, holder, "messages", listing)
 }

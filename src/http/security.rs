@@ -44,7 +44,7 @@ pub fn secured(routes: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
 }
 
 /// The same for an error that no route answers with.
-pub fn told(mut response: Response) -> Response {
+pub fn with_headers(mut response: Response) -> Response {
     tell("", &mut response);
     response
 }
@@ -54,7 +54,7 @@ pub fn lines() -> String {
     let mut response = Response::default();
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
-    let response = told(response);
+    let response = with_headers(response);
     let headers = response.headers().iter();
     headers
         .filter_map(|(name, value)| Some(format!("{name}: {}\r\n", value.to_str().ok()?)))

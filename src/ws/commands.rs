@@ -108,7 +108,7 @@ pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: 
             reply.reservation = None;
             let writer = &services.writer;
             writer.submit(message, Protocol::WebSocket, move |stored| {
-                let stored = stored.map_err(|error| caller.told(error));
+                let stored = stored.map_err(|error| caller.concealed(error));
                 reply.send(stored.map(|sent| Done::Message(sent.message)))
             })
         }
@@ -147,7 +147,7 @@ pub fn query(services: &Arc<Services>, actor: Actor, query: Query, reply: ReplyT
     let services = Arc::clone(services);
     tasks.spawn(async move {
         let outcome = run(&services, actor, query).await;
-        reply.send(outcome.map_err(|error| actor.caller.told(error)));
+        reply.send(outcome.map_err(|error| actor.caller.concealed(error)));
     });
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// Which members are read.
-pub type Names = &'static [&'static str];
+pub type MemberNames = &'static [&'static str];
 
 /// Those that are there, each once: of one that is given again the last counts.
 pub type Members = Vec<(&'static str, Member)>;
@@ -21,7 +21,7 @@ pub enum Member {
 }
 
 /// The members `names` of a JSON text, or of what kind it is where that is no object.
-pub fn read(text: &str, names: Names) -> serde_json::Result<Result<Members, &'static str>> {
+pub fn read(text: &str, names: MemberNames) -> serde_json::Result<Result<Members, &'static str>> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = Of(names).deserialize(&mut json)?;
     json.end()?;
@@ -40,7 +40,7 @@ enum Value {
 
 /// Reads a value; of an object these members.
 #[derive(Clone, Copy)]
-struct Of(Names);
+struct Of(MemberNames);
 
 impl<'de> DeserializeSeed<'de> for Of {
     type Value = Value;
@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for Of {
 }
 
 /// Reads a name; nothing for one that nobody asks for.
-struct Name(Names);
+struct Name(MemberNames);
 
 impl<'de> DeserializeSeed<'de> for Name {
     type Value = Option<&'static str>;
@@ -135,7 +135,7 @@ mod tests {
     fn what_is_asked_for_is_read_and_all_else_only_checked() {
         let text = r#"{"a": "\u0041\n", "x": [1, {"a": []}], "b": {"a": "c"}, "c": [7], "d": -1.5e3,
             "e": null, "f": true, "g": 1, "a\u0062": "ab"}"#;
-        let names: Names = &["a", "b", "c", "d", "e", "f", "g", "h", "ab"];
+        let names: MemberNames = &["a", "b", "c", "d", "e", "f", "g", "h", "ab"];
         let members = read(text, names).unwrap().unwrap();
         let text = |text: &str| Member::Text(text.to_owned());
         let expected = [
