@@ -240,7 +240,9 @@ begin
         limit max_rows)
       union all
       select chat_change_type(row, horizon), chat_change_type(row, null), (row).sender_id, participant1_id, participant2_id,
-             (row).id, (row).conversation_id, (row).revision, (row).change_xid,
+             (row).id, (row).conversation_id, (row).revision,
+             -- A row from before an adoption or a restore has only what it got since.
+             coalesce((row).change_xid, (row).read_xid, (row).create_xid),
              (row).create_xid, null, null, row, 1, (row).seq
         from touched
       union all

@@ -126,7 +126,6 @@ async fn the_rows_of_the_go_service_are_kept_and_numbered_by_time() {
     assert_eq!(boris.expect("chat_message").await["data"], sent);
 }
 
-/// Until the last moment it is the other service's table, and from then on pgchat's triggers number what it inserts.
 /// Names that PostgreSQL gives by itself, or that suggest themselves.
 #[tokio::test]
 async fn indexes_of_the_hosts_are_not_taken_for_pgchats() {
@@ -152,6 +151,39 @@ async fn indexes_of_the_hosts_are_not_taken_for_pgchats() {
     sent.ok(201);
 }
 
+/// Of such rows the mark's is the only transaction number.
+#[tokio::test]
+async fn who_was_away_when_a_message_of_the_go_service_was_read_is_told_of_it() {
+    let database = go_service(300).await;
+    database
+        .execute_as_owner(&format!(
+            "insert into messages (conversation_id, sender_id, content, created_at, updated_at)
+             select id, '{BORIS}', 'unread', now(), now() from conversations
+              where '{ALICE}' in (participant1_id, participant2_id) and '{BORIS}' in (participant1_id, participant2_id)"
+        ))
+        .await;
+    database.migrate(&[]).await.assert_ok();
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let cursor = settled_cursor(&replica, BORIS).await;
+    let marked = api.mark_read(conversation, ALICE).await.ok(200);
+
+    let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
+    assert_eq!(boris.connected["data"]["resumed"], true);
+    api.send(conversation, ALICE, "the end").await;
+    let frames = boris.before_message("the end").await;
+    let (mark, updated) = frames.split_last().expect("the mark");
+    assert_eq!(mark["type"], "messages_read");
+    assert_eq!(mark["data"]["upToSeq"], marked["readSeq"]);
+    assert_eq!(marked["markedCount"], updated.len());
+    let last = updated.last().expect("what was marked");
+    assert_eq!(last["type"], "message_updated");
+    assert_eq!(last["data"]["content"], "unread");
+    assert_eq!(last["data"]["isRead"], true);
+}
+
+/// Until the last moment it is the other service's table, and from then on pgchat's triggers number what it inserts.
 #[tokio::test]
 async fn the_go_service_writes_on_while_its_tables_are_taken_over() {
     let database = go_service(20_000).await;

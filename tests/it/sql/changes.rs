@@ -252,16 +252,18 @@ async fn a_conversation_inserted_by_sql_is_live() {
 #[tokio::test]
 async fn changes_of_rows_that_were_restored_into_a_younger_cluster_are_not_missed() {
     let mut scene = Scene::set().await;
-    for content in ["one", "two", "three"] {
+    for content in ["one", "two", "three", "four"] {
         let insert = scene.insert(ALICE, content);
         scene.database.execute(&insert).await;
         scene.expect("chat_message").await;
     }
+    // Of the last one an update has made them null, as it does (chat_own_xid()). It is still unread.
     scene
         .database
         .execute(
             "set session_replication_role = replica;
              update messages set is_read = true, create_xid = '9000000', change_xid = '9000000', read_xid = '9000001';
+             update messages set is_read = false, create_xid = null, change_xid = null, read_xid = null where seq = 4;
              update conversations set create_xid = '9000000', last_xid = '9000000';
              set session_replication_role = origin",
         )
@@ -274,7 +276,8 @@ async fn changes_of_rows_that_were_restored_into_a_younger_cluster_are_not_misse
         .execute(
             "update messages set content = 'one, edited' where seq = 1;
              update messages set deleted_at = now() where seq = 2;
-             delete from messages where seq = 3",
+             delete from messages where seq = 3;
+             update messages set is_read = true where seq = 4",
         )
         .await;
 
@@ -293,7 +296,9 @@ async fn changes_of_rows_that_were_restored_into_a_younger_cluster_are_not_misse
         [
             ("message_updated".into(), 1.into()),
             ("message_deleted".into(), 2.into()),
-            ("message_deleted".into(), 3.into())
+            ("message_deleted".into(), 3.into()),
+            ("message_updated".into(), 4.into()),
+            ("messages_read".into(), Value::Null)
         ]
     );
 }
