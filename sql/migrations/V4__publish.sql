@@ -588,7 +588,8 @@ $$;
 create trigger zz_chat_messages_before_delete before delete on messages
   for each row when (old.create_xid = pg_current_xact_id()) execute function chat_messages_before_delete();
 
--- Deleted outright: leaves a tombstone, mends last_message_id, publishes message_deleted.
+-- Deleted outright: leaves a tombstone, mends last_message_id, publishes message_deleted. The tombstone is for clients that are away, and
+-- for the id, which may come back.
 -- Locks: the conversations' rows, ordered by id.
 create function chat_messages_after_delete() returns trigger
 language plpgsql
@@ -623,10 +624,11 @@ begin
   -- Of the host's columns nothing is read: PostgreSQL 18 cannot make a row of a transition table with a virtual generated one.
   with gone as materialized (
     select d.id, d.conversation_id, d.seq, d.revision + 1 as revision,
-           chat_event_head('message_deleted', d.sender_id, c.participant1_id, c.participant2_id) as head,
+           -- Nobody is told of what a foreign key deletes with its conversation: all who had that load anew.
+           case when c.id is not null then chat_event_head('message_deleted', d.sender_id, c.participant1_id, c.participant2_id) end as head,
            chat_message_json(d::messages, chat_user_summary_json(d.sender_id), '', t.updated_at, t.deleted_at) as message
       from deleted d
-     cross join lateral (select * from conversations where id = d.conversation_id limit 1) c
+      left join lateral (select * from conversations where id = d.conversation_id limit 1) c on true
      -- By itself, so that PostgreSQL inlines the Message nevertheless.
      cross join lateral (select chat_moment_after(d.updated_at) as updated_at,
                                 coalesce(d.deleted_at, clock_timestamp()) as deleted_at) t
@@ -640,7 +642,8 @@ begin
   select array_agg(format('%s,"message":"%s","revision":%s', g.head, g.id, g.revision) order by g.conversation_id, g.seq),
          array_agg(g.message order by g.conversation_id, g.seq)
     into heads, bodies
-    from gone g;
+    from gone g
+   where g.head is not null;
   if heads is not null then
     perform chat_publish(heads, bodies);
   end if;

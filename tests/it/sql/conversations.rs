@@ -1,7 +1,6 @@
 //! Conversations that another program deletes: those who had them are told to reload, and nobody else is.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::Scene;
 use crate::support::*;
@@ -52,16 +51,16 @@ async fn whoever_had_a_conversation_that_is_deleted_is_told_to_reload_behind_all
 }
 
 /// As the Go service's tables have it.
+async fn with_a_cascading_key(scene: &Scene) {
+    let key = "alter table messages drop constraint messages_conversation_id_fkey;
+               alter table messages add foreign key (conversation_id) references conversations (id) on delete cascade";
+    scene.database.execute_as_owner(key).await;
+}
+
 #[tokio::test]
 async fn a_conversation_whose_messages_go_with_it_by_a_foreign_key_is_told_of_too() {
     let mut scene = Scene::set().await;
-    scene
-        .database
-        .execute_as_owner(
-            "alter table messages drop constraint messages_conversation_id_fkey;
-             alter table messages add foreign key (conversation_id) references conversations (id) on delete cascade",
-        )
-        .await;
+    with_a_cascading_key(&scene).await;
     let insert = scene.insert(ALICE, "before");
     scene.database.execute(&insert).await;
     scene.expect("chat_message").await;
@@ -130,10 +129,7 @@ async fn a_program_that_may_delete_conversations_needs_no_other_right() {
 #[tokio::test]
 async fn a_conversation_that_comes_back_under_its_id_can_be_deleted_again() {
     let mut scene = Scene::set().await;
-    let insert = format!(
-        "insert into conversations (id, participant1_id, participant2_id) values ('{}', '{ALICE}', '{BORIS}')",
-        scene.conversation
-    );
+    let insert = insert_again(&scene);
     // Holds the horizon back: replicas remember what they have told.
     let _stranger = scene.database.holding("select pg_current_xact_id()").await;
     for _ in 0..2 {
@@ -141,8 +137,41 @@ async fn a_conversation_that_comes_back_under_its_id_can_be_deleted_again() {
         scene.expect("resync_required").await;
         scene.database.execute(&insert).await;
         let created = scene.expect("conversation_created").await;
-        let id: Uuid = serde_json::from_value(created["data"]["id"].clone()).expect("an id");
-        assert_eq!(id, scene.conversation);
+        assert_eq!(id_of(&created["data"]), scene.conversation);
     }
     scene.assert_silence().await;
+}
+
+/// Though no event said that it was gone.
+#[tokio::test]
+async fn a_message_that_went_with_its_conversation_is_told_of_when_both_come_back() {
+    let mut scene = Scene::set().await;
+    with_a_cascading_key(&scene).await;
+    let insert = format!(
+        "{}; insert into messages (id, conversation_id, sender_id, content) values ('{NOBODY}', '{}', '{ALICE}', 'kept')",
+        insert_again(&scene),
+        scene.conversation
+    );
+    let _stranger = scene.database.holding("select pg_current_xact_id()").await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        scene.database.execute("delete from conversations").await;
+        scene.expect("resync_required").await;
+        scene.database.execute(&insert).await;
+        scene.expect("conversation_created").await;
+        let message = scene.expect("chat_message").await["data"].clone();
+        assert_eq!(message["content"], "kept");
+        told.push(message["updatedAt"].to_string());
+    }
+    // Clients keep the later of two states.
+    assert!(told.is_sorted_by(|one, next| one < next), "{told:?}");
+    assert_eq!(scene.database.count("chat_tombstones").await, 0);
+    scene.assert_silence().await;
+}
+
+fn insert_again(scene: &Scene) -> String {
+    format!(
+        "insert into conversations (id, participant1_id, participant2_id) values ('{}', '{ALICE}', '{BORIS}')",
+        scene.conversation
+    )
 }
