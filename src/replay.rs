@@ -268,15 +268,17 @@ impl Missed {
         }
         let is_before_replay =
             |xid| self.snapshot.includes(xid) && incarnation() == self.incarnation;
+        let was_there = |xid| xid < self.seen_below.0 || is_before_replay(xid);
+        let created = event.as_update.as_ref().and_then(|update| update.created);
         match event.subject {
             subject @ (Subject::Row(_) | Subject::Conversation { .. }) => {
                 match self.rows.get(&subject) {
                     Some(sent) if *sent >= event.version => Repeat::Sent,
                     Some(_) => Repeat::Later,
-                    // It was changed since, and the client has seen it before its cursor.
-                    None if event.was_inserted_below(self.seen_below) => Repeat::Later,
                     // Or the replay would have told of it: the client has seen what was committed behind it.
                     None if is_before_replay(event.xid) => Repeat::Sent,
+                    // The same of what it was inserted as, or the client has seen that before its cursor: it was changed since.
+                    None if created.is_some_and(was_there) => Repeat::Later,
                     None => Repeat::New,
                 }
             }

@@ -62,11 +62,3 @@ pub struct AsUpdate {
     /// The transaction of the insertion.
     pub created: Option<u64>,
 }
-
-impl Event {
-    /// Whether it is an insertion by a transaction below `horizon`.
-    pub fn was_inserted_below(&self, horizon: Horizon) -> bool {
-        let created = self.as_update.as_ref().and_then(|update| update.created);
-        created.is_some_and(|xid| xid < horizon.0)
-    }
-}

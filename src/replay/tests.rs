@@ -17,7 +17,9 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
         Snapshot::until(110),
         Reservation::default(),
     );
-    let mut repeat = |created, xid| {
+    let here = Some(Incarnation(Uuid::from_u128(1)));
+    missed.incarnation = here;
+    let mut repeat_in = |created, xid, incarnation| {
         let event = Event {
             subject: Subject::Row(Uuid::nil()),
             version: 2,
@@ -30,12 +32,21 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
                 created,
             }),
         };
-        missed.repeat(&event, || None)
+        missed.repeat(&event, || incarnation)
     };
+    let mut repeat = |created, xid| repeat_in(created, xid, here);
     assert_eq!(repeat(Some(99), 120), Repeat::Later);
-    assert_eq!(repeat(Some(100), 120), Repeat::New);
+    // The replay would have told of it.
+    assert_eq!(repeat(Some(100), 120), Repeat::Later);
+    assert_eq!(repeat(Some(109), 120), Repeat::Later);
+    assert_eq!(repeat(Some(110), 120), Repeat::New);
     assert_eq!(repeat(None, 120), Repeat::New);
     assert_eq!(repeat(Some(90), 99), Repeat::Sent);
+    assert_eq!(repeat(Some(100), 109), Repeat::Sent);
+    // A crash may have given the number to something else.
+    let there = Some(Incarnation(Uuid::from_u128(2)));
+    assert_eq!(repeat_in(Some(100), 120, there), Repeat::New);
+    assert_eq!(repeat_in(Some(99), 120, there), Repeat::Later);
 }
 
 #[test]
