@@ -660,26 +660,46 @@ create trigger chat_messages_after_delete after delete on messages
 
 -- Keeps `updated_at - chat_activity_lag() < active_at <= updated_at`, whoever changes the row. Sends set active_at
 -- themselves, so that for them only the condition is evaluated.
+--
+-- A new row begins without messages, in this transaction. One that is copied with all its columns says otherwise: clients that are
+-- away would not be told of it, or twice, and its messages would not count from 1. (One that is there already may be meant: ON CONFLICT
+-- DO UPDATE.)
 create function chat_conversations_before_change() returns trigger
 language plpgsql
 security definer
 set search_path from current
+set jit = off
+set enable_seqscan = off
 as $$
 begin
   new.active_at := new.updated_at;
+  if tg_op = 'INSERT' and (select c.id from conversations c where c.id = new.id) is null then
+    new.create_xid := pg_current_xact_id();
+    new.last_message_id := null;
+    new.last_seq := 0;
+    new.last_xid := null;
+    new.unread_xid := null;
+  end if;
   return new;
 end
 $$;
 
--- Behind the host's triggers, as zz_chat_messages_before_insert. Its condition holds the constant itself: PostgreSQL plans the
--- conditions of triggers anew for each statement, and would call the function each time.
+-- Behind the host's triggers, as zz_chat_messages_before_insert. Their conditions are false for whoever names none of these columns. They
+-- hold the constant itself: PostgreSQL plans the conditions of triggers anew for each statement, and would call the function each time.
 do $$
+declare
+  is_misplaced constant text :=
+    format('(new.active_at > new.updated_at or new.active_at <= new.updated_at - interval %L)', chat_activity_lag());
 begin
   execute format(
-    'create trigger zz_chat_conversations_before_change before insert or update on conversations
+    'create trigger zz_chat_conversations_before_update before update on conversations
+       for each row when %s execute function chat_conversations_before_change()', is_misplaced);
+  execute format(
+    'create trigger zz_chat_conversations_before_insert before insert on conversations
        for each row
-       when (new.active_at > new.updated_at or new.active_at <= new.updated_at - interval %L)
-       execute function chat_conversations_before_change()', chat_activity_lag());
+       when (%s or new.create_xid is distinct from pg_current_xact_id() or new.last_seq <> 0
+             or num_nonnulls(new.last_message_id, new.last_xid, new.unread_xid) > 0)
+       execute function chat_conversations_before_change()', is_misplaced);
 end
 $$;
 

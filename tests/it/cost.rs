@@ -96,6 +96,21 @@ async fn a_message_alone_runs_few_and_small_statements() {
     assert_eq!(checks, 2, "foreign keys");
 }
 
+/// Nothing is to be put right where only the participants are named.
+#[tokio::test]
+async fn opening_a_conversation_runs_no_trigger_before_it() {
+    let database = Database::fresh().await;
+    let client = database.sql().await;
+    let open = format!(
+        "set track_functions = 'pl'; begin; select chat_open_conversation('{ALICE}', '{BORIS}', '{ALICE}')"
+    );
+    client.batch_execute(&open).await.expect("a conversation");
+    let run = "select funcname::text from pg_stat_xact_user_functions where funcname like 'chat_conversations_%'";
+    let rows = client.query(run, &[]).await.expect("functions");
+    let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(names, ["chat_conversations_after_insert"]);
+}
+
 /// What PostgreSQL runs for a statement, the statements of functions and triggers included.
 struct StatementCounter {
     client: Client,

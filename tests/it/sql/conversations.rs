@@ -169,6 +169,53 @@ async fn a_message_that_went_with_its_conversation_is_told_of_when_both_come_bac
     scene.assert_silence().await;
 }
 
+/// From a backup, say: of when it was made and of its messages the copy tells nothing that holds.
+#[tokio::test]
+async fn a_conversation_that_is_copied_with_all_its_columns_is_a_new_one() {
+    let scene = Scene::set().await;
+    let insert = scene.insert(ALICE, "before");
+    scene.database.execute(&insert).await;
+    scene
+        .database
+        .execute("create table backup as select * from conversations")
+        .await;
+    for made_by in ["create_xid", "null", "'9000000'"] {
+        let delete = "begin; delete from messages; delete from conversations; commit";
+        scene.database.execute(delete).await;
+        let cursor = settled_cursor(&scene.replicas[1], BORIS).await;
+        scene
+            .database
+            .execute(&format!(
+                "update backup set create_xid = {made_by}; insert into conversations select * from backup"
+            ))
+            .await;
+
+        let mut back = Socket::resume(&scene.replicas[1], BORIS, &cursor).await;
+        assert_eq!(back.connected["data"]["resumed"], true);
+        let first = scene.api().send(scene.conversation, ALICE, "the end").await;
+        assert_eq!(seq_of(&first), 1);
+        let missed = back.before_message("the end").await;
+        assert_eq!(missed.len(), 1, "{made_by}: {missed:?}");
+        assert_eq!(missed[0]["type"], "conversation_created");
+        assert_eq!(missed[0]["data"]["lastSeq"], 0);
+        assert_eq!(missed[0]["data"]["lastMessageId"], Value::Null);
+    }
+}
+
+/// As a program writes that saves whatever it has read.
+#[tokio::test]
+async fn a_conversation_that_is_saved_with_all_its_columns_stays_as_it_is() {
+    let scene = Scene::set().await;
+    let sent = scene.api().send(scene.conversation, ALICE, "one").await;
+    let save = "insert into conversations select * from conversations on conflict (id) do update
+                set last_message_id = excluded.last_message_id, last_seq = excluded.last_seq, create_xid = excluded.create_xid";
+    scene.database.execute(save).await;
+    let listed = scene.api().conversations(BORIS).await;
+    assert_eq!(listed[0]["lastMessageId"], sent["id"]);
+    let next = scene.api().send(scene.conversation, ALICE, "two").await;
+    assert_eq!(seq_of(&next), 2);
+}
+
 fn insert_again(scene: &Scene) -> String {
     format!(
         "insert into conversations (id, participant1_id, participant2_id) values ('{}', '{ALICE}', '{BORIS}')",
