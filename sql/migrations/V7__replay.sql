@@ -55,10 +55,25 @@ begin
             select from chat_conversation_tombstones t
              where t.change_xid >= horizon and t.change_xid < xmax and not pg_visible_in_snapshot(t.change_xid, before)
              limit most + 1) changed)
-    -- What was changed and then removed for its age cannot be read any more.
-    or exists (select from chat_purged p
-                where p.change_xid >= horizon and p.change_xid < xmax
-                  and not pg_visible_in_snapshot(p.change_xid, before));
+    or chat_changes_removed(horizon, before);
+end
+$$;
+
+-- Whether something that a catch-up from `horizon` would have to read is not there any more, since it was removed for its age; those aside
+-- whose events had all ended in the snapshot `before`.
+create function chat_changes_removed(horizon xid8, before pg_snapshot) returns boolean
+language plpgsql stable
+security definer
+set search_path from current
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  xmax constant xid8 := pg_snapshot_xmax(pg_current_snapshot());
+begin
+  return exists (select from chat_purged p
+                  where p.change_xid >= horizon and p.change_xid < xmax and not pg_visible_in_snapshot(p.change_xid, before));
 end
 $$;
 

@@ -216,6 +216,21 @@ impl Store {
         single(&rows, 0)
     }
 
+    /// Whether something that a catch-up from `horizon` would have to read was removed for its age, what had ended in `before` aside.
+    pub async fn changes_removed(
+        &self,
+        horizon: Horizon,
+        before: &Snapshot,
+    ) -> Result<bool, Error> {
+        let params = [
+            (&horizon.to_text() as _, Type::TEXT),
+            (&before.to_text() as _, Type::TEXT),
+        ];
+        let call = "chat_changes_removed($1::text::xid8, $2::text::pg_snapshot)";
+        let rows = self.read_by(&self.vital_pool, "*", call, &params).await?;
+        single(&rows, 0)
+    }
+
     /// Everything at or above `horizon`, of everybody, in an order in which it may be delivered. The rows
     /// are those of one snapshot, and are read as they are asked for: there may be many.
     pub async fn changes_since(&self, horizon: Horizon) -> Result<Changes, Error> {

@@ -65,6 +65,10 @@ impl Dispatcher {
         self.stats
             .catch_up_events
             .fetch_add(events, Ordering::Relaxed);
+        // Some of it may have been removed between the question and the reading.
+        if self.store.changes_removed(horizon, &self.before).await? {
+            return Ok(CaughtUp::TooMuch);
+        }
         log::info!("listener caught up: {events} changes since its horizon");
         Ok(CaughtUp::All)
     }

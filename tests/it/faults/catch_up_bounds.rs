@@ -129,6 +129,27 @@ async fn many_deletions_and_what_was_purged_meanwhile_make_clients_reload() {
     assert_eq!(stage.database.count("messages").await, 0);
 }
 
+/// A catch-up asks first how much it would read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_removed_for_its_age_between_a_catch_ups_question_and_its_reading_makes_clients_reload()
+ {
+    let mut stage = CutOff::set(&[]).await;
+    let age = "update messages set created_at = now() - interval '3 days'";
+    stage.database.execute(age).await;
+    stage.boris.expect("message_updated").await;
+    stage.cut().await;
+    let change = "update messages set deleted_at = now()";
+    stage.database.execute(change).await;
+    let gate = stage.gate_catch_ups(false).await;
+    stage.proxy.accept();
+    until_a_lock_is_waited_for(&stage.database, "the listener asks how much it missed").await;
+    let purge = "select chat_purge(now() - interval '2 days')";
+    stage.database.execute(purge).await;
+    assert_eq!(stage.database.count("messages").await, 0);
+    gate.batch_execute("commit").await.expect("its end");
+    stage.assert_reloads().await;
+}
+
 /// As in a younger cluster, in which the rows were restored: nothing of them was missed, and they are no reason to reload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_whose_transaction_numbers_are_still_to_come_do_not_count_in_a_catch_up() {
