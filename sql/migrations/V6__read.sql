@@ -93,6 +93,9 @@ create function chat_conversation_exists(conversation uuid) returns boolean
 language plpgsql stable
 security definer
 set search_path from current
+-- By the index, also when the plan was made while the table was small.
+set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_variable
 begin

@@ -324,6 +324,9 @@ create function chat_read_back(ids uuid[]) returns setof chat_row_now
 language plpgsql stable
 security definer
 set search_path from current
+-- Index scans, also when the plan was made while the tables were small.
+set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_variable
 begin
@@ -345,6 +348,8 @@ create function chat_read_back_conversations(ids uuid[]) returns setof chat_row_
 language plpgsql stable
 security definer
 set search_path from current
+set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_variable
 begin

@@ -75,6 +75,9 @@ create function chat_is_participant(conversation uuid, person uuid) returns bool
 language plpgsql stable
 security definer
 set search_path from current
+-- By the index, also when the plan was made while the table was small.
+set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_variable
 begin

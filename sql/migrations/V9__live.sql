@@ -50,6 +50,9 @@ returns table (participant1_id uuid, participant2_id uuid)
 language plpgsql stable
 security definer
 set search_path from current
+-- By the index, also when the plan was made while the table was small.
+set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_variable
 begin
@@ -243,6 +246,8 @@ returns table (user_id uuid, data text)
 language plpgsql stable
 security definer
 set search_path from current
+set enable_seqscan = off
+set jit = off
 as $$
 begin
   return query
@@ -301,6 +306,8 @@ create function chat_get_user(user_id uuid) returns text
 language plpgsql stable
 security definer
 set search_path from current
+set enable_seqscan = off
+set jit = off
 as $$
 begin
   return (
