@@ -47,8 +47,11 @@ async function receive(client, payload) {
   if (v !== 1) return catchUp(client);
   for (const { type, recipients, message, data } of events) {
     if (type !== 'chat_message' || !recipients.includes(user)) continue;
-    // What did not fit into a notification comes without its data: it is in the table.
-    const found = data ?? (await client.query('select conversation_id as "conversationId", seq::int, content from messages where id = $1', [message])).rows[0];
+    // What did not fit into a notification comes without its data: it is in the table, unless it is gone, or its id another message's.
+    const found = data ?? (await client.query(
+      'select conversation_id as "conversationId", seq::int, content from messages where id = $1 and $2 in (sender_id, reader_id)',
+      [message, user],
+    )).rows[0];
     if (found) await handle(client, found);
   }
 }

@@ -307,6 +307,9 @@ create type chat_row_now as (
   -- its type for those who were not told of the row before, and for those who were
   type text,
   later_type text,
+  -- whose it is now: its id may have been another row's when the event was published
+  participant1_id uuid,
+  participant2_id uuid,
   -- the state that this is, and the transactions that made it so and that inserted the row
   revision bigint,
   change_xid xid8,
@@ -319,7 +322,7 @@ create type chat_row_now as (
   xid xid8
 );
 
--- Messages; of those deleted outright what is left of them.
+-- Messages; of those deleted outright what is left of them, unless their conversation is gone, too: its participants reload.
 create function chat_read_back(ids uuid[]) returns setof chat_row_now
 language plpgsql stable
 security definer
@@ -331,15 +334,20 @@ as $$
 #variable_conflict use_variable
 begin
   return query
-  select m.id, 'chat_message', chat_change_type(m, null), m.revision::bigint, m.change_xid, m.create_xid,
+  select m.id, 'chat_message', chat_change_type(m, null), c.participant1_id, c.participant2_id,
+         m.revision::bigint, m.change_xid, m.create_xid,
          chat_message_json(m, chat_user_summary_json(m.sender_id)),
          case when not m.is_read and m.deleted_at is null and m.read_xid is not null
               then chat_message_json(m, chat_user_summary_json(m.sender_id), m.content, m.updated_at - interval '1 microsecond', null) end,
          greatest(m.change_xid, m.read_xid)
-    from messages m where m.id = any (ids)
+    from messages m
+    join conversations c on c.id = m.conversation_id
+   where m.id = any (ids)
   union all
-  select t.message_id, 'message_deleted', 'message_deleted', t.revision::bigint, t.change_xid, null, t.message, null, t.change_xid
+  select t.message_id, 'message_deleted', 'message_deleted', c.participant1_id, c.participant2_id,
+         t.revision::bigint, t.change_xid, null, t.message, null, t.change_xid
     from chat_tombstones t
+    join conversations c on c.id = t.conversation_id
    where t.message_id = any (ids) and (select m.id from messages m where m.id = t.message_id) is null;
 end
 $$;
@@ -354,7 +362,7 @@ as $$
 #variable_conflict use_variable
 begin
   return query
-  select c.id, 'conversation_created', 'conversation_created', 0::bigint, c.create_xid, c.create_xid,
+  select c.id, 'conversation_created', 'conversation_created', c.participant1_id, c.participant2_id, 0::bigint, c.create_xid, c.create_xid,
          chat_new_conversation_json(c), null, c.create_xid
     from conversations c where c.id = any (ids);
 end

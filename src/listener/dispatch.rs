@@ -185,10 +185,10 @@ impl Dispatcher {
                 }
             },
             (None, Some(id)) => match fetched.get(&id) {
-                Some(row) if row.version >= event.revision => {
+                Some(row) if told::is_about(event, row, payload.xid) => {
                     Told::of_row_now(row, event, payload.xid)
                 }
-                // Told already, or gone meanwhile, or gone and made anew: an event of its own will say so.
+                // Told already, or gone meanwhile, or gone and made anew, perhaps for others: an event of its own will say so.
                 _ => return,
             },
             (None, None) => return,

@@ -149,6 +149,8 @@ pub struct RowBack {
     /// The event that tells of it who has not heard of it before, and the one for who has.
     pub event_type: String,
     pub later_type: String,
+    /// Whose it is, now.
+    pub participants: [UserId; 2],
     /// The message's revision; of a conversation 0.
     pub version: i64,
     /// The transactions that made it this version, and that inserted it; none in rows of adopted tables that nobody has changed.
@@ -312,7 +314,8 @@ impl Store {
             ReadBack::Conversations => "chat_read_back_conversations($1)",
         };
         let params = [(&ids as _, Type::UUID_ARRAY)];
-        let columns = "id, type, later_type, revision, change_xid::text, create_xid::text, data, earlier_data, xid::text";
+        let columns = "id, type, later_type, participant1_id, participant2_id, revision, change_xid::text, create_xid::text, \
+             data, earlier_data, xid::text";
         let rows = self
             .read_by(&self.vital_pool, columns, call, &params)
             .await?;
@@ -322,12 +325,13 @@ impl Store {
                     id: column_of(row, 0)?,
                     event_type: column_of(row, 1)?,
                     later_type: column_of(row, 2)?,
-                    version: column_of(row, 3)?,
-                    change_xid: optional_xid(row, 4)?,
-                    create_xid: optional_xid(row, 5)?,
-                    data: column_of(row, 6)?,
-                    earlier_data: column_of(row, 7)?,
-                    xid: optional_xid(row, 8)?,
+                    participants: [UserId(column_of(row, 3)?), UserId(column_of(row, 4)?)],
+                    version: column_of(row, 5)?,
+                    change_xid: optional_xid(row, 6)?,
+                    create_xid: optional_xid(row, 7)?,
+                    data: column_of(row, 8)?,
+                    earlier_data: column_of(row, 9)?,
+                    xid: optional_xid(row, 10)?,
                 })
             })
             .collect()

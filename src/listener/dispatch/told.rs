@@ -100,6 +100,16 @@ impl<'a> Told<'a> {
     }
 }
 
+/// Whether an event of the transaction `xid` is about this row, as it is or was. An id may be given to another row once it is free, and
+/// that one may be other people's.
+pub(super) fn is_about(event: &PayloadEvent<'_>, row: &RowBack, xid: u64) -> bool {
+    let is_inserted_anew = || {
+        event.event_type == "chat_message" && row.create_xid.is_some_and(|created| created != xid)
+    };
+    row.participants == event.recipients
+        && (row.version == event.revision || (row.version > event.revision && !is_inserted_anew()))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::model::UserId;
@@ -125,6 +135,7 @@ mod tests {
             id: ID,
             event_type: event_type.to_owned(),
             later_type: later_type.to_owned(),
+            participants: [UserId(ID); 2],
             version,
             change_xid: Some(120),
             create_xid: Some(100),
@@ -158,6 +169,22 @@ mod tests {
         // Nothing has come of it meanwhile: it is what the event says.
         let expected = ("chat_message".to_owned(), None, 3, 110);
         assert_eq!(told("chat_message", 3, &edited), expected);
+    }
+
+    #[test]
+    fn an_event_is_about_the_row_that_it_was_published_for() {
+        let row = row("chat_message", "message_updated", 3);
+        let made_it = 100;
+        assert!(is_about(&event("chat_message", 1), &row, made_it));
+        assert!(!is_about(&event("chat_message", 4), &row, made_it));
+        // Its insertion is another one, and is told by itself.
+        assert!(!is_about(&event("chat_message", 1), &row, 90));
+        assert!(is_about(&event("message_updated", 2), &row, 110));
+        let others = PayloadEvent {
+            recipients: [UserId(ID), UserId(Uuid::nil())],
+            ..event("chat_message", 1)
+        };
+        assert!(!is_about(&others, &row, made_it));
     }
 
     #[test]

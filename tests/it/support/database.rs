@@ -131,22 +131,6 @@ impl Database {
         session
     }
 
-    /// Messages that do not fit into their notification are not read back until what is returned commits.
-    pub async fn hold_read_backs(&self) -> Client {
-        self.execute_as_owner(&format!(
-            "alter function chat_read_back(uuid[]) rename to chat_read_back_at_once;
-             create function chat_read_back(ids uuid[]) returns setof chat_row_now
-                 language plpgsql security definer set search_path from current as $$
-             begin
-               perform pg_advisory_xact_lock_shared(1);
-               return query select * from chat_read_back_at_once(ids);
-             end $$;
-             grant execute on function chat_read_back(uuid[]) to {SERVICE}"
-        ))
-        .await;
-        self.holding("select pg_advisory_xact_lock(1)").await
-    }
-
     /// Has unread counts be the answer to this query.
     pub async fn count_unread_by(&self, query: &str) {
         self.execute_as_owner(&format!(

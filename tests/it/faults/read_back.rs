@@ -1,0 +1,144 @@
+//! What did not fit into its notification is read back a moment later. By then its id may be another row's, perhaps of other people.
+
+use serde_json::Value;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::*;
+
+const REUSED: Uuid = Uuid::from_u128(0x0c0f_fee1);
+
+/// Longer than a test: nothing but the test is to end what the listener waits for.
+const PATIENT: [(&str, &str); 1] = [("DB_TIMEOUT_SECONDS", "300")];
+
+impl Database {
+    /// What does not fit into its notification is not read back until what is returned commits.
+    pub async fn hold_read_backs(&self) -> Client {
+        for function in ["chat_read_back", "chat_read_back_conversations"] {
+            self.execute_as_owner(&format!(
+                "alter function {function}(uuid[]) rename to {function}_at_once;
+                 create function {function}(ids uuid[]) returns setof chat_row_now
+                     language plpgsql security definer set search_path from current as $$
+                 begin
+                   perform pg_advisory_xact_lock_shared(1);
+                   return query select * from {function}_at_once(ids);
+                 end $$;
+                 grant execute on function {function}(uuid[]) to {SERVICE}"
+            ))
+            .await;
+        }
+        self.holding("select pg_advisory_xact_lock(1)").await
+    }
+
+    /// Alice writes what has the id, in a transaction of its own.
+    async fn insert(&self, conversation: Uuid, content: &str) {
+        let insert = format!(
+            "insert into messages (id, conversation_id, sender_id, content) values ('{REUSED}', '{conversation}', '{ALICE}', {content})"
+        );
+        self.execute(&insert).await;
+    }
+
+    async fn delete(&self) {
+        let delete = format!("delete from messages where id = '{REUSED}'");
+        self.execute(&delete).await;
+    }
+}
+
+/// What was told, in order: the type, and of messages the content.
+fn told(frames: &[Value]) -> Vec<String> {
+    let line = |frame: &Value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        format!(
+            "{} {}",
+            text(&frame["type"]),
+            text(&frame["data"]["content"])
+        )
+    };
+    frames
+        .iter()
+        .map(|frame| line(frame).trim_end().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_message_whose_id_is_given_to_others_before_it_is_read_back_is_not_told_as_theirs() {
+    for is_deleted_again in [false, true] {
+        let database = Database::fresh().await;
+        let read_back = database.hold_read_backs().await;
+        let with_boris = database.conversation(ALICE, BORIS).await;
+        let with_carla = database.conversation(ALICE, CARLA).await;
+        let replica = Replica::start(&database, &quick(&PATIENT)).await;
+        let mut boris = Socket::connect(&replica, BORIS).await;
+        let mut carla = Socket::connect(&replica, CARLA).await;
+        database.insert(with_boris, "repeat('huge ', 2000)").await;
+        database.delete().await;
+        database.insert(with_carla, "'for Carla'").await;
+        if is_deleted_again {
+            database.delete().await;
+        }
+        read_back.batch_execute("commit").await.expect("its end");
+
+        replica.api().send(with_boris, ALICE, "the end").await;
+        let frames = boris.before_message("the end").await;
+        assert_eq!(told(&frames), ["message_deleted"]);
+        assert_eq!(uuid_in(&frames[0]["data"], "conversationId"), with_boris);
+        replica.api().send(with_carla, ALICE, "the end").await;
+        let frames = carla.before_message("the end").await;
+        let expected = ["chat_message for Carla", "message_deleted"];
+        assert_eq!(told(&frames), expected[..1 + usize::from(is_deleted_again)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_message_that_is_made_anew_before_it_is_read_back_overtakes_none_of_its_conversation()
+ {
+    let database = Database::fresh().await;
+    let read_back = database.hold_read_backs().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &quick(&PATIENT)).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    database.insert(conversation, "repeat('huge ', 2000)").await;
+    replica.api().send(conversation, ALICE, "second").await;
+    database.delete().await;
+    database.insert(conversation, "'third'").await;
+    read_back.batch_execute("commit").await.expect("its end");
+
+    replica.api().send(conversation, ALICE, "the end").await;
+    let frames = boris.before_message("the end").await;
+    let expected = [
+        "chat_message second",
+        "message_deleted",
+        "chat_message third",
+    ];
+    assert_eq!(told(&frames), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_whose_id_is_given_to_others_before_it_is_read_back_is_not_told_as_theirs() {
+    let database = Database::fresh().await;
+    let read_back = database.hold_read_backs().await;
+    let common = database.conversation(BORIS, CARLA).await;
+    let replica = Replica::start(&database, &quick(&PATIENT)).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let mut carla = Socket::connect(&replica, CARLA).await;
+    // No notification can hold a participant as long as this.
+    let large = format!("update users set avatar_url = repeat('x', 9000) where id = '{ALICE}'");
+    database.execute(&large).await;
+    for (one, other) in [(ALICE, BORIS), (CARLA, DAVID)] {
+        database
+            .execute(&format!("delete from conversations where id = '{REUSED}'"))
+            .await;
+        database
+            .execute(&format!(
+                "insert into conversations (id, participant1_id, participant2_id) values ('{REUSED}', '{one}', '{other}')"
+            ))
+            .await;
+    }
+    read_back.batch_execute("commit").await.expect("its end");
+
+    replica.api().send(common, BORIS, "the end").await;
+    let frames = boris.before_message("the end").await;
+    assert_eq!(told(&frames), ["resync_required"]);
+    let frames = carla.before_message("the end").await;
+    assert_eq!(told(&frames), ["conversation_created"]);
+}
