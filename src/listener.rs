@@ -271,8 +271,8 @@ impl Listener {
         }
     }
 
-    /// Delivers what has changed from `before` to `here`, if these are moments of one database. The reason for which clients must
-    /// reload all the same, if there is one.
+    /// Delivers what has changed from `before` to `here`, or returns the reason for which clients must reload. Where it is known
+    /// beforehand, nothing is read: they load it, and what was delivered may have had the same numbers and revisions.
     async fn deliver_missed(
         &self,
         dispatcher: &mut Dispatcher,
@@ -281,25 +281,7 @@ impl Listener {
         may_be_lost: bool,
     ) -> Result<Option<&'static str>, Error> {
         // The horizon of one database never moves back, unless its files are those of an earlier moment.
-        let went_back = here.horizon < before.horizon;
-        let has_moved = before.identity != here.identity || went_back;
-        if may_be_lost && !has_moved {
-            // Its transaction numbers and its seq are given to others, perhaps by now.
-            log::warn!(
-                "the database has crashed, and what was delivered since {} may not have been flushed: clients must reload",
-                before.encode()
-            );
-            return Ok(Some(
-                "the database crashed and may have lost what came last",
-            ));
-        }
-        // A failover keeps transaction numbers; another cluster or database has its own.
-        let has_same_numbers = before.identity.same_database(&here.identity) && !went_back;
-        let caught_up = match has_same_numbers {
-            true => dispatcher.catch_up(before.horizon, here.horizon).await?,
-            false => CaughtUp::All,
-        };
-        if has_moved {
+        if before.identity != here.identity || here.horizon < before.horizon {
             // A failover or a restore: transactions that we delivered may be gone, and their numbers
             // be given to others.
             log::warn!(
@@ -309,7 +291,17 @@ impl Listener {
             );
             return Ok(Some("the service moved to another database server"));
         }
-        if caught_up == CaughtUp::TooMuch {
+        if may_be_lost {
+            // Its transaction numbers and its seq are given to others, perhaps by now.
+            log::warn!(
+                "the database has crashed, and what was delivered since {} may not have been flushed: clients must reload",
+                before.encode()
+            );
+            return Ok(Some(
+                "the database crashed and may have lost what came last",
+            ));
+        }
+        if dispatcher.catch_up(before.horizon, here.horizon).await? == CaughtUp::TooMuch {
             log::warn!(
                 "more has changed since {} than is read again (CATCH_UP_CHANGES), or than could be read in time: clients must \
                  reload",

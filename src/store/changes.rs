@@ -25,15 +25,6 @@ pub struct Horizon(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity(pub Arc<str>);
 
-impl Identity {
-    /// The same cluster and database, perhaps on another timeline.
-    pub fn same_database(&self, other: &Self) -> bool {
-        let without_timeline =
-            |identity: &Self| identity.0.rsplit_once('-').map(|(rest, _)| rest.to_owned());
-        without_timeline(self) == without_timeline(other)
-    }
-}
-
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -21,8 +21,14 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
         (synchronous.await == 1).then_some(())
     })
     .await;
+    let promoted = Database {
+        name: database.name.clone(),
+        cluster: standby.clone(),
+        served_by: database.served_by,
+    };
+    let way = Proxy::before(&promoted).await;
     // The first of them takes no writes until it is promoted.
-    let ports = format!("{},{}", standby.port, primary.port);
+    let ports = format!("{},{}", way.port, primary.port);
     let two_hosts = quick(&[
         ("DB_HOST", "127.0.0.1,127.0.0.1"),
         ("DB_PORT", &ports),
@@ -49,7 +55,9 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     for _ in 0..20 {
         cursor = cursor_of(&boris.expect("chat_message").await);
     }
+    alice.collect_messages(20).await;
 
+    way.refuse();
     primary.crash();
     for replica in [&here, &there] {
         until_status(replica, "/health/ready", 503).await;
@@ -59,17 +67,17 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
         .send_once(conversation, ALICE, "during", "m-1")
         .await;
     refused.refused(503, "unavailable");
-    let promoted = Database {
-        name: database.name.clone(),
-        cluster: standby.clone(),
-        served_by: database.served_by,
-    };
     promoted.execute("select pg_promote()").await;
     // Nobody is left to wait for.
     promoted
         .execute("alter system reset synchronous_standby_names")
         .await;
     promoted.execute("select pg_reload_conf()").await;
+    let missed = format!(
+        "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'missed')"
+    );
+    promoted.execute(&missed).await;
+    way.accept();
     for replica in [&here, &there] {
         until_healthy(replica).await;
     }
@@ -77,6 +85,9 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     assert_eq!(there.api().history(conversation).await[..20], acknowledged);
     for socket in [&mut boris, &mut alice] {
         let resync = socket.expect("resync_required").await;
+        // What was missed is in what they load: its numbers and revisions may have been another message's.
+        let mut ahead = socket.arrived().into_iter();
+        assert!(ahead.all(|frame| frame["type"] == "presence"));
         assert!(resync["data"]["reason"].is_string(), "{resync}");
         let again = Socket::resume(&there, BORIS, &cursor_of(&resync)).await;
         assert_eq!(again.connected["data"]["resumed"], true, "{resync}");
@@ -110,7 +121,7 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     }
     let history = here.api().history(conversation).await;
     let seqs: Vec<i64> = history.iter().map(seq_of).collect();
-    assert_eq!(seqs, (1..=22).collect::<Vec<_>>());
+    assert_eq!(seqs, (1..=23).collect::<Vec<_>>());
 }
 
 /// As when its machine is off, or its disk hangs: nobody refuses a connection, and nobody answers one.
