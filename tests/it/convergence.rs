@@ -1,5 +1,5 @@
 //! A client that applies the events in the order of their arrival ends up with what the database holds, whatever happens at once:
-//! what callers do on two replicas, what other programs do by SQL, and listeners that lose their connections.
+//! what callers do on two replicas, what other programs do by SQL, listeners that lose their connections, and a third replica that is killed.
 //!
 //! Each case draws from its seed (`support::seeds`) what is done, and when clients come and go. How it interleaves is left to
 //! chance, so a case that failed may pass when it is run again.
@@ -10,6 +10,7 @@ mod programs;
 mod shown;
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,6 +19,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
+use tokio::sync::RwLock;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -25,8 +27,8 @@ use self::clients::{Client, State, come_and_go};
 use crate::faults::kill_listeners;
 use crate::support::*;
 
-/// Of cases: `ids_return` or not, `conversations_go` or not.
-const KINDS: u64 = 4;
+/// Of cases: what programs do with ids, and `conversations_go` or not; every other two of them `has_third`.
+const KINDS: u64 = 6;
 /// What the cases of one run take, but for the first of each kind, and the last.
 const TIME: Duration = Duration::from_secs(6);
 const CALLERS: usize = 3;
@@ -56,8 +58,16 @@ struct Case<'a> {
     places: [Place; 3],
     /// Programs insert messages again under the ids of deleted ones. A catch-up then tells of the last row of an id only.
     ids_return: bool,
+    /// Some of them in another conversation of the sender's. Who was away is not told that they have left the former one.
+    ids_move: bool,
     /// Programs delete conversations, and make them anew under the same id. Then clients reload, and `seq` begins anew.
     conversations_go: bool,
+    /// There is a third replica, which is killed and started again.
+    has_third: bool,
+    /// It, while it runs. Read by who connects: it is killed between two handshakes.
+    third: RwLock<Option<Replica>>,
+    /// Whether listeners have lost their connections.
+    was_cut: Cell<bool>,
 }
 
 /// Whether all that is done is done.
@@ -85,25 +95,37 @@ impl<'a> Case<'a> {
                 users,
             });
         }
+        let has_third = seed % 4 >= 2;
+        let third = match has_third {
+            true => Some(Replica::start(database, &SETTINGS).await),
+            false => None,
+        };
         Self {
             database,
             replicas,
             users,
             places: places.try_into().expect("three"),
-            ids_return: seed.is_multiple_of(2),
-            conversations_go: seed % 4 >= 2,
+            ids_return: !seed.is_multiple_of(3),
+            ids_move: seed % 3 == 2,
+            conversations_go: !seed.is_multiple_of(2),
+            has_third,
+            third: RwLock::new(third),
+            was_cut: Cell::new(false),
         }
     }
 
     async fn run(&self, mut random: StdRng) {
         let mut fork = || StdRng::seed_from_u64(random.random());
         let mut staying = Vec::new();
-        for replica in 0..self.replicas.len() {
+        for replica in 0..self.places() {
             for user in self.users {
                 staying.push(Client::connect(self, replica, user, State::empty()).await);
             }
         }
-        let mut writers = vec![self.cut_listeners(fork()).boxed_local()];
+        let mut writers = vec![
+            self.cut_listeners(fork()).boxed_local(),
+            self.kill_the_third(fork()).boxed_local(),
+        ];
         writers.extend((0..CALLERS).map(|_| callers::run(self, fork()).boxed_local()));
         let programs: Vec<_> = (0..PROGRAMS).map(|_| programs::run(self, fork())).collect();
         let over = Over::new(false);
@@ -139,7 +161,36 @@ impl<'a> Case<'a> {
         let times = [0, 0, 1, 3].choose(&mut random).expect("a number");
         for _ in 0..*times {
             pause(&mut random, 60).await;
+            self.was_cut.set(true);
             kill_listeners(self.database).await;
+        }
+    }
+
+    /// `kill -9`, and another one in its place.
+    async fn kill_the_third(&self, mut random: StdRng) {
+        if !self.has_third {
+            return;
+        }
+        pause(&mut random, 120).await;
+        let mut third = self.third.write().await.take().expect("it runs");
+        third.kill();
+        let third = Replica::start(self.database, &SETTINGS).await;
+        *self.third.write().await = Some(third);
+    }
+
+    /// How many replicas clients connect to.
+    fn places(&self) -> usize {
+        self.replicas.len() + usize::from(self.has_third)
+    }
+
+    /// A socket at one of them; at another, if that one is killed.
+    async fn open(&self, replica: usize, user: Uuid, cursor: Option<&str>) -> Socket {
+        let third = self.third.read().await;
+        let running = self.replicas.iter().chain(&*third);
+        let replica = running.clone().nth(replica).unwrap_or(&self.replicas[0]);
+        match cursor {
+            None => Socket::connect(replica, user).await,
+            Some(cursor) => Socket::resume(replica, user, cursor).await,
         }
     }
 
@@ -157,6 +208,16 @@ impl<'a> Case<'a> {
             .iter()
             .filter(move |place| place.users.contains(&user));
         mine.map(|place| place.conversation)
+    }
+
+    /// The ids of those messages that are in conversations of others now, or were until they were deleted.
+    async fn left(&self, user: Uuid) -> HashSet<String> {
+        let mine: Vec<Uuid> = self.conversations(user).collect();
+        let left = "select id::text from messages where conversation_id <> all ($1)
+                     union all select message_id::text from chat_tombstones where conversation_id <> all ($1)";
+        let sql = self.database.sql().await;
+        let rows = sql.query(left, &[&mine]).await.expect("messages");
+        rows.iter().map(|row| row.get(0)).collect()
     }
 
     /// All messages of this user's.

@@ -1,6 +1,6 @@
 //! Clients: one that stays, and one that comes and goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -41,6 +41,8 @@ pub struct Client<'a> {
     user: Uuid,
     socket: Socket,
     pub state: State,
+    /// It came with a cursor, and was away before.
+    was_away: bool,
     /// On this socket, of each message, the `updatedAt` that came last.
     came: HashMap<String, String>,
     /// And the `seq` of the newest message of each conversation.
@@ -50,17 +52,15 @@ pub struct Client<'a> {
 
 impl<'a> Client<'a> {
     pub async fn connect(case: &'a Case<'a>, replica: usize, user: Uuid, state: State) -> Self {
-        let replica = &case.replicas[replica];
-        let socket = match &state.cursor {
-            None => Socket::connect(replica, user).await,
-            Some(cursor) => Socket::resume(replica, user, cursor).await,
-        };
+        let socket = case.open(replica, user, state.cursor.as_deref()).await;
         let connected = socket.connected.clone();
+        let was_away = state.cursor.is_some();
         let mut client = Self {
             case,
             user,
             socket,
             state,
+            was_away,
             came: HashMap::new(),
             newest: HashMap::new(),
             story: Vec::new(),
@@ -70,8 +70,20 @@ impl<'a> Client<'a> {
     }
 
     async fn next(&mut self) {
-        let frame = self.socket.next().await;
-        self.apply(&frame).await;
+        match self.socket.next_or_end().await {
+            Ok(frame) => self.apply(&frame).await,
+            // Its replica was killed.
+            Err(None) if self.case.has_third => self.come_back().await,
+            Err(code) => panic!("closed with {code:?}\n{}", self.story()),
+        }
+    }
+
+    /// To another replica, with what it shows.
+    async fn come_back(&mut self) {
+        let replica = usize::from(self.user.as_bytes()[15] % 2);
+        let again = Self::connect(self.case, replica, self.user, self.state.clone()).await;
+        let before = std::mem::replace(self, again);
+        self.story.splice(0..0, before.story);
     }
 
     async fn apply(&mut self, frame: &Value) {
@@ -138,9 +150,14 @@ impl<'a> Client<'a> {
     /// Read marks may still be on their way: a catch-up has them behind the messages.
     pub async fn until_it_shows_what_is_held(&mut self) {
         let held = self.case.held(self.user).await;
+        // Whoever was away is not told of these.
+        let left = match self.was_away || self.case.was_cut.get() {
+            true => self.case.left(self.user).await,
+            false => HashSet::new(),
+        };
         loop {
             let shown = self.state.shown.each_ref();
-            let differences = shown.map(|shown| shown.differences(&held));
+            let differences = shown.map(|shown| shown.differences(&held, &left));
             if differences.iter().all(Vec::is_empty) {
                 return;
             }
@@ -212,7 +229,7 @@ pub async fn come_and_go<'a>(
             true => kept.last().cloned(),
             false => kept.choose(&mut random).cloned(),
         };
-        let replica = random.random_range(0..case.replicas.len());
+        let replica = random.random_range(0..case.places());
         let state = state.unwrap_or_else(State::empty);
         let mut client = Client::connect(case, replica, user, state).await;
         client.story.splice(0..0, story);

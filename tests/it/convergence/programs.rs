@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use uuid::Uuid;
 
 use super::{Case, Place, length, pause};
 
@@ -37,12 +38,49 @@ pub async fn run(case: &Case<'_>, mut random: StdRng) -> usize {
     let patience = "set deadlock_timeout = '20ms'; set lock_timeout = '500ms'";
     session.batch_execute(patience).await.expect("a setting");
     for _ in 0..TRANSACTIONS {
+        if case.ids_return && random.random_bool(0.1) {
+            reuse(case, &session, &mut random).await;
+        }
         match transaction(case, &session, &mut random).await {
             true => committed += 1,
             false => session.batch_execute("rollback").await.expect("its end"),
         }
     }
     committed
+}
+
+/// A message that is too long for its notification, and is gone again, and its id another message's, perhaps before it has been read
+/// back for anybody: each of the three in a transaction of its own.
+async fn reuse(case: &Case<'_>, session: &Client, random: &mut StdRng) {
+    let Place {
+        conversation,
+        users,
+    } = case.place(random);
+    let me = *users.choose(random).expect("two");
+    let id = Uuid::from_u128(random.random());
+    let insert = "insert into messages (id, conversation_id, sender_id, content)";
+    let place = destination(case, conversation, &format!("'{me}'"), random);
+    let length = length(random);
+    for sql in [
+        format!("{insert} values ('{id}', '{conversation}', '{me}', repeat('reused ', 1500))"),
+        format!("delete from messages where id = '{id}'"),
+        format!("{insert} values ('{id}', {place}, '{me}', repeat('again ', {length}))"),
+    ] {
+        if !is_done(case, session, &sql).await {
+            return;
+        }
+    }
+}
+
+/// Where a message of this sender is inserted again that was in this conversation.
+fn destination(case: &Case<'_>, conversation: Uuid, sender: &str, random: &mut StdRng) -> String {
+    match case.ids_move && random.random() {
+        true => format!(
+            "(select c.id from conversations c
+               where {sender} in (c.participant1_id, c.participant2_id) and c.id <> '{conversation}')"
+        ),
+        false => format!("'{conversation}'"),
+    }
 }
 
 /// Whether it committed.
@@ -116,31 +154,41 @@ fn statement(case: &Case<'_>, sees_others: bool, random: &mut StdRng) -> String 
     }
     match random.random_range(0..20) {
         0..=2 => format!("{insert} values ('{conversation}', '{me}', {content})"),
-        3 => format!("{insert} select '{conversation}', '{me}', {content} || n from generate_series(1, 4) n"),
+        3 => format!(
+            "{insert} select '{conversation}', '{me}', {content} || n from generate_series(1, 4) n"
+        ),
         4 => format!("select chat_send_message('{conversation}', '{me}', {content})"),
         5 => format!("update messages set content = {content} where {one}"),
         6 => format!("update messages set content = {content} || seq where {some}"),
         7 => format!("update messages set deleted_at = now() where {one}"),
         8 => format!("update messages set is_read = true where {unread} and seq <= {seq}"),
         9 => format!("update messages set is_read = true where {unread}"),
-        10 => format!("update messages set is_read = true, content = content || '!' where {to_me} and seq <= {seq}"),
+        10 => format!(
+            "update messages set is_read = true, content = content || '!' where {to_me} and seq <= {seq}"
+        ),
         11 => format!("delete from messages where {one}"),
         12 => format!("delete from messages where {some}"),
         13 | 14 if !case.ids_return => format!("delete from messages where {one}"),
-        13 => format!(
-            "create temporary table gone on commit drop as select * from messages where {one};
-             delete from messages where id in (select id from gone);
-             insert into messages (id, conversation_id, sender_id, content, is_read, created_at)
-               select id, conversation_id, sender_id, content, is_read, created_at from gone;
-             drop table gone"
-        ),
-        14 => format!(
-            "insert into messages (id, conversation_id, sender_id, content)
-               select message_id, conversation_id, (message ->> 'senderId')::uuid, {content} from (
-                 select message_id, conversation_id, seq, message::json from chat_tombstones where {here}) t
-                order by seq limit 1
-               on conflict do nothing"
-        ),
+        13 => {
+            let place = destination(case, conversation, "sender_id", random);
+            format!(
+                "create temporary table gone on commit drop as select * from messages where {one};
+                 delete from messages where id in (select id from gone);
+                 insert into messages (id, conversation_id, sender_id, content, is_read, created_at)
+                   select id, {place}, sender_id, content, is_read, created_at from gone;
+                 drop table gone"
+            )
+        }
+        14 => {
+            let place = destination(case, conversation, "sender_id", random);
+            format!(
+                "insert into messages (id, conversation_id, sender_id, content)
+                   select message_id, {place}, sender_id, {content} from (
+                     select message_id, seq, (message::json ->> 'senderId')::uuid as sender_id from chat_tombstones where {here}) t
+                    order by seq limit 1
+                   on conflict do nothing"
+            )
+        }
         15 => format!(
             "insert into messages (id, conversation_id, sender_id, content)
                select id, conversation_id, sender_id, {content} from messages where {one}
@@ -149,6 +197,8 @@ fn statement(case: &Case<'_>, sees_others: bool, random: &mut StdRng) -> String 
         16 => format!("update messages set is_read = false where {one}"),
         17 => format!("update messages set is_read = false where {some}"),
         18 => format!("update messages set is_read = seq <= {seq} where {to_me}"),
-        _ => format!("update messages set deleted_at = null where {here} and deleted_at is not null"),
+        _ => {
+            format!("update messages set deleted_at = null where {here} and deleted_at is not null")
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What a client shows that goes by its frames.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -97,8 +97,8 @@ impl Shown {
     }
 
     /// Where it is not what the database holds: what is shown, and what is held. Of what was deleted outright a client shows that
-    /// it is deleted, or nothing.
-    pub fn differences(&self, held: &[Value]) -> Vec<(Value, Value)> {
+    /// it is deleted, or nothing; or what it was, of those that have `left` for other people's conversations.
+    pub fn differences(&self, held: &[Value], left: &HashSet<String>) -> Vec<(Value, Value)> {
         let mut gone = self.messages.clone();
         let mut differences = Vec::new();
         for message in held {
@@ -107,10 +107,10 @@ impl Shown {
                 differences.push((shown, message.clone()));
             }
         }
-        let left = gone
+        let stays = gone
             .into_values()
-            .filter(|shown| shown["deletedAt"].is_null());
-        differences.extend(left.map(|shown| (shown, Value::Null)));
+            .filter(|shown| shown["deletedAt"].is_null() && !left.contains(&text(shown, "id")));
+        differences.extend(stays.map(|shown| (shown, Value::Null)));
         differences
     }
 }
