@@ -16,8 +16,7 @@ use super::heartbeat::Beats;
 use super::payload::{Heartbeat, Payload, PayloadEvent, ReadMark, VERSION, Version};
 use super::unflushed::Unflushed;
 use crate::error::Error;
-use crate::frame;
-use crate::hub::{AsUpdate, Event, Hub, Subject};
+use crate::hub::{Event, Hub, Subject};
 use crate::live::Live;
 use crate::model::UserId;
 use crate::store::{Horizon, Incarnation, Pair, ReadBack, RowBack, Snapshot, Store, Telling};
@@ -196,21 +195,12 @@ impl Dispatcher {
         if self.was_told(told.subject, told.version) {
             return;
         }
-        let frame_of =
-            |event_type| frame::durable(event_type, told.data, event.user, payload.at, cursor);
         self.hand_over(
             &event.recipients,
             Event {
-                subject: told.subject,
-                version: told.version,
-                xid: told.xid,
                 horizon: Horizon(payload.horizon.unwrap_or_default().min(payload.xid)),
-                frame: frame_of(told.event_type),
                 made_at: payload.at_micros,
-                as_update: told.later_type.map(|later_type| AsUpdate {
-                    frame: frame_of(later_type),
-                    created: told.created,
-                }),
+                ..told.into_event(event.user, payload.at, cursor)
             },
         );
         if event.event_type == "chat_message" {

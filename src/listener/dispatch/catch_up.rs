@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Dispatcher;
+use super::told::Told;
 use crate::error::Error;
-use crate::frame;
-use crate::hub::{AsUpdate, Event, Subject};
+use crate::hub::Event;
 use crate::listener::delivered::Standing;
 use crate::model::UserId;
 use crate::store::{Change, Horizon, Snapshot};
@@ -107,13 +107,8 @@ impl Dispatcher {
         if self.before.includes(change.xid) {
             return None;
         }
-        let subject = Subject::of(
-            &change.event_type,
-            change.subject,
-            change.conversation,
-            change.xid,
-        );
-        let is_known = match self.delivered.standing(subject, change.version) {
+        let told = Told::of_change(change);
+        let is_known = match self.delivered.standing(told.subject, told.version) {
             Standing::Repeat => return None,
             Standing::Later => true,
             // A row from before this replica's first socket: only its change is news.
@@ -121,26 +116,11 @@ impl Dispatcher {
                 .create_xid
                 .is_some_and(|xid| self.before.includes(xid)),
         };
-        let (event_type, later_type) = match is_known {
-            true => (&change.later_type, None),
-            false => (&change.event_type, Some(&change.later_type)),
+        let told = match is_known {
+            true => told.into_later(),
+            false => told,
         };
-        let frame_of =
-            |event_type: &str| frame::durable(event_type, &change.data, change.user, now, cursor);
-        Some(Event {
-            subject,
-            version: change.version,
-            xid: change.xid,
-            horizon: Horizon::default(),
-            frame: frame_of(event_type),
-            made_at: None,
-            as_update: later_type
-                .filter(|later_type| *later_type != event_type)
-                .map(|later_type| AsUpdate {
-                    frame: frame_of(later_type),
-                    created: change.create_xid,
-                }),
-        })
+        Some(told.into_event(change.user, now, cursor))
     }
 
     /// A catch-up is a burst of our own making, so healthy sockets get time for it; one that does not
@@ -166,7 +146,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::hub::Subscription;
+    use crate::hub::{Subject, Subscription};
     use crate::testing;
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,12 @@
-//! What an event of a notification tells: what is in it, or the row that it refers to, as that is by now.
+//! What an event tells: what is in a notification, or the row that it refers to, as that is by now; or a row that a catch-up has read.
 
 use uuid::Uuid;
 
-use crate::hub::Subject;
+use crate::frame;
+use crate::hub::{AsUpdate, Event, Subject};
 use crate::listener::payload::{PayloadEvent, ReadMark};
-use crate::store::RowBack;
+use crate::model::UserId;
+use crate::store::{Change, Horizon, RowBack};
 
 /// What an event tells sockets.
 pub(super) struct Told<'a> {
@@ -79,25 +81,72 @@ impl<'a> Told<'a> {
         if row.version == event.revision {
             return now;
         }
-        let is_insertion = event.event_type == row.event_type;
         let (version, data) = match &row.earlier_data {
             Some(data) => (row.version - 1, data),
             None => (row.version, &row.data),
         };
-        Self {
+        let told = Self {
             version,
             data,
             xid: row.change_xid.unwrap_or(xid),
-            event_type: match event.event_type {
-                "chat_message" => row.event_type.as_str(),
-                _ => row.later_type.as_str(),
-            },
-            later_type: (is_insertion && row.event_type != row.later_type)
-                .then_some(row.later_type.as_str()),
+            event_type: &row.event_type,
+            later_type: later_type(&row.event_type, &row.later_type),
             created: row.create_xid,
             ..now
+        };
+        match event.event_type {
+            "chat_message" => told,
+            _ => told.into_later(),
         }
     }
+
+    pub fn of_change(change: &'a Change) -> Self {
+        Self {
+            subject: Subject::of(
+                &change.event_type,
+                change.subject,
+                change.conversation,
+                change.xid,
+            ),
+            version: change.version,
+            xid: change.xid,
+            event_type: &change.event_type,
+            data: &change.data,
+            later_type: later_type(&change.event_type, &change.later_type),
+            created: change.create_xid,
+        }
+    }
+
+    /// The same for those who were told of the row before.
+    pub fn into_later(self) -> Self {
+        Self {
+            event_type: self.later_type.unwrap_or(self.event_type),
+            later_type: None,
+            ..self
+        }
+    }
+
+    /// As of a catch-up: with no horizon, and of no moment. `at`: in Unix seconds.
+    pub fn into_event(self, user: UserId, at: i64, cursor: &str) -> Event {
+        let frame_of = |event_type| frame::durable(event_type, self.data, user, at, cursor);
+        Event {
+            subject: self.subject,
+            version: self.version,
+            xid: self.xid,
+            horizon: Horizon::default(),
+            frame: frame_of(self.event_type),
+            made_at: None,
+            as_update: self.later_type.map(|later_type| AsUpdate {
+                frame: frame_of(later_type),
+                created: self.created,
+            }),
+        }
+    }
+}
+
+/// Where it is another one.
+fn later_type<'a>(event_type: &str, later_type: &'a str) -> Option<&'a str> {
+    (later_type != event_type).then_some(later_type)
 }
 
 /// Whether an event of the transaction `xid` is about this row, as it is or was. An id may be given to another row once it is free, and
