@@ -92,7 +92,7 @@ impl Running {
         let started = Instant::now();
         let database = Database::reach(&config).await?;
         database.migrate(&config).await?;
-        if database.embedded.is_some() && !database.has_users().await? {
+        if database.embedded.is_some() && !database.has_users(&config).await? {
             database.insert_demo_data(&config).await?;
             log::info!("inserted demo users and conversations");
         }

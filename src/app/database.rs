@@ -180,27 +180,34 @@ impl Database {
 
     /// Demo users and conversations, as one batch; a second time changes nothing.
     pub async fn insert_demo_data(&self, config: &Config) -> Result<(), StartError> {
-        let (client, _driver) = self.as_owner("pgchat demo data").await?;
-        let schema = quoted_name(&config.schema);
+        let (client, _driver) = self.as_owner(config, "pgchat demo data").await?;
         let users = config.users_table.replace('\'', "''");
-        let settings =
-            format!("set search_path = {schema}, public; set pgchat.users_table = '{users}'");
+        let settings = format!("set pgchat.users_table = '{users}'");
         client.batch_execute(&settings).await.map_err(failed)?;
         client.batch_execute(DEMO_DATA).await.map_err(failed)
     }
 
-    pub async fn has_users(&self) -> Result<bool, StartError> {
-        let (client, _driver) = self.as_owner("pgchat start").await?;
+    pub async fn has_users(&self, config: &Config) -> Result<bool, StartError> {
+        let (client, _driver) = self.as_owner(config, "pgchat start").await?;
         let any = "select exists (select from users)";
         let row = client.query_one(any, &[]).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
     }
 
-    async fn as_owner(&self, application_name: &str) -> Result<(Client, Driver), StartError> {
+    /// A session that finds tables where the migrations make them, before any others of the same name.
+    async fn as_owner(
+        &self,
+        config: &Config,
+        application_name: &str,
+    ) -> Result<(Client, Driver), StartError> {
         let connected = self.owner.connect(application_name).await;
         let (client, connection) = connected.map_err(StartError::because)?;
         // Its error comes out of the client's calls, too.
-        Ok((client, AbortOnDropHandle::new(tokio::spawn(connection))))
+        let driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        let schema = quoted_name(&config.schema);
+        let search_path = format!("set search_path = {schema}, public");
+        client.batch_execute(&search_path).await.map_err(failed)?;
+        Ok((client, driver))
     }
 }
 

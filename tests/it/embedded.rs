@@ -166,6 +166,24 @@ async fn the_first_start_needs_no_database_and_finds_people_who_talk() {
     assert_eq!(users["users"].as_array().unwrap().len(), 8);
 }
 
+/// Its users are there, and not those of another schema of the same database.
+#[tokio::test]
+async fn a_schema_of_its_own_has_people_who_talk_too() {
+    let data = DataDir::new();
+    let mut replicas = Vec::new();
+    for schema in ["chat", "public", "talk"] {
+        let mut settings = data.settings();
+        settings.push(("DB_SCHEMA".to_owned(), schema.to_owned()));
+        let replica = Replica::start_with(&settings).await;
+        let users = replica.api().get("/api/v1/users/").await.ok(200);
+        let users = users["users"].as_array().unwrap();
+        assert_eq!(users.len(), 8, "{schema}: {users:#?}");
+        let conversations = replica.api().conversations(AMELIE).await;
+        assert_eq!(conversations.len(), 2, "{schema}: {conversations:#?}");
+        replicas.push(replica);
+    }
+}
+
 /// The tutorial's page is one: whoever tries pgchat out serves it with whatever they have.
 #[tokio::test]
 async fn pages_of_this_machine_may_call_and_open_sockets_and_no_others() {
