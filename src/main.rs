@@ -76,7 +76,7 @@ impl Failure {
 }
 
 fn print_token(config_file: Option<&Path>, user: UserId, ttl: Duration) -> Result<(), Failure> {
-    let loaded = load(config_file)?;
+    let loaded = config::load(config_file).map_err(Failure::misused)?;
     let token = auth::mint(&loaded.config.auth, user, ttl).map_err(Failure::misused)?;
     // Not println, which panics when nobody reads.
     writeln!(std::io::stdout(), "{token}").map_err(Failure::failed)
@@ -87,9 +87,8 @@ fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
         config,
         mut warnings,
         summary,
-    } = load(config_file)?;
-    let (keys, key_warnings) = auth::Keys::load(&config.auth).map_err(Failure::misused)?;
-    warnings.extend(key_warnings);
+    } = config::load(config_file).map_err(Failure::misused)?;
+    let task = Task::of(job, &config, &mut warnings)?;
     logging::init(&config).map_err(Failure::failed)?;
     // A probe runs every few seconds; the instance that it asks about has said all this at its start.
     if job != Job::Healthcheck {
@@ -101,7 +100,7 @@ fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?;
     let log_format = config.log_format;
-    let ended = runtime.block_on(perform(job, config, keys));
+    let ended = runtime.block_on(perform(task, config));
     // What still runs (a name lookup, say) must not hold up the end.
     runtime.shutdown_background();
     ended.map_err(|error| {
@@ -123,12 +122,12 @@ fn log_settings(warnings: &[String], summary: &str) {
     }
 }
 
-async fn perform(job: Job, config: Config, keys: auth::Keys) -> Result<(), app::StartError> {
-    match job {
-        Job::Migrate => app::migrate(config).await,
-        Job::DemoData => app::demo_data(config).await,
-        Job::Healthcheck => app::healthcheck(&config).await,
-        Job::Serve => {
+async fn perform(task: Task, config: Config) -> Result<(), app::StartError> {
+    match task {
+        Task::Migrate => app::migrate(config).await,
+        Task::DemoData => app::demo_data(config).await,
+        Task::Healthcheck => app::healthcheck(&config).await,
+        Task::Serve(keys) => {
             let drain = signals::drain()
                 .map_err(|error| app::StartError(format!("cannot wait for signals: {error}")))?;
             if config.auth.mode == AuthMode::Trusted {
@@ -142,14 +141,40 @@ async fn perform(job: Job, config: Config, keys: auth::Keys) -> Result<(), app::
     }
 }
 
-/// The configuration. CA files are a part of it: what is wrong with one is told like any other setting, before anything starts.
-fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
-    let loaded = config::load(file).map_err(Failure::misused)?;
-    let database = match &loaded.config.database {
+/// A job, and what it needs out of files that the configuration names.
+enum Task {
+    Serve(auth::Keys),
+    Migrate,
+    DemoData,
+    Healthcheck,
+}
+
+impl Task {
+    /// What is wrong with such a file is told like any other setting, before anything starts. A file that the job does not use is
+    /// not looked at: a replica goes on with the keys that it has where a new file is unusable, and its health check must, too.
+    fn of(job: Job, config: &Config, warnings: &mut Vec<String>) -> Result<Self, Failure> {
+        if job != Job::Healthcheck {
+            check_ca_files(config)?;
+        }
+        Ok(match job {
+            Job::Serve => {
+                let (keys, of_keys) = auth::Keys::load(&config.auth).map_err(Failure::misused)?;
+                warnings.extend(of_keys);
+                Self::Serve(keys)
+            }
+            Job::Migrate => Self::Migrate,
+            Job::DemoData => Self::DemoData,
+            Job::Healthcheck => Self::Healthcheck,
+        })
+    }
+}
+
+fn check_ca_files(config: &Config) -> Result<(), Failure> {
+    let database = match &config.database {
         DatabaseSource::External(database) => Some(database),
         DatabaseSource::Embedded { .. } => None,
     };
-    for database in database.into_iter().chain(&loaded.config.listen_database) {
+    for database in database.into_iter().chain(&config.listen_database) {
         tls::connector(database.ssl_mode, database.ssl_root_cert.as_deref()).map_err(|error| {
             Failure::misused(ConfigError {
                 variable: "DB_SSL_ROOT_CERT".to_owned(),
@@ -157,5 +182,5 @@ fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
             })
         })?;
     }
-    Ok(loaded)
+    Ok(())
 }

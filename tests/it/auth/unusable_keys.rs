@@ -190,3 +190,41 @@ async fn keys_for_other_uses_beside_a_good_one_are_told_and_left_out() {
     let good = good.token(ALICE);
     get(&replica, "/api/v1/users", &good).await.ok(200);
 }
+
+/// A replica keeps its keys while a new file is unusable: ended for that by its health check, it could not start again.
+#[tokio::test]
+async fn a_file_that_a_command_does_not_use_keeps_it_from_nothing() {
+    let database = Database::fresh().await;
+    let key = Key::es256("1");
+    let files = Files::new();
+    let jwks = files.of("jwks.json", json!({"keys": [key.jwk()]}).to_string());
+    let keys = [
+        ("JWT_JWKS_FILE", jwks.as_str()),
+        ("JWT_SECRET", SECRET),
+        ("SERVER_HOST", "127.0.0.1"),
+    ];
+    let replica = Replica::start(&database, &keys).await;
+    files.of("jwks.json", "no");
+    let port = replica.port().to_string();
+    let here = [&keys[..], &[("SERVER_PORT", port.as_str())]].concat();
+    for command in ["healthcheck", "migrate"] {
+        let ended = pgchat(&[command], &settings(&database, &here)).await;
+        ended.assert_ok();
+    }
+    // Whoever starts now has no other keys.
+    assert_refused(&database, &keys, &["JWT_JWKS_FILE", "is not JSON"]).await;
+
+    let ca = [
+        ("DB_SSL_MODE", "verify-full"),
+        ("DB_SSL_ROOT_CERT", "/nonexistent"),
+    ];
+    let here = settings(&database, &[&here[..], &ca].concat());
+    let user = ALICE.to_string();
+    for command in [&["healthcheck"][..], &["token", "--user", &user]] {
+        pgchat(command, &here).await.assert_ok();
+    }
+    for command in ["migrate", "demo-data", "serve"] {
+        let ended = pgchat(&[command], &here).await;
+        ended.assert_failed(2, &["DB_SSL_ROOT_CERT", "/nonexistent"]);
+    }
+}
