@@ -172,8 +172,8 @@ async fn start(
         live.clone(),
     );
     supervisor.spawn(tasks, "the listener", listener.run(stop()));
-    let patience = config.timeouts.database_start.max(LISTENER_PATIENCE);
-    until_live(&mut status, patience).await?;
+    let deadline = database.deadline.max(Instant::now() + LISTENER_PATIENCE);
+    until_live(&mut status, deadline).await?;
 
     let limits = WriterLimits::from(&config);
     let (writer, writing) = Writer::new(store.clone(), limits, tasks.clone(), stop());
@@ -219,8 +219,8 @@ fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
 }
 
 /// Waits until the first heartbeat has come back.
-async fn until_live(listener: &mut ListenerStatus, patience: Duration) -> Result<(), StartError> {
-    if timeout(patience, listener.proven()).await.is_ok() {
+async fn until_live(listener: &mut ListenerStatus, deadline: Instant) -> Result<(), StartError> {
+    if timeout_at(deadline, listener.proven()).await.is_ok() {
         return Ok(());
     }
     let reason = match listener.check() {

@@ -39,11 +39,12 @@ pub(super) struct Database {
     /// session and SET.
     pub direct: Connector,
     pub embedded: Option<EmbeddedPostgres>,
+    /// Until when a database that does not answer is waited for at the start (`DB_CONNECT_TIMEOUT_SECONDS`).
+    pub deadline: Instant,
 }
 
 impl Database {
-    /// Starts the embedded database if it is to be used, and waits until the database answers, for
-    /// `DB_CONNECT_TIMEOUT_SECONDS`.
+    /// Starts the embedded database if it is to be used, and waits until the database answers, on each of the ways to it.
     pub async fn reach(config: &Config) -> Result<Self, StartError> {
         let (owner, database, embedded) = match &config.database {
             DatabaseSource::External(database) => (None, database.clone(), None),
@@ -70,43 +71,22 @@ impl Database {
             Some(owner) => Connector::new(owner).map_err(StartError::because)?,
             None => direct.clone(),
         };
-        // The embedded database's service may not be there yet.
-        let at_first = match embedded {
-            Some(_) => &owner,
-            None => &connector,
-        };
         let deadline = Instant::now() + config.timeouts.database_start;
-        let mut told = false;
-        loop {
-            match at_first.connect("pgchat start").await {
-                Ok(_) => {
-                    return Ok(Self {
-                        owner,
-                        connector,
-                        direct,
-                        embedded,
-                    });
-                }
-                Err(error) if Instant::now() + START_RETRY < deadline => {
-                    if !told {
-                        log::warn!(
-                            "database {}: {error}; trying for {} s",
-                            connector.target(),
-                            config.timeouts.database_start.as_secs()
-                        );
-                        told = true;
-                    }
-                    tokio::time::sleep(START_RETRY).await;
-                }
-                Err(error) => {
-                    return Err(StartError(format!(
-                        "cannot reach the database {}: {error}{}",
-                        connector.target(),
-                        advice(&error.0)
-                    )));
-                }
-            }
+        match embedded {
+            // Its service may not be there yet.
+            Some(_) => until_reached(&owner, WayTo::Database, deadline).await?,
+            None => until_reached(&connector, WayTo::Database, deadline).await?,
         }
+        if config.listen_database.is_some() {
+            until_reached(&direct, WayTo::Listener, deadline).await?;
+        }
+        Ok(Self {
+            owner,
+            connector,
+            direct,
+            embedded,
+            deadline,
+        })
     }
 
     /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
@@ -128,11 +108,10 @@ impl Database {
             before: EMBEDDED_USERS_TABLE,
             after: roles,
         });
-        let deadline = Instant::now() + config.timeouts.database_start;
         loop {
             match apply_schema(&self.owner, &config.schema, &users, around).await {
                 Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
-                    if Instant::now() + START_RETRY < deadline =>
+                    if Instant::now() + START_RETRY < self.deadline =>
                 {
                     log::warn!("{error}; trying again");
                     tokio::time::sleep(START_RETRY).await;
@@ -211,6 +190,47 @@ impl Database {
     }
 }
 
+/// Which settings say how to get there.
+#[derive(Clone, Copy)]
+enum WayTo {
+    /// `DB_HOST` and the others, or `DATABASE_URL`.
+    Database,
+    /// `LISTEN_DATABASE_URL`.
+    Listener,
+}
+
+/// Tries until `deadline`, and at least once.
+async fn until_reached(
+    connector: &Connector,
+    way: WayTo,
+    deadline: Instant,
+) -> Result<(), StartError> {
+    let patience = deadline.saturating_duration_since(Instant::now());
+    let target = match way {
+        WayTo::Database => connector.target(),
+        WayTo::Listener => format!("{} (LISTEN_DATABASE_URL)", connector.target()),
+    };
+    let mut told = false;
+    loop {
+        let error = match connector.connect("pgchat start").await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if Instant::now() + START_RETRY >= deadline {
+            let advice = advice(&error.0, way);
+            return Err(StartError(format!(
+                "cannot reach the database {target}: {error}{advice}"
+            )));
+        }
+        if !told {
+            let seconds = patience.as_secs_f64().round();
+            log::warn!("database {target}: {error}; trying for {seconds} s");
+            told = true;
+        }
+        tokio::time::sleep(START_RETRY).await;
+    }
+}
+
 /// What drives a connection, for as long as it is held.
 type Driver = AbortOnDropHandle<Result<(), tokio_postgres::Error>>;
 
@@ -233,29 +253,37 @@ fn anew(database: &DatabaseSource) -> String {
 }
 
 /// Which settings to look at. `reason` ends with PostgreSQL's code where the server has answered.
-fn advice(reason: &str) -> &'static str {
+fn advice(reason: &str, way: WayTo) -> String {
     let answered = |codes: &[&str]| {
         codes
             .iter()
             .any(|code| reason.ends_with(&format!("({code})")))
     };
-    if answered(&["28P01", "28000"]) || reason.ends_with("password missing") {
-        "; are DB_USER and DB_PASSWORD, or those of DATABASE_URL, right?"
+    let settings = if answered(&["28P01", "28000"]) || reason.ends_with("password missing") {
+        "are DB_USER and DB_PASSWORD, or those of DATABASE_URL, right?"
     } else if answered(&["3D000"]) {
-        "; create it, or set DB_NAME"
+        "create it, or set DB_NAME"
     } else if reason.ends_with("database does not allow writes") {
-        "; it is a standby, or default_transaction_read_only is set for it or for the role: the service needs the one that accepts writes"
+        return "; it is a standby, or default_transaction_read_only is set for it or for the role: the service needs the one that \
+                accepts writes"
+            .to_owned();
     } else if reason.starts_with("error performing TLS handshake") {
-        "; are DB_SSL_MODE and DB_SSL_ROOT_CERT, or those of DATABASE_URL, right?"
+        "are DB_SSL_MODE and DB_SSL_ROOT_CERT, or those of DATABASE_URL, right?"
     } else if reason.starts_with("error connecting") || reason.starts_with("no answer") {
-        "; does PostgreSQL run there, and are DB_HOST and DB_PORT, or those of DATABASE_URL, right?"
+        "does PostgreSQL run there, and are DB_HOST and DB_PORT, or those of DATABASE_URL, right?"
     } else {
-        ""
+        return String::new();
+    };
+    match way {
+        WayTo::Database => format!("; {settings}"),
+        WayTo::Listener => "; is that setting right?".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -281,8 +309,45 @@ mod tests {
                 "default_transaction_read_only",
             ),
         ] {
-            assert!(advice(reason).contains(settings), "{reason}");
+            assert!(
+                advice(reason, WayTo::Database).contains(settings),
+                "{reason}"
+            );
         }
-        assert_eq!(advice("the database system is starting up (57P03)"), "");
+        let starting = "the database system is starting up (57P03)";
+        assert_eq!(advice(starting, WayTo::Database), "");
+    }
+
+    /// Not so long again: whoever waits for the start was told once for how long.
+    #[tokio::test]
+    async fn a_database_that_goes_away_is_waited_for_no_longer_than_one_that_was_never_there() {
+        let broken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = broken.local_addr().unwrap().port().to_string();
+        let vars = [("DB_HOST", "127.0.0.1"), ("DB_PORT", port.as_str())];
+        let config = Config::from_vars(&vars).unwrap();
+        let DatabaseSource::External(database) = &config.database else {
+            panic!("DB_HOST is set");
+        };
+        let connector = Connector::new(database).unwrap();
+        let database = Database {
+            owner: connector.clone(),
+            connector: connector.clone(),
+            direct: connector,
+            embedded: None,
+            deadline: Instant::now(),
+        };
+        let mut tries = 0;
+        let answering = async {
+            loop {
+                drop(broken.accept().await);
+                tries += 1;
+            }
+        };
+        let ended = tokio::select! {
+            () = answering => unreachable!(),
+            ended = database.migrate(&config) => ended,
+        };
+        assert!(ended.is_err());
+        assert_eq!(tries, 1);
     }
 }

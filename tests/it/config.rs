@@ -100,6 +100,16 @@ async fn a_database_that_cannot_be_reached_ends_the_start() {
         // Without the setting it would be 30 s.
         assert!(outcome.took < Duration::from_secs(25), "{outcome:#?}");
     }
+    // Each of two ways is tried, and the one that leads nowhere is named.
+    let listener = format!("postgres://127.0.0.1:{closed}/elsewhere");
+    let more = [
+        ("LISTEN_DATABASE_URL", listener.as_str()),
+        ("DB_CONNECT_TIMEOUT_SECONDS", "1"),
+    ];
+    let outcome = pgchat(&["serve"], &settings(&database, &more)).await;
+    let target = format!("elsewhere at 127.0.0.1:{closed}");
+    outcome.assert_failed(1, &["LISTEN_DATABASE_URL", &target]);
+    assert!(!outcome.last_line().contains("DB_PORT"), "{outcome:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
