@@ -5,8 +5,10 @@ use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind, new_error};
 use jsonwebtoken::signature::{Error as SignatureError, Signer, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
+use ring::agreement::{self, ECDH_P256, EphemeralPrivateKey};
 use ring::error::Unspecified;
 use ring::hmac;
+use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
     UnparsedPublicKey,
@@ -23,6 +25,15 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 pub fn install() {
     // An error says that it was installed before.
     let _ = PROVIDER.install_default();
+}
+
+/// Whether signatures can be verified by it: a point in the uncompressed form, and on the curve. Of ring's functions only the one that
+/// agrees on a secret tells that.
+pub fn is_p256_point(point: &[u8]) -> bool {
+    let peer = agreement::UnparsedPublicKey::new(&ECDH_P256, point);
+    EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new())
+        .and_then(|own| agreement::agree_ephemeral(own, &peer, |_| ()))
+        .is_ok()
 }
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
@@ -93,9 +104,6 @@ impl Verifier<Vec<u8>> for PublicKey {
         let verified = match (self.algorithm, self.key.kind()) {
             (Algorithm::RS256, RsaModulusExponent { n, e }) => RsaPublicKeyComponents { n, e }
                 .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
-            (Algorithm::RS256, SecretOrDer(der)) => {
-                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).verify(message, signature)
-            }
             (Algorithm::ES256, SecretOrDer(point)) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
             }

@@ -11,6 +11,7 @@ use jsonwebtoken::jwk::{
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
 
+use super::crypto;
 use crate::config::{AuthConfig, ConfigError};
 
 const PEM_FILE: &str = "JWT_PUBLIC_KEY_FILE";
@@ -25,10 +26,8 @@ const MAX_KEYS: usize = 32;
 /// RSA moduli in bytes: 2048 bits (RFC 7518 section 3.3) to 8192, the most that ring takes.
 const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
 
-/// What PKCS#1 puts around a modulus, at most: tags, lengths, a sign, and an exponent of up to 33 bits.
-const PKCS1_BYTES: usize = 16;
-
-const NOT_P256: &str = "an elliptic curve key must be of P-256";
+const NOT_PEM: &str = "must hold one public key in PEM: RSA, P-256 or Ed25519";
+const NOT_P256: &str = "an elliptic curve key must be of P-256, and its point on that curve";
 const NOT_ED25519: &str = "an Edwards curve key must be Ed25519";
 
 /// The key files' text, to tell a change by.
@@ -94,30 +93,18 @@ impl Key {
     fn new(key: DecodingKey, id: Option<String>) -> Result<Self, &'static str> {
         let algorithm = match (key.family(), key.kind()) {
             (AlgorithmFamily::Hmac, _) => Algorithm::HS256,
-            (AlgorithmFamily::Rsa, kind) => {
-                // Of PKCS#1 only the whole is measured, which rounds in the key's favour.
-                let fits = match kind {
-                    DecodingKeyKind::RsaModulusExponent { n, e } => {
-                        // As some libraries write numbers (RFC 7518 section 6.3.1.1): no signature would ever fit.
-                        if [n, e].iter().any(|number| number.starts_with(&[0])) {
-                            return Err("n and e of an RSA key must not begin with a zero byte");
-                        }
-                        if !is_exponent(e) {
-                            return Err("e of an RSA key must be odd, and from 3 to 2^33");
-                        }
-                        RSA_BYTES.contains(&n.len())
-                    }
-                    DecodingKeyKind::SecretOrDer(der) => {
-                        let (least, most) = (*RSA_BYTES.start(), RSA_BYTES.end() + PKCS1_BYTES);
-                        (least..=most).contains(&der.len())
-                    }
-                };
-                if !fits {
-                    return Err("an RSA key must have 2048 to 8192 bits");
-                }
+            // Out of PEM: by its numbers, as in a JWKS document, so that one rule is for both.
+            (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
+                let (n, e) = pkcs1_numbers(der).ok_or(NOT_PEM)?;
+                return Self::new(DecodingKey::from_rsa_raw_components(n, e), id);
+            }
+            (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+                check_rsa(n, e)?;
                 Algorithm::RS256
             }
-            (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) if point.len() == 65 => {
+            (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point))
+                if crypto::is_p256_point(point) =>
+            {
                 Algorithm::ES256
             }
             (AlgorithmFamily::Ec, _) => return Err(NOT_P256),
@@ -130,12 +117,62 @@ impl Key {
     }
 }
 
-/// Whether ring verifies by it. In PEM nobody looks: what writes that makes keys with 65537.
-fn is_exponent(e: &[u8]) -> bool {
-    let value = e
+/// Refuses a modulus and an exponent that ring verifies nothing by.
+fn check_rsa(n: &[u8], e: &[u8]) -> Result<(), &'static str> {
+    // As some libraries write numbers (RFC 7518 section 6.3.1.1).
+    if [n, e].iter().any(|number| number.starts_with(&[0])) {
+        return Err("n and e of an RSA key must not begin with a zero byte");
+    }
+    if !RSA_BYTES.contains(&n.len()) {
+        return Err("an RSA key must have 2048 to 8192 bits");
+    }
+    if !is_odd(n) {
+        return Err("n of an RSA key must be odd");
+    }
+    let exponent = e
         .iter()
         .fold(0_u64, |high, byte| high << 8 | u64::from(*byte));
-    e.len() <= 5 && value % 2 == 1 && (3..1 << 33).contains(&value)
+    if e.len() > 5 || !is_odd(e) || !(3..1 << 33).contains(&exponent) {
+        return Err("e of an RSA key must be odd, and from 3 to 2^33");
+    }
+    Ok(())
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|byte| byte % 2 == 1)
+}
+
+/// Modulus and exponent of a public key in DER (RFC 8017 appendix A.1.1).
+fn pkcs1_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    const SEQUENCE: u8 = 0x30;
+    let (members, rest) = der_element(SEQUENCE, der)?;
+    let (n, after_n) = der_positive(members)?;
+    let (e, after_e) = der_positive(after_n)?;
+    (rest.is_empty() && after_e.is_empty()).then_some((n, e))
+}
+
+/// A positive number without the zero byte that is its sign, and what follows it.
+fn der_positive(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    const INTEGER: u8 = 0x02;
+    let (bytes, rest) = der_element(INTEGER, der)?;
+    match bytes {
+        [0, number @ ..] => Some((number, rest)),
+        [0x80..=0xff, ..] => None,
+        number => Some((number, rest)),
+    }
+}
+
+/// What an element with this tag holds, of at most 65,535 bytes, and what follows it.
+fn der_element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, content) = match der {
+        [found, length @ 0..=0x7f, rest @ ..] if *found == tag => (usize::from(*length), rest),
+        [found, 0x81, length, rest @ ..] if *found == tag => (usize::from(*length), rest),
+        [found, 0x82, high, low, rest @ ..] if *found == tag => {
+            (usize::from(u16::from_be_bytes([*high, *low])), rest)
+        }
+        _ => return None,
+    };
+    content.split_at_checked(length)
 }
 
 /// All keys of this replica.
@@ -201,7 +238,7 @@ fn pem_key(pem: &str) -> Result<Key, &'static str> {
     let key = DecodingKey::from_ec_pem(bytes)
         .or_else(|_| DecodingKey::from_ed_pem(bytes))
         .or_else(|_| DecodingKey::from_rsa_pem(bytes))
-        .map_err(|_| "must hold one public key in PEM: RSA, P-256 or Ed25519")?;
+        .map_err(|_| NOT_PEM)?;
     Key::new(key, None)
 }
 

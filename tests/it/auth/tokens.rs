@@ -65,6 +65,14 @@ fn signed(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> St
     format!("{input}.{signature}")
 }
 
+/// Bytes as they stand in a PEM file (RFC 7468).
+pub fn pem(label: &str, bytes: &[u8]) -> String {
+    let text: Vec<char> = STANDARD.encode(bytes).chars().collect();
+    let lines: Vec<String> = text.chunks(64).map(|line| line.iter().collect()).collect();
+    let lines = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
+}
+
 /// A key pair of its own, with its name in a JWKS document.
 pub struct Key {
     pub kid: &'static str,
@@ -130,17 +138,7 @@ impl Key {
                 pair.public_key().as_ref(),
             ),
         };
-        let text = STANDARD.encode([head, key].concat());
-        let lines: Vec<String> = text
-            .chars()
-            .collect::<Vec<_>>()
-            .chunks(64)
-            .map(|line| line.iter().collect())
-            .collect();
-        format!(
-            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-            lines.join("\n")
-        )
+        pem("PUBLIC KEY", &[head, key].concat())
     }
 
     pub fn token(&self, user: Uuid) -> String {

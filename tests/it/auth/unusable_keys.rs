@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::get;
-use super::tokens::{Key, SECRET};
+use super::tokens::{Key, SECRET, pem};
 use crate::support::*;
 
 /// 1024 bits.
@@ -27,8 +27,35 @@ KQ3aVsG9yMJ29tLzsk7QI+p4Ztqa5nXI
 -----END PUBLIC KEY-----
 ";
 
+const SECP256K1: &str = "-----BEGIN PUBLIC KEY-----
+MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEtW+GpIbWwz4NtB0JON/6ms3aWn4kzkVr
+uMqqPgTc5oIU/a8ahIaFhnzEXmA8eWeRqLoDaROcYwdlBbpW8kxRXg==
+-----END PUBLIC KEY-----
+";
+
 const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----\n";
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMC4CAQ\n-----END CERTIFICATE-----\n";
+
+/// A public key of these numbers, as `openssl rsa -RSAPublicKey_out` writes it (RFC 8017 appendix A.1.1).
+fn rsa_pem(n: &[u8], e: &[u8]) -> String {
+    let element = |tag: u8, content: &[u8]| {
+        let [high, low] = u16::try_from(content.len())
+            .expect("a short one")
+            .to_be_bytes();
+        let length: &[u8] = match (high, low) {
+            (0, ..0x80) => &[low],
+            (0, _) => &[0x81, low],
+            _ => &[0x82, high, low],
+        };
+        [&[tag], length, content].concat()
+    };
+    let number = |bytes: &[u8]| {
+        let sign: &[u8] = if bytes[0] < 0x80 { &[] } else { &[0] };
+        element(0x02, &[sign, bytes].concat())
+    };
+    let der = element(0x30, &[number(n), number(e)].concat());
+    pem("RSA PUBLIC KEY", &der)
+}
 
 /// A file of a test, by its path.
 struct Files(PathBuf);
@@ -85,13 +112,22 @@ async fn a_pem_file_that_holds_no_public_key_of_ours_ends_the_start() {
     let files = Files::new();
     let endless = "x".repeat(256 * 1024 + 1);
     let two = Key::es256("1").pem() + &Key::es256("2").pem();
+    let rsa = |bytes: usize| rsa_pem(&vec![0xff; bytes], &[1, 0, 1]);
+    let [rsa_2000, rsa_8200] = [rsa(250), rsa(1025)];
+    let even_modulus = rsa_pem(&[&[0xff; 255][..], &[0xfe]].concat(), &[1, 0, 1]);
+    let even_exponent = rsa_pem(&[0xff; 256], &[4]);
     for (name, text, words) in [
         ("no.pem", "no", "public key in PEM"),
         ("private.pem", PRIVATE, "private key"),
         ("certificate.pem", CERTIFICATE, "certificate"),
         ("short.pem", SHORT_RSA, "2048 to 8192 bits"),
+        ("2000.pem", &rsa_2000, "2048 to 8192 bits"),
+        ("8200.pem", &rsa_8200, "2048 to 8192 bits"),
+        ("even.pem", &even_modulus, "n of an RSA key must be odd"),
+        ("four.pem", &even_exponent, "e of an RSA key must be odd"),
         ("two.pem", &two, "more than one key"),
         ("p384.pem", P384, "must be of P-256"),
+        ("secp256k1.pem", SECP256K1, "must be of P-256"),
         ("endless.pem", &endless, "at most 262144 bytes"),
     ] {
         let path = files.of(name, text);
@@ -108,6 +144,7 @@ fn unusable() -> Vec<(Value, &'static str)> {
         key
     };
     let modulus = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![0xff; bytes]);
+    let even = URL_SAFE_NO_PAD.encode([&[0xff; 255][..], &[0xfe]].concat());
     let coordinate = URL_SAFE_NO_PAD.encode([1; 48]);
     vec![
         (
@@ -121,6 +158,15 @@ fn unusable() -> Vec<(Value, &'static str)> {
         (
             json!({"kty": "RSA", "n": modulus(1025), "e": "AQAB"}),
             "2048 to 8192 bits",
+        ),
+        (
+            json!({"kty": "RSA", "n": even, "e": "AQAB"}),
+            "n of an RSA key must be odd",
+        ),
+        // No point of P-256 has this y.
+        (
+            with("y", json!(URL_SAFE_NO_PAD.encode([0; 32]))),
+            "point on that curve",
         ),
         (
             json!({"kty": "EC", "crv": "P-384", "x": coordinate, "y": coordinate}),
