@@ -158,6 +158,12 @@ impl Caller {
     }
 }
 
+/// What a handshake presents, judged as far as that needs no database.
+pub enum Presented {
+    Caller(Caller),
+    Ticket(Ticket),
+}
+
 /// Key files, read and found good: made before anything starts, so that what is wrong with one ends the start.
 #[derive(Clone)]
 pub struct Keys {
@@ -217,8 +223,8 @@ impl Auth {
         self.admit(caller).await
     }
 
-    /// Who opens a socket. A token goes into one place only (RFC 6750 section 2); `ticket` is used up by this.
-    pub async fn socket(&self, headers: &HeaderMap, ticket: Option<&str>) -> Result<Caller, Error> {
+    /// By what a socket is to be opened. A token goes into one place only (RFC 6750 section 2).
+    pub fn presented(&self, headers: &HeaderMap, ticket: Option<&str>) -> Result<Presented, Error> {
         let (bearer, subprotocol) = match self.shared.config.mode {
             // What a gateway passes on is its own affair.
             AuthMode::Trusted => (None, None),
@@ -234,12 +240,24 @@ impl Auth {
             (None, None, None) => return Err(missing()),
             (Some(bearer), None, None) => self.bearer(bearer)?,
             (None, Some(token), None) => self.user(self.shared.keys.verifier.verify(token)?)?,
-            (None, None, Some(ticket)) => self.redeem(ticket).await?,
+            (None, None, Some(ticket)) => {
+                let ticket = ticket.parse().map_err(|()| ticket_invalid())?;
+                return Ok(Presented::Ticket(ticket));
+            }
             _ => {
                 return Err(Error::invalid(
                     "give a token or a ticket, and only one of them",
                 ));
             }
+        };
+        Ok(Presented::Caller(caller))
+    }
+
+    /// Who opens a socket, as the database knows them. A ticket is used up by this.
+    pub async fn socket(&self, presented: Presented) -> Result<Caller, Error> {
+        let caller = match presented {
+            Presented::Caller(caller) => caller,
+            Presented::Ticket(ticket) => self.redeem(&ticket).await?,
         };
         self.admit(caller).await
     }
@@ -330,14 +348,9 @@ impl Auth {
         }))
     }
 
-    async fn redeem(&self, ticket: &str) -> Result<Caller, Error> {
-        let refused = || Error::Unauthorized {
-            code: "ticket_invalid",
-            message: "the ticket is not valid, or was used before, or has expired".to_owned(),
-        };
-        let ticket: Ticket = ticket.parse().map_err(|()| refused())?;
+    async fn redeem(&self, ticket: &Ticket) -> Result<Caller, Error> {
         let redeemed = self.shared.store.redeem_ticket(&ticket.hash()).await?;
-        let redeemed = redeemed.ok_or_else(refused)?;
+        let redeemed = redeemed.ok_or_else(ticket_invalid)?;
         let until = redeemed.token_expires.map(|at| self.validity(at));
         let until = until.transpose()?;
         Ok(Caller(Kind::User {
@@ -372,23 +385,12 @@ fn missing() -> Error {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Secret;
-
-    #[test]
-    fn large_answers_are_the_callers_and_a_gateways_are_those_of_whom_it_asks_for() {
-        let [own, named] = [1, 2].map(|number| UserId(uuid::Uuid::from_u128(number)));
-        let tokens = ServiceTokens::new(&["one", "two"].map(|text| Secret::new(text.to_owned())));
-        let service = tokens.find("two").unwrap();
-        let user = Kind::User {
-            user: own,
-            until: None,
-        };
-        let holder = |kind| Caller(kind).holder(Holder::User(named));
-        assert_eq!(holder(user), Holder::User(own));
-        assert_eq!(holder(Kind::Service(service)), Holder::Service(service));
-        assert_eq!(holder(Kind::Trusted), Holder::User(named));
+fn ticket_invalid() -> Error {
+    Error::Unauthorized {
+        code: "ticket_invalid",
+        message: "the ticket is not valid, or was used before, or has expired".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ use warp::{Filter, Reply};
 use super::limited_stream::{IncomingBudget, LimitedStream};
 use super::protocol::SUBPROTOCOL;
 use super::session::Session;
-use crate::auth::{Caller, NamedUser};
+use crate::auth::{Caller, NamedUser, Presented};
 use crate::config::{Config, Limits};
 use crate::error::{Denial, Error};
 use crate::hub::Subscription;
@@ -82,7 +82,8 @@ async fn answer(
     }
 }
 
-/// From the cheapest check to the dearest: the database is asked only for what could become a socket.
+/// From the cheapest check to the dearest: the database is asked only for what could become a socket, and nobody waits for it who is
+/// refused anyhow.
 async fn handshake(
     services: Arc<Services>,
     headers: &HeaderMap,
@@ -100,13 +101,18 @@ async fn handshake(
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
     }
+    let presented = services.auth.presented(headers, ticket)?;
+    let named = named_user(query)?;
+    if let Presented::Caller(caller) = &presented {
+        named_or_own(named, caller)?;
+    }
     let permit = Arc::clone(&services.handshakes).acquire_owned();
     let permit = timeout(services.config.timeouts.database, permit).await;
     let Ok(Ok(permit)) = permit else {
         return Err(Error::unavailable("too many others wait for the database"));
     };
-    let caller = services.auth.socket(headers, ticket).await?;
-    let user = caller.act_for(named_user(query, &caller)?)?;
+    let caller = services.auth.socket(presented).await?;
+    let user = caller.act_for(named_or_own(named, &caller)?)?;
     services.hub.require_room(user)?;
     services.auth.require_connectable(user).await?;
     drop(permit);
@@ -265,16 +271,20 @@ fn is_same_host(origin: &str, host: &str) -> bool {
     bare(origin_host) == bare(host)
 }
 
-/// The user of `user_id`, or the caller's own where it is left out.
-fn named_user(query: &Query, caller: &Caller) -> Result<NamedUser, Error> {
-    match parameter(query, "user_id")? {
-        Some(text) => text
-            .parse()
-            .map_err(|_| Error::invalid("user_id must be a UUID")),
-        None => caller
-            .own_user()
-            .ok_or_else(|| Error::invalid("user_id is required")),
-    }
+/// The user of `user_id`.
+fn named_user(query: &Query) -> Result<Option<NamedUser>, Error> {
+    let named = parameter(query, "user_id")?.map(|text| {
+        text.parse()
+            .map_err(|_| Error::invalid("user_id must be a UUID"))
+    });
+    named.transpose()
+}
+
+/// The caller's own user where none is named.
+fn named_or_own(named: Option<NamedUser>, caller: &Caller) -> Result<NamedUser, Error> {
+    named
+        .or_else(|| caller.own_user())
+        .ok_or_else(|| Error::invalid("user_id is required"))
 }
 
 /// An empty value is as good as none. Given twice it is a fault, as in HTTP: proxies disagree on which one counts.

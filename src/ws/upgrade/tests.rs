@@ -170,20 +170,93 @@ fn a_list_of_origins_replaces_the_rule_of_the_same_host() {
 
 #[test]
 fn the_user_is_named_by_a_uuid() {
+    let user = |query: &Query| {
+        let named = named_user(query)?;
+        named_or_own(named, &Caller::trusted())
+    };
     let query = |value: &str| vec![("user_id".to_owned(), value.to_owned())];
-    let caller = Caller::trusted();
-    assert!(named_user(&query("018f4b1e-7b1a-7c3d-8e2f-0123456789ab"), &caller).is_ok());
+    assert!(user(&query("018f4b1e-7b1a-7c3d-8e2f-0123456789ab")).is_ok());
     for (given, told) in [
         ("5", "must be a UUID"),
         ("018f4b1e-7b1a-7c3d-8e2f-0123456789a", "must be a UUID"),
         ("", "is required"),
     ] {
-        let error = named_user(&query(given), &caller).unwrap_err();
+        let error = user(&query(given)).unwrap_err();
         assert_eq!(error.code(), "validation_failed");
         assert_eq!(error.to_string(), format!("user_id {told}"));
     }
-    let nothing = named_user(&Vec::new(), &caller).unwrap_err();
+    let nothing = user(&Vec::new()).unwrap_err();
     assert_eq!(nothing.to_string(), "user_id is required");
+}
+
+/// Who is told 503 instead comes again with the same token.
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_handshake_is_told_while_the_database_is_waited_for() {
+    const SERVICE_TOKEN: &str = "a service token of more than thirty-two bytes";
+    let vars = [
+        ("DB_HOST", "127.0.0.1"),
+        ("JWT_SECRET", "a secret of more than thirty-two bytes"),
+        ("SERVICE_TOKENS", SERVICE_TOKEN),
+    ];
+    let config = Config::from_vars(&vars).unwrap();
+    let alice = UserId(Uuid::from_u128(1));
+    let bearer = |ttl| {
+        let token = crate::auth::mint(&config.auth, alice, Duration::from_secs(ttl)).unwrap();
+        format!("Bearer {token}")
+    };
+    let (good, expired) = (bearer(3600), bearer(0));
+    let in_list = expired.replace("Bearer ", "pgchat.v1, bearer.");
+    let services = Arc::new(testing::services_of(testing::hub(1), config));
+    let permits = services.handshakes.available_permits();
+    services.handshakes.forget_permits(permits);
+
+    let told = async |header: (&'static str, &str), parameter: (&str, &str)| {
+        let headers = handshake_with(header.0, header.1);
+        let query = vec![(parameter.0.to_owned(), parameter.1.to_owned())];
+        let on_upgrade = Some(hyper::upgrade::on(hyper::Request::new(())));
+        let answer = handshake(Arc::clone(&services), &headers, &query, on_upgrade).await;
+        answer.map(drop).unwrap_err().code()
+    };
+    let alice = alice.to_string();
+    let service = format!("Bearer {SERVICE_TOKEN}");
+    for (header, parameter, code) in [
+        (
+            ("authorization", &*expired),
+            ("user_id", &*alice),
+            "token_expired",
+        ),
+        (
+            ("sec-websocket-protocol", &in_list),
+            ("user_id", &alice),
+            "token_expired",
+        ),
+        (
+            ("authorization", "Bearer x"),
+            ("user_id", &alice),
+            "token_invalid",
+        ),
+        (
+            ("authorization", &good),
+            ("user_id", "5"),
+            "validation_failed",
+        ),
+        (
+            ("authorization", &service),
+            ("user_id", ""),
+            "validation_failed",
+        ),
+        (("origin", ""), ("user_id", &alice), "unauthorized"),
+        (("origin", ""), ("ticket", "x"), "ticket_invalid"),
+        // Only these wait.
+        (("authorization", &good), ("user_id", &alice), "unavailable"),
+        (("origin", ""), ("ticket", &"0".repeat(64)), "unavailable"),
+    ] {
+        assert_eq!(
+            told(header, parameter).await,
+            code,
+            "{header:?} {parameter:?}"
+        );
+    }
 }
 
 fn config(allowed_origins: &str) -> Config {
