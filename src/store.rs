@@ -19,6 +19,7 @@ pub mod roles;
 mod search;
 mod search_index;
 mod sending;
+mod shares;
 mod tickets;
 pub mod tls;
 mod users;
@@ -47,6 +48,7 @@ pub use migrate::{Around, MigrateError, migrate};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
+pub use shares::Shares;
 pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
@@ -119,14 +121,12 @@ impl Store {
         timeout: Duration,
         way: Way,
     ) -> Result<Self, ConnectError> {
-        // Two at least: a locked conversation occupies one, the others go on over the other.
-        let write_size = (pool_size / 3).max(2);
-        let read_size = pool_size.saturating_sub(write_size).max(1);
+        let shares = Shares::of(pool_size);
         Ok(Self {
-            pool: connector.pool(read_size, timeout, way)?,
-            write_pool: connector.pool(write_size, timeout, way)?,
+            pool: connector.pool(shares.requests, timeout, way)?,
+            write_pool: connector.pool(shares.writer, timeout, way)?,
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
-            held_rows: Arc::new(HeldRows::new(read_size)),
+            held_rows: Arc::new(HeldRows::new(shares.changes)),
             connector: connector.clone(),
             prefix: format!("{}.", quoted_name(schema)),
             timeout,

@@ -15,12 +15,14 @@ use uuid::Uuid;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// Tries at a time for rows that are known to be held.
+pub(super) const RETRIES: usize = 1;
+
 /// Who may try when. What a row is told by is the caller's: of two that share an id by chance, one waits for the other.
 pub(super) struct HeldRows {
-    /// For rows of which nothing is known: half of the pool. More at a time would hardly be faster, since all of them commit with
-    /// NOTIFY, which is one at a time in the whole cluster.
+    /// For rows of which nothing is known.
     tries: Semaphore,
-    /// For rows that are known to be held: one at a time.
+    /// For rows that are known to be held.
     retries: Semaphore,
     /// The queue at each row that somebody waits for. A std mutex: held to look a row up.
     queues: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
@@ -44,11 +46,11 @@ struct Place<'a> {
 }
 
 impl HeldRows {
-    /// For a pool of so many connections.
-    pub fn new(connections: usize) -> Self {
+    /// With so many tries at a time for rows of which nothing is known, beside [`RETRIES`].
+    pub fn new(tries: usize) -> Self {
         Self {
-            tries: Semaphore::new((connections / 2).max(1)),
-            retries: Semaphore::new(1),
+            tries: Semaphore::new(tries),
+            retries: Semaphore::new(RETRIES),
             queues: Mutex::default(),
         }
     }
@@ -132,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_for_a_row_leave_room_for_others_and_nothing_behind() {
-        let rows = HeldRows::new(6);
+        let rows = HeldRows::new(3);
         let mut first = rows.attempts(ROW);
         drop(first.next().await.expect("a try"));
         first.failed();

@@ -1,0 +1,58 @@
+//! How `DB_POOL_SIZE` is shared out, so that nothing that may come in floods takes all of it.
+
+/// Numbers of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Shares {
+    /// The writer's own pool. Two at least: a locked conversation occupies one, the others go on over the other.
+    pub writer: usize,
+    /// The requests' pool.
+    pub requests: usize,
+    /// Of the requests' pool, those that handshakes may have: a third, so that a flood of them leaves the rest to those who are in.
+    pub handshakes: usize,
+    /// Of the requests' pool, those that changes of rows may have of which it is not known whether somebody holds them: another
+    /// third. More at a time would hardly be faster, since all of them commit with NOTIFY, which is one at a time in the whole cluster.
+    pub changes: usize,
+}
+
+impl Shares {
+    pub fn of(pool_size: usize) -> Self {
+        let writer = (pool_size / 3).max(2);
+        let requests = pool_size.saturating_sub(writer).max(1);
+        let third = (requests / 3).max(1);
+        Self {
+            writer,
+            requests,
+            handshakes: third,
+            changes: third,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::held_rows::RETRIES;
+
+    #[test]
+    fn whatever_comes_in_floods_leaves_connections_to_the_others() {
+        for size in 3..=1000 {
+            let shares = Shares::of(size);
+            let Shares {
+                writer,
+                requests,
+                handshakes,
+                changes,
+            } = shares;
+            assert_eq!(writer + requests, size, "{shares:?}");
+            assert!(handshakes >= 1 && changes >= 1, "{shares:?}");
+            // Of one or two there is nothing to share out.
+            let floods = [handshakes, changes + RETRIES];
+            if requests > 2 {
+                assert!(floods.iter().all(|flood| *flood < requests), "{shares:?}");
+            }
+            if requests > 3 {
+                assert!(floods.iter().sum::<usize>() < requests, "{shares:?}");
+            }
+        }
+    }
+}
