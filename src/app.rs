@@ -256,9 +256,9 @@ async fn drain(services: &Services) {
     let timeouts = &services.config.timeouts;
     let deadline = Instant::now() + timeouts.shutdown_grace;
     log::info!(
-        "draining: {} sockets, {} messages wait",
+        "draining: {} sockets, {} messages are not answered yet",
         services.hub.connections(),
-        services.writer.depth()
+        services.writer.unanswered()
     );
     lifecycle.draining.cancel();
     tokio::time::sleep(timeouts.shutdown_delay).await;
@@ -286,8 +286,8 @@ async fn drain(services: &Services) {
     lifecycle.tasks.close();
     if timeout_at(deadline, lifecycle.tasks.wait()).await.is_err() {
         log::warn!(
-            "{} messages were not stored at the end of the grace time",
-            services.writer.depth()
+            "{} messages were not answered by the end of the grace time: whether they are stored is not known",
+            services.writer.unanswered()
         );
     }
     let leave = services.store.leave(services.replica_id);

@@ -146,6 +146,8 @@ pub struct Stats {
     pub slow: AtomicU64,
     /// Messages that are in the slow lane now.
     pub held: AtomicU64,
+    /// Messages that are not answered yet, wherever they are.
+    pub unanswered: AtomicU64,
     /// Messages that were refused because as many, or as many bytes, waited or were held as may.
     pub refused: AtomicU64,
 }
@@ -165,6 +167,7 @@ impl Default for Stats {
             retries: AtomicU64::default(),
             slow: AtomicU64::default(),
             held: AtomicU64::default(),
+            unanswered: AtomicU64::default(),
             refused: AtomicU64::default(),
         }
     }
@@ -219,7 +222,9 @@ impl Writer {
             reply(Err(Error::unavailable(why)));
         };
         let stats = Arc::clone(&self.stats);
+        stats.unanswered.fetch_add(1, Ordering::Relaxed);
         let reply: Reply = Box::new(move |result| {
+            stats.unanswered.fetch_sub(1, Ordering::Relaxed);
             if let Ok(sent) = &result {
                 stats.accepted.count(protocol, sent.repeated);
             }
@@ -268,6 +273,11 @@ impl Writer {
     /// Messages that wait for what another program holds.
     pub fn held(&self) -> u64 {
         self.stats.held.load(Ordering::Relaxed)
+    }
+
+    /// Messages that are not answered yet: those that wait or are held, and those that are being stored.
+    pub fn unanswered(&self) -> u64 {
+        self.stats.unanswered.load(Ordering::Relaxed)
     }
 
     /// Most messages that may wait, and most that may be held.

@@ -45,6 +45,7 @@ async fn what_waits_is_bounded_in_bytes_and_a_sender_has_an_eighth_of_them() {
     }
     assert!(!send(8, LONG), "all of it is taken");
     assert_eq!(writer.stats().refused.load(Ordering::Relaxed), 9);
+    assert_eq!(writer.unanswered(), 8 * (SHARE as u64 + 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,10 +61,13 @@ async fn a_writer_that_stops_goes_on_until_all_that_waits_is_answered() {
     while writer.depth() > 0 {
         tokio::task::yield_now().await;
     }
+    // It is in a batch, and still counts.
+    assert_eq!(writer.unanswered(), 1);
     lifecycle.stopping.cancel();
     lifecycle.tasks.close();
     lifecycle.tasks.wait().await;
     let answer = answer.try_recv().expect("an answer");
     let late = answer.expect_err("nobody stores it").to_string();
     assert_eq!(late, "the message could not be stored in time");
+    assert_eq!(writer.unanswered(), 0);
 }

@@ -204,6 +204,7 @@ async fn a_second_signal_ends_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
     const GRACE: Duration = Duration::from_secs(3);
+    const SENT: usize = 20;
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
     // Whatever waits for the database's answer, and not for the grace, waits for longer than the test does.
@@ -216,9 +217,15 @@ async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
     let mut replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
-    let _socket = Socket::connect(&replica, ALICE).await;
+    let mut socket = Socket::connect(&replica, ALICE).await;
 
     proxy.mute();
+    for number in 0..SENT {
+        let data = json!({"conversationId": conversation, "content": number.to_string()});
+        socket.request("send_message", data).await;
+    }
+    // Read behind them.
+    socket.send_command("ping", json!({})).await;
     let unanswered = tokio::spawn(async move {
         let body = json!({"conversationId": conversation, "senderId": ALICE, "content": "hello"});
         let request = api.request(reqwest::Method::POST, "/api/v1/chat/messages");
@@ -235,6 +242,10 @@ async fn a_drain_ends_within_its_grace_when_the_database_is_silent() {
     assert_eq!(replica.ended().await.code(), Some(0));
     let took = signalled.elapsed();
     assert!(took < GRACE + SLACK, "ended after {took:?}");
+    // Wherever they were, in a batch that was on its way or behind it; the request's own, too, if it was read before the end.
+    let log = replica.log();
+    let told = |number: usize| log.contains(&format!(" {number} messages were not answered"));
+    assert!(told(SENT) || told(SENT + 1), "{log}");
     // Refused or cut, and in no case acknowledged.
     let answer = unanswered.await.expect("a request");
     assert!(matches!(answer, Ok(503) | Err(_)), "{answer:?}");
