@@ -76,10 +76,20 @@ impl Failure {
 }
 
 fn print_token(config_file: Option<&Path>, user: UserId, ttl: Duration) -> Result<(), Failure> {
-    let loaded = config::load(config_file).map_err(Failure::misused)?;
-    let token = auth::mint(&loaded.config.auth, user, ttl).map_err(Failure::misused)?;
-    // Not println, which panics when nobody reads.
-    writeln!(std::io::stdout(), "{token}").map_err(Failure::failed)
+    let Loaded {
+        config, warnings, ..
+    } = config::load(config_file).map_err(Failure::misused)?;
+    let token = auth::mint(&config.auth, user, ttl).map_err(Failure::misused)?;
+    logging::init(&config).map_err(Failure::failed)?;
+    log_warnings(&warnings);
+    print(&format!("{token}\n")).map_err(Failure::failed)
+}
+
+/// To standard output, to the last byte. Not by print, which panics when nobody reads.
+fn print(text: &str) -> std::io::Result<()> {
+    let mut output = std::io::stdout();
+    output.write_all(text.as_bytes())?;
+    output.flush()
 }
 
 fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
@@ -92,7 +102,8 @@ fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
     logging::init(&config).map_err(Failure::failed)?;
     // A probe runs every few seconds; the instance that it asks about has said all this at its start.
     if job != Job::Healthcheck {
-        log_settings(&warnings, &summary);
+        log_warnings(&warnings);
+        log_settings(&summary);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads)
@@ -112,10 +123,13 @@ fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
     })
 }
 
-fn log_settings(warnings: &[String], summary: &str) {
+fn log_warnings(warnings: &[String]) {
     for warning in warnings {
         log::warn!("{warning}");
     }
+}
+
+fn log_settings(summary: &str) {
     match summary {
         "" => log::info!("settings: all at their defaults"),
         summary => log::info!("settings: {summary}"),

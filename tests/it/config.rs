@@ -1,4 +1,4 @@
-//! Settings and the command line: what is wrong is said in one line, and where settings come from.
+//! Settings: what is wrong is said in one line, and where they come from.
 
 use std::fs;
 use std::net::TcpListener;
@@ -35,51 +35,6 @@ async fn a_wrong_setting_is_named_in_one_line() {
             outcome.assert_failed(2, &[name]);
             assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome:#?}");
         }
-    }
-}
-
-#[tokio::test]
-async fn wrong_arguments_are_named_in_one_line() {
-    let database = Database::fresh().await;
-    for (arguments, named) in [
-        (&["dance"][..], "'dance'"),
-        (&["serve", "--faster"], "'--faster'"),
-        (&["migrate", "twice"], "'twice'"),
-        (&["two\nlines"], "two lines"),
-        (&["token"], "--user <UUID>"),
-        (&["token", "--user", "me"], "'me'"),
-        (&["--config"], "'--config <FILE>'"),
-    ] {
-        let outcome = pgchat(arguments, &settings(&database, &[])).await;
-        outcome.assert_failed(2, &[named, "pgchat --help"]);
-        assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome:#?}");
-    }
-    for arguments in [&["--help"], &["--version"]] {
-        let outcome = pgchat(arguments, &settings(&database, &[])).await;
-        assert_eq!(outcome.assert_ok().stderr, "");
-    }
-}
-
-#[tokio::test]
-async fn help_documents_every_setting() {
-    let database = Database::fresh().await;
-    let outcome = pgchat(&["--help"], &settings(&database, &[])).await;
-    outcome.assert_ok();
-    let shipped = include_str!("../../config.env").lines();
-    let names: Vec<&str> = shipped
-        .filter_map(|line| line.strip_prefix('#')?.split_once('='))
-        .map(|(name, _)| name)
-        .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
-        .collect();
-    assert!(names.len() > 60, "{names:?}");
-    for name in names {
-        let heading = outcome.stdout.lines().find(|line| {
-            let rest = line
-                .strip_prefix("  ")
-                .and_then(|line| line.strip_prefix(name));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ' ']))
-        });
-        assert!(heading.is_some(), "{name}: {outcome:#?}");
     }
 }
 

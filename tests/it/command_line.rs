@@ -1,0 +1,66 @@
+//! The command line: what is wrong is said in one line, and what is printed is what was asked for.
+
+use crate::auth::tokens::SECRET;
+use crate::support::*;
+
+#[tokio::test]
+async fn wrong_arguments_are_named_in_one_line() {
+    let database = Database::fresh().await;
+    for (arguments, named) in [
+        (&["dance"][..], "'dance'"),
+        (&["serve", "--faster"], "'--faster'"),
+        (&["migrate", "twice"], "'twice'"),
+        (&["two\nlines"], "two lines"),
+        (&["token"], "--user <UUID>"),
+        (&["token", "--user", "me"], "'me'"),
+        (&["--config"], "'--config <FILE>'"),
+    ] {
+        let outcome = pgchat(arguments, &settings(&database, &[])).await;
+        outcome.assert_failed(2, &[named, "pgchat --help"]);
+        assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome:#?}");
+    }
+    for arguments in [&["--help"], &["--version"]] {
+        let outcome = pgchat(arguments, &settings(&database, &[])).await;
+        assert_eq!(outcome.assert_ok().stderr, "");
+    }
+}
+
+#[tokio::test]
+async fn help_documents_every_setting() {
+    let database = Database::fresh().await;
+    let outcome = pgchat(&["--help"], &settings(&database, &[])).await;
+    outcome.assert_ok();
+    let shipped = include_str!("../../config.env").lines();
+    let names: Vec<&str> = shipped
+        .filter_map(|line| line.strip_prefix('#')?.split_once('='))
+        .map(|(name, _)| name)
+        .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        .collect();
+    assert!(names.len() > 60, "{names:?}");
+    for name in names {
+        let heading = outcome.stdout.lines().find(|line| {
+            let rest = line
+                .strip_prefix("  ")
+                .and_then(|line| line.strip_prefix(name));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ' ']))
+        });
+        assert!(heading.is_some(), "{name}: {outcome:#?}");
+    }
+}
+
+/// Standard error is for what a person is to read, standard output for the token: `TOKEN=$(pgchat token …)`.
+#[tokio::test]
+async fn pgchat_token_warns_of_settings_and_prints_the_token_alone() {
+    let database = Database::fresh().await;
+    let misspelled = [("JWT_SECRET", SECRET), ("JWT_ISSUR", "x")];
+    let arguments = ["token", "--user", &ALICE.to_string()];
+    let outcome = pgchat(&arguments, &settings(&database, &misspelled)).await;
+    outcome.assert_ok();
+    assert!(
+        outcome.stderr.contains("is JWT_ISSUER meant?"),
+        "{outcome:#?}"
+    );
+    let token = outcome.stdout.strip_suffix('\n').expect("a line");
+    let is_part = |part: &str| !part.contains(|c: char| c.is_whitespace());
+    assert_eq!(token.split('.').filter(|part| is_part(part)).count(), 3);
+}
