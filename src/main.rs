@@ -5,7 +5,7 @@
 mod cli;
 mod signals;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -34,10 +34,14 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() => {
             return Failure::Misused(cli::fault(&error)).report();
         }
-        // What was asked for: help, or the version.
+        // What was asked for: help, or the version. Who has read enough of it closes the pipe.
         Err(help) => {
-            let _ = help.print();
-            return ExitCode::SUCCESS;
+            return match print(&help.to_string()) {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                    Failure::failed(error).told()
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
     let config_file = config_file.as_deref();

@@ -1,4 +1,7 @@
-//! The command line: what is wrong is said in one line, and what is printed is what was asked for.
+//! The command line: what is wrong is said in one line, and what is printed arrives or is a failure.
+
+use std::io::pipe;
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::auth::tokens::SECRET;
 use crate::support::*;
@@ -63,4 +66,31 @@ async fn pgchat_token_warns_of_settings_and_prints_the_token_alone() {
     let token = outcome.stdout.strip_suffix('\n').expect("a line");
     let is_part = |part: &str| !part.contains(|c: char| c.is_whitespace());
     assert_eq!(token.split('.').filter(|part| is_part(part)).count(), 3);
+}
+
+fn status_of(argument: &str, output: impl Into<Stdio>) -> ExitStatus {
+    Command::new(env!("CARGO_BIN_EXE_pgchat"))
+        .arg(argument)
+        .stdout(output)
+        .stderr(Stdio::null())
+        .status()
+        .expect("pgchat")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_a_full_disk_does_not_take_is_a_failure() {
+    for argument in ["--help", "--version"] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let status = status_of(argument, full.expect("a full disk"));
+        assert_eq!(status.code(), Some(1), "{argument}");
+    }
+}
+
+/// `pgchat --help | head`
+#[test]
+fn help_of_which_nobody_reads_the_rest_is_no_failure() {
+    let (reader, writer) = pipe().expect("a pipe");
+    drop(reader);
+    assert_eq!(status_of("--help", writer).code(), Some(0));
 }
