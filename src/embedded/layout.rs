@@ -169,7 +169,7 @@ impl Layout {
             .map_err(|source| at(&path, source))
     }
 
-    /// The last line of the log that tells of a fault; what stands before `from` is an earlier run's.
+    /// The line of the log that says why PostgreSQL ended ([`last_fault_line`]); what stands before `from` is an earlier run's.
     pub fn last_fault(&self, from: u64) -> Option<String> {
         const TAIL_BYTES: u64 = 16 * 1024;
         let mut log = File::open(self.log()).ok()?;
@@ -182,13 +182,22 @@ impl Layout {
     }
 }
 
-/// The last line that PostgreSQL or one of its programs marks as a fault, from the mark on.
+/// Of the lines that PostgreSQL or one of its programs marks as a fault, from the mark on, the one that says why it ended: a full disk
+/// before all that follows from it, then a panic, then the last.
 pub(super) fn last_fault_line(text: &str) -> Option<String> {
     const MARKS: [&str; 4] = ["PANIC: ", "FATAL: ", "error: ", "could not "];
-    text.lines().rev().find_map(|line| {
+    // To who tries to connect meanwhile.
+    const REFUSAL: &str = "the database system is ";
+    let faults = text.lines().filter(|line| !line.contains(REFUSAL));
+    let faults = faults.filter_map(|line| {
         let start = MARKS.iter().filter_map(|mark| line.find(mark)).min()?;
-        Some(line[start..].trim().to_owned())
-    })
+        Some(line[start..].trim())
+    });
+    let faults: Vec<&str> = faults.collect();
+    ["No space left on device", "PANIC: ", ""]
+        .iter()
+        .find_map(|sign| faults.iter().rev().find(|fault| fault.contains(sign)))
+        .map(|fault| (*fault).to_owned())
 }
 
 pub(super) fn at(path: &Path, source: io::Error) -> EmbeddedError {
@@ -256,4 +265,44 @@ pub(super) fn note(text: &str) {
     let now = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S%.3f UTC");
     // Not eprintln, which panics where the disk is full: PostgreSQL would be left to itself.
     let _ = writeln!(std::io::stderr(), "{now} pgchat watchdog: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_log_the_line_is_told_that_says_why_it_ended() {
+        for (log, why) in [
+            (
+                "2026-11-29 21:00:00.000 UTC [7] FATAL:  could not open file \"global/pg_control\": Permission denied\n\
+                 2026-11-29 21:00:00.010 UTC [9] FATAL:  the database system is starting up\n",
+                "FATAL:  could not open file \"global/pg_control\": Permission denied",
+            ),
+            (
+                "2026-11-29 21:00:00.000 UTC [7] FATAL:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device\n\
+                 2026-11-29 21:00:00.010 UTC [8] PANIC:  could not write to log file\n\
+                 2026-11-29 21:00:00.020 UTC [6] LOG:  startup process (PID 7) exited with exit code 1\n",
+                "FATAL:  could not write to file \"pg_wal/xlogtemp.7\": No space left on device",
+            ),
+            (
+                "2026-11-29 21:00:00.000 UTC [7] PANIC:  could not locate a valid checkpoint record\n\
+                 2026-11-29 21:00:00.010 UTC [8] FATAL:  terminating connection due to unexpected postmaster exit\n\
+                 2026-11-29 21:00:00.020 UTC [9] FATAL:  the database system is in recovery mode\n",
+                "PANIC:  could not locate a valid checkpoint record",
+            ),
+            (
+                "initdb: error: directory \"/x\" exists but is not empty\n\
+                 initdb: error: could not access directory \"/y\": Permission denied\n\
+                 initdb: hint: run with another directory\n",
+                "error: could not access directory \"/y\": Permission denied",
+            ),
+        ] {
+            assert_eq!(last_fault_line(log).as_deref(), Some(why), "{log}");
+        }
+        assert_eq!(
+            last_fault_line("LOG:  database system is shut down\n"),
+            None
+        );
+    }
 }
