@@ -123,7 +123,8 @@ pub struct EmbeddedPostgres {
 impl EmbeddedPostgres {
     /// Attaches to the database in `data_dir`, starting it, and making it first, when needed.
     ///
-    /// `bin_dir` is `PG_BIN_DIR`. Takes seconds at the first start, and waits at most three minutes.
+    /// `bin_dir` is `PG_BIN_DIR`. Takes seconds at the first start, and waits at most three minutes for each of these: the end of a
+    /// database that is just being stopped, the start of another replica, and the database.
     pub async fn start(
         data_dir: &Path,
         bin_dir: Option<&Path>,
