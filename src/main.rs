@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Err(help) => {
             return match print(&help.to_string()) {
                 Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                    Failure::failed(error).told()
+                    Failure::failed(error).report()
                 }
                 _ => ExitCode::SUCCESS,
             };

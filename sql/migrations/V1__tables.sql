@@ -244,6 +244,9 @@ $$;
 create table chat_tombstones (
   message_id uuid primary key,
   conversation_id uuid not null,
+  -- whose it was: the conversation may be deleted, too, and its id be given to others
+  sender_id uuid not null,
+  reader_id uuid not null,
   seq bigint not null,
   revision integer not null,
   change_xid xid8 not null default pg_current_xact_id(),

@@ -623,7 +623,7 @@ begin
 
   -- Of the host's columns nothing is read: PostgreSQL 18 cannot make a row of a transition table with a virtual generated one.
   with gone as materialized (
-    select d.id, d.conversation_id, d.seq, d.revision + 1 as revision,
+    select d.id, d.conversation_id, d.sender_id, d.reader_id, d.seq, d.revision + 1 as revision,
            -- Nobody is told of what a foreign key deletes with its conversation: all who had that load anew.
            case when c.id is not null then chat_event_head('message_deleted', d.sender_id, c.participant1_id, c.participant2_id) end as head,
            chat_message_json(d::messages, chat_user_summary_json(d.sender_id), '', t.updated_at, t.deleted_at) as message
@@ -633,8 +633,8 @@ begin
      cross join lateral (select chat_moment_after(d.updated_at) as updated_at,
                                 coalesce(d.deleted_at, clock_timestamp()) as deleted_at) t
   ), kept as (
-    insert into chat_tombstones (message_id, conversation_id, seq, revision, message)
-    select g.id, g.conversation_id, g.seq, g.revision, g.message
+    insert into chat_tombstones (message_id, conversation_id, sender_id, reader_id, seq, revision, message)
+    select g.id, g.conversation_id, g.sender_id, g.reader_id, g.seq, g.revision, g.message
       from gone g
         on conflict (message_id) do update
        set revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message

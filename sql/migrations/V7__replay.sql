@@ -111,12 +111,14 @@ begin
       from touched
      where (row).change_xid >= horizon
     union all
-    select 'message_deleted', 'message_deleted', (t.message::json ->> 'senderId')::uuid, c.participant1_id, c.participant2_id,
+    select 'message_deleted', 'message_deleted', t.sender_id, c.participant1_id, c.participant2_id,
            t.message_id, t.conversation_id, t.revision, t.change_xid, null,
            t.message, 1, t.seq
       from chat_tombstones t
       join conversations c on c.id = t.conversation_id
      where t.change_xid >= horizon and t.change_xid < (select xmax from bound)
+       -- Or the id is another conversation's by now.
+       and t.sender_id in (c.participant1_id, c.participant2_id) and t.reader_id in (c.participant1_id, c.participant2_id)
     union all
     select 'messages_read', 'messages_read', reader, participant1_id, participant2_id, reader, conversation_id, seq, read_xid, null,
            chat_read_json(conversation_id, reader, seq),
@@ -261,14 +263,16 @@ begin
              (row).create_xid, null, null, row, 1, (row).seq
         from touched
       union all
-      (select 'message_deleted', 'message_deleted', (t.message::json ->> 'senderId')::uuid, (c).participant1_id, (c).participant2_id,
+      (select 'message_deleted', 'message_deleted', t.sender_id, (c).participant1_id, (c).participant2_id,
               t.message_id, t.conversation_id, t.revision, t.change_xid, null,
               t.message, null, null, 1, t.seq
          from mine
         cross join lateral (
           select * from chat_tombstones t
            where t.conversation_id = (c).id and t.change_xid >= horizon
-             and t.change_xid < (select xmax from bound)) t
+             and t.change_xid < (select xmax from bound)
+             -- Or the id is another conversation's by now.
+             and t.sender_id in ((c).participant1_id, (c).participant2_id) and t.reader_id in ((c).participant1_id, (c).participant2_id)) t
         where (select count(*) from touched) < max_rows
         limit max_rows)
       union all
@@ -348,7 +352,9 @@ begin
          t.revision::bigint, t.change_xid, null, t.message, null, t.change_xid
     from chat_tombstones t
     join conversations c on c.id = t.conversation_id
-   where t.message_id = any (ids) and (select m.id from messages m where m.id = t.message_id) is null;
+   where t.message_id = any (ids) and (select m.id from messages m where m.id = t.message_id) is null
+     -- Or the id is another conversation's by now.
+     and t.sender_id in (c.participant1_id, c.participant2_id) and t.reader_id in (c.participant1_id, c.participant2_id);
 end
 $$;
 

@@ -162,8 +162,8 @@ async fn rows_whose_transaction_numbers_are_still_to_come_do_not_count_in_a_catc
              update conversations set create_xid = '1000000000', last_xid = '1000000000';
              insert into messages (conversation_id, sender_id, reader_id, content, seq, create_xid, change_xid)
              select '{conversation}', '{ALICE}', '{BORIS}', 'restored', 1 + n, '1000000000', '1000000000' from generate_series(1, 20) n;
-             insert into chat_tombstones (message_id, conversation_id, seq, revision, change_xid, message)
-             select gen_random_uuid(), '{conversation}', 22, 1, '1000000000', '{{}}' from generate_series(1, 20);
+             insert into chat_tombstones (message_id, conversation_id, sender_id, reader_id, seq, revision, change_xid, message)
+             select gen_random_uuid(), '{conversation}', '{ALICE}', '{BORIS}', 22, 1, '1000000000', '{{}}' from generate_series(1, 20);
              update conversations set last_seq = 22"
         ))
         .await;

@@ -70,6 +70,32 @@ async fn a_client_that_was_away_reloads_also_if_another_pairs_conversation_had_t
     alice.expect("resync_required").await;
 }
 
+/// By no way: neither the catch-up of a replica that was cut off, nor the replay of a client that was away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_in_a_conversation_is_not_told_to_another_pair_that_has_its_id_since() {
+    let stage = CutOff::set(&[]).await;
+    let id = stage.conversation;
+    let before = settled_cursor(&stage.replica, CARLA).await;
+    let mut carla = Socket::connect(&stage.replica, CARLA).await;
+    stage.cut().await;
+    let delete = format!("delete from messages; delete from conversations where id = '{id}'");
+    stage.database.execute(&delete).await;
+    stage
+        .database
+        .execute_as_owner(&format!(
+            "insert into conversations (id, participant1_id, participant2_id) values ('{id}', '{CARLA}', '{DAVID}')"
+        ))
+        .await;
+    stage.comes_back().await;
+    let mut back = Socket::resume(&stage.replica, CARLA, &before).await;
+    stage.replica.api().send(id, DAVID, "last").await;
+    for socket in [&mut carla, &mut back] {
+        let frames = socket.before_message("last").await;
+        let types: Vec<_> = frames.iter().map(|frame| &frame["type"]).collect();
+        assert_eq!(types, ["conversation_created"], "{frames:#?}");
+    }
+}
+
 /// With the cursor of the frame by which they were told to reload: they may be told once more, with a later one.
 async fn until_resumed(replica: &Replica, user: Uuid, resync: &Value) {
     let cursor = RefCell::new(cursor_of(resync));

@@ -192,8 +192,8 @@ async fn what_is_looked_up_by_its_id_is_read_alone_also_in_a_session_that_planne
              insert into conversations (participant1_id, participant2_id) select '{ALICE}', id from users where first_name = 'User';
              insert into messages (conversation_id, sender_id, reader_id, content, seq)
              select id, participant1_id, participant2_id, 'x', 1 from conversations;
-             insert into chat_tombstones (message_id, conversation_id, seq, revision, message)
-             select gen_random_uuid(), id, 2, 2, '' from conversations;
+             insert into chat_tombstones (message_id, conversation_id, sender_id, reader_id, seq, revision, message)
+             select gen_random_uuid(), id, participant1_id, participant2_id, 2, 2, '' from conversations;
              insert into chat_attendance (user_id) select reader_id from messages"
         ))
         .await;
