@@ -40,7 +40,12 @@ async fn crash_between_cursor_and_sends(settings: &[&str], last: Last) {
         database.execute(&set).await;
     }
     database.flush_seldom().await;
-    let replica = Replica::start(&database, &QUICK).await;
+    // Nothing is to be late: a machine under load may be slower than `QUICK` allows.
+    let patient = quick(&[
+        ("DB_TIMEOUT_SECONDS", "60"),
+        ("WRITE_TIMEOUT_SECONDS", "60"),
+    ]);
+    let replica = Replica::start(&database, &patient).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut clients = Vec::new();
@@ -77,6 +82,7 @@ async fn crash_between_cursor_and_sends(settings: &[&str], last: Last) {
     if last == Last::Heartbeat {
         let former = clients.last().cloned();
         let moved = eventually("a heartbeat has moved the horizon", || async {
+            until_heartbeat(&database).await;
             let fresh = Socket::connect(&replica, BORIS).await;
             Some(cursor_of(&fresh.connected)).filter(|cursor| former.as_ref() != Some(cursor))
         });

@@ -153,9 +153,10 @@ impl Database {
             || async {
                 let row = sql.query_opt(writer, &[]).await.expect("its processes")?;
                 self.cluster.hold_still(row.get::<_, i32>(0).unsigned_abs());
-                // Not if it was at it. The commit of a transaction that has written nothing, only taken a number, is not waited for.
-                let flush = self.execute("select pg_logical_emit_message(true, 'a flush', '')");
-                let flushed = timeout(Duration::from_secs(3), flush).await;
+                // Not if it was at it, or holds what whoever needs a new page of the log's buffers waits for: so it is more than they hold.
+                let flush =
+                    "select pg_logical_emit_message(true, 'a flush', repeat('x', 8 * 1024 * 1024))";
+                let flushed = timeout(Duration::from_secs(10), self.execute(flush)).await;
                 flushed.map_err(|_| self.cluster.let_go_on()).ok()
             },
         )
