@@ -79,6 +79,8 @@ pub struct Counts {
     pub reloaded: u64,
     pub resumed: u64,
     pub resyncs: u64,
+    /// Searches that were answered.
+    pub searched: u64,
     pub typing: u64,
     pub presence: u64,
 }
@@ -292,6 +294,23 @@ impl Checker {
         }
         if self.violations.len() < KEPT {
             self.violations.push(violation);
+        }
+    }
+
+    /// After a run that was long enough for all of it, with the faults that were done.
+    pub fn all_was_done(&mut self, faults: u64, at: At) {
+        let counts = &self.counts;
+        let done = [
+            ("message was acknowledged", counts.acknowledged),
+            ("socket was resumed", counts.resumed),
+            ("search was answered", counts.searched),
+            ("fault was done", faults),
+        ];
+        for (what, count) in done {
+            if count == 0 {
+                let text = format!("no {what}");
+                self.violate(Violation::new(Kind::NothingDone, at, text));
+            }
         }
     }
 

@@ -34,29 +34,51 @@ const AT_ONCE: usize = 16;
 /// How often a count is asked for before it is given up.
 const TRIES: u32 = 20;
 
-/// Waits until everything is acknowledged and seen and all clients are online, or for the settings' time; then until those who
-/// still type are judged. What is missing is told by the verdict.
+/// How long it has been since the way back to calm went on: fewer clients without a socket, or fewer messages that are not
+/// acknowledged and seen by both, than ever before. A machine that has no time for it is slow, and not at fault.
+struct Standstill {
+    since: Instant,
+    offline: usize,
+    unfinished: usize,
+}
+
+impl Standstill {
+    fn begin(now: Instant) -> Self {
+        Self {
+            since: now,
+            offline: usize::MAX,
+            unfinished: usize::MAX,
+        }
+    }
+
+    fn look(&mut self, offline: usize, unfinished: usize, now: Instant) -> Duration {
+        if offline < self.offline || unfinished < self.unfinished {
+            self.since = now;
+        }
+        self.offline = self.offline.min(offline);
+        self.unfinished = self.unfinished.min(unfinished);
+        now - self.since
+    }
+}
+
+/// Waits until everything is acknowledged and seen and all clients are online, or nothing has gone on for the settings' time; then
+/// until those who still type are judged. What is missing then is told by the verdict, too.
 pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result<(), Failure> {
-    let deadline = Instant::now() + world.settings.settle;
     let mut insisting = Vec::new();
-    let sending = async {
-        while let Some(done) = senders.join_next().await {
+    let mut last = None;
+    let mut standstill = Standstill::begin(Instant::now());
+    loop {
+        while let Some(done) = senders.try_join_next() {
             insisting.push(done?);
         }
-        Ok::<_, Failure>(())
-    };
-    let answered = tokio::time::timeout_at(deadline, sending).await;
-    match answered {
-        Ok(done) => done?,
-        Err(_) => println!("some messages have still no answer"),
-    }
-    let heads = heads(world).await?;
-    loop {
+        if senders.is_empty() && last.is_none() {
+            last = Some(heads(world).await?);
+        }
         let online = world.online.load(Ordering::Relaxed);
         let (unfinished, caught_up) = {
             let checker = world.checker();
-            let caught_up = checker.caught_up(&heads) && checker.changes_seen();
-            (checker.unfinished(), caught_up)
+            let caught_up = last.as_ref().is_some_and(|last| checker.caught_up(last));
+            (checker.unfinished(), caught_up && checker.changes_seen())
         };
         if online == world.clients.len() && unfinished == 0 && caught_up {
             world.stages.settled.cancel();
@@ -65,15 +87,17 @@ pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result
             }
             break;
         }
-        if Instant::now() >= deadline {
-            println!(
-                "not settled after {:?}: {online} of {} clients online, {unfinished} messages not \
-                 acknowledged and seen by both",
+        let offline = world.clients.len().saturating_sub(online);
+        if standstill.look(offline, unfinished, Instant::now()) >= world.settings.settle {
+            let open = insisting.iter().filter(|one| !one.is_empty()).count();
+            let text = format!(
+                "nothing has gone on for {:?}: {online} of {} clients online, {unfinished} messages not acknowledged and seen by both, \
+                 {open} who still type and were not judged",
                 world.settings.settle,
                 world.clients.len()
             );
-            let open = insisting.iter().filter(|one| !one.is_empty()).count();
-            println!("{open} still type, and were not judged");
+            let violation = Violation::new(Kind::NotSettled, world.clock.now(), text);
+            world.checker().violate(violation);
             break;
         }
         sleep(POLL).await;
@@ -250,4 +274,29 @@ pub async fn drain_all(world: &World) {
         }
     });
     futures_util::future::join_all(drains).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_goes_on_no_more_stands_still() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut standstill = Standstill::begin(start);
+        for (seconds, offline, unfinished, since) in [
+            (0, 4, 900, 0),
+            (50, 4, 899, 50),
+            (100, 3, 900, 100),
+            // A socket that is lost and had again is no progress.
+            (110, 4, 950, 100),
+            (120, 3, 899, 100),
+            (130, 0, 899, 130),
+            (190, 0, 899, 130),
+        ] {
+            let stood = standstill.look(offline, unfinished, at(seconds));
+            assert_eq!(stood.as_secs(), seconds - since, "after {seconds} s");
+        }
+    }
 }

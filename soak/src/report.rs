@@ -41,7 +41,7 @@ fn summary(world: &World, checker: &crate::checker::Checker, tally: &Tally, rows
         "\nseed {}, {} clients, {} replicas, {:?} of faults\n\
          messages: {} sent, {} acknowledged, {rows} rows in the table\n\
          frames: {} chat_message, {} of them replayed; {} messages by reloads\n\
-         {} typing, {} presence\n\
+         {} typing, {} presence; {} searches answered\n\
          sockets: {} opened, {} resumed, {} resync_required\n",
         world.settings.seed,
         world.settings.clients,
@@ -54,6 +54,7 @@ fn summary(world: &World, checker: &crate::checker::Checker, tally: &Tally, rows
         counts.reloaded,
         counts.typing,
         counts.presence,
+        counts.searched,
         checker.sockets(),
         counts.resumed,
         counts.resyncs
@@ -137,6 +138,7 @@ pub fn json(world: &World, tally: &Tally, rows: u64) -> Value {
             "typing": counts.typing,
             "presence": counts.presence,
         },
+        "searched": counts.searched,
         "sockets": {
             "opened": checker.sockets(),
             "resumed": counts.resumed,

@@ -244,7 +244,7 @@ impl<'a> Session<'a> {
                     up_to_seq,
                 } = serde_json::from_str(data)?;
                 let mut checker = self.world().checker();
-                checker.read_frame(self.client.ix, conversation_id, reader_id, up_to_seq);
+                checker.read_frame(number, conversation_id, reader_id, up_to_seq, now);
             }
             "typing" => {
                 let Typing {

@@ -17,7 +17,7 @@ pub struct Settings {
     /// Mean time between two faults.
     pub fault_every: Duration,
     pub faults: Vec<Fault>,
-    /// How long the end may take until all is acknowledged and seen.
+    /// How long nothing may go on at the end before all are connected and all is acknowledged and seen.
     pub settle: Duration,
     pub pgchat: Option<PathBuf>,
     pub pg_bin: Option<PathBuf>,
@@ -29,6 +29,13 @@ impl Settings {
     /// From the command line; ends the process on `--help` and on bad arguments (exit code 2).
     pub fn from_args() -> Self {
         Self::from_matches(&command().get_matches())
+    }
+
+    /// Whether a run is long enough for all that it is for: on average 30 searches (`sender.rs`) and 40 faults, of all kinds.
+    pub fn is_thorough(&self) -> bool {
+        self.faults.len() == Fault::ALL.len()
+            && self.duration >= 40 * self.fault_every
+            && self.duration.as_secs_f64() * self.rate >= 1_000.0
     }
 
     fn from_matches(matches: &ArgMatches) -> Self {
@@ -108,7 +115,7 @@ fn command() -> Command {
                 "settle",
                 "SECONDS",
                 "60",
-                "How long the end may take until all is seen",
+                "How long the end may go on without any more clients being connected or messages seen",
             ),
             fault("without", "Leave out a kind of fault; may be repeated"),
             fault("only", "Do only this kind of fault; may be repeated"),

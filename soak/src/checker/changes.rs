@@ -134,18 +134,6 @@ impl Checker {
         *shown = state.max(*shown);
     }
 
-    /// Whoever reloads sees what is changed by then, so no frame need come for it.
-    pub(super) fn changes_reloaded(&mut self, client: ClientIx) {
-        for message in &mut self.messages {
-            let members = self.conversations[usize::from(message.conversation)].members;
-            for (member, shown) in members.iter().zip(&mut message.changes.shown) {
-                if *member == client {
-                    *shown = (*shown).max(message.changes.asked);
-                }
-            }
-        }
-    }
-
     /// Whether both participants were shown each acknowledged change.
     pub fn changes_seen(&self) -> bool {
         self.messages.iter().all(|message| {
@@ -211,6 +199,7 @@ impl Checker {
         found: &[MessageView],
         at: At,
     ) {
+        self.counts.searched += 1;
         let mut shown = None;
         for view in found {
             if self.identify(view, Some((client, None)), at) == Some(key) {

@@ -5,6 +5,7 @@
 
 use uuid::Uuid;
 
+use super::sockets::Reload;
 use super::{Checker, Kind, State, Violation};
 use crate::model::*;
 
@@ -137,6 +138,21 @@ impl Checker {
         lower < higher
             && (lower + 1..higher)
                 .all(|seq| u32::try_from(seq).is_ok_and(|seq| erased.contains(&seq)))
+    }
+
+    /// Whoever reloads and does not find what somebody erases sees that it is gone.
+    pub(super) fn erasures_reloaded(&mut self, client: ClientIx, reload: &Reload) {
+        for (key, message) in (0..).zip(&mut self.messages) {
+            let ix = usize::from(message.conversation);
+            let was_read = reload
+                .from
+                .get(&message.conversation)
+                .is_some_and(|from| message.seq > *from);
+            if was_read && self.erased[ix].contains(&message.seq) && !reload.shown.contains(&key) {
+                let member = usize::from(self.conversations[ix].members[1] == client);
+                message.changes.shown[member] = State::Deleted;
+            }
+        }
     }
 
     /// Whoever reloads does not find what is erased: no frame need come for it. Those above the highest that the client has

@@ -1,6 +1,6 @@
 //! What each client sees: its sockets, their frames, and its reloads over HTTP.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -22,11 +22,20 @@ pub(super) struct Connection {
     pub(super) resumed: bool,
     /// From `resync_required` until the reload over HTTP is complete: gaps are being filled.
     resyncing: bool,
+    pub(super) reload: Reload,
     /// The last `seq` of each conversation on this socket; emptied at its end.
     last: HashMap<ConversationIx, u32>,
     /// What was shown on it as edited or deleted; emptied at its end.
     pub(super) changed: HashMap<Key, State>,
     pub(super) moment: Moment,
+}
+
+/// What a reload over HTTP has to show its client, and has.
+#[derive(Default)]
+pub(super) struct Reload {
+    /// By conversation of the client's: all that comes after this `seq` is read.
+    pub(super) from: HashMap<ConversationIx, u32>,
+    pub(super) shown: HashSet<Key>,
 }
 
 impl Checker {
@@ -69,8 +78,48 @@ impl Checker {
 
     /// The `resync_required` frame: gaps are allowed until [`Checker::reload_complete`].
     pub fn resync_required(&mut self, connection: ConnectionNo) {
-        self.connections[connection as usize].resyncing = true;
+        let client = self.connections[connection as usize].client;
+        let reload = Reload {
+            from: self.to_reload(client),
+            shown: HashSet::new(),
+        };
+        let known = &mut self.connections[connection as usize];
+        known.resyncing = true;
+        known.reload = reload;
         self.counts.resyncs += 1;
+    }
+
+    /// By conversation: the `seq` after which a client has to read again. All before it they have seen, with all changes and marks
+    /// that anybody has asked for.
+    fn to_reload(&self, client: ClientIx) -> HashMap<ConversationIx, u32> {
+        let mut from = HashMap::new();
+        for (ix, conversation) in (0..).zip(&self.conversations) {
+            if !conversation.members.contains(&client) {
+                continue;
+            }
+            let member = self.member(client, ix);
+            let lacking = self.read[usize::from(ix)]
+                .iter()
+                .filter(|marks| marks.told[member] < marks.asked)
+                .map(|marks| marks.told[member]);
+            let whole = self.progress[usize::from(ix)][member].whole();
+            from.insert(ix, lacking.fold(whole, u32::min));
+        }
+        for message in &self.messages {
+            let changes = &message.changes;
+            if let Some(from) = from.get_mut(&message.conversation)
+                && changes.shown[self.member(client, message.conversation)] < changes.asked
+            {
+                *from = (*from).min(message.seq.saturating_sub(1));
+            }
+        }
+        from
+    }
+
+    /// Where the reload of a socket's client is to begin in one of their conversations.
+    pub fn reload_from(&self, connection: ConnectionNo, conversation: ConversationIx) -> u32 {
+        let reload = &self.connections[connection as usize].reload;
+        reload.from.get(&conversation).copied().unwrap_or(0)
     }
 
     pub fn closed(&mut self, connection: ConnectionNo, end: &str, at: At) {
@@ -80,6 +129,7 @@ impl Checker {
         known.last = HashMap::new();
         known.changed = HashMap::new();
         known.moment = Moment::default();
+        known.reload = Reload::default();
     }
 
     /// A `chat_message` frame; `actor` is its `userId`.
@@ -125,14 +175,49 @@ impl Checker {
     }
 
     /// A `messages_read` frame on a socket of `client`.
-    pub fn read_frame(&mut self, client: ClientIx, conversation: Uuid, reader: Uuid, up_to: i64) {
-        let place = self.conversation_numbers.get(&conversation).copied();
-        let Some((ix, reader)) = place.zip(self.users.get(&reader).copied()) else {
-            return;
+    pub fn read_frame(
+        &mut self,
+        connection: ConnectionNo,
+        conversation: Uuid,
+        reader: Uuid,
+        up_to: i64,
+        at: At,
+    ) {
+        let client = self.connections[connection as usize].client;
+        let told = format!("{reader} has read {conversation} up to {up_to}");
+        let wrong = |kind, why: &str| {
+            Violation::new(kind, at, format!("{told}: {why}"))
+                .client(client)
+                .connection(Some(connection))
         };
-        let viewer = self.member(client, ix);
-        let reader = self.member(reader, ix);
-        let told = &mut self.read[usize::from(ix)][reader].told[viewer];
+        let place = self.conversation_numbers.get(&conversation).copied();
+        let known = place.zip(self.users.get(&reader).copied());
+        let Some((ix, reader)) = known else {
+            return self.violate(wrong(Kind::ReadFromNobody, "there is no such reader"));
+        };
+        let members = self.conversations[usize::from(ix)].members;
+        if !members.contains(&client) {
+            let why = "the client does not take part in the conversation";
+            return self.violate(wrong(Kind::Misdelivered, why));
+        }
+        let marks = self.read[usize::from(ix)][self.member(reader, ix)];
+        if !members.contains(&reader) || up_to > i64::from(marks.asked) {
+            let why = format!("{} was the most asked for", marks.asked);
+            return self.violate(wrong(Kind::ReadFromNobody, &why));
+        }
+        self.show_read(client, ix, reader, up_to);
+    }
+
+    fn show_read(
+        &mut self,
+        client: ClientIx,
+        conversation: ConversationIx,
+        reader: ClientIx,
+        up_to: i64,
+    ) {
+        let viewer = self.member(client, conversation);
+        let reader = self.member(reader, conversation);
+        let told = &mut self.read[usize::from(conversation)][reader].told[viewer];
         *told = (*told).max(u32::try_from(up_to).unwrap_or(0));
     }
 
@@ -141,18 +226,9 @@ impl Checker {
         let known = &mut self.connections[connection as usize];
         known.resyncing = false;
         let client = known.client;
-        self.changes_reloaded(client);
+        let reload = std::mem::take(&mut known.reload);
+        self.erasures_reloaded(client, &reload);
         self.fill_erased(client, false, at);
-        for (conversation, read) in self.conversations.iter().zip(&mut self.read) {
-            for marks in read {
-                for (member, told) in conversation.members.iter().zip(&mut marks.told) {
-                    // Whoever reloads sees what is read by then, so no frame need come for it.
-                    if *member == client {
-                        *told = (*told).max(marks.asked);
-                    }
-                }
-            }
-        }
         let mut found = Vec::new();
         for (ix, conversation) in (0..).zip(&self.conversations) {
             for (member, progress) in conversation
@@ -179,12 +255,25 @@ impl Checker {
         }
     }
 
-    /// A message that a reload over HTTP showed, after `resync_required`.
-    pub fn reloaded(&mut self, client: ClientIx, view: &MessageView, at: At) {
+    /// A message that a reload over HTTP showed, after `resync_required`: of how it is now, and whether it is read, no frame need come.
+    pub fn reloaded(&mut self, connection: ConnectionNo, view: &MessageView, at: At) {
         self.counts.reloaded += 1;
-        if let Some(key) = self.identify(view, Some((client, None)), at) {
-            self.saw(client, None, key, at);
-            self.show(client, None, key, view, at);
+        let client = self.connections[connection as usize].client;
+        let Some(key) = self.identify(view, Some((client, None)), at) else {
+            return;
+        };
+        self.connections[connection as usize]
+            .reload
+            .shown
+            .insert(key);
+        self.saw(client, None, key, at);
+        self.show(client, None, key, view, at);
+        if view.is_read {
+            let message = &self.messages[key as usize];
+            let (conversation, sender) = (message.conversation, message.sender);
+            let members = self.conversations[usize::from(conversation)].members;
+            let reader = members[usize::from(members[0] == sender)];
+            self.show_read(client, conversation, reader, view.seq);
         }
     }
 
@@ -249,6 +338,7 @@ impl Connection {
             cursor,
             resumed: false,
             resyncing: false,
+            reload: Reload::default(),
             last: HashMap::new(),
             changed: HashMap::new(),
             moment: Moment::default(),

@@ -61,6 +61,10 @@ pub enum Kind {
     Refused,
     /// Still without an acknowledgement when everything was calm again.
     NeverAnswered,
+    /// Long after the last fault not everybody was connected and had everything, and nothing went on.
+    NotSettled,
+    /// Something that a run is for never happened in it, so that it has shown nothing of that.
+    NothingDone,
     /// A replica ended by itself, or a drain failed.
     ReplicaFailed,
 }

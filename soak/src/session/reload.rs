@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Session, SessionEnd};
 use crate::api::{Miss, Page};
 use crate::client::Online;
-use crate::model::ClientIx;
+use crate::model::{ClientIx, ConnectionNo};
 use crate::world::World;
 
 /// Messages of one page.
@@ -19,7 +19,7 @@ impl Session<'_> {
         self.world().checker().resync_required(self.number);
         self.held_cursor = Some(None);
         self.online = None;
-        let reload = reload(self.client.world.clone(), self.client.ix);
+        let reload = reload(self.client.world.clone(), self.client.ix, self.number);
         self.reload = Some(AbortOnDropHandle::new(tokio::spawn(reload)));
     }
 
@@ -35,17 +35,17 @@ impl Session<'_> {
     }
 }
 
-/// Reads over HTTP all that came after what this client has seen, however often it has to be tried.
-async fn reload(world: Arc<World>, client: ClientIx) {
+/// Reads over HTTP all that this client has not seen as it is, however often it has to be tried.
+async fn reload(world: Arc<World>, client: ClientIx, connection: ConnectionNo) {
     for ix in &world.clients[usize::from(client)].conversations {
         let id = world.conversations[usize::from(*ix)].id;
-        let (mut after, _) = world.checker().seen_up_to(client, *ix);
+        let mut after = world.checker().reload_from(connection, *ix);
         loop {
             match world.api.messages(id, Page::After(after), PAGE).await {
                 Ok(page) => {
                     let now = world.clock.now();
                     for view in &page.messages {
-                        world.checker().reloaded(client, view, now);
+                        world.checker().reloaded(connection, view, now);
                         after = after.max(u32::try_from(view.seq).unwrap_or(after));
                     }
                     if !page.has_more || page.messages.is_empty() {

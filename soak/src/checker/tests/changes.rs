@@ -103,3 +103,28 @@ fn a_search_that_finds_what_was_deleted_or_edited_or_misses_what_is_there_is_wro
     story.checker.searched(0, key, before, &[edited], at);
     assert_eq!(story.found(), [Kind::SearchWrong]);
 }
+
+/// It was under way when the reload read the message.
+#[test]
+fn a_change_that_was_only_asked_for_when_a_reload_read_the_message_must_be_told() {
+    let mut story = Story::new();
+    let (key, one) = story.sent(1);
+    story.acknowledge(key, &one);
+    story.both(&one);
+    let (_, state) = story.checker.begin_change(0, 1).expect("a candidate");
+    let [edited, _] = changed(key, &one);
+    story.checker.resync_required(2);
+    assert_eq!(story.checker.reload_from(2, 0), 0);
+    story.checker.reloaded(2, &one, 30);
+    story.checker.reload_complete(2, 31);
+    story.checker.changed(key, state, Some(&edited), 40);
+    story.checker.end_change(key);
+    story.change_frame(1, &edited);
+    story.table_of(&edited);
+    assert_eq!(story.found(), [Kind::ChangeUnseen]);
+    // The next one shows it.
+    story.checker.resync_required(2);
+    story.checker.reloaded(2, &edited, 50);
+    story.checker.reload_complete(2, 51);
+    assert!(story.checker.changes_seen());
+}

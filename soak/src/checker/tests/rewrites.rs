@@ -178,9 +178,9 @@ fn a_reload_need_not_show_what_is_erased_and_must_show_all_else() {
         let next = story.checker.opened(1, 1, Some("old".to_owned()), LATER);
         story.checker.resync_required(next);
         if !also_lacks_three {
-            story.checker.reloaded(1, &views[1], LATER);
+            story.checker.reloaded(next, &views[1], LATER);
         }
-        story.checker.reloaded(1, &views[2], LATER);
+        story.checker.reloaded(next, &views[2], LATER);
         story.checker.reload_complete(next, LATER);
         let found: &[Kind] = if also_lacks_three {
             &[Kind::Skipped]
@@ -299,4 +299,26 @@ fn what_sql_has_written_is_known_by_its_id_when_it_is_deleted() {
     story.change_frame(2, &deleted(&view));
     story.table(&[]);
     assert_eq!(story.found(), []);
+}
+
+/// It was still there when the reload read it, so that its end is yet to be told.
+#[test]
+fn what_is_erased_after_a_reload_has_shown_it_must_be_told() {
+    for is_gone in [false, true] {
+        let mut story = Story::new();
+        let one = story.done(1);
+        let targets = story.checker.begin_rewrite(0, Rewrite::Erase, 1, 0, LATER);
+        story.checker.resync_required(2);
+        assert_eq!(story.checker.reload_from(2, 0), 0);
+        if !is_gone {
+            story.checker.reloaded(2, &one, LATER);
+        }
+        story.checker.reload_complete(2, LATER);
+        commit(&mut story, Rewrite::Erase, &targets);
+        story.change_frame(1, &deleted(&one));
+        assert_eq!(story.checker.changes_seen(), is_gone);
+        story.table(&[]);
+        let found: &[Kind] = if is_gone { &[] } else { &[Kind::ChangeUnseen] };
+        assert_eq!(story.found(), found);
+    }
 }
