@@ -15,6 +15,7 @@ mod outright;
 mod packing;
 mod reading;
 mod surroundings;
+mod refusals;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -99,10 +100,13 @@ impl Scene {
         }
     }
 
-    async fn refused(&self, sql: &str) -> String {
-        match self.database.sql().await.batch_execute(sql).await {
-            Ok(()) => panic!("not refused: {sql}"),
-            Err(fault) => fault.as_db_error().expect("an error of SQL").to_string(),
-        }
+    /// SQL that must fail with this SQLSTATE; the answer is the error's text.
+    async fn refused(&self, sqlstate: &str, sql: &str) -> String {
+        let Err(fault) = self.database.sql().await.batch_execute(sql).await else {
+            panic!("not refused: {sql}");
+        };
+        let fault = fault.as_db_error().expect("an error of SQL");
+        assert_eq!(fault.code().code(), sqlstate, "{fault}\n{sql}");
+        fault.to_string()
     }
 }

@@ -11,14 +11,23 @@ async fn an_update_that_breaks_a_rule_is_refused() {
     let insert = scene.insert(ALICE, "as it was");
     scene.database.execute(&insert).await;
     scene.expect("chat_message").await;
-    for (set, word) in [
-        ("client_message_id = ''", "64 bytes"),
-        ("client_message_id = repeat('q', 65)", "64 bytes"),
-        ("created_at = 'infinity'", "years 1 to 9999"),
-        ("seq = 2", "cannot change"),
-        ("content = null", "null value"),
+    for (sqlstate, set, word) in [
+        ("23514", "client_message_id = ''", "64 bytes"),
+        ("23514", "client_message_id = repeat('q', 65)", "64 bytes"),
+        ("23514", "created_at = 'infinity'", "years 1 to 9999"),
+        ("23514", "id = gen_random_uuid()", "cannot change"),
+        (
+            "23514",
+            "conversation_id = gen_random_uuid()",
+            "cannot change",
+        ),
+        ("23514", "sender_id = gen_random_uuid()", "cannot change"),
+        ("23514", "reader_id = gen_random_uuid()", "cannot change"),
+        ("23514", "seq = 2", "cannot change"),
+        ("23502", "content = null", "null value"),
     ] {
-        let refused = scene.refused(&format!("update messages set {set}")).await;
+        let update = format!("update messages set {set}");
+        let refused = scene.refused(sqlstate, &update).await;
         assert!(refused.contains(word), "{set}: {refused}");
     }
     scene.assert_silence().await;

@@ -58,8 +58,11 @@ async fn chat_send_message_sends_once() {
     assert_eq!(scene.expect("chat_message").await["data"], first);
     let repeat = send("hello", Some("m-1")).await.expect("the same message");
     assert_eq!(repeat, first);
-    assert!(send("other", Some("m-1")).await.is_err());
-    assert!(send(" \n", None).await.is_err());
+    for (content, name, sqlstate) in [("other", Some("m-1"), "23505"), (" \n", None, "23514")] {
+        let refused = send(content, name).await.expect_err("refused");
+        let code = refused.code().map(|code| code.code());
+        assert_eq!(code, Some(sqlstate), "{refused:?}");
+    }
     let over_http = scene
         .api()
         .send_once(conversation, ALICE, "hello", "m-1")

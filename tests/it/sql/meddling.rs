@@ -120,7 +120,9 @@ async fn a_message_whose_conversation_a_trigger_keeps_as_it_was_is_refused() {
     for answer in join_all((0..4).map(|_| api.try_send(conversation, ALICE, "kept out"))).await {
         answer.refused(500, "internal");
     }
-    let dropped = scene.refused(&scene.insert(ALICE, "kept out")).await;
+    let dropped = scene
+        .refused("09000", &scene.insert(ALICE, "kept out"))
+        .await;
     assert!(
         dropped.contains("dropped the change of a conversation"),
         "{dropped}"

@@ -342,12 +342,15 @@ async fn a_message_that_a_trigger_of_the_host_drops_is_refused_at_once() {
         .refused(500, "internal");
     // Among others in one batch: none of it is stored, for those behind it have their numbers already. The writer bisects it.
     let batch = scene
-        .refused(&format!(
+        .refused(
+            "09000",
+            &format!(
             "select * from chat_send_messages(array[chat_uuid_v7(), chat_uuid_v7(), chat_uuid_v7()],
                array['{conversation}', '{conversation}', '{conversation}']::uuid[],
                array['{ALICE}', '{ALICE}', '{ALICE}']::uuid[], array['fine', 'spam', 'fine'],
                array['text', 'text', 'text'], array[null, null, null]::text[], true, 100, false)"
-        ))
+        ),
+        )
         .await;
     assert!(batch.contains("dropped a message of the batch"), "{batch}");
     let sent = join_all((0..30).map(async |number: i64| {
@@ -368,7 +371,7 @@ async fn a_message_that_a_trigger_of_the_host_drops_is_refused_at_once() {
     let last = format!("conversations where id = '{conversation}' and last_seq = 20");
     assert_eq!(scene.database.count(&last).await, 1);
     let by_function = format!("select chat_send_message('{conversation}', '{ALICE}', 'spam')");
-    let told = scene.refused(&by_function).await;
+    let told = scene.refused("09000", &by_function).await;
     assert!(told.contains("trigger has dropped"), "{told}");
     scene.database.execute(&scene.insert(ALICE, "spam")).await;
     assert_eq!(scene.database.count("messages").await, 20);

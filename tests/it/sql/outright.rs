@@ -78,7 +78,7 @@ async fn a_message_is_not_deleted_and_inserted_by_one_statement() {
     scene.expect("chat_message").await;
     let move_it = "with gone as (delete from messages returning *)
          insert into messages (id, conversation_id, sender_id, content) select id, conversation_id, sender_id, 'moved' from gone";
-    let refused = scene.refused(move_it).await;
+    let refused = scene.refused("09000", move_it).await;
     assert!(refused.contains("by one statement"), "{refused}");
     scene.assert_silence().await;
 

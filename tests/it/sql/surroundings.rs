@@ -133,9 +133,9 @@ async fn a_content_that_no_answer_could_hold_is_refused() {
     let insert = scene.insert(ALICE, "small");
     scene.database.execute(&insert).await;
     let update = "update messages set content = repeat('x', 67108865)";
-    let why = scene.refused(update).await;
+    let why = scene.refused("23514", update).await;
     assert!(why.contains("at most 64 MiB"), "{why}");
     let insert = insert.replace("'small'", "repeat('x', 67108865)");
-    let why = scene.refused(&insert).await;
+    let why = scene.refused("23514", &insert).await;
     assert!(why.contains("at most 64 MiB"), "{why}");
 }

@@ -31,6 +31,7 @@ const SETTINGS: &str = "\
 listen_addresses = '127.0.0.1'
 max_connections = 300
 fsync = on
+max_prepared_transactions = 2
 log_line_prefix = '%m [%p] %d '
 ";
 
