@@ -65,14 +65,19 @@ impl Api {
         Some(reply.status().as_u16())
     }
 
-    /// One figure of `/metrics`. One with labels may not be there before something was counted: then it is 0.
+    /// One figure of `/metrics`. A counter with labels may not be there before something was counted: then it is 0.
     pub async fn metric(&self, name: &str) -> f64 {
         let figures = self.get("/metrics").await;
+        let counter = name
+            .split_once('{')
+            .map(|(family, _)| format!("# TYPE {family} counter"));
         let mut samples = figures.text.lines().filter_map(|line| line.split_once(' '));
         match samples.find(|(found, _)| *found == name) {
             Some((_, value)) => value.parse().expect("a number"),
-            None if name.contains('{') => 0.0,
-            None => panic!("{name} is not exported"),
+            None if counter.is_some_and(|kind| figures.text.lines().any(|line| line == kind)) => {
+                0.0
+            }
+            None => panic!("{name} is not exported:\n{}", figures.text),
         }
     }
 
