@@ -8,7 +8,7 @@ ATTACK_SECONDS ?= 10
 TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix takeover storm image-check lint fmt fuzz attack deny soak bench bench-quick queries clean toolchain
+.PHONY: help run test test-matrix takeover storm image-check lint format-check fmt fuzz attack deny soak bench bench-quick queries clean toolchain
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,10 +18,11 @@ run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and d
 	@test -n "$${DB_HOST:-}$${DATABASE_URL:-}" || scripts/ensure-postgres.sh >/dev/null
 	cargo run -p pgchat -- serve
 
-# The crates' licences and sources, the fuzzer's lock file, the documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
+# The formatting, the crates' licences and sources, the fuzzer's lock file, the documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
 # Everything for the whole workspace: for another selection of packages cargo builds their dependencies with other features once more.
 test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if need be)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
+	$(MAKE) --no-print-directory format-check && \
 	scripts/deny.sh licenses bans sources && \
 	cargo update --workspace --locked --manifest-path fuzz/Cargo.toml && \
 	cargo build --workspace --bins --tests && \
@@ -49,16 +50,18 @@ image-check: toolchain ## build the image of the Dockerfile without a container 
 
 takeover: toolchain ## take over a million messages of the Go service while it writes; prints how long anybody waited
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
-	cargo test --workspace --test it takeover::million -- --ignored --nocapture
+	scripts/test-ignored.sh takeover::million --nocapture
 
 storm: toolchain ## 10,000 users connect, lose their replica, come to another and go; prints what was notified (some minutes)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
-	cargo test --workspace --test it live::storm::of_ten_thousand -- --exact --ignored --nocapture
+	scripts/test-ignored.sh live::storm::of_ten_thousand --exact --nocapture
 
-lint: toolchain ## check the formatting and run clippy; a warning is an error
+lint: toolchain format-check ## check the formatting and run clippy; a warning is an error
+	cargo clippy --workspace --all-targets -- -D warnings
+
+format-check: toolchain
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
-	cargo clippy --workspace --all-targets -- -D warnings
 
 fmt: toolchain ## format the code
 	cargo fmt --all
@@ -79,7 +82,7 @@ soak: toolchain ## replicas under load and chaos for DURATION=60 seconds, releas
 
 queries: toolchain ## measure the queries at 10,000 and 1,000,000 messages and write docs/queries.md and its plans
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
-	cargo test --workspace --test it queries::report -- --ignored --nocapture
+	scripts/test-ignored.sh queries::report --nocapture
 
 bench: toolchain ## measure pgchat beside its peers and write docs/benchmarks.md (about 30 minutes; builds the peers)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && scripts/ensure-peers.sh && \

@@ -24,4 +24,4 @@ if [ -z "$PROMETHEUS" ]; then
     without='--skip prometheus::'
 fi
 # shellcheck disable=SC2086  # two words, or none
-cargo test --workspace --test it deployment:: -- --ignored $without
+scripts/test-ignored.sh deployment:: $without

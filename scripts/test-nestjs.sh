@@ -12,4 +12,4 @@ PG_BIN_DIR=$(scripts/ensure-postgres.sh)
 export PATH PG_BIN_DIR
 
 npm_packages tests/nestjs
-cargo test --workspace --test it auth::nestjs -- --ignored
+scripts/test-ignored.sh auth::nestjs

@@ -12,4 +12,4 @@ PG_BIN_DIR=$(scripts/ensure-postgres.sh)
 export PATH PG_BIN_DIR
 
 npm_packages examples/sql
-cargo test --workspace --test it sql::examples -- --ignored
+scripts/test-ignored.sh sql::examples
