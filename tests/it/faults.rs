@@ -51,6 +51,14 @@ pub async fn kill_listeners(database: &Database) -> i64 {
         .await
 }
 
+/// Uses up the numbers of transactions, this one too.
+async fn use_numbers_up_to(database: &Database, last: i64) {
+    let use_up = format!(
+        "do $$ begin while pg_current_xact_id()::text::bigint <= {last} loop commit; end loop; end $$"
+    );
+    database.execute(&use_up).await;
+}
+
 /// The next beat of a replica, so that what follows is right after one.
 pub async fn until_heartbeat(database: &Database) {
     let client = database.sql().await;

@@ -2,6 +2,7 @@
 //! and clients whose methods read as verbs. Nothing here knows the service's code but `described`, which takes its
 //! documents from it; it is the outside that is tested.
 
+mod aftermath;
 mod api;
 mod cluster;
 mod cursor;

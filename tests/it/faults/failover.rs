@@ -202,8 +202,7 @@ async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
     // The former primary's numbers go on as well: the cursor is not from its future.
     let (_, horizon) = cursor.rsplit_once('.').expect("the parts of a cursor");
     let horizon = i64::from_str_radix(horizon, 16).expect("a number");
-    let reached = format!("(select pg_current_xact_id()) n (x) where x > '{horizon}'");
-    while database.count(&reached).await == 0 {}
+    use_numbers_up_to(&database, horizon).await;
     let path = format!("/ws?user_id={BORIS}&cursor={cursor}");
     let said = Raw::upgrade_to(&torn, &path).await.until_closed().await;
     assert_eq!(close_code(&said), Some(1013));

@@ -49,14 +49,7 @@ impl Story {
     async fn until_the_numbers_are_used_up(&self) {
         let (_, horizon) = self.late_cursor.rsplit_once('.').expect("a cursor");
         let horizon = i64::from_str_radix(horizon, 16).expect("its horizon");
-        let client = self.database.sql().await;
-        loop {
-            let next = "select pg_current_xact_id()::text::bigint";
-            let row = client.query_one(next, &[]).await.expect("a number");
-            if row.get::<_, i64>(0) > horizon + 10 {
-                return;
-            }
-        }
+        use_numbers_up_to(&self.database, horizon + 10).await;
     }
 
     /// Comes back with this cursor, must reload, and is told from where to go on.

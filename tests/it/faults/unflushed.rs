@@ -149,14 +149,7 @@ async fn what_was_shown_and_lost_by_a_crash_makes_clients_reload() {
     assert!(anew.seq <= lost.seq, "{} after {}", anew.seq, lost.seq);
     assert!(anew.xid <= lost.xid, "{} after {}", anew.xid, lost.xid);
     stage.edit(&client, "edited anew").await;
-    let next = "select pg_current_xact_id()::text::bigint";
-    while client
-        .query_one(next, &[])
-        .await
-        .expect("a number")
-        .get::<_, i64>(0)
-        <= lost.xid + 10
-    {}
+    use_numbers_up_to(&stage.database, lost.xid + 10).await;
 
     stage.proxy.accept();
     stage.assert_all_reload().await;

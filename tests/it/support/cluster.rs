@@ -35,6 +35,9 @@ max_prepared_transactions = 2
 log_line_prefix = '%m [%p] %d '
 ";
 
+/// The failure is kept: one clear message in each test instead of one slow attempt in each.
+static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
+
 pub struct Cluster {
     dir: PathBuf,
     bin: PathBuf,
@@ -55,8 +58,6 @@ struct Account {
 impl Cluster {
     /// The run's cluster, with the migrated template database in it.
     pub fn shared() -> Arc<Self> {
-        // The failure is kept: one clear message in each test instead of one slow attempt in each.
-        static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
         let made = SHARED.get_or_init(|| {
             let cluster = Arc::new(Self::create()?);
             blocking(roles::create(cluster.clone()))?;
@@ -67,6 +68,11 @@ impl Cluster {
             Ok(cluster) => cluster.clone(),
             Err(fault) => panic!("no database to test with: {fault}"),
         }
+    }
+
+    pub fn is_shared(&self) -> bool {
+        let made = SHARED.get().and_then(|made| made.as_ref().ok());
+        made.is_some_and(|shared| std::ptr::eq(&**shared, self))
     }
 
     /// A cluster that the test may stop and kill. It holds no template.
@@ -183,11 +189,15 @@ impl Cluster {
         self.dir.join("postgres.log")
     }
 
-    /// The last lines that the server logged about this database.
+    /// The last lines that the server logged about this database, and about itself: its ends, its starts, what it recovered.
     pub fn log_of(&self, database: &str) -> String {
         let log = fs::read_to_string(self.log_path()).unwrap_or_default();
         let marked = format!("] {database} ");
-        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&marked)).collect();
+        let of_itself = |line: &str| line.contains("]  ") && !line.contains("LOG:  checkpoint ");
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains(&marked) || of_itself(line))
+            .collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::cluster::Cluster;
 use super::replica::{Outcome, pgchat, pgchat_within, settings};
-use super::roles::{self, OWNER, SERVICE};
+use super::roles::{OWNER, SERVICE};
 use super::run::{Signal, fresh_dir, signal};
 use super::users::create_users;
 use super::wait::eventually;
@@ -273,49 +273,6 @@ impl Database {
 /// Part of PostgreSQL's client programs, which its packages bring along; where they do not, it is installed apart.
 pub fn psql() -> PathBuf {
     program("psql").expect("psql: it is neither beside PostgreSQL's server programs nor in PATH")
-}
-
-impl Drop for Database {
-    /// Keeps nothing of a test that passed. What a failed one left goes with the cluster, but for its sessions: one whose client is
-    /// gone may be in the midst of a statement, and its transaction would hold back the cursors of all other tests.
-    fn drop(&mut self) {
-        let name = self.name.clone();
-        if std::thread::panicking() {
-            eprintln!(
-                "--- PostgreSQL about {name}\n{}",
-                self.cluster.log_of(&name)
-            );
-            self.execute_later(vec![format!(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
-            )]);
-            return;
-        }
-        self.execute_later(vec![
-            format!("drop database if exists {name} with (force)"),
-            roles::drop_all_of(&name),
-        ]);
-    }
-}
-
-impl Database {
-    /// From outside of it, and not waited for: to drop a database costs a checkpoint, and frees nothing but disk.
-    fn execute_later(&self, statements: Vec<String>) {
-        let cluster = self.cluster.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            if let Ok(runtime) = runtime {
-                runtime.block_on(async {
-                    if let Ok(client) = cluster.try_connect("postgres", "postgres").await {
-                        for statement in statements {
-                            let _ = client.batch_execute(&statement).await;
-                        }
-                    }
-                });
-            }
-        });
-    }
 }
 
 impl Cluster {
