@@ -90,11 +90,8 @@ async fn a_client_that_missed_more_than_a_replay_holds_reloads_and_costs_no_more
     let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "300")]).await;
     drop(Socket::connect(&replica, BORIS).await);
     let before = replica.resident_kib();
-    let coming = (0..CLIENTS).map(|_| Socket::resume(&replica, BORIS, &cursor));
-    for mut socket in within("all are connected", join_all(coming)).await {
-        assert_eq!(socket.connected["data"]["resumed"], false);
-        socket.expect("resync_required").await;
-    }
+    let coming = (0..CLIENTS).map(|_| Socket::resume_refused(&replica, BORIS, &cursor));
+    within("all are connected", join_all(coming)).await;
     // Each may have read 8 MiB (`REPLAY_BYTES`), of 394 MB that it missed.
     let kib = growth(&replica, before);
     assert!(kib < 100 * 1024, "{kib} KiB");
@@ -327,17 +324,14 @@ async fn who_takes_nothing_of_their_replays_leaves_the_others_their_room() {
     for _ in 0..SOCKETS {
         open.push(Socket::connect_narrow_to(&replica, ALICE, &path).await);
     }
-    let resumed = open
-        .iter()
-        .filter(|socket| socket.connected["data"]["resumed"] == true);
+    let resumed = open.iter().filter(|socket| socket.is_resumed());
     assert_eq!(resumed.count(), 1, "of {SOCKETS} sockets");
     let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
-    assert_eq!(boris.connected["data"]["resumed"], true);
     boris.collect_messages(8).await;
     drop(open);
     eventually("she has her share again", || async {
-        let socket = Socket::resume(&replica, ALICE, &cursor).await;
-        (socket.connected["data"]["resumed"] == true).then_some(())
+        let socket = Socket::come_back(&replica, ALICE, &cursor).await;
+        socket.is_resumed().then_some(())
     })
     .await;
 }

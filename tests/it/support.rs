@@ -15,6 +15,7 @@ mod process;
 mod proxy;
 mod raw;
 mod replica;
+mod resuming;
 mod roles;
 mod run;
 mod seeds;

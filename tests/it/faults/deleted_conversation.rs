@@ -36,11 +36,10 @@ async fn a_client_that_was_away_when_a_conversation_was_deleted_reloads_and_no_o
                 .await;
         }
         for (user, before) in cursors {
-            let mut socket = Socket::resume(&replica, user, &before).await;
-            let is_concerned = user != CARLA;
-            assert_eq!(socket.connected["data"]["resumed"], !is_concerned);
-            if is_concerned {
-                let resync = socket.expect("resync_required").await;
+            if user == CARLA {
+                Socket::resume(&replica, user, &before).await;
+            } else {
+                let (_socket, resync) = Socket::resume_refused(&replica, user, &before).await;
                 let reason = resync["data"]["reason"].as_str().unwrap_or_default();
                 assert!(reason.contains("conversation was deleted"), "{resync}");
                 until_resumed(&replica, user, &resync).await;
@@ -65,9 +64,7 @@ async fn a_client_that_was_away_reloads_also_if_another_pairs_conversation_had_t
         ))
         .await;
     database.execute(&delete).await;
-    let mut alice = Socket::resume(&replica, ALICE, &before).await;
-    assert_eq!(alice.connected["data"]["resumed"], false);
-    alice.expect("resync_required").await;
+    Socket::resume_refused(&replica, ALICE, &before).await;
 }
 
 /// By no way: neither the catch-up of a replica that was cut off, nor the replay of a client that was away.
@@ -101,8 +98,8 @@ async fn until_resumed(replica: &Replica, user: Uuid, resync: &Value) {
     let cursor = RefCell::new(cursor_of(resync));
     eventually("they go on", || async {
         let from = cursor.borrow().clone();
-        let mut socket = Socket::resume(replica, user, &from).await;
-        if socket.connected["data"]["resumed"] == true {
+        let mut socket = Socket::come_back(replica, user, &from).await;
+        if socket.is_resumed() {
             return Some(());
         }
         let again = socket.expect("resync_required").await;

@@ -20,7 +20,6 @@ async fn a_client_that_comes_back_to_another_replica_is_told_of_all_that_it_miss
 
     for (user, cursor) in cursors {
         let mut socket = Socket::resume(&there, user, &cursor).await;
-        assert_eq!(socket.connected["data"]["resumed"], true);
         assert_eq!(cursor_of(&socket.connected), cursor, "nothing was sent yet");
         // An answer comes after the replay, whatever that held.
         socket.send_command("ping", serde_json::json!({})).await;
@@ -85,7 +84,6 @@ async fn a_client_can_resume_from_the_cursor_of_any_frame() {
 /// What a client that comes back is sent, up to the message "last" of the scene, which is left out.
 async fn replayed(replica: &Replica, user: Uuid, cursor: &str) -> Vec<Value> {
     let mut socket = Socket::resume(replica, user, cursor).await;
-    assert_eq!(socket.connected["data"]["resumed"], true);
     // An answer comes after the replay, whatever that held.
     socket.send_command("ping", serde_json::json!({})).await;
     let frames = socket.arrived();
@@ -151,18 +149,14 @@ async fn reload_beyond(limit: usize, settings: &[(&str, &str)]) {
     );
     database.execute(&missed).await;
     let mut boris = Socket::resume(&there, BORIS, &cursor).await;
-    assert_eq!(boris.connected["data"]["resumed"], true);
     boris.collect_messages(limit).await;
     boris.close().await;
 
     api.send(conversation, ALICE, "one more").await;
     // Until this replica knows that all of it has ended, what it tells is from before that, and too much is missed since then.
     settled_cursor(&there, BORIS).await;
-    let mut boris = Socket::resume(&there, BORIS, &cursor).await;
-    assert_eq!(boris.connected["data"]["resumed"], false);
+    let (mut boris, resync) = Socket::resume_refused(&there, BORIS, &cursor).await;
     let greeted = cursor_of(&boris.connected);
-    let resync = boris.next().await;
-    assert_eq!(resync["type"], "resync_required", "{resync}");
     assert!(resync["data"]["reason"].is_string(), "{resync}");
     // The socket is live all the same.
     api.send(conversation, ALICE, "after").await;
@@ -172,11 +166,9 @@ async fn reload_beyond(limit: usize, settings: &[(&str, &str)]) {
 
     api.send(conversation, ALICE, "missed").await;
     let mut boris = Socket::resume(&here, BORIS, &cursor_of(&resync)).await;
-    assert_eq!(boris.connected["data"]["resumed"], true);
     boris.before_message("missed").await;
     // Who broke off before it had reloaded, even before it was told to, is told again.
-    let mut boris = Socket::resume(&here, BORIS, &greeted).await;
-    boris.expect("resync_required").await;
+    Socket::resume_refused(&here, BORIS, &greeted).await;
 }
 
 #[tokio::test]
@@ -191,14 +183,11 @@ async fn beyond_the_bytes_of_a_replay_the_client_reloads() {
         api.send(conversation, ALICE, &long).await;
     }
     let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
-    assert_eq!(boris.connected["data"]["resumed"], true);
     boris.collect_messages(2).await;
     boris.close().await;
 
     api.send(conversation, ALICE, &long).await;
-    let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
-    assert_eq!(boris.connected["data"]["resumed"], false);
-    boris.expect("resync_required").await;
+    Socket::resume_refused(&replica, BORIS, &cursor).await;
 }
 
 #[tokio::test]
@@ -224,12 +213,8 @@ async fn a_cursor_that_cannot_be_ours_asks_for_a_reload() {
         format!("{identity}."),
         format!("{own}0000000000000000000000"),
     ] {
-        let mut alice = Socket::resume(&replica, ALICE, &cursor).await;
-        assert_eq!(alice.connected["data"]["resumed"], false, "{cursor}");
-        let resync = alice.next().await;
-        assert_eq!(resync["type"], "resync_required", "{cursor}: {resync}");
+        let (mut alice, resync) = Socket::resume_refused(&replica, ALICE, &cursor).await;
         let mut again = Socket::resume(&replica, ALICE, &cursor_of(&resync)).await;
-        assert_eq!(again.connected["data"]["resumed"], true, "{cursor}");
         // Live, both of them.
         let sent = replica.api().send(conversation, BORIS, "live").await;
         for socket in [&mut alice, &mut again] {
@@ -295,7 +280,6 @@ async fn a_client_that_comes_and_goes_while_others_write_misses_nothing() {
         // Without a goodbye, and at the other replica at once.
         drop(connected);
         connected = Socket::resume([&here, &there][round % 2], ALICE, &cursor).await;
-        assert_eq!(connected.connected["data"]["resumed"], true);
     }
     stop.send_replace(true);
     let mut written = Vec::new();
@@ -340,7 +324,6 @@ async fn a_resume_at_a_replica_whose_listener_is_away_repeats_nothing() {
         here.api().send(scene.with_boris, ALICE, &content).await;
     }
     let mut boris = Socket::resume(&there, BORIS, &cursor).await;
-    assert_eq!(boris.connected["data"]["resumed"], true);
     let replayed = boris.collect_messages(4).await;
     assert_eq!(
         replayed.iter().map(seq_of).collect::<Vec<_>>(),
@@ -384,7 +367,6 @@ async fn a_resume_at_a_replica_that_is_behind_the_cursor_repeats_nothing() {
     }
     let cursor = settled_cursor(&here, BORIS).await;
     let mut boris = Socket::resume(&there, BORIS, &cursor).await;
-    assert_eq!(boris.connected["data"]["resumed"], true);
     here.api().edit(id_of(&five), ALICE, "five").await.ok(200);
     here.api().send(scene.with_boris, ALICE, "9").await;
 

@@ -128,8 +128,7 @@ impl Stage {
         assert!(log.contains("the database has crashed"), "{log}");
         until_healthy(&self.replica).await;
         let cursor = cursor_of(&resync);
-        let again = Socket::resume(&self.replica, BORIS, &cursor).await;
-        assert_eq!(again.connected["data"]["resumed"], true);
+        Socket::resume(&self.replica, BORIS, &cursor).await;
     }
 }
 
@@ -178,7 +177,6 @@ async fn what_was_shown_and_lost_with_one_process_of_the_server_makes_clients_re
     // Another one was shown the same in its replay.
     let cursor = cursor_of(&stage.boris.connected);
     let mut resumed = Socket::resume(&stage.replica, BORIS, &cursor).await;
-    assert_eq!(resumed.connected["data"]["resumed"], true);
     resumed
         .expect_where("what will be lost", |frame| {
             frame["data"]["content"] == lost.content.as_str()

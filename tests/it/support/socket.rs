@@ -31,16 +31,6 @@ impl Socket {
         Self::connect_to(replica, user, &format!("/ws?user_id={user}")).await
     }
 
-    /// Comes back with the last cursor that it saw.
-    pub async fn resume(replica: &Replica, user: Uuid, cursor: &str) -> Self {
-        Self::connect_to(
-            replica,
-            user,
-            &format!("/ws?user_id={user}&cursor={cursor}"),
-        )
-        .await
-    }
-
     pub async fn connect_to(replica: &Replica, user: Uuid, path: &str) -> Self {
         Self::connect_at(&format!("127.0.0.1:{}", replica.port()), user, path).await
     }
@@ -376,7 +366,7 @@ impl Socket {
         frame
     }
 
-    fn story(&self) -> String {
+    pub(super) fn story(&self) -> String {
         let mut story = format!("frames that {} saw:", self.user);
         for text in &self.seen {
             let shown: String = text.chars().take(600).collect();
