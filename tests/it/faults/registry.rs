@@ -122,7 +122,10 @@ async fn a_replica_whose_listener_reconnected_stays_registered() {
 async fn a_replica_takes_its_lock_when_another_session_lets_go_of_it() {
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
-    let replica = Replica::start(&database, &quick(&proxy.for_listener())).await;
+    // It connects anew when it is cut off, and not because a heartbeat was late.
+    let still = [("LISTENER_HEARTBEAT_SECONDS", "60")];
+    let settings = [&proxy.for_listener()[..], &still].concat();
+    let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
@@ -151,6 +154,7 @@ async fn a_replica_takes_its_lock_when_another_session_lets_go_of_it() {
     stranger.batch_execute(&lock).await.expect("the lock");
     proxy.accept();
     until_healthy(&replica).await;
+    let reconnects = api.metric("pgchat_listener_reconnects_total").await;
     api.send(conversation, ALICE, "meanwhile").await;
     boris.before_message("meanwhile").await;
     assert_eq!(database.count(&held_by_stranger).await, 1);
@@ -164,7 +168,6 @@ async fn a_replica_takes_its_lock_when_another_session_lets_go_of_it() {
     let log = replica.log();
     assert!(log.contains("is held by another session"), "{log}");
     // It is told on, and the lock was not had by another session of the listener's.
-    let reconnects = api.metric("pgchat_listener_reconnects_total").await;
     api.send(conversation, ALICE, "after").await;
     let frames = boris.before_message("after").await;
     assert!(frames.is_empty(), "{frames:?}");

@@ -8,17 +8,21 @@ use super::*;
 async fn a_heartbeat_whose_commit_takes_long_has_its_time_to_come_back() {
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
-    let interval = [("LISTENER_HEARTBEAT_SECONDS", "6")];
+    let interval = [
+        ("LISTENER_HEARTBEAT_SECONDS", "16"),
+        ("DB_TIMEOUT_SECONDS", "60"),
+    ];
     let settings = [&proxy.for_listener()[..], &interval].concat();
     let replica = Replica::start(&database, &settings).await;
     let api = replica.api();
-    // Each heartbeat is committed shortly before the next is due, and is back after that, well within half an interval.
-    proxy.delay(Duration::from_millis(1400));
+    // Each heartbeat is committed shortly before the next is due, and is back after that. A machine under load may add to each of
+    // both what is left of half an interval: some seconds.
+    proxy.delay(Duration::from_millis(3500));
     database
         .execute_as_owner(
             "create function host_is_slow() returns trigger language plpgsql as $$
              begin
-               perform pg_sleep(5);
+               perform pg_sleep(13);
                return null;
              end $$;
              create constraint trigger host_is_slow after update on chat_replicas deferrable initially deferred
@@ -26,10 +30,15 @@ async fn a_heartbeat_whose_commit_takes_long_has_its_time_to_come_back() {
         )
         .await;
     let reconnects = async || api.metric("pgchat_listener_reconnects_total").await;
-    eventually("such a heartbeat is back, or not waited for", || async {
-        let lag = api.metric("pgchat_listener_lag_seconds").await;
-        (lag > 6.0 || reconnects().await > 0.0).then_some(())
-    })
+    let patience = 3 * DEADLINE;
+    eventually_within(
+        patience,
+        "such a heartbeat is back, or not waited for",
+        || async {
+            let lag = api.metric("pgchat_listener_lag_seconds").await;
+            (lag > 16.0 || reconnects().await > 0.0).then_some(())
+        },
+    )
     .await;
     until_heartbeat(&database).await;
     assert_eq!(reconnects().await, 0.0);
@@ -47,10 +56,14 @@ async fn a_listener_that_waits_for_what_it_reads_keeps_its_connection() {
     let long = "long ".repeat(2_000);
     let api = replica.api();
     api.send(conversation, ALICE, &long).await;
+    until_a_lock_is_waited_for(&database, "the listener waits for what it reads").await;
+    // However late heartbeats are: nothing behind what it waits for is missed.
+    let reconnects = async || api.metric("pgchat_listener_reconnects_total").await;
+    let before = reconnects().await;
     for _ in 0..4 {
         until_heartbeat(&database).await;
     }
-    assert_eq!(api.metric("pgchat_listener_reconnects_total").await, 0.0);
+    assert_eq!(reconnects().await, before);
     holder.batch_execute("commit").await.expect("its end");
     boris.before_message(&long).await;
 }
