@@ -1,5 +1,6 @@
 //! The tables as an interface: what other programs write is as good as what came through the service.
 
+mod advised_against;
 mod alone;
 mod beside;
 mod changes;
@@ -14,8 +15,8 @@ mod nested;
 mod outright;
 mod packing;
 mod reading;
-mod surroundings;
 mod refusals;
+mod surroundings;
 
 use serde_json::Value;
 use uuid::Uuid;

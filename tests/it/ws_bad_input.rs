@@ -117,7 +117,28 @@ async fn wrong_fields_of_commands_are_named() {
         assert!(message.contains(field), "{command} {field}: {message}");
     }
     assert_eq!(database.count("messages").await, 0);
-    alice.send_message(conversation, "still here").await;
+    let longest = json!({
+        "conversationId": conversation, "content": "still here", "clientMessageId": "x".repeat(64)
+    });
+    alice.send_command("send_message", longest).await;
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_too_long_is_refused() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    for (length, answered) in [(128, "ack"), (129, "error")] {
+        let request = "q".repeat(length);
+        let ping = json!({"type": "ping", "requestId": request, "data": {}});
+        alice.send_text(&ping.to_string()).await;
+        let answer = alice.next().await;
+        assert_eq!(answer["type"], answered, "{length}: {answer}");
+        assert_eq!(
+            answer["data"]["requestId"] == request.as_str(),
+            length == 128
+        );
+    }
 }
 
 /// As JavaScript writes a text that ends within an emoji.

@@ -112,7 +112,9 @@ async fn page_positions_must_be_numbers_in_range() {
         bad.push(format!("{messages}?{query}"));
     }
     bad.push(format!("{conversations}?limit=201"));
-    bad.push("/api/v1/users/?limit=1001".to_owned());
+    for path in ["", "active", "role/buyer"] {
+        bad.push(format!("/api/v1/users/{path}?limit=1001"));
+    }
     bad.push(format!(
         "/api/v1/chat/conversations/{}/messages?limit=abc&offset=-1",
         scene.conversation
@@ -221,6 +223,11 @@ async fn messages_with_wrong_fields_are_refused() {
     reply.refused(400, INVALID);
     assert_each_is_named(&reply, &["conversationId", "senderId", "content"]);
     scene.assert_unharmed().await;
+    for longest in ["x".repeat(64), "ü".repeat(32)] {
+        let mut body = scene.message("hello");
+        body["clientMessageId"] = json!(longest);
+        api.post_message(&body).await.ok(201);
+    }
 }
 
 /// Several faults are an array, one for each field.

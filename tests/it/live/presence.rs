@@ -335,6 +335,24 @@ async fn another_program_reads_the_view_with_one_grant_and_while_no_replica_runs
     }
 }
 
+#[tokio::test]
+async fn who_was_connected_stays_in_the_view_when_the_host_deletes_them() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &BRIEF).await;
+    let user = database.add_users(1).await[0];
+    Socket::connect(&replica, user).await.close().await;
+    let gone = format!(
+        "chat_presence where user_id = '{user}' and not is_online and last_seen_at is not null"
+    );
+    eventually("they have gone", || async {
+        (database.count(&gone).await == 1).then_some(())
+    })
+    .await;
+    let delete = format!("delete from users where id = '{user}'");
+    database.execute(&delete).await;
+    assert_eq!(database.count(&gone).await, 1);
+}
+
 /// No commit is waited for: presence costs the disk nothing that a message waits for.
 #[tokio::test]
 async fn nothing_is_flushed() {
