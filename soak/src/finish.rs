@@ -61,8 +61,8 @@ impl Standstill {
     }
 }
 
-/// Waits until everything is acknowledged and seen and all clients are online, or nothing has gone on for the settings' time; then
-/// until those who still type are judged. What is missing then is told by the verdict, too.
+/// Waits until everything is acknowledged and seen and all clients are online, or nothing has gone on for the settings' time since the
+/// last fault; then until those who still type are judged. What is missing then is told by the verdict, too.
 pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result<(), Failure> {
     let mut insisting = Vec::new();
     let mut last = None;
@@ -86,6 +86,9 @@ pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result
                 one.join_all().await;
             }
             break;
+        }
+        if world.faults().iter().any(|fault| fault.ended.is_none()) {
+            standstill = Standstill::begin(Instant::now());
         }
         let offline = world.clients.len().saturating_sub(online);
         if standstill.look(offline, unfinished, Instant::now()) >= world.settings.settle {
