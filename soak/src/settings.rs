@@ -31,7 +31,7 @@ impl Settings {
         Self::from_matches(&command().get_matches())
     }
 
-    /// Whether a run is long enough for all that it is for: on average 30 searches (`sender.rs`) and 40 faults, of all kinds.
+    /// Whether a run is long enough for all that it is for: 1,000 messages and 40 faults on average, of all kinds.
     pub fn is_thorough(&self) -> bool {
         self.faults.len() == Fault::ALL.len()
             && self.duration >= 40 * self.fault_every

@@ -329,7 +329,14 @@ fn a_message_without_an_answer_is_found() {
 fn a_run_in_which_something_never_happened_has_shown_nothing() {
     let mut story = Story::new();
     story.checker.all_was_done(0, 20);
-    assert_eq!(story.kinds(), [Kind::NothingDone; 4]);
+    assert_eq!(story.kinds(), [Kind::NothingDone; 3]);
+    let mut story = Story::new();
+    story.checker.connected(2, "its id".to_owned(), true);
+    for (acknowledged, found) in [(999, 0), (1_000, 1)] {
+        story.checker.counts.acknowledged = acknowledged;
+        story.checker.all_was_done(1, 20);
+        assert_eq!(story.kinds(), vec![Kind::NothingDone; found]);
+    }
     let mut story = Story::new();
     let (key, one) = story.sent(1);
     story.acknowledge(key, &one);
