@@ -636,8 +636,10 @@ begin
     insert into chat_tombstones (message_id, conversation_id, sender_id, reader_id, seq, revision, message)
     select g.id, g.conversation_id, g.sender_id, g.reader_id, g.seq, g.revision, g.message
       from gone g
+        -- One that whoever inserted the id again could not see.
         on conflict (message_id) do update
-       set revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message
+       set conversation_id = excluded.conversation_id, sender_id = excluded.sender_id, reader_id = excluded.reader_id, seq = excluded.seq,
+           revision = excluded.revision, change_xid = excluded.change_xid, message = excluded.message
   )
   select array_agg(format('%s,"message":"%s","revision":%s', g.head, g.id, g.revision) order by g.conversation_id, g.seq),
          array_agg(g.message order by g.conversation_id, g.seq)

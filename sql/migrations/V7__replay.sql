@@ -50,6 +50,11 @@ begin
              where c.create_xid >= horizon and c.create_xid < xmax and not pg_visible_in_snapshot(c.create_xid, before)
             union all
             select from chat_tombstones t
+             cross join lateral (
+               select from conversations c
+                where c.id = t.conversation_id
+                  and t.sender_id in (c.participant1_id, c.participant2_id) and t.reader_id in (c.participant1_id, c.participant2_id)
+                limit 1) c
              where t.change_xid >= horizon and t.change_xid < xmax and not pg_visible_in_snapshot(t.change_xid, before)
             union all
             select from chat_conversation_tombstones t
@@ -331,7 +336,8 @@ create function chat_read_back(ids uuid[]) returns setof chat_row_now
 language plpgsql stable
 security definer
 set search_path from current
--- Index scans, also when the plan was made while the tables were small.
+-- Index scans, also when the plan was made while the tables were small; and one for each message, not of all conversations, which
+-- a plain join may be.
 set enable_seqscan = off
 set jit = off
 as $$
@@ -345,13 +351,13 @@ begin
               then chat_message_json(m, chat_user_summary_json(m.sender_id), m.content, m.updated_at - interval '1 microsecond', null) end,
          greatest(m.change_xid, m.read_xid)
     from messages m
-    join conversations c on c.id = m.conversation_id
+   cross join lateral (select * from conversations where id = m.conversation_id limit 1) c
    where m.id = any (ids)
   union all
   select t.message_id, 'message_deleted', 'message_deleted', c.participant1_id, c.participant2_id,
          t.revision::bigint, t.change_xid, null, t.message, null, t.change_xid
     from chat_tombstones t
-    join conversations c on c.id = t.conversation_id
+   cross join lateral (select * from conversations where id = t.conversation_id limit 1) c
    where t.message_id = any (ids) and (select m.id from messages m where m.id = t.message_id) is null
      -- Or the id is another conversation's by now.
      and t.sender_id in (c.participant1_id, c.participant2_id) and t.reader_id in (c.participant1_id, c.participant2_id);

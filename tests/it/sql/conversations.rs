@@ -169,6 +169,28 @@ async fn a_message_that_went_with_its_conversation_is_told_of_when_both_come_bac
     scene.assert_silence().await;
 }
 
+/// Who shared them loads anew; everybody else goes on, however many they were.
+#[tokio::test]
+async fn messages_that_went_with_their_conversations_count_as_nothing_that_a_catch_up_would_read() {
+    let scene = Scene::set().await;
+    with_a_cascading_key(&scene).await;
+    let many = format!(
+        "insert into messages (conversation_id, sender_id, content) select '{}', '{ALICE}', 'x' from generate_series(1, 30)",
+        scene.conversation
+    );
+    scene.database.execute(&many).await;
+    let sql = scene.database.sql().await;
+    let number = sql
+        .query_one("select pg_current_xact_id()::text", &[])
+        .await;
+    let number: String = number.expect("a number").get(0);
+    scene.database.execute("delete from conversations").await;
+    assert_eq!(scene.database.count("chat_tombstones").await, 30);
+    let exceed = format!("select chat_changes_exceed('{number}', '1:1:', 10)");
+    let exceed = sql.query_one(&exceed, &[]).await.expect("an answer");
+    assert!(!exceed.get::<_, bool>(0));
+}
+
 /// From a backup, say: of when it was made and of its messages the copy tells nothing that holds.
 #[tokio::test]
 async fn a_conversation_that_is_copied_with_all_its_columns_is_a_new_one() {

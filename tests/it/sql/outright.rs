@@ -1,6 +1,7 @@
 //! What is deleted outright, and comes back.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::Scene;
 use crate::support::*;
@@ -114,4 +115,32 @@ async fn the_seq_of_a_message_that_was_deleted_outright_is_not_given_again() {
         scene.database.execute("delete from messages").await;
         scene.expect("message_deleted").await;
     }
+}
+
+/// Whoever inserts the id again does not see that it was deleted: so what is left of it then is another row's.
+#[tokio::test]
+async fn what_is_left_of_an_id_says_whose_it_was_last() {
+    let scene = Scene::set().await;
+    let elsewhere = scene.database.conversation(CARLA, DAVID).await;
+    let insert = |conversation: Uuid, sender: Uuid| {
+        format!(
+            "insert into messages (id, conversation_id, sender_id, content) values ('{NOBODY}', '{conversation}', '{sender}', 'here')"
+        )
+    };
+    let first = insert(scene.conversation, ALICE);
+    scene.database.execute(&first).await;
+    let newer = scene.insert(ALICE, "newer");
+    scene.database.execute(&newer).await;
+    let earlier = scene.database.sql().await;
+    let begin = "begin isolation level repeatable read; select from messages";
+    earlier.batch_execute(begin).await.expect("a beginning");
+    let delete = format!("delete from messages where id = '{NOBODY}'");
+    scene.database.execute(&delete).await;
+    let again = format!("{}; commit", insert(elsewhere, CARLA));
+    earlier.batch_execute(&again).await.expect("its end");
+    scene.database.execute(&delete).await;
+    let left = format!(
+        "chat_tombstones where conversation_id = '{elsewhere}' and sender_id = '{CARLA}' and reader_id = '{DAVID}' and seq = 1"
+    );
+    assert_eq!(scene.database.count(&left).await, 1);
 }

@@ -165,7 +165,13 @@ impl Database {
 
     /// For tests that count what is read: autovacuum comes when it likes, and what it finds out is planned by.
     pub async fn without_autovacuum(&self) {
-        for table in ["messages", "conversations", "users"] {
+        for table in [
+            "messages",
+            "conversations",
+            "users",
+            "chat_tombstones",
+            "chat_attendance",
+        ] {
             let off = format!("alter table {table} set (autovacuum_enabled = false)");
             self.execute(&off).await;
         }
