@@ -88,6 +88,7 @@ impl<'a> Client<'a> {
 
     async fn apply(&mut self, frame: &Value) {
         self.story.push(told(frame));
+        self.check_that_it_is_ours(frame);
         self.check_order(frame);
         for shown in &mut self.state.shown {
             shown.apply(frame);
@@ -102,6 +103,17 @@ impl<'a> Client<'a> {
         if frame["type"] != "ack" {
             self.state.cursor = Some(cursor_of(frame));
         }
+    }
+
+    /// Nobody is told of what others write to each other, whatever ids it has.
+    fn check_that_it_is_ours(&self, frame: &Value) {
+        let conversation = &frame["data"]["conversationId"];
+        let mut ours = self.case.conversations(self.user);
+        assert!(
+            conversation.is_null() || ours.any(|ours| *conversation == ours.to_string()),
+            "{frame}\n{}",
+            self.story()
+        );
     }
 
     /// Of each message a later state comes after an earlier one, and each state once; new messages come in the order of their `seq`, which
