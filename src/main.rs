@@ -6,6 +6,7 @@ mod cli;
 mod signals;
 
 use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -149,14 +150,22 @@ async fn perform(task: Task, config: Config) -> Result<(), app::StartError> {
             let drain = signals::drain()
                 .map_err(|error| app::StartError(format!("cannot wait for signals: {error}")))?;
             if config.auth.mode == AuthMode::Trusted {
-                log::warn!(
-                    "AUTH_MODE=trusted: every caller is believed; only an authenticating gateway may reach {}",
-                    config.server_addr
-                );
+                log::warn!("{}", trusted_warning(config.server_addr));
             }
             app::serve(config, keys, drain).await
         }
     }
+}
+
+/// For who serves without a key; in a container nothing else says why nobody outside of it gets an answer.
+fn trusted_warning(address: SocketAddr) -> String {
+    let reached_by = match address.ip().is_loopback() {
+        true => "only this machine (in a container: only the container itself) reaches",
+        false => "only an authenticating gateway may reach",
+    };
+    format!(
+        "AUTH_MODE=trusted, for no key is set: every caller is believed, and {reached_by} {address}"
+    )
 }
 
 /// A job, and what it needs out of files that the configuration names.
