@@ -285,10 +285,12 @@ async fn drain(services: &Services) {
     lifecycle.stopping.cancel();
     lifecycle.tasks.close();
     if timeout_at(deadline, lifecycle.tasks.wait()).await.is_err() {
-        log::warn!(
-            "{} messages were not answered by the end of the grace time: whether they are stored is not known",
-            services.writer.unanswered()
-        );
+        match services.writer.unanswered() {
+            0 => log::warn!("background tasks still ran at the end of the grace time"),
+            unanswered => log::warn!(
+                "{unanswered} messages were not answered by the end of the grace time: whether they are stored is not known"
+            ),
+        }
     }
     let leave = services.store.leave(services.replica_id);
     let patience = deadline.max(Instant::now() + LEAVE_PATIENCE);

@@ -27,7 +27,7 @@ const MAX_KEYS: usize = 32;
 const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
 
 const NOT_PEM: &str = "must hold one public key in PEM: RSA, P-256 or Ed25519";
-const NOT_P256: &str = "an elliptic curve key must be of P-256, and its point on that curve";
+const NOT_P256: &str = "an elliptic curve key must be an uncompressed point of P-256";
 const NOT_ED25519: &str = "an Edwards curve key must be Ed25519";
 
 /// The key files' text, to tell a change by.
@@ -89,7 +89,7 @@ struct Key {
 }
 
 impl Key {
-    /// Refuses what ring would refuse at each token.
+    /// Refuses what ring would refuse at each token, but for an Ed25519 key that is no point of its curve: ring tells that by a signature only.
     fn new(key: DecodingKey, id: Option<String>) -> Result<Self, &'static str> {
         let algorithm = match (key.family(), key.kind()) {
             (AlgorithmFamily::Hmac, _) => Algorithm::HS256,

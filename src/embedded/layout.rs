@@ -194,9 +194,16 @@ pub(super) fn last_fault_line(text: &str) -> Option<String> {
         Some(line[start..].trim())
     });
     let faults: Vec<&str> = faults.collect();
-    ["No space left on device", "PANIC: ", ""]
+    // What somebody's query was refused for ended nothing.
+    let is_deadly = |fault: &str| MARKS[..3].iter().any(|mark| fault.starts_with(mark));
+    let by_rank: [&dyn Fn(&str) -> bool; 3] = [
+        &|fault| is_deadly(fault) && fault.contains("No space left on device"),
+        &|fault| fault.starts_with("PANIC: "),
+        &|_| true,
+    ];
+    by_rank
         .iter()
-        .find_map(|sign| faults.iter().rev().find(|fault| fault.contains(sign)))
+        .find_map(|is_it| faults.iter().rev().find(|fault| is_it(fault)))
         .map(|fault| (*fault).to_owned())
 }
 
@@ -289,6 +296,11 @@ mod tests {
                 "2026-11-29 21:00:00.000 UTC [7] PANIC:  could not locate a valid checkpoint record\n\
                  2026-11-29 21:00:00.010 UTC [8] FATAL:  terminating connection due to unexpected postmaster exit\n\
                  2026-11-29 21:00:00.020 UTC [9] FATAL:  the database system is in recovery mode\n",
+                "PANIC:  could not locate a valid checkpoint record",
+            ),
+            (
+                "2026-11-29 21:00:00.000 UTC [7] ERROR:  could not extend file \"base/1/2\": No space left on device\n\
+                 2026-11-29 22:00:00.000 UTC [8] PANIC:  could not locate a valid checkpoint record\n",
                 "PANIC:  could not locate a valid checkpoint record",
             ),
             (

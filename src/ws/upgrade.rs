@@ -82,8 +82,9 @@ async fn answer(
     }
 }
 
-/// From the cheapest check to the dearest: the database is asked only for what could become a socket, and nobody waits for it who is
-/// refused anyhow.
+/// From the cheapest check to the dearest: the database is asked only for what could become a socket, and nobody waits for it whose
+/// credentials or parameters are refused by themselves. Who is unknown or deactivated is told that first, as everywhere: so whether they
+/// act for themselves, and have room for another socket, is looked at behind it.
 async fn handshake(
     services: Arc<Services>,
     headers: &HeaderMap,
