@@ -81,7 +81,7 @@ pub struct Timeouts {
     pub write: Duration,
     /// `DB_TIMEOUT_SECONDS`, 10: any other statement, waiting for a pooled connection included.
     pub database: Duration,
-    /// `DB_CONNECT_TIMEOUT_SECONDS`, 30: how long `serve` tries to reach the database at its start.
+    /// `DB_CONNECT_TIMEOUT_SECONDS`, 30: how long a command tries to reach the database at its start.
     pub database_start: Duration,
 }
 

@@ -83,7 +83,7 @@ settings! {
         DB_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "How long a statement may take, waiting for a pooled connection included; then 503.";
         DB_CONNECT_TIMEOUT_SECONDS = "30", Seconds(0, 3600),
-            "How long \"serve\" tries to reach the database at its start before it gives up.";
+            "How long a command tries to reach the database at its start before it gives up.";
     }
     "Embedded database" {
         EMBEDDED_DATA_DIR = "", Text,
