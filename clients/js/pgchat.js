@@ -10,7 +10,7 @@ export class ChatError extends Error {
   }
 }
 
-/** These refusals pass, within so many tries. */
+/** These pass, within so many tries. */
 const RETRIED = { unavailable: Infinity, too_many_requests: Infinity, request_timeout: Infinity, internal: 3 };
 
 const ENDED = ['stopped', 'closed', 'disconnected'];
@@ -31,7 +31,7 @@ export function createChatClient(options = {}) {
   const timers = {};
   let status = 'idle';
   let attempt = 0;
-  let generation = 0; // what an older one awaited is void
+  let generation = 0; // what older ones awaited is void
   let lastId = 0;
   let heartbeatMs = 25_000;
   let leastDelayMs = 0;
@@ -75,7 +75,7 @@ export function createChatClient(options = {}) {
 
   // HTTP
 
-  /** Kept until refused; one call at a time. */
+  /** Kept until refused; one at a time. */
   const credentials = () => new Promise((resolve, reject) => {
     const late = setTimeout(reject, timeoutMs, 'no answer in time');
     token ||= Promise.resolve(refusal).then(getToken).then((jwt) => (given = jwt) || Promise.reject('nothing')).finally(() => given || (token = given));
@@ -147,6 +147,7 @@ export function createChatClient(options = {}) {
       socket.onmessage = ({ data }) => receive(data);
       socket.onclose = ({ code, reason }) => lost(code, reason);
       socket.onerror = () => {};
+      socket.cursor = cursor;
       timer('alive', timeoutMs, () => lost(1006, 'no answer in time'));
     } catch (error) {
       unreachable(mine, error);
@@ -221,7 +222,7 @@ export function createChatClient(options = {}) {
     for (const asked of [...pending.values()]) settle(asked, error);
   }
 
-  /** No more waiting. */
+  /** Without waiting. */
   function wake({ type }) {
     if (type === 'visibilitychange' && globalThis.document?.hidden) return;
     if (status === 'online') return tell('ping', {}, 5_000);
@@ -251,6 +252,7 @@ export function createChatClient(options = {}) {
     if (type === 'ack' || type === 'error') return answer(type, data);
     if (type === 'connected') {
       held = 0;
+      cursor = socket.cursor; // a load may have ended
       userId = frame.userId;
       timer('stable', stableMs, () => (attempt = 0));
       setStatus('online', data);
@@ -288,7 +290,7 @@ export function createChatClient(options = {}) {
 
   // Commands
 
-  /** One of a lane at a time: a retry overtakes nothing. */
+  /** One of a lane at a time: retries overtake nothing. */
   function command(type, data, more) {
     return new Promise((resolve, reject) => {
       const refusal = ENDED.includes(status) ? status : more.transient ? status !== 'online' && 'disconnected' : pending.size >= maxQueue && 'queue_full';

@@ -90,6 +90,26 @@ test('a reload that ends while there is no connection counts', async () => {
   assert.equal(cursors().at(-1), 'fresh');
 });
 
+test('a reload that ends during the next handshake does not count for what that connection asks for', async () => {
+  const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
+  const all = reloads(chat);
+  first.send('resync_required', { reason: 'too much' }, 'fresh');
+  await eventually(() => all.length);
+  first.close(1013);
+  const second = await server.connection();
+  all[0].done();
+  await eventually(() => chat.cursor === 'fresh');
+  second.greet({ cursor: 'old' });
+  second.send('resync_required', { reason: 'too much' }, 'fresh 2');
+  await eventually(() => all.length === 2);
+  // The app has cleared what the first reload brought.
+  all[1].failed(new Error('not loaded'));
+  await eventually(() => chat.errors.length);
+  second.close(1013);
+  await server.connection();
+  assert.deepEqual(cursors(), ['old', 'old', 'old']);
+});
+
 for (const [how, fail] of [['a reload that fails', () => Promise.reject(new Error('not loaded'))], ['a listener that throws', () => { throw new Error('not loaded'); }]]) {
   test(`after ${how} the old cursor counts until one succeeds, and the failure is an error event`, async () => {
     const [chat, first] = await connected({ cursor: 'old' }, { cursor: 'old' });
@@ -144,6 +164,25 @@ for (const [how, end, errors] of [['fails', ({ failed }) => failed(new Error('no
     assert.deepEqual([cursors(), chat.errors.map(({ message }) => message)], [[null, null, 'after 2'], errors]);
   });
 }
+
+test('a first load that ends during the next handshake does not count for the load that this connection asks for', async () => {
+  const chat = client();
+  const loads = reloads(chat, 'connected');
+  const first = await server.connection();
+  first.greet({ cursor: 'start' });
+  await eventually(() => loads.length);
+  first.close(1013);
+  const second = await server.connection();
+  loads[0].done();
+  await eventually(() => chat.cursor === 'start');
+  second.greet({ cursor: 'start 2' });
+  await eventually(() => loads.length === 2);
+  loads[1].failed(new Error('not loaded'));
+  await eventually(() => chat.errors.length);
+  second.close(1013);
+  await server.connection();
+  assert.deepEqual(cursors(), [null, null, null]);
+});
 
 test('a listener’s promise that is rejected is an error event, whatever it listens to', async () => {
   const [chat, connection] = await connected();
