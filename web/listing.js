@@ -34,9 +34,12 @@ export class Listing {
   /** What was told while that is read, which may not have it yet: `{id, change}`. */
   #meanwhile = [];
 
-  /** `isOpen(id)`: whether somebody looks at it; `changed()`: there are more; `failed(error)`: they did not come; `counted()`: what is unread. */
-  constructor(chat, { isOpen, changed, failed, counted }) {
-    Object.assign(this, { chat, isOpen, changed, failed, counted });
+  /**
+   * `isOpen(id)`: whether somebody looks at it; `marking()`: whether something is being marked as read; `changed()`: there are more;
+   * `failed(error)`: they did not come; `counted()`: what is unread.
+   */
+  constructor(chat, { isOpen, marking, changed, failed, counted }) {
+    Object.assign(this, { chat, isOpen, marking, changed, failed, counted });
   }
 
   // --- All of it anew ---
@@ -85,8 +88,8 @@ export class Listing {
   /**
    * The service knows how many are unread in those that are not listed. What was told meanwhile may be in its answer, or not: it is
    * asked again as soon as nothing is told for a moment, and if there is no such moment, after the pause. An answer that is higher than
-   * what is known may have what is told in a moment, or what is being marked as read: it counts once nothing was told for a moment. The
-   * latest call counts.
+   * what is known may have what is told in a moment, and has what is being marked as read: it counts once nothing was told for a moment,
+   * and never if such a mark was under way, however long that takes. The latest call counts.
    */
   async count() {
     const count = ++this.#counts;
@@ -98,19 +101,23 @@ export class Listing {
     };
     let pause = MOMENT_MS;
     try {
-      for (let changes; changes !== this.#changes; pause = Math.min(MOST_PAUSE_MS, 2 * pause)) {
+      for (let final = false; !final; pause = Math.min(MOST_PAUSE_MS, 2 * pause)) {
         await this.#asked;
         if (!goesOn()) return;
-        changes = this.#changes;
+        const changes = this.#changes;
+        // A mark that begins later is a change.
+        const marking = this.marking();
         this.#asked = moment();
         const unread = await this.chat.unreadCount();
         if (!goesOn()) return;
         if (!this.#counted || unread <= this.unread) take(unread);
-        for (let told, waited = 0; told !== this.#changes && waited < pause; waited += MOMENT_MS) {
+        for (let told, waited = 0; (told !== this.#changes || this.marking()) && waited < pause; waited += MOMENT_MS) {
           told = this.#changes;
           await moment();
         }
-        if (goesOn() && changes === this.#changes) take(unread);
+        if (!goesOn()) return;
+        final = !marking && changes === this.#changes;
+        if (final) take(unread);
       }
     } catch { /* what was known stands until the list is read anew */ }
   }

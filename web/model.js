@@ -45,6 +45,7 @@ export class Model {
     this.userId = options.userId;
     this.listing = new Listing(chat, {
       isOpen: (id) => Boolean(this.timelines.get(id)?.lookedAt),
+      marking: () => this.#marks.size > 0,
       changed: () => {
         this.#watch();
         this.tell('conversations');

@@ -20,7 +20,7 @@ function service(count) {
   return it;
 }
 
-const listing = ({ chat }, { open = [], failed = () => {} } = {}) => new Listing(chat, { isOpen: (id) => open.includes(id), changed: () => {}, counted: () => {}, failed });
+const listing = ({ chat }, { open = [], marking = () => false, failed = () => {} } = {}) => new Listing(chat, { isOpen: (id) => open.includes(id), marking, changed: () => {}, counted: () => {}, failed });
 
 /** As the model does: what was lacking by the time that the first has come is read, too, and what is unread is counted. */
 async function load(it) {
@@ -228,6 +228,46 @@ test('what is counted before it is told of, or though it is being marked as read
   it.change('c2', () => {}); // that it is read
   for (let times = 0; times < 2; times++) await moment();
   assert.deepEqual([it.unread, it.unreadIn('c60')], [60, 10]);
+});
+
+for (const [how, left, unread] of [['it is done', 0, 59], ['it has failed', 1, 60]]) {
+  test(`what is being marked as read is not counted once more, however long that takes, and what is unread is right once ${how}`, async () => {
+    const many = service(60);
+    let marking = false;
+    const it = listing(many, { marking: () => marking });
+    await load(it);
+    await moment();
+    many.asked.length = 0;
+    it.change('c1', (listed) => (listed.unreadCount = 0));
+    marking = true;
+    it.count();
+    await settled();
+    const asked = [];
+    for (let second = 0; second <= 95; second++) {
+      if (many.asked.length) asked.push(second);
+      many.asked.length = 0;
+      assert.equal(it.unread, 59, `after ${second} s`);
+      await moment();
+    }
+    assert.deepEqual(asked, [0, 1, 3, 7, 15, 31, 61, 91]);
+    // Nobody need tell of it.
+    many.all[0].unreadCount = left;
+    marking = false;
+    for (let times = 0; times < 2; times++) await moment();
+    assert.deepEqual([it.unread, many.asked], [unread, ['unread']]);
+    for (let times = 0; times < 60; times++) await moment();
+    assert.equal(many.asked.length, 1);
+  });
+}
+
+test('what is less counts at once, also while something is being marked as read; so does the first answer', async () => {
+  const many = service(60);
+  const it = listing(many, { marking: () => true });
+  await load(it);
+  assert.equal(it.unread, 60);
+  many.all[59].unreadCount = 0;
+  await moment();
+  assert.equal(it.unread, 59);
 });
 
 test('what nobody tells of counts when nothing is told for a moment; what is less, at once', async () => {
