@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, pin_mut};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::Failure;
 use crate::api::Miss;
-use crate::checker::{Kind, TablePass, Violation};
+use crate::checker::{FaultRecord, Kind, TablePass, Violation};
 use crate::client::Order;
-use crate::faults::erase_newest;
+use crate::faults::{Tally, erase_newest};
 use crate::model::*;
 use crate::world::World;
 
@@ -29,14 +29,20 @@ const LEAVES: usize = 5;
 const ERASED: usize = 3;
 /// How long it may take until all are shown who is there, and that nobody types: the grace, and more.
 const TRUTH: Duration = Duration::from_secs(30);
+/// A fault that is still under way excuses that nothing goes on, and is waited for, so long after the last one has begun. One that takes
+/// longer never ends.
+const EXCUSED: Duration = Duration::from_secs(5 * 60);
 /// Users whose counts are read at once.
 const AT_ONCE: usize = 16;
 /// How often a count is asked for before it is given up.
 const TRIES: u32 = 20;
 
 /// How long it has been since the way back to calm went on: fewer clients without a socket, or fewer messages that are not
-/// acknowledged and seen by both, than ever before. A machine that has no time for it is slow, and not at fault.
+/// acknowledged and seen by both, than ever before; of messages, than ever since all clients were online for the first time, because
+/// until then more of them may be added than are seen. A machine that has little time for it is slow, and not at fault.
 struct Standstill {
+    /// Of the way back: no more faults begin.
+    began: Instant,
     since: Instant,
     offline: usize,
     unfinished: usize,
@@ -45,13 +51,22 @@ struct Standstill {
 impl Standstill {
     fn begin(now: Instant) -> Self {
         Self {
+            began: now,
             since: now,
             offline: usize::MAX,
             unfinished: usize::MAX,
         }
     }
 
-    fn look(&mut self, offline: usize, unfinished: usize, now: Instant) -> Duration {
+    /// `is_hurt`: a fault is under way.
+    fn look(&mut self, offline: usize, unfinished: usize, is_hurt: bool, now: Instant) -> Duration {
+        let excused = is_hurt && now - self.began < EXCUSED;
+        if excused {
+            (self.offline, self.unfinished) = (usize::MAX, usize::MAX);
+        }
+        if offline == 0 && self.offline > 0 {
+            self.unfinished = usize::MAX;
+        }
         if offline < self.offline || unfinished < self.unfinished {
             self.since = now;
         }
@@ -61,8 +76,9 @@ impl Standstill {
     }
 }
 
-/// Waits until everything is acknowledged and seen and all clients are online, or nothing has gone on for the settings' time since the
-/// last fault; then until those who still type are judged. What is missing then is told by the verdict, too.
+/// From the stage `calm` on, waits until everything is acknowledged and seen and all clients are online, or nothing has gone on for the
+/// settings' time since the last fault, or since no fault excuses it any more; then until those who still type are judged. What is missing
+/// then is told by the verdict, too.
 pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result<(), Failure> {
     let mut insisting = Vec::new();
     let mut last = None;
@@ -87,15 +103,14 @@ pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result
             }
             break;
         }
-        if world.faults().iter().any(|fault| fault.ended.is_none()) {
-            standstill = Standstill::begin(Instant::now());
-        }
+        let hurt = under_way(&world.faults());
         let offline = world.clients.len().saturating_sub(online);
-        if standstill.look(offline, unfinished, Instant::now()) >= world.settings.settle {
+        let stood = standstill.look(offline, unfinished, !hurt.is_empty(), Instant::now());
+        if stood >= world.settings.settle {
             let open = insisting.iter().filter(|one| !one.is_empty()).count();
             let text = format!(
                 "nothing has gone on for {:?}: {online} of {} clients online, {unfinished} messages not acknowledged and seen by both, \
-                 {open} who still type and were not judged",
+                 {open} who still type and were not judged, faults under way: {hurt:?}",
                 world.settings.settle,
                 world.clients.len()
             );
@@ -107,6 +122,33 @@ pub async fn settle(world: &World, senders: &mut JoinSet<JoinSet<()>>) -> Result
     }
     sleep(WATCH).await;
     Ok(())
+}
+
+/// The numbers and names of the faults that have not ended.
+fn under_way(faults: &[FaultRecord]) -> Vec<String> {
+    faults
+        .iter()
+        .filter(|fault| fault.ended.is_none())
+        .map(|fault| format!("{} {}", fault.number, fault.name))
+        .collect()
+}
+
+/// What the faults came to. One that does not end is a violation, and none of them counts then.
+pub async fn tally(world: &World, faults: &mut JoinSet<Tally>) -> Result<Tally, Failure> {
+    match timeout(EXCUSED, faults.join_next()).await {
+        Ok(Some(tally)) => Ok(tally?),
+        Ok(None) => Err("the faults ended early".into()),
+        Err(_) => {
+            faults.abort_all();
+            let text = format!(
+                "faults under way {EXCUSED:?} after the end: {:?}",
+                under_way(&world.faults())
+            );
+            let violation = Violation::new(Kind::NotSettled, world.clock.now(), text);
+            world.checker().violate(violation);
+            Ok(Tally::default())
+        }
+    }
 }
 
 /// Another program erases the newest messages of some conversations: all are shown it, and the lists of conversations, which
@@ -295,11 +337,51 @@ mod tests {
             // A socket that is lost and had again is no progress.
             (110, 4, 950, 100),
             (120, 3, 899, 100),
-            (130, 0, 899, 130),
-            (190, 0, 899, 130),
+            // All are online, and what was added since the smallest number is being seen.
+            (130, 0, 2_000, 130),
+            (140, 0, 1_999, 140),
+            (150, 1, 1_999, 140),
+            // That counts once.
+            (160, 0, 2_000, 140),
+            (190, 0, 1_999, 140),
         ] {
-            let stood = standstill.look(offline, unfinished, at(seconds));
+            let stood = standstill.look(offline, unfinished, false, at(seconds));
             assert_eq!(stood.as_secs(), seconds - since, "after {seconds} s");
         }
+    }
+
+    #[test]
+    fn a_fault_excuses_that_nothing_goes_on_but_not_for_ever() {
+        let start = Instant::now();
+        let mut standstill = Standstill::begin(start);
+        for (seconds, is_hurt, stood) in [
+            (10, true, 0),
+            (100, true, 0),
+            (130, false, 30),
+            (200, true, 0),
+            (299, true, 0),
+            (300, true, 1),
+            (400, true, 101),
+        ] {
+            let now = start + Duration::from_secs(seconds);
+            let found = standstill.look(3, 900, is_hurt, now).as_secs();
+            assert_eq!(found, stood, "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn those_under_way_are_named() {
+        let fault = |number, name, ended| FaultRecord {
+            number,
+            name,
+            text: String::new(),
+            began: 1,
+            ended,
+        };
+        let faults = [
+            fault(3, "kill-replica", Some(2)),
+            fault(4, "stop-replica", None),
+        ];
+        assert_eq!(under_way(&faults), ["4 stop-replica"]);
     }
 }

@@ -125,10 +125,7 @@ async fn run(settings: Settings, dir: &RunDir) -> Result<Outcome, Failure> {
     finish::moment(&world).await;
     println!("[{:>9}] clients end", now(&world));
     world.stages.stop.cancel();
-    let tally = match faults.join_next().await {
-        Some(tally) => tally?,
-        None => return Err("the faults ended early".into()),
-    };
+    let tally = finish::tally(&world, &mut faults).await?;
     while let Some(ended) = background.join_next().await {
         ended?;
     }
