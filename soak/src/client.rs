@@ -39,7 +39,10 @@ pub enum Order {
     Depart,
 }
 
-/// A frame to be sent and answered. Without a socket it is dropped, and its reply with it.
+/// Why a request was never sent.
+pub const UNSENT: &str = "no socket";
+
+/// A frame to be sent and answered. If the socket ends first, its reply is dropped.
 pub struct Request {
     pub kind: &'static str,
     pub data: Value,
@@ -179,7 +182,9 @@ impl Client {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return,
                 () = self.world.stages.calm.cancelled(), if away > LONGEST_BACKOFF => return,
-                Some(request) = self.requests.recv() => drop(request),
+                Some(request) = self.requests.recv() => {
+                    drop(request.reply.send(Err(Miss::Retry(UNSENT.to_owned()))));
+                }
                 Some(order) = self.orders.recv() => if let Order::Leave(more) = order {
                     until = until.max(Instant::now() + more);
                 },

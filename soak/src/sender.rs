@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::api::{Miss, Page};
 use crate::checker::{Kind, State, Violation};
-use crate::client::{About, Request};
+use crate::client::{About, Request, UNSENT};
 use crate::content;
 use crate::model::*;
 use crate::typing;
@@ -212,11 +212,11 @@ pub async fn by_socket(
     let requests = &world.clients[usize::from(client)].requests;
     let asking = async {
         if requests.send(request).await.is_err() {
-            return Err(Miss::Retry("no socket task".to_owned()));
+            return Err(Miss::Retry(UNSENT.to_owned()));
         }
         answer
             .await
-            .unwrap_or_else(|_| Err(Miss::Retry("no socket".to_owned())))
+            .unwrap_or_else(|_| Err(Miss::Retry("socket lost".to_owned())))
     };
     timeout(patience, asking)
         .await
@@ -290,6 +290,7 @@ async fn change(world: Arc<World>, client: ClientIx, seed: u64) {
             world.checker().changed(key, to, view.as_ref(), now);
         })
     };
+    let unsent = matches!(&done, Err(Miss::Retry(note)) if note == UNSENT);
     let note = match done {
         Ok(()) => {
             world.count(&format!("{kind}: acknowledged"));
@@ -307,6 +308,9 @@ async fn change(world: Arc<World>, client: ClientIx, seed: u64) {
     let now = world.clock.now();
     let mut checker = world.checker();
     checker.attempt(key, Via::Http, 0, &note, now);
+    if unsent {
+        checker.change_unsent(key);
+    }
     checker.end_change(key);
 }
 

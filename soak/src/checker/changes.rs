@@ -24,6 +24,8 @@ pub enum State {
 pub(super) struct Changes {
     /// The most that its sender asked for.
     pub asked: State,
+    /// The same before the change of theirs that is under way.
+    before: State,
     /// The most that was acknowledged.
     pub acknowledged: State,
     /// What each member of the conversation was shown last.
@@ -40,17 +42,19 @@ impl Checker {
         let own = self.own.get(usize::from(client))?;
         let latest = &own[own.len().saturating_sub(LATEST)..];
         let key = *latest.get(dice % latest.len().max(1))?;
-        let changes = &mut self.messages[key as usize].changes;
+        let message = &mut self.messages[key as usize];
+        let changes = &mut message.changes;
         let next = match changes.asked {
             State::Original if dice.is_multiple_of(3) => State::Deleted,
             State::Original => State::Edited,
             State::Edited => State::Deleted,
             State::Deleted => return None,
         };
-        if changes.busy {
+        if changes.busy || message.id.is_none() {
             return None;
         }
         changes.busy = true;
+        changes.before = changes.asked;
         changes.asked = next;
         Some((key, next))
     }
@@ -66,6 +70,12 @@ impl Checker {
         }
         let changes = &mut self.messages[key as usize].changes;
         changes.acknowledged = changes.acknowledged.max(to);
+    }
+
+    /// Nobody was asked: no reload waits for it.
+    pub fn change_unsent(&mut self, key: Key) {
+        let changes = &mut self.messages[key as usize].changes;
+        changes.asked = changes.before;
     }
 
     /// Answered or not, another change may follow.

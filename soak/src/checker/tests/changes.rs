@@ -104,6 +104,37 @@ fn a_search_that_finds_what_was_deleted_or_edited_or_misses_what_is_there_is_wro
     assert_eq!(story.found(), [Kind::SearchWrong]);
 }
 
+#[test]
+fn a_change_that_was_never_sent_was_never_asked_for() {
+    let mut story = Story::new();
+    let (key, one) = story.sent(1);
+    story.acknowledge(key, &one);
+    story.both(&one);
+    assert_eq!(story.checker.begin_change(0, 1), Some((key, State::Edited)));
+    story.checker.change_unsent(key);
+    story.checker.end_change(key);
+    story.checker.resync_required(2);
+    assert_eq!(story.checker.reload_from(2, 0), 1);
+    let [edited, _] = changed(key, &one);
+    story.change_frame(1, &edited);
+    assert_eq!(story.found(), [Kind::Altered]);
+
+    let mut story = Story::new();
+    let (key, _, [edited, _], _) = story.changing();
+    story.change_frame(1, &edited);
+    story.change_frame(2, &edited);
+    for _ in 0..2 {
+        let again = story.checker.begin_change(0, 0);
+        assert_eq!(again, Some((key, State::Deleted)));
+        story.checker.change_unsent(key);
+        story.checker.end_change(key);
+    }
+    story.checker.resync_required(2);
+    assert_eq!(story.checker.reload_from(2, 0), 1);
+    story.table_of(&edited);
+    assert_eq!(story.found(), []);
+}
+
 /// It was under way when the reload read the message.
 #[test]
 fn a_change_that_was_only_asked_for_when_a_reload_read_the_message_must_be_told() {
