@@ -10,6 +10,7 @@ mod examples;
 mod hosts;
 mod inserts;
 mod interface;
+mod marks;
 mod meddling;
 mod nested;
 mod outright;
