@@ -267,6 +267,10 @@ test('the title counts what came in a conversation that was begun while there wa
   await title('(3) pgchat');
   // Nobody counts it for the page.
   await page.route('**/unread-count?*', (route) => route.abort());
+  // What came before it is not sent again.
+  const [, listed] = await guest(300);
+  await post(replica.url, me, 'Later than those', listed);
+  await row(page, listed).getByText('Later than those').waitFor();
   await cutOff(front, page);
   const stranger = await replicas.sql("insert into users (first_name, last_name, email) values ('Ada', 'Nilsson', gen_random_uuid() || '@example.com') returning id");
   const begun = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${me}', '${stranger}') returning id`);
