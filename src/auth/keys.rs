@@ -27,7 +27,8 @@ const MAX_KEYS: usize = 32;
 const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
 
 const NOT_PEM: &str = "must hold one public key in PEM: RSA, P-256 or Ed25519";
-const NOT_P256: &str = "an elliptic curve key must be an uncompressed point of P-256";
+const NOT_P256: &str =
+    "an elliptic curve key must be of P-256: an uncompressed point on that curve";
 const NOT_ED25519: &str = "an Edwards curve key must be Ed25519";
 
 /// The key files' text, to tell a change by.
