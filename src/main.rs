@@ -157,14 +157,14 @@ async fn perform(task: Task, config: Config) -> Result<(), app::StartError> {
     }
 }
 
-/// For who serves without a key; in a container nothing else says why nobody outside of it gets an answer.
+/// For who serves without checking callers; in a container nothing else says why nobody outside of it gets an answer.
 fn trusted_warning(address: SocketAddr) -> String {
     let reached_by = match address.ip().is_loopback() {
         true => "only this machine (in a container: only the container itself) reaches",
         false => "only an authenticating gateway may reach",
     };
     format!(
-        "AUTH_MODE=trusted, for no key is set: every caller is believed, and {reached_by} {address}"
+        "AUTH_MODE=trusted, the default without a key: every caller is believed, and {reached_by} {address}"
     )
 }
 

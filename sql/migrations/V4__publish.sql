@@ -664,8 +664,8 @@ create trigger chat_messages_after_delete after delete on messages
 -- themselves, so that for them only the condition is evaluated.
 --
 -- A new row begins without messages, in this transaction. One that is copied with all its columns says otherwise: clients that are
--- away would not be told of it, or twice, and its messages would not count from 1. (One that is there already may be meant: ON CONFLICT
--- DO UPDATE.)
+-- away would not be told of it, or twice, and its messages would not count from 1. Where the id is there already, the row stays as it was
+-- given, for ON CONFLICT DO UPDATE takes its values from that.
 create function chat_conversations_before_change() returns trigger
 language plpgsql
 security definer

@@ -13,6 +13,7 @@ async fn a_service_that_believes_its_callers_says_so_and_listens_on_loopback_alo
     let database = Database::fresh().await;
     let trusted = Replica::start(&database, &[]).await.log();
     assert!(trusted.contains(BELIEVED), "{trusted}");
+    assert!(trusted.contains("only this machine"), "{trusted}");
     assert!(
         trusted.contains("listening on http://127.0.0.1:"),
         "{trusted}"
@@ -21,6 +22,7 @@ async fn a_service_that_believes_its_callers_says_so_and_listens_on_loopback_alo
     let told = told.log();
     // Then more than ever.
     assert!(told.contains(BELIEVED), "{told}");
+    assert!(told.contains("only an authenticating gateway"), "{told}");
     assert!(told.contains("listening on http://0.0.0.0:"), "{told}");
 
     let jwt = Replica::start(&database, &[("JWT_SECRET", SECRET)]).await;
