@@ -2,7 +2,7 @@
 //! payload, catches up after a lost connection, and hands every event to the hub, in order.
 //!
 //! Two tasks share the work. The reader ([`reader`]) only moves notifications from the connection into a
-//! bounded queue, so it never waits for a socket, a pool or a lock. The dispatcher (here) takes them out.
+//! bounded queue, so it never waits for a socket, a pool or a lock. The dispatcher ([`dispatch`]) takes them out.
 //! When the queue is full, the reader gives up the connection: what it dropped is then read from the
 //! tables, like everything else that a listener missed.
 

@@ -94,12 +94,13 @@ impl Live {
         }
     }
 
-    /// A client's `typing`. `NotFound` and `Forbidden` as for a message.
+    /// A client's `typing`. `NotFound` and `Forbidden` as for a message. Of a socket that has ended meanwhile it says nothing.
     pub async fn typing(
         &self,
         conversation: ConversationId,
         typist: UserId,
         connection: Uuid,
+        mailbox: &Mailbox,
         is_typing: bool,
     ) -> Result<(), Error> {
         let shared = &*self.shared;
@@ -125,6 +126,10 @@ impl Live {
         let pair = Pair { typist, to };
         let now = Instant::now();
         let mut typists = lock(&shared.typists);
+        // Its end has been looked at here already, or will be: the mailbox ends first.
+        if mailbox.has_ended() {
+            return Ok(());
+        }
         match is_typing {
             true => typists.types(pair, conversation, connection, now),
             false => typists.stops(pair, now),
@@ -326,4 +331,33 @@ fn typing_frame(pair: Pair, conversation: ConversationId, is_typing: bool, at: i
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic in between leaves at worst one pair's typing wrong, for seconds.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    /// Its command asks the database for the participants, and may do so for longer than the client is there.
+    #[tokio::test]
+    async fn nobody_types_on_a_socket_that_has_ended() {
+        const LONG: Duration = Duration::from_secs(30);
+        let hub = testing::hub(1);
+        let live = testing::services(hub.clone(), LONG, LONG).live;
+        let [typist, other] = [1, 2].map(|n| UserId(Uuid::from_u128(n)));
+        let conversation = ConversationId(Uuid::from_u128(3));
+        lock(&live.shared.members).put(conversation, [typist, other], Instant::now());
+        let socket = hub.register(typist).unwrap();
+        let (connection, mailbox) = (socket.connection_id(), Arc::clone(socket.mailbox()));
+        let types = || live.typing(conversation, typist, connection, &mailbox, true);
+        let attending = live.attend(typist, connection);
+
+        types().await.unwrap();
+        assert_eq!(live.typing_now(), (1, 0));
+        // As a session ends.
+        drop(socket);
+        drop(attending);
+        types().await.unwrap();
+        assert_eq!(live.typing_now(), (0, 0));
+    }
 }

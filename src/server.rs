@@ -46,6 +46,8 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 const STALL_MARGIN: Duration = Duration::from_secs(10);
 /// Connections over the limit that are being told so at a time; the others are just closed.
 const REFUSALS: usize = 64;
+/// Connections that the kernel has at most for who has not accepted them yet: tokio asks for a queue of 1,024, and Linux has one more.
+const BACKLOG: usize = 1025;
 /// For the first byte of the first request of a connection that comes while the replica closes, or just before: a proxy or
 /// a probe has sent it already, and the drain waits for one that has not.
 const LATE_PATIENCE: Duration = Duration::from_secs(1);
@@ -138,7 +140,8 @@ pub async fn serve(
     // may not have heard of the last ones.
     match listener.into_std() {
         Ok(listener) => {
-            while let Some(stream) = next_waiting(&listener) {
+            // No more than the queue has held: others may come as fast as they are taken.
+            for stream in std::iter::from_fn(|| next_waiting(&listener)).take(BACKLOG) {
                 acceptor.take(stream);
             }
         }

@@ -347,6 +347,11 @@ fn raw_json(text: String) -> Result<RawJson, Error> {
     RawValue::from_string(text).map_err(|e| Error::Internal(e.into()))
 }
 
+/// What a function of a newer schema may answer, beside what this program knows: never a success.
+fn unknown_status(status: &str) -> Error {
+    Error::Internal(format!("unknown status {status:?}").into())
+}
+
 /// A column of the first row.
 fn single<'a, T: postgres_types::FromSql<'a>>(rows: &'a [Row], column: usize) -> Result<T, Error> {
     let row = rows

@@ -91,7 +91,8 @@ impl Pending {
 /// A batch holds at most this much content, so that one statement stays a few MB.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Content that waits: thirty-two of the largest batches. One sender's share is as much as they may send at once by the rate limit.
+/// Content that waits: thirty-two of the largest batches. One sender's share, an eighth, is more than they may send at once by the
+/// rate limit's defaults.
 const MAX_WAITING_BYTES: usize = 32 * MAX_BATCH_BYTES;
 
 /// Messages that are no longer are bounded well enough by their number.
@@ -148,7 +149,7 @@ pub struct Stats {
     pub held: AtomicU64,
     /// Messages that are not answered yet, wherever they are.
     pub unanswered: AtomicU64,
-    /// Messages that were refused because as many, or as many bytes, waited or were held as may.
+    /// Messages that were refused: as many, or as many bytes, waited or were held as may, or the replica stops.
     pub refused: AtomicU64,
 }
 
@@ -208,8 +209,8 @@ impl Writer {
         (writer, run(receiver, batcher, stop))
     }
 
-    /// Queues a message; never waits. `reply` is called once, in store order for the messages of one
-    /// conversation, from the writer's task: it must not block. Where too much waits it is called with `Unavailable` at once.
+    /// Queues a message; never waits. `reply` is called once, from a task of the writer's or, with `Unavailable` where too much
+    /// waits, from here: it must not block. For one sender's messages in one conversation it is called in the order in which they are stored.
     pub fn submit(
         &self,
         message: NewMessage,

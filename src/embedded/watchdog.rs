@@ -18,7 +18,7 @@ use super::layout::{self, Layout, note};
 use super::programs::Programs;
 use super::{EmbeddedError, HOST, failed};
 
-/// Ends in a row after which the watchdog gives up; the pauses between them double from the first.
+/// Ends in a row that the watchdog mends; at the next it gives up. The pauses between them double from the first.
 const MAX_ENDS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// A server that ran this long had no trouble starting: the count begins anew.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -253,7 +254,7 @@ impl Presence {
             }
             match shared.store.presence_of(&users).await {
                 Ok(states) => {
-                    self.show(&states);
+                    self.show(&states).await;
                     sleep(GATHERING).await;
                 }
                 Err(error) => {
@@ -265,15 +266,15 @@ impl Presence {
         }
     }
 
-    fn show(&self, states: &[(UserId, String)]) {
+    /// Others have their turn after each user, whom every socket here may watch.
+    async fn show(&self, states: &[(UserId, String)]) {
         let now = chrono::Utc::now().timestamp();
-        let mut watchers = lock(&self.shared.watchers);
-        let mut count = 0;
         for (user, data) in states {
             let frame = || frame::momentary("presence", data, *user, now);
-            count += watchers.saw(*user, data, frame);
+            let count = lock(&self.shared.watchers).saw(*user, data, frame);
+            self.shared.shown.fetch_add(count as u64, Ordering::Relaxed);
+            yield_now().await;
         }
-        self.shared.shown.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Users of this replica who are online by it, or left within the grace.
@@ -295,5 +296,40 @@ impl Presence {
             read(&shared.untold),
             read(&shared.shown),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    /// A user whom every socket watches takes as many puts as there are sockets.
+    #[tokio::test]
+    async fn others_have_their_turn_between_two_users_who_are_shown() {
+        const LONG: Duration = Duration::from_secs(30);
+        const USERS: usize = 50;
+        let hub = testing::hub(1);
+        let live = testing::services(hub.clone(), LONG, LONG).live;
+        let presence = live.presence();
+        let socket = hub.register(UserId(Uuid::nil())).unwrap();
+        let users: Vec<UserId> = (1..=USERS as u128)
+            .map(|n| UserId(Uuid::from_u128(n)))
+            .collect();
+        presence.watch(socket.connection_id(), socket.mailbox(), users.clone());
+        let states: Vec<_> = users.into_iter().map(|u| (u, "{}".to_owned())).collect();
+
+        let turns = Arc::new(AtomicU64::new(0));
+        let counting = Arc::clone(&turns);
+        let others = tokio::spawn(async move {
+            loop {
+                counting.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+            }
+        });
+        presence.show(&states).await;
+        others.abort();
+        assert_eq!(presence.counts().2, USERS as u64);
+        assert!(turns.load(Ordering::Relaxed) >= USERS as u64);
     }
 }

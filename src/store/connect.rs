@@ -91,10 +91,13 @@ impl Connector {
             },
         );
         let builder = match way {
-            Way::Direct => Pool::builder(manager).post_create(Hook::async_fn(|client, _| {
+            // deadpool's timeouts are not for what follows on the making of a connection.
+            Way::Direct => Pool::builder(manager).post_create(Hook::async_fn(move |client, _| {
                 Box::pin(async move {
-                    let set = client.batch_execute(ISOLATION).await;
-                    set.map_err(HookError::Backend)
+                    match tokio::time::timeout(patience, client.batch_execute(ISOLATION)).await {
+                        Ok(set) => set.map_err(HookError::Backend),
+                        Err(_) => Err(HookError::message("no answer to the first statement")),
+                    }
                 })
             })),
             // A setting would be left behind in whatever session it came to.
@@ -193,5 +196,56 @@ impl Connect for OfPool {
             });
             Ok((client, driver))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{Config, DatabaseSource};
+
+    /// As a proxy does whose server has been paused, or a pooler that waits for one.
+    #[tokio::test]
+    async fn a_server_that_is_silent_once_it_has_let_in_keeps_no_place_of_the_pool() {
+        const PATIENCE: Duration = Duration::from_millis(50);
+        // AuthenticationOk; then to "show transaction_read_only" a row of one column, which says off.
+        const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+        const TAKES_WRITES: &[u8] =
+            b"T\0\0\0\x1a\0\x01o\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\0\0\0\0\0\0\
+            D\0\0\0\x0d\0\x01\0\0\0\x03off\
+            C\0\0\0\x09SHOW\0Z\0\0\0\x05I";
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port().to_string();
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            loop {
+                let (mut client, _) = server.accept().await.unwrap();
+                for answer in [LET_IN, TAKES_WRITES] {
+                    let asked = client.read(&mut [0; 1024]).await.unwrap();
+                    assert!(asked > 0);
+                    client.write_all(answer).await.unwrap();
+                }
+                all.push(client);
+            }
+        });
+        let vars = [
+            ("DB_HOST", "127.0.0.1"),
+            ("DB_PORT", port.as_str()),
+            ("DB_SSL_MODE", "disable"),
+        ];
+        let DatabaseSource::External(database) = Config::from_vars(&vars).unwrap().database else {
+            panic!("DB_HOST is set");
+        };
+        let connector = Connector::new(&database).unwrap();
+        let pool = connector.pool(1, PATIENCE, Way::Direct).unwrap();
+        for _ in 0..2 {
+            let got = tokio::time::timeout(PATIENCE * 200, pool.get()).await;
+            let failed = got.expect("given up").expect_err("nothing was answered");
+            let why = "no answer to the first statement";
+            assert!(failed.to_string().contains(why), "{failed}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use postgres_types::Type;
 use uuid::Uuid;
 
-use super::{Listing, PAGE_BYTES, Page, Store, listing, raw_json, single};
+use super::{Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
 use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, RawJson, Seq, UserId};
 
@@ -49,10 +49,11 @@ impl Store {
         let answer: String = single(&rows, 1)?;
         match status.as_str() {
             "no_user" => Err(Error::not_found(Resource::User, answer)),
-            status => Ok(Opened {
+            "created" | "existed" => Ok(Opened {
                 conversation: raw_json(answer)?,
                 created: status == "created",
             }),
+            other => Err(unknown_status(other)),
         }
     }
 
@@ -108,7 +109,8 @@ impl Store {
                 }
                 "no_user" => return Err(Error::not_found(Resource::User, reader)),
                 "not_a_participant" => return Err(Error::Forbidden(Denial::NotAParticipant)),
-                _ => {}
+                "ok" => {}
+                other => return Err(unknown_status(other)),
             }
             marked_count += single::<i64>(&rows, 1)?;
             match single::<Option<i64>>(&rows, 3)? {

@@ -3,7 +3,7 @@
 use postgres_types::Type;
 
 use super::lease::Param;
-use super::{Listing, PAGE_BYTES, Page, Store, Window, listing, raw_json, single};
+use super::{Listing, PAGE_BYTES, Page, Store, Window, listing, raw_json, single, unknown_status};
 use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, MessageId, RawJson, Reader, UserId};
 
@@ -148,6 +148,7 @@ fn author_verdict(status: &str, message: MessageId, author: UserId) -> Result<()
         "dropped" => Err(dropped("a change of a message")),
         "no_user" => Err(Error::not_found(Resource::User, author)),
         "not_the_sender" => Err(Error::Forbidden(Denial::NotTheSender)),
-        _ => Err(Error::Forbidden(Denial::NotAParticipant)),
+        "not_a_participant" => Err(Error::Forbidden(Denial::NotAParticipant)),
+        other => Err(unknown_status(other)),
     }
 }

@@ -2,7 +2,7 @@
 
 use postgres_types::Type;
 
-use super::{Listing, PAGE_BYTES, Page, Store, column_of, listing, single};
+use super::{Listing, PAGE_BYTES, Page, Store, column_of, listing, single, unknown_status};
 use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, UserId};
 
@@ -55,7 +55,8 @@ impl Store {
                 None => Error::Internal("a search found no conversation, but named none".into()),
             }),
             "no_user" => Err(Error::not_found(Resource::User, search.reader)),
-            _ => Err(Error::Forbidden(Denial::NotAParticipant)),
+            "not_a_participant" => Err(Error::Forbidden(Denial::NotAParticipant)),
+            other => Err(unknown_status(other)),
         }
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::failure::{Lost, describe, describe_pool, is_collision, is_exhaustion, lost};
 use super::lease::{Lease, Param};
 use super::messages::dropped;
-use super::{Store, column_of, raw_json};
+use super::{Store, column_of, raw_json, unknown_status};
 use crate::error::{Denial, Error, Resource};
 use crate::model::{NewMessage, RawJson};
 
@@ -316,6 +316,6 @@ fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
         )),
         "no_sender" => Outcome::Refused(Error::not_found(Resource::User, outgoing.message.sender)),
         "not_a_participant" => Outcome::Refused(Error::Forbidden(Denial::NotAParticipant)),
-        other => return Err(Error::Internal(format!("unknown status {other:?}").into())),
+        other => return Err(unknown_status(other)),
     })
 }

@@ -41,9 +41,9 @@ impl AnswerTimeout {
         self.unanswered
     }
 
-    /// For what is sent now, the first of which is late after `left`: a late message shall not take the time of the others. But half
-    /// of what all would be waited for it has in any case. Where much waits for a slow database, each is nearly late when it is
-    /// sent; who gave it less than answers take would store nothing, for as long as as much comes.
+    /// How long to wait for the answer to what is sent now, the first of which is late after `left`: no longer than that, so that a
+    /// late message does not take the time of the others, but at least half of the usual wait. Where much waits for a slow
+    /// database, each message is nearly late when it is sent: with less time than answers take, none would ever be stored.
     pub fn bound(&self, left: Duration) -> Duration {
         let full = LEAST
             .max(self.usual * TIMES)

@@ -232,7 +232,7 @@ impl Batcher {
             pending.tries += 1;
             let flow = pending.flow();
             // Those behind a message that goes follow it.
-            if pending.tries > FAST_TRIES || given_up.contains(&flow) {
+            if pending.tries >= FAST_TRIES || given_up.contains(&flow) {
                 given_up.insert(flow);
                 slow.push(pending);
             } else {
@@ -359,6 +359,21 @@ mod tests {
         batcher.admit(of(1));
         let fast: Vec<Flow> = batcher.waiting.iter().map(Pending::flow).collect();
         assert_eq!((fast, batcher.bytes), (vec![of(2).flow()], 1));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_three_batches_have_found_busy_moves_to_the_slow_lane() {
+        let (mut batcher, _) = batcher(&[("DB_HOST", "127.0.0.1")]);
+        let message = pending(1, TIME, no_matter());
+        let flow = message.flow();
+        batcher.put_back_busy(vec![message]);
+        for _ in 1..FAST_TRIES {
+            assert!(!batcher.slow_lane.holds(flow));
+            let batch = batcher.take_batch();
+            batcher.put_back_busy(batch);
+        }
+        assert!(batcher.slow_lane.holds(flow));
+        assert!(batcher.waiting.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

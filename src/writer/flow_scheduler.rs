@@ -258,7 +258,7 @@ impl FlowScheduler {
 
     /// The first message of each flow: those that are free again go through, however many are not.
     fn look(&mut self, flows: &[Flow]) -> Turn {
-        let (mut messages, mut bytes) = (Vec::new(), 0);
+        let (mut messages, mut of, mut bytes) = (Vec::new(), Vec::new(), 0);
         for flow in flows {
             if bytes < MAX_BATCH_BYTES
                 && let Some(waiting) = self.flows.get_mut(flow)
@@ -267,14 +267,14 @@ impl FlowScheduler {
                 waiting.away = 1;
                 bytes += pending.bytes();
                 messages.push(pending);
+                of.push(*flow);
             }
         }
-        let flows = flows[..messages.len()].to_vec();
         Turn {
             messages,
             locks: Locks::Skip { wait: LEAST_WAIT },
             of: TurnOf {
-                flows,
+                flows: of,
                 kind: Kind::Look,
             },
         }

@@ -10,7 +10,7 @@ use super::limited_stream::MessageReservation;
 use super::protocol::{Done, Draft, Query};
 use crate::auth::Caller;
 use crate::error::Error;
-use crate::hub::Subscription;
+use crate::hub::{Mailbox, Subscription};
 use crate::model::{Content, UserId, content_faults};
 use crate::services::Services;
 use crate::writer::Protocol;
@@ -136,7 +136,13 @@ pub fn watch_presence(
 }
 
 /// Runs the statement on a task of its own, tracked for the drain: one that runs is not given up when its socket goes.
-pub fn query(services: &Arc<Services>, actor: Actor, query: Query, reply: ReplyTo) {
+pub fn query(
+    services: &Arc<Services>,
+    actor: Actor,
+    socket: &Subscription,
+    query: Query,
+    reply: ReplyTo,
+) {
     // Typing has a limit of its own.
     if !matches!(query, Query::Typing { .. })
         && let Err(fault) = services.limiter.check(actor.user)
@@ -145,13 +151,14 @@ pub fn query(services: &Arc<Services>, actor: Actor, query: Query, reply: ReplyT
     }
     let tasks = &services.lifecycle.connections;
     let services = Arc::clone(services);
+    let mailbox = Arc::clone(socket.mailbox());
     tasks.spawn(async move {
-        let outcome = run(&services, actor, query).await;
+        let outcome = run(&services, actor, &mailbox, query).await;
         reply.send(outcome.map_err(|error| actor.caller.concealed(error)));
     });
 }
 
-async fn run(services: &Services, actor: Actor, query: Query) -> Outcome {
+async fn run(services: &Services, actor: Actor, mailbox: &Mailbox, query: Query) -> Outcome {
     let Actor {
         user, connection, ..
     } = actor;
@@ -185,7 +192,7 @@ async fn run(services: &Services, actor: Actor, query: Query) -> Outcome {
             is_typing,
         } => {
             let live = &services.live;
-            live.typing(conversation, user, connection, is_typing)
+            live.typing(conversation, user, connection, mailbox, is_typing)
                 .await?;
             Ok(Done::Nothing)
         }

@@ -78,11 +78,11 @@ where
             user: self.user,
             connection: self.subscription.connection_id(),
         };
+        let socket = &self.subscription;
         match started.command {
             Command::SendMessage(draft) => commands::send_message(services, actor, draft, reply),
-            Command::Query(query) => commands::query(services, actor, query, reply),
+            Command::Query(query) => commands::query(services, actor, socket, query, reply),
             Command::WatchPresence { users } => {
-                let socket = &self.subscription;
                 reply.send(commands::watch_presence(services, self.user, socket, users));
             }
             Command::Authenticate { token } => reply.send(self.renew(token.expose())),
