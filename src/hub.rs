@@ -21,7 +21,7 @@ use crate::model::UserId;
 use crate::store::{Horizon, Identity, Incarnation};
 
 pub use event::{AsUpdate, Event, Subject};
-pub use mailbox::{Mailbox, Topic};
+pub use mailbox::{GivenUp, Mailbox, Topic};
 pub use subscription::{Delivery, Resync, Subscription};
 
 use pacer::Pacer;
@@ -307,7 +307,7 @@ impl Hub {
     pub fn dismiss(&self, user: UserId) {
         let mut state = self.lock();
         for socket in state.users.remove(&user).unwrap_or_default().sockets {
-            socket.mailbox.dismiss();
+            socket.mailbox.give_up(GivenUp::Deactivated);
             state.count -= 1;
         }
     }
@@ -337,7 +337,7 @@ impl Hub {
         state.retain(user, |socket| {
             let kept = keep(socket);
             if !kept {
-                socket.mailbox.overflow();
+                socket.mailbox.give_up(GivenUp::TooSlow);
                 self.shared.overflows.fetch_add(1, Ordering::Relaxed);
             }
             kept

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -25,15 +25,22 @@ pub enum Topic {
     Presence(UserId),
 }
 
+/// Why a socket is closed by others than its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// What waited for it was too much: close with 1013.
+    TooSlow,
+    /// Its user may not be connected any more: close with 4403.
+    Deactivated,
+}
+
 /// The part of a socket that others may write to; shared by the hub, the socket's session, and whoever shows it something.
 #[derive(Default)]
 pub struct Mailbox {
-    /// The socket is given up: it was too slow.
-    overflow: AtomicBool,
+    /// The first reason counts.
+    given_up: OnceLock<GivenUp>,
     /// Bytes of the events in the socket's queue.
     pub(super) queued: AtomicUsize,
-    /// The socket is given up: its user may not be connected any more.
-    dismissed: AtomicBool,
     /// The session has ended: nothing is to be kept for it any more.
     ended: AtomicBool,
     /// Whether anything is in `latest`, so that the session need not lock to know.
@@ -54,7 +61,7 @@ impl Mailbox {
     /// Shows a frame, sooner or later, unless a newer one of the same topic comes before.
     pub fn put(&self, topic: Topic, frame: Utf8Bytes) {
         if !self.insert(topic, frame, LIMIT) {
-            self.overflow();
+            self.give_up(GivenUp::TooSlow);
         }
     }
 
@@ -84,23 +91,13 @@ impl Mailbox {
         frame
     }
 
-    pub(super) fn overflow(&self) {
-        self.overflow.store(true, Ordering::Release);
+    pub(super) fn give_up(&self, why: GivenUp) {
+        let _known = self.given_up.set(why);
         self.notify.notify_one();
     }
 
-    /// The socket is given up because its user may not be connected any more.
-    pub(super) fn dismiss(&self) {
-        self.dismissed.store(true, Ordering::Release);
-        self.notify.notify_one();
-    }
-
-    pub(super) fn is_dismissed(&self) -> bool {
-        self.dismissed.load(Ordering::Acquire)
-    }
-
-    pub(super) fn has_overflowed(&self) -> bool {
-        self.overflow.load(Ordering::Acquire)
+    pub(super) fn why_given_up(&self) -> Option<GivenUp> {
+        self.given_up.get().copied()
     }
 
     pub(super) fn end(&self) {
@@ -108,24 +105,22 @@ impl Mailbox {
         *self.lock() = None;
     }
 
-    /// Resolves when the socket was given up.
-    pub(super) async fn given_up(&self) {
-        self.until(|| self.has_overflowed() || self.is_dismissed())
-            .await;
+    /// Resolves when the socket was given up, to why.
+    pub(super) async fn given_up(&self) -> GivenUp {
+        loop {
+            let notified = self.notify.notified();
+            if let Some(why) = self.why_given_up() {
+                return why;
+            }
+            notified.await;
+        }
     }
 
     /// Resolves when the socket was given up, or when there is a frame to take.
     pub(super) async fn news(&self) {
-        self.until(|| {
-            self.has_overflowed() || self.is_dismissed() || self.waiting.load(Ordering::Acquire)
-        })
-        .await;
-    }
-
-    async fn until(&self, happened: impl Fn() -> bool) {
         loop {
             let notified = self.notify.notified();
-            if happened() {
+            if self.why_given_up().is_some() || self.waiting.load(Ordering::Acquire) {
                 return;
             }
             notified.await;
@@ -197,11 +192,11 @@ mod tests {
         for n in comfort..limit {
             mailbox.put(presence(n), "x".into());
         }
-        assert!(!mailbox.has_overflowed());
+        assert_eq!(mailbox.why_given_up(), None);
         assert_eq!(mailbox.take().as_deref(), Some("a newer one"));
         mailbox.put(presence(1 << 65), "fits".into());
         mailbox.put(presence(1 << 66), "one too many".into());
-        mailbox.given_up().await;
+        assert_eq!(mailbox.given_up().await, GivenUp::TooSlow);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use super::pacer::Pacer;
-use super::{Event, Hub, Mailbox};
+use super::{Event, GivenUp, Hub, Mailbox};
 use crate::frame::Cursor;
 use crate::model::UserId;
 
@@ -19,10 +19,8 @@ pub enum Delivery {
     Resync(Arc<Resync>),
     /// How something is now: not an event, and without a cursor.
     Ephemeral(Utf8Bytes),
-    /// The queue was full: close with 1013. Nothing comes after it.
-    Overflow,
-    /// The user may not be connected any more: close with 4403. Nothing comes after it.
-    Dismissed,
+    /// Nothing comes after it.
+    GivenUp(GivenUp),
 }
 
 /// The client must reload over HTTP, then go on with this cursor.
@@ -83,7 +81,7 @@ impl Subscription {
         &self.mailbox
     }
 
-    /// The next delivery; cancel safe. An overflow is reported ahead of what still waits, and events come before what is
+    /// The next delivery; cancel safe. That the socket is given up is reported ahead of what still waits, and events come before what is
     /// only shown.
     pub async fn next(&mut self) -> Delivery {
         loop {
@@ -91,23 +89,24 @@ impl Subscription {
                 return delivery;
             }
             tokio::select! {
-                biased;
-                item = self.receiver.recv() => {
-                    return match item {
-                        Some(item) => self.taken(item),
-                        // The hub has let go of it, and said why before.
-                        None => self.end().unwrap_or(Delivery::Overflow),
-                    };
-                }
-                () = self.mailbox.news() => {}
-            }
+                           biased;
+                           item = self.receiver.recv() => {
+                               return match item {
+                                   Some(item) => self.taken(item),
+                                   // The hub has let go of it, and said why before.
+                                   None => {
+            let why = self.mailbox.why_given_up(); Delivery::GivenUp(why.unwrap_or(GivenUp::TooSlow)) }
+                               };
+                           }
+                           () = self.mailbox.news() => {}
+                       }
         }
     }
 
     /// Another delivery that is already waiting.
     pub fn try_next(&mut self) -> Option<Delivery> {
-        if let Some(end) = self.end() {
-            return Some(end);
+        if let Some(why) = self.mailbox.why_given_up() {
+            return Some(Delivery::GivenUp(why));
         }
         match self.receiver.try_recv() {
             Ok(item) => Some(self.taken(item)),
@@ -128,24 +127,14 @@ impl Subscription {
     }
 
     /// Resolves when the socket is given up, to why; for a session that waits for something else.
-    pub async fn given_up(&self) -> Delivery {
-        self.mailbox.given_up().await;
-        self.end().unwrap_or(Delivery::Overflow)
+    pub async fn given_up(&self) -> GivenUp {
+        self.mailbox.given_up().await
     }
 
     fn taken(&self, item: Item) -> Delivery {
         let bytes = item.bytes();
         self.mailbox.queued.fetch_sub(bytes, Ordering::Relaxed);
         Delivery::from(item)
-    }
-
-    /// Why the socket was given up, if it was.
-    fn end(&self) -> Option<Delivery> {
-        match (self.mailbox.is_dismissed(), self.mailbox.has_overflowed()) {
-            (true, _) => Some(Delivery::Dismissed),
-            (false, true) => Some(Delivery::Overflow),
-            (false, false) => None,
-        }
     }
 }
 

@@ -99,8 +99,14 @@ async fn a_socket_that_waits_is_told_that_its_user_was_dismissed() {
     let hub = hub(LIMITS);
     let mut waiting = hub.register(user(1)).expect("room");
     let (next, ()) = tokio::join!(waiting.next(), async { hub.dismiss(user(1)) });
-    assert!(matches!(next, Delivery::Dismissed), "{next:?}");
-    assert!(matches!(waiting.next().await, Delivery::Dismissed));
+    assert!(
+        matches!(next, Delivery::GivenUp(GivenUp::Deactivated)),
+        "{next:?}"
+    );
+    assert!(matches!(
+        waiting.next().await,
+        Delivery::GivenUp(GivenUp::Deactivated)
+    ));
     assert_eq!(hub.connections(), 0);
 }
 
@@ -113,12 +119,15 @@ async fn a_full_queue_is_given_up_and_delays_no_other() {
         hub.publish(&[user(1), user(2)], &event(v));
         assert_eq!(version(quick.try_next()), Some(v));
     }
-    assert!(matches!(slow.next().await, Delivery::Overflow));
+    assert!(matches!(
+        slow.next().await,
+        Delivery::GivenUp(GivenUp::TooSlow)
+    ));
     assert!(
-        matches!(slow.next().await, Delivery::Overflow),
+        matches!(slow.next().await, Delivery::GivenUp(GivenUp::TooSlow)),
         "it stays so"
     );
-    assert!(matches!(slow.given_up().await, Delivery::Overflow));
+    assert_eq!(slow.given_up().await, GivenUp::TooSlow);
     assert_eq!((hub.overflows(), hub.connections()), (1, 1));
     drop(slow);
     assert_eq!(hub.connections(), 1);
@@ -158,7 +167,10 @@ fn a_queue_of_too_many_bytes_is_full_too_and_what_is_taken_makes_room() {
         publish(quarter);
     }
     publish(1);
-    assert!(matches!(socket.try_next(), Some(Delivery::Overflow)));
+    assert!(matches!(
+        socket.try_next(),
+        Some(Delivery::GivenUp(GivenUp::TooSlow))
+    ));
     assert_eq!((hub.overflows(), hub.connections()), (1, 0));
 }
 

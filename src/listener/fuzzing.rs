@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Stats;
 use super::dispatch::Dispatcher;
 use crate::frame::Cursor;
-use crate::hub::{Delivery, Hub, Subscription};
+use crate::hub::{Delivery, GivenUp, Hub, Subscription};
 use crate::model::UserId;
 use crate::services::Services;
 
@@ -49,7 +49,7 @@ impl ListenerHarness {
             match delivery {
                 Delivery::Event(event) => assert_frame(&event.frame, &["cursor"]),
                 Delivery::Ephemeral(frame) => assert_frame(&frame, &[]),
-                Delivery::Overflow => {
+                Delivery::GivenUp(GivenUp::TooSlow) => {
                     self.socket = self.hub.register(self.user).expect("room for a socket");
                 }
                 other => panic!("{other:?}"),

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Utf8Bytes};
 
 use super::limited_stream::LimitExceeded;
+use crate::hub::GivenUp;
 
 /// How long a close frame may wait for a client that does not read, before the connection is cut.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -46,6 +47,15 @@ pub enum CloseReason {
     Deactivated,
     /// The replica is closing: 1012.
     Restart,
+}
+
+impl From<GivenUp> for CloseReason {
+    fn from(why: GivenUp) -> Self {
+        match why {
+            GivenUp::TooSlow => Self::TooSlow,
+            GivenUp::Deactivated => Self::Deactivated,
+        }
+    }
 }
 
 impl CloseReason {

@@ -41,8 +41,7 @@ where
                     self.feed(frame).await?;
                 }
                 Delivery::Ephemeral(frame) => self.feed(frame).await?,
-                Delivery::Overflow => return Err(CloseReason::TooSlow),
-                Delivery::Dismissed => return Err(CloseReason::Deactivated),
+                Delivery::GivenUp(why) => return Err(why.into()),
             }
             // In this order: what was taken must be sent.
             if place == BATCH {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use super::leaving::spread;
-use crate::hub::{Delivery, Subscription};
+use crate::hub::Subscription;
 use crate::services::Services;
 use crate::until::until;
 use crate::ws::close::CloseReason;
@@ -105,10 +105,7 @@ pub(super) async fn interrupted(
     };
     tokio::select! {
         biased;
-        given_up = subscription.given_up() => match given_up {
-            Delivery::Dismissed => CloseReason::Deactivated,
-            _ => CloseReason::TooSlow,
-        },
+        why = subscription.given_up() => why.into(),
         () = until(expiry.end()) => CloseReason::TokenExpired,
         () = leave => CloseReason::Restart,
     }
