@@ -45,12 +45,12 @@ async function catchUp(client) {
 async function receive(client, payload) {
   const { v, events = [] } = JSON.parse(payload);
   if (v !== 1) return catchUp(client);
-  for (const { type, recipients, message, data } of events) {
+  for (const { type, recipients, message, seq, data } of events) {
     if (type !== 'chat_message' || !recipients.includes(user)) continue;
     // What did not fit into a notification comes without its data: it is in the table, unless it is gone, or its id another message's.
     const found = data ?? (await client.query(
-      'select conversation_id as "conversationId", seq::int, content from messages where id = $1 and $2 in (sender_id, reader_id)',
-      [message, user],
+      'select conversation_id as "conversationId", seq::int, content from messages where id = $1 and seq = $2 and $3 in (sender_id, reader_id)',
+      [message, seq, user],
     )).rows[0];
     if (found) await handle(client, found);
   }

@@ -2,8 +2,8 @@
 --
 -- A payload (documented in sql/README.md) is
 --   {"v":1,"xid":"…","horizon":"…","at":…,"atMicros":…,"events":[{"type":…,"userId":…,"recipients":[…],…,"data":{…}}, …]}
--- An event that would not fit into a payload of its own travels without "data"; readers fetch it by
--- its "message" and "revision".
+-- An event that would not fit into a payload of its own travels without "data"; readers fetch it by its "message" and "revision", and
+-- tell by its "seq" whether the message is still the one that it was.
 
 -- PostgreSQL refuses payloads of 8000 bytes and more (NOTIFY, "Notes").
 create function chat_max_payload() returns integer
@@ -29,7 +29,7 @@ as $$
 $$;
 
 -- Sends events in the given order, as many in a payload as fit. `heads[i]` is an event without its
--- data and without the closing brace; where `data[i]` is null it travels without.
+-- data and without the closing brace. Where `data[i]` does not fit, or is only a seq, the seq travels in its place.
 create function chat_publish(heads text[], data text[]) returns void
 language plpgsql
 security definer
@@ -46,7 +46,9 @@ declare
 begin
   for place in 1 .. coalesce(cardinality(heads), 0) loop
     event := heads[place] || case when octet_length(heads[place]) + octet_length(data[place]) + 9 <= room
-                                  then ',"data":' || data[place] || '}' else '}' end;
+                                       and not starts_with(data[place], '{"seq":')
+                                  then ',"data":' || data[place] || '}'
+                                  else coalesce(',"seq":' || (data[place]::json ->> 'seq'), '') || '}' end;
     if bytes > 0 and bytes + octet_length(event) > room then
       payloads := payloads || (prefix || array_to_string(events, ',') || ']}');
       events := '{}';
@@ -73,10 +75,13 @@ as $$
                 chat_event_head(type, m.sender_id, participant1, participant2), m.id, m.revision)
 $$;
 
--- The Message, or null where it cannot fit into a payload: the events of a statement are collected in arrays, of at most 1 GB each.
+-- The Message, or its seq where it cannot fit into a payload: the events of a statement are collected in arrays, of at most 1 GB each.
 create function chat_message_event_data(m messages, sender text) returns text
 language sql stable
-as $$ select case when octet_length(m.content) <= chat_max_payload() then chat_message_json(m, sender) end $$;
+as $$
+  select case when octet_length(m.content) <= chat_max_payload() then chat_message_json(m, sender)
+              else format('{"seq":%s}', m.seq) end
+$$;
 
 create function chat_conversation_event_head(c conversations) returns text
 language sql stable

@@ -413,7 +413,7 @@ begin
     event := chat_message_event_head('chat_message', stored, held.participant1_id, held.participant2_id);
     payload := format('%s,"events":[%s,"data":%s}]}', chat_payload_head(), event, message);
     if octet_length(payload) > chat_max_payload() then
-      payload := format('%s,"events":[%s}]}', chat_payload_head(), event);
+      payload := format('%s,"events":[%s,"seq":%s}]}', chat_payload_head(), event, stored.seq);
     end if;
     perform pg_notify(chat_channel(), payload);
   end if;

@@ -316,9 +316,10 @@ create type chat_row_now as (
   -- its type for those who were not told of the row before, and for those who were
   type text,
   later_type text,
-  -- whose it is now: its id may have been another row's when the event was published
+  -- whose it is now, and the message's seq, or 0: its id may have been another row's when the event was published
   participant1_id uuid,
   participant2_id uuid,
+  seq bigint,
   -- the state that this is, and the transactions that made it so and that inserted the row
   revision bigint,
   change_xid xid8,
@@ -344,7 +345,7 @@ as $$
 #variable_conflict use_variable
 begin
   return query
-  select m.id, 'chat_message', chat_change_type(m, null), c.participant1_id, c.participant2_id,
+  select m.id, 'chat_message', chat_change_type(m, null), c.participant1_id, c.participant2_id, m.seq,
          m.revision::bigint, m.change_xid, m.create_xid,
          chat_message_json(m, chat_user_summary_json(m.sender_id)),
          case when not m.is_read and m.deleted_at is null and m.read_xid is not null
@@ -354,7 +355,7 @@ begin
    cross join lateral (select * from conversations where id = m.conversation_id limit 1) c
    where m.id = any (ids)
   union all
-  select t.message_id, 'message_deleted', 'message_deleted', c.participant1_id, c.participant2_id,
+  select t.message_id, 'message_deleted', 'message_deleted', c.participant1_id, c.participant2_id, t.seq,
          t.revision::bigint, t.change_xid, null, t.message, null, t.change_xid
     from chat_tombstones t
    cross join lateral (select * from conversations where id = t.conversation_id limit 1) c
@@ -374,7 +375,7 @@ as $$
 #variable_conflict use_variable
 begin
   return query
-  select c.id, 'conversation_created', 'conversation_created', c.participant1_id, c.participant2_id, 0::bigint, c.create_xid, c.create_xid,
+  select c.id, 'conversation_created', 'conversation_created', c.participant1_id, c.participant2_id, 0::bigint, 0::bigint, c.create_xid, c.create_xid,
          chat_new_conversation_json(c), null, c.create_xid
     from conversations c where c.id = any (ids);
 end

@@ -184,7 +184,7 @@ impl Dispatcher {
                 }
             },
             (None, Some(id)) => match fetched.get(&id) {
-                Some(row) if told::is_about(event, row, payload.xid) => {
+                Some(row) if told::is_about(event, row) => {
                     Told::of_row_now(row, event, payload.xid)
                 }
                 // Told already, or gone meanwhile, or gone and made anew, perhaps for others: an event of its own will say so.

@@ -68,6 +68,9 @@ pub(super) struct PayloadEvent<'a> {
     /// Absent when it did not fit.
     #[serde(borrow, default)]
     pub data: Option<&'a RawValue>,
+    /// The message's, where its data is absent.
+    #[serde(default)]
+    pub seq: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,13 +112,14 @@ mod tests {
     fn an_event_without_data_and_a_heartbeat_are_read() {
         let text = r#"{"v":1,"xid":"9","horizon":null,"at":5,"events":[{"type":"chat_message",
             "userId":"11111111-1111-4111-8111-111111111111","recipients":["11111111-1111-4111-8111-111111111111",
-            "22222222-2222-4222-8222-222222222222"],"message":"33333333-3333-4333-8333-333333333333","revision":2}]}"#;
+            "22222222-2222-4222-8222-222222222222"],"message":"33333333-3333-4333-8333-333333333333","revision":2,"seq":5}]}"#;
         let payload: Payload<'_> = serde_json::from_str(text).expect("a payload");
         assert_eq!(
             (payload.xid, payload.horizon, payload.events[0].revision),
             (9, None, 2)
         );
         assert!(payload.events[0].data.is_none());
+        assert_eq!(payload.events[0].seq, Some(5));
         let text = r#"{"v":1,"xid":"9","horizon":"7","at":5,"heartbeat":{"replica":"11111111-1111-4111-8111-111111111111","beat":3}}"#;
         let payload: Payload<'_> = serde_json::from_str(text).expect("a payload");
         assert_eq!(
@@ -149,6 +153,7 @@ mod tests {
             "message",
             "revision",
             "data",
+            "seq",
             "replica",
             "presence",
             "beat",

@@ -142,6 +142,8 @@ pub struct RowBack {
     pub later_type: String,
     /// Whose it is, now.
     pub participants: [UserId; 2],
+    /// The message's; of a conversation 0.
+    pub seq: i64,
     /// The message's revision; of a conversation 0.
     pub version: i64,
     /// The transactions that made it this version, and that inserted it; none in rows of adopted tables that nobody has changed.
@@ -305,8 +307,8 @@ impl Store {
             ReadBack::Conversations => "chat_read_back_conversations($1)",
         };
         let params = [(&ids as _, Type::UUID_ARRAY)];
-        let columns = "id, type, later_type, participant1_id, participant2_id, revision, change_xid::text, create_xid::text, \
-             data, earlier_data, xid::text";
+        let columns = "id, type, later_type, participant1_id, participant2_id, seq, revision, change_xid::text, \
+             create_xid::text, data, earlier_data, xid::text";
         let rows = self
             .read_by(&self.vital_pool, columns, call, &params)
             .await?;
@@ -317,12 +319,13 @@ impl Store {
                     event_type: column_of(row, 1)?,
                     later_type: column_of(row, 2)?,
                     participants: [UserId(column_of(row, 3)?), UserId(column_of(row, 4)?)],
-                    version: column_of(row, 5)?,
-                    change_xid: optional_xid(row, 6)?,
-                    create_xid: optional_xid(row, 7)?,
-                    data: column_of(row, 8)?,
-                    earlier_data: column_of(row, 9)?,
-                    xid: optional_xid(row, 10)?,
+                    seq: column_of(row, 5)?,
+                    version: column_of(row, 6)?,
+                    change_xid: optional_xid(row, 7)?,
+                    create_xid: optional_xid(row, 8)?,
+                    data: column_of(row, 9)?,
+                    earlier_data: column_of(row, 10)?,
+                    xid: optional_xid(row, 11)?,
                 })
             })
             .collect()

@@ -149,14 +149,12 @@ fn later_type<'a>(event_type: &str, later_type: &'a str) -> Option<&'a str> {
     (later_type != event_type).then_some(later_type)
 }
 
-/// Whether an event of the transaction `xid` is about this row, as it is or was. An id may be given to another row once it is free, and
-/// that one may be other people's.
-pub(super) fn is_about(event: &PayloadEvent<'_>, row: &RowBack, xid: u64) -> bool {
-    let is_inserted_anew = || {
-        event.event_type == "chat_message" && row.create_xid.is_some_and(|created| created != xid)
-    };
+/// Whether an event is about this row, as it is or was. An id may be given to another row once it is free: that one may be other
+/// people's, and has another seq where it is of the same two. (Unless they have a new conversation; of the former one's end both reload.)
+pub(super) fn is_about(event: &PayloadEvent<'_>, row: &RowBack) -> bool {
     row.participants == event.recipients
-        && (row.version == event.revision || (row.version > event.revision && !is_inserted_anew()))
+        && event.seq.is_none_or(|seq| seq == row.seq)
+        && row.version >= event.revision
 }
 
 #[cfg(test)]
@@ -176,6 +174,7 @@ mod tests {
             revision,
             conversation: None,
             data: None,
+            seq: Some(5),
         }
     }
 
@@ -185,6 +184,7 @@ mod tests {
             event_type: event_type.to_owned(),
             later_type: later_type.to_owned(),
             participants: [UserId(ID); 2],
+            seq: 5,
             version,
             change_xid: Some(120),
             create_xid: Some(100),
@@ -223,17 +223,20 @@ mod tests {
     #[test]
     fn an_event_is_about_the_row_that_it_was_published_for() {
         let row = row("chat_message", "message_updated", 3);
-        let made_it = 100;
-        assert!(is_about(&event("chat_message", 1), &row, made_it));
-        assert!(!is_about(&event("chat_message", 4), &row, made_it));
-        // Its insertion is another one, and is told by itself.
-        assert!(!is_about(&event("chat_message", 1), &row, 90));
-        assert!(is_about(&event("message_updated", 2), &row, 110));
+        assert!(is_about(&event("chat_message", 1), &row));
+        assert!(is_about(&event("message_updated", 3), &row));
+        assert!(!is_about(&event("message_updated", 4), &row));
+        // The row was made anew, which is told by itself.
+        let former = PayloadEvent {
+            seq: Some(4),
+            ..event("chat_message", 1)
+        };
+        assert!(!is_about(&former, &row));
         let others = PayloadEvent {
             recipients: [UserId(ID), UserId(Uuid::nil())],
             ..event("chat_message", 1)
         };
-        assert!(!is_about(&others, &row, made_it));
+        assert!(!is_about(&others, &row));
     }
 
     #[test]

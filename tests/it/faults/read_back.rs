@@ -113,6 +113,73 @@ async fn a_huge_message_that_is_made_anew_before_it_is_read_back_overtakes_none_
     assert_eq!(told(&frames), expected);
 }
 
+/// The type of what was told and the place of its message, in order.
+fn places(frames: &[Value]) -> Vec<(&str, i64)> {
+    let place = |frame: &'_ Value| seq_of(&frame["data"]);
+    frames
+        .iter()
+        .map(|frame| (frame["type"].as_str().unwrap_or_default(), place(frame)))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_message_that_its_own_transaction_makes_anew_overtakes_none_of_its_conversation() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &quick(&PATIENT)).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let insert = |id: Uuid, content: &str| {
+        format!(
+            "insert into messages (id, conversation_id, sender_id, content)
+             values ('{id}', '{conversation}', '{ALICE}', {content})"
+        )
+    };
+    let all = [
+        insert(REUSED, "repeat('huge ', 2000)"),
+        insert(Uuid::now_v7(), "'second'"),
+        format!("delete from messages where id = '{REUSED}'"),
+        insert(REUSED, "repeat('third ', 2000)"),
+    ];
+    database.execute(&all.join(";\n")).await;
+
+    replica.api().send(conversation, ALICE, "the end").await;
+    let frames = boris.before_message("the end").await;
+    let expected = [
+        ("chat_message", 2),
+        ("message_deleted", 1),
+        ("chat_message", 3),
+    ];
+    assert_eq!(places(&frames), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_edit_of_a_message_that_is_made_anew_before_it_is_read_back_is_not_told_as_that() {
+    let database = Database::fresh().await;
+    let read_back = database.hold_read_backs().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &quick(&PATIENT)).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    database.insert(conversation, "'first'").await;
+    let edit = format!("update messages set content = repeat('huge ', 2000) where id = '{REUSED}'");
+    database.execute(&edit).await;
+    replica.api().send(conversation, ALICE, "second").await;
+    database.delete().await;
+    database
+        .insert(conversation, "repeat('third ', 2000)")
+        .await;
+    read_back.batch_execute("commit").await.expect("its end");
+
+    replica.api().send(conversation, ALICE, "the end").await;
+    let frames = boris.before_message("the end").await;
+    let expected = [
+        ("chat_message", 1),
+        ("chat_message", 2),
+        ("message_deleted", 1),
+        ("chat_message", 3),
+    ];
+    assert_eq!(places(&frames), expected);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conversation_whose_id_is_given_to_others_before_it_is_read_back_is_not_told_as_theirs() {
     let database = Database::fresh().await;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::Scene;
 use crate::support::*;
@@ -277,6 +278,22 @@ async fn a_service_that_listens_by_itself_misses_nothing() {
     let large = format!("large {}", "x".repeat(9_000));
     send(&large).await;
     heard(&large).await;
+    // By the time that it is read, it is another one, behind the next.
+    let anew = Uuid::now_v7();
+    let insert = |id: Uuid, content: &str| {
+        format!(
+            "insert into messages (id, conversation_id, sender_id, content) values ('{id}', '{}', '{ALICE}', {content});",
+            scene.conversation
+        )
+    };
+    let made_anew = [
+        insert(anew, "repeat('x', 9000)"),
+        insert(Uuid::now_v7(), "'between'"),
+        format!("delete from messages where id = '{anew}';"),
+        insert(anew, "'anew'"),
+    ];
+    scene.database.execute(&made_anew.concat()).await;
+    heard("\"anew\"").await;
     let elsewhere = scene.database.conversation(ALICE, CARLA).await;
     api.send(elsewhere, ALICE, "not to Boris").await;
 
@@ -306,5 +323,7 @@ async fn a_service_that_listens_by_itself_misses_nothing() {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .map(|line| seq_of(&line))
         .collect();
-    assert_eq!(seqs, (1..=1205).collect::<Vec<_>>(), "each once, in order");
+    // The fourth was deleted.
+    let expected: Vec<i64> = (1..=3).chain(5..=1208).collect();
+    assert_eq!(seqs, expected, "each once, in order");
 }

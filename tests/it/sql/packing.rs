@@ -12,13 +12,21 @@ const LONGEST_PAYLOAD: usize = 7999;
 
 const CASES: usize = 64;
 
-/// `{"n":N,"data":"…"}`, and what is around the data.
+/// `{"n":N,"data":{"x":"…","seq":N}}`, its parts, and what travels where it does not fit.
 fn head(number: usize) -> String {
     format!("{{\"n\":{number}")
 }
 
+fn data(number: usize, letters: usize) -> String {
+    format!("{{\"x\":\"{}\",\"seq\":{number}}}", "x".repeat(letters))
+}
+
 fn length(number: usize, letters: usize) -> usize {
-    head(number).len() + ",\"data\":\"\"}".len() + letters
+    head(number).len() + ",\"data\":}".len() + data(number, 0).len() + letters
+}
+
+fn length_without_data(number: usize) -> usize {
+    format!("{},\"seq\":{number}}}", head(number)).len()
 }
 
 /// Lengths of whole events, as the room of a payload has it: small ones, and those around half of it and all of it.
@@ -59,7 +67,7 @@ fn letters(lengths: &[Length], room: usize) -> Vec<usize> {
             let letters = wanted.saturating_sub(length(number, 0));
             let bytes = match length(number, letters) {
                 all if all <= room => all,
-                _ => head(number).len() + 1,
+                _ => length_without_data(number),
             };
             if taken + bytes > room {
                 taken = 0;
@@ -133,6 +141,48 @@ async fn who_types_and_who_is_there_is_packed_in_order_as_many_as_fit() {
     assert_eq!(longest, LONGEST_PAYLOAD, "the limit itself was reached");
 }
 
+/// Its id may be another message's when it is read.
+#[tokio::test]
+async fn a_message_that_does_not_fit_is_told_with_its_seq_whoever_stores_or_changes_it() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let mut heard = database.listen("chat_events").await;
+    let insert = |content: &str| {
+        format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', {content})"
+        )
+    };
+    let batch = format!(
+        "select from chat_send_messages(
+           array[chat_uuid_v7(), chat_uuid_v7()], array['{conversation}', '{conversation}']::uuid[], array['{ALICE}', '{ALICE}']::uuid[],
+           array['small', repeat('x', 9000)], array['text', 'text'], array[null, null], true, 100, false)"
+    );
+    let mut told = Vec::new();
+    for statement in [
+        // With what is around it; by itself; as JSON.
+        insert("repeat('x', 7900)"),
+        insert("repeat('x', 9000)"),
+        insert("repeat(chr(1), 2000)"),
+        format!("select chat_send_message('{conversation}', '{ALICE}', repeat('x', 7900))"),
+        batch,
+        "update messages set content = repeat('x', 9000) where content = 'small'".to_owned(),
+    ] {
+        database.execute(&statement).await;
+        database.execute("notify chat_events, 'the end'").await;
+        for payload in heard.before("the end").await {
+            let payload: Value = serde_json::from_str(&payload).expect("JSON");
+            for event in payload["events"].as_array().expect("events") {
+                let in_data = event["data"]["seq"].as_i64();
+                told.push((event["seq"].as_i64(), in_data));
+            }
+        }
+    }
+    let without_data = |seq| (Some(seq), None);
+    let mut expected: Vec<_> = (1..=4).map(without_data).collect();
+    expected.extend([(None, Some(5)), without_data(6), without_data(5)]);
+    assert_eq!(told, expected);
+}
+
 /// Bytes of a payload beside its events.
 async fn around_events(client: &tokio_postgres::Client) -> usize {
     let sql = "select octet_length(chat_payload_head() || ',\"events\":[]}')";
@@ -148,7 +198,8 @@ async fn publish(
     let heads: Vec<String> = (0..letters.len()).map(head).collect();
     let data: Vec<String> = letters
         .iter()
-        .map(|count| format!("\"{}\"", "x".repeat(*count)))
+        .enumerate()
+        .map(|(number, letters)| data(number, *letters))
         .collect();
     client
         .execute("select chat_publish($1, $2)", &[&heads, &data])
@@ -172,14 +223,15 @@ fn check(payloads: &[String], letters: &[usize], room: usize) {
         for (place, event) in events.iter().enumerate() {
             assert_eq!(event["n"].as_u64(), Some(number as u64), "{letters:?}");
             let whole = length(number, letters[number]);
-            let sent = match event["data"].as_str() {
+            let sent = match event["data"]["x"].as_str() {
                 Some(data) => {
                     assert_eq!(data.len(), letters[number], "{letters:?}");
                     whole
                 }
                 None => {
                     assert!(whole > room, "{number} would have fitted: {letters:?}");
-                    head(number).len() + 1
+                    assert_eq!(event["seq"].as_u64(), Some(number as u64), "{letters:?}");
+                    length_without_data(number)
                 }
             };
             if place == 0 {
