@@ -27,6 +27,12 @@ create type chat_change as (
   data text
 );
 
+-- Whether a tombstone is of the two who have its conversation now: that one's id may be another pair's since. It takes columns and not
+-- rows, of which PostgreSQL would make composite values where it inlines this.
+create function chat_are_participants(sender uuid, reader uuid, participant1 uuid, participant2 uuid) returns boolean
+language sql immutable parallel safe
+as $$ select sender in (participant1, participant2) and reader in (participant1, participant2) $$;
+
 -- Whether a catch-up from `horizon` would read more than `most` rows, those aside whose events had all ended in the
 -- snapshot `before`, or cannot read all that it would have to. Stops as soon as it knows. It counts what chat_changes_since() reads.
 create function chat_changes_exceed(horizon xid8, before pg_snapshot, most bigint) returns boolean
@@ -53,7 +59,7 @@ begin
              cross join lateral (
                select from conversations c
                 where c.id = t.conversation_id
-                  and t.sender_id in (c.participant1_id, c.participant2_id) and t.reader_id in (c.participant1_id, c.participant2_id)
+                  and chat_are_participants(t.sender_id, t.reader_id, c.participant1_id, c.participant2_id)
                 limit 1) c
              where t.change_xid >= horizon and t.change_xid < xmax and not pg_visible_in_snapshot(t.change_xid, before)
             union all
@@ -122,8 +128,7 @@ begin
       from chat_tombstones t
       join conversations c on c.id = t.conversation_id
      where t.change_xid >= horizon and t.change_xid < (select xmax from bound)
-       -- Or the id is another conversation's by now.
-       and t.sender_id in (c.participant1_id, c.participant2_id) and t.reader_id in (c.participant1_id, c.participant2_id)
+       and chat_are_participants(t.sender_id, t.reader_id, c.participant1_id, c.participant2_id)
     union all
     select 'messages_read', 'messages_read', reader, participant1_id, participant2_id, reader, conversation_id, seq, read_xid, null,
            chat_read_json(conversation_id, reader, seq),
@@ -276,8 +281,7 @@ begin
           select * from chat_tombstones t
            where t.conversation_id = (c).id and t.change_xid >= horizon
              and t.change_xid < (select xmax from bound)
-             -- Or the id is another conversation's by now.
-             and t.sender_id in ((c).participant1_id, (c).participant2_id) and t.reader_id in ((c).participant1_id, (c).participant2_id)) t
+             and chat_are_participants(t.sender_id, t.reader_id, (c).participant1_id, (c).participant2_id)) t
         where (select count(*) from touched) < max_rows
         limit max_rows)
       union all
@@ -360,8 +364,7 @@ begin
     from chat_tombstones t
    cross join lateral (select * from conversations where id = t.conversation_id limit 1) c
    where t.message_id = any (ids) and (select m.id from messages m where m.id = t.message_id) is null
-     -- Or the id is another conversation's by now.
-     and t.sender_id in (c.participant1_id, c.participant2_id) and t.reader_id in (c.participant1_id, c.participant2_id);
+     and chat_are_participants(t.sender_id, t.reader_id, c.participant1_id, c.participant2_id);
 end
 $$;
 
