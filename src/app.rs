@@ -22,7 +22,6 @@ use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig, ListenerStatus};
 use crate::live::{self, Live, PresenceTimes};
 use crate::services::{Parts, Services};
-use crate::store::Store;
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, open_files, server, ws};
 
@@ -149,7 +148,7 @@ async fn start(
     let tasks = &lifecycle.tasks;
     let replica_id = Uuid::new_v4();
     let store = database.store(&config)?;
-    require_search_language(&store, config.search_language.as_deref()).await?;
+    database.require_search_language(&store, &config).await?;
     let hub = Hub::new(HubLimits::from(&config));
 
     let limiter = UserLimiter::of_sends(&config);
@@ -230,22 +229,6 @@ async fn until_live(listener: &mut ListenerStatus, deadline: Instant) -> Result<
     Err(StartError(format!(
         "the listener does not get live: {reason}; where a pooler such as PgBouncer stands before the database, \
          LISTEN_DATABASE_URL must lead past it, to the same database"
-    )))
-}
-
-/// A misspelt language would leave every search waiting for an index that never comes.
-async fn require_search_language(store: &Store, wanted: Option<&str>) -> Result<(), StartError> {
-    let Some(wanted) = wanted else { return Ok(()) };
-    let languages = store
-        .search_languages()
-        .await
-        .map_err(|error| StartError(error.with_cause().to_string()))?;
-    if languages.iter().any(|language| language == wanted) {
-        return Ok(());
-    }
-    Err(StartError(format!(
-        "SEARCH_LANGUAGE: the database has no text search configuration {wanted}; it has {}",
-        languages.join(", ")
     )))
 }
 

@@ -7,9 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::StartError;
 use super::database::Database;
 use super::hints::reachable;
-use super::{StartError, require_search_language};
 use crate::config::Config;
 
 /// Applies the schema, builds the search index, and stops. Where the service runs as a role that owns nothing, nobody
@@ -18,7 +18,7 @@ pub async fn migrate(config: Config) -> Result<(), StartError> {
     let database = Database::reach(&config).await?;
     database.migrate(&config).await?;
     let store = database.store(&config)?;
-    require_search_language(&store, config.search_language.as_deref()).await?;
+    database.require_search_language(&store, &config).await?;
     database
         .search_index(&config)
         .complete()

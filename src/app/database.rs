@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::StartError;
 use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
+use crate::error::Error;
 use crate::store::{
     Around, Connector, MigrateError, SearchIndex, Store, UsersLink, UsersTable, Way, describe,
     migrate as apply_schema, quoted_name, roles,
@@ -137,6 +138,38 @@ impl Database {
             },
         )
         .map_err(StartError::because)
+    }
+
+    /// A misspelt language would leave every search waiting for an index that never comes. A database that lets no connection in
+    /// meanwhile, or answers late, is waited for here as well.
+    pub async fn require_search_language(
+        &self,
+        store: &Store,
+        config: &Config,
+    ) -> Result<(), StartError> {
+        let Some(wanted) = &config.search_language else {
+            return Ok(());
+        };
+        let languages = loop {
+            match store.search_languages().await {
+                Err(error @ Error::Unavailable { .. })
+                    if Instant::now() + START_RETRY < self.deadline =>
+                {
+                    log::warn!("{error}; trying again");
+                    tokio::time::sleep(START_RETRY).await;
+                }
+                asked => {
+                    break asked.map_err(|error| StartError(error.with_cause().to_string()))?;
+                }
+            }
+        };
+        if languages.contains(wanted) {
+            return Ok(());
+        }
+        Err(StartError(format!(
+            "SEARCH_LANGUAGE: the database has no text search configuration {wanted}; it has {}",
+            languages.join(", ")
+        )))
     }
 
     pub fn users_link(&self, config: &Config, store: &Store) -> UsersLink {

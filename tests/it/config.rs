@@ -225,6 +225,20 @@ async fn a_replica_that_waits_for_no_database_starts_where_there_is_one() {
     replica.api().open_conversation(ALICE, BORIS).await;
 }
 
+/// A machine under load may not answer in time what is asked once the schema is applied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_lost_before_the_start_is_complete_is_waited_for_too() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::before(&database).await;
+    // What is read is repeated once on another connection, and that is lost as well.
+    let lost = [(); 2].map(|()| proxy.lose_answer("chat_search_languages", Answer::Cut));
+    let replica = Replica::start(&database, &proxy.for_all()).await;
+    for lost in lost {
+        lost.happened().await;
+    }
+    replica.api().open_conversation(ALICE, BORIS).await;
+}
+
 /// As a machine whose disk hangs: it takes connections, and answers nothing. The next host is asked in time, and first from then on.
 #[tokio::test]
 async fn a_silent_host_leaves_the_next_one_its_time() {
