@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::auth::{Auth, Keys};
@@ -14,7 +13,7 @@ use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::replay::{Replay, ReplayLimits};
-use crate::store::{Shares, Store, UsersLink};
+use crate::store::{Store, UsersLink};
 use crate::writer::Writer;
 
 /// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
@@ -40,8 +39,6 @@ pub struct Services {
     pub limiter: UserLimiter,
     /// Of all frames of a user's sockets.
     pub frames: UserLimiter,
-    /// Handshakes that ask the database at a time ([`Shares::handshakes`]).
-    pub handshakes: Arc<Semaphore>,
     /// Of handshakes.
     pub refusals: Refusals,
     /// For pages that their clients have not taken yet.
@@ -87,7 +84,6 @@ impl Services {
             refusals: Refusals::new(config.limits.refused_handshakes),
             answers: MemoryBudget::new(ANSWERS_BYTES),
             incoming: MemoryBudget::new(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
-            handshakes: Arc::new(Semaphore::new(Shares::of(config.pool_size).handshakes)),
             replay: Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config)),
             health: Health::new(store.clone(), listener, users, lifecycle.clone()),
             config: Arc::new(config),
@@ -122,21 +118,6 @@ mod tests {
                 })
                 .collect();
             assert!(taken.iter().all(Option::is_some), "{largest}");
-        }
-    }
-
-    #[tokio::test]
-    async fn handshakes_leave_half_of_the_requests_connections_to_those_who_are_in() {
-        for size in 3..=12 {
-            let text = size.to_string();
-            let vars = [("DB_HOST", "127.0.0.1"), ("DB_POOL_SIZE", text.as_str())];
-            let config = Config::from_vars(&vars).unwrap();
-            let services = testing::services_of(testing::hub(1), config);
-            let [("requests", pool), ..] = services.store.pool_status() else {
-                panic!("another order");
-            };
-            let taken = services.handshakes.available_permits();
-            assert!(taken <= (pool.max_size / 2).max(1), "{size}: {taken}");
         }
     }
 }

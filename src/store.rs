@@ -22,6 +22,7 @@ mod sending;
 mod shares;
 mod tickets;
 pub mod tls;
+mod user_lookups;
 mod users;
 mod users_table;
 
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, Status, Timeouts};
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -48,7 +50,6 @@ pub use migrate::{Around, MigrateError, migrate};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
-pub use shares::Shares;
 pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
@@ -56,6 +57,8 @@ pub use users_table::{UsersLink, UsersTable};
 use failure::{Lost, QueryFailure, describe_pool};
 use held_rows::HeldRows;
 use lease::{Lease, Param};
+use shares::Shares;
+use user_lookups::UserLookups;
 
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
@@ -99,6 +102,9 @@ pub struct Store {
     /// What the replica lives by (heartbeats, what the listener reads, probes), so that no request ever holds up these.
     vital_pool: Pool,
     held_rows: Arc<HeldRows>,
+    user_lookups: Arc<UserLookups>,
+    /// Tickets that are used up at a time.
+    redemptions: Arc<Semaphore>,
     connector: Connector,
     /// The schema, quoted, with its dot: what every function's name starts with.
     prefix: String,
@@ -127,6 +133,8 @@ impl Store {
             write_pool: connector.pool(shares.writer, timeout, way)?,
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
             held_rows: Arc::new(HeldRows::new(shares.changes)),
+            user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
+            redemptions: Arc::new(Semaphore::new(shares.redemptions)),
             connector: connector.clone(),
             prefix: format!("{}.", quoted_name(schema)),
             timeout,

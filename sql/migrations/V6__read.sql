@@ -9,16 +9,6 @@
 -- call, which costs more than a page of history. `force_generic_plan` stands where PostgreSQL would, by its estimates,
 -- plan anew for each set of parameters; none of them changes which plan is best.
 
-create function chat_user_exists(user_id uuid) returns boolean
-language plpgsql stable
-security definer
-set search_path from current
-as $$
-begin
-  return exists (select from chat_users() u where u.id = user_id);
-end
-$$;
-
 -- Last active first. The index on active_at finds them: those that are shown are among the first `skip + max_rows` by
 -- active_at and those that are less than the lag behind the last of these. So it reads what it skips and shows, and
 -- what else was active within the lag; the other conversations of the user cost nothing.

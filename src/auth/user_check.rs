@@ -39,11 +39,9 @@ impl UserCheck {
         let active = match self.remembered(user) {
             Some(active) => active,
             None => {
-                let found = self.store.active_of(&[user]).await?;
-                let (_, active) = *found
-                    .first()
-                    .ok_or_else(|| Error::not_found(Resource::User, user))?;
-                self.remember(&found);
+                let found = self.store.is_active(user).await?;
+                let active = found.ok_or_else(|| Error::not_found(Resource::User, user))?;
+                self.remember(&[(user, active)]);
                 active
             }
         };

@@ -7,9 +7,12 @@ pub struct Shares {
     pub writer: usize,
     /// The requests' pool.
     pub requests: usize,
-    /// Of the requests' pool, those that handshakes may have: half, so that a flood of them leaves the rest to those who are in. Each is
-    /// held for a query or two, and how fast clients come back after the loss of a replica goes by their number.
-    pub handshakes: usize,
+    /// Of the requests' pool, those over which it is asked whether users exist and are active: a third. Each asks for many at once; where
+    /// one has gone silent, the others go on.
+    pub user_lookups: usize,
+    /// Of the requests' pool, those by which tickets are used up: half, so that a flood of handshakes leaves some to those who are in. Each
+    /// is held for one ticket, and how fast browsers come back after the loss of a replica goes by their number.
+    pub redemptions: usize,
     /// Of the requests' pool, those that changes of rows may have of which it is not known whether somebody holds them: a
     /// third. More at a time would hardly be faster, since all of them commit with NOTIFY, which is one at a time in the whole cluster.
     pub changes: usize,
@@ -22,7 +25,8 @@ impl Shares {
         Self {
             writer,
             requests,
-            handshakes: (requests / 2).max(1),
+            user_lookups: (requests / 3).max(1),
+            redemptions: (requests / 2).max(1),
             changes: (requests / 3).max(1),
         }
     }
@@ -40,14 +44,18 @@ mod tests {
             let Shares {
                 writer,
                 requests,
-                handshakes,
+                user_lookups,
+                redemptions,
                 changes,
             } = shares;
             assert_eq!(writer + requests, size, "{shares:?}");
-            assert!(handshakes >= 1 && changes >= 1, "{shares:?}");
+            assert!(
+                user_lookups >= 1 && redemptions >= 1 && changes >= 1,
+                "{shares:?}"
+            );
             // Of one or two there is nothing to share out.
             if requests > 2 {
-                assert!(2 * handshakes <= requests, "{shares:?}");
+                assert!(user_lookups + redemptions < requests, "{shares:?}");
                 assert!(changes + RETRIES < requests, "{shares:?}");
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postgres_types::Type;
+use tokio::time::timeout_at;
 
 use super::{Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
@@ -54,9 +55,13 @@ impl Store {
 
     /// Uses a ticket up; `None` when it is not good, or not any more.
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
-        let rows = self
-            .change("*", "chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
-            .await?;
+        let deadline = self.deadline();
+        let Ok(_permit) = timeout_at(deadline, self.redemptions.acquire()).await else {
+            return Err(Error::unavailable("too many others wait for the database"));
+        };
+        let sql = self.select("*", "chat_redeem_ticket($1)");
+        let params = [(&hash as _, Type::BYTEA)];
+        let rows = self.change_by(&self.pool, &sql, &params, deadline).await?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };

@@ -27,18 +27,6 @@ impl Store {
             .unwrap_or_else(|| Err(Error::not_found(Resource::User, id)))
     }
 
-    /// `NotFound` when there is no such user.
-    pub async fn require_user(&self, id: UserId) -> Result<(), Error> {
-        let rows = self
-            .read("*", "chat_user_exists($1)", &[(&id.0, Type::UUID)])
-            .await?;
-        if single(&rows, 0)? {
-            Ok(())
-        } else {
-            Err(Error::not_found(Resource::User, id))
-        }
-    }
-
     /// Which of these users are active. Those who do not exist are left out.
     pub async fn active_of(&self, users: &[UserId]) -> Result<Vec<(UserId, bool)>, Error> {
         let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -107,16 +106,10 @@ async fn handshake(
     if let Presented::Caller(caller) = &presented {
         named_or_own(named, caller)?;
     }
-    let permit = Arc::clone(&services.handshakes).acquire_owned();
-    let permit = timeout(services.config.timeouts.database, permit).await;
-    let Ok(Ok(permit)) = permit else {
-        return Err(Error::unavailable("too many others wait for the database"));
-    };
     let caller = services.auth.socket(presented).await?;
     let user = caller.act_for(named_or_own(named, &caller)?)?;
     services.hub.require_room(user)?;
     services.auth.require_connectable(user).await?;
-    drop(permit);
     let subscription = services.hub.register(user)?;
 
     let connections = services.lifecycle.connections.clone();

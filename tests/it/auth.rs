@@ -1,5 +1,6 @@
 //! Who may do what: the table of all routes and commands, tickets, keys, and sockets whose token ends.
 
+mod at_once;
 mod bad_tokens;
 mod commands;
 mod concealment;

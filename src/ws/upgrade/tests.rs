@@ -3,6 +3,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::*;
@@ -193,8 +194,12 @@ fn the_user_is_named_by_a_uuid() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_a_handshake_is_told_while_the_database_is_waited_for() {
     const SERVICE_TOKEN: &str = "a service token of more than thirty-two bytes";
+    // It accepts connections, and says nothing.
+    let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = database.local_addr().unwrap().port().to_string();
     let vars = [
         ("DB_HOST", "127.0.0.1"),
+        ("DB_PORT", &port),
         ("JWT_SECRET", "a secret of more than thirty-two bytes"),
         ("SERVICE_TOKENS", SERVICE_TOKEN),
     ];
@@ -207,8 +212,6 @@ async fn what_is_wrong_with_a_handshake_is_told_while_the_database_is_waited_for
     let (good, expired) = (bearer(3600), bearer(0));
     let in_list = expired.replace("Bearer ", "pgchat.v1, bearer.");
     let services = Arc::new(testing::services_of(testing::hub(1), config));
-    let permits = services.handshakes.available_permits();
-    services.handshakes.forget_permits(permits);
 
     let told = async |header: (&'static str, &str), parameter: (&str, &str)| {
         let headers = handshake_with(header.0, header.1);

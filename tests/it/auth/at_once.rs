@@ -1,0 +1,142 @@
+//! Many who come at once: one query answers for all who wait, and what is wrong with one of them is theirs alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::*;
+use crate::security::attackers;
+use crate::support::*;
+
+/// Over one connection users are asked about.
+const ONE_QUERY_AT_A_TIME: (&str, &str) = ("DB_POOL_SIZE", "4");
+
+/// Another server opens a socket for this user.
+async fn opens(replica: &Replica, user: Uuid) -> (Uuid, Reply) {
+    let bearer = format!("Bearer {SERVICE_TOKEN}");
+    let path = format!("/ws?user_id={user}");
+    let reply = handshake(replica, &path, &[("authorization", &bearer)]).await;
+    (user, reply)
+}
+
+/// Waits until so many have come since `before` files and connections were open.
+async fn until_come(replica: &Replica, before: usize, count: usize) {
+    eventually("all have come", || async {
+        (replica.open_files() >= before + count).then_some(())
+    })
+    .await;
+}
+
+/// As when a replica is lost, and all who were there come to another one. The database is far away: 0.6 s for an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_who_come_at_once_are_let_in_by_a_few_queries_though_the_database_is_slow() {
+    const SOCKETS: i32 = 300;
+    let database = Database::fresh().await;
+    let users = database.add_users(SOCKETS).await;
+    let proxy = Proxy::before(&database).await;
+    // As behind a pooler: each query says what it asks for.
+    let settings = [&proxy.for_all()[..], &proxy.for_listener()].concat();
+    let replica = Replica::start(&database, &settings).await;
+    let asked = || proxy.round_trips(&["chat_active_users("]).0;
+    assert_eq!(asked(), 0);
+    proxy.delay(Duration::from_millis(300));
+
+    let handshakes = users
+        .iter()
+        .map(|user| attackers::handshake(replica.port(), *user));
+    let answers = within("answers", join_all(handshakes)).await;
+    let let_in = answers.iter().filter(|(status, _)| *status == 101).count();
+    assert_eq!(let_in, users.len());
+    let asked = asked();
+    assert!(asked > 0 && asked * 5 <= users.len(), "{asked} queries");
+}
+
+/// A view of the host's fails for one user; one does not exist, one is deactivated, and some do not wait for their answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_those_who_are_asked_about_together_each_has_an_answer_of_their_own() {
+    const EACH: usize = 10;
+    let database = Database::fresh().await;
+    let refusals = ("REFUSED_HANDSHAKES_PER_SECOND", "0");
+    let settings = [ONE_QUERY_AT_A_TIME, refusals, ("DB_TIMEOUT_SECONDS", "60")];
+    let replica = Arc::new(replica(&database, &settings).await);
+    database
+        .execute(&format!(
+            "begin;
+             update users set is_active = false where id = '{CARLA}';
+             alter table users rename to people;
+             create view users as
+               select id, first_name, last_name, avatar_url, role,
+                      case id when '{DAVID}' then 1 / (length(email) - length(email)) > 0 else is_active end as is_active
+                 from people;
+             grant select on users to public;
+             commit"
+        ))
+        .await;
+    let holder = database
+        .holding("lock table people in access exclusive mode")
+        .await;
+
+    let before = replica.open_files();
+    let mut gone = JoinSet::new();
+    let mut waiting = JoinSet::new();
+    for user in [ALICE, NOBODY, CARLA, DAVID, BORIS].repeat(EACH) {
+        let (here, there) = (replica.clone(), replica.clone());
+        gone.spawn(async move { opens(&here, ELENA).await });
+        waiting.spawn(async move { opens(&there, user).await });
+    }
+    until_come(&replica, before, gone.len() + waiting.len()).await;
+    gone.shutdown().await;
+    holder.batch_execute("commit").await.expect("its end");
+
+    for (user, reply) in within("answers", waiting.join_all()).await {
+        match user {
+            NOBODY => _ = reply.refused(404, "user_not_found"),
+            CARLA => _ = reply.refused(403, "user_deactivated"),
+            DAVID => _ = reply.refused(500, "internal"),
+            _ => assert_eq!(reply.status, 101, "{user}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_fails_is_told_to_all_who_waited_for_it_and_to_nobody_else() {
+    const WAITING: usize = 20;
+    let database = Database::fresh().await;
+    let settings = [ONE_QUERY_AT_A_TIME, ("DB_TIMEOUT_SECONDS", "60")];
+    let replica = Replica::start(&database, &settings).await;
+    let holder = database.holding("alter table users rename to away").await;
+    let before = replica.open_files();
+    let commit = async {
+        until_come(&replica, before, WAITING).await;
+        holder.batch_execute("commit").await.expect("its end");
+    };
+    let handshakes = (0..WAITING).map(|_| attackers::handshake(replica.port(), ALICE));
+    let (answers, ()) = within("answers", async {
+        tokio::join!(join_all(handshakes), commit)
+    })
+    .await;
+    for (status, _) in answers {
+        assert_eq!(status, 500);
+    }
+    database.execute("alter table away rename to users").await;
+    assert_eq!(attackers::handshake(replica.port(), BORIS).await.0, 101);
+}
+
+/// One after the other they would wait for twelve times the database's deadline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_that_wait_for_a_silent_database_are_refused_in_its_time() {
+    let database = Database::fresh().await;
+    let settings = [ONE_QUERY_AT_A_TIME, ("DB_TIMEOUT_SECONDS", "10")];
+    let replica = replica(&database, &settings).await;
+    let _holder = database
+        .holding("lock table chat_tickets in access exclusive mode")
+        .await;
+    let path = format!("/ws?ticket={}", "0".repeat(64));
+    let waiting = join_all((0..12).map(|_| handshake(&replica, &path, &[])));
+    for reply in within("answers", waiting).await {
+        reply.refused(503, "unavailable");
+    }
+}
