@@ -10,6 +10,7 @@ mod held_rows;
 mod hosts;
 mod lease;
 mod live;
+mod lock_retries;
 mod messages;
 mod migrate;
 mod migrations;

@@ -7,11 +7,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use super::describe;
+use super::lock_retries::{patiently, wait_briefly, wait_for_long};
 
 /// Whether the tables can be adopted; an error says what to do.
 const CHECK: &str = include_str!("../../sql/adopt/check.sql");
@@ -23,16 +24,6 @@ const BATCH: i64 = 5_000;
 
 /// So few rows without a number may be left to the migration itself, which keeps others out meanwhile.
 const LEFT_TO_MIGRATION: i64 = 1_000;
-
-/// How long a statement waits for a lock: everybody else who wants the table waits behind it. Less than PostgreSQL's
-/// `deadlock_timeout` (1 s), so that of two who wait for each other it is the migration that gives up.
-pub(super) const LOCK_WAIT: &str = "500ms";
-
-/// Between two tries for a lock that was not given: those who waited behind get their turn.
-const LOCK_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long locks are tried for altogether, for one step.
-const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The columns may only be of pgchat's own type in the end; until then the old column stays as it is, and this one stands by.
 const STAND_IN: &str = "
@@ -258,7 +249,11 @@ pub(super) async fn validate(client: &Client) -> Result<(), Error> {
                                    'conversations_participant1_id_fkey', 'conversations_participant2_id_fkey')
                    and not convalidated";
     for row in client.query_typed(open, &[]).await? {
-        match patiently(client, row.try_get(0)?).await {
+        // SHARE UPDATE EXCLUSIVE, which an autovacuum holds as well.
+        wait_for_long(client).await?;
+        let validated = patiently(client, row.try_get(0)?).await;
+        wait_briefly(client).await?;
+        match validated {
             Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
                 log::warn!(
                     "rows from before pgchat refer to rows that do not exist; they stay: {}",
@@ -284,54 +279,12 @@ async fn build(client: &Client, ddl: &str) -> Result<(), Error> {
     }
     log::info!("taking over: building the index {name}, where it is not there yet");
     // It waits for transactions to end, in no lock's queue.
-    client.batch_execute("set lock_timeout = 0").await?;
+    wait_for_long(client).await?;
     let built = client
         .batch_execute(&ddl.replacen("index if not exists", "index concurrently if not exists", 1))
         .await;
-    client
-        .batch_execute(&format!("set lock_timeout = '{LOCK_WAIT}'"))
-        .await?;
+    wait_briefly(client).await?;
     built
-}
-
-/// Runs a statement that needs a lock: in short tries, so that nobody waits behind it for long.
-async fn patiently(client: &Client, sql: &str) -> Result<(), Error> {
-    let mut retries = LockRetries::default();
-    loop {
-        match client.batch_execute(sql).await {
-            Err(error) if retries.again_after(&error).await => {}
-            ended => return ended,
-        }
-    }
-}
-
-/// Tries for a lock.
-pub(super) struct LockRetries {
-    until: Instant,
-}
-
-impl Default for LockRetries {
-    fn default() -> Self {
-        Self {
-            until: Instant::now() + LOCK_PATIENCE,
-        }
-    }
-}
-
-impl LockRetries {
-    /// Whether to try again, after a pause: only where it is a lock that was not given.
-    pub async fn again_after(&mut self, error: &Error) -> bool {
-        let lock = [
-            SqlState::LOCK_NOT_AVAILABLE,
-            SqlState::T_R_DEADLOCK_DETECTED,
-        ];
-        if !error.code().is_some_and(|code| lock.contains(code)) || Instant::now() > self.until {
-            return false;
-        }
-        log::warn!("another transaction holds the tables; trying again (see pg_stat_activity)");
-        sleep(LOCK_PAUSE).await;
-        true
-    }
 }
 
 /// The part of a migration between its marks.

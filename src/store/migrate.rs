@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::adopt::{self, LOCK_WAIT, is_true};
+use super::adopt::{self, is_true};
 use super::connect::{ISOLATION, LASTING, UNHURRIED};
 use super::failure::{describe, host_function, is_connection_lost, is_transient};
+use super::lock_retries::LOCK_WAIT;
 use super::migrations;
 use super::pooled::is_pooled;
 use super::{ConnectError, Connector, UsersTable, quoted_name};

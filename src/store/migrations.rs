@@ -10,7 +10,8 @@ use postgres_types::Type;
 use refinery::Migration;
 use tokio_postgres::{Client, Error};
 
-use super::adopt::{LockRetries, has};
+use super::adopt::has;
+use super::lock_retries::LockRetries;
 use super::migrate::{MigrateError, failed};
 
 mod embedded {
@@ -46,7 +47,7 @@ pub(super) async fn apply(client: &mut Client) -> Result<(), MigrateError> {
     loop {
         match together(client, &missing, privileges.as_deref()).await {
             Ok(()) => break,
-            Err(error) if retries.again_after(&error).await => {}
+            Err(error) if retries.again_after(client, &error).await => {}
             Err(error) => return Err(failed(error)),
         }
     }

@@ -9,7 +9,8 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::adopt::{LOCK_WAIT, LockRetries, has, section};
+use super::adopt::{has, section};
+use super::lock_retries::{LOCK_WAIT, LockRetries};
 use super::migrate::{MigrateError, failed, sorted};
 use super::{Connector, Store, describe, quoted_name};
 use crate::error::Error;
@@ -79,7 +80,10 @@ impl UsersTable {
         let notes = loop {
             let params = [(&self.name as _, Type::TEXT), (&columns as _, Type::JSONB)];
             match client.query_typed(&sql, &params).await {
-                Err(error) if retries.again_after(&error).await => {}
+                Err(error) if retries.again_after(client, &error).await => {
+                    let prepared = retries.wait_for_users(client, &self.name).await;
+                    prepared.map_err(failed)?;
+                }
                 Err(error) => {
                     return Err(sorted(&error, describe(&error), MigrateError::Users));
                 }

@@ -1,5 +1,6 @@
 //! `pgchat migrate`: on nothing, on what is there already, on what stands in the way, and by many at once.
 
+mod autovacuum;
 mod beside;
 mod users;
 

@@ -20,7 +20,11 @@ update conversations set updated_at = now() where id = (select id from conversat
 /// The tables of the Go service with `messages` rows in 200 conversations and more: neither in the order of their times on
 /// disk nor by id, some of them without a type, a time or a read mark, which gorm allows.
 pub async fn go_service(messages: i64) -> Database {
-    let database = Database::empty().await;
+    go_service_in(Database::empty().await, messages).await
+}
+
+/// The same in a database where nothing is yet.
+pub async fn go_service_in(database: Database, messages: i64) -> Database {
     database
         .execute_as_owner(include_str!("../hosts/sql/gorm.sql"))
         .await;
