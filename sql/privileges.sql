@@ -50,22 +50,52 @@ begin
 end
 $$;
 
--- Default privileges of the host's may also let others act in any user's name. Whether they were meant to is not known: so it is said.
+-- Nor has anybody else any right on the tables that are pgchat's own: who writes to them forges tickets, for example.
 do $$
 declare
+  internal constant name[] := array[
+    'chat_attendance', 'chat_conversation_tombstones', 'chat_incarnation', 'chat_purged', 'chat_replicas', 'chat_rolls', 'chat_schema_history',
+    'chat_tickets', 'chat_tombstones', 'chat_users_link'];
+  item record;
+begin
+  for item in
+    select distinct c.oid::regclass as name, case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as somebody
+      from pg_class c
+      left join pg_attribute t on t.attrelid = c.oid and t.attacl is not null
+     cross join lateral (select * from aclexplode(c.relacl) union all select * from aclexplode(t.attacl)) a
+     where c.relnamespace = current_schema()::regnamespace and c.relname = any (internal) and a.grantee <> c.relowner
+  loop
+    execute format('revoke all on %s from %s cascade', item.name, item.somebody);
+  end loop;
+end
+$$;
+
+-- Default privileges of the host's may also let others act in any user's name, or read and change everybody's messages. Whether they
+-- were meant to is not known: so it is said.
+do $$
+declare
+  kind record;
   others text;
 begin
-  select string_agg(distinct quote_ident(r.rolname), ', ') into others
-    from pg_default_acl d
-   cross join lateral aclexplode(d.defaclacl) a
-    join pg_roles r on r.oid = a.grantee and a.grantee <> d.defaclrole
-   where pg_get_userbyid(d.defaclrole) = current_user and d.defaclobjtype = 'f'
-     and d.defaclnamespace in (0, current_schema()::regnamespace)
-     and has_function_privilege(r.oid, 'chat_send_message(uuid, uuid, text, text, text)', 'execute');
-  if others is not null then
-    raise warning 'default privileges let % execute what % makes in schema %, and so act in any user''s name: revoke execute on all '
-      'routines in schema % from %, or set another DB_SCHEMA', others, current_user, current_schema(), current_schema(), others;
-  end if;
+  for kind in
+    select * from (values ('f', 'execute', 'act in any user''s name', 'execute on all routines'),
+                          ('r', 'read or change', 'read or change everybody''s messages', 'all on all tables')) k (type, do_what, so_what, rights)
+  loop
+    select string_agg(distinct case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end, ', ') into others
+      from pg_default_acl d
+     cross join lateral aclexplode(d.defaclacl) a
+     where pg_get_userbyid(d.defaclrole) = current_user and d.defaclobjtype::text = kind.type and a.grantee <> d.defaclrole
+       and d.defaclnamespace in (0, current_schema()::regnamespace)
+       and exists (select from (select proacl from pg_proc where kind.type = 'f' and oid = 'chat_send_message(uuid, uuid, text, text, text)'::regprocedure
+                                union all
+                                select relacl from pg_class where kind.type = 'r' and oid in ('conversations'::regclass, 'messages'::regclass)) o (acl)
+                  cross join lateral aclexplode(o.acl) has
+                   where has.grantee = a.grantee);
+    if others is not null then
+      raise warning 'default privileges let % % what % makes in schema %, and so %: revoke % in schema % from %, or set another DB_SCHEMA',
+        others, kind.do_what, current_user, current_schema(), kind.so_what, kind.rights, current_schema(), others;
+    end if;
+  end loop;
 end
 $$;
 

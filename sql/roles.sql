@@ -90,8 +90,8 @@ begin
 end
 $$;
 
--- What is there of pgchat already, or of the Go service, goes to the owner. Whoever owned a table keeps all rights on
--- its rows, so that programs which worked with it go on working. By name, each: what the host calls chat_… is the host's, and
+-- What is there of pgchat already, or of the Go service, goes to the owner. Whoever owned the two tables keeps all rights on
+-- their rows, so that programs which worked with them go on working. By name, each: what the host calls chat_… is the host's, and
 -- must not go when pgchat's is dropped.
 do $$
 declare
@@ -126,7 +126,8 @@ declare
   item record;
 begin
   for item in
-    select format('%I.%I', n.nspname, c.relname) as name, c.relowner::regrole as former, r.rolsuper, c.relkind
+    select format('%I.%I', n.nspname, c.relname) as name, c.relowner::regrole as former,
+           c.relname in ('conversations', 'messages') and not r.rolsuper as keeps_rights, c.relkind
       from pg_class c
       join pg_namespace n on n.oid = c.relnamespace
       join pg_roles r on r.oid = c.relowner
@@ -137,7 +138,7 @@ begin
       execute format('alter type %s owner to %I', item.name, owner);
     else
       execute format('alter table %s owner to %I', item.name, owner);
-      if not item.rolsuper then
+      if item.keeps_rights then
         execute format('grant select, insert, update, delete on %s to %s', item.name, item.former);
       end if;
     end if;

@@ -3,6 +3,7 @@
 mod functions;
 mod made;
 mod row_security;
+mod tables;
 
 use serde_json::Value;
 use tokio_postgres::Client;
