@@ -95,8 +95,9 @@ alter table messages
   add column if not exists seq bigint,
   -- the participant who did not send it: whose unread message it is
   add column if not exists reader_id uuid,
-  -- the sender's own name for the message; makes sending idempotent
-  add column if not exists client_message_id text,
+  -- the sender's own name for the message; makes sending idempotent. Compared by bytes: an index in a collation of the operating
+  -- system's finds no more what is there once that one has changed
+  add column if not exists client_message_id text collate "C",
   add column if not exists edited_at timestamptz,
   add column if not exists deleted_at timestamptz,
   -- counts the states of the row: 1 as inserted, one more at each change but is_read turning true
@@ -105,7 +106,15 @@ alter table messages
   add column if not exists create_xid xid8,
   add column if not exists change_xid xid8,
   add column if not exists read_xid xid8;
-
+do $$
+begin
+  -- Of an adopted table. No row is written, only the host's indexes on the column are built anew.
+  if exists (select from pg_attribute where attrelid = 'messages'::regclass and attname = 'client_message_id'
+                and attcollation <> 'pg_catalog."C"'::regcollation) then
+    alter table messages alter column client_message_id type text collate "C";
+  end if;
+end
+$$;
 -- end columns
 
 -- Rows of an adopted table that were inserted since it was filled, or changed.

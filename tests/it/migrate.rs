@@ -339,6 +339,28 @@ async fn everything_that_is_made_begins_with_chat_but_the_two_tables() {
     assert_eq!(names, expected);
 }
 
+/// When the operating system's collations change, an index on text in one of them finds no more what is there: a message that was sent
+/// again would be stored twice.
+#[tokio::test]
+async fn no_index_depends_on_the_collations_of_the_operating_system() {
+    assert_no_index_depends_on_a_collation(&Database::fresh().await).await;
+}
+
+pub async fn assert_no_index_depends_on_a_collation(database: &Database) {
+    let depending = "select i.indexrelid::regclass::text from pg_index i
+                       join pg_class c on c.oid = i.indrelid
+                      cross join lateral unnest(i.indcollation) o (collation_of)
+                      where c.relnamespace = 'public'::regnamespace and (c.relname in ('conversations', 'messages') or c.relname like 'chat\\_%')
+                        and collation_of not in (0, '\"C\"'::regcollation)";
+    let found = database.sql().await.query(depending, &[]).await;
+    let found: Vec<String> = found
+        .expect("indexes")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
 /// Whoever starts the service as the role that only serves, before anybody has migrated.
 #[tokio::test]
 async fn a_role_that_may_not_migrate_is_told_who_must() {
