@@ -233,44 +233,56 @@ async fn the_sql_of_the_migration_guide_leads_to_pgchat_and_back() {
     assert_taken_over(&database, 2).await;
 }
 
-/// Whoever has made it: as the guide removes it, only the host's own is left.
+/// Whoever has made it: as the guide removes it, only the host's own is left. By an administrator as managed services have them, who is
+/// no superuser.
 #[tokio::test]
 async fn the_commands_that_remove_pgchat_leave_nothing_of_it() {
-    let database = Database::with_users().await;
-    pgchat(
-        &["migrate"],
-        &settings(&database, &[("DB_USER", "postgres")]),
-    )
-    .await
-    .assert_ok();
-    let conversation = database.conversation(ALICE, BORIS).await;
-    let users = database.count("users").await;
+    let database = Database::empty().await;
+    let role = |kind: &str| format!("{kind}_{}", database.name);
+    let admin = role("admin");
     database
         .execute(&format!(
-            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'hello');
-             create table viewings as select id as message_id from messages;
-             alter table viewings add foreign key (message_id) references messages (id)"
+            "create role {admin} login createrole createdb; alter database {} owner to {admin};
+             grant create, usage on schema public to {admin}",
+            database.name
         ))
         .await;
+    let by_admin = database.sql_as(&admin).await;
+    create_users(&by_admin).await;
+    let as_admin = settings(&database, &[("DB_USER", &admin)]);
+    pgchat(&["migrate"], &as_admin).await.assert_ok();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let users = database.count("users").await;
+    let execute = async |sql: &str| {
+        if let Err(fault) = by_admin.batch_execute(sql).await {
+            panic!("{fault:?}\n{sql}");
+        }
+    };
+    execute(&format!(
+        "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'hello');
+         create table viewings as select id as message_id from messages;
+         alter table viewings add foreign key (message_id) references messages (id)"
+    ))
+    .await;
 
-    let role = |kind: &str| format!("{kind}_{}", database.name);
     let (owner, service, integrator) = (role("owner"), role("service"), role("integrator"));
     let roles = [
         ("owner", owner.as_str()),
         ("service", &service),
         ("integrator", &integrator),
     ];
-    database.make_roles(&roles).await;
-    let commands = YOUR_DATABASE.split("-c '").skip(1);
-    let drops: Vec<&str> = commands
+    execute(&roles_sql(&roles)).await;
+    let commands = YOUR_DATABASE.split(" -c '").skip(1);
+    let commands: Vec<&str> = commands
         .filter_map(|rest| rest.split('\'').next())
         .collect();
-    assert_eq!(drops.len(), 2, "{drops:?}");
-    for sql in drops {
+    let last = commands.last().expect("commands");
+    assert!(last.starts_with("drop role"), "{commands:?}");
+    for sql in commands {
         let sql = roles.iter().fold(sql.to_owned(), |sql, (kind, role)| {
             sql.replace(&format!("pgchat_{kind}"), role)
         });
-        database.execute(&sql).await;
+        execute(&sql).await;
     }
 
     let left = "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind <> 'i'
@@ -284,6 +296,11 @@ async fn the_commands_that_remove_pgchat_leave_nothing_of_it() {
     assert_eq!(left, ["users", "viewings"]);
     assert_eq!(database.count("users").await, users);
     assert_eq!(database.count("viewings").await, 1);
+    database
+        .execute(&format!(
+            "reassign owned by {admin} to postgres; drop owned by {admin}; drop role {admin}"
+        ))
+        .await;
 }
 
 /// As Django and Laravel make them.
