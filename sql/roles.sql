@@ -8,7 +8,7 @@
 --   pgchat serve                                          (with DB_USER=pgchat_service)
 --   grant pgchat_integrator to crm;                       (for each other program)
 --
--- It may be run any number of times, also where pgchat was installed by another role: what that one owns of pgchat's
+-- If it fails with 55P03, some transaction holds a table that it would hand over: run it again. It may be run any number of times, also where pgchat was installed by another role: what that one owns of pgchat's
 -- goes to the owner. Variables, each set by "-v name=value":
 --
 --   owner, service, integrator   the roles' names: pgchat_owner, pgchat_service, pgchat_integrator
@@ -44,6 +44,8 @@
 \endif
 
 begin;
+-- A table that is handed over is everybody's to wait for, and so is whoever waits for it: not for long.
+set local lock_timeout = '500ms';
 
 -- Blocks cannot read psql's variables.
 select set_config('pgchat.owner', :'owner', true) as owner,
@@ -133,6 +135,7 @@ begin
       join pg_roles r on r.oid = c.relowner
      where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner
        and (c.relkind in ('r', 'p', 'v') and c.relname = any (tables) or c.relkind = 'c' and c.relname = any (types))
+     order by c.relname
   loop
     if item.relkind = 'c' then
       execute format('alter type %s owner to %I', item.name, owner);

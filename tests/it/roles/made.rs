@@ -241,3 +241,27 @@ async fn who_could_create_in_the_schema_as_everybody_could_is_told_that_it_is_cl
         assert_eq!(told, expected);
     }
 }
+
+/// Handing a table over keeps everybody else out of it: whoever came meanwhile would wait behind it.
+#[tokio::test]
+async fn the_roles_are_not_waited_for_behind_an_open_transaction_and_made_when_it_has_ended() {
+    let database = Database::with_users().await;
+    let as_admin = settings(&database, &[("DB_USER", "postgres")]);
+    pgchat(&["migrate"], &as_admin).await.assert_ok();
+    let role = |kind: &str| format!("{kind}_{}", database.name);
+    let (owner, service, integrator) = (role("owner"), role("service"), role("others"));
+    let roles = roles_sql(&[
+        ("owner", owner.as_str()),
+        ("service", &service),
+        ("integrator", &integrator),
+    ]);
+    let reader = database.holding("select from messages").await;
+    let admin = database.sql().await;
+    let given_up = within("it gives up", admin.batch_execute(&roles)).await;
+    let code = given_up.expect_err("somebody reads").code().cloned();
+    assert_eq!(code.expect("a refusal").code(), "55P03");
+    reader.batch_execute("commit").await.expect("its end");
+    database.execute(&roles).await;
+    let owned = format!("pg_class where relname = 'messages' and relowner = '{owner}'::regrole");
+    assert_eq!(database.count(&owned).await, 1);
+}
