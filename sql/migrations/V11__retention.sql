@@ -209,9 +209,9 @@ begin
 end
 $$;
 
--- All steps, each a transaction of its own, with a pause after each:
+-- All steps, each a transaction of its own, with a pause after each that has removed something:
 --   call chat_purge_all('1 year');
--- It can be ended at any moment and called again. Commits, so it may not be called within a transaction; and for that reason it
+-- It can be ended at any moment and called again, from the first conversation on. Commits, so it may not be called within a transaction; and for that reason it
 -- runs with the caller's rights, who needs to execute chat_purge() as well. The schema is written into it because of that.
 do $do$
 begin
@@ -243,7 +243,9 @@ begin
         end if;
         exit when step.next_conversation is null;
         after_conversation := step.next_conversation;
-        perform pg_sleep(pause_seconds);
+        if step.messages + step.tombstones > 0 then
+          perform pg_sleep(pause_seconds);
+        end if;
       end loop;
     end
     $body$ $create$, current_schema());

@@ -108,6 +108,19 @@ async fn removed_in_steps(bound: i32) {
     }
 }
 
+/// However many conversations there are in which nothing is old.
+#[tokio::test]
+async fn the_procedure_pauses_only_after_steps_that_removed_something() {
+    let database = Database::fresh().await;
+    for user in [BORIS, CARLA, DAVID] {
+        let conversation = database.conversation(ALICE, user).await;
+        fill(&database, conversation, &[10], true).await;
+    }
+    let call = "call chat_purge_all('1 year', max_messages => 1, pause_seconds => 3600)";
+    within("it is over", database.execute(call)).await;
+    assert_eq!(database.count("messages").await, 3);
+}
+
 #[tokio::test]
 async fn the_procedure_does_all_steps_and_leaves_counts_and_newest_messages_right() {
     let database = Database::fresh().await;
