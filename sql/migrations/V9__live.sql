@@ -84,8 +84,7 @@ create table chat_attendance (
   rolls uuid[] not null default '{}',
   -- when the user last left; null: never
   last_seen_at timestamptz
-)
-with (fillfactor = 70);
+);
 -- Those who are online.
 create index chat_attendance_online on chat_attendance (user_id) where rolls <> '{}';
 
