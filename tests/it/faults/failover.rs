@@ -11,7 +11,6 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     let standby = Cluster::standby_of(&primary);
     for setting in [
         "alter system set synchronous_standby_names = '*'",
-        "alter system set synchronous_commit = 'remote_apply'",
         "select pg_reload_conf()",
     ] {
         database.execute(setting).await;
