@@ -34,3 +34,31 @@ for (const [device, colorScheme, options] of [['a phone', 'dark', PHONE], ['a de
     assert.equal(await page.evaluate(() => document.documentElement.classList.contains('dark-mode')), colorScheme === 'dark');
   });
 }
+
+/** In the page: each text in an element with its contrast to the ground that it stands on. */
+function contrasts(element) {
+  const numbers = (colour) => [...colour.match(/[\d.]+/g).map(Number), 1].slice(0, 4);
+  const over = ([r, g, b, a], ground) => [r, g, b].map((value, at) => value * a + ground[at] * (1 - a));
+  const ground = (it) => (it ? over(numbers(getComputedStyle(it).backgroundColor), ground(it.parentElement)) : [255, 255, 255]);
+  const light = (colour) => {
+    const [r, g, b] = colour.map((value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const texts = [...element.querySelectorAll('*')].filter((it) => it.checkVisibility() && [...it.childNodes].some(({ nodeType, data }) => nodeType === 3 && data.trim()));
+  return texts.map((it) => {
+    const [brighter, darker] = [over(numbers(getComputedStyle(it).color), ground(it)), ground(it)].map(light).sort((a, b) => b - a);
+    return { text: it.textContent, contrast: brighter / darker };
+  });
+}
+
+test('in the dark, too, all that stands beside a route can be read', async () => {
+  const page = await visit(`${replica.url}/docs/`, { colorScheme: 'dark' });
+  for (const name of ['messages-sendMessage', 'conversations-markRead']) {
+    const route = page.locator(`#operations-${name}`);
+    await route.locator('.opblock-summary-control').click();
+    await route.getByRole('cell', { name: 'x-request-id' }).first().waitFor();
+    const texts = await route.evaluate(contrasts);
+    assert.ok(texts.length > 50, `${name}: ${texts.length}`);
+    assert.deepEqual(texts.filter(({ contrast }) => contrast < 3), [], name);
+  }
+});
