@@ -1,6 +1,6 @@
 // Whose chat it is: somebody of the directory where the service believes its callers, else the bearer of a token.
 import { ChatError } from '../client/pgchat.js';
-import { avatar, empty, fill, fullName, h, icon, say } from './dom.js';
+import { avatar, empty, fill, fullName, h, icon, isComposing, say } from './dom.js';
 import { Retry, sentence } from './failure.js';
 
 const PAUSE_MS = 200;
@@ -124,6 +124,12 @@ export function tokenForm({ label = 'Sign in', fault: reason = '', other = false
     const wellFormed = /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token);
     fault.textContent = wellFormed ? '' : 'That is no JSON Web Token: it has three parts, with dots between them.';
     if (wellFormed) submit(token);
+  };
+  // A token is one line, however often the field breaks that.
+  input.onkeydown = (event) => {
+    if (event.key !== 'Enter' || isComposing(event)) return;
+    event.preventDefault();
+    input.form.requestSubmit();
   };
   const go = h('button.button.primary', { type: 'submit' }, icon('check'), label);
   return h('form.stack', { onsubmit }, input, fault, h('p.small.quiet', {}, 'For trying things out: ', h('code', {}, 'pgchat token --user UUID'), ' prints one.'),

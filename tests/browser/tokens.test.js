@@ -37,6 +37,14 @@ test('a token is asked for, stands in no address, and says whose chat it is', as
   assert.deepEqual(addresses.filter((address) => address.includes(amelie)), []);
 });
 
+test('a token is taken by Enter, as by the button', async () => {
+  const page = await visit(replica.url, ASKED);
+  const field = page.getByRole('textbox', { name: 'Token' });
+  await field.fill(token(AMELIE));
+  await field.press('Enter');
+  await page.locator('.me').getByText('Amélie Dubois').waitFor();
+});
+
 test('an edit that waits while its message is deleted outright ends here, too, and what was typed can be kept', async () => {
   const front = await balancer([replica.port]);
   const page = await visit(front.url, { forgive: new RegExp(`${ASKED.forgive.source}|${CUT.source}`) });
