@@ -1,6 +1,6 @@
 // What one signed-in user has: the client, the conversations, who is there. Views are told what changed, and read it here.
 import { createChatClient } from '../client/pgchat.js';
-import { reason, Retry } from './failure.js';
+import { reason, Retry, sentence } from './failure.js';
 import { Latencies } from './latency.js';
 import { Listing } from './listing.js';
 import { Outbox } from './outbox.js';
@@ -337,7 +337,7 @@ export class Model {
     // That tells the rest, too.
     const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable', 'no_token'];
     const proxys = error.status >= 500 && this.connection.status !== 'online';
-    if (!quiet.includes(error.code) && !proxys) this.tell('notice', reason(error));
+    if (!quiet.includes(error.code) && !proxys) this.tell('notice', sentence(error));
   }
 
   #watch() {

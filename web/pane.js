@@ -3,7 +3,7 @@ import { Composer } from './composer.js';
 import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, say } from './dom.js';
 import { forget, soon } from './draw.js';
 import { draft, editDraft, keepDraft, keepEdit } from './drafts.js';
-import { reason } from './failure.js';
+import { reason, sentence } from './failure.js';
 import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
@@ -57,7 +57,7 @@ export class Pane {
         try {
           await this.open(await model.open(userId));
         } catch (error) {
-          this.#tell(reason(error));
+          this.#tell(sentence(error));
         }
       },
       openMessage: (message) => this.open(message.conversationId, message.seq, message.snippet),
