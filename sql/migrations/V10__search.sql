@@ -398,14 +398,16 @@ end
 $$;
 
 -- The parts of a content around what was found, as a JSON array of {"text", "match"}: joined, they are the
--- snippet. No markup, so there is none to escape or to trust.
+-- snippet. No markup, so there is none to escape or to trust. A short content is in it as a whole: of a part,
+-- PostgreSQL leaves out a number at its end, be it the price that the message is about.
 create function chat_search_snippet(language regconfig, content text, query tsquery) returns text
 language sql stable
 as $$
   with marked as (
     -- Control characters mark the matches; the content's own are taken out.
     select ts_headline(language, translate(left(content, 131072), e'\x02\x03', ''), query,
-                       e'StartSel=\x02, StopSel=\x03, MaxFragments=2, MinWords=5, MaxWords=20, ShortWord=0, FragmentDelimiter=" … "') as text
+                       e'StartSel=\x02, StopSel=\x03, ' || case when length(left(content, 121)) <= 120 then 'HighlightAll=true'
+                         else 'MaxFragments=2, MinWords=5, MaxWords=20, ShortWord=0, FragmentDelimiter=" … "' end) as text
   ), part as (
     select p.place * 2 + q.place as place, q.text, p.place > 1 and q.place = 1 as match
       from marked

@@ -38,16 +38,27 @@ async fn a_snippet_is_plain_text_in_parts_whatever_the_message_holds() {
 }
 
 #[tokio::test]
-async fn the_snippet_of_a_short_message_is_all_of_it_its_short_words_too() {
+async fn the_snippet_of_a_short_message_is_all_of_it_its_short_words_and_numbers_too() {
     let scene = Scene::set().await;
     let api = scene.here();
-    for content in ["I saw a heron", "heron: is it on or off", "it is a heron"] {
+    let longest = format!("Of all that we saw{} the heron costs 450", ".".repeat(82));
+    let contents = [
+        "I saw a heron",
+        "heron: is it on or off",
+        "it is a heron",
+        "The heron costs 450",
+        "12:30, heron, at no. 7?!",
+        "the <b>heron</b>\n\n&amp; 3",
+        &longest,
+    ];
+    assert_eq!(longest.chars().count(), 120);
+    for content in contents {
         api.send(scene.with_boris, BORIS, content).await;
     }
-    let found = eventually("all three are found", || async {
+    let found = eventually("all are found", || async {
         let found = api.search(ALICE, "q=heron&snippets=true").await.ok(200);
         let messages = found["messages"].as_array().expect("messages").clone();
-        (messages.len() == 3).then_some(messages)
+        (messages.len() == contents.len()).then_some(messages)
     })
     .await;
     for message in found {
