@@ -82,6 +82,10 @@ fn token(given: &ArgMatches) -> Action {
     }
 }
 
+fn user(text: &str) -> Result<Uuid, &'static str> {
+    Uuid::parse_str(text).map_err(|_| "must be a UUID")
+}
+
 /// Longest life of a token: ten years.
 const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -117,7 +121,7 @@ fn command() -> Command {
         .long("user")
         .value_name("UUID")
         .required(true)
-        .value_parser(value_parser!(Uuid))
+        .value_parser(user)
         .help("The user whom the token names");
     let ttl = Arg::new("ttl")
         .long("ttl")

@@ -34,7 +34,7 @@ pub enum Error {
     MessageDeleted(MessageId),
 
     /// 405: the route exists, for other methods.
-    #[error("method not allowed")]
+    #[error("the route does not have this method: the header Allow names those that it has")]
     MethodNotAllowed,
 
     /// 408: the body did not arrive in time. (For the head, `server` says so by itself.)

@@ -15,7 +15,10 @@ async fn wrong_arguments_are_named_in_one_line() {
         (&["migrate", "twice"], "'twice'"),
         (&["two\nlines"], "two lines"),
         (&["token"], "--user <UUID>"),
-        (&["token", "--user", "me"], "'me'"),
+        (
+            &["token", "--user", "me"],
+            "'me' for '--user <UUID>': must be a UUID",
+        ),
         (&["--config"], "'--config <FILE>'"),
     ] {
         let outcome = pgchat(arguments, &settings(&database, &[])).await;

@@ -93,6 +93,10 @@ async fn no_route_takes_bad_credentials() {
         for route in &routes() {
             let reply = route.ask(&stage, Some(ALICE), token.as_deref()).await;
             assert_answered(who, route.name, &reply, expected);
+            if expected.1 == "unauthorized" {
+                let told = reply.json()["message"].to_string();
+                assert!(told.contains("Bearer TOKEN"), "what to send: {told}");
+            }
             assert_eq!(
                 reply.header("www-authenticate"),
                 challenge,

@@ -194,7 +194,8 @@ async fn unknown_routes_and_methods_are_told_apart() {
         (Method::POST, "/ws".to_owned()),
     ] {
         let reply = Reply::to(api.request(method.clone(), &path)).await;
-        reply.refused(405, "method_not_allowed");
+        let told = reply.refused(405, "method_not_allowed");
+        assert!(told.contains("Allow"), "where to look: {told}");
         assert!(
             !reply.header("allow").is_empty(),
             "{method} {path}: {reply:?}"
