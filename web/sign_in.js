@@ -122,7 +122,7 @@ export function tokenForm({ label = 'Sign in', fault: reason = '', other = false
     event.preventDefault();
     const token = input.value.trim();
     const wellFormed = /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token);
-    fault.textContent = wellFormed ? '' : 'That is no JSON Web Token: it has three parts, with dots between them.';
+    fault.textContent = wellFormed ? '' : 'That is no JSON Web Token: one has three parts, with dots between them.';
     if (wellFormed) submit(token);
   };
   // A token is one line, however often the field breaks that.
