@@ -54,12 +54,25 @@ fn version(program: &Path) -> (u32, u32, u32) {
 impl Nginx {
     /// In front of replicas that all listen on `port`.
     pub async fn start(program: &Path, replicas: Replicas<'_>, replica_port: u16) -> Self {
+        Self::start_with(program, replicas, replica_port, &[]).await
+    }
+
+    /// The same, with other values in the file: what is written there, and what takes its place.
+    pub async fn start_with(
+        program: &Path,
+        replicas: Replicas<'_>,
+        replica_port: u16,
+        changes: &[(&str, &str)],
+    ) -> Self {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx/nginx.conf");
         let mut config = fs::read_to_string(file).expect("deploy/nginx/nginx.conf");
         let mut set = |written: &str, value: &str| {
             assert!(config.contains(written), "nginx.conf has no {written:?}");
             config = config.replace(written, value);
         };
+        for (written, value) in changes {
+            set(written, value);
+        }
         let port = free_port();
         set("listen 80;", &format!("listen 127.0.0.1:{port};"));
         match replicas {
@@ -114,6 +127,10 @@ impl Nginx {
         nginx
     }
 
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     pub fn api(&self) -> Api {
         Api::new(&format!("http://127.0.0.1:{}", self.port))
     }
@@ -122,8 +139,7 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = fs::read_to_string(&self.log).unwrap_or_default();
-            eprintln!("--- nginx on port {} wrote\n{log}", self.port);
+            eprintln!("--- nginx on port {} wrote\n{}", self.port, self.log());
         }
     }
 }
