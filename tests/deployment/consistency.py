@@ -1,6 +1,8 @@
 """What no schema knows: that the files of deploy/ and docker-compose.yml fit each other and the program."""
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -153,6 +155,16 @@ def check_systemd():
     check_settings("systemd", environment)
     check_drain("systemd", environment, seconds(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M)[1]))
     expect("RestartPreventExitStatus=2" in unit.split("\n"), "systemd: a wrong setting (exit code 2) is started again and again")
+    waiting = re.search(r"^ExecStartPost=/bin/sh -c '(.*)'$", unit, re.M)[1]
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for program, main, code in (("true", os.getpid(), 0), ("false", ended.pid, 1)):
+        command = waiting.replace("/usr/local/bin/pgchat", program)
+        try:
+            ran = subprocess.run(["sh", "-c", command], env={**os.environ, "MAINPID": str(main)}, stderr=subprocess.DEVNULL, timeout=60)
+            expect(ran.returncode == code, f"systemd: with a health check that says {program}, the start ends with {ran.returncode}")
+        except subprocess.TimeoutExpired:
+            expect(False, "systemd: the start waits for a replica that has ended")
     limit = int(re.search(r"^LimitNOFILE=(\d+)$", unit, re.M)[1])
     expect(limit > int(settings["MAX_CONNECTIONS"]), "systemd: fewer files than sockets")
 
