@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 # The image of one replica: the binary, CA certificates and nothing else, no shell either.
 # Build it with BuildKit (the default since Docker 23): docker build -t pgchat .
 
