@@ -51,24 +51,32 @@ impl UserCheck {
         }
     }
 
-    /// Ends the sockets of those among the connected users who are not active any more, or do not exist.
+    /// Ends the sockets of those among the connected users who are not active any more, or do not exist. Of whom the host's table fails
+    /// to tell, the sockets stay; the first such failure is the error.
     pub async fn dismiss_inactive(&self, hub: &Hub) -> Result<(), Error> {
+        let mut failure = None;
         for users in hub.users().chunks(CHUNK) {
-            let found = self.store.active_of(users).await?;
-            self.remember(&found);
-            let active: HashMap<UserId, bool> = found.into_iter().collect();
-            for user in users {
-                if active.get(user) != Some(&true) {
-                    // Nothing was found of a user who is gone, so nothing has replaced what is remembered.
-                    if !active.contains_key(user) {
-                        self.lock().remove(user);
+            for (user, answer) in users.iter().zip(self.store.are_active(users).await) {
+                let active = match answer {
+                    Ok(active) => active,
+                    Err(error @ Error::Internal(_)) => {
+                        failure.get_or_insert(error);
+                        continue;
                     }
+                    Err(error) => return Err(error),
+                };
+                match active {
+                    Some(active) => self.remember(&[(*user, active)]),
+                    // So nothing has replaced what is remembered.
+                    None => drop(self.lock().remove(user)),
+                }
+                if active != Some(true) {
                     log::info!("user {user} is deactivated: the sockets are closed");
                     hub.dismiss(*user);
                 }
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     fn remembered(&self, user: UserId) -> Option<bool> {

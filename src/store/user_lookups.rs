@@ -111,24 +111,33 @@ impl Store {
     }
 
     async fn answer(&self, group: Vec<Waiter>) {
-        let mut groups = vec![group];
-        while let Some(mut group) = groups.pop() {
-            let users: Vec<_> = group.iter().map(|waiter| waiter.user).collect();
-            let found = match self.active_of(&users).await {
-                // A view of the host's may fail for one user, who must not take the others along.
-                Err(Error::Internal(_)) if group.len() > 1 => {
-                    groups.push(group.split_off(group.len() / 2));
-                    groups.push(group);
+        let users: Vec<_> = group.iter().map(|waiter| waiter.user).collect();
+        let answers = self.are_active(&users).await;
+        for (Waiter { reply, .. }, answer) in group.into_iter().zip(answers) {
+            // Whoever has gone away meanwhile needs none.
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// The same of several, in their order. A view of the host's may fail for one user: that takes none of the others along.
+    pub async fn are_active(&self, users: &[UserId]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(users.len());
+        let mut parts = vec![users];
+        while let Some(part) = parts.pop() {
+            let found = match self.active_of(part).await {
+                Err(Error::Internal(_)) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
                     continue;
                 }
                 found => found.map(HashMap::<_, _>::from_iter),
             };
-            for Waiter { user, reply } in group {
-                let answer = found.as_ref().map(|found| found.get(&user).copied());
-                // Whoever has gone away meanwhile needs none.
-                let _ = reply.send(answer.map_err(same));
-            }
+            answers.extend(part.iter().map(|user| match &found {
+                Ok(found) => Ok(found.get(user).copied()),
+                Err(error) => Err(same(error)),
+            }));
         }
+        answers
     }
 }
 

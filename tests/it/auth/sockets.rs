@@ -179,6 +179,36 @@ async fn a_deactivated_user_is_refused_and_the_sockets_end_with_4403() {
     .await;
 }
 
+/// A view of the host's fails for one of them.
+#[tokio::test]
+async fn a_user_who_cannot_be_looked_up_keeps_nobody_from_being_deactivated() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[("USER_CHECK_SECONDS", "1")]).await;
+    let mut sockets = Vec::new();
+    for user in [ALICE, BORIS, CARLA] {
+        sockets.push(Socket::connect_by(&replica, user, &token(user)).await);
+    }
+    database
+        .execute(&format!(
+            "begin;
+             alter table users rename to people;
+             create view users as
+               select id, first_name, last_name, avatar_url, role,
+                      case id when '{BORIS}' then 1 / (length(email) - length(email)) > 0 else is_active end as is_active
+                 from people;
+             grant select on users to public;
+             update people set is_active = false where id in ('{ALICE}', '{CARLA}');
+             commit"
+        ))
+        .await;
+    let [alice, boris, carla] = &mut sockets[..] else {
+        unreachable!("three of them");
+    };
+    assert_eq!(alice.closed().await, Some(4403));
+    assert_eq!(carla.closed().await, Some(4403));
+    boris.send_command("ping", json!({})).await;
+}
+
 #[tokio::test]
 async fn every_replica_ends_the_sockets_of_a_user_who_is_gone() {
     let database = Database::fresh().await;
