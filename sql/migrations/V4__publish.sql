@@ -668,6 +668,8 @@ create trigger chat_messages_after_delete after delete on messages
 -- Keeps `updated_at - chat_activity_lag() < active_at <= updated_at`, whoever changes the row. Sends set active_at
 -- themselves, so that for them only the condition is evaluated.
 --
+-- The participants never change: messages, their readers and what was told of them are of these two.
+--
 -- A new row begins without messages, in this transaction. One that is copied with all its columns says otherwise: clients that are
 -- away would not be told of it, or twice, and its messages would not count from 1. Where the id is there already, the row stays as it was
 -- given, for ON CONFLICT DO UPDATE takes its values from that.
@@ -679,6 +681,9 @@ set jit = off
 set enable_seqscan = off
 as $$
 begin
+  if tg_op = 'UPDATE' and (new.participant1_id, new.participant2_id) is distinct from (old.participant1_id, old.participant2_id) then
+    raise exception 'participant1_id and participant2_id of a conversation cannot change' using errcode = 'check_violation';
+  end if;
   new.active_at := new.updated_at;
   if tg_op = 'INSERT' and (select c.id from conversations c where c.id = new.id) is null then
     new.create_xid := pg_current_xact_id();
@@ -709,6 +714,11 @@ begin
        execute function chat_conversations_before_change()', is_misplaced);
 end
 $$;
+
+-- By the columns that a statement names: one of pgchat's own, for each message, does not even come to the condition.
+create trigger zz_chat_conversations_before_reassign before update of participant1_id, participant2_id on conversations
+  for each row when (new.participant1_id <> old.participant1_id or new.participant2_id <> old.participant2_id)
+  execute function chat_conversations_before_change();
 
 create function chat_conversations_after_insert() returns trigger
 language plpgsql

@@ -110,6 +110,27 @@ async fn chat_send_message_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn the_participants_of_a_conversation_cannot_change() {
+    let mut scene = Scene::set().await;
+    for change in [
+        format!("participant1_id = '{CARLA}'"),
+        format!("participant2_id = '{CARLA}', active_at = now() - interval '1 day'"),
+        "participant1_id = participant2_id, participant2_id = participant1_id".to_owned(),
+    ] {
+        let update = format!("update conversations set {change}");
+        let refused = scene.refused("23514", &update).await;
+        assert!(refused.contains("cannot change"), "{refused}");
+    }
+    // As a program does that saves all of a row.
+    let save = "update conversations set participant1_id = participant1_id, participant2_id = participant2_id, updated_at = now()";
+    scene.database.execute(save).await;
+    let insert = scene.insert(BORIS, "as before");
+    scene.database.execute(&insert).await;
+    scene.expect("chat_message").await;
+    scene.assert_silence().await;
+}
+
+#[tokio::test]
 async fn who_has_conversations_cannot_be_deleted() {
     let mut scene = Scene::set().await;
     let delete = format!("delete from users where id = '{ALICE}'");
