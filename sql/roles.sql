@@ -168,7 +168,7 @@ begin
 end
 $$;
 
--- The users table: the owner reads the columns that are shown in the chat, and may refer to them by foreign keys. The
+-- The users table: the owner reads the columns that are shown in the chat, and may refer to its id, a uuid, by foreign keys. The
 -- other columns (passwords, addresses) stay out of its reach. The names are those that chat_link_users() detects.
 do $$
 declare
@@ -179,12 +179,14 @@ declare
                                      to_regclass(quote_ident(split_part(wanted, '.', 1)) || '.' ||
                                                  quote_ident(nullif(split_part(wanted, '.', 2), ''))));
   columns text;
+  ids text;
 begin
   if host is null then
     raise notice 'users table % is not there: run this file again when it is, or with -v users_table=…', wanted;
     return;
   end if;
-  select string_agg(quote_ident(attname), ', ') into columns
+  select string_agg(quote_ident(attname), ', '), string_agg(quote_ident(attname), ', ') filter (where atttypid = 'uuid'::regtype)
+    into columns, ids
     from pg_attribute
    where attrelid = host and attnum > 0 and not attisdropped
      and attname = any (regexp_split_to_array(btrim(current_setting('pgchat.users_columns')), ' *, *') || array[
@@ -202,7 +204,7 @@ begin
   execute format('grant usage on schema %s to %I, %I',
                  (select relnamespace::regnamespace from pg_class where oid = host), owner,
                  current_setting('pgchat.service'));
-  execute format('grant select (%s), references (%s) on %s to %I', columns, columns, host, owner);
+  execute format('grant select (%s)%s on %s to %I', columns, ', references (' || ids || ')', host, owner);
 end
 $$;
 

@@ -107,6 +107,12 @@ async fn the_owner_reads_no_more_of_the_users_than_the_chat_shows() {
     for column in ["email", "password_hash", "phone", "*"] {
         assert_refused(&owner, &format!("select {column} from users")).await;
     }
+    let referenced = format!(
+        "select attname::text from pg_attribute where attrelid = 'users'::regclass and attnum > 0
+            and has_column_privilege('{OWNER}', attrelid, attnum, 'references')"
+    );
+    let client = database.sql().await;
+    assert_eq!(texts(&client, &referenced).await, ["id"]);
     assert_refused(&owner, "update users set first_name = 'x'").await;
     assert_refused(&owner, "delete from users").await;
 }
