@@ -148,15 +148,16 @@ begin
                     and (c.relkind = 'p' or not exists (select from pg_inherits where inhparent = host))
                     and i.indisunique and i.indisvalid and i.indimmediate and i.indnkeyatts = 1 and i.indpred is null
                     and a.attname = id_column) then
-    notes := notes || format('%s has no unique index on %s that foreign keys could use, or other tables inherit from it: conversations and messages get none to it',
+    notes := notes || format('%s has no unique index on %s that foreign keys could use, or other tables inherit from it: conversations get none to it',
                              host, id_column);
     return;
   end if;
+  -- None from messages: the sender is one of the two participants, by the triggers, and neither ever changes. It would lock a row of the
+  -- host's for each message, and have the deletion of any user read all messages.
   select coalesce(array_agg(format('alter table %I add constraint %I foreign key (%I) references %s (%I) not valid',
                                    l.tab, l.tab || '_' || l.col || '_fkey', l.col, host, id_column)), '{}')
     into keys
-    from (values ('conversations', 'participant1_id'), ('conversations', 'participant2_id'),
-                 ('messages', 'sender_id')) as l (tab, col)
+    from (values ('conversations', 'participant1_id'), ('conversations', 'participant2_id')) as l (tab, col)
    where not exists (select from pg_constraint k
                        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
                       where k.contype = 'f' and k.conrelid = to_regclass(format('%I.%I', current_schema(), l.tab))
@@ -174,8 +175,8 @@ $function$;
 -- Points chat_users() at `users_table`, with what `mapping` names, and adds the foreign keys. Returns notes for the log.
 -- Replicas call it at their start and whenever the host has altered its table.
 -- New foreign keys are not valid yet: `validate constraint` checks their rows without keeping writers out.
--- Locks: an advisory one and pg_proc's row, until the transaction ends; SHARE ROW EXCLUSIVE on conversations, messages and
--- the users table, only when a foreign key is missing.
+-- Locks: an advisory one and pg_proc's row, until the transaction ends; SHARE ROW EXCLUSIVE on conversations and the users table, only
+-- when a foreign key is missing.
 create function chat_link_users(users_table text, mapping jsonb default '{}')
 returns setof text
 language plpgsql

@@ -61,7 +61,7 @@ $$;
 -- A retry of a batch whose answer was lost is safe: the ids are the caller's, and with `again` they are looked up first.
 --
 -- Locks: the rows of the conversations to which one of their participants sends, FOR NO KEY UPDATE, in id order; with `skip_locked` those that
--- somebody else holds are left out (busy). Then the foreign keys' KEY SHARE on the senders' rows. What is waited
+-- somebody else holds are left out (busy). Then, where the host has a foreign key for senders, KEY SHARE on their rows. What is waited
 -- for, is waited for `lock_wait_ms` milliseconds (0: the session's lock_timeout).
 -- Errors: lock_not_available (55P03) when that time is over; unique_violation when another transaction commits the
 -- same client_message_id in another conversation meanwhile, or when `again` was not said and an id is stored already, or

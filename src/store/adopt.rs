@@ -133,7 +133,8 @@ pub(super) async fn prepare(client: &Client) -> Result<(), Error> {
         build(client, &index).await?;
     }
     fill_conversations(client).await?;
-    reference(client).await
+    reference(client).await?;
+    tell_senders_keys(client).await
 }
 
 /// Whether an expression such as `to_regclass('messages')` is not null.
@@ -240,13 +241,27 @@ async fn reference(client: &Client) -> Result<(), Error> {
     validate(client).await
 }
 
+/// Foreign keys of the host's are left to the host. One costs each message a lock on its sender's row.
+async fn tell_senders_keys(client: &Client) -> Result<(), Error> {
+    let keys = "select format('the foreign key %I of messages has each message lock its sender''s row of %s; the chat does not need it: \
+                               alter table %s drop constraint %I', k.conname, k.confrelid::regclass, k.conrelid::regclass, k.conname)
+                  from pg_constraint k
+                  join pg_attribute a on a.attrelid = k.conrelid and a.attnum = any (k.conkey)
+                 where k.conrelid = 'messages'::regclass and k.contype = 'f' and k.conparentid = 0 and a.attname = 'sender_id'
+                 order by k.conname";
+    for row in client.query_typed(keys, &[]).await? {
+        log::info!("{}", row.try_get::<_, &str>(0)?);
+    }
+    Ok(())
+}
+
 /// Checks the rows of pgchat's foreign keys, which are added without a look at them. Writers go on meanwhile. Where a user is
 /// missing, because the other service's tables had no such keys, the old rows stay, and new ones are checked all the same.
 pub(super) async fn validate(client: &Client) -> Result<(), Error> {
     let open = "select format('alter table %s validate constraint %I', conrelid::regclass, conname) from pg_constraint
                  where conrelid in (to_regclass('conversations'), to_regclass('messages'))
-                   and conname in ('messages_conversation_id_fkey', 'messages_sender_id_fkey',
-                                   'conversations_participant1_id_fkey', 'conversations_participant2_id_fkey')
+                   and conname in ('messages_conversation_id_fkey', 'conversations_participant1_id_fkey',
+                                   'conversations_participant2_id_fkey')
                    and not convalidated";
     for row in client.query_typed(open, &[]).await? {
         // SHARE UPDATE EXCLUSIVE, which an autovacuum holds as well.

@@ -36,7 +36,7 @@ pub enum Outcome {
 /// What to do about rows that another transaction holds. Waits are PostgreSQL's `lock_timeout`.
 #[derive(Clone, Copy, Debug)]
 pub enum Locks {
-    /// Held conversations come back as `Busy`; other rows (a sender's, for its foreign key) are waited for.
+    /// Held conversations come back as `Busy`; other rows (a sender's, where the host has a foreign key for it) are waited for.
     Skip { wait: Duration },
     /// All are waited for.
     Wait(Duration),

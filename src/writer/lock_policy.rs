@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::store::Locks;
 
-/// How long a batch waits for conversations, if it does, and for other rows: an insert needs its sender's (for the
-/// foreign key), which the host system may be changing.
+/// How long a batch waits for conversations, if it does, and for other rows: those that triggers of the host's take, or its sender's, where
+/// adopted tables have a foreign key for it.
 const FAST_LANE_WAIT: Duration = Duration::from_millis(100);
 
 /// The same for other rows, while some are held for longer than that.

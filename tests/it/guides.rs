@@ -335,5 +335,5 @@ async fn users_with_integer_ids_chat_by_the_uuid_that_the_guide_gives_them() {
     let sent = replica.api().send(conversation, alice, "hello").await;
     assert_eq!(sent["sender"]["firstName"], "Alice");
     let keys = "pg_constraint where contype = 'f' and confrelid = 'auth_user'::regclass";
-    assert_eq!(database.count(keys).await, 3);
+    assert_eq!(database.count(keys).await, 2);
 }

@@ -80,10 +80,38 @@ async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
     assert_eq!(api.history(locked).await, [repeat.json()]);
 }
 
-/// The foreign key of a message's sender needs a lock on the host's users row; the host may be holding it.
+#[tokio::test]
+async fn a_message_waits_for_nobody_who_holds_its_senders_row() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    let _holder = database.holding("select from users for update").await;
+
+    api.send(conversation, ALICE, "through the service").await;
+    let sql = database.sql().await;
+    for statement in [
+        "set lock_timeout = '1ms'".to_owned(),
+        format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'in SQL')"
+        ),
+        format!("select chat_send_message('{conversation}', '{ALICE}', 'by the function')"),
+    ] {
+        let executed = sql.batch_execute(&statement).await;
+        executed.expect("no lock is waited for");
+    }
+    for content in ["through the service", "in SQL", "by the function"] {
+        let frame = boris.expect("chat_message").await;
+        assert_eq!(frame["data"]["content"], content);
+    }
+}
+
+/// A foreign key for a message's sender, where the host has one, needs a lock on the host's users row; the host may be holding it.
 #[tokio::test]
 async fn a_locked_users_row_delays_no_other_user() {
     let database = Database::fresh().await;
+    database.reference_senders().await;
     let replica = Replica::start(&database, &PATIENT).await;
     let api = replica.api();
     let held = api.open_conversation(ALICE, BORIS).await;

@@ -27,6 +27,7 @@ impl Crowd {
     async fn waits(database: &Database, replica: &Replica) -> Self {
         let api = replica.api();
         let free = database.conversation(ALICE, CARLA).await;
+        database.reference_senders().await;
         database.add_users(Self::USERS).await;
         let sends = conversations(database, ALICE).await;
         let elsewhere = conversations(database, BORIS).await;

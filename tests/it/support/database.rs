@@ -131,6 +131,12 @@ impl Database {
         session
     }
 
+    /// A foreign key for the senders of messages, as tables have it that another service made: each message locks its sender's row.
+    pub async fn reference_senders(&self) {
+        self.execute("alter table messages add foreign key (sender_id) references users (id)")
+            .await;
+    }
+
     /// Has unread counts be the answer to this query.
     pub async fn count_unread_by(&self, query: &str) {
         self.execute_as_owner(&format!(
