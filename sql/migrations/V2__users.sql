@@ -37,7 +37,7 @@ begin
 end
 $$;
 
--- The body of chat_users(), the statements that add what foreign keys are missing, and notes for the log. `mapping` is
+-- The body of chat_users(), the statements that mend the foreign keys, and notes for the log. `mapping` is
 -- USERS_COLUMNS as JSON, such as {"firstName": "given_name"}; what it does not name is detected, and "" stands for no column
 -- at all.
 create function chat_users_plan(host regclass, mapping jsonb, out query text, out keys text[], out notes text[])
@@ -50,6 +50,7 @@ declare
   id_column name;
   active text := 'true';
   expressions text[] := '{}';
+  missing text[];
   unknown text;
 begin
   keys := '{}';
@@ -139,6 +140,27 @@ begin
     notes := notes || format('row-level security of %s applies to %s: users whom its policies hide do not exist here', host, current_user);
   end if;
 
+  -- Foreign keys to another table: those of pgchat, known by their names, are for the one that was linked before (which has another name
+  -- now, or USERS_TABLE had), and would refuse who is only in this one. The host's own stay.
+  for field in
+    select l.tab, k.conname, k.confrelid::regclass as other, k.conname = 'chat_' || l.tab || '_' || l.col || '_fkey' as is_own
+      from (values ('conversations', 'participant1_id'), ('conversations', 'participant2_id'),
+                   ('messages', 'sender_id')) as l (tab, col)
+      join pg_constraint k on k.conrelid = to_regclass(format('%I.%I', current_schema(), l.tab))
+      join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1] and a.attname = l.col
+     where k.contype = 'f' and cardinality(k.conkey) = 1 and k.confrelid <> host
+       -- Not what one to a partitioned table has for each partition.
+       and k.conparentid = 0
+     order by k.conname
+  loop
+    if field.is_own then
+      keys := keys || format('alter table %I drop constraint %I', field.tab, field.conname);
+    else
+      notes := notes || format('foreign key %I of %I refers to %s, not to %s, and refuses who is only in the latter; if they are to chat: '
+                               'alter table %I drop constraint %I', field.conname, field.tab, field.other, host, field.tab, field.conname);
+    end if;
+  end loop;
+
   -- Foreign keys need a table with a unique id; a view has none, and then there are none (CREATE TABLE, REFERENCES).
   if not exists (select from pg_index i
                    join pg_class c on c.oid = i.indrelid
@@ -154,16 +176,18 @@ begin
   end if;
   -- None from messages: the sender is one of the two participants, by the triggers, and neither ever changes. It would lock a row of the
   -- host's for each message, and have the deletion of any user read all messages.
-  select coalesce(array_agg(format('alter table %I add constraint %I foreign key (%I) references %s (%I) not valid',
-                                   l.tab, l.tab || '_' || l.col || '_fkey', l.col, host, id_column)), '{}')
-    into keys
-    from (values ('conversations', 'participant1_id'), ('conversations', 'participant2_id')) as l (tab, col)
+  select coalesce(array_agg(format('alter table conversations add constraint %I foreign key (%I) references %s (%I) not valid',
+                                   l.key, l.col, host, id_column)), '{}')
+    into missing
+    from (values ('participant1_id', 'chat_conversations_participant1_id_fkey'),
+                 ('participant2_id', 'chat_conversations_participant2_id_fkey')) as l (col, key)
    where not exists (select from pg_constraint k
                        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
-                      where k.contype = 'f' and k.conrelid = to_regclass(format('%I.%I', current_schema(), l.tab))
-                        and a.attname = l.col
-                        and cardinality(k.conkey) = 1);
-  if keys <> '{}' and not has_column_privilege(host, id_column::text, 'references') then
+                      where k.contype = 'f' and k.conrelid = to_regclass(format('%I.conversations', current_schema()))
+                        and a.attname = l.col and cardinality(k.conkey) = 1
+                        and (k.confrelid = host or k.conname <> l.key));
+  keys := keys || missing;
+  if missing <> '{}' and not has_column_privilege(host, id_column::text, 'references') then
     raise exception 'permission denied to reference column % of users table %', id_column, host
       using errcode = 'insufficient_privilege',
             hint = format('grant references (%I) on %s to %I', id_column, host, current_user);
@@ -172,11 +196,11 @@ end
 $function$;
 -- end look
 
--- Points chat_users() at `users_table`, with what `mapping` names, and adds the foreign keys. Returns notes for the log.
+-- Points chat_users() at `users_table`, with what `mapping` names, and mends the foreign keys. Returns notes for the log.
 -- Replicas call it at their start and whenever the host has altered its table.
 -- New foreign keys are not valid yet: `validate constraint` checks their rows without keeping writers out.
 -- Locks: an advisory one and pg_proc's row, until the transaction ends; SHARE ROW EXCLUSIVE on conversations and the users table, only
--- when a foreign key is missing.
+-- when a foreign key is missing; ACCESS EXCLUSIVE on conversations and the table that it refers to, only when one of pgchat's refers to another.
 create function chat_link_users(users_table text, mapping jsonb default '{}')
 returns setof text
 language plpgsql

@@ -260,8 +260,8 @@ async fn tell_senders_keys(client: &Client) -> Result<(), Error> {
 pub(super) async fn validate(client: &Client) -> Result<(), Error> {
     let open = "select format('alter table %s validate constraint %I', conrelid::regclass, conname) from pg_constraint
                  where conrelid in (to_regclass('conversations'), to_regclass('messages'))
-                   and conname in ('messages_conversation_id_fkey', 'conversations_participant1_id_fkey',
-                                   'conversations_participant2_id_fkey')
+                   and conname in ('messages_conversation_id_fkey', 'chat_conversations_participant1_id_fkey',
+                                   'chat_conversations_participant2_id_fkey')
                    and not convalidated";
     for row in client.query_typed(open, &[]).await? {
         // SHARE UPDATE EXCLUSIVE, which an autovacuum holds as well.

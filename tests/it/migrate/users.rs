@@ -274,3 +274,65 @@ async fn users_may_live_in_another_database() {
     let sent = api.send(conversation, ALICE, "second").await;
     assert_eq!(seq_of(&sent), 2);
 }
+
+/// As a host does that rebuilds its table: with a new user. The service owns nothing.
+#[tokio::test]
+async fn users_of_a_table_that_took_the_place_of_the_former_one_open_conversations() {
+    for successor in [
+        "create table users (like users_old including all)",
+        "create table users (like users_old, primary key (id)) partition by hash (id);
+         create table users_part partition of users for values with (modulus 1, remainder 0)",
+        "create table people (like users_old including all); create view users as select * from people",
+    ] {
+        let database = Database::fresh().await;
+        let former = database.conversation(ALICE, BORIS).await;
+        database
+            .execute(&format!(
+                "alter table users rename to users_old; {successor}; insert into users select * from users_old;
+                 insert into users select '{NOBODY}', 'Newt', 'Newman', 'newt', '', null, null, 'buyer', true, now(), now()"
+            ))
+            .await;
+        database.make_roles(&[]).await;
+
+        let replica = Replica::start(&database, &[]).await;
+        let api = replica.api();
+        let conversation = api.open_conversation(ALICE, NOBODY).await;
+        for (conversation, sender) in [(conversation, NOBODY), (former, ALICE)] {
+            api.send(conversation, sender, "hello").await;
+        }
+        database.execute("drop table users_old").await;
+        let outcome = database.migrate(&[]).await;
+        outcome.assert_ok();
+        assert!(!outcome.stderr.contains("drop constraint"), "{outcome:#?}");
+        let keys =
+            "pg_constraint where contype = 'f' and convalidated and confrelid = 'users'::regclass";
+        let expected = if successor.contains("view") { 0 } else { 2 };
+        assert_eq!(database.count(keys).await, expected, "{successor}");
+    }
+}
+
+/// They may have names as PostgreSQL gives them.
+#[tokio::test]
+async fn foreign_keys_of_the_hosts_to_another_table_than_its_users_stay_and_are_told_of() {
+    let database = Database::with_users().await;
+    database.execute_as_owner(GO_TABLES).await;
+    database.migrate(&[]).await.assert_ok();
+    let keys = "pg_constraint where contype = 'f' and conrelid in ('conversations'::regclass, 'messages'::regclass)";
+    let before = database.count(keys).await;
+    database
+        .execute_as_owner(
+            "alter table users rename to users_old; create table users (like users_old including all)",
+        )
+        .await;
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
+    for (table, column) in [
+        ("conversations", "participant1_id"),
+        ("conversations", "participant2_id"),
+        ("messages", "sender_id"),
+    ] {
+        let drop = format!("alter table {table} drop constraint {table}_{column}_fkey");
+        assert!(outcome.stderr.contains(&drop), "{drop}: {outcome:#?}");
+    }
+    assert_eq!(database.count(keys).await, before);
+}

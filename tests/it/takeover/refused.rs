@@ -196,7 +196,7 @@ async fn rows_of_users_who_are_not_there_any_more_stay_and_are_told_of() {
     for _ in 0..2 {
         let outcome = database.migrate(&[]).await;
         outcome.assert_ok();
-        let key = "conversations_participant1_id_fkey";
+        let key = "chat_conversations_participant1_id_fkey";
         assert!(outcome.stderr.contains(key), "{key}: {outcome:#?}");
     }
     let replica = Replica::start(&database, &[]).await;
