@@ -163,6 +163,9 @@ async fn rows_whose_transaction_numbers_are_still_to_come_do_not_count_in_a_catc
              select '{conversation}', '{ALICE}', '{BORIS}', 'restored', 1 + n, '1000000000', '1000000000' from generate_series(1, 20) n;
              insert into chat_tombstones (message_id, conversation_id, sender_id, reader_id, seq, revision, change_xid, message)
              select gen_random_uuid(), '{conversation}', '{ALICE}', '{BORIS}', 22, 1, '1000000000', '{{}}' from generate_series(1, 20);
+             insert into chat_conversation_tombstones (conversation_id, participant1_id, participant2_id, change_xid)
+             select gen_random_uuid(), '{ALICE}', '{BORIS}', '1000000000' from generate_series(1, 20);
+             insert into chat_purged (conversation_id, change_xid) values ('{conversation}', '1000000000');
              update conversations set last_seq = 22"
         ))
         .await;

@@ -111,7 +111,9 @@ async fn what_was_adopted_or_restored_hides_nothing_that_was_removed_and_is_no_r
              update messages set create_xid = null, change_xid = null where seq = 1;
              update messages set create_xid = '1000000000', change_xid = '1000000000' where seq = 2;
              insert into chat_purged (conversation_id, change_xid)
-             values ('{conversation}', '1000000000'), ('{restored}', '1000000000')"
+             values ('{conversation}', '1000000000'), ('{restored}', '1000000000'), ('00000000-0000-0000-0000-000000000000', '1000000000');
+             insert into chat_conversation_tombstones (conversation_id, participant1_id, participant2_id, change_xid)
+             values (gen_random_uuid(), '{CARLA}', '{DAVID}', '1000000000'), (gen_random_uuid(), '{DAVID}', '{CARLA}', '1000000000')"
         ))
         .await;
     let replica = Replica::start(&database, &[("LISTENER_HEARTBEAT_SECONDS", "1")]).await;
@@ -137,6 +139,13 @@ async fn a_cursor_from_before_a_deleted_conversation_that_nothing_is_left_of_get
         before.push((user, settled_cursor(&replica, user).await));
     }
     database.execute("delete from conversations").await;
+    // Rows that were restored from another cluster stand beside them.
+    let restored = format!(
+        "insert into chat_conversation_tombstones (conversation_id, participant1_id, participant2_id, change_xid)
+         values (gen_random_uuid(), '{DAVID}', '{ELENA}', '1000000000');
+         insert into chat_purged (conversation_id, change_xid) values ('00000000-0000-0000-0000-000000000000', '1000000000')"
+    );
+    database.execute(&restored).await;
     let mut after = Vec::new();
     for user in [BORIS, CARLA] {
         after.push((user, settled_cursor(&replica, user).await));

@@ -56,16 +56,18 @@ async fn what_is_left_of_conversations_that_were_deleted_goes_too() {
         .execute(&format!(
             "delete from messages; delete from conversations where id = '{deleted}';
              update chat_purged set purged_at = now() - interval '2 years';
+             update chat_conversation_tombstones set deleted_at = now() - interval '2 years';
              update chat_tombstones set deleted_at = now() - interval '2 years' where conversation_id = '{kept}' or seq > 2"
         ))
         .await;
     let steps = purge_in_steps(&database, 365, 2).await;
     let tombstones: Vec<i64> = steps.iter().map(|step| step.tombstones).collect();
-    // That of the conversation that is there, then those of the other, two at a time.
-    assert_eq!(tombstones.iter().sum::<i64>(), 1 + 3, "{tombstones:?}");
+    // That of the conversation that is there, then those of the other and its own, two at a time.
+    assert_eq!(tombstones.iter().sum::<i64>(), 1 + 3 + 1, "{tombstones:?}");
     assert!(tombstones.iter().all(|n| *n <= 2), "{tombstones:?}");
     assert_eq!(database.count("chat_tombstones").await, 1, "a young one");
-    assert_eq!(database.count("chat_purged").await, 1);
+    let noted = format!("chat_purged where conversation_id in ('{deleted}', '{kept}')");
+    assert_eq!(database.count(&noted).await, 1);
 }
 
 /// It says whose clients have to reload, and of whom no more is kept than of the others.
@@ -114,4 +116,23 @@ async fn old_tombstones_of_conversations_go_too_in_small_steps_and_wait_for_nobo
     let step = purge(&database, 365, 2, None).await;
     assert_eq!((step.tombstones, step.busy, step.next), (1, 0, None));
     assert_eq!(tombstones().await, 0);
+}
+
+/// What the caller's transaction does next waits as long as it would have.
+#[tokio::test]
+async fn a_step_leaves_the_lock_timeout_of_its_transaction_as_it_was() {
+    let database = Database::fresh().await;
+    aged(&database, &[], true).await;
+    database
+        .execute(
+            "delete from conversations;
+             update chat_conversation_tombstones set deleted_at = now() - interval '2 years'",
+        )
+        .await;
+    let caller = database
+        .holding("set lock_timeout = '7s'; select chat_purge(now() - interval '1 year')")
+        .await;
+    let after = "select current_setting('lock_timeout'), (select count(*) from chat_conversation_tombstones)";
+    let row = caller.query_one(after, &[]).await.expect("a row");
+    assert_eq!((row.get(0), row.get(1)), ("7s", 0_i64));
 }
