@@ -206,6 +206,14 @@ async fn a_service_without_rights_on_the_schema_says_what_is_missing() {
         .await
         .assert_failed(1, &["users table", "pgchat migrate", OWNER]);
 
+    // Another mapping, until the owner has linked that one; then the former is another.
+    let columns = [("USERS_COLUMNS", "avatarUrl=")];
+    let words = ["USERS_COLUMNS", "pgchat migrate", OWNER];
+    run(&columns).await.assert_failed(1, &words);
+    database.migrate(&columns).await.assert_ok();
+    run(&columns).await.assert_ok();
+    run(&[]).await.assert_failed(1, &words);
+
     // A migration that the owner has still to apply. `serve` says the same.
     database
         .execute(

@@ -92,6 +92,51 @@ async fn the_users_columns_are_found_or_named() {
     }
 }
 
+/// Where a table has several, the first of the list in docs/your-database.md counts.
+#[tokio::test]
+async fn of_several_columns_that_fit_the_first_in_the_list_is_taken() {
+    let database = Database::empty().await;
+    database
+        .execute_as_owner(&format!(
+            "create table users (avatar text, avatar_url text, \"userRole\" text, role text, active boolean, is_active boolean,
+                                 uuid uuid, user_id uuid, id uuid primary key);
+             insert into users values ('x', 'first', 'x', 'first', true, false, gen_random_uuid(), gen_random_uuid(), '{ALICE}')"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let path = format!("/api/v1/users/{ALICE}");
+    let user = replica.api().get(&path).await.ok(200);
+    assert_eq!(
+        json!([user["avatarUrl"], user["role"], user["isActive"]]),
+        json!(["first", "first", false])
+    );
+}
+
+/// Whether somebody is active may be unknown, which says nothing against it; being deleted does, whatever the other column says.
+#[tokio::test]
+async fn who_is_active_is_said_by_two_columns() {
+    let database = Database::empty().await;
+    database
+        .execute_as_owner(&format!(
+            "create table users (id uuid primary key, is_active boolean, deleted_at timestamptz);
+             insert into users values ('{ALICE}', null, null), ('{BORIS}', true, null), ('{CARLA}', false, null),
+                                      ('{DAVID}', null, now()), ('{ELENA}', true, now())"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    for (user, is_active) in [
+        (ALICE, true),
+        (BORIS, true),
+        (CARLA, false),
+        (DAVID, false),
+        (ELENA, false),
+    ] {
+        let path = format!("/api/v1/users/{user}");
+        let found = replica.api().get(&path).await.ok(200);
+        assert_eq!(found["isActive"], is_active, "{found}");
+    }
+}
+
 #[tokio::test]
 async fn users_may_be_a_view() {
     let database = Database::with_users().await;
@@ -216,6 +261,22 @@ async fn made(database: &Database) -> i64 {
     database.count(made).await
 }
 
+/// The rows are in its partitions, and its key is one of all of them.
+#[tokio::test]
+async fn conversations_and_messages_refer_to_users_in_partitions() {
+    let database = Database::empty().await;
+    database
+        .execute_as_owner(
+            "create table users (id uuid primary key, first_name text) partition by hash (id);
+             create table users_1 partition of users for values with (modulus 1, remainder 0)",
+        )
+        .await;
+    database.migrate(&[]).await.assert_ok();
+    let keys = "pg_constraint where contype = 'f' and confrelid = 'users'::regclass
+                and conrelid in ('conversations'::regclass, 'messages'::regclass)";
+    assert_eq!(database.count(keys).await, 3);
+}
+
 /// What can be no foreign key's end gets none, and is told.
 #[tokio::test]
 async fn users_may_be_what_no_foreign_key_can_point_to() {
@@ -223,6 +284,9 @@ async fn users_may_be_what_no_foreign_key_can_point_to() {
         "create materialized view chatters as select * from users; create unique index on chatters (id)",
         "create unlogged table chatters as select * from users; alter table chatters add primary key (id)",
         "create table chatters as select * from users; alter table chatters add unique (id) deferrable",
+        "create table chatters as select * from users; create index on chatters (id)",
+        "create table chatters as select * from users; create unique index on chatters (id, email)",
+        "create table chatters as select * from users; create unique index on chatters (id) where is_active",
     ] {
         let database = Database::with_users().await;
         database.execute_as_owner(ddl).await;
@@ -231,6 +295,23 @@ async fn users_may_be_what_no_foreign_key_can_point_to() {
         outcome.assert_ok();
         assert!(outcome.stderr.contains("foreign key"), "{outcome:#?}");
     }
+}
+
+/// As when replicas start at once behind a change, or look at the table in the same moment.
+#[tokio::test]
+async fn whoever_links_the_users_table_at_the_same_moment_as_another_waits_and_succeeds() {
+    let database = Database::fresh().await;
+    let alter = "alter table users rename column avatar_url to picture";
+    database.execute(alter).await;
+    let link = "select chat_link_users('users')";
+    let first = database.holding(link).await;
+    let second = database.sql_as(SERVICE).await;
+    let release = async {
+        until_a_lock_is_waited_for(&database, "the second one waits").await;
+        first.batch_execute("commit").await.expect("linked");
+    };
+    let (linked, ()) = tokio::join!(second.batch_execute(link), release);
+    linked.expect("linked once more");
 }
 
 /// A foreign table of `postgres_fdw`.

@@ -130,3 +130,24 @@ async fn a_policy_that_fails_for_one_user_makes_no_replica_not_ready() {
         assert_eq!(tried.is_ok(), is_ready, "{users}");
     }
 }
+
+/// Whose lock is in the way is no fault of a policy.
+#[tokio::test]
+async fn users_behind_row_level_security_are_waited_for_while_the_host_holds_their_table() {
+    let database = Database::fresh().await;
+    database
+        .execute("alter table users enable row level security; create policy every on users using (true)")
+        .await;
+    let holder = database.holding("lock table users").await;
+    let release = async {
+        until_a_lock_is_waited_for(&database, "the users are asked for").await;
+        eventually("that was given up", || async {
+            let waiting = "pg_locks where not granted and relation = 'users'::regclass";
+            (database.count(waiting).await == 0).then_some(())
+        })
+        .await;
+        holder.batch_execute("commit").await.expect("its end");
+    };
+    let (outcome, ()) = tokio::join!(database.migrate(&[]), release);
+    outcome.assert_ok();
+}
