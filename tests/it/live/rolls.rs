@@ -110,6 +110,23 @@ async fn a_roll_whose_replica_is_not_registered_ends_and_its_users_are_gone() {
     assert_eq!(cleared, (true, vec![ALICE]));
 }
 
+/// Made for a test, beside the original whose replicas go on.
+#[tokio::test]
+async fn in_a_copy_of_the_database_nobody_is_there_because_the_original_is_served() {
+    let (original, copy) = (Database::fresh().await, Database::fresh().await);
+    let roll = roll(&copy).await;
+    called(&copy, &call(roll, &[ALICE], &[], "")).await;
+    let replica = copy.sql().await;
+    let row = replica.query_one("select id from chat_replicas", &[]).await;
+    let id: Uuid = row.expect("a replica").get(0);
+    let lives = format!("select chat_try_replica('{id}')");
+    let listener = original.sql().await;
+    listener.batch_execute(&lives).await.expect("its lock");
+    assert_eq!(copy.count("chat_presence where is_online").await, 0);
+    replica.batch_execute(&lives).await.expect("its lock");
+    assert_eq!(copy.count("chat_presence where is_online").await, 1);
+}
+
 #[tokio::test]
 async fn of_whom_nothing_has_changed_nobody_is_told() {
     let database = Database::fresh().await;
