@@ -115,6 +115,14 @@ async fn an_index_that_the_host_rebuilds_is_left_alone_meanwhile() {
     rebuilt.expect("the host").expect("rebuilt");
     assert_eq!(database.count(INDEX).await, 1);
     assert_eq!(database.count(half_built).await, 0);
+
+    // As an interruption leaves the old one.
+    database
+        .execute_as_owner("create index chat_messages_search_simple_ccold on messages (id)")
+        .await;
+    database.migrate(&[]).await.assert_ok();
+    let old = "pg_class where relname = 'chat_messages_search_simple_ccold'";
+    assert_eq!(database.count(old).await, 1);
 }
 
 /// What an interruption of the build's last step leaves: PostgreSQL keeps such an index up to date, and finds nothing by it.
@@ -276,13 +284,14 @@ async fn migrate_builds_the_index_of_the_language_and_drops_the_others() {
     assert_eq!(names().await, None);
 }
 
-/// Whatever time a message has, it has the keys that a search of that time asks for, and none of another day or span.
+/// Whatever time a message has, it has the keys that a search of that time asks for, and none of another day or span: were days below
+/// zero, that in 1941 would be the span of 2000-01-01.
 #[tokio::test]
 async fn a_message_has_the_keys_of_its_day_its_span_and_of_all_time() {
     let database = Database::fresh().await;
     let client = database.sql().await;
     let days = "select at, chat_search_day(at) as day, chat_search_keys(a, b, c, at) as keys, a, b, c
-          from unnest(array['-infinity', '4713-01-01 BC', '1945-04-15Z', '1969-12-31 23:59:59.999999Z', '1970-01-01Z', '1999-12-31Z',
+          from unnest(array['-infinity', '4713-01-01 BC', '1941-10-27Z', '1945-04-15Z', '1969-12-31 23:59:59.999999Z', '1970-01-01Z', '1999-12-31Z',
                             '2000-01-01Z', '2026-11-27 23:59:59.999999Z', '2026-11-28Z', '294276-12-31Z', 'infinity']::timestamptz[]) at,
                (select md5('a')::uuid as a, md5('b')::uuid as b, md5('c')::uuid as c) ids";
     let wrong = format!(
