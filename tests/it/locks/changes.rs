@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use tokio::task::JoinSet;
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::{PATIENT, given_up_after_15_s};
@@ -173,6 +174,39 @@ async fn a_change_that_waits_for_a_message_that_is_deleted_and_inserted_again_is
             assert_eq!(content, expected, "deletes: {deletes}");
         }
     }
+}
+
+/// As whoever makes them unread again locks them: in another order the two would wait for each other.
+#[tokio::test]
+async fn messages_that_are_marked_as_read_are_locked_in_the_order_of_their_seq() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    // Their ids are in the other order.
+    for id in [
+        "ffffffff-ffff-4fff-8fff-ffffffffffff",
+        "00000000-0000-4000-8000-000000000000",
+    ] {
+        let insert = format!(
+            "insert into messages (id, conversation_id, sender_id, content) values ('{id}', '{conversation}', '{ALICE}', 'hello')"
+        );
+        database.execute(&insert).await;
+    }
+    let patient = "alter function chat_mark_read set lock_timeout = '60s'";
+    database.execute_as_owner(patient).await;
+    let holder = database
+        .holding("select from messages where seq = 2 for update")
+        .await;
+    let mark = format!("select chat_mark_read('{conversation}', '{BORIS}')");
+    let blocked = async {
+        until_a_lock_is_waited_for(&database, "the mark waits for the second one").await;
+        let probe = database.sql().await;
+        let first = "select from messages where seq = 1 for update nowait";
+        let held = probe.batch_execute(first).await.expect_err("it is held");
+        assert_eq!(held.code(), Some(&SqlState::LOCK_NOT_AVAILABLE));
+        holder.batch_execute("commit").await.expect("its end");
+    };
+    tokio::join!(database.execute(&mark), blocked);
+    assert_eq!(database.count("messages where is_read").await, 2);
 }
 
 async fn content_of(replica: &Replica, conversation: Uuid, message: Uuid) -> String {

@@ -27,6 +27,13 @@ async fn a_repeat_of_a_message_that_a_trigger_has_changed_is_no_conflict() {
     api.send_once(other, ALICE, "rude", "m-1")
         .await
         .refused(409, "client_message_id_reused");
+    // One that is off has changed nothing.
+    let off = "alter table messages disable trigger meddle";
+    scene.database.execute(off).await;
+    for (content, status) in [("polite", 201), ("rude", 409)] {
+        let sent = api.send_once(scene.conversation, ALICE, content, "m-2");
+        assert_eq!(sent.await.status, status, "{content}");
+    }
 }
 
 #[tokio::test]

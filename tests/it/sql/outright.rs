@@ -117,6 +117,25 @@ async fn the_seq_of_a_message_that_was_deleted_outright_is_not_given_again() {
     }
 }
 
+/// As a filter of the host's may have it: whoever sent it is told of no failure.
+#[tokio::test]
+async fn a_message_that_a_trigger_of_the_host_deletes_at_once_was_sent_and_is_gone() {
+    let mut scene = Scene::set().await;
+    let delete = "delete from messages where id = new.id; return null;";
+    scene.with_trigger("after insert on messages", delete).await;
+    let send = format!(
+        "select chat_send_message('{}', '{ALICE}', 'by a function')",
+        scene.conversation
+    );
+    let insert = scene.insert(ALICE, "by an insert");
+    for (seq, sql) in [&insert, &send, &send].iter().enumerate() {
+        scene.database.execute(sql).await;
+        for kind in ["chat_message", "message_deleted"] {
+            assert_eq!(scene.expect(kind).await["data"]["seq"], seq + 1, "{sql}");
+        }
+    }
+}
+
 /// Whoever inserts the id again does not see that it was deleted: so what is left of it then is another row's.
 #[tokio::test]
 async fn what_is_left_of_an_id_says_whose_it_was_last() {
