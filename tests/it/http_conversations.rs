@@ -39,7 +39,8 @@ async fn who_opens_a_conversation_is_shown_their_own_unread_count() {
     database
         .execute(&format!(
             "insert into messages (conversation_id, sender_id, content)
-             select '{conversation}', '{ALICE}', 'number ' || n from generate_series(1, 3) n"
+             select '{conversation}', '{ALICE}', 'number ' || n from generate_series(1, 4) n;
+             update messages set deleted_at = now() where seq = 2"
         ))
         .await;
 

@@ -137,6 +137,24 @@ async fn the_rows_of_the_go_service_are_kept_and_numbered_by_time() {
     assert_eq!(boris.expect("chat_message").await["data"], sent);
 }
 
+/// In a column of that name the row stays as it was.
+#[tokio::test]
+async fn what_the_go_service_had_deleted_is_shown_to_nobody() {
+    let database = go_service(300).await;
+    database
+        .execute_as_owner(
+            "alter table messages add column deleted_at timestamptz; update messages set deleted_at = now()",
+        )
+        .await;
+    database.migrate(&[]).await.assert_ok();
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(BORIS, ALICE).await;
+    let history = replica.api().history(conversation).await;
+    assert!(!history.is_empty());
+    assert!(history.iter().all(|message| message["content"] == ""));
+    assert_eq!(replica.api().unread_count(ALICE).await, 0);
+}
+
 /// Names that PostgreSQL gives by itself, or that suggest themselves.
 #[tokio::test]
 async fn indexes_of_the_hosts_are_not_taken_for_pgchats() {
@@ -193,6 +211,62 @@ async fn who_was_away_when_a_message_of_the_go_service_was_read_is_told_of_it() 
     assert_eq!(last["type"], "message_updated");
     assert_eq!(last["data"]["content"], "unread");
     assert_eq!(last["data"]["isRead"], true);
+}
+
+/// While the indexes are built the rows that were there have their numbers, and the triggers that number others are still to come.
+#[tokio::test]
+async fn what_the_go_service_writes_behind_the_numbering_is_taken_over_like_the_rest() {
+    let database = go_service(300).await;
+    // Whoever builds an index beside others waits until their snapshots are gone.
+    let snapshot = async || {
+        let reader = database.sql().await;
+        let sql = "begin isolation level repeatable read; select from users";
+        reader.batch_execute(sql).await.expect("a snapshot");
+        reader
+    };
+    let built = async |index: &str| {
+        let waits = format!(
+            "pg_stat_activity where query like 'create%{index}%' and wait_event = 'virtualxid' and datname = current_database()"
+        );
+        eventually(index, || async {
+            (database.count(&waits).await == 1).then_some(())
+        })
+        .await;
+    };
+    let ahead = snapshot().await;
+    let conversation =
+        "(select conversation_id from expected.messages where content = 'message 1')";
+    let writing = async {
+        // Ahead of the numbering, then behind it.
+        built("chat_conversations_pair").await;
+        let behind = snapshot().await;
+        ahead.batch_execute("commit").await.expect("its end");
+        built("chat_conversations_participant1").await;
+        let write = format!(
+            "insert into messages (conversation_id, sender_id, content, message_type, is_read, created_at, updated_at)
+             select c.id, c.participant1_id, late.*
+               from conversations c,
+                    (values ('late 3', null, true, timestamptz '2026-01-01', null), ('late 2', 'image', null, '2025-12-01', '2025-12-02'),
+                            ('late 1', 'file', false, null, timestamptz '2025-12-03')) late
+              where c.id = {conversation};
+             update messages set message_type = 'file' where content = 'message 5';
+             update expected.messages set message_type = 'file' where content = 'message 5'"
+        );
+        database.execute(&write).await;
+        behind.batch_execute("commit").await.expect("its end");
+    };
+    let (outcome, ()) = tokio::join!(database.migrate(&[]), writing);
+    outcome.assert_ok();
+    assert_taken_over(&database, 3).await;
+    let late = format!(
+        "messages m join (values ('late 1', 1, 'file', false, timestamptz '2025-12-03', timestamptz '2025-12-03'),
+                                 ('late 2', 2, 'image', false, '2025-12-01', '2025-12-02'),
+                                 ('late 3', 3, 'text', true, '2026-01-01', '2026-01-01')) l (content, place, type, is_read, created_at, updated_at)
+           on m.content = l.content and m.message_type::text = l.type and m.is_read = l.is_read
+              and m.created_at = l.created_at and m.updated_at = l.updated_at
+              and m.seq = l.place + (select count(*) from expected.messages where conversation_id = {conversation})"
+    );
+    assert_eq!(database.count(&late).await, 3);
 }
 
 /// Until the last moment it is the other service's table, and from then on pgchat's triggers number what it inserts.
