@@ -181,7 +181,7 @@ async fn a_change_that_waits_for_a_message_that_is_deleted_and_inserted_again_is
 async fn messages_that_are_marked_as_read_are_locked_in_the_order_of_their_seq() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    // Their ids are in the other order.
+    // Their ids are in the other order, and so are their places in the table.
     for id in [
         "ffffffff-ffff-4fff-8fff-ffffffffffff",
         "00000000-0000-4000-8000-000000000000",
@@ -191,6 +191,8 @@ async fn messages_that_are_marked_as_read_are_locked_in_the_order_of_their_seq()
         );
         database.execute(&insert).await;
     }
+    let moved = "update messages set content = 'changed' where seq = 1";
+    database.execute(moved).await;
     let patient = "alter function chat_mark_read set lock_timeout = '60s'";
     database.execute_as_owner(patient).await;
     let holder = database
