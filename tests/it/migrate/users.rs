@@ -156,6 +156,18 @@ async fn users_may_be_a_view() {
     api.try_open_conversation(ALICE, IRENE)
         .await
         .refused(404, "user_not_found");
+
+    // Who is not in it any more has an id, and no name.
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    database
+        .execute(&format!(
+            "update users set is_active = false where id = '{ALICE}'; update messages set content = 'edited'"
+        ))
+        .await;
+    assert_eq!(
+        boris.expect("message_updated").await["data"]["sender"],
+        json!({"id": ALICE, "firstName": null, "lastName": null, "avatarUrl": null})
+    );
 }
 
 /// A wrong name, a wrong mapping or the wrong database is found out before anything is made there, with the words that it
