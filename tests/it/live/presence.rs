@@ -258,6 +258,10 @@ async fn watching_shows_at_once_how_each_user_is_and_replaces_the_list() {
 
     watches(&mut boris, &[]).await;
     assert_eq!(replica.api().metric("pgchat_presence_watches").await, 0.0);
+    // And whoever has gone watches nobody.
+    watches(&mut boris, &[ALICE]).await;
+    boris.close().await;
+    until_metric(&replica, "pgchat_presence_watches", 0.0).await;
 }
 
 #[tokio::test]

@@ -321,3 +321,29 @@ async fn presence_that_cannot_be_told_holds_up_no_message() {
     })
     .await;
 }
+
+/// Though nobody tells of the user once more.
+#[tokio::test]
+async fn who_could_not_be_looked_up_at_first_is_shown_all_the_same() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    database
+        .execute_as_owner(
+            "create sequence host_tries;
+             create or replace function chat_presence_of(users uuid[]) returns table (user_id uuid, data text)
+             language plpgsql volatile security definer set search_path from current as $$
+             begin
+               if nextval('host_tries') = 1 then
+                 raise exception 'the host says so';
+               end if;
+               return query
+               select u, format('{\"userId\":\"%s\",\"isOnline\":false,\"lastSeenAt\":null}', u) from unnest(users) u;
+             end $$",
+        )
+        .await;
+    watches(&mut boris, &[ALICE]).await;
+    sees(&mut boris, ALICE, false).await;
+    let tries = "host_tries where last_value > 1";
+    assert_eq!(database.count(tries).await, 1, "it was not at first");
+}

@@ -189,6 +189,39 @@ async fn it_ends_with_a_message_that_the_listener_had_to_catch_up_with() {
     sees(&mut boris, conversation, ALICE, false).await;
 }
 
+/// Or it would be shown for as long as it lasts by itself.
+#[tokio::test]
+async fn its_end_is_told_again_where_that_failed() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &[("TYPING_SECONDS", "60")]).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    types(&mut alice, conversation, true).await;
+    sees(&mut boris, conversation, ALICE, true).await;
+    database
+        .execute_as_owner(
+            "create sequence host_tries;
+             create or replace function chat_notify_typing(
+               replica uuid, conversations uuid[], typists uuid[], recipients uuid[], states boolean[]
+             ) returns void
+             language plpgsql security definer set search_path from current as $$
+             begin
+               if nextval('host_tries') = 1 then
+                 raise exception 'the host says so';
+               end if;
+               perform chat_publish_items('typing', replica, array_agg(
+                         format('{\"conversationId\":\"%s\",\"userId\":\"%s\",\"to\":\"%s\",\"isTyping\":%s}', c, u, r,
+                                case when s then 'true' else 'false' end)))
+                  from unnest(conversations, typists, recipients, states) as t (c, u, r, s);
+             end $$",
+        )
+        .await;
+    types(&mut alice, conversation, false).await;
+    sees(&mut boris, conversation, ALICE, false).await;
+    assert!(replica.api().metric("pgchat_typing_untold_total").await > 0.0);
+}
+
 /// However often a client changes its mind, and the last state arrives.
 #[tokio::test]
 async fn a_burst_makes_one_notification_an_interval_and_its_last_state_is_told() {
