@@ -101,6 +101,12 @@ async fn a_catch_up_that_cannot_be_read_in_time_is_given_up_and_all_clients_relo
     until_healthy(&stage.replica).await;
     let told = stage.told_until_now().await;
     assert_eq!(told, Vec::<i64>::new(), "what was given up is loaded");
+
+    // What is missed from then on is told again.
+    stage.cut().await;
+    stage.send("missed as well").await;
+    stage.comes_back().await;
+    assert_eq!(stage.told_until_now().await, [4]);
 }
 
 /// Deletions count as well, and so does what can no longer be read since it was purged meanwhile.
