@@ -47,6 +47,8 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
     let there = Some(Incarnation(Uuid::from_u128(2)));
     assert_eq!(repeat_in(Some(100), 120, there), Repeat::New);
     assert_eq!(repeat_in(Some(99), 120, there), Repeat::Later);
+    // Below the cursor everything was flushed.
+    assert_eq!(repeat_in(Some(90), 99, there), Repeat::Sent);
 }
 
 #[test]

@@ -78,3 +78,18 @@ async fn a_message_that_the_client_has_seen_comes_as_an_update_if_it_was_edited_
         .collect();
     assert_eq!(told, [("message_updated".into(), "one, edited".into())]);
 }
+
+/// Or whoever is cut off once more would be told again of what they had seen before they came.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_missed_takes_it_no_further_back_than_it_was() {
+    let stage = Behind::set().await;
+    let edit = "update messages set content = 'one, edited' where content = 'one'";
+    stage.database.execute(edit).await;
+    let cursor = cursor_of(&stage.boris.connected);
+    let mut boris = Socket::resume(&stage.there, BORIS, &cursor).await;
+    boris.send_command("ping", serde_json::json!({})).await;
+    let replay = boris.arrived();
+    let last = replay.last().expect("the edit");
+    assert_eq!(last["data"]["content"], "one, edited", "{replay:#?}");
+    assert_eq!(cursor_of(last), cursor);
+}
