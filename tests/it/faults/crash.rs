@@ -114,6 +114,53 @@ async fn crash_between_cursor_and_sends(settings: &[&str], last: Last) {
     }
 }
 
+/// It stays connected, and what its replay has seen the end of were transactions whose numbers are then those of messages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_came_back_before_a_crash_loses_nothing_that_came_after_it() {
+    let cluster = Cluster::private();
+    let database = Database::fresh_on(&cluster).await;
+    database.flush_seldom().await;
+    // Nor does a heartbeat flush.
+    let patient = [
+        ("LISTENER_HEARTBEAT_SECONDS", "300"),
+        ("DB_TIMEOUT_SECONDS", "60"),
+        ("WRITE_TIMEOUT_SECONDS", "60"),
+    ];
+    let replica = Replica::start(&database, &patient).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let cursor = cursor_of(&Socket::connect(&replica, BORIS).await.connected);
+    let stranger = database.sql().await;
+    stranger
+        .batch_execute("set synchronous_commit = off")
+        .await
+        .expect("a setting");
+    for _ in 0..60 {
+        stranger
+            .batch_execute("select pg_current_xact_id()")
+            .await
+            .expect("a number");
+    }
+    let mut boris = Socket::resume(&replica, BORIS, &cursor).await;
+    cluster.crash();
+    cluster.start();
+    until_healthy(&replica).await;
+
+    for number in 1..=SENDS {
+        api.send(conversation, ALICE, &number.to_string()).await;
+    }
+    api.send(conversation, ALICE, "last").await;
+    let frames = boris.before_message("last").await;
+    let told = super::ledger::seqs(&frames, conversation);
+    assert_eq!(told, (1..=SENDS).collect::<Vec<i64>>(), "{frames:#?}");
+    // Or it would have loaded them.
+    assert!(
+        frames
+            .iter()
+            .all(|frame| frame["type"] != "resync_required")
+    );
+}
+
 /// Where nobody but who is asked to flushes: not a heartbeat, nor the server by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_acknowledged_is_flushed_though_commits_do_not_wait_for_it_by_default() {
