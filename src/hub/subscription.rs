@@ -89,17 +89,19 @@ impl Subscription {
                 return delivery;
             }
             tokio::select! {
-                           biased;
-                           item = self.receiver.recv() => {
-                               return match item {
-                                   Some(item) => self.taken(item),
-                                   // The hub has let go of it, and said why before.
-                                   None => {
-            let why = self.mailbox.why_given_up(); Delivery::GivenUp(why.unwrap_or(GivenUp::TooSlow)) }
-                               };
-                           }
-                           () = self.mailbox.news() => {}
-                       }
+                biased;
+                item = self.receiver.recv() => {
+                    return match item {
+                        Some(item) => self.taken(item),
+                        // The hub has let go of it, and said why before.
+                        None => {
+                            let why = self.mailbox.why_given_up();
+                            Delivery::GivenUp(why.unwrap_or(GivenUp::TooSlow))
+                        }
+                    };
+                }
+                () = self.mailbox.news() => {}
+            }
         }
     }
 

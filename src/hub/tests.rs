@@ -1,3 +1,5 @@
+use std::task::Poll;
+
 use super::*;
 
 fn hub(limits: HubLimits) -> Hub {
@@ -133,6 +135,19 @@ async fn a_full_queue_is_given_up_and_delays_no_other() {
     assert_eq!(hub.connections(), 1);
 }
 
+/// As a session does that cannot write: it takes nothing from its queue, and would hear of nothing.
+#[tokio::test]
+async fn who_waits_to_be_given_up_is_woken() {
+    let mailbox = Mailbox::default();
+    let mut given_up = std::pin::pin!(mailbox.given_up());
+    assert!(futures_util::poll!(&mut given_up).is_pending());
+    mailbox.give_up(GivenUp::TooSlow);
+    assert_eq!(
+        futures_util::poll!(&mut given_up),
+        Poll::Ready(GivenUp::TooSlow)
+    );
+}
+
 #[test]
 fn a_queue_of_too_many_bytes_is_full_too_and_what_is_taken_makes_room() {
     let hub = hub(HubLimits {
@@ -140,8 +155,13 @@ fn a_queue_of_too_many_bytes_is_full_too_and_what_is_taken_makes_room() {
         ..LIMITS
     });
     let large = |bytes: usize| {
+        let half = "x".repeat(bytes / 2);
         let event = Event {
-            frame: "x".repeat(bytes).into(),
+            frame: "x".repeat(bytes - half.len()).into(),
+            as_update: Some(AsUpdate {
+                frame: half.into(),
+                created: None,
+            }),
             ..Arc::into_inner(event(1)).expect("not shared")
         };
         Arc::new(event)

@@ -159,6 +159,26 @@ async fn a_heartbeat_between_the_replay_and_what_it_repeats_makes_no_repeat() {
     assert!(session.replayed.is_none());
 }
 
+/// After a failover or a crash, revisions and the numbers of transactions may be given anew.
+#[tokio::test]
+async fn behind_a_reload_nothing_counts_as_a_repeat_of_the_replay() {
+    let stage = Stage::calm();
+    let (ours, theirs) = duplex(64 * 1024);
+    let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
+    let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    let row = Uuid::new_v4();
+    session.replayed = Some(Box::new(Missed::of_row(row, 0, 2)));
+    stage.services.hub.resync_all("another database");
+    stage.publish_row(row, 1, 0);
+    stage.publish(2, 0);
+    let first = session.subscription.next().await;
+    session.deliver(first).await.unwrap();
+    session.flush().await.unwrap();
+    let reload = next(&mut client).await.unwrap();
+    assert_eq!(reload["type"], "resync_required");
+    assert_eq!(next(&mut client).await.unwrap()["data"], 1);
+}
+
 #[tokio::test]
 async fn a_malformed_frame_is_answered_and_the_socket_stays_open() {
     let stage = Stage::calm();
