@@ -325,6 +325,11 @@ mod tests {
             assert_eq!(echo.expect("one of ours"), None, "{forged}");
             assert_eq!(beats.echoed(), 0, "{forged}");
         }
+        // Nor does one of another replica, which counts its own.
+        let other = heartbeat_of(Uuid::max(), sent);
+        let echo = dispatcher.dispatch(&other).await;
+        assert_eq!(echo.expect("one of ours"), None);
+        assert_eq!(beats.echoed(), 0);
         let echo = dispatcher.dispatch(&heartbeat(sent)).await;
         assert!(echo.expect("one of ours").is_some());
         assert_eq!(beats.echoed(), sent);
@@ -378,7 +383,10 @@ mod tests {
     }
 
     fn heartbeat(beat: i64) -> String {
-        let replica = Uuid::nil();
+        heartbeat_of(Uuid::nil(), beat)
+    }
+
+    fn heartbeat_of(replica: Uuid, beat: i64) -> String {
         format!(r#"{{"v":1,"xid":"9","at":5,"heartbeat":{{"replica":"{replica}","beat":{beat}}}}}"#)
     }
 }
