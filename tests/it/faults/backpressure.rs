@@ -149,32 +149,16 @@ async fn a_burst_past_the_bound_of_the_writer_is_refused_at_once() {
 /// Each message is a transaction of its own here, and takes 5 s: the last one has less than that left when it is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_database_stores_what_is_nearly_late_when_it_is_sent() {
-    let database = Database::fresh().await;
-    database
-        .execute_as_owner(
-            "create table host_pace as select 0.0::float as seconds;
-             create function host_slow() returns trigger language plpgsql security definer as $$
-             begin
-               -- As long as the test says that the database takes.
-               perform pg_sleep((select seconds from public.host_pace));
-               return null;
-             end $$;
-             create trigger host_slow after insert on messages for each statement execute function host_slow()",
-        )
-        .await;
+    let database = with_pace().await;
     let settings = [("WRITER_BATCH", "1"), ("WRITE_TIMEOUT_SECONDS", "14")];
     let replica = Replica::start(&database, &settings).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
-    let takes = async |seconds: f64| {
-        let pace = format!("update host_pace set seconds = {seconds}");
-        database.execute_as_owner(&pace).await;
-    };
     // By these the replica learns that answers take their time: it would not wait for 5 s at once.
     for seconds in [1.0, 2.5] {
-        takes(seconds).await;
+        takes(&database, seconds).await;
         replica.api().send(conversation, ALICE, "slow").await;
     }
-    takes(5.0).await;
+    takes(&database, 5.0).await;
     let mut sends = JoinSet::new();
     for number in 0..3 {
         let api = replica.api();
@@ -186,6 +170,38 @@ async fn a_slow_database_stores_what_is_nearly_late_when_it_is_sent() {
     while let Some(reply) = sends.join_next().await {
         reply.expect("a send").ok(201);
     }
+}
+
+/// Nothing has told the replica that answers take so long.
+#[tokio::test]
+async fn what_is_sent_again_has_more_time_each_time() {
+    let database = with_pace().await;
+    let replica = Replica::start(&database, &[("WRITE_TIMEOUT_SECONDS", "60")]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    takes(&database, 5.0).await;
+    replica.api().send(conversation, ALICE, "slow").await;
+}
+
+/// A database that takes as long for a message as `takes` says.
+async fn with_pace() -> Database {
+    let database = Database::fresh().await;
+    database
+        .execute_as_owner(
+            "create table host_pace as select 0.0::float as seconds;
+             create function host_slow() returns trigger language plpgsql security definer as $$
+             begin
+               perform pg_sleep((select seconds from public.host_pace));
+               return null;
+             end $$;
+             create trigger host_slow after insert on messages for each statement execute function host_slow()",
+        )
+        .await;
+    database
+}
+
+async fn takes(database: &Database, seconds: f64) {
+    let pace = format!("update host_pace set seconds = {seconds}");
+    database.execute_as_owner(&pace).await;
 }
 
 /// It sends frames, and takes no answers: after some time its own sends must block.
