@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
@@ -97,7 +97,7 @@ impl Running {
         }
 
         // Bound before anything is started: a port in use is a clear line and nothing else.
-        let listener = bind(config.server_addr).await?;
+        let listener = bind(config.server_addr)?;
         let address = listener.local_addr().map_err(StartError::because)?;
 
         let lifecycle = Lifecycle::default();
@@ -125,15 +125,23 @@ impl Running {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => StartError(format!(
-                "{address} is in use by another program; set SERVER_PORT"
-            )),
-            _ => StartError(format!("cannot listen on {address}: {error}")),
-        })
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // As TcpListener::bind() does: connections of the process before may still be closing.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(server::BACKLOG)
+    };
+    listen().map_err(|error: std::io::Error| match error.kind() {
+        ErrorKind::AddrInUse => StartError(format!(
+            "{address} is in use by another program; set SERVER_PORT"
+        )),
+        _ => StartError(format!("cannot listen on {address}: {error}")),
+    })
 }
 
 /// Everything behind the routes; returns when the listener is live.

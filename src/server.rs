@@ -46,8 +46,9 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 const STALL_MARGIN: Duration = Duration::from_secs(10);
 /// Connections over the limit that are being told so at a time; the others are just closed.
 const REFUSALS: usize = 64;
-/// Connections that the kernel has at most for who has not accepted them yet: tokio asks for a queue of 1,024, and Linux has one more.
-const BACKLOG: usize = 1025;
+/// Connections that wait in the kernel until they are accepted (less where `net.core.somaxconn` is): those who come back by the thousand
+/// do not come one by one.
+pub const BACKLOG: u32 = 1024;
 /// For the first byte of the first request of a connection that comes while the replica closes, or just before: a proxy or
 /// a probe has sent it already, and the drain waits for one that has not.
 const LATE_PATIENCE: Duration = Duration::from_secs(1);
@@ -140,8 +141,9 @@ pub async fn serve(
     // may not have heard of the last ones.
     match listener.into_std() {
         Ok(listener) => {
-            // No more than the queue has held: others may come as fast as they are taken.
-            for stream in std::iter::from_fn(|| next_waiting(&listener)).take(BACKLOG) {
+            // No more than the queue has held (Linux keeps one more): others may come as fast as they are taken.
+            let waiting = std::iter::from_fn(|| next_waiting(&listener));
+            for stream in waiting.take(BACKLOG as usize + 1) {
                 acceptor.take(stream);
             }
         }

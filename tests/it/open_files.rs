@@ -15,6 +15,24 @@ async fn connected(replica: &Replica, count: usize) -> (Vec<Raw>, Vec<u16>) {
     (open, statuses)
 }
 
+/// As many come back at once when another replica is lost.
+#[tokio::test]
+async fn connections_that_come_while_a_replica_is_held_up_wait_for_it() {
+    const COME: usize = 500;
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    replica.freeze();
+    let mut waiting = Vec::new();
+    for _ in 0..COME {
+        waiting.push(within("a connection", Raw::connect(&replica)).await);
+    }
+    replica.thaw();
+    for raw in &mut waiting {
+        raw.request("GET /health/live", &[]).await;
+        assert_eq!(raw.reply().await.expect("an answer").status, 200);
+    }
+}
+
 #[tokio::test]
 async fn a_low_soft_limit_on_open_files_is_raised() {
     let database = Database::fresh().await;
