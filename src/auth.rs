@@ -381,7 +381,7 @@ impl Auth {
 fn missing() -> Error {
     Error::Unauthorized {
         code: "unauthorized",
-        message: "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket a ticket".to_owned(),
+        message: "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket also a ticket or a subprotocol".to_owned(),
     }
 }
 

@@ -56,18 +56,39 @@ as $$
    where hash in (select t.hash from chat_tickets t where t.expires_at < clock_timestamp() for update skip locked)
 $$;
 
--- Whether these users are active; no row for those who do not exist.
+-- Whether these users are active; no row for those who do not exist. A view of the host's may fail for one of them, by what is in a row:
+-- their `failure` says how, and the others have their answers.
 create function chat_active_users(ids uuid[])
-returns table (id uuid, is_active boolean)
+returns table (id uuid, is_active boolean, failure text)
 language plpgsql stable
 security definer
 set search_path from current
 -- Not planned anew for each length of the array.
 set plan_cache_mode = force_generic_plan
 as $$
+#variable_conflict use_column
+declare
+  found_ids uuid[];
+  actives boolean[];
 begin
-  return query
-  select u.id, u.is_active from chat_users() u where u.id = any (ids);
+  begin
+    select array_agg(u.id), array_agg(u.is_active) into found_ids, actives from chat_users() u where u.id = any (ids);
+    return query select * from unnest(found_ids, actives, array[]::text[]);
+    return;
+  exception when data_exception or cardinality_violation or plpgsql_error or external_routine_exception then
+    null;
+  end;
+  for id in select distinct unnest(ids) loop
+    begin
+      select u.is_active into is_active from chat_users() u where u.id = chat_active_users.id;
+      failure := null;
+      continue when not found;
+    exception when data_exception or cardinality_violation or plpgsql_error or external_routine_exception then
+      is_active := null;
+      failure := format('%s (%s)', sqlerrm, sqlstate);
+    end;
+    return next;
+  end loop;
 end
 $$;
 

@@ -56,23 +56,20 @@ impl UserCheck {
     pub async fn dismiss_inactive(&self, hub: &Hub) -> Result<(), Error> {
         let mut failure = None;
         for users in hub.users().chunks(CHUNK) {
-            for (user, answer) in users.iter().zip(self.store.are_active(users).await) {
-                let active = match answer {
-                    Ok(active) => active,
-                    Err(error @ Error::Internal(_)) => {
-                        failure.get_or_insert(error);
-                        continue;
+            let mut found = self.store.active_of(users).await?;
+            for user in users {
+                match found.remove(user) {
+                    Some(Ok(true)) => self.remember(&[(*user, true)]),
+                    Some(Err(error)) => _ = failure.get_or_insert(error),
+                    inactive => {
+                        match inactive {
+                            Some(_) => self.remember(&[(*user, false)]),
+                            // So nothing has replaced what is remembered.
+                            None => drop(self.lock().remove(user)),
+                        }
+                        log::info!("user {user} is deactivated: the sockets are closed");
+                        hub.dismiss(*user);
                     }
-                    Err(error) => return Err(error),
-                };
-                match active {
-                    Some(active) => self.remember(&[(*user, active)]),
-                    // So nothing has replaced what is remembered.
-                    None => drop(self.lock().remove(user)),
-                }
-                if active != Some(true) {
-                    log::info!("user {user} is deactivated: the sockets are closed");
-                    hub.dismiss(*user);
                 }
             }
         }

@@ -210,7 +210,7 @@ mod tests {
     /// As a proxy does whose server has been paused, or a pooler that waits for one.
     #[tokio::test]
     async fn a_server_that_is_silent_once_it_has_let_in_keeps_no_place_of_the_pool() {
-        const PATIENCE: Duration = Duration::from_millis(50);
+        const PATIENCE: Duration = Duration::from_secs(1);
         // AuthenticationOk; then to "show transaction_read_only" a row of one column, which says off.
         const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
         const TAKES_WRITES: &[u8] =
@@ -242,7 +242,7 @@ mod tests {
         let connector = Connector::new(&database).unwrap();
         let pool = connector.pool(1, PATIENCE, Way::Direct).unwrap();
         for _ in 0..2 {
-            let got = tokio::time::timeout(PATIENCE * 200, pool.get()).await;
+            let got = tokio::time::timeout(PATIENCE * 20, pool.get()).await;
             let failed = got.expect("given up").expect_err("nothing was answered");
             let why = "no answer to the first statement";
             assert!(failed.to_string().contains(why), "{failed}");

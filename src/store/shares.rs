@@ -10,7 +10,8 @@ pub struct Shares {
     /// Of the requests' pool, those over which it is asked whether users exist and are active: a third. Each asks for many at once; where
     /// one has gone silent, the others go on.
     pub user_lookups: usize,
-    /// Of the requests' pool, those by which tickets are used up: half, so that a flood of handshakes leaves some to those who are in. Each
+    /// Of the requests' pool, those by which tickets are used up: half, so that a flood of handshakes, lookups included, leaves at least
+    /// one to those who are in. Each
     /// is held for one ticket, and how fast browsers come back after the loss of a replica goes by their number.
     pub redemptions: usize,
     /// Of the requests' pool, those that changes of rows may have of which it is not known whether somebody holds them: a

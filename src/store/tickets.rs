@@ -55,13 +55,14 @@ impl Store {
 
     /// Uses a ticket up; `None` when it is not good, or not any more.
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
-        let deadline = self.deadline();
-        let Ok(_permit) = timeout_at(deadline, self.redemptions.acquire()).await else {
+        // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
+        // would all behind them.
+        let Ok(_permit) = timeout_at(self.deadline(), self.redemptions.acquire()).await else {
             return Err(Error::unavailable("too many others wait for the database"));
         };
-        let sql = self.select("*", "chat_redeem_ticket($1)");
-        let params = [(&hash as _, Type::BYTEA)];
-        let rows = self.change_by(&self.pool, &sql, &params, deadline).await?;
+        let rows = self
+            .change("*", "chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
+            .await?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };

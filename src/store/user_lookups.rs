@@ -3,8 +3,8 @@
 //! As the writer does with messages: who comes while queries are under way is asked about with the others by the next one, without a
 //! timer. Alone, nobody waits for anybody; the thousands who come back after the loss of a replica take a few queries.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -49,8 +49,8 @@ impl UserLookups {
         }
     }
 
-    /// Puts somebody in line; whether a task more is to ask.
-    fn admit(&self, waiter: Waiter) -> Result<bool, Error> {
+    /// Puts somebody in line; with a task that is to ask, where there is room for one more.
+    fn admit(self: &Arc<Self>, waiter: Waiter) -> Result<Option<Asking>, Error> {
         let mut state = self.state();
         if state.waiting.len() >= MAX_WAITING {
             return Err(Error::unavailable("too many others wait for the database"));
@@ -58,18 +58,7 @@ impl UserLookups {
         state.waiting.push_back(waiter);
         let is_free = state.asking < self.most;
         state.asking += usize::from(is_free);
-        Ok(is_free)
-    }
-
-    /// Those who are asked about next, without those who have gone away. Empty: nobody waits, and the task ends.
-    fn next_group(&self) -> Vec<Waiter> {
-        let mut state = self.state();
-        state.waiting.retain(|waiter| !waiter.reply.is_closed());
-        let count = state.waiting.len().min(GROUP);
-        if count == 0 {
-            state.asking -= 1;
-        }
-        state.waiting.drain(..count).collect()
+        Ok(is_free.then(|| Asking(Some(Arc::clone(self)))))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -78,12 +67,41 @@ impl UserLookups {
     }
 }
 
+/// The part of a task that asks until nobody waits. Should it end before, another one may take its place.
+struct Asking(Option<Arc<UserLookups>>);
+
+impl Asking {
+    /// Those who are asked about next, without those who have gone away. `None`: nobody waits, and the task has ended.
+    fn next_group(&mut self) -> Option<Vec<Waiter>> {
+        let lookups = self.0.as_ref()?;
+        let mut state = lookups.state();
+        state.waiting.retain(|waiter| !waiter.reply.is_closed());
+        let count = state.waiting.len().min(GROUP);
+        if count > 0 {
+            return Some(state.waiting.drain(..count).collect());
+        }
+        // Under the same lock: who comes from now on sees that nobody asks.
+        state.asking -= 1;
+        drop(state);
+        self.0 = None;
+        None
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(lookups) = &self.0 {
+            lookups.state().asking -= 1;
+        }
+    }
+}
+
 impl Store {
     /// Whether this user is active; `None`: there is no such user.
     pub async fn is_active(&self, user: UserId) -> Answer {
         let (reply, answer) = oneshot::channel();
-        if self.user_lookups.admit(Waiter { user, reply })? {
-            tokio::spawn(self.clone().look_up_users());
+        if let Some(asking) = self.user_lookups.admit(Waiter { user, reply })? {
+            tokio::spawn(self.clone().look_up_users(asking));
         }
         match timeout(self.timeout, answer).await {
             Ok(Ok(answer)) => answer,
@@ -99,45 +117,19 @@ impl Store {
             .ok_or_else(|| Error::not_found(Resource::User, id))
     }
 
-    /// Asks for those who wait, until nobody does.
-    async fn look_up_users(self) {
-        loop {
-            let group = self.user_lookups.next_group();
-            if group.is_empty() {
-                return;
+    async fn look_up_users(self, mut asking: Asking) {
+        while let Some(group) = asking.next_group() {
+            let users: Vec<_> = group.iter().map(|waiter| waiter.user).collect();
+            let found = self.active_of(&users).await;
+            for Waiter { user, reply } in group {
+                let answer = match &found {
+                    Ok(found) => found.get(&user).map(|active| active.as_ref()).transpose(),
+                    Err(error) => Err(error),
+                };
+                // Whoever has gone away meanwhile needs none.
+                let _ = reply.send(answer.map(Option::<&bool>::copied).map_err(same));
             }
-            self.answer(group).await;
         }
-    }
-
-    async fn answer(&self, group: Vec<Waiter>) {
-        let users: Vec<_> = group.iter().map(|waiter| waiter.user).collect();
-        let answers = self.are_active(&users).await;
-        for (Waiter { reply, .. }, answer) in group.into_iter().zip(answers) {
-            // Whoever has gone away meanwhile needs none.
-            let _ = reply.send(answer);
-        }
-    }
-
-    /// The same of several, in their order. A view of the host's may fail for one user: that takes none of the others along.
-    pub async fn are_active(&self, users: &[UserId]) -> Vec<Answer> {
-        let mut answers = Vec::with_capacity(users.len());
-        let mut parts = vec![users];
-        while let Some(part) = parts.pop() {
-            let found = match self.active_of(part).await {
-                Err(Error::Internal(_)) if part.len() > 1 => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                    continue;
-                }
-                found => found.map(HashMap::<_, _>::from_iter),
-            };
-            answers.extend(part.iter().map(|user| match &found {
-                Ok(found) => Ok(found.get(user).copied()),
-                Err(error) => Err(same(error)),
-            }));
-        }
-        answers
     }
 }
 

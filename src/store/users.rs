@@ -1,5 +1,7 @@
 //! The host system's users, through `chat_users()`.
 
+use std::collections::HashMap;
+
 use postgres_types::Type;
 use uuid::Uuid;
 
@@ -16,6 +18,9 @@ pub struct UserFilter {
     pub query: Option<String>,
 }
 
+/// Whether a user is active.
+pub type Active = Result<bool, Error>;
+
 impl Store {
     /// The User. `NotFound` when there is none.
     pub async fn user(&self, id: UserId) -> Result<RawJson, Error> {
@@ -27,14 +32,20 @@ impl Store {
             .unwrap_or_else(|| Err(Error::not_found(Resource::User, id)))
     }
 
-    /// Which of these users are active. Those who do not exist are left out.
-    pub async fn active_of(&self, users: &[UserId]) -> Result<Vec<(UserId, bool)>, Error> {
+    /// Which of these users are active. Those who do not exist are left out; of whom the host's view fails to tell, the error is `Internal`.
+    pub async fn active_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Active>, Error> {
         let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
         let rows = self
             .read("*", "chat_active_users($1)", &[(&ids, Type::UUID_ARRAY)])
             .await?;
         rows.iter()
-            .map(|row| Ok((UserId(column_of(row, 0)?), column_of(row, 1)?)))
+            .map(|row| {
+                let active = match column_of::<Option<String>>(row, 2)? {
+                    None => Ok(column_of(row, 1)?),
+                    Some(failure) => Err(Error::Internal(failure.into())),
+                };
+                Ok((UserId(column_of(row, 0)?), active))
+            })
             .collect()
     }
 

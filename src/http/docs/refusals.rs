@@ -61,7 +61,7 @@ pub fn of(path: &str, operation: &Operation, status: &str) -> Vec<Refusal> {
             "without a token, in jwt mode",
             Error::Unauthorized {
                 code: "unauthorized",
-                message: "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket a ticket".to_owned(),
+                message: "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket also a ticket or a subprotocol".to_owned(),
             },
         )],
         "403" => request.forbidden(),

@@ -7,6 +7,8 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::tickets::ticket;
+use super::tokens::token;
 use super::*;
 use crate::security::attackers;
 use crate::support::*;
@@ -105,8 +107,13 @@ async fn of_those_who_are_asked_about_together_each_has_an_answer_of_their_own()
 async fn a_query_that_fails_is_told_to_all_who_waited_for_it_and_to_nobody_else() {
     const WAITING: usize = 20;
     let database = Database::fresh().await;
-    let settings = [ONE_QUERY_AT_A_TIME, ("DB_TIMEOUT_SECONDS", "60")];
-    let replica = Replica::start(&database, &settings).await;
+    let proxy = Proxy::before(&database).await;
+    let settings = [
+        &proxy.for_all()[..],
+        &proxy.for_listener(),
+        &[ONE_QUERY_AT_A_TIME, ("DB_TIMEOUT_SECONDS", "60")],
+    ];
+    let replica = Replica::start(&database, &settings.concat()).await;
     let holder = database.holding("alter table users rename to away").await;
     let before = replica.open_files();
     let commit = async {
@@ -121,8 +128,44 @@ async fn a_query_that_fails_is_told_to_all_who_waited_for_it_and_to_nobody_else(
     for (status, _) in answers {
         assert_eq!(status, 500);
     }
+    // Whoever the table fails for is not looked for where it fails for everybody.
+    let asked = proxy.round_trips(&["chat_active_users("]).0;
+    assert!(asked <= 3, "{asked} queries");
     database.execute("alter table away rename to users").await;
     assert_eq!(attackers::handshake(replica.port(), BORIS).await.0, 101);
+}
+
+/// Whoever has waited long for their turn has time left to be answered, or in the end nobody would be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_are_used_up_though_ever_more_come_than_the_database_takes() {
+    const TICKETS: usize = 300;
+    let database = Database::fresh().await;
+    let proxy = Proxy::before(&database).await;
+    let settings = [
+        &proxy.for_all()[..],
+        &[ONE_QUERY_AT_A_TIME, ("DB_TIMEOUT_SECONDS", "2")],
+        &[("RATE_LIMIT_PER_SECOND", "0")],
+    ];
+    let replica = replica(&database, &settings.concat()).await;
+    let mut paths = Vec::new();
+    for _ in 0..TICKETS {
+        let ticket = ticket(&replica, "", Some(&token(ALICE))).await;
+        paths.push(format!("/ws?ticket={ticket}"));
+    }
+    // A ticket takes 0.1 s, and every 0.02 s another one comes.
+    proxy.delay(Duration::from_millis(50));
+    let come = paths.iter().zip(1..).map(|(path, n)| {
+        let replica = &replica;
+        async move {
+            tokio::time::sleep(Duration::from_millis(20) * n).await;
+            handshake(replica, path, &[]).await.status
+        }
+    });
+    let statuses = within("answers", join_all(come)).await;
+    let count = |status| statuses.iter().filter(|it| **it == status).count();
+    assert_eq!(count(101) + count(503), TICKETS, "{statuses:?}");
+    let last = &statuses[TICKETS / 2..];
+    assert!(last.contains(&101), "{statuses:?}");
 }
 
 /// One after the other they would wait for twelve times the database's deadline.
