@@ -50,25 +50,30 @@ begin
 end
 $$;
 
--- Nor has anybody else any right on the tables that are pgchat's own: who writes to them forges tickets, for example.
+-- begin internal tables
+-- Nor has anybody else any right on the tables that are pgchat's own: who writes to them forges tickets, for example. A view of one
+-- may be read; what is written to it would be written to that table, with the owner's rights.
 do $$
 declare
   internal constant name[] := array[
-    'chat_attendance', 'chat_conversation_tombstones', 'chat_incarnation', 'chat_purged', 'chat_replicas', 'chat_rolls', 'chat_schema_history',
+    'chat_adoption', 'chat_attendance', 'chat_conversation_tombstones', 'chat_incarnation', 'chat_purged', 'chat_replicas', 'chat_rolls', 'chat_schema_history',
     'chat_tickets', 'chat_tombstones', 'chat_users_link'];
   item record;
 begin
   for item in
-    select distinct c.oid::regclass as name, case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as somebody
+    select distinct c.oid::regclass as name, case c.relkind when 'v' then a.privilege_type else 'all' end as taken,
+           case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as somebody
       from pg_class c
       left join pg_attribute t on t.attrelid = c.oid and t.attacl is not null
      cross join lateral (select * from aclexplode(c.relacl) union all select * from aclexplode(t.attacl)) a
-     where c.relnamespace = current_schema()::regnamespace and c.relname = any (internal) and a.grantee <> c.relowner
+     where c.relnamespace = current_schema()::regnamespace and a.grantee <> c.relowner
+       and (c.relname = any (internal) or c.relname = 'chat_presence' and a.privilege_type <> 'SELECT')
   loop
-    execute format('revoke all on %s from %s cascade', item.name, item.somebody);
+    execute format('revoke %s on %s from %s cascade', item.taken, item.name, item.somebody);
   end loop;
 end
 $$;
+-- end internal tables
 
 -- Default privileges of the host's may also let others act in any user's name, or read and change everybody's messages. Whether they
 -- were meant to is not known: so it is said.

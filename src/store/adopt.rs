@@ -19,6 +19,8 @@ const CHECK: &str = include_str!("../../sql/adopt/check.sql");
 
 const TABLES: &str = include_str!("../../sql/migrations/V1__tables.sql");
 
+const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
+
 /// Messages in one transaction: their rows are locked for that long, a fraction of a second.
 const BATCH: i64 = 5_000;
 
@@ -160,9 +162,11 @@ async fn number(client: &Client) -> Result<(), Error> {
             false => "",
         },
     );
+    // In one transaction: by default the host may give others rights on whatever is made.
+    let plan = format!("{NUMBER};{}", section(PRIVILEGES, "internal tables"));
     loop {
         // Again, since the other service goes on writing; each round has less to do.
-        client.batch_execute(NUMBER).await?;
+        client.batch_execute(&plan).await?;
         let rows = client
             .query_typed("select coalesce(max(n), 0) from chat_adoption", &[])
             .await?;

@@ -137,6 +137,45 @@ async fn the_rows_of_the_go_service_are_kept_and_numbered_by_time() {
     assert_eq!(boris.expect("chat_message").await["data"], sent);
 }
 
+/// Whoever changed it would decide on the order of the messages.
+#[tokio::test]
+async fn what_is_planned_of_a_takeover_is_open_to_nobody_else() {
+    let database = go_service(300).await;
+    let role = database.role("anon").await;
+    database
+        .execute(&format!(
+            "alter default privileges for role {OWNER} in schema public grant all on tables to {role}, public;
+             create function wait_for_the_test() returns trigger language plpgsql as
+             $$ begin perform pg_advisory_xact_lock(42); return new; end $$;
+             create trigger wait_for_the_test after update on messages for each row execute function wait_for_the_test()"
+        ))
+        .await;
+    let blocker = database.sql().await;
+    let (lock, unlock) = (
+        "select pg_advisory_lock(42)",
+        "select pg_advisory_unlock(42)",
+    );
+    blocker.batch_execute(lock).await.expect("a lock");
+    let looking = async {
+        let plan = "pg_class where relname = 'chat_adoption'";
+        eventually("the plan", || async {
+            (database.count(plan).await == 1).then_some(())
+        })
+        .await;
+        let open = format!(
+            "{plan} and (has_any_column_privilege('{role}', oid, 'select, insert, update, references')
+                         or has_table_privilege('{role}', oid, 'delete, truncate, trigger'))"
+        );
+        let open = database.count(&open).await;
+        blocker.batch_execute(unlock).await.expect("unlocked");
+        open
+    };
+    let (outcome, open) = tokio::join!(database.migrate(&[]), looking);
+    outcome.assert_ok();
+    assert_eq!(open, 0);
+    assert_taken_over(&database, 0).await;
+}
+
 /// In a column of that name the row stays as it was.
 #[tokio::test]
 async fn what_the_go_service_had_deleted_is_shown_to_nobody() {

@@ -23,6 +23,16 @@ async fn default_privileges_on_tables_are_told_and_open_none_of_the_internal_one
         "insert into chat_tickets (hash, user_id, expires_at) values ('\\x00', '{ALICE}', now() + interval '1 hour')"
     );
     assert_refused(&anon, &forged).await;
+    // A view of one such table, which runs with its owner's rights.
+    let online = "select user_id, is_online from chat_presence";
+    anon.batch_execute(online).await.expect("may be read");
+    for change in [
+        format!("insert into chat_presence (user_id, last_seen_at) values ('{ALICE}', now())"),
+        "update chat_presence set last_seen_at = now()".to_owned(),
+        "delete from chat_presence".to_owned(),
+    ] {
+        assert_refused(&anon, &change).await;
+    }
     let client = database.sql().await;
     let open = format!(
         "select c.oid::regclass::text from pg_class c
@@ -33,6 +43,15 @@ async fn default_privileges_on_tables_are_told_and_open_none_of_the_internal_one
     );
     let left = ["chat_presence", "conversations", "messages"];
     assert_eq!(texts(&client, &open).await, left);
+    let shown = format!(
+        "select grantee || ' ' || privilege_type from information_schema.role_table_grants
+          where table_name = 'chat_presence' and grantee in ('{role}', 'PUBLIC') order by 1"
+    );
+    let mut read_only = [format!("{role} SELECT"), "PUBLIC SELECT".to_owned()];
+    read_only.sort();
+    let mut rights = texts(&client, &shown).await;
+    rights.sort();
+    assert_eq!(rights, read_only);
 
     // As it says.
     database
