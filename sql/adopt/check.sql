@@ -232,18 +232,26 @@ begin
     end if;
   end if;
 
-  -- A column of another type is replaced by one of pgchat's. Indexes and constraints go with it, the rest would keep it.
-  select string_agg(distinct case when r.oid is null then pg_describe_object(d.classid, d.objid, d.objsubid)
-                                  else 'view ' || r.ev_class::regclass::text end, ', ')
+  -- A column of another type is replaced by one of pgchat's, and that of another collation altered. Indexes and constraints go with it,
+  -- the rest would keep it. Of a generated column up to PostgreSQL 14 it is the column that depends, and goes with it, too.
+  select format('the column %s of messages gets %s, and cannot while it is used by %s', a.attname,
+                case a.attname when 'message_type' then 'another type' else 'the collation "C"' end,
+                string_agg(distinct case when r.oid is null then pg_describe_object(d.classid, d.objid, d.objsubid)
+                                         else 'view ' || r.ev_class::regclass::text end, ', '))
     into wrong
     from pg_attribute a
     join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = a.attrelid and d.refobjsubid = a.attnum
-                    and d.deptype = 'n' and d.classid not in ('pg_class'::regclass, 'pg_constraint'::regclass)
+                    and (d.deptype = 'n' and d.classid not in ('pg_class'::regclass, 'pg_constraint'::regclass)
+                         or d.classid = 'pg_class'::regclass and d.objsubid > 0)
     left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
-   where a.attrelid = 'messages'::regclass and a.attname = 'message_type' and not a.attisdropped
-     and a.atttypid is distinct from to_regtype('chat_message_type');
+   where a.attrelid = 'messages'::regclass and not a.attisdropped
+     and (a.attname = 'message_type' and a.atttypid is distinct from to_regtype('chat_message_type')
+          or a.attname = 'client_message_id' and a.attcollation <> 'pg_catalog."C"'::regcollation)
+   group by a.attname
+   order by a.attname
+   limit 1;
   if wrong is not null then
-    raise exception 'the column message_type of messages gets another type, and cannot while it is used by %', wrong
+    raise exception '%', wrong
       using errcode = 'dependent_objects_still_exist', hint = 'drop that, migrate, and make it anew';
   end if;
 

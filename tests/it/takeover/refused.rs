@@ -137,6 +137,23 @@ async fn rows_that_fit_nowhere_are_counted_and_what_mends_them_is_told() {
             "drop view unread",
         ),
         (
+            "alter table messages add column client_message_id text;
+             create view named as select * from messages;
+             create trigger named after insert on messages for each row when (new.client_message_id <> '')
+               execute function suppress_redundant_updates_trigger();
+             create policy named on messages using (client_message_id <> '')",
+            [
+                "client_message_id of messages gets the collation \"C\"",
+                "used by policy named on table messages, trigger named on table messages, view named",
+            ],
+            "drop view named; drop trigger named on messages; drop policy named on messages",
+        ),
+        (
+            "alter table messages add column shown text generated always as (upper(message_type)) stored",
+            ["column shown of table messages", "drop that"],
+            "alter table messages drop column shown",
+        ),
+        (
             "with alone as (insert into conversations (participant1_id, participant2_id) select id, id from users limit 1 returning *)
              insert into messages (conversation_id, sender_id, content) select id, participant1_id, 'a note' from alone",
             ["users with themselves", "delete from conversations"],
