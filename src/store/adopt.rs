@@ -109,16 +109,16 @@ update conversations c
          where p.id > $1 and p.id <= $2) n
  where n.id = c.id and c.last_seq <> n.seq";
 
-/// Prepares the tables in the session's schema, if there are any that were not migrated yet.
-pub(super) async fn prepare(client: &Client) -> Result<(), Error> {
+/// Prepares the tables in the session's schema. Whether there are any that were not migrated yet.
+pub(super) async fn prepare(client: &Client) -> Result<bool, Error> {
     if has(client, "to_regclass('chat_tombstones')").await? {
-        return Ok(());
+        return Ok(false);
     }
     client.batch_execute(CHECK).await?;
     if !has(client, "to_regclass('messages')").await?
         || !has(client, "to_regclass('conversations')").await?
     {
-        return Ok(());
+        return Ok(false);
     }
     log::info!("taking over the tables conversations and messages; they stay in use meanwhile");
     patiently(client, STAND_IN).await?;
@@ -136,7 +136,7 @@ pub(super) async fn prepare(client: &Client) -> Result<(), Error> {
     }
     fill_conversations(client).await?;
     reference(client).await?;
-    tell_senders_keys(client).await
+    Ok(true)
 }
 
 /// Whether an expression such as `to_regclass('messages')` is not null.
@@ -245,13 +245,18 @@ async fn reference(client: &Client) -> Result<(), Error> {
     validate(client).await
 }
 
-/// Foreign keys of the host's are left to the host. One costs each message a lock on its sender's row.
-async fn tell_senders_keys(client: &Client) -> Result<(), Error> {
+/// Foreign keys of the host's are left to the host. One costs each message a lock on its sender's row, and proves nothing where both
+/// participants have keys. Of pgchat's there are none to a view: so it is asked once the users table is linked.
+pub(super) async fn tell_senders_keys(client: &Client) -> Result<(), Error> {
     let keys = "select format('the foreign key %I of messages has each message lock its sender''s row of %s; the chat does not need it: \
                                alter table %s drop constraint %I', k.conname, k.confrelid::regclass, k.conrelid::regclass, k.conname)
                   from pg_constraint k
                   join pg_attribute a on a.attrelid = k.conrelid and a.attnum = any (k.conkey)
                  where k.conrelid = 'messages'::regclass and k.contype = 'f' and k.conparentid = 0 and a.attname = 'sender_id'
+                   and (select count(distinct b.attname) from pg_constraint p
+                          join pg_attribute b on b.attrelid = p.conrelid and b.attnum = any (p.conkey)
+                         where p.conrelid = 'conversations'::regclass and p.contype = 'f' and p.confrelid = k.confrelid
+                           and b.attname in ('participant1_id', 'participant2_id')) = 2
                  order by k.conname";
     for row in client.query_typed(keys, &[]).await? {
         log::info!("{}", row.try_get::<_, &str>(0)?);

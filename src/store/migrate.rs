@@ -144,10 +144,13 @@ async fn apply(
     }
     users.check(client, &quoted, &make_schema).await?;
     client.batch_execute(&make_schema).await.map_err(failed)?;
-    adopt::prepare(client).await.map_err(failed)?;
+    let adopted = adopt::prepare(client).await.map_err(failed)?;
     migrations::apply(client).await?;
     link_users(client, schema, users).await?;
     adopt::validate(client).await.map_err(failed)?;
+    if adopted {
+        adopt::tell_senders_keys(client).await.map_err(failed)?;
+    }
     if let Some(Around { after, .. }) = around {
         client.batch_execute(after).await.map_err(failed)?;
     }

@@ -137,6 +137,29 @@ async fn the_rows_of_the_go_service_are_kept_and_numbered_by_time() {
     assert_eq!(boris.expect("chat_message").await["data"], sent);
 }
 
+/// PostgreSQL makes none to a view. Nothing but the sender's then keeps a user who has messages.
+#[tokio::test]
+async fn the_senders_key_is_to_be_dropped_only_where_both_participants_have_keys() {
+    let advice = "the chat does not need it: alter table messages drop constraint messages_sender_id_users_id_foreign";
+    for (users, is_told) in [("users", true), ("people", false)] {
+        let database = go_service(300).await;
+        database
+            .execute_as_owner(
+                "create view people as select * from users;
+                 do $$ declare key name; begin
+                   for key in select conname from pg_constraint
+                               where conrelid = 'conversations'::regclass and confrelid = 'users'::regclass loop
+                     execute format('alter table conversations drop constraint %I', key);
+                   end loop;
+                 end $$",
+            )
+            .await;
+        let outcome = database.migrate(&[("USERS_TABLE", users)]).await;
+        outcome.assert_ok();
+        assert_eq!(outcome.stderr.contains(advice), is_told, "{outcome:#?}");
+    }
+}
+
 /// Whoever changed it would decide on the order of the messages.
 #[tokio::test]
 async fn what_is_planned_of_a_takeover_is_open_to_nobody_else() {
