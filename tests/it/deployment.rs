@@ -3,6 +3,7 @@
 //! Needs programs that not every machine has; scripts/test-deployment.sh, which `make test` runs, sees to that.
 
 mod dns;
+mod gone;
 mod nginx;
 mod prometheus;
 
@@ -11,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -117,65 +118,6 @@ async fn so_it_is_with_an_older_nginx_and_a_list_of_addresses() {
         *replica = started(&database, address, port).await;
     }
     load.assert_complete(&replicas[0]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs nginx: scripts/test-deployment.sh runs it"]
-async fn a_send_that_waits_for_an_address_that_left_the_dns_goes_to_another_replica() {
-    let database = Database::fresh().await;
-    let port = free_port();
-    let addresses = [address(30), address(31)];
-    let mut replicas = Vec::new();
-    for address in addresses {
-        replicas.push(started(&database, address, port).await);
-    }
-    // As the address of a container that is gone, it answers no attempt to connect.
-    let gone = address(32);
-    let _silent = silent(SocketAddr::from((gone, port))).await;
-    // Longer than nginx keeps an answer of the DNS: what waits hears of the new list meanwhile.
-    let patience = [
-        ("proxy_connect_timeout 2s", "proxy_connect_timeout 8s"),
-        (
-            "proxy_next_upstream_timeout 10s",
-            "proxy_next_upstream_timeout 60s",
-        ),
-    ];
-    // A list of one address is a case of its own for nginx.
-    for left in [2, 1] {
-        let names = NameServer::start(&addresses[..left]).await;
-        names.add(gone);
-        let program = nginx::program(true);
-        let nginx = Nginx::start_with(&program, Replicas::Named(&names), port, &patience).await;
-        let user = database.add_users(1).await[0];
-        let conversation = replicas[0].api().open_conversation(ALICE, user).await;
-        // By least connections, some of them go where there are none.
-        let mut sending = JoinSet::new();
-        for number in 0..12 {
-            let api = nginx.api();
-            sending.spawn(async move {
-                id_of(&api.send(conversation, ALICE, &number.to_string()).await)
-            });
-        }
-        names.remove(gone);
-        let mut sent = HashSet::new();
-        while let Some(answered) = sending.join_next().await {
-            sent.insert(answered.expect("no send failed"));
-        }
-        let history = replicas[0].api().history(conversation).await;
-        assert_eq!(history.len(), 12, "each is stored once");
-        assert_eq!(history.iter().map(id_of).collect::<HashSet<_>>(), sent);
-        let waited = "upstream timed out (110: Operation timed out) while connecting";
-        assert!(nginx.log().contains(waited), "none of them waited");
-    }
-}
-
-/// Somebody who listens, with no room for a further connection: the system drops what would open one.
-async fn silent(address: SocketAddr) -> (TcpListener, TcpStream) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind(address).expect("an address of this machine");
-    let listening = socket.listen(0).expect("a listener");
-    let waiting = TcpStream::connect(address).await.expect("room for one");
-    (listening, waiting)
 }
 
 #[tokio::test]
