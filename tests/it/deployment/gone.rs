@@ -3,9 +3,14 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::dns::NameServer;
 use super::nginx::{self, Nginx, Replicas};
@@ -15,8 +20,10 @@ use crate::support::*;
 /// By least connections, some of them go where there are none.
 const AT_ONCE: usize = 12;
 
-/// What waits hears of the new list meanwhile: nginx gives up an address later than it asks the DNS again. It never leaves
-/// one alone, whatever its own first request met.
+/// No address is left alone for what nginx's own first request met there.
+const NEVER_ALONE: (&str, &str) = ("max_fails=1 fail_timeout=3s", "max_fails=0");
+
+/// What waits hears of the new list meanwhile: nginx gives up an address later than it asks the DNS again.
 const PATIENCE: [(&str, &str); 4] = [
     ("valid=5s", "valid=1s"),
     ("proxy_connect_timeout 2s", "proxy_connect_timeout 6s"),
@@ -24,7 +31,7 @@ const PATIENCE: [(&str, &str); 4] = [
         "proxy_next_upstream_timeout 10s",
         "proxy_next_upstream_timeout 60s",
     ),
-    ("max_fails=1 fail_timeout=3s", "max_fails=0"),
+    NEVER_ALONE,
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,6 +53,70 @@ async fn a_send_that_waits_for_an_address_that_left_the_dns_goes_to_another_repl
         let stored: HashSet<_> = history.iter().map(id_of).collect();
         assert_eq!(stored, HashSet::from_iter(sent));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nginx: scripts/test-deployment.sh runs it"]
+async fn what_a_replica_took_and_does_not_answer_is_told_as_a_504_and_not_sent_again() {
+    let database = Database::fresh().await;
+    let port = free_port();
+    let addresses = [address(40), address(41)];
+    let mut replicas = Vec::new();
+    for address in addresses {
+        replicas.push(started(&database, address, port).await);
+    }
+    let names = NameServer::start(&addresses).await;
+    let changes = [
+        ("proxy_read_timeout 30s", "proxy_read_timeout 1s"),
+        NEVER_ALONE,
+    ];
+    let program = nginx::program(true);
+    let nginx = Nginx::start_with(&program, Replicas::Named(&names), port, &changes).await;
+    for replica in &replicas {
+        replica.freeze();
+    }
+    let timeouts = || nginx.log().matches("while reading response header").count();
+    let before = timeouts();
+    assert_eq!(status(&nginx, Method::POST).await, 504);
+    assert_eq!(timeouts(), before + 1, "it was sent once");
+    // What reads is asked of both.
+    assert_eq!(status(&nginx, Method::GET).await, 504);
+    assert_eq!(timeouts(), before + 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nginx: scripts/test-deployment.sh runs it"]
+async fn what_a_replica_took_before_it_died_is_told_as_a_502_and_not_sent_again() {
+    let dying = TcpListener::bind((address(42), 0)).await.expect("a port");
+    let port = dying.local_addr().expect("its address").port();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = taken.clone();
+    // It answers probes, and ends at what is sent.
+    let _answering = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Ok((mut stream, _)) = dying.accept().await {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap_or_default();
+            if request[..length].starts_with(b"POST") {
+                counted.fetch_add(1, Ordering::SeqCst);
+            } else {
+                let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+            }
+        }
+    }));
+    let names = NameServer::start(&[address(42)]).await;
+    let program = nginx::program(true);
+    let named = Replicas::Named(&names);
+    let nginx = Nginx::start_with(&program, named, port, &[NEVER_ALONE]).await;
+    assert_eq!(status(&nginx, Method::POST).await, 502);
+    assert_eq!(taken.load(Ordering::SeqCst), 1, "it was sent once");
+}
+
+/// nginx answers for itself, in no shape of pgchat's.
+async fn status(nginx: &Nginx, method: Method) -> u16 {
+    let request = nginx.api().request(method, "/api/v1/chat/messages");
+    let answer = request.body("{}").send().await.expect("an answer");
+    answer.status().as_u16()
 }
 
 /// Replicas, and an address that the DNS names with theirs until it leaves.
