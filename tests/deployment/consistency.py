@@ -190,8 +190,8 @@ def check_prometheus():
 def check_nginx():
     config = text("deploy/nginx/nginx.conf")
     sockets = config[config.index("location ~ ^/ws"):]
-    timeout = seconds(re.search(r"proxy_read_timeout (\d+s);", sockets)[1])
-    expect(timeout > 2 * int(settings["HEARTBEAT_SECONDS"]), f"nginx: sockets are cut after {timeout} s")
+    for timeout in map(seconds, re.findall(r"proxy_read_timeout (\d+s);", sockets)):
+        expect(timeout > 2 * int(settings["HEARTBEAT_SECONDS"]), f"nginx: sockets are cut after {timeout} s")
     requests = seconds(re.search(r"proxy_read_timeout (\d+s);", config)[1])
     slowest = int(settings["WRITE_TIMEOUT_SECONDS"]) + int(settings["DB_TIMEOUT_SECONDS"])
     expect(requests > slowest, f"nginx: gives up after {requests} s, before pgchat does")

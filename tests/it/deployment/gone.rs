@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::dns::NameServer;
 use super::nginx::{self, Nginx, Replicas};
-use super::{address, started};
+use super::{address, connect, started};
 use crate::support::*;
 
 /// By least connections, some of them go where there are none.
@@ -52,6 +52,39 @@ async fn a_send_that_waits_for_an_address_that_left_the_dns_goes_to_another_repl
         assert_eq!(history.len(), AT_ONCE, "each is stored once");
         let stored: HashSet<_> = history.iter().map(id_of).collect();
         assert_eq!(stored, HashSet::from_iter(sent));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nginx: scripts/test-deployment.sh runs it"]
+async fn a_handshake_that_waits_for_an_address_that_left_the_dns_goes_to_another_replica() {
+    let leaving = Leaving::start(33).await;
+    for left in [2, 1] {
+        let user = leaving.database.add_users(1).await[0];
+        let sockets = leaving
+            .outlived_by(left, |nginx, _| {
+                let port = nginx.port;
+                async move { connect(port, user, None).await }
+            })
+            .await;
+        for socket in sockets {
+            socket.close().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nginx: scripts/test-deployment.sh runs it"]
+async fn so_does_a_probe() {
+    let leaving = Leaving::start(36).await;
+    for left in [2, 1] {
+        let answered = leaving
+            .outlived_by(left, |nginx, _| {
+                let api = nginx.api();
+                async move { api.get("/health/ready").await.status }
+            })
+            .await;
+        assert_eq!(answered, [200; AT_ONCE]);
     }
 }
 
