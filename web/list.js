@@ -19,7 +19,7 @@ export class List {
     this.search = new Search(model, { openUser: finish(openUser), openMessage: finish(openMessage) });
     this.me = h('div.me', {});
     this.input = h('input.field.search-field', {
-      type: 'search', placeholder: 'Search people and messages', 'aria-label': 'Search people and messages', autocomplete: 'off',
+      type: 'search', placeholder: 'People and messages', 'aria-label': 'Search people and messages', autocomplete: 'off',
       'aria-keyshortcuts': 'Control+K Meta+K', title: 'Search (Ctrl+K)', oninput: () => this.#searched(),
     });
     this.leave = iconButton('users', 'Be somebody else', { onclick: leave });

@@ -47,6 +47,23 @@ for (const width of [1360, 1600, 1920]) {
   });
 }
 
+test('beside a conversation as narrow as one is nothing of what the list says about itself is cut', async () => {
+  for (const width of [676, 768, 1024]) {
+    const page = await visit(at(replica.url, talking(AMELIE)), { viewport: { width, height: 800 } });
+    await page.locator('.me').getByText(/^Online at replica \w+/).waitFor();
+    const cut = await page.evaluate(() => {
+      const field = document.querySelector('.search-field');
+      const words = document.createElement('canvas').getContext('2d');
+      words.font = getComputedStyle(field).font;
+      const { paddingLeft, paddingRight } = getComputedStyle(field);
+      const room = field.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+      const replica = document.querySelector('.me .replica');
+      return [words.measureText(field.placeholder).width > room && field.placeholder, replica.scrollWidth > replica.clientWidth && replica.textContent].filter(Boolean);
+    });
+    assert.deepEqual(cut, [], `${width} px`);
+  }
+});
+
 test('of two panes side by side both conversations begin at the same height, however long a name is', async () => {
   const [me, id] = (await replicas.sql(`with me as (insert into users (first_name, last_name, email) values ('Maximiliana-Theodora', 'von und zu Hohenschwangau-Wittelsbach', 'wide@example.com') returning id)
     insert into conversations (participant1_id, participant2_id) select id, '${ZEYNEP}' from me returning participant1_id, id`)).split('|');
