@@ -278,6 +278,7 @@ export class Pane {
   #status({ status, retryInMs, error, closeCode = error?.closeCode }) {
     clearInterval(this.#countdown);
     const { model, banner } = this;
+    if (closeCode === 4401 && this.asking) say(this.asking.why, 'The one in use has expired.');
     if (status === 'online') {
       this.online(model.replicaId);
       const held = banner.contains(document.activeElement);
@@ -324,13 +325,14 @@ export class Pane {
     return this.asking.token;
   }
 
-  #tokenDialog(why) {
+  #tokenDialog(reason) {
     let given;
+    const why = h('p', { role: 'status' }, reason); // it may expire while one looks for another
     const form = tokenForm({ label: 'Go on', other: h('button.button', { type: 'button', onclick: () => this.leaving(() => dialog.close()) }, 'Be somebody else') }, (token) => {
       given = token;
       dialog.close();
     });
-    const dialog = this.#dialog('A new token, please', h('p', {}, why), form);
+    const dialog = this.#dialog('A new token, please', why, form);
     dialog.addEventListener('cancel', (event) => event.preventDefault());
     const { model } = this;
     const token = new Promise((resolve, reject) => dialog.addEventListener('close', () => {
@@ -339,7 +341,7 @@ export class Pane {
       else reject(new Error('none was given'));
       if (!given && model === this.model) this.signIn();
     }));
-    return { dialog, token };
+    return { dialog, token, why };
   }
 
   // --- Small things ---

@@ -123,7 +123,8 @@ test('who has no other token can be somebody else', async () => {
   await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
 });
 
-test('who becomes somebody else in place of giving a new token is asked about what was not sent', async () => {
+/** Somebody who is signed in, and has written what waits; their page's `socket` can be told things. */
+async function withSocket() {
   const page = await visit(at(replica.url, talking(AMELIE)), {
     ...ASKED,
     before: () => {
@@ -145,7 +146,26 @@ test('who becomes somebody else in place of giving a new token is asked about wh
   await page.locator('.list li', { hasText: 'Łukasz' }).getByRole('button').click();
   await say(page, 'Not sent yet');
   await bubble(page, 'Not sent yet').getByTitle('waiting to be sent').waitFor();
-  await page.evaluate(() => window.socket.dispatchEvent(new MessageEvent('message', { data: JSON.stringify({ type: 'token_expiring', data: {} }) })));
+  return page;
+}
+
+const expiring = (page) => page.evaluate(() => window.socket.dispatchEvent(new MessageEvent('message', { data: JSON.stringify({ type: 'token_expiring', data: {} }) })));
+
+test('the question for a new token says when the one in use has expired meanwhile', async () => {
+  const page = await withSocket();
+  await expiring(page);
+  const dialog = page.getByRole('dialog', { name: 'A new token, please' });
+  await dialog.getByText('The one in use is about to expire.').waitFor();
+  await dialog.getByRole('textbox', { name: 'Token' }).fill('eyJ');
+  await page.evaluate(() => window.socket.dispatchEvent(new CloseEvent('close', { code: 4401, reason: 'token expired' })));
+  await dialog.getByText('The one in use has expired.').waitFor();
+  assert.equal(await dialog.getByText('about to expire').count(), 0);
+  assert.equal(await dialog.getByRole('textbox', { name: 'Token' }).inputValue(), 'eyJ');
+});
+
+test('who becomes somebody else in place of giving a new token is asked about what was not sent', async () => {
+  const page = await withSocket();
+  await expiring(page);
   const other = page.getByRole('dialog', { name: 'A new token, please' }).getByRole('button', { name: 'Be somebody else' });
   const question = page.getByRole('dialog', { name: 'Leave what was not sent?' });
   await other.click();
