@@ -112,6 +112,6 @@ export function messageElement(actions) {
   return element;
 }
 
-export function divider(kind, text = '') {
-  return h(`li.divider.${kind}`, {}, h('span', {}, text));
-}
+export const dayDivider = () => h('li.divider.day', {}, h('span'));
+
+export const newDivider = () => h('li.divider.new', {}, h('span', { role: 'separator', 'aria-label': 'New messages' }, 'New messages'));

@@ -5,7 +5,7 @@ import { empty, fill, h, icon, place, say } from './dom.js';
 import { atOnce, forget, soon } from './draw.js';
 import { reason, Retry } from './failure.js';
 import { mark, placeOf, unmark } from './found.js';
-import { divider, messageElement, reaches } from './message.js';
+import { dayDivider, messageElement, newDivider, reaches } from './message.js';
 import { dayKey, dayName } from './time.js';
 
 const STEP = 60;
@@ -13,6 +13,8 @@ const MOST = 220;
 /** Messages of one sender within this time stand close together. */
 const TOGETHER_MS = 5 * 60_000;
 const NEAR_END_PX = 48;
+/** What is seen above the line of new messages. */
+const ABOVE_NEW_PX = 8;
 const JUMP = 'Jump to the latest messages';
 
 export class Thread {
@@ -29,6 +31,8 @@ export class Thread {
   #retry = new Retry();
   #failure; // what waits for that
   #wanted; // where to begin, `{seq, snippet}`, while that has not come
+  #unseen = false; // nobody has looked yet since it was opened at its end, or at what is new
+  #behind = false; // it was opened at what is new, and one has not been at its end since
   #found; // the seq of the message that a search led to
   #marked; // in it, what was searched for
   #top = 0; // as it was last seen: somebody may have scrolled of whom no event has told yet
@@ -59,7 +63,7 @@ export class Thread {
     this.resized.disconnect();
   }
 
-  /** At the end, or at the message `seq`, that a search has found; its `snippet` says where in it. */
+  /** At the end, where not all that is new fits there at its first message, or at the message `seq`, that a search has found; its `snippet` says where in it. */
   async show(conversationId, seq, snippet = []) {
     this.#off.forEach((off) => off());
     if (this.timeline) this.timeline.lookedAt = undefined;
@@ -87,16 +91,28 @@ export class Thread {
     this.#wanted = wanted;
     this.#told();
     if (seq !== undefined || !this.timeline.started || this.timeline.hasNewer) await this.timeline.start(seq);
-    if (this.#wanted === wanted) this.#begin(wanted);
+    await this.#begin(wanted);
   }
 
   /** What is wanted has come, or could not be had: then there is what was there before. */
-  #begin({ seq, snippet, unreadCount, lastSeq }) {
-    const { messages, failed } = this.timeline;
+  async #begin(wanted) {
+    if (this.#wanted !== wanted) return;
+    const { timeline } = this;
+    const { seq, snippet, unreadCount, lastSeq } = wanted;
+    const atEnd = seq === undefined;
+    timeline.opened(this.model.userId, unreadCount, lastSeq);
+    wanted.seeking = atEnd;
+    if (atEnd) await timeline.olderUntilNew();
+    wanted.seeking = false;
+    if (this.#wanted !== wanted) return;
+    const { messages, failed, firstNew } = timeline;
     if (failed !== 'start') this.#wanted = undefined;
-    this.timeline.opened(this.model.userId, unreadCount, lastSeq);
-    this.#window(messages.length - (seq === undefined ? STEP : MOST), this.timeline.hasNewer ? messages.length : Infinity);
-    this.pinned = seq === undefined;
+    // In a pane that is not shown it is not known what fits.
+    const line = atEnd && this.scroller.clientHeight ? messages.findIndex((message) => message.seq === firstNew) : -1;
+    const from = line < 0 ? messages.length - (atEnd ? STEP : MOST) : line - STEP;
+    this.#window(from, timeline.hasNewer || from + MOST < messages.length ? Math.min(messages.length, from + MOST) : Infinity);
+    this.pinned = this.#unseen = atEnd;
+    this.#behind = false;
     const found = seq === undefined ? undefined : messages.find((message) => message.seq === seq);
     const place = found && !found.deletedAt && placeOf(found.content, snippet);
     if (place && !reaches(found.content, place.end)) this.#unfolded.add(this.#key(found));
@@ -104,7 +120,7 @@ export class Thread {
     if (found) {
       this.#lookAt(this.list.querySelector('.found'), place);
       this.#scrolled(); // no scroll event comes if it is at the end already
-    }
+    } else if (line >= 0) this.#lookAtNew();
     this.read();
   }
 
@@ -134,13 +150,15 @@ export class Thread {
     this.#top = 0;
   }
 
-  /** What can be seen has been read; not what is to be seen once it has come. */
+  /** What can be seen has been read, and what is new when it is opened; not what is to be seen once it has come. */
   read() {
     const looked = document.visibilityState === 'visible' && this.element.isConnected && this.scroller.clientHeight > 0;
-    if (!looked || this.#wanted || !this.#isPinned()) return;
+    if (!looked || this.#wanted || !(this.#isPinned() || this.#unseen)) return;
     const { hasNewer, loading, failed } = this.timeline;
     if (hasNewer || loading === 'start' || failed === 'start') return;
     this.#away = 0;
+    this.#unseen = false;
+    if (this.pinned) this.#behind = false;
     this.#updateJump();
     this.model.markRead(this.conversationId);
   }
@@ -149,13 +167,14 @@ export class Thread {
     // One's own, from another device: who reads older ones meanwhile goes on reading them. Sending here leads to the end by itself.
     if (message.senderId === this.model.userId) {
       this.timeline.newFrom(undefined);
+      this.#behind = false;
       return;
     }
     this.announcer.arrived(message);
     if (!this.#isPinned()) this.#away++;
     this.read();
-    // The first that nobody has looked at.
-    if (this.model.conversations.get(this.conversationId)?.unreadCount === 1) this.timeline.newFrom(message.seq);
+    // The first that nobody has looked at; but who has not read on to the end has the same line above it.
+    if (!this.#behind && this.model.conversations.get(this.conversationId)?.unreadCount === 1) this.timeline.newFrom(message.seq);
     soon(this.#draw);
   }
 
@@ -172,6 +191,7 @@ export class Thread {
 
   #render() {
     forget(this.#draw);
+    if (this.#wanted?.seeking) this.#window(0, 0); // nothing moves under one's eyes
     const { messages, outgoing, hasNewer } = this.timeline;
     const anchor = this.#isPinned() ? undefined : this.#anchor();
     const held = this.element.contains(document.activeElement);
@@ -191,8 +211,8 @@ export class Thread {
     let yesterday = previous && dayKey(previous.createdAt);
     const show = (message, more) => {
       const day = dayKey(message.createdAt);
-      if (day !== yesterday) say(use(`day ${day}`, () => divider('day')).firstChild, dayName(message.createdAt));
-      if (message.seq && message.seq === this.timeline.unreadFrom) use('new', () => divider('new', 'New messages'));
+      if (day !== yesterday) say(use(`day ${day}`, dayDivider).firstChild, dayName(message.createdAt));
+      if (message.seq && message.seq === this.timeline.firstNew) use('new', newDivider);
       const mine = message.senderId === this.model.userId;
       const joined = previous?.senderId === message.senderId && Date.parse(message.createdAt) - Date.parse(previous.createdAt) < TOGETHER_MS;
       const key = this.#key(message);
@@ -271,7 +291,7 @@ export class Thread {
     this.#retry.cancel();
     await timeline.again(quiet);
     if (timeline !== this.timeline || timeline.failed) return;
-    if (this.#wanted) this.#begin(this.#wanted);
+    if (this.#wanted) await this.#begin(this.#wanted);
     else this.#scrolled();
   }
 
@@ -326,6 +346,19 @@ export class Thread {
     this.#center(this.#marked && height > this.scroller.clientHeight ? this.#marked : element);
   }
 
+  /** The line above what is new goes to the top, with the day that begins there, if it is not in sight at the end. */
+  #lookAtNew() {
+    const { scroller } = this;
+    const line = this.list.querySelector('.day:has(+ .new)') ?? this.list.querySelector('.new');
+    const above = scroller.getBoundingClientRect().top - line.getBoundingClientRect().top;
+    this.#behind = above > 0;
+    if (!this.#behind) return;
+    this.pinned = false;
+    scroller.scrollTop -= above + ABOVE_NEW_PX;
+    this.#top = scroller.scrollTop;
+    this.#updateJump();
+  }
+
   /** An element, or a Range. */
   #center(element) {
     const [inner, outer] = [element, this.scroller].map((it) => it.getBoundingClientRect());
@@ -346,7 +379,7 @@ export class Thread {
   }
 
   #scrolled() {
-    if (!this.timeline?.started) return;
+    if (!this.timeline?.started || this.#wanted?.seeking) return;
     atOnce(this.#draw);
     const { scrollTop, clientHeight, scrollHeight } = this.scroller;
     if (!clientHeight) return;
@@ -366,7 +399,8 @@ export class Thread {
     const reads = (what) => failed !== what && failed !== 'start';
     if (scrollTop < near) {
       if (this.#first > 0) this.#move(-STEP);
-      else if (reads('older')) this.timeline.older();
+      // Where more is new than was loaded, the line stays in sight until somebody scrolls up.
+      else if (reads('older') && (up || !this.timeline.isNewAbove)) this.timeline.older();
     } else if (below < near && !shownToEnd) {
       if (this.#end < messages.length) this.#move(STEP);
       else if (reads('newer')) this.timeline.newer()?.then(() => this.#move(STEP));

@@ -1,6 +1,8 @@
 // The messages of one conversation that are loaded: an unbroken stretch, in the order of `seq`, and what is on its way.
 
 const PAGE = 100;
+/** Where more are unread than are loaded: so many further pages are, when the conversation is opened. */
+const FURTHER = 3;
 /** The service knows no such conversation, or none of this user's: which of the two it need not say. */
 const GONE = ['conversation_not_found', 'not_a_participant'];
 
@@ -83,6 +85,11 @@ export class Timeline {
       this.messages.unshift(...messages.reverse());
       this.hasOlder = hasMore;
     });
+  }
+
+  /** What is older, until the first unread message is there, within reason. */
+  async olderUntilNew() {
+    for (let pages = 0; pages < FURTHER && this.isNewAbove && !this.failed; pages++) await this.older();
   }
 
   newer() {
@@ -178,6 +185,16 @@ export class Timeline {
   newFrom(seq) {
     this.unreadFrom = seq;
     this.#unread = undefined;
+  }
+
+  /** The first unread message is older than what is loaded. */
+  get isNewAbove() {
+    return Boolean(this.#unread) && !this.hasNewer;
+  }
+
+  /** Above which message a line tells that it is new from there on: the oldest that is loaded, as long as the first unread one is not. */
+  get firstNew() {
+    return this.isNewAbove ? this.messages[0]?.seq : this.unreadFrom;
   }
 
   #findUnread() {

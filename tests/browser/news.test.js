@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { badge, heard, listen, reader, unread } from './reader.js';
-import { AMELIE, at, bubble, drawn, eventually, lateFrames, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, assertLast, at, box, bubble, drawn, eventually, lateFrames, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -35,23 +35,131 @@ test('what one says in a conversation ends that anything above is new there, als
   await line.waitFor({ state: 'detached' });
 });
 
-test('above the first of more unread messages than are loaded at once the line stands, too', async () => {
+/** Somebody with so many messages of Łukasz, `count` of them unread, who opens that conversation from the list. `options`: of `visit`. */
+async function openUnread(all, count, options) {
   const { user, conversation } = await reader();
   await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read)
-    select '${conversation}', case when n % 5 = 0 and n <= 100 then '${user}'::uuid else '${LUKASZ}' end, 'number ' || n, n <= 100 from generate_series(1, 350) n`);
-  const page = await visit(at(replica.url, user));
-  await badge(page, '99').waitFor();
-  await page.locator(`[data-conversation="${conversation}"] button`).click();
-  await bubble(page, 'number 350').waitFor();
+    select '${conversation}', case when n % 5 = 0 and n <= ${all - count} then '${user}'::uuid else '${LUKASZ}' end, 'number ' || n, n <= ${all - count} from generate_series(1, ${all}) n`);
+  const page = await visit(at(replica.url, user), options);
+  let pages = 0;
+  page.on('request', (request) => (pages += request.url().includes(`/${conversation}/messages`)));
+  const open = () => page.locator(`[data-conversation="${conversation}"] button`).click();
+  await badge(page).waitFor();
+  await open();
+  return { user, conversation, page, open, pages: () => pages };
+}
+
+const separator = (page) => page.getByRole('separator', { name: 'New messages' });
+const firstNew = (page, text) => page.locator('.divider.new + .message', { has: page.getByText(text, { exact: true }) }).waitFor();
+
+/** The line is in sight, at the top of the messages. */
+async function assertAtLine(page) {
+  const [line, { y }] = await Promise.all([separator(page), page.locator('.scroller')].map(box));
+  assert.ok(line.y >= y && line.y < y + 80, `the line is at ${line.y}, the messages begin at ${y}`);
+}
+
+/** Scrolls up until `text` stands below the line. */
+const scrollToLine = (page, text) => eventually(() => page.locator('.scroller').evaluate((it) => {
+  it.scrollTop -= 500;
+  return document.querySelector('.divider.new + .message .content')?.textContent;
+}), text);
+
+for (const [where, options] of [['a desktop', {}], ['a phone', PHONE]]) {
+  test(`where more is unread than fits, the conversation opens at the first of it, and all of it is read, on ${where}`, async () => {
+    const { conversation, page, open } = await openUnread(200, 150, options);
+    await firstNew(page, 'number 51');
+    await assertAtLine(page);
+    await eventually(() => unread(conversation), '0');
+    await badge(page).waitFor({ state: 'detached' });
+    await assertAtLine(page);
+    await page.getByRole('button', { name: 'Jump to the latest messages', exact: true }).click();
+    await assertLast(page, 'number 200');
+    await assertAtEnd(page);
+    // Of what comes while one is there nothing is new.
+    await post(replica.url, LUKASZ, 'number 201', conversation);
+    await assertLast(page, 'number 201');
+    await scrollToLine(page, 'number 51');
+    assert.equal(await separator(page).count(), 1);
+    // Whoever comes back has seen it.
+    await page.getByRole('textbox', { name: 'Message' }).press('Escape');
+    await open();
+    await assertLast(page, 'number 201');
+    await assertAtEnd(page);
+    assert.equal(await separator(page).count(), 0);
+  });
+}
+
+test('what is unread and fits is read at the end', async () => {
+  const { conversation, page } = await openUnread(200, 3);
+  await firstNew(page, 'number 198');
+  await assertAtEnd(page);
   await eventually(() => unread(conversation), '0');
-  const line = page.locator('.divider.new');
-  assert.equal(await line.count(), 0);
-  // What is older is loaded by scrolling.
-  await eventually(() => page.locator('.scroller').evaluate((it) => {
-    it.scrollTop -= 500;
-    return document.querySelector('.divider.new + .message .content')?.textContent;
-  }), 'number 101');
-  assert.equal(await line.count(), 1);
+});
+
+test('the first unread message is looked for in the pages before the last one, too', async () => {
+  const { conversation, page, pages } = await openUnread(600, 250);
+  await firstNew(page, 'number 351');
+  await assertAtLine(page);
+  assert.equal(pages(), 3);
+  await eventually(() => unread(conversation), '0');
+});
+
+test('where the first unread message is very far up, the line stands above what is loaded, until more is', async () => {
+  const { conversation, page, pages } = await openUnread(700, 650);
+  await firstNew(page, 'number 301');
+  await assertAtLine(page);
+  await eventually(() => unread(conversation), '0');
+  await drawn(page);
+  await assertAtLine(page);
+  assert.equal(pages(), 4);
+  await scrollToLine(page, 'number 51');
+  assert.equal(await separator(page).count(), 1);
+});
+
+test('what comes before one has read on to the end is below the same line', async () => {
+  const { conversation, page } = await openUnread(200, 150);
+  await firstNew(page, 'number 51');
+  await eventually(() => unread(conversation), '0');
+  await post(replica.url, LUKASZ, 'number 201', conversation);
+  const jump = page.getByRole('button', { name: 'Jump to the latest messages: 1 new', exact: true });
+  await jump.waitFor();
+  await drawn(page);
+  await firstNew(page, 'number 51');
+  await assertAtLine(page);
+  assert.equal(await unread(conversation), '1');
+  await jump.click();
+  await eventually(() => unread(conversation), '0');
+  // Now one has: what comes while one looks at older ones is new by itself.
+  await page.locator('.scroller').evaluate((it) => (it.scrollTop -= 900));
+  await page.getByRole('button', { name: 'Jump to the latest messages', exact: true }).waitFor();
+  await post(replica.url, LUKASZ, 'number 202', conversation);
+  await page.getByRole('button', { name: 'Jump to the latest messages: 1 new', exact: true }).click();
+  await firstNew(page, 'number 202');
+});
+
+test('a conversation that opens where nobody sees it is read once somebody does, at the first unread message as at the end', async () => {
+  const { conversation, page } = await openUnread(200, 150, { before: () => Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true }) });
+  await firstNew(page, 'number 51');
+  await drawn(page);
+  assert.equal(await unread(conversation), '150');
+  await page.evaluate(() => {
+    Object.defineProperty(document, 'visibilityState', { value: 'visible' });
+    document.dispatchEvent(new Event('visibilitychange'));
+  });
+  await eventually(() => unread(conversation), '0');
+  await assertAtLine(page);
+});
+
+test('who answers at the first unread message is led to the end, and nothing is new any more', async () => {
+  const { page } = await openUnread(700, 650);
+  await firstNew(page, 'number 301');
+  await say(page, 'an answer');
+  await assertLast(page, 'an answer');
+  await assertAtEnd(page);
+  await bubble(page, 'an answer').getByTitle(/^(sent|read)$/).waitFor();
+  await page.locator('.scroller').evaluate((it) => (it.scrollTop -= 900));
+  await drawn(page);
+  assert.equal(await separator(page).count(), 0);
 });
 
 test('a screen reader is told of what comes where one looks, and of nothing else', async () => {

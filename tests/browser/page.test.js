@@ -170,6 +170,7 @@ test('a message of one\'s own from another device leaves the place where one rea
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${LUKASZ}', 'line ' || n from generate_series(1, 90) n`);
   const page = await visit(at(replica.url, talking(OLHA, id)));
   await page.locator('.message', { hasText: 'line 90' }).waitFor();
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
   const scroller = page.locator('.scroller');
   await scroller.evaluate((element) => (element.scrollTop -= 1_000));
   await page.getByRole('button', { name: 'Jump to the latest messages' }).waitFor();

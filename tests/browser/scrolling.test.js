@@ -15,9 +15,12 @@ beforeEach(async () => {
 });
 
 /** Inserted by another program: each third by Łukasz, or all by `sender`. */
-const messages = (from, to, sender) => replicas.sql(`insert into messages (conversation_id, sender_id, content)
-  select '${conversation}', ${sender ? `'${sender}'` : `case n % 3 when 0 then '${LUKASZ}'::uuid else '${reader}' end`}, 'message ' || n || repeat(' and more', n % 17)
+const messages = (from, to, sender, isRead = false) => replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read)
+  select '${conversation}', ${sender ? `'${sender}'` : `case n % 3 when 0 then '${LUKASZ}'::uuid else '${reader}' end`}, 'message ' || n || repeat(' and more', n % 17), ${isRead}
     from generate_series(${from}, ${to}) n`);
+
+/** So many, all of them read: a conversation with these opens at its end. */
+const history = (count, sender) => messages(1, count, sender, true);
 
 const numbers = (page) => page.locator('.message .content').evaluateAll((all) => all.map(({ textContent }) => Number(/message (\d+)/.exec(textContent)[1])));
 
@@ -54,7 +57,7 @@ function assertUnbroken(shown) {
 }
 
 test('5,000 messages are scrolled from the last to the first, with few of them in the document', async () => {
-  await messages(1, 5000);
+  await history(5000);
   const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 5000' }).waitFor();
 
@@ -109,7 +112,7 @@ test('5,000 messages are scrolled from the last to the first, with few of them i
 });
 
 test('what one sends from elsewhere does not take one away from what one reads', async () => {
-  await messages(1, 300);
+  await history(300);
   const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 300' }).waitFor();
   const before = await scrollTo(page, 231);
@@ -123,7 +126,7 @@ test('what one sends from elsewhere does not take one away from what one reads',
 });
 
 test('who is at the end stays there when room is taken from below in the moment in which something comes', async () => {
-  await messages(1, 60);
+  await history(60);
   const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 60' }).waitFor();
   await page.evaluate(() => {
@@ -142,7 +145,7 @@ test('who is at the end stays there when room is taken from below in the moment 
 });
 
 test('what arrives does not pile up in the document', async () => {
-  await messages(1, 50);
+  await history(50);
   const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 50' }).waitFor();
   await messages(51, 450);
@@ -155,7 +158,7 @@ test('what arrives does not pile up in the document', async () => {
 
 for (const where of ['at the end', 'far above it']) {
   test(`more was missed than is sent again: what one looks at, ${where}, is read anew and stays`, async () => {
-    await messages(1, 400);
+    await history(400);
     const front = await balancer([replica.port]);
     const page = await visit(at(front.url, talking(reader, conversation)), { forgive: CUT });
     await page.locator('.message', { hasText: 'message 400' }).waitFor();
@@ -183,7 +186,7 @@ for (const where of ['at the end', 'far above it']) {
 }
 
 test('more was missed than is sent again, and one scrolls on while that is read anew: what one looks at then stays', async () => {
-  await messages(1, 400);
+  await history(400);
   const front = await balancer([replica.port]);
   const page = await visit(at(front.url, talking(reader, conversation)), { forgive: CUT });
   await page.locator('.message', { hasText: 'message 400' }).waitFor();
@@ -207,7 +210,7 @@ test('more was missed than is sent again, and one scrolls on while that is read 
 });
 
 test('older messages that could not be read are asked for again by the button, or with the next connection, and not by each scrolling', async () => {
-  await messages(1, 300);
+  await history(300);
   const front = await balancer([replica.port]);
   const page = await visit(at(front.url, talking(reader, conversation)), { forgive: /^Failed to load resource|^WebSocket connection/, before: patient });
   await page.locator('.message', { hasText: 'message 300' }).waitFor();
@@ -245,7 +248,7 @@ test('older messages that could not be read are asked for again by the button, o
 });
 
 test('newer messages that could not be read: it is said where they would stand', async () => {
-  await messages(1, 400);
+  await history(400);
   await replicas.sql(`update messages set content = 'message 100 heron' where conversation_id = '${conversation}' and seq = 100`);
   const page = await visit(at(replica.url, reader), { forgive: /^Failed to load resource/ });
   await page.locator('.list .row').first().waitFor();
@@ -292,7 +295,7 @@ test('who goes on from where a search led to, down to the end, sees what comes t
 });
 
 test('what comes while one looks elsewhere stands below a line', async () => {
-  await messages(1, 90, LUKASZ);
+  await history(90, LUKASZ);
   const page = await visit(at(replica.url, talking(reader, conversation)));
   await page.locator('.message', { hasText: 'message 90' }).waitFor();
   await page.locator('.list .badge').waitFor({ state: 'detached' });

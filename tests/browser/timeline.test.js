@@ -151,6 +151,37 @@ test('the first unread message is known as soon as it is loaded, whatever was lo
   assert.equal(it.unreadFrom, undefined);
 });
 
+test('what is new is looked for in four pages; where it begins before those, it is new from the first message of them on until more is loaded', async () => {
+  for (const [unread, pages, from] of [[0, 1, undefined], [100, 1, 401], [101, 2, 400], [400, 4, 101], [401, 4, 101]]) {
+    let asked = 0;
+    const it = timeline(500, () => asked++);
+    await it.start();
+    it.opened('me', unread, 500);
+    await it.olderUntilNew();
+    assert.deepEqual([asked, it.firstNew, it.isNewAbove], [pages, from, unread > 400], `${unread} unread`);
+    await it.older();
+    assert.deepEqual([it.firstNew, it.isNewAbove], [unread ? 501 - unread : undefined, false], `${unread} unread`);
+  }
+  // Whoever was led elsewhere by a search is told nothing of it there.
+  const it = timeline(700);
+  await it.start(300);
+  it.opened('me', 100, 700);
+  assert.deepEqual([it.firstNew, it.isNewAbove], [undefined, false]);
+});
+
+test('where older messages cannot be read, what is loaded is shown as new', async () => {
+  let refuses = false;
+  const it = timeline(500, () => refuses && Promise.reject(new Error('no')));
+  await it.start();
+  it.opened('me', 300, 500);
+  refuses = true;
+  await it.olderUntilNew();
+  assert.deepEqual([it.failed, it.firstNew], ['older', 401]);
+  refuses = false;
+  for (let times = 0; times < 2; times++) await (it.failed ? it.again() : it.older());
+  assert.deepEqual([it.failed, it.firstNew], ['', 201]);
+});
+
 test('neither one’s own messages nor deleted ones are unread, and some may have been read by themselves', async () => {
   const long = timeline(200, undefined, [60, 70, 180]);
   await long.start();
