@@ -96,6 +96,16 @@ test('what is unread and fits is read at the end', async () => {
   await eventually(() => unread(conversation), '0');
 });
 
+test('where a day begins with the first unread message, the conversation opens at the day', async () => {
+  const { user, conversation } = await reader();
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read, created_at)
+    select '${conversation}', '${LUKASZ}', 'number ' || n, n <= 60, now() - interval '1 day' * case when n <= 60 then 2 else 0 end from generate_series(1, 120) n`);
+  const page = await visit(at(replica.url, talking(user, conversation)));
+  await firstNew(page, 'number 61');
+  const [day, { y }] = await Promise.all([page.locator('.divider.day', { hasText: 'Today' }), page.locator('.scroller')].map(box));
+  assert.ok(day.y >= y && day.y < y + 40, `the day is at ${day.y}, the messages begin at ${y}`);
+});
+
 test('the first unread message is looked for in the pages before the last one, too', async () => {
   const { conversation, page, pages } = await openUnread(600, 250);
   await firstNew(page, 'number 351');
