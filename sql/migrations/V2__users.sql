@@ -184,7 +184,7 @@ begin
    where not exists (select from pg_constraint k
                        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
                       where k.contype = 'f' and k.conrelid = to_regclass(format('%I.conversations', current_schema()))
-                        and a.attname = l.col and cardinality(k.conkey) = 1
+                        and a.attname = l.col and cardinality(k.conkey) = 1 and k.conparentid = 0
                         and (k.confrelid = host or k.conname <> l.key));
   keys := keys || missing;
   if missing <> '{}' and not has_column_privilege(host, id_column::text, 'references') then

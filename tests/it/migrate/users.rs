@@ -371,13 +371,26 @@ async fn users_may_live_in_another_database() {
 /// As a host does that rebuilds its table: with a new user. The service owns nothing.
 #[tokio::test]
 async fn users_of_a_table_that_took_the_place_of_the_former_one_open_conversations() {
-    for successor in [
-        "create table users (like users_old including all)",
+    const PLAIN: &str = "create table users (like users_old including all)";
+    const IN_PARTITIONS: &str =
         "create table users (like users_old, primary key (id)) partition by hash (id);
-         create table users_part partition of users for values with (modulus 1, remainder 0)",
-        "create table people (like users_old including all); create view users as select * from people",
+         create table users_part partition of users for values with (modulus 1, remainder 0)";
+    const VIEW: &str = "create table people (like users_old including all); create view users as select * from people";
+    for (earlier, successor) in [
+        ("", PLAIN),
+        ("", IN_PARTITIONS),
+        ("", VIEW),
+        (IN_PARTITIONS, PLAIN),
     ] {
-        let database = Database::fresh().await;
+        let mut database = Database::with_users().await;
+        if !earlier.is_empty() {
+            database
+                .execute_as_owner(&format!(
+                    "alter table users rename to users_old; {earlier}; insert into users select * from users_old; drop table users_old"
+                ))
+                .await;
+        }
+        database.migrate(&[]).await.assert_ok();
         let former = database.conversation(ALICE, BORIS).await;
         database
             .execute(&format!(
@@ -386,6 +399,7 @@ async fn users_of_a_table_that_took_the_place_of_the_former_one_open_conversatio
             ))
             .await;
         database.make_roles(&[]).await;
+        database.served_by = SERVICE;
 
         let replica = Replica::start(&database, &[]).await;
         let api = replica.api();
@@ -393,14 +407,24 @@ async fn users_of_a_table_that_took_the_place_of_the_former_one_open_conversatio
         for (conversation, sender) in [(conversation, NOBODY), (former, ALICE)] {
             api.send(conversation, sender, "hello").await;
         }
+        let keys = "pg_constraint where contype = 'f' and confrelid = 'users'::regclass and conparentid = 0";
+        let expected = if successor == VIEW { 0 } else { 2 };
+        assert_eq!(
+            database.count(keys).await,
+            expected,
+            "{earlier} {successor}"
+        );
+
         database.execute("drop table users_old").await;
         let outcome = database.migrate(&[]).await;
         outcome.assert_ok();
         assert!(!outcome.stderr.contains("drop constraint"), "{outcome:#?}");
-        let keys =
-            "pg_constraint where contype = 'f' and convalidated and confrelid = 'users'::regclass";
-        let expected = if successor.contains("view") { 0 } else { 2 };
-        assert_eq!(database.count(keys).await, expected, "{successor}");
+        let validated = format!("{keys} and convalidated");
+        assert_eq!(
+            database.count(&validated).await,
+            expected,
+            "{earlier} {successor}"
+        );
     }
 }
 
