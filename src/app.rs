@@ -22,6 +22,7 @@ use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig, ListenerStatus};
 use crate::live::{self, Live, PresenceTimes};
 use crate::services::{Parts, Services};
+use crate::store::Purpose;
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, open_files, server, ws};
 
@@ -90,7 +91,7 @@ impl Running {
     async fn start(config: Config, keys: Keys) -> Result<Self, StartError> {
         let started = Instant::now();
         let database = Database::reach(&config).await?;
-        database.migrate(&config).await?;
+        database.migrate(&config, Purpose::Serve).await?;
         if database.embedded.is_some() && !database.has_users(&config).await? {
             database.insert_demo_data(&config).await?;
             log::info!("inserted demo users and conversations");

@@ -47,6 +47,7 @@ pub use conversations::{Marked, Opened};
 pub use failure::describe;
 pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
+pub use lock_retries::Purpose;
 pub use migrate::{Around, MigrateError, migrate};
 pub use search::Search;
 pub use search_index::SearchIndex;

@@ -11,8 +11,8 @@ use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::error::Error;
 use crate::store::{
-    Around, Connector, MigrateError, SearchIndex, Store, UsersLink, UsersTable, Way, describe,
-    migrate as apply_schema, quoted_name, roles,
+    Around, Connector, MigrateError, Purpose, SearchIndex, Store, UsersLink, UsersTable, Way,
+    describe, migrate as apply_schema, quoted_name, roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -91,7 +91,7 @@ impl Database {
     }
 
     /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
-    pub async fn migrate(&self, config: &Config) -> Result<(), StartError> {
+    pub async fn migrate(&self, config: &Config, purpose: Purpose) -> Result<(), StartError> {
         let users = users_table(config);
         let roles = self.embedded.as_ref().map(|embedded| {
             let password = embedded.password_of(roles::SERVICE);
@@ -110,7 +110,7 @@ impl Database {
             after: roles,
         });
         loop {
-            match apply_schema(&self.owner, &config.schema, &users, around).await {
+            match apply_schema(&self.owner, &config.schema, &users, around, purpose).await {
                 Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
                     if Instant::now() + START_RETRY < self.deadline =>
                 {
@@ -378,7 +378,7 @@ mod tests {
         };
         let ended = tokio::select! {
             () = answering => unreachable!(),
-            ended = database.migrate(&config) => ended,
+            ended = database.migrate(&config, Purpose::Migrate) => ended,
         };
         assert!(ended.is_err());
         assert_eq!(tries, 1);

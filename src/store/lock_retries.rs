@@ -19,6 +19,9 @@ const LOCK_PAUSE: Duration = Duration::from_secs(1);
 /// How long locks are tried for altogether, for one step.
 const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 
+/// The same when a service starts, for what it can do without. Everybody else may be waiting for that service.
+const LOCK_PATIENCE_OF_A_START: Duration = Duration::from_secs(3);
+
 /// Ends an autovacuum of pgchat's own tables. PostgreSQL does that for whoever waits for `deadlock_timeout`, longer than
 /// [`LOCK_WAIT`]; so it is waited for in a mode for which nobody who reads or writes waits.
 const END_AUTOVACUUM: &str = "
@@ -58,21 +61,40 @@ select set_config('lock_timeout', s.setting::integer + 500 || 'ms', false)
                 where l.database = (select oid from pg_database where datname = current_database())
                   and l.relation = chat_users_table($1) and l.mode = 'ShareUpdateExclusiveLock' and l.granted)";
 
+/// What the schema is applied for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To have all of it.
+    Migrate,
+    /// To serve. What a service can do without is tried for a moment only; a warning tells of it.
+    Serve,
+}
+
 /// Runs a statement that needs a lock.
 pub(super) async fn patiently(client: &Client, sql: &str) -> Result<(), Error> {
-    let mut retries = LockRetries::default();
-    loop {
-        match client.batch_execute(sql).await {
-            Err(error) if retries.again_after(client, &error).await => {}
-            ended => return ended,
-        }
-    }
+    LockRetries::default().run(client, sql).await
+}
+
+/// Whether a lock was not given, and the same may succeed later.
+pub(super) fn is_locked(error: &Error) -> bool {
+    let lock = [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ];
+    error.code().is_some_and(|code| lock.contains(code))
 }
 
 /// For what a session runs from now on.
 pub(super) async fn wait_briefly(client: &Client) -> Result<(), Error> {
     let set = format!("set lock_timeout = '{LOCK_WAIT}'");
     client.batch_execute(&set).await
+}
+
+/// The same, for a mode for which no reader or writer waits: until PostgreSQL has ended an autovacuum that holds the table.
+pub(super) async fn wait_for_autovacuum(client: &Client) -> Result<(), Error> {
+    let set = "select set_config('lock_timeout', setting::integer + 500 || 'ms', false)
+                 from pg_settings where name = 'deadlock_timeout'";
+    client.batch_execute(set).await
 }
 
 /// The same: for what waits in nobody's way, because no reader or writer waits behind it.
@@ -88,21 +110,39 @@ pub(super) struct LockRetries {
 
 impl Default for LockRetries {
     fn default() -> Self {
-        Self {
-            until: Instant::now() + LOCK_PATIENCE,
-            waited_long: false,
-        }
+        Self::within(LOCK_PATIENCE)
     }
 }
 
 impl LockRetries {
+    pub fn within(patience: Duration) -> Self {
+        Self {
+            until: Instant::now() + patience,
+            waited_long: false,
+        }
+    }
+
+    /// Of what a service can do without.
+    pub fn of(purpose: Purpose) -> Self {
+        Self::within(match purpose {
+            Purpose::Migrate => LOCK_PATIENCE,
+            Purpose::Serve => LOCK_PATIENCE_OF_A_START,
+        })
+    }
+
+    /// Runs a statement that needs a lock.
+    pub async fn run(&mut self, client: &Client, sql: &str) -> Result<(), Error> {
+        loop {
+            match client.batch_execute(sql).await {
+                Err(error) if self.again_after(client, &error).await => {}
+                ended => return ended,
+            }
+        }
+    }
+
     /// Whether to try again, after a pause: only where it is a lock that was not given.
     pub async fn again_after(&mut self, client: &Client, error: &Error) -> bool {
-        let lock = [
-            SqlState::LOCK_NOT_AVAILABLE,
-            SqlState::T_R_DEADLOCK_DETECTED,
-        ];
-        if !error.code().is_some_and(|code| lock.contains(code)) || Instant::now() > self.until {
+        if !is_locked(error) || Instant::now() > self.until {
             return false;
         }
         log::warn!("another transaction holds the tables; trying again (see pg_stat_activity)");

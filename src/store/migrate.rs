@@ -9,7 +9,7 @@ use tokio_postgres::{AsyncMessage, Client};
 use super::adopt::{self, is_true};
 use super::connect::{ISOLATION, LASTING, UNHURRIED};
 use super::failure::{describe, host_function, is_connection_lost, is_transient};
-use super::lock_retries::LOCK_WAIT;
+use super::lock_retries::{LOCK_WAIT, Purpose};
 use super::migrations;
 use super::pooled::is_pooled;
 use super::{ConnectError, Connector, UsersTable, quoted_name};
@@ -65,6 +65,7 @@ pub async fn migrate(
     schema: &str,
     users: &UsersTable,
     around: Option<Around<'_>>,
+    purpose: Purpose,
 ) -> Result<(), MigrateError> {
     let (mut client, mut connection) = connector.connect("pgchat migrate").await?;
     let driver = tokio::spawn(async move {
@@ -86,7 +87,7 @@ pub async fn migrate(
     let result = if around.is_none() && is_pooled(&client, connector).await {
         Err(MigrateError::Pooled)
     } else {
-        apply(&mut client, schema, users, around).await
+        apply(&mut client, schema, users, around, purpose).await
     };
     drop(client);
     driver.abort();
@@ -98,6 +99,7 @@ async fn apply(
     schema: &str,
     users: &UsersTable,
     around: Option<Around<'_>>,
+    purpose: Purpose,
 ) -> Result<(), MigrateError> {
     client
         .batch_execute(&format!("{LASTING}; {UNHURRIED}"))
@@ -147,7 +149,7 @@ async fn apply(
     let adopted = adopt::prepare(client).await.map_err(failed)?;
     migrations::apply(client).await?;
     link_users(client, schema, users).await?;
-    adopt::validate(client).await.map_err(failed)?;
+    adopt::validate(client, purpose).await.map_err(failed)?;
     if adopted {
         adopt::tell_senders_keys(client).await.map_err(failed)?;
     }

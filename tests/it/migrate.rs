@@ -2,6 +2,7 @@
 
 mod autovacuum;
 mod beside;
+mod held;
 mod users;
 
 use std::collections::HashSet;
