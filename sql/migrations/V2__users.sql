@@ -196,11 +196,9 @@ end
 $function$;
 -- end look
 
--- Points chat_users() at `users_table`, with what `mapping` names, and mends the foreign keys. Returns notes for the log.
--- Replicas call it at their start and whenever the host has altered its table.
--- New foreign keys are not valid yet: `validate constraint` checks their rows without keeping writers out.
--- Locks: an advisory one and pg_proc's row, until the transaction ends; SHARE ROW EXCLUSIVE on conversations and the users table, only
--- when a foreign key is missing; ACCESS EXCLUSIVE on conversations and the table that it refers to, only when one of pgchat's refers to another.
+-- Points chat_users() at `users_table`, with what `mapping` names. Returns notes for the log.
+-- Replicas call it at their start and whenever the host has altered its table; chat_refer_to_users() follows in a transaction of its own.
+-- Locks: an advisory one and pg_proc's row, until the transaction ends; none that somebody who reads or writes a table holds.
 create function chat_link_users(users_table text, mapping jsonb default '{}')
 returns setof text
 language plpgsql
@@ -209,7 +207,6 @@ declare
   host regclass := chat_users_table(users_table);
   qualified text;
   plan record;
-  statement text;
 begin
   select format('%I.%I', n.nspname, c.relname) into qualified
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = host;
@@ -245,12 +242,32 @@ begin
   insert into chat_users_link as l (users_table, mapping) values (qualified, chat_link_users.mapping)
       on conflict (one) do update set users_table = excluded.users_table, mapping = excluded.mapping
    where (l.users_table, l.mapping) is distinct from (excluded.users_table, excluded.mapping);
+end
+$function$;
 
-  foreach statement in array plan.keys loop
+-- Mends the foreign keys of conversations to the table that was linked last; also for a role that does not own pgchat's tables. Not
+-- in chat_link_users(), since it may have to wait for long: users are read meanwhile, and only who is in no table but the new one
+-- opens no conversation.
+-- New foreign keys are not valid yet: `validate constraint` checks their rows without keeping writers out.
+-- Locks: an advisory one, until the transaction ends; SHARE ROW EXCLUSIVE on conversations and the users table, only when a
+-- foreign key is missing; ACCESS EXCLUSIVE on conversations and the table that it refers to, only when one of pgchat's refers to another.
+create function chat_refer_to_users() returns void
+language plpgsql
+security definer
+set search_path from current
+as $$
+declare
+  statement text;
+begin
+  -- Whoever comes second finds nothing left to do.
+  perform pg_advisory_xact_lock(1885562997, 2);
+  for statement in
+    select unnest(p.keys) from chat_users_link l cross join lateral chat_users_plan(l.users_table::regclass, l.mapping) p
+  loop
     execute statement;
   end loop;
 end
-$function$;
+$$;
 
 -- The same for a role that does not own pgchat's tables: only for the table and the mapping that their owner has linked.
 create function chat_relink_users(host text, columns jsonb)

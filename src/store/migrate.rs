@@ -9,9 +9,10 @@ use tokio_postgres::{AsyncMessage, Client};
 use super::adopt::{self, is_true};
 use super::connect::{ISOLATION, LASTING, UNHURRIED};
 use super::failure::{describe, host_function, is_connection_lost, is_transient};
-use super::lock_retries::{LOCK_WAIT, Purpose};
+use super::lock_retries::{LOCK_WAIT, LockRetries, Purpose};
 use super::migrations;
 use super::pooled::is_pooled;
+use super::users_table::left_undone;
 use super::{ConnectError, Connector, UsersTable, quoted_name};
 
 /// Replicas that start together migrate one after the other. Tried and not waited for: a
@@ -118,7 +119,7 @@ async fn apply(
     let quoted = quoted_name(schema);
     if let Some(owner) = other_owner(client, schema).await.map_err(failed)? {
         check_versions(client, &quoted, &owner).await?;
-        return link_users(client, schema, users).await;
+        return link_users(client, schema, users, purpose).await;
     }
     // A message may hold any character.
     if !is_true(client, "select getdatabaseencoding() = 'UTF8'")
@@ -148,7 +149,7 @@ async fn apply(
     client.batch_execute(&make_schema).await.map_err(failed)?;
     let adopted = adopt::prepare(client).await.map_err(failed)?;
     migrations::apply(client).await?;
-    link_users(client, schema, users).await?;
+    link_users(client, schema, users, purpose).await?;
     adopt::validate(client, purpose).await.map_err(failed)?;
     if adopted {
         adopt::tell_senders_keys(client).await.map_err(failed)?;
@@ -159,11 +160,24 @@ async fn apply(
     Ok(())
 }
 
-async fn link_users(client: &Client, schema: &str, users: &UsersTable) -> Result<(), MigrateError> {
+/// A service does without the foreign keys for a time: meanwhile only who is in no table but the new one can open no conversation.
+async fn link_users(
+    client: &Client,
+    schema: &str,
+    users: &UsersTable,
+    purpose: Purpose,
+) -> Result<(), MigrateError> {
     for note in users.link(client, schema).await? {
         log::info!("{note}");
     }
-    Ok(())
+    let retries = LockRetries::of(purpose);
+    match users.refer(client, schema, retries).await {
+        Err(error @ MigrateError::Interrupted(_)) if purpose == Purpose::Serve => {
+            log::warn!("{}", left_undone(&error));
+            Ok(())
+        }
+        ended => ended,
+    }
 }
 
 /// The owner of a schema that is there, where this session has no share in that role: it may use what is there

@@ -4,19 +4,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postgres_types::Type;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::adopt::{has, section};
-use super::lock_retries::{LOCK_WAIT, LockRetries};
+use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
 use super::migrate::{MigrateError, failed, sorted};
 use super::{Connector, Store, describe, quoted_name};
 use crate::error::Error;
 
 /// With the functions that look at the host's table, between marks.
 const USERS: &str = include_str!("../../sql/migrations/V2__users.sql");
+
+/// After so many looks at the table its foreign keys are tried for again: each try keeps senders waiting for a moment, in each replica.
+const LOOKS_BEFORE_KEYS: u32 = 20;
 
 /// The host's users table, as configured.
 #[derive(Clone, Debug)]
@@ -80,10 +83,7 @@ impl UsersTable {
         let notes = loop {
             let params = [(&self.name as _, Type::TEXT), (&columns as _, Type::JSONB)];
             match client.query_typed(&sql, &params).await {
-                Err(error) if retries.again_after(client, &error).await => {
-                    let prepared = retries.wait_for_users(client, &self.name).await;
-                    prepared.map_err(failed)?;
-                }
+                Err(error) if retries.again_after(client, &error).await => {}
                 Err(error) => {
                     return Err(sorted(&error, describe(&error), MigrateError::Users));
                 }
@@ -97,6 +97,27 @@ impl UsersTable {
                     .map_err(|e| MigrateError::Failed(e.to_string()))
             })
             .collect()
+    }
+
+    /// Mends the foreign keys to the table that was linked, over the session that has linked it.
+    pub(super) async fn refer(
+        &self,
+        client: &Client,
+        schema: &str,
+        mut retries: LockRetries,
+    ) -> Result<(), MigrateError> {
+        wait_briefly(client).await.map_err(failed)?;
+        let sql = format!("select {}.chat_refer_to_users()", quoted_name(schema));
+        loop {
+            match client.batch_execute(&sql).await {
+                Err(error) if retries.again_after(client, &error).await => {
+                    let prepared = retries.wait_for_users(client, &self.name).await;
+                    prepared.map_err(failed)?;
+                }
+                Err(error) => return Err(sorted(&error, describe(&error), MigrateError::Users)),
+                Ok(()) => return Ok(()),
+            }
+        }
     }
 
     /// The columns as a JSON object.
@@ -149,6 +170,8 @@ impl UsersLink {
 
     /// Until `stop`.
     pub async fn watch(self, stop: CancellationToken) {
+        // The start may have left some undone.
+        let mut keys_due = Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -156,26 +179,53 @@ impl UsersLink {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.look() => {}
+                () = self.look_at_all(&mut keys_due) => {}
             }
         }
     }
 
-    async fn look(&self) {
+    /// At the table, and when they are due at the foreign keys.
+    async fn look_at_all(&self, keys_due: &mut Option<Instant>) {
+        if self.look().await {
+            keys_due.get_or_insert_with(Instant::now);
+        }
+        if keys_due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        *keys_due = match self.refer().await {
+            Ok(()) => None,
+            Err(error) => {
+                log::warn!("{}", left_undone(&error));
+                Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS)
+            }
+        };
+    }
+
+    /// Whether the table was linked anew.
+    async fn look(&self) -> bool {
         let misfit = match self.store.try_users().await {
             Ok(()) => {
                 if self.set_fault(None) {
                     log::info!("the users table fits again");
                 }
-                return;
+                return false;
             }
             Err(Error::Internal(misfit)) => misfit,
-            Err(error) => return not_known(&error),
+            Err(error) => {
+                not_known(&error);
+                return false;
+            }
         };
         let notes = match self.link().await {
             Ok(notes) => notes,
-            Err(MigrateError::Users(why)) => return self.does_not_fit(why),
-            Err(error) => return log::warn!("users cannot be read ({misfit}): {error}"),
+            Err(MigrateError::Users(why)) => {
+                self.does_not_fit(why);
+                return false;
+            }
+            Err(error) => {
+                log::warn!("users cannot be read ({misfit}): {error}");
+                return false;
+            }
         };
         // A policy of the host's may fail nevertheless, for some users.
         match self.store.try_users().await {
@@ -196,6 +246,7 @@ impl UsersLink {
             }
             Err(error) => not_known(&error),
         }
+        true
     }
 
     fn does_not_fit(&self, why: String) {
@@ -204,19 +255,40 @@ impl UsersLink {
         }
     }
 
-    /// Given up in the time of a statement: the next look tries again, and over another connection.
     async fn link(&self) -> Result<Vec<String>, MigrateError> {
         let linking = async {
-            let (client, connection) = self.connector.connect("pgchat users table").await?;
-            let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+            let (client, _driver) = self.session().await?;
             self.table.link(&client, &self.schema).await
         };
-        timeout(self.store.timeout, linking)
-            .await
-            .unwrap_or_else(|_| {
-                let text = "the database did not answer in time";
-                Err(MigrateError::Interrupted(text.to_owned()))
-            })
+        self.in_time(linking).await
+    }
+
+    /// One try.
+    async fn refer(&self) -> Result<(), MigrateError> {
+        let referring = async {
+            let (client, _driver) = self.session().await?;
+            let once = LockRetries::within(Duration::ZERO);
+            self.table.refer(&client, &self.schema, once).await
+        };
+        self.in_time(referring).await
+    }
+
+    async fn session(
+        &self,
+    ) -> Result<(Client, AbortOnDropHandle<Result<(), tokio_postgres::Error>>), MigrateError> {
+        let (client, connection) = self.connector.connect("pgchat users table").await?;
+        Ok((client, AbortOnDropHandle::new(tokio::spawn(connection))))
+    }
+
+    /// Given up in the time of a statement: the next look tries again, and over another connection.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, MigrateError>>,
+    ) -> Result<T, MigrateError> {
+        timeout(self.store.timeout, work).await.unwrap_or_else(|_| {
+            let text = "the database did not answer in time";
+            Err(MigrateError::Interrupted(text.to_owned()))
+        })
     }
 
     /// Whether that is news.
@@ -226,6 +298,13 @@ impl UsersLink {
         *known = fault;
         news
     }
+}
+
+/// Of the foreign keys, what a service does without.
+pub(super) fn left_undone(error: &MigrateError) -> String {
+    format!(
+        "the foreign keys of conversations to the users table are not as they should be, and are tried for again later: {error}"
+    )
 }
 
 fn not_known(error: &Error) {

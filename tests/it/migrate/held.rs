@@ -28,3 +28,50 @@ async fn a_replica_starts_though_maintenance_holds_conversations_with_unchecked_
     let unchecked = format!("pg_constraint where conname = '{key}' and not convalidated");
     assert_eq!(database.count(&unchecked).await, 0);
 }
+
+/// As `pg_dump` reads them. The host swaps its users table meanwhile: users are read from the new one at once, and whoever is only
+/// in that one opens conversations once the reader is done. The service owns nothing.
+#[tokio::test]
+async fn users_of_a_table_that_was_replaced_chat_on_while_somebody_reads_conversations_for_long() {
+    let database = Database::fresh().await;
+    let settings = [("USERS_TABLE_CHECK_SECONDS", "1")];
+    let running = Replica::start(&database, &settings).await;
+    let conversation = running.api().open_conversation(ALICE, BORIS).await;
+    let reader = database.holding("select from conversations").await;
+    database
+        .execute(&format!(
+            "alter table users rename to users_old;
+             create table users (id uuid primary key, given_name text);
+             insert into users select id, first_name from users_old;
+             insert into users values ('{NOBODY}', 'Newt');
+             grant select, references (id) on users to {OWNER}"
+        ))
+        .await;
+
+    let path = format!("/api/v1/users/{NOBODY}");
+    eventually("the new table's users are read", || async {
+        (running.api().status(&path).await == Some(200)).then_some(())
+    })
+    .await;
+    running.api().send(conversation, ALICE, "hello").await;
+    eventually("the log tells what is left", || async {
+        let log = running.log();
+        log.contains(
+            "the foreign keys of conversations to the users table are not as they should be",
+        )
+        .then_some(())
+    })
+    .await;
+
+    let started = Replica::start(&database, &settings).await;
+    started.api().send(conversation, BORIS, "hello").await;
+    let keys = "pg_constraint where contype = 'f' and confrelid = 'users'::regclass";
+    assert_eq!(database.count(keys).await, 0, "somebody reads");
+
+    reader.batch_execute("commit").await.expect("it has read");
+    eventually("the foreign keys are mended", || async {
+        (database.count(keys).await == 2).then_some(())
+    })
+    .await;
+    running.api().open_conversation(ALICE, NOBODY).await;
+}
