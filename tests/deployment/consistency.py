@@ -189,8 +189,13 @@ def check_prometheus():
 
 def check_nginx():
     config = text("deploy/nginx/nginx.conf")
-    sockets = config[config.index("location ~ ^/ws"):]
-    for timeout in map(seconds, re.findall(r"proxy_read_timeout (\d+s);", sockets)):
+    # Each has its own copy of what holds for sockets.
+    sockets, again = [body for body in re.findall(r"\n        location (.*?)\n        }\n", config, re.S) if "pgchat_sockets" in body]
+    for name in ("proxy_read_timeout", "proxy_send_timeout", "proxy_buffering", "proxy_next_upstream"):
+        first, second = (re.findall(rf"\b{name} (.+);", body) for body in (sockets, again))
+        expect(len(first) == 1 and first == second, f"nginx: {name} of /ws is {first}, of @socket_again {second}")
+    for name in ("proxy_read_timeout", "proxy_send_timeout"):
+        timeout = seconds(re.search(rf"\b{name} (\d+s);", sockets)[1])
         expect(timeout > 2 * int(settings["HEARTBEAT_SECONDS"]), f"nginx: sockets are cut after {timeout} s")
     requests = seconds(re.search(r"proxy_read_timeout (\d+s);", config)[1])
     slowest = int(settings["WRITE_TIMEOUT_SECONDS"]) + int(settings["DB_TIMEOUT_SECONDS"])
