@@ -145,6 +145,12 @@ async fn apply(
             .await
             .map_err(failed)?;
     }
+    // Nobody waits for a service that was never there: it comes with all of it.
+    let is_new = "select to_regclass('chat_schema_history') is null";
+    let purpose = match is_true(client, is_new).await.map_err(failed)? {
+        true => Purpose::Migrate,
+        false => purpose,
+    };
     users.check(client, &quoted, &make_schema).await?;
     client.batch_execute(&make_schema).await.map_err(failed)?;
     let adopted = adopt::prepare(client).await.map_err(failed)?;

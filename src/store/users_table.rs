@@ -187,13 +187,16 @@ impl UsersLink {
     /// At the table, and when they are due at the foreign keys.
     async fn look_at_all(&self, keys_due: &mut Option<Instant>) {
         if self.look().await {
-            keys_due.get_or_insert_with(Instant::now);
+            *keys_due = Some(Instant::now());
         }
         if keys_due.is_none_or(|due| due > Instant::now()) {
             return;
         }
         *keys_due = match self.refer().await {
-            Ok(()) => None,
+            Ok(()) => {
+                log::info!("the foreign keys of conversations refer to the users table");
+                None
+            }
             Err(error) => {
                 log::warn!("{}", left_undone(&error));
                 Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS)
@@ -302,8 +305,12 @@ impl UsersLink {
 
 /// Of the foreign keys, what a service does without.
 pub(super) fn left_undone(error: &MigrateError) -> String {
+    let why = match error {
+        MigrateError::Interrupted(why) | MigrateError::Failed(why) => why.clone(),
+        other => other.to_string(),
+    };
     format!(
-        "the foreign keys of conversations to the users table are not as they should be, and are tried for again later: {error}"
+        "the foreign keys of conversations to the users table are not as they should be, and are tried for again later: {why}"
     )
 }
 

@@ -75,3 +75,45 @@ async fn users_of_a_table_that_was_replaced_chat_on_while_somebody_reads_convers
     .await;
     running.api().open_conversation(ALICE, NOBODY).await;
 }
+
+/// Nobody reads: they do not wait for the next time at which they would be looked at.
+#[tokio::test]
+async fn foreign_keys_follow_at_once_where_nobody_holds_the_tables() {
+    let database = Database::fresh().await;
+    let running = Replica::start(&database, &[]).await;
+    database
+        .execute(&format!(
+            "alter table users rename to users_old;
+             create table users (id uuid primary key, given_name text);
+             insert into users select id, first_name from users_old;
+             grant select, references (id) on users to {OWNER}"
+        ))
+        .await;
+    let keys = "pg_constraint where contype = 'f' and confrelid = 'users'::regclass";
+    eventually("the foreign keys follow", || async {
+        (database.count(keys).await == 2).then_some(())
+    })
+    .await;
+    running.api().open_conversation(ALICE, BORIS).await;
+}
+
+/// Nobody waits for it yet, and whom a conversation has must not be deleted.
+#[tokio::test]
+async fn a_service_that_is_new_waits_for_its_foreign_keys() {
+    let database = Database::with_users().await;
+    let holder = database
+        .holding("lock table users in share update exclusive mode")
+        .await;
+    let mut replica = Replica::launch(&database, &[]);
+    // Longer than a start has patience where it can do without.
+    eventually("it has tried some times", || async {
+        let log = replica.log();
+        let tries = log.matches("another transaction holds the tables").count();
+        (tries >= 5 || log.contains("listening on")).then_some(())
+    })
+    .await;
+    holder.batch_execute("rollback").await.expect("it ended");
+    replica.until_ready().await;
+    let keys = "pg_constraint where contype = 'f' and confrelid = 'users'::regclass";
+    assert_eq!(database.count(keys).await, 2);
+}
