@@ -57,7 +57,7 @@ as $$
 $$;
 
 -- Whether these users are active; no row for those who do not exist. A view of the host's may fail for one of them, by what is in a row:
--- their `failure` says how, and the others have their answers.
+-- their `failure` says how, and the others, who are asked about by halves, have their answers. Where it fails for everybody, that is the error.
 create function chat_active_users(ids uuid[])
 returns table (id uuid, is_active boolean, failure text)
 language plpgsql stable
@@ -66,8 +66,8 @@ set search_path from current
 -- Not planned anew for each length of the array.
 set plan_cache_mode = force_generic_plan
 as $$
-#variable_conflict use_column
 declare
+  half constant integer := cardinality(ids) / 2;
   found_ids uuid[];
   actives boolean[];
 begin
@@ -75,20 +75,17 @@ begin
     select array_agg(u.id), array_agg(u.is_active) into found_ids, actives from chat_users() u where u.id = any (ids);
     return query select * from unnest(found_ids, actives, array[]::text[]);
     return;
-  exception when data_exception or cardinality_violation or plpgsql_error or external_routine_exception then
-    null;
+  exception when others then
+    -- No columns or rights, and what may pass: connection, transaction, resources, locks, shutdown, system.
+    if left(sqlstate, 2) in ('08', '0A', '25', '40', '42', '53', '55', '57', '58') then
+      raise;
+    elsif half = 0 then
+      return query select ids[1], null::boolean, format('%s (%s)', sqlerrm, sqlstate);
+      return;
+    end if;
   end;
-  for id in select distinct unnest(ids) loop
-    begin
-      select u.is_active into is_active from chat_users() u where u.id = chat_active_users.id;
-      failure := null;
-      continue when not found;
-    exception when data_exception or cardinality_violation or plpgsql_error or external_routine_exception then
-      is_active := null;
-      failure := format('%s (%s)', sqlerrm, sqlstate);
-    end;
-    return next;
-  end loop;
+  return query select * from chat_active_users(ids[:half]);
+  return query select * from chat_active_users(ids[half + 1:]);
 end
 $$;
 

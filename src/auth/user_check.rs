@@ -56,7 +56,13 @@ impl UserCheck {
     pub async fn dismiss_inactive(&self, hub: &Hub) -> Result<(), Error> {
         let mut failure = None;
         for users in hub.users().chunks(CHUNK) {
-            let mut found = self.store.active_of(users).await?;
+            let mut found = match self.store.active_of(users).await {
+                Err(error @ Error::Internal(_)) => {
+                    failure.get_or_insert(error);
+                    continue;
+                }
+                found => found?,
+            };
             for user in users {
                 match found.remove(user) {
                     Some(Ok(true)) => self.remember(&[(*user, true)]),

@@ -11,8 +11,8 @@ pub struct Shares {
     /// one has gone silent, the others go on.
     pub user_lookups: usize,
     /// Of the requests' pool, those by which tickets are used up: half, so that a flood of handshakes, lookups included, leaves at least
-    /// one to those who are in. Each
-    /// is held for one ticket, and how fast browsers come back after the loss of a replica goes by their number.
+    /// one of three to those who are in. Each is held for one ticket, and how fast browsers come back after the loss of a replica goes by
+    /// their number.
     pub redemptions: usize,
     /// Of the requests' pool, those that changes of rows may have of which it is not known whether somebody holds them: a
     /// third. More at a time would hardly be faster, since all of them commit with NOTIFY, which is one at a time in the whole cluster.

@@ -8,7 +8,7 @@ use super::tokens::{now, token, token_for, token_until};
 use super::{SERVICE_TOKEN, replica};
 use crate::support::*;
 
-pub(super) async fn ticket(replica: &Replica, query: &str, token: Option<&str>) -> String {
+async fn ticket(replica: &Replica, query: &str, token: Option<&str>) -> String {
     let path = format!("/api/v1/ws/ticket{query}");
     let asked = now();
     let mut request = replica.api().request(Method::POST, &path);
