@@ -1,8 +1,8 @@
 // The messages of one conversation that are loaded: an unbroken stretch, in the order of `seq`, and what is on its way.
 
 const PAGE = 100;
-/** Where more are unread than are loaded: so many further pages are, when the conversation is opened. */
-const FURTHER = 3;
+/** Where more are unread than are loaded: more are, up to so many, when the conversation is opened. */
+const ENOUGH = 4 * PAGE;
 /** The service knows no such conversation, or none of this user's: which of the two it need not say. */
 const GONE = ['conversation_not_found', 'not_a_participant'];
 
@@ -89,7 +89,8 @@ export class Timeline {
 
   /** What is older, until the first unread message is there, within reason. */
   async olderUntilNew() {
-    for (let pages = 0; pages < FURTHER && this.isNewAbove && !this.failed; pages++) await this.older();
+    // Another read may be under way: of whoever has opened it a moment ago, or because there may be gaps.
+    while (this.isNewAbove && !this.failed && this.started && this.messages.length < ENOUGH) await (this.loading ? this.#underWay : this.older());
   }
 
   newer() {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { badge, heard, listen, reader, unread } from './reader.js';
-import { AMELIE, assertAtEnd, assertLast, at, box, bubble, drawn, eventually, lateFrames, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, assertLast, at, box, bubble, drawn, eventually, held, lateFrames, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
@@ -35,11 +35,17 @@ test('what one says in a conversation ends that anything above is new there, als
   await line.waitFor({ state: 'detached' });
 });
 
-/** Somebody with so many messages of Łukasz, `count` of them unread, who opens that conversation from the list. `options`: of `visit`. */
-async function openUnread(all, count, options) {
+/** Somebody with so many messages of Łukasz, `count` of them unread. */
+async function unreadOf(all, count) {
   const { user, conversation } = await reader();
   await replicas.sql(`insert into messages (conversation_id, sender_id, content, is_read)
     select '${conversation}', case when n % 5 = 0 and n <= ${all - count} then '${user}'::uuid else '${LUKASZ}' end, 'number ' || n, n <= ${all - count} from generate_series(1, ${all}) n`);
+  return { user, conversation };
+}
+
+/** They open that conversation from the list. `options`: of `visit`. */
+async function openUnread(all, count, options) {
+  const { user, conversation } = await unreadOf(all, count);
   const page = await visit(at(replica.url, user), options);
   let pages = 0;
   page.on('request', (request) => (pages += request.url().includes(`/${conversation}/messages`)));
@@ -111,6 +117,21 @@ test('the first unread message is looked for in the pages before the last one, t
   await firstNew(page, 'number 351');
   await assertAtLine(page);
   assert.equal(pages(), 3);
+  await eventually(() => unread(conversation), '0');
+});
+
+test('who opens the conversation once more while the first unread message is looked for is led to it', async () => {
+  const { user, conversation } = await unreadOf(600, 250);
+  const page = await visit(at(replica.url, user));
+  const { asked, release } = await held(page, (url) => url.pathname.includes(conversation) && url.searchParams.has('before'));
+  const row = page.locator(`[data-conversation="${conversation}"] button`);
+  await row.click();
+  await asked();
+  await row.click();
+  await drawn(page);
+  release();
+  await firstNew(page, 'number 351');
+  await assertAtLine(page);
   await eventually(() => unread(conversation), '0');
 });
 

@@ -169,6 +169,31 @@ test('what is new is looked for in four pages; where it begins before those, it 
   assert.deepEqual([it.firstNew, it.isNewAbove], [undefined, false]);
 });
 
+test('what is new is found also where the conversation is opened again, or read anew, while it is looked for', async () => {
+  const it = timeline(600);
+  it.lookedAt = () => undefined;
+  const open = () => {
+    it.opened('me', 250, 600);
+    return it.olderUntilNew();
+  };
+  for (const meanwhile of [open, () => it.reload()]) {
+    await it.start();
+    const first = open();
+    assert.equal(it.loading, 'older');
+    const second = meanwhile();
+    await first;
+    assert.equal(it.firstNew, 351);
+    await second;
+    assert.equal(it.firstNew, 351);
+  }
+  // It is read anew before the first page is asked for.
+  await it.start();
+  const anew = it.reload();
+  await open();
+  assert.equal(it.firstNew, 351);
+  await anew;
+});
+
 test('where older messages cannot be read, what is loaded is shown as new', async () => {
   let refuses = false;
   const it = timeline(500, () => refuses && Promise.reject(new Error('no')));
