@@ -25,8 +25,10 @@ export class Timeline {
   /** The `seq` that somebody looks at, where it is not the end; set by who shows this. */
   lookedAt = undefined;
   #again = () => {};
-  /** So many unread messages are older than `before`, and not loaded yet: `{readerId, count, before}`. */
+  /** So many unread messages are older than `before`, and not loaded yet, of what goes up to `lastSeq`: `{readerId, count, before, lastSeq}`. */
   #unread = undefined;
+  /** Nothing has been marked as read here since it was opened. */
+  #isAsOpened = false;
   /** Told while a page was being read, which may not have it yet: what to do with the page. */
   #meanwhile = [];
   /** Resolves when the read that is under way has ended. */
@@ -89,8 +91,10 @@ export class Timeline {
 
   /** What is older, until the first unread message is there, within reason. */
   async olderUntilNew() {
+    this.#isAsOpened = true;
     // Another read may be under way: of whoever has opened it a moment ago, or because there may be gaps.
     while (this.isNewAbove && !this.failed && this.started && this.messages.length < ENOUGH) await (this.loading ? this.#underWay : this.older());
+    this.#isAsOpened = false;
   }
 
   newer() {
@@ -178,7 +182,7 @@ export class Timeline {
     const unread = theirs.filter(({ isRead }) => !isRead);
     // The count is too high where some have gone meanwhile: if an older one is read, all that are unread are loaded.
     if (unread.length >= count || theirs[0]?.isRead) return this.newFrom((unread.at(-count) ?? unread[0])?.seq);
-    this.#unread = { readerId, count: count - unread.length, before: this.hasNewer ? lastSeq + 1 : this.messages[0]?.seq };
+    this.#unread = { readerId, count: count - unread.length, before: this.hasNewer ? lastSeq + 1 : this.messages[0]?.seq, lastSeq };
     this.#findUnread();
   }
 
@@ -201,11 +205,14 @@ export class Timeline {
   #findUnread() {
     // The last one of then may have been deleted outright.
     if (!this.#unread || (this.hasNewer && !(this.last?.seq >= this.#unread.before - 1))) return;
-    const { readerId, count, before } = this.#unread;
-    const theirs = this.#to(readerId);
-    const older = theirs.filter(({ seq }) => seq < before);
-    if (older.length >= count) this.newFrom(older.at(-count).seq);
-    else if (!this.hasOlder) this.newFrom(theirs[0]?.seq);
+    const { readerId, count, before, lastSeq } = this.#unread;
+    const theirs = this.#to(readerId).filter(({ seq }) => seq <= lastSeq);
+    const older = theirs.filter(({ seq }) => seq < before).length;
+    if (older < count && this.hasOlder) return;
+    const counted = theirs.slice(Math.max(0, older - count));
+    // The count is too high where some have gone meanwhile; as long as nothing was marked, the messages tell.
+    const first = this.#isAsOpened && counted.find(({ isRead }) => !isRead);
+    this.newFrom((first || counted[0])?.seq);
   }
 
   /** What the other one has said to `readerId`. */

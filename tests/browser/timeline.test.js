@@ -246,6 +246,17 @@ test('a count that has more than are unread by now does no harm', async () => {
   assert.equal(long.unreadFrom, 1);
 });
 
+test('what is read does not stand below the line, where one that was counted is deleted before the first unread message is found', async () => {
+  // All that is loaded is unread, or a part of the page before it, too.
+  for (const [unread, deleted] of [[100, 550], [150, 550], [150, 480]]) {
+    const it = timeline(600, ({ messages }) => messages.forEach((found) => (found.isRead = found.seq <= 600 - unread)), [deleted]);
+    await it.start();
+    it.opened('me', unread, 600);
+    await it.olderUntilNew();
+    assert.equal(it.firstNew, 601 - unread, `${unread} unread, ${deleted} deleted`);
+  }
+});
+
 test('what comes while the conversation is being opened is none of those that were counted', async () => {
   let tell = () => {};
   const it = timeline(10, () => tell());
