@@ -192,7 +192,7 @@ export class Thread {
   #render() {
     forget(this.#draw);
     if (this.#wanted?.seeking) this.#window(0, 0); // nothing moves under one's eyes
-    const { messages, outgoing, hasNewer } = this.timeline;
+    const { messages, outgoing, hasNewer, firstNew } = this.timeline;
     const anchor = this.#isPinned() ? undefined : this.#anchor();
     const held = this.element.contains(document.activeElement);
     this.#aim(anchor?.element.message.seq);
@@ -212,7 +212,7 @@ export class Thread {
     const show = (message, more) => {
       const day = dayKey(message.createdAt);
       if (day !== yesterday) say(use(`day ${day}`, dayDivider).firstChild, dayName(message.createdAt));
-      if (message.seq && message.seq === this.timeline.firstNew) use('new', newDivider);
+      if (message.seq && message.seq === firstNew) use('new', newDivider);
       const mine = message.senderId === this.model.userId;
       const joined = previous?.senderId === message.senderId && Date.parse(message.createdAt) - Date.parse(previous.createdAt) < TOGETHER_MS;
       const key = this.#key(message);

@@ -197,9 +197,9 @@ export class Timeline {
     return Boolean(this.#unread) && !this.hasNewer;
   }
 
-  /** Above which message a line tells that it is new from there on: the oldest that is loaded, as long as the first unread one is not. */
+  /** Above which message a line tells that it is new from there on: the oldest of the other one's that is loaded, as long as the first unread one is not. */
   get firstNew() {
-    return this.isNewAbove ? this.messages[0]?.seq : this.unreadFrom;
+    return this.isNewAbove ? this.#to(this.#unread.readerId)[0]?.seq : this.unreadFrom;
   }
 
   #findUnread() {

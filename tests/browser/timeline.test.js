@@ -194,6 +194,14 @@ test('what is new is found also where the conversation is opened again, or read 
   await anew;
 });
 
+test('the line of what is new never stands above one’s own message, also where it is above the oldest that are loaded', async () => {
+  const it = timeline(700, ({ messages }) => messages.forEach((found) => found.seq % 100 < 3 && (found.senderId = 'me')));
+  await it.start();
+  it.opened('me', 650, 700);
+  await it.olderUntilNew();
+  assert.deepEqual([it.isNewAbove, it.messages[0].seq, it.firstNew], [true, 301, 303]);
+});
+
 test('where older messages cannot be read, what is loaded is shown as new', async () => {
   let refuses = false;
   const it = timeline(500, () => refuses && Promise.reject(new Error('no')));
