@@ -121,6 +121,7 @@ export class Thread {
       this.#lookAt(this.list.querySelector('.found'), place);
       this.#scrolled(); // no scroll event comes if it is at the end already
     } else if (line >= 0) this.#lookAtNew();
+    if (this.#behind) timeline.holdNew();
     this.read();
   }
 
@@ -335,7 +336,10 @@ export class Thread {
   }
 
   #hold({ element, offset }) {
-    if (element.isConnected) this.scroller.scrollTop += element.getBoundingClientRect().top - offset;
+    if (!element.isConnected) return;
+    const { scrollTop } = this.scroller;
+    this.scroller.scrollTop += element.getBoundingClientRect().top - offset;
+    this.#top += this.scroller.scrollTop - scrollTop; // nobody has scrolled
   }
 
   /** The message that was found, and of a long one the words. */
@@ -385,6 +389,7 @@ export class Thread {
     if (!clientHeight) return;
     const up = scrollTop < this.#top - 1;
     this.#top = scrollTop;
+    if (up) this.timeline.letGoNew();
     const { messages, hasNewer, failed } = this.timeline;
     const below = scrollHeight - clientHeight - scrollTop;
     const shownToEnd = this.#end >= messages.length && !hasNewer;

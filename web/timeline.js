@@ -19,6 +19,8 @@ export class Timeline {
   failed = '';
   /** The first message that was unread when the conversation was opened, once it is loaded. */
   unreadFrom = undefined;
+  /** Above which message the line stays, whatever is loaded. */
+  #newHeld = undefined;
   started = false;
   /** Counts how often the stretch was read anew. */
   edition = 0;
@@ -188,8 +190,24 @@ export class Timeline {
 
   /** From there on all is new to who looks at it; undefined: nothing is. */
   newFrom(seq) {
+    this.#newHeld = undefined;
+    this.#found(seq);
+  }
+
+  #found(seq) {
     this.unreadFrom = seq;
     this.#unread = undefined;
+  }
+
+  /** More may come that nobody asked for: the line is not to go from under anybody's eyes. */
+  holdNew() {
+    if (this.isNewAbove) this.#newHeld = this.firstNew;
+  }
+
+  letGoNew() {
+    if (this.#newHeld === undefined) return;
+    this.#newHeld = undefined;
+    this.changed();
   }
 
   /** The first unread message is older than what is loaded. */
@@ -199,7 +217,7 @@ export class Timeline {
 
   /** Above which message a line tells that it is new from there on: the oldest of the other one's that is loaded, as long as the first unread one is not. */
   get firstNew() {
-    return this.isNewAbove ? this.#to(this.#unread.readerId)[0]?.seq : this.unreadFrom;
+    return this.#newHeld ?? (this.isNewAbove ? this.#to(this.#unread.readerId)[0]?.seq : this.unreadFrom);
   }
 
   #findUnread() {
@@ -212,7 +230,7 @@ export class Timeline {
     const counted = theirs.slice(Math.max(0, older - count));
     // The count is too high where some have gone meanwhile; as long as nothing was marked, the messages tell.
     const first = this.#isAsOpened && counted.find(({ isRead }) => !isRead);
-    this.newFrom((first || counted[0])?.seq);
+    this.#found((first || counted[0])?.seq);
   }
 
   /** What the other one has said to `readerId`. */

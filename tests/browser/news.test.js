@@ -147,6 +147,26 @@ test('where the first unread message is very far up, the line stands above what 
   assert.equal(await separator(page).count(), 1);
 });
 
+test('where older messages came only once they were asked for again, the line stays in sight until one scrolls up', async () => {
+  const { user, conversation } = await unreadOf(700, 650);
+  const page = await visit(at(replica.url, user), { forgive: /503/ });
+  let refuses = true;
+  await page.route((url) => url.pathname.includes(conversation) && url.searchParams.has('before'), (route) => (refuses ? route.fulfill({ status: 503 }) : route.continue()));
+  await page.locator(`[data-conversation="${conversation}"] button`).click();
+  const again = page.getByRole('button', { name: 'Try again' });
+  await again.waitFor();
+  await firstNew(page, 'number 601');
+  await assertAtLine(page);
+  refuses = false;
+  // Asked for by itself: what is at the top tells of it, and goes.
+  await again.waitFor({ state: 'detached' });
+  await drawn(page);
+  await firstNew(page, 'number 601');
+  await assertAtLine(page);
+  await scrollToLine(page, 'number 51');
+  assert.equal(await separator(page).count(), 1);
+});
+
 test('what comes before one has read on to the end is below the same line', async () => {
   const { conversation, page } = await openUnread(200, 150);
   await firstNew(page, 'number 51');

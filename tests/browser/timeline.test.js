@@ -215,6 +215,25 @@ test('where older messages cannot be read, what is loaded is shown as new', asyn
   assert.deepEqual([it.failed, it.firstNew], ['', 201]);
 });
 
+test('the line stays where it was shown until it is let go, and what ends that anything is new ends that, too', async () => {
+  const it = timeline(700);
+  const open = async () => {
+    await it.start();
+    it.opened('me', 450, 700);
+    it.holdNew();
+    while (it.isNewAbove) await it.older();
+  };
+  await open();
+  assert.equal(it.firstNew, 601);
+  it.letGoNew();
+  assert.equal(it.firstNew, 251);
+  for (const seq of [undefined, 701]) {
+    await open();
+    it.newFrom(seq);
+    assert.equal(it.firstNew, seq);
+  }
+});
+
 test('neither one’s own messages nor deleted ones are unread, and some may have been read by themselves', async () => {
   const long = timeline(200, undefined, [60, 70, 180]);
   await long.start();
