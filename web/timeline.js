@@ -3,6 +3,8 @@
 const PAGE = 100;
 /** Where more are unread than are loaded: more are, up to so many, when the conversation is opened. */
 const ENOUGH = 4 * PAGE;
+/** And waited for so long: what has come is not withheld. */
+const PATIENCE_MS = 2_000;
 /** The service knows no such conversation, or none of this user's: which of the two it need not say. */
 const GONE = ['conversation_not_found', 'not_a_participant'];
 
@@ -91,11 +93,17 @@ export class Timeline {
     });
   }
 
-  /** What is older, until the first unread message is there, within reason. */
+  /** What is older, until the first unread message is there, within reason; a page that is slow to come is shown once it has. */
   async olderUntilNew() {
     this.#isAsOpened = true;
+    let timer;
+    let isLate = false;
+    const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE_MS))).then(() => (isLate = true));
     // Another read may be under way: of whoever has opened it a moment ago, or because there may be gaps.
-    while (this.isNewAbove && !this.failed && this.started && this.messages.length < ENOUGH) await (this.loading ? this.#underWay : this.older());
+    while (!isLate && this.isNewAbove && !this.failed && this.started && this.messages.length < ENOUGH) {
+      await Promise.race([late, this.loading ? this.#underWay : this.older()]);
+    }
+    clearTimeout(timer);
     this.#isAsOpened = false;
   }
 

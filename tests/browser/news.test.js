@@ -167,6 +167,24 @@ test('where older messages came only once they were asked for again, the line st
   assert.equal(await separator(page).count(), 1);
 });
 
+test('older messages that are slow to come withhold nothing that has come: the line stands above that until one scrolls up', async () => {
+  const { user, conversation } = await unreadOf(600, 250);
+  const page = await visit(at(replica.url, user));
+  const { asked, release } = await held(page, (url) => url.pathname.includes(conversation) && url.searchParams.has('before'));
+  await page.locator(`[data-conversation="${conversation}"] button`).click();
+  await asked();
+  await firstNew(page, 'number 501');
+  await assertAtLine(page);
+  await eventually(() => unread(conversation), '0');
+  release();
+  await page.getByRole('img', { name: 'Loading messages' }).waitFor({ state: 'detached' });
+  await drawn(page);
+  await firstNew(page, 'number 501');
+  await assertAtLine(page);
+  await scrollToLine(page, 'number 351');
+  assert.equal(await separator(page).count(), 1);
+});
+
 test('what comes before one has read on to the end is below the same line', async () => {
   const { conversation, page } = await openUnread(200, 150);
   await firstNew(page, 'number 51');

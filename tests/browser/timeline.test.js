@@ -215,6 +215,24 @@ test('where older messages cannot be read, what is loaded is shown as new', asyn
   assert.deepEqual([it.failed, it.firstNew], ['', 201]);
 });
 
+test('older messages that are slow to come are not waited for: what is loaded is shown as new, and more once it has come', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let answer;
+  const it = timeline(600, ({ messages }) => messages[0].seq < 600 && new Promise((resolve) => (answer = resolve)));
+  await it.start();
+  it.opened('me', 150, 600);
+  const search = it.olderUntilNew();
+  t.mock.timers.tick(60_000);
+  await search;
+  assert.deepEqual([it.loading, it.firstNew], ['older', 501]);
+  // All of it is marked as read meanwhile.
+  it.read('me', 600);
+  const come = new Promise((resolve) => (it.changed = resolve));
+  answer();
+  await come;
+  assert.deepEqual([it.loading, it.firstNew, it.messages.length], ['', 451, 200]);
+});
+
 test('the line stays where it was shown until it is let go, and what ends that anything is new ends that, too', async () => {
   const it = timeline(700);
   const open = async () => {
