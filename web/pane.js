@@ -325,9 +325,9 @@ export class Pane {
     return this.asking.token;
   }
 
-  #tokenDialog(reason) {
+  #tokenDialog(text) {
     let given;
-    const why = h('p', { role: 'status' }, reason); // it may expire while one looks for another
+    const why = h('p', { role: 'status' }, text); // it may expire while one looks for another
     const form = tokenForm({ label: 'Go on', other: h('button.button', { type: 'button', onclick: () => this.leaving(() => dialog.close()) }, 'Be somebody else') }, (token) => {
       given = token;
       dialog.close();
