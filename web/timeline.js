@@ -100,7 +100,8 @@ export class Timeline {
     let isLate = false;
     const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE_MS))).then(() => (isLate = true));
     // Another read may be under way: of whoever has opened it a moment ago, or because there may be gaps.
-    while (!isLate && this.isNewAbove && !this.failed && this.started && this.messages.length < ENOUGH) {
+    const isWanted = () => this.isNewAbove && this.hasOlder && this.messages.length > 0 && this.messages.length < ENOUGH;
+    while (!isLate && isWanted() && !this.failed && this.started) {
       await Promise.race([late, this.loading ? this.#underWay : this.older()]);
     }
     clearTimeout(timer);
