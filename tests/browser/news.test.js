@@ -169,7 +169,8 @@ test('where older messages came only once they were asked for again, the line st
 
 test('older messages that are slow to come withhold nothing that has come: the line stands above that until one scrolls up', async () => {
   const { user, conversation } = await unreadOf(600, 250);
-  const page = await visit(at(replica.url, user));
+  // The client does not give up, either.
+  const page = await visit(at(replica.url, user), { before: () => (AbortSignal.timeout = () => new AbortController().signal) });
   const { asked, release } = await held(page, (url) => url.pathname.includes(conversation) && url.searchParams.has('before'));
   await page.locator(`[data-conversation="${conversation}"] button`).click();
   await asked();
