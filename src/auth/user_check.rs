@@ -63,15 +63,19 @@ impl UserCheck {
                 }
                 found => found?,
             };
+            let known: Vec<(UserId, bool)> = found
+                .iter()
+                .filter_map(|(user, active)| Some((*user, *active.as_ref().ok()?)))
+                .collect();
+            self.remember(&known);
             for user in users {
                 match found.remove(user) {
-                    Some(Ok(true)) => self.remember(&[(*user, true)]),
+                    Some(Ok(true)) => {}
                     Some(Err(error)) => _ = failure.get_or_insert(error),
                     inactive => {
-                        match inactive {
-                            Some(_) => self.remember(&[(*user, false)]),
+                        if inactive.is_none() {
                             // So nothing has replaced what is remembered.
-                            None => drop(self.lock().remove(user)),
+                            self.lock().remove(user);
                         }
                         log::info!("user {user} is deactivated: the sockets are closed");
                         hub.dismiss(*user);
