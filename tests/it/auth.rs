@@ -16,6 +16,7 @@ pub mod tokens;
 mod unusable_keys;
 
 use reqwest::Method;
+use uuid::Uuid;
 
 use crate::support::{Database, Replica, Reply};
 use tokens::SECRET;
@@ -32,6 +33,24 @@ async fn replica(database: &Database, more: &[(&str, &str)]) -> Replica {
     ];
     settings.extend(more);
     Replica::start(database, &settings).await
+}
+
+/// Puts a view in the place of the users table, which is `people` from then on: it fails for one of them, by a division. In the same
+/// transaction `more`.
+async fn users_view_that_fails_for(database: &Database, user: Uuid, more: &str) {
+    database
+        .execute(&format!(
+            "begin;
+             alter table users rename to people;
+             create view users as
+               select id, first_name, last_name, avatar_url, role,
+                      case id when '{user}' then 1 / (length(email) - length(email)) > 0 else is_active end as is_active
+                 from people;
+             grant select on users to public;
+             {more};
+             commit"
+        ))
+        .await;
 }
 
 pub async fn get(replica: &Replica, path: &str, token: &str) -> Reply {

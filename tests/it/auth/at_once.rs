@@ -64,19 +64,8 @@ async fn of_those_who_are_asked_about_together_each_has_an_answer_of_their_own()
     let refusals = ("REFUSED_HANDSHAKES_PER_SECOND", "0");
     let settings = [ONE_QUERY_AT_A_TIME, refusals, ("DB_TIMEOUT_SECONDS", "60")];
     let replica = Arc::new(replica(&database, &settings).await);
-    database
-        .execute(&format!(
-            "begin;
-             update users set is_active = false where id = '{CARLA}';
-             alter table users rename to people;
-             create view users as
-               select id, first_name, last_name, avatar_url, role,
-                      case id when '{DAVID}' then 1 / (length(email) - length(email)) > 0 else is_active end as is_active
-                 from people;
-             grant select on users to public;
-             commit"
-        ))
-        .await;
+    let deactivate = format!("update people set is_active = false where id = '{CARLA}'");
+    users_view_that_fails_for(&database, DAVID, &deactivate).await;
     let holder = database
         .holding("lock table people in access exclusive mode")
         .await;
