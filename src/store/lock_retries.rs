@@ -97,7 +97,7 @@ pub(super) async fn wait_for_autovacuum(client: &Client) -> Result<(), Error> {
     client.batch_execute(set).await
 }
 
-/// The same: for what waits in nobody's way, because no reader or writer waits behind it.
+/// The same, without an end: for what takes its time and has no reader or writer wait behind it.
 pub(super) async fn wait_for_long(client: &Client) -> Result<(), Error> {
     client.batch_execute("set lock_timeout = 0").await
 }
