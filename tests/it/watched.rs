@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use crate::support::*;
 use figures::{Exported, Used};
 
-const HANDBOOK: &str = "docs/operations.md";
+const HANDBOOK: &str = "docs/on-call.md";
+const METRICS: &str = "docs/metrics.md";
 
 fn at(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -109,9 +110,9 @@ async fn every_figure_of_the_dashboards_and_alerts_is_exported_and_every_exporte
     assert!(unseen.is_empty(), "on no dashboard: {unseen:?}");
 }
 
-/// The handbook's section "Metrics" lists each with its type and its labels, and none that is not there.
+/// The page of metrics lists each with its type and its labels, and none that is not there.
 #[tokio::test]
-async fn every_figure_is_in_the_handbook_with_its_type_and_labels() {
+async fn every_figure_is_on_the_page_of_metrics_with_its_type_and_labels() {
     let scraped = scraped().await;
     let exported = Exported::of(&scraped);
     let types: BTreeMap<&str, &str> = scraped
@@ -127,10 +128,8 @@ async fn every_figure_is_in_the_handbook_with_its_type_and_labels() {
         })
         .collect();
 
-    let handbook = read(HANDBOOK);
-    let section = handbook.split("\n## Metrics\n").nth(1).expect("a section");
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let listed: BTreeSet<String> = section
+    let page = read(METRICS);
+    let listed: BTreeSet<String> = page
         .lines()
         .filter(|line| line.starts_with("| `"))
         .map(|line| {
@@ -144,7 +143,7 @@ async fn every_figure_is_in_the_handbook_with_its_type_and_labels() {
             format!("{} {kind} {}", name.trim_matches('`'), labels.join(" "))
         })
         .collect();
-    assert_eq!(real, listed, "the figures, and those of {HANDBOOK}");
+    assert_eq!(real, listed, "the figures, and those of {METRICS}");
 }
 
 /// Rules that warn before a bound is reached ask for the bound that is set.
@@ -253,6 +252,49 @@ fn every_alert_says_how_bad_it_is_and_has_its_section_in_the_handbook() {
             assert!(section.contains(part), "{name} has no {part}");
         }
     }
+}
+
+/// The index above the sections: every alert in the order of the rules, with its severity, its thresholds and how long they
+/// must be exceeded.
+#[test]
+fn the_index_of_the_alerts_is_as_the_rules_are() {
+    let handbook = read(HANDBOOK);
+    let rows: Vec<Vec<&str>> = handbook
+        .lines()
+        .filter(|line| line.starts_with("| [Pgchat"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let rules = rules();
+    assert_eq!(rows.len(), rules.len());
+    for (row, rule) in rows.iter().zip(&rules) {
+        let [_, alert, severity, condition, first, _] = row[..] else {
+            panic!("{row:?}");
+        };
+        let name = text(rule, "alert");
+        let anchor = name.to_ascii_lowercase();
+        assert_eq!(alert, format!("[{name}](#{anchor})"));
+        assert_eq!(severity, text(&rule["labels"], "severity"), "{name}");
+        assert!(!first.is_empty(), "{name}");
+        let (exceeded, lasting) = condition.rsplit_once(", for ").expect("how long");
+        assert_eq!(lasting.replace(" min", "m").replace(' ', ""), text(rule, "for"));
+        for threshold in thresholds(text(rule, "expr")) {
+            let percent = format!("{:.0} %", 100.0 * threshold);
+            let said = [format!(" {threshold} "), format!(" {percent} ")];
+            assert!(
+                said.iter().any(|said| format!("{exceeded} ").contains(said)),
+                "{name}: {threshold}"
+            );
+        }
+    }
+}
+
+/// What an expression says its sides must be above, but for "above nothing".
+fn thresholds(expression: &str) -> Vec<f64> {
+    let numbers = expression.split("> ").skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        rest[..end.unwrap_or(rest.len())].parse().ok()
+    });
+    numbers.filter(|number| *number > 0.0).collect()
 }
 
 #[test]

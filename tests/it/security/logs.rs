@@ -175,7 +175,7 @@ async fn no_level_of_the_log_shows_a_token_a_password_or_a_message() {
 /// As an attacker would have a line look like.
 const FORGED: &str = "2026-01-01T00:00:00Z ERROR pgchat > forged";
 
-/// The members of a line in JSON, as docs/operations.md lists them.
+/// The members of a line in JSON, as docs/on-call.md lists them.
 const MEMBERS: [&str; 14] = [
     "time",
     "level",
