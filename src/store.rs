@@ -65,8 +65,8 @@ use user_lookups::UserLookups;
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
 
-/// Bytes of JSON in one page of messages or conversations: 50 of the longest messages, or 10 of such whose every byte takes six in
-/// JSON. The page ends before the item that would be too much, and says that more follow; the first item always comes.
+/// Bytes of JSON in one page of messages or conversations: some 60 of the longest messages, or 10 if each of their bytes is escaped
+/// to six. The page ends before the item that would be too much, and says that more follow; the first item always comes.
 const PAGE_BYTES: i64 = 4 * 1024 * 1024;
 
 /// A page by position.

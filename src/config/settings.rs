@@ -94,14 +94,14 @@ settings! {
     }
     "Users" {
         USERS_TABLE = "users", Text,
-            "The host system's table or view of users, spelled as in SQL: users, crm.people, or '\"User\"', which \
+            "Your application's table or view of users, spelled as in SQL: users, crm.people, or '\"User\"', which \
              needs both kinds of quotes.";
         USERS_COLUMNS = "", Text,
             "Its columns as field=column, comma-separated, such as id=user_id,firstName=given_name. Fields: id, \
              firstName, lastName, avatarUrl, role, isActive, deletedAt (a user with a value here is not active); \
              role= without a column leaves the field out. Default: detected by their names.";
         USERS_TABLE_CHECK_SECONDS = "3", Seconds(1, 300),
-            "How often to check whether the host has altered that table; its columns are then detected anew.";
+            "How often to check whether that table has been altered; its columns are then detected again.";
     }
     "Server" {
         SERVER_PORT = "8081", Number(0, 65535),
@@ -152,15 +152,15 @@ settings! {
         JWT_LEEWAY_SECONDS = "0", Seconds(0, 30),
             "How far the clock of the tokens' issuer may differ (exp, nbf).";
         SERVICE_TOKENS = "", Secret,
-            "Secrets of other servers, which may act for any user, comma-separated; 32 bytes or more each. To \
-             replace one, list both until the old one is no longer used.";
+            "Secrets of other servers, which may act for any user, comma-separated: 32 bytes or more each, or a \
+             warning says so. To replace one, list both until the old one is no longer used.";
         TOKEN_WARNING_SECONDS = "60", Seconds(0, 3600),
             "How long before its token expires a socket is sent token_expiring.";
         TICKET_SECONDS = "30", Seconds(1, 300),
             "How long a ticket is valid; it opens one socket.";
         USER_CHECK_SECONDS = "30", Seconds(1, 30),
-            "jwt mode: how long it is believed that a user is active. After that, requests of a deactivated user \
-             are refused, and sockets closed.";
+            "jwt mode: how long it is believed that a user is active. After that, requests of a deactivated user are \
+             refused; sockets are closed within twice that time.";
     }
     "Search" {
         SEARCH_LANGUAGE = "simple", Text,
@@ -187,8 +187,8 @@ settings! {
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
             "Sockets of one user on one replica. 0: no limit.";
         REFUSED_HANDSHAKES_PER_SECOND = "200", Number(0, 1_000_000),
-            "Handshakes that a replica refuses per second; further refusals wait their turn, at most 5 seconds, \
-             while good handshakes pass. That slows a flood down. 0: no limit.";
+            "Refusals of handshakes that a replica sends per second. Further ones wait their turn, at most 5 seconds, \
+             while good handshakes pass: that slows a flood down. 0: no limit.";
         RATE_LIMIT_PER_SECOND = "50", Number(0, 1_000_000),
             "Sends of one user on one replica, on average; edits, deletions, marks, new conversations, tickets, \
              tokens and searches count too. Separately, as many typing and watch_presence commands, and ten times \
@@ -235,11 +235,11 @@ settings! {
         BODY_TIMEOUT_SECONDS = "20", Seconds(1, 3600),
             "How long a request's body may take to arrive, or a WebSocket message that has begun.";
         IDLE_TIMEOUT_SECONDS = "75", Seconds(1, 3600),
-            "How long an HTTP connection may stay open without a request. Longer than the proxy in front keeps \
-             idle connections, or it sends a request just as this side closes.";
+            "How long an HTTP connection may stay open without a request. Make it longer than the proxy in front \
+             keeps idle connections; otherwise the proxy may send a request just as pgchat closes the connection.";
         STALL_TIMEOUT_SECONDS = "20", Seconds(1, 300),
-            "How long a client may take nothing of what it is sent, before it is cut off; a socket with 1013, \
-             after twice HEARTBEAT_SECONDS if that is less.";
+            "How long a client may read nothing of what it is sent before it is cut off. Sockets are closed with \
+             1013, after twice HEARTBEAT_SECONDS if that is less.";
         WRITE_TIMEOUT_SECONDS = "10", Seconds(1, 300),
             "How long a message may take to be stored; then it is refused with 503.";
         SHUTDOWN_GRACE_SECONDS = "30", Seconds(0, 3600),

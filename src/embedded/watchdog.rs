@@ -31,7 +31,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// database finds its own port free again after a restart.
 const PORTS: std::ops::Range<u16> = 15_500..20_000;
 
-/// One replica needs about ten connections; psql and other programs want some too.
+/// A replica needs up to 13 connections (`DB_POOL_SIZE` and five more); psql and other programs need some, too.
 const MAX_CONNECTIONS: u32 = 200;
 
 enum Event {

@@ -9,9 +9,9 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-/// Handshakes that are refused in a second, all callers of this replica together: whoever asks without a pause gets the answers one after
-/// the other, and a flood becomes as fast as this. Each that waits holds its connection, of which there are only so many, and
-/// nothing else. Clones share the line.
+/// Limits how many handshakes this replica refuses per second, over all callers. A client that keeps asking gets its refusals one after
+/// the other, which slows a flood to this rate. A waiting refusal holds its connection (whose number is bounded) and nothing else.
+/// Clones share the queue.
 #[derive(Clone)]
 pub struct Refusals {
     /// `None`: no limit.
@@ -25,7 +25,7 @@ struct Line {
     patience: Duration,
 }
 
-/// Nobody waits longer for a refusal: who asks is somebody's program, and it should say why it is refused.
+/// The longest wait for a refusal: the caller may be a well-meant program that should learn why it is refused.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Refusals {

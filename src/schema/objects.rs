@@ -20,7 +20,7 @@ pub struct UserSummary {
     avatar_url: Option<String>,
 }
 
-/// A user of the host system's directory.
+/// A user of the application beside pgchat.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase", example = json!({
     "id": "11111111-1111-4111-8111-111111111111",
@@ -35,7 +35,7 @@ pub struct User {
     last_name: Option<String>,
     #[schema(required)]
     avatar_url: Option<String>,
-    /// `buyer`, `developer`, `broker` or `admin`; the host system may have others.
+    /// `buyer`, `developer`, `broker` or `admin`; your application may have others.
     #[schema(required)]
     role: Option<String>,
     is_active: bool,

@@ -1,4 +1,4 @@
-//! The one answer of a connection that gets no further: written past hyper, straight to the socket.
+//! The only response on a connection that is about to be closed, written straight to the socket, past hyper.
 
 use std::future::poll_fn;
 use std::io;

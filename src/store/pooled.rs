@@ -1,4 +1,4 @@
-//! Whether a pooler stands in between that gives each transaction another session (PgBouncer, `pool_mode = transaction`).
+//! Detects a pooler that may give each transaction a different session (PgBouncer, `pool_mode = transaction`).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What a client sends, frame by frame, ahead of the protocol's own code: that tells of whole messages only, and keeps one that
-//! is never finished for as long as its client answers pings.
+//! Sees a client's bytes frame by frame, before tungstenite does. tungstenite reports only whole messages, and would keep an
+//! unfinished one for as long as its client answers pings.
 //!
 //! A message has a time to be complete, and frames to come in, and a large one counts towards the memory budget; all frames can be counted, whether they
 //! complete one or not.

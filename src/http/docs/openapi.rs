@@ -27,7 +27,7 @@ use crate::schema::objects;
     tags(
         (name = "conversations", description = "Conversations of two users, and what is unread in them"),
         (name = "messages", description = "The history of a conversation, sending, editing, deleting"),
-        (name = "users", description = "The host system's directory, read-only"),
+        (name = "users", description = "Your application's users, read-only"),
         (name = "tickets", description = "One-time tickets, with which a browser opens its socket"),
         (name = "operation", description = "Probes and metrics"),
     ),

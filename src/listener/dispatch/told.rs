@@ -1,4 +1,5 @@
-//! What an event tells: what is in a notification, or the row that it refers to, as that is by now; or a row that a catch-up has read.
+//! What is delivered for an event: the data in its notification, the current state of the row it refers to, or a row that a catch-up
+//! has read.
 
 use uuid::Uuid;
 
