@@ -60,7 +60,7 @@ pub fn all(results: &Results, directory: &str) -> Report {
         text: String::from(
             "# Benchmarks\n\n\
              Made by `make bench` from the raw results in [benchmarks/](benchmarks/); `cargo run -p pgchat-bench -- report` makes it \
-             anew. Everything (PostgreSQL, the replicas, the load generator) shares one machine, so the ratios of one run count, not \
+             anew. Everything (PostgreSQL, the replicas, the load generator) shares one machine, so compare the ratios within a run, not \
              the figures alone. Every message is looked for on every socket that must get it: a run that loses, doubles or reorders one \
              is marked as faulty. In an open loop latency counts from when a message was *due*, on the sender's side, until the other \
              participant's socket on another replica has it.\n\n",

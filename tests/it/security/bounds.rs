@@ -8,13 +8,13 @@ pub const BOUNDS: &str = "\
 
 For a user with a valid token, or let in by a gateway, on one replica with the default settings; several such users can each do it. The settings are in [limits.md](limits.md), what does not hold is in [SECURITY.md](../SECURITY.md).
 
-| a user who | makes the others feel | is bounded by | test |
+| a user who … | costs the others | bounded by | test |
 | --- | --- | --- | --- |
 | comes back with an old cursor on all of their 20 sockets, again and again | one more replay to wait for, of the 8 that are read at a time | one client of a user at most waits in line or is read for, the others wait behind it; whoever hangs up gives up the place | `a_user_whose_twenty_sockets_come_back_without_a_pause_takes_one_turn_of_all`, `a_user_with_nineteen_that_wait_delays_another_by_one_replay_at_most`, `who_hangs_up_while_waiting_for_a_turn_is_gone_at_once` |
 | does the same while nobody else comes back | the database's time for 5 replays a second, after 20 at once | each replay counts as a hundred frames, of which 500 a second are allowed; beyond that the user is held back | `a_replay_counts_like_a_hundred_frames_so_that_a_loop_of_them_is_held_back`, `twenty_sockets_of_a_user_that_come_back_at_once_are_not_held_back` |
-| does not take what was missed, or takes it slowly | seven eighths of the room for replays (64 MiB) are left | at most 8 MiB are theirs, and a client that takes nothing for 20 s is cut off | `who_takes_nothing_of_their_replays_leaves_the_others_their_room` |
-| does not take large pages, or takes them slowly | seven eighths of the room for pages (64 MiB) are left | the same; in trusted mode, where no user is named, by conversation | `who_takes_nothing_of_large_answers_leaves_the_others_their_room` |
-| begins large messages or bodies, and finishes none | seven eighths of the room for large ones (64 MiB) are left | at most 8 MiB are theirs, and each has 20 s to be complete; those of up to 64 KiB need no room | `a_user_who_finishes_none_of_their_large_messages_leaves_the_others_their_room` |
+| does not take what was missed, or takes it slowly | an eighth of the room for replays (64 MiB) | at most 8 MiB are theirs, and a client that takes nothing for 20 s is cut off | `who_takes_nothing_of_their_replays_leaves_the_others_their_room` |
+| does not take large pages, or takes them slowly | an eighth of the room for pages (64 MiB) | the same; in trusted mode, where no user is named, by conversation | `who_takes_nothing_of_large_answers_leaves_the_others_their_room` |
+| begins large messages or bodies, and finishes none | an eighth of the room for large ones (64 MiB) | at most 8 MiB are theirs, and each has 20 s to be complete; those of up to 64 KiB need no room | `a_user_who_finishes_none_of_their_large_messages_leaves_the_others_their_room` |
 | sends frames of any kind without a pause | \"frames\" above | 50 sends and 500 frames a second, after 200 and 2,000 at once; beyond that the user's sockets are not read | `a_flood_of_frames_is_answered_at_its_own_cost` |
 | sends much before being greeted | nothing | 32 frames, or 64 KiB and one more, are kept | `what_a_client_sends_before_it_is_greeted_is_done_after_that_and_in_order` |
 | opens more sockets than allowed | \"attempts\" and \"handshakes\" above | 20 sockets; beyond them refusals need no query, and all refusals together are 200 a second | `a_user_who_has_all_their_sockets_is_refused_without_a_question_to_the_database`, `a_flood_of_handshakes_gets_as_many_sockets_as_a_user_may_have` |

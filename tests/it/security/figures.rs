@@ -124,8 +124,8 @@ impl Measured {
         }
         writeln!(
             table,
-            "\nThe replica did {} while it was quiet, and {} under attack (the last round). It had at most {:.1} MiB more resident \
-             memory at the end of an attack than before the first (the bound is {} MiB), with {} files and connections open.",
+            "\nIn the last round the replica handled {} while it was quiet, and {} under attack. At the end of an attack it had at most {:.1} MiB more \
+             resident memory than before the first one (the bound is {} MiB), with {} files and connections open.",
             self.quiet_work,
             self.attacked_work,
             self.grown_kib as f64 / 1024.0,

@@ -123,9 +123,10 @@ impl Work {
     fn since(&self, before: &Self, took: Duration) -> String {
         let per_second = |now: f64, then: f64| (now - then) / took.as_secs_f64();
         let processor = self.processor.saturating_sub(before.processor);
+        let handshakes = per_second(self.handshakes, before.handshakes).round();
+        let plural = if handshakes == 1.0 { "" } else { "s" };
         format!(
-            "{:.0} handshakes, {:.0} frames received and {:.0} sent a second, {:.2} cores of the processor",
-            per_second(self.handshakes, before.handshakes),
+            "{handshakes} handshake{plural}, {:.0} frames received and {:.0} sent a second, with {:.2} cores of the processor",
             per_second(self.received, before.received),
             per_second(self.sent, before.sent),
             processor.as_secs_f64() / took.as_secs_f64(),
@@ -277,7 +278,7 @@ async fn report() {
          {verdict}\n\n\
          One replica with the default settings (unless stated otherwise), its PostgreSQL, {pairs} pairs of users who write to each \
          other {} times a second, at random moments, and the attackers share a machine of {cores} cores. The attackers are a process of the \
-         scheduler's class SCHED_IDLE with small send buffers: their own computing gives way to the service's, but all that they make the service, PostgreSQL and the kernel do is \
+         scheduler's class SCHED_IDLE with small send buffers: they yield the processor to the service, but the work that they cause in the service, PostgreSQL and the kernel is \
          in the figures. A {} build; the machine's load before was {load}.\n\n\
          Each attack is measured in {ROUNDS} rounds on a warmed-up replica: {seconds} s quiet, then {seconds} s attacked. \
          A figure is the median of the rounds. A ratio compares the two figures of one round: the table has the median of these ratios, and in \

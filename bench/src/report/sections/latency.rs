@@ -13,7 +13,7 @@ pub fn latency(results: &Results, directory: &str, report: &mut Report) {
     }
     report.text.push_str(
         "## Latency, end to end, over two replicas\n\nAn open loop: messages are due at fixed times, whatever comes back. The floor is one connection that \
-         inserts and notifies and one that listens, at the same rate, with nothing in between. Below it stand two steps from there \
+         inserts and notifies and one that listens, at the same rate, with nothing in between. The next two lines are steps from there \
          to pgchat, by the same two connections: a statement by hand that locks the conversation, numbers messages without gaps and \
          stores a repeated `clientMessageId` once; and pgchat's own function, with the service left out. Then the same three over two \
          processes that do nothing but relay: one takes a message in over TCP, the other hears of it and writes it to a socket, as any service \

@@ -12,7 +12,7 @@ pub fn memory(results: &Results, directory: &str, report: &mut Report) {
         return;
     }
     report.text.push_str(
-        "## Memory of an idle socket\n\nWhat so many sockets add to what a replica with a hundred has resident, over their number. What is set up once for all (pages of code, the pool's connections) comes with the first hundred.\n\n\
+        "## Memory of an idle socket\n\nResident memory with all sockets minus that with the first hundred, divided by the number of sockets in between. What is needed once (code, the pool's connections) is paid with the first hundred.\n\n\
          | | sockets | KiB a socket | MiB at the start | MiB with the first 100 | MiB with all |\n| --- | ---: | ---: | ---: | ---: | ---: |\n",
     );
     let mut groups = Vec::new();

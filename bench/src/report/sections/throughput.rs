@@ -27,7 +27,7 @@ pub fn throughput(results: &Results, directory: &str, report: &mut Report) {
         if scenario == "slow-commit" {
             report.text.push_str(
                 "`commit_delay = 2000` with `commit_siblings = 0` sleeps before the flush, inside the lock of NOTIFY: as a slow or remote disk does. \
-                 One commit for each message then is a ceiling that no hardware lifts; a batch for each commit is not held by it.\n\n",
+                 A service that commits each message by itself then has a ceiling that no processor lifts; one that commits in batches does not.\n\n",
             );
         }
         report.text.push_str(
