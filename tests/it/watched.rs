@@ -276,12 +276,16 @@ fn the_index_of_the_alerts_is_as_the_rules_are() {
         assert_eq!(severity, text(&rule["labels"], "severity"), "{name}");
         assert!(!first.is_empty(), "{name}");
         let (exceeded, lasting) = condition.rsplit_once(", for ").expect("how long");
-        assert_eq!(lasting.replace(" min", "m").replace(' ', ""), text(rule, "for"));
+        assert_eq!(
+            lasting.replace(" min", "m").replace(' ', ""),
+            text(rule, "for")
+        );
         for threshold in thresholds(text(rule, "expr")) {
             let percent = format!("{:.0} %", 100.0 * threshold);
             let said = [format!(" {threshold} "), format!(" {percent} ")];
             assert!(
-                said.iter().any(|said| format!("{exceeded} ").contains(said)),
+                said.iter()
+                    .any(|said| format!("{exceeded} ").contains(said)),
                 "{name}: {threshold}"
             );
         }
