@@ -14,13 +14,15 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::adopt::is_true;
 use super::connect::{LASTING, UNHURRIED};
+use super::failure::is_connection_lost;
 use super::migrate::other_owner;
 use super::search::Tidied;
 use super::{ConnectError, Connector, Store, describe, quoted_name};
 
-/// One replica builds, the others look again after this.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Between two tries for the lock, while another session builds.
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(5);
@@ -52,8 +54,6 @@ pub struct SearchIndex {
 /// How far it has come.
 enum Built {
     Complete,
-    /// Another replica is at it.
-    Elsewhere,
     /// This role, which is not the owner, can build none.
     LeftTo(String),
 }
@@ -92,56 +92,58 @@ impl SearchIndex {
 
     /// The same, and returns when it is there: for `pgchat migrate`.
     pub async fn complete(&self) -> Result<(), BuildError> {
-        loop {
-            match self.build().await? {
-                Built::Complete => return Ok(()),
-                Built::Elsewhere => sleep(LOOK_AGAIN).await,
-                Built::LeftTo(owner) => return Err(BuildError::NotOwner(owner)),
-            }
+        match self.build().await? {
+            Built::Complete => Ok(()),
+            Built::LeftTo(owner) => Err(BuildError::NotOwner(owner)),
         }
     }
 
     async fn built(&self) {
         let mut told = false;
         loop {
-            let wait = match self.build().await {
+            match self.build().await {
                 Ok(Built::Complete) => return,
-                Ok(Built::Elsewhere) => LOOK_AGAIN,
                 Ok(Built::LeftTo(owner)) => {
                     if !told {
                         log::warn!("{}; searches wait for it", BuildError::NotOwner(owner));
                         told = true;
                     }
-                    RETRY
                 }
-                Err(reason) => {
-                    log::warn!("{reason}; trying again");
-                    RETRY
-                }
-            };
-            sleep(wait).await;
+                Err(reason) => log::warn!("{reason}; trying again"),
+            }
+            sleep(RETRY).await;
         }
     }
 
+    /// One session at a time builds, and the others wait for it: each in one session of its own, since a build may take hours.
     async fn build(&self) -> Result<Built, BuildError> {
-        let (client, connection) = self.connector.connect("pgchat search index").await?;
-        let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
-        Ok(self.build_on(&client).await?)
+        loop {
+            let (client, connection) = self.connector.connect("pgchat search index").await?;
+            let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+            let schema = quoted_name(&self.schema);
+            client
+                .batch_execute(&format!(
+                    "{LASTING}; {UNHURRIED}; set lock_timeout = 0; set search_path = {schema}, pg_temp"
+                ))
+                .await?;
+            if let Some(owner) = other_owner(&client, &self.schema).await? {
+                return Ok(self.look(&client, owner).await?);
+            }
+            match wait_for_turn(&client).await {
+                Ok(()) => return Ok(self.build_in_turn(&client).await?),
+                Err(error) if is_connection_lost(&error) => {
+                    log::debug!(
+                        "waiting for the search index on a new connection: {}",
+                        describe(&error)
+                    );
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
-    async fn build_on(&self, client: &Client) -> Result<Built, tokio_postgres::Error> {
-        let schema = quoted_name(&self.schema);
-        client
-            .batch_execute(&format!(
-                "{LASTING}; {UNHURRIED}; set lock_timeout = 0; set search_path = {schema}, pg_temp"
-            ))
-            .await?;
-        if let Some(owner) = other_owner(client, &self.schema).await? {
-            return self.look(client, owner).await;
-        }
-        if !client.query_one(LOCK, &[]).await?.try_get::<_, bool>(0)? {
-            return Ok(Built::Elsewhere);
-        }
+    /// For the session that holds the lock.
+    async fn build_in_turn(&self, client: &Client) -> Result<Built, tokio_postgres::Error> {
         let wanted = match &self.language {
             None => None,
             Some(language) => {
@@ -204,6 +206,14 @@ impl SearchIndex {
         }
         Ok(Built::Complete)
     }
+}
+
+/// Each try is a statement of its own: it leaves no snapshot behind.
+async fn wait_for_turn(client: &Client) -> Result<(), tokio_postgres::Error> {
+    while !is_true(client, LOCK).await? {
+        sleep(LOCK_PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Merges what was inserted lately, for as long as it is polled.

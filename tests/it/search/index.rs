@@ -44,6 +44,61 @@ async fn the_index_is_built_while_messages_are_written_and_searches_are_told_to_
     assert_eq!(database.count(INDEX).await, 1);
 }
 
+/// A build may take hours, and each new session costs the server a process.
+#[tokio::test]
+async fn a_replica_that_waits_for_the_build_of_another_does_so_in_one_session_and_in_the_next_if_that_is_lost()
+ {
+    let database = Database::fresh().await.without_search_index().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let writer = database
+        .holding(&format!(
+            "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'apple')"
+        ))
+        .await;
+    let replicas: [Replica; 2] = Replica::start_many(&database, &[]).await;
+    let sql = database.sql().await;
+    let looking = async |pid: Option<i32>| {
+        let waiting = "select pid, query_start::text from pg_stat_activity
+                        where application_name = 'pgchat search index' and datname = current_database()
+                          and state = 'idle' and query like '%pg_try_advisory_lock%'
+                          and pid = coalesce($1, pid)";
+        let row = sql.query_opt(waiting, &[&pid]).await.expect("sessions")?;
+        Some((row.get::<_, i32>(0), row.get::<_, String>(1)))
+    };
+    let (first, mut last_look) =
+        eventually("one of the two waits", || async { looking(None).await }).await;
+    for _ in 0..3 {
+        last_look = eventually("it looks again, in the same session", || async {
+            let alive = format!("pg_stat_activity where pid = {first}");
+            assert_eq!(database.count(&alive).await, 1, "its session has ended");
+            let (_, look) = looking(Some(first)).await?;
+            (look != last_look).then_some(look)
+        })
+        .await;
+    }
+
+    database
+        .execute(&format!("select pg_terminate_backend({first})"))
+        .await;
+    eventually("it waits in another session", || async {
+        let (pid, _) = looking(None).await?;
+        (pid != first).then_some(())
+    })
+    .await;
+    writer.batch_execute("commit").await.expect("a commit");
+    eventually("both have seen to it", || async {
+        let left = "pg_stat_activity where application_name = 'pgchat search index' and datname = current_database()";
+        (database.count(left).await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(database.count(INDEX).await, 1);
+    for replica in &replicas {
+        assert_eq!(replica.api().found(BORIS, "q=apple").await, ["apple"]);
+        let log = replica.log();
+        assert!(!log.contains("search index was not built"), "{log}");
+    }
+}
+
 #[tokio::test]
 async fn a_build_that_was_interrupted_is_begun_anew() {
     let database = Database::fresh().await.without_search_index().await;
