@@ -5,6 +5,7 @@ mod adopt;
 mod changes;
 mod connect;
 mod conversations;
+mod describe;
 mod failure;
 mod held_rows;
 mod hosts;
@@ -44,7 +45,7 @@ pub use changes::{
 pub use connect::{ConnectError, Connector, DbConnection};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
-pub use failure::describe;
+pub use describe::describe;
 pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
@@ -56,7 +57,8 @@ pub use tickets::{IssuedTicket, RedeemedTicket};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
 
-use failure::{Lost, QueryFailure, describe_pool};
+use describe::describe_pool;
+use failure::{Fault, QueryFailure};
 use held_rows::HeldRows;
 use lease::{Lease, Param};
 use shares::Shares;
@@ -227,12 +229,9 @@ impl Store {
     ) -> Result<Vec<Row>, QueryFailure> {
         let (sql, deadline) = (self.select(columns, call), self.deadline());
         match self.run(pool, &sql, params, deadline).await {
-            Err(failure) if failure.lost.is_some() => {
+            Err(failure) if failure.fault.is_of_connection() => {
                 failure.renew(pool);
-                log::debug!(
-                    "repeating a read on a new connection: {}",
-                    failure.error.with_cause()
-                );
+                log::debug!("repeating a read on a new connection: {}", failure.text);
                 self.run(pool, &sql, params, deadline).await
             }
             other => other,
@@ -269,7 +268,7 @@ impl Store {
             let result = self.change_by(&self.pool, &sql, params, deadline).await;
             drop(permit);
             match result {
-                Err(failure) if failure.is_held => attempts.failed(),
+                Err(failure) if failure.fault == Fault::Held => attempts.failed(),
                 other => return Ok(other?),
             }
         }
@@ -283,12 +282,9 @@ impl Store {
         deadline: Instant,
     ) -> Result<Vec<Row>, QueryFailure> {
         match self.run(pool, sql, params, deadline).await {
-            Err(failure) if failure.lost == Some(Lost::Statement) => {
+            Err(failure) if failure.fault == Fault::StatementLost => {
                 failure.renew(pool);
-                log::debug!(
-                    "repeating a call on a new connection: {}",
-                    failure.error.with_cause()
-                );
+                log::debug!("repeating a call on a new connection: {}", failure.text);
                 self.run(pool, sql, params, deadline).await
             }
             other => other,
@@ -315,7 +311,7 @@ impl Store {
         match timeout_at(deadline, lease.query(sql, params)).await {
             Ok(result) => {
                 lease.settle(result.as_ref().err());
-                result.map_err(QueryFailure::of)
+                result.map_err(|error| QueryFailure::of(&error))
             }
             Err(_) => {
                 lease.abandon();

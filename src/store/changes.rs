@@ -180,7 +180,7 @@ impl Changes {
                 }
                 change(&row).map(Some)
             }
-            Ok(Some(Err(error))) => Err(QueryFailure::of(error).into()),
+            Ok(Some(Err(error))) => Err(QueryFailure::of(&error).into()),
             Ok(None) => {
                 self.lease.give_back();
                 Ok(None)
@@ -269,7 +269,7 @@ impl Store {
             self.prefix
         );
         let rows = match self.try_read(&self.pool, &columns, &call, &params).await {
-            Err(failure) if failure.too_slow => {
+            Err(failure) if failure.is_too_slow() => {
                 self.ping(self.timeout).await?;
                 return Ok(MissedRead::TooSlow);
             }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_postgres::{Row, RowStream, Statement};
 
 use super::Connector;
-use super::failure::{QueryFailure, ends_session, lost};
+use super::failure::{Fault, QueryFailure, ends_session};
 
 /// A typed parameter: where a pooler in transaction mode may stand before the database, statements are sent unprepared
 /// in one round trip.
@@ -64,7 +64,7 @@ impl Lease {
         &mut self,
         errors: impl IntoIterator<Item = &'a tokio_postgres::Error>,
     ) {
-        let is_lost = |error| lost(error).is_some() || ends_session(error);
+        let is_lost = |error| Fault::of(error).is_of_connection() || ends_session(error);
         if let Some(client) = &self.client
             && errors
                 .into_iter()
@@ -144,7 +144,7 @@ impl Lease {
         };
         let started = client.query_typed_raw(sql, [(param, Type::TEXT)]);
         match timeout(patience, started).await {
-            Ok(rows) => rows.map_err(QueryFailure::of),
+            Ok(rows) => rows.map_err(|error| QueryFailure::of(&error)),
             Err(_) => {
                 self.abandon();
                 Err(QueryFailure::no_answer())

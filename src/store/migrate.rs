@@ -8,7 +8,8 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::adopt::{self, is_true};
 use super::connect::{ISOLATION, LASTING, UNHURRIED};
-use super::failure::{describe, host_function, is_connection_lost, is_transient};
+use super::describe::{describe, host_function};
+use super::failure::Fault;
 use super::lock_retries::{LOCK_WAIT, LockRetries, Purpose};
 use super::migrations;
 use super::pooled::is_pooled;
@@ -237,7 +238,7 @@ pub(super) fn sorted(
     text: String,
     otherwise: impl Fn(String) -> MigrateError,
 ) -> MigrateError {
-    if is_connection_lost(error) || is_transient(error) {
+    if Fault::of(error).may_pass() {
         MigrateError::Interrupted(text)
     } else if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
         && host_function(error).is_none()

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::adopt::is_true;
 use super::connect::{LASTING, UNHURRIED};
-use super::failure::is_connection_lost;
+use super::failure::Fault;
 use super::migrate::other_owner;
 use super::search::Tidied;
 use super::{ConnectError, Connector, Store, describe, quoted_name};
@@ -131,7 +131,7 @@ impl SearchIndex {
             }
             match wait_for_turn(&client).await {
                 Ok(()) => return Ok(self.build_in_turn(&client).await?),
-                Err(error) if is_connection_lost(&error) => {
+                Err(error) if Fault::of(&error) == Fault::ConnectionLost => {
                     log::debug!(
                         "waiting for the search index on a new connection: {}",
                         describe(&error)

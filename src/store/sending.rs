@@ -8,7 +8,8 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use super::failure::{Lost, describe, describe_pool, is_collision, is_exhaustion, lost};
+use super::describe::{describe, describe_pool};
+use super::failure::Fault;
 use super::lease::{Lease, Param};
 use super::messages::dropped;
 use super::{Store, column_of, raw_json, unknown_status};
@@ -190,28 +191,20 @@ impl Store {
 
     fn send_failure(&self, error: &tokio_postgres::Error) -> SendFailure {
         let text = describe(error);
-        match lost(error) {
-            Some(Lost::Connection) => return SendFailure::Unanswered(text),
-            Some(Lost::Statement) => {
+        match Fault::of(error) {
+            Fault::NoConnection | Fault::ConnectionLost | Fault::NoAnswer => {
+                SendFailure::Unanswered(text)
+            }
+            Fault::StatementLost => {
                 // Most probably it is gone from the other sessions as well.
                 self.renew_writer_connections();
-                return SendFailure::Suspect(text);
+                SendFailure::Suspect(text)
             }
-            None => {}
-        }
-        if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
-            SendFailure::Locked(text)
-        } else if matches!(
-            error.code(),
-            Some(&SqlState::UNIQUE_VIOLATION | &SqlState::TRIGGERED_DATA_CHANGE_VIOLATION)
-        ) {
-            SendFailure::Suspect(text)
-        } else if is_collision(error) {
-            SendFailure::Collided(text)
-        } else if is_exhaustion(error) {
-            SendFailure::Exhausted(text)
-        } else {
-            SendFailure::Refused(text)
+            Fault::Held => SendFailure::Locked(text),
+            Fault::Collided => SendFailure::Collided(text),
+            Fault::TooSlow | Fault::Exhausted => SendFailure::Exhausted(text),
+            Fault::Refused if is_suspect(error) => SendFailure::Suspect(text),
+            Fault::Refused => SendFailure::Refused(text),
         }
     }
 
@@ -293,6 +286,15 @@ impl<'a> Call<'a> {
             (&self.again, Type::BOOL),
         ]
     }
+}
+
+/// Refused, and a repeat may mend it.
+fn is_suspect(error: &tokio_postgres::Error) -> bool {
+    let mended = [
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::TRIGGERED_DATA_CHANGE_VIOLATION,
+    ];
+    error.code().is_some_and(|code| mended.contains(code))
 }
 
 fn no_answer() -> SendFailure {

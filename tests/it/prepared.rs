@@ -34,6 +34,9 @@ async fn a_function_that_a_migration_changed_is_called_anew_and_no_request_fails
     for _ in 0..3 {
         assert_eq!(api.unread_count(BORIS).await, 7);
     }
+    // Nobody has anything to do about it.
+    let log = replica.log();
+    assert!(!log.contains("cached plan must not change"), "{log}");
     api.send(conversation, ALICE, "unread, too").await;
     let marked = api.mark_read(conversation, BORIS).await.ok(200);
     assert_eq!(marked["markedCount"], 1, "{marked}");
