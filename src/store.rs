@@ -45,7 +45,7 @@ pub use changes::{
 pub use connect::{ConnectError, Connector, DbConnection};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
-pub use describe::describe;
+pub use describe::{Obstacle, describe};
 pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;

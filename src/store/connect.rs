@@ -14,7 +14,8 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::hosts::Hosts;
-use super::{Way, describe, tls};
+use super::describe::{Obstacle, describe};
+use super::{Way, tls};
 use crate::config::DatabaseConfig;
 
 /// The TLS stream that the connector makes, or plain TCP.
@@ -43,9 +44,30 @@ pub(super) const UNHURRIED: &str = "set statement_timeout = 0; \
 /// vanished is noticed while something is being sent.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Why no connection was made; one line.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectError(pub String);
+#[error("{text}")]
+pub struct ConnectError {
+    text: String,
+    pub kind: Obstacle,
+}
+
+impl ConnectError {
+    fn of(error: &Error) -> Self {
+        Self {
+            text: describe(error),
+            kind: Obstacle::of(error),
+        }
+    }
+
+    /// With nobody having been asked.
+    fn before(error: impl ToString) -> Self {
+        Self {
+            text: error.to_string(),
+            kind: Obstacle::Other,
+        }
+    }
+}
 
 /// How to reach one database.
 #[derive(Clone)]
@@ -69,7 +91,7 @@ impl Connector {
                 .tcp_user_timeout(TCP_USER_TIMEOUT);
         };
         let tls = tls::connector(database.ssl_mode, database.ssl_root_cert.as_deref())
-            .map_err(|e| ConnectError(e.to_string()))?;
+            .map_err(ConnectError::before)?;
         Ok(Self {
             hosts: Arc::new(Hosts::new(&database.postgres, complete)),
             tls,
@@ -114,7 +136,7 @@ impl Connector {
                 recycle: Some(patience),
             })
             .build()
-            .map_err(|e| ConnectError(e.to_string()))
+            .map_err(ConnectError::before)
     }
 
     /// One connection of its own, whose messages the caller drives.
@@ -127,8 +149,11 @@ impl Connector {
             .connect(application_name, &self.tls, CONNECT_TIMEOUT);
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(connected)) => Ok(connected),
-            Ok(Err(error)) => Err(ConnectError(describe(&error))),
-            Err(_) => Err(ConnectError("no answer within 5 s".to_owned())),
+            Ok(Err(error)) => Err(ConnectError::of(&error)),
+            Err(_) => Err(ConnectError {
+                text: "no answer within 5 s".to_owned(),
+                kind: Obstacle::Unreachable,
+            }),
         }
     }
 

@@ -1,6 +1,7 @@
-//! Errors of the database in words, for the log.
+//! Errors of the database in words, for the log, and what a connection fails for.
 
 use deadpool_postgres::{HookError, PoolError};
+use tokio_postgres::error::SqlState;
 
 use super::migrations;
 
@@ -66,9 +67,91 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// What stands in the way of a connection, as far as settings may mend it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The user or the password.
+    Credentials,
+    /// There is no database of that name.
+    NoDatabase,
+    /// No host accepts writes.
+    ReadOnly,
+    Tls,
+    /// Nobody answers.
+    Unreachable,
+    Other,
+}
+
+impl Obstacle {
+    pub(super) fn of(error: &tokio_postgres::Error) -> Self {
+        match error.code() {
+            Some(code) => Self::of_code(code),
+            None => Self::of_text(&describe(error)),
+        }
+    }
+
+    fn of_code(code: &SqlState) -> Self {
+        match *code {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                Self::Credentials
+            }
+            SqlState::INVALID_CATALOG_NAME => Self::NoDatabase,
+            _ => Self::Other,
+        }
+    }
+
+    /// tokio-postgres keeps to itself of what kind its own errors are.
+    fn of_text(text: &str) -> Self {
+        if text.ends_with("password missing") {
+            Self::Credentials
+        } else if text.ends_with("database does not allow writes") {
+            Self::ReadOnly
+        } else if text.starts_with("error performing TLS handshake") {
+            Self::Tls
+        } else if text.starts_with("error connecting") {
+            Self::Unreachable
+        } else {
+            Self::Other
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_of_a_connection_is_told_by_code_or_text() {
+        for (code, obstacle) in [
+            ("28P01", Obstacle::Credentials),
+            ("28000", Obstacle::Credentials),
+            ("3D000", Obstacle::NoDatabase),
+            ("57P03", Obstacle::Other),
+        ] {
+            assert_eq!(Obstacle::of_code(&SqlState::from_code(code)), obstacle);
+        }
+        for (text, obstacle) in [
+            (
+                "invalid configuration: password missing",
+                Obstacle::Credentials,
+            ),
+            (
+                "error connecting to server: Connection refused (os error 111)",
+                Obstacle::Unreachable,
+            ),
+            (
+                "error performing TLS handshake: server does not support TLS",
+                Obstacle::Tls,
+            ),
+            (
+                "error connecting to server: database does not allow writes",
+                Obstacle::ReadOnly,
+            ),
+            ("connection closed", Obstacle::Other),
+        ] {
+            assert_eq!(Obstacle::of_text(text), obstacle, "{text}");
+        }
+    }
 
     /// As PostgreSQL 15's translations have it: `PL/pgSQL function %s line %d at %s`.
     const LANGUAGES: [&str; 15] = [

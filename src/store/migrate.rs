@@ -104,11 +104,9 @@ async fn apply(
     purpose: Purpose,
 ) -> Result<(), MigrateError> {
     client
-        .batch_execute(&format!("{LASTING}; {UNHURRIED}"))
-        .await
-        .map_err(failed)?;
+        .batch_execute(&format!("{LASTING}; {UNHURRIED}")).await?;
     let mut tries = 0;
-    while !is_true(client, MIGRATION_LOCK).await.map_err(failed)? {
+    while !is_true(client, MIGRATION_LOCK).await? {
         tries += 1;
         if tries == MIGRATION_LOCK_TOLD {
             log::info!(
@@ -118,14 +116,12 @@ async fn apply(
         tokio::time::sleep(MIGRATION_LOCK_PAUSE).await;
     }
     let quoted = quoted_name(schema);
-    if let Some(owner) = other_owner(client, schema).await.map_err(failed)? {
+    if let Some(owner) = other_owner(client, schema).await? {
         check_versions(client, &quoted, &owner).await?;
         return link_users(client, schema, users, purpose).await;
     }
     // A message may hold any character.
-    if !is_true(client, "select getdatabaseencoding() = 'UTF8'")
-        .await
-        .map_err(failed)?
+    if !is_true(client, "select getdatabaseencoding() = 'UTF8'").await?
     {
         let text = "the database's encoding is not UTF8: no other can hold every message";
         return Err(MigrateError::Failed(text.to_owned()));
@@ -134,35 +130,31 @@ async fn apply(
         .batch_execute(&format!(
             "{ISOLATION}; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
              set search_path = {quoted}, pg_temp"
-        ))
-        .await
-        .map_err(failed)?;
+        )).await?;
     let make_schema = format!(
         "do $$ begin if to_regnamespace('{quoted}') is null then create schema {quoted}; end if; end $$"
     );
     if let Some(Around { before, .. }) = around {
         client
-            .batch_execute(&format!("{make_schema}; {before}"))
-            .await
-            .map_err(failed)?;
+            .batch_execute(&format!("{make_schema}; {before}")).await?;
     }
     // Nobody waits for a service that was never there: it comes with all of it.
     let is_new = "select to_regclass('chat_schema_history') is null";
-    let purpose = match is_true(client, is_new).await.map_err(failed)? {
+    let purpose = match is_true(client, is_new).await? {
         true => Purpose::Migrate,
         false => purpose,
     };
     users.check(client, &quoted, &make_schema).await?;
-    client.batch_execute(&make_schema).await.map_err(failed)?;
-    let adopted = adopt::prepare(client).await.map_err(failed)?;
+    client.batch_execute(&make_schema).await?;
+    let adopted = adopt::prepare(client).await?;
     migrations::apply(client).await?;
     link_users(client, schema, users, purpose).await?;
-    adopt::validate(client, purpose).await.map_err(failed)?;
+    adopt::validate(client, purpose).await?;
     if adopted {
-        adopt::tell_senders_keys(client).await.map_err(failed)?;
+        adopt::tell_senders_keys(client).await?;
     }
     if let Some(Around { after, .. }) = around {
-        client.batch_execute(after).await.map_err(failed)?;
+        client.batch_execute(after).await?;
     }
     Ok(())
 }
@@ -216,7 +208,7 @@ async fn check_versions(client: &Client, quoted: &str, owner: &str) -> Result<()
         })?;
     let mut applied = Vec::with_capacity(rows.len());
     for row in &rows {
-        applied.push(row.try_get::<_, i64>(0).map_err(failed)?);
+        applied.push(row.try_get::<_, i64>(0)?);
     }
     let missing = migrations::not_among(&applied);
     if missing.is_empty() {
@@ -228,8 +220,10 @@ async fn check_versions(client: &Client, quoted: &str, owner: &str) -> Result<()
     )))
 }
 
-pub(super) fn failed(error: tokio_postgres::Error) -> MigrateError {
-    sorted(&error, describe(&error), MigrateError::Failed)
+impl From<tokio_postgres::Error> for MigrateError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        sorted(&error, describe(&error), Self::Failed)
+    }
 }
 
 /// Worth another try, or what `otherwise` makes of it.

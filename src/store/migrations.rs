@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Error};
 
 use super::adopt::has;
 use super::lock_retries::LockRetries;
-use super::migrate::{MigrateError, failed};
+use super::migrate::MigrateError;
 
 mod embedded {
     refinery::embed_migrations!("sql/migrations");
@@ -28,7 +28,7 @@ const HISTORY: &str = "create table if not exists chat_schema_history \
 /// triggers, and nobody a function before it is closed. The session holds the lock of migrations.
 pub(super) async fn apply(client: &mut Client) -> Result<(), MigrateError> {
     let all = all();
-    let applied = applied(client).await.map_err(failed)?;
+    let applied = applied(client).await?;
     let is_changed = |migration: &&Migration| {
         let known = applied.get(&migration.version());
         known.is_some_and(|checksum| *checksum != migration.checksum().to_string())
@@ -48,7 +48,7 @@ pub(super) async fn apply(client: &mut Client) -> Result<(), MigrateError> {
         match together(client, &missing, privileges.as_deref()).await {
             Ok(()) => break,
             Err(error) if retries.again_after(client, &error).await => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error.into()),
         }
     }
     for migration in missing {

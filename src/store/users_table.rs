@@ -11,7 +11,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::adopt::{has, section};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
-use super::migrate::{MigrateError, failed, sorted};
+use super::migrate::{MigrateError, sorted};
+use super::failure::{Fault, QueryFailure};
 use super::{Connector, Store, describe, quoted_name};
 use crate::error::Error;
 
@@ -39,28 +40,24 @@ impl UsersTable {
         schema: &str,
         make_schema: &str,
     ) -> Result<(), MigrateError> {
-        if has(client, "to_regproc('chat_users_plan')")
-            .await
-            .map_err(failed)?
-        {
+        if has(client, "to_regproc('chat_users_plan')").await? {
             return Ok(());
         }
         let columns = self.mapping();
-        let transaction = client.transaction().await.map_err(failed)?;
+        let transaction = client.transaction().await?;
         let look = section(USERS, "look");
         transaction
             .batch_execute(&format!(
                 "{make_schema}; set local search_path = {schema}, public, pg_temp; {look}"
             ))
-            .await
-            .map_err(failed)?;
+            .await?;
         let sql = "select keys from chat_users_plan(chat_users_table($1), $2)";
         let params = [(&self.name as _, Type::TEXT), (&columns as _, Type::JSONB)];
         transaction
             .query_typed(sql, &params)
             .await
             .map_err(|e| sorted(&e, describe(&e), MigrateError::Users))?;
-        transaction.rollback().await.map_err(failed)
+        Ok(transaction.rollback().await?)
     }
 
     /// Points `chat_users()` at the table, over a session of its own; returns notes for the log.
@@ -76,8 +73,7 @@ impl UsersTable {
             .batch_execute(&format!(
                 "set search_path = {quoted}, public, pg_temp; set lock_timeout = '{LOCK_WAIT}'"
             ))
-            .await
-            .map_err(|e| sorted(&e, describe(&e), MigrateError::Failed))?;
+            .await?;
         let sql = format!("select n from {quoted}.chat_link_users($1, $2) n");
         let mut retries = LockRetries::default();
         let notes = loop {
@@ -106,13 +102,12 @@ impl UsersTable {
         schema: &str,
         mut retries: LockRetries,
     ) -> Result<(), MigrateError> {
-        wait_briefly(client).await.map_err(failed)?;
+        wait_briefly(client).await?;
         let sql = format!("select {}.chat_refer_to_users()", quoted_name(schema));
         loop {
             match client.batch_execute(&sql).await {
                 Err(error) if retries.again_after(client, &error).await => {
-                    let prepared = retries.wait_for_users(client, &self.name).await;
-                    prepared.map_err(failed)?;
+                    retries.wait_for_users(client, &self.name).await?;
                 }
                 Err(error) => return Err(sorted(&error, describe(&error), MigrateError::Users)),
                 Ok(()) => return Ok(()),
@@ -213,9 +208,9 @@ impl UsersLink {
                 }
                 return false;
             }
-            Err(Error::Internal(misfit)) => misfit,
-            Err(error) => {
-                not_known(&error);
+            Err(misfit) if misfit.fault == Fault::Refused => misfit.text,
+            Err(failure) => {
+                not_known(failure);
                 return false;
             }
         };
@@ -241,13 +236,13 @@ impl UsersLink {
                 }
                 self.set_fault(None);
             }
-            Err(Error::Internal(why)) => {
+            Err(failure) if failure.fault == Fault::Refused => {
                 // Anybody may ask a probe, and this may quote what is in a row.
                 if self.set_fault(Some("users cannot be read: the log says why".to_owned())) {
-                    log::error!("users cannot be read: {why}");
+                    log::error!("users cannot be read: {}", failure.text);
                 }
             }
-            Err(error) => not_known(&error),
+            Err(failure) => not_known(failure),
         }
         true
     }
@@ -314,16 +309,16 @@ pub(super) fn left_undone(error: &MigrateError) -> String {
     )
 }
 
-fn not_known(error: &Error) {
-    let cause = error.with_cause();
-    log::debug!("whether the users table fits is not known: {cause}");
+fn not_known(failure: QueryFailure) {
+    let error = Error::from(failure);
+    log::debug!("whether the users table fits is not known: {error}");
 }
 
 impl Store {
-    /// Whether `chat_users()` can be asked; [`Error::Internal`] says why not: the host's table has changed, or a policy fails.
-    async fn try_users(&self) -> Result<(), Error> {
+    /// Whether `chat_users()` can be asked. [`Fault::Refused`]: the host's table has changed, or a policy fails.
+    async fn try_users(&self) -> Result<(), QueryFailure> {
         let sql = format!("select {}chat_try_users()", self.prefix);
         let asked = self.run(&self.pool, &sql, &[], self.deadline()).await;
-        Ok(asked.map(drop)?)
+        asked.map(drop)
     }
 }
