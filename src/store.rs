@@ -42,7 +42,7 @@ pub use changes::{
     Change, Changes, Horizon, Identity, Incarnation, MissedChanges, MissedRead, ReadBack, RowBack,
     Snapshot,
 };
-pub use connect::{ConnectError, Connector, DbConnection};
+pub use connect::{ConnectError, Connector, DbConnection, Session};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
 pub use describe::{Obstacle, describe};

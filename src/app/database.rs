@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_postgres::Client;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::StartError;
 use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::error::Error;
 use crate::store::{
-    Around, Connector, MigrateError, Obstacle, Purpose, SearchIndex, Store, UsersLink, UsersTable, Way,
+    Around, Connector, MigrateError, Obstacle, Purpose, SearchIndex, Session, Store, UsersLink, UsersTable, Way,
     describe, migrate as apply_schema, quoted_name, roles,
 };
 
@@ -192,7 +190,7 @@ impl Database {
 
     /// Demo users and conversations, as one batch; a second time changes nothing.
     pub async fn insert_demo_data(&self, config: &Config) -> Result<(), StartError> {
-        let (client, _driver) = self.as_owner(config, "pgchat demo data").await?;
+        let client = self.as_owner(config, "pgchat demo data").await?;
         let users = config.users_table.replace('\'', "''");
         let settings = format!("set pgchat.users_table = '{users}'");
         client.batch_execute(&settings).await.map_err(failed)?;
@@ -200,7 +198,7 @@ impl Database {
     }
 
     pub async fn has_users(&self, config: &Config) -> Result<bool, StartError> {
-        let (client, _driver) = self.as_owner(config, "pgchat start").await?;
+        let client = self.as_owner(config, "pgchat start").await?;
         let any = "select exists (select from users)";
         let row = client.query_one(any, &[]).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
@@ -211,15 +209,13 @@ impl Database {
         &self,
         config: &Config,
         application_name: &str,
-    ) -> Result<(Client, Driver), StartError> {
-        let connected = self.owner.connect(application_name).await;
-        let (client, connection) = connected.map_err(StartError::because)?;
-        // Its error comes out of the client's calls, too.
-        let driver = AbortOnDropHandle::new(tokio::spawn(connection));
+    ) -> Result<Session, StartError> {
+        let connected = self.owner.session(application_name).await;
+        let session = connected.map_err(StartError::because)?;
         let schema = quoted_name(&config.schema);
         let search_path = format!("set search_path = {schema}, public");
-        client.batch_execute(&search_path).await.map_err(failed)?;
-        Ok((client, driver))
+        session.batch_execute(&search_path).await.map_err(failed)?;
+        Ok(session)
     }
 }
 
@@ -263,9 +259,6 @@ async fn until_reached(
         tokio::time::sleep(START_RETRY).await;
     }
 }
-
-/// What drives a connection, for as long as it is held.
-type Driver = AbortOnDropHandle<Result<(), tokio_postgres::Error>>;
 
 fn failed(error: tokio_postgres::Error) -> StartError {
     StartError(describe(&error))

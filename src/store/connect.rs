@@ -1,5 +1,6 @@
 //! Where the database is and how to reach it: pools for statements, a bare connection for the listener.
 
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use deadpool_postgres::{
     Timeouts,
 };
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -66,6 +68,26 @@ impl ConnectError {
             text: error.to_string(),
             kind: Obstacle::Other,
         }
+    }
+}
+
+/// A connection of its own, driven by a task that ends with it. Its error comes out of the client's calls.
+pub struct Session {
+    client: Client,
+    _driver: AbortOnDropHandle<Result<(), Error>>,
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
     }
 }
 
@@ -155,6 +177,15 @@ impl Connector {
                 kind: Obstacle::Unreachable,
             }),
         }
+    }
+
+    /// The same, with nothing to do for its messages.
+    pub async fn session(&self, application_name: &str) -> Result<Session, ConnectError> {
+        let (client, connection) = self.connect(application_name).await?;
+        Ok(Session {
+            client,
+            _driver: AbortOnDropHandle::new(tokio::spawn(connection)),
+        })
     }
 
     /// Asks the server to cancel a statement, in the background and for [`CONNECT_TIMEOUT`] at most: nobody

@@ -22,14 +22,24 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 /// The same when a service starts, for what it can do without. Everybody else may be waiting for that service.
 const LOCK_PATIENCE_OF_A_START: Duration = Duration::from_secs(3);
 
+/// As `lock_timeout`, of `pg_settings s`: in that time PostgreSQL ends an autovacuum for whoever waits for it.
+macro_rules! beyond_deadlock_timeout {
+    () => {
+        "s.setting::integer + 500 || 'ms'"
+    };
+}
+
 /// Ends an autovacuum of pgchat's own tables. PostgreSQL does that for whoever waits for `deadlock_timeout`, longer than
 /// [`LOCK_WAIT`]; so it is waited for in a mode for which nobody who reads or writes waits.
-const END_AUTOVACUUM: &str = "
+const END_AUTOVACUUM: &str = concat!(
+    "
 do $$
 declare
   held record;
 begin
-  perform set_config('lock_timeout', setting::integer + 500 || 'ms', true) from pg_settings where name = 'deadlock_timeout';
+  perform set_config('lock_timeout', ",
+    beyond_deadlock_timeout!(),
+    ", true) from pg_settings s where s.name = 'deadlock_timeout';
   for held in
     select c.oid::regclass as name, min(l.pid) as process
       from pg_locks l
@@ -48,18 +58,23 @@ begin
     end;
   end loop;
 end
-$$";
+$$"
+);
 
 /// How long to wait for the users table, `$1`, where somebody holds it who is in nobody's way but a migration's, as autovacuum is:
 /// it may not be locked, only referred to, and meanwhile whoever writes to it waits. No row where the chat has been in use, since
 /// whoever writes to it and to the users could then be caught in a deadlock.
-const LONG_WAIT: &str = "
-select set_config('lock_timeout', s.setting::integer + 500 || 'ms', false)
+const LONG_WAIT: &str = concat!(
+    "
+select set_config('lock_timeout', ",
+    beyond_deadlock_timeout!(),
+    ", false)
   from pg_settings s
  where s.name = 'deadlock_timeout' and pg_relation_size('conversations') = 0
    and exists (select from pg_locks l
                 where l.database = (select oid from pg_database where datname = current_database())
-                  and l.relation = chat_users_table($1) and l.mode = 'ShareUpdateExclusiveLock' and l.granted)";
+                  and l.relation = chat_users_table($1) and l.mode = 'ShareUpdateExclusiveLock' and l.granted)"
+);
 
 /// What the schema is applied for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +107,11 @@ pub(super) async fn wait_briefly(client: &Client) -> Result<(), Error> {
 
 /// The same, for a mode for which no reader or writer waits: until PostgreSQL has ended an autovacuum that holds the table.
 pub(super) async fn wait_for_autovacuum(client: &Client) -> Result<(), Error> {
-    let set = "select set_config('lock_timeout', setting::integer + 500 || 'ms', false)
-                 from pg_settings where name = 'deadlock_timeout'";
+    let set = concat!(
+        "select set_config('lock_timeout', ",
+        beyond_deadlock_timeout!(),
+        ", false) from pg_settings s where s.name = 'deadlock_timeout'"
+    );
     client.batch_execute(set).await
 }
 

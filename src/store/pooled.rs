@@ -21,14 +21,10 @@ pub(super) async fn is_pooled(client: &Client, connector: &Connector) -> bool {
 }
 
 async fn shares_sessions(client: &Client, connector: &Connector) -> bool {
-    let Ok((other, connection)) = connector.connect("pgchat start").await else {
+    let Ok(other) = connector.session("pgchat start").await else {
         return false;
     };
-    let driver = tokio::spawn(connection);
-    let shared = compare(client, &other).await.unwrap_or(false);
-    drop(other);
-    driver.abort();
-    shared
+    compare(client, &other).await.unwrap_or(false)
 }
 
 async fn compare(client: &Client, other: &Client) -> Result<bool, Error> {

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::adopt::is_true;
 use super::connect::{LASTING, UNHURRIED};
@@ -118,8 +117,7 @@ impl SearchIndex {
     /// One session at a time builds, and the others wait for it: each in one session of its own, since a build may take hours.
     async fn build(&self) -> Result<Built, BuildError> {
         loop {
-            let (client, connection) = self.connector.connect("pgchat search index").await?;
-            let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+            let client = self.connector.session("pgchat search index").await?;
             let schema = quoted_name(&self.schema);
             client
                 .batch_execute(&format!(

@@ -7,13 +7,12 @@ use postgres_types::Type;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::adopt::{has, section};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
 use super::migrate::{MigrateError, sorted};
 use super::failure::{Fault, QueryFailure};
-use super::{Connector, Store, describe, quoted_name};
+use super::{Connector, Session, Store, describe, quoted_name};
 use crate::error::Error;
 
 /// With the functions that look at the host's table, between marks.
@@ -255,7 +254,7 @@ impl UsersLink {
 
     async fn link(&self) -> Result<Vec<String>, MigrateError> {
         let linking = async {
-            let (client, _driver) = self.session().await?;
+            let client = self.session().await?;
             self.table.link(&client, &self.schema).await
         };
         self.in_time(linking).await
@@ -264,18 +263,15 @@ impl UsersLink {
     /// One try.
     async fn refer(&self) -> Result<(), MigrateError> {
         let referring = async {
-            let (client, _driver) = self.session().await?;
+            let client = self.session().await?;
             let once = LockRetries::within(Duration::ZERO);
             self.table.refer(&client, &self.schema, once).await
         };
         self.in_time(referring).await
     }
 
-    async fn session(
-        &self,
-    ) -> Result<(Client, AbortOnDropHandle<Result<(), tokio_postgres::Error>>), MigrateError> {
-        let (client, connection) = self.connector.connect("pgchat users table").await?;
-        Ok((client, AbortOnDropHandle::new(tokio::spawn(connection))))
+    async fn session(&self) -> Result<Session, MigrateError> {
+        Ok(self.connector.session("pgchat users table").await?)
     }
 
     /// Given up in the time of a statement: the next look tries again, and over another connection.
