@@ -9,8 +9,8 @@ use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::error::Error;
 use crate::store::{
-    Around, Connector, MigrateError, Obstacle, Purpose, SearchIndex, Session, Store, UsersLink, UsersTable, Way,
-    describe, migrate as apply_schema, quoted_name, roles,
+    Around, Connector, MigrateError, Migration, Obstacle, Purpose, SearchIndex, Session, Store,
+    UsersLink, UsersTable, Way, describe, quoted_name, roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -107,8 +107,14 @@ impl Database {
             before: EMBEDDED_USERS_TABLE,
             after: roles,
         });
+        let migration = Migration {
+            schema: &config.schema,
+            users: &users,
+            around,
+            purpose,
+        };
         loop {
-            match apply_schema(&self.owner, &config.schema, &users, around, purpose).await {
+            match migration.run(&self.owner).await {
                 Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
                     if Instant::now() + START_RETRY < self.deadline =>
                 {
@@ -288,9 +294,7 @@ fn advice(obstacle: Obstacle, way: WayTo) -> String {
                     accepts writes"
                 .to_owned();
         }
-        Obstacle::Tls => {
-            "are DB_SSL_MODE and DB_SSL_ROOT_CERT, or those of DATABASE_URL, right?"
-        }
+        Obstacle::Tls => "are DB_SSL_MODE and DB_SSL_ROOT_CERT, or those of DATABASE_URL, right?",
         Obstacle::Unreachable => {
             "does PostgreSQL run there, and are DB_HOST and DB_PORT, or those of DATABASE_URL, right?"
         }

@@ -10,13 +10,13 @@ use deadpool_postgres::{
     Timeouts,
 };
 use tokio::task::JoinHandle;
-use tokio_util::task::AbortOnDropHandle;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::hosts::Hosts;
 use super::describe::{Obstacle, describe};
+use super::hosts::Hosts;
 use super::{Way, tls};
 use crate::config::DatabaseConfig;
 

@@ -61,50 +61,116 @@ pub struct Around<'a> {
     pub after: &'a str,
 }
 
-/// Applies what is missing, on a connection of its own, under an advisory lock.
-pub async fn migrate(
-    connector: &Connector,
-    schema: &str,
-    users: &UsersTable,
-    around: Option<Around<'_>>,
-    purpose: Purpose,
-) -> Result<(), MigrateError> {
-    let (mut client, mut connection) = connector.connect("pgchat migrate").await?;
-    let driver = tokio::spawn(async move {
-        // Notices of CREATE … IF NOT EXISTS say nothing that an operator needs.
-        while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
-            match message {
-                Ok(AsyncMessage::Notice(notice))
-                    if notice.parsed_severity() == Some(Severity::Warning) =>
-                {
-                    log::warn!("{}", notice.message());
-                }
-                Ok(AsyncMessage::Notice(notice)) => log::debug!("migration: {}", notice.message()),
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-    });
-    // Nothing stands before the embedded database.
-    let result = if around.is_none() && is_pooled(&client, connector).await {
-        Err(MigrateError::Pooled)
-    } else {
-        apply(&mut client, schema, users, around, purpose).await
-    };
-    drop(client);
-    driver.abort();
-    result
+/// What is made of a database, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration<'a> {
+    pub schema: &'a str,
+    pub users: &'a UsersTable,
+    pub around: Option<Around<'a>>,
+    pub purpose: Purpose,
 }
 
-async fn apply(
-    client: &mut Client,
-    schema: &str,
-    users: &UsersTable,
-    around: Option<Around<'_>>,
-    purpose: Purpose,
-) -> Result<(), MigrateError> {
-    client
-        .batch_execute(&format!("{LASTING}; {UNHURRIED}")).await?;
+impl Migration<'_> {
+    /// Applies what is missing, on a connection of its own, under an advisory lock.
+    pub async fn run(self, connector: &Connector) -> Result<(), MigrateError> {
+        let (mut client, mut connection) = connector.connect("pgchat migrate").await?;
+        let driver = tokio::spawn(async move {
+            // Notices of CREATE … IF NOT EXISTS say nothing that an operator needs.
+            while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                match message {
+                    Ok(AsyncMessage::Notice(notice))
+                        if notice.parsed_severity() == Some(Severity::Warning) =>
+                    {
+                        log::warn!("{}", notice.message());
+                    }
+                    Ok(AsyncMessage::Notice(notice)) => {
+                        log::debug!("migration: {}", notice.message());
+                    }
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+        });
+        // Nothing stands before the embedded database.
+        let result = if self.around.is_none() && is_pooled(&client, connector).await {
+            Err(MigrateError::Pooled)
+        } else {
+            self.apply(&mut client).await
+        };
+        drop(client);
+        driver.abort();
+        result
+    }
+
+    async fn apply(self, client: &mut Client) -> Result<(), MigrateError> {
+        let set = format!("{LASTING}; {UNHURRIED}");
+        client.batch_execute(&set).await?;
+        lock(client).await?;
+        match other_owner(client, self.schema).await? {
+            Some(owner) => {
+                check_versions(client, self.schema, &owner).await?;
+                self.link_users(client).await
+            }
+            None => self.apply_as_owner(client).await,
+        }
+    }
+
+    async fn apply_as_owner(mut self, client: &mut Client) -> Result<(), MigrateError> {
+        // A message may hold any character.
+        if !is_true(client, "select getdatabaseencoding() = 'UTF8'").await? {
+            let text = "the database's encoding is not UTF8: no other can hold every message";
+            return Err(MigrateError::Failed(text.to_owned()));
+        }
+        let quoted = quoted_name(self.schema);
+        client
+            .batch_execute(&format!(
+                "{ISOLATION}; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
+                 set search_path = {quoted}, pg_temp"
+            ))
+            .await?;
+        let make_schema = format!(
+            "do $$ begin if to_regnamespace('{quoted}') is null then create schema {quoted}; end if; end $$"
+        );
+        if let Some(Around { before, .. }) = self.around {
+            let sql = format!("{make_schema}; {before}");
+            client.batch_execute(&sql).await?;
+        }
+        // Nobody waits for a service that was never there: it comes with all of it.
+        if is_true(client, "select to_regclass('chat_schema_history') is null").await? {
+            self.purpose = Purpose::Migrate;
+        }
+        self.users.check(client, &quoted, &make_schema).await?;
+        client.batch_execute(&make_schema).await?;
+        let adopted = adopt::prepare(client).await?;
+        migrations::apply(client).await?;
+        self.link_users(client).await?;
+        adopt::validate(client, self.purpose).await?;
+        if adopted {
+            adopt::tell_senders_keys(client).await?;
+        }
+        if let Some(Around { after, .. }) = self.around {
+            client.batch_execute(after).await?;
+        }
+        Ok(())
+    }
+
+    /// A service does without the foreign keys for a time: meanwhile only who is in no table but the new one can open no conversation.
+    async fn link_users(self, client: &Client) -> Result<(), MigrateError> {
+        for note in self.users.link(client, self.schema).await? {
+            log::info!("{note}");
+        }
+        let retries = LockRetries::of(self.purpose);
+        match self.users.refer(client, self.schema, retries).await {
+            Err(error @ MigrateError::Interrupted(_)) if self.purpose == Purpose::Serve => {
+                log::warn!("{}", left_undone(&error));
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+}
+
+async fn lock(client: &Client) -> Result<(), MigrateError> {
     let mut tries = 0;
     while !is_true(client, MIGRATION_LOCK).await? {
         tries += 1;
@@ -115,68 +181,7 @@ async fn apply(
         }
         tokio::time::sleep(MIGRATION_LOCK_PAUSE).await;
     }
-    let quoted = quoted_name(schema);
-    if let Some(owner) = other_owner(client, schema).await? {
-        check_versions(client, &quoted, &owner).await?;
-        return link_users(client, schema, users, purpose).await;
-    }
-    // A message may hold any character.
-    if !is_true(client, "select getdatabaseencoding() = 'UTF8'").await?
-    {
-        let text = "the database's encoding is not UTF8: no other can hold every message";
-        return Err(MigrateError::Failed(text.to_owned()));
-    }
-    client
-        .batch_execute(&format!(
-            "{ISOLATION}; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
-             set search_path = {quoted}, pg_temp"
-        )).await?;
-    let make_schema = format!(
-        "do $$ begin if to_regnamespace('{quoted}') is null then create schema {quoted}; end if; end $$"
-    );
-    if let Some(Around { before, .. }) = around {
-        client
-            .batch_execute(&format!("{make_schema}; {before}")).await?;
-    }
-    // Nobody waits for a service that was never there: it comes with all of it.
-    let is_new = "select to_regclass('chat_schema_history') is null";
-    let purpose = match is_true(client, is_new).await? {
-        true => Purpose::Migrate,
-        false => purpose,
-    };
-    users.check(client, &quoted, &make_schema).await?;
-    client.batch_execute(&make_schema).await?;
-    let adopted = adopt::prepare(client).await?;
-    migrations::apply(client).await?;
-    link_users(client, schema, users, purpose).await?;
-    adopt::validate(client, purpose).await?;
-    if adopted {
-        adopt::tell_senders_keys(client).await?;
-    }
-    if let Some(Around { after, .. }) = around {
-        client.batch_execute(after).await?;
-    }
     Ok(())
-}
-
-/// A service does without the foreign keys for a time: meanwhile only who is in no table but the new one can open no conversation.
-async fn link_users(
-    client: &Client,
-    schema: &str,
-    users: &UsersTable,
-    purpose: Purpose,
-) -> Result<(), MigrateError> {
-    for note in users.link(client, schema).await? {
-        log::info!("{note}");
-    }
-    let retries = LockRetries::of(purpose);
-    match users.refer(client, schema, retries).await {
-        Err(error @ MigrateError::Interrupted(_)) if purpose == Purpose::Serve => {
-            log::warn!("{}", left_undone(&error));
-            Ok(())
-        }
-        ended => ended,
-    }
 }
 
 /// The owner of a schema that is there, where this session has no share in that role: it may use what is there
@@ -198,18 +203,11 @@ pub(super) async fn other_owner(
 }
 
 /// Whether every migration of this version was applied; more may have been, by a newer one.
-async fn check_versions(client: &Client, quoted: &str, owner: &str) -> Result<(), MigrateError> {
-    let rows = client
-        .query_typed(&format!("select {quoted}.chat_schema_versions()"), &[])
-        .await
-        .map_err(|e| {
-            let text = format!("{}; this role does not own the chat tables", describe(&e));
-            sorted(&e, text, MigrateError::Failed)
-        })?;
-    let mut applied = Vec::with_capacity(rows.len());
-    for row in &rows {
-        applied.push(row.try_get::<_, i64>(0)?);
-    }
+async fn check_versions(client: &Client, schema: &str, owner: &str) -> Result<(), MigrateError> {
+    let applied = versions(client, schema).await.map_err(|e| {
+        let text = format!("{}; this role does not own the chat tables", describe(&e));
+        sorted(&e, text, MigrateError::Failed)
+    })?;
     let missing = migrations::not_among(&applied);
     if missing.is_empty() {
         return Ok(());
@@ -218,6 +216,13 @@ async fn check_versions(client: &Client, quoted: &str, owner: &str) -> Result<()
         "{} is missing, and this role does not own the chat tables: run \"pgchat migrate\" as {owner}",
         missing.join(", ")
     )))
+}
+
+/// Those that were applied, as any role may ask for them.
+async fn versions(client: &Client, schema: &str) -> Result<Vec<i64>, tokio_postgres::Error> {
+    let sql = format!("select {}.chat_schema_versions()", quoted_name(schema));
+    let rows = client.query_typed(&sql, &[]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 impl From<tokio_postgres::Error> for MigrateError {

@@ -9,9 +9,9 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::adopt::{has, section};
+use super::failure::{Fault, QueryFailure};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
 use super::migrate::{MigrateError, sorted};
-use super::failure::{Fault, QueryFailure};
 use super::{Connector, Session, Store, describe, quoted_name};
 use crate::error::Error;
 
