@@ -90,7 +90,7 @@ struct Running {
 impl Running {
     async fn start(config: Config, keys: Keys) -> Result<Self, StartError> {
         let started = Instant::now();
-        let database = Database::reach(&config).await?;
+        let mut database = Database::reach(&config).await?;
         database.migrate(&config, Purpose::Serve).await?;
         if database.embedded.is_some() && !database.has_users(&config).await? {
             database.insert_demo_data(&config).await?;

@@ -49,7 +49,7 @@ pub use describe::{Obstacle, describe};
 pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
-pub use migrate::{Around, MigrateError, Migration};
+pub use migrate::{Around, MigrateError, Migration, UsersLinked};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};

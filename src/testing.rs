@@ -16,7 +16,7 @@ use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, Times};
 use crate::services::{Parts, Services};
-use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersTable, Way};
+use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersLinked, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
 
 /// A hub that is live and limits no connections; so many frames may wait for each of its sockets.
@@ -68,6 +68,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
             columns: Vec::new(),
         },
         config.timeouts.users_table_check,
+        UsersLinked::Now,
     );
     let replica_id = Uuid::from_u128(99);
     let live = Live::new(

@@ -16,7 +16,7 @@ use crate::store::Purpose;
 /// Applies the schema, builds the search index, and stops. Where the service runs as a role that owns nothing, nobody
 /// else can build it.
 pub async fn migrate(config: Config) -> Result<(), StartError> {
-    let database = Database::reach(&config).await?;
+    let mut database = Database::reach(&config).await?;
     database.migrate(&config, Purpose::Migrate).await?;
     let store = database.store(&config)?;
     database.require_search_language(&store, &config).await?;
@@ -31,7 +31,7 @@ pub async fn migrate(config: Config) -> Result<(), StartError> {
 
 /// Applies the schema and inserts demo users and conversations.
 pub async fn demo_data(config: Config) -> Result<(), StartError> {
-    let database = Database::reach(&config).await?;
+    let mut database = Database::reach(&config).await?;
     database.migrate(&config, Purpose::Migrate).await?;
     database.insert_demo_data(&config).await?;
     log::info!("demo users and conversations are there");

@@ -10,7 +10,7 @@ use crate::embedded::EmbeddedPostgres;
 use crate::error::Error;
 use crate::store::{
     Around, Connector, MigrateError, Migration, Obstacle, Purpose, SearchIndex, Session, Store,
-    UsersLink, UsersTable, Way, describe, quoted_name, roles,
+    UsersLink, UsersLinked, UsersTable, Way, describe, quoted_name, roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -40,6 +40,8 @@ pub(super) struct Database {
     pub embedded: Option<EmbeddedPostgres>,
     /// Until when a database that does not answer is waited for at the start (`DB_CONNECT_TIMEOUT_SECONDS`).
     pub deadline: Instant,
+    /// `Later` until a migration has done it.
+    users_linked: UsersLinked,
 }
 
 impl Database {
@@ -85,11 +87,12 @@ impl Database {
             direct,
             embedded,
             deadline,
+            users_linked: UsersLinked::Later,
         })
     }
 
     /// Applies the schema; a database that goes away meanwhile is waited for, as at the start.
-    pub async fn migrate(&self, config: &Config, purpose: Purpose) -> Result<(), StartError> {
+    pub async fn migrate(&mut self, config: &Config, purpose: Purpose) -> Result<(), StartError> {
         let users = users_table(config);
         let roles = self.embedded.as_ref().map(|embedded| {
             let password = embedded.password_of(roles::SERVICE);
@@ -124,7 +127,11 @@ impl Database {
                 Err(error @ MigrateError::Diverged(_)) => {
                     return Err(StartError(format!("{error}{}", anew(&config.database))));
                 }
-                ended => return ended.map_err(StartError::because),
+                Err(error) => return Err(StartError::because(error)),
+                Ok(linked) => {
+                    self.users_linked = linked;
+                    return Ok(());
+                }
             }
         }
     }
@@ -183,6 +190,7 @@ impl Database {
             config.schema.clone(),
             users_table(config),
             config.timeouts.users_table_check,
+            self.users_linked,
         )
     }
 
@@ -341,12 +349,13 @@ mod tests {
             panic!("DB_HOST is set");
         };
         let connector = Connector::new(database).unwrap();
-        let database = Database {
+        let mut database = Database {
             owner: connector.clone(),
             connector: connector.clone(),
             direct: connector,
             embedded: None,
             deadline: Instant::now(),
+            users_linked: UsersLinked::Later,
         };
         let mut tries = 0;
         let answering = async {

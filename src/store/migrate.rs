@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{AsyncMessage, Client};
 
@@ -23,8 +24,13 @@ const MIGRATION_LOCK: &str = "select pg_try_advisory_lock(1885562997, 0)";
 /// Between two tries.
 const MIGRATION_LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// After so many of them it is said what is waited for.
-const MIGRATION_LOCK_TOLD: u32 = 20;
+/// After this it is said what is waited for.
+const MIGRATION_LOCK_TOLD: Duration = Duration::from_secs(1);
+
+/// How long a service waits for the lock where all that it needs is there. Replicas that start together hold it for a fraction of a
+/// second each; a migration may hold it for as long as others hold its tables, and Kubernetes gives a start 180 s
+/// (`deploy/kubernetes`), again and again.
+const SERVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the schema could not be applied; one line.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +76,17 @@ pub struct Migration<'a> {
     pub purpose: Purpose,
 }
 
+/// How far the link to the users table has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsersLinked {
+    Now,
+    /// Another session migrates for long: it is left to [`UsersLink::watch`](super::UsersLink::watch).
+    Later,
+}
+
 impl Migration<'_> {
     /// Applies what is missing, on a connection of its own, under an advisory lock.
-    pub async fn run(self, connector: &Connector) -> Result<(), MigrateError> {
+    pub async fn run(self, connector: &Connector) -> Result<UsersLinked, MigrateError> {
         let (mut client, mut connection) = connector.connect("pgchat migrate").await?;
         let driver = tokio::spawn(async move {
             // Notices of CREATE … IF NOT EXISTS say nothing that an operator needs.
@@ -102,16 +116,66 @@ impl Migration<'_> {
         result
     }
 
-    async fn apply(self, client: &mut Client) -> Result<(), MigrateError> {
+    async fn apply(self, client: &mut Client) -> Result<UsersLinked, MigrateError> {
         let set = format!("{LASTING}; {UNHURRIED}");
         client.batch_execute(&set).await?;
-        lock(client).await?;
+        if !self.lock(client).await? {
+            log::warn!(
+                "another session still migrates; all that this version needs is there, so it is not waited for, and the users table \
+                 is linked later"
+            );
+            return Ok(UsersLinked::Later);
+        }
         match other_owner(client, self.schema).await? {
             Some(owner) => {
                 check_versions(client, self.schema, &owner).await?;
-                self.link_users(client).await
+                self.link_users(client).await?;
             }
-            None => self.apply_as_owner(client).await,
+            None => self.apply_as_owner(client).await?,
+        }
+        Ok(UsersLinked::Now)
+    }
+
+    /// Takes the lock of migrations. `false`: it is held for long, and this service can do without what it would do under it.
+    async fn lock(&self, client: &Client) -> Result<bool, MigrateError> {
+        let started = Instant::now();
+        let mut told = false;
+        let mut patience = SERVE_PATIENCE;
+        while !is_true(client, MIGRATION_LOCK).await? {
+            let waited = started.elapsed();
+            if waited > MIGRATION_LOCK_TOLD && !told {
+                log::info!(
+                    "waiting for another session that migrates (application_name \"pgchat migrate\")"
+                );
+                told = true;
+            }
+            if waited > patience {
+                if self.can_serve(client).await {
+                    return Ok(false);
+                }
+                // The other session may have applied them meanwhile.
+                patience = waited + SERVE_PATIENCE;
+            }
+            tokio::time::sleep(MIGRATION_LOCK_PAUSE).await;
+        }
+        Ok(true)
+    }
+
+    /// Whether this is for a service that finds all it needs. What fails is as good as a no: it is met with the lock, too, and told then.
+    async fn can_serve(&self, client: &Client) -> bool {
+        // The embedded database's service has its password from what comes after a migration.
+        let is_for_service = self.purpose == Purpose::Serve && self.around.is_none();
+        is_for_service && self.is_complete(client).await.unwrap_or(false)
+    }
+
+    /// Whether every migration of this version was applied.
+    async fn is_complete(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
+        match other_owner(client, self.schema).await? {
+            Some(_) => {
+                let applied = versions(client, self.schema).await?;
+                Ok(migrations::not_among(&applied).is_empty())
+            }
+            None => migrations::are_applied(client, &quoted_name(self.schema)).await,
         }
     }
 
@@ -142,7 +206,7 @@ impl Migration<'_> {
         self.users.check(client, &quoted, &make_schema).await?;
         client.batch_execute(&make_schema).await?;
         let adopted = adopt::prepare(client).await?;
-        migrations::apply(client).await?;
+        migrations::apply(client, &quoted).await?;
         self.link_users(client).await?;
         adopt::validate(client, self.purpose).await?;
         if adopted {
@@ -168,20 +232,6 @@ impl Migration<'_> {
             ended => ended,
         }
     }
-}
-
-async fn lock(client: &Client) -> Result<(), MigrateError> {
-    let mut tries = 0;
-    while !is_true(client, MIGRATION_LOCK).await? {
-        tries += 1;
-        if tries == MIGRATION_LOCK_TOLD {
-            log::info!(
-                "waiting for another session that migrates (application_name \"pgchat migrate\")"
-            );
-        }
-        tokio::time::sleep(MIGRATION_LOCK_PAUSE).await;
-    }
-    Ok(())
 }
 
 /// The owner of a schema that is there, where this session has no share in that role: it may use what is there

@@ -25,10 +25,10 @@ const HISTORY: &str = "create table if not exists chat_schema_history \
      (version int4 primary key, name varchar(255), applied_on varchar(255), checksum varchar(255))";
 
 /// Applies what is missing, and sets the privileges. All or nothing: a program that inserts meanwhile never meets columns without their
-/// triggers, and nobody a function before it is closed. The session holds the lock of migrations.
-pub(super) async fn apply(client: &mut Client) -> Result<(), MigrateError> {
+/// triggers, and nobody a function before it is closed. The session holds the lock of migrations; `schema` is quoted, and its `search_path`.
+pub(super) async fn apply(client: &mut Client, schema: &str) -> Result<(), MigrateError> {
     let all = all();
-    let applied = applied(client).await?;
+    let applied = applied(client, schema).await?;
     let is_changed = |migration: &&Migration| {
         let known = applied.get(&migration.version());
         known.is_some_and(|checksum| *checksum != migration.checksum().to_string())
@@ -57,6 +57,14 @@ pub(super) async fn apply(client: &mut Client) -> Result<(), MigrateError> {
     Ok(())
 }
 
+/// Whether each of this version was applied, with the text that it has now; for a role that may read the history. `schema` is quoted.
+pub(super) async fn are_applied(client: &Client, schema: &str) -> Result<bool, Error> {
+    let applied = applied(client, schema).await?;
+    Ok(all().iter().all(|migration| {
+        applied.get(&migration.version()) == Some(&migration.checksum().to_string())
+    }))
+}
+
 /// Those of this version that were not applied; a newer one may have applied more.
 pub(super) fn not_among(applied: &[i64]) -> Vec<String> {
     all()
@@ -74,12 +82,13 @@ fn all() -> Vec<Migration> {
 }
 
 /// The checksum of each that was applied.
-async fn applied(client: &Client) -> Result<BTreeMap<i32, String>, Error> {
-    if !has(client, "to_regclass('chat_schema_history')").await? {
+async fn applied(client: &Client, schema: &str) -> Result<BTreeMap<i32, String>, Error> {
+    let history = format!("{schema}.chat_schema_history");
+    if !has(client, &format!("to_regclass('{history}')")).await? {
         return Ok(BTreeMap::new());
     }
-    let sql = "select version, checksum from chat_schema_history";
-    let rows = client.query_typed(sql, &[]).await?;
+    let sql = format!("select version, checksum from {history}");
+    let rows = client.query_typed(&sql, &[]).await?;
     rows.iter()
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .collect()

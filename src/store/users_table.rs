@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::adopt::{has, section};
 use super::failure::{Fault, QueryFailure};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
-use super::migrate::{MigrateError, sorted};
+use super::migrate::{MigrateError, UsersLinked, sorted};
 use super::{Connector, Session, Store, describe, quoted_name};
 use crate::error::Error;
 
@@ -132,6 +132,8 @@ pub struct UsersLink {
     table: UsersTable,
     /// Between two tries (`USERS_TABLE_CHECK_SECONDS`).
     interval: Duration,
+    /// What the start has left to do.
+    linked: UsersLinked,
     /// Why it does not fit and could not be linked anew. A std mutex: held to copy the text.
     fault: Arc<Mutex<Option<String>>>,
 }
@@ -143,6 +145,7 @@ impl UsersLink {
         schema: String,
         table: UsersTable,
         interval: Duration,
+        linked: UsersLinked,
     ) -> Self {
         Self {
             store,
@@ -150,6 +153,7 @@ impl UsersLink {
             schema,
             table,
             interval,
+            linked,
             fault: Arc::default(),
         }
     }
@@ -166,6 +170,12 @@ impl UsersLink {
     pub async fn watch(self, stop: CancellationToken) {
         // The start may have left some undone.
         let mut keys_due = Some(Instant::now() + self.interval * LOOKS_BEFORE_KEYS);
+        if self.linked == UsersLinked::Later {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.link_late() => keys_due = Some(Instant::now()),
+            }
+        }
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -175,6 +185,25 @@ impl UsersLink {
                 () = stop.cancelled() => return,
                 () = self.look_at_all(&mut keys_due) => {}
             }
+        }
+    }
+
+    /// Until it is done: what was linked before may be another table than the settings name.
+    async fn link_late(&self) {
+        loop {
+            match self.link().await {
+                Ok(notes) => {
+                    for note in notes {
+                        log::info!("{note}");
+                    }
+                    log::info!("the users table is linked");
+                    self.set_fault(None);
+                    return;
+                }
+                Err(MigrateError::Users(why)) => self.does_not_fit(why),
+                Err(error) => log::warn!("the users table is not linked yet: {error}"),
+            }
+            tokio::time::sleep(self.interval).await;
         }
     }
 

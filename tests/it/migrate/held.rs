@@ -117,3 +117,85 @@ async fn a_service_that_is_new_waits_for_its_foreign_keys() {
     let keys = "pg_constraint where contype = 'f' and confrelid = 'users'::regclass";
     assert_eq!(database.count(keys).await, 2);
 }
+
+/// What `pgchat migrate` holds for as long as others hold the tables.
+const MIGRATING: &str = "select pg_advisory_lock(1885562997, 0)";
+
+/// A rescheduled pod, of whichever version: Kubernetes would end it again and again.
+#[tokio::test]
+async fn a_replica_serves_while_another_session_migrates_for_long() {
+    for served_by in [SERVICE, OWNER] {
+        let mut database = Database::fresh().await;
+        database.served_by = served_by;
+        let migrating = database.sql().await;
+        migrating.batch_execute(MIGRATING).await.expect("the lock");
+        let replica = Replica::start(&database, &[]).await;
+        let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+        replica.api().send(conversation, ALICE, "hello").await;
+        let log = replica.log();
+        assert!(log.contains("another session still migrates"), "{log}");
+        drop(migrating);
+    }
+}
+
+#[tokio::test]
+async fn a_users_table_that_could_not_be_linked_at_the_start_is_linked_afterwards() {
+    let mut database = Database::fresh().await;
+    database.served_by = OWNER;
+    database
+        .execute_as_owner(&format!(
+            "create table people (id uuid primary key, given_name text);
+             insert into people values ('{NOBODY}', 'Newt'), ('{ALICE}', 'Alice')"
+        ))
+        .await;
+    let migrating = database.sql().await;
+    migrating.batch_execute(MIGRATING).await.expect("the lock");
+    let settings = [
+        ("USERS_TABLE", "people"),
+        ("USERS_TABLE_CHECK_SECONDS", "1"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    let path = format!("/api/v1/users/{NOBODY}");
+    eventually("its users are read", || async {
+        (replica.api().status(&path).await == Some(200)).then_some(())
+    })
+    .await;
+    let keys = "pg_constraint where contype = 'f' and confrelid = 'people'::regclass";
+    eventually("the foreign keys follow", || async {
+        (database.count(keys).await == 2).then_some(())
+    })
+    .await;
+    replica.api().open_conversation(ALICE, NOBODY).await;
+    drop(migrating);
+}
+
+#[tokio::test]
+async fn a_replica_waits_for_migrations_that_it_lacks_and_no_longer() {
+    for served_by in [SERVICE, OWNER] {
+        let mut database = Database::fresh().await;
+        database.served_by = served_by;
+        database
+            .execute(
+                "create table kept as select * from chat_schema_history order by version desc limit 1;
+                 delete from chat_schema_history where version = (select version from kept)",
+            )
+            .await;
+        let migrating = database.sql().await;
+        migrating.batch_execute(MIGRATING).await.expect("the lock");
+        let mut replica = Replica::launch(&database, &[]);
+        // Longer than one waits that lacks nothing.
+        eventually("it has waited for long", || async {
+            let waiting = "pg_stat_activity where application_name = 'pgchat migrate' and datname = current_database()
+                              and backend_start < clock_timestamp() - interval '8 seconds'";
+            let log = replica.log();
+            assert!(!log.contains("another session still migrates"), "{log}");
+            (database.count(waiting).await == 1).then_some(())
+        })
+        .await;
+        database
+            .execute("insert into chat_schema_history select * from kept")
+            .await;
+        replica.until_ready().await;
+        drop(migrating);
+    }
+}
