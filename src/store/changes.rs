@@ -256,7 +256,7 @@ impl Store {
         bytes: i64,
     ) -> Result<MissedRead, Error> {
         let params = [
-            (&user.0 as _, Type::UUID),
+            (&user as _, Type::UUID),
             (&horizon.to_text() as _, Type::TEXT),
             (&limit as _, Type::INT8),
             (&bytes as _, Type::INT8),
@@ -318,7 +318,7 @@ impl Store {
                     id: column_of(row, 0)?,
                     event_type: column_of(row, 1)?,
                     later_type: column_of(row, 2)?,
-                    participants: [UserId(column_of(row, 3)?), UserId(column_of(row, 4)?)],
+                    participants: [column_of(row, 3)?, column_of(row, 4)?],
                     seq: column_of(row, 5)?,
                     version: column_of(row, 6)?,
                     change_xid: optional_xid(row, 7)?,
@@ -373,8 +373,8 @@ fn change(row: &Row) -> Result<Change, Error> {
     Ok(Change {
         event_type: column_of(row, 0)?,
         later_type: column_of(row, 1)?,
-        user: UserId(column_of(row, 2)?),
-        recipients: [UserId(column_of(row, 3)?), UserId(column_of(row, 4)?)],
+        user: column_of(row, 2)?,
+        recipients: [column_of(row, 3)?, column_of(row, 4)?],
         subject: column_of(row, 5)?,
         conversation: column_of(row, 6)?,
         version: column_of(row, 7)?,

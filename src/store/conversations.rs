@@ -38,9 +38,9 @@ impl Store {
                 Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128()),
                 "chat_open_conversation($1, $2, $3)",
                 &[
-                    (&user1.0, Type::UUID),
-                    (&user2.0, Type::UUID),
-                    (&reader.0, Type::UUID),
+                    (&user1, Type::UUID),
+                    (&user2, Type::UUID),
+                    (&reader, Type::UUID),
                 ],
                 self.deadline(),
             )
@@ -64,7 +64,7 @@ impl Store {
                 "*",
                 "chat_list_conversations($1, $2, $3, $4)",
                 &[
-                    (&user.0, Type::UUID),
+                    (&user, Type::UUID),
                     (&(page.limit + 1), Type::INT8),
                     (&page.offset, Type::INT8),
                     (&PAGE_BYTES, Type::INT8),
@@ -94,9 +94,9 @@ impl Store {
                     conversation.0,
                     "chat_mark_read($1, $2, $3, $4)",
                     &[
-                        (&conversation.0, Type::UUID),
-                        (&reader.0, Type::UUID),
-                        (&up_to.map(|seq| seq.0), Type::INT8),
+                        (&conversation, Type::UUID),
+                        (&reader, Type::UUID),
+                        (&up_to, Type::INT8),
                         (&after, Type::INT8),
                     ],
                     deadline,
@@ -118,7 +118,7 @@ impl Store {
                 None => {
                     return Ok(Marked {
                         marked_count,
-                        read_seq: Seq(single(&rows, 2)?),
+                        read_seq: single(&rows, 2)?,
                     });
                 }
             }
@@ -128,7 +128,7 @@ impl Store {
     /// Unread messages of a user in all conversations. `NotFound` when there is no such user.
     pub async fn unread_count(&self, user: UserId) -> Result<i64, Error> {
         let rows = self
-            .read("*", "chat_unread_count($1)", &[(&user.0, Type::UUID)])
+            .read("*", "chat_unread_count($1)", &[(&user, Type::UUID)])
             .await?;
         let count: i64 = single(&rows, 0)?;
         if count == 0 {

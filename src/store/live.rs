@@ -51,25 +51,23 @@ impl Store {
         conversation: ConversationId,
     ) -> Result<Option<[UserId; 2]>, Error> {
         let call = "chat_participants($1)";
-        let rows = self
-            .read("*", call, &[(&conversation.0, Type::UUID)])
-            .await?;
+        let rows = self.read("*", call, &[(&conversation, Type::UUID)]).await?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        Ok(Some([
-            UserId(column_of(row, 0)?),
-            UserId(column_of(row, 1)?),
-        ]))
+        Ok(Some([column_of(row, 0)?, column_of(row, 1)?]))
     }
 
     /// Tells all replicas who types and who has stopped: one transaction, in as few notifications as hold it.
     pub async fn notify_typing(&self, replica: Uuid, tellings: &[Telling]) -> Result<(), Error> {
-        let ids = |id: fn(&Telling) -> Uuid| tellings.iter().map(id).collect::<Vec<_>>();
-        let conversations = ids(|telling| telling.conversation.0);
-        let typists = ids(|telling| telling.pair.typist.0);
-        let recipients = ids(|telling| telling.pair.to.0);
-        let states: Vec<bool> = tellings.iter().map(|telling| telling.is_typing).collect();
+        let (mut conversations, mut states) = (Vec::new(), Vec::new());
+        let (mut typists, mut recipients) = (Vec::new(), Vec::new());
+        for telling in tellings {
+            conversations.push(telling.conversation);
+            typists.push(telling.pair.typist);
+            recipients.push(telling.pair.to);
+            states.push(telling.is_typing);
+        }
         let params = [
             (&replica as _, Type::UUID),
             (&conversations as _, Type::UUID_ARRAY),
@@ -94,9 +92,9 @@ impl Store {
         let (mut coming, mut going, mut ages) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
             match change {
-                RollChange::Comes(user) => coming.push(user.0),
+                RollChange::Comes(user) => coming.push(*user),
                 RollChange::Went(user, ago) => {
-                    going.push(user.0);
+                    going.push(*user);
                     ages.push(ago.as_secs_f64());
                 }
             }
@@ -140,11 +138,10 @@ impl Store {
 
     /// The data of the frame `presence` of each of these users, as it is now.
     pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, Error> {
-        let users: Vec<Uuid> = users.iter().map(|user| user.0).collect();
         let params = [(&users as _, Type::UUID_ARRAY)];
         let rows = self.read("*", "chat_presence_of($1)", &params).await?;
         rows.iter()
-            .map(|row| Ok((UserId(column_of(row, 0)?), column_of(row, 1)?)))
+            .map(|row| Ok((column_of(row, 0)?, column_of(row, 1)?)))
             .collect()
     }
 }

@@ -37,7 +37,7 @@ impl Store {
             ),
         };
         let mut params: Vec<Param<'_>> = vec![
-            (&conversation.0, Type::UUID),
+            (&conversation, Type::UUID),
             (&first, Type::INT8),
             (&second, Type::INT8),
             (&PAGE_BYTES, Type::INT8),
@@ -46,7 +46,7 @@ impl Store {
             Reader::Anyone => self.read("*", call, &params).await?,
             // PostgreSQL asks the condition first, and once: nothing of the history is read for somebody else.
             Reader::Participant(user) => {
-                params.push((&user.0, Type::UUID));
+                params.push((user, Type::UUID));
                 let call = format!("{call} where {}chat_is_participant($1, $5)", self.prefix);
                 self.read("*", &call, &params).await?
             }
@@ -65,7 +65,7 @@ impl Store {
             .read(
                 "*",
                 "chat_conversation_exists($1)",
-                &[(&conversation.0, Type::UUID)],
+                &[(&conversation, Type::UUID)],
             )
             .await?;
         match single(&known, 0)? {
@@ -80,10 +80,7 @@ impl Store {
         conversation: ConversationId,
         user: UserId,
     ) -> Result<(), Error> {
-        let params = [
-            (&conversation.0 as _, Type::UUID),
-            (&user.0 as _, Type::UUID),
-        ];
+        let params = [(&conversation as _, Type::UUID), (&user as _, Type::UUID)];
         let rows = self
             .read("*", "chat_is_participant($1, $2)", &params)
             .await?;
@@ -101,8 +98,8 @@ impl Store {
         content: &str,
     ) -> Result<RawJson, Error> {
         let params = [
-            (&message.0 as _, Type::UUID),
-            (&editor.0 as _, Type::UUID),
+            (&message as _, Type::UUID),
+            (&editor as _, Type::UUID),
             (&content as _, Type::TEXT),
         ];
         let rows = self
@@ -120,7 +117,7 @@ impl Store {
 
     /// Deletes a message softly; the sender only. A second time is fine.
     pub async fn delete_message(&self, message: MessageId, deleter: UserId) -> Result<(), Error> {
-        let params = [(&message.0 as _, Type::UUID), (&deleter.0 as _, Type::UUID)];
+        let params = [(&message as _, Type::UUID), (&deleter as _, Type::UUID)];
         let rows = self
             .change_row(
                 message.0,

@@ -29,9 +29,9 @@ impl Store {
                 "message, status",
                 "chat_search($1, $2, $3, $4, $5, $6, $7, $8)",
                 &[
-                    (&search.reader.0, Type::UUID),
+                    (&search.reader, Type::UUID),
                     (&search.words, Type::TEXT),
-                    (&search.conversation.map(|id| id.0), Type::UUID),
+                    (&search.conversation, Type::UUID),
                     (&search.language, Type::TEXT),
                     (&(page.limit + 1), Type::INT8),
                     (&page.offset, Type::INT8),

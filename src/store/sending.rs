@@ -14,7 +14,7 @@ use super::lease::{Lease, Param};
 use super::messages::dropped;
 use super::{Store, column_of, raw_json, unknown_status};
 use crate::error::{Denial, Error, Resource};
-use crate::model::{NewMessage, RawJson};
+use crate::model::{ConversationId, NewMessage, RawJson, UserId};
 
 /// A message with the id that it will have, whatever happens to the connection meanwhile.
 #[derive(Debug)]
@@ -223,8 +223,8 @@ impl Store {
         let (skip_locked, wait_ms) = locks.parameters();
         let params: [Param<'_>; 8] = [
             (&outgoing.id, Type::UUID),
-            (&message.conversation.0, Type::UUID),
-            (&message.sender.0, Type::UUID),
+            (&message.conversation, Type::UUID),
+            (&message.sender, Type::UUID),
             (&message.content, Type::TEXT),
             (&message.message_type.as_str(), Type::TEXT),
             (&message.client_message_id, Type::TEXT),
@@ -246,8 +246,8 @@ impl Store {
 /// A batch as the function in SQL takes it.
 struct Call<'a> {
     ids: Vec<Uuid>,
-    conversations: Vec<Uuid>,
-    senders: Vec<Uuid>,
+    conversations: Vec<ConversationId>,
+    senders: Vec<UserId>,
     contents: Vec<&'a str>,
     types: Vec<&'a str>,
     client_ids: Vec<Option<&'a str>>,
@@ -262,8 +262,8 @@ impl<'a> Call<'a> {
         let (skip_locked, wait_ms) = locks.parameters();
         Self {
             ids: batch.iter().map(|outgoing| outgoing.id).collect(),
-            conversations: messages().map(|m| m.conversation.0).collect(),
-            senders: messages().map(|m| m.sender.0).collect(),
+            conversations: messages().map(|m| m.conversation).collect(),
+            senders: messages().map(|m| m.sender).collect(),
             contents: messages().map(|m| m.content.as_str()).collect(),
             types: messages().map(|m| m.message_type.as_str()).collect(),
             client_ids: messages().map(|m| m.client_message_id.as_deref()).collect(),

@@ -39,7 +39,7 @@ impl Store {
                 "chat_create_ticket($1, $2, $3, $4)",
                 &[
                     (&hash, Type::BYTEA),
-                    (&user.0, Type::UUID),
+                    (&user, Type::UUID),
                     (&token_expires.map(|at| at.0 as f64), Type::FLOAT8),
                     (&ttl.as_secs_f64(), Type::FLOAT8),
                 ],
@@ -67,7 +67,7 @@ impl Store {
             return Ok(None);
         };
         Ok(Some(RedeemedTicket {
-            user: UserId(column_of(row, 0)?),
+            user: column_of(row, 0)?,
             token_expires: column_of::<Option<i64>>(row, 1)?.map(UnixSeconds),
         }))
     }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use postgres_types::Type;
-use uuid::Uuid;
 
 use super::{Listing, Page, Store, column_of, listing, raw_json, single};
 use crate::error::{Error, Resource};
@@ -25,7 +24,7 @@ impl Store {
     /// The User. `NotFound` when there is none.
     pub async fn user(&self, id: UserId) -> Result<RawJson, Error> {
         let rows = self
-            .read("*", "chat_get_user($1)", &[(&id.0, Type::UUID)])
+            .read("*", "chat_get_user($1)", &[(&id, Type::UUID)])
             .await?;
         let user: Option<String> = single(&rows, 0)?;
         user.map(raw_json)
@@ -34,9 +33,8 @@ impl Store {
 
     /// Which of these users are active. Those who do not exist are left out; of whom the host's view fails to tell, the error is `Internal`.
     pub async fn active_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Active>, Error> {
-        let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
         let rows = self
-            .read("*", "chat_active_users($1)", &[(&ids, Type::UUID_ARRAY)])
+            .read("*", "chat_active_users($1)", &[(&users, Type::UUID_ARRAY)])
             .await?;
         rows.iter()
             .map(|row| {
@@ -44,7 +42,7 @@ impl Store {
                     None => Ok(column_of(row, 1)?),
                     Some(failure) => Err(Error::Internal(failure.into())),
                 };
-                Ok((UserId(column_of(row, 0)?), active))
+                Ok((column_of(row, 0)?, active))
             })
             .collect()
     }
