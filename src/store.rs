@@ -47,6 +47,7 @@ pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
 pub use describe::{Obstacle, describe};
 pub use lease::{AT_ONCE, Way};
+pub use held_rows::Gone;
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
 pub use migrate::{Around, MigrateError, Migration, UsersLinked};
@@ -59,7 +60,7 @@ pub use users_table::{UsersLink, UsersTable};
 
 use describe::describe_pool;
 use failure::{Fault, QueryFailure};
-use held_rows::HeldRows;
+use held_rows::{GivenUp, HeldRows};
 use lease::{Lease, Param};
 use shares::Shares;
 use user_lookups::UserLookups;
@@ -251,19 +252,25 @@ impl Store {
             .await?)
     }
 
-    /// The same for a change of rows that somebody else may hold: `row` says which. Tried until `deadline`.
+    /// The same for a change of rows that somebody else may hold: `row` says which. Tried until `deadline`, and for a row that is held
+    /// no more once the caller is `gone`. A statement that has begun is not given up.
     async fn change_row(
         &self,
         row: Uuid,
         call: &str,
         params: &[Param<'_>],
         deadline: Instant,
+        mut gone: Gone<'_>,
     ) -> Result<Vec<Row>, Error> {
         let sql = self.select("*", call);
         let mut attempts = self.held_rows.attempts(row);
         loop {
-            let Ok(permit) = timeout_at(deadline, attempts.next()).await else {
-                return Err(QueryFailure::held().into());
+            let permit = match timeout_at(deadline, attempts.next(gone.as_mut())).await {
+                Ok(Err(GivenUp::CallerGone)) => {
+                    return Err(Error::unavailable("the caller has gone"));
+                }
+                Ok(permit) => permit,
+                Err(_) => return Err(QueryFailure::held().into()),
             };
             let result = self.change_by(&self.pool, &sql, params, deadline).await;
             drop(permit);

@@ -1,5 +1,7 @@
 //! Conversations: the list of a user, opening one, marking one as read, and the unread count.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -157,7 +159,7 @@ pub(super) async fn mark_read(conversation: Segment, call: Call) -> Result<Respo
     let marked = call
         .services
         .store
-        .mark_read(conversation, reader, up_to)
+        .mark_read(conversation, reader, up_to, pin!(pending()))
         .await
         .map_err(|error| caller.concealed(error))?;
     let read = Read {

@@ -1,5 +1,7 @@
 //! Messages: the history of a conversation, sending, editing and deleting.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 
 use warp::filters::BoxedFilter;
@@ -203,10 +205,11 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
     let ((message, editor), content) = both(target, content).map_err(Error::Validation)?;
     let editor = caller.act_for(editor)?;
     call.services.limiter.check(editor)?;
+    // Whoever goes away before the answer takes this future with them, between two tries as well.
     let edited = call
         .services
         .store
-        .edit_message(message, editor, &content)
+        .edit_message(message, editor, &content, pin!(pending()))
         .await
         .map_err(|error| caller.concealed(error))?;
     Ok(json_response(StatusCode::OK, &edited))

@@ -1,9 +1,12 @@
 //! Conversations: opening, listing, reading marks.
 
+use std::future::pending;
+use std::pin::pin;
+
 use postgres_types::Type;
 use uuid::Uuid;
 
-use super::{Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
+use super::{Gone, Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
 use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, RawJson, Seq, UserId};
 
@@ -43,6 +46,7 @@ impl Store {
                     (&reader, Type::UUID),
                 ],
                 self.deadline(),
+                pin!(pending()),
             )
             .await?;
         let status: String = single(&rows, 0)?;
@@ -78,12 +82,14 @@ impl Store {
     }
 
     /// Marks the other participant's messages as read, all of them or up to a seq. Of very many in several transactions, with
-    /// one deadline: what is marked stays so if a later one fails, and a repeat goes on from there.
+    /// one deadline: what is marked stays so if a later one fails, and a repeat goes on from there. While somebody holds one of them
+    /// it is tried again, unless the caller is `gone`: what came since they have not seen.
     pub async fn mark_read(
         &self,
         conversation: ConversationId,
         reader: UserId,
         up_to: Option<Seq>,
+        mut gone: Gone<'_>,
     ) -> Result<Marked, Error> {
         let mut marked_count = 0;
         let mut after: i64 = 0;
@@ -100,6 +106,7 @@ impl Store {
                         (&after, Type::INT8),
                     ],
                     deadline,
+                    gone.as_mut(),
                 )
                 .await?;
             let status: String = single(&rows, 0)?;

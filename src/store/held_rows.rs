@@ -5,6 +5,7 @@
 //! many wait, most of the pool is left to everybody else.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,23 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Tries at a time for rows that are known to be held.
 pub(super) const RETRIES: usize = 1;
+
+/// Resolves when nobody waits for the answer any more.
+pub type Gone<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+
+/// Why a change is not tried again.
+#[derive(Debug)]
+pub(super) enum GivenUp {
+    /// Whoever wanted it has gone. They may have repeated it elsewhere and changed it again since: made now, it would undo that.
+    CallerGone,
+    Closed,
+}
+
+impl From<AcquireError> for GivenUp {
+    fn from(_: AcquireError) -> Self {
+        Self::Closed
+    }
+}
 
 /// Who may try when. What a row is told by is the caller's: of two that share an id by chance, one waits for the other.
 pub(super) struct HeldRows {
@@ -89,13 +107,25 @@ impl HeldRows {
 
 impl<'a> Attempts<'a> {
     /// When the change may be tried, again or for the first time. It is tried while the permit is held.
-    pub async fn next(&mut self) -> Result<SemaphorePermit<'a>, AcquireError> {
+    ///
+    /// Once a row is known to be held, nobody waits for it whose caller has gone. A first try is made all the same: whoever marks
+    /// something as read and leaves has marked it.
+    pub async fn next(&mut self, gone: Gone<'_>) -> Result<SemaphorePermit<'a>, GivenUp> {
         if self.place.is_none() {
             let permit = self.rows.tries.acquire().await?;
             if !self.rows.is_waited_for(self.row) {
                 return Ok(permit);
             }
         }
+        tokio::select! {
+            biased;
+            () = gone => Err(GivenUp::CallerGone),
+            permit = self.retry() => Ok(permit?),
+        }
+    }
+
+    /// When its turn at the row has come, and the pause is over.
+    async fn retry(&mut self) -> Result<SemaphorePermit<'a>, AcquireError> {
         let place = self
             .place
             .get_or_insert_with(|| self.rows.queue_up(self.row));
@@ -128,7 +158,16 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+    use std::pin::pin;
+
     use super::*;
+
+    macro_rules! nobody_goes {
+        () => {
+            pin!(pending())
+        };
+    }
 
     const ROW: Uuid = Uuid::from_u128(1);
 
@@ -136,19 +175,34 @@ mod tests {
     async fn those_who_wait_for_a_row_leave_room_for_others_and_nothing_behind() {
         let rows = HeldRows::new(3);
         let mut first = rows.attempts(ROW);
-        drop(first.next().await.expect("a try"));
+        drop(first.next(nobody_goes!()).await.expect("a try"));
         first.failed();
         let mut second = rows.attempts(ROW);
-        let retry = first.next().await.expect("another try");
+        let retry = first.next(nobody_goes!()).await.expect("another try");
         // It waits in the queue, and neither for a permit nor with one.
-        let waited = tokio::time::timeout(Duration::from_secs(60), second.next()).await;
+        let waited =
+            tokio::time::timeout(Duration::from_secs(60), second.next(nobody_goes!())).await;
         assert!(waited.is_err(), "two try at a row that is held");
         assert_eq!(rows.tries.available_permits(), 3);
-        let other = rows.attempts(Uuid::from_u128(2)).next().await;
+        let other = rows.attempts(Uuid::from_u128(2)).next(nobody_goes!()).await;
         assert!(other.is_ok());
         drop((retry, first));
-        let retry = second.next().await.expect("its turn");
+        let retry = second.next(nobody_goes!()).await.expect("its turn");
         drop((retry, second));
+        assert!(rows.queues().is_empty());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_gone_tries_once_and_not_for_a_row_that_is_held() {
+        let rows = HeldRows::new(3);
+        let mut first = rows.attempts(ROW);
+        drop(first.next(pin!(ready(()))).await.expect("a try"));
+        first.failed();
+        let again = first.next(pin!(ready(()))).await;
+        assert!(matches!(again, Err(GivenUp::CallerGone)));
+        let mut second = rows.attempts(ROW);
+        let behind = second.next(pin!(ready(()))).await;
+        assert!(matches!(behind, Err(GivenUp::CallerGone)));
+        drop((first, second));
         assert!(rows.queues().is_empty());
     }
 }

@@ -1,9 +1,14 @@
 //! Messages: reading, editing, deleting.
 
+use std::future::pending;
+use std::pin::pin;
+
 use postgres_types::Type;
 
 use super::lease::Param;
-use super::{Listing, PAGE_BYTES, Page, Store, Window, listing, raw_json, single, unknown_status};
+use super::{
+    Gone, Listing, PAGE_BYTES, Page, Store, Window, listing, raw_json, single, unknown_status,
+};
 use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, MessageId, RawJson, Reader, UserId};
 
@@ -90,12 +95,14 @@ impl Store {
         }
     }
 
-    /// Replaces a message's content; the sender only. Returns the Message.
+    /// Replaces a message's content; the sender only. Returns the Message. While somebody holds the message it is tried again, unless
+    /// the caller is `gone`: they may have edited it once more since, elsewhere.
     pub async fn edit_message(
         &self,
         message: MessageId,
         editor: UserId,
         content: &str,
+        gone: Gone<'_>,
     ) -> Result<RawJson, Error> {
         let params = [
             (&message as _, Type::UUID),
@@ -108,6 +115,7 @@ impl Store {
                 "chat_edit_message($1, $2, $3)",
                 &params,
                 self.deadline(),
+                gone,
             )
             .await?;
         let status: String = single(&rows, 0)?;
@@ -124,6 +132,8 @@ impl Store {
                 "chat_delete_message($1, $2)",
                 &params,
                 self.deadline(),
+                // Deleted is deleted, whenever.
+                pin!(pending()),
             )
             .await?;
         let status: String = single(&rows, 0)?;

@@ -1,5 +1,7 @@
 //! What the commands do that others than the session see. The order in which they run is decided in `in_flight`.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -13,6 +15,7 @@ use crate::error::Error;
 use crate::hub::{Mailbox, Subscription};
 use crate::model::{Content, UserId, content_faults};
 use crate::services::Services;
+use crate::store::Gone;
 use crate::writer::Protocol;
 
 pub type Outcome = Result<Done, Error>;
@@ -63,6 +66,17 @@ pub struct ReplyTo {
 impl ReplyTo {
     pub fn send(mut self, outcome: Outcome) {
         self.put(outcome);
+    }
+
+    /// Until the session has ended: then nobody hears of the outcome.
+    fn gone(&self) -> impl Future<Output = ()> + use<> {
+        let sender = self.sender.clone();
+        async move {
+            match sender {
+                Some(sender) => sender.closed().await,
+                None => pending().await,
+            }
+        }
     }
 
     fn put(&mut self, outcome: Outcome) {
@@ -135,7 +149,8 @@ pub fn watch_presence(
         .map(|()| Done::Nothing)
 }
 
-/// Runs the statement on a task of its own, tracked for the drain: one that runs is not given up when its socket goes.
+/// Runs the statement on a task of its own, tracked for the drain: one that runs is not given up when its socket goes. But what waits
+/// for a row that is held does not outlive it: the client may have repeated it on another socket, and changed the same once more.
 pub fn query(
     services: &Arc<Services>,
     actor: Actor,
@@ -153,12 +168,18 @@ pub fn query(
     let services = Arc::clone(services);
     let mailbox = Arc::clone(socket.mailbox());
     tasks.spawn(async move {
-        let outcome = run(&services, actor, &mailbox, query).await;
+        let outcome = run(&services, actor, &mailbox, query, pin!(reply.gone())).await;
         reply.send(outcome.map_err(|error| actor.caller.concealed(error)));
     });
 }
 
-async fn run(services: &Services, actor: Actor, mailbox: &Mailbox, query: Query) -> Outcome {
+async fn run(
+    services: &Services,
+    actor: Actor,
+    mailbox: &Mailbox,
+    query: Query,
+    gone: Gone<'_>,
+) -> Outcome {
     let Actor {
         user, connection, ..
     } = actor;
@@ -168,7 +189,13 @@ async fn run(services: &Services, actor: Actor, mailbox: &Mailbox, query: Query)
             conversation,
             up_to,
         } => {
-            let marked = store.mark_read(conversation, user, up_to).await?;
+            // Up to a seq it says the same, whenever it is made.
+            let nobody_goes = pin!(pending());
+            let gone: Gone<'_> = match up_to {
+                None => gone,
+                Some(_) => nobody_goes,
+            };
+            let marked = store.mark_read(conversation, user, up_to, gone).await?;
             Ok(Done::Marked {
                 conversation,
                 marked_count: marked.marked_count,
@@ -180,7 +207,7 @@ async fn run(services: &Services, actor: Actor, mailbox: &Mailbox, query: Query)
             if !faults.is_empty() {
                 return Err(Error::Validation(faults));
             }
-            let edited = store.edit_message(message, user, &content).await?;
+            let edited = store.edit_message(message, user, &content, gone).await?;
             Ok(Done::Message(edited))
         }
         Query::DeleteMessage { message } => {

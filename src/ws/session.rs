@@ -171,6 +171,8 @@ where
             // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
             drop(self.subscription);
             drop(self.attending);
+            // However long the close takes: what waits for a row that is held ends with this.
+            drop(self.commands);
             Box::pin(close::close(self.stream, &reason)).await;
         }
     }

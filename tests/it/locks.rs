@@ -1,6 +1,7 @@
 //! A conversation, a message or a user that another program holds locked.
 
 mod changes;
+mod left_behind;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,147 @@
+//! A socket that has gone while a command of its waited for a row that another program holds. Its client comes back, repeats the
+//! command, and changes the same once more: what was left behind must not undo that.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::PATIENT;
+use crate::support::*;
+
+struct Scene {
+    database: Database,
+    replica: Replica,
+    conversation: Uuid,
+    message: Uuid,
+    /// Holds the message.
+    holder: Client,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let database = Database::fresh().await;
+        let replica = Replica::start(&database, &[PATIENT[1]]).await;
+        let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+        let message = id_of(&replica.api().send(conversation, ALICE, "hello").await);
+        let hold = format!("select from messages where id = '{message}' for update");
+        Self {
+            holder: database.holding(&hold).await,
+            database,
+            replica,
+            conversation,
+            message,
+        }
+    }
+
+    /// The user's socket sends the command, which waits, and goes.
+    async fn leave(&self, user: Uuid, kind: &str, data: Value) {
+        let mut socket = Socket::connect(&self.replica, user).await;
+        socket.request(kind, data).await;
+        self.until_tried(2).await;
+        drop(socket);
+        let api = self.replica.api();
+        eventually("the socket is gone", || async {
+            (api.metric("pgchat_connections").await == 0.0).then_some(())
+        })
+        .await;
+    }
+
+    /// Sees so many tries wait for the message, one after the other.
+    async fn until_tried(&self, tries: usize) {
+        let since = "select xact_start::text from pg_stat_activity
+             where datname = current_database() and wait_event in ('tuple', 'transactionid')";
+        let sql = self.database.sql().await;
+        let mut seen = HashSet::new();
+        while seen.len() < tries {
+            let next = eventually("another try waits", || async {
+                let rows = sql.query(since, &[]).await.expect("the sessions");
+                let mut found = rows.iter().map(|row| row.get::<_, String>(0));
+                found.find(|try_| !seen.contains(try_))
+            });
+            let next = next.await;
+            seen.insert(next);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_whose_socket_has_gone_does_not_undo_a_later_one() {
+    let scene = Scene::set().await;
+    let edit = json!({"messageId": scene.message, "content": "one"});
+    scene.leave(ALICE, "edit_message", edit).await;
+    let mut boris = Socket::connect(&scene.replica, BORIS).await;
+    let (api, message) = (scene.replica.api(), scene.message);
+    let later = tokio::spawn(async move { api.edit(message, ALICE, "two").await });
+    // The first of these may be the one that had begun when the socket went.
+    scene.until_tried(3).await;
+    scene.holder.batch_execute("commit").await.expect("its end");
+    let edited = within("an answer", later).await.expect("an answer").ok(200);
+    assert_eq!(edited["content"], "two");
+    let seen = boris.expect("message_updated").await;
+    assert_eq!(seen["data"]["content"], "two", "the other one was made");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_whose_request_has_gone_is_not_made_later() {
+    let scene = Scene::set().await;
+    let mut boris = Socket::connect(&scene.replica, BORIS).await;
+    let mut caller = Raw::connect(&scene.replica).await;
+    let line = format!(
+        "PATCH /api/v1/chat/messages/{}?user_id={ALICE}",
+        scene.message
+    );
+    let body = json!({"content": "one"}).to_string();
+    let length = format!("content-length: {}", body.len());
+    caller
+        .request(&line, &["content-type: application/json", &length])
+        .await;
+    caller.write(body).await;
+    scene.until_tried(2).await;
+    drop(caller);
+    // It is tried when whoever waits ahead of it has gone; the edit's last statement may have begun before.
+    let (api, message) = (scene.replica.api(), scene.message);
+    let later = tokio::spawn(async move { api.delete_message(message, ALICE).await });
+    let waits = |function: &str| format!("{LOCK_WAITERS} and query like '%{function}%'");
+    let [edits, deletions] = ["chat_edit_message", "chat_delete_message"].map(waits);
+    eventually("only the deletion waits for the message", || async {
+        let database = &scene.database;
+        (database.count(&edits).await == 0 && database.count(&deletions).await == 1).then_some(())
+    })
+    .await;
+    scene.holder.batch_execute("commit").await.expect("its end");
+    let deleted = within("an answer", later).await.expect("an answer");
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+    let ahead = boris.expect_where("the deletion", |frame| {
+        assert_ne!(frame["type"], "message_updated", "the edit was made");
+        frame["type"] == "message_deleted"
+    });
+    ahead.await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_of_all_whose_socket_has_gone_covers_nothing_that_came_since() {
+    let scene = Scene::set().await;
+    let mark = json!({"conversationId": scene.conversation});
+    scene.leave(BORIS, "mark_read", mark).await;
+    let (api, conversation) = (scene.replica.api(), scene.conversation);
+    let later = tokio::spawn(async move { api.mark_read(conversation, BORIS).await });
+    scene.until_tried(3).await;
+    scene.holder.batch_execute("commit").await.expect("its end");
+    let marked = within("an answer", later).await.expect("an answer").ok(200);
+    assert_eq!(marked["markedCount"], 1, "the other one was made");
+}
+
+/// What it says is the same whenever it is made, and whoever leaves has read it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_up_to_a_seq_is_made_though_its_socket_has_gone() {
+    let scene = Scene::set().await;
+    let mark = json!({"conversationId": scene.conversation, "upToSeq": 1});
+    scene.leave(BORIS, "mark_read", mark).await;
+    scene.holder.batch_execute("commit").await.expect("its end");
+    eventually("it is made", || async {
+        (scene.database.count("messages where is_read").await == 1).then_some(())
+    })
+    .await;
+}
