@@ -8,16 +8,24 @@
 -- service tries again, and keeps no connection meanwhile. The function's end ends the setting: the commit waits its turn for
 -- NOTIFY's lock, however long the queue is.
 
--- An acknowledged message survives a crash, whatever the database's default is.
+-- An acknowledged message survives a crash, and where there is a synchronous standby a failover, too, whatever the database's default
+-- is. remote_apply is more than that.
 create function chat_require_flush() returns void
 language plpgsql
 as $$
 begin
-  if current_setting('synchronous_commit') = 'off' then
+  if current_setting('synchronous_commit') in ('off', 'local', 'remote_write') then
     perform set_config('synchronous_commit', 'on', true);
   end if;
 end
 $$;
+
+-- Has a transaction that changes nothing commit like one that does, for an answer that says of something earlier that it is stored.
+-- That may have been shown before it is: to others at once with synchronous_commit off, and when the wait for a synchronous standby is
+-- cancelled (PostgreSQL manual, "Synchronous Replication"). A commit with nothing in the log waits for neither.
+create function chat_require_commit() returns void
+language sql volatile
+as $$ select pg_logical_emit_message(true, 'pgchat', '') $$;
 
 -- The error where a trigger of the host's has made a message of pgchat's another one.
 create function chat_fail_moved() returns void
@@ -104,7 +112,7 @@ declare
   usual_wait constant text := current_setting('lock_timeout');
   ignored text;
 begin
-  if current_setting('synchronous_commit') = 'off' then
+  if current_setting('synchronous_commit') <> 'on' then
     perform chat_require_flush();
   end if;
   if lock_wait_ms > 0 then
@@ -317,7 +325,7 @@ declare
   payload text;
   ignored text;
 begin
-  if current_setting('synchronous_commit') = 'off' then
+  if current_setting('synchronous_commit') <> 'on' then
     perform chat_require_flush();
   end if;
   if lock_wait_ms > 0 then
@@ -529,6 +537,9 @@ begin
   select * into found_row from conversations c
    where least(c.participant1_id, c.participant2_id) = least(user1, user2)
      and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
+  if made is null and current_setting('synchronous_standby_names') <> '' then
+    perform chat_require_commit();
+  end if;
   return query select case when made is null then 'existed' else 'created' end,
                       chat_conversation_json(found_row, reader);
 end
@@ -554,6 +565,7 @@ as $$
 declare
   c conversations;
   first_unread bigint;
+  newest bigint;
 begin
   select * into c from conversations where id = conversation;
   if not found then
@@ -583,12 +595,17 @@ begin
   select (select count(*) from marked k where k.is_read), (select max(t.seq) from target t having count(*) = max_rows)
     into marked_count, marked_to;
 
-  select min(m.seq) into first_unread
+  -- In one statement: of a message that comes between two, the first would know nothing, and the other its seq.
+  select min(m.seq), (select l.last_seq from conversations l where l.id = conversation) into first_unread, newest
     from messages m
    where m.reader_id = reader and m.conversation_id = conversation and not m.is_read and m.deleted_at is null;
 
   -- Up to the one before the first that is unread, to the end when none is; 0 when none was ever read.
-  read_seq := coalesce(first_unread - 1, (select l.last_seq from conversations l where l.id = conversation));
+  read_seq := coalesce(first_unread - 1, newest);
+  -- Marks of nothing are frequent, and only a standby makes them worth a flush.
+  if marked_count = 0 and current_setting('synchronous_standby_names') <> '' then
+    perform chat_require_commit();
+  end if;
   if marked_count = 0 and not chat_has_read(conversation, reader, read_seq) then
     read_seq := 0;
   end if;
@@ -664,7 +681,10 @@ begin
     end if;
     update messages set deleted_at = clock_timestamp()
      where id = message_id and sender_id = deleter and deleted_at is null returning deleted_at into deleted;
-    if deleted is not null or chat_why_unchanged(message_id) <> 'dropped' then
+    if deleted is not null then
+      return 'ok';
+    elsif chat_why_unchanged(message_id) <> 'dropped' then
+      perform chat_require_commit();
       return 'ok';
     end if;
   end loop;

@@ -22,6 +22,7 @@ mod restore;
 mod resume;
 mod resume_behind;
 mod slowness;
+mod standby;
 mod unflushed;
 mod unflushed_reads;
 mod unread_again;

@@ -108,3 +108,62 @@ async fn what_one_statement_makes_unread_again_is_told_behind_what_it_marks_as_r
     assert_eq!(frames[1]["data"]["seq"], 1);
     assert_eq!(frames[1]["data"]["isRead"], false);
 }
+
+/// Where the mark has looked for what is unread, and a message comes before it has looked for the end.
+#[tokio::test]
+async fn a_mark_says_of_no_message_that_it_is_read_that_comes_while_it_is_made() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let insert = |content: &str, is_read: bool| {
+        format!(
+            "insert into messages (conversation_id, sender_id, content, is_read)
+             values ('{conversation}', '{ALICE}', '{content}', {is_read})"
+        )
+    };
+    database.execute(&insert("read", true)).await;
+    database.execute(&insert("hidden", false)).await;
+    // A policy of the host's takes long over the second one: not when it is to be marked, but when it is looked for once more.
+    database
+        .execute(
+            "create sequence looks;
+             create function takes_long(seq bigint) returns boolean language plpgsql volatile security definer as $$
+             begin
+               if seq <> 2 then
+                 return true;
+               end if;
+               if nextval('looks') = 2 then
+                 perform pg_advisory_xact_lock_shared(7);
+               end if;
+               return false;
+             end $$",
+        )
+        .await;
+    database
+        .execute_as_owner(
+            "alter table messages enable row level security;
+             alter table messages force row level security;
+             create policy slow on messages using (takes_long(seq));
+             alter function chat_mark_read set lock_timeout = '60s'",
+        )
+        .await;
+    let program = database.holding("select pg_advisory_lock(7)").await;
+    let marker = database.sql().await;
+    let mark = async {
+        let sql = "select read_seq from chat_mark_read($1, $2)";
+        let row = marker.query_one(sql, &[&conversation, &BORIS]).await;
+        row.expect("a mark").get::<_, i64>(0)
+    };
+    let comes = async {
+        until_a_lock_is_waited_for(&database, "the mark looks").await;
+        program
+            .batch_execute(&insert("new", false))
+            .await
+            .expect("a message");
+        program
+            .batch_execute("commit; select pg_advisory_unlock(7)")
+            .await
+            .expect("its end");
+    };
+    let (read_seq, ()) = tokio::join!(mark, comes);
+    assert_eq!(read_seq, 2, "the third is unread");
+}
