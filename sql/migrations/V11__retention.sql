@@ -72,14 +72,14 @@ begin
       top_xid := null;
       if candidate.has_old then
         with oldest as materialized (
-          select m.id, m.seq, m.created_at, greatest(chat_own_xid(m.change_xid), chat_own_xid(m.read_xid)) as xid
+          select m.id, m.seq, m.created_at
             from messages m
            where m.conversation_id = candidate.id
            order by m.seq
            limit room
         )
-        select array_agg(o.id), max(o.seq), (array_agg(o.xid order by o.xid desc nulls last))[1]
-          into ids, top_seq, top_xid
+        select array_agg(o.id), max(o.seq)
+          into ids, top_seq
           from oldest o
          where o.seq < coalesce((select min(k.seq) from oldest k where k.created_at >= older_than), 9223372036854775807);
       end if;
@@ -87,7 +87,10 @@ begin
         if not exists (select from messages m where m.conversation_id = candidate.id and m.seq > top_seq) then
           perform from conversations c where c.id = candidate.id for no key update nowait;
         end if;
-        perform from messages m where m.id = any (ids) for update nowait;
+        -- As they are now: one may have been changed since they were read above, and who was told of that only must reload.
+        select (array_agg(l.xid order by l.xid desc nulls last))[1] into top_xid
+          from (select greatest(chat_own_xid(m.change_xid), chat_own_xid(m.read_xid)) as xid
+                  from messages m where m.id = any (ids) for update nowait) l;
         perform set_config('pgchat.purge_depth', pg_trigger_depth()::text, true);
         delete from messages m where m.id = any (ids);
         get diagnostics deleted = row_count;

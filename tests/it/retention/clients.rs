@@ -168,3 +168,49 @@ async fn a_cursor_from_before_a_deleted_conversation_that_nothing_is_left_of_get
         Socket::resume(&replica, user, &cursor).await;
     }
 }
+
+/// Who was told of all but that would not know that it is gone.
+#[tokio::test]
+async fn what_becomes_of_a_message_right_before_it_is_removed_counts() {
+    let database = Database::fresh().await;
+    let conversation = aged(&database, &[400, 400, 1], false).await;
+    // A policy of the host's: what the step reads behind the first message takes until the other transaction has ended.
+    database
+        .execute_as_owner(
+            "create function takes_long(seq bigint) returns boolean language plpgsql volatile security definer as $$
+             begin
+               if seq = 2 then
+                 perform pg_advisory_xact_lock_shared(7);
+               end if;
+               return true;
+             end $$;
+             alter table messages enable row level security;
+             alter table messages force row level security;
+             create policy slow on messages using (takes_long(seq))",
+        )
+        .await;
+    let program = database.holding("select pg_advisory_lock(7)").await;
+    let purging = database.sql().await;
+    let step = async {
+        let sql = "select messages from chat_purge(now() - interval '1 year')";
+        let row = purging.query_one(sql, &[]).await.expect("a step");
+        row.get::<_, i64>(0)
+    };
+    let changed = async {
+        until_a_lock_is_waited_for(&database, "the step reads").await;
+        let delete =
+            "update messages set deleted_at = now() where seq = 1 returning change_xid::text";
+        let row = program.query_one(delete, &[]).await.expect("deleted");
+        program
+            .batch_execute("commit; select pg_advisory_unlock(7)")
+            .await
+            .expect("its end");
+        row.get::<_, String>(0)
+    };
+    let (removed, changed) = tokio::join!(step, changed);
+    assert_eq!(removed, 2);
+    let kept = format!(
+        "chat_purged where conversation_id = '{conversation}' and change_xid = '{changed}'"
+    );
+    assert_eq!(database.count(&kept).await, 1, "the last change among them");
+}
