@@ -1,4 +1,4 @@
-// A service that listens by itself: prints each message of a user once, also those that came while it did not run.
+// A service that listens by itself: prints each message of a user, also those that came while it did not run: once, and once more if it ends just then.
 //   psql "$DATABASE_URL" --file listen.sql     (once)
 //   DATABASE_URL=postgres://… node listen.mjs USER
 // Notifications do not wait, so how far it has come is kept in a table of its own, listen.sql's (seq counts in commit order in
@@ -15,14 +15,22 @@ const FATAL = ['42P01', '42703', '42501', '22P02'];
 /** So many messages are read at a time: at the first start it is the whole history that is missing. */
 const PAGE = 500;
 
-/** Hands over a message and remembers it: at least once, since the two are not one step. */
+/** What this service is for. If it throws, the message comes again. */
+async function handOver(message) {
+  console.log(JSON.stringify({ seq: message.seq, content: message.content }));
+}
+
+/** Hands over a message, then remembers it: at least once, since the two are not one step. */
 async function handle(client, message) {
-  const { rowCount } = await client.query(
+  const at = [message.conversationId, message.seq];
+  const seen = await client.query('select from listener_seen where conversation_id = $1 and seq >= $2', at);
+  if (seen.rowCount > 0) return;
+  await handOver(message);
+  await client.query(
     `insert into listener_seen as s (conversation_id, seq) values ($1, $2)
          on conflict (conversation_id) do update set seq = excluded.seq where s.seq < excluded.seq`,
-    [message.conversationId, message.seq],
+    at,
   );
-  if (rowCount > 0) console.log(JSON.stringify({ seq: message.seq, content: message.content }));
 }
 
 async function catchUp(client) {

@@ -327,3 +327,52 @@ async fn a_service_that_listens_by_itself_misses_nothing() {
     let expected: Vec<i64> = (1..=3).chain(5..=1208).collect();
     assert_eq!(seqs, expected, "each once, in order");
 }
+
+/// Whatever it hands messages to may fail, or it may itself end: then the message comes again.
+#[tokio::test]
+#[ignore = "needs npm: scripts/test-sql-examples.sh runs it"]
+async fn a_service_that_listens_by_itself_hears_again_what_it_could_not_hand_over() {
+    let scene = Scene::set().await;
+    let table = fs::read_to_string(example("listen.sql")).expect("listen.sql");
+    scene.database.execute(&table).await;
+    let grants = "grant select on conversations, messages to ROLE;
+                  grant select, insert, update on listener_seen to ROLE";
+    let role = role(&scene, grants).await;
+    let dir = fresh_dir("handed-over");
+    let printed = dir.join("stdout");
+    // Ahead of the program: what it prints a message with throws at the first.
+    let fails_once = dir.join("fails_once.mjs");
+    let script = "const print = console.log;
+        console.log = (text) => {
+          if (!text.includes('fails once')) return print(text);
+          console.log = print;
+          throw new Error('not handed over');
+        };";
+    fs::write(&fails_once, script).expect("written");
+    let mut command = node(&scene, &role, "listen.mjs", &[&BORIS.to_string()]);
+    command
+        .env("NODE_OPTIONS", format!("--import={}", fails_once.display()))
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(&printed).expect("a file"))
+        .stderr(Stdio::null());
+    let _listener = Process::start(&mut command, Signal::Kill);
+    let heard = async |content: &str| {
+        eventually(content, || async {
+            let text = fs::read_to_string(&printed).expect("its output");
+            text.contains(content).then_some(())
+        })
+        .await;
+    };
+    heard("listening").await;
+    let api = scene.api();
+    api.send(scene.conversation, ALICE, "fails once").await;
+    api.send(scene.conversation, ALICE, "the next").await;
+    heard("the next").await;
+    let text = fs::read_to_string(&printed).expect("its output");
+    let contents: Vec<Value> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .map(|line| line["content"].clone())
+        .collect();
+    assert_eq!(contents, ["fails once", "the next"]);
+}
