@@ -68,6 +68,7 @@ struct State {
     count: usize,
     position: Option<Cursor>,
     incarnation: Option<Incarnation>,
+    is_torn: bool,
 }
 
 impl State {
@@ -157,6 +158,7 @@ impl Hub {
             users: HashMap::new(),
             count: 0,
             position: None,
+            is_torn: false,
             incarnation: None,
         };
         Self {
@@ -275,6 +277,15 @@ impl Hub {
     /// Another database or timeline, or the first one.
     pub fn start_at(&self, position: Cursor) {
         self.lock().position = Some(position);
+    }
+
+    /// Whether the listener is at another database server than what is read: what clients missed is known to neither.
+    pub fn is_torn(&self) -> bool {
+        self.lock().is_torn
+    }
+
+    pub fn set_torn(&self, is_torn: bool) {
+        self.lock().is_torn = is_torn;
     }
 
     /// The database's, as the listener found it when it connected last.

@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::frame::Cursor;
 use crate::hub::Hub;
 use crate::live::Live;
-use crate::store::{Connector, Incarnation, Store};
+use crate::store::{Connector, Identity, Snapshot, Store};
 
 use backoff::Backoff;
 use dispatch::{CaughtUp, Dispatcher};
@@ -201,6 +201,7 @@ impl Listener {
             self.config.replica,
             self.config.heartbeat,
             dispatcher.beats(),
+            reading.identity.clone(),
             reading.progress(),
         )));
         self.state.send_replace(State::Live {
@@ -239,10 +240,11 @@ impl Listener {
         let before = self.hub.position();
         // Its horizon is flushed. Below it everything had ended before the changes are read.
         let patience = self.config.heartbeat * 3;
-        let horizon = self
+        let (identity, horizon) = self
             .store
             .heartbeat(self.config.replica, 0, patience)
             .await?;
+        self.require_same_server(&identity, reading)?;
         let here = Cursor {
             identity: reading.identity.clone(),
             horizon,
@@ -252,7 +254,7 @@ impl Listener {
         let Some(before) = before else {
             // Sockets start live: what had ended before is never delivered, not even by a catch-up whose
             // horizon an old open transaction holds back.
-            dispatcher.start_after(self.store.snapshot().await?);
+            dispatcher.start_after(self.ended(reading).await?);
             self.hub.start_at(here);
             return Ok(());
         };
@@ -264,11 +266,31 @@ impl Listener {
                 self.hub.advance(&here.identity, here.horizon);
                 Ok(())
             }
-            Some(reason) => {
-                self.skip_to(dispatcher, here, reading.incarnation, reason)
-                    .await
-            }
+            Some(reason) => self.skip_to(dispatcher, here, reading, reason).await,
         }
+    }
+
+    /// After a failover whose former primary lives on, the listener can be at one server and the pools at the other, whose numbers say
+    /// nothing of what this one brings. Idle connections are closed, so that the next session finds new ones; until both are at the same
+    /// server no client can resume.
+    fn require_same_server(&self, pooled: &Identity, reading: &Reading) -> Result<(), SessionEnd> {
+        let is_torn = *pooled != reading.identity;
+        self.hub.set_torn(is_torn);
+        if !is_torn {
+            return Ok(());
+        }
+        self.store.renew_connections();
+        Err(SessionEnd::Failed(heartbeat::torn(
+            &reading.identity,
+            pooled,
+        )))
+    }
+
+    /// Which transactions have ended by now.
+    async fn ended(&self, reading: &Reading) -> Result<Snapshot, SessionEnd> {
+        let (snapshot, identity) = self.store.snapshot().await?;
+        self.require_same_server(&identity, reading)?;
+        Ok(snapshot)
     }
 
     /// Delivers what has changed from `before` to `here`, or returns the reason for which clients must reload. Where it is known
@@ -317,12 +339,12 @@ impl Listener {
         &self,
         dispatcher: &mut Dispatcher,
         here: Cursor,
-        incarnation: Incarnation,
+        reading: &Reading,
         reason: &'static str,
     ) -> Result<(), SessionEnd> {
         // What has ended by now is in what the clients load.
-        let ended = self.store.snapshot().await?;
-        dispatcher.forget(incarnation);
+        let ended = self.ended(reading).await?;
+        dispatcher.forget(reading.incarnation);
         dispatcher.start_after(ended);
         self.hub.start_at(here);
         self.hub.resync_all(reason);

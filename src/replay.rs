@@ -151,7 +151,7 @@ impl Replay {
             return resync("what happened since the cursor takes too long to read");
         };
         // The database's own word: right after a failover the listener does not know it yet.
-        if read.identity != position.identity {
+        if read.identity != position.identity || self.hub.is_torn() {
             return Err(Error::unavailable(
                 "the service is moving to another database server",
             ));

@@ -163,6 +163,13 @@ impl Store {
     }
 
     /// Whether the database answers within `patience`.
+    /// Closes all idle connections: they are at a server that is not the primary any more. One in use goes on.
+    pub fn renew_connections(&self) {
+        for pool in [&self.pool, &self.write_pool, &self.vital_pool] {
+            pool.retain(|_, _| false);
+        }
+    }
+
     pub async fn ping(&self, patience: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + patience;
         self.connect_vital(deadline).await?;

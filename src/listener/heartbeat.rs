@@ -8,7 +8,7 @@ use tokio::time::sleep_until;
 use uuid::Uuid;
 
 use super::reader::Progress;
-use crate::store::Store;
+use crate::store::{Identity, Store};
 
 /// Heartbeats of which it is known when they were sent: far more than are on their way while the dispatcher is behind.
 const KNOWN: i64 = 64;
@@ -75,6 +75,7 @@ pub(super) async fn beat(
     replica: Uuid,
     interval: Duration,
     beats: Arc<Beats>,
+    here: Identity,
     progress: Arc<Progress>,
 ) -> String {
     let mut missing = Missing::default();
@@ -82,6 +83,10 @@ pub(super) async fn beat(
         let due = tokio::time::Instant::now() + interval;
         let number = beats.next();
         match store.heartbeat(replica, number, interval).await {
+            Ok((there, _)) if there != here => {
+                store.renew_connections();
+                return torn(&here, &there);
+            }
             Ok(_) => {
                 let least = tokio::time::Instant::now() + interval / 2;
                 sleep_until(due.max(least)).await;
@@ -99,6 +104,13 @@ pub(super) async fn beat(
             }
         }
     }
+}
+
+/// What the log and the probes say of it.
+pub(super) fn torn(listener: &Identity, pooled: &Identity) -> String {
+    format!(
+        "the listener is at another database server ({listener}) than the pooled connections ({pooled})"
+    )
 }
 
 /// The oldest heartbeat that should have come back and may wait for the dispatcher yet, and how many payloads had come by then: if it
@@ -138,7 +150,15 @@ mod tests {
         let services = testing::services_of(testing::hub(1), Config::from_vars(&vars).unwrap());
         let beats = Arc::new(Beats::new());
         let (store, progress) = (services.store, Arc::default());
-        let beating = beat(store, Uuid::nil(), INTERVAL, Arc::clone(&beats), progress);
+        let here = Identity("".into());
+        let beating = beat(
+            store,
+            Uuid::nil(),
+            INTERVAL,
+            Arc::clone(&beats),
+            here,
+            progress,
+        );
         let beating = tokio::time::timeout(INTERVAL * 9 / 2, beating).await;
         assert!(beating.is_err(), "none was sent, so none is missed");
         assert_eq!(beats.coming(), 6);
@@ -169,7 +189,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                reason = beat(store, Uuid::nil(), OFTEN, Arc::clone(&beats), Arc::default()) => panic!("{reason}"),
+                reason = beat(store, Uuid::nil(), OFTEN, Arc::clone(&beats), Identity("".into()), Arc::default()) => panic!("{reason}"),
                 () = some => {}
             }
         });

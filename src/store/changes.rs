@@ -278,7 +278,7 @@ impl Store {
         let has = |row: &Row, column| matches!(row.try_get::<_, Option<&str>>(column), Ok(Some(_)));
         let (type_column, data_column) = (0, CHANGE_WIDTH - 1);
         Ok(MissedRead::Changes(MissedChanges {
-            identity: Identity(single::<String>(&rows, CHANGE_WIDTH)?.into()),
+            identity: identity(&rows, CHANGE_WIDTH)?,
             snapshot: parse_snapshot(single(&rows, CHANGE_WIDTH + 1)?)?,
             purged: single(&rows, CHANGE_WIDTH + 2)?,
             too_large: rows
@@ -292,12 +292,13 @@ impl Store {
         }))
     }
 
-    /// Which transactions have ended by now.
-    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+    /// Which transactions have ended by now, and in which database.
+    pub async fn snapshot(&self) -> Result<(Snapshot, Identity), Error> {
+        let columns = format!("s, {}chat_identity()", self.prefix);
         let rows = self
-            .read_by(&self.vital_pool, "*", "chat_snapshot()", &[])
+            .read_by(&self.vital_pool, &columns, "chat_snapshot() s", &[])
             .await?;
-        parse_snapshot(single(&rows, 0)?)
+        Ok((parse_snapshot(single(&rows, 0)?)?, identity(&rows, 1)?))
     }
 
     /// The data of events that did not fit into a payload. Rows that are gone are left out.
@@ -339,20 +340,25 @@ impl Store {
         Ok(left.await.map(drop)?)
     }
 
-    /// One heartbeat through the notification queue, within `patience`; returns the horizon, which is flushed.
+    /// One heartbeat through the notification queue, within `patience`; returns where the database that took it is: a horizon that is
+    /// flushed.
     pub async fn heartbeat(
         &self,
         replica: Uuid,
         beat: i64,
         patience: Duration,
-    ) -> Result<Horizon, Error> {
+    ) -> Result<(Identity, Horizon), Error> {
         let params = [(&replica as _, Type::UUID), (&beat as _, Type::INT8)];
-        let sql = self.select("h::text", "chat_heartbeat($1, $2) h");
+        let columns = format!("h::text, {}chat_identity()", self.prefix);
+        let sql = self.select(&columns, "chat_heartbeat($1, $2) h");
         let deadline = Instant::now() + patience.min(self.timeout);
         self.connect_vital(deadline).await?;
         let beat = self.change_by(&self.vital_pool, &sql, &params, deadline);
         let rows = beat.await?;
-        parse_xid(&single::<String>(&rows, 0)?).map(Horizon)
+        Ok((
+            identity(&rows, 1)?,
+            Horizon(parse_xid(&single::<String>(&rows, 0)?)?),
+        ))
     }
 }
 
@@ -367,6 +373,10 @@ impl Horizon {
     fn to_text(self) -> String {
         self.0.to_string()
     }
+}
+
+fn identity(rows: &[Row], column: usize) -> Result<Identity, Error> {
+    Ok(Identity(single::<String>(rows, column)?.into()))
 }
 
 fn change(row: &Row) -> Result<Change, Error> {

@@ -156,20 +156,25 @@ async fn a_replica_goes_on_at_the_standby_when_the_primary_is_silent() {
     assert_eq!(boris.expect("chat_message").await["data"], sent);
 }
 
-/// Its listener is at the new primary, and its pool is still at the former one, which lives: what that one knows is not all that was missed.
+/// Its listener is at the new primary, and its pool is still at the former one, which lives: what that one knows is not all that was
+/// missed. Nobody is told to load it, either, until both are at the new one; then all are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
     let primary = Cluster::private();
     let database = Database::fresh_on(&primary).await;
     let standby = Cluster::standby_of(&primary);
     let way = Proxy::before(&database).await;
+    let pools_way = Proxy::before(&database).await;
     let (role, name) = (database.served_by, &database.name);
     let listen = format!(
         "postgres://{role}@127.0.0.1:{},127.0.0.1:{}/{name}?sslmode=disable",
         way.port, standby.port
     );
+    let ports = format!("{},{}", pools_way.port, standby.port);
     // Nothing comes back through the queue; that is noticed only after the test.
     let split = [
+        ("DB_HOST", "127.0.0.1,127.0.0.1"),
+        ("DB_PORT", &ports),
         ("LISTEN_DATABASE_URL", listen.as_str()),
         ("LISTENER_HEARTBEAT_SECONDS", "120"),
     ];
@@ -189,11 +194,20 @@ async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
     let whole = Replica::start(&promoted, &QUICK).await;
     let mut boris = Socket::connect(&torn, BORIS).await;
     way.refuse();
+    // Whatever the former primary goes on to: its numbers say nothing of what the listener hears.
+    use_numbers_up_to(&database, 5_000).await;
     kill_listeners(&database).await;
-    boris.expect("resync_required").await;
+    until_status(&torn, "/health/ready", 503).await;
+    eventually("it says why", || async {
+        torn.log()
+            .contains("at another database server")
+            .then_some(())
+    })
+    .await;
+    whole.api().send(conversation, ALICE, "missed").await;
 
     let cursor = settled_cursor(&whole, BORIS).await;
-    whole.api().send(conversation, ALICE, "missed").await;
+    whole.api().send(conversation, ALICE, "missed, too").await;
     // The former primary's numbers go on as well: the cursor is not from its future.
     let (_, horizon) = cursor.rsplit_once('.').expect("the parts of a cursor");
     let horizon = i64::from_str_radix(horizon, 16).expect("a number");
@@ -201,6 +215,15 @@ async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
     let path = format!("/ws?user_id={BORIS}&cursor={cursor}");
     let said = Raw::upgrade_to(&torn, &path).await.until_closed().await;
     assert_eq!(close_code(&said), Some(1013));
-    let mut boris = Socket::resume(&whole, BORIS, &cursor).await;
-    boris.before_message("missed").await;
+    let mut resumed = Socket::resume(&whole, BORIS, &cursor).await;
+    resumed.before_message("missed, too").await;
+    boris.send_command("ping", json!({})).await;
+    assert_eq!(boris.arrived(), Vec::<serde_json::Value>::new());
+
+    pools_way.refuse();
+    pools_way.cut_open();
+    until_healthy(&torn).await;
+    boris.expect("resync_required").await;
+    whole.api().send(conversation, ALICE, "after").await;
+    boris.before_message("after").await;
 }
