@@ -24,6 +24,7 @@ mod sending;
 mod shares;
 mod tickets;
 pub mod tls;
+mod triggers;
 mod user_lookups;
 mod users;
 mod users_table;
@@ -46,8 +47,8 @@ pub use connect::{ConnectError, Connector, DbConnection, Session};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
 pub use describe::{Obstacle, describe};
-pub use lease::{AT_ONCE, Way};
 pub use held_rows::Gone;
+pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
 pub use migrate::{Around, MigrateError, Migration, UsersLinked};
@@ -162,7 +163,6 @@ impl Store {
         self.write_pool.retain(|_, _| false);
     }
 
-    /// Whether the database answers within `patience`.
     /// Closes all idle connections: they are at a server that is not the primary any more. One in use goes on.
     pub fn renew_connections(&self) {
         for pool in [&self.pool, &self.write_pool, &self.vital_pool] {
@@ -170,6 +170,7 @@ impl Store {
         }
     }
 
+    /// Whether the database answers within `patience`.
     pub async fn ping(&self, patience: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + patience;
         self.connect_vital(deadline).await?;

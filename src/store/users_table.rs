@@ -12,6 +12,7 @@ use super::adopt::{has, section};
 use super::failure::{Fault, QueryFailure};
 use super::lock_retries::{LOCK_WAIT, LockRetries, wait_briefly};
 use super::migrate::{MigrateError, UsersLinked, sorted};
+use super::triggers::Triggers;
 use super::{Connector, Session, Store, describe, quoted_name};
 use crate::error::Error;
 
@@ -136,6 +137,8 @@ pub struct UsersLink {
     linked: UsersLinked,
     /// Why it does not fit and could not be linked anew. A std mutex: held to copy the text.
     fault: Arc<Mutex<Option<String>>>,
+    /// Looked at as often.
+    triggers: Triggers,
 }
 
 impl UsersLink {
@@ -155,6 +158,7 @@ impl UsersLink {
             interval,
             linked,
             fault: Arc::default(),
+            triggers: Triggers::default(),
         }
     }
 
@@ -207,8 +211,9 @@ impl UsersLink {
         }
     }
 
-    /// At the table, and when they are due at the foreign keys.
+    /// At pgchat's triggers, at the table, and when they are due at the foreign keys.
     async fn look_at_all(&self, keys_due: &mut Option<Instant>) {
+        self.triggers.look(&self.store, &self.schema).await;
         if self.look().await {
             *keys_due = Some(Instant::now());
         }

@@ -302,3 +302,33 @@ async fn a_draining_replica_is_alive_but_not_ready() {
     socket.refused(503, "unavailable");
     assert_eq!(replica.ended().await.code(), Some(0));
 }
+
+/// As an interrupted `pg_restore --disable-triggers` leaves them. It goes on serving: all replicas have the same triggers.
+#[tokio::test]
+async fn triggers_that_are_disabled_are_told_in_the_log() {
+    let database = Database::fresh().await;
+    let settings = [("USERS_TABLE_CHECK_SECONDS", "1")];
+    let replica = Replica::start(&database, &settings).await;
+    let alter = |how: &str| format!("alter table messages {how} trigger user");
+    let told = |what: &'static str| {
+        let replica = &replica;
+        async move {
+            eventually(what, || async {
+                replica.log().contains(what).then_some(())
+            })
+            .await;
+        }
+    };
+    database.execute_as_owner(&alter("disable")).await;
+    told("triggers of pgchat are disabled").await;
+    assert!(
+        replica
+            .log()
+            .contains("zz_chat_messages_before_insert on messages"),
+        "{}",
+        replica.log()
+    );
+    assert_eq!(replica.api().status("/health/ready").await, Some(200));
+    database.execute_as_owner(&alter("enable")).await;
+    told("all triggers of pgchat are enabled again").await;
+}

@@ -1,0 +1,55 @@
+//! Whether pgchat's own triggers are switched on. `pg_restore --disable-triggers` that was interrupted leaves them off, and so may
+//! somebody's repair: then rows are stored that nobody is told of, and that have no numbers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use postgres_types::Type;
+
+use super::{Store, single};
+use crate::error::Error;
+
+/// What was found at the last look.
+#[derive(Clone, Default)]
+pub(super) struct Triggers {
+    /// Those that are off. A std mutex: held to copy the text.
+    off: Arc<Mutex<Option<String>>>,
+}
+
+impl Triggers {
+    /// Tells the log when it is news. A replica stays ready: what it stores may well be told, and all would be affected alike.
+    pub async fn look(&self, store: &Store, schema: &str) {
+        let off = match store.triggers_off(schema).await {
+            Ok(off) => off,
+            Err(error) => {
+                let cause = error.with_cause();
+                return log::debug!("whether triggers are disabled is not known: {cause}");
+            }
+        };
+        let mut known = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == off {
+            return;
+        }
+        match &off {
+            Some(names) => log::error!(
+                "triggers of pgchat are disabled, so that rows are stored without what they do (numbers, read marks, live \
+                 events): {names}; enable them (alter table … enable trigger user)"
+            ),
+            None => log::info!("all triggers of pgchat are enabled again"),
+        }
+        *known = off;
+    }
+}
+
+impl Store {
+    /// The names of those that are off, with their tables.
+    async fn triggers_off(&self, schema: &str) -> Result<Option<String>, Error> {
+        let sql = "select string_agg(t.tgname || ' on ' || c.relname, ', ' order by c.relname, t.tgname)
+                     from pg_trigger t
+                     join pg_class c on c.oid = t.tgrelid
+                     join pg_namespace n on n.oid = c.relnamespace
+                    where n.nspname = $1 and t.tgname ~ '^(zz_)?chat_' and not t.tgisinternal and t.tgenabled in ('D', 'R')";
+        let params = [(&schema as _, Type::TEXT)];
+        let deadline = self.deadline();
+        single(&self.run(&self.pool, sql, &params, deadline).await?, 0)
+    }
+}
