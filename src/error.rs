@@ -78,7 +78,7 @@ pub enum Error {
 }
 
 /// Why a caller may not do what they ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     #[error("the token is another user's")]
     UserMismatch,
@@ -93,6 +93,9 @@ pub enum Denial {
     NotTheSender,
     #[error("this origin may not open sockets here")]
     OriginNotAllowed,
+    /// A trigger of the host's refuses the change, in these words, which are for the user (sql/README.md, "Refuse a message").
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// What a caller can name that may not exist.
@@ -127,6 +130,7 @@ impl Error {
                 Denial::NotAParticipant | Denial::Concealed => "not_a_participant",
                 Denial::NotTheSender => "not_the_sender",
                 Denial::OriginNotAllowed => "origin_not_allowed",
+                Denial::Refused(_) => "refused",
             },
             Self::NotFound { what, .. } => match what {
                 Resource::User => "user_not_found",

@@ -5,7 +5,7 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::describe;
 use super::repeats::Repeats;
-use crate::error::Error;
+use crate::error::{Denial, Error};
 
 /// What kind of thing is wrong, as far as it matters to what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(super) enum Fault {
     Collided,
     /// The server has too little of something, is not in the state that the statement needs, or has a fault of its own.
     Exhausted,
+    /// A trigger of the host's refuses it on purpose, in words for the user ([`refusal`]).
+    Denied,
     /// The database does not do this, however often it is asked: a mistake, or something of the host's that refuses it.
     Refused,
 }
@@ -58,6 +60,7 @@ impl Fault {
                 // From PostgreSQL 17 on. It ends the session, but what became of the statement is known: it was undone, and on
                 // another connection it would take as long.
                 TRANSACTION_TIMEOUT => Self::TooSlow,
+                DENIED => Self::Denied,
                 other if other.starts_with("08") => Self::ConnectionLost,
                 other if other.starts_with("40") => Self::Collided,
                 other if ["53", "55", "58"].iter().any(|class| other.starts_with(class)) => {
@@ -79,7 +82,7 @@ impl Fault {
             | Self::Collided
             | Self::Exhausted => true,
             // Of a lost statement another session is needed first.
-            Self::StatementLost | Self::Refused => false,
+            Self::StatementLost | Self::Denied | Self::Refused => false,
         }
     }
 
@@ -93,13 +96,19 @@ impl Fault {
 #[derive(Debug)]
 pub(super) struct QueryFailure {
     pub(super) fault: Fault,
-    /// For the log.
+    /// For the log; of what is denied, for the user.
     pub(super) text: String,
 }
 
 impl QueryFailure {
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
-        Self::because(Fault::of(error), &describe(error))
+        match Fault::of(error) {
+            Fault::Denied => {
+                log::debug!("database: {}", describe(error));
+                Self::because(Fault::Denied, &words(error))
+            }
+            fault => Self::because(fault, &describe(error)),
+        }
     }
 
     pub(super) fn no_connection(reason: &str) -> Self {
@@ -144,6 +153,7 @@ impl From<QueryFailure> for Error {
         static HELD: Repeats = Repeats::new();
         static OTHERS: Repeats = Repeats::new();
         let (lines, what, message) = match fault {
+            Fault::Denied => return Self::Forbidden(Denial::Refused(text)),
             Fault::Refused => return Self::Internal(text.into()),
             Fault::NoConnection => (
                 &UNREACHABLE,
@@ -186,6 +196,33 @@ pub(super) fn ends_session(error: &tokio_postgres::Error) -> bool {
     matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }
 
+/// What a trigger of the host's raises to refuse a message, a conversation, or a change of one, on purpose (sql/README.md, "Refuse a
+/// message"). Classes that begin with I to Z are left to implementations by the standard, and PostgreSQL has none that begins with PC
+/// (PostgreSQL manual, appendix A).
+const DENIED: &str = "PC403";
+
+/// Characters of what a user is told at most: an exception's text may be as long as a message.
+const MAX_REFUSAL: usize = 256;
+
+/// In which words the host has refused it, where it has ([`Fault::Denied`]).
+pub(super) fn refusal(error: &tokio_postgres::Error) -> Denial {
+    Denial::Refused(words(error))
+}
+
+fn words(error: &tokio_postgres::Error) -> String {
+    error
+        .as_db_error()
+        .map(|db| shortened(db.message()))
+        .unwrap_or_default()
+}
+
+fn shortened(words: &str) -> String {
+    match words.char_indices().nth(MAX_REFUSAL) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words.to_owned(),
+    }
+}
+
 /// Which nobody's input causes, unlike the others of its code: a row that is too long for an index of the host's, for
 /// one. The message keeps the command's name in every language.
 fn is_notify_queue_full(db: &DbError) -> bool {
@@ -199,6 +236,13 @@ mod tests {
     use tokio_postgres::NoTls;
 
     use super::*;
+
+    #[test]
+    fn what_the_host_says_to_a_user_is_cut_at_256_characters() {
+        let fits = "é".repeat(256);
+        assert_eq!(shortened(&fits), fits);
+        assert_eq!(shortened(&format!("{fits}é")), format!("{fits}…"));
+    }
 
     /// A pooler writes its own errors, whose codes may be odd.
     #[tokio::test]
@@ -236,6 +280,7 @@ mod tests {
                 Exhausted,
             ),
             ("54000", "Mindex row size exceeds its maximum\0", Refused),
+            ("PC403", "", Denied),
             ("23505", "", Refused),
             ("42501", "", Refused),
             ("P0001", "", Refused),

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::describe::{describe, describe_pool};
-use super::failure::Fault;
+use super::failure::{Fault, refusal};
 use super::lease::{Lease, Param};
 use super::messages::dropped;
 use super::{Store, column_of, raw_json, unknown_status};
@@ -84,6 +84,9 @@ pub enum SendFailure {
     /// The database refuses something in the batch.
     #[error("{0}")]
     Refused(String),
+    /// A trigger of the host's refuses something in the batch on purpose, which its sender is to be told.
+    #[error("{0}")]
+    Denied(Denial),
 }
 
 impl SendFailure {
@@ -203,6 +206,7 @@ impl Store {
             Fault::Held => SendFailure::Locked(text),
             Fault::Collided => SendFailure::Collided(text),
             Fault::TooSlow | Fault::Exhausted => SendFailure::Exhausted(text),
+            Fault::Denied => SendFailure::Denied(refusal(error)),
             Fault::Refused if is_suspect(error) => SendFailure::Suspect(text),
             Fault::Refused => SendFailure::Refused(text),
         }

@@ -62,6 +62,10 @@ pub(super) async fn bisect(
         left.put(Lane::Slow, batch);
         return left;
     }
+    if let ([_], SendFailure::Denied(denial)) = (&*batch, failure) {
+        left.judge(storing, batch, [Err(SendFailure::Denied(denial.clone()))]);
+        return left;
+    }
     let end = Instant::now() + BUDGET;
     let mut size = smaller(batch.len());
     let mut untried = VecDeque::from(batch);
@@ -169,6 +173,10 @@ impl Leftovers {
                     storing.retries();
                     pending.suspect = true;
                     once_more.push(pending);
+                }
+                Err(SendFailure::Denied(denial)) => {
+                    log::debug!("the host refuses a message: {denial}");
+                    (pending.reply)(Err(Error::Forbidden(denial)));
                 }
                 Err(SendFailure::Refused(reason) | SendFailure::Suspect(reason)) => {
                     let why = format!("the database refuses a message: {reason}");

@@ -17,6 +17,7 @@ mod outright;
 mod packing;
 mod reading;
 mod refusals;
+mod refused;
 mod surroundings;
 
 use serde_json::Value;

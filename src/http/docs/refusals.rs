@@ -35,7 +35,7 @@ pub fn meaning(status: &str) -> Option<&'static str> {
         "400" => "a value is missing or wrong, or the JSON is malformed",
         "401" => "no token, or a bad one (jwt mode)",
         "403" => {
-            "not a participant, or not the sender, or not the token's user, or a deactivated one"
+            "not a participant, or not the sender, or not the token's user, or a deactivated one; or the host refuses it"
         }
         "404" => "what the path or the body names does not exist, or the token's user",
         "408" => "the body did not arrive in time",
@@ -147,6 +147,11 @@ impl<'a> Request<'a> {
         self.body || (self.has("user_id").is_some() && !self.path.starts_with("/api/v1/users"))
     }
 
+    /// Whether it changes messages or conversations, which the host may refuse.
+    fn is_a_change(&self) -> bool {
+        self.body || self.path.contains("{message_id}") || self.path.ends_with("/read")
+    }
+
     fn invalid(&self) -> Vec<Refusal> {
         let mut all = Vec::new();
         if let Some(id) = self.id() {
@@ -203,6 +208,13 @@ impl<'a> Request<'a> {
                 "not_the_sender",
                 "for and with the token of the other participant",
                 Error::Forbidden(Denial::NotTheSender),
+            ));
+        }
+        if self.is_a_change() {
+            all.push(refusal(
+                "refused",
+                "where a trigger of the host's refuses it",
+                Error::Forbidden(Denial::Refused("the sale is closed".to_owned())),
             ));
         }
         all

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio_postgres::Client;
 use uuid::{Uuid, uuid};
 
 use super::{demo_data_in, filled_with, until_searchable};
@@ -104,6 +105,8 @@ struct Unkind {
     hasty: Replica,
     /// A user who is deactivated.
     deactivated: Uuid,
+    /// As the host.
+    host: Client,
 }
 
 impl Unkind {
@@ -122,7 +125,18 @@ impl Unkind {
             strict: Replica::start(database, &strict).await,
             hasty: Replica::start(database, &[("BODY_TIMEOUT_SECONDS", "1")]).await,
             deactivated,
+            host: closing(database).await,
         }
+    }
+
+    /// While the host refuses all changes.
+    async fn while_closed(&self, operation: &Operation<'_>) -> Reply {
+        let close = "insert into sale values ('closed')";
+        self.host.batch_execute(close).await.expect("closed");
+        let reply = Reply::to(operation.example(&self.trusted, &[])).await;
+        let open = "delete from sale";
+        self.host.batch_execute(open).await.expect("open");
+        reply
     }
 
     async fn provoke(&self, operation: &Operation<'_>, name: &str) -> Reply {
@@ -151,6 +165,7 @@ impl Unkind {
             }
             "unknown" => operation.example(trusted, &[(operation.id(), &NOBODY.to_string())]),
             "unknown_caller" => by(NOBODY),
+            "refused" => return self.while_closed(operation).await,
             "other_content" => {
                 let first = operation.example(trusted, &[]);
                 assert!(Reply::to(first).await.status < 300);
@@ -185,6 +200,26 @@ impl Unkind {
     }
 }
 
+/// A host that refuses all changes while its sale is closed, by triggers for each statement: they are asked also where there is nothing to
+/// change.
+async fn closing(database: &Database) -> Client {
+    database
+        .execute_as_owner(
+            "create table sale (state text);
+             create function refuse_closed() returns trigger language plpgsql as $$
+             begin
+               if exists (select from sale) then
+                 raise exception 'the sale is closed' using errcode = 'PC403';
+               end if;
+               return null;
+             end $$;
+             create trigger refuse_closed before insert or update on messages for each statement execute function refuse_closed();
+             create trigger refuse_closed before insert on conversations for each statement execute function refuse_closed()",
+        )
+        .await;
+    database.sql().await
+}
+
 #[tokio::test]
 async fn every_error_example_of_the_openapi_document_is_what_the_service_says() {
     let database = Database::with_users().await;
@@ -213,8 +248,8 @@ async fn every_error_example_of_the_openapi_document_is_what_the_service_says() 
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(provoked.len(), 16, "{provoked:?}");
-    assert!(provoked.values().sum::<usize>() >= 90, "{provoked:?}");
+    assert_eq!(provoked.len(), 17, "{provoked:?}");
+    assert!(provoked.values().sum::<usize>() >= 95, "{provoked:?}");
     let users = ["no_token", "deactivated"].map(|name| provoked[name]);
     assert_eq!(users, [14, 14], "all routes of the API");
 }

@@ -1,0 +1,157 @@
+//! What the host refuses on purpose, by the SQLSTATE PC403: who asked is told why, and nothing of it remains.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Scene;
+use crate::support::*;
+
+const REFUSED: &str = "This person does not take messages from you.";
+
+/// The block of SQL that creates this function.
+fn documented<'a>(page: &'a str, function: &str) -> &'a str {
+    page.split("```sql\n")
+        .filter_map(|rest| rest.split("```").next())
+        .find(|block| block.contains(&format!("create function {function}()")))
+        .expect("the trigger")
+}
+
+/// The triggers of the guides, and a user who has blocked another.
+async fn with_blocking(scene: &Scene, user: Uuid, blocked: Uuid) {
+    let (messages, conversations) = (
+        include_str!("../../../sql/README.md"),
+        include_str!("../../../docs/your-database.md"),
+    );
+    for block in [
+        documented(messages, "refuse_blocked"),
+        documented(conversations, "refuse_conversation"),
+    ] {
+        scene.database.execute(block).await;
+    }
+    block(scene, user, blocked).await;
+}
+
+async fn block(scene: &Scene, user: Uuid, blocked: Uuid) {
+    let insert = format!("insert into blocked_users values ('{user}', '{blocked}')");
+    scene.database.execute(&insert).await;
+}
+
+/// Of the service's own log: neither of a refusal nor of a repeat.
+fn assert_no_alarm(scene: &Scene) {
+    for replica in &scene.replicas {
+        let log = replica.log();
+        for word in ["ERROR", "WARN", "PC403"] {
+            assert!(!log.contains(word), "{log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_the_documented_trigger_refuses_is_told_so_and_leaves_nothing() {
+    let mut scene = Scene::set().await;
+    let (api, conversation) = (scene.api(), scene.conversation);
+    let before = api.send_once(conversation, ALICE, "by name", "named").await;
+    let before = before.ok(201);
+    scene.expect("chat_message").await;
+    with_blocking(&scene, BORIS, ALICE).await;
+
+    let batches = api.metric("pgchat_writer_batches_total").await;
+    let refused = api.try_send(conversation, ALICE, "over HTTP").await;
+    assert_eq!(refused.refused(403, "refused"), REFUSED);
+    let tried = api.metric("pgchat_writer_batches_total").await - batches;
+    assert_eq!(tried, 1.0, "one that was alone is not tried again");
+    let data = json!({"conversationId": conversation, "content": "over the socket"});
+    let refused = scene.sockets[0].refused("send_message", data, "refused").await;
+    assert_eq!(refused, REFUSED);
+    let insert = scene.insert(ALICE, "as a row");
+    assert!(scene.refused("PC403", &insert).await.contains(REFUSED));
+    let send = format!("select chat_send_message('{conversation}', '{ALICE}', 'in SQL')");
+    assert!(scene.refused("PC403", &send).await.contains(REFUSED));
+
+    // What was stored before is still answered to who repeats it.
+    let again = api.send_once(conversation, ALICE, "by name", "named").await;
+    assert_eq!(again.ok(200), before);
+    let by_boris = api.send(conversation, BORIS, "free").await;
+    assert_eq!(seq_of(&by_boris), 2, "no gap");
+    scene.expect("chat_message").await;
+    assert_eq!(scene.database.count("messages").await, 2);
+    // A stranger hears of no trigger.
+    let stranger = api.try_send(conversation, CARLA, "who is there?").await;
+    stranger.refused(403, "not_a_participant");
+    assert_no_alarm(&scene);
+}
+
+#[tokio::test]
+async fn a_conversation_that_the_documented_trigger_refuses_is_not_opened() {
+    let scene = Scene::set().await;
+    with_blocking(&scene, CARLA, DAVID).await;
+    block(&scene, BORIS, ALICE).await;
+    let api = scene.api();
+    for (user1, user2) in [(CARLA, DAVID), (DAVID, CARLA)] {
+        let refused = api.try_open_conversation(user1, user2).await;
+        let words = refused.refused(403, "refused");
+        assert_eq!(words, "You cannot write to this person.");
+    }
+    assert_eq!(scene.database.count("conversations").await, 1);
+    // One that exists is found.
+    let found = api.try_open_conversation(ALICE, BORIS).await.ok(200);
+    assert_eq!(id_of(&found), scene.conversation);
+    api.open_conversation(CARLA, ALICE).await;
+    assert_no_alarm(&scene);
+}
+
+/// In words that are longer than a user is told.
+#[tokio::test]
+async fn an_edit_a_deletion_and_a_mark_that_the_host_refuses_change_nothing() {
+    let mut scene = Scene::set().await;
+    let (api, conversation) = (scene.api(), scene.conversation);
+    let sent = api.send(conversation, ALICE, "stays").await;
+    scene.expect("chat_message").await;
+    let refuse = "raise exception '%', repeat('é', 300) using errcode = 'PC403';";
+    scene.with_trigger("before update on messages", refuse).await;
+    let words = format!("{}…", "é".repeat(256));
+    let id = id_of(&sent);
+    for refused in [
+        api.edit(id, ALICE, "edited").await,
+        api.delete_message(id, ALICE).await,
+        api.mark_read(conversation, BORIS).await,
+    ] {
+        assert_eq!(refused.refused(403, "refused"), words);
+    }
+    let [alice, boris] = &mut scene.sockets;
+    for (socket, kind, data) in [
+        (&mut *alice, "edit_message", json!({"messageId": id, "content": "edited"})),
+        (alice, "delete_message", json!({"messageId": id})),
+        (boris, "mark_read", json!({"conversationId": conversation})),
+    ] {
+        assert_eq!(socket.refused(kind, data, "refused").await, words);
+    }
+    assert_eq!(api.history(conversation).await, [sent]);
+    assert_eq!(api.unread_count(BORIS).await, 1);
+    scene.assert_silence().await;
+    assert_no_alarm(&scene);
+}
+
+/// By a trigger that is asked at the end of the transaction.
+#[tokio::test]
+async fn what_the_host_refuses_at_commit_is_refused_with_its_words() {
+    let scene = Scene::set().await;
+    scene
+        .database
+        .execute(
+            "create function late() returns trigger language plpgsql as $$
+             begin
+               raise exception 'at the end' using errcode = 'PC403', detail = 'for nobody to see';
+             end $$;
+             create constraint trigger late after insert on messages deferrable initially deferred
+               for each row execute function late()",
+        )
+        .await;
+    let refused = scene.api().try_send(scene.conversation, ALICE, "late").await;
+    assert_eq!(
+        refused.json(),
+        json!({"statusCode": 403, "error": "Forbidden", "message": "at the end", "code": "refused"})
+    );
+    assert_eq!(scene.database.count("messages").await, 0);
+    assert_no_alarm(&scene);
+}
