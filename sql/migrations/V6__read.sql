@@ -79,6 +79,32 @@ begin
 end
 $$;
 
+-- One conversation as `reader`, one of its two, sees it. `status` is ok, no_conversation, no_user or not_a_participant.
+create function chat_get_conversation(conversation uuid, reader uuid)
+returns table (status text, answer text)
+language plpgsql stable
+security definer
+set search_path from current
+-- By the index, also when the plan was made while the table was small.
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  c conversations;
+begin
+  select * into c from conversations where id = conversation;
+  if not found then
+    return query select 'no_conversation', null::text;
+  elsif reader not in (c.participant1_id, c.participant2_id) then
+    return query select case when exists (select from chat_users() u where u.id = reader)
+                             then 'not_a_participant' else 'no_user' end, null::text;
+  else
+    return query select 'ok', chat_conversation_json(c, reader);
+  end if;
+end
+$$;
+
 create function chat_conversation_exists(conversation uuid) returns boolean
 language plpgsql stable
 security definer

@@ -1,4 +1,4 @@
-//! Conversations: the list of a user, opening one, marking one as read, and the unread count.
+//! Conversations: the list of a user, one of them, opening one, marking one as read, and the unread count.
 
 use std::future::pending;
 use std::pin::pin;
@@ -37,6 +37,14 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
                 .and(get())
                 .and(call(services))
                 .then(list),
+        ),
+        route(
+            path.and(warp::path!(
+                "users" / Segment / "conversations" / Segment
+            ))
+            .and(get())
+            .and(call(services))
+            .then(one),
         ),
         route(
             path.and(warp::path!("conversations"))
@@ -80,6 +88,31 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let listing = call.services.store.conversations(user, page).await?;
     let holder = caller.holder(Holder::User(user));
     page_response(&call.services, holder, "conversations", listing)
+}
+
+/// One conversation of a user, as in the list of their conversations.
+#[utoipa::path(
+    get, path = "/api/v1/chat/users/{user_id}/conversations/{conversation_id}", tag = "conversations", operation_id = "getConversation",
+    params(
+        ("user_id" = Uuid, Path, description = "one of its two participants: whose unread messages are counted", example = "11111111-1111-4111-8111-111111111111"),
+        ("conversation_id" = Uuid, Path, description = "the conversation", example = "c0000000-0000-4000-8000-000000000001"),
+    ),
+    responses((status = 200, description = "the conversation", body = objects::Conversation), (status = 400), (status = 403), (status = 404)),
+)]
+pub(super) async fn one(
+    user: Segment,
+    conversation: Segment,
+    call: Call,
+) -> Result<Response, Error> {
+    let caller = call.caller().await?;
+    let conversation = conversation.id::<ConversationId>("conversation_id");
+    let (user, conversation) =
+        both(user.id("user_id"), conversation).map_err(Error::Validation)?;
+    let user = caller.act_for(user)?;
+    let store = &call.services.store;
+    let found = store.conversation(conversation, user).await;
+    let found = found.map_err(|error| caller.concealed(error))?;
+    Ok(json_response(StatusCode::OK, &found))
 }
 
 /// Opens the conversation of two users, or returns the one they have.

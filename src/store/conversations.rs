@@ -81,6 +81,25 @@ impl Store {
         listing(&rows, page.limit)
     }
 
+    /// One conversation as `reader` sees it. `NotFound` when there is no such conversation or user; `Forbidden` when the reader is not a
+    /// participant.
+    pub async fn conversation(
+        &self,
+        conversation: ConversationId,
+        reader: UserId,
+    ) -> Result<RawJson, Error> {
+        let params = [
+            (&conversation.0 as _, Type::UUID),
+            (&reader.0 as _, Type::UUID),
+        ];
+        let rows = self
+            .read("*", "chat_get_conversation($1, $2)", &params)
+            .await?;
+        let status: String = single(&rows, 0)?;
+        reader_verdict(&status, conversation, reader)?;
+        raw_json(single(&rows, 1)?)
+    }
+
     /// Marks the other participant's messages as read, all of them or up to a seq. Of very many in several transactions, with
     /// one deadline: what is marked stays so if a later one fails, and a repeat goes on from there. While somebody holds one of them
     /// it is tried again, unless the caller is `gone`: what came since they have not seen.
@@ -110,15 +129,7 @@ impl Store {
                 )
                 .await?;
             let status: String = single(&rows, 0)?;
-            match status.as_str() {
-                "no_conversation" => {
-                    return Err(Error::not_found(Resource::Conversation, conversation));
-                }
-                "no_user" => return Err(Error::not_found(Resource::User, reader)),
-                "not_a_participant" => return Err(Error::Forbidden(Denial::NotAParticipant)),
-                "ok" => {}
-                other => return Err(unknown_status(other)),
-            }
+            reader_verdict(&status, conversation, reader)?;
             marked_count += single::<i64>(&rows, 1)?;
             match single::<Option<i64>>(&rows, 3)? {
                 Some(marked_to) => after = marked_to,
@@ -142,5 +153,20 @@ impl Store {
             self.require_user(user).await?;
         }
         Ok(count)
+    }
+}
+
+/// What a function answers about who reads a conversation, as an error.
+fn reader_verdict(
+    status: &str,
+    conversation: ConversationId,
+    reader: UserId,
+) -> Result<(), Error> {
+    match status {
+        "ok" => Ok(()),
+        "no_conversation" => Err(Error::not_found(Resource::Conversation, conversation)),
+        "no_user" => Err(Error::not_found(Resource::User, reader)),
+        "not_a_participant" => Err(Error::Forbidden(Denial::NotAParticipant)),
+        other => Err(unknown_status(other)),
     }
 }

@@ -32,7 +32,7 @@ use crate::schema::objects;
         (name = "operation", description = "Probes and metrics"),
     ),
     paths(
-        conversations::list, conversations::open, conversations::mark_read, conversations::unread_count,
+        conversations::list, conversations::one, conversations::open, conversations::mark_read, conversations::unread_count,
         messages::send, messages::list, messages::edit, messages::delete, search::search,
         users::all, users::active, users::of_role, users::one,
         tickets::issue,

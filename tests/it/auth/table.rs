@@ -105,7 +105,7 @@ const fn about_one(name: &'static str, path: &'static str) -> Route {
     }
 }
 
-pub const fn routes() -> [Route; 14] {
+pub const fn routes() -> [Route; 15] {
     [
         for_anybody("GET /api/v1/users", "/api/v1/users"),
         for_anybody("GET /api/v1/users/active", "/api/v1/users/active"),
@@ -119,6 +119,13 @@ pub const fn routes() -> [Route; 14] {
             "GET /api/v1/chat/conversations/{user_id}",
             "/api/v1/chat/conversations/{user}",
         ),
+        Route {
+            stranger: STRANGER,
+            ..about_one(
+                "GET /api/v1/chat/users/{user_id}/conversations/{conversation_id}",
+                "/api/v1/chat/users/{user}/conversations/{conversation}",
+            )
+        },
         about_one(
             "GET /api/v1/chat/users/{user_id}/unread-count",
             "/api/v1/chat/users/{user}/unread-count",

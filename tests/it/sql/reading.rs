@@ -170,6 +170,7 @@ async fn what_is_looked_up_by_its_id_is_read_alone_also_in_a_session_that_planne
         "chat_participants(CONVERSATION)",
         "chat_presence_of(array[READER])",
         "chat_conversation_exists(CONVERSATION)",
+        "chat_get_conversation(CONVERSATION, READER)",
         "chat_is_participant(CONVERSATION, READER)",
         "chat_get_user(READER)",
     ];
