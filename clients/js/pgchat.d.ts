@@ -52,6 +52,8 @@ export interface Conversation {
   lastSeq: number;
   /** Of the user that asks. In `conversation_created` 0 when it comes live; after a reconnect, how many there are by then. */
   unreadCount: number;
+  /** `seq` of the first of them; null if there are none. */
+  firstUnreadSeq: number | null;
   createdAt: string;
   updatedAt: string;
 }

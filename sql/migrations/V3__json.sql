@@ -78,14 +78,15 @@ as $$ select chat_message_json(m, sender, m.content, m.updated_at, m.deleted_at)
 
 -- Conversation; the participants are their UserSummary, the newest message a Message or null. Null without a conversation.
 create function chat_conversation_json(
-  c conversations, participant1 text, participant2 text, last_message text, unread_count bigint) returns text
+  c conversations, participant1 text, participant2 text, last_message text, unread_count bigint, first_unread_seq bigint) returns text
 language sql stable
 as $$
   select case when c.id is not null then
            format('{"id":"%s","participant1Id":"%s","participant2Id":"%s","participant1":%s,"participant2":%s,"lastMessageId":%s,'
-                  '"lastMessage":%s,"lastSeq":%s,"unreadCount":%s,"createdAt":%s,"updatedAt":%s}',
+                  '"lastMessage":%s,"lastSeq":%s,"unreadCount":%s,"firstUnreadSeq":%s,"createdAt":%s,"updatedAt":%s}',
                   c.id, c.participant1_id, c.participant2_id, participant1, participant2, chat_json_uuid(c.last_message_id),
-                  coalesce(last_message, 'null'), c.last_seq, unread_count, chat_json_time(c.created_at), chat_json_time(c.updated_at))
+                  coalesce(last_message, 'null'), c.last_seq, unread_count, coalesce(first_unread_seq::text, 'null'),
+                  chat_json_time(c.created_at), chat_json_time(c.updated_at))
          end
 $$;
 
@@ -97,8 +98,10 @@ as $$
            c, chat_user_summary_json(c.participant1_id), chat_user_summary_json(c.participant2_id),
            (select chat_message_json(m, chat_user_summary_json(m.sender_id))
               from messages m where m.id = c.last_message_id),
-           (select count(*) from messages m
-             where m.conversation_id = c.id and m.reader_id = chat_conversation_json.reader and not m.is_read and m.deleted_at is null))
+           unread.count, unread.first_seq)
+    from (select count(*) as count, min(m.seq) as first_seq from messages m
+           where m.conversation_id = c.id and m.reader_id = chat_conversation_json.reader
+             and not m.is_read and m.deleted_at is null) unread
 $$;
 
 -- Conversation as it was before its first message, and so the same to both participants: for where both are told that there is one,
@@ -112,7 +115,7 @@ begin
     c.last_message_id := null;
     c.updated_at := c.created_at;
   end if;
-  return chat_conversation_json(c, chat_user_summary_json(c.participant1_id), chat_user_summary_json(c.participant2_id), null, 0);
+  return chat_conversation_json(c, chat_user_summary_json(c.participant1_id), chat_user_summary_json(c.participant2_id), null, 0, null);
 end
 $$;
 

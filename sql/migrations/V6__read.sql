@@ -57,12 +57,13 @@ begin
                when (c).participant1_id then chat_summary_json(m.sender_id, p1.first_name, p1.last_name, p1.avatar_url)
                when (c).participant2_id then chat_summary_json(m.sender_id, p2.first_name, p2.last_name, p2.avatar_url)
                else chat_user_summary_json(m.sender_id) end),
-             unread.count)
+             unread.count, unread.first_seq)
       from shown
       left join lateral (select * from chat_users() where id = (c).participant1_id limit 1) p1 on true
       left join lateral (select * from chat_users() where id = (c).participant2_id limit 1) p2 on true
       left join lateral (select * from messages where id = (c).last_message_id limit 1) m on true
-     cross join lateral (select count(*) from messages u
+     -- The index has all of it, also the seq.
+     cross join lateral (select count(*) as count, min(u.seq) as first_seq from messages u
                           where u.reader_id = user_id and u.conversation_id = (c).id
                             and not u.is_read and u.deleted_at is null) unread
      order by (c).updated_at desc, (c).id desc

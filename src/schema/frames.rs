@@ -131,7 +131,7 @@ pub fn from_server() -> Vec<FrameKind> {
             json!({"id": CONVERSATION, "participant1Id": USER, "participant2Id": OTHER,
                    "participant1": example_of::<UserSummary>(),
                    "participant2": {"id": OTHER, "firstName": "Łukasz", "lastName": "Wiśniewski", "avatarUrl": null},
-                   "lastMessageId": null, "lastMessage": null, "lastSeq": 0, "unreadCount": 0,
+                   "lastMessageId": null, "lastMessage": null, "lastSeq": 0, "unreadCount": 0, "firstUnreadSeq": null,
                    "createdAt": "2026-11-23T21:09:58.889078Z", "updatedAt": "2026-11-23T21:09:58.889078Z"}),
         ),
         kind::<Typing>(

@@ -111,6 +111,9 @@ pub struct Conversation {
     /// Messages of the other participant that the reading user has not read; deleted ones do not count.
     #[schema(minimum = 0)]
     unread_count: i64,
+    /// `seq` of the first of them; null if there are none.
+    #[schema(required, minimum = 1)]
+    first_unread_seq: Option<i64>,
     created_at: DateTime<Utc>,
     /// Moves with each message.
     updated_at: DateTime<Utc>,

@@ -61,12 +61,32 @@ impl Scene {
         let found = listed
             .iter()
             .find(|found| id_of(found) == self.conversation);
-        found.expect("the conversation").clone()
+        let found = found.expect("the conversation").clone();
+        assert_conversation(&found);
+        let by_id = format!(
+            "/api/v1/chat/users/{user}/conversations/{}",
+            self.conversation
+        );
+        let by_id = self.replicas[0].api().get(&by_id).await.ok(200);
+        assert_eq!(by_id, found, "the same by its id");
+        found
     }
 
-    /// In the list and over all conversations.
+    /// In the list, over all conversations, and in the conversation that is opened again.
     async fn assert_unread(&self, user: Uuid, count: i64) {
-        assert_eq!(self.listed(user).await["unreadCount"], json!(count));
+        let listed = self.listed(user).await;
+        assert_eq!(listed["unreadCount"], json!(count));
+        let history = self.replicas[1].api().history(self.conversation).await;
+        let unread = history.iter().filter(|message| {
+            message["senderId"] != json!(user)
+                && message["isRead"] == false
+                && message["deletedAt"].is_null()
+        });
+        let first = unread.map(seq_of).min();
+        assert_eq!(listed["firstUnreadSeq"], json!(first));
+        let other = [BORIS, ALICE][usize::from(user == BORIS)];
+        let opened = self.replicas[0].api().try_open_conversation(user, other).await;
+        assert_eq!(opened.ok(200), listed, "the same when it is opened");
         assert_eq!(self.replicas[1].api().unread_count(user).await, count);
     }
 }

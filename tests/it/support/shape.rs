@@ -115,6 +115,7 @@ pub fn assert_conversation(conversation: &Value) {
             "lastMessage",
             "lastSeq",
             "unreadCount",
+            "firstUnreadSeq",
             "createdAt",
             "updatedAt",
         ],
@@ -138,10 +139,13 @@ pub fn assert_conversation(conversation: &Value) {
         conversation["lastSeq"].as_i64() >= Some(0),
         "{conversation}"
     );
-    assert!(
-        conversation["unreadCount"].as_i64() >= Some(0),
-        "{conversation}"
-    );
+    match conversation["unreadCount"].as_i64() {
+        Some(0) => assert!(conversation["firstUnreadSeq"].is_null(), "{conversation}"),
+        count => assert!(
+            count > Some(0) && conversation["firstUnreadSeq"].as_i64() > Some(0),
+            "{conversation}"
+        ),
+    }
     assert_time(conversation, "createdAt");
     assert_time(conversation, "updatedAt");
 }
