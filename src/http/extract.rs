@@ -120,6 +120,18 @@ impl Query {
         }
     }
 
+    /// `true` or `false`; absent, it is false.
+    pub fn flag(&self, name: &str) -> Checked<bool> {
+        match self.text(name)? {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(vec![format!(
+                "{name} must be true or false, not {}",
+                quoted(other)
+            )]),
+        }
+    }
+
     pub fn seq(&self, name: &str) -> Checked<Option<Seq>> {
         Ok(self.number(name, SEQS)?.map(Seq))
     }

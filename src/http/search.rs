@@ -9,7 +9,7 @@ use warp::reply::Response;
 use super::extract::{Call, Checked, Segment, both, call, get, id};
 use super::listing::page_response;
 use super::route;
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::limits::Holder;
 use crate::model::ConversationId;
 use crate::schema::objects;
@@ -57,7 +57,7 @@ pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error>
         Err(faults) => Err(faults),
     };
     let page = call.query.page_within(DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET);
-    let wanted = both(words(&call), both(page, snippets(&call)));
+    let wanted = both(words(&call), both(page, call.query.flag("snippets")));
     let ((user, conversation), (words, (page, snippets))) =
         both(both(user, conversation), wanted).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
@@ -87,16 +87,5 @@ fn words(call: &Call) -> Checked<&str> {
         }
         Some(q) => Ok(q),
         None => Err(vec!["q is required".to_owned()]),
-    }
-}
-
-fn snippets(call: &Call) -> Checked<bool> {
-    match call.query.text("snippets")? {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => Err(vec![format!(
-            "snippets must be true or false, not {}",
-            quoted(other)
-        )]),
     }
 }

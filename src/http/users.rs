@@ -60,11 +60,20 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes", example = "o"),
+        ("role" = Option<objects::Role>, Query, description = "of this role only", example = "broker"),
+        ("active" = Option<bool>, Query, description = "active users only", example = true),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
 )]
 pub(super) async fn all(call: Call) -> Result<Response, Error> {
-    list(call, Ok(UserFilter::default())).await
+    let role = call.query.text("role").map(|role| role.map(str::to_owned));
+    let role = role.and_then(|role| role.map(known_role).transpose());
+    let filter = both(role, call.query.flag("active")).map(|(role, active_only)| UserFilter {
+        role,
+        active_only,
+        query: None,
+    });
+    list(call, filter).await
 }
 
 /// The active users, by last name, first name and id.

@@ -178,6 +178,45 @@ async fn users_are_listed_by_role() {
 }
 
 #[tokio::test]
+async fn one_list_is_filtered_by_role_activity_and_name_together() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let has_e = |name: &str| name.to_lowercase().contains('e');
+    let is_named = |person: &Person| has_e(person.first_name) || has_e(person.last_name);
+    for role in [None, Some("buyer"), Some("broker")] {
+        for active in [None, Some(false), Some(true)] {
+            for q in ["", "e"] {
+                let mut path = format!("/api/v1/users?q={q}");
+                if let Some(role) = role {
+                    path += &format!("&role={role}");
+                }
+                if let Some(active) = active {
+                    path += &format!("&active={active}");
+                }
+                let wanted = ids_where(|person| {
+                    role.is_none_or(|role| person.role == role)
+                        && (active != Some(true) || person.is_active)
+                        && (q.is_empty() || is_named(person))
+                });
+                assert_eq!(ids(&api.get(&path).await.ok(200)), wanted, "{path}");
+            }
+        }
+    }
+    for (wrong, words) in [
+        ("role=Buyer", "role must be one of buyer, developer, broker, admin, not \"Buyer\""),
+        ("role=", "role must be one of"),
+        ("active=yes", "active must be true or false, not \"yes\""),
+        ("active=", "active must be true or false"),
+        ("active=true&active=true", "active must be given only once"),
+    ] {
+        let refused = api.get(&format!("/api/v1/users?{wrong}")).await;
+        let message = refused.refused(400, "validation_failed");
+        assert!(message.contains(words), "{wrong}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn one_user_is_found_by_id() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;

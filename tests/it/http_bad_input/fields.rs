@@ -25,6 +25,8 @@ async fn malformed_ids_in_paths_are_refused() {
             format!("/api/v1/chat/conversations/{id}"),
             format!("/api/v1/chat/conversations/{id}/messages"),
             format!("/api/v1/chat/users/{id}/unread-count"),
+            format!("/api/v1/chat/users/{ALICE}/conversations/{id}"),
+            format!("/api/v1/chat/users/{id}/conversations/{}", scene.conversation),
         ] {
             api.get(&path).await.refused(400, INVALID);
         }
@@ -67,6 +69,14 @@ async fn what_a_path_names_must_exist() {
     api.mark_read(scene.conversation, CARLA)
         .await
         .refused(403, "not_a_participant");
+    for (user, conversation, status, code) in [
+        (ALICE, NOBODY, 404, "conversation_not_found"),
+        (NOBODY, scene.conversation, 404, "user_not_found"),
+        (CARLA, scene.conversation, 403, "not_a_participant"),
+    ] {
+        let path = format!("/api/v1/chat/users/{user}/conversations/{conversation}");
+        api.get(&path).await.refused(status, code);
+    }
     scene.assert_unharmed().await;
 }
 
