@@ -15,8 +15,10 @@ use warp::reply::Response;
 
 use crate::config::Config;
 
-/// Headers that a page may set, besides those that every page may.
-const REQUEST_HEADERS: &str = "authorization, content-type, x-request-id";
+/// Headers that a page may set, besides those that every page may. The last four are those that OpenTelemetry (W3C Trace Context, W3C
+/// Baggage) and Sentry add to all requests of a page, which would fail otherwise; they are not read.
+const REQUEST_HEADERS: &str =
+    "authorization, content-type, x-request-id, traceparent, tracestate, baggage, sentry-trace";
 
 /// Headers that a page may read, besides those that every page may.
 const EXPOSED_HEADERS: &str = "x-request-id, retry-after, www-authenticate";

@@ -60,7 +60,7 @@ async fn every_method_of_every_route_is_allowed_to_a_listed_page() {
             ("access-control-request-method", method.as_str()),
             (
                 "access-control-request-headers",
-                "authorization,content-type,x-request-id",
+                "authorization,baggage,content-type,sentry-trace,traceparent,tracestate,x-request-id",
             ),
         ];
         let reply = ask(&replica, Method::OPTIONS, path, &headers).await;
@@ -73,7 +73,15 @@ async fn every_method_of_every_route_is_allowed_to_a_listed_page() {
         assert!(methods.contains(&method.to_string()), "{method} {path}");
         assert_eq!(
             list("access-control-allow-headers"),
-            ["authorization", "content-type", "x-request-id"]
+            [
+                "authorization",
+                "content-type",
+                "x-request-id",
+                "traceparent",
+                "tracestate",
+                "baggage",
+                "sentry-trace"
+            ]
         );
         assert_eq!(
             list("access-control-expose-headers"),
