@@ -6,6 +6,36 @@ use std::time::Duration;
 
 use crate::model::MessageId;
 
+/// Every code that an error may have, in the order of docs/api.md: what the documents of the service list.
+pub const CODES: [&str; 26] = [
+    "validation_failed",
+    "unauthorized",
+    "token_invalid",
+    "token_expired",
+    "ticket_invalid",
+    "user_mismatch",
+    "user_deactivated",
+    "not_a_participant",
+    "not_the_sender",
+    "origin_not_allowed",
+    "refused",
+    "route_not_found",
+    "search_off",
+    "user_not_found",
+    "conversation_not_found",
+    "message_not_found",
+    "method_not_allowed",
+    "request_timeout",
+    "client_message_id_reused",
+    "payload_too_large",
+    "unsupported_media_type",
+    "upgrade_required",
+    "too_many_requests",
+    "too_many_sockets",
+    "internal",
+    "unavailable",
+];
+
 /// What a caller may be told. Each variant says the status it becomes over HTTP.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,7 +55,7 @@ pub enum Error {
     #[error("{what} {id} does not exist")]
     NotFound { what: Resource, id: String },
 
-    /// 404 as well, as if there were no such route.
+    /// 404 as well: there is no such route here.
     #[error("there is no search: SEARCH_LANGUAGE is off")]
     SearchIsOff,
 
@@ -57,12 +87,16 @@ pub enum Error {
     #[error("{0}")]
     UpgradeRequired(String),
 
-    /// 429: a limit of this user.
+    /// 429: this user is too fast.
     #[error("{message}")]
     TooManyRequests {
         message: String,
         retry_after: Duration,
     },
+
+    /// 429 as well: this user has as many sockets as they may.
+    #[error("a user may have {limit} connections to one replica")]
+    TooManySockets { limit: usize },
 
     /// 503: the database is unreachable, or the service is busy past its deadline or closing.
     /// Nothing was stored, or a retry with the same `clientMessageId` is safe.
@@ -138,7 +172,7 @@ impl Error {
                 Resource::Message => "message_not_found",
                 Resource::Route => "route_not_found",
             },
-            Self::SearchIsOff => "route_not_found",
+            Self::SearchIsOff => "search_off",
             Self::MessageDeleted(_) => "message_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
@@ -147,6 +181,7 @@ impl Error {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::UpgradeRequired(_) => "upgrade_required",
             Self::TooManyRequests { .. } => "too_many_requests",
+            Self::TooManySockets { .. } => "too_many_sockets",
             Self::Unavailable { .. } => "unavailable",
             Self::Internal(_) => "internal",
         }

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -83,12 +82,8 @@ impl State {
             .get(&user)
             .map_or(0, |theirs| theirs.sockets.len());
         if limits.connections_per_user > 0 && open >= limits.connections_per_user {
-            return Err(Error::TooManyRequests {
-                message: format!(
-                    "a user may have {} connections to one replica",
-                    limits.connections_per_user
-                ),
-                retry_after: Duration::from_secs(5),
+            return Err(Error::TooManySockets {
+                limit: limits.connections_per_user,
             });
         }
         Ok(())
@@ -177,7 +172,7 @@ impl Hub {
 
     /// Adds a socket; it gets every event of its user from now on.
     ///
-    /// `TooManyRequests` over the user's limit; `Unavailable` over the replica's, or before the listener's first start.
+    /// `TooManySockets` over the user's limit; `Unavailable` over the replica's, or before the listener's first start.
     pub fn register(&self, user: UserId) -> Result<Subscription, Error> {
         let limits = self.shared.limits;
         let mut state = self.lock();

@@ -13,6 +13,10 @@ use warp::reply::Response;
 
 use crate::error::Error;
 use crate::logging::REQUEST_ID;
+use crate::schema::objects::ErrorCode;
+
+/// When a user with too many sockets may try again: some of theirs may have gone by then.
+const SOCKETS_PAUSE: Duration = Duration::from_secs(5);
 
 /// The shape of every error body. NestJS callers know the first three members; `code` is the stable one.
 #[derive(Serialize, ToSchema)]
@@ -24,7 +28,7 @@ pub(crate) struct ErrorBody<'a> {
     /// The status in words.
     error: &'a str,
     message: Message<'a>,
-    /// Stable, for programs.
+    #[schema(value_type = ErrorCode)]
     code: &'a str,
 }
 
@@ -116,7 +120,9 @@ pub fn status(error: &Error) -> StatusCode {
         Error::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Error::UpgradeRequired(_) => StatusCode::UPGRADE_REQUIRED,
-        Error::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Error::TooManyRequests { .. } | Error::TooManySockets { .. } => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -127,6 +133,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         Error::TooManyRequests { retry_after, .. } | Error::Unavailable { retry_after, .. } => {
             Some(*retry_after)
         }
+        Error::TooManySockets { .. } => Some(SOCKETS_PAUSE),
         _ => None,
     }
 }

@@ -85,7 +85,7 @@ fn the_limits_hold_and_are_freed_by_dropping() {
     let _second = hub.register(user(1)).expect("room");
     assert!(matches!(
         hub.register(user(1)),
-        Err(Error::TooManyRequests { .. })
+        Err(Error::TooManySockets { .. })
     ));
     let _third = hub.register(user(2)).expect("room");
     assert!(matches!(

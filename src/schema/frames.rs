@@ -5,7 +5,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::objects::{Conversation, Message, MessageType, UserSummary};
+use super::objects::{Conversation, ErrorCode, Message, MessageType, UserSummary};
 
 /// The schemas that a type refers to, by name.
 pub type Named = Vec<(String, RefOr<Schema>)>;
@@ -297,8 +297,7 @@ struct Ack {
 struct Failure {
     #[schema(required)]
     request_id: Option<String>,
-    /// Stable, for programs.
-    code: String,
+    code: ErrorCode,
     message: String,
 }
 

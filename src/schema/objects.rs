@@ -1,8 +1,11 @@
 //! The objects of the HTTP API, and the `data` of durable events.
 
 use chrono::{DateTime, Utc};
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
+
+use crate::error::CODES;
 
 /// A user as part of another object.
 #[derive(ToSchema)]
@@ -233,4 +236,21 @@ pub struct EditMessage {
     /// Not only white space, without U+0000, and at most `MAX_MESSAGE_BYTES` (64 KiB) of UTF-8.
     #[schema(min_length = 1, pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$")]
     content: String,
+}
+
+/// What went wrong.
+pub struct ErrorCode;
+
+impl ToSchema for ErrorCode {}
+
+impl PartialSchema for ErrorCode {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(CODES))
+            .description(Some(
+                "What went wrong: stable, for programs. Later versions may add some.",
+            ))
+            .into()
+    }
 }

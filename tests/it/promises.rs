@@ -4,6 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use pgchat::config::AuthMode;
+use pgchat::error::CODES;
+use pgchat::http::docs::{asyncapi, openapi};
+use serde_json::json;
+
 #[test]
 fn every_promise_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -103,6 +108,18 @@ fn every_code_of_an_error_is_in_the_table() {
         source.split(" code: \"").skip(1).for_each(&mut is_code);
     }
     assert_eq!(codes, listed, "the codes in src, and those in docs/api.md");
+    let all: BTreeSet<String> = CODES.map(str::to_owned).into();
+    assert_eq!(codes, all, "the codes in src, and the list of them");
+    let mode = AuthMode::Trusted;
+    for (document, place) in [
+        (openapi::document(mode), "Error"),
+        (asyncapi::document(mode), "Failure"),
+    ] {
+        let schemas = &document["components"]["schemas"];
+        let of_errors = &schemas[place]["properties"]["code"]["$ref"];
+        assert_eq!(of_errors, "#/components/schemas/ErrorCode", "{place}");
+        assert_eq!(schemas["ErrorCode"]["enum"], json!(CODES), "{place}");
+    }
 }
 
 /// A reader of `docs/api.md` and one of `/openapi.json` find the same routes, under the same names, with the same parameters.
@@ -110,7 +127,7 @@ fn every_code_of_an_error_is_in_the_table() {
 fn every_route_is_on_the_page_of_the_api_with_its_parameters() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/api.md")).expect("docs/api.md");
-    let document = pgchat::http::docs::openapi::document(pgchat::config::AuthMode::Trusted);
+    let document = openapi::document(AuthMode::Trusted);
     let mut missing = Vec::new();
     let mut found = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {

@@ -113,7 +113,7 @@ async fn one_users_sockets_are_limited_and_told_when_to_come_back() {
 
     let path = format!("/ws?user_id={ALICE}");
     let third = handshake(&replica, &path, &[]).await;
-    third.refused(429, "too_many_requests");
+    third.refused(429, "too_many_sockets");
     assert_eq!(third.header("retry-after"), "5");
     Socket::connect(&replica, BORIS).await;
 

@@ -228,7 +228,7 @@ async fn another_language_gets_another_index_and_off_gets_none() {
     let off = [("SEARCH_LANGUAGE", "off")];
     let replica = Replica::start(&database, &off).await;
     let reply = replica.api().search(ALICE, "q=garden").await;
-    let message = reply.refused(404, "route_not_found");
+    let message = reply.refused(404, "search_off");
     assert!(message.contains("SEARCH_LANGUAGE"), "{message}");
     eventually("no index is left", || async {
         (database.count(indexes).await == 0).then_some(())
