@@ -5,5 +5,6 @@
 // Fields are read by the derive macro alone.
 #![allow(dead_code)]
 
+pub mod close_codes;
 pub mod frames;
 pub mod objects;

@@ -7,6 +7,7 @@ use std::path::Path;
 use pgchat::config::AuthMode;
 use pgchat::error::CODES;
 use pgchat::http::docs::{asyncapi, openapi};
+use pgchat::schema::close_codes::CLOSE_CODES;
 use serde_json::json;
 
 #[test]
@@ -120,6 +121,27 @@ fn every_code_of_an_error_is_in_the_table() {
         assert_eq!(of_errors, "#/components/schemas/ErrorCode", "{place}");
         assert_eq!(schemas["ErrorCode"]["enum"], json!(CODES), "{place}");
     }
+}
+
+/// So does it, and the document of the socket, with each code by which a socket is closed.
+#[test]
+fn every_close_code_is_in_the_table_and_in_the_document_of_the_socket() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/api.md")).expect("docs/api.md");
+    let (_, table) = page.split_once("| close code |").expect("the table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let listed = table.lines().filter_map(|line| line.split('|').nth(1));
+    let listed: Vec<u16> = listed
+        .flat_map(|codes| codes.split(','))
+        .filter_map(|code| code.trim().parse().ok())
+        .collect();
+    assert_eq!(listed, CLOSE_CODES.map(|close| close.code));
+    let document = asyncapi::document(AuthMode::Jwt);
+    let codes = &document["channels"]["socket"]["x-close-codes"];
+    let codes = codes.as_array().expect("the codes").iter();
+    let codes: Vec<_> = codes.map(|close| close["code"].as_u64()).collect();
+    let listed: Vec<_> = listed.iter().map(|code| Some(u64::from(*code))).collect();
+    assert_eq!(codes, listed);
 }
 
 /// A reader of `docs/api.md` and one of `/openapi.json` find the same routes, under the same names, with the same parameters.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
 
 use crate::config::AuthMode;
+use crate::schema::close_codes::CLOSE_CODES;
 use crate::schema::frames::{CursorUse, FrameKind, from_client, from_server};
 
 /// The document as a service of this mode serves it (AsyncAPI 3.0). `send` is what the server sends.
@@ -47,7 +48,7 @@ pub fn document(mode: AuthMode) -> Value {
             );
             references.push(json!({"$ref": format!("#/channels/socket/messages/{name}")}));
         }
-        let operation = json!({
+        let mut operation = json!({
             "action": action,
             "channel": {"$ref": "#/channels/socket"},
             "summary": match direction {
@@ -56,6 +57,9 @@ pub fn document(mode: AuthMode) -> Value {
             },
             "messages": references,
         });
+        if mode == AuthMode::Jwt {
+            operation["security"] = any_of_the_ways();
+        }
         operations.insert(format!("from_{direction}"), operation);
     }
     json!({
@@ -72,7 +76,14 @@ pub fn document(mode: AuthMode) -> Value {
                 "address": "/ws",
                 "title": "The socket of one user",
                 "messages": channel,
-                "bindings": {"ws": {"method": "GET", "query": {
+                "x-close-codes": close_codes(),
+                "bindings": {"ws": {"method": "GET", "headers": {
+                    "type": "object",
+                    "properties": {
+                        "Sec-WebSocket-Protocol": {"type": "string", "examples": ["pgchat.v1", "pgchat.v1, bearer.eyJhbGciOi…"],
+                            "description": "optional: pgchat.v1, which the answer repeats, and in jwt mode `bearer.` and a token behind it"},
+                    },
+                }, "query": {
                     "type": "object",
                     "required": required,
                     "properties": {
@@ -84,8 +95,43 @@ pub fn document(mode: AuthMode) -> Value {
             },
         },
         "operations": operations,
-        "components": {"messages": messages, "schemas": schemas},
+        "components": {"messages": messages, "schemas": schemas, "securitySchemes": ways_to_authenticate()},
     })
+}
+
+/// The ways in which a handshake says who opens the socket (docs/authentication.md, "Opening a socket").
+const WAYS: [&str; 3] = ["header", "subprotocol", "ticket"];
+
+fn ways_to_authenticate() -> Value {
+    let [header, subprotocol, ticket] = WAYS;
+    json!({
+        header: {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+            "description": "For programs: a user's token or a service token. Trusted mode needs none.",
+        },
+        subprotocol: {
+            "type": "httpApiKey", "in": "header", "name": "Sec-WebSocket-Protocol",
+            "description": "For browsers: `new WebSocket(url, [\"pgchat.v1\", `bearer.${token}`])`. The token is not echoed.",
+        },
+        ticket: {
+            "type": "httpApiKey", "in": "query", "name": "ticket",
+            "description": "A ticket of POST /api/v1/ws/ticket, which opens one socket, once, on any replica.",
+        },
+    })
+}
+
+/// One of them is enough, and more than one is refused.
+fn any_of_the_ways() -> Value {
+    WAYS.iter()
+        .map(|way| json!({"$ref": format!("#/components/securitySchemes/{way}")}))
+        .collect()
+}
+
+fn close_codes() -> Value {
+    CLOSE_CODES
+        .iter()
+        .map(|close| json!({"code": close.code, "why": close.why, "whatToDo": close.what_to_do}))
+        .collect()
 }
 
 fn to_value<T: serde::Serialize>(part: &RefOr<T>) -> Value {
@@ -135,4 +181,43 @@ fn example(frame: &FrameKind, direction: &str) -> Value {
         example["cursor"] = json!("1.6b04-4000-1.5c2");
     }
     example
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of each operation, what its ways to authenticate refer to.
+    fn ways(document: &Value) -> Vec<Vec<&Value>> {
+        let operations = document["operations"].as_object().expect("operations");
+        let references = operations.values().map(|operation| {
+            let security = operation["security"].as_array();
+            security.into_iter().flatten().map(|way| {
+                let place = way["$ref"].as_str().expect("a reference");
+                let place = place.strip_prefix('#').expect("in this document");
+                document.pointer(place).expect("what it refers to")
+            })
+        });
+        references.map(Iterator::collect).collect()
+    }
+
+    #[test]
+    fn who_opens_a_socket_is_said_by_a_header_a_subprotocol_or_a_ticket_where_tokens_are_needed() {
+        let document = document(AuthMode::Jwt);
+        let all = ways(&document);
+        assert_eq!(all.len(), 2, "what is sent, and what is received");
+        for ways in all {
+            let kinds: Vec<_> = ways.iter().map(|way| (&way["type"], &way["name"])).collect();
+            assert_eq!(
+                kinds,
+                [
+                    (&json!("http"), &Value::Null),
+                    (&json!("httpApiKey"), &json!("Sec-WebSocket-Protocol")),
+                    (&json!("httpApiKey"), &json!("ticket")),
+                ]
+            );
+        }
+        let trusted = super::document(AuthMode::Trusted);
+        assert!(ways(&trusted).iter().all(Vec::is_empty));
+    }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -6,6 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::*;
+use crate::schema::close_codes::CLOSE_CODES;
 
 const LIMIT: usize = 1000;
 
@@ -157,4 +159,26 @@ fn every_close_of_ours_has_its_close_code() {
     }
     assert!(CloseReason::ClientClosed(1000).close_frame().is_none());
     assert!(CloseReason::Lost(String::new()).close_frame().is_none());
+}
+
+/// What the documents say of them is all that a client may meet.
+#[test]
+fn the_documented_close_codes_are_those_that_are_sent() {
+    let reasons = [
+        CloseReason::TooSlow,
+        CloseReason::Overloaded,
+        CloseReason::TooBig,
+        CloseReason::Unfinished,
+        CloseReason::InvalidText,
+        CloseReason::Protocol(String::new()),
+        CloseReason::NoPong,
+        CloseReason::TokenExpired,
+        CloseReason::Deactivated,
+        CloseReason::Restart,
+    ];
+    let frames = reasons.iter().filter_map(CloseReason::close_frame);
+    let sent: BTreeSet<u16> = frames.map(|frame| frame.code.into()).collect();
+    let documented: BTreeSet<u16> = CLOSE_CODES.iter().map(|close| close.code).collect();
+    assert_eq!(documented.len(), CLOSE_CODES.len());
+    assert_eq!(sent, documented);
 }
