@@ -1,4 +1,5 @@
 use std::task::Poll;
+use std::time::Duration;
 
 use super::*;
 
