@@ -157,11 +157,7 @@ impl Store {
 }
 
 /// What a function answers about who reads a conversation, as an error.
-fn reader_verdict(
-    status: &str,
-    conversation: ConversationId,
-    reader: UserId,
-) -> Result<(), Error> {
+fn reader_verdict(status: &str, conversation: ConversationId, reader: UserId) -> Result<(), Error> {
     match status {
         "ok" => Ok(()),
         "no_conversation" => Err(Error::not_found(Resource::Conversation, conversation)),

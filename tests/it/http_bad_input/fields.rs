@@ -26,7 +26,10 @@ async fn malformed_ids_in_paths_are_refused() {
             format!("/api/v1/chat/conversations/{id}/messages"),
             format!("/api/v1/chat/users/{id}/unread-count"),
             format!("/api/v1/chat/users/{ALICE}/conversations/{id}"),
-            format!("/api/v1/chat/users/{id}/conversations/{}", scene.conversation),
+            format!(
+                "/api/v1/chat/users/{id}/conversations/{}",
+                scene.conversation
+            ),
         ] {
             api.get(&path).await.refused(400, INVALID);
         }
