@@ -204,7 +204,10 @@ async fn one_list_is_filtered_by_role_activity_and_name_together() {
         }
     }
     for (wrong, words) in [
-        ("role=Buyer", "role must be one of buyer, developer, broker, admin, not \"Buyer\""),
+        (
+            "role=Buyer",
+            "role must be one of buyer, developer, broker, admin, not \"Buyer\"",
+        ),
         ("role=", "role must be one of"),
         ("active=yes", "active must be true or false, not \"yes\""),
         ("active=", "active must be true or false"),
