@@ -85,7 +85,10 @@ impl Scene {
         let first = unread.map(seq_of).min();
         assert_eq!(listed["firstUnreadSeq"], json!(first));
         let other = [BORIS, ALICE][usize::from(user == BORIS)];
-        let opened = self.replicas[0].api().try_open_conversation(user, other).await;
+        let opened = self.replicas[0]
+            .api()
+            .try_open_conversation(user, other)
+            .await;
         assert_eq!(opened.ok(200), listed, "the same when it is opened");
         assert_eq!(self.replicas[1].api().unread_count(user).await, count);
     }
