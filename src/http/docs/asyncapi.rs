@@ -207,7 +207,10 @@ mod tests {
         let all = ways(&document);
         assert_eq!(all.len(), 2, "what is sent, and what is received");
         for ways in all {
-            let kinds: Vec<_> = ways.iter().map(|way| (&way["type"], &way["name"])).collect();
+            let kinds: Vec<_> = ways
+                .iter()
+                .map(|way| (&way["type"], &way["name"]))
+                .collect();
             assert_eq!(
                 kinds,
                 [
