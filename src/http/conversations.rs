@@ -39,12 +39,10 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
                 .then(list),
         ),
         route(
-            path.and(warp::path!(
-                "users" / Segment / "conversations" / Segment
-            ))
-            .and(get())
-            .and(call(services))
-            .then(one),
+            path.and(warp::path!("users" / Segment / "conversations" / Segment))
+                .and(get())
+                .and(call(services))
+                .then(one),
         ),
         route(
             path.and(warp::path!("conversations"))
