@@ -81,7 +81,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
-    let (user, page) = both(user.id("user_id"), page).map_err(Error::Validation)?;
+    let (user, page) = both(user.user(&caller), page).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let listing = call.services.store.conversations(user, page).await?;
     let holder = caller.holder(Holder::User(user));
@@ -104,8 +104,7 @@ pub(super) async fn one(
 ) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
-    let (user, conversation) =
-        both(user.id("user_id"), conversation).map_err(Error::Validation)?;
+    let (user, conversation) = both(user.user(&caller), conversation).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let store = &call.services.store;
     let found = store.conversation(conversation, user).await;
@@ -221,7 +220,7 @@ pub(super) struct Unread {
 )]
 pub(super) async fn unread_count(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
-    let user = user.id("user_id").map_err(Error::Validation)?;
+    let user = user.user(&caller).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let unread = Unread {
         user_id: user,

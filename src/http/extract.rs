@@ -41,6 +41,9 @@ const MAX_OFFSET: i64 = i32::MAX as i64;
 /// `seq` values that a caller may name: 0 stands for "before the first message".
 const SEQS: RangeInclusive<i64> = 0..=i64::MAX;
 
+/// The token's user, in place of an id in a path.
+pub const ME: &str = "me";
+
 /// An id in any form that [`uuid::Uuid`] reads: with hyphens or without, in either case.
 pub fn id<T: FromStr>(name: &str, text: &str) -> Checked<T> {
     text.parse()
@@ -62,6 +65,16 @@ impl Segment {
     /// The segment as an id; `name` is what the fault calls it.
     pub fn id<T: FromStr>(&self, name: &str) -> Checked<T> {
         id(name, &self.text(name)?)
+    }
+
+    /// The segment as the user whom the path names; [`ME`] is the caller's own.
+    pub fn user(&self, caller: &Caller) -> Checked<NamedUser> {
+        match self.text("user_id")?.as_str() {
+            ME => caller
+                .own_user()
+                .ok_or_else(|| vec!["user_id can be me only with a user's token".to_owned()]),
+            text => id("user_id", text),
+        }
     }
 
     pub fn text(&self, name: &str) -> Checked<String> {

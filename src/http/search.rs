@@ -50,7 +50,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 )]
 pub(super) async fn search(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
-    let user = user.id("user_id");
+    let user = user.user(&caller);
     let conversation = match call.query.text("conversation_id") {
         Ok(Some(text)) => id::<ConversationId>("conversation_id", text).map(Some),
         Ok(None) => Ok(None),

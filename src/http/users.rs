@@ -10,7 +10,6 @@ use warp::reply::Response;
 use super::extract::{Call, Checked, Segment, both, call, get};
 use super::listing::page_response;
 use super::{any_of, route};
-use crate::auth::NamedUser;
 use crate::error::{Error, quoted};
 use crate::limits::Holder;
 use crate::reply::json_response;
@@ -134,8 +133,8 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
     responses((status = 200, description = "the user", body = objects::User), (status = 400), (status = 404)),
 )]
 pub(super) async fn one(user: Segment, call: Call) -> Result<Response, Error> {
-    call.caller().await?;
-    let user: NamedUser = user.id("user_id").map_err(Error::Validation)?;
+    let caller = call.caller().await?;
+    let user = user.user(&caller).map_err(Error::Validation)?;
     let user = call.services.store.user(user.in_directory()).await?;
     Ok(json_response(StatusCode::OK, &user))
 }

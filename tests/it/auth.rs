@@ -6,6 +6,7 @@ mod commands;
 mod concealment;
 mod keys;
 mod listed;
+mod me;
 mod modes;
 mod nestjs;
 mod origins;

@@ -12,6 +12,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::refusals::{self, Refusal};
 use crate::config::AuthMode;
+use crate::http::extract::ME;
 use crate::http::{conversations, messages, probes, search, tickets, users};
 use crate::reply::ErrorBody;
 use crate::schema::objects;
@@ -56,6 +57,7 @@ pub fn document(mode: AuthMode) -> Value {
     let mut document = serde_json::to_value(api).unwrap_or_default();
     if mode == AuthMode::Jwt {
         leave_out_sender(&mut document);
+        allow_me(&mut document);
     }
     document
 }
@@ -69,6 +71,20 @@ fn leave_out_sender(document: &mut Value) {
     let kind = document.pointer_mut("/components/schemas/SendMessage/properties/senderId/type");
     if let Some(kind) = kind {
         *kind = json!(["string", "null"]);
+    }
+}
+
+/// And a path may name that user as `me`.
+fn allow_me(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = paths.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
+    let parameters = operations
+        .flat_map(|(_, operation)| operation["parameters"].as_array_mut().into_iter().flatten());
+    for parameter in parameters {
+        if parameter["name"] == "user_id" && parameter["in"] == "path" {
+            parameter["schema"] = json!({"oneOf": [{"type": "string", "format": "uuid"}, {"const": ME}],
+                                         "description": "an id, or me: the token's user"});
+        }
     }
 }
 
@@ -230,6 +246,12 @@ mod tests {
         assert!(!trusted["paths"].to_string().contains("\"security\""));
         let jwt = document(AuthMode::Jwt);
         assert_eq!(users_are_required(&jwt), [false; 5]);
+        let user = |document: &Value| {
+            let unread =
+                "/paths/~1api~1v1~1chat~1users~1{user_id}~1unread-count/get/parameters/0/schema";
+            document.pointer(unread).expect("its schema").to_string()
+        };
+        assert!(user(&jwt).contains("\"me\"") && !user(&trusted).contains("\"me\""));
         let open = &jwt["paths"]["/api/v1/chat/conversations"]["post"]["security"];
         assert_eq!(open, &serde_json::json!([{"bearer": []}]));
         let probe = &jwt["paths"]["/health"]["get"]["security"];
