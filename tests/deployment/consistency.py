@@ -62,6 +62,14 @@ def check_compose():
     (published,) = (port.rsplit(":", 1)[0] for port in services["nginx"]["ports"])
     origins = replica["environment"]["ALLOWED_ORIGINS"].split(", ")
     expect(f"http://{published}" in origins, f"compose: http://{published} is not among the origins {origins}")
+    # A step ends, and others wait for that; whatever else there is comes back, and what the others need first of all.
+    steps = {"migrate"} | {name for name, service in services.items() if "psql" in service.get("entrypoint", [])}
+    for name, service in services.items():
+        wanted = None if name in steps else "unless-stopped"
+        expect(service.get("restart") == wanted, f"compose, {name}: restart is {service.get('restart')}, and should be {wanted}")
+    grafana = services["grafana"]["environment"]
+    shut = {"GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer", "GF_AUTH_DISABLE_LOGIN_FORM": "true", "GF_AUTH_BASIC_ENABLED": "false"}
+    expect(shut.items() <= grafana.items(), f"compose: somebody can change what Grafana shows: {grafana}")
     for name, service in services.items():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
@@ -98,8 +106,14 @@ def check_kubernetes():
     ):
         expect(selector.items() <= labels, f"kubernetes: the {kind} selects other pods")
     autoscaler = objects["HorizontalPodAutoscaler"]["spec"]
-    connections = (autoscaler["maxReplicas"] + 1) * (int(environment["DB_POOL_SIZE"]) + 5)
+    # In a rollout: the one that is started before another ends, and the one before it, which drains while the next starts.
+    surge = deployment["strategy"]["rollingUpdate"]["maxSurge"]
+    connections = (autoscaler["maxReplicas"] + 2 * surge) * (int(environment["DB_POOL_SIZE"]) + 5)
     expect(f"({connections} here" in text("deploy/kubernetes/README.md"), f"kubernetes: README.md has another number of connections than {connections}")
+    expect(f"(maxReplicas + {2 * surge}) ×" in text("deploy/kubernetes/README.md"), "kubernetes: README.md counts other replicas in a rollout")
+    expect(f"(maxReplicas + {2 * surge}) ×" in text("deploy/kubernetes/configmap.yaml"), "kubernetes: configmap.yaml counts other replicas in a rollout")
+    # Pods that do not serve anyway must not keep a node from being drained.
+    expect(objects["PodDisruptionBudget"]["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow", "kubernetes: while the database is away no node can be drained")
     target = autoscaler["scaleTargetRef"]
     expect((target["kind"], target["name"]) == ("Deployment", objects["Deployment"]["metadata"]["name"]), "kubernetes: the autoscaler scales something else")
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
