@@ -30,7 +30,7 @@ pub enum Job {
 
 pub struct Invocation {
     pub action: Action,
-    /// `--config FILE`
+    /// `--config FILE`, or else `PGCHAT_CONFIG`.
     pub config_file: Option<PathBuf>,
 }
 
@@ -45,7 +45,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         });
     }
     let matches = command().try_get_matches_from(args)?;
-    let config_file = matches.get_one::<PathBuf>("config").cloned();
+    let named = matches.get_one::<PathBuf>("config").cloned();
+    // Empty counts as not set, as it does for every setting.
+    let by_default = || std::env::var_os(config::FILE_VARIABLE).filter(|name| !name.is_empty());
+    let config_file = named.or_else(|| by_default().map(PathBuf::from));
     let action = match matches.subcommand() {
         Some(("migrate", _)) => Action::Run(Job::Migrate),
         Some(("token", given)) => token(given),
@@ -116,7 +119,7 @@ fn command() -> Command {
         .value_name("FILE")
         .global(true)
         .value_parser(value_parser!(PathBuf))
-        .help("Read FILE instead of config.env");
+        .help("Read FILE instead of config.env [default: the variable PGCHAT_CONFIG]");
     let user = Arg::new("user")
         .long("user")
         .value_name("UUID")

@@ -27,8 +27,20 @@ pub use bounds::{Limits, Timeouts};
 pub use database::{SHARED_DATA_HOME, data_home};
 use values::{File, Values, shown};
 
-/// Read from the working directory when `--config` names no other.
+/// Read from the working directory when neither `--config` nor [`FILE_VARIABLE`] names another.
 const DEFAULT_FILE: &str = "config.env";
+
+/// Names the file like `--config`, for all commands of a container, its health check among them. No setting: it cannot stand in the file.
+pub const FILE_VARIABLE: &str = "PGCHAT_CONFIG";
+
+/// What the settings are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To check callers, or to make a token that passes the check: the keys must be there, and fit the other settings of tokens.
+    Callers,
+    /// For the database, or to ask the service how it is: nobody calls.
+    Database,
+}
 
 /// What the service runs with. Its `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -125,7 +137,7 @@ pub struct Loaded {
 }
 
 /// Reads `file`, or else `config.env` in the working directory if there is one; environment variables win.
-pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
+pub fn load(file: Option<&Path>, used: Use) -> Result<Loaded, ConfigError> {
     let path = file.unwrap_or(Path::new(DEFAULT_FILE));
     let name = path.display().to_string();
     let text = match std::fs::read(path) {
@@ -142,7 +154,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
         }
     };
     let file = text.as_deref().map(|text| File { name: &name, text });
-    let mut loaded = from_sources(file, |name| std::env::var_os(name))?;
+    let mut loaded = from_sources(file, |name| std::env::var_os(name), used)?;
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     loaded.warnings.extend(typos::in_environment(names));
     Ok(loaded)
@@ -156,9 +168,10 @@ pub fn help() -> String {
 fn from_sources(
     file: Option<File<'_>>,
     environment: impl Fn(&str) -> Option<OsString>,
+    used: Use,
 ) -> Result<Loaded, ConfigError> {
     let (values, mut warnings) = Values::collect(file, environment)?;
-    let (auth, auth_warnings) = auth::read(&values)?;
+    let (auth, auth_warnings) = auth::read(&values, used)?;
     let (database, listen_database, database_warnings) = database::read(&values)?;
     warnings.extend(auth_warnings);
     warnings.extend(database_warnings);
@@ -210,7 +223,7 @@ impl Config {
             let (_, value) = vars.iter().rev().find(|(var, _)| *var == name)?;
             Some(OsString::from(value))
         };
-        from_sources(None, lookup).map(|loaded| loaded.config)
+        from_sources(None, lookup, Use::Callers).map(|loaded| loaded.config)
     }
 }
 

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cli::{Action, Invocation, Job};
-use pgchat::config::{AuthMode, Config, ConfigError, DatabaseSource, Loaded, LogFormat};
+use pgchat::config::{AuthMode, Config, ConfigError, DatabaseSource, Loaded, LogFormat, Use};
 use pgchat::model::UserId;
 use pgchat::{app, auth, config, embedded, logging, store::tls};
 
@@ -83,7 +83,7 @@ impl Failure {
 fn print_token(config_file: Option<&Path>, user: UserId, ttl: Duration) -> Result<(), Failure> {
     let Loaded {
         config, warnings, ..
-    } = config::load(config_file).map_err(Failure::misused)?;
+    } = config::load(config_file, Use::Callers).map_err(Failure::misused)?;
     let token = auth::mint(&config.auth, user, ttl).map_err(Failure::misused)?;
     logging::init(&config).map_err(Failure::failed)?;
     log_warnings(&warnings);
@@ -98,11 +98,15 @@ fn print(text: &str) -> std::io::Result<()> {
 }
 
 fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
+    let used = match job {
+        Job::Serve => Use::Callers,
+        Job::Migrate | Job::DemoData | Job::Healthcheck => Use::Database,
+    };
     let Loaded {
         config,
         mut warnings,
         summary,
-    } = config::load(config_file).map_err(Failure::misused)?;
+    } = config::load(config_file, used).map_err(Failure::misused)?;
     let task = Task::of(job, &config, &mut warnings)?;
     logging::init(&config).map_err(Failure::failed)?;
     // A probe runs every few seconds; the instance that it asks about has said all this at its start.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ConfigError;
 use super::settings::{self, Setting};
 use super::values::Values;
+use super::{ConfigError, Use};
 
 /// How callers prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,12 +101,14 @@ pub(super) fn mode(values: &Values) -> Result<AuthMode, ConfigError> {
 /// The settings, and warnings about those without effect.
 ///
 /// A service that was told to check its callers and cannot must not start: without `AUTH_MODE=trusted`
-/// in so many words, settings that only mean something to the other mode are an error where that lacks a key.
-pub(super) fn read(values: &Values) -> Result<(AuthConfig, Vec<String>), ConfigError> {
+/// in so many words, settings that only mean something to the other mode are an error where that lacks a key. What serves nobody
+/// ([`Use::Database`]) may lack it: the keys are often given to the service alone.
+pub(super) fn read(values: &Values, used: Use) -> Result<(AuthConfig, Vec<String>), ConfigError> {
     let mode = mode(values)?;
     let named = KEYS.map(|setting| setting.name).join(", ");
     let mut warnings = Vec::new();
     match mode {
+        _ if used == Use::Database => {}
         AuthMode::Jwt if !KEYS.iter().any(|setting| values.is_given(setting)) => {
             let problem = format!("jwt needs a key: set one of {named}");
             return Err(values.fault(&settings::AUTH_MODE, problem));
@@ -158,7 +160,7 @@ pub(super) fn read(values: &Values) -> Result<(AuthConfig, Vec<String>), ConfigE
         let problem = "must be letters, digits and other visible characters of ASCII: a header carries no others";
         return Err(values.fault(&settings::SERVICE_TOKENS, problem));
     }
-    if mode == AuthMode::Jwt {
+    if mode == AuthMode::Jwt && used == Use::Callers {
         warnings.extend(weak_secrets(&config));
     }
     Ok((config, warnings))

@@ -273,8 +273,9 @@ impl Kind {
 pub(super) fn help() -> String {
     let mut text = String::from(
         "Configuration:\n  \
-         Read from config.env in the working directory, or --config FILE; variables of\n  \
-         the environment win. A variable that is set to nothing counts as not set.\n",
+         Read from config.env in the working directory, or from the file that --config\n  \
+         or the variable PGCHAT_CONFIG names; variables of the environment win. A\n  \
+         variable that is set to nothing counts as not set.\n",
     );
     for group in GROUPS {
         text.push_str(&format!("\n{}:\n", group.title));

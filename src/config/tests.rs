@@ -15,7 +15,7 @@ fn from_file(text: &str) -> Result<Loaded, ConfigError> {
         name: "config.env",
         text,
     };
-    from_sources(Some(file), |_| None)
+    from_sources(Some(file), |_| None, Use::Callers)
 }
 
 fn config(vars: &[(&str, &str)]) -> Config {

@@ -188,6 +188,37 @@ async fn settings_come_from_the_file_and_the_environment_wins() {
     outcome.assert_failed(2, &["/no/such/file"]);
 }
 
+/// The commands of a container that nobody can give arguments to, such as the health check of the image.
+#[tokio::test]
+async fn a_variable_names_the_file_unless_the_command_line_does() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let dir = fresh_dir("config");
+    let file = |name: &str, port: u16| {
+        let path = dir.join(name);
+        fs::write(&path, format!("SERVER_PORT={port}\n")).expect("written");
+        path.to_str().expect("a path").to_owned()
+    };
+    let (right, wrong) = (file("right.env", replica.port()), file("wrong.env", 1));
+    let by_variable = |path: &str| vec![("PGCHAT_CONFIG".to_owned(), path.to_owned())];
+    pgchat(&["healthcheck"], &by_variable(&right))
+        .await
+        .assert_ok();
+    let named = ["--config", right.as_str(), "healthcheck"];
+    pgchat(&named, &by_variable(&wrong)).await.assert_ok();
+    // A file that is named must be there, however it is named; a name that is empty is none.
+    let missing = by_variable("/no/such/file");
+    let outcome = pgchat(&["healthcheck"], &missing).await;
+    outcome.assert_failed(2, &["/no/such/file"]);
+    fs::write(
+        dir.join("config.env"),
+        format!("SERVER_PORT={}\n", replica.port()),
+    )
+    .expect("config.env");
+    let outcome = pgchat_in(&dir, &["healthcheck"], &by_variable("")).await;
+    outcome.assert_ok();
+}
+
 #[tokio::test]
 async fn one_url_says_where_the_database_is() {
     let database = Database::fresh().await;

@@ -8,11 +8,12 @@ fn the_environment_wins_over_the_file_and_nothing_counts_as_not_set() {
         name: "config.env",
         text: "SERVER_PORT=1\nSERVICE_NAME=file\nLOG_LEVEL=\nDB_HOST=db",
     };
-    let loaded = from_sources(Some(file), |name| match name {
+    let environment = |name: &str| match name {
         "SERVER_PORT" => Some("2".into()),
         "DB_HOST" => Some("".into()),
         _ => None,
-    });
+    };
+    let loaded = from_sources(Some(file), environment, Use::Callers);
     let config = loaded.expect("valid").config;
     assert_eq!(config.server_addr.port(), 2);
     assert_eq!(config.service_name, "file");
@@ -56,7 +57,9 @@ fn another_programs_name_in_the_environment_is_told_where_nothing_else_says_it()
             let var = vars.iter().find(|(given, _)| *given == name)?;
             Some(OsString::from(var.1))
         };
-        from_sources(None, lookup).expect("valid").warnings
+        from_sources(None, lookup, Use::Callers)
+            .expect("valid")
+            .warnings
     };
     let (host, other) = (("DB_HOST", "db"), ("DB_USERNAME", "hunter2"));
     assert_eq!(
@@ -96,12 +99,12 @@ fn errors_in_the_file_tell_the_line() {
 
 #[test]
 fn a_file_that_is_named_must_exist_and_hold_text() {
-    let missing = load(Some(Path::new("/nonexistent/my.env"))).expect_err("refused");
+    let missing = load(Some(Path::new("/nonexistent/my.env")), Use::Callers).expect_err("refused");
     assert!(
         missing
             .to_string()
             .starts_with("/nonexistent/my.env: cannot be read")
     );
-    let directory = load(Some(Path::new("/"))).expect_err("refused");
+    let directory = load(Some(Path::new("/")), Use::Callers).expect_err("refused");
     assert!(directory.to_string().starts_with("/: cannot be read"));
 }

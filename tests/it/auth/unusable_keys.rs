@@ -237,6 +237,35 @@ async fn keys_for_other_uses_beside_a_good_one_are_told_and_left_out() {
     get(&replica, "/api/v1/users", &good).await.ok(200);
 }
 
+/// A cluster's settings are often shared, and its keys given to the service alone.
+#[tokio::test]
+async fn a_command_that_checks_no_caller_needs_no_key() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let port = replica.port().to_string();
+    let here = [("SERVER_PORT", port.as_str()), ("SERVER_HOST", "127.0.0.1")];
+    let user = ALICE.to_string();
+    for of_tokens in [
+        ("AUTH_MODE", "jwt"),
+        ("JWT_ISSUER", "x"),
+        ("JWT_AUDIENCE", "x"),
+        ("JWT_USER_CLAIM", "uid"),
+        ("JWT_LEEWAY_SECONDS", "1"),
+    ] {
+        let shared = settings(&database, &[&here[..], &[of_tokens]].concat());
+        for command in ["migrate", "healthcheck"] {
+            let ended = pgchat(&[command], &shared).await;
+            ended.assert_ok();
+            assert!(!ended.stderr.contains("WARN"), "of no use: {ended:#?}");
+        }
+        let token = ["token", "--user", user.as_str()];
+        for command in [&["serve"][..], &token] {
+            let ended = pgchat(command, &shared).await;
+            ended.assert_failed(2, &[of_tokens.0, "a key"]);
+        }
+    }
+}
+
 /// A replica keeps its keys while a new file is unusable: ended for that by its health check, it could not start again.
 #[tokio::test]
 async fn a_file_that_a_command_does_not_use_keeps_it_from_nothing() {
