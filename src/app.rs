@@ -5,11 +5,11 @@ mod database;
 mod hints;
 mod supervisor;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
@@ -98,14 +98,18 @@ impl Running {
         }
 
         // Bound before anything is started: a port in use is a clear line and nothing else.
-        let listener = bind(config.server_addr)?;
-        let address = listener.local_addr().map_err(StartError::because)?;
+        let socket = bind(config.server_addr)?;
+        let address = socket.local_addr().map_err(StartError::because)?;
 
         let lifecycle = Lifecycle::default();
         let mut supervisor = Supervisor::default();
         let services = start(config, keys, &database, &lifecycle, &mut supervisor).await?;
         let routes = http::routes(services.clone(), ws::route(services.clone()));
         let limits = server::ServerLimits::from(&*services.config);
+        // Only now: a connection that the kernel takes before would wait, and be reset if the start fails, while one that is refused
+        // goes to another replica at once.
+        let listener = socket.listen(server::BACKLOG);
+        let listener = listener.map_err(|error| cannot_listen(address, &error))?;
         let serving = server::serve(listener, routes, limits, lifecycle.clone());
         supervisor.spawn(&lifecycle.late, "the accept loop", serving);
 
@@ -126,8 +130,9 @@ impl Running {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let listen = || {
+/// A socket that has the address and does not listen yet. Where another one that does not listen either has it too, only `listen()` tells.
+fn bind(address: SocketAddr) -> Result<TcpSocket, StartError> {
+    let bind = || {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -135,14 +140,18 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
         // As TcpListener::bind() does: connections of the process before may still be closing.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(server::BACKLOG)
+        Ok(socket)
     };
-    listen().map_err(|error: std::io::Error| match error.kind() {
+    bind().map_err(|error| cannot_listen(address, &error))
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> StartError {
+    match error.kind() {
         ErrorKind::AddrInUse => StartError(format!(
             "{address} is in use by another program; set SERVER_PORT"
         )),
         _ => StartError(format!("cannot listen on {address}: {error}")),
-    })
+    }
 }
 
 /// Everything behind the routes; returns when the listener is live.

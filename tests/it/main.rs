@@ -34,6 +34,7 @@ mod imports;
 mod large;
 mod limits;
 mod links;
+mod listening;
 mod live;
 mod locks;
 mod metrics;
