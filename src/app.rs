@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::auth::Keys;
 use crate::config::Config;
-use crate::health::Lifecycle;
 use crate::hub::{Hub, HubLimits};
+use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig, ListenerStatus};
 use crate::live::{self, Live, PresenceTimes};

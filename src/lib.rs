@@ -13,7 +13,7 @@
 //! program inserts takes the same path from step 3 on. [`replay`] serves a client that comes back with a cursor;
 //! [`live`] sends what is true only for the moment down the same path: who types, who is there.
 //!
-//! [`app`] builds these pieces ([`services`]) and stops them in order; [`config`] holds every setting.
+//! [`app`] builds these pieces ([`services`]) and stops them in order ([`lifecycle`]); [`config`] holds every setting.
 
 #![deny(clippy::print_stdout)] // the log is for that
 
@@ -28,6 +28,7 @@ pub mod fuzzing;
 pub mod health;
 pub mod http;
 pub mod hub;
+pub mod lifecycle;
 pub mod limits;
 pub mod listener;
 pub mod live;

@@ -27,8 +27,8 @@ use warp::reply::Response;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::health::Lifecycle;
 use crate::http::security;
+use crate::lifecycle::Lifecycle;
 use crate::logging::REQUEST_ID;
 use crate::reply::error_response;
 

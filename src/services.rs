@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use crate::auth::{Auth, Keys};
 use crate::config::Config;
-use crate::health::{Health, Lifecycle};
+use crate::health::Health;
 use crate::hub::Hub;
+use crate::lifecycle::Lifecycle;
 use crate::limits::{MemoryBudget, Refusals, UserLimiter};
 use crate::listener::ListenerStatus;
 use crate::live::Live;

@@ -7,7 +7,7 @@ use std::future::pending;
 use tokio::task::{Id, JoinSet};
 use tokio_util::task::TaskTracker;
 
-/// The tasks end with [`Lifecycle::stopping`](crate::health::Lifecycle), or with this.
+/// The tasks end with [`Lifecycle::stopping`](crate::lifecycle::Lifecycle), or with this.
 #[derive(Default)]
 pub(super) struct Supervisor {
     tasks: JoinSet<()>,

@@ -11,7 +11,7 @@ use super::body::{Body, BodyLimits, body};
 use super::extract::{Segment, get, methods, post};
 use super::*;
 use crate::config::AuthMode;
-use crate::health::Lifecycle;
+use crate::lifecycle::Lifecycle;
 use crate::limits::{Holder, MemoryBudget};
 use crate::reply::json_response;
 use crate::server::{ServerLimits, serve};
