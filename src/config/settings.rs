@@ -68,8 +68,8 @@ settings! {
              verify-ca: with a certificate signed by the CA of DB_SSL_ROOT_CERT. verify-full: and issued for this \
              host name. A Unix socket never uses TLS.";
         DB_SSL_ROOT_CERT = "", Text,
-            "PEM file of the CA for verify-ca and verify-full. Without it verify-full asks the system's \
-             trust store.";
+            "PEM file of the CA for verify-ca and verify-full, read again for each new connection. Without it \
+             verify-full asks the system's trust store.";
         DATABASE_URL = "", Secret,
             "Instead of DB_HOST: postgres://user:password@host:port/database?sslmode=verify-full. What it \
              leaves out is taken from the DB_ variables.";

@@ -17,7 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::describe::{Obstacle, describe};
 use super::hosts::Hosts;
-use super::{Way, tls};
+use super::Way;
+use super::tls::{self, Tls};
 use crate::config::DatabaseConfig;
 
 /// The TLS stream that the connector makes, or plain TCP.
@@ -95,7 +96,7 @@ impl DerefMut for Session {
 #[derive(Clone)]
 pub struct Connector {
     hosts: Arc<Hosts>,
-    tls: MakeRustlsConnect,
+    tls: Arc<Tls>,
 }
 
 impl Connector {
@@ -112,11 +113,11 @@ impl Connector {
                 .keepalives_retries(3)
                 .tcp_user_timeout(TCP_USER_TIMEOUT);
         };
-        let tls = tls::connector(database.ssl_mode, database.ssl_root_cert.as_deref())
+        let tls = Tls::new(database.ssl_mode, database.ssl_root_cert.clone())
             .map_err(ConnectError::before)?;
         Ok(Self {
             hosts: Arc::new(Hosts::new(&database.postgres, complete)),
-            tls,
+            tls: Arc::new(tls),
         })
     }
 
@@ -166,9 +167,8 @@ impl Connector {
         &self,
         application_name: &str,
     ) -> Result<(Client, DbConnection), ConnectError> {
-        let connecting = self
-            .hosts
-            .connect(application_name, &self.tls, CONNECT_TIMEOUT);
+        let tls = self.tls.connector();
+        let connecting = self.hosts.connect(application_name, &tls, CONNECT_TIMEOUT);
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(connected)) => Ok(connected),
             Ok(Err(error)) => Err(ConnectError::of(&error)),
@@ -191,7 +191,7 @@ impl Connector {
     /// Asks the server to cancel a statement, in the background and for [`CONNECT_TIMEOUT`] at most: nobody
     /// waits for the outcome, which is only that a backend ends sooner.
     pub fn cancel(&self, token: CancelToken) {
-        let tls = self.tls.clone();
+        let tls = self.tls.connector();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let cancelled =
@@ -244,7 +244,8 @@ impl Connect for OfPool {
     fn connect(&self, _: &Config) -> Connecting<'_> {
         let Connector { hosts, tls } = &self.connector;
         Box::pin(async {
-            let (client, connection) = hosts.connect("pgchat pool", tls, self.patience).await?;
+            let tls = tls.connector();
+            let (client, connection) = hosts.connect("pgchat pool", &tls, self.patience).await?;
             let driver = tokio::spawn(async {
                 if let Err(error) = connection.await {
                     log::debug!("a pooled connection ended: {}", describe(&error));

@@ -12,7 +12,7 @@
 //! name must be in the certificate's `subjectAltName`: the common name does not count (RFC 9525).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
@@ -50,6 +50,59 @@ pub fn ssl_mode(mode: SslMode) -> tokio_postgres::config::SslMode {
         SslMode::Disable => Encrypt::Disable,
         SslMode::Prefer => Encrypt::Prefer,
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Encrypt::Require,
+    }
+}
+
+/// TLS of the connections to one database. Their CA may change while the service runs: each new connection is made with the file as it
+/// is then, or, where that is unusable, as it was.
+pub struct Tls {
+    mode: SslMode,
+    root_cert: Option<PathBuf>,
+    /// A std mutex: held to read the file, which is small, and only as often as connections are made.
+    current: Mutex<Current>,
+}
+
+struct Current {
+    /// What the file held when it was last read, usable or not; nothing where it could not be read, or where there is none.
+    pem: Option<Vec<u8>>,
+    connector: MakeRustlsConnect,
+}
+
+impl Tls {
+    /// Reads the CA file; blocks.
+    pub fn new(mode: SslMode, root_cert: Option<PathBuf>) -> Result<Self, TlsError> {
+        // First, so that a change between the two is seen later.
+        let pem = root_cert.as_ref().and_then(|path| std::fs::read(path).ok());
+        let connector = connector(mode, root_cert.as_deref())?;
+        Ok(Self {
+            mode,
+            root_cert,
+            current: Mutex::new(Current { pem, connector }),
+        })
+    }
+
+    /// For a connection that is made now.
+    pub fn connector(&self) -> MakeRustlsConnect {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = &self.root_cert {
+            let pem = std::fs::read(path).ok();
+            if pem != current.pem {
+                current.pem = pem;
+                match connector(self.mode, Some(path)) {
+                    Ok(connector) => {
+                        log::info!(
+                            "DB_SSL_ROOT_CERT: {} has changed and is used",
+                            path.display()
+                        );
+                        current.connector = connector;
+                    }
+                    Err(error) => log::warn!(
+                        "DB_SSL_ROOT_CERT: {error}; new connections go on with the certificates that it held before"
+                    ),
+                }
+            }
+        }
+        current.connector.clone()
     }
 }
 

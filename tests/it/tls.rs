@@ -196,6 +196,59 @@ async fn the_listener_has_a_mode_of_its_own() {
     outcome.assert_failed(1, &["not valid for name"]);
 }
 
+/// As a Secret's volume does it, or a provider who publishes a new authority before the server presents its certificate.
+#[tokio::test]
+async fn a_new_authority_needs_no_restart_and_an_unusable_file_changes_nothing() {
+    let stage = Stage::set().await;
+    let more = [
+        ("DB_SSL_MODE", "verify-full"),
+        ("DB_HOST", "localhost"),
+        ("DB_SSL_ROOT_CERT", stage.ours.path()),
+        ("LISTENER_HEARTBEAT_SECONDS", "1"),
+    ];
+    let replica = Replica::start(&stage.database, &more).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let secure = [("pgchat listener", true), ("pgchat pool", true)];
+    // All connections are made anew.
+    let end_all = async || {
+        stage
+            .database
+            .execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'pgchat%'")
+            .await;
+    };
+    let stores = async |content: &str| {
+        eventually("a message is stored", || async {
+            let sent = replica.api().try_send(conversation, ALICE, content).await;
+            (sent.status == 201).then_some(())
+        })
+        .await;
+    };
+    std::fs::write(&stage.ours.file, "no certificate").expect("written");
+    end_all().await;
+    stores("as before").await;
+    stage.until_sessions(&secure, "by the file as it was").await;
+    eventually("the log says so", || async {
+        let said = "new connections go on with the certificates that it held before";
+        replica.log().contains(said).then_some(())
+    })
+    .await;
+
+    std::fs::copy(&stage.strangers.file, &stage.ours.file).expect("written");
+    stage.strangers.certify(&stage.cluster);
+    stage.database.execute("select pg_reload_conf()").await;
+    // Until then the server presents the former one.
+    eventually("the server presents the new certificate", || async {
+        end_all().await;
+        replica
+            .log()
+            .contains("has changed and is used")
+            .then_some(())
+    })
+    .await;
+    stores("to the new one").await;
+    stage.until_sessions(&secure, "by the new authority").await;
+}
+
 #[tokio::test]
 async fn a_certificate_of_a_stranger_ends_the_service_until_the_right_one_is_back() {
     let stage = Stage::set().await;
