@@ -15,7 +15,7 @@ help: ## this list
 
 # The dev build: a minute less until the first message than the release build, and fast enough to try things out.
 run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and demo data (dev build; installs PostgreSQL if need be)
-	@test -n "$${DB_HOST:-}$${DATABASE_URL:-}" || scripts/ensure-postgres.sh >/dev/null
+	@scripts/names-a-database.sh || scripts/ensure-postgres.sh >/dev/null
 	cargo run -p pgchat -- serve
 
 # The formatting, the crates' licences and sources, the fuzzer's lock file, the documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.

@@ -2,7 +2,8 @@
 //! processes are killed in all their combinations is tested beside the code (`src/embedded/tests.rs`).
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use reqwest::Method;
 use serde_json::Value;
@@ -307,4 +308,42 @@ async fn demo_data_leaves_a_users_table_alone_that_does_not_fit() {
     assert_eq!(database.count("users").await, 12);
     assert_eq!(database.count("conversations").await, 0);
     assert_eq!(database.count("messages").await, 0);
+}
+
+/// Of `make run`, which otherwise installs PostgreSQL, or fails where nothing can be had.
+#[test]
+fn whether_a_database_is_named_is_told_as_the_program_reads_it() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/names-a-database.sh");
+    let dir = fresh_dir("names-a-database");
+    let is_named = |file: &str, environment: &[(&str, &str)]| {
+        std::fs::write(dir.join("config.env"), file).expect("written");
+        let mut command = Command::new(&script);
+        command.current_dir(&dir);
+        for name in ["DB_HOST", "DATABASE_URL", "PGCHAT_CONFIG"] {
+            command.env_remove(name);
+        }
+        let status = command.envs(environment.iter().copied()).status();
+        status.expect("the script").success()
+    };
+    for named in [
+        "DB_HOST=db",
+        "\nexport DATABASE_URL = 'postgres://db/chat'\n",
+        "#DB_HOST=\n  DB_HOST=\"/run/postgresql\" # here",
+    ] {
+        assert!(is_named(named, &[]), "{named}");
+    }
+    for embedded in [
+        "",
+        "#DB_HOST=db",
+        "DB_HOST=\nDB_HOST_=db",
+        "DB_HOST= # db",
+        "DB_HOST=''",
+    ] {
+        assert!(!is_named(embedded, &[]), "{embedded}");
+    }
+    assert!(is_named("", &[("DATABASE_URL", "postgres://db/chat")]));
+    assert!(!is_named("DB_HOST=db", &[("DB_HOST", "")]));
+    std::fs::write(dir.join("other.env"), "DB_HOST=db").expect("written");
+    assert!(is_named("", &[("PGCHAT_CONFIG", "other.env")]));
+    assert!(!is_named("DB_HOST=db", &[("PGCHAT_CONFIG", "missing.env")]));
 }
