@@ -214,6 +214,8 @@ def check_nginx():
     requests = seconds(re.search(r"proxy_read_timeout (\d+s);", config)[1])
     slowest = int(settings["WRITE_TIMEOUT_SECONDS"]) + int(settings["DB_TIMEOUT_SECONDS"])
     expect(requests > slowest, f"nginx: gives up after {requests} s, before pgchat does")
+    # An answer with a ticket is some 100 bytes, and is not to be compressed beside what else a caller chooses.
+    expect(int(re.search(r"gzip_min_length (\d+);", config)[1]) >= 500, "nginx: answers with a ticket may be compressed")
     body = int(re.search(r"client_max_body_size (\d+)m;", config)[1]) << 20
     expect(body > int(settings["MAX_BODY_BYTES"]), "nginx: answers 413 before pgchat does")
 
