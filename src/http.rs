@@ -61,6 +61,14 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
     secured(cors::cors(answers, Arc::clone(&services.config)))
 }
 
+/// What is left on a connection over the limit: probes and figures. Whatever else it asks for gets a 503.
+pub fn without_room(services: &Services) -> BoxedFilter<(Response,)> {
+    let refused = || error_response(&Error::unavailable("too many connections"));
+    let refused = warp::any().map(refused).boxed();
+    let probes = probes::routes(&Arc::new(services.clone()));
+    secured(any_of([probes, refused]))
+}
+
 /// A finished route: its filters and its handler, as one boxed filter that answers.
 fn route<F, R>(filter: F) -> BoxedFilter<(Response,)>
 where

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const APART: Duration = Duration::from_secs(1);
 
 /// One kind of line, at most one of which is written in a second; the others only at the level `debug`.
-pub(super) struct Repeats {
+pub(crate) struct Repeats {
     kind: Mutex<Kind>,
 }
 

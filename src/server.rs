@@ -30,13 +30,14 @@ use crate::error::Error;
 use crate::http::security;
 use crate::lifecycle::Lifecycle;
 use crate::logging::REQUEST_ID;
+use crate::repeats::Repeats;
 use crate::reply::error_response;
 
 mod final_response;
 mod timeout_stream;
 mod unread_body;
+mod without_room;
 
-use final_response::FinalResponse;
 use timeout_stream::{Phase, TimeoutStream};
 use unread_body::SharedBody;
 
@@ -44,7 +45,7 @@ use unread_body::SharedBody;
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// Between a socket's giving up a client that takes nothing, and the transport's.
 const STALL_MARGIN: Duration = Duration::from_secs(10);
-/// Connections over the limit that are being told so at a time; the others are just closed.
+/// Connections over the limit that have a place at a time, to be told so or to be answered as a probe; the others are just closed.
 const REFUSALS: usize = 64;
 /// Connections that wait in the kernel until they are accepted (less where `net.core.somaxconn` is): those who come back by the thousand
 /// do not come one by one.
@@ -56,7 +57,7 @@ const LATE_PATIENCE: Duration = Duration::from_secs(1);
 /// Bounds of the transport.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503 and is closed: a
+    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503, unless it is a probe, and is closed: a
     /// connection that waits unaccepted looks like a dead server to its peer.
     pub connections: usize,
     /// A request's head: the line and all fields, in bytes.
@@ -89,6 +90,14 @@ impl From<&Config> for ServerLimits {
     }
 }
 
+/// What requests are answered by.
+#[derive(Clone)]
+pub struct Routes {
+    pub all: BoxedFilter<(Response,)>,
+    /// On a connection over the limit, which has one request: probes, and a 503 for everything else.
+    pub without_room: BoxedFilter<(Response,)>,
+}
+
 /// Serves `routes` until `lifecycle.refusing`, and then those that wait to be accepted. From `lifecycle.closing`
 /// on, the connections that are there, tracked in `lifecycle.connections`, finish their requests and end; new
 /// ones, tracked in `lifecycle.late`, get one answer each, so that a proxy that does not know yet loses no
@@ -97,7 +106,7 @@ impl From<&Config> for ServerLimits {
 /// A handler of an upgrade finds hyper's `OnUpgrade` in the request's extensions.
 pub async fn serve(
     listener: TcpListener,
-    routes: BoxedFilter<(Response,)>,
+    routes: Routes,
     limits: ServerLimits,
     lifecycle: Lifecycle,
 ) {
@@ -173,7 +182,7 @@ fn next_waiting(listener: &std::net::TcpListener) -> Option<TcpStream> {
 
 /// What becomes of accepted connections.
 struct Acceptor {
-    routes: BoxedFilter<(Response,)>,
+    routes: Routes,
     limits: ServerLimits,
     connections: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
@@ -181,20 +190,30 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Serves a connection, or tells it that there is no room, or just closes it where many are being told.
+    /// Serves a connection, or no more of it than a probe where there is no room, or just closes it where there are many such.
     fn take(&self, stream: TcpStream) {
-        let Self { lifecycle, .. } = self;
+        let Self {
+            lifecycle, limits, ..
+        } = self;
         let (place, late) = lifecycle.admit();
         let tracker = place.task_tracker();
         match self.connections.clone().try_acquire_owned() {
             Ok(permit) => {
-                let routes = self.routes.clone();
-                let serving = connection(stream, permit, routes, self.limits, lifecycle, late);
+                let routes = self.routes.all.clone();
+                let serving = connection(stream, permit, routes, *limits, lifecycle, late);
                 tracker.spawn(serving);
             }
             Err(_) => {
+                static LINES: Repeats = Repeats::new();
+                LINES.warn(format_args!(
+                    "all {} connections (MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS together) are open: others get no more than probes",
+                    limits.connections
+                ));
                 if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
-                    tracker.spawn(refuse(stream, permit));
+                    let routes = self.routes.without_room.clone();
+                    let lifecycle = lifecycle.clone();
+                    let serving = without_room::serve(stream, permit, routes, *limits, lifecycle);
+                    tracker.spawn(serving);
                 }
             }
         }
@@ -245,8 +264,7 @@ fn connection(
             Ok::<_, Infallible>(response)
         }
     });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
+    let serving = transport(limits)
         // hyper starts this timer when the connection becomes idle, so it is the idle limit;
         // the limit of the head is kept by `TimeoutStream`.
         .header_read_timeout(match late {
@@ -254,9 +272,6 @@ fn connection(
             false => limits.idle,
         })
         .keep_alive(!late)
-        .max_header_size(limits.head_bytes)
-        .max_headers(limits.fields)
-        .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     async move {
@@ -279,6 +294,17 @@ fn connection(
             }
         }
     }
+}
+
+/// hyper, with the limits of a request.
+fn transport(limits: ServerLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .max_header_size(limits.head_bytes)
+        .max_headers(limits.fields)
+        .max_buf_size(MAX_BUFFER_BYTES);
+    builder
 }
 
 /// When a connection is shut down. One that has not asked for anything was opened a moment ago, and its first request may be on
@@ -362,11 +388,6 @@ fn request_id(sent: Option<&HeaderValue>) -> String {
         }
         _ => Uuid::new_v4().to_string(),
     }
-}
-
-/// Tells a connection over the limit so.
-async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
-    FinalResponse::too_many_connections().send(stream).await;
 }
 
 #[cfg(test)]

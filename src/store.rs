@@ -16,7 +16,6 @@ mod messages;
 mod migrate;
 mod migrations;
 mod pooled;
-mod repeats;
 pub mod roles;
 mod search;
 mod search_index;

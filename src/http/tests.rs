@@ -14,7 +14,7 @@ use crate::config::AuthMode;
 use crate::lifecycle::Lifecycle;
 use crate::limits::{Holder, MemoryBudget};
 use crate::reply::json_response;
-use crate::server::{ServerLimits, serve};
+use crate::server::{Routes, ServerLimits, serve};
 
 const LIMITS: BodyLimits = BodyLimits {
     bytes: 100,
@@ -69,12 +69,12 @@ async fn start() -> SocketAddr {
         idle: Duration::from_secs(10),
         write_stall: Duration::from_secs(10),
     };
-    tokio::spawn(serve(
-        listener,
-        answered(table),
-        limits,
-        Lifecycle::default(),
-    ));
+    let all = answered(table);
+    let routes = Routes {
+        without_room: all.clone(),
+        all,
+    };
+    tokio::spawn(serve(listener, routes, limits, Lifecycle::default()));
     address
 }
 

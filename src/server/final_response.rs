@@ -1,6 +1,5 @@
 //! The only response on a connection that is about to be closed, written straight to the socket, past hyper.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -62,11 +61,6 @@ impl FinalResponse {
     }
 
     /// Sends it; done when the peer has closed, or after a second.
-    pub async fn send(mut self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-        poll_fn(|cx| self.poll(&mut stream, cx)).await;
-    }
-
-    /// The same for a stream in other hands.
     pub fn poll<S>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<()>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -106,6 +100,8 @@ impl FinalResponse {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use tokio::io::{join, repeat, sink};
     use tokio::time::timeout;
 
@@ -113,8 +109,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_floods_is_not_waited_for_either() {
-        let flood = join(repeat(b'x'), sink());
-        let sent = tokio::spawn(FinalResponse::too_many_connections().send(flood));
+        let mut flood = join(repeat(b'x'), sink());
+        let mut response = FinalResponse::too_many_connections();
+        let sending = poll_fn(move |cx| response.poll(&mut flood, cx));
+        let sent = tokio::spawn(sending);
         let ended = timeout(TIMEOUT * 10, sent).await;
         ended.expect("an end").expect("no panic");
     }

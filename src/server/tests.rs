@@ -43,7 +43,10 @@ async fn server(limits: ServerLimits) -> Server {
     let address = listener.local_addr().unwrap();
     let lifecycle = Lifecycle::default();
     let (release, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let routes = routes(release.clone(), begun.clone());
+    let routes = Routes {
+        all: routes(release.clone(), begun.clone()),
+        without_room: without_room(),
+    };
     let accepting = tokio::spawn(serve(listener, routes, limits, lifecycle.clone()));
     Server {
         address,
@@ -89,6 +92,14 @@ fn routes(release: Arc<Notify>, begun: Arc<Notify>) -> BoxedFilter<(Response,)> 
         .boxed();
     let short = |routes: BoxedFilter<(Response,)>, next| routes.or(next).unify().boxed();
     [big, slow, up, fails, json].into_iter().fold(ok, short)
+}
+
+fn without_room() -> BoxedFilter<(Response,)> {
+    let probe = warp::path!("probe").map(|| "alive".into_response()).boxed();
+    let stuck = warp::path!("stuck").then(std::future::pending).boxed();
+    let refused = || error_response(&Error::unavailable("too many connections"));
+    let refused = warp::any().map(refused).boxed();
+    probe.or(stuck).unify().or(refused).unify().boxed()
 }
 
 impl Server {

@@ -1,12 +1,13 @@
 //! A TCP stream with the two time limits that hyper does not have: for a request's head, counted from its
 //! first byte (hyper counts from the end of the last request, which is how long a connection may idle),
-//! whose end is told by a 408, and for a peer that takes nothing of what is sent to it.
+//! whose end is told by a 408 (or by a 503 where there is no room anyway), and for a peer that takes nothing of what is sent to it.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -58,7 +59,9 @@ pub struct TimeoutStream {
     head: Option<(u64, Instant)>,
     /// Wakes the reader at the head's deadline; made only for a head that comes in pieces.
     head_timer: Option<Pin<Box<Sleep>>>,
-    /// The 408 for a head that was not complete in time.
+    /// What is said of a head that was not complete in time.
+    on_head_timeout: fn() -> FinalResponse,
+    /// Saying it.
     final_response: Option<Box<FinalResponse>>,
     /// Runs while the peer takes nothing.
     write_timer: Option<Pin<Box<Sleep>>>,
@@ -78,9 +81,26 @@ impl TimeoutStream {
             phase,
             head: None,
             head_timer: None,
+            on_head_timeout: FinalResponse::head_timeout,
             final_response: None,
             write_timer: None,
             _permit: permit,
+        }
+    }
+
+    /// One over the limit, whose head has to be complete `patience` from now: then, or before, it is told that there is no room.
+    pub fn without_room(
+        stream: TcpStream,
+        phase: Phase,
+        limits: ServerLimits,
+        permit: OwnedSemaphorePermit,
+        patience: Duration,
+    ) -> Self {
+        let head = Some((phase.now(), Instant::now() + patience));
+        Self {
+            head,
+            on_head_timeout: FinalResponse::too_many_connections,
+            ..Self::new(stream, phase, limits, permit)
         }
     }
 
@@ -88,9 +108,10 @@ impl TimeoutStream {
     fn poll_give_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A response that is still stuck here would have the 408 in its middle.
         if self.write_timer.is_none() {
+            let on_head_timeout = self.on_head_timeout;
             let final_response = self
                 .final_response
-                .get_or_insert_with(|| Box::new(FinalResponse::head_timeout()));
+                .get_or_insert_with(|| Box::new(on_head_timeout()));
             ready!(final_response.poll(&mut self.stream, cx));
         }
         Poll::Ready(Err(timed_out(

@@ -4,8 +4,8 @@ use deadpool_postgres::Pool;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::describe;
-use super::repeats::Repeats;
 use crate::error::{Denial, Error};
+use crate::repeats::Repeats;
 
 /// What kind of thing is wrong, as far as it matters to what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

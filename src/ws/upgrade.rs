@@ -28,6 +28,7 @@ use crate::error::{Denial, Error};
 use crate::hub::Subscription;
 use crate::limits::Holder;
 use crate::model::UserId;
+use crate::repeats::Repeats;
 use crate::reply::error_response;
 use crate::services::Services;
 
@@ -71,6 +72,11 @@ async fn answer(
     match handshake(Arc::clone(&services), &headers, &query, on_upgrade).await {
         Ok(response) => response,
         Err(error) => {
+            // Who is refused for want of room is not held: each that waits here takes one of the connections beside the sockets, and no
+            // question was asked for them.
+            if has_no_room(&services, &error) {
+                return refuse(&error);
+            }
             // A drain waits for nobody who is refused.
             tokio::select! {
                 () = services.refusals.turn() => {}
@@ -79,6 +85,20 @@ async fn answer(
             refuse(&error)
         }
     }
+}
+
+/// Whether that is why a handshake is refused; the log then says so.
+fn has_no_room(services: &Services, error: &Error) -> bool {
+    static LINES: Repeats = Repeats::new();
+    let most = services.config.limits.connections;
+    let open = services.hub.connections();
+    let is_full = most > 0 && open >= most && matches!(error, Error::Unavailable { .. });
+    if is_full {
+        LINES.warn(format_args!(
+            "as many sockets are open as may be (MAX_CONNECTIONS, {most}): handshakes get a 503"
+        ));
+    }
+    is_full
 }
 
 /// From the cheapest check to the dearest: the database is asked only for what could become a socket, and nobody waits for it whose

@@ -64,6 +64,32 @@ async fn a_connection_over_the_limit_gets_a_503_until_one_is_free() {
 }
 
 #[tokio::test]
+async fn a_connection_over_the_limit_is_good_for_one_probe_and_for_nothing_else() {
+    let (server, _first) = full_server().await;
+    let probe = "GET /probe HTTP/1.1\r\nhost: x\r\n\r\n";
+    // Though it does not ask for its end.
+    let answer = server.says(&[probe, probe].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(answer.matches("alive").count(), 1, "{answer}");
+    assert_eq!(header(&answer, "connection"), Some("close"));
+    let refused = server.says("POST /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_has_its_place_for_seconds_at_most() {
+    let (server, _first) = full_server().await;
+    // The longest that its head may take, although a connection with a place could wait for longer.
+    for begun in ["", "GET /probe HTTP/1.1\r\nhost:"] {
+        let refused = server.says(begun).await;
+        assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+        assert_eq!(header(&refused, "retry-after"), Some("1"));
+    }
+    let unanswered = server.says("GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(unanswered, "");
+}
+
+#[tokio::test]
 async fn only_so_many_are_told_at_a_time_that_there_is_no_room() {
     let (server, _first) = full_server().await;
     let started = Instant::now();
