@@ -24,6 +24,8 @@ RUN cargo build --release --locked -p pgchat \
 
 FROM dependencies AS build
 COPY . .
+# For pgchat_build_info: docker build --build-arg PGCHAT_COMMIT="$(git rev-parse HEAD)" (.git does not come in here).
+ARG PGCHAT_COMMIT=""
 RUN cargo build --release --locked -p pgchat
 
 # The same Debian as the build stage: the binary links against its C library.
