@@ -36,7 +36,6 @@ pub mod logging;
 pub mod metrics;
 pub mod model;
 mod open_files;
-mod repeats;
 pub mod replay;
 pub mod reply;
 pub mod schema;

@@ -7,6 +7,8 @@
 //! (tokio-postgres the parameters of statements, tungstenite the frames), so their [`DISCREET`] level is the most
 //! that is logged of them, whatever `RUST_LOG` says.
 
+mod repeats;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,6 +22,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::{Config, LogFormat};
+
+pub(crate) use repeats::Repeats;
 
 tokio::task_local! {
     /// The `x-request-id` of the request that this task answers, so that what is logged meanwhile can be found by it.

@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::http::security;
 use crate::lifecycle::Lifecycle;
 use crate::logging::REQUEST_ID;
-use crate::repeats::Repeats;
+use crate::logging::Repeats;
 use crate::reply::error_response;
 
 mod final_response;

@@ -5,7 +5,7 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::describe;
 use crate::error::{Denial, Error};
-use crate::repeats::Repeats;
+use crate::logging::Repeats;
 
 /// What kind of thing is wrong, as far as it matters to what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

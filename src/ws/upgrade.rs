@@ -28,7 +28,7 @@ use crate::error::{Denial, Error};
 use crate::hub::Subscription;
 use crate::limits::Holder;
 use crate::model::UserId;
-use crate::repeats::Repeats;
+use crate::logging::Repeats;
 use crate::reply::error_response;
 use crate::services::Services;
 

@@ -1,5 +1,8 @@
 //! The frames about the connection itself that are sent to its client, answers to its commands among them.
 
+use std::fmt::Display;
+
+use log::Level;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -7,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Refused, RequestId};
 use crate::error::Error;
+use crate::logging::Repeats;
 use crate::model::{ConversationId, RawJson, Seq, UnixSeconds, UserId};
 
 /// What a command answers when it went well.
@@ -106,13 +110,24 @@ impl Frames {
             }
             Err(error) => {
                 if let Error::Internal(_) = error {
-                    let (Self { user, connection }, cause) = (self, error.with_cause());
-                    log::error!(connectionId:% = connection, userId:% = user; "command of user {user} failed, socket {connection}: {cause}");
+                    self.log_failure(error);
                 }
                 return self.error(id, error.code(), &error.to_string());
             }
         }
         self.frame("ack", &ack, None)
+    }
+
+    /// A database that refuses everything would fill the log: one line a second.
+    fn log_failure(self, error: &Error) {
+        static LINES: Repeats = Repeats::new();
+        let (Self { user, connection }, cause) = (self, error.with_cause());
+        let (level, left_out) = match LINES.next() {
+            Some(left_out) => (Level::Error, Some(left_out)),
+            None => (Level::Debug, None),
+        };
+        let left_out = left_out.as_ref().map_or(&"" as &dyn Display, |l| l);
+        log::log!(level, connectionId:% = connection, userId:% = user; "command of user {user} failed, socket {connection}: {cause}{left_out}");
     }
 
     pub fn refused(self, refused: &Refused) -> Utf8Bytes {

@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::sending::interrupted;
 use super::{Incoming, Session, hold_back};
 use crate::error::Error;
+use crate::logging::Repeats;
 use crate::replay::{Permit, Resume};
 use crate::until::until;
 use crate::ws::close::CloseReason;
@@ -58,6 +59,12 @@ where
         match resume {
             Some(Resume::Missed(mut missed)) => {
                 let unsent = std::mem::take(&mut missed.unsent);
+                let (id, user, frames) = (
+                    self.subscription.connection_id(),
+                    self.user,
+                    unsent.frames.len(),
+                );
+                log::debug!(connectionId:% = id, userId:% = user, frames = frames; "socket {id} of user {user}: resumed, {frames} frames that it missed");
                 for frame in unsent.frames {
                     self.feed(frame).await?;
                 }
@@ -91,9 +98,18 @@ where
     }
 
     fn replay_failed(&self, error: &Error) -> CloseReason {
+        static LINES: Repeats = Repeats::new();
         let (id, user) = (self.subscription.connection_id(), self.user);
         let error = error.with_cause();
-        log::warn!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}");
+        // When the database is gone, thousands come back at once.
+        match LINES.next() {
+            Some(left_out) => {
+                log::warn!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}{left_out}");
+            }
+            None => {
+                log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: replay failed: {error}");
+            }
+        }
         CloseReason::Overloaded
     }
 

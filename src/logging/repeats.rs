@@ -1,6 +1,6 @@
 //! Lines of the log that each of many requests would write.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,11 +28,15 @@ impl Repeats {
     }
 
     pub fn warn(&self, line: impl Display) {
-        match self.turn(Instant::now()) {
-            Some(0) => log::warn!("{line}"),
-            Some(others) => log::warn!("{line} (and {others} such lines before, left out)"),
+        match self.next() {
+            Some(left_out) => log::warn!("{line}{left_out}"),
             None => log::debug!("{line}"),
         }
+    }
+
+    /// Whether one may be written now; what is returned then stands at its end. For lines with fields of their own.
+    pub fn next(&self) -> Option<LeftOut> {
+        self.turn(Instant::now()).map(LeftOut)
     }
 
     /// Whether one may be written; then, how many were not since the last one.
@@ -44,6 +48,18 @@ impl Repeats {
         }
         kind.last = Some(now);
         Some(std::mem::take(&mut kind.left_out))
+    }
+}
+
+/// How many lines were left out before this one, in words; nothing where none was.
+pub(crate) struct LeftOut(u64);
+
+impl Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            others => write!(f, " (and {others} such lines before, left out)"),
+        }
     }
 }
 
@@ -63,5 +79,8 @@ mod tests {
         assert_eq!(turn(1_001), None);
         assert_eq!(turn(5_000), Some(1));
         assert_eq!(turn(9_000), Some(0));
+        assert_eq!(LeftOut(0).to_string(), "");
+        let left_out = " (and 2 such lines before, left out)";
+        assert_eq!(LeftOut(2).to_string(), left_out);
     }
 }
