@@ -24,11 +24,13 @@ mod lock_policy;
 mod slow_lane;
 mod storing;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
+use serde::Deserialize;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -45,7 +47,7 @@ use crate::store::{Outcome, Outgoing, Store};
 use batcher::Batcher;
 use storing::Storing;
 
-pub use accepted::{Accepted, Protocol};
+pub use accepted::{Accepted, Failed, Protocol};
 
 /// A stored message.
 #[derive(Debug)]
@@ -54,6 +56,47 @@ pub struct Sent {
     pub message: RawJson,
     /// Nothing new was stored: the answer to a repeat.
     pub repeated: bool,
+}
+
+impl Sent {
+    /// Has `line` write about it at the level `debug`; costs nothing below it. The message is read for that.
+    pub fn log(&self, line: impl FnOnce(SentLine)) {
+        if !log::log_enabled!(log::Level::Debug) {
+            return;
+        }
+        match serde_json::from_str(self.message.get()) {
+            Ok(stored) => line(SentLine {
+                repeated: self.repeated,
+                ..stored
+            }),
+            Err(error) => log::debug!("a stored message cannot be read: {error}"),
+        }
+    }
+}
+
+/// What the log says of a message that was accepted: where it is, and nothing that is in it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SentLine {
+    pub id: Uuid,
+    pub seq: i64,
+    pub conversation_id: Uuid,
+    #[serde(skip)]
+    pub repeated: bool,
+}
+
+impl fmt::Display for SentLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let done = match self.repeated {
+            true => "sent again",
+            false => "sent",
+        };
+        let (id, seq, conversation) = (self.id, self.seq, self.conversation_id);
+        write!(
+            f,
+            "{done} message {id}, {seq} of conversation {conversation}"
+        )
+    }
 }
 
 type Reply = Box<dyn FnOnce(Result<Sent, Error>) + Send>;
@@ -140,6 +183,7 @@ pub struct Stats {
     /// Seconds that a message waits for its first transaction to begin.
     pub waits: Histogram,
     pub accepted: Accepted,
+    pub failed: Failed,
     pub batches: AtomicU64,
     pub messages: AtomicU64,
     pub retries: AtomicU64,
@@ -163,6 +207,7 @@ impl Default for Stats {
             batch_sizes: Histogram::new(SIZES),
             waits: Histogram::new(WAITS),
             accepted: Accepted::default(),
+            failed: Failed::default(),
             batches: AtomicU64::default(),
             messages: AtomicU64::default(),
             retries: AtomicU64::default(),
@@ -226,8 +271,9 @@ impl Writer {
         stats.unanswered.fetch_add(1, Ordering::Relaxed);
         let reply: Reply = Box::new(move |result| {
             stats.unanswered.fetch_sub(1, Ordering::Relaxed);
-            if let Ok(sent) = &result {
-                stats.accepted.count(protocol, sent.repeated);
+            match &result {
+                Ok(sent) => stats.accepted.count(protocol, sent.repeated),
+                Err(error) => stats.failed.count(protocol, error),
             }
             reply(result);
         });

@@ -17,6 +17,7 @@ use super::{any_of, route};
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::limits::Holder;
+use crate::logging::REQUEST_ID;
 use crate::model::{Content, ConversationId, MessageId, NewMessage, content_faults};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
@@ -133,9 +134,14 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
         .fields(caller.holder(Holder::Anybody), &MEMBERS)
         .await?;
     let message = new_message(fields, &caller, max_bytes)?;
-    call.services.limiter.check(message.sender)?;
+    let sender = message.sender;
+    call.services.limiter.check(sender)?;
     let sent = call.services.writer.send(message, Protocol::Http).await;
     let sent = sent.map_err(|error| caller.concealed(error))?;
+    sent.log(|sent| {
+        let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
+        log::debug!(userId:% = sender, messageId:% = sent.id, seq = sent.seq; "request {request:?} of user {sender}: {sent}");
+    });
     let status = match sent.repeated {
         true => StatusCode::OK,
         false => StatusCode::CREATED,

@@ -1,5 +1,7 @@
 //! Durable events on their way to sockets.
 
+use std::fmt;
+
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
@@ -35,6 +37,25 @@ impl Subject {
             "conversation_created" => Self::Conversation { id, xid },
             "resync_required" => Self::Reload { user: id, xid },
             _ => Self::Row(id),
+        }
+    }
+}
+
+/// For the log.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Row(id) => write!(f, "message {id}"),
+            Self::Conversation { id, .. } => write!(f, "conversation {id}"),
+            Self::Read {
+                conversation,
+                reader,
+                ..
+            } => write!(
+                f,
+                "what user {reader} has read in conversation {conversation}"
+            ),
+            Self::Reload { .. } => f.write_str("that the client is to reload"),
         }
     }
 }

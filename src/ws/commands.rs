@@ -105,7 +105,11 @@ pub struct Actor {
 
 /// Hands the message to the writer, which answers to `reply`.
 pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: ReplyTo) {
-    let Actor { caller, user, .. } = actor;
+    let Actor {
+        caller,
+        user,
+        connection,
+    } = actor;
     let checked = Content::checked(
         draft.content,
         draft.message_type.as_deref(),
@@ -123,6 +127,12 @@ pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: 
             let writer = &services.writer;
             writer.submit(message, Protocol::WebSocket, move |stored| {
                 let stored = stored.map_err(|error| caller.concealed(error));
+                if let Ok(sent) = &stored {
+                    sent.log(|sent| {
+                        log::debug!(connectionId:% = connection, userId:% = user, messageId:% = sent.id, seq = sent.seq;
+                            "socket {connection} of user {user}: {sent}");
+                    });
+                }
                 reply.send(stored.map(|sent| Done::Message(sent.message)))
             })
         }

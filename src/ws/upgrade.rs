@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use uuid::Uuid;
 use warp::filters::BoxedFilter;
 use warp::http::header::{
     ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -27,6 +28,7 @@ use crate::config::{Config, Limits};
 use crate::error::{Denial, Error};
 use crate::hub::Subscription;
 use crate::limits::Holder;
+use crate::logging::REQUEST_ID;
 use crate::model::UserId;
 use crate::logging::Repeats;
 use crate::reply::error_response;
@@ -131,6 +133,7 @@ async fn handshake(
     services.hub.require_room(user)?;
     services.auth.require_connectable(user).await?;
     let subscription = services.hub.register(user)?;
+    log_connected(subscription.connection_id(), user);
 
     let connections = services.lifecycle.connections.clone();
     connections.spawn(open(
@@ -145,6 +148,15 @@ async fn handshake(
         &key,
         offers(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
     ))
+}
+
+/// Ties a connection to the request that became it; what follows has the connection's id alone.
+fn log_connected(id: Uuid, user: UserId) {
+    if !log::log_enabled!(log::Level::Debug) {
+        return;
+    }
+    let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
+    log::debug!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: connected by request {request:?}");
 }
 
 /// The task of a socket, from the 101 to the end of its connection.

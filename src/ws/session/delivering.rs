@@ -24,6 +24,7 @@ where
                 Delivery::Event(event) => {
                     if let Some(frame) = self.frame_of(&event) {
                         self.feed(frame).await?;
+                        self.trace(&event);
                         if let Subject::Reload { .. } = event.subject {
                             let id = self.subscription.connection_id();
                             self.services.live.presence().show_again_to(id);
@@ -53,6 +54,15 @@ where
             }
         }
         Ok(())
+    }
+
+    /// Says that an event is on its way to this client; costs a comparison while the level is off.
+    fn trace(&self, event: &Event) {
+        if log::log_enabled!(log::Level::Trace) {
+            let (id, user) = (self.subscription.connection_id(), self.user);
+            let (subject, version) = (event.subject, event.version);
+            log::trace!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: delivers {subject}, version {version}");
+        }
     }
 
     /// An event's frame for this socket; none if the replay sent it already.
