@@ -113,7 +113,13 @@ impl Running {
         // goes to another replica at once.
         let listener = socket.listen(server::BACKLOG);
         let listener = listener.map_err(|error| cannot_listen(address, &error))?;
-        let serving = server::serve(listener, routes, limits, lifecycle.clone());
+        let serving = server::serve(
+            listener,
+            routes,
+            limits,
+            lifecycle.clone(),
+            services.metrics.connections.clone(),
+        );
         supervisor.spawn(&lifecycle.late, "the accept loop", serving);
 
         log::info!(

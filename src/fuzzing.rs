@@ -17,6 +17,7 @@ use crate::auth;
 use crate::config::Config;
 use crate::frame::Cursor;
 use crate::listener::fuzzing::ListenerHarness;
+use crate::metrics::Connections;
 use crate::model::UserId;
 use crate::server::{self, ServerLimits};
 use crate::services::Services;
@@ -169,7 +170,13 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = lifecycle.connections.clone();
-        tokio::spawn(server::serve(listener, routes, limits, lifecycle));
+        tokio::spawn(server::serve(
+            listener,
+            routes,
+            limits,
+            lifecycle,
+            Connections::default(),
+        ));
         Self {
             address,
             connections,

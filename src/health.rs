@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use crate::error::Error;
 use crate::lifecycle::Lifecycle;
 use crate::listener::ListenerStatus;
 use crate::store::{Store, UsersLink};
@@ -97,6 +98,28 @@ impl Health {
             report.log();
         }
         report
+    }
+
+    /// What `/health/ready` would answer, but for the database, which is not asked: its last answer counts, to a probe or to another
+    /// question. None yet is a good one, since nothing is served before it has answered.
+    pub fn is_ready(&self) -> bool {
+        let database = match &*self.pulse.last() {
+            Some((_, answer)) => answer.is_ok(),
+            None => true,
+        };
+        database
+            && self.listener.check().is_ok()
+            && self.users.check().is_ok()
+            && !self.lifecycle.draining.is_cancelled()
+    }
+
+    /// Takes the answer to another question for one to a probe's.
+    pub fn heard_from_database<T>(&self, answer: &Result<T, Error>) {
+        let answer = match answer {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.with_cause().to_string()),
+        };
+        *self.pulse.last() = Some((Instant::now(), answer));
     }
 
     /// Whether the database answers, and whether it was asked for this.

@@ -1,7 +1,10 @@
 //! Figures for Prometheus, read from the pieces' own counters at each scrape.
 
+mod commands;
+mod connections;
 mod delivery;
 mod frames;
+mod process;
 mod requests;
 mod sources;
 mod watch;
@@ -10,30 +13,40 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
+use crate::health::Health;
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::store::Store;
 use crate::writer::Writer;
 
+pub use commands::{CommandEnd, Commands};
+pub use connections::{CLOSE_REASONS, Connections, OpenConnection};
 pub use delivery::Delivery;
 pub use frames::Frames;
 pub use requests::Requests;
 
+use process::Process;
 use sources::Sources;
 
 /// The figures of one replica; clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
+    /// Under names that all programs share.
+    of_process: Arc<Registry>,
     sources: Sources,
     /// Counted by `http`.
     pub requests: Requests,
     /// Counted by `ws`.
     pub frames: Frames,
+    /// Counted by `ws`, when they are answered.
+    pub commands: Commands,
+    /// Counted by the accept loop, and sockets' closes by `ws`.
+    pub connections: Connections,
     /// Timed by `ws`.
     pub delivery: Delivery,
 }
@@ -45,6 +58,7 @@ impl Metrics {
         hub: Hub,
         listener: ListenerStatus,
         live: Live,
+        health: Health,
     ) -> Self {
         let sources = Sources {
             store,
@@ -52,6 +66,7 @@ impl Metrics {
             hub,
             listener,
             live,
+            health,
             queue_usage: Arc::default(),
         };
         let mut registry = Registry::with_prefix("pgchat");
@@ -61,18 +76,28 @@ impl Metrics {
         requests.register(&mut registry);
         delivery.register(&mut registry);
         registry.register_collector(Box::new(frames.clone()));
+        let (commands, connections) = (Commands::default(), Connections::default());
+        registry.register_collector(Box::new(commands.clone()));
+        registry.register_collector(Box::new(connections.clone()));
+        let mut of_process = Registry::default();
+        of_process.register_collector(Box::new(Process::starting()));
         Self {
             registry: Arc::new(registry),
+            of_process: Arc::new(of_process),
             sources,
             requests,
             frames,
+            commands,
+            connections,
             delivery,
         }
     }
 
     pub fn render(&self, format: TextFormat) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.of_process)?;
+        encode_eof(&mut text)?;
         Ok(match format {
             TextFormat::OpenMetrics => text,
             TextFormat::Older => in_older_format(&text),

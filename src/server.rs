@@ -31,6 +31,7 @@ use crate::http::security;
 use crate::lifecycle::Lifecycle;
 use crate::logging::REQUEST_ID;
 use crate::logging::Repeats;
+use crate::metrics::Connections;
 use crate::reply::error_response;
 
 mod final_response;
@@ -109,6 +110,7 @@ pub async fn serve(
     routes: Routes,
     limits: ServerLimits,
     lifecycle: Lifecycle,
+    figures: Connections,
 ) {
     let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
     let acceptor = Acceptor {
@@ -120,6 +122,7 @@ pub async fn serve(
         }),
         refusals: permits(REFUSALS),
         lifecycle: lifecycle.clone(),
+        figures,
     };
     let mut backoff = Duration::ZERO;
     loop {
@@ -187,6 +190,7 @@ struct Acceptor {
     connections: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     lifecycle: Lifecycle,
+    figures: Connections,
 }
 
 impl Acceptor {
@@ -201,7 +205,11 @@ impl Acceptor {
             Ok(permit) => {
                 let routes = self.routes.all.clone();
                 let serving = connection(stream, permit, routes, *limits, lifecycle, late);
-                tracker.spawn(serving);
+                let open = self.figures.opened();
+                tracker.spawn(async move {
+                    let _open = open;
+                    serving.await;
+                });
             }
             Err(_) => {
                 static LINES: Repeats = Repeats::new();
@@ -209,6 +217,7 @@ impl Acceptor {
                     "all {} connections (MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS together) are open: others get no more than probes",
                     limits.connections
                 ));
+                self.figures.refused();
                 if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
                     let routes = self.routes.without_room.clone();
                     let lifecycle = lifecycle.clone();

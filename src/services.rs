@@ -71,14 +71,16 @@ impl Services {
             writer,
             users,
         } = parts;
+        let health = Health::new(store.clone(), listener.clone(), users, lifecycle.clone());
         Self {
             auth: Auth::new(&config.auth, keys, store.clone()),
             metrics: Metrics::new(
                 store.clone(),
                 writer.clone(),
                 hub.clone(),
-                listener.clone(),
+                listener,
                 live.clone(),
+                health.clone(),
             ),
             limiter: UserLimiter::of_sends(&config),
             frames: UserLimiter::of_frames(&config),
@@ -86,7 +88,7 @@ impl Services {
             answers: MemoryBudget::new(ANSWERS_BYTES),
             incoming: MemoryBudget::new(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
             replay: Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config)),
-            health: Health::new(store.clone(), listener, users, lifecycle.clone()),
+            health,
             config: Arc::new(config),
             replica_id,
             store,

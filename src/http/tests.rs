@@ -13,6 +13,7 @@ use super::*;
 use crate::config::AuthMode;
 use crate::lifecycle::Lifecycle;
 use crate::limits::{Holder, MemoryBudget};
+use crate::metrics::Connections;
 use crate::reply::json_response;
 use crate::server::{Routes, ServerLimits, serve};
 
@@ -74,7 +75,13 @@ async fn start() -> SocketAddr {
         without_room: all.clone(),
         all,
     };
-    tokio::spawn(serve(listener, routes, limits, Lifecycle::default()));
+    tokio::spawn(serve(
+        listener,
+        routes,
+        limits,
+        Lifecycle::default(),
+        Connections::default(),
+    ));
     address
 }
 

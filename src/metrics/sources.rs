@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
+use crate::health::Health;
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
@@ -25,6 +26,7 @@ pub(super) struct Sources {
     pub hub: Hub,
     pub listener: ListenerStatus,
     pub live: Live,
+    pub health: Health,
     /// Bits of an f64: the newest known fraction of the notification queue in use.
     pub queue_usage: Arc<AtomicU64>,
 }
@@ -39,18 +41,30 @@ impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut figures = Figures(encoder);
         self.sockets(&mut figures)?;
+        self.readiness(&mut figures)?;
         self.typing(&mut figures)?;
         self.presence(&mut figures)?;
         self.writer(&mut figures)?;
         self.listener(&mut figures)?;
         self.pools(&mut figures)?;
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        let mut info = figures.gauges("build_info", "The version that runs")?;
-        ConstGauge::new(1.0).encode(info.encode_family(&version)?)
+        let build = [
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("commit", env!("PGCHAT_COMMIT")),
+        ];
+        let mut info = figures.gauges("build_info", "The version that runs, and its commit")?;
+        ConstGauge::new(1.0).encode(info.encode_family(&build)?)
     }
 }
 
 impl Sources {
+    fn readiness(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        figures.gauge(
+            "ready",
+            "1 while /health/ready answers 200, by what is known of the database; asked every 10 s",
+            f64::from(u8::from(self.health.is_ready())),
+        )
+    }
+
     fn sockets(&self, figures: &mut Figures<'_>) -> fmt::Result {
         figures.gauge(
             "connections",
@@ -187,7 +201,14 @@ impl Sources {
             None,
             MetricType::Counter,
         )?;
-        stats.accepted.encode(accepted)
+        stats.accepted.encode(accepted)?;
+        let failed = figures.0.encode_descriptor(
+            "messages_failed",
+            "Messages that were not acknowledged: no answer of the database in time, its refusal, or the sender's fault",
+            None,
+            MetricType::Counter,
+        )?;
+        stats.failed.encode(failed)
     }
 
     fn listener(&self, figures: &mut Figures<'_>) -> fmt::Result {

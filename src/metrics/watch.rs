@@ -48,7 +48,10 @@ impl Metrics {
 
     async fn look(&self) -> Look {
         let sources = &self.sources;
-        let queue_usage = sources.store.notification_queue_usage().await.ok();
+        let answer = sources.store.notification_queue_usage().await;
+        // Where nobody asks the probes, this alone keeps `pgchat_ready` true to them.
+        sources.health.heard_from_database(&answer);
+        let queue_usage = answer.ok();
         if let Some(usage) = queue_usage {
             let usage = usage.to_bits();
             sources.queue_usage.store(usage, Ordering::Relaxed);

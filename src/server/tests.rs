@@ -47,7 +47,13 @@ async fn server(limits: ServerLimits) -> Server {
         all: routes(release.clone(), begun.clone()),
         without_room: without_room(),
     };
-    let accepting = tokio::spawn(serve(listener, routes, limits, lifecycle.clone()));
+    let accepting = tokio::spawn(serve(
+        listener,
+        routes,
+        limits,
+        lifecycle.clone(),
+        Connections::default(),
+    ));
     Server {
         address,
         lifecycle,

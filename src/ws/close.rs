@@ -64,6 +64,24 @@ impl CloseReason {
         Self::ClientClosed(frame.map_or(1005, |frame| frame.code.into()))
     }
 
+    /// For the figures: one of [`CLOSE_REASONS`](crate::metrics::CLOSE_REASONS).
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::ClientClosed(_) => "client",
+            Self::Lost(_) => "lost",
+            Self::TooSlow => "too_slow",
+            Self::Overloaded => "overloaded",
+            Self::TooBig => "too_big",
+            Self::Unfinished => "unfinished",
+            Self::InvalidText => "invalid_text",
+            Self::Protocol(_) => "protocol",
+            Self::NoPong => "no_pong",
+            Self::TokenExpired => "token_expired",
+            Self::Deactivated => "deactivated",
+            Self::Restart => "restart",
+        }
+    }
+
     fn close_frame(&self) -> Option<CloseFrame> {
         let (code, reason) = match self {
             Self::ClientClosed(_) | Self::Lost(_) => return None,

@@ -6,6 +6,7 @@
 //! held the client's frames are not read: TCP holds the client back, and nothing queues up here.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::limited_stream::MessageReservation;
 use super::protocol::{Command, Query, Request, RequestId};
@@ -71,7 +72,28 @@ struct Entry<R> {
     ticket: Ticket,
     order: Order,
     id: RequestId,
+    /// The `type` of its frame.
+    name: &'static str,
+    /// When its frame was read.
+    read_at: Instant,
     outcome: Option<R>,
+}
+
+/// A command that has ended and whose turn to be answered has come.
+pub struct Answerable<R> {
+    pub id: RequestId,
+    /// The `type` of its frame.
+    pub name: &'static str,
+    /// When its frame was read.
+    pub read_at: Instant,
+    pub outcome: R,
+}
+
+/// A command that waits for others before it starts.
+struct Held {
+    request: Request,
+    reservation: MessageReservation,
+    read_at: Instant,
 }
 
 /// A command that is to be started, and what it counts for as long as it is there.
@@ -85,7 +107,7 @@ pub struct Started {
 pub struct InFlight<R> {
     /// In the order of the client's frames.
     entries: VecDeque<Entry<R>>,
-    held: Option<(Request, MessageReservation)>,
+    held: Option<Held>,
     next: Ticket,
 }
 
@@ -112,9 +134,26 @@ impl<R> InFlight<R> {
     /// Only while [`InFlight::accepting`].
     pub fn offer(&mut self, request: Request, reservation: MessageReservation) -> Option<Started> {
         debug_assert!(self.accepting());
+        self.start_or_hold(Held {
+            request,
+            reservation,
+            read_at: Instant::now(),
+        })
+    }
+
+    fn start_or_hold(&mut self, new: Held) -> Option<Started> {
+        let Held {
+            request,
+            reservation,
+            read_at,
+        } = new;
         let order = Order::of(&request.command);
         if self.must_wait(order) {
-            self.held = Some((request, reservation));
+            self.held = Some(Held {
+                request,
+                reservation,
+                read_at,
+            });
             return None;
         }
         let ticket = self.next;
@@ -123,6 +162,8 @@ impl<R> InFlight<R> {
             ticket,
             order,
             id: request.id,
+            name: request.command.name(),
+            read_at,
             outcome: None,
         });
         Some(Started {
@@ -134,8 +175,8 @@ impl<R> InFlight<R> {
 
     /// The held command, once it may start.
     pub fn unhold(&mut self) -> Option<Started> {
-        let (held, reservation) = self.held.take()?;
-        self.offer(held, reservation)
+        let held = self.held.take()?;
+        self.start_or_hold(held)
     }
 
     /// A started command ended.
@@ -146,7 +187,7 @@ impl<R> InFlight<R> {
     }
 
     /// The next command that can be answered: it ended, and so did all before it that share its order.
-    pub fn answerable(&mut self) -> Option<(RequestId, R)> {
+    pub fn answerable(&mut self) -> Option<Answerable<R>> {
         let index = (0..self.entries.len()).find(|&index| {
             let entry = &self.entries[index];
             entry.outcome.is_some()
@@ -156,7 +197,12 @@ impl<R> InFlight<R> {
                     .any(|earlier| earlier.order.same_order(entry.order))
         })?;
         let entry = self.entries.remove(index)?;
-        entry.outcome.map(|outcome| (entry.id, outcome))
+        entry.outcome.map(|outcome| Answerable {
+            id: entry.id,
+            name: entry.name,
+            read_at: entry.read_at,
+            outcome,
+        })
     }
 
     fn must_wait(&self, order: Order) -> bool {

@@ -156,12 +156,15 @@ where
             let started = Instant::now();
             let id = self.subscription.connection_id();
             let user = self.user;
-            log::trace!(connectionId:% = id, userId:% = user; "socket {id} of user {user}: connected");
             // Boxed, and gone afterwards: the futures of a query would stay part of every idle session.
             let reason = match Box::pin(self.greet(cursor)).await {
                 Ok(()) => self.serve().await,
                 Err(reason) => reason,
             };
+            self.services
+                .metrics
+                .connections
+                .socket_closed(reason.label());
             let Traffic { received, sent } = self.traffic;
             let seconds = started.elapsed().as_secs_f64();
             log::debug!(

@@ -19,6 +19,36 @@ async fn a_healthy_replica_says_so() {
     assert_eq!(health, json!({"status": "ok", "service": "chat-eu"}));
     assert_eq!(api.get("/health/live").await.status, 200);
     assert_eq!(api.get("/health/ready").await.status, 200);
+    assert_eq!(api.metric("pgchat_ready").await, 1.0);
+}
+
+/// Everything but the listener has lost the database, and nobody asks the probes.
+#[tokio::test]
+async fn a_replica_that_is_not_ready_shows_it_to_prometheus_unasked() {
+    let database = Database::fresh().await;
+    let proxy = Proxy::before(&database).await;
+    let direct = format!("{}?sslmode=disable", database.url(SERVICE));
+    let settings = [("LISTEN_DATABASE_URL", direct.as_str())];
+    let replica = Replica::start(&database, &[&proxy.for_all()[..], &settings].concat()).await;
+    until_metric(&replica, "pgchat_ready", 1.0).await;
+    proxy.refuse();
+    proxy.cut_open();
+    until_metric(&replica, "pgchat_ready", 0.0).await;
+    assert_eq!(replica.api().status("/health/ready").await, Some(503));
+    proxy.accept();
+    until_metric(&replica, "pgchat_ready", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_replica_whose_users_table_does_not_fit_any_more_is_not_ready() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[("USERS_TABLE_CHECK_SECONDS", "1")]).await;
+    assert_eq!(replica.api().metric("pgchat_ready").await, 1.0);
+    database.execute("alter table users rename to people").await;
+    until_metric(&replica, "pgchat_ready", 0.0).await;
+    until_status(&replica, "/health/ready", 503).await;
+    database.execute("alter table people rename to users").await;
+    until_metric(&replica, "pgchat_ready", 1.0).await;
 }
 
 #[tokio::test]
@@ -294,6 +324,7 @@ async fn a_draining_replica_is_alive_but_not_ready() {
     let ready = api.get("/health/ready").await.ok(503);
     let checks = json!({"database": "ok", "listener": "ok", "draining": true});
     assert_eq!(ready["checks"], checks);
+    assert_eq!(api.metric("pgchat_ready").await, 0.0);
     // It answers as well as ever, and is not to be started anew for that.
     for path in ["/health", "/health/live"] {
         assert_eq!(api.get(path).await.status, 200, "{path}");

@@ -262,6 +262,10 @@ async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
         Socket::connect(&replica, ALICE).await,
         Socket::connect(&replica, BORIS).await,
     ];
+    // One that became a socket speaks HTTP no more: the one left is the one that asks.
+    until_metric(&replica, "pgchat_http_connections", 1.0).await;
+    let refusals = "pgchat_connections_refused_total";
+    assert_eq!(replica.api().metric(refusals).await, 0.0);
     let served = async || {
         let mut raw = Raw::connect(&replica).await;
         raw.request("GET /api/v1/users/active", &[]).await;
@@ -302,6 +306,9 @@ async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
     assert!(log.contains(full), "{log}");
     drop((open, beyond));
     eventually("there is room again", &served).await;
+    // At least that one: those that were tried too early are of them as well.
+    assert!(replica.api().metric(refusals).await >= 1.0);
+    until_metric(&replica, "pgchat_http_connections", 1.0).await;
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! `/metrics`: a text that Prometheus reads, and what is counted by what. Whether each figure is shown and explained is `watched`'s.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::*;
+use crate::watched::figures::OURS;
 use crate::watched::used_replica;
 
 #[tokio::test]
@@ -38,7 +40,8 @@ async fn metrics_are_text_that_prometheus_reads() {
     assert!(!samples.is_empty(), "{metrics:?}");
     for sample in samples {
         let value = sample.rsplit(' ').next().map(str::parse::<f64>);
-        let readable = sample.starts_with("pgchat_") && matches!(value, Some(Ok(_)));
+        let is_ours = OURS.iter().any(|ours| sample.starts_with(ours));
+        let readable = is_ours && matches!(value, Some(Ok(_)));
         assert!(readable, "{sample}");
         // In the older format the type of a counter stands under all of its name.
         let name = sample.split(['{', ' ']).next().unwrap_or_default();
@@ -222,4 +225,164 @@ async fn every_transaction_of_the_writer_is_counted_with_its_messages() {
     assert_eq!(figure("batch_size_sum").await, messages);
     assert!(messages > 4.0, "{messages}, some of them in vain");
     assert_eq!(figure("wait_seconds_count").await, 4.0);
+}
+
+/// A trigger of the host's refuses some messages, and another program holds a conversation for longer than a message may wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_over_a_socket_is_counted_by_how_it_ended_and_its_failures_do_not_fill_the_log()
+ {
+    const FAILURES: usize = 30;
+    let database = Database::fresh().await;
+    database
+        .execute(
+            "create function host_refusal() returns trigger language plpgsql as $$
+             begin
+               raise 'no';
+             end $$;
+             create trigger host_refusal before insert on messages for each row
+               when (new.content = 'refused') execute function host_refusal()",
+        )
+        .await;
+    let settings = [
+        ("WRITE_TIMEOUT_SECONDS", "1"),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+        ("LOG_LEVEL", "info"),
+    ];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let strangers = database.conversation(BORIS, CARLA).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let data =
+        |conversation, content: &str| json!({"conversationId": conversation, "content": content});
+    alice.send_message(conversation, "fine").await;
+    let started = Instant::now();
+    for _ in 0..FAILURES {
+        let refused = data(conversation, "refused");
+        alice.refused("send_message", refused, "internal").await;
+    }
+    let took = started.elapsed();
+    let stranger = data(strangers, "x");
+    alice
+        .refused("send_message", stranger, "not_a_participant")
+        .await;
+    let empty = data(conversation, "");
+    alice
+        .refused("send_message", empty, "validation_failed")
+        .await;
+    api.try_send(conversation, ALICE, "refused")
+        .await
+        .refused(500, "internal");
+    let hold = format!("select from conversations where id = '{conversation}' for update");
+    let holder = database.holding(&hold).await;
+    let late = data(conversation, "late");
+    alice.refused("send_message", late, "unavailable").await;
+    holder.batch_execute("commit").await.expect("its end");
+    alice.send_command("ping", json!({})).await;
+    alice.send_text("no JSON").await;
+    alice.expect("error").await;
+
+    let failures = FAILURES as f64;
+    for (figure, count) in [
+        (
+            r#"ws_commands_total{type="send_message",outcome="ok"}"#,
+            1.0,
+        ),
+        (
+            r#"ws_commands_total{type="send_message",outcome="internal"}"#,
+            failures,
+        ),
+        (
+            r#"ws_commands_total{type="send_message",outcome="unavailable"}"#,
+            1.0,
+        ),
+        (
+            r#"ws_commands_total{type="send_message",outcome="refused"}"#,
+            2.0,
+        ),
+        (
+            r#"ws_commands_total{type="send_message",outcome="limited"}"#,
+            0.0,
+        ),
+        (r#"ws_commands_total{type="ping",outcome="ok"}"#, 1.0),
+        (r#"ws_commands_total{type="other",outcome="refused"}"#, 1.0),
+        (r#"ws_send_duration_seconds_count{outcome="ok"}"#, 1.0),
+        (
+            r#"ws_send_duration_seconds_count{outcome="internal"}"#,
+            failures,
+        ),
+        (
+            r#"messages_failed_total{protocol="websocket",reason="internal"}"#,
+            failures,
+        ),
+        (
+            r#"messages_failed_total{protocol="websocket",reason="unavailable"}"#,
+            1.0,
+        ),
+        // What is not valid does not get so far.
+        (
+            r#"messages_failed_total{protocol="websocket",reason="refused"}"#,
+            1.0,
+        ),
+        (
+            r#"messages_failed_total{protocol="http",reason="internal"}"#,
+            1.0,
+        ),
+        (
+            r#"messages_failed_total{protocol="http",reason="unavailable"}"#,
+            0.0,
+        ),
+    ] {
+        let found = api.metric(&format!("pgchat_{figure}")).await;
+        assert_eq!(found, count, "{figure}");
+    }
+    // It waited for a second to be stored, and a little for the answer.
+    let waited = r#"pgchat_ws_send_duration_seconds_sum{outcome="unavailable"}"#;
+    let waited = api.metric(waited).await;
+    assert!((0.9..60.0).contains(&waited), "{waited}");
+
+    let log = replica.log();
+    let lines = log.lines().filter(|line| line.contains(" failed, socket "));
+    let most = took.as_secs() as usize + 2;
+    assert!((1..=most).contains(&lines.count()), "one a second: {log}");
+}
+
+#[tokio::test]
+async fn the_ends_of_sockets_are_counted_by_their_reason() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let closes = |reason| format!("pgchat_socket_closes_total{{reason=\"{reason}\"}}");
+    for reason in ["client", "lost", "invalid_text", "restart"] {
+        assert_eq!(replica.api().metric(&closes(reason)).await, 0.0);
+    }
+    Socket::connect(&replica, ALICE).await.close().await;
+    until_metric(&replica, &closes("client"), 1.0).await;
+    drop(Socket::connect(&replica, ALICE).await);
+    until_metric(&replica, &closes("lost"), 1.0).await;
+    let mut raw = Raw::upgrade(&replica, ALICE).await;
+    raw.write(client_frame(0x81, [0xff])).await;
+    until_metric(&replica, &closes("invalid_text"), 1.0).await;
+    assert_eq!(replica.api().metric(&closes("client")).await, 1.0);
+    assert_eq!(replica.api().metric(&closes("too_slow")).await, 0.0);
+}
+
+#[tokio::test]
+async fn the_process_tells_what_it_has_open_and_when_it_started() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let started = api.metric("process_start_time_seconds").await;
+    let now = chrono::Utc::now().timestamp() as f64;
+    assert!((now - 600.0..=now + 1.0).contains(&started), "{started}");
+    let resident = api.metric("process_resident_memory_bytes").await;
+    let most = replica.most_resident_kib().expect("its memory") as f64 * 1024.0;
+    assert!(resident > 1e6 && resident <= most, "{resident} of {most}");
+    let open = api.metric("process_open_fds").await;
+    let mut sockets = Vec::new();
+    for _ in 0..10 {
+        sockets.push(Socket::connect(&replica, ALICE).await);
+    }
+    assert!(api.metric("process_open_fds").await >= open.max(10.0));
+    assert!(api.metric("process_max_fds").await > open);
+    assert_eq!(api.metric("process_start_time_seconds").await, started);
 }

@@ -1,7 +1,7 @@
 //! What operators are given to watch, deploy/grafana and deploy/prometheus: every figure in it is really exported, and
 //! every alert says what to do.
 
-mod figures;
+pub mod figures;
 mod lines;
 
 use std::collections::{BTreeMap, BTreeSet};

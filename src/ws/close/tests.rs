@@ -7,6 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::*;
+use crate::metrics::CLOSE_REASONS;
 use crate::schema::close_codes::CLOSE_CODES;
 
 const LIMIT: usize = 1000;
@@ -156,6 +157,13 @@ fn every_close_of_ours_has_its_close_code() {
     ] {
         let frame = reason.close_frame().unwrap();
         assert_eq!(u16::from(frame.code), code);
+        assert!(CLOSE_REASONS.contains(&reason.label()), "{reason}");
+    }
+    for ours_not in [
+        CloseReason::ClientClosed(1000),
+        CloseReason::Lost(String::new()),
+    ] {
+        assert!(CLOSE_REASONS.contains(&ours_not.label()), "{ours_not}");
     }
     assert!(CloseReason::ClientClosed(1000).close_frame().is_none());
     assert!(CloseReason::Lost(String::new()).close_frame().is_none());

@@ -56,7 +56,7 @@ fn held(in_flight: &mut InFlight<()>, id: &str, command: Command) {
 
 fn answered(in_flight: &mut InFlight<()>) -> Vec<String> {
     std::iter::from_fn(|| in_flight.answerable())
-        .map(|(id, ())| id.unwrap())
+        .map(|answerable| answerable.id.unwrap())
         .collect()
 }
 
@@ -215,7 +215,10 @@ impl Checker {
         if let Some(Started { ticket, .. }) = it.unhold() {
             self.start(ticket, self.kinds.len() - 1);
         }
-        while let Some((_, number)) = it.answerable() {
+        while let Some(Answerable {
+            outcome: number, ..
+        }) = it.answerable()
+        {
             self.answer(number);
         }
     }

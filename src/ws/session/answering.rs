@@ -3,15 +3,16 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 
 use super::{Early, Incoming, Session};
+use crate::metrics::CommandEnd;
 use crate::ws::close::CloseReason;
 use crate::ws::commands::{self, Actor, Commands, Outcome, Reply};
 use crate::ws::expiry::Expiry;
-use crate::ws::in_flight::Started;
+use crate::ws::in_flight::{Answerable, Started};
 use crate::ws::limited_stream::{LimitedStream, MessageReservation, next_message};
-use crate::ws::protocol::{self, Command, Done, Refused};
+use crate::ws::protocol::{self, Command, Done, Frames, Refused};
 
 /// What a frame is counted as that could not be read.
 const UNREADABLE: &str = "";
@@ -54,7 +55,9 @@ where
 
     /// Answers a frame that names nothing that could be run.
     async fn refuse(&mut self, refused: &Refused) -> Result<(), CloseReason> {
-        self.services.metrics.frames.received(UNREADABLE);
+        let metrics = &self.services.metrics;
+        metrics.frames.received(UNREADABLE);
+        metrics.commands.unreadable();
         self.feed(self.frames().refused(refused)).await
     }
 
@@ -100,6 +103,20 @@ where
         Ok(Done::Nothing)
     }
 
+    /// The one place where commands are answered, and so counted.
+    fn answer(&self, frames: Frames, answerable: Answerable<Outcome>) -> Utf8Bytes {
+        let Answerable {
+            id,
+            name,
+            read_at,
+            outcome,
+        } = answerable;
+        let end = CommandEnd::of(&outcome);
+        let figures = &self.services.metrics.commands;
+        figures.answered(name, end, read_at.elapsed());
+        frames.answer(&id, outcome)
+    }
+
     /// Takes the outcomes that are there, answers what can be answered, and starts what was held for it.
     pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), CloseReason> {
         let frames = self.frames();
@@ -115,12 +132,13 @@ where
             let commands = self.commands.as_mut();
             next = commands.and_then(|commands| commands.replies.try_recv().ok());
         }
-        while let Some((id, outcome)) = self
+        while let Some(answerable) = self
             .commands
             .as_mut()
             .and_then(|commands| commands.in_flight.answerable())
         {
-            self.feed(frames.answer(&id, outcome)).await?;
+            let frame = self.answer(frames, answerable);
+            self.feed(frame).await?;
         }
         Ok(())
     }

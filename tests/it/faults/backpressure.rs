@@ -52,6 +52,8 @@ async fn a_socket_that_does_not_read_is_closed_with_1013_and_delays_no_other() {
 
     let count = overwhelm(&replica, &mut fast, conversation).await;
     assert_eq!(slow.closed().await, Some(1013), "it reads at last");
+    let closes = r#"pgchat_socket_closes_total{reason="too_slow"}"#;
+    assert_eq!(replica.api().metric(closes).await, 1.0);
 
     // It has its place again, and comes back with its cursor.
     let cursor = cursor_of(&slow.connected);

@@ -6,8 +6,11 @@ use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 
-/// What Prometheus itself adds to each series of a scrape.
-const OF_THE_SCRAPE: [&str; 2] = ["job", "instance"];
+/// What Prometheus adds to each series of a scrape: itself, and by deploy/prometheus/kubernetes.yml.
+const OF_THE_SCRAPE: [&str; 3] = ["job", "instance", "namespace"];
+
+/// How the names of our figures begin; the second is that of figures which all programs have.
+pub const OURS: [&str; 2] = ["pgchat_", "process_"];
 
 /// Grafana's placeholders, and something that may stand there.
 const PLACEHOLDERS: [(&str, &str); 2] = [("$__rate_interval", "1m"), ("$__range", "1h")];
@@ -40,7 +43,8 @@ impl Exported {
 
     /// Our metrics; a histogram is one.
     pub fn families(&self) -> BTreeSet<String> {
-        let ours = self.0.keys().filter(|name| name.starts_with("pgchat_"));
+        let is_ours = |name: &&String| OURS.iter().any(|ours| name.starts_with(ours));
+        let ours = self.0.keys().filter(is_ours);
         ours.map(|name| self.family(name)).collect()
     }
 

@@ -1,0 +1,207 @@
+//! What became of the commands of sockets, and how long a send takes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+use super::requests::BUCKETS;
+use crate::error::Error;
+use crate::schema::frames::FROM_CLIENT;
+
+/// What a frame is counted under that names no command.
+const OTHER: &str = "other";
+
+/// The one command that is timed: the others either answer at once or are what they are over HTTP.
+const SEND: &str = "send_message";
+
+/// How a command ended, as far as somebody who watches a replica has to tell ends apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandEnd {
+    /// Carried out.
+    Ok,
+    /// The client's fault, or not its right: it would be refused again.
+    Refused,
+    /// It came too fast.
+    Limited,
+    /// Over HTTP a 503: the database was unreachable, or busy past the deadline.
+    Unavailable,
+    /// Over HTTP a 500: the database refuses it, or a defect.
+    Internal,
+}
+
+impl CommandEnd {
+    const ALL: [Self; 5] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Limited,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    pub fn of<T>(outcome: &Result<T, Error>) -> Self {
+        match outcome {
+            Ok(_) => Self::Ok,
+            Err(Error::Unavailable { .. }) => Self::Unavailable,
+            Err(Error::Internal(_)) => Self::Internal,
+            Err(Error::TooManyRequests { .. }) => Self::Limited,
+            Err(_) => Self::Refused,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Limited => "limited",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Commands of all sockets; clones share the figures. On the path of every command, so it is an addition without a lock, and for a
+/// send a short one.
+#[derive(Clone, Debug, Default)]
+pub struct Commands(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// By the command, in the order of [`FROM_CLIENT`], and then by its end.
+    ends: [[AtomicU64; CommandEnd::ALL.len()]; FROM_CLIENT.len() + 1],
+    sends: [Durations; CommandEnd::ALL.len()],
+}
+
+#[derive(Debug)]
+struct Durations(Histogram);
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self(Histogram::new(BUCKETS))
+    }
+}
+
+impl Commands {
+    /// A command of this `type` is answered, so long after its frame was read.
+    pub fn answered(&self, name: &str, end: CommandEnd, took: Duration) {
+        self.count(name, end);
+        if name == SEND
+            && let Some(Durations(durations)) = self.0.sends.get(end as usize)
+        {
+            durations.observe(took.as_secs_f64());
+        }
+    }
+
+    /// A frame that names no command is answered.
+    pub fn unreadable(&self) {
+        self.count(OTHER, CommandEnd::Refused);
+    }
+
+    fn count(&self, name: &str, end: CommandEnd) {
+        let place = FROM_CLIENT.iter().position(|known| *known == name);
+        // One place more than names: the last is that of all others.
+        let of_it = self.0.ends.get(place.unwrap_or(FROM_CLIENT.len()));
+        if let Some(count) = of_it.and_then(|ends| ends.get(end as usize)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Collector for Commands {
+    /// All series are there from the start: a rate does not see the first failure of one that begins with it.
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Commands of sockets that were answered, by their type and how they ended";
+        let mut family =
+            encoder.encode_descriptor("ws_commands", help, None, MetricType::Counter)?;
+        for (name, ends) in FROM_CLIENT.iter().chain([&OTHER]).zip(&self.0.ends) {
+            for (end, count) in CommandEnd::ALL.iter().zip(ends) {
+                let labels = [("type", *name), ("outcome", end.label())];
+                ConstCounter::new(count.load(Ordering::Relaxed))
+                    .encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "From a frame send_message, when it is read, to its answer";
+        let mut family = encoder.encode_descriptor(
+            "ws_send_duration",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for (end, Durations(durations)) in CommandEnd::ALL.iter().zip(&self.0.sends) {
+            let labels = [("outcome", end.label())];
+            durations.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::error::Denial;
+
+    #[test]
+    fn ends_are_told_apart_by_who_has_to_do_something() {
+        let slow_down = Error::TooManyRequests {
+            message: String::new(),
+            retry_after: Duration::ZERO,
+        };
+        for (error, end) in [
+            (Error::invalid("x"), CommandEnd::Refused),
+            (Error::Forbidden(Denial::Concealed), CommandEnd::Refused),
+            (slow_down, CommandEnd::Limited),
+            (Error::unavailable("x"), CommandEnd::Unavailable),
+            (Error::Internal("x".into()), CommandEnd::Internal),
+        ] {
+            assert_eq!(CommandEnd::of::<()>(&Err(error)), end);
+        }
+        assert_eq!(CommandEnd::of(&Ok(())), CommandEnd::Ok);
+    }
+
+    #[test]
+    fn each_command_is_counted_once_and_only_sends_are_timed() {
+        let (commands, mut registry) = (Commands::default(), Registry::default());
+        registry.register_collector(Box::new(commands.clone()));
+        let second = Duration::from_secs(1);
+        commands.answered("send_message", CommandEnd::Ok, second);
+        commands.answered("send_message", CommandEnd::Internal, second);
+        commands.answered("ping", CommandEnd::Ok, second);
+        commands.answered("PING", CommandEnd::Ok, second);
+        commands.unreadable();
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let counted = [
+            (r#"type="send_message",outcome="ok""#, 1),
+            (r#"type="send_message",outcome="internal""#, 1),
+            (r#"type="ping",outcome="ok""#, 1),
+            (r#"type="other",outcome="ok""#, 1),
+            (r#"type="other",outcome="refused""#, 1),
+        ];
+        for (labels, count) in counted {
+            let line = format!("\nws_commands_total{{{labels}}} {count}\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        let all = FROM_CLIENT.len() + 1;
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("ws_commands_total{"));
+        assert_eq!(lines.clone().count(), all * CommandEnd::ALL.len(), "{text}");
+        let zero = lines.filter(|line| line.ends_with(" 0"));
+        assert_eq!(zero.count(), all * CommandEnd::ALL.len() - counted.len());
+        for (outcome, count) in [("ok", 1), ("internal", 1), ("refused", 0)] {
+            let line =
+                format!("\nws_send_duration_seconds_count{{outcome=\"{outcome}\"}} {count}\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+}

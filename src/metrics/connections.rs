@@ -1,0 +1,92 @@
+//! Connections of callers: those that speak HTTP, those that were refused, and why sockets closed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+/// Why a socket closed, in words for a label; `ws` has the reasons themselves.
+pub const CLOSE_REASONS: [&str; 12] = [
+    "client",
+    "lost",
+    "too_slow",
+    "overloaded",
+    "too_big",
+    "unfinished",
+    "invalid_text",
+    "protocol",
+    "no_pong",
+    "token_expired",
+    "deactivated",
+    "restart",
+];
+
+/// Clones share the figures.
+#[derive(Clone, Debug, Default)]
+pub struct Connections(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    http: AtomicU64,
+    refused: AtomicU64,
+    closes: [AtomicU64; CLOSE_REASONS.len()],
+}
+
+/// A connection that is counted for as long as this is there.
+pub struct OpenConnection(Arc<Counts>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.http.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connections {
+    /// One was accepted that speaks HTTP until it ends or becomes a socket.
+    pub fn opened(&self) -> OpenConnection {
+        self.0.http.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(&self.0))
+    }
+
+    /// There was no room for one.
+    pub fn refused(&self) {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A socket's session ended for one of [`CLOSE_REASONS`].
+    pub fn socket_closed(&self, reason: &str) {
+        let place = CLOSE_REASONS.iter().position(|known| *known == reason);
+        debug_assert!(place.is_some(), "{reason} is in no list");
+        if let Some(count) = place.and_then(|place| self.0.closes.get(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Open connections that speak HTTP; one that becomes a socket is none any more";
+        let http = self.0.http.load(Ordering::Relaxed);
+        let family =
+            encoder.encode_descriptor("http_connections", help, None, MetricType::Gauge)?;
+        ConstGauge::new(http as f64).encode(family)?;
+        let help = "Connections closed, or answered 503, because as many were open as may be";
+        let refused = self.0.refused.load(Ordering::Relaxed);
+        let family =
+            encoder.encode_descriptor("connections_refused", help, None, MetricType::Counter)?;
+        ConstCounter::new(refused).encode(family)?;
+        let help = "Sockets whose session ended, by the reason";
+        let mut family =
+            encoder.encode_descriptor("socket_closes", help, None, MetricType::Counter)?;
+        for (reason, count) in CLOSE_REASONS.iter().zip(&self.0.closes) {
+            ConstCounter::new(count.load(Ordering::Relaxed))
+                .encode(family.encode_family(&[("reason", *reason)])?)?;
+        }
+        Ok(())
+    }
+}
