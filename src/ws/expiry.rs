@@ -7,6 +7,10 @@ use tokio::time::Instant;
 use crate::auth::{Caller, Validity};
 use crate::model::UnixSeconds;
 
+/// No more than this part of what is left of a token lies behind its warning: with tokens that live as long as the warning
+/// is ahead, a client would else get the next one in the moment in which it has renewed.
+const LAST_PART: u32 = 4;
+
 /// The end of a token, and the warning ahead of it. Times are of the monotonic clock, so that they pass whatever is
 /// done to the system's.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ struct Ends {
     at: Instant,
     /// `None`: it was given.
     warn_at: Option<Instant>,
+    /// What the client is told; once it was, the latest that it was told.
     expires: UnixSeconds,
 }
 
@@ -24,15 +29,15 @@ struct Ends {
 pub enum Step {
     /// Not yet.
     Wait,
-    /// Tell the client; once for each token.
+    /// Tell the client; once for each token, and only of one that ends later than those of which it was told.
     Warn(UnixSeconds),
     /// Close with 4401.
     End,
 }
 
 impl Expiry {
-    /// Of the token by which the caller came, if it was one. `warning` is how long ahead of the end the client is told;
-    /// for a token that is shorter than that, at once.
+    /// Of the token by which the caller came, if it was one. `warning` is how long ahead of the end the client is told, but
+    /// at most a quarter of what is left now.
     pub fn of(caller: &Caller, warning: Duration, now: Instant) -> Self {
         let system_now = SystemTime::now().duration_since(UNIX_EPOCH);
         let system_now = system_now.unwrap_or_default();
@@ -57,11 +62,24 @@ impl Expiry {
             let at = now.checked_add(left)?;
             Some(Ends {
                 at,
-                warn_at: Some(now + left.saturating_sub(warning)),
+                warn_at: Some(at - warning.min(left / LAST_PART)),
                 expires,
             })
         });
         Self(ends)
+    }
+
+    /// The client has brought the token that this is of, in the place of `former`. If it was warned of that one and this
+    /// one lives no longer, it is not warned again: it has no better one yet.
+    pub fn in_place_of(mut self, former: &Self) -> Self {
+        if let (Some(ends), Some(former)) = (&mut self.0, &former.0)
+            && former.warn_at.is_none()
+            && ends.expires <= former.expires
+        {
+            ends.warn_at = None;
+            ends.expires = former.expires;
+        }
+        self
     }
 
     /// When [`Expiry::step`] has something to do; `None`: never.
@@ -115,35 +133,78 @@ mod tests {
     #[test]
     fn a_client_is_warned_once_and_then_it_ends() {
         let now = Instant::now();
-        let mut expiry = expiry(100, 0, now);
-        assert_eq!(expiry.due(), Some(now + Duration::from_secs(40)));
-        assert_eq!(expiry.end(), Some(now + Duration::from_secs(100)));
+        let mut expiry = expiry(240, 0, now);
+        assert_eq!(expiry.due(), Some(now + Duration::from_secs(180)));
+        assert_eq!(expiry.end(), Some(now + Duration::from_secs(240)));
         assert_eq!(expiry.step(now), Step::Wait);
-        let warned = Step::Warn(UnixSeconds(1100));
-        assert_eq!(expiry.step(now + Duration::from_secs(40)), warned);
-        assert_eq!(expiry.step(now + Duration::from_secs(41)), Step::Wait);
-        assert_eq!(expiry.due(), Some(now + Duration::from_secs(100)));
-        assert_eq!(expiry.step(now + Duration::from_secs(100)), Step::End);
+        let warned = Step::Warn(UnixSeconds(1240));
+        assert_eq!(expiry.step(now + Duration::from_secs(180)), warned);
+        assert_eq!(expiry.step(now + Duration::from_secs(181)), Step::Wait);
+        assert_eq!(expiry.due(), Some(now + Duration::from_secs(240)));
+        assert_eq!(expiry.step(now + Duration::from_secs(240)), Step::End);
     }
 
     #[test]
-    fn a_token_that_is_shorter_than_the_warning_is_warned_of_at_once() {
+    fn a_token_that_is_shorter_than_the_warning_is_warned_of_in_its_last_quarter() {
         let now = Instant::now();
-        let mut expiry = expiry(10, 0, now);
-        assert_eq!(expiry.due(), Some(now));
-        assert_eq!(expiry.step(now), Step::Warn(UnixSeconds(1010)));
-        assert_eq!(expiry.step(now + Duration::from_secs(9)), Step::Wait);
-        assert_eq!(expiry.step(now + Duration::from_secs(10)), Step::End);
+        for seconds in [4, 40, 60, 64, 239] {
+            let mut expiry = expiry(seconds, 0, now);
+            let quarter = Duration::from_secs(u64::try_from(seconds).unwrap()) / 4;
+            let (end, warn_at) = (now + 4 * quarter, now + 3 * quarter);
+            assert_eq!((expiry.due(), expiry.end()), (Some(warn_at), Some(end)));
+            let before = warn_at - Duration::from_millis(1);
+            assert_eq!(expiry.step(before), Step::Wait);
+            let warned = Step::Warn(UnixSeconds(1000 + seconds));
+            assert_eq!(expiry.step(warn_at), warned);
+            assert_eq!(expiry.step(end - Duration::from_millis(1)), Step::Wait);
+            assert_eq!(expiry.step(end), Step::End);
+        }
+    }
+
+    /// The expiry of a token of so many seconds whose warning was given, and when.
+    fn warned(seconds: i64, now: Instant) -> (Expiry, Instant) {
+        let mut expiry = expiry(seconds, 0, now);
+        let at = expiry.due().unwrap();
+        assert_eq!(expiry.step(at), Step::Warn(UnixSeconds(1000 + seconds)));
+        (expiry, at)
+    }
+
+    #[test]
+    fn who_brings_the_same_token_or_a_shorter_one_is_not_warned_again() {
+        let now = Instant::now();
+        let (mut former, at) = warned(100, now);
+        for seconds in [100, 90, 100, 99] {
+            let mut same = expiry(seconds, 0, now).in_place_of(&former);
+            let end = now + Duration::from_secs(u64::try_from(seconds).unwrap());
+            assert_eq!((same.due(), same.end()), (Some(end), Some(end)));
+            assert_eq!(same.step(at), Step::Wait);
+            assert_eq!(same.step(end - Duration::from_millis(1)), Step::Wait);
+            assert_eq!(same.step(end), Step::End);
+            former = same;
+        }
+    }
+
+    #[test]
+    fn who_brings_a_longer_token_or_was_not_warned_yet_is_warned_of_it() {
+        let now = Instant::now();
+        let longer = expiry(101, 0, now).in_place_of(&warned(100, now).0);
+        assert_eq!(longer.due(), expiry(101, 0, now).due());
+        let sooner = expiry(80, 0, now).in_place_of(&expiry(100, 0, now));
+        assert_eq!(sooner.due(), expiry(80, 0, now).due());
+        let none = Expiry::new(None, MINUTE, now, SYSTEM_NOW);
+        let first = expiry(80, 0, now).in_place_of(&none);
+        assert_eq!(first.due(), expiry(80, 0, now).due());
+        assert_eq!(none.in_place_of(&first).due(), None);
     }
 
     #[test]
     fn the_leeway_is_granted_to_a_socket_as_to_a_request() {
         let now = Instant::now();
-        let mut expiry = expiry(100, 30, now);
-        assert_eq!(expiry.due(), Some(now + Duration::from_secs(70)));
-        let warned = Step::Warn(UnixSeconds(1100));
-        assert_eq!(expiry.step(now + Duration::from_secs(129)), warned);
-        assert_eq!(expiry.step(now + Duration::from_secs(130)), Step::End);
+        let mut expiry = expiry(300, 30, now);
+        assert_eq!(expiry.due(), Some(now + Duration::from_secs(270)));
+        let warned = Step::Warn(UnixSeconds(1300));
+        assert_eq!(expiry.step(now + Duration::from_secs(329)), warned);
+        assert_eq!(expiry.step(now + Duration::from_secs(330)), Step::End);
     }
 
     #[test]

@@ -98,7 +98,8 @@ where
         self.services.limiter.check(self.user)?;
         self.caller = self.services.auth.renewed(self.caller, self.user, token)?;
         let warning = self.services.config.auth.token_warning;
-        self.expiry = Expiry::of(&self.caller, warning, Instant::now());
+        let fresh = Expiry::of(&self.caller, warning, Instant::now());
+        self.expiry = fresh.in_place_of(&self.expiry);
         self.renewed = true;
         Ok(Done::Nothing)
     }

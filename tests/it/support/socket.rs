@@ -366,7 +366,8 @@ impl Socket {
         frame
     }
 
-    pub(super) fn story(&self) -> String {
+    /// All text frames that arrived, a line each.
+    pub fn story(&self) -> String {
         let mut story = format!("frames that {} saw:", self.user);
         for text in &self.seen {
             let shown: String = text.chars().take(600).collect();
