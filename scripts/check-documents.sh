@@ -68,7 +68,7 @@ start_service() {
 ask() {
     most=$1
     shift
-    python3 -m schemathesis.cli --config-file "$checks/schemathesis.toml" run "$url/openapi.json" \
+    python3 -m schemathesis.cli --config-file "$checks/schemathesis.toml" run "$url/openapi.json" --url "$url" \
         --phases examples,coverage,fuzzing --max-examples "$most" --seed "${SEED:-1}" --request-timeout 60 "$@"
     if grep -q ' ERROR ' "$log"; then
         say 'the service logged errors'

@@ -1,5 +1,6 @@
 //! Files that are compiled in. A browser asks each time whether the one that it has is still right, and is told so in a few
-//! bytes: a page of one version never runs with a script of another.
+//! bytes: no page runs with an old script that the browser still has. Behind a balancer with replicas of two versions a
+//! page of one may get a script of the other, as long as both run; a reload after that mends it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

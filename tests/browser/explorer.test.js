@@ -1,6 +1,7 @@
 // The API explorer at /docs: each route can be tried out there.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { proxy } from './proxy.js';
 import { DESKTOP, PHONE, replica, stage, visit } from './support.js';
 
 stage();
@@ -34,6 +35,23 @@ for (const [device, colorScheme, options] of [['a phone', 'dark', PHONE], ['a de
     assert.equal(await page.evaluate(() => document.documentElement.classList.contains('dark-mode')), colorScheme === 'dark');
   });
 }
+
+test('behind a proxy that serves it below a path, it finds its document, and the routes that it tries out', async (t) => {
+  const front = await proxy(replica.port, '/chat');
+  t.after(() => front.close());
+  const page = await visit(`${front.url}/docs/`);
+  const route = page.locator('#operations-messages-sendMessage');
+  await route.locator('.opblock-summary-control').click();
+  await route.getByRole('button', { name: 'Execute' }).click();
+  await route.locator('.request-url').getByText(`${front.url}/api/v1/chat/messages`, { exact: true }).waitFor();
+  await route.locator('.live-responses-table').getByText(/^20[01]$/).first().waitFor();
+  const link = page.getByRole('link', { name: 'asyncapi.json' });
+  const { status, body } = await link.evaluate(async ({ href }) => {
+    const answer = await fetch(href);
+    return { status: answer.status, body: await answer.json() };
+  });
+  assert.deepEqual([status, body.asyncapi], [200, '3.0.0']);
+});
 
 /** In the page: each text in an element with its contrast to the ground that it stands on. */
 function contrasts(element) {

@@ -68,7 +68,7 @@ pub fn document(mode: AuthMode) -> Value {
             "title": "pgchat",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The live side of pgchat. Frames are JSON text, one object each; ignore unknown members \
-                and types. The HTTP side is described by /openapi.json.",
+                and types. The HTTP side is described by openapi.json, beside this document.",
         },
         "defaultContentType": "application/json",
         "channels": {

@@ -22,9 +22,10 @@ use crate::schema::objects;
     info(
         title = "pgchat",
         description = "A chat service for conversations between two people. The live side is the WebSocket at `/ws`, which \
-            [/asyncapi.json](/asyncapi.json) describes. Ignore unknown members of answers: later versions may add some.",
+            [asyncapi.json](../asyncapi.json) describes. Ignore unknown members of answers: later versions may add some.",
     ),
-    servers((url = "/", description = "this replica")),
+    // From the document on: a proxy may serve all of it below a path.
+    servers((url = "./", description = "this replica")),
     tags(
         (name = "conversations", description = "Conversations of two users, and what is unread in them"),
         (name = "messages", description = "The history of a conversation, sending, editing, deleting"),
