@@ -38,6 +38,7 @@ export class Model {
   /** How many are unread may have become less since that was asked for; it is being asked for, or was a moment ago. */
   #uncounted = false;
   #recounting = false;
+  #unwatch = () => {};
 
   constructor(options) {
     const chat = createChatClient(options);
@@ -335,13 +336,14 @@ export class Model {
     if (error === this.#told) return;
     if (this.connection.status === 'stopped') return; // told where the connection's state is
     // That tells the rest, too.
-    const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable', 'no_token'];
+    const quiet = ['disconnected', 'closed', 'stopped', 'network', 'unavailable', 'no_token', 'handshake_refused'];
     const proxys = error.status >= 500 && this.connection.status !== 'online';
     if (!quiet.includes(error.code) && !proxys) this.tell('notice', sentence(error));
   }
 
   #watch() {
     const others = [...new Set(this.listing.sorted().map((conversation) => this.other(conversation).id))];
-    this.chat.watchPresence(others.slice(0, WATCHED));
+    this.#unwatch();
+    this.#unwatch = this.chat.watchPresence(others.slice(0, WATCHED));
   }
 }

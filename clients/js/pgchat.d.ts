@@ -79,9 +79,12 @@ export interface Frame<Data = unknown> {
  * - `network`: no answer to an HTTP request; `bad_response`: one that is none of the service's.
  * - `no_token`: `getToken` failed, or has not answered in time; `no_user`: `userId` is missing, and the token does not name it: the client stops.
  * - `not_allowed`, `unauthorized`: the service closed the socket with 4403, or with 4401 and there is no `getToken`.
+ * - `handshake_refused`: HTTP requests are answered, but three WebSocket handshakes in a row failed: a proxy does not pass `Upgrade`, `ALLOWED_ORIGINS` does not list the
+ *   page's origin, or there are too many sockets, of the user or of the replica. The client goes on trying.
+ * - `too_many_watched`: `watchPresence` would make it more than `maxWatched` users; thrown at once, and nothing changes.
  */
 export type ClientErrorCode =
-  | 'queue_full' | 'frame_too_big' | 'disconnected' | 'stopped' | 'closed' | 'network' | 'bad_response' | 'no_token' | 'no_user' | 'not_allowed' | 'unauthorized';
+  | 'queue_full' | 'frame_too_big' | 'disconnected' | 'stopped' | 'closed' | 'network' | 'bad_response' | 'no_token' | 'no_user' | 'not_allowed' | 'unauthorized' | 'handshake_refused' | 'too_many_watched';
 
 /** What went wrong, by a stable name. */
 export class ChatError extends Error {
@@ -93,6 +96,10 @@ export class ChatError extends Error {
   readonly status?: number;
   /** From `Retry-After`; 0 where there was none, or where CORS hides it. */
   readonly retryAfterMs?: number;
+  /** Of an HTTP answer: its `x-request-id`, by which the service's log has it; `null` where there was none. */
+  readonly requestId?: string | null;
+  /** Of a `send` that failed: send with it once more, so that a message that was stored after all is not stored twice. */
+  readonly clientMessageId?: string;
   /** Of the socket. */
   readonly closeCode?: number;
 }
@@ -180,8 +187,8 @@ export interface ChatSettings {
   /** With `getToken` it may be left out: then it is the token's `sub`. */
   userId?: string;
   /**
-   * A JWT. Called when there is none yet, when one was refused (`refusal`: why), and 60 s before it expires. It may take its time, as a
-   * login by hand does, but has to end: it is not called again before. What waits for it fails after `timeoutMs`, and the client tries
+   * A JWT. Called when there is none yet, when one was refused (`refusal`: why), and 60 s before it expires (for a token of less than four
+   * minutes: in its last quarter). If it gives the same one then, it is called again after half of the time that is left, at least 5 s. It may take its time, as a login by hand does, but has to end: it is not called again before. What waits for it fails after `timeoutMs`, and the client tries
    * again; a token that comes later still counts.
    */
   getToken?: (refusal?: string) => string | Promise<string>;
@@ -193,13 +200,18 @@ export interface ChatSettings {
   maxQueue?: number;
   /** How often a command is sent, because it was refused for a while or the connection was lost, before it fails. 10; where it is refused with `internal`, which may not pass, 3. */
   maxTries?: number;
+  /** As the service's `MAX_WATCHED_USERS`. 500. */
+  maxWatched?: number;
   /** The first pause before a reconnect is random, from 0 to this; each further one up to twice that. 500. */
   minDelayMs?: number;
   /** 30,000. */
   maxDelayMs?: number;
   /** A connection that held this long makes the pauses short again. 10,000. */
   stableMs?: number;
-  /** Of an HTTP request, a handshake, a command, and of waiting for `getToken`. 15,000. */
+  /**
+   * Of an HTTP request, a handshake, and of waiting for `getToken`. A command that has no answer by then may be slow: the client sends a
+   * `ping`, and takes the connection for lost if that has no answer in 5 s. 15,000.
+   */
   timeoutMs?: number;
   /** Default: the global one. Node before 22 has none: the package `ws`. */
   WebSocket?: new (url: string, protocols: string[]) => any;
@@ -211,6 +223,13 @@ export interface Page {
   limit?: number;
   offset?: number;
 }
+
+/** The last messages, those behind `offset` later ones, those `before` a `seq`, or those `after` one. */
+export type MessagePage = { limit?: number } & (
+  | { offset?: number; before?: never; after?: never }
+  | { before?: number; offset?: never; after?: never }
+  | { after?: number; offset?: never; before?: never }
+);
 
 export interface ChatClient {
   /** Calls `listener` at every event of that type, until the returned function is called. It may return a promise: see `connected` and `resync_required`. */
@@ -246,8 +265,11 @@ export interface ChatClient {
   markRead(conversationId: string, upToSeq?: number): Promise<{ conversationId: string; markedCount: number; readSeq: number }>;
   /** Tells the other participant, if there is a connection. Repeat it every few seconds while it is true. */
   typing(conversationId: string, isTyping?: boolean): void;
-  /** Replaces the list of watched users (at most 500), now and at each reconnect. */
-  watchPresence(userIds: readonly string[]): void;
+  /**
+   * Asks for the event `presence` of these users, now, at each change and at each reconnect, until the returned function is called. What several
+   * calls watch is added up: a user is watched as long as one of them does. All together at most `maxWatched` users, else it throws `too_many_watched`.
+   */
+  watchPresence(userIds: Iterable<string>): () => void;
   /** In the user's own conversations. `snippets` adds to each message the text around what was found. `limit` 20, `offset` at most 1000. */
   search(q: string, query?: Page & { conversationId?: string; snippets?: boolean }): Promise<{ messages: FoundMessage[]; hasMore: boolean }>;
   unreadCount(): Promise<number>;
@@ -255,16 +277,18 @@ export interface ChatClient {
   conversations: {
     /** Last active first. */
     list(page?: Page): Promise<{ conversations: Conversation[]; hasMore: boolean }>;
+    /** One that the user takes part in; else it is rejected with status 403 or 404. */
+    get(conversationId: string): Promise<Conversation>;
     /** The conversation with that user, made if there is none. */
     open(userId: string): Promise<Conversation>;
   };
   messages: {
-    /** Newest first; with `after` oldest first. `before` and `after` are `seq`s, and stay fast at any depth. */
-    list(conversationId: string, page?: Page & { before?: number; after?: number }): Promise<{ messages: Message[]; hasMore: boolean }>;
+    /** Newest first; with `after` oldest first. `before` and `after` are `seq`s, and stay fast at any depth; one of them, or `offset`. */
+    list(conversationId: string, page?: MessagePage): Promise<{ messages: Message[]; hasMore: boolean }>;
   };
   users: {
-    /** By last name, first name, id. `q`: any part of a name. All users, or those of one `role`, or those who are `active`: there is no route for both. */
-    list(query?: Page & { q?: string } & ({ role?: Role; active?: false } | { role?: never; active?: boolean })): Promise<{ users: User[]; hasMore: boolean }>;
+    /** By last name, first name, id. `q`: any part of a name. All users, or those of one `role`, or those who are `active`, or both. */
+    list(query?: Page & { q?: string; role?: Role; active?: boolean }): Promise<{ users: User[]; hasMore: boolean }>;
     get(userId: string): Promise<User>;
   };
 }

@@ -18,7 +18,7 @@ const ENDED = ['stopped', 'closed', 'disconnected'];
 export function createChatClient(options = {}) {
   let {
     url = globalThis.location?.origin, userId, getToken, ticket, cursor,
-    maxQueue = 100, maxTries = 10, minDelayMs = 500, maxDelayMs = 30_000, stableMs = 10_000, timeoutMs = 15_000,
+    maxQueue = 100, maxTries = 10, maxWatched = 500, minDelayMs = 500, maxDelayMs = 30_000, stableMs = 10_000, timeoutMs = 15_000,
     WebSocket = globalThis.WebSocket, random = Math.random,
   } = options;
   const missing = !url ? 'url' : !WebSocket ? 'WebSocket' : !userId && !getToken && 'userId or getToken';
@@ -29,14 +29,17 @@ export function createChatClient(options = {}) {
   const pending = new Map();
   const seen = new Map();
   const timers = {};
+  const watches = new Set();
   let status = 'idle';
   let attempt = 0;
+  let refusals = 0;
+  let changes = 0;
   let generation = 0; // what older ones awaited is void
   let lastId = 0;
   let heartbeatMs = 25_000;
   let leastDelayMs = 0;
   let newest = cursor;
-  let socket, socketToken, token, given, refusal, held, watched;
+  let socket, socketToken, token, given, refusal, held;
 
   // Events
 
@@ -119,12 +122,14 @@ export function createChatClient(options = {}) {
     } catch { /* a proxy's page */ }
     if (ok && (json || !text)) return json;
     const error = new ChatError(json?.code ?? 'bad_response', [json?.message ?? `${path}: ${status}`].flat().join('; '), {
-      status, retryAfterMs: 1000 * response.headers.get('retry-after') || 0,
+      status, retryAfterMs: 1000 * response.headers.get('retry-after') || 0, requestId: response.headers.get('x-request-id'),
     });
     if (status !== 401 || !used || !again) throw error;
     drop(used, error.message);
     return http(path, query, body, method, false);
   }
+
+  const own = async (path, query) => http(`chat/users/${encodeURIComponent(await me())}/${path}`, query);
 
   // Connection
 
@@ -189,7 +194,9 @@ export function createChatClient(options = {}) {
   /** Browsers hide why a handshake was refused. */
   async function diagnose(about) {
     const mine = generation;
-    unreachable(mine, await http(`users/${encodeURIComponent(userId)}`).then(() => {}, (error) => error), about);
+    unreachable(mine, await http(`users/${encodeURIComponent(userId)}`).then(() => {
+      if (++refusals > 2) return new ChatError('handshake_refused', 'HTTP works: a proxy without Upgrade, ALLOWED_ORIGINS without this page, or too many sockets?');
+    }, (error) => error), about);
   }
 
   function unreachable(mine, error, about) {
@@ -197,7 +204,7 @@ export function createChatClient(options = {}) {
     const { status, code, retryAfterMs } = error ?? {};
     const refused = code === 'no_user' || [400, 403, 404].includes(status) || (status === 401 && !getToken);
     if (refused && code !== 'bad_response') return stop(error);
-    if (error && code !== 'network') emit('error', error);
+    if (error && code !== 'network' && (code !== 'handshake_refused' || refusals === 3)) emit('error', error);
     retry({ ...about, error }, retryAfterMs);
   }
 
@@ -251,17 +258,17 @@ export function createChatClient(options = {}) {
     if (mine !== generation) return;
     if (type === 'ack' || type === 'error') return answer(type, data);
     if (type === 'connected') {
-      held = 0;
+      held = refusals = 0;
       cursor = socket.cursor; // a load may have ended
       userId = frame.userId;
       timer('stable', stableMs, () => (attempt = 0));
       setStatus('online', data);
       if (mine !== generation) return;
-      if (watched) watchPresence(watched);
+      if (watches.size) watch();
       pump();
     }
     if (type === 'server_closing') leastDelayMs = data.reconnectAfterMs;
-    if (type === 'token_expiring' && getToken) renew().catch((error) => emit('error', error));
+    if (type === 'token_expiring' && getToken) renew(Date.parse(data.expiresAt) - 1000 * frame.timestamp || 0).catch(complain);
     const told = !isRepeat(data) && emit(type, data, frame);
     newest = frame.cursor ?? data.cursor ?? newest;
     if (type === 'resync_required' || data.resumed === false) {
@@ -281,9 +288,13 @@ export function createChatClient(options = {}) {
     if (seen.size > 2000) seen.delete(seen.keys().next().value);
   }
 
-  async function renew() {
+  /** While it gives the one in use, it is asked again. */
+  async function renew(leftMs) {
+    const mine = generation;
     drop(given, 'it expires');
     const fresh = await credentials();
+    if (mine !== generation) return;
+    if (fresh === socketToken) return timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2).catch(complain));
     await command('authenticate', { token: fresh }, { transient: true });
     socketToken = fresh;
   }
@@ -308,17 +319,26 @@ export function createChatClient(options = {}) {
   function pump() {
     const busy = new Set();
     for (const next of [...pending.values()]) {
-      const { lane, requestId, type, data, text, timeout = timeoutMs } = next;
+      const { lane, requestId, type, data, text } = next;
       const waits = busy.has(lane) || next.state;
       busy.add(lane);
       if (waits || status !== 'online' || socket?.readyState !== 1) continue;
       next.state = 'sent';
       next.tries++;
-      next.timer = setTimeout(() => lost(1006, 'no answer in time'), timeout);
+      expect(next);
       socket.send(text);
       // No tokens.
       emit('frame', { direction: 'out', frame: { type, requestId, data: data.token ? {} : data } });
     }
+  }
+
+  /** Lost if a ping has none, either. */
+  function expect(asked) {
+    asked.timer = setTimeout(() => {
+      if (asked.type === 'ping') return lost(1006, 'no answer in time');
+      expect(asked);
+      tell('ping', {}, 5_000);
+    }, asked.timeout ?? timeoutMs);
   }
 
   function answer(type, { requestId, ...data }) {
@@ -341,18 +361,35 @@ export function createChatClient(options = {}) {
   }
 
   function tell(type, data, timeout) {
-    command(type, data, { transient: true, timeout }).catch((error) => {
-      if (!ENDED.includes(error.code)) emit('error', error);
-    });
+    command(type, data, { transient: true, timeout }).catch(complain);
+  }
+
+  /** An end is in the status. */
+  function complain(error) {
+    if (!ENDED.includes(error.code)) emit('error', error);
   }
 
   function watchPresence(userIds) {
-    tell('watch_presence', { userIds: (watched = userIds) });
+    const mine = [...userIds];
+    if (union(mine).length > maxWatched) throw new ChatError('too_many_watched', `over ${maxWatched} users`);
+    watches.add(mine);
+    watch();
+    return () => watches.delete(mine) && watch();
+  }
+
+  const union = (more = []) => [...new Set([...watches, more].flat())];
+
+  /** Once in a turn. */
+  function watch() {
+    const mine = ++changes;
+    queueMicrotask(() => mine === changes && tell('watch_presence', { userIds: union() }));
   }
 
   function send({ conversationId, content, messageType = 'text', clientMessageId = newId() }) {
     const data = { conversationId, content, messageType, clientMessageId };
-    const sent = command('send_message', data, { lane: conversationId }).then(({ message }) => message);
+    const sent = command('send_message', data, { lane: conversationId }).then(({ message }) => message, (error) => {
+      throw new ChatError(error.code, error.message, { ...error, clientMessageId }); // others may have the same
+    });
     const tellOf = (more) => emit('outgoing', { ...data, ...more });
     tellOf({ state: 'queued' });
     sent.then((message) => tellOf({ state: 'sent', message }), (error) => tellOf({ state: 'failed', error }));
@@ -375,15 +412,16 @@ export function createChatClient(options = {}) {
     markRead: (conversationId, upToSeq) => command('mark_read', { conversationId, upToSeq }, { lane: `${conversationId} read` }),
     typing: (conversationId, isTyping = true) => tell('typing', { conversationId, isTyping }),
     watchPresence,
-    search: async (q, { conversationId, ...query } = {}) => http(`chat/users/${encodeURIComponent(await me())}/search`, { q, conversation_id: conversationId, ...query }),
-    unreadCount: async () => (await http(`chat/users/${encodeURIComponent(await me())}/unread-count`)).unreadCount,
+    search: (q, { conversationId, ...query } = {}) => own('search', { q, conversation_id: conversationId, ...query }),
+    unreadCount: async () => (await own('unread-count')).unreadCount,
     conversations: {
       list: async (query) => http(`chat/conversations/${encodeURIComponent(await me())}`, query),
+      get: (id) => own(`conversations/${encodeURIComponent(id)}`),
       open: async (user2Id) => http('chat/conversations', {}, { user1Id: await me(), user2Id }),
     },
     messages: { list: (conversationId, query) => http(`chat/conversations/${encodeURIComponent(conversationId)}/messages`, query) },
     users: {
-      list: ({ role, active, ...query } = {}) => http(`users/${role ? `role/${encodeURIComponent(role)}${active ? '/active' : ''}` : active ? 'active' : ''}`, query),
+      list: ({ role, active, ...query } = {}) => (role && active ? http('users/', { role, active, ...query }) : http(`users/${role ? `role/${encodeURIComponent(role)}` : active ? 'active' : ''}`, query)),
       get: (id) => http(`users/${encodeURIComponent(id)}`),
     },
   };

@@ -64,6 +64,42 @@ test('what is not sent stays in the field, nothing is sent of nothing, and what 
   await page.getByText('Amélie: (deleted)').waitFor();
 });
 
+test('who presses Send again after a failure does not send twice what was stored after all; but what is written anew is another message', async () => {
+  const page = await visit(`http://localhost:${server.address().port}/chat.html`, {
+    also: [replica.url],
+    // The first answers to a message say that nobody knows what became of it.
+    before: () => {
+      window.failing = true;
+      const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
+      const failed = (data) => new MessageEvent('message', { data: JSON.stringify({ ...JSON.parse(data), type: 'error', data: { requestId: JSON.parse(data).data.requestId, code: 'disconnected', message: 'lost' } }) });
+      const listen = (listener) => listener && ((event) => listener(window.failing && JSON.parse(event.data).data.message ? failed(event.data) : event));
+      Object.defineProperty(WebSocket.prototype, 'onmessage', { set(listener) { set.call(this, listen(listener)); } });
+    },
+  });
+  let said = 0;
+  page.on('dialog', (dialog) => {
+    said++;
+    dialog.accept();
+  });
+  await page.getByText('online').waitFor();
+  const field = page.getByRole('textbox');
+  const stored = (content) => replicas.sql(`select count(*) from messages where content = '${content}'`);
+  await field.fill('Once, please');
+  await field.press('Enter');
+  await eventually(() => said, 1);
+  await eventually(() => field.inputValue(), 'Once, please');
+  await page.evaluate(() => (window.failing = false));
+  await field.press('Enter');
+  await eventually(() => field.inputValue(), '');
+  // What comes after it tells that it is through.
+  await field.fill('Once, please');
+  await field.press('Enter');
+  await field.fill('And this');
+  await field.press('Enter');
+  await page.getByText('Amélie: And this').waitFor();
+  assert.deepEqual([await stored('Once, please'), said], ['2', 1], 'once for both tries, once for what was written anew');
+});
+
 test('what arrives or changes while the page reads the history stands where it belongs, as it is now', async () => {
   const address = `http://localhost:${server.address().port}/chat.html`;
   const shown = (page) => page.locator('li').allTextContents();

@@ -1,6 +1,7 @@
 // Commands: in which order they go out, and when they go out once more.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ChatError } from '../pgchat.js';
 import { client, connected, server } from './support/stage.js';
 import { eventually } from './support/wait.js';
 
@@ -34,6 +35,20 @@ test('what is refused with internal each time is rejected after three tries, and
   assert.deepEqual(contents, ['refused', 'refused', 'refused', 'behind']);
   await refused;
   assert.deepEqual(await behind, { id: 'm1' });
+});
+
+test('a send that failed says under which id it may be sent again, each under its own, as its outgoing event does', async () => {
+  const [chat, connection] = await connected();
+  const outgoing = [];
+  chat.on('outgoing', ({ state, error }) => state === 'failed' && outgoing.push(error));
+  const sends = ['mine', undefined].map((clientMessageId, n) => chat.send({ conversationId: `c${n}`, content: 'x', clientMessageId }));
+  const [, { data }] = [await connection.read(), await connection.read()];
+  connection.close(4403, 'deactivated');
+  const [first, second] = (await Promise.allSettled(sends)).map(({ reason }) => reason);
+  assert.deepEqual([first.clientMessageId, second.clientMessageId], ['mine', data.clientMessageId]);
+  for (const error of [first, second]) assert.deepEqual([error instanceof ChatError, error.name, error.code, error.message, error.closeCode], [true, 'ChatError', 'not_allowed', 'deactivated', 4403]);
+  assert.deepEqual(outgoing, [first, second]);
+  assert.deepEqual(chat.errors.map(({ code, clientMessageId }) => [code, clientMessageId]), [['not_allowed', undefined]], 'that of the connection is nobody’s');
 });
 
 test('edits and the deletion of one message go out one after the other; those of another one, and a mark as read, wait for none of them', async () => {

@@ -37,3 +37,27 @@ test('a search in one conversation asks for that one', async () => {
   await chat.search('flat');
   assert.deepEqual(server.requests.map(({ url }) => url), ['/api/v1/chat/users/u1/search?q=flat&conversation_id=c1&limit=5&snippets=true', '/api/v1/chat/users/u1/search?q=flat']);
 });
+
+test('one conversation is asked for by its id, as the user that asks', async () => {
+  const conversation = { id: 'c/1', lastSeq: 3 };
+  server.answer = () => ({ body: conversation });
+  assert.deepEqual(await client({ userId: 'me/you' }).conversations.get('c/1'), conversation);
+  assert.deepEqual(server.requests.map(({ method, url }) => [method, url.replace(/\?$/, '')]), [['GET', '/api/v1/chat/users/me%2Fyou/conversations/c%2F1']]);
+  server.answer = () => ({ status: 404, body: { code: 'conversation_not_found', message: 'none' } });
+  await assert.rejects(client().conversations.get('c2'), { code: 'conversation_not_found', status: 404 });
+});
+
+test('people are listed by role, by whether they are active, or by both', async () => {
+  const chat = client();
+  for (const query of [{ role: 'broker', q: 'a' }, { active: true }, { role: 'broker', active: true, q: 'a' }, { role: 'broker', active: false }, { active: false }]) await chat.users.list(query);
+  assert.deepEqual(server.requests.map(({ url }) => url.replace(/\?$/, '')), [
+    '/api/v1/users/role/broker?q=a', '/api/v1/users/active', '/api/v1/users/?role=broker&active=true&q=a', '/api/v1/users/role/broker', '/api/v1/users/',
+  ]);
+});
+
+test('an error names the request, as the service’s log does', async () => {
+  server.answer = () => ({ status: 500, headers: { 'x-request-id': 'r-17' }, body: { code: 'internal', message: 'see the log' } });
+  await assert.rejects(client().users.get('u2'), { code: 'internal', requestId: 'r-17' });
+  server.answer = () => ({ status: 500, body: { code: 'internal', message: 'see the log' } });
+  await assert.rejects(client().users.get('u2'), { requestId: null });
+});

@@ -243,6 +243,134 @@ test('how long a connection may be silent is the service’s to say', async (t) 
   assert.equal(last().sent[0].type, 'ping');
 });
 
+test('a command without an answer in time is slow as long as pings are answered, and no connection is lost over it', async (t) => {
+  const { chat, pass, last } = await start(t, { timeoutMs: 15_000 });
+  last().greet();
+  const sent = chat.send({ conversationId: 'c1', content: 'x' });
+  const frames = last().sent;
+  for (const pings of [1, 2]) {
+    await pass(14_999);
+    assert.equal(frames.length, pings);
+    await pass(1);
+    assert.equal(frames.length, pings + 1);
+    assert.equal(frames.at(-1).type, 'ping');
+    last().say('ack', { requestId: frames.at(-1).requestId });
+  }
+  await pass(5_000);
+  last().say('ack', { requestId: frames[0].requestId, message: { id: 'm1' } });
+  assert.deepEqual(await sent, { id: 'm1' });
+  await pass(15_000);
+  assert.deepEqual([frames.length, Socket.all.length, chat.status], [3, 1, 'online'], 'nothing is asked about what was answered');
+});
+
+test('a command without an answer in time ends the connection five seconds later, where a ping has none, either', async (t) => {
+  const { chat, pauses, pass, last } = await start(t, { timeoutMs: 15_000 });
+  last().greet();
+  const sent = chat.send({ conversationId: 'c1', content: 'x' });
+  const [asked] = last().sent;
+  await pass(15_000);
+  await pass(4_999);
+  assert.equal(chat.status, 'online');
+  await pass(1);
+  assert.deepEqual([chat.status, Socket.all.length], ['waiting', 1]);
+  await pass(pauses[0]);
+  last().greet();
+  assert.deepEqual(last().sent, [asked]);
+  last().say('ack', { requestId: asked.requestId, message: { id: 'm1' } });
+  assert.deepEqual(await sent, { id: 'm1' });
+});
+
+test('a getToken that gives what it holds until that expires is asked again in ever shorter pauses, and the service hears nothing until there is another', async (t) => {
+  let token = 'held';
+  const getToken = t.mock.fn(() => token);
+  const { chat, pass, last } = await start(t, { getToken });
+  const errors = [];
+  chat.on('error', (error) => errors.push(error));
+  last().readyState = 1;
+  last().say('connected', { heartbeatSeconds: 3600, cursor: 'k' });
+  const [at, expiresAt] = ['2026-01-01T00:00:00Z', '2026-01-01T00:01:00Z'];
+  last().onmessage({ data: JSON.stringify({ type: 'token_expiring', data: { expiresAt }, userId: 'u1', timestamp: Date.parse(at) / 1000 }) });
+  await turn();
+  for (const [times, pause] of [[2, 30_000], [3, 15_000], [4, 7_500], [5, 5_000], [6, 5_000]]) {
+    await pass(pause - 1);
+    assert.equal(getToken.mock.callCount(), times, `${pause}`);
+    assert.equal(last().sent.length, 0);
+    if (times === 6) token = 'fresh';
+    await pass(1);
+    assert.equal(getToken.mock.callCount(), times + 1, `${pause}`);
+  }
+  const [{ type, data, requestId }] = last().sent;
+  assert.deepEqual([type, data], ['authenticate', { token: 'fresh' }]);
+  last().say('ack', { requestId });
+  await pass(60_000);
+  assert.deepEqual([getToken.mock.callCount(), last().sent.length, errors], [7, 1, []]);
+});
+
+test('who closes it while a token is waited for is not asked for one again', async (t) => {
+  const answers = [];
+  const getToken = t.mock.fn(() => new Promise((resolve) => answers.push(resolve)));
+  const { chat, pass, last } = await start(t, { getToken });
+  answers[0]('held');
+  await turn();
+  last().greet();
+  last().say('token_expiring', {});
+  await turn();
+  chat.close();
+  answers[1]('held');
+  await turn();
+  await pass(60_000);
+  assert.equal(getToken.mock.callCount(), 2);
+});
+
+/** What the service answers over HTTP, as often as it is asked. */
+const answered = (t, answer) => t.mock.method(globalThis, 'fetch', async () => answer());
+const user = () => Response.json({ id: 'u1' });
+
+test('a handshake that is refused while HTTP works is an error from the third attempt on, told once in an outage', async (t) => {
+  answered(t, user);
+  const { chat, pass, last } = await start(t, { random: () => 0 });
+  const errors = [];
+  const statuses = [];
+  chat.on('error', (error) => errors.push(error));
+  chat.on('status', (status) => status.status === 'waiting' && statuses.push(status));
+  const refused = async () => {
+    last().lose(1006);
+    for (let turns = 0; turns < 5; turns++) await turn();
+    const { error, closeCode } = statuses.at(-1);
+    assert.equal(closeCode, 1006);
+    await pass(0);
+    return error?.code;
+  };
+  for (const outage of [1, 2]) {
+    const codes = [];
+    for (let attempts = 0; attempts < 5; attempts++) codes.push(await refused());
+    assert.deepEqual(codes, [undefined, undefined, 'handshake_refused', 'handshake_refused', 'handshake_refused']);
+    assert.equal(errors.length, outage);
+    const [{ code, message }] = errors.slice(-1);
+    assert.equal(code, 'handshake_refused');
+    for (const cause of [/Upgrade/, /ALLOWED_ORIGINS/, /too many sockets/]) assert.match(message, cause);
+    assert.equal(chat.status, 'connecting', 'it goes on trying');
+    last().greet();
+    last().lose();
+    await pass(0);
+  }
+});
+
+test('what is refused because nobody is reached, or once only, is no refusal of handshakes', async (t) => {
+  let reached = true;
+  answered(t, () => (reached ? user() : Promise.reject(new TypeError('unreachable'))));
+  const { chat, pass, last } = await start(t, { random: () => 0 });
+  const codes = [];
+  chat.on('error', ({ code }) => codes.push(code));
+  for (reached of [true, true, false, false, false]) {
+    last().lose(1006);
+    for (let turns = 0; turns < 5; turns++) await turn();
+    await pass(0);
+  }
+  last().greet();
+  assert.deepEqual([chat.status, codes], ['online', []]);
+});
+
 test('a handshake that hangs is given up', async (t) => {
   t.mock.method(globalThis, 'fetch', async () => { throw new TypeError('unreachable'); });
   const { chat, pass, last } = await start(t, { timeoutMs: 15_000 });

@@ -31,6 +31,37 @@ test('token_expiring: a new token goes over the open socket, and is shown to nob
   assert.deepEqual([server.handshakes.length, chat.errors], [1, []]);
 });
 
+test('what a service says of the end that is no time is no reason to ask without a pause', async (t) => {
+  const getToken = t.mock.fn(() => JWT);
+  const [chat, connection] = await connected({ getToken });
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  await next(chat, 'token_expiring');
+  // The second call, and then a pause of five seconds: a hundred round trips are far less.
+  for (let times = 0; times < 100; times++) await connection.caughtUp();
+  assert.deepEqual([getToken.mock.callCount(), connection.inbox, chat.errors], [2, [], []]);
+});
+
+for (const [how, end] of [['is lost', (chat, connection) => connection.close(1012)], ['is closed', (chat) => chat.close()]]) {
+  test(`a connection that ${how} during a renewal is no error`, async () => {
+    let made = 0;
+    const [chat, connection] = await connected({ getToken: () => `${JWT}${++made}` });
+    connection.send('token_expiring', { expiresAt: 'soon' });
+    assert.equal((await connection.read()).type, 'authenticate');
+    end(chat, connection);
+    await eventually(() => chat.status !== 'online');
+    assert.deepEqual([chat.queued, chat.errors], [0, []]);
+  });
+}
+
+test('a renewal that the service refuses is an error', async () => {
+  let made = 0;
+  const [chat, connection] = await connected({ getToken: () => `${JWT}${++made}` });
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  const { requestId } = await connection.read();
+  connection.send('error', { requestId, code: 'user_mismatch', message: 'of somebody else' });
+  assert.equal((await next(chat, 'error')).code, 'user_mismatch');
+});
+
 test('who has no getToken has nothing to say to token_expiring', async () => {
   const [chat, connection] = await connected();
   connection.send('token_expiring', { expiresAt: 'soon' });

@@ -144,11 +144,17 @@ handle($('enquiry'), async ({ brokerId, flat }, form) => {
   await look(conversationId, form.elements.brokerId.selectedOptions[0].text);
 });
 
+/** What had no answer may have been stored after all: sent once more under the same id, it is stored once. */
+let unsent;
+
 handle($('send'), async ({ content }, form) => {
+  const message = unsent?.conversationId === open && unsent.content === content ? unsent : { conversationId: open, content };
+  unsent = undefined;
   form.reset();
   try {
-    await chat.send({ conversationId: open, content });
+    await chat.send(message);
   } catch (error) {
+    unsent = { ...message, clientMessageId: error.clientMessageId };
     form.elements.content.value ||= content; // unless something else is being written
     throw error;
   }

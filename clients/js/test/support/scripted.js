@@ -51,16 +51,17 @@ function wrap(ws) {
   const readers = [];
   ws.on('message', (text) => {
     const frame = JSON.parse(text);
-    if (frame.type === 'ping') return send('ack', { requestId: frame.requestId });
+    if (frame.type === 'ping') return connection.answersPings && send('ack', { requestId: frame.requestId });
     const reader = readers.shift();
     if (reader) reader(frame);
     else inbox.push(frame);
   });
   const send = (type, data, cursor) => ws.send(JSON.stringify({ type, data, userId: 'u1', timestamp: 1, ...(cursor && { cursor }) }));
-  return {
+  const connection = {
     ws,
     inbox,
     send,
+    answersPings: true,
     /** The first frame of every socket. */
     greet: (more) => send('connected', { connectionId: 'c', replicaId: 'r', heartbeatSeconds: 25, cursor: 'start', resumed: false, ...more }),
     /** The client's next frame, pings apart. */
@@ -72,4 +73,5 @@ function wrap(ws) {
     }),
     close: (code, reason) => ws.close(code, reason),
   };
+  return connection;
 }

@@ -1,5 +1,5 @@
 // Compiled, never run: what the types allow, and what they refuse.
-import { ChatError, createChatClient, newId, type ChatOptions, type ClientErrorCode, type Message } from '../../pgchat.js';
+import { ChatError, createChatClient, newId, type ChatOptions, type ClientErrorCode, type Conversation, type Message } from '../../pgchat.js';
 
 const chat = createChatClient({ url: 'https://chat.example.com', getToken: async () => 'jwt' });
 
@@ -50,7 +50,19 @@ const found: Promise<string[]> = chat.search('heron', { limit: 5, offset: 5, sni
   .then(({ messages }) => messages.flatMap(({ snippet }) => snippet?.map(({ text }) => text) ?? []));
 void [sent, older, found];
 
-const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false })];
+const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false }), chat.users.list({ role: 'broker', active: true })];
 void listed;
-// @ts-expect-error: of one role, or the active ones: there is no route for both
-chat.users.list({ role: 'broker', active: true });
+const pages = [chat.messages.list('c'), chat.messages.list('c', { after: 7 }), chat.messages.list('c', { offset: 50, limit: 50 })];
+void pages;
+// @ts-expect-error: before a message, or after one
+chat.messages.list('c', { before: 7, after: 3 });
+// @ts-expect-error: an offset counts from the last message
+chat.messages.list('c', { before: 7, offset: 50 });
+// @ts-expect-error: an offset counts from the last message
+chat.messages.list('c', { after: 7, offset: 50 });
+
+const unwatch: () => void = chat.watchPresence(new Set(['u2']));
+unwatch();
+const about: Promise<Conversation> = chat.conversations.get('c');
+void about;
+sent.catch((error) => (error instanceof ChatError ? chat.send({ conversationId: 'c', content: 'x', ...(error.clientMessageId && { clientMessageId: error.clientMessageId }) }) : Promise.reject(error)));
