@@ -129,7 +129,7 @@ const named = (hash) => hash.slice(1).split('&').map((part) => part.split('/'));
 function record() {
   // The address names who is not there yet.
   if (leaving || opening) return;
-  const of = (pane) => [pane?.model?.userId, pane?.opening].filter(Boolean).join('/');
+  const of = (pane) => (pane?.place ?? []).filter(Boolean).join('/');
   const address = [first, second].map(of).join('&').replace(/&$/, '');
   if (address === location.hash.slice(1) && history.state) return;
   const before = named(location.hash);

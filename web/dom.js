@@ -147,3 +147,9 @@ export function place(parent, children) {
 export function empty(iconName, title, text, ...more) {
   return h('div.empty', {}, icon(iconName), h('strong', {}, title), text && h('p', {}, text), ...more);
 }
+
+/** Ctrl+K, with Caps Lock too; where the layout has no Latin letters, the key that has the K elsewhere. */
+export function isSearchKey({ key, code, ctrlKey, metaKey, shiftKey, altKey }) {
+  const isK = /^[a-z]$/i.test(key) ? key.toLowerCase() === 'k' : code === 'KeyK';
+  return isK && (ctrlKey || metaKey) && !shiftKey && !altKey;
+}

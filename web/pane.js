@@ -1,6 +1,6 @@
 // One user's chat: sign in, then the list beside the thread, or one of them where the pane is narrow.
 import { Composer } from './composer.js';
-import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, say } from './dom.js';
+import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, isSearchKey, say } from './dom.js';
 import { forget, soon } from './draw.js';
 import { draft, editDraft, keepDraft, keepEdit } from './drafts.js';
 import { reason, sentence } from './failure.js';
@@ -21,6 +21,8 @@ export class Pane {
   #draw = () => this.#render();
   /** What was chosen last: it may take a moment until it is found. The address names it from the first moment on. */
   opening;
+  /** `{userId, conversationId}`: what is opened if the token that is asked for, or was given, turns out to be that user's. */
+  wanted;
 
   /** `changed`: another user or conversation; `online`: the socket is open; `suggested`: `{userId, conversationId}`, who goes first where one chooses, and what is opened for them. */
   constructor({ name, url, second = false, changed = () => {}, online = () => {}, suggested = () => ({}), cancel }) {
@@ -31,24 +33,29 @@ export class Pane {
     document.addEventListener('visibilitychange', this.seen);
   }
 
-  /** `fault`: what was wrong with the token that was given. */
-  signIn(fault) {
+  /** `fault`: what was wrong with the token that was given; `wanted`: whom and what the address named. */
+  signIn(fault, wanted) {
     const held = this.#hasFocus();
     this.#leave();
+    this.wanted = wanted;
     const { url, second, cancel } = this;
     const askToken = (refusal) => this.#askToken(refusal);
-    const { userId, conversationId } = this.suggested();
-    const chosen = (who) => this.start(who, who.userId === userId ? conversationId : undefined);
+    const { userId, conversationId } = wanted ?? this.suggested();
+    const chosen = (who) => {
+      if (who.userId) this.start(who, who.userId === userId ? conversationId : undefined);
+      else this.start(who, conversationId, userId);
+    };
     const { element } = new SignIn({ url, second, cancel, fault, askToken, suggested: userId, chosen });
     this.element.replaceChildren(element);
     if (held) element.focus();
     this.changed();
   }
 
-  /** `who`: `{userId}` or `{getToken}`. */
-  start(who, conversationId) {
+  /** `who`: `{userId}`, or `{getToken}`: then the conversation is opened if the token is that of the user `owner`. */
+  start(who, conversationId, owner) {
     const held = this.#hasFocus();
     this.#leave();
+    this.wanted = conversationId && owner && { userId: owner, conversationId };
     const model = new Model({ url: this.url, ...who });
     this.model = model;
     this.list = new List(model, {
@@ -83,7 +90,9 @@ export class Pane {
       keepEdit: (id, edit) => keepEdit(model.userId, id, edit),
       typing: (isTyping) => model.typists.tell(this.conversationId, isTyping),
       editLast: () => {
-        const mine = this.thread.timeline?.messages.findLast(({ senderId, deletedAt }) => senderId === model.userId && !deletedAt);
+        const { messages, hasNewer } = this.thread.timeline ?? {};
+        if (!messages || hasNewer) return; // the last one is not among them
+        const mine = messages.findLast(({ senderId, deletedAt, messageType }) => senderId === model.userId && !deletedAt && messageType === 'text');
         if (mine) this.composer.edit(model.outbox.edited(mine));
       },
     });
@@ -126,8 +135,18 @@ export class Pane {
     const off = model.on('conversations', () => {
       if (model.state !== 'ready') return;
       off();
-      if (this.opening === conversationId) this.open(conversationId, ...place);
+      const isTheirs = !this.wanted || this.wanted.userId === model.userId;
+      this.wanted = undefined;
+      if (this.opening !== conversationId) return;
+      if (isTheirs) this.open(conversationId, ...place);
+      else this.opening = undefined;
     });
+  }
+
+  /** Who is here, and in which conversation, for the address; as long as that is not known, what it named. */
+  get place() {
+    const userId = this.model?.userId;
+    return userId || !this.wanted ? [userId, this.opening] : [this.wanted.userId, this.wanted.conversationId];
   }
 
   #leave() {
@@ -286,7 +305,7 @@ export class Pane {
       if (held) (this.conversationId ? this.composer.input : this.list.element).focus();
     } else if (status === 'waiting') {
       const until = performance.now() + retryInMs;
-      const reason = error?.code === 'no_token' ? 'There is no token yet.' : model.replicaId ? 'Connection lost.' : 'No connection yet.';
+      const reason = error?.code === 'no_token' ? 'There is no token yet.' : error?.code === 'handshake_refused' ? sentence(error) : model.replicaId ? 'Connection lost.' : 'No connection yet.';
       // A screen reader says why, and not each second.
       const [why, left, waiting] = [h('span'), h('span', { role: 'timer', 'aria-live': 'off' }), h('span')];
       const show = () => {
@@ -301,9 +320,9 @@ export class Pane {
     } else if (status === 'connecting' && !banner.hidden) {
       this.#banner('warn', [model.replicaId ? 'Reconnecting…' : 'Connecting…']);
     } else if (status === 'stopped' && error?.code === 'no_user') {
-      this.signIn('This token does not say whose it is: it has no “sub”.');
+      this.signIn('This token does not say whose it is: it has no “sub”.', this.wanted);
     } else if (status === 'stopped' && (error?.status === 401 || closeCode === 4401)) {
-      this.signIn(); // the address named somebody, but this service wants a token
+      this.signIn(undefined, model.userId && { userId: model.userId, conversationId: this.opening }); // the address named somebody, but this service wants a token
     } else if (status === 'stopped') {
       const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;
       this.#banner('bad', [text], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.leaving(() => this.signIn()) }, 'Be somebody else'));
@@ -386,7 +405,7 @@ export class Pane {
   /** What a key does here that is pressed in this pane, or nowhere. */
   key(event) {
     if (!this.model || isComposing(event)) return;
-    if (event.key === 'k' && (event.ctrlKey || event.metaKey)) {
+    if (isSearchKey(event)) {
       event.preventDefault();
       if (this.listIsHidden()) this.back();
       this.list.startSearch();

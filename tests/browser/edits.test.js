@@ -29,6 +29,34 @@ test('an edit waits for the connection as a message does, and looks like it', as
   await bubble(page, 'At six').getByTitle(/^(sent|read)$/).waitFor();
 });
 
+test('ArrowUp edits the last text of one’s own, no picture, and nothing where the last ones are not loaded', async () => {
+  const conversation = await replicas.sql(`insert into conversations (participant1_id, participant2_id) values ('${AMELIE}', '55555555-5555-4555-8555-555555555555') on conflict do nothing returning id`);
+  await replicas.sql(`
+    insert into messages (conversation_id, sender_id, content) values ('${conversation}', '${AMELIE}', 'The pelican of long ago');
+    insert into messages (conversation_id, sender_id, content) select '${conversation}', '${AMELIE}', 'filler ' || n from generate_series(1, 300) n;
+    insert into messages (conversation_id, sender_id, content) values ('${conversation}', '${AMELIE}', 'The last text');
+    insert into messages (conversation_id, sender_id, content, message_type) values ('${conversation}', '${AMELIE}', 'https://example.com/a.png', 'image'), ('${conversation}', '${AMELIE}', 'https://example.com/b.pdf', 'file')`);
+  const page = await visit(at(replica.url, talking(AMELIE, conversation)));
+  await bubble(page, 'The last text').waitFor();
+  await field(page).press('ArrowUp');
+  await editing(page).waitFor();
+  assert.equal(await page.getByRole('textbox', { name: /^(Message|Edit message)/ }).inputValue(), 'The last text');
+  await page.keyboard.press('Escape');
+  await editing(page).waitFor({ state: 'hidden' });
+
+  await page.getByRole('searchbox').fill('pelican');
+  await page.locator('.results .row', { hasText: 'long ago' }).click();
+  await bubble(page, 'The pelican of long ago').waitFor();
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).waitFor();
+  await field(page).press('ArrowUp');
+  await drawn(page);
+  assert.deepEqual([await editing(page).isVisible(), await field(page).inputValue()], [false, '']);
+  await page.getByRole('button', { name: 'Jump to the latest messages' }).click();
+  await bubble(page, 'The last text').waitFor();
+  await field(page).press('ArrowUp');
+  await editing(page).waitFor();
+});
+
 test('who leaves while an edit waits is asked whether to lose it', async () => {
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });

@@ -138,6 +138,20 @@ for (const [where, options] of [['in a narrow pane', PHONE], ['in a wide one', {
   });
 }
 
+for (const [how, key, code, searches] of [['with Caps Lock', 'K', 'KeyK', true], ['with Cyrillic letters', 'л', 'KeyK', true], ['on Dvorak', 'k', 'KeyV', true], ['on Dvorak, where the T is', 't', 'KeyK', false]]) {
+  test(`Ctrl+K is the K of the layout: ${how} it ${searches ? 'searches' : 'does not search'}`, async () => {
+    const page = await visit(at(replica.url, talking(AMELIE)));
+    await page.locator('.message').first().waitFor();
+    const message = page.getByRole('textbox', { name: 'Message' });
+    await assertFocus(message);
+    const press = (init) => message.evaluate((it, event) => it.dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, cancelable: true, ctrlKey: true, ...event })), init);
+    const taken = !(await press({ key, code }));
+    assert.equal(taken, searches);
+    await assertFocus(searches ? page.getByRole('searchbox') : message);
+    assert.equal(await press({ key, code, shiftKey: true }), true, 'with Shift it is the browser’s');
+  });
+}
+
 test('who has gone nowhere yet, or clicked beside everything, searches by the same keys, with two users in the pane in front', async () => {
   const page = await visit(at(replica.url, talking(AMELIE)), NARROW);
   await page.locator('.message').first().waitFor();

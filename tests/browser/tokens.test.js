@@ -37,6 +37,31 @@ test('a token is asked for, stands in no address, and says whose chat it is', as
   assert.deepEqual(addresses.filter((address) => address.includes(amelie)), []);
 });
 
+test('a link to a conversation leads there once its user has signed in, again after a reload, and nobody else', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), ASKED);
+  const hash = () => new URL(page.url()).hash;
+  const signIn = async (user) => {
+    const field = page.getByRole('textbox', { name: 'Token' });
+    await field.waitFor();
+    assert.equal(hash(), `#${talking(AMELIE)}`, 'a reload would find it');
+    await field.fill(token(user));
+    await page.getByRole('button', { name: 'Sign in' }).click();
+  };
+  for (const again of [true, false]) {
+    await signIn(AMELIE);
+    await page.locator('.thread-head').getByRole('heading', { name: 'Łukasz Wiśniewski' }).waitFor();
+    await page.locator('.message').first().waitFor();
+    assert.equal(hash(), `#${talking(AMELIE)}`);
+    if (again) await page.reload();
+  }
+  await page.reload();
+  await signIn(LUKASZ);
+  await page.locator('.me').getByText('Łukasz Wiśniewski').waitFor();
+  await page.getByText('Choose a conversation').waitFor();
+  await eventually(hash, `#${LUKASZ}`);
+  assert.equal(await page.locator('.message').count(), 0);
+});
+
 test('a token is taken by Enter, as by the button', async () => {
   const page = await visit(replica.url, ASKED);
   const field = page.getByRole('textbox', { name: 'Token' });

@@ -1,6 +1,7 @@
 // A connection that is lost, or not there yet: what the page says of it, and what it does not miss.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { proxy } from './proxy.js';
 import { AMELIE, assertFocus, at, balancer, bubble, contents, CONVERSATION, CUT, cutOff, eventually, LUKASZ, pane, patient, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
@@ -45,6 +46,14 @@ test('who is there is not known while the page itself is not connected', async (
   front.refuse = false;
   await head.getByText('Online', { exact: true }).waitFor();
   await amelie.locator(`[data-conversation="${CONVERSATION}"] .avatar.online`).waitFor();
+});
+
+test('where HTTP works and WebSockets do not get through, the banner says what to look at', async (t) => {
+  const front = await proxy(replica.port);
+  t.after(() => front.close());
+  const page = await visit(at(front.url, AMELIE), { forgive: CUT });
+  await page.locator('.banner').getByText(/^HTTP works: .*Upgrade.*ALLOWED_ORIGINS.*sockets/).waitFor();
+  assert.equal(await page.locator('.notice').isVisible(), false, 'it is told once');
 });
 
 test('a proxy’s page in place of an answer, while there is no connection, is the banner’s to tell', async () => {
