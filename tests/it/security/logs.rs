@@ -176,7 +176,7 @@ async fn no_level_of_the_log_shows_a_token_a_password_or_a_message() {
 const FORGED: &str = "2026-01-01T00:00:00Z ERROR pgchat > forged";
 
 /// The members of a line in JSON, as docs/on-call.md lists them.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 17] = [
     "time",
     "level",
     "target",
@@ -188,6 +188,9 @@ const MEMBERS: [&str; 14] = [
     "durationMs",
     "connectionId",
     "userId",
+    "messageId",
+    "seq",
+    "frames",
     "seconds",
     "framesReceived",
     "framesSent",
