@@ -22,6 +22,7 @@ pub mod auth;
 pub mod config;
 pub mod embedded;
 pub mod error;
+mod fair_semaphore;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

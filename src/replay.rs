@@ -3,8 +3,6 @@
 //! Order of a session's start: register with the hub (live events then wait in its queue), resume,
 //! send the frames, go live, skipping what was sent already.
 
-mod fair_semaphore;
-
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,15 +11,12 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::fair_semaphore::{FairSemaphore, Permit};
 use crate::frame::{self, Cursor};
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, Incarnation, MissedChanges, MissedRead, Snapshot, Store};
-
-pub use fair_semaphore::Permit;
-
-use fair_semaphore::FairSemaphore;
 
 /// Reads what clients missed.
 #[derive(Clone)]

@@ -62,6 +62,7 @@ use describe::describe_pool;
 use failure::{Fault, QueryFailure};
 use held_rows::{GivenUp, HeldRows};
 use lease::{Lease, Param};
+use search::Searches;
 use shares::Shares;
 use user_lookups::UserLookups;
 
@@ -110,6 +111,7 @@ pub struct Store {
     user_lookups: Arc<UserLookups>,
     /// Tickets that are used up at a time.
     redemptions: Arc<Semaphore>,
+    searches: Searches,
     connector: Connector,
     /// The schema, quoted, with its dot: what every function's name starts with.
     prefix: String,
@@ -124,12 +126,13 @@ const VITAL_CONNECTIONS: usize = 2;
 
 impl Store {
     /// Opens nothing yet: connections are made when they are needed. `pool_size` is shared between
-    /// requests and the writer; [`VITAL_CONNECTIONS`] come on top.
+    /// requests and the writer; [`VITAL_CONNECTIONS`] come on top. `search_timeout`: `SEARCH_TIMEOUT_SECONDS`.
     pub fn new(
         connector: &Connector,
         schema: &str,
         pool_size: usize,
         timeout: Duration,
+        search_timeout: Duration,
         way: Way,
     ) -> Result<Self, ConnectError> {
         let shares = Shares::of(pool_size);
@@ -140,6 +143,7 @@ impl Store {
             held_rows: Arc::new(HeldRows::new(shares.changes)),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             redemptions: Arc::new(Semaphore::new(shares.redemptions)),
+            searches: Searches::new(shares.searches, search_timeout),
             connector: connector.clone(),
             prefix: format!("{}.", quoted_name(schema)),
             timeout,
@@ -321,17 +325,9 @@ impl Store {
         params: &[Param<'_>],
         deadline: Instant,
     ) -> Result<Vec<Row>, QueryFailure> {
-        let mut lease = self.lease(pool, deadline).await?;
-        match timeout_at(deadline, lease.query(sql, params)).await {
-            Ok(result) => {
-                lease.settle(result.as_ref().err());
-                result.map_err(|error| QueryFailure::of(&error))
-            }
-            Err(_) => {
-                lease.abandon();
-                Err(QueryFailure::no_answer())
-            }
-        }
+        let lease = self.lease(pool, deadline).await?;
+        let answer = lease.answer(sql, params, deadline).await;
+        answer.unwrap_or_else(|_| Err(QueryFailure::no_answer()))
     }
 
     fn lease_of(&self, client: Object) -> Lease {

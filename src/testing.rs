@@ -50,7 +50,16 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
     let connector = Connector::new(database).unwrap();
     let timeout = config.timeouts.database;
     let (schema, pool_size) = (&config.schema, config.pool_size);
-    let store = Store::new(&connector, schema, pool_size, timeout, Way::Direct).unwrap();
+    let search_timeout = config.timeouts.search;
+    let store = Store::new(
+        &connector,
+        schema,
+        pool_size,
+        timeout,
+        search_timeout,
+        Way::Direct,
+    )
+    .unwrap();
     let lifecycle = Lifecycle::default();
     let (writer, writing) = Writer::new(
         store.clone(),

@@ -247,7 +247,9 @@ begin
   for status, message in
     with found as (
       select m, (row_number() over (order by m.created_at desc, m.id desc) - 1) / block as part,
-             ts_rank(chat_search_words(language::regconfig, m.content), query) as rank
+             -- By the beginning: of long texts with many of the words it costs more than all else.
+             ts_rank(to_tsvector(language::regconfig,
+                                 case when octet_length(m.content) > 4096 then left(m.content, 4096) else m.content end), query) as rank
         from messages m
        where m.ctid = any (tids)
     ), shown as materialized (
@@ -397,6 +399,54 @@ begin
 end
 $$;
 
+-- Of a long content the 2,048 characters that a snippet is made of, and what is looked for in them: to mark the matches takes a time that
+-- grows with the square of the length, and with the words of the query. It is the beginning, if that matches; else what is around a word of
+-- the query as it is written there: around its first two places, and of several words it is the one that comes last. Where these places
+-- do not match as a whole, each of the words is marked.
+create function chat_search_part(language regconfig, content text, query tsquery, out part text, out sought tsquery)
+language plpgsql stable
+as $$
+declare
+  longest constant integer := 2048;
+  around constant integer := longest / 4;
+  -- But for what a match must not have; a query that says nothing else has no such tree.
+  wanted constant text := case when querytree(query) = 'T' then query::text else querytree(query) end;
+  folded text;
+  found record;
+  behind integer;
+  further integer;
+begin
+  sought := query;
+  part := left(content, longest + 1);
+  if length(part) <= longest then
+    return;
+  end if;
+  part := left(part, longest);
+  if to_tsvector(language, part) @@ query then
+    return;
+  end if;
+  sought := chat_search_any(wanted::tsquery);
+  folded := ' ' || lower(left(content, 131072));
+  -- Rather where a word begins.
+  select w.word, coalesce(nullif(strpos(folded, ' ' || w.word), 0), strpos(folded, w.word)) as place into found
+    from unnest(tsvector_to_array(replace(sought::text, $or$' | '$or$, $blank$' '$blank$)::tsvector)) w (word)
+   order by place desc
+   limit 1;
+  if found.place <= 2 * around then
+    return;
+  end if;
+  part := substr(content, found.place - around, 2 * around);
+  behind := found.place + around;
+  further := strpos(substr(folded, behind + 1), found.word);
+  if further > 0 then
+    part := part || ' … ' || substr(content, behind + greatest(further - around, 0), 2 * around);
+  end if;
+  if to_tsvector(language, part) @@ query then
+    sought := query;
+  end if;
+end
+$$;
+
 -- The parts of a content around what was found, as a JSON array of {"text", "match"}: joined, they are the
 -- snippet. No markup, so there is none to escape or to trust. A short content is in it as a whole: of a part,
 -- PostgreSQL leaves out a number at its end, be it the price that the message is about.
@@ -405,9 +455,10 @@ language sql stable
 as $$
   with marked as (
     -- Control characters mark the matches; the content's own are taken out.
-    select ts_headline(language, translate(left(content, 131072), e'\x02\x03', ''), query,
+    select ts_headline(language, translate(p.part, e'\x02\x03', ''), p.sought,
                        e'StartSel=\x02, StopSel=\x03, ' || case when length(left(content, 121)) <= 120 then 'HighlightAll=true'
                          else 'MaxFragments=2, MinWords=5, MaxWords=20, ShortWord=0, FragmentDelimiter=" … "' end) as text
+      from chat_search_part(language, content, query) p
   ), part as (
     select p.place * 2 + q.place as place, q.text, p.place > 1 and q.place = 1 as match
       from marked

@@ -142,6 +142,7 @@ impl Database {
             &config.schema,
             config.pool_size,
             config.timeouts.database,
+            config.timeouts.search,
             // Behind a pooler the listener needs a way of its own.
             match config.listen_database {
                 None => Way::Direct,

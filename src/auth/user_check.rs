@@ -129,6 +129,7 @@ mod tests {
             &config.schema,
             1,
             Duration::from_secs(1),
+            Duration::from_secs(1),
             Way::Direct,
         );
         UserCheck::new(store.unwrap(), holds)

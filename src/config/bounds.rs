@@ -81,6 +81,8 @@ pub struct Timeouts {
     pub write: Duration,
     /// `DB_TIMEOUT_SECONDS`, 10: any other statement, waiting for a pooled connection included.
     pub database: Duration,
+    /// `SEARCH_TIMEOUT_SECONDS`, 3: a search of messages, from its connection on.
+    pub search: Duration,
     /// `DB_CONNECT_TIMEOUT_SECONDS`, 30: how long a command tries to reach the database at its start.
     pub database_start: Duration,
 }
@@ -167,6 +169,7 @@ pub(super) fn timeouts(values: &Values) -> Result<Timeouts, ConfigError> {
         stall: values.seconds(&settings::STALL_TIMEOUT_SECONDS)?,
         write: values.seconds(&settings::WRITE_TIMEOUT_SECONDS)?,
         database: values.seconds(&settings::DB_TIMEOUT_SECONDS)?,
+        search: values.seconds(&settings::SEARCH_TIMEOUT_SECONDS)?,
         database_start: values.seconds(&settings::DB_CONNECT_TIMEOUT_SECONDS)?,
     })
 }

@@ -168,6 +168,9 @@ settings! {
             "Text search configuration of the database, such as simple, english or german: how words are stemmed, \
              and which are left out. off: no search, and sends pay nothing for it. A change builds another index, \
              in the background.";
+        SEARCH_TIMEOUT_SECONDS = "3", Seconds(1, 300),
+            "How long a search of messages may take once it is its turn; then 503. A third of the connections for \
+             requests is for searches, each of another user.";
     }
     "Limits" {
         MAX_MESSAGE_BYTES = "65536", Number(1, 10_485_760),

@@ -1,11 +1,17 @@
 //! What went wrong with a statement, and what of it may be tried again.
 
+use std::time::Duration;
+
 use deadpool_postgres::Pool;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::describe;
 use crate::error::{Denial, Error};
 use crate::logging::Repeats;
+
+/// It is the database that is slow, or the words that are in too much: nobody knows which.
+const SEARCH_GIVEN_UP: &str =
+    "the search took too long: narrow it down, by other words or to one conversation, or try again";
 
 /// What kind of thing is wrong, as far as it matters to what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub(super) enum Fault {
     /// The server ended the statement, most probably for its length (`statement_timeout` or `transaction_timeout` of the role, or
     /// of the database). It changed nothing.
     TooSlow,
+    /// A search had all the time that it may have (`SEARCH_TIMEOUT_SECONDS`).
+    SearchGivenUp,
     /// Another transaction held a row for longer than the statement waits (55P03): nothing was changed.
     Held,
     /// Other transactions were in the way: serialization and deadlocks.
@@ -78,6 +86,7 @@ impl Fault {
             | Self::ConnectionLost
             | Self::NoAnswer
             | Self::TooSlow
+            | Self::SearchGivenUp
             | Self::Held
             | Self::Collided
             | Self::Exhausted => true,
@@ -130,6 +139,12 @@ impl QueryFailure {
         matches!(self.fault, Fault::NoAnswer | Fault::TooSlow)
     }
 
+    /// A search had all the time that it may have.
+    pub(super) fn search_given_up() -> Self {
+        let text = "a search was given up after SEARCH_TIMEOUT_SECONDS";
+        Self::because(Fault::SearchGivenUp, text)
+    }
+
     /// Closes the pool's idle connections where a statement was lost: most probably it is gone from the other sessions as well.
     pub(super) fn renew(&self, pool: &Pool) {
         if self.fault == Fault::StatementLost {
@@ -151,10 +166,18 @@ impl From<QueryFailure> for Error {
         static UNREACHABLE: Repeats = Repeats::new();
         static SILENT: Repeats = Repeats::new();
         static HELD: Repeats = Repeats::new();
+        static SEARCHES: Repeats = Repeats::new();
         static OTHERS: Repeats = Repeats::new();
         let (lines, what, message) = match fault {
             Fault::Denied => return Self::Forbidden(Denial::Refused(text)),
             Fault::Refused => return Self::Internal(text.into()),
+            Fault::SearchGivenUp => {
+                SEARCHES.warn(&text);
+                return Self::Unavailable {
+                    message: SEARCH_GIVEN_UP.to_owned(),
+                    retry_after: Duration::from_secs(5),
+                };
+            }
             Fault::NoConnection => (
                 &UNREACHABLE,
                 "database unreachable",

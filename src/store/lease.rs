@@ -1,16 +1,19 @@
 //! A connection of a pool, for the time of one statement.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use postgres_types::{ToSql, Type};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::{Row, RowStream, Statement};
 
 use super::Connector;
 use super::failure::{Fault, QueryFailure, ends_session};
+use crate::fair_semaphore::Permit;
 
 /// A typed parameter: where a pooler in transaction mode may stand before the database, statements are sent unprepared
 /// in one round trip.
@@ -41,6 +44,8 @@ pub(super) struct Lease {
     /// The statement that is being prepared, if one is. A caller who goes away meanwhile leaves it in the session, under a name
     /// that nobody knows.
     preparing: Option<(String, Vec<Type>)>,
+    /// Whose turn it is meanwhile: until the statement has ended, though its caller went away.
+    turn: Option<Arc<Permit>>,
     connector: Connector,
     way: Way,
 }
@@ -50,9 +55,16 @@ impl Lease {
         Self {
             client: Some(client),
             preparing: None,
+            turn: None,
             connector,
             way,
         }
+    }
+
+    /// For a statement that is somebody's turn.
+    pub(super) fn in_turn(mut self, turn: &Arc<Permit>) -> Self {
+        self.turn = Some(Arc::clone(turn));
+        self
     }
 
     pub(super) fn give_back(&mut self) {
@@ -79,6 +91,25 @@ impl Lease {
     pub(super) fn abandon(&mut self) {
         if let Some(client) = self.client.take() {
             abandon(client, &self.connector);
+        }
+    }
+
+    /// The answer of one statement, after which the connection goes back, or by `deadline` none, and it is closed.
+    pub(super) async fn answer(
+        mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        deadline: Instant,
+    ) -> Result<Result<Vec<Row>, QueryFailure>, Elapsed> {
+        match timeout_at(deadline, self.query(sql, params)).await {
+            Ok(result) => {
+                self.settle(result.as_ref().err());
+                Ok(result.map_err(|error| QueryFailure::of(&error)))
+            }
+            Err(elapsed) => {
+                self.abandon();
+                Err(elapsed)
+            }
         }
     }
 
@@ -162,7 +193,11 @@ impl Drop for Lease {
         match Handle::try_current() {
             Ok(runtime) => {
                 let finish = finish(client, self.connector.clone(), self.preparing.take());
-                runtime.spawn(finish);
+                let turn = self.turn.take();
+                runtime.spawn(async move {
+                    finish.await;
+                    drop(turn);
+                });
             }
             Err(_) => abandon(client, &self.connector),
         }

@@ -1,9 +1,18 @@
 //! Full-text search over a user's own conversations.
 
-use postgres_types::Type;
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
 
+use postgres_types::Type;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::Row;
+
+use super::failure::QueryFailure;
+use super::lease::Param;
 use super::{Listing, PAGE_BYTES, Page, Store, column_of, listing, single, unknown_status};
 use crate::error::{Denial, Error, Resource};
+use crate::fair_semaphore::{FairSemaphore, Permit};
 use crate::model::{ConversationId, UserId};
 
 /// What a user looks for.
@@ -20,12 +29,31 @@ pub struct Search<'a> {
     pub snippets: bool,
 }
 
+/// Who may search, and for how long: what a search costs depends on what is written in the messages.
+#[derive(Clone)]
+pub(super) struct Searches {
+    /// One of each user at a time.
+    semaphore: FairSemaphore,
+    /// From its connection on, which it may have to wait for.
+    timeout: Duration,
+}
+
+impl Searches {
+    pub fn new(parallel: usize, timeout: Duration) -> Self {
+        Self {
+            semaphore: FairSemaphore::new(parallel),
+            timeout,
+        }
+    }
+}
+
 impl Store {
     /// A page of what was found. `NotFound` names the unknown user or conversation, `Unavailable` says that the index
-    /// is not complete.
+    /// is not complete, that too many others search, or that it took too long.
     pub async fn search(&self, search: Search<'_>, page: Page) -> Result<Listing, Error> {
         let rows = self
-            .read(
+            .read_in_turn(
+                search.reader,
                 "message, status",
                 "chat_search($1, $2, $3, $4, $5, $6, $7, $8)",
                 &[
@@ -58,6 +86,46 @@ impl Store {
             "not_a_participant" => Err(Error::Forbidden(Denial::NotAParticipant)),
             other => Err(unknown_status(other)),
         }
+    }
+
+    /// As [`Store::read`], when it is the user's turn.
+    async fn read_in_turn(
+        &self,
+        user: UserId,
+        columns: &str,
+        call: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        let sql = self.select(columns, call);
+        let turn = self.searches.semaphore.acquire(user, ready(()));
+        let Ok(Ok(turn)) = timeout_at(self.deadline(), turn).await else {
+            return Err(Error::unavailable("too many others search"));
+        };
+        let turn = Arc::new(turn);
+        match self.run_in_turn(&turn, &sql, params).await {
+            Err(failure) if failure.fault.is_of_connection() => {
+                failure.renew(&self.pool);
+                log::debug!(
+                    "repeating a search on a new connection: {}",
+                    failure.text
+                );
+                Ok(self.run_in_turn(&turn, &sql, params).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn run_in_turn(
+        &self,
+        turn: &Arc<Permit>,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, QueryFailure> {
+        // With a deadline of its own, as with a ticket: see there.
+        let lease = self.lease(&self.pool, self.deadline()).await?;
+        let deadline = Instant::now() + self.searches.timeout;
+        let answer = lease.in_turn(turn).answer(sql, params, deadline).await;
+        answer.unwrap_or_else(|_| Err(QueryFailure::search_given_up()))
     }
 
     /// The text search configurations that the database has.

@@ -205,7 +205,9 @@ impl Store {
             }
             Fault::Held => SendFailure::Locked(text),
             Fault::Collided => SendFailure::Collided(text),
-            Fault::TooSlow | Fault::Exhausted => SendFailure::Exhausted(text),
+            Fault::TooSlow | Fault::SearchGivenUp | Fault::Exhausted => {
+                SendFailure::Exhausted(text)
+            },
             Fault::Denied => SendFailure::Denied(refusal(error)),
             Fault::Refused if is_suspect(error) => SendFailure::Suspect(text),
             Fault::Refused => SendFailure::Refused(text),

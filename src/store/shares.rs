@@ -14,6 +14,9 @@ pub struct Shares {
     /// one of three to those who are in. Each is held for one ticket, and how fast browsers come back after the loss of a replica goes by
     /// their number.
     pub redemptions: usize,
+    /// Of the requests' pool, those that searches may have, each of another user: a third. Nothing else that is read takes as long, or
+    /// depends as much on what a user has written into it.
+    pub searches: usize,
     /// Of the requests' pool, those that changes of rows may have of which it is not known whether somebody holds them: a
     /// third. More at a time would hardly be faster, since all of them commit with NOTIFY, which is one at a time in the whole cluster.
     pub changes: usize,
@@ -28,6 +31,7 @@ impl Shares {
             requests,
             user_lookups: (requests / 3).max(1),
             redemptions: (requests / 2).max(1),
+            searches: (requests / 3).max(1),
             changes: (requests / 3).max(1),
         }
     }
@@ -47,17 +51,19 @@ mod tests {
                 requests,
                 user_lookups,
                 redemptions,
+                searches,
                 changes,
             } = shares;
             assert_eq!(writer + requests, size, "{shares:?}");
             assert!(
-                user_lookups >= 1 && redemptions >= 1 && changes >= 1,
+                user_lookups >= 1 && redemptions >= 1 && searches >= 1 && changes >= 1,
                 "{shares:?}"
             );
             // Of one or two there is nothing to share out.
             if requests > 2 {
                 assert!(user_lookups + redemptions < requests, "{shares:?}");
                 assert!(changes + RETRIES < requests, "{shares:?}");
+                assert!(searches + user_lookups < requests, "{shares:?}");
             }
         }
     }

@@ -3,6 +3,7 @@
 mod index;
 mod snippets;
 mod steps;
+mod turns;
 mod walk;
 
 use std::collections::BTreeSet;

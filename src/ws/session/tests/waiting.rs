@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 
 use super::*;
-use crate::replay::Permit;
+use crate::fair_semaphore::Permit;
 
 impl Stage {
     /// A client that comes back, and waits while the permit is taken.

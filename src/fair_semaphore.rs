@@ -1,5 +1,5 @@
-//! A semaphore that is fair among users: who may be read for. Of each user one at a time stands in the common line, and the user's others wait behind it:
-//! with twenty sockets that come back again and again they take no more of the line than another user with one.
+//! A semaphore that is fair among users: who may be read for, or may search. Of each user one at a time stands in the common line, and the
+//! user's others wait behind it: with twenty sockets that come back again and again they take no more of the line than another user with one.
 //!
 //! Whoever stops waiting (drops what waits) has given up their place, in both lines.
 
@@ -13,11 +13,11 @@ use crate::model::UserId;
 
 /// Clones share the lines. First come, first served, in each of them.
 #[derive(Clone)]
-pub(super) struct FairSemaphore(Arc<Lines>);
+pub struct FairSemaphore(Arc<Lines>);
 
 struct Lines {
     common: Arc<Semaphore>,
-    /// The lines of those users for whom somebody waits or is read, and of nobody else.
+    /// The lines of those users of whom somebody waits or has their turn, and of nobody else.
     own: Mutex<HashMap<UserId, Own>>,
 }
 
@@ -29,7 +29,7 @@ struct Own {
     places: usize,
 }
 
-/// To be read for, until this is dropped. In this order: what the others wait for comes first.
+/// A user's turn, until this is dropped. In this order: what the others wait for comes first.
 pub struct Permit {
     _common: OwnedSemaphorePermit,
     _first: OwnedSemaphorePermit,
@@ -37,7 +37,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(super) fn user(&self) -> UserId {
+    pub fn user(&self) -> UserId {
         self.place.user
     }
 }
@@ -49,7 +49,7 @@ struct Place {
 }
 
 impl FairSemaphore {
-    /// As many may be read for at one time.
+    /// As many have their turn at one time.
     pub fn new(parallel: usize) -> Self {
         Self(Arc::new(Lines {
             common: Arc::new(Semaphore::new(parallel)),

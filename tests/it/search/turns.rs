@@ -1,0 +1,186 @@
+//! How many search at a time: a search may take long, whatever the others want of the database meanwhile.
+
+use tokio::task::JoinSet;
+use tokio_postgres::Client;
+
+use super::*;
+
+/// Of the six connections for requests, where `DB_POOL_SIZE` is eight.
+const SHARE: i64 = 2;
+
+/// Searches of Alice and of Boris take as long as the test wants; those of the others do not.
+struct Held {
+    database: Database,
+    replica: Replica,
+    /// Holds what they wait for.
+    holder: Client,
+}
+
+impl Held {
+    async fn set(more: &[(&str, &str)]) -> Self {
+        let database = Database::fresh().await;
+        let types = "uuid, text, uuid, text, bigint, bigint, boolean, bigint";
+        database
+            .execute(&format!(
+                "alter function chat_search({types}) rename to chat_search_at_once;
+                 create function chat_search({types}) returns table (status text, message text) language plpgsql security definer
+                 set search_path from current as $$
+                 begin
+                   if $1 in ('{ALICE}', '{BORIS}') then
+                     perform pg_advisory_xact_lock_shared(1);
+                   end if;
+                   return query select * from chat_search_at_once($1, $2, $3, $4, $5, $6, $7, $8);
+                 end $$;
+                 grant execute on function chat_search({types}) to {SERVICE}"
+            ))
+            .await;
+        let patient = [
+            ("DB_POOL_SIZE", "8"),
+            ("DB_TIMEOUT_SECONDS", "60"),
+            ("SEARCH_TIMEOUT_SECONDS", "60"),
+        ];
+        let replica = Replica::start(&database, &[&patient[..], more].concat()).await;
+        replica.api().found(GRETA, "q=ready").await;
+        let holder = database.sql().await;
+        let lock = "select pg_advisory_lock(1)";
+        holder.batch_execute(lock).await.expect("the lock");
+        Self {
+            database,
+            replica,
+            holder,
+        }
+    }
+
+    /// So many searches of a user's, each on a connection of its own; all have come.
+    async fn come(&self, searches: &mut JoinSet<Reply>, user: Uuid, count: usize) {
+        let before = self.replica.open_files();
+        for _ in 0..count {
+            let api = self.replica.api();
+            searches.spawn(async move { api.search(user, "q=apple").await });
+        }
+        eventually("all have come", || async {
+            (self.replica.open_files() >= before + count).then_some(())
+        })
+        .await;
+    }
+
+    async fn until_held(&self, count: i64) {
+        eventually(&format!("{count} searches are held"), || async {
+            (self.database.count(LOCK_WAITERS).await == count).then_some(())
+        })
+        .await;
+    }
+
+    async fn release(&self) {
+        let unlock = "select pg_advisory_unlock(1)";
+        self.holder.batch_execute(unlock).await.expect("its end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_searches_without_a_pause_takes_one_turn_and_nobodys_reads_wait() {
+    let held = Held::set(&[]).await;
+    let api = held.replica.api();
+    let mut searches = JoinSet::new();
+    held.come(&mut searches, ALICE, 12).await;
+    held.until_held(1).await;
+    // Another one's search has a turn, and whatever else is read needs none.
+    within("another's search", api.found(GRETA, "q=apple")).await;
+    within("another's list", api.conversations(CARLA)).await;
+    within("her own list", api.conversations(ALICE)).await;
+    assert_eq!(held.database.count(LOCK_WAITERS).await, 1);
+
+    // Two users take all turns: then a search waits, and nothing else does.
+    held.come(&mut searches, BORIS, 12).await;
+    held.until_held(SHARE).await;
+    held.come(&mut searches, GRETA, 1).await;
+    within("another's list", api.conversations(CARLA)).await;
+    assert_eq!(held.database.count(LOCK_WAITERS).await, SHARE);
+    assert!(searches.try_join_next().is_none());
+
+    held.release().await;
+    while let Some(reply) = within("an answer", searches.join_next()).await {
+        reply.expect("a reply").ok(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_and_searches_again_takes_no_more_than_one_turn() {
+    let held = Held::set(&[]).await;
+    for _ in 0..6 {
+        let mut searches = JoinSet::new();
+        let before = held.replica.open_files();
+        held.come(&mut searches, ALICE, 1).await;
+        eventually("it has a turn, or waits for one", || async {
+            (held.database.count(LOCK_WAITERS).await > 0).then_some(())
+        })
+        .await;
+        searches.abort_all();
+        eventually("it is gone", || async {
+            (held.replica.open_files() <= before).then_some(())
+        })
+        .await;
+        // One that is being ended, and the next.
+        let running = held.database.count(LOCK_WAITERS).await;
+        assert!(running <= 2, "{running} searches of one user");
+    }
+    held.release().await;
+    let api = held.replica.api();
+    assert!(
+        within("her turn", api.found(ALICE, "q=apple"))
+            .await
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_is_given_up_and_the_next_has_its_turn() {
+    let held = Held::set(&[("SEARCH_TIMEOUT_SECONDS", "1")]).await;
+    let api = held.replica.api();
+    let reply = api.search(ALICE, "q=apple").await;
+    assert_eq!(reply.header("retry-after"), "5");
+    let message = reply.refused(503, "unavailable");
+    assert!(message.contains("narrow it down"), "{message}");
+    // It does not go on without anybody who waits for it.
+    held.until_held(0).await;
+    held.release().await;
+    assert!(api.found(ALICE, "q=apple").await.is_empty());
+    let log = held.replica.log();
+    assert!(log.contains("SEARCH_TIMEOUT_SECONDS"), "{log}");
+}
+
+#[tokio::test]
+async fn a_search_that_waits_too_long_for_its_turn_is_refused() {
+    let held = Held::set(&[("DB_TIMEOUT_SECONDS", "1")]).await;
+    let mut searches = JoinSet::new();
+    held.come(&mut searches, ALICE, 1).await;
+    held.until_held(1).await;
+    let waiting = held.replica.api();
+    let reply = within("an answer", waiting.search(ALICE, "q=apple")).await;
+    let message = reply.refused(503, "unavailable");
+    assert_eq!(message, "too many others search");
+    held.release().await;
+    let first = within("an answer", searches.join_next()).await;
+    first.expect("one").expect("a reply").ok(200);
+}
+
+/// To mark the matches in these texts as a whole takes seconds each.
+#[tokio::test]
+async fn long_messages_that_match_late_are_found_and_shown_within_the_time_of_a_search() {
+    let held = Held::set(&[("SEARCH_TIMEOUT_SECONDS", "30")]).await;
+    let with_greta = held.database.conversation(CARLA, GRETA).await;
+    held.database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content)
+             select '{with_greta}', '{CARLA}', repeat('a ', 32700) || ' b' from generate_series(1, 21)"
+        ))
+        .await;
+    let api = held.replica.api();
+    let found = api.search(GRETA, "q=a+b&snippets=true").await.ok(200);
+    let messages = found["messages"].as_array().expect("messages");
+    assert_eq!(messages.len(), 20);
+    for message in messages {
+        let parts = message["snippet"].as_array().expect("parts");
+        assert!(parts.iter().any(|part| part["match"] == true), "{parts:?}");
+    }
+}
