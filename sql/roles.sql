@@ -44,6 +44,8 @@
 \endif
 
 begin;
+-- Nothing that somebody else has made is to run with the rights of whoever runs this.
+set local search_path = pg_catalog, pg_temp;
 -- A table that is handed over is everybody's to wait for, and so is whoever waits for it: not for long.
 set local lock_timeout = '500ms';
 
@@ -174,8 +176,13 @@ do $$
 declare
   owner constant text := current_setting('pgchat.owner');
   wanted constant text := current_setting('pgchat.users_table');
+  schema constant text := quote_ident(current_setting('pgchat.schema')) || '.';
+  -- Whether the name has no schema.
+  is_bare constant boolean := wanted ~ '^([^."]*|"([^"]|"")*")$';
   -- As chat_users_table() finds it.
-  host constant regclass := coalesce(to_regclass(wanted), to_regclass(quote_ident(wanted)),
+  host constant regclass := coalesce(case when is_bare then to_regclass(schema || wanted) else to_regclass(wanted) end,
+                                     case when is_bare then to_regclass('public.' || wanted) end,
+                                     to_regclass(schema || quote_ident(wanted)), to_regclass('public.' || quote_ident(wanted)),
                                      to_regclass(quote_ident(split_part(wanted, '.', 1)) || '.' ||
                                                  quote_ident(nullif(split_part(wanted, '.', 2), ''))));
   columns text;

@@ -1,22 +1,18 @@
 -- Demo users and conversations for trying pgchat out. Run as one batch, so as one transaction: all of it or nothing.
 -- Running it again changes nothing.
 --
--- The users table is named by the setting pgchat.users_table (users when it is not set), resolved by the search path.
+-- The users table is named by the setting pgchat.users_table (users when it is not set), as USERS_TABLE is.
 -- It needs the columns listed below; any other table is refused, and nothing is changed.
 
 do $$
 declare
   users_name constant text := coalesce(nullif(current_setting('pgchat.users_table', true), ''), 'users');
-  users_table constant regclass := to_regclass(users_name);
+  users_table constant regclass := chat_users_table(users_name);
   missing text;
   taken bigint;
 begin
   -- Replicas that start together take turns, or both would find the conversations without messages.
   perform pg_advisory_xact_lock(hashtextextended('pgchat demo data', 0));
-
-  if users_table is null then
-    raise exception 'demo data: there is no table %', users_name;
-  end if;
 
   select string_agg(needed, ', ')
   into missing

@@ -14,17 +14,18 @@ begin
 end
 $$;
 
--- UUIDv7 (RFC 9562): new rows land at the end of the primary key's index, not all over it.
+-- UUIDv7 (RFC 9562): new rows land at the end of the primary key's index, not all over it. It runs in the statements of every program
+-- that inserts, with that program's search_path: so its names were parsed here and now.
 create function chat_uuid_v7() returns uuid
 language sql volatile parallel safe
-as $$
+begin atomic
   select encode(
     set_bit(set_bit(
       overlay(uuid_send(gen_random_uuid())
               placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
               from 1 for 6),
-      52, 1), 53, 1), 'hex')::uuid
-$$;
+      52, 1), 53, 1), 'hex')::uuid;
+end;
 
 -- The last time that RFC 3339 can show, which has years of four digits.
 create function chat_last_time() returns timestamptz

@@ -18,14 +18,18 @@ create table chat_users_link (
 
 -- begin look
 -- What a users table must be, and what is made of it: reads the catalog only. Before the first migration makes anything,
--- src/store/users_table.rs asks these functions in a transaction that it rolls back. The search_path is the caller's: the
--- schema of pgchat first, then where the host's tables are. Errors name the column and the setting.
+-- src/store/users_table.rs asks these functions in a transaction that it rolls back. The search_path is the caller's, and
+-- must be the schema of pgchat alone: whoever may create in another one could have functions there that fit a call better than
+-- PostgreSQL's own. Errors name the column and the setting.
 
+-- The host's table: in the schema of pgchat or, where the name has no schema, in public; as PostgreSQL reads the name, or as it stands.
 create function chat_users_table(name text) returns regclass
 language plpgsql stable
 as $$
 declare
-  host regclass := coalesce(to_regclass(name), to_regclass(quote_ident(name)),
+  host regclass := coalesce(to_regclass(name),
+                            case when name ~ '^([^."]*|"([^"]|"")*")$' then to_regclass('public.' || name) end,
+                            to_regclass(quote_ident(name)), to_regclass('public.' || quote_ident(name)),
                             to_regclass(quote_ident(split_part(name, '.', 1)) || '.' ||
                                         quote_ident(nullif(split_part(name, '.', 2), ''))));
 begin

@@ -214,12 +214,12 @@ impl Database {
 
     pub async fn has_users(&self, config: &Config) -> Result<bool, StartError> {
         let client = self.as_owner(config, "pgchat start").await?;
-        let any = "select exists (select from users)";
+        let any = "select exists (select from chat_users())";
         let row = client.query_one(any, &[]).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
     }
 
-    /// A session that finds tables where the migrations make them, before any others of the same name.
+    /// A session that looks names up where the migrations make them, and nowhere else.
     async fn as_owner(
         &self,
         config: &Config,
@@ -228,7 +228,7 @@ impl Database {
         let connected = self.owner.session(application_name).await;
         let session = connected.map_err(StartError::because)?;
         let schema = quoted_name(&config.schema);
-        let search_path = format!("set search_path = {schema}, public");
+        let search_path = format!("set search_path = {schema}, pg_temp");
         session.batch_execute(&search_path).await.map_err(failed)?;
         Ok(session)
     }

@@ -117,7 +117,8 @@ impl Migration<'_> {
     }
 
     async fn apply(self, client: &mut Client) -> Result<UsersLinked, MigrateError> {
-        let set = format!("{LASTING}; {UNHURRIED}");
+        let quoted = quoted_name(self.schema);
+        let set = format!("{LASTING}; {UNHURRIED}; set search_path = {quoted}, pg_temp");
         client.batch_execute(&set).await?;
         if !self.lock(client).await? {
             log::warn!(
@@ -188,8 +189,7 @@ impl Migration<'_> {
         let quoted = quoted_name(self.schema);
         client
             .batch_execute(&format!(
-                "{ISOLATION}; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off; \
-                 set search_path = {quoted}, pg_temp"
+                "{ISOLATION}; set lock_timeout = '{LOCK_WAIT}'; set check_function_bodies = off"
             ))
             .await?;
         let make_schema = format!(

@@ -33,7 +33,7 @@ pub struct UsersTable {
 impl UsersTable {
     /// Whether the table can be linked, before the first migration makes anything; an error is the same as that of
     /// [`UsersTable::link`]. The migration's own functions look at the catalog, in a transaction that leaves nothing, and
-    /// lock no table. `schema` is quoted, and the session's `search_path`; `make_schema` makes it where it is not there.
+    /// lock no table. `schema` is quoted, and the session's `search_path`, so that nothing else is looked up anywhere else; `make_schema` makes it where it is not there.
     pub(super) async fn check(
         &self,
         client: &mut Client,
@@ -48,7 +48,7 @@ impl UsersTable {
         let look = section(USERS, "look");
         transaction
             .batch_execute(&format!(
-                "{make_schema}; set local search_path = {schema}, public, pg_temp; {look}"
+                "{make_schema}; set local search_path = {schema}, pg_temp; {look}"
             ))
             .await?;
         let sql = "select keys from chat_users_plan(chat_users_table($1), $2)";
@@ -68,10 +68,10 @@ impl UsersTable {
     ) -> Result<Vec<String>, MigrateError> {
         let quoted = quoted_name(schema);
         let columns = self.mapping();
-        // The host's table is looked up in the schema, then where an unqualified name is usually found.
+        // What others may create in is not in it: chat_users_table() looks there for the host's table, and for nothing else.
         client
             .batch_execute(&format!(
-                "set search_path = {quoted}, public, pg_temp; set lock_timeout = '{LOCK_WAIT}'"
+                "set search_path = {quoted}, pg_temp; set lock_timeout = '{LOCK_WAIT}'"
             ))
             .await?;
         let sql = format!("select n from {quoted}.chat_link_users($1, $2) n");

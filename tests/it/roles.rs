@@ -2,6 +2,7 @@
 
 mod functions;
 mod made;
+mod overloads;
 mod row_security;
 mod tables;
 
