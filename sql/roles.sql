@@ -126,7 +126,7 @@ declare
     'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages', 'chat_share_unread',
     'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_told',
     'chat_try_replica', 'chat_try_users', 'chat_unread_count', 'chat_user_json', 'chat_user_summary_json', 'chat_users',
-    'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_why_unchanged'];
+    'chat_users_columns', 'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_why_unchanged'];
   item record;
 begin
   for item in
@@ -192,9 +192,16 @@ begin
     raise notice 'users table % is not there: run this file again when it is, or with -v users_table=…', wanted;
     return;
   end if;
-  select string_agg(quote_ident(attname), ', '), string_agg(quote_ident(attname), ', ') filter (where atttypid = 'uuid'::regtype)
+  select string_agg(quote_ident(attname), ', '), string_agg(quote_ident(attname), ', ') filter (where is_uuid)
     into columns, ids
     from pg_attribute
+   -- By itself, or as a domain over it.
+   cross join lateral (
+     with recursive t as (
+       select p.oid, p.typtype, p.typbasetype from pg_type p where p.oid = atttypid
+       union all
+       select p.oid, p.typtype, p.typbasetype from t join pg_type p on t.typtype = 'd' and p.oid = t.typbasetype)
+     select exists (select from t where t.oid = 'uuid'::regtype) as is_uuid) base
    where attrelid = host and attnum > 0 and not attisdropped
      and attname = any (regexp_split_to_array(btrim(current_setting('pgchat.users_columns')), ' *, *') || array[
            'id', 'user_id', 'userId', 'uuid',

@@ -41,6 +41,28 @@ begin
 end
 $$;
 
+-- Those of these columns that the host's table has, in this order. Of a domain its base type; whether that is read as text as it is (enums
+-- are), and whether a unique index is on the column alone.
+create function chat_users_columns(host regclass, names text[])
+returns table (attname name, base regtype, is_text boolean, is_unique boolean, place bigint)
+language sql stable
+as $$
+  select a.attname, b.oid::regtype, b.typcategory in ('S', 'E'),
+         exists (select from pg_index i
+                  where i.indrelid = host and i.indkey[0] = a.attnum and i.indnkeyatts = 1 and i.indisunique and i.indisvalid
+                    and i.indpred is null),
+         n.place
+    from unnest(names) with ordinality as n (name, place)
+    join pg_attribute a on a.attrelid = host and a.attname = n.name and a.attnum > 0 and not a.attisdropped
+   cross join lateral (
+     with recursive t as (
+       select p.oid, p.typtype, p.typbasetype, p.typcategory from pg_type p where p.oid = a.atttypid
+       union all
+       select p.oid, p.typtype, p.typbasetype, p.typcategory from t join pg_type p on t.typtype = 'd' and p.oid = t.typbasetype)
+     select * from t where t.typtype <> 'd') b
+   order by n.place
+$$;
+
 -- The body of chat_users(), the statements that mend the foreign keys, and notes for the log. `mapping` is
 -- USERS_COLUMNS as JSON, such as {"firstName": "given_name"}; what it does not name is detected, and "" stands for no column
 -- at all.
@@ -49,6 +71,7 @@ language plpgsql stable
 as $function$
 declare
   field record;
+  candidate record;
   col name;
   coltype regtype;
   id_column name;
@@ -69,23 +92,21 @@ begin
 
   for field in
     select * from (values
-      (1, 'id', array['id', 'user_id', 'userId', 'uuid'], 'null::uuid'),
-      (2, 'firstName', array['first_name', 'firstName', 'firstname', 'given_name'], 'null::text'),
-      (3, 'lastName', array['last_name', 'lastName', 'lastname', 'family_name'], 'null::text'),
-      (4, 'avatarUrl', array['avatar_url', 'avatarUrl', 'avatar', 'picture'], 'null::text'),
-      (5, 'role', array['role', 'user_role', 'userRole'], 'null::text'),
-      (6, 'isActive', array['is_active', 'isActive', 'active'], 'true'),
+      (1, 'id', array['id', 'user_id', 'userId', 'uuid'], 'null::uuid', false),
+      (2, 'firstName', array['first_name', 'firstName', 'firstname', 'given_name'], 'null::text', true),
+      (3, 'lastName', array['last_name', 'lastName', 'lastname', 'family_name'], 'null::text', true),
+      (4, 'avatarUrl', array['avatar_url', 'avatarUrl', 'avatar', 'picture'], 'null::text', true),
+      (5, 'role', array['role', 'user_role', 'userRole'], 'null::text', false),
+      (6, 'isActive', array['is_active', 'isActive', 'active'], 'true', false),
       -- Of users who are deleted softly: they are not active.
-      (7, 'deletedAt', array['deleted_at', 'deletedAt'], 'null')) as f (place, name, candidates, absent)
+      (7, 'deletedAt', array['deleted_at', 'deletedAt'], 'null', false)) as f (place, name, candidates, absent, only_text)
     order by place
   loop
     col := null;
     if mapping ->> field.name = '' then
       null;
     elsif mapping ? field.name then
-      select a.attname, a.atttypid::regtype into col, coltype
-        from pg_attribute a
-       where a.attrelid = host and a.attname = mapping ->> field.name and a.attnum > 0 and not a.attisdropped;
+      select c.attname, c.base into col, coltype from chat_users_columns(host, array[mapping ->> field.name]) c;
       if col is null then
         raise exception 'USERS_COLUMNS: users table % has no column %, which is named for %',
           host, mapping ->> field.name, field.name
@@ -95,13 +116,34 @@ begin
           using errcode = 'insufficient_privilege';
       end if;
     else
-      select a.attname, a.atttypid::regtype into col, coltype
-        from unnest(field.candidates) with ordinality as c (name, preference)
-        join pg_attribute a on a.attrelid = host and a.attname = c.name and a.attnum > 0 and not a.attisdropped
-       -- A column that the owner may not read would fail every look-up.
-       where has_column_privilege(host, a.attnum, 'select')
-       order by c.preference
-       limit 1;
+      for candidate in
+        select *
+          from chat_users_columns(host, field.candidates) c
+         -- A column that the owner may not read would fail every look-up.
+         where has_column_privilege(host, c.attname::text, 'select')
+         -- For the id, whatever it is called, one that foreign keys can refer to, or else a uuid.
+         order by (field.name = 'id' and c.base = 'uuid'::regtype and c.is_unique) desc,
+                  (field.name = 'id' and c.base = 'uuid'::regtype) desc, c.place
+      loop
+        -- What is no text, such as a picture itself, would be in each message.
+        if field.only_text and not candidate.is_text then
+          notes := notes || format('column %s of users table %s is %s and is left out; USERS_COLUMNS=%s=%s names it',
+                                   candidate.attname, host, candidate.base, field.name, candidate.attname);
+        else
+          col := candidate.attname;
+          coltype := candidate.base;
+          exit;
+        end if;
+      end loop;
+      if field.name = 'id' and col is not null then
+        notes := notes || array(
+          select format('the id of users table %s is column %s, not %s, which %s; USERS_COLUMNS=id=... names another', host, col, c.attname,
+                        case when c.base = 'uuid'::regtype then 'has no unique index' else format('is %s', c.base) end)
+            from chat_users_columns(host, field.candidates) c
+           where c.place < candidate.place and has_column_privilege(host, c.attname::text, 'select')
+           order by c.place
+           limit 1);
+      end if;
     end if;
 
     if field.name = 'id' then
@@ -116,7 +158,8 @@ begin
           using errcode = 'datatype_mismatch', hint = 'USERS_COLUMNS=id=... names another column';
       end if;
       id_column := col;
-      expressions := expressions || format('h.%I', col);
+      -- The cast is for domains, and none otherwise.
+      expressions := expressions || format('h.%I::uuid', col);
     elsif field.name = 'deletedAt' then
       if col is not null then
         active := format('(%s and h.%I is null)', active, col);
@@ -237,7 +280,7 @@ begin
       when lock_not_available then
         raise;
       when others then
-        -- Probes show it to anybody: those of class 42 name columns and settings, others may quote what is in a row.
+        -- It is logged: those of class 42 name columns and settings, others may quote what is in a row.
         raise exception 'row-level security of % fails for %: %', host, current_user,
                         case when sqlstate like '42%' then sqlerrm else format('SQLSTATE %s, told in the log of PostgreSQL', sqlstate) end
           using detail = sqlerrm, hint = format('create policy chat on %s for select to %I using (true)', host, current_user);

@@ -2,6 +2,7 @@
 
 mod autovacuum;
 mod beside;
+mod detected;
 mod held;
 mod users;
 
