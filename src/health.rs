@@ -58,7 +58,12 @@ impl Report {
 
     /// Why, which the probes do not say.
     fn log(&self) {
-        for (name, check) in [("database", &self.database), ("listener", &self.listener)] {
+        let checks = [
+            ("database", &self.database),
+            ("listener", &self.listener),
+            ("users", &self.users),
+        ];
+        for (name, check) in checks {
             if let Err(why) = check {
                 log::warn!("health check: {name}: {why}");
             }

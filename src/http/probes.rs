@@ -54,14 +54,14 @@ pub(super) struct Answer<'a> {
     checks: Option<Checks>,
 }
 
-/// `ok` or `unavailable`; why goes to the log, since the reason can name hosts. What is wrong with the users table is said.
+/// `ok` or `unavailable`; why goes to the log, since anybody may ask and the reason can name hosts, tables and roles.
 #[derive(Serialize, ToSchema)]
 struct Checks {
     database: &'static str,
     listener: &'static str,
-    /// Why users cannot be read any more: the host's table does not fit `USERS_TABLE` and `USERS_COLUMNS`, or a policy fails. Absent while they can.
+    /// `unavailable` when users cannot be read any more: the host's table does not fit `USERS_TABLE` and `USERS_COLUMNS`, or a policy fails. Absent while they can.
     #[serde(skip_serializing_if = "Option::is_none")]
-    users: Option<String>,
+    users: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     draining: Option<bool>,
 }
@@ -152,8 +152,7 @@ fn checks(report: &Report) -> Checks {
     Checks {
         database: word(&report.database),
         listener: word(&report.listener),
-        // In words: it names columns of a table that the operator knows, and no host.
-        users: report.users.clone().err(),
+        users: report.users.is_err().then_some("unavailable"),
         draining: None,
     }
 }

@@ -162,7 +162,7 @@ impl UsersLink {
         }
     }
 
-    /// What to tell a probe: names the column and the setting.
+    /// Why it does not fit: names the column and the setting.
     pub fn check(&self) -> Result<(), String> {
         match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
@@ -270,8 +270,7 @@ impl UsersLink {
                 self.set_fault(None);
             }
             Err(failure) if failure.fault == Fault::Refused => {
-                // Anybody may ask a probe, and this may quote what is in a row.
-                if self.set_fault(Some("users cannot be read: the log says why".to_owned())) {
+                if self.set_fault(Some(failure.text.clone())) {
                     log::error!("users cannot be read: {}", failure.text);
                 }
             }
