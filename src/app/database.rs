@@ -214,7 +214,7 @@ impl Database {
 
     pub async fn has_users(&self, config: &Config) -> Result<bool, StartError> {
         let client = self.as_owner(config, "pgchat start").await?;
-        let any = "select exists (select from chat_users())";
+        let any = "select exists (select from users)";
         let row = client.query_one(any, &[]).await.map_err(failed)?;
         row.try_get(0).map_err(failed)
     }

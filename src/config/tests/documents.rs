@@ -69,6 +69,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
             times.write,
             times.database,
             times.database_start,
+            times.search,
             times.typing,
             times.typing_interval,
             times.presence_grace,
@@ -83,7 +84,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
         ]
         .map(|time| time.as_secs()),
         [
-            25, 3, 30, 0, 10, 20, 10, 10, 30, 6, 2, 5, 3, 75, 20, 5, 30, 60, 30, 0
+            25, 3, 30, 0, 10, 20, 10, 10, 30, 3, 6, 2, 5, 3, 75, 20, 5, 30, 60, 30, 0
         ]
     );
 }
