@@ -15,9 +15,9 @@ use tokio_postgres::{CancelToken, Client, Config, Connection, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Way;
 use super::describe::{Obstacle, describe};
 use super::hosts::Hosts;
-use super::Way;
 use super::tls::{self, Tls};
 use crate::config::DatabaseConfig;
 

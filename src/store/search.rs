@@ -105,10 +105,7 @@ impl Store {
         match self.run_in_turn(&turn, &sql, params).await {
             Err(failure) if failure.fault.is_of_connection() => {
                 failure.renew(&self.pool);
-                log::debug!(
-                    "repeating a search on a new connection: {}",
-                    failure.text
-                );
+                log::debug!("repeating a search on a new connection: {}", failure.text);
                 Ok(self.run_in_turn(&turn, &sql, params).await?)
             }
             other => Ok(other?),

@@ -207,7 +207,7 @@ impl Store {
             Fault::Collided => SendFailure::Collided(text),
             Fault::TooSlow | Fault::SearchGivenUp | Fault::Exhausted => {
                 SendFailure::Exhausted(text)
-            },
+            }
             Fault::Denied => SendFailure::Denied(refusal(error)),
             Fault::Refused if is_suspect(error) => SendFailure::Suspect(text),
             Fault::Refused => SendFailure::Refused(text),

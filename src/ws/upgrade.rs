@@ -29,8 +29,8 @@ use crate::error::{Denial, Error};
 use crate::hub::Subscription;
 use crate::limits::Holder;
 use crate::logging::REQUEST_ID;
-use crate::model::UserId;
 use crate::logging::Repeats;
+use crate::model::UserId;
 use crate::reply::error_response;
 use crate::services::Services;
 
