@@ -90,6 +90,7 @@ test('what is asked over HTTP', async () => {
   const made = await amelie.conversations.open('77777777-7777-4777-8777-777777777777');
   assert.equal((await opened).id, made.id);
   assert.equal((await amelie.conversations.open('77777777-7777-4777-8777-777777777777')).id, made.id);
+  assert.equal((await amelie.conversations.get(made.id)).id, made.id);
 
   const page = await amelie.messages.list(conversationId, { after: 0, limit: 2 });
   assert.deepEqual(page.messages.map(({ seq }) => seq), [1, 2]);
@@ -98,6 +99,9 @@ test('what is asked over HTTP', async () => {
   assert.deepEqual((await amelie.users.list({ q: 'omar' })).users.map(({ firstName }) => firstName), ['Omar']);
   assert.ok((await amelie.users.list({ role: 'broker' })).users.every(({ role }) => role === 'broker'));
   assert.ok((await amelie.users.list({ active: true })).users.every(({ isActive }) => isActive));
+  const brokers = (await amelie.users.list({ role: 'broker', active: true })).users;
+  assert.ok(brokers.length > 0);
+  assert.ok(brokers.every(({ role, isActive }) => role === 'broker' && isActive));
 
   await assert.rejects(amelie.users.get(conversationId), { code: 'user_not_found', status: 404 });
   await assert.rejects(amelie.messages.list(conversationId, { limit: 0 }), { code: 'validation_failed', status: 400 });
