@@ -72,7 +72,7 @@ async fn what_an_event_trigger_of_the_host_refuses_is_told_with_its_name() {
 
     // As docs/your-database.md says.
     database
-        .execute("alter function note_change() security definer set search_path = public")
+        .execute("alter function note_change() security definer set search_path = public, pg_temp")
         .await;
     database.migrate(&elsewhere).await.assert_ok();
     let noted = "changes where tag = 'CREATE TABLE'";

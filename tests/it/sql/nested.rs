@@ -198,7 +198,7 @@ async fn the_documented_settings_of_a_trigger_are_its_own_in_statements_of_pgcha
     let text = include_str!("../../../sql/README.md");
     let settings = text
         .split('`')
-        .find(|code| code.starts_with("set search_path = app, public set"))
+        .find(|code| code.starts_with("set search_path = app, public, pg_temp set"))
         .expect("the settings");
     scene
         .database

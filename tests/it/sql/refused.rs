@@ -167,3 +167,57 @@ async fn what_the_host_refuses_at_commit_is_refused_with_its_words() {
     assert_eq!(scene.database.count("messages").await, 0);
     assert_no_alarm(&scene);
 }
+
+/// A temporary table or view is nobody's but its maker's, unless a trigger takes it for one of its owner's.
+#[tokio::test]
+async fn what_a_writer_makes_for_a_while_stands_in_for_nothing_of_the_documented_triggers() {
+    let scene = Scene::set().await;
+    let database = &scene.database;
+    with_blocking(&scene, BORIS, ALICE).await;
+    block(&scene, CARLA, DAVID).await;
+    let answer = documented(include_str!("../../../sql/README.md"), "answer");
+    database.execute(answer).await;
+    let writer = database.role("writer").await;
+    database
+        .execute(&format!(
+            "grant temporary on database {} to {writer};
+             grant insert (conversation_id, sender_id, content) on messages to {writer};
+             grant insert (participant1_id, participant2_id) on conversations to {writer};
+             create sequence ran; grant usage on ran to {writer}",
+            database.name
+        ))
+        .await;
+    let session = database.sql_as(&writer).await;
+    // Whether it has run, no rollback takes back.
+    session
+        .batch_execute(
+            "create function pg_temp.nobody() returns uuid language plpgsql volatile as
+               $$ begin perform nextval('public.ran'); return null; end $$;
+             create view pg_temp.blocked_users as select pg_temp.nobody() as user_id, pg_temp.nobody() as blocked_id;
+             create table pg_temp.messages (conversation_id uuid, sender_id uuid, content text);
+             grant all on pg_temp.blocked_users, pg_temp.messages to public",
+        )
+        .await
+        .expect("what is temporary");
+
+    let message = |sender, content| {
+        let insert = scene.insert(sender, content);
+        insert.replace("into messages", "into public.messages")
+    };
+    let conversation = format!(
+        "insert into conversations (participant1_id, participant2_id) values ('{CARLA}', '{DAVID}')"
+    );
+    for insert in [
+        message(ALICE, "are you there?"),
+        conversation,
+        // Answered in Alice's name, in the chat and nowhere else: that is refused.
+        message(BORIS, "opening hours?"),
+    ] {
+        let Err(refused) = session.batch_execute(&insert).await else {
+            panic!("not refused: {insert}");
+        };
+        let code = refused.as_db_error().map(|error| error.code().code());
+        assert_eq!(code, Some("PC403"), "{insert}: {refused:?}");
+    }
+    assert_eq!(database.count("ran where is_called").await, 0);
+}
