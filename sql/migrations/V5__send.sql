@@ -287,6 +287,10 @@ begin
     if status = 'dropped' and cardinality(ids) > 1 then
       perform chat_fail_dropped('a message of the batch');
     end if;
+    -- Where the conversation is held by somebody else, nothing was locked, and the commit would wait for nobody.
+    if status in ('stored', 'repeated') and pg_current_xact_id_if_assigned() is null then
+      perform chat_require_commit();
+    end if;
     return next;
   end loop;
 end

@@ -91,6 +91,42 @@ async fn a_repeat_does_not_acknowledge_what_no_standby_has() {
     );
 }
 
+/// Somebody else holds its conversation: the repeat locks nothing, and has nothing of its own to commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_send_does_not_acknowledge_what_no_standby_has() {
+    let cluster = Cluster::private();
+    let database = Database::fresh_on(&cluster).await;
+    let replica = Replica::start(&database, &quick(&[("DB_TIMEOUT_SECONDS", "2")])).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    wait_for_a_standby(&database).await;
+    let send = || api.send_once(conversation, ALICE, "once", "named");
+
+    send().await.refused(503, "unavailable");
+    eventually("it is stored here", || async {
+        (database.count("messages").await == 1).then_some(())
+    })
+    .await;
+    let hold = format!("select from conversations where id = '{conversation}' for update");
+    let holder = database.holding(&hold).await;
+    for _ in 0..2 {
+        send().await.refused(503, "unavailable");
+    }
+
+    for setting in [
+        "alter system reset synchronous_standby_names",
+        "select pg_reload_conf()",
+    ] {
+        database.execute(setting).await;
+    }
+    eventually("it is answered again", || async {
+        (send().await.status == 200).then_some(())
+    })
+    .await;
+    drop(holder);
+    assert_eq!(database.count("messages").await, 1);
+}
+
 /// Of several defaults, those that do not wait for a standby to flush.
 #[tokio::test]
 async fn whatever_is_stored_waits_for_the_standby_whatever_the_default() {
