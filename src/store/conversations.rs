@@ -88,10 +88,7 @@ impl Store {
         conversation: ConversationId,
         reader: UserId,
     ) -> Result<RawJson, Error> {
-        let params = [
-            (&conversation.0 as _, Type::UUID),
-            (&reader.0 as _, Type::UUID),
-        ];
+        let params = [(&conversation as _, Type::UUID), (&reader as _, Type::UUID)];
         let rows = self
             .read("*", "chat_get_conversation($1, $2)", &params)
             .await?;

@@ -33,7 +33,8 @@ pub struct UsersTable {
 impl UsersTable {
     /// Whether the table can be linked, before the first migration makes anything; an error is the same as that of
     /// [`UsersTable::link`]. The migration's own functions look at the catalog, in a transaction that leaves nothing, and
-    /// lock no table. `schema` is quoted, and the session's `search_path`, so that nothing else is looked up anywhere else; `make_schema` makes it where it is not there.
+    /// lock no table. `schema` is quoted; it becomes the `search_path`, so that no name is looked up elsewhere. `make_schema` makes it
+    /// where it is not there.
     pub(super) async fn check(
         &self,
         client: &mut Client,
