@@ -179,10 +179,13 @@ declare
   schema constant text := quote_ident(current_setting('pgchat.schema')) || '.';
   -- Whether the name has no schema.
   is_bare constant boolean := wanted ~ '^([^."]*|"([^"]|"")*")$';
+  -- Whether this role may look there. Null without the schema.
+  in_public constant boolean := has_schema_privilege(to_regnamespace('public'), 'usage');
   -- As chat_users_table() finds it.
   host constant regclass := coalesce(case when is_bare then to_regclass(schema || wanted) else to_regclass(wanted) end,
-                                     case when is_bare then to_regclass('public.' || wanted) end,
-                                     to_regclass(schema || quote_ident(wanted)), to_regclass('public.' || quote_ident(wanted)),
+                                     case when is_bare and in_public then to_regclass('public.' || wanted) end,
+                                     to_regclass(schema || quote_ident(wanted)),
+                                     case when in_public then to_regclass('public.' || quote_ident(wanted)) end,
                                      to_regclass(quote_ident(split_part(wanted, '.', 1)) || '.' ||
                                                  quote_ident(nullif(split_part(wanted, '.', 2), ''))));
   columns text;

@@ -27,9 +27,11 @@ create function chat_users_table(name text) returns regclass
 language plpgsql stable
 as $$
 declare
+  -- Asked for a name in a schema that it may not use, PostgreSQL fails. Null without the schema.
+  in_public constant boolean := has_schema_privilege(to_regnamespace('public'), 'usage');
   host regclass := coalesce(to_regclass(name),
-                            case when name ~ '^([^."]*|"([^"]|"")*")$' then to_regclass('public.' || name) end,
-                            to_regclass(quote_ident(name)), to_regclass('public.' || quote_ident(name)),
+                            case when in_public and name ~ '^([^."]*|"([^"]|"")*")$' then to_regclass('public.' || name) end,
+                            to_regclass(quote_ident(name)), case when in_public then to_regclass('public.' || quote_ident(name)) end,
                             to_regclass(quote_ident(split_part(name, '.', 1)) || '.' ||
                                         quote_ident(nullif(split_part(name, '.', 2), ''))));
 begin

@@ -155,6 +155,69 @@ async fn the_roles_are_made_by_an_administrator_who_is_no_superuser() {
         .await;
 }
 
+/// PostgreSQL fails where it is asked for a table in a schema that the role may not use. That schema may also be gone.
+#[tokio::test]
+async fn nobody_needs_the_schema_public_whose_tables_are_in_another() {
+    for closed in [
+        "alter schema public owner to current_user; revoke all on schema public from public",
+        "drop schema public",
+    ] {
+        let database = Database::empty().await;
+        let role = |kind: &str| format!("{kind}_{}", database.name);
+        let (admin, owner, service, integrator) = (
+            role("admin"),
+            role("owner"),
+            role("service"),
+            role("others"),
+        );
+        database
+            .execute(&format!(
+                "create role {admin} login createrole; alter database {} owner to {admin}; {closed}",
+                database.name
+            ))
+            .await;
+        let by_admin = database.sql_as(&admin).await;
+        by_admin
+            .batch_execute(&format!(
+                "create schema app; create table app.\"User\" (id uuid primary key, \"firstName\" text);
+                 insert into app.\"User\" values ('{ALICE}', 'Alice'), ('{BORIS}', 'Boris')"
+            ))
+            .await
+            .expect("the administrator's table");
+        let variables = [
+            ("owner", owner.as_str()),
+            ("service", &service),
+            ("integrator", &integrator),
+            ("schema", "app"),
+            ("users_table", "User"),
+        ];
+        let settings_of = |role: &str| {
+            let more = [
+                ("DB_USER", role),
+                ("DB_SCHEMA", "app"),
+                ("USERS_TABLE", "User"),
+            ];
+            settings(&database, &more)
+        };
+        for _ in 0..2 {
+            if let Err(fault) = by_admin.batch_execute(&roles_sql(&variables)).await {
+                panic!("{closed}: {fault:?}");
+            }
+            pgchat(&["migrate"], &settings_of(&owner)).await.assert_ok();
+        }
+        let replica = Replica::start_with(&settings_of(&service)).await;
+        let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+        replica.api().send(conversation, ALICE, "hello").await;
+        drop((by_admin, replica));
+        database
+            .execute(&format!(
+                "drop owned by {owner}, {service}, {integrator}; drop role {owner}, {service}, {integrator};
+                 reassign owned by {admin} to postgres; drop owned by {admin}; drop role {admin}"
+            ))
+            .await;
+    }
+}
+
 #[test]
 fn the_columns_that_are_detected_are_those_that_the_owner_is_granted() {
     let names = |text: &str, from: &str, to: &str| -> Vec<String> {
