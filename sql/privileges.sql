@@ -113,7 +113,7 @@ as $$
 declare
   called constant text[] := array[
     -- at the start
-    'chat_schema_versions', 'chat_link_users', 'chat_refer_to_users', 'chat_try_users', 'chat_search_languages', 'chat_search_index', 'chat_search_indexes',
+    'chat_schema_versions', 'chat_link_users', 'chat_refer_to_users', 'chat_was_referred', 'chat_try_users', 'chat_search_languages', 'chat_search_index', 'chat_search_indexes',
     -- writing
     'chat_store_message', 'chat_send_messages', 'chat_open_conversation', 'chat_mark_read', 'chat_edit_message', 'chat_delete_message',
     'chat_notify_typing',

@@ -13,7 +13,9 @@ create table chat_users_link (
   one boolean primary key default true check (one),
   -- with its schema
   users_table text not null,
-  mapping jsonb not null
+  mapping jsonb not null,
+  -- whether chat_refer_to_users() has succeeded
+  was_referred boolean not null default false
 );
 
 -- begin look
@@ -315,6 +317,18 @@ begin
   loop
     execute statement;
   end loop;
+  update chat_users_link set was_referred = true where not was_referred;
+end
+$$;
+
+-- Whether the foreign keys were once as they should be: nobody has served before that.
+create function chat_was_referred() returns boolean
+language plpgsql stable
+security definer
+set search_path from current
+as $$
+begin
+  return exists (select from chat_users_link l where l.was_referred);
 end
 $$;
 

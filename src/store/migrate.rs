@@ -166,7 +166,15 @@ impl Migration<'_> {
     async fn can_serve(&self, client: &Client) -> bool {
         // The embedded database's service has its password from what comes after a migration.
         let is_for_service = self.purpose == Purpose::Serve && self.around.is_none();
-        is_for_service && self.is_complete(client).await.unwrap_or(false)
+        is_for_service
+            && self.is_complete(client).await.unwrap_or(false)
+            && self.was_referred(client).await.unwrap_or(false)
+    }
+
+    /// Whether the foreign keys to the users table were once there: not where nobody has served yet. Every migration was applied.
+    async fn was_referred(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
+        let sql = format!("select {}.chat_was_referred()", quoted_name(self.schema));
+        is_true(client, &sql).await
     }
 
     /// Whether every migration of this version was applied.
@@ -199,14 +207,14 @@ impl Migration<'_> {
             let sql = format!("{make_schema}; {before}");
             client.batch_execute(&sql).await?;
         }
-        // Nobody waits for a service that was never there: it comes with all of it.
-        if is_true(client, "select to_regclass('chat_schema_history') is null").await? {
-            self.purpose = Purpose::Migrate;
-        }
         self.users.check(client, &quoted, &make_schema).await?;
         client.batch_execute(&make_schema).await?;
         let adopted = adopt::prepare(client).await?;
         migrations::apply(client, &quoted).await?;
+        // Nobody waits for a service that was never there: it comes with all of it.
+        if !self.was_referred(client).await? {
+            self.purpose = Purpose::Migrate;
+        }
         self.link_users(client).await?;
         adopt::validate(client, self.purpose).await?;
         if adopted {

@@ -97,23 +97,42 @@ async fn foreign_keys_follow_at_once_where_nobody_holds_the_tables() {
     running.api().open_conversation(ALICE, BORIS).await;
 }
 
-/// Nobody waits for it yet, and whom a conversation has must not be deleted.
+/// Nobody waits for them yet, and whom a conversation has must not be deleted. One of them migrates, and the other finds all
+/// migrations applied; when the first one is gone, so does the next.
 #[tokio::test]
-async fn a_service_that_is_new_waits_for_its_foreign_keys() {
+async fn services_that_are_new_wait_for_their_foreign_keys() {
     let database = Database::with_users().await;
     let holder = database
         .holding("lock table users in share update exclusive mode")
         .await;
-    let mut replica = Replica::launch(&database, &[]);
-    // Longer than a start has patience where it can do without.
-    eventually("it has tried some times", || async {
+    let has_tried = |replica: &Replica| {
         let log = replica.log();
         let tries = log.matches("another transaction holds the tables").count();
-        (tries >= 5 || log.contains("listening on")).then_some(())
+        assert!(!log.contains("listening on"), "{log}");
+        tries >= 5
+    };
+    let mut first = Replica::launch(&database, &[]);
+    eventually("it has tried some times", || async {
+        has_tried(&first).then_some(())
+    })
+    .await;
+    first.kill();
+
+    let mut replicas = [(); 2].map(|()| Replica::launch(&database, &[]));
+    // Longer than a start has patience where it can do without.
+    eventually("one has tried some times, and the other waited for it", || async {
+        let waited = "pg_stat_activity where application_name = 'pgchat migrate' and datname = current_database()
+                        and backend_start < clock_timestamp() - interval '8 seconds'";
+        let tried = replicas.iter().map(has_tried).filter(|tried| *tried);
+        (tried.count() == 1 && database.count(waited).await == 2).then_some(())
     })
     .await;
     holder.batch_execute("rollback").await.expect("it ended");
-    replica.until_ready().await;
+    for replica in &mut replicas {
+        replica.until_ready().await;
+        let log = replica.log();
+        assert!(!log.contains("another session still migrates"), "{log}");
+    }
     let keys = "pg_constraint where contype = 'f' and confrelid = 'users'::regclass";
     assert_eq!(database.count(keys).await, 2);
 }
