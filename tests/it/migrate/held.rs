@@ -112,7 +112,7 @@ async fn services_that_are_new_wait_for_their_foreign_keys() {
         tries >= 5
     };
     let mut first = Replica::launch(&database, &[]);
-    eventually("it has tried some times", || async {
+    eventually_within(3 * DEADLINE, "it has tried some times", || async {
         has_tried(&first).then_some(())
     })
     .await;
@@ -120,7 +120,7 @@ async fn services_that_are_new_wait_for_their_foreign_keys() {
 
     let mut replicas = [(); 2].map(|()| Replica::launch(&database, &[]));
     // Longer than a start has patience where it can do without.
-    eventually("one has tried some times, and the other waited for it", || async {
+    eventually_within(3 * DEADLINE, "one tries and one waits", || async {
         let waited = "pg_stat_activity where application_name = 'pgchat migrate' and datname = current_database()
                         and backend_start < clock_timestamp() - interval '8 seconds'";
         let tried = replicas.iter().map(has_tried).filter(|tried| *tried);
