@@ -25,6 +25,9 @@ fn is_release() -> bool {
 }
 
 fn of_git() -> Option<String> {
+    if !is_own_repository()? {
+        return None;
+    }
     // It changes with each commit, and with each checkout.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"])
         && Path::new(&log).exists()
@@ -32,6 +35,13 @@ fn of_git() -> Option<String> {
         println!("cargo::rerun-if-changed={log}");
     }
     shortened(&git(&["rev-parse", "HEAD"])?)
+}
+
+/// Sources that were unpacked, or vendored, below another repository are not of its commits.
+fn is_own_repository() -> Option<bool> {
+    let around = Path::new(&git(&["rev-parse", "--show-toplevel"])?).canonicalize();
+    let own = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR")?).canonicalize();
+    Some(around.ok()? == own.ok()?)
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
