@@ -1,5 +1,6 @@
 //! Names that somebody has misspelled: what nothing reads has no effect, and nobody would notice.
 
+use super::FILE_VARIABLE;
 use super::settings::{self, Setting};
 
 /// What frameworks, images and platforms call what a setting says.
@@ -34,7 +35,7 @@ pub(super) fn warning(name: &str, setting: &str) -> String {
 pub(super) fn in_environment(names: impl Iterator<Item = String>) -> Vec<String> {
     names
         .filter_map(|name| {
-            let setting = misspelled(&name)?;
+            let setting = misspelled(&name).or_else(|| misspelled_file_variable(&name))?;
             Some(warning(&name, setting))
         })
         .collect()
@@ -60,6 +61,12 @@ fn misspelled(name: &str) -> Option<&'static str> {
         return None;
     }
     all().find(|setting| is_near(&upper, setting))
+}
+
+/// What names the file is no setting, and where it is misspelled all that the file says has no effect.
+fn misspelled_file_variable(name: &str) -> Option<&'static str> {
+    let is_it = name != FILE_VARIABLE && is_near(&name.to_ascii_uppercase(), FILE_VARIABLE);
+    is_it.then_some(FILE_VARIABLE)
 }
 
 fn is_near(name: &str, setting: &str) -> bool {
@@ -116,5 +123,17 @@ mod tests {
             warnings[0].starts_with("JWT_ISSUR ") && warnings[0].contains("is JWT_ISSUER meant"),
             "{warnings:?}"
         );
+    }
+
+    #[test]
+    fn a_slip_in_the_name_of_the_variable_that_names_the_file_is_told() {
+        let of = |name: &str| in_environment(std::iter::once(name.to_owned()));
+        for typed in ["PGCHAT_CONFG", "PGCHAT_CONFIGS", "pgchat_config"] {
+            let warnings = of(typed);
+            assert_eq!(warnings, [warning(typed, "PGCHAT_CONFIG")], "{typed}");
+        }
+        for other in ["PGCHAT_CONFIG", "PGCHAT_COMMIT", "PGCHAT_PORT"] {
+            assert_eq!(of(other), [""; 0], "{other}");
+        }
     }
 }
