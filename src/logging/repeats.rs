@@ -9,6 +9,8 @@ const APART: Duration = Duration::from_secs(1);
 
 /// One kind of line, at most one of which is written in a second; the others only at the level `debug`.
 pub(crate) struct Repeats {
+    /// The module that the lines are about, which is not this one.
+    target: &'static str,
     kind: Mutex<Kind>,
 }
 
@@ -18,8 +20,10 @@ struct Kind {
 }
 
 impl Repeats {
-    pub const fn new() -> Self {
+    /// `target` is what `RUST_LOG` calls the lines by: the `module_path!()` of who has them written.
+    pub const fn new(target: &'static str) -> Self {
         Self {
+            target,
             kind: Mutex::new(Kind {
                 last: None,
                 left_out: 0,
@@ -29,8 +33,8 @@ impl Repeats {
 
     pub fn warn(&self, line: impl Display) {
         match self.next() {
-            Some(left_out) => log::warn!("{line}{left_out}"),
-            None => log::debug!("{line}"),
+            Some(left_out) => log::warn!(target: self.target, "{line}{left_out}"),
+            None => log::debug!(target: self.target, "{line}"),
         }
     }
 
@@ -69,7 +73,7 @@ mod tests {
 
     #[test]
     fn however_many_requests_fail_one_line_a_second_says_why_and_for_how_many() {
-        let repeats = Repeats::new();
+        let repeats = Repeats::new(module_path!());
         let start = Instant::now();
         let turn = |millis| repeats.turn(start + Duration::from_millis(millis));
         assert_eq!(turn(0), Some(0));

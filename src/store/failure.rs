@@ -163,11 +163,11 @@ impl QueryFailure {
 impl From<QueryFailure> for Error {
     /// Writes the warning, too, except of what will be logged as an internal error.
     fn from(QueryFailure { fault, text }: QueryFailure) -> Self {
-        static UNREACHABLE: Repeats = Repeats::new();
-        static SILENT: Repeats = Repeats::new();
-        static HELD: Repeats = Repeats::new();
-        static SEARCHES: Repeats = Repeats::new();
-        static OTHERS: Repeats = Repeats::new();
+        static UNREACHABLE: Repeats = Repeats::new(module_path!());
+        static SILENT: Repeats = Repeats::new(module_path!());
+        static HELD: Repeats = Repeats::new(module_path!());
+        static SEARCHES: Repeats = Repeats::new(module_path!());
+        static OTHERS: Repeats = Repeats::new(module_path!());
         let (lines, what, message) = match fault {
             Fault::Denied => return Self::Forbidden(Denial::Refused(text)),
             Fault::Refused => return Self::Internal(text.into()),

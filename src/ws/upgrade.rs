@@ -91,7 +91,7 @@ async fn answer(
 
 /// Whether that is why a handshake is refused; the log then says so.
 fn has_no_room(services: &Services, error: &Error) -> bool {
-    static LINES: Repeats = Repeats::new();
+    static LINES: Repeats = Repeats::new(module_path!());
     let most = services.config.limits.connections;
     let open = services.hub.connections();
     let is_full = most > 0 && open >= most && matches!(error, Error::Unavailable { .. });

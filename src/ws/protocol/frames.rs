@@ -120,7 +120,7 @@ impl Frames {
 
     /// A database that refuses everything would fill the log: one line a second.
     fn log_failure(self, error: &Error) {
-        static LINES: Repeats = Repeats::new();
+        static LINES: Repeats = Repeats::new(module_path!());
         let (Self { user, connection }, cause) = (self, error.with_cause());
         let (level, left_out) = match LINES.next() {
             Some(left_out) => (Level::Error, Some(left_out)),

@@ -99,7 +99,7 @@ where
     }
 
     fn replay_failed(&self, error: &Error) -> CloseReason {
-        static LINES: Repeats = Repeats::new();
+        static LINES: Repeats = Repeats::new(module_path!());
         let (id, user) = (self.subscription.connection_id(), self.user);
         let error = error.with_cause();
         // When the database is gone, thousands come back at once.
