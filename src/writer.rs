@@ -49,6 +49,9 @@ use storing::Storing;
 
 pub use accepted::{Accepted, Failed, Protocol};
 
+/// What `RUST_LOG` calls the lines about accepted messages by, wherever they are written.
+pub const SENT_LOG: &str = module_path!();
+
 /// A stored message.
 #[derive(Debug)]
 pub struct Sent {
@@ -59,9 +62,9 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Has `line` write about it at the level `debug`; costs nothing below it. The message is read for that.
+    /// Has `line` write about it at the level `debug`, under the target [`SENT_LOG`]; costs nothing below it. The message is read for that.
     pub fn log(&self, line: impl FnOnce(SentLine)) {
-        if !log::log_enabled!(log::Level::Debug) {
+        if !log::log_enabled!(target: SENT_LOG, log::Level::Debug) {
             return;
         }
         match serde_json::from_str(self.message.get()) {

@@ -23,7 +23,7 @@ use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::services::Services;
 use crate::store::{Page, Window};
-use crate::writer::Protocol;
+use crate::writer::{Protocol, SENT_LOG};
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
@@ -140,7 +140,7 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
     let sent = sent.map_err(|error| caller.concealed(error))?;
     sent.log(|sent| {
         let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
-        log::debug!(userId:% = sender, messageId:% = sent.id, seq = sent.seq; "request {request:?} of user {sender}: {sent}");
+        log::debug!(target: SENT_LOG, userId:% = sender, messageId:% = sent.id, seq = sent.seq; "request {request:?} of user {sender}: {sent}");
     });
     let status = match sent.repeated {
         true => StatusCode::OK,

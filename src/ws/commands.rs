@@ -16,7 +16,7 @@ use crate::hub::{Mailbox, Subscription};
 use crate::model::{Content, UserId, content_faults};
 use crate::services::Services;
 use crate::store::Gone;
-use crate::writer::Protocol;
+use crate::writer::{Protocol, SENT_LOG};
 
 pub type Outcome = Result<Done, Error>;
 
@@ -129,7 +129,7 @@ pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: 
                 let stored = stored.map_err(|error| caller.concealed(error));
                 if let Ok(sent) = &stored {
                     sent.log(|sent| {
-                        log::debug!(connectionId:% = connection, userId:% = user, messageId:% = sent.id, seq = sent.seq;
+                        log::debug!(target: SENT_LOG, connectionId:% = connection, userId:% = user, messageId:% = sent.id, seq = sent.seq;
                             "socket {connection} of user {user}: {sent}");
                     });
                 }

@@ -154,6 +154,30 @@ async fn a_request_is_one_line_of_json_a_message_one_and_a_connection_two() {
     );
 }
 
+/// The example of the handbook.
+#[tokio::test]
+async fn the_level_of_one_module_has_the_lines_about_messages_that_were_accepted() {
+    let handbook = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/on-call.md"));
+    let setting = "pgchat::writer=debug";
+    let example = format!("`RUST_LOG={setting}`");
+    assert!(handbook.expect("the handbook").contains(&example));
+
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let settings = [("RUST_LOG", setting), ("LOG_FORMAT", "json")];
+    let replica = Replica::start(&database, &settings).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    for sent in [
+        replica.api().send(conversation, ALICE, "over HTTP").await,
+        alice.send_message(conversation, "over a socket").await,
+    ] {
+        let lines = about(&replica.log(), sent["id"].as_str().expect("an id"));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["target"], "pgchat::writer");
+        assert_eq!(lines[0]["level"], "debug");
+    }
+}
+
 /// Whoever asks why somebody did not get a message finds the socket that was given it, and one that was not.
 #[tokio::test]
 async fn a_delivery_is_a_line_of_the_level_trace_with_message_and_connection() {
