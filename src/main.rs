@@ -14,7 +14,7 @@ use std::time::Duration;
 use cli::{Action, Invocation, Job};
 use pgchat::config::{AuthMode, Config, ConfigError, DatabaseSource, Loaded, LogFormat, Use};
 use pgchat::model::UserId;
-use pgchat::{app, auth, config, embedded, logging, store::tls};
+use pgchat::{app, auth, config, embedded, logging, metrics, store::tls};
 
 /// Why the process ends with another code than 0.
 enum Failure {
@@ -27,6 +27,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
+    metrics::process_starts();
     let Invocation {
         action,
         config_file,

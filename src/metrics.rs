@@ -27,6 +27,7 @@ pub use commands::{CommandEnd, Commands};
 pub use connections::{CLOSE_REASONS, Connections, OpenConnection};
 pub use delivery::Delivery;
 pub use frames::Frames;
+pub use process::process_starts;
 pub use requests::Requests;
 
 use process::Process;
@@ -80,7 +81,7 @@ impl Metrics {
         registry.register_collector(Box::new(commands.clone()));
         registry.register_collector(Box::new(connections.clone()));
         let mut of_process = Registry::default();
-        of_process.register_collector(Box::new(Process::starting()));
+        of_process.register_collector(Box::new(Process));
         Self {
             registry: Arc::new(registry),
             of_process: Arc::new(of_process),

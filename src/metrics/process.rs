@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -10,22 +11,21 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// What the system says of this process. Memory and files are read from Linux's `/proc`; elsewhere they are absent.
-#[derive(Debug)]
-pub struct Process {
-    /// In Unix seconds. Read once: a clock that is set must not look like a new start.
-    started: f64,
+/// In Unix seconds. Taken once: a clock that is set must not look like a new start.
+static STARTED: LazyLock<f64> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
+});
+
+/// Takes this moment for the start of the process, unless one was taken before. To be called first of all: what comes before a replica
+/// has figures (its database starts, or is waited for) may take minutes.
+pub fn process_starts() {
+    LazyLock::force(&STARTED);
 }
 
-impl Process {
-    /// To be made when the process starts, or soon after: the time is that of this call.
-    pub fn starting() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self {
-            started: now.unwrap_or_default().as_secs_f64(),
-        }
-    }
-}
+/// What the system says of this process. Memory and files are read from Linux's `/proc`; elsewhere they are absent.
+#[derive(Debug)]
+pub struct Process;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -33,7 +33,7 @@ impl Collector for Process {
             (
                 "process_start_time_seconds",
                 "When the process started, in Unix seconds",
-                Some(self.started),
+                Some(*STARTED),
             ),
             (
                 "process_resident_memory_bytes",
