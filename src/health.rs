@@ -118,9 +118,14 @@ impl Health {
             && !self.lifecycle.draining.is_cancelled()
     }
 
-    /// Takes the answer to another question for one to a probe's.
-    pub fn heard_from_database<T>(&self, answer: &Result<T, Error>) {
+    /// Takes the answer to another question, which `took` so long, for one to a probe's, by the same measure: a database that was slower
+    /// than a probe waits is unavailable to it. That other question may wait for longer.
+    pub fn heard_from_database<T>(&self, answer: &Result<T, Error>, took: Duration) {
         let answer = match answer {
+            Ok(_) if took > DATABASE_PATIENCE => Err(format!(
+                "the database answered after {:.1} s only",
+                took.as_secs_f64()
+            )),
             Ok(_) => Ok(()),
             Err(error) => Err(error.with_cause().to_string()),
         };
@@ -168,5 +173,21 @@ mod tests {
         assert!(report(Instant::now() + minute).await.is_ok());
         let late = Instant::now() - Duration::from_millis(100);
         assert!(report(late).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_another_question_counts_by_what_a_probe_would_have_waited_for() {
+        let minute = Duration::from_secs(60);
+        let health = testing::services(testing::hub(1), minute, minute).health;
+        let last = || health.pulse.last().clone().expect("an answer").1;
+        health.heard_from_database(&Ok(()), DATABASE_PATIENCE);
+        assert_eq!(last(), Ok(()));
+        let slow = DATABASE_PATIENCE + Duration::from_millis(500);
+        health.heard_from_database(&Ok(()), slow);
+        let why = "the database answered after 2.5 s only";
+        assert_eq!(last(), Err(why.to_owned()));
+        assert!(!health.is_ready());
+        health.heard_from_database::<()>(&Err(Error::unavailable("gone")), Duration::ZERO);
+        assert!(last().is_err());
     }
 }

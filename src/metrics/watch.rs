@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use log::Level;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
@@ -48,9 +49,10 @@ impl Metrics {
 
     async fn look(&self) -> Look {
         let sources = &self.sources;
+        let asked = Instant::now();
         let answer = sources.store.notification_queue_usage().await;
         // Where nobody asks the probes, this alone keeps `pgchat_ready` true to them.
-        sources.health.heard_from_database(&answer);
+        sources.health.heard_from_database(&answer, asked.elapsed());
         let queue_usage = answer.ok();
         if let Some(usage) = queue_usage {
             let usage = usage.to_bits();
@@ -152,7 +154,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
-    use tokio::time::{Instant, pause};
+    use tokio::time::pause;
 
     use super::*;
     use crate::config::Config;
