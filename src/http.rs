@@ -61,12 +61,17 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
     secured(cors::cors(answers, Arc::clone(&services.config)))
 }
 
-/// What is left on a connection over the limit: probes and figures. Whatever else it asks for gets a 503.
+/// What is left on a connection over the limit: what says that the replica lives, how it is, and its figures. Whatever else it asks for
+/// gets a 503 and is counted as refused; so does `/health/ready`, since there is no room here for what a load balancer would send.
 pub fn without_room(services: &Services) -> BoxedFilter<(Response,)> {
-    let refused = || error_response(&Error::unavailable("too many connections"));
+    let connections = services.metrics.connections.clone();
+    let refused = move || {
+        connections.refused();
+        error_response(&Error::unavailable("too many connections"))
+    };
     let refused = warp::any().map(refused).boxed();
-    let probes = probes::routes(&Arc::new(services.clone()));
-    secured(any_of([probes, refused]))
+    let told = probes::without_room(&Arc::new(services.clone()));
+    secured(any_of([told, refused]))
 }
 
 /// A finished route: its filters and its handler, as one boxed filter that answers.

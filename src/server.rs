@@ -58,7 +58,7 @@ const LATE_PATIENCE: Duration = Duration::from_secs(1);
 /// Bounds of the transport.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503, unless it is a probe, and is closed: a
+    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503, unless it asks how the replica is, and is closed: a
     /// connection that waits unaccepted looks like a dead server to its peer.
     pub connections: usize,
     /// A request's head: the line and all fields, in bytes.
@@ -95,7 +95,8 @@ impl From<&Config> for ServerLimits {
 #[derive(Clone)]
 pub struct Routes {
     pub all: BoxedFilter<(Response,)>,
-    /// On a connection over the limit, which has one request: probes, and a 503 for everything else.
+    /// On a connection over the limit, which has one request: how the replica is, and a 503 for everything else, which these routes count
+    /// as refused.
     pub without_room: BoxedFilter<(Response,)>,
 }
 
@@ -212,18 +213,19 @@ impl Acceptor {
                 });
             }
             Err(_) => {
-                static LINES: Repeats = Repeats::new();
+                static LINES: Repeats = Repeats::new(module_path!());
                 LINES.warn(format_args!(
-                    "all {} connections (MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS together) are open: others get no more than probes",
+                    "all {} connections (MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS together) are open: others are refused, unless they ask how the replica is",
                     limits.connections
                 ));
-                self.figures.refused();
-                if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
-                    let routes = self.routes.without_room.clone();
-                    let lifecycle = lifecycle.clone();
-                    let serving = without_room::serve(stream, permit, routes, *limits, lifecycle);
-                    tracker.spawn(serving);
-                }
+                let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
+                    return self.figures.refused();
+                };
+                let routes = self.routes.without_room.clone();
+                let (lifecycle, figures) = (lifecycle.clone(), self.figures.clone());
+                tracker.spawn(without_room::serve(
+                    stream, permit, routes, *limits, lifecycle, figures,
+                ));
             }
         }
     }

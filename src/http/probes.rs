@@ -19,6 +19,17 @@ use crate::reply::json_response;
 use crate::services::Services;
 
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
+    let ready = route(
+        warp::path!("health" / "ready")
+            .and(get())
+            .and(call(services))
+            .then(ready),
+    );
+    any_of([ready, without_room(services)])
+}
+
+/// Those that are answered on a connection over the limit, too.
+pub fn without_room(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     any_of([
         route(
             warp::path!("health")
@@ -27,12 +38,6 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
                 .then(health),
         ),
         route(warp::path!("health" / "live").and(get()).map(live)),
-        route(
-            warp::path!("health" / "ready")
-                .and(get())
-                .and(call(services))
-                .then(ready),
-        ),
         route(
             warp::path!("metrics")
                 .and(get())

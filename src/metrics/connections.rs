@@ -53,9 +53,15 @@ impl Connections {
         OpenConnection(Arc::clone(&self.0))
     }
 
-    /// There was no room for one.
+    /// There was no room for one: it was closed, or got a 503. One that was answered as a probe is none.
     pub fn refused(&self) {
         self.0.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many of them there were.
+    #[cfg(test)]
+    pub(crate) fn refused_so_far(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
     }
 
     /// A socket's session ended for one of [`CLOSE_REASONS`].

@@ -32,6 +32,7 @@ struct Server {
     address: SocketAddr,
     lifecycle: Lifecycle,
     accepting: JoinHandle<()>,
+    figures: Connections,
     /// Lets `GET /slow` answer.
     release: Arc<Notify>,
     /// Told when `GET /slow` has begun.
@@ -47,17 +48,19 @@ async fn server(limits: ServerLimits) -> Server {
         all: routes(release.clone(), begun.clone()),
         without_room: without_room(),
     };
+    let figures = Connections::default();
     let accepting = tokio::spawn(serve(
         listener,
         routes,
         limits,
         lifecycle.clone(),
-        Connections::default(),
+        figures.clone(),
     ));
     Server {
         address,
         lifecycle,
         accepting,
+        figures,
         release,
         begun,
     }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ServerLimits;
 use super::final_response::FinalResponse;
+use crate::metrics::Connections;
 
 /// Where a connection stands. Even: it waits for a head. Odd: a request is being answered, or its body read. It only counts
 /// up, so that a deadline of one head is never taken for that of the next.
@@ -51,6 +52,8 @@ impl Phase {
     }
 }
 
+type OnHeadTimeout = Box<dyn Fn() -> FinalResponse + Send + Sync>;
+
 pub struct TimeoutStream {
     stream: TcpStream,
     limits: ServerLimits,
@@ -60,7 +63,7 @@ pub struct TimeoutStream {
     /// Wakes the reader at the head's deadline; made only for a head that comes in pieces.
     head_timer: Option<Pin<Box<Sleep>>>,
     /// What is said of a head that was not complete in time.
-    on_head_timeout: fn() -> FinalResponse,
+    on_head_timeout: OnHeadTimeout,
     /// Saying it.
     final_response: Option<Box<FinalResponse>>,
     /// Runs while the peer takes nothing.
@@ -81,25 +84,30 @@ impl TimeoutStream {
             phase,
             head: None,
             head_timer: None,
-            on_head_timeout: FinalResponse::head_timeout,
+            on_head_timeout: Box::new(FinalResponse::head_timeout),
             final_response: None,
             write_timer: None,
             _permit: permit,
         }
     }
 
-    /// One over the limit, whose head has to be complete `patience` from now: then, or before, it is told that there is no room.
+    /// One over the limit, whose head has to be complete `patience` from now: then it is told
+    /// that there is no room, and counted in `figures`.
     pub fn without_room(
         stream: TcpStream,
         phase: Phase,
         limits: ServerLimits,
         permit: OwnedSemaphorePermit,
         patience: Duration,
+        figures: Connections,
     ) -> Self {
         let head = Some((phase.now(), Instant::now() + patience));
         Self {
             head,
-            on_head_timeout: FinalResponse::too_many_connections,
+            on_head_timeout: Box::new(move || {
+                figures.refused();
+                FinalResponse::too_many_connections()
+            }),
             ..Self::new(stream, phase, limits, permit)
         }
     }
@@ -108,7 +116,7 @@ impl TimeoutStream {
     fn poll_give_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A response that is still stuck here would have the 408 in its middle.
         if self.write_timer.is_none() {
-            let on_head_timeout = self.on_head_timeout;
+            let on_head_timeout = &self.on_head_timeout;
             let final_response = self
                 .final_response
                 .get_or_insert_with(|| Box::new(on_head_timeout()));

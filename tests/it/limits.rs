@@ -1,5 +1,6 @@
 //! Every limit is a setting: what is within it passes, what is beyond it is refused in its own way.
 
+mod connections;
 mod table;
 
 use std::time::{Duration, Instant};
@@ -227,88 +228,6 @@ async fn a_limit_of_zero_is_none() {
         let answer = sockets[0].answer(request).await;
         assert_eq!(answer["type"], "ack", "{answer}");
     }
-}
-
-/// As others are, who may be asked about in vain: a second for each, and each holds a connection.
-#[tokio::test]
-async fn a_handshake_that_finds_no_room_is_not_held() {
-    let database = Database::fresh().await;
-    let set = [
-        ("MAX_CONNECTIONS", "1"),
-        ("REFUSED_HANDSHAKES_PER_SECOND", "1"),
-    ];
-    let replica = Replica::start(&database, &set).await;
-    let _socket = Socket::connect(&replica, ALICE).await;
-    let path = format!("/ws?user_id={BORIS}");
-    within("a hundred refusals", async {
-        for _ in 0..100 {
-            let refused = handshake(&replica, &path, &[]).await;
-            refused.refused(503, "unavailable");
-        }
-    })
-    .await;
-    let log = replica.log();
-    let lines = log.matches("as many sockets are open as may be").count();
-    assert!((1..100).contains(&lines), "{log}");
-}
-
-#[tokio::test]
-async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
-    const ROOM: usize = 10;
-    let database = Database::fresh().await;
-    let set = [("MAX_CONNECTIONS", "2"), ("MAX_HTTP_CONNECTIONS", "10")];
-    let replica = Replica::start(&database, &set).await;
-    let _sockets = [
-        Socket::connect(&replica, ALICE).await,
-        Socket::connect(&replica, BORIS).await,
-    ];
-    // One that became a socket speaks HTTP no more: the one left is the one that asks.
-    until_metric(&replica, "pgchat_http_connections", 1.0).await;
-    let refusals = "pgchat_connections_refused_total";
-    assert_eq!(replica.api().metric(refusals).await, 0.0);
-    let served = async || {
-        let mut raw = Raw::connect(&replica).await;
-        raw.request("GET /api/v1/users/active", &[]).await;
-        let reply = raw.reply().await;
-        reply.filter(|reply| reply.status == 200).map(|_| raw)
-    };
-    let mut open = Vec::new();
-    for _ in 0..ROOM {
-        // The connection of the probe that saw the replica start may not have been seen to go yet.
-        open.push(eventually("a connection is served", &served).await);
-    }
-    let mut beyond = Raw::connect(&replica).await;
-    let refused = beyond.reply().await.expect("an answer");
-    refused.refused(503, "unavailable");
-    assert!(
-        refused.head.to_ascii_lowercase().contains("retry-after"),
-        "{}",
-        refused.head
-    );
-    // The others get through, each time: an orchestrator would end the replica, and nobody would see why.
-    for (path, status) in [
-        ("/health/live", 200),
-        ("/health/ready", 200),
-        ("/health", 200),
-        ("/metrics", 200),
-        ("/api/v1/users/active", 503),
-        ("/ws?user_id=11111111-1111-4111-8111-111111111111", 503),
-        ("/", 503),
-    ] {
-        for _ in 0..2 {
-            let mut beyond = Raw::connect(&replica).await;
-            beyond.request(&format!("GET {path}"), &[]).await;
-            assert_eq!(beyond.status().await, status, "{path}");
-        }
-    }
-    let log = replica.log();
-    let full = "all 12 connections (MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS together) are open";
-    assert!(log.contains(full), "{log}");
-    drop((open, beyond));
-    eventually("there is room again", &served).await;
-    // At least that one: those that were tried too early are of them as well.
-    assert!(replica.api().metric(refusals).await >= 1.0);
-    until_metric(&replica, "pgchat_http_connections", 1.0).await;
 }
 
 #[tokio::test]

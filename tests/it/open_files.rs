@@ -2,13 +2,13 @@
 
 use crate::support::*;
 
-/// So many connections at once, each of which has asked and got an answer; their statuses.
+/// So many connections at once, each of which has asked for what is not answered beyond the limit, and got an answer; their statuses.
 async fn connected(replica: &Replica, count: usize) -> (Vec<Raw>, Vec<u16>) {
     let mut open = Vec::new();
     let mut statuses = Vec::new();
     for _ in 0..count {
         let mut raw = Raw::connect(replica).await;
-        raw.request("GET /health/live", &[]).await;
+        raw.request("GET /api/v1/users/active", &[]).await;
         statuses.push(raw.reply().await.expect("an answer").status);
         open.push(raw);
     }

@@ -87,6 +87,68 @@ async fn a_connection_over_the_limit_has_its_place_for_seconds_at_most() {
     }
     let unanswered = server.says("GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert_eq!(unanswered, "");
+
+    // Nor does one keep it who was answered, and goes on sending.
+    let (mut receiving, mut sending) = server.connect().await.into_split();
+    let started = Instant::now();
+    let head = "POST /ok HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    sending.write_all(head.as_bytes()).await.unwrap();
+    let dribbling = async {
+        while sending.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut answer = Vec::new();
+    let answered = async {
+        let _ = receiving.read_to_end(&mut answer).await;
+    };
+    within("the end of what is sent and answered", async {
+        tokio::join!(dribbling, answered)
+    })
+    .await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    // What reads the rest of a body otherwise does so for five.
+    assert!(started.elapsed() < Duration::from_secs(4));
+}
+
+/// What the routes refuse they count themselves.
+#[tokio::test]
+async fn of_connections_over_the_limit_those_count_that_were_closed_or_told_that_there_is_no_room()
+{
+    let (server, _first) = full_server().await;
+    let is_counted = async |count: u64| {
+        let counted = async {
+            while server.figures.refused_so_far() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("its count", counted).await;
+        assert_eq!(server.figures.refused_so_far(), count);
+    };
+    let probe = server.says("GET /probe HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(probe.starts_with("HTTP/1.1 200"), "{probe}");
+    // Its peer has left, as a load balancer does that only connects.
+    let mut left = server.connect().await;
+    left.shutdown().await.unwrap();
+    assert_eq!(rest(&mut left).await, "");
+    // It has not asked in time.
+    let told = server.says("").await;
+    assert!(told.starts_with("HTTP/1.1 503"), "{told}");
+    is_counted(1).await;
+    // There was no answer in time.
+    let stuck = "GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n";
+    assert_eq!(server.says(stuck).await, "");
+    is_counted(2).await;
+    // All places are taken, so that the next one is closed at once.
+    let mut waiting = Vec::new();
+    for _ in 0..REFUSALS {
+        let mut one = server.connect().await;
+        one.write_all(stuck.as_bytes()).await.unwrap();
+        waiting.push(one);
+    }
+    assert_eq!(rest(&mut server.connect().await).await, "");
+    is_counted(3).await;
 }
 
 #[tokio::test]
