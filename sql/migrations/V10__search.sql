@@ -399,10 +399,40 @@ begin
 end
 $$;
 
+-- Of a long content, of which it is given what is searched, the first portion of 2,048 characters that matches as a whole; where none
+-- does, the first with a `word` of the query; null where none has one. They overlap, so that of a word or phrase at an end of one the
+-- next has all.
+create function chat_search_portion(language regconfig, content text, query tsquery, word tsquery) returns text
+language plpgsql stable
+as $$
+declare
+  longest constant integer := 2048;
+  overlap constant integer := 128;
+  rest text := content;
+  portion text;
+  words tsvector;
+  with_a_word text;
+begin
+  while octet_length(rest) > 0 loop
+    portion := left(rest, longest);
+    words := to_tsvector(language, portion);
+    if words @@ query then
+      return portion;
+    end if;
+    if with_a_word is null and words @@ word then
+      with_a_word := portion;
+    end if;
+    -- Cheaper than substr(), which counts all that comes before and after.
+    rest := right(rest, overlap - longest);
+  end loop;
+  return with_a_word;
+end
+$$;
+
 -- Of a long content the 2,048 characters that a snippet is made of, and what is looked for in them: to mark the matches takes a time that
 -- grows with the square of the length, and with the words of the query. It is the beginning, if that matches; else what is around a word of
--- the query as it is written there: around its first two places, and of several words it is the one that comes last. Where these places
--- do not match as a whole, each of the words is marked.
+-- the query as it is written there: around its first two places, and of several words it is the one that comes last. Where there is no match
+-- (few texts hold the stem of "city") it is a portion that has one. Where all this does not match as a whole, each of the words is marked.
 create function chat_search_part(language regconfig, content text, query tsquery, out part text, out sought tsquery)
 language plpgsql stable
 as $$
@@ -411,7 +441,10 @@ declare
   around constant integer := longest / 4;
   -- But for what a match must not have; a query that says nothing else has no such tree.
   wanted constant text := case when querytree(query) = 'T' then query::text else querytree(query) end;
-  folded text;
+  beginning text;
+  searched text;
+  -- For the collation of a column that was adopted there may be no strpos().
+  folded text collate "C";
   found record;
   behind integer;
   further integer;
@@ -422,24 +455,28 @@ begin
     return;
   end if;
   part := left(part, longest);
+  beginning := part;
   if to_tsvector(language, part) @@ query then
     return;
   end if;
   sought := chat_search_any(wanted::tsquery);
-  folded := ' ' || lower(left(content, 131072));
+  searched := left(content, 131072);
+  folded := ' ' || lower(searched);
   -- Rather where a word begins.
   select w.word, coalesce(nullif(strpos(folded, ' ' || w.word), 0), strpos(folded, w.word)) as place into found
     from unnest(tsvector_to_array(replace(sought::text, $or$' | '$or$, $blank$' '$blank$)::tsvector)) w (word)
    order by place desc
    limit 1;
-  if found.place <= 2 * around then
-    return;
+  if found.place > 2 * around then
+    part := substr(searched, found.place - around, 2 * around);
+    behind := found.place + around;
+    further := strpos(substr(folded, behind + 1), found.word);
+    if further > 0 then
+      part := part || ' … ' || substr(searched, behind + greatest(further - around, 0), 2 * around);
+    end if;
   end if;
-  part := substr(content, found.place - around, 2 * around);
-  behind := found.place + around;
-  further := strpos(substr(folded, behind + 1), found.word);
-  if further > 0 then
-    part := part || ' … ' || substr(content, behind + greatest(further - around, 0), 2 * around);
+  if not to_tsvector(language, part) @@ sought then
+    part := coalesce(chat_search_portion(language, searched, query, sought), beginning);
   end if;
   if to_tsvector(language, part) @@ query then
     sought := query;
@@ -449,7 +486,8 @@ $$;
 
 -- The parts of a content around what was found, as a JSON array of {"text", "match"}: joined, they are the
 -- snippet. No markup, so there is none to escape or to trust. A short content is in it as a whole: of a part,
--- PostgreSQL leaves out a number at its end, be it the price that the message is about.
+-- PostgreSQL leaves out a number at its end, be it the price that the message is about. And it has nothing to show of
+-- a part that is one huge word: then it is how the content begins.
 create function chat_search_snippet(language regconfig, content text, query tsquery) returns text
 language sql stable
 as $$
@@ -457,7 +495,7 @@ as $$
     -- Control characters mark the matches; the content's own are taken out.
     select ts_headline(language, translate(p.part, e'\x02\x03', ''), p.sought,
                        e'StartSel=\x02, StopSel=\x03, ' || case when length(left(content, 121)) <= 120 then 'HighlightAll=true'
-                         else 'MaxFragments=2, MinWords=5, MaxWords=20, ShortWord=0, FragmentDelimiter=" … "' end) as text
+                         else 'MaxFragments=2, MinWords=5, MaxWords=20, ShortWord=0, FragmentDelimiter=" … "' end) collate "C" as text
       from chat_search_part(language, content, query) p
   ), part as (
     select p.place * 2 + q.place as place, q.text, p.place > 1 and q.place = 1 as match
@@ -466,7 +504,8 @@ as $$
      cross join string_to_table(p.text, e'\x03') with ordinality as q (text, place)
      where q.text <> ''
   )
-  select format('[%s]', string_agg(format('{"text":%s,"match":%s}', to_json(text), case when match then 'true' else 'false' end),
-                                   ',' order by place))
+  select format('[%s]', coalesce(
+           string_agg(format('{"text":%s,"match":%s}', to_json(text), case when match then 'true' else 'false' end), ',' order by place),
+           case when octet_length(content) > 0 then format('{"text":%s,"match":false}', to_json(left(content, 120))) end))
     from part
 $$;

@@ -96,3 +96,107 @@ async fn the_snippet_of_a_long_message_shows_where_it_matches_and_little_else() 
     let words = joined.split_whitespace().count();
     assert!(words < 60, "{words} words: {joined}");
 }
+
+/// What matches in a snippet of the only message that Alice finds, and all of the snippet.
+async fn marked(api: &Api, query: &str) -> (Vec<String>, String) {
+    api.found(ALICE, query).await;
+    let found = api.search(ALICE, &format!("{query}&snippets=true")).await;
+    let found = found.ok(200);
+    assert_eq!(found["messages"].as_array().map(Vec::len), Some(1));
+    let parts = found["messages"][0]["snippet"].as_array().expect("parts");
+    let text = |part: &Value| part["text"].as_str().expect("text").to_owned();
+    let matches = parts.iter().filter(|part| part["match"] == true);
+    (
+        matches.map(text).collect(),
+        parts.iter().map(text).collect(),
+    )
+}
+
+/// The stem of these words is not how they begin: properti, citi, haus.
+#[tokio::test]
+async fn a_word_is_shown_deep_in_a_long_message_also_where_its_stem_stands_nowhere() {
+    let filler = "some other words here ".repeat(1_400);
+    for (language, sentence, query, matches) in [
+        ("english", "the property is ours", "q=property", "property"),
+        ("english", "of a city by the sea", "q=cities", "city"),
+        ("german", "zwei alte Häuser am Fluss", "q=haus", "Häuser"),
+    ] {
+        let database = Database::fresh().await.without_search_index().await;
+        let conversation = database.conversation(ALICE, BORIS).await;
+        let replica = Replica::start(&database, &[("SEARCH_LANGUAGE", language)]).await;
+        let api = replica.api();
+        api.send(conversation, BORIS, &format!("{filler}{sentence} {filler}"))
+            .await;
+        let (marked, joined) = marked(&api, query).await;
+        assert_eq!(marked, [matches], "{query}: {joined}");
+        let words = joined.split_whitespace().count();
+        assert!(words < 60, "{words} words: {joined}");
+    }
+}
+
+#[tokio::test]
+async fn of_words_that_no_portion_of_a_long_message_has_together_one_is_shown() {
+    let database = Database::fresh().await.without_search_index().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &[("SEARCH_LANGUAGE", "english")]).await;
+    let api = replica.api();
+    let filler = "some other words here ".repeat(500);
+    // A stem that stands where it does not match keeps nothing from being found: citizen.
+    let content = format!("{filler}a city {filler}a balcony {filler}a citizen {filler}");
+    api.send(conversation, BORIS, &content).await;
+    let (first, joined) = marked(&api, "q=balcony+city").await;
+    assert_eq!(first, ["city"], "{joined}");
+    // Together they are preferred to either alone.
+    let content = format!("{filler}a study {filler}a property with a study {filler}");
+    api.send(conversation, BORIS, &content).await;
+    let (both, joined) = marked(&api, "q=property+study").await;
+    assert_eq!(both, ["property", "study"], "{joined}");
+}
+
+/// PostgreSQL makes no word of more than 2,047 bytes, and no snippet of what has no word.
+#[tokio::test]
+async fn the_snippet_of_a_message_that_begins_with_a_huge_word_is_not_empty() {
+    let scene = Scene::set().await;
+    let api = scene.here();
+    let huge = "x".repeat(3_000);
+    api.send(scene.with_boris, BORIS, &format!("{huge} and Heron"))
+        .await;
+    let (matches, joined) = marked(&api, "q=heron").await;
+    assert_eq!(matches, ["Heron"], "{joined}");
+    // Nothing is marked where nothing may be in it.
+    let (matches, joined) = marked(&api, "q=-plum").await;
+    assert_eq!(matches, [""; 0]);
+    assert_eq!(joined, huge[..120]);
+}
+
+/// A column that was adopted may have such a collation, for which PostgreSQL has no search for a part of a text.
+#[tokio::test]
+async fn snippets_are_made_whatever_the_collation_of_the_messages() {
+    let database = Database::fresh().await;
+    // Some servers are built without it.
+    if database
+        .count("pg_collation where collprovider = 'i'")
+        .await
+        == 0
+    {
+        return;
+    }
+    database
+        .execute_as_owner(
+            "create collation any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+             alter table messages alter column content type text collate any_case",
+        )
+        .await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let filler = "filler words here ".repeat(300);
+    let deep = format!("{filler}a HERON there {filler}");
+    for content in [&deep, "a Stork"] {
+        api.send(conversation, BORIS, content).await;
+    }
+    for (query, matches) in [("q=heron", "HERON"), ("q=stork", "Stork")] {
+        let (marked, joined) = marked(&api, query).await;
+        assert_eq!(marked, [matches], "{joined}");
+    }
+}
