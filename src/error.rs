@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::MessageId;
 
 /// Every code that an error may have, in the order of docs/api.md: what the documents of the service list.
-pub const CODES: [&str; 26] = [
+pub const CODES: [&str; 27] = [
     "validation_failed",
     "unauthorized",
     "token_invalid",
@@ -34,6 +34,7 @@ pub const CODES: [&str; 26] = [
     "too_many_sockets",
     "internal",
     "unavailable",
+    "search_timeout",
 ];
 
 /// What a caller may be told. Each variant says the status it becomes over HTTP.
@@ -105,6 +106,13 @@ pub enum Error {
         message: String,
         retry_after: Duration,
     },
+
+    /// 503 as well: a search had all the time that it may have. It is the database that is slow, or the words that are in
+    /// too much: nobody knows which. So whoever repeats by itself what may pass is to leave it to the user.
+    #[error(
+        "the search took too long: narrow it down, by other words or to one conversation, or try again"
+    )]
+    SearchTimeout,
 
     /// 500: the cause is logged, never sent.
     #[error("internal error")]
@@ -183,6 +191,7 @@ impl Error {
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::TooManySockets { .. } => "too_many_sockets",
             Self::Unavailable { .. } => "unavailable",
+            Self::SearchTimeout => "search_timeout",
             Self::Internal(_) => "internal",
         }
     }

@@ -18,6 +18,9 @@ use crate::schema::objects::ErrorCode;
 /// When a user with too many sockets may try again: some of theirs may have gone by then.
 const SOCKETS_PAUSE: Duration = Duration::from_secs(5);
 
+/// When a search that took too long may be tried again: the database may be less busy by then.
+const SEARCH_PAUSE: Duration = Duration::from_secs(5);
+
 /// The shape of every error body. NestJS callers know the first three members; `code` is the stable one.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -123,7 +126,7 @@ pub fn status(error: &Error) -> StatusCode {
         Error::TooManyRequests { .. } | Error::TooManySockets { .. } => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Unavailable { .. } | Error::SearchTimeout => StatusCode::SERVICE_UNAVAILABLE,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -134,6 +137,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
             Some(*retry_after)
         }
         Error::TooManySockets { .. } => Some(SOCKETS_PAUSE),
+        Error::SearchTimeout => Some(SEARCH_PAUSE),
         _ => None,
     }
 }

@@ -18,8 +18,14 @@ export function sentence(error) {
 
 const PASSING = ['network', 'bad_response', 'no_token'];
 
+/** The same again would take as long again, most probably: that is for people to decide. */
+const TOO_MUCH = 'search_timeout';
+
+/** Whether asking again may help. */
+export const mayHelp = (error) => error.code === TOO_MUCH || passes(error);
+
 /** Whether it may be otherwise in a while, without anybody who does something about it. */
-export const passes = ({ status, code }) => status >= 500 || status === 429 || status === 408 || PASSING.includes(code);
+export const passes = ({ status, code }) => code !== TOO_MUCH && (status >= 500 || status === 429 || status === 408 || PASSING.includes(code));
 
 /** The first pause; each further one is twice as long, and all of them are half of that to one and a half. */
 const FIRST_MS = 2_000;

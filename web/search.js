@@ -1,6 +1,6 @@
 // What a search finds: people to talk to, and messages.
 import { avatar, empty, fill, fullName, h, say } from './dom.js';
-import { passes, reason, Retry } from './failure.js';
+import { mayHelp, passes, reason, Retry } from './failure.js';
 import { MOST as MOST_LISTED } from './listing.js';
 import { stamp } from './time.js';
 
@@ -17,6 +17,7 @@ export class Search {
   #outdated;
   #shown; // resolves when what was asked for last is; never, where something else is asked for before
   #retry = new Retry();
+  #again; // asks once more for all that could not be had; not while it is being asked for
 
   /** `openUser(id)`, `openMessage(message)`: what a result does. */
   constructor(model, { openUser, openMessage }) {
@@ -66,6 +67,7 @@ export class Search {
   #stop() {
     clearTimeout(this.#timer);
     this.#retry.done();
+    this.#again = undefined;
   }
 
   #blank() {
@@ -86,18 +88,23 @@ export class Search {
     }, OUTDATED_MS);
   }
 
-  /** `had`: what has been found already, where the rest could not be searched. Whether it is still what is wanted. */
+  /** `had`: what has been answered already and is not asked for again. Whether it is still what is wanted. */
   async #ask(asked, text, had = {}) {
     const { chat } = this.model;
-    const ask = (part, run) => (had[part] && !had[part].error ? had[part] : run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
+    this.#again = undefined;
+    const ask = (part, run) => (had[part] ?? run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
     const [people, messages] = await Promise.all([
       ask('people', () => chat.users.list({ limit: MOST, ...(text && { q: text }) })),
       ask('messages', () => (text ? chat.search(text, { limit: MOST, snippets: true }) : Promise.resolve({ messages: [] }))),
     ]);
     if (asked !== this.#asked) return false;
-    const again = () => this.#ask(asked, text, { people, messages });
+    const again = (isAskedFor) => {
+      const had = (answer) => (answer.error && isAskedFor(answer.error) ? undefined : answer);
+      return this.#ask(asked, text, { people: had(people), messages: had(messages) });
+    };
+    this.#again = () => again(mayHelp);
     const error = [people, messages].map((answer) => answer.error).find((it) => it && passes(it));
-    if (error) this.#retry.after(error, again);
+    if (error) this.#retry.after(error, () => again(passes));
     else this.#retry.done();
     this.#wait(false);
     this.#draw(text, people, messages);
@@ -117,8 +124,10 @@ export class Search {
   }
 
   #now() {
+    if (!this.#again) return;
     this.element.setAttribute('aria-busy', 'true');
-    this.#retry.now();
+    this.#retry.cancel();
+    this.#again();
   }
 
   /** What is there already stays as it is, and so does who has gone to it. */
@@ -142,7 +151,7 @@ export class Search {
   #part(element, heading, { error, asked, hasMore }, rows, more) {
     if (error) {
       const text = `${heading} could not be searched: ${reason(error)}`;
-      fill(element, text, () => [h('p.small.problem.pad', {}, text), passes(error) && h('p.pad', {}, h('button.button.compact', { type: 'button', onclick: () => this.#now() }, 'Try now'))].filter(Boolean));
+      fill(element, text, () => [h('p.small.problem.pad', {}, text), mayHelp(error) && h('p.pad', {}, h('button.button.compact', { type: 'button', onclick: () => this.#now() }, 'Try now'))].filter(Boolean));
       return text;
     }
     fill(element, `found ${asked}`, () => (rows.length ? [h('h2.pad', {}, heading), h('ul', {}, ...rows.map((row) => row())), hasMore && h('p.small.quiet.pad', {}, more)].filter(Boolean) : []));

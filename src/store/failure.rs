@@ -1,17 +1,11 @@
 //! What went wrong with a statement, and what of it may be tried again.
 
-use std::time::Duration;
-
 use deadpool_postgres::Pool;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::describe;
 use crate::error::{Denial, Error};
 use crate::logging::Repeats;
-
-/// It is the database that is slow, or the words that are in too much: nobody knows which.
-const SEARCH_GIVEN_UP: &str =
-    "the search took too long: narrow it down, by other words or to one conversation, or try again";
 
 /// What kind of thing is wrong, as far as it matters to what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,10 +167,7 @@ impl From<QueryFailure> for Error {
             Fault::Refused => return Self::Internal(text.into()),
             Fault::SearchGivenUp => {
                 SEARCHES.warn(&text);
-                return Self::Unavailable {
-                    message: SEARCH_GIVEN_UP.to_owned(),
-                    retry_after: Duration::from_secs(5),
-                };
+                return Self::SearchTimeout;
             }
             Fault::NoConnection => (
                 &UNREACHABLE,

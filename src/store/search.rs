@@ -49,7 +49,8 @@ impl Searches {
 
 impl Store {
     /// A page of what was found. `NotFound` names the unknown user or conversation, `Unavailable` says that the index
-    /// is not complete, that too many others search, or that it took too long.
+    /// is not complete, or that the user's turn did not come in time: their own search before this one, or those of others,
+    /// take too long. `SearchTimeout` says that this one did.
     pub async fn search(&self, search: Search<'_>, page: Page) -> Result<Listing, Error> {
         let rows = self
             .read_in_turn(
@@ -99,7 +100,9 @@ impl Store {
         let sql = self.select(columns, call);
         let turn = self.searches.semaphore.acquire(user, ready(()));
         let Ok(Ok(turn)) = timeout_at(self.deadline(), turn).await else {
-            return Err(Error::unavailable("too many others search"));
+            return Err(Error::unavailable(
+                "other searches take too long: try again",
+            ));
         };
         let turn = Arc::new(turn);
         match self.run_in_turn(&turn, &sql, params).await {

@@ -46,6 +46,7 @@ test('the pauses double up to a bound, half of that to one and a half; the servi
     }
     fail({ code: 'unavailable', status: 503, retryAfterMs: 5_000 }, 1);
     fail({ code: 'not_a_participant', status: 403 }, 1);
+    fail({ code: 'search_timeout', status: 503, retryAfterMs: 5_000 }, 1);
     window.setTimeout = real;
     return pauses;
   });
@@ -107,6 +108,33 @@ test('by hand a search that failed is done at once', async () => {
   await page.keyboard.press('Enter');
   await page.locator('.results mark').first().waitFor();
   await assertFocus(page.locator('.results .row').first());
+});
+
+test('a search that takes too long is done again by hand only, whatever else is', async () => {
+  const page = await list(replica.url, { forgive: FORGIVEN });
+  await page.clock.install();
+  await page.clock.pauseAt(await page.evaluate(() => Date.now() + 60_000)); // no time passes but what is given here
+  const messages = await broken(page, '**/search?*', () => true, { status: 503, headers: { 'retry-after': '5' }, json: { code: 'search_timeout', message: 'narrow it down' } });
+  const users = await broken(page, '**/users/?*q=flat*');
+  await field(page).fill('flat');
+  await page.clock.runFor(1_000);
+  await page.getByText('Messages could not be searched: narrow it down', { exact: true }).first().waitFor();
+  await page.getByText('People could not be searched').first().waitFor();
+  users.mend();
+  await page.clock.runFor(300_000);
+  await eventually(() => users.count, (count) => count === 2);
+  await page.getByText('People could not be searched').first().waitFor({ state: 'detached' });
+  await page.clock.runFor(300_000);
+  await page.evaluate(() => dispatchEvent(new Event('online')));
+  assert.equal(messages.count, 1);
+  const now = page.locator('.results').getByRole('button', { name: 'Try now' });
+  await now.click();
+  await eventually(() => messages.count, (count) => count === 2);
+  messages.mend();
+  await eventually(() => page.locator('.results').getAttribute('aria-busy'), (busy) => busy === 'false');
+  await now.click();
+  await page.locator('.results mark').first().waitFor();
+  assert.deepEqual([messages.count, users.count], [3, 2]);
 });
 
 test('what failed for one text is not asked for when another one stands there, nor when nobody searches any more', async () => {
