@@ -79,9 +79,9 @@ fn leave_out_sender(document: &mut Value) {
 fn allow_me(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     let operations = paths.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
-    let parameters = operations
-        .flat_map(|(_, operation)| operation["parameters"].as_array_mut().into_iter().flatten());
-    for parameter in parameters {
+    // By `get_mut`: an index would give an operation that has none a null.
+    let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters"));
+    for parameter in parameters.filter_map(Value::as_array_mut).flatten() {
         if parameter["name"] == "user_id" && parameter["in"] == "path" {
             parameter["schema"] = json!({"oneOf": [{"type": "string", "format": "uuid"}, {"const": ME}],
                                          "description": "an id, or me: the token's user"});
