@@ -35,7 +35,7 @@ pub fn meaning(status: &str) -> Option<&'static str> {
         "400" => "a value is missing or wrong, or the JSON is malformed",
         "401" => "no token, or a bad one (jwt mode)",
         "403" => {
-            "not a participant, or not the sender, or not the token's user, or a deactivated one; or the host refuses it"
+            "not a participant, or not the sender, or not the token's user, or a deactivated one; or your application refuses it"
         }
         "404" => "what the path or the body names does not exist, or the token's user",
         "408" => "the body did not arrive in time",
@@ -213,7 +213,7 @@ impl<'a> Request<'a> {
         if self.is_a_change() {
             all.push(refusal(
                 "refused",
-                "where a trigger of the host's refuses it",
+                "where a trigger of your application refuses it",
                 Error::Forbidden(Denial::Refused("the sale is closed".to_owned())),
             ));
         }
