@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 const README = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
 const PRINTED = /```jsx\n([\s\S]*?)```/.exec(README)[1];
@@ -77,4 +79,21 @@ test('a page that was read before a mark and comes after it does not take it bac
   assert.deepEqual(it.state, ['1 read 1', '2 read 1']);
   it.unmount();
   assert.equal(it.listeners, 0);
+});
+
+test('of the marks only the last one of each reader is kept, a late older one is not', async () => {
+  const it = hook();
+  it.mount();
+  const tell = (upToSeq) => {
+    const read = { conversationId: 'c1', readerId: 'you', upToSeq };
+    it.tell('messages_read', read);
+    return new WeakRef(read);
+  };
+  const marks = [2, 3, 1].map(tell);
+  it.pages[0](message(4), message(3));
+  await settled();
+  assert.deepEqual(it.state, ['3 read 1', '4 sent 1']);
+  setFlagsFromString('--expose_gc');
+  runInNewContext('gc')();
+  assert.deepEqual(marks.map((mark) => mark.deref()), [undefined, undefined, undefined]);
 });
