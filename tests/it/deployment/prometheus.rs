@@ -139,6 +139,10 @@ async fn traffic(database: Database, replicas: [Replica; 2], stop: CancellationT
             from.answer_to("typing", data).await;
             from.answer_to("watch_presence", json!({"userIds": [BORIS, ALICE]}))
                 .await;
+            let data = json!({"conversationId": conversation, "content": " "});
+            from.refused("send_message", data, "validation_failed")
+                .await;
+            Socket::connect(replica, CARLA).await.close().await;
             replica
                 .api()
                 .get("/api/v1/nowhere")
