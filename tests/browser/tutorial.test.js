@@ -100,6 +100,30 @@ test('who presses Send again after a failure does not send twice what was stored
   assert.deepEqual([await stored('Once, please'), said], ['2', 1], 'once for both tries, once for what was written anew');
 });
 
+test('what is typed as soon as there is a field to type in is sent, and does not leave the page', async () => {
+  const page = await visit(`http://localhost:${server.address().port}/chat.html`, {
+    also: [replica.url],
+    // The service answers at once; the page gets it when the test says so.
+    before: () => {
+      const real = window.fetch;
+      const released = new Promise((resolve) => (window.release = resolve));
+      window.fetch = async (...asked) => {
+        const response = await real(...asked);
+        await released;
+        return response;
+      };
+    },
+  });
+  await page.getByText('online').waitFor();
+  const [was, field] = [page.url(), page.getByRole('textbox')];
+  if (await field.isVisible()) await field.fill('Too early').then(() => field.press('Enter'));
+  await page.evaluate(() => window.release());
+  await field.fill('Early');
+  await field.press('Enter');
+  await page.getByText('Amélie: Early').waitFor();
+  assert.equal(page.url(), was);
+});
+
 test('what arrives or changes while the page reads the history stands where it belongs, as it is now', async () => {
   const address = `http://localhost:${server.address().port}/chat.html`;
   const shown = (page) => page.locator('li').allTextContents();
