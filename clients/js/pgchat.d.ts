@@ -79,8 +79,8 @@ export interface Frame<Data = unknown> {
  * - `network`: no answer to an HTTP request; `bad_response`: one that is none of the service's.
  * - `no_token`: `getToken` failed, or has not answered in time; `no_user`: `userId` is missing, and the token does not name it: the client stops.
  * - `not_allowed`, `unauthorized`: the service closed the socket with 4403, or with 4401 and there is no `getToken`.
- * - `handshake_refused`: HTTP requests are answered, but three WebSocket handshakes in a row failed: a proxy does not pass `Upgrade`, `ALLOWED_ORIGINS` does not list the
- *   page's origin, or there are too many sockets, of the user or of the replica. The client goes on trying.
+ * - `handshake_refused`: HTTP requests are answered, but three WebSocket handshakes in a row failed: a proxy does not pass `Upgrade`, `ALLOWED_ORIGINS` is set but lacks the service's
+ *   own origin, from which this page comes, or there are too many sockets, of the user or of the replica. The client goes on trying. A page of another origin that is not listed sees `network`.
  * - `too_many_watched`: `watchPresence` would make it more than `maxWatched` users; thrown at once, and nothing changes.
  */
 export type ClientErrorCode =
@@ -268,8 +268,9 @@ export interface ChatClient {
   /**
    * Asks for the event `presence` of these users, now, at each change and at each reconnect, until the returned function is called. What several
    * calls watch is added up: a user is watched as long as one of them does. All together at most `maxWatched` users, else it throws `too_many_watched`.
+   * What is no list of ids (not empty strings) throws a `TypeError`. Both throw at once, and nothing changes.
    */
-  watchPresence(userIds: Iterable<string>): () => void;
+  watchPresence(userIds: readonly string[] | ReadonlySet<string>): () => void;
   /** In the user's own conversations. `snippets` adds to each message the text around what was found. `limit` 20, `offset` at most 1000. */
   search(q: string, query?: Page & { conversationId?: string; snippets?: boolean }): Promise<{ messages: FoundMessage[]; hasMore: boolean }>;
   unreadCount(): Promise<number>;

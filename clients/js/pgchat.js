@@ -39,7 +39,7 @@ export function createChatClient(options = {}) {
   let heartbeatMs = 25_000;
   let leastDelayMs = 0;
   let newest = cursor;
-  let socket, socketToken, token, given, refusal, held;
+  let socket, socketToken, token, given, refusal, held, watching;
 
   // Events
 
@@ -191,11 +191,11 @@ export function createChatClient(options = {}) {
     else retry(about);
   }
 
-  /** Browsers hide why a handshake was refused. */
+  /** Browsers hide why a handshake was refused. This route is for the user alone. */
   async function diagnose(about) {
     const mine = generation;
-    unreachable(mine, await http(`users/${encodeURIComponent(userId)}`).then(() => {
-      if (++refusals > 2) return new ChatError('handshake_refused', 'HTTP works: a proxy without Upgrade, ALLOWED_ORIGINS without this page, or too many sockets?');
+    unreachable(mine, await own('unread-count').then(() => {
+      if (++refusals > 2) return new ChatError('handshake_refused', 'HTTP works: a proxy without Upgrade, ALLOWED_ORIGINS without the service itself, or too many sockets?');
     }, (error) => error), about);
   }
 
@@ -268,7 +268,7 @@ export function createChatClient(options = {}) {
       pump();
     }
     if (type === 'server_closing') leastDelayMs = data.reconnectAfterMs;
-    if (type === 'token_expiring' && getToken) renew(Date.parse(data.expiresAt) - 1000 * frame.timestamp || 0).catch(complain);
+    if (type === 'token_expiring' && getToken) renew(Date.parse(data.expiresAt) - 1000 * frame.timestamp || 0);
     const told = !isRepeat(data) && emit(type, data, frame);
     newest = frame.cursor ?? data.cursor ?? newest;
     if (type === 'resync_required' || data.resumed === false) {
@@ -288,15 +288,22 @@ export function createChatClient(options = {}) {
     if (seen.size > 2000) seen.delete(seen.keys().next().value);
   }
 
-  /** While it gives the one in use, it is asked again. */
+  /** While it fails, or getToken gives the one in use, it is tried again. */
   async function renew(leftMs) {
     const mine = generation;
     drop(given, 'it expires');
-    const fresh = await credentials();
-    if (mine !== generation) return;
-    if (fresh === socketToken) return timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2).catch(complain));
-    await command('authenticate', { token: fresh }, { transient: true });
-    socketToken = fresh;
+    try {
+      const fresh = await credentials();
+      if (mine !== generation) return;
+      if (fresh !== socketToken) {
+        await command('authenticate', { token: fresh }, { transient: true });
+        socketToken = fresh;
+        return;
+      }
+    } catch (error) {
+      complain(error);
+    }
+    if (mine === generation && status === 'online') timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2));
   }
 
   // Commands
@@ -371,6 +378,7 @@ export function createChatClient(options = {}) {
 
   function watchPresence(userIds) {
     const mine = [...userIds];
+    if (typeof userIds === 'string' || !mine.every((id) => id && typeof id === 'string')) throw new TypeError('userIds must be a list of ids');
     if (union(mine).length > maxWatched) throw new ChatError('too_many_watched', `over ${maxWatched} users`);
     watches.add(mine);
     watch();
@@ -379,10 +387,24 @@ export function createChatClient(options = {}) {
 
   const union = (more = []) => [...new Set([...watches, more].flat())];
 
-  /** Once in a turn. */
-  function watch() {
-    const mine = ++changes;
-    queueMicrotask(() => mine === changes && tell('watch_presence', { userIds: union() }));
+  /** The union, once in a turn, one at a time; what changes meanwhile follows the answer, or the pause. */
+  async function watch(tries = 1) {
+    changes++;
+    if (watching || timers.watch) return;
+    watching = true;
+    await undefined;
+    const mine = changes;
+    let error;
+    try {
+      await command('watch_presence', { userIds: union() }, { transient: true });
+    } catch (failed) {
+      error = failed;
+    }
+    watching = false;
+    const again = tries < RETRIED[error?.code];
+    if (error && (!again || tries === maxTries)) complain(error);
+    if (again) timer('watch', minDelayMs + backoff(tries), () => watch(tries + 1, timer('watch')));
+    else if (mine !== changes) watch();
   }
 
   function send({ conversationId, content, messageType = 'text', clientMessageId = newId() }) {

@@ -306,6 +306,54 @@ test('a getToken that gives what it holds until that expires is asked again in e
   assert.deepEqual([getToken.mock.callCount(), last().sent.length, errors], [7, 1, []]);
 });
 
+test('a renewal that fails is an error, and is tried again as if there were no new token yet', async (t) => {
+  const [fails, gives] = [() => Promise.reject(new Error('logged out')), () => 'fresh'];
+  let answer = () => 'held';
+  const getToken = t.mock.fn(() => answer());
+  const { chat, pass, last } = await start(t, { getToken });
+  const codes = [];
+  chat.on('error', ({ code }) => codes.push(code));
+  last().readyState = 1;
+  last().say('connected', { heartbeatSeconds: 3600, cursor: 'k' });
+  answer = fails;
+  last().onmessage({ data: JSON.stringify({ type: 'token_expiring', data: { expiresAt: '1970-01-01T00:01:00Z' }, userId: 'u1', timestamp: 0 }) });
+  await turn();
+  assert.deepEqual([getToken.mock.callCount(), codes], [2, ['no_token']]);
+  await pass(29_999);
+  assert.equal(getToken.mock.callCount(), 2);
+  answer = gives;
+  await pass(1);
+  assert.equal(getToken.mock.callCount(), 3);
+  for (const [pause, code] of [[15_000, 'unavailable'], [7_500, 'too_many_requests']]) {
+    const { type, requestId, data } = last().sent.at(-1);
+    assert.deepEqual([type, data], ['authenticate', { token: 'fresh' }]);
+    last().say('error', { requestId, code, message: 'later' });
+    await turn();
+    assert.equal(codes.at(-1), code);
+    const { length } = last().sent;
+    await pass(pause - 1);
+    assert.equal(last().sent.length, length);
+    await pass(1);
+    assert.equal(last().sent.length, length + 1);
+  }
+  last().say('ack', { requestId: last().sent.at(-1).requestId });
+  await pass(60_000);
+  assert.deepEqual([getToken.mock.callCount(), codes], [5, ['no_token', 'unavailable', 'too_many_requests']]);
+});
+
+test('a renewal over which the connection is lost is not tried again without one', async (t) => {
+  const getToken = t.mock.fn(() => `token ${getToken.mock.callCount()}`);
+  const { pass, last } = await start(t, { getToken, random: () => 1, minDelayMs: 60_000, maxDelayMs: 60_000 });
+  last().greet();
+  last().say('token_expiring', {});
+  await turn();
+  assert.equal(last().sent.at(-1).type, 'authenticate');
+  last().lose();
+  await turn();
+  await pass(59_999);
+  assert.equal(getToken.mock.callCount(), 2);
+});
+
 test('who closes it while a token is waited for is not asked for one again', async (t) => {
   const answers = [];
   const getToken = t.mock.fn(() => new Promise((resolve) => answers.push(resolve)));

@@ -205,3 +205,13 @@ test('a handshake refused with 401 gets a new token, once for each attempt', asy
   await online(chat);
   assert.equal(server.handshakes.at(-1).protocols, `pgchat.v1,bearer.${JWT}2`);
 });
+
+test('a token of somebody else stops it, with the service’s reason, and is no proxy’s fault', async () => {
+  server.refuse = 403;
+  // Any valid token reads a user; only that user’s own counts what they have not read.
+  server.answer = ({ url }) => (url.startsWith('/api/v1/chat/users/u1/unread-count') ? { status: 403, body: { code: 'user_mismatch', message: 'not the token’s user' } } : {});
+  const chat = client({ getToken: () => JWT });
+  const { error } = await stopped(chat);
+  assert.deepEqual([error.code, error.status, chat.errors], ['user_mismatch', 403, [error]]);
+  assert.equal(server.handshakes.length, 1);
+});

@@ -63,6 +63,12 @@ chat.messages.list('c', { after: 7, offset: 50 });
 
 const unwatch: () => void = chat.watchPresence(new Set(['u2']));
 unwatch();
+const shownUsers: readonly string[] = ['u2', 'u3'];
+chat.watchPresence(shownUsers);
+// @ts-expect-error: one id is no list
+chat.watchPresence('u2');
+// @ts-expect-error: ids are strings
+chat.watchPresence([2]);
 const about: Promise<Conversation> = chat.conversations.get('c');
 void about;
 sent.catch((error) => (error instanceof ChatError ? chat.send({ conversationId: 'c', content: 'x', ...(error.clientMessageId && { clientMessageId: error.clientMessageId }) }) : Promise.reject(error)));
