@@ -1,105 +1,145 @@
-//! A semaphore that is fair among users: who may be read for, or may search. Of each user one at a time stands in the common line, and the
-//! user's others wait behind it: with twenty sockets that come back again and again they take no more of the line than another user with one.
+//! A semaphore that is fair among its holders: users who are read for, search, or ask for pages. Of each holder so many at a time stand in
+//! the common line, and the holder's others wait behind them: whoever comes with twenty, again and again, takes no more of the line than
+//! those few.
 //!
 //! Whoever stops waiting (drops what waits) has given up their place, in both lines.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::future::ready;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::model::UserId;
 
-/// Clones share the lines. First come, first served, in each of them.
+/// Clones share the lines. First come, first served, in each of them. `K` is who holds permits.
 #[derive(Clone)]
-pub struct FairSemaphore(Arc<Lines>);
+pub struct FairSemaphore<K: Key = UserId>(Arc<Lines<K>>);
 
-struct Lines {
+/// What tells one holder from another.
+pub trait Key: Copy + Eq + Hash {}
+
+impl<K: Copy + Eq + Hash> Key for K {}
+
+struct Lines<K: Key> {
     common: Arc<Semaphore>,
-    /// The lines of those users of whom somebody waits or has their turn, and of nobody else.
-    own: Mutex<HashMap<UserId, Own>>,
+    /// Of each holder so many at a time stand in the common line, or have a permit of it.
+    each: usize,
+    /// The lines of those of whom somebody waits or has their turn, and of nobody else.
+    own: Mutex<HashMap<K, Own>>,
 }
 
-/// A user's own line.
+/// A holder's own line.
 struct Own {
-    /// Held by the one that stands in the common line, or has its permit.
+    /// Held by those that stand in the common line, or have its permit.
     first: Arc<Semaphore>,
-    /// How many stand here, the first among them.
+    /// How many stand here, the first ones among them.
     places: usize,
 }
 
-/// A user's turn, until this is dropped. In this order: what the others wait for comes first.
-pub struct Permit {
+/// A holder's turn, until this is dropped. In this order: what the others wait for comes first.
+pub struct Permit<K: Key = UserId> {
     _common: OwnedSemaphorePermit,
     _first: OwnedSemaphorePermit,
-    place: Place,
+    place: Place<K>,
 }
 
 impl Permit {
     pub fn user(&self) -> UserId {
-        self.place.user
+        self.place.holder
     }
 }
 
-/// A place in a user's own line.
-struct Place {
-    lines: Arc<Lines>,
-    user: UserId,
+/// A place in a holder's own line.
+struct Place<K: Key> {
+    lines: Arc<Lines<K>>,
+    holder: K,
 }
 
-impl FairSemaphore {
-    /// As many have their turn at one time.
-    pub fn new(parallel: usize) -> Self {
+impl<K: Key> FairSemaphore<K> {
+    /// `parallel` have their turn at one time, `each` of one holder.
+    pub fn new(parallel: usize, each: usize) -> Self {
         Self(Arc::new(Lines {
             common: Arc::new(Semaphore::new(parallel)),
+            each,
             own: Mutex::default(),
         }))
     }
 
-    /// Waits for a permit of this user's. `ahead` has to come about before they stand in the common line: their others wait for it,
-    /// so that it comes about for one after the other, and nobody else does. The lines are never closed.
+    /// Waits for a permit of this holder's. `ahead` has to come about before they stand in the common line: their others wait for it,
+    /// so that it comes about for `each` of them at a time, and nobody else does. The lines are never closed.
     pub async fn acquire(
         &self,
-        user: UserId,
+        holder: K,
         ahead: impl Future<Output = ()>,
-    ) -> Result<Permit, AcquireError> {
-        let (place, first) = Place::take(&self.0, user);
-        let first = first.acquire_owned().await?;
-        ahead.await;
-        let common = Arc::clone(&self.0.common).acquire_owned().await?;
-        Ok(Permit {
-            _common: common,
-            _first: first,
-            place,
-        })
+    ) -> Result<Permit<K>, AcquireError> {
+        let (place, first) = Place::take(&self.0, holder);
+        place.acquire(first, ahead).await
+    }
+
+    /// Waits for a permit of this holder's, unless as many as `most` of theirs have one or wait already: then there is none.
+    pub async fn acquire_within(
+        &self,
+        holder: K,
+        most: usize,
+    ) -> Result<Option<Permit<K>>, AcquireError> {
+        let (place, first) = Place::take(&self.0, holder);
+        match place.in_line() <= most {
+            true => place.acquire(first, ready(())).await.map(Some),
+            false => Ok(None),
+        }
     }
 }
 
-impl Lines {
-    fn own(&self) -> MutexGuard<'_, HashMap<UserId, Own>> {
+impl<K: Key> Lines<K> {
+    fn own(&self) -> MutexGuard<'_, HashMap<K, Own>> {
         // Nothing in between can panic half-way.
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
-    fn take(lines: &Arc<Lines>, user: UserId) -> (Self, Arc<Semaphore>) {
+impl<K: Key> Place<K> {
+    fn take(lines: &Arc<Lines<K>>, holder: K) -> (Self, Arc<Semaphore>) {
         let mut all = lines.own();
-        let own = all.entry(user).or_insert_with(|| Own {
-            first: Arc::new(Semaphore::new(1)),
+        let own = all.entry(holder).or_insert_with(|| Own {
+            first: Arc::new(Semaphore::new(lines.each)),
             places: 0,
         });
         own.places += 1;
         let first = Arc::clone(&own.first);
         let lines = Arc::clone(lines);
-        (Self { lines, user }, first)
+        (Self { lines, holder }, first)
+    }
+
+    /// How many of the holder's stand in their own line, this one among them.
+    fn in_line(&self) -> usize {
+        self.lines
+            .own()
+            .get(&self.holder)
+            .map_or(0, |own| own.places)
+    }
+
+    async fn acquire(
+        self,
+        first: Arc<Semaphore>,
+        ahead: impl Future<Output = ()>,
+    ) -> Result<Permit<K>, AcquireError> {
+        let first = first.acquire_owned().await?;
+        ahead.await;
+        let common = Arc::clone(&self.lines.common).acquire_owned().await?;
+        Ok(Permit {
+            _common: common,
+            _first: first,
+            place: self,
+        })
     }
 }
 
-impl Drop for Place {
+impl<K: Key> Drop for Place<K> {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut own) = self.lines.own().entry(self.user) {
+        if let Entry::Occupied(mut own) = self.lines.own().entry(self.holder) {
             own.get_mut().places -= 1;
             if own.get().places == 0 {
                 own.remove();
@@ -116,6 +156,7 @@ mod tests {
     use std::rc::Rc;
     use std::task::{Context, Poll, Waker};
 
+    use futures_util::FutureExt;
     use proptest::prelude::*;
     use tokio::sync::oneshot;
     use uuid::Uuid;
@@ -170,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_user_with_nineteen_that_wait_delays_another_by_one_replay_at_most() {
-        let semaphore = FairSemaphore::new(1);
+        let semaphore = FairSemaphore::new(1, 1);
         let mut reading = at_once(&semaphore, ALICE);
         let mut of_alice: Vec<Client> = (0..19).map(|_| Client::comes(&semaphore, ALICE)).collect();
         // Each time that Boris comes he is next, whoever of Alice's waits longer.
@@ -187,7 +228,7 @@ mod tests {
 
     #[test]
     fn of_all_permits_a_user_has_one() {
-        let semaphore = FairSemaphore::new(8);
+        let semaphore = FairSemaphore::new(8, 1);
         let reading = at_once(&semaphore, ALICE);
         let mut others: Vec<Client> = (0..19).map(|_| Client::comes(&semaphore, ALICE)).collect();
         let _seven: Vec<Permit> = (2..9).map(|user| at_once(&semaphore, user)).collect();
@@ -206,7 +247,7 @@ mod tests {
 
     #[test]
     fn who_hangs_up_has_given_up_their_place_in_both_lines() {
-        let semaphore = FairSemaphore::new(1);
+        let semaphore = FairSemaphore::new(1, 1);
         let reading = at_once(&semaphore, ALICE);
         let (in_common_line, in_her_line) = (
             Client::comes(&semaphore, BORIS),
@@ -226,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_comes_ahead_of_a_permit_does_so_for_one_of_a_user_at_a_time_and_keeps_nobody_else() {
-        let semaphore = FairSemaphore::new(1);
+        let semaphore = FairSemaphore::new(1, 1);
         let asked = Rc::new(Cell::new(0));
         let (come, comes) = oneshot::channel();
         let mut comes = Some(comes);
@@ -263,7 +304,7 @@ mod tests {
     /// It was told that it is its turn, and is gone before it takes it.
     #[test]
     fn a_permit_that_is_not_taken_is_the_next_ones() {
-        let semaphore = FairSemaphore::new(1);
+        let semaphore = FairSemaphore::new(1, 1);
         let reading = at_once(&semaphore, ALICE);
         let (boris, mut carla) = (
             Client::comes(&semaphore, BORIS),
@@ -276,8 +317,23 @@ mod tests {
     }
 
     #[test]
+    fn two_of_a_user_have_their_turn_where_two_may_and_no_more_wait_than_may() {
+        let semaphore = FairSemaphore::<UserId>::new(3, 2);
+        let (first, _second) = (at_once(&semaphore, ALICE), at_once(&semaphore, ALICE));
+        let mut third = Client::comes(&semaphore, ALICE);
+        let within = |most| semaphore.acquire_within(of(ALICE), most).now_or_never();
+        assert!(matches!(within(3), Some(Ok(None))), "a fourth of three");
+        assert!(within(4).is_none(), "it waits");
+        drop(at_once(&semaphore, BORIS));
+        drop(first);
+        drop(third.permit().expect("her turn"));
+        let three = within(3).expect("at once").expect("never closed");
+        assert!(three.is_some(), "who was refused, or gave up, has no place");
+    }
+
+    #[test]
     fn nobody_is_remembered_for_whom_nobody_waits() {
-        let semaphore = FairSemaphore::new(1);
+        let semaphore = FairSemaphore::new(1, 1);
         let reading = at_once(&semaphore, ALICE);
         let waiting: Vec<Client> = (0..1000)
             .map(|number| Client::comes(&semaphore, number % 100))
@@ -290,14 +346,15 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever comes, goes and is done in whatever order: never more than may be, never two of one user, never nobody while
-        /// somebody could be, and nothing is left.
+        /// Whoever comes, goes and is done in whatever order: never more than may be, never more than `each` of one user, never nobody
+        /// while somebody could be, and nothing is left.
         #[test]
         fn permits_are_given_to_as_many_as_may_have_one(
             parallel in 1..4usize,
+            each in 1..3usize,
             steps in prop::collection::vec((0..3u8, 0..5u128, any::<prop::sample::Index>()), 0..200),
         ) {
-            let semaphore = FairSemaphore::new(parallel);
+            let semaphore = FairSemaphore::new(parallel, each);
             let mut waiting: Vec<(u128, Waiting)> = Vec::new();
             let mut reading: Vec<(u128, Permit)> = Vec::new();
             for (step, user, which) in steps {
@@ -326,8 +383,9 @@ mod tests {
                 let mut users: Vec<u128> = reading.iter().map(|(user, _)| *user).collect();
                 users.sort_unstable();
                 prop_assert!(users.len() <= parallel);
-                prop_assert!(users.is_sorted_by(|a, b| a < b), "two of one user: {users:?}");
-                let idle = waiting.iter().any(|(user, _)| !users.contains(user));
+                let of = |user: &u128| users.iter().filter(|reads| *reads == user).count();
+                prop_assert!(users.iter().all(|user| of(user) <= each), "{users:?}");
+                let idle = waiting.iter().any(|(user, _)| of(user) < each);
                 prop_assert!(!idle || users.len() == parallel, "somebody waits for nothing");
             }
             drop((waiting, reading));

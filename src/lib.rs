@@ -37,6 +37,7 @@ pub mod logging;
 pub mod metrics;
 pub mod model;
 mod open_files;
+pub mod reads;
 pub mod replay;
 pub mod reply;
 pub mod schema;

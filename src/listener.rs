@@ -249,6 +249,13 @@ impl Listener {
             identity: reading.identity.clone(),
             horizon,
         };
+        if before
+            .as_ref()
+            .is_some_and(|before| before.identity != here.identity)
+        {
+            // Whoever was busy all the time has not noticed: where the former primary lives on, their connections do.
+            self.store.renew_connections();
+        }
         self.hub.set_incarnation(reading.incarnation);
         let may_be_lost = dispatcher.may_be_lost_in(reading.incarnation);
         let Some(before) = before else {

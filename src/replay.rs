@@ -102,7 +102,7 @@ impl Replay {
             store,
             hub,
             limits,
-            semaphore: FairSemaphore::new(limits.parallel),
+            semaphore: FairSemaphore::new(limits.parallel, 1),
             budget: MemoryBudget::new(limits.bytes.saturating_mul(limits.parallel)),
         }
     }

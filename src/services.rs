@@ -13,6 +13,7 @@ use crate::limits::{MemoryBudget, Refusals, UserLimiter};
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::reads::Reads;
 use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Store, UsersLink};
 use crate::writer::Writer;
@@ -42,6 +43,8 @@ pub struct Services {
     pub frames: UserLimiter,
     /// Of handshakes.
     pub refusals: Refusals,
+    /// Whose turn it is to be read for.
+    pub reads: Reads,
     /// For pages that their clients have not taken yet.
     pub answers: MemoryBudget,
     /// For bodies and messages of sockets that have not arrived in full, or wait there.
@@ -85,6 +88,7 @@ impl Services {
             limiter: UserLimiter::of_sends(&config),
             frames: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
+            reads: Reads::new(store.clone(), &config),
             answers: MemoryBudget::new(ANSWERS_BYTES),
             incoming: MemoryBudget::new(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
             replay: Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config)),

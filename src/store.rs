@@ -31,7 +31,7 @@ mod users_table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool, Status, Timeouts};
+use deadpool_postgres::{Object, Status, Timeouts};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -42,7 +42,7 @@ pub use changes::{
     Change, Changes, Horizon, Identity, Incarnation, MissedChanges, MissedRead, ReadBack, RowBack,
     Snapshot,
 };
-pub use connect::{ConnectError, Connector, DbConnection, Session};
+pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
 pub use describe::{Obstacle, describe};
@@ -61,7 +61,7 @@ pub use users_table::{UsersLink, UsersTable};
 use describe::describe_pool;
 use failure::{Fault, QueryFailure};
 use held_rows::{GivenUp, HeldRows};
-use lease::{Lease, Param};
+use lease::{Lease, Param, Turn};
 use search::Searches;
 use shares::Shares;
 use user_lookups::UserLookups;
@@ -102,22 +102,25 @@ pub struct Listing {
 #[derive(Clone)]
 pub struct Store {
     /// Requests.
-    pool: Pool,
+    pool: RenewablePool,
     /// The writer's own, so that slow reads never hold up a send.
-    write_pool: Pool,
+    write_pool: RenewablePool,
     /// What the replica lives by (heartbeats, what the listener reads, probes), so that no request ever holds up these.
-    vital_pool: Pool,
+    vital_pool: RenewablePool,
     held_rows: Arc<HeldRows>,
     user_lookups: Arc<UserLookups>,
     /// Tickets that are used up at a time.
     redemptions: Arc<Semaphore>,
     searches: Searches,
+    shares: Shares,
     connector: Connector,
     /// The schema, quoted, with its dot: what every function's name starts with.
     prefix: String,
     /// Bound of one statement, waiting for a pooled connection included (`DB_TIMEOUT_SECONDS`).
     timeout: Duration,
     way: Way,
+    /// Whose turn it is while this handle's statements run.
+    turn: Option<Turn>,
 }
 
 /// Connections beside those of `DB_POOL_SIZE`: one for what the listener reads, which may take long, and one for heartbeats and
@@ -144,11 +147,27 @@ impl Store {
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             redemptions: Arc::new(Semaphore::new(shares.redemptions)),
             searches: Searches::new(shares.searches, search_timeout),
+            shares,
             connector: connector.clone(),
             prefix: format!("{}.", quoted_name(schema)),
             timeout,
             way,
+            turn: None,
         })
+    }
+
+    /// Connections for requests, and how many of them one user's reads may have at a time.
+    pub fn connections_of_reads(&self) -> (usize, usize) {
+        (self.shares.requests, self.shares.reads_of_a_user)
+    }
+
+    /// A handle for what is somebody's turn. It is over when the handle is dropped and its statements have ended, those of a caller who went
+    /// away included.
+    pub fn in_turn(&self, turn: impl Send + Sync + 'static) -> Self {
+        Self {
+            turn: Some(Arc::new(turn)),
+            ..self.clone()
+        }
     }
 
     /// Connections that are open and in use, by pool.
@@ -160,16 +179,16 @@ impl Store {
         ]
     }
 
-    /// Closes the writer's idle connections: one of them was silent, and those to the same server may be. New ones prove
+    /// Replaces the writer's connections: one of them was silent, and those to the same server may be. New ones prove
     /// themselves by being made.
     pub fn renew_writer_connections(&self) {
-        self.write_pool.retain(|_, _| false);
+        self.write_pool.renew();
     }
 
-    /// Closes all idle connections: they are at a server that is not the primary any more. One in use goes on.
+    /// Replaces all connections: they are at a server that is not the primary any more. A statement that runs comes to its end there.
     pub fn renew_connections(&self) {
         for pool in [&self.pool, &self.write_pool, &self.vital_pool] {
-            pool.retain(|_, _| false);
+            pool.renew();
         }
     }
 
@@ -223,7 +242,7 @@ impl Store {
 
     async fn read_by(
         &self,
-        pool: &Pool,
+        pool: &RenewablePool,
         columns: &str,
         call: &str,
         params: &[Param<'_>],
@@ -234,7 +253,7 @@ impl Store {
     /// The same, for who wants to know why it failed.
     async fn try_read(
         &self,
-        pool: &Pool,
+        pool: &RenewablePool,
         columns: &str,
         call: &str,
         params: &[Param<'_>],
@@ -283,7 +302,14 @@ impl Store {
                 Ok(permit) => permit,
                 Err(_) => return Err(QueryFailure::held().into()),
             };
-            let result = self.change_by(&self.pool, &sql, params, deadline).await;
+            let lease = tokio::select! {
+                biased;
+                lease = self.lease(&self.pool, deadline) => lease?,
+                () = gone.as_mut() => return Err(Error::unavailable("the caller has gone")),
+            };
+            let result = self
+                .change_on(lease, &self.pool, &sql, params, deadline)
+                .await;
             drop(permit);
             match result {
                 Err(failure) if failure.fault == Fault::Held => attempts.failed(),
@@ -294,12 +320,24 @@ impl Store {
 
     async fn change_by(
         &self,
-        pool: &Pool,
+        pool: &RenewablePool,
         sql: &str,
         params: &[Param<'_>],
         deadline: Instant,
     ) -> Result<Vec<Row>, QueryFailure> {
-        match self.run(pool, sql, params, deadline).await {
+        let lease = self.lease(pool, deadline).await?;
+        self.change_on(lease, pool, sql, params, deadline).await
+    }
+
+    async fn change_on(
+        &self,
+        lease: Lease,
+        pool: &RenewablePool,
+        sql: &str,
+        params: &[Param<'_>],
+        deadline: Instant,
+    ) -> Result<Vec<Row>, QueryFailure> {
+        match self.answer_on(lease, sql, params, deadline).await {
             Err(failure) if failure.fault == Fault::StatementLost => {
                 failure.renew(pool);
                 log::debug!("repeating a call on a new connection: {}", failure.text);
@@ -320,21 +358,31 @@ impl Store {
     /// One statement on a pooled connection, for which it may have to wait.
     async fn run(
         &self,
-        pool: &Pool,
+        pool: &RenewablePool,
         sql: &str,
         params: &[Param<'_>],
         deadline: Instant,
     ) -> Result<Vec<Row>, QueryFailure> {
         let lease = self.lease(pool, deadline).await?;
+        self.answer_on(lease, sql, params, deadline).await
+    }
+
+    async fn answer_on(
+        &self,
+        lease: Lease,
+        sql: &str,
+        params: &[Param<'_>],
+        deadline: Instant,
+    ) -> Result<Vec<Row>, QueryFailure> {
         let answer = lease.answer(sql, params, deadline).await;
         answer.unwrap_or_else(|_| Err(QueryFailure::no_answer()))
     }
 
     fn lease_of(&self, client: Object) -> Lease {
-        Lease::new(client, self.connector.clone(), self.way)
+        Lease::new(client, self.turn.clone(), self.connector.clone(), self.way)
     }
 
-    async fn lease(&self, pool: &Pool, deadline: Instant) -> Result<Lease, QueryFailure> {
+    async fn lease(&self, pool: &RenewablePool, deadline: Instant) -> Result<Lease, QueryFailure> {
         match timeout_at(deadline, pool.get()).await {
             Ok(Ok(client)) => Ok(self.lease_of(client)),
             Ok(Err(error)) => Err(QueryFailure::no_connection(&describe_pool(&error))),

@@ -26,6 +26,8 @@ pub struct Limits {
     pub connections_are_chosen: bool,
     /// `MAX_CONNECTIONS_PER_USER`, 20.
     pub connections_per_user: usize,
+    /// `MAX_READS_PER_USER`, 64: requests that read, at a time.
+    pub reads_per_user: usize,
     /// `REFUSED_HANDSHAKES_PER_SECOND`, 200; 0 is no limit.
     pub refused_handshakes: u32,
     /// `MAX_WATCHED_USERS`, 500: of one socket.
@@ -101,6 +103,7 @@ pub(super) fn limits(values: &Values) -> Result<Limits, ConfigError> {
         connections_are_chosen: values.differs(&settings::MAX_CONNECTIONS)
             || values.differs(&settings::MAX_HTTP_CONNECTIONS),
         connections_per_user: values.number(&settings::MAX_CONNECTIONS_PER_USER)?,
+        reads_per_user: values.number(&settings::MAX_READS_PER_USER)?,
         refused_handshakes: values.number(&settings::REFUSED_HANDSHAKES_PER_SECOND)?,
         watched_users: values.number(&settings::MAX_WATCHED_USERS)?,
         socket_queue: values.number(&settings::SOCKET_QUEUE)?,

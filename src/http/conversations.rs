@@ -76,15 +76,16 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
     ),
-    responses((status = 200, description = "a page", body = objects::Conversations), (status = 400), (status = 404)),
+    responses((status = 200, description = "a page", body = objects::Conversations), (status = 400), (status = 404), (status = 429)),
 )]
 pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
     let (user, page) = both(user.user(&caller), page).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
-    let listing = call.services.store.conversations(user, page).await?;
     let holder = caller.holder(Holder::User(user));
+    let store = call.services.reads.turn(holder).await?;
+    let listing = store.conversations(user, page).await?;
     page_response(&call.services, holder, "conversations", listing)
 }
 
@@ -95,7 +96,7 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
         ("user_id" = Uuid, Path, description = "one of its two participants: whose unread messages are counted", example = "11111111-1111-4111-8111-111111111111"),
         ("conversation_id" = Uuid, Path, description = "the conversation", example = "c0000000-0000-4000-8000-000000000001"),
     ),
-    responses((status = 200, description = "the conversation", body = objects::Conversation), (status = 400), (status = 403), (status = 404)),
+    responses((status = 200, description = "the conversation", body = objects::Conversation), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]
 pub(super) async fn one(
     user: Segment,
@@ -106,7 +107,8 @@ pub(super) async fn one(
     let conversation = conversation.id::<ConversationId>("conversation_id");
     let (user, conversation) = both(user.user(&caller), conversation).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
-    let store = &call.services.store;
+    let holder = caller.holder(Holder::User(user));
+    let store = call.services.reads.turn(holder).await?;
     let found = store.conversation(conversation, user).await;
     let found = found.map_err(|error| caller.concealed(error))?;
     Ok(json_response(StatusCode::OK, &found))
@@ -216,15 +218,17 @@ pub(super) struct Unread {
 #[utoipa::path(
     get, path = "/api/v1/chat/users/{user_id}/unread-count", tag = "conversations", operation_id = "unreadCount",
     params(("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111")),
-    responses((status = 200, description = "the count", body = Unread), (status = 400), (status = 404)),
+    responses((status = 200, description = "the count", body = Unread), (status = 400), (status = 404), (status = 429)),
 )]
 pub(super) async fn unread_count(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let user = user.user(&caller).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
+    let holder = caller.holder(Holder::User(user));
+    let store = call.services.reads.turn(holder).await?;
     let unread = Unread {
         user_id: user,
-        unread_count: call.services.store.unread_count(user).await?,
+        unread_count: store.unread_count(user).await?,
     };
     Ok(json_response(StatusCode::OK, &unread))
 }

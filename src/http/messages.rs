@@ -76,19 +76,17 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
         ("before" = Option<i64>, Query, description = "older than this seq", minimum = 0, example = 4),
         ("after" = Option<i64>, Query, description = "newer than this seq, oldest first", minimum = 0),
     ),
-    responses((status = 200, description = "a page", body = objects::Messages), (status = 400), (status = 403), (status = 404)),
+    responses((status = 200, description = "a page", body = objects::Messages), (status = 400), (status = 403), (status = 404), (status = 429)),
 )]
 pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
     let (conversation, window) =
         both(conversation, window(&call.query)).map_err(Error::Validation)?;
-    let store = &call.services.store;
-    let listing = store
-        .messages(conversation, caller.reader(), window)
-        .await
-        .map_err(|error| caller.concealed(error))?;
     let holder = caller.holder(Holder::Conversation(conversation));
+    let store = call.services.reads.turn(holder).await?;
+    let listing = store.messages(conversation, caller.reader(), window).await;
+    let listing = listing.map_err(|error| caller.concealed(error))?;
     page_response(&call.services, holder, "messages", listing)
 }
 

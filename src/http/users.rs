@@ -62,7 +62,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
         ("role" = Option<objects::Role>, Query, description = "of this role only", example = "broker"),
         ("active" = Option<bool>, Query, description = "active users only", example = true),
     ),
-    responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
+    responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
 pub(super) async fn all(call: Call) -> Result<Response, Error> {
     let role = call.query.text("role").map(|role| role.map(str::to_owned));
@@ -83,7 +83,7 @@ pub(super) async fn all(call: Call) -> Result<Response, Error> {
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes"),
     ),
-    responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
+    responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
 pub(super) async fn active(call: Call) -> Result<Response, Error> {
     let filter = UserFilter {
@@ -102,7 +102,7 @@ pub(super) async fn active(call: Call) -> Result<Response, Error> {
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
         ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes"),
     ),
-    responses((status = 200, description = "a page", body = objects::Users), (status = 400)),
+    responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
 pub(super) async fn of_role(role: Segment, call: Call) -> Result<Response, Error> {
     let filter = role
@@ -121,8 +121,9 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
     let (filter, (page, query)) =
         both(filter, both(page, name_query(&call))).map_err(Error::Validation)?;
     let filter = UserFilter { query, ..filter };
-    let listing = call.services.store.users(&filter, page).await?;
     let holder = caller.holder(Holder::Anybody);
+    let store = call.services.reads.turn(holder).await?;
+    let listing = store.users(&filter, page).await?;
     page_response(&call.services, holder, "users", listing)
 }
 
@@ -130,12 +131,13 @@ async fn list(call: Call, filter: Checked<UserFilter>) -> Result<Response, Error
 #[utoipa::path(
     get, path = "/api/v1/users/{user_id}", tag = "users", operation_id = "getUser",
     params(("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111")),
-    responses((status = 200, description = "the user", body = objects::User), (status = 400), (status = 404)),
+    responses((status = 200, description = "the user", body = objects::User), (status = 400), (status = 404), (status = 429)),
 )]
 pub(super) async fn one(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let user = user.user(&caller).map_err(Error::Validation)?;
-    let user = call.services.store.user(user.in_directory()).await?;
+    let store = call.services.reads.turn(caller.holder(Holder::Anybody));
+    let user = store.await?.user(user.in_directory()).await?;
     Ok(json_response(StatusCode::OK, &user))
 }
 

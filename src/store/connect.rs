@@ -2,8 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
     Connect, Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime,
@@ -92,6 +92,30 @@ impl DerefMut for Session {
     }
 }
 
+/// A pool whose connections can be replaced by new ones.
+#[derive(Clone)]
+pub struct RenewablePool {
+    pool: Pool,
+    /// When it was last: no connection from before is used again. A std mutex: held to read or write it.
+    renewed: Arc<Mutex<Option<Instant>>>,
+}
+
+impl RenewablePool {
+    /// Closes the idle connections, and those in use once their statement has ended: a busy writer's would hardly ever be idle.
+    pub fn renew(&self) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.pool.retain(|_, _| false);
+    }
+}
+
+impl Deref for RenewablePool {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        &self.pool
+    }
+}
+
 /// How to reach one database.
 #[derive(Clone)]
 pub struct Connector {
@@ -122,7 +146,14 @@ impl Connector {
     }
 
     /// A pool that waits, connects and recycles within `timeout` (deadpool itself sets no limit).
-    pub fn pool(&self, size: usize, timeout: Duration, way: Way) -> Result<Pool, ConnectError> {
+    pub fn pool(
+        &self,
+        size: usize,
+        timeout: Duration,
+        way: Way,
+    ) -> Result<RenewablePool, ConnectError> {
+        let renewed = Arc::new(Mutex::new(None::<Instant>));
+        let used_again = Arc::clone(&renewed);
         let patience = timeout.min(CONNECT_TIMEOUT);
         let of_pool = OfPool {
             connector: self.clone(),
@@ -148,7 +179,16 @@ impl Connector {
             // A setting would be left behind in whatever session it came to.
             Way::Pooler => Pool::builder(manager),
         };
-        builder
+        let pool = builder
+            .pre_recycle(Hook::sync_fn(move |_, metrics| {
+                let renewed = used_again.lock().unwrap_or_else(PoisonError::into_inner);
+                match *renewed {
+                    Some(renewed) if metrics.created <= renewed => {
+                        Err(HookError::message("the pool was renewed since"))
+                    }
+                    _ => Ok(()),
+                }
+            }))
             .max_size(size)
             // The connection that was used last: its session has its plans, and its memory is warm.
             .queue_mode(QueueMode::Lifo)
@@ -159,7 +199,8 @@ impl Connector {
                 recycle: Some(patience),
             })
             .build()
-            .map_err(ConnectError::before)
+            .map_err(ConnectError::before)?;
+        Ok(RenewablePool { pool, renewed })
     }
 
     /// One connection of its own, whose messages the caller drives.

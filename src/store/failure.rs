@@ -1,9 +1,10 @@
 //! What went wrong with a statement, and what of it may be tried again.
 
-use deadpool_postgres::Pool;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use super::connect::RenewablePool;
 use super::describe;
+use super::describe::host_function;
 use crate::error::{Denial, Error};
 use crate::logging::Repeats;
 
@@ -38,8 +39,19 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Classes are those of the PostgreSQL manual, appendix A.
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
+        match Self::by_code(error) {
+            // A function of the host's may say anything, as that the server of a foreign table is away (08001). The session that it runs in
+            // is not, and of a batch of messages it says nothing about the others.
+            Self::ConnectionLost if !ends_session(error) && host_function(error).is_some() => {
+                Self::Exhausted
+            }
+            fault => fault,
+        }
+    }
+
+    /// Classes are those of the PostgreSQL manual, appendix A.
+    fn by_code(error: &tokio_postgres::Error) -> Self {
         const TRANSACTION_TIMEOUT: &str = "25P04";
         let Some(code) = error.code() else {
             // Not the server's words.
@@ -139,10 +151,10 @@ impl QueryFailure {
         Self::because(Fault::SearchGivenUp, text)
     }
 
-    /// Closes the pool's idle connections where a statement was lost: most probably it is gone from the other sessions as well.
-    pub(super) fn renew(&self, pool: &Pool) {
+    /// Replaces the pool's connections where a statement was lost: most probably it is gone from the other sessions as well.
+    pub(super) fn renew(&self, pool: &RenewablePool) {
         if self.fault == Fault::StatementLost {
-            pool.retain(|_, _| false);
+            pool.renew();
         }
     }
 
@@ -294,6 +306,31 @@ mod tests {
                 Exhausted,
             ),
             ("54000", "Mindex row size exceeds its maximum\0", Refused),
+            (
+                "08001",
+                "WPL/pgSQL function price() line 3 at SQL statement\0",
+                Exhausted,
+            ),
+            (
+                "57P01",
+                "WPL/pgSQL function price() line 3 at RAISE\0",
+                Exhausted,
+            ),
+            (
+                "25006",
+                "WPL/pgSQL function price() line 3 at SQL statement\0",
+                Exhausted,
+            ),
+            (
+                "57P01",
+                "VFATAL\0WPL/pgSQL function price() line 3 at RAISE\0",
+                ConnectionLost,
+            ),
+            (
+                "25006",
+                "WPL/pgSQL function chat_store_message(uuid) line 3 at SQL statement\0",
+                ConnectionLost,
+            ),
             ("PC403", "", Denied),
             ("23505", "", Refused),
             ("42501", "", Refused),

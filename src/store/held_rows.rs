@@ -108,11 +108,18 @@ impl HeldRows {
 impl<'a> Attempts<'a> {
     /// When the change may be tried, again or for the first time. It is tried while the permit is held.
     ///
-    /// Once a row is known to be held, nobody waits for it whose caller has gone. A first try is made all the same: whoever marks
-    /// something as read and leaves has marked it.
-    pub async fn next(&mut self, gone: Gone<'_>) -> Result<SemaphorePermit<'a>, GivenUp> {
+    /// Nobody waits whose caller has gone, neither for a row that is held nor for a try. A first try that need not wait is made all the
+    /// same: whoever marks something as read and leaves has marked it.
+    pub async fn next(&mut self, mut gone: Gone<'_>) -> Result<SemaphorePermit<'a>, GivenUp> {
         if self.place.is_none() {
-            let permit = self.rows.tries.acquire().await?;
+            let permit = match self.rows.tries.try_acquire() {
+                Ok(permit) => permit,
+                Err(_) => tokio::select! {
+                    biased;
+                    () = gone.as_mut() => return Err(GivenUp::CallerGone),
+                    permit = self.rows.tries.acquire() => permit?,
+                },
+            };
             if !self.rows.is_waited_for(self.row) {
                 return Ok(permit);
             }
@@ -202,7 +209,12 @@ mod tests {
         let mut second = rows.attempts(ROW);
         let behind = second.next(pin!(ready(()))).await;
         assert!(matches!(behind, Err(GivenUp::CallerGone)));
-        drop((first, second));
+        // Others change other rows, and take long.
+        let _all = rows.tries.acquire_many(3).await;
+        let mut third = rows.attempts(Uuid::from_u128(2));
+        let crowded = third.next(pin!(ready(()))).await;
+        assert!(matches!(crowded, Err(GivenUp::CallerGone)));
+        drop((first, second, third));
         assert!(rows.queues().is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! A connection of a pool, for the time of one statement.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use tokio_postgres::{Row, RowStream, Statement};
 
 use super::Connector;
 use super::failure::{Fault, QueryFailure, ends_session};
-use crate::fair_semaphore::Permit;
 
 /// A typed parameter: where a pooler in transaction mode may stand before the database, statements are sent unprepared
 /// in one round trip.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Somebody's turn, whatever it is that they waited for: it is over when all clones are dropped.
+pub(super) type Turn = Arc<dyn Any + Send + Sync>;
 
 /// What is between the pools and PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,26 +48,20 @@ pub(super) struct Lease {
     /// that nobody knows.
     preparing: Option<(String, Vec<Type>)>,
     /// Whose turn it is meanwhile: until the statement has ended, though its caller went away.
-    turn: Option<Arc<Permit>>,
+    turn: Option<Turn>,
     connector: Connector,
     way: Way,
 }
 
 impl Lease {
-    pub(super) fn new(client: Object, connector: Connector, way: Way) -> Self {
+    pub(super) fn new(client: Object, turn: Option<Turn>, connector: Connector, way: Way) -> Self {
         Self {
             client: Some(client),
             preparing: None,
-            turn: None,
+            turn,
             connector,
             way,
         }
-    }
-
-    /// For a statement that is somebody's turn.
-    pub(super) fn in_turn(mut self, turn: &Arc<Permit>) -> Self {
-        self.turn = Some(Arc::clone(turn));
-        self
     }
 
     pub(super) fn give_back(&mut self) {

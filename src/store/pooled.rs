@@ -38,7 +38,7 @@ async fn compare(client: &Client, other: &Client) -> Result<bool, Error> {
 
 /// No two sessions of a server have the same, and hardly two of different servers.
 async fn session(client: &Client) -> Result<String, Error> {
-    const SESSION: &str = "select concat(pg_backend_pid(), ' ', \
+    const SESSION: &str = "select pg_catalog.concat(pg_backend_pid(), ' ', \
          (select backend_start from pg_stat_activity where pid = pg_backend_pid()))";
     let row = client.query_typed_one(SESSION, &[]).await?;
     row.try_get(0)

@@ -1,7 +1,6 @@
 //! Full-text search over a user's own conversations.
 
 use std::future::ready;
-use std::sync::Arc;
 use std::time::Duration;
 
 use postgres_types::Type;
@@ -12,7 +11,7 @@ use super::failure::QueryFailure;
 use super::lease::Param;
 use super::{Listing, PAGE_BYTES, Page, Store, column_of, listing, single, unknown_status};
 use crate::error::{Denial, Error, Resource};
-use crate::fair_semaphore::{FairSemaphore, Permit};
+use crate::fair_semaphore::FairSemaphore;
 use crate::model::{ConversationId, UserId};
 
 /// What a user looks for.
@@ -41,7 +40,7 @@ pub(super) struct Searches {
 impl Searches {
     pub fn new(parallel: usize, timeout: Duration) -> Self {
         Self {
-            semaphore: FairSemaphore::new(parallel),
+            semaphore: FairSemaphore::new(parallel, 1),
             timeout,
         }
     }
@@ -104,27 +103,22 @@ impl Store {
                 "other searches take too long: try again",
             ));
         };
-        let turn = Arc::new(turn);
-        match self.run_in_turn(&turn, &sql, params).await {
+        let store = self.in_turn(turn);
+        match store.run_search(&sql, params).await {
             Err(failure) if failure.fault.is_of_connection() => {
                 failure.renew(&self.pool);
                 log::debug!("repeating a search on a new connection: {}", failure.text);
-                Ok(self.run_in_turn(&turn, &sql, params).await?)
+                Ok(store.run_search(&sql, params).await?)
             }
             other => Ok(other?),
         }
     }
 
-    async fn run_in_turn(
-        &self,
-        turn: &Arc<Permit>,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, QueryFailure> {
+    async fn run_search(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, QueryFailure> {
         // With a deadline of its own, as with a ticket: see there.
         let lease = self.lease(&self.pool, self.deadline()).await?;
         let deadline = Instant::now() + self.searches.timeout;
-        let answer = lease.in_turn(turn).answer(sql, params, deadline).await;
+        let answer = lease.answer(sql, params, deadline).await;
         answer.unwrap_or_else(|_| Err(QueryFailure::search_given_up()))
     }
 

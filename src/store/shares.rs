@@ -17,6 +17,9 @@ pub struct Shares {
     /// Of the requests' pool, those that searches may have, each of another user: a third. Nothing else that is read takes as long, or
     /// depends as much on what a user has written into it.
     pub searches: usize,
+    /// Of the requests' pool, those over which it is read for one user at a time: a third. More would make nothing faster for whoever
+    /// opens a page with a handful of requests.
+    pub reads_of_a_user: usize,
     /// Of the requests' pool, those that changes of rows may have of which it is not known whether somebody holds them: a
     /// third. More at a time would hardly be faster, since all of them commit with NOTIFY, which is one at a time in the whole cluster.
     pub changes: usize,
@@ -32,6 +35,7 @@ impl Shares {
             user_lookups: (requests / 3).max(1),
             redemptions: (requests / 2).max(1),
             searches: (requests / 3).max(1),
+            reads_of_a_user: (requests / 3).max(1),
             changes: (requests / 3).max(1),
         }
     }
@@ -52,11 +56,20 @@ mod tests {
                 user_lookups,
                 redemptions,
                 searches,
+                reads_of_a_user,
                 changes,
             } = shares;
             assert_eq!(writer + requests, size, "{shares:?}");
             assert!(
-                user_lookups >= 1 && redemptions >= 1 && searches >= 1 && changes >= 1,
+                [
+                    user_lookups,
+                    redemptions,
+                    searches,
+                    reads_of_a_user,
+                    changes
+                ]
+                .iter()
+                .all(|&share| share >= 1),
                 "{shares:?}"
             );
             // Of one or two there is nothing to share out.
@@ -64,6 +77,7 @@ mod tests {
                 assert!(user_lookups + redemptions < requests, "{shares:?}");
                 assert!(changes + RETRIES < requests, "{shares:?}");
                 assert!(searches + user_lookups < requests, "{shares:?}");
+                assert!(reads_of_a_user + user_lookups < requests, "{shares:?}");
             }
         }
     }

@@ -43,11 +43,11 @@ impl Triggers {
 impl Store {
     /// The names of those that are off, with their tables.
     async fn triggers_off(&self, schema: &str) -> Result<Option<String>, Error> {
-        let sql = "select string_agg(t.tgname || ' on ' || c.relname, ', ' order by c.relname, t.tgname)
+        let sql = "select string_agg(t.tgname::text || ' on ' || c.relname::text, ', ' order by c.relname, t.tgname)
                      from pg_trigger t
                      join pg_class c on c.oid = t.tgrelid
                      join pg_namespace n on n.oid = c.relnamespace
-                    where n.nspname = $1 and t.tgname ~ '^(zz_)?chat_' and not t.tgisinternal and t.tgenabled in ('D', 'R')";
+                    where n.nspname = $1 and t.tgname::text ~ '^(zz_)?chat_' and not t.tgisinternal and t.tgenabled in ('D', 'R')";
         let params = [(&schema as _, Type::TEXT)];
         let deadline = self.deadline();
         single(&self.run(&self.pool, sql, &params, deadline).await?, 0)

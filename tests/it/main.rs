@@ -45,6 +45,7 @@ mod pooler;
 mod prepared;
 mod promises;
 mod queries;
+mod reads;
 mod retention;
 mod roles;
 mod search;

@@ -8,6 +8,7 @@ mod cluster;
 mod cursor;
 mod database;
 pub mod described;
+mod gate;
 mod handshake;
 mod notices;
 mod pooler;
@@ -29,6 +30,7 @@ pub use api::{Api, Reply, seq_of};
 pub use cluster::{Cluster, free_port};
 pub use cursor::{cursor_of, settled_cursor};
 pub use database::{Database, psql};
+pub use gate::{Function, Gate};
 pub use handshake::{HANDSHAKE, handshake, handshake_text};
 pub use notices::Notifications;
 pub use pooler::pooler;
@@ -42,8 +44,8 @@ pub use seeds::seeds;
 pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};
 pub use socket::Socket;
 pub use until::{
-    LOCK_WAITERS, until_a_lock_is_waited_for, until_healthy, until_metric, until_metric_above,
-    until_status,
+    LOCK_WAITERS, until_a_lock_is_waited_for, until_healthy, until_lock_waiters, until_metric,
+    until_metric_above, until_status,
 };
 pub use users::*;
 pub use wait::{DEADLINE, blocking_eventually, eventually, eventually_within, within};

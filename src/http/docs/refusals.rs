@@ -88,14 +88,7 @@ pub fn of(path: &str, operation: &Operation, status: &str) -> Vec<Refusal> {
             "with content-type: text/plain",
             Error::UnsupportedMediaType,
         )],
-        "429" => vec![refusal(
-            "too_fast",
-            "above RATE_LIMIT_PER_SECOND",
-            Error::TooManyRequests {
-                message: "this user sends or asks too fast".to_owned(),
-                retry_after: Duration::from_secs(1),
-            },
-        )],
+        "429" => request.too_many(),
         "500" => vec![refusal(
             "defect",
             "at any moment",
@@ -150,6 +143,11 @@ impl<'a> Request<'a> {
     /// Whether it changes messages or conversations, which the host may refuse.
     fn is_a_change(&self) -> bool {
         self.body || self.path.contains("{message_id}") || self.path.ends_with("/read")
+    }
+
+    /// Whether it counts as a send for the rate limit; the others only read.
+    fn is_limited_in_rate(&self) -> bool {
+        self.is_a_change() || self.path.ends_with("/search") || self.path.ends_with("/ticket")
     }
 
     fn invalid(&self) -> Vec<Refusal> {
@@ -218,6 +216,26 @@ impl<'a> Request<'a> {
             ));
         }
         all
+    }
+
+    fn too_many(&self) -> Vec<Refusal> {
+        let (name, how, message) = match self.is_limited_in_rate() {
+            true => (
+                "too_fast",
+                "above RATE_LIMIT_PER_SECOND",
+                "this user sends or asks too fast",
+            ),
+            false => (
+                "too_many_reads",
+                "above MAX_READS_PER_USER",
+                "more than 64 requests at a time that read",
+            ),
+        };
+        let error = Error::TooManyRequests {
+            message: message.to_owned(),
+            retry_after: Duration::from_secs(1),
+        };
+        vec![refusal(name, how, error)]
     }
 
     fn not_found(&self) -> Vec<Refusal> {

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -105,7 +107,7 @@ struct Unkind {
     hasty: Replica,
     /// A user who is deactivated.
     deactivated: Uuid,
-    /// As the host.
+    /// As the host, and as whoever locks its tables.
     host: Client,
 }
 
@@ -137,6 +139,24 @@ impl Unkind {
         let open = "delete from sale";
         self.host.batch_execute(open).await.expect("open");
         reply
+    }
+
+    /// While no read comes to its end: one of 64 and one more, the only one that is answered.
+    async fn too_many_reads(&self, operation: &Operation<'_>) -> Reply {
+        let ask = || {
+            let request = operation.example(&self.jwt, &[]);
+            Reply::to(request.bearer_auth(token(AMELIE)))
+        };
+        assert_eq!(ask().await.status, 200, "the user is known now");
+        let hold = "begin; lock table users, conversations, messages in access exclusive mode";
+        self.host.batch_execute(hold).await.expect("held");
+        let mut asked: FuturesUnordered<_> = (0..65).map(|_| ask()).collect();
+        let refused = asked.next().await.expect("an answer");
+        self.host.batch_execute("rollback").await.expect("its end");
+        while let Some(reply) = asked.next().await {
+            assert_eq!(reply.status, 200);
+        }
+        refused
     }
 
     async fn provoke(&self, operation: &Operation<'_>, name: &str) -> Reply {
@@ -176,6 +196,7 @@ impl Unkind {
                 .request(trusted, &[])
                 .header(CONTENT_TYPE, "text/plain")
                 .body("hello"),
+            "too_many_reads" => return self.too_many_reads(operation).await,
             "too_fast" => {
                 // At once, of which one a second is welcome.
                 let all = (0..5).map(|_| Reply::to(operation.example(&self.strict, &[])));
@@ -248,7 +269,7 @@ async fn every_error_example_of_the_openapi_document_is_what_the_service_says() 
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(provoked.len(), 17, "{provoked:?}");
+    assert_eq!(provoked.len(), 18, "{provoked:?}");
     assert!(provoked.values().sum::<usize>() >= 95, "{provoked:?}");
     let users = ["no_token", "deactivated"].map(|name| provoked[name]);
     assert_eq!(users, [15, 15], "all routes of the API");

@@ -1,6 +1,8 @@
 //! The primary dies, or is gone without a word, and its standby is promoted.
 
 use serde_json::json;
+use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::*;
 
@@ -226,4 +228,68 @@ async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
     boris.expect("resync_required").await;
     whole.api().send(conversation, ALICE, "after").await;
     boris.before_message("after").await;
+}
+
+/// One connection is in use whenever somebody looks for idle ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_writer_leaves_a_former_primary_that_lives_on() {
+    const SENDERS: [Uuid; 4] = [ALICE, CARLA, ELENA, GRETA];
+    let primary = Cluster::private();
+    let database = Database::fresh_on(&primary).await;
+    database
+        .execute_as_owner(
+            "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.02); return null; end $$;
+             create trigger slow after insert on messages for each statement execute function slow()",
+        )
+        .await;
+    let standby = Cluster::standby_of(&primary);
+    let way = Proxy::before(&database).await;
+    let ports = format!("{},{}", way.port, standby.port);
+    let two_hosts = quick(&[
+        ("DB_HOST", "127.0.0.1,127.0.0.1"),
+        ("DB_PORT", &ports),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+    ]);
+    let replica = Replica::start(&database, &two_hosts).await;
+    let conversation = replica.api().open_conversation(BORIS, DAVID).await;
+    let mut busy = JoinSet::new();
+    for sender in SENDERS {
+        let (api, with_boris) = (replica.api(), database.conversation(sender, BORIS).await);
+        busy.spawn(async move {
+            loop {
+                // What becomes of it while the two servers part, nobody knows.
+                api.try_send(with_boris, sender, "busy").await;
+            }
+        });
+    }
+    let sent = "pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
+    eventually("the standby has it", || async {
+        (database.count(sent).await == 1).then_some(())
+    })
+    .await;
+    let promoted = Database {
+        name: database.name.clone(),
+        cluster: standby.clone(),
+        served_by: database.served_by,
+    };
+    let at_the_former = "messages where content = 'busy'";
+    promoted.execute("select pg_promote()").await;
+    // New connections lead to the new primary, and whoever has one stays.
+    way.refuse();
+    kill_listeners(&database).await;
+    eventually("the listener is at the new one", || async {
+        let listeners = "pg_stat_activity where datname = current_database() and application_name = 'pgchat listener'";
+        (promoted.count(listeners).await == 1).then_some(())
+    })
+    .await;
+    until_healthy(&replica).await;
+    for number in 0..20 {
+        let content = format!("after {number}");
+        replica.api().send(conversation, BORIS, &content).await;
+    }
+    let after = "messages where content like 'after %'";
+    assert_eq!(promoted.count(after).await, 20);
+    assert_eq!(database.count(after).await, 0);
+    assert!(database.count(at_the_former).await > 0 && !busy.is_empty());
+    busy.abort_all();
 }

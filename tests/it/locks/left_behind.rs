@@ -145,3 +145,45 @@ async fn a_mark_up_to_a_seq_is_made_though_its_socket_has_gone() {
     })
     .await;
 }
+
+/// It waited for others' changes, which take long, and had not begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_whose_socket_went_while_others_were_changing_theirs_is_not_made() {
+    let database = Database::fresh().await;
+    let function = Function {
+        name: "chat_edit_message",
+        types: "uuid, uuid, text",
+        returns: "table (status text, message text)",
+        call: "return query select * from chat_edit_message_at_once($1, $2, $3)",
+    };
+    let gate = Gate::before(&database, function, "$3 = 'takes long'").await;
+    // One change at a time, of the three connections for requests.
+    let settings = [PATIENT[0], PATIENT[1], ("DB_POOL_SIZE", "5")];
+    let [here, there] = Replica::start_many(&database, &settings).await;
+    let conversation = here.api().open_conversation(ALICE, BORIS).await;
+    let message = id_of(&here.api().send(conversation, ALICE, "hello").await);
+    let of_boris = id_of(&here.api().send(conversation, BORIS, "hi").await);
+    let edit_of_boris = |content: &'static str| {
+        let api = here.api();
+        tokio::spawn(async move { api.edit(of_boris, BORIS, content).await })
+    };
+    let long = edit_of_boris("takes long");
+    until_lock_waiters(&database, 1).await;
+
+    let mut alice = Socket::connect(&here, ALICE).await;
+    let edit = json!({"messageId": message, "content": "one"});
+    alice.request("edit_message", edit).await;
+    // Read behind it.
+    alice.send_command("ping", json!({})).await;
+    drop(alice);
+    until_metric(&here, "pgchat_connections", 0.0).await;
+    let edited = there.api().edit(message, ALICE, "two").await.ok(200);
+    assert_eq!(edited["content"], "two");
+    let behind = edit_of_boris("behind hers");
+    gate.open().await;
+    for edit in [long, behind] {
+        within("an answer", edit).await.expect("an answer").ok(200);
+    }
+    let two = format!("messages where id = '{message}' and content = 'two'");
+    assert_eq!(database.count(&two).await, 1, "the other one was made");
+}

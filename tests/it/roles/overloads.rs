@@ -7,7 +7,7 @@ use crate::support::*;
 const SCHEMA: (&str, &str) = ("DB_SCHEMA", "chat");
 
 /// Name, arguments, result, and what PostgreSQL's own would answer; an operator where the name is none of a function.
-const OVERLOADS: [(&str, &str, &str, &str); 16] = [
+const OVERLOADS: [(&str, &str, &str, &str); 19] = [
     ("format", "text, name", "text", "pg_catalog.format($1, $2)"),
     ("format", "text, text", "text", "pg_catalog.format($1, $2)"),
     (
@@ -82,6 +82,24 @@ const OVERLOADS: [(&str, &str, &str, &str); 16] = [
         "text[], text",
         "text[]",
         "pg_catalog.array_append($1, $2)",
+    ),
+    (
+        "||",
+        "name, text",
+        "text",
+        "$1::text operator(pg_catalog.||) $2",
+    ),
+    (
+        "~",
+        "name, name",
+        "boolean",
+        "$1::text operator(pg_catalog.~) $2::text",
+    ),
+    (
+        "concat",
+        "integer, text, timestamp with time zone",
+        "text",
+        "pg_catalog.concat($1, $2, $3)",
     ),
     (
         "<>",

@@ -1,7 +1,6 @@
 //! How many search at a time: a search may take long, whatever the others want of the database meanwhile.
 
 use tokio::task::JoinSet;
-use tokio_postgres::Client;
 
 use super::*;
 
@@ -12,28 +11,24 @@ const SHARE: i64 = 2;
 struct Held {
     database: Database,
     replica: Replica,
-    /// Holds what they wait for.
-    holder: Client,
+    gate: Gate,
 }
 
 impl Held {
     async fn set(more: &[(&str, &str)]) -> Self {
         let database = Database::fresh().await;
-        let types = "uuid, text, uuid, text, bigint, bigint, boolean, bigint";
-        database
-            .execute(&format!(
-                "alter function chat_search({types}) rename to chat_search_at_once;
-                 create function chat_search({types}) returns table (status text, message text) language plpgsql security definer
-                 set search_path from current as $$
-                 begin
-                   if $1 in ('{ALICE}', '{BORIS}') then
-                     perform pg_advisory_xact_lock_shared(1);
-                   end if;
-                   return query select * from chat_search_at_once($1, $2, $3, $4, $5, $6, $7, $8);
-                 end $$;
-                 grant execute on function chat_search({types}) to {SERVICE}"
-            ))
-            .await;
+        let function = Function {
+            name: "chat_search",
+            types: "uuid, text, uuid, text, bigint, bigint, boolean, bigint",
+            returns: "table (status text, message text)",
+            call: "return query select * from chat_search_at_once($1, $2, $3, $4, $5, $6, $7, $8)",
+        };
+        let gate = Gate::before(
+            &database,
+            function,
+            &format!("$1 in ('{ALICE}', '{BORIS}')"),
+        )
+        .await;
         let patient = [
             ("DB_POOL_SIZE", "8"),
             ("DB_TIMEOUT_SECONDS", "60"),
@@ -41,13 +36,10 @@ impl Held {
         ];
         let replica = Replica::start(&database, &[&patient[..], more].concat()).await;
         replica.api().found(GRETA, "q=ready").await;
-        let holder = database.sql().await;
-        let lock = "select pg_advisory_lock(1)";
-        holder.batch_execute(lock).await.expect("the lock");
         Self {
             database,
             replica,
-            holder,
+            gate,
         }
     }
 
@@ -63,18 +55,6 @@ impl Held {
         })
         .await;
     }
-
-    async fn until_held(&self, count: i64) {
-        eventually(&format!("{count} searches are held"), || async {
-            (self.database.count(LOCK_WAITERS).await == count).then_some(())
-        })
-        .await;
-    }
-
-    async fn release(&self) {
-        let unlock = "select pg_advisory_unlock(1)";
-        self.holder.batch_execute(unlock).await.expect("its end");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +63,7 @@ async fn a_user_who_searches_without_a_pause_takes_one_turn_and_nobodys_reads_wa
     let api = held.replica.api();
     let mut searches = JoinSet::new();
     held.come(&mut searches, ALICE, 12).await;
-    held.until_held(1).await;
+    until_lock_waiters(&held.database, 1).await;
     // Another one's search has a turn, and whatever else is read needs none.
     within("another's search", api.found(GRETA, "q=apple")).await;
     within("another's list", api.conversations(CARLA)).await;
@@ -92,13 +72,13 @@ async fn a_user_who_searches_without_a_pause_takes_one_turn_and_nobodys_reads_wa
 
     // Two users take all turns: then a search waits, and nothing else does.
     held.come(&mut searches, BORIS, 12).await;
-    held.until_held(SHARE).await;
+    until_lock_waiters(&held.database, SHARE).await;
     held.come(&mut searches, GRETA, 1).await;
     within("another's list", api.conversations(CARLA)).await;
     assert_eq!(held.database.count(LOCK_WAITERS).await, SHARE);
     assert!(searches.try_join_next().is_none());
 
-    held.release().await;
+    held.gate.open().await;
     while let Some(reply) = within("an answer", searches.join_next()).await {
         reply.expect("a reply").ok(200);
     }
@@ -124,7 +104,7 @@ async fn who_hangs_up_and_searches_again_takes_no_more_than_one_turn() {
         let running = held.database.count(LOCK_WAITERS).await;
         assert!(running <= 2, "{running} searches of one user");
     }
-    held.release().await;
+    held.gate.open().await;
     let api = held.replica.api();
     assert!(
         within("her turn", api.found(ALICE, "q=apple"))
@@ -143,8 +123,8 @@ async fn a_search_that_takes_too_long_is_given_up_and_the_next_has_its_turn() {
     let message = reply.refused(503, "search_timeout");
     assert!(message.contains("narrow it down"), "{message}");
     // It does not go on without anybody who waits for it.
-    held.until_held(0).await;
-    held.release().await;
+    until_lock_waiters(&held.database, 0).await;
+    held.gate.open().await;
     assert!(api.found(ALICE, "q=apple").await.is_empty());
     let log = held.replica.log();
     assert!(log.contains("SEARCH_TIMEOUT_SECONDS"), "{log}");
@@ -155,12 +135,12 @@ async fn a_search_that_waits_too_long_for_its_turn_is_refused() {
     let held = Held::set(&[("DB_TIMEOUT_SECONDS", "1")]).await;
     let mut searches = JoinSet::new();
     held.come(&mut searches, ALICE, 1).await;
-    held.until_held(1).await;
+    until_lock_waiters(&held.database, 1).await;
     let waiting = held.replica.api();
     let reply = within("an answer", waiting.search(ALICE, "q=apple")).await;
     let message = reply.refused(503, "unavailable");
     assert_eq!(message, "other searches take too long: try again");
-    held.release().await;
+    held.gate.open().await;
     let first = within("an answer", searches.join_next()).await;
     first.expect("one").expect("a reply").ok(200);
 }

@@ -20,7 +20,7 @@ For a user with a valid token, or let in by a gateway, on one replica with the d
 | opens more sockets than allowed | \"attempts\" and \"handshakes\" above | 20 sockets; beyond them refusals need no query, and all refusals together are 200 a second | `a_user_who_has_all_their_sockets_is_refused_without_a_question_to_the_database`, `a_flood_of_handshakes_gets_as_many_sockets_as_a_user_may_have` |
 | does not read | nothing | 256 events, or 16 MiB, wait for a socket, then it is closed | `a_socket_that_does_not_read_is_closed_with_1013_and_delays_no_other` |
 | searches for words that are in many long messages, without a pause | one search to wait for, of the 2 at a time, and nothing else; a core of the database | one search of a user at a time, of 3 s at most, and those of all users on a third of the connections | `a_user_who_searches_without_a_pause_takes_one_turn_and_nobodys_reads_wait`, `who_hangs_up_and_searches_again_takes_no_more_than_one_turn`, `a_search_that_takes_too_long_is_given_up_and_the_next_has_its_turn` |
-| asks for pages without a pause, and takes them | a wait for one of the 8 connections to the database | nothing of their own: reading is not limited by user | |
+| asks for pages without a pause, and takes them | 2 of the 6 connections for requests, and the database's time for what runs there | 2 reads of a user at a time, and 64 that are read or wait; one who hangs up has their turn until what they asked for has ended | `a_user_who_reads_without_a_pause_leaves_the_others_their_connections`, `who_hangs_up_has_no_more_turns_than_who_waits`, `so_many_requests_of_a_user_that_read_are_under_way_and_no_more` |
 ";
 
 #[test]

@@ -41,6 +41,14 @@ pub async fn until_metric_above(replica: &Replica, name: &str, bound: f64) -> f6
 pub const LOCK_WAITERS: &str = "pg_stat_activity where datname = current_database()
     and wait_event in ('relation', 'tuple', 'transactionid', 'advisory')";
 
+/// Waits until so many sessions of this database wait for a lock.
+pub async fn until_lock_waiters(database: &Database, count: i64) {
+    eventually(&format!("{count} wait for a lock"), || async {
+        (database.count(LOCK_WAITERS).await == count).then_some(())
+    })
+    .await;
+}
+
 /// Waits until a session of this database waits for a lock; `what` says what that shows.
 pub async fn until_a_lock_is_waited_for(database: &Database, what: &str) {
     eventually(what, || async {

@@ -1,0 +1,128 @@
+//! Whose turn it is to be read for over HTTP: pages of lists, single objects, counts. Reading costs no writes, so no rate limits it; but
+//! whoever asks without a pause, or for what takes long, leaves the others their connections to the database.
+//!
+//! Searches have turns of their own: see [`Store::search`].
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::fair_semaphore::FairSemaphore;
+use crate::limits::Holder;
+use crate::store::Store;
+
+/// When one who had too many reads at a time may ask again: by then some have usually been answered.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Clones share the turns.
+#[derive(Clone)]
+pub struct Reads {
+    store: Store,
+    /// As many at a time as there are connections, a third of them for one holder.
+    semaphore: FairSemaphore<Holder>,
+    /// `MAX_READS_PER_USER`: of one holder, being read and waiting for their turn.
+    most: usize,
+    /// `DB_TIMEOUT_SECONDS`, for a turn.
+    patience: Duration,
+}
+
+impl Reads {
+    pub fn new(store: Store, config: &Config) -> Self {
+        let (connections, each) = store.connections_of_reads();
+        Self {
+            store,
+            semaphore: FairSemaphore::new(connections, each),
+            most: match config.limits.reads_per_user {
+                0 => usize::MAX,
+                most => most,
+            },
+            patience: config.timeouts.database,
+        }
+    }
+
+    /// A handle on the database, when it is `holder`'s turn, which it is as long as the handle is held, or a statement of it runs on though
+    /// its caller went away: whoever asks and goes away has no more turns than whoever waits. `TooManyRequests` where as many of theirs as
+    /// may be are under way, `Unavailable` where the turn does not come in time.
+    pub async fn turn(&self, holder: Holder) -> Result<Store, Error> {
+        match holder {
+            Holder::User(_) | Holder::Conversation(_) => {}
+            // A server that asks for whomever it likes.
+            Holder::Service(_) | Holder::Anybody => return Ok(self.store.clone()),
+        }
+        let permit = self.semaphore.acquire_within(holder, self.most);
+        match timeout(self.patience, permit).await {
+            Ok(Ok(Some(permit))) => Ok(self.store.in_turn(permit)),
+            Ok(Ok(None)) => Err(Error::TooManyRequests {
+                message: format!("more than {} requests at a time that read", self.most),
+                retry_after: RETRY_AFTER,
+            }),
+            Ok(Err(_)) | Err(_) => Err(Error::unavailable(
+                "other requests take too long: try again",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{ConversationId, UserId};
+    use crate::testing;
+
+    fn reads(more: &[(&str, &str)]) -> Reads {
+        let vars = [("DB_HOST", "127.0.0.1"), ("DB_POOL_SIZE", "8")];
+        let config = Config::from_vars(&[&vars[..], more].concat()).unwrap();
+        testing::services_of(testing::hub(1), config).reads
+    }
+
+    fn user(number: u128) -> Holder {
+        Holder::User(UserId(Uuid::from_u128(number)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_does_not_come_in_time_is_refused() {
+        let reads = reads(&[("DB_TIMEOUT_SECONDS", "2")]);
+        let _two = (
+            reads.turn(user(1)).await.unwrap(),
+            reads.turn(user(1)).await.unwrap(),
+        );
+        let Err(Error::Unavailable { message, .. }) = reads.turn(user(1)).await else {
+            panic!("a third has its turn");
+        };
+        assert_eq!(message, "other requests take too long: try again");
+        assert!(reads.turn(user(2)).now_or_never().is_some(), "another user");
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_any_handle_of_it() {
+        let reads = reads(&[]);
+        let (first, _second) = (
+            reads.turn(user(1)).await.unwrap(),
+            reads.turn(user(1)).await.unwrap(),
+        );
+        let other = first.clone();
+        drop(first);
+        assert!(reads.turn(user(1)).now_or_never().is_none());
+        drop(other);
+        assert!(reads.turn(user(1)).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_conversation_that_a_gateway_asks_for_has_turns_and_a_server_needs_none() {
+        let reads = reads(&[]);
+        let conversation = Holder::Conversation(ConversationId(Uuid::from_u128(1)));
+        let mut turns = Vec::new();
+        for holder in [conversation, Holder::Anybody] {
+            for _ in 0..2 {
+                turns.push(reads.turn(holder).await.unwrap());
+            }
+        }
+        assert!(reads.turn(conversation).now_or_never().is_none());
+        assert!(reads.turn(Holder::Anybody).now_or_never().is_some());
+    }
+}
