@@ -17,12 +17,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::error::{Denial, Error, Resource};
-use crate::frame;
+use crate::frame::{Frame, FrameType};
 use crate::hub::{Hub, Mailbox, Topic};
 use crate::limits::UserLimiter;
 use crate::model::{ConversationId, UserId};
@@ -319,13 +318,13 @@ async fn wait(next: Option<Instant>, earlier: &Notify) {
     }
 }
 
-fn typing_frame(pair: Pair, conversation: ConversationId, is_typing: bool, at: i64) -> Utf8Bytes {
+fn typing_frame(pair: Pair, conversation: ConversationId, is_typing: bool, at: i64) -> Frame {
     let data = serde_json::json!({
         "conversationId": conversation,
         "userId": pair.typist,
         "isTyping": is_typing,
     });
-    frame::momentary("typing", &data.to_string(), pair.typist, at)
+    Frame::serialized(FrameType::Typing, &data, pair.typist, at, None)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use super::pacer::Pacer;
 use super::{Event, GivenUp, Hub, Mailbox};
-use crate::frame::Cursor;
+use crate::frame::{Cursor, Frame};
 use crate::model::UserId;
 
 /// What a socket's session gets from the hub.
@@ -18,7 +17,7 @@ pub enum Delivery {
     Event(Arc<Event>),
     Resync(Arc<Resync>),
     /// How something is now: not an event, and without a cursor.
-    Ephemeral(Utf8Bytes),
+    Ephemeral(Frame),
     /// Nothing comes after it.
     GivenUp(GivenUp),
 }
@@ -46,8 +45,8 @@ impl Item {
                 let other = event
                     .as_update
                     .as_ref()
-                    .map_or(0, |update| update.frame.len());
-                event.frame.len() + other
+                    .map_or(0, |update| update.frame.as_str().len());
+                event.frame.as_str().len() + other
             }
             Self::Resync { .. } => 0,
         }

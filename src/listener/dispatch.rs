@@ -16,6 +16,7 @@ use super::heartbeat::Beats;
 use super::payload::{Heartbeat, Payload, PayloadEvent, ReadMark, VERSION, Version};
 use super::unflushed::Unflushed;
 use crate::error::Error;
+use crate::frame::FrameType;
 use crate::hub::{Event, Hub, Subject};
 use crate::live::Live;
 use crate::model::UserId;
@@ -169,7 +170,7 @@ impl Dispatcher {
     ) {
         let told = match (event.data, event.message.or(event.conversation)) {
             (Some(data), Some(id)) => Told::of_row(id, event, data.get(), payload.xid),
-            (Some(data), None) if event.event_type == "resync_required" => {
+            (Some(data), None) if event.event_type == FrameType::ResyncRequired.name() => {
                 Told::of_reload(event, data.get(), payload.xid)
             }
             (Some(data), None) => match serde_json::from_str::<ReadMark>(data.get()) {
@@ -203,7 +204,7 @@ impl Dispatcher {
                 ..told.into_event(event.user, payload.at, cursor)
             },
         );
-        if event.event_type == "chat_message" {
+        if event.event_type == FrameType::ChatMessage.name() {
             self.end_typing(event.user, &event.recipients, payload.at);
         }
     }

@@ -47,8 +47,8 @@ impl ListenerHarness {
         let _ = self.dispatcher.dispatch(text).await;
         while let Some(delivery) = self.socket.try_next() {
             match delivery {
-                Delivery::Event(event) => assert_frame(&event.frame, &["cursor"]),
-                Delivery::Ephemeral(frame) => assert_frame(&frame, &[]),
+                Delivery::Event(event) => assert_frame(event.frame.as_str(), &["cursor"]),
+                Delivery::Ephemeral(frame) => assert_frame(frame.as_str(), &[]),
                 Delivery::GivenUp(GivenUp::TooSlow) => {
                     self.socket = self.hub.register(self.user).expect("room for a socket");
                 }

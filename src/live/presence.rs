@@ -19,7 +19,7 @@ use super::watchers::Watchers;
 use super::{GATHERING, lock, wait};
 use crate::config::Config;
 use crate::error::Error;
-use crate::frame;
+use crate::frame::{Frame, FrameType};
 use crate::hub::Mailbox;
 use crate::model::UserId;
 use crate::store::Store;
@@ -270,7 +270,7 @@ impl Presence {
     async fn show(&self, states: &[(UserId, String)]) {
         let now = chrono::Utc::now().timestamp();
         for (user, data) in states {
-            let frame = || frame::momentary("presence", data, *user, now);
+            let frame = || Frame::momentary(FrameType::Presence, data, *user, now);
             let count = lock(&self.shared.watchers).saw(*user, data, frame);
             self.shared.shown.fetch_add(count as u64, Ordering::Relaxed);
             yield_now().await;

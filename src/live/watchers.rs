@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+use crate::frame::Frame;
 use crate::hub::{Mailbox, Topic};
 use crate::model::UserId;
 
@@ -123,7 +123,7 @@ impl Watchers {
     }
 
     /// What was read of a user. `frame` makes the frame of it. How many sockets were shown it.
-    pub fn saw(&mut self, user: UserId, data: &str, frame: impl Fn() -> Utf8Bytes) -> usize {
+    pub fn saw(&mut self, user: UserId, data: &str, frame: impl Fn() -> Frame) -> usize {
         let Some(watched) = self.watched.get_mut(&user) else {
             return 0;
         };

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::limited_stream::MessageReservation;
 use super::protocol::{Command, Query, Request, RequestId};
+use crate::frame::CommandType;
 use crate::model::ConversationId;
 
 /// Commands of one socket that have not been answered yet. Also the capacity of its reply channel.
@@ -72,8 +73,7 @@ struct Entry<R> {
     ticket: Ticket,
     order: Order,
     id: RequestId,
-    /// The `type` of its frame.
-    name: &'static str,
+    kind: CommandType,
     /// When its frame was read.
     read_at: Instant,
     outcome: Option<R>,
@@ -82,8 +82,7 @@ struct Entry<R> {
 /// A command that has ended and whose turn to be answered has come.
 pub struct Answerable<R> {
     pub id: RequestId,
-    /// The `type` of its frame.
-    pub name: &'static str,
+    pub kind: CommandType,
     /// When its frame was read.
     pub read_at: Instant,
     pub outcome: R,
@@ -162,7 +161,7 @@ impl<R> InFlight<R> {
             ticket,
             order,
             id: request.id,
-            name: request.command.name(),
+            kind: request.command.kind(),
             read_at,
             outcome: None,
         });
@@ -199,7 +198,7 @@ impl<R> InFlight<R> {
         let entry = self.entries.remove(index)?;
         entry.outcome.map(|outcome| Answerable {
             id: entry.id,
-            name: entry.name,
+            kind: entry.kind,
             read_at: entry.read_at,
             outcome,
         })

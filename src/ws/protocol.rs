@@ -10,6 +10,7 @@ pub use frames::{Connected, Done, Frames};
 pub use requests::{Refused, Request, parse};
 
 use crate::config::Secret;
+use crate::frame::CommandType;
 use crate::model::{ConversationId, MessageId, Seq, UserId};
 
 /// Subprotocol that is echoed to a client which offers it.
@@ -58,16 +59,16 @@ pub enum Query {
 
 impl Command {
     /// The `type` of its frame.
-    pub fn name(&self) -> &'static str {
+    pub fn kind(&self) -> CommandType {
         match self {
-            Self::SendMessage(_) => "send_message",
-            Self::Query(Query::EditMessage { .. }) => "edit_message",
-            Self::Query(Query::DeleteMessage { .. }) => "delete_message",
-            Self::Query(Query::MarkRead { .. }) => "mark_read",
-            Self::Query(Query::Typing { .. }) => "typing",
-            Self::WatchPresence { .. } => "watch_presence",
-            Self::Authenticate { .. } => "authenticate",
-            Self::Ping => "ping",
+            Self::SendMessage(_) => CommandType::SendMessage,
+            Self::Query(Query::EditMessage { .. }) => CommandType::EditMessage,
+            Self::Query(Query::DeleteMessage { .. }) => CommandType::DeleteMessage,
+            Self::Query(Query::MarkRead { .. }) => CommandType::MarkRead,
+            Self::Query(Query::Typing { .. }) => CommandType::Typing,
+            Self::WatchPresence { .. } => CommandType::WatchPresence,
+            Self::Authenticate { .. } => CommandType::Authenticate,
+            Self::Ping => CommandType::Ping,
         }
     }
 }

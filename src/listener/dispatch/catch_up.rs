@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::Dispatcher;
 use super::told::Told;
 use crate::error::Error;
+use crate::frame::FrameType;
 use crate::hub::Event;
 use crate::listener::delivered::Standing;
 use crate::model::UserId;
@@ -93,7 +94,7 @@ impl Dispatcher {
             }
             self.wait_for_room(&change.recipients, &mut patience).await;
             self.hand_over(&change.recipients, event);
-            if change.event_type == "chat_message" {
+            if change.event_type == FrameType::ChatMessage.name() {
                 self.end_typing(change.user, &change.recipients, now);
             }
             count += 1;

@@ -25,7 +25,7 @@ impl Client {
 
     fn shown(&self) -> Vec<String> {
         std::iter::from_fn(|| self.mailbox.take())
-            .map(|frame| frame.to_string())
+            .map(|frame| frame.as_str().to_owned())
             .collect()
     }
 }

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use super::*;
+use crate::frame::Frame;
 
 pub(super) const ID: &str = "018f4b1e-7b1a-7c3d-8e2f-0123456789ab";
 
@@ -11,7 +11,7 @@ pub(super) fn uuid() -> Uuid {
     ID.parse().unwrap()
 }
 
-pub(super) fn read(frame: &Utf8Bytes) -> Value {
+pub(super) fn read(frame: &Frame) -> Value {
     let mut value: Value = serde_json::from_str(frame.as_str()).unwrap();
     let members = value.as_object_mut().unwrap();
     assert_eq!(members["userId"], ID);

@@ -3,9 +3,10 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::{Early, Incoming, Session};
+use crate::frame::Frame;
 use crate::metrics::CommandEnd;
 use crate::ws::close::CloseReason;
 use crate::ws::commands::{self, Actor, Commands, Outcome, Reply};
@@ -13,9 +14,6 @@ use crate::ws::expiry::Expiry;
 use crate::ws::in_flight::{Answerable, Started};
 use crate::ws::limited_stream::{LimitedStream, MessageReservation, next_message};
 use crate::ws::protocol::{self, Command, Done, Frames, Refused};
-
-/// What a frame is counted as that could not be read.
-const UNREADABLE: &str = "";
 
 impl<S> Session<S>
 where
@@ -37,7 +35,7 @@ where
             Message::Text(text) => match protocol::parse(&text) {
                 Ok(request) => {
                     let frames = &self.services.metrics.frames;
-                    frames.received(request.command.name());
+                    frames.received(Some(request.command.kind()));
                     self.on_request(request, reservation);
                     Ok(())
                 }
@@ -56,7 +54,7 @@ where
     /// Answers a frame that names nothing that could be run.
     async fn refuse(&mut self, refused: &Refused) -> Result<(), CloseReason> {
         let metrics = &self.services.metrics;
-        metrics.frames.received(UNREADABLE);
+        metrics.frames.received(None);
         metrics.commands.unreadable();
         self.feed(self.frames().refused(refused)).await
     }
@@ -105,16 +103,16 @@ where
     }
 
     /// The one place where commands are answered, and so counted.
-    fn answer(&self, frames: Frames, answerable: Answerable<Outcome>) -> Utf8Bytes {
+    fn answer(&self, frames: Frames, answerable: Answerable<Outcome>) -> Frame {
         let Answerable {
             id,
-            name,
+            kind,
             read_at,
             outcome,
         } = answerable;
         let end = CommandEnd::of(&outcome);
         let figures = &self.services.metrics.commands;
-        figures.answered(name, end, read_at.elapsed());
+        figures.answered(kind, end, read_at.elapsed());
         frames.answer(&id, outcome)
     }
 
