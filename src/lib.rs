@@ -37,6 +37,7 @@ pub mod logging;
 pub mod metrics;
 pub mod model;
 mod open_files;
+mod query_string;
 pub mod replay;
 pub mod reply;
 pub mod schema;
