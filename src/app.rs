@@ -20,7 +20,7 @@ use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig, ListenerStatus};
-use crate::live::{self, Live, PresenceTimes};
+use crate::live::{Live, PresenceTimes, TypingTimes};
 use crate::services::{Parts, Services};
 use crate::store::Purpose;
 use crate::writer::{Writer, WriterLimits};
@@ -186,7 +186,7 @@ async fn start(
         hub.clone(),
         replica_id,
         limiter,
-        live::Times::from(&config),
+        TypingTimes::from(&config),
         PresenceTimes::from(&config),
     );
     supervisor.spawn(tasks, "typing and presence", live.clone().run(stop()));

@@ -14,7 +14,7 @@ use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
-use crate::live::{Live, PresenceTimes, Times};
+use crate::live::{Live, PresenceTimes, TypingTimes};
 use crate::services::{Parts, Services};
 use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersLinked, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
@@ -85,7 +85,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         hub.clone(),
         replica_id,
         UserLimiter::of_sends(&config),
-        Times::from(&config),
+        TypingTimes::from(&config),
         PresenceTimes::from(&config),
     );
     let (_, status) = Listener::new(

@@ -143,7 +143,7 @@ impl Dispatcher {
                     conversation: typing.conversation_id,
                     is_typing: typing.is_typing,
                 };
-                self.live.heard(from, &telling, payload.at);
+                self.live.typing().heard(from, &telling, payload.at);
             }
         }
         if !payload.presence.is_empty() {
@@ -224,7 +224,7 @@ impl Dispatcher {
     /// Who has written has stopped typing it.
     fn end_typing(&self, typist: UserId, recipients: &[UserId; 2], at: i64) {
         for to in recipients.iter().filter(|to| **to != typist) {
-            self.live.wrote(Pair { typist, to: *to }, at);
+            self.live.typing().wrote(Pair { typist, to: *to }, at);
         }
     }
 

@@ -4,6 +4,9 @@
 //! and sees to it that its own has not been ended. One reads what may have changed of the users who are watched here: a
 //! notification only says of whom, so what is shown is what the database says now, and a storm of changes is read as few.
 
+mod attendance;
+mod watchers;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,8 +17,6 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::attendance::Attendance;
-use super::watchers::Watchers;
 use super::{GATHERING, lock, wait};
 use crate::config::Config;
 use crate::error::Error;
@@ -23,6 +24,11 @@ use crate::frame::{Frame, FrameType};
 use crate::hub::Mailbox;
 use crate::model::UserId;
 use crate::store::Store;
+
+use attendance::Attendance;
+use watchers::Watchers;
+
+pub use watchers::Watching;
 
 /// Users in one transaction, or one reading.
 const USERS: usize = 1000;
@@ -71,6 +77,20 @@ struct Shared {
     told: AtomicU64,
     untold: AtomicU64,
     shown: AtomicU64,
+}
+
+/// What there is at present, and what was told and shown so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceCounts {
+    /// Users of this replica who are online by it, or left within the grace.
+    pub here: usize,
+    pub watching: Watching,
+    /// Changes that the database was told of.
+    pub told: u64,
+    /// Changes that it did not take.
+    pub untold: u64,
+    /// Frames that were shown, one for each socket.
+    pub shown: u64,
 }
 
 impl Presence {
@@ -277,25 +297,16 @@ impl Presence {
         }
     }
 
-    /// Users of this replica who are online by it, or left within the grace.
-    pub fn users(&self) -> usize {
-        lock(&self.shared.attendance).len()
-    }
-
-    /// (sockets that watch, whom they watch, how many pairs of both)
-    pub fn watching(&self) -> (usize, usize, usize) {
-        lock(&self.shared.watchers).len()
-    }
-
-    /// (changes that the database was told of, those that it did not take, frames that were shown)
-    pub fn counts(&self) -> (u64, u64, u64) {
+    pub fn counts(&self) -> PresenceCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let shared = &self.shared;
-        (
-            read(&shared.told),
-            read(&shared.untold),
-            read(&shared.shown),
-        )
+        PresenceCounts {
+            here: lock(&shared.attendance).len(),
+            watching: lock(&shared.watchers).counts(),
+            told: read(&shared.told),
+            untold: read(&shared.untold),
+            shown: read(&shared.shown),
+        }
     }
 }
 
@@ -329,7 +340,7 @@ mod tests {
         });
         presence.show(&states).await;
         others.abort();
-        assert_eq!(presence.counts().2, USERS as u64);
+        assert_eq!(presence.counts().shown, USERS as u64);
         assert!(turns.load(Ordering::Relaxed) >= USERS as u64);
     }
 }

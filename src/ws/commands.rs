@@ -229,7 +229,7 @@ async fn run(
             is_typing,
         } => {
             let live = &services.live;
-            live.typing(conversation, user, connection, mailbox, is_typing)
+            live.set_typing(conversation, user, connection, mailbox, is_typing)
                 .await?;
             Ok(Done::Nothing)
         }

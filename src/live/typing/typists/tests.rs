@@ -2,7 +2,7 @@ mod sequences;
 
 use super::*;
 
-const TIMES: Times = Times {
+const TIMES: TypingTimes = TypingTimes {
     lasting: Duration::from_millis(6000),
     interval: Duration::from_millis(2000),
 };

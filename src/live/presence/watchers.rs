@@ -29,6 +29,17 @@ struct Watcher {
     users: Box<[UserId]>,
 }
 
+/// How much is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// Sockets that watch somebody.
+    pub sockets: usize,
+    /// Users whom somebody watches.
+    pub users: usize,
+    /// Pairs of both.
+    pub pairs: usize,
+}
+
 #[derive(Default)]
 struct Watched {
     /// The `data` that was shown last.
@@ -146,9 +157,12 @@ impl Watchers {
         count
     }
 
-    /// (sockets that watch, whom they watch, how many pairs of both)
-    pub fn len(&self) -> (usize, usize, usize) {
-        (self.sockets.len(), self.watched.len(), self.watches.len())
+    pub fn counts(&self) -> Watching {
+        Watching {
+            sockets: self.sockets.len(),
+            users: self.watched.len(),
+            pairs: self.watches.len(),
+        }
     }
 
     fn forget(&mut self, user: UserId, connection: Uuid) {

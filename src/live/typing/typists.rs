@@ -27,14 +27,14 @@ const CAPACITY: usize = 65_536;
 const YIELD: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub struct TypingTimes {
     /// How long typing lasts without renewal.
     pub lasting: Duration,
     /// Between two notifications about one pair.
     pub interval: Duration,
 }
 
-impl From<&Config> for Times {
+impl From<&Config> for TypingTimes {
     fn from(config: &Config) -> Self {
         Self {
             lasting: config.timeouts.typing,
@@ -44,7 +44,7 @@ impl From<&Config> for Times {
 }
 
 pub struct Typists {
-    times: Times,
+    times: TypingTimes,
     /// Ordered, so that those of one typist stand together.
     entries: BTreeMap<Pair, Entry>,
     /// When to look at which entry again; each is in it once at most.
@@ -84,7 +84,7 @@ impl Entry {
 }
 
 impl Typists {
-    pub fn new(times: Times) -> Self {
+    pub fn new(times: TypingTimes) -> Self {
         Self {
             times,
             entries: BTreeMap::new(),

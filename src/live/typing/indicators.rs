@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::typists::Times;
+use super::typists::TypingTimes;
 use crate::model::ConversationId;
 use crate::store::{Pair, Telling};
 
@@ -15,14 +15,14 @@ use crate::store::{Pair, Telling};
 const CAPACITY: usize = 65_536;
 
 pub struct TypingIndicators {
-    times: Times,
-    known: HashMap<Pair, Typing>,
+    times: TypingTimes,
+    known: HashMap<Pair, Indicator>,
     /// In the order of time, for all last equally long. One that was renewed is passed over.
     ends: VecDeque<(Instant, Pair)>,
 }
 
-/// Somebody who types.
-struct Typing {
+/// Somebody who is shown to type.
+struct Indicator {
     conversation: ConversationId,
     /// If it is not renewed.
     until: Instant,
@@ -31,7 +31,7 @@ struct Typing {
 }
 
 impl TypingIndicators {
-    pub fn new(times: Times) -> Self {
+    pub fn new(times: TypingTimes) -> Self {
         Self {
             times,
             known: HashMap::new(),
@@ -53,12 +53,12 @@ impl TypingIndicators {
         self.ends.push_back((until, pair));
         let again =
             before.filter(|(teller, at)| *teller != from && now < *at + self.times.interval);
-        let typing = Typing {
+        let indicator = Indicator {
             conversation,
             until,
             shown: again.unwrap_or((from, now)),
         };
-        self.known.insert(pair, typing);
+        self.known.insert(pair, indicator);
         again.is_none()
     }
 
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::model::UserId;
 
-    const TIMES: Times = Times {
+    const TIMES: TypingTimes = TypingTimes {
         lasting: Duration::from_secs(6),
         interval: Duration::from_secs(2),
     };
