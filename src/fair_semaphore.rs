@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::model::UserId;
+use crate::sync::lock;
 
 /// Clones share the lines. First come, first served, in each of them.
 #[derive(Clone)]
@@ -78,8 +79,7 @@ impl FairSemaphore {
 
 impl Lines {
     fn own(&self) -> MutexGuard<'_, HashMap<UserId, Own>> {
-        // Nothing in between can panic half-way.
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.own)
     }
 }
 

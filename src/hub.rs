@@ -8,7 +8,7 @@ mod subscription;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::frame::Cursor;
 use crate::model::UserId;
 use crate::store::{Horizon, Identity, Incarnation};
+use crate::sync::lock;
 
 pub use event::{AsUpdate, Event, Subject};
 pub use mailbox::{GivenUp, Mailbox, Topic};
@@ -356,11 +357,7 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while the map was held leaves it usable: each step is complete in itself.
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.state)
     }
 }
 

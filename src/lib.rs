@@ -44,6 +44,7 @@ pub mod schema;
 pub mod server;
 pub mod services;
 pub mod store;
+mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
 mod until;

@@ -6,7 +6,7 @@
 mod presence;
 mod typing;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -128,9 +128,4 @@ async fn wait(next: Option<Instant>, earlier: &Notify) {
         () = until(next) => {}
         () = earlier.notified() => {}
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic in between leaves at worst one pair's typing wrong, for seconds.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

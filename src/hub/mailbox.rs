@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::Notify;
 
 use crate::frame::Frame;
 use crate::model::UserId;
+use crate::sync::lock;
 
 /// Topics that may wait; far above what one client may watch. Beyond it the socket is given up, like one whose queue is full.
 const LIMIT: usize = 4096;
@@ -148,7 +149,7 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<Latest>>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.latest)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The listener's connection, and the task that empties it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,6 +13,7 @@ use super::ListenerConfig;
 use crate::store::{
     DbConnection, ISOLATION, Identity, Incarnation, LASTING, channel_of, describe, quoted_name,
 };
+use crate::sync::lock;
 
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
 const QUEUE: usize = 4096;
@@ -142,11 +143,7 @@ impl Reading {
 
     /// Why the connection ended.
     pub fn end_reason(&self) -> String {
-        let reason = self
-            .end
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let reason = lock(&self.end).take();
         reason.unwrap_or_else(|| "the connection ended".to_owned())
     }
 }
@@ -192,5 +189,5 @@ async fn read(
             None => break "the server closed the connection".to_owned(),
         }
     };
-    *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    *lock(&end) = Some(reason);
 }

@@ -17,13 +17,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{GATHERING, lock, wait};
+use super::{GATHERING, wait};
 use crate::config::Config;
 use crate::error::Error;
 use crate::frame::{Frame, FrameType};
 use crate::hub::Mailbox;
 use crate::model::UserId;
 use crate::store::Store;
+use crate::sync::lock;
 
 use attendance::Attendance;
 use watchers::Watchers;

@@ -15,12 +15,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{GATHERING, lock, wait};
+use super::{GATHERING, wait};
 use crate::error::{Denial, Error, Resource};
 use crate::frame::{Frame, FrameType};
 use crate::hub::{Hub, Mailbox, Topic};
 use crate::model::{ConversationId, UserId};
 use crate::store::{Pair, Store, Telling};
+use crate::sync::lock;
 
 use indicators::TypingIndicators;
 use participants::Participants;
