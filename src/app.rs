@@ -21,6 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig, ListenerStatus};
 use crate::live::{Live, PresenceTimes, TypingTimes};
+use crate::model::ReplicaId;
 use crate::services::{Parts, Services};
 use crate::store::Purpose;
 use crate::writer::{Writer, WriterLimits};
@@ -173,7 +174,7 @@ async fn start(
 ) -> Result<Services, StartError> {
     let stop = || lifecycle.stopping.clone();
     let tasks = &lifecycle.tasks;
-    let replica_id = Uuid::new_v4();
+    let replica_id = ReplicaId(Uuid::new_v4());
     let store = database.store(&config)?;
     database.require_search_language(&store, &config).await?;
     let hub = Hub::new(HubLimits::from(&config));

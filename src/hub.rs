@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::error::Error;
 use crate::frame::Cursor;
-use crate::model::UserId;
+use crate::model::{ConnectionId, UserId};
 use crate::store::{Horizon, Identity, Incarnation};
 use crate::sync::lock;
 
@@ -122,7 +122,7 @@ impl Sockets {
 }
 
 struct Socket {
-    connection: Uuid,
+    connection: ConnectionId,
     queue: mpsc::Sender<Item>,
     mailbox: Arc<Mailbox>,
 }
@@ -183,7 +183,7 @@ impl Hub {
         state.room(limits, user)?;
         let theirs = state.users.entry(user).or_default();
         let pacer = theirs.pacer();
-        let connection = Uuid::new_v4();
+        let connection = ConnectionId(Uuid::new_v4());
         let (queue, receiver) = mpsc::channel(limits.socket_queue);
         let mailbox = Arc::new(Mailbox::default());
         theirs.sockets.push(Socket {
@@ -351,7 +351,7 @@ impl Hub {
         });
     }
 
-    fn remove(&self, user: UserId, connection: Uuid) {
+    fn remove(&self, user: UserId, connection: ConnectionId) {
         self.lock()
             .retain(user, |socket| socket.connection != connection);
     }

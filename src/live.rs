@@ -12,12 +12,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::error::Error;
 use crate::hub::{Hub, Mailbox};
 use crate::limits::UserLimiter;
-use crate::model::{ConversationId, UserId};
+use crate::model::{ConnectionId, ConversationId, ReplicaId, UserId};
 use crate::store::Store;
 use crate::until::until;
 
@@ -41,7 +40,7 @@ impl Live {
     pub fn new(
         store: Store,
         hub: Hub,
-        replica: Uuid,
+        replica: ReplicaId,
         limiter: UserLimiter,
         typing: TypingTimes,
         presence: PresenceTimes,
@@ -58,7 +57,7 @@ impl Live {
         &self,
         conversation: ConversationId,
         typist: UserId,
-        connection: Uuid,
+        connection: ConnectionId,
         mailbox: &Mailbox,
         is_typing: bool,
     ) -> Result<(), Error> {
@@ -72,7 +71,7 @@ impl Live {
     pub fn watch(
         &self,
         user: UserId,
-        connection: Uuid,
+        connection: ConnectionId,
         mailbox: &Arc<Mailbox>,
         users: Vec<UserId>,
     ) -> Result<(), Error> {
@@ -90,7 +89,7 @@ impl Live {
     }
 
     /// A socket has opened. It is gone when the value is dropped.
-    pub fn attend(&self, user: UserId, connection: Uuid) -> Attending {
+    pub fn attend(&self, user: UserId, connection: ConnectionId) -> Attending {
         self.presence.comes(user);
         Attending {
             live: self.clone(),
@@ -112,7 +111,7 @@ impl Live {
 pub struct Attending {
     live: Live,
     user: UserId,
-    connection: Uuid,
+    connection: ConnectionId,
 }
 
 impl Drop for Attending {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::Health;
@@ -13,6 +11,7 @@ use crate::limits::{MemoryBudget, Refusals, UserLimiter};
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::model::ReplicaId;
 use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Store, UsersLink};
 use crate::writer::Writer;
@@ -29,7 +28,7 @@ const INCOMING_BYTES: usize = 64 * 1024 * 1024;
 pub struct Services {
     pub config: Arc<Config>,
     pub auth: Auth,
-    pub replica_id: Uuid,
+    pub replica_id: ReplicaId,
     pub store: Store,
     pub writer: Writer,
     pub hub: Hub,
@@ -51,7 +50,7 @@ pub struct Services {
 
 /// What has tasks or connections, of which the rest of the services is made.
 pub(crate) struct Parts {
-    pub replica_id: Uuid,
+    pub replica_id: ReplicaId,
     pub store: Store,
     pub hub: Hub,
     pub live: Live,
@@ -102,6 +101,8 @@ impl Services {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::limits::Holder;
     use crate::model::UserId;

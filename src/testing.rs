@@ -15,6 +15,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, TypingTimes};
+use crate::model::ReplicaId;
 use crate::services::{Parts, Services};
 use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersLinked, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
@@ -79,7 +80,7 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         config.timeouts.users_table_check,
         UsersLinked::Now,
     );
-    let replica_id = Uuid::from_u128(99);
+    let replica_id = ReplicaId(Uuid::from_u128(99));
     let live = Live::new(
         store.clone(),
         hub.clone(),

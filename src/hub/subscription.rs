@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::pacer::Pacer;
 use super::{Event, GivenUp, Hub, Mailbox};
 use crate::frame::{Cursor, Frame};
-use crate::model::UserId;
+use crate::model::{ConnectionId, UserId};
 
 /// What a socket's session gets from the hub.
 #[derive(Debug)]
@@ -57,7 +56,7 @@ impl Item {
 pub struct Subscription {
     pub(super) hub: Hub,
     pub(super) user: UserId,
-    pub(super) connection: Uuid,
+    pub(super) connection: ConnectionId,
     pub(super) cursor: Cursor,
     pub(super) receiver: mpsc::Receiver<Item>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -66,7 +65,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub fn connection_id(&self) -> Uuid {
+    pub fn connection_id(&self) -> ConnectionId {
         self.connection
     }
 

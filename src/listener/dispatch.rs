@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::frame::FrameType;
 use crate::hub::{Event, Hub, Subject};
 use crate::live::Live;
-use crate::model::UserId;
+use crate::model::{ReplicaId, UserId};
 use crate::store::{Horizon, Incarnation, Pair, ReadBack, RowBack, Snapshot, Store, Telling};
 
 pub(super) use catch_up::CaughtUp;
@@ -29,7 +29,7 @@ use told::Told;
 pub(super) struct Dispatcher {
     store: Store,
     hub: Hub,
-    replica: Uuid,
+    replica: ReplicaId,
     delivered: Delivered,
     unflushed: Unflushed,
     /// What had ended before this replica's first socket, or before all were told to reload: no socket is told of it.
@@ -49,7 +49,7 @@ impl Dispatcher {
         store: Store,
         hub: Hub,
         live: Live,
-        replica: Uuid,
+        replica: ReplicaId,
         most_changes: u32,
         stats: Arc<Stats>,
     ) -> Self {
@@ -312,7 +312,14 @@ mod tests {
         let minute = Duration::from_secs(60);
         let services = testing::services(hub.clone(), minute, minute);
         let (store, live) = (services.store.clone(), services.live.clone());
-        Dispatcher::new(store, hub, live, Uuid::nil(), 1000, Arc::default())
+        Dispatcher::new(
+            store,
+            hub,
+            live,
+            ReplicaId(Uuid::nil()),
+            1000,
+            Arc::default(),
+        )
     }
 
     /// Whoever can connect to the database can say so.
@@ -327,7 +334,7 @@ mod tests {
             assert_eq!(beats.echoed(), 0, "{forged}");
         }
         // Nor does one of another replica, which counts its own.
-        let other = heartbeat_of(Uuid::max(), sent);
+        let other = heartbeat_of(ReplicaId(Uuid::max()), sent);
         let echo = dispatcher.dispatch(&other).await;
         assert_eq!(echo.expect("one of ours"), None);
         assert_eq!(beats.echoed(), 0);
@@ -384,10 +391,10 @@ mod tests {
     }
 
     fn heartbeat(beat: i64) -> String {
-        heartbeat_of(Uuid::nil(), beat)
+        heartbeat_of(ReplicaId(Uuid::nil()), beat)
     }
 
-    fn heartbeat_of(replica: Uuid, beat: i64) -> String {
+    fn heartbeat_of(replica: ReplicaId, beat: i64) -> String {
         format!(r#"{{"v":1,"xid":"9","at":5,"heartbeat":{{"replica":"{replica}","beat":{beat}}}}}"#)
     }
 }

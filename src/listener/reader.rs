@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::ListenerConfig;
+use crate::model::ReplicaId;
 use crate::store::{
     DbConnection, ISOLATION, Identity, Incarnation, LASTING, channel_of, describe, quoted_name,
 };
@@ -151,7 +152,7 @@ impl Reading {
 /// Tries for the replica's lock until it is had. Beside LISTEN, and not ahead of it: no message needs the lock, and a former session that
 /// hangs would keep the sockets from them. While another session holds the lock, the other replicas take this one for alive; when it is free,
 /// for dead, which is why it is tried so often. A try waits for nothing, and so it holds no notification up.
-async fn hold(client: Arc<Client>, sql: String, replica: Uuid) {
+async fn hold(client: Arc<Client>, sql: String, replica: ReplicaId) {
     loop {
         tokio::time::sleep(LOCK_RETRY).await;
         let tried = client.query_one(&sql, &[&replica]).await;

@@ -15,14 +15,13 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{GATHERING, wait};
 use crate::config::Config;
 use crate::error::Error;
 use crate::frame::{Frame, FrameType};
 use crate::hub::Mailbox;
-use crate::model::UserId;
+use crate::model::{ConnectionId, ReplicaId, UserId};
 use crate::store::Store;
 use crate::sync::lock;
 
@@ -65,7 +64,7 @@ impl From<&Config> for PresenceTimes {
 
 struct Shared {
     store: Store,
-    replica: Uuid,
+    replica: ReplicaId,
     times: PresenceTimes,
     /// Std mutexes: held for map look-ups and puts into mailboxes only, never over an await.
     attendance: Mutex<Attendance>,
@@ -95,7 +94,7 @@ pub struct PresenceCounts {
 }
 
 impl Presence {
-    pub fn new(store: Store, replica: Uuid, times: PresenceTimes) -> Self {
+    pub fn new(store: Store, replica: ReplicaId, times: PresenceTimes) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -120,14 +119,14 @@ impl Presence {
     }
 
     /// A user has one socket less here, and nothing is shown to it any more.
-    pub fn leaves(&self, user: UserId, connection: Uuid) {
+    pub fn leaves(&self, user: UserId, connection: ConnectionId) {
         lock(&self.shared.watchers).leaves(connection);
         lock(&self.shared.attendance).leaves(user, Instant::now());
         self.shared.tell.notify_one();
     }
 
     /// A socket wants to be shown these users from now on, and no others. How they are now follows.
-    pub fn watch(&self, connection: Uuid, mailbox: &Arc<Mailbox>, users: Vec<UserId>) {
+    pub fn watch(&self, connection: ConnectionId, mailbox: &Arc<Mailbox>, users: Vec<UserId>) {
         lock(&self.shared.watchers).watch(connection, mailbox, users);
         self.shared.look.notify_one();
     }
@@ -159,7 +158,7 @@ impl Presence {
     }
 
     /// The same of one socket.
-    pub fn show_again_to(&self, connection: Uuid) {
+    pub fn show_again_to(&self, connection: ConnectionId) {
         lock(&self.shared.watchers).show_again_to(connection);
         self.shared.look.notify_one();
     }
@@ -313,6 +312,8 @@ impl Presence {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::testing;
 

@@ -13,13 +13,12 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{GATHERING, wait};
 use crate::error::{Denial, Error, Resource};
 use crate::frame::{Frame, FrameType};
 use crate::hub::{Hub, Mailbox, Topic};
-use crate::model::{ConversationId, UserId};
+use crate::model::{ConnectionId, ConversationId, ReplicaId, UserId};
 use crate::store::{Pair, Store, Telling};
 use crate::sync::lock;
 
@@ -41,7 +40,7 @@ pub struct Typing {
 struct Shared {
     store: Store,
     hub: Hub,
-    replica: Uuid,
+    replica: ReplicaId,
     /// Std mutexes: held for map look-ups only, never over an await.
     participants: Mutex<Participants>,
     typists: Mutex<Typists>,
@@ -67,7 +66,7 @@ pub struct TypingCounts {
 }
 
 impl Typing {
-    pub(super) fn new(store: Store, hub: Hub, replica: Uuid, times: TypingTimes) -> Self {
+    pub(super) fn new(store: Store, hub: Hub, replica: ReplicaId, times: TypingTimes) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -90,7 +89,7 @@ impl Typing {
         &self,
         conversation: ConversationId,
         typist: UserId,
-        connection: Uuid,
+        connection: ConnectionId,
         mailbox: &Mailbox,
         is_typing: bool,
     ) -> Result<(), Error> {
@@ -131,14 +130,14 @@ impl Typing {
     }
 
     /// A socket is gone, and with it what was typed on it.
-    pub(super) fn leaves(&self, user: UserId, connection: Uuid) {
+    pub(super) fn leaves(&self, user: UserId, connection: ConnectionId) {
         if lock(&self.shared.typists).leaves(user, connection, Instant::now()) {
             self.shared.tell.notify_one();
         }
     }
 
     /// A notification of the replica `from` was heard.
-    pub fn heard(&self, from: Uuid, telling: &Telling, at: i64) {
+    pub fn heard(&self, from: ReplicaId, telling: &Telling, at: i64) {
         let shared = &*self.shared;
         let Telling {
             pair,
@@ -270,6 +269,8 @@ fn typing_frame(pair: Pair, conversation: ConversationId, is_typing: bool, at: i
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use uuid::Uuid;
 
     use super::*;
     use crate::testing;

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::in_flight::{self, InFlight, Ticket};
 use super::limited_stream::MessageReservation;
@@ -13,7 +12,7 @@ use super::protocol::{Done, Draft, Query};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::hub::{Mailbox, Subscription};
-use crate::model::{Content, UserId, content_faults};
+use crate::model::{ConnectionId, Content, UserId, content_faults};
 use crate::services::Services;
 use crate::store::Gone;
 use crate::writer::{Protocol, SENT_LOG};
@@ -100,7 +99,7 @@ pub struct Actor {
     pub caller: Caller,
     /// For whom `caller` opened the socket.
     pub user: UserId,
-    pub connection: Uuid,
+    pub connection: ConnectionId,
 }
 
 /// Hands the message to the writer, which answers to `reply`.

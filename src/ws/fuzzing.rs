@@ -5,7 +5,7 @@
 use uuid::Uuid;
 
 use super::protocol::{Frames, parse};
-use crate::model::UserId;
+use crate::model::{ConnectionId, UserId};
 
 /// Longest answer to a frame that names nothing that could be run, in bytes: whoever sends nonsense is not sent it back.
 const LONGEST_REFUSAL: usize = 2048;
@@ -17,7 +17,7 @@ const LONGEST_REFUSAL: usize = 2048;
 pub fn client_frame(text: &str) {
     let frames = Frames {
         user: UserId(Uuid::nil()),
-        connection: Uuid::nil(),
+        connection: ConnectionId(Uuid::nil()),
     };
     match parse(text) {
         Ok(request) => {

@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use uuid::Uuid;
 use warp::filters::BoxedFilter;
 use warp::http::header::{
     ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -30,7 +29,7 @@ use crate::hub::Subscription;
 use crate::limits::Holder;
 use crate::logging::REQUEST_ID;
 use crate::logging::Repeats;
-use crate::model::UserId;
+use crate::model::{ConnectionId, UserId};
 use crate::query_string::{Query, id};
 use crate::reply::error_response;
 use crate::services::Services;
@@ -151,7 +150,7 @@ async fn handshake(
 }
 
 /// Ties a connection to the request that became it; what follows has the connection's id alone.
-fn log_connected(id: Uuid, user: UserId) {
+fn log_connected(id: ConnectionId, user: UserId) {
     if !log::log_enabled!(log::Level::Debug) {
         return;
     }

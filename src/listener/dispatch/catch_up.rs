@@ -148,6 +148,7 @@ mod tests {
 
     use super::*;
     use crate::hub::{Subject, Subscription};
+    use crate::model::ReplicaId;
     use crate::testing;
 
     #[tokio::test(start_paused = true)]
@@ -156,8 +157,14 @@ mod tests {
         let minute = Duration::from_secs(60);
         let services = testing::services(hub.clone(), minute, minute);
         let (store, live) = (services.store.clone(), services.live.clone());
-        let dispatcher =
-            Dispatcher::new(store, hub.clone(), live, Uuid::nil(), 1000, Arc::default());
+        let dispatcher = Dispatcher::new(
+            store,
+            hub.clone(),
+            live,
+            ReplicaId(Uuid::nil()),
+            1000,
+            Arc::default(),
+        );
         let users: Vec<UserId> = (0..100).map(|n| UserId(Uuid::from_u128(n))).collect();
         let _sockets: Vec<Subscription> = users
             .iter()

@@ -4,20 +4,21 @@
 //! case to those who have just begun to.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::frame::Frame;
 use crate::hub::{Mailbox, Topic};
-use crate::model::UserId;
+use crate::model::{ConnectionId, UserId};
 
 /// Bounded by the sockets of the replica and what each may watch; a socket that watches nobody has nothing here.
 #[derive(Default)]
 pub struct Watchers {
-    sockets: HashMap<Uuid, Watcher>,
+    sockets: HashMap<ConnectionId, Watcher>,
     /// Ordered, so that those who watch one user stand together. Whether it is new: nothing was shown yet.
-    watches: BTreeMap<(UserId, Uuid), bool>,
+    watches: BTreeMap<(UserId, ConnectionId), bool>,
     watched: HashMap<UserId, Watched>,
     /// Users to be read, in the order in which it was asked for.
     queue: BTreeMap<u64, UserId>,
@@ -50,7 +51,12 @@ struct Watched {
 
 impl Watchers {
     /// Replaces what a socket watches. Each user of the new list is shown to it once more.
-    pub fn watch(&mut self, connection: Uuid, mailbox: &Arc<Mailbox>, mut users: Vec<UserId>) {
+    pub fn watch(
+        &mut self,
+        connection: ConnectionId,
+        mailbox: &Arc<Mailbox>,
+        mut users: Vec<UserId>,
+    ) {
         users.sort_unstable();
         users.dedup();
         let former = self.sockets.remove(&connection);
@@ -71,7 +77,7 @@ impl Watchers {
     }
 
     /// What a socket was shown counts no more.
-    pub fn show_again_to(&mut self, connection: Uuid) {
+    pub fn show_again_to(&mut self, connection: ConnectionId) {
         let Some(watcher) = self.sockets.get(&connection) else {
             return;
         };
@@ -82,7 +88,7 @@ impl Watchers {
     }
 
     /// A socket is gone.
-    pub fn leaves(&mut self, connection: Uuid) {
+    pub fn leaves(&mut self, connection: ConnectionId) {
         if let Some(watcher) = self.sockets.remove(&connection) {
             for user in &watcher.users {
                 self.forget(*user, connection);
@@ -144,7 +150,7 @@ impl Watchers {
         }
         let mut made = None;
         let mut count = 0;
-        let theirs = (user, Uuid::nil())..=(user, Uuid::max());
+        let theirs = watches_of(user);
         for ((_, connection), new) in self.watches.range_mut(theirs) {
             if (std::mem::take(new) || news)
                 && let Some(watcher) = self.sockets.get(connection)
@@ -165,9 +171,9 @@ impl Watchers {
         }
     }
 
-    fn forget(&mut self, user: UserId, connection: Uuid) {
+    fn forget(&mut self, user: UserId, connection: ConnectionId) {
         self.watches.remove(&(user, connection));
-        let theirs = (user, Uuid::nil())..=(user, Uuid::max());
+        let theirs = watches_of(user);
         if self.watches.range(theirs).next().is_none()
             && let Some(watched) = self.watched.remove(&user)
             && let Some(place) = watched.queued
@@ -175,6 +181,12 @@ impl Watchers {
             self.queue.remove(&place);
         }
     }
+}
+
+/// Where those stand who watch this user.
+fn watches_of(user: UserId) -> RangeInclusive<(UserId, ConnectionId)> {
+    let [first, last] = [Uuid::nil(), Uuid::max()].map(ConnectionId);
+    (user, first)..=(user, last)
 }
 
 #[cfg(test)]

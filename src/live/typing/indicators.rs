@@ -4,10 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::typists::TypingTimes;
-use crate::model::ConversationId;
+use crate::model::{ConversationId, ReplicaId};
 use crate::store::{Pair, Telling};
 
 /// Pairs of which it is known that one types; beyond it nobody new is shown. No setting, for the reason given in `typists`: other
@@ -27,7 +26,7 @@ struct Indicator {
     /// If it is not renewed.
     until: Instant,
     /// The replica that told of it when it was shown last, and when that was.
-    shown: (Uuid, Instant),
+    shown: (ReplicaId, Instant),
 }
 
 impl TypingIndicators {
@@ -41,7 +40,7 @@ impl TypingIndicators {
 
     /// Somebody types, as the replica `from` tells. Whether it is to be shown: not within the interval after another replica's
     /// telling of the same. Two of them tell so when the user begins on both before either has heard of the other.
-    pub fn begins(&mut self, telling: &Telling, from: Uuid, now: Instant) -> bool {
+    pub fn begins(&mut self, telling: &Telling, from: ReplicaId, now: Instant) -> bool {
         let Telling {
             pair, conversation, ..
         } = *telling;
@@ -100,6 +99,8 @@ impl TypingIndicators {
 mod tests {
     use std::time::Duration;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::model::UserId;
 
@@ -107,8 +108,8 @@ mod tests {
         lasting: Duration::from_secs(6),
         interval: Duration::from_secs(2),
     };
-    const HERE: Uuid = Uuid::from_u128(10);
-    const THERE: Uuid = Uuid::from_u128(11);
+    const HERE: ReplicaId = ReplicaId(Uuid::from_u128(10));
+    const THERE: ReplicaId = ReplicaId(Uuid::from_u128(11));
 
     fn typing(n: u128) -> Telling {
         Telling {

@@ -5,13 +5,12 @@ use std::fmt::Display;
 use log::Level;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use super::{Refused, RequestId};
 use crate::error::Error;
 use crate::frame::{Frame, FrameType};
 use crate::logging::Repeats;
-use crate::model::{ConversationId, RawJson, Seq, UnixSeconds, UserId};
+use crate::model::{ConnectionId, ConversationId, RawJson, ReplicaId, Seq, UnixSeconds, UserId};
 
 /// What a command answers when it went well.
 #[derive(Debug)]
@@ -54,8 +53,8 @@ struct Failure<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connected<'a> {
-    pub connection_id: Uuid,
-    pub replica_id: Uuid,
+    pub connection_id: ConnectionId,
+    pub replica_id: ReplicaId,
     pub heartbeat_seconds: u64,
     pub cursor: &'a str,
     pub resumed: bool,
@@ -65,7 +64,7 @@ pub struct Connected<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Frames {
     pub user: UserId,
-    pub connection: Uuid,
+    pub connection: ConnectionId,
 }
 
 impl Frames {

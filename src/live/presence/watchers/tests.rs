@@ -6,14 +6,14 @@ fn user(n: u128) -> UserId {
 
 /// A socket and its mailbox.
 struct Client {
-    connection: Uuid,
+    connection: ConnectionId,
     mailbox: Arc<Mailbox>,
 }
 
 impl Client {
     fn new() -> Self {
         Self {
-            connection: Uuid::new_v4(),
+            connection: ConnectionId(Uuid::new_v4()),
             mailbox: Arc::default(),
         }
     }
@@ -83,7 +83,7 @@ fn a_socket_that_was_told_to_reload_is_shown_again_whom_it_watches_and_no_other_
     watchers.show_again_to(one.connection);
     assert_eq!(read(&mut watchers, "a"), [user(1), user(2)]);
     assert_eq!((one.shown().len(), two.shown().len()), (2, 0));
-    watchers.show_again_to(Uuid::new_v4());
+    watchers.show_again_to(ConnectionId(Uuid::new_v4()));
     assert!(!watchers.is_asked());
 }
 

@@ -15,8 +15,8 @@ fn pair() -> Pair {
 }
 
 const CONVERSATION: ConversationId = ConversationId(Uuid::from_u128(3));
-const SOCKET: Uuid = Uuid::from_u128(4);
-const OTHER_SOCKET: Uuid = Uuid::from_u128(5);
+const SOCKET: ConnectionId = ConnectionId(Uuid::from_u128(4));
+const OTHER_SOCKET: ConnectionId = ConnectionId(Uuid::from_u128(5));
 
 /// A replica whose notifications arrive at once, and the other participant's view.
 struct Stage {
