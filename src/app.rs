@@ -237,9 +237,9 @@ fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
     let tasks = &services.lifecycle.tasks;
     let watch = services.metrics.clone().watch(stop());
     supervisor.spawn(tasks, "the watch over the figures", watch);
-    let sweep = services.limiter.clone().sweep(stop());
+    let sweep = services.send_limiter.clone().sweep(stop());
     supervisor.spawn(tasks, "the sweep of limits", sweep);
-    let sweep = services.frames.clone().sweep(stop());
+    let sweep = services.frame_limiter.clone().sweep(stop());
     supervisor.spawn(tasks, "the sweep of frames' limits", sweep);
     let watch = services.auth.clone().watch(services.hub.clone(), stop());
     supervisor.spawn(tasks, "the check of users", watch);

@@ -36,10 +36,11 @@ pub struct Services {
     pub replay: Replay,
     pub health: Health,
     pub metrics: Metrics,
-    pub limiter: UserLimiter,
-    /// Of all frames of a user's sockets.
-    pub frames: UserLimiter,
-    /// Of handshakes.
+    /// How fast a user may send, over HTTP and sockets.
+    pub send_limiter: UserLimiter,
+    /// How many frames a user's sockets may send.
+    pub frame_limiter: UserLimiter,
+    /// How fast handshakes are refused.
     pub refusals: Refusals,
     /// For pages that their clients have not taken yet.
     pub answers: MemoryBudget,
@@ -81,8 +82,8 @@ impl Services {
                 live.clone(),
                 health.clone(),
             ),
-            limiter: UserLimiter::of_sends(&config),
-            frames: UserLimiter::of_frames(&config),
+            send_limiter: UserLimiter::of_sends(&config),
+            frame_limiter: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
             answers: MemoryBudget::new(ANSWERS_BYTES),
             incoming: MemoryBudget::new(INCOMING_BYTES.max(8 * config.limits.body_bytes)),

@@ -22,7 +22,7 @@ pub type RequestId = Option<String>;
 #[derive(Debug, PartialEq)]
 pub enum Command {
     SendMessage(Draft),
-    Query(Query),
+    Statement(Statement),
     WatchPresence { users: Vec<UserId> },
     Authenticate { token: Secret },
     Ping,
@@ -39,7 +39,7 @@ pub struct Draft {
 
 /// A command that is a statement of its own.
 #[derive(Debug, PartialEq)]
-pub enum Query {
+pub enum Statement {
     EditMessage {
         message: MessageId,
         content: String,
@@ -62,10 +62,10 @@ impl Command {
     pub fn kind(&self) -> CommandType {
         match self {
             Self::SendMessage(_) => CommandType::SendMessage,
-            Self::Query(Query::EditMessage { .. }) => CommandType::EditMessage,
-            Self::Query(Query::DeleteMessage { .. }) => CommandType::DeleteMessage,
-            Self::Query(Query::MarkRead { .. }) => CommandType::MarkRead,
-            Self::Query(Query::Typing { .. }) => CommandType::Typing,
+            Self::Statement(Statement::EditMessage { .. }) => CommandType::EditMessage,
+            Self::Statement(Statement::DeleteMessage { .. }) => CommandType::DeleteMessage,
+            Self::Statement(Statement::MarkRead { .. }) => CommandType::MarkRead,
+            Self::Statement(Statement::Typing { .. }) => CommandType::Typing,
             Self::WatchPresence { .. } => CommandType::WatchPresence,
             Self::Authenticate { .. } => CommandType::Authenticate,
             Self::Ping => CommandType::Ping,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Command, Draft, Query, RequestId};
+use super::{Command, Draft, RequestId, Statement};
 use crate::config::Secret;
 use crate::frame::CommandType;
 use crate::model::{ConversationId, MessageId, Seq, UserId};
@@ -141,14 +141,14 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             let message = read.id("messageId", members.message_id);
             let content = read.string("content", members.content);
             message.zip(content).map(|(message, content)| {
-                Command::Query(Query::EditMessage {
+                Command::Statement(Statement::EditMessage {
                     message: MessageId(message),
                     content,
                 })
             })
         }
         CommandType::DeleteMessage => read.id("messageId", members.message_id).map(|message| {
-            Command::Query(Query::DeleteMessage {
+            Command::Statement(Statement::DeleteMessage {
                 message: MessageId(message),
             })
         }),
@@ -156,7 +156,7 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             let conversation = read.id("conversationId", members.conversation_id);
             let up_to = read.optional_seq("upToSeq", members.up_to_seq);
             conversation.map(|conversation| {
-                Command::Query(Query::MarkRead {
+                Command::Statement(Statement::MarkRead {
                     conversation: ConversationId(conversation),
                     up_to,
                 })
@@ -168,7 +168,7 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             conversation
                 .zip(is_typing)
                 .map(|(conversation, is_typing)| {
-                    Command::Query(Query::Typing {
+                    Command::Statement(Statement::Typing {
                         conversation: ConversationId(conversation),
                         is_typing,
                     })

@@ -9,7 +9,7 @@ use super::{Early, Incoming, Session};
 use crate::frame::Frame;
 use crate::metrics::CommandEnd;
 use crate::ws::close::CloseReason;
-use crate::ws::commands::{self, Actor, Commands, Outcome, Reply};
+use crate::ws::commands::{self, Actor, CommandOutcome, Commands, Reply};
 use crate::ws::expiry::Expiry;
 use crate::ws::in_flight::{Answerable, Started};
 use crate::ws::limited_stream::{LimitedStream, MessageReservation, next_message};
@@ -72,7 +72,7 @@ where
         let Some(commands) = &self.commands else {
             return;
         };
-        let reply = commands.reply_to(started.ticket, started.reservation);
+        let reply = commands.reply_to(started.command_id, started.reservation);
         let services = &self.services;
         let actor = Actor {
             caller: self.caller,
@@ -82,7 +82,9 @@ where
         let socket = &self.subscription;
         match started.command {
             Command::SendMessage(draft) => commands::send_message(services, actor, draft, reply),
-            Command::Query(query) => commands::query(services, actor, socket, query, reply),
+            Command::Statement(statement) => {
+                commands::run_statement(services, actor, socket, statement, reply)
+            }
             Command::WatchPresence { users } => {
                 reply.send(commands::watch_presence(services, self.user, socket, users));
             }
@@ -92,8 +94,8 @@ where
     }
 
     /// Takes a new token. Counted like a send: to verify one costs more than most commands.
-    fn renew(&mut self, token: &str) -> Outcome {
-        self.services.limiter.check(self.user)?;
+    fn renew(&mut self, token: &str) -> CommandOutcome {
+        self.services.send_limiter.check(self.user)?;
         self.caller = self.services.auth.renewed(self.caller, self.user, token)?;
         let warning = self.services.config.auth.token_warning;
         let fresh = Expiry::of(&self.caller, warning, Instant::now());
@@ -103,7 +105,7 @@ where
     }
 
     /// The one place where commands are answered, and so counted.
-    fn answer(&self, frames: Frames, answerable: Answerable<Outcome>) -> Frame {
+    fn answer(&self, frames: Frames, answerable: Answerable<CommandOutcome>) -> Frame {
         let Answerable {
             id,
             kind,
@@ -120,11 +122,15 @@ where
     pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), CloseReason> {
         let frames = self.frames();
         let mut next = Some(first);
-        while let Some(Reply { ticket, outcome }) = next {
+        while let Some(Reply {
+            command_id,
+            outcome,
+        }) = next
+        {
             let Some(commands) = &mut self.commands else {
                 return Ok(());
             };
-            commands.in_flight.finished(ticket, outcome);
+            commands.in_flight.finished(command_id, outcome);
             if let Some(started) = commands.in_flight.unhold() {
                 self.start(started);
             }
