@@ -105,7 +105,7 @@ impl State {
     }
 }
 
-/// Those of one user; at least one, outside of this module's functions.
+/// The sockets of one user; at least one, outside of this module's functions.
 #[derive(Default)]
 struct Sockets {
     sockets: Vec<Socket>,
@@ -141,7 +141,7 @@ impl Socket {
         )
     }
 
-    /// For more than `half` of its events, and for half of their bytes.
+    /// Whether its queue has room for more than `half` of the events that it holds, and for half of their bytes.
     fn has_room(&self, half: usize) -> bool {
         let queued = self.mailbox.queued.load(Ordering::Relaxed);
         self.queue.capacity() > half && queued <= QUEUE_BYTES / 2
@@ -270,7 +270,7 @@ impl Hub {
         self.lock().position.clone()
     }
 
-    /// Another database or timeline, or the first one.
+    /// Begins at a position of another database or timeline, or at the first one.
     pub fn start_at(&self, position: Cursor) {
         self.lock().position = Some(position);
     }

@@ -290,7 +290,7 @@ impl Missed {
         self.over
     }
 
-    /// The same, for a socket that has taken all that the hub had for it when its horizon was this.
+    /// Whether nothing can repeat any more for a socket that has taken all that the hub had for it when its horizon was this.
     pub fn is_over_at(&self, horizon: Horizon) -> bool {
         horizon > Horizon(self.snapshot.end())
     }

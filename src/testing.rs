@@ -43,7 +43,7 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
     services_of(hub, config)
 }
 
-/// The same with a configuration of one's own, which must name an external database.
+/// Services around `hub` with this configuration, which must name an external database; must be called in a runtime, for the writer's task.
 pub fn services_of(hub: Hub, config: Config) -> Services {
     let DatabaseSource::External(database) = &config.database else {
         panic!("DB_HOST is set");

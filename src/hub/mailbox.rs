@@ -66,7 +66,7 @@ impl Mailbox {
         }
     }
 
-    /// The same for a frame that can be done without while much else waits.
+    /// Shows a frame that can be done without: one of a new topic is left out while [`COMFORT`] others wait.
     pub fn offer(&self, topic: Topic, frame: Frame) {
         self.insert(topic, frame, COMFORT);
     }

@@ -37,7 +37,7 @@ pub(super) enum Item {
 const _: () = assert!(size_of::<Item>() <= 16);
 
 impl Item {
-    /// Of its frames, which it may share with other sockets' items.
+    /// The bytes of its frames, which other sockets' items may share.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Event(event) => {
@@ -103,7 +103,7 @@ impl Subscription {
         }
     }
 
-    /// Another delivery that is already waiting.
+    /// The next delivery if one waits already; never waits itself.
     pub fn try_next(&mut self) -> Option<Delivery> {
         if let Some(why) = self.mailbox.why_given_up() {
             return Some(Delivery::GivenUp(why));

@@ -157,7 +157,7 @@ impl Presence {
         self.shared.look.notify_one();
     }
 
-    /// The same of one socket.
+    /// One socket was told to reload: it is shown again whom it watches.
     pub fn show_again_to(&self, connection: ConnectionId) {
         lock(&self.shared.watchers).show_again_to(connection);
         self.shared.look.notify_one();

@@ -287,7 +287,7 @@ where
         Ok(())
     }
 
-    /// To the next thing that depends on time.
+    /// Sets the timer to the next thing that depends on time.
     fn set(&self, timer: Pin<&mut Sleep>) {
         timer.reset(self.due());
     }

@@ -107,7 +107,8 @@ impl Watchers {
         }
     }
 
-    /// Anybody's may have; `again`: and what was shown counts no more.
+    /// Everybody's presence may have changed: all who are watched are read. With `again`, each is also shown once more, as if nothing had
+    /// been shown before.
     pub fn ask_all(&mut self, again: bool) {
         if again {
             self.watched

@@ -66,7 +66,7 @@ impl TypingIndicators {
         self.known.remove(&pair).map(|typing| typing.conversation)
     }
 
-    /// Those who have not been heard of for too long.
+    /// Ends whoever was not heard of for too long; says who, and where.
     pub fn expire(&mut self, now: Instant) -> Vec<(Pair, ConversationId)> {
         let mut expired = Vec::new();
         while let Some((at, pair)) = self.ends.front().copied()

@@ -149,7 +149,7 @@ where
     }
 }
 
-/// Those that came early first; cancel safe.
+/// The client's next frame, of those that came before the greeting first; cancel safe.
 pub(super) async fn next_frame<S>(
     early: &mut Option<Box<Early>>,
     stream: &mut WebSocketStream<LimitedStream<S>>,
