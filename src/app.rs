@@ -20,7 +20,8 @@ use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig, ListenerStatus};
-use crate::live::{self, Live, PresenceTimes};
+use crate::live::{Live, PresenceTimes, TypingTimes};
+use crate::model::ReplicaId;
 use crate::services::{Parts, Services};
 use crate::store::Purpose;
 use crate::writer::{Writer, WriterLimits};
@@ -173,7 +174,7 @@ async fn start(
 ) -> Result<Services, StartError> {
     let stop = || lifecycle.stopping.clone();
     let tasks = &lifecycle.tasks;
-    let replica_id = Uuid::new_v4();
+    let replica_id = ReplicaId(Uuid::new_v4());
     let store = database.store(&config)?;
     database.require_search_language(&store, &config).await?;
     let hub = Hub::new(HubLimits::from(&config));
@@ -186,7 +187,7 @@ async fn start(
         hub.clone(),
         replica_id,
         limiter,
-        live::Times::from(&config),
+        TypingTimes::from(&config),
         PresenceTimes::from(&config),
     );
     supervisor.spawn(tasks, "typing and presence", live.clone().run(stop()));
@@ -236,9 +237,9 @@ fn spawn_watches(services: &Services, supervisor: &mut Supervisor) {
     let tasks = &services.lifecycle.tasks;
     let watch = services.metrics.clone().watch(stop());
     supervisor.spawn(tasks, "the watch over the figures", watch);
-    let sweep = services.limiter.clone().sweep(stop());
+    let sweep = services.send_limiter.clone().sweep(stop());
     supervisor.spawn(tasks, "the sweep of limits", sweep);
-    let sweep = services.frames.clone().sweep(stop());
+    let sweep = services.frame_limiter.clone().sweep(stop());
     supervisor.spawn(tasks, "the sweep of frames' limits", sweep);
     let watch = services.auth.clone().watch(services.hub.clone(), stop());
     supervisor.spawn(tasks, "the check of users", watch);

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::ready;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::model::UserId;
+use crate::sync::lock;
 
 /// Clones share the lines. First come, first served, in each of them. `K` is who holds permits.
 #[derive(Clone)]
@@ -95,8 +96,7 @@ impl<K: Key> FairSemaphore<K> {
 
 impl<K: Key> Lines<K> {
     fn own(&self) -> MutexGuard<'_, HashMap<K, Own>> {
-        // Nothing in between can panic half-way.
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.own)
     }
 }
 

@@ -1,11 +1,16 @@
-//! Durable events as frames: serialised once, shared by every socket that gets them.
+//! Frames for clients, the names of their types and of commands, and the text of a cursor.
+
+mod types;
 
 use std::fmt::Write;
 
+use serde::Serialize;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::model::UserId;
 use crate::store::{Horizon, Identity};
+
+pub use types::{CommandType, FrameType};
 
 /// Where a client is: the database's identity and a horizon. Opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,35 +56,117 @@ impl Cursor {
     }
 }
 
-/// The frame of a durable event; `data` is JSON that PostgreSQL built, `timestamp` in Unix seconds.
-pub fn durable(
-    event_type: &str,
-    data: &str,
-    user: UserId,
-    timestamp: i64,
-    cursor: &str,
-) -> Utf8Bytes {
-    text(event_type, data, user, timestamp, Some(cursor))
+/// A frame for clients: serialised once, shared by every socket that gets it. It looks like
+/// `{"type", "data", "userId", "timestamp"}`, with a `cursor` behind that where the client is to go on from there.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    kind: Option<FrameType>,
+    text: Utf8Bytes,
 }
 
-/// The frame of what is so at the moment: no cursor goes with it.
-pub fn momentary(event_type: &str, data: &str, user: UserId, timestamp: i64) -> Utf8Bytes {
-    text(event_type, data, user, timestamp, None)
+impl Frame {
+    /// Of a durable event: PostgreSQL named its type and built `data`, which is JSON and relayed as it is. `timestamp` is in Unix
+    /// seconds.
+    pub fn durable(
+        event_type: &str,
+        data: &str,
+        user: UserId,
+        timestamp: i64,
+        cursor: &str,
+    ) -> Self {
+        Self {
+            kind: FrameType::named(event_type),
+            text: relayed(event_type, data, user, timestamp, Some(cursor)),
+        }
+    }
+
+    /// Of how something is at the moment: `data` is JSON and relayed as it is, and no cursor goes with it. `timestamp` is in Unix
+    /// seconds.
+    pub fn momentary(kind: FrameType, data: &str, user: UserId, timestamp: i64) -> Self {
+        Self {
+            kind: Some(kind),
+            text: relayed(kind.name(), data, user, timestamp, None),
+        }
+    }
+
+    /// With `data` of this program's own making, which is serialised here. `timestamp` is in Unix seconds.
+    pub fn serialized(
+        kind: FrameType,
+        data: &impl Serialize,
+        user: UserId,
+        timestamp: i64,
+        cursor: Option<&str>,
+    ) -> Self {
+        let mut bytes = begun(kind.name(), ROOM).into_bytes();
+        // Strings, numbers and JSON that was JSON before: serialising them has no way to fail, and makes UTF-8.
+        let _ = serde_json::to_writer(&mut bytes, data);
+        let begun = String::from_utf8(bytes).unwrap_or_default();
+        Self {
+            kind: Some(kind),
+            text: ended(begun, user, timestamp, cursor),
+        }
+    }
+
+    /// `None`: PostgreSQL named a type that this version does not know.
+    pub fn kind(&self) -> Option<FrameType> {
+        self.kind
+    }
+
+    /// The JSON that is sent.
+    pub fn as_str(&self) -> &str {
+        self.text.as_str()
+    }
+
+    pub fn into_text(self) -> Utf8Bytes {
+        self.text
+    }
 }
 
-fn text(
-    event_type: &str,
+/// Any text, for tests that look at nothing else.
+#[cfg(test)]
+impl From<&str> for Frame {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+#[cfg(test)]
+impl From<String> for Frame {
+    fn from(text: String) -> Self {
+        Self {
+            kind: None,
+            text: text.into(),
+        }
+    }
+}
+
+/// Bytes that a frame whose data is serialised here has at first: enough for most.
+const ROOM: usize = 256;
+
+fn relayed(
+    name: &str,
     data: &str,
     user: UserId,
     timestamp: i64,
     cursor: Option<&str>,
 ) -> Utf8Bytes {
-    let room = data.len() + cursor.map_or(0, str::len) + event_type.len() + 112;
+    let room = data.len() + cursor.map_or(0, str::len) + name.len() + 112;
+    let mut frame = begun(name, room);
+    frame.push_str(data);
+    ended(frame, user, timestamp, cursor)
+}
+
+/// As far as the data.
+fn begun(name: &str, room: usize) -> String {
     let mut frame = String::with_capacity(room);
     frame.push_str(r#"{"type":""#);
-    frame.push_str(event_type);
+    frame.push_str(name);
     frame.push_str(r#"","data":"#);
-    frame.push_str(data);
+    frame
+}
+
+/// What comes behind the data.
+fn ended(mut frame: String, user: UserId, timestamp: i64, cursor: Option<&str>) -> Utf8Bytes {
     frame.push_str(r#","userId":""#);
     frame.push_str(
         user.0
@@ -154,19 +241,49 @@ mod tests {
         }
     }
 
+    const USER: UserId = UserId(uuid::Uuid::from_u128(0xab));
+
     #[test]
     fn a_durable_frame_is_json_with_every_field() {
-        let frame = durable(
+        let frame = Frame::durable(
             "chat_message",
             r#"{"a":"\"x"}"#,
             UserId(uuid::Uuid::nil()),
             5,
             "1.a.b",
         );
+        assert_eq!(frame.kind(), Some(FrameType::ChatMessage));
         let value: serde_json::Value = serde_json::from_str(frame.as_str()).expect("valid JSON");
         assert_eq!(value["data"]["a"], "\"x");
         assert_eq!(value["userId"], "00000000-0000-0000-0000-000000000000");
         assert_eq!(value["timestamp"], 5);
         assert_eq!(value["cursor"], "1.a.b");
+    }
+
+    /// A newer schema may have some.
+    #[test]
+    fn an_event_of_a_type_that_is_not_known_is_relayed_under_its_name() {
+        let frame = Frame::durable("chat_massage", "{}", USER, 5, "1.a.b");
+        assert_eq!(frame.kind(), None);
+        assert!(
+            frame
+                .as_str()
+                .starts_with(r#"{"type":"chat_massage","data":{},"#)
+        );
+    }
+
+    #[test]
+    fn however_a_frame_is_made_it_looks_the_same() {
+        let data = serde_json::json!({"of": "é\"", "number": 7});
+        let text = data.to_string();
+        let kind = FrameType::ResyncRequired;
+        let durable = Frame::durable(kind.name(), &text, USER, -5, "1.a.b");
+        let serialized = Frame::serialized(kind, &data, USER, -5, Some("1.a.b"));
+        assert_eq!(durable.as_str(), serialized.as_str());
+        assert_eq!(durable.kind(), serialized.kind());
+        let momentary = Frame::momentary(kind, &text, USER, -5);
+        let serialized = Frame::serialized(kind, &data, USER, -5, None);
+        assert_eq!(momentary.as_str(), serialized.as_str());
+        assert_eq!(momentary.kind(), serialized.kind());
     }
 }

@@ -1,6 +1,6 @@
 //! What the probes ask: whether the database answers, the listener is live and the users table fits.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::lifecycle::Lifecycle;
 use crate::listener::ListenerStatus;
 use crate::store::{Store, UsersLink};
+use crate::sync::lock;
 
 /// Bound of the question to the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -36,7 +37,7 @@ struct Pulse {
 
 impl Pulse {
     fn last(&self) -> MutexGuard<'_, Option<(Instant, Result<(), String>)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.last)
     }
 }
 

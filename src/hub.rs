@@ -8,7 +8,7 @@ mod subscription;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -16,8 +16,9 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::error::Error;
 use crate::frame::Cursor;
-use crate::model::UserId;
+use crate::model::{ConnectionId, UserId};
 use crate::store::{Horizon, Identity, Incarnation};
+use crate::sync::lock;
 
 pub use event::{AsUpdate, Event, Subject};
 pub use mailbox::{GivenUp, Mailbox, Topic};
@@ -104,7 +105,7 @@ impl State {
     }
 }
 
-/// Those of one user; at least one, outside of this module's functions.
+/// The sockets of one user; at least one, outside of this module's functions.
 #[derive(Default)]
 struct Sockets {
     sockets: Vec<Socket>,
@@ -121,7 +122,7 @@ impl Sockets {
 }
 
 struct Socket {
-    connection: Uuid,
+    connection: ConnectionId,
     queue: mpsc::Sender<Item>,
     mailbox: Arc<Mailbox>,
 }
@@ -140,7 +141,7 @@ impl Socket {
         )
     }
 
-    /// For more than `half` of its events, and for half of their bytes.
+    /// Whether its queue has room for more than `half` of the events that it holds, and for half of their bytes.
     fn has_room(&self, half: usize) -> bool {
         let queued = self.mailbox.queued.load(Ordering::Relaxed);
         self.queue.capacity() > half && queued <= QUEUE_BYTES / 2
@@ -182,7 +183,7 @@ impl Hub {
         state.room(limits, user)?;
         let theirs = state.users.entry(user).or_default();
         let pacer = theirs.pacer();
-        let connection = Uuid::new_v4();
+        let connection = ConnectionId(Uuid::new_v4());
         let (queue, receiver) = mpsc::channel(limits.socket_queue);
         let mailbox = Arc::new(Mailbox::default());
         theirs.sockets.push(Socket {
@@ -269,7 +270,7 @@ impl Hub {
         self.lock().position.clone()
     }
 
-    /// Another database or timeline, or the first one.
+    /// Begins at a position of another database or timeline, or at the first one.
     pub fn start_at(&self, position: Cursor) {
         self.lock().position = Some(position);
     }
@@ -350,17 +351,13 @@ impl Hub {
         });
     }
 
-    fn remove(&self, user: UserId, connection: Uuid) {
+    fn remove(&self, user: UserId, connection: ConnectionId) {
         self.lock()
             .retain(user, |socket| socket.connection != connection);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while the map was held leaves it usable: each step is complete in itself.
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.state)
     }
 }
 

@@ -37,6 +37,7 @@ pub mod logging;
 pub mod metrics;
 pub mod model;
 mod open_files;
+mod query_string;
 pub mod reads;
 pub mod replay;
 pub mod reply;
@@ -44,6 +45,7 @@ pub mod schema;
 pub mod server;
 pub mod services;
 pub mod store;
+mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
 mod until;

@@ -23,13 +23,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::frame::Cursor;
 use crate::hub::Hub;
 use crate::live::Live;
+use crate::model::ReplicaId;
 use crate::store::{Connector, Identity, Snapshot, Store};
 
 use backoff::Backoff;
@@ -40,7 +40,7 @@ use reader::Reading;
 pub struct ListenerConfig {
     pub connector: Connector,
     pub schema: String,
-    pub replica: Uuid,
+    pub replica: ReplicaId,
     /// Interval of the heartbeat through the queue; a lost connection is noticed within two of them.
     pub heartbeat: Duration,
     /// `CATCH_UP_CHANGES`: rows that a catch-up reads.
@@ -49,7 +49,7 @@ pub struct ListenerConfig {
 
 impl ListenerConfig {
     /// That of the replica `replica`; `connector` leads past a pooler.
-    pub fn new(config: &Config, connector: Connector, replica: Uuid) -> Self {
+    pub fn new(config: &Config, connector: Connector, replica: ReplicaId) -> Self {
         Self {
             connector,
             schema: config.schema.clone(),

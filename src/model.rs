@@ -58,6 +58,15 @@ id_type!(
     MessageId
 );
 
+id_type!(
+    /// A process of pgchat, from its start to its end.
+    ReplicaId
+);
+id_type!(
+    /// A socket, from its handshake to its end.
+    ConnectionId
+);
+
 from_text!(ConversationId, MessageId);
 
 /// One of `SERVICE_TOKENS`, by its number.

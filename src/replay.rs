@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Permit};
-use crate::frame::{self, Cursor};
+use crate::frame::{Cursor, Frame};
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::UserId;
@@ -81,7 +80,7 @@ pub struct Missed {
 /// What waits for the client to take it, and holds its part of the memory budget meanwhile.
 #[derive(Default)]
 pub struct Unsent {
-    pub frames: Vec<Utf8Bytes>,
+    pub frames: Vec<Frame>,
     _reservation: Reservation,
 }
 
@@ -214,7 +213,7 @@ impl Missed {
         // One after the other is let go, so that the data is not there twice.
         for (place, change) in changes.into_iter().enumerate() {
             let cursor = if place == last { &reached } else { &asked };
-            missed.unsent.frames.push(frame::durable(
+            missed.unsent.frames.push(Frame::durable(
                 &change.event_type,
                 &change.data,
                 change.user,
@@ -291,7 +290,7 @@ impl Missed {
         self.over
     }
 
-    /// The same, for a socket that has taken all that the hub had for it when its horizon was this.
+    /// Whether nothing can repeat any more for a socket that has taken all that the hub had for it when its horizon was this.
     pub fn is_over_at(&self, horizon: Horizon) -> bool {
         horizon > Horizon(self.snapshot.end())
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use crate::auth::{Auth, Keys};
 use crate::config::Config;
 use crate::health::Health;
@@ -13,6 +11,7 @@ use crate::limits::{MemoryBudget, Refusals, UserLimiter};
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::model::ReplicaId;
 use crate::reads::Reads;
 use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Store, UsersLink};
@@ -30,7 +29,7 @@ const INCOMING_BYTES: usize = 64 * 1024 * 1024;
 pub struct Services {
     pub config: Arc<Config>,
     pub auth: Auth,
-    pub replica_id: Uuid,
+    pub replica_id: ReplicaId,
     pub store: Store,
     pub writer: Writer,
     pub hub: Hub,
@@ -38,10 +37,11 @@ pub struct Services {
     pub replay: Replay,
     pub health: Health,
     pub metrics: Metrics,
-    pub limiter: UserLimiter,
-    /// Of all frames of a user's sockets.
-    pub frames: UserLimiter,
-    /// Of handshakes.
+    /// How fast a user may send, over HTTP and sockets.
+    pub send_limiter: UserLimiter,
+    /// How many frames a user's sockets may send.
+    pub frame_limiter: UserLimiter,
+    /// How fast handshakes are refused.
     pub refusals: Refusals,
     /// Whose turn it is to be read for.
     pub reads: Reads,
@@ -54,7 +54,7 @@ pub struct Services {
 
 /// What has tasks or connections, of which the rest of the services is made.
 pub(crate) struct Parts {
-    pub replica_id: Uuid,
+    pub replica_id: ReplicaId,
     pub store: Store,
     pub hub: Hub,
     pub live: Live,
@@ -85,8 +85,8 @@ impl Services {
                 live.clone(),
                 health.clone(),
             ),
-            limiter: UserLimiter::of_sends(&config),
-            frames: UserLimiter::of_frames(&config),
+            send_limiter: UserLimiter::of_sends(&config),
+            frame_limiter: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
             reads: Reads::new(store.clone(), &config),
             answers: MemoryBudget::new(ANSWERS_BYTES),
@@ -106,6 +106,8 @@ impl Services {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::limits::Holder;
     use crate::model::UserId;

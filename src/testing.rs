@@ -14,7 +14,8 @@ use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
-use crate::live::{Live, PresenceTimes, Times};
+use crate::live::{Live, PresenceTimes, TypingTimes};
+use crate::model::ReplicaId;
 use crate::services::{Parts, Services};
 use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersLinked, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
@@ -42,7 +43,7 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
     services_of(hub, config)
 }
 
-/// The same with a configuration of one's own, which must name an external database.
+/// Services around `hub` with this configuration, which must name an external database; must be called in a runtime, for the writer's task.
 pub fn services_of(hub: Hub, config: Config) -> Services {
     let DatabaseSource::External(database) = &config.database else {
         panic!("DB_HOST is set");
@@ -79,13 +80,13 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         config.timeouts.users_table_check,
         UsersLinked::Now,
     );
-    let replica_id = Uuid::from_u128(99);
+    let replica_id = ReplicaId(Uuid::from_u128(99));
     let live = Live::new(
         store.clone(),
         hub.clone(),
         replica_id,
         UserLimiter::of_sends(&config),
-        Times::from(&config),
+        TypingTimes::from(&config),
         PresenceTimes::from(&config),
     );
     let (_, status) = Listener::new(

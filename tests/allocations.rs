@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use pgchat::frame::{self, Cursor};
+use pgchat::frame::{Cursor, Frame};
 use pgchat::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
 use pgchat::model::UserId;
 use pgchat::store::{Horizon, Identity};
@@ -65,7 +65,7 @@ fn deliver(hub: &Hub, recipients: &[UserId; 2], sockets: &mut [Subscription]) ->
         version: 1,
         xid: 1,
         horizon: Horizon(1),
-        frame: frame::durable(
+        frame: Frame::durable(
             "chat_message",
             r#"{"content":"hello"}"#,
             recipients[0],

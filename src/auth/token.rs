@@ -1,6 +1,6 @@
 //! Whether a token is good, and whom it names.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use jsonwebtoken::errors::ErrorKind;
@@ -12,6 +12,7 @@ use super::keys::{KeyFiles, KeySet};
 use crate::config::{AuthConfig, ConfigError};
 use crate::error::Error;
 use crate::model::{UnixSeconds, UserId};
+use crate::sync;
 
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::HS256,
@@ -106,7 +107,7 @@ impl Verifier {
     }
 
     fn keys(&self) -> Arc<KeySet> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&sync::read(&self.keys))
     }
 
     /// Takes the key files again whenever they have changed, for ever, so that a key can be rotated without a restart. Files that are not good leave the keys as
@@ -133,7 +134,7 @@ impl Verifier {
             };
             match taken {
                 Ok((files, (keys, warnings))) => {
-                    *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+                    *sync::write(&self.keys) = Arc::new(keys);
                     seen = files;
                     told.clear();
                     warnings.iter().for_each(|warning| log::warn!("{warning}"));

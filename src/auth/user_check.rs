@@ -2,13 +2,14 @@
 //! must not cost a query more than the one that it is about.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::error::{Denial, Error, Resource};
 use crate::hub::Hub;
 use crate::model::UserId;
 use crate::store::Store;
+use crate::sync::lock;
 
 /// Answers that are remembered at most: some 4 MB.
 const REMEMBERED: usize = 50_000;
@@ -105,7 +106,7 @@ impl UserCheck {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, (bool, Instant)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

@@ -1,54 +1,24 @@
-//! From a request's path and query to values that are checked. Nothing here rejects: a rejection means
+//! From a request's path to values that are checked. Nothing here rejects: a rejection means
 //! "not my route", while a bad value is an [`Error`] of the route that was found.
-//!
-//! Checks return [`Checked`], and [`both`] joins two of them, so that a caller learns of every fault at once.
 
 use std::convert::Infallible;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use percent_encoding::percent_decode;
 use warp::http::header::ACCEPT;
 use warp::http::{HeaderMap, Method};
 use warp::reject::{Reject, Rejection};
 use warp::{Filter, reject};
 
 use crate::auth::{Caller, NamedUser};
-use crate::error::{Error, quoted};
-use crate::model::Seq;
+use crate::error::Error;
+use crate::query_string::percent_decoded;
 use crate::services::Services;
-use crate::store::Page;
 
-/// A value, or everything that is wrong with it, one line a fault.
-pub type Checked<T> = Result<T, Vec<String>>;
-
-/// Both values, or the faults of both.
-pub fn both<A, B>(a: Checked<A>, b: Checked<B>) -> Checked<(A, B)> {
-    match (a, b) {
-        (Ok(a), Ok(b)) => Ok((a, b)),
-        (Err(mut faults), Err(more)) => {
-            faults.extend(more);
-            Err(faults)
-        }
-        (Err(faults), Ok(_)) | (Ok(_), Err(faults)) => Err(faults),
-    }
-}
-
-/// The largest `offset`. Far more than a client pages through; `before` and `after` have no such end.
-const MAX_OFFSET: i64 = i32::MAX as i64;
-
-/// `seq` values that a caller may name: 0 stands for "before the first message".
-const SEQS: RangeInclusive<i64> = 0..=i64::MAX;
+pub use crate::query_string::{Checked, Query, both, id};
 
 /// The token's user, in place of an id in a path.
 pub const ME: &str = "me";
-
-/// An id in any form that [`uuid::Uuid`] reads: with hyphens or without, in either case.
-pub fn id<T: FromStr>(name: &str, text: &str) -> Checked<T> {
-    text.parse()
-        .map_err(|_| vec![format!("{name} must be a UUID, not {}", quoted(text))])
-}
 
 /// One segment of the path, as sent. Which route matches never depends on its content.
 pub struct Segment(String);
@@ -80,119 +50,6 @@ impl Segment {
     pub fn text(&self, name: &str) -> Checked<String> {
         percent_decoded(self.0.as_bytes()).map_err(|fault| vec![format!("{name} {fault}")])
     }
-}
-
-/// The query string. A parameter that the route does not know is ignored, whatever it holds.
-#[derive(Debug, Default)]
-pub struct Query {
-    /// Values keep their fault, since only the values that are asked for have to be right.
-    pairs: Vec<(String, Result<String, &'static str>)>,
-}
-
-impl Query {
-    /// Reads `application/x-www-form-urlencoded`: `+` is a space.
-    pub fn parse(raw: &str) -> Self {
-        let decoded = |text: &str| percent_decoded(text.replace('+', " ").as_bytes());
-        let pairs = raw
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .filter_map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Some((decoded(name).ok()?, decoded(value)))
-            })
-            .collect();
-        Self { pairs }
-    }
-
-    /// A parameter's text. Given twice it is a fault: proxies disagree on which one counts.
-    pub fn text(&self, name: &str) -> Checked<Option<&str>> {
-        let mut values = self.pairs.iter().filter(|(key, _)| key == name);
-        match (values.next(), values.next()) {
-            (None, _) => Ok(None),
-            (Some((_, Ok(value))), None) => Ok(Some(value)),
-            (Some((_, Err(fault))), None) => Err(vec![format!("{name} {fault}")]),
-            (Some(_), Some(_)) => Err(vec![format!("{name} must be given only once")]),
-        }
-    }
-
-    /// A whole number in `range`, in plain decimal digits.
-    pub fn number(&self, name: &str, range: RangeInclusive<i64>) -> Checked<Option<i64>> {
-        let Some(text) = self.text(name)? else {
-            return Ok(None);
-        };
-        // `parse` alone would take "+5" as well, which arrives only by an odd encoding.
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        match text.parse() {
-            Ok(number) if digits && range.contains(&number) => Ok(Some(number)),
-            _ => Err(vec![format!(
-                "{name} must be a whole number from {} to {}, not {}",
-                range.start(),
-                range.end(),
-                quoted(text)
-            )]),
-        }
-    }
-
-    /// `true` or `false`; absent, it is false.
-    pub fn flag(&self, name: &str) -> Checked<bool> {
-        match self.text(name)? {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(other) => Err(vec![format!(
-                "{name} must be true or false, not {}",
-                quoted(other)
-            )]),
-        }
-    }
-
-    pub fn seq(&self, name: &str) -> Checked<Option<Seq>> {
-        Ok(self.number(name, SEQS)?.map(Seq))
-    }
-
-    pub fn limit(&self, default: i64, max: i64) -> Checked<i64> {
-        Ok(self.number("limit", 1..=max)?.unwrap_or(default))
-    }
-
-    /// `None` when the parameter is absent, which is not the same as 0 beside `before` and `after`.
-    pub fn offset(&self) -> Checked<Option<i64>> {
-        self.number("offset", 0..=MAX_OFFSET)
-    }
-
-    pub fn page(&self, default_limit: i64, max_limit: i64) -> Checked<Page> {
-        self.page_within(default_limit, max_limit, MAX_OFFSET)
-    }
-
-    /// A page of a list that one cannot go down to its end.
-    pub fn page_within(
-        &self,
-        default_limit: i64,
-        max_limit: i64,
-        max_offset: i64,
-    ) -> Checked<Page> {
-        let limit = self.limit(default_limit, max_limit);
-        let (limit, offset) = both(limit, self.number("offset", 0..=max_offset))?;
-        Ok(Page {
-            limit,
-            offset: offset.unwrap_or(0),
-        })
-    }
-}
-
-/// Undoes `%XX`. Strict: a malformed escape is a fault and not taken literally, or two readers of one
-/// URI could see two values.
-fn percent_decoded(raw: &[u8]) -> Result<String, &'static str> {
-    let is_escape =
-        |after: &[u8]| matches!(after, [a, b, ..] if [a, b].iter().all(|d| d.is_ascii_hexdigit()));
-    if !raw.split(|byte| *byte == b'%').skip(1).all(is_escape) {
-        return Err("holds a malformed percent escape");
-    }
-    let bytes = percent_decode(raw).collect();
-    let text = String::from_utf8(bytes).map_err(|_| "is not valid UTF-8")?;
-    // PostgreSQL's text holds no NUL, and nothing that a path or query names has one.
-    if text.contains('\0') {
-        return Err("must not contain U+0000");
-    }
-    Ok(text)
 }
 
 /// What every handler gets, besides the path's ids and the body.
@@ -295,71 +152,12 @@ pub fn methods(
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const ID: &str = "0198d9f0-0000-7000-8000-000000000001";
 
     fn segment(raw: &str) -> Segment {
         raw.parse().unwrap()
-    }
-
-    #[test]
-    fn limits_outside_their_range_are_refused_and_the_fault_names_it() {
-        for wrong in [
-            "abc",
-            "-1",
-            "0",
-            "201",
-            "",
-            "1.5",
-            "1e2",
-            "%2B5",
-            "99999999999999999999",
-            "٣",
-        ] {
-            let fault = Query::parse(&format!("limit={wrong}"))
-                .limit(50, 200)
-                .unwrap_err();
-            assert!(
-                fault[0].starts_with("limit must be a whole number from 1 to 200"),
-                "{fault:?}"
-            );
-        }
-        assert_eq!(Query::parse("limit=1").limit(50, 200), Ok(1));
-        assert_eq!(Query::parse("limit=200").limit(50, 200), Ok(200));
-        assert_eq!(Query::parse("").limit(50, 200), Ok(50));
-    }
-
-    #[test]
-    fn every_fault_is_reported_not_only_the_first() {
-        let faults = Query::parse("limit=0&offset=x").page(50, 200).unwrap_err();
-        assert_eq!(faults.len(), 2, "{faults:?}");
-    }
-
-    #[test]
-    fn a_parameter_given_twice_is_a_fault_unless_nobody_asks_for_it() {
-        let query = Query::parse("a=1&a=2&limit=3&limit=3");
-        assert!(query.limit(50, 200).is_err());
-        assert_eq!(query.offset(), Ok(None));
-    }
-
-    #[test]
-    fn names_and_values_are_percent_decoded() {
-        let query = Query::parse("%71=%C3%A4+%26%3D&flag&&x=a=b");
-        assert_eq!(query.text("q"), Ok(Some("ä &=")));
-        assert_eq!(query.text("flag"), Ok(Some("")));
-        assert_eq!(query.text("x"), Ok(Some("a=b")));
-    }
-
-    #[test]
-    fn a_bad_escape_or_bad_utf8_is_a_fault_only_where_it_is_read() {
-        let query = Query::parse("q=%zz&r=%ff&s=%4&t=%00&limit=5&%ff=1");
-        for name in ["q", "r", "s", "t"] {
-            assert!(query.text(name).is_err(), "{name}");
-        }
-        assert_eq!(query.limit(50, 200), Ok(5));
     }
 
     #[test]
@@ -378,36 +176,6 @@ mod tests {
         for wrong in ["abc", "%ff", "%", "0198d9f0-0000-7000-8000-00000000000g"] {
             let faults = segment(wrong).id::<NamedUser>("user_id").unwrap_err();
             assert!(faults[0].starts_with("user_id "), "{faults:?}");
-        }
-    }
-
-    #[test]
-    fn a_long_wrong_value_is_quoted_short() {
-        let fault = id::<NamedUser>("user_id", &"ü".repeat(5000)).unwrap_err();
-        assert!(fault[0].len() < 200, "{}", fault[0].len());
-    }
-
-    proptest! {
-        #[test]
-        fn no_query_string_panics(raw in ".*") {
-            let query = Query::parse(&raw);
-            let _ = query.page(50, 200);
-            let _ = query.seq("before");
-            let _ = query.text("user_id");
-        }
-
-        #[test]
-        fn what_is_encoded_comes_back(value in "[^\0]*") {
-            let encoded: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
-            let query = Query::parse(&format!("a=1&q={encoded}&b"));
-            prop_assert_eq!(query.text("q"), Ok(Some(value.as_str())));
-        }
-
-        #[test]
-        fn numbers_are_taken_exactly_in_their_range(number: i64) {
-            let query = Query::parse(&format!("n={number}"));
-            let taken = query.number("n", 1..=1000);
-            prop_assert_eq!(taken.is_ok(), (1..=1000).contains(&number));
         }
     }
 }

@@ -133,7 +133,7 @@ pub(super) async fn send(call: Call, body: Body) -> Result<Response, Error> {
         .await?;
     let message = new_message(fields, &caller, max_bytes)?;
     let sender = message.sender;
-    call.services.limiter.check(sender)?;
+    call.services.send_limiter.check(sender)?;
     let sent = call.services.writer.send(message, Protocol::Http).await;
     let sent = sent.map_err(|error| caller.concealed(error))?;
     sent.log(|sent| {
@@ -208,7 +208,7 @@ pub(super) async fn edit(message: Segment, call: Call, body: Body) -> Result<Res
             });
     let ((message, editor), content) = both(target, content).map_err(Error::Validation)?;
     let editor = caller.act_for(editor)?;
-    call.services.limiter.check(editor)?;
+    call.services.send_limiter.check(editor)?;
     // Whoever goes away before the answer takes this future with them, between two tries as well.
     let edited = call
         .services
@@ -232,7 +232,7 @@ pub(super) async fn delete(message: Segment, call: Call) -> Result<Response, Err
     let caller = call.caller().await?;
     let (message, deleter) = target(message, &call, &caller).map_err(Error::Validation)?;
     let deleter = caller.act_for(deleter)?;
-    call.services.limiter.check(deleter)?;
+    call.services.send_limiter.check(deleter)?;
     let deleted = call.services.store.delete_message(message, deleter).await;
     deleted.map_err(|error| caller.concealed(error))?;
     Ok(StatusCode::NO_CONTENT.into_response())

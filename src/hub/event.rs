@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+use crate::frame::{Frame, FrameType};
 use crate::store::Horizon;
 
 /// What an event is about; with its version it tells a repeat.
@@ -28,14 +28,14 @@ pub enum Subject {
 impl Subject {
     /// Of an event of this type about `id` (of reading, the reader; of a reload, the user) in a conversation, made by a transaction.
     pub fn of(event_type: &str, id: Uuid, conversation: Uuid, xid: u64) -> Self {
-        match event_type {
-            "messages_read" => Self::Read {
+        match FrameType::named(event_type) {
+            Some(FrameType::MessagesRead) => Self::Read {
                 conversation,
                 reader: id,
                 xid,
             },
-            "conversation_created" => Self::Conversation { id, xid },
-            "resync_required" => Self::Reload { user: id, xid },
+            Some(FrameType::ConversationCreated) => Self::Conversation { id, xid },
+            Some(FrameType::ResyncRequired) => Self::Reload { user: id, xid },
             _ => Self::Row(id),
         }
     }
@@ -69,7 +69,7 @@ pub struct Event {
     pub xid: u64,
     /// The horizon of its notification: every transaction below it stands ahead of it in the queue. Zero from a catch-up.
     pub horizon: Horizon,
-    pub frame: Utf8Bytes,
+    pub frame: Frame,
     /// When its change was made, in Unix microseconds; none from a catch-up, which is late by its nature.
     pub made_at: Option<i64>,
     /// Of an insertion that was read from the tables after a later change.
@@ -79,7 +79,7 @@ pub struct Event {
 /// An insertion and a later change in one, for a socket that saw the insertion already.
 #[derive(Debug)]
 pub struct AsUpdate {
-    pub frame: Utf8Bytes,
+    pub frame: Frame,
     /// The transaction of the insertion.
     pub created: Option<u64>,
 }

@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use tokio::sync::Notify;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::frame::Frame;
 use crate::model::UserId;
+use crate::sync::lock;
 
 /// Topics that may wait; far above what one client may watch. Beyond it the socket is given up, like one whose queue is full.
 const LIMIT: usize = 4096;
@@ -52,21 +53,21 @@ pub struct Mailbox {
 
 #[derive(Default)]
 struct Latest {
-    frames: HashMap<Topic, Utf8Bytes>,
+    frames: HashMap<Topic, Frame>,
     /// The topics in the order of their first frame that waits.
     order: VecDeque<Topic>,
 }
 
 impl Mailbox {
     /// Shows a frame, sooner or later, unless a newer one of the same topic comes before.
-    pub fn put(&self, topic: Topic, frame: Utf8Bytes) {
+    pub fn put(&self, topic: Topic, frame: Frame) {
         if !self.insert(topic, frame, LIMIT) {
             self.give_up(GivenUp::TooSlow);
         }
     }
 
-    /// The same for a frame that can be done without while much else waits.
-    pub fn offer(&self, topic: Topic, frame: Utf8Bytes) {
+    /// Shows a frame that can be done without: one of a new topic is left out while [`COMFORT`] others wait.
+    pub fn offer(&self, topic: Topic, frame: Frame) {
         self.insert(topic, frame, COMFORT);
     }
 
@@ -76,7 +77,7 @@ impl Mailbox {
     }
 
     /// The next frame that waits.
-    pub fn take(&self) -> Option<Utf8Bytes> {
+    pub fn take(&self) -> Option<Frame> {
         if !self.waiting.load(Ordering::Acquire) {
             return None;
         }
@@ -128,7 +129,7 @@ impl Mailbox {
     }
 
     /// Whether there was room.
-    fn insert(&self, topic: Topic, frame: Utf8Bytes, limit: usize) -> bool {
+    fn insert(&self, topic: Topic, frame: Frame, limit: usize) -> bool {
         let mut guard = self.lock();
         if self.has_ended() {
             return true;
@@ -148,7 +149,7 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<Latest>>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.latest)
     }
 }
 
@@ -164,7 +165,7 @@ mod tests {
 
     fn all(mailbox: &Mailbox) -> Vec<String> {
         std::iter::from_fn(|| mailbox.take())
-            .map(|frame| frame.to_string())
+            .map(|frame| frame.as_str().to_owned())
             .collect()
     }
 
@@ -193,7 +194,8 @@ mod tests {
             mailbox.put(presence(n), "x".into());
         }
         assert_eq!(mailbox.why_given_up(), None);
-        assert_eq!(mailbox.take().as_deref(), Some("a newer one"));
+        let next = mailbox.take();
+        assert_eq!(next.as_ref().map(Frame::as_str), Some("a newer one"));
         mailbox.put(presence(1 << 65), "fits".into());
         mailbox.put(presence(1 << 66), "one too many".into());
         assert_eq!(mailbox.given_up().await, GivenUp::TooSlow);

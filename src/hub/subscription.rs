@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-use uuid::Uuid;
 
 use super::pacer::Pacer;
 use super::{Event, GivenUp, Hub, Mailbox};
-use crate::frame::Cursor;
-use crate::model::UserId;
+use crate::frame::{Cursor, Frame};
+use crate::model::{ConnectionId, UserId};
 
 /// What a socket's session gets from the hub.
 #[derive(Debug)]
@@ -18,7 +16,7 @@ pub enum Delivery {
     Event(Arc<Event>),
     Resync(Arc<Resync>),
     /// How something is now: not an event, and without a cursor.
-    Ephemeral(Utf8Bytes),
+    Ephemeral(Frame),
     /// Nothing comes after it.
     GivenUp(GivenUp),
 }
@@ -39,15 +37,15 @@ pub(super) enum Item {
 const _: () = assert!(size_of::<Item>() <= 16);
 
 impl Item {
-    /// Of its frames, which it may share with other sockets' items.
+    /// The bytes of its frames, which other sockets' items may share.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Event(event) => {
                 let other = event
                     .as_update
                     .as_ref()
-                    .map_or(0, |update| update.frame.len());
-                event.frame.len() + other
+                    .map_or(0, |update| update.frame.as_str().len());
+                event.frame.as_str().len() + other
             }
             Self::Resync { .. } => 0,
         }
@@ -58,7 +56,7 @@ impl Item {
 pub struct Subscription {
     pub(super) hub: Hub,
     pub(super) user: UserId,
-    pub(super) connection: Uuid,
+    pub(super) connection: ConnectionId,
     pub(super) cursor: Cursor,
     pub(super) receiver: mpsc::Receiver<Item>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -67,7 +65,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub fn connection_id(&self) -> Uuid {
+    pub fn connection_id(&self) -> ConnectionId {
         self.connection
     }
 
@@ -105,7 +103,7 @@ impl Subscription {
         }
     }
 
-    /// Another delivery that is already waiting.
+    /// The next delivery if one waits already; never waits itself.
     pub fn try_next(&mut self) -> Option<Delivery> {
         if let Some(why) = self.mailbox.why_given_up() {
             return Some(Delivery::GivenUp(why));

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::model::{ConversationId, ServiceToken, UserId};
+use crate::sync::lock;
 
 /// What is no larger is not counted, where nothing else is said: a connection itself may hold as much.
 pub const SMALL: usize = 64 * 1024;
@@ -92,8 +93,7 @@ impl MemoryBudget {
     }
 
     fn taken(&self) -> MutexGuard<'_, Shares> {
-        // Nothing in between can panic half-way.
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.taken)
     }
 }
 

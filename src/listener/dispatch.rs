@@ -16,9 +16,10 @@ use super::heartbeat::Beats;
 use super::payload::{Heartbeat, Payload, PayloadEvent, ReadMark, VERSION, Version};
 use super::unflushed::Unflushed;
 use crate::error::Error;
+use crate::frame::FrameType;
 use crate::hub::{Event, Hub, Subject};
 use crate::live::Live;
-use crate::model::UserId;
+use crate::model::{ReplicaId, UserId};
 use crate::store::{Horizon, Incarnation, Pair, ReadBack, RowBack, Snapshot, Store, Telling};
 
 pub(super) use catch_up::CaughtUp;
@@ -28,7 +29,7 @@ use told::Told;
 pub(super) struct Dispatcher {
     store: Store,
     hub: Hub,
-    replica: Uuid,
+    replica: ReplicaId,
     delivered: Delivered,
     unflushed: Unflushed,
     /// What had ended before this replica's first socket, or before all were told to reload: no socket is told of it.
@@ -48,7 +49,7 @@ impl Dispatcher {
         store: Store,
         hub: Hub,
         live: Live,
-        replica: Uuid,
+        replica: ReplicaId,
         most_changes: u32,
         stats: Arc<Stats>,
     ) -> Self {
@@ -142,7 +143,7 @@ impl Dispatcher {
                     conversation: typing.conversation_id,
                     is_typing: typing.is_typing,
                 };
-                self.live.heard(from, &telling, payload.at);
+                self.live.typing().heard(from, &telling, payload.at);
             }
         }
         if !payload.presence.is_empty() {
@@ -169,7 +170,7 @@ impl Dispatcher {
     ) {
         let told = match (event.data, event.message.or(event.conversation)) {
             (Some(data), Some(id)) => Told::of_row(id, event, data.get(), payload.xid),
-            (Some(data), None) if event.event_type == "resync_required" => {
+            (Some(data), None) if event.event_type == FrameType::ResyncRequired.name() => {
                 Told::of_reload(event, data.get(), payload.xid)
             }
             (Some(data), None) => match serde_json::from_str::<ReadMark>(data.get()) {
@@ -203,7 +204,7 @@ impl Dispatcher {
                 ..told.into_event(event.user, payload.at, cursor)
             },
         );
-        if event.event_type == "chat_message" {
+        if event.event_type == FrameType::ChatMessage.name() {
             self.end_typing(event.user, &event.recipients, payload.at);
         }
     }
@@ -223,7 +224,7 @@ impl Dispatcher {
     /// Who has written has stopped typing it.
     fn end_typing(&self, typist: UserId, recipients: &[UserId; 2], at: i64) {
         for to in recipients.iter().filter(|to| **to != typist) {
-            self.live.wrote(Pair { typist, to: *to }, at);
+            self.live.typing().wrote(Pair { typist, to: *to }, at);
         }
     }
 
@@ -311,7 +312,14 @@ mod tests {
         let minute = Duration::from_secs(60);
         let services = testing::services(hub.clone(), minute, minute);
         let (store, live) = (services.store.clone(), services.live.clone());
-        Dispatcher::new(store, hub, live, Uuid::nil(), 1000, Arc::default())
+        Dispatcher::new(
+            store,
+            hub,
+            live,
+            ReplicaId(Uuid::nil()),
+            1000,
+            Arc::default(),
+        )
     }
 
     /// Whoever can connect to the database can say so.
@@ -326,7 +334,7 @@ mod tests {
             assert_eq!(beats.echoed(), 0, "{forged}");
         }
         // Nor does one of another replica, which counts its own.
-        let other = heartbeat_of(Uuid::max(), sent);
+        let other = heartbeat_of(ReplicaId(Uuid::max()), sent);
         let echo = dispatcher.dispatch(&other).await;
         assert_eq!(echo.expect("one of ours"), None);
         assert_eq!(beats.echoed(), 0);
@@ -383,10 +391,10 @@ mod tests {
     }
 
     fn heartbeat(beat: i64) -> String {
-        heartbeat_of(Uuid::nil(), beat)
+        heartbeat_of(ReplicaId(Uuid::nil()), beat)
     }
 
-    fn heartbeat_of(replica: Uuid, beat: i64) -> String {
+    fn heartbeat_of(replica: ReplicaId, beat: i64) -> String {
         format!(r#"{{"v":1,"xid":"9","at":5,"heartbeat":{{"replica":"{replica}","beat":{beat}}}}}"#)
     }
 }

@@ -10,7 +10,7 @@ use super::Stats;
 use super::dispatch::Dispatcher;
 use crate::frame::Cursor;
 use crate::hub::{Delivery, GivenUp, Hub, Subscription};
-use crate::model::UserId;
+use crate::model::{ReplicaId, UserId};
 use crate::services::Services;
 
 /// A dispatcher of notifications that no database sent, with one socket that gets their events.
@@ -30,7 +30,14 @@ impl ListenerHarness {
         let stats = Arc::new(Stats::default());
         Self {
             socket: hub.register(user).expect("room for a socket"),
-            dispatcher: Dispatcher::new(store, hub.clone(), live, Uuid::nil(), 1000, stats),
+            dispatcher: Dispatcher::new(
+                store,
+                hub.clone(),
+                live,
+                ReplicaId(Uuid::nil()),
+                1000,
+                stats,
+            ),
             hub,
             user,
             horizon: 0,
@@ -47,8 +54,8 @@ impl ListenerHarness {
         let _ = self.dispatcher.dispatch(text).await;
         while let Some(delivery) = self.socket.try_next() {
             match delivery {
-                Delivery::Event(event) => assert_frame(&event.frame, &["cursor"]),
-                Delivery::Ephemeral(frame) => assert_frame(&frame, &[]),
+                Delivery::Event(event) => assert_frame(event.frame.as_str(), &["cursor"]),
+                Delivery::Ephemeral(frame) => assert_frame(frame.as_str(), &[]),
                 Delivery::GivenUp(GivenUp::TooSlow) => {
                     self.socket = self.hub.register(self.user).expect("room for a socket");
                 }

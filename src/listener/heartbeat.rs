@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
-use uuid::Uuid;
 
 use super::reader::Progress;
+use crate::model::ReplicaId;
 use crate::store::{Identity, Store};
 
 /// Heartbeats of which it is known when they were sent: far more than are on their way while the dispatcher is behind.
@@ -72,7 +72,7 @@ impl Beats {
 /// what it reads, while the heartbeat waits behind it ([`Missing`]).
 pub(super) async fn beat(
     store: Store,
-    replica: Uuid,
+    replica: ReplicaId,
     interval: Duration,
     beats: Arc<Beats>,
     here: Identity,
@@ -132,6 +132,8 @@ impl Missing {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::config::Config;
     use crate::testing;
@@ -153,7 +155,7 @@ mod tests {
         let here = Identity("".into());
         let beating = beat(
             store,
-            Uuid::nil(),
+            ReplicaId(Uuid::nil()),
             INTERVAL,
             Arc::clone(&beats),
             here,
@@ -189,7 +191,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                reason = beat(store, Uuid::nil(), OFTEN, Arc::clone(&beats), Identity("".into()), Arc::default()) => panic!("{reason}"),
+                reason = beat(store, ReplicaId(Uuid::nil()), OFTEN, Arc::clone(&beats), Identity("".into()), Arc::default()) => panic!("{reason}"),
                 () = some => {}
             }
         });

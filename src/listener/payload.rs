@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::model::{ConversationId, UserId};
+use crate::model::{ConversationId, ReplicaId, UserId};
 
 /// The format that this version reads; a payload of another one is left to the tables.
 pub(super) const VERSION: u32 = 1;
@@ -34,7 +34,7 @@ pub(super) struct Payload<'a> {
     pub heartbeat: Option<Heartbeat>,
     /// The replica that tells of `typing` or `presence`.
     #[serde(default)]
-    pub from: Option<Uuid>,
+    pub from: Option<ReplicaId>,
     #[serde(default)]
     pub typing: Vec<Typing>,
     /// Who has come or gone.
@@ -75,7 +75,7 @@ pub(super) struct PayloadEvent<'a> {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Heartbeat {
-    pub replica: Uuid,
+    pub replica: ReplicaId,
     pub beat: i64,
 }
 

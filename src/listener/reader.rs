@@ -1,7 +1,7 @@
 //! The listener's connection, and the task that empties it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -10,9 +10,11 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::ListenerConfig;
+use crate::model::ReplicaId;
 use crate::store::{
     DbConnection, ISOLATION, Identity, Incarnation, LASTING, channel_of, describe, quoted_name,
 };
+use crate::sync::lock;
 
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
 const QUEUE: usize = 4096;
@@ -142,11 +144,7 @@ impl Reading {
 
     /// Why the connection ended.
     pub fn end_reason(&self) -> String {
-        let reason = self
-            .end
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let reason = lock(&self.end).take();
         reason.unwrap_or_else(|| "the connection ended".to_owned())
     }
 }
@@ -154,7 +152,7 @@ impl Reading {
 /// Tries for the replica's lock until it is had. Beside LISTEN, and not ahead of it: no message needs the lock, and a former session that
 /// hangs would keep the sockets from them. While another session holds the lock, the other replicas take this one for alive; when it is free,
 /// for dead, which is why it is tried so often. A try waits for nothing, and so it holds no notification up.
-async fn hold(client: Arc<Client>, sql: String, replica: Uuid) {
+async fn hold(client: Arc<Client>, sql: String, replica: ReplicaId) {
     loop {
         tokio::time::sleep(LOCK_RETRY).await;
         let tried = client.query_one(&sql, &[&replica]).await;
@@ -192,5 +190,5 @@ async fn read(
             None => break "the server closed the connection".to_owned(),
         }
     };
-    *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    *lock(&end) = Some(reason);
 }

@@ -4,6 +4,9 @@
 //! and sees to it that its own has not been ended. One reads what may have changed of the users who are watched here: a
 //! notification only says of whom, so what is shown is what the database says now, and a storm of changes is read as few.
 
+mod attendance;
+mod watchers;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,17 +15,20 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::attendance::Attendance;
-use super::watchers::Watchers;
-use super::{GATHERING, lock, wait};
+use super::{GATHERING, wait};
 use crate::config::Config;
 use crate::error::Error;
-use crate::frame;
+use crate::frame::{Frame, FrameType};
 use crate::hub::Mailbox;
-use crate::model::UserId;
+use crate::model::{ConnectionId, ReplicaId, UserId};
 use crate::store::Store;
+use crate::sync::lock;
+
+use attendance::Attendance;
+use watchers::Watchers;
+
+pub use watchers::Watching;
 
 /// Users in one transaction, or one reading.
 const USERS: usize = 1000;
@@ -58,7 +64,7 @@ impl From<&Config> for PresenceTimes {
 
 struct Shared {
     store: Store,
-    replica: Uuid,
+    replica: ReplicaId,
     times: PresenceTimes,
     /// Std mutexes: held for map look-ups and puts into mailboxes only, never over an await.
     attendance: Mutex<Attendance>,
@@ -73,8 +79,22 @@ struct Shared {
     shown: AtomicU64,
 }
 
+/// What there is at present, and what was told and shown so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceCounts {
+    /// Users of this replica who are online by it, or left within the grace.
+    pub here: usize,
+    pub watching: Watching,
+    /// Changes that the database was told of.
+    pub told: u64,
+    /// Changes that it did not take.
+    pub untold: u64,
+    /// Frames that were shown, one for each socket.
+    pub shown: u64,
+}
+
 impl Presence {
-    pub fn new(store: Store, replica: Uuid, times: PresenceTimes) -> Self {
+    pub fn new(store: Store, replica: ReplicaId, times: PresenceTimes) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -99,14 +119,14 @@ impl Presence {
     }
 
     /// A user has one socket less here, and nothing is shown to it any more.
-    pub fn leaves(&self, user: UserId, connection: Uuid) {
+    pub fn leaves(&self, user: UserId, connection: ConnectionId) {
         lock(&self.shared.watchers).leaves(connection);
         lock(&self.shared.attendance).leaves(user, Instant::now());
         self.shared.tell.notify_one();
     }
 
     /// A socket wants to be shown these users from now on, and no others. How they are now follows.
-    pub fn watch(&self, connection: Uuid, mailbox: &Arc<Mailbox>, users: Vec<UserId>) {
+    pub fn watch(&self, connection: ConnectionId, mailbox: &Arc<Mailbox>, users: Vec<UserId>) {
         lock(&self.shared.watchers).watch(connection, mailbox, users);
         self.shared.look.notify_one();
     }
@@ -137,8 +157,8 @@ impl Presence {
         self.shared.look.notify_one();
     }
 
-    /// The same of one socket.
-    pub fn show_again_to(&self, connection: Uuid) {
+    /// One socket was told to reload: it is shown again whom it watches.
+    pub fn show_again_to(&self, connection: ConnectionId) {
         lock(&self.shared.watchers).show_again_to(connection);
         self.shared.look.notify_one();
     }
@@ -270,37 +290,30 @@ impl Presence {
     async fn show(&self, states: &[(UserId, String)]) {
         let now = chrono::Utc::now().timestamp();
         for (user, data) in states {
-            let frame = || frame::momentary("presence", data, *user, now);
+            let frame = || Frame::momentary(FrameType::Presence, data, *user, now);
             let count = lock(&self.shared.watchers).saw(*user, data, frame);
             self.shared.shown.fetch_add(count as u64, Ordering::Relaxed);
             yield_now().await;
         }
     }
 
-    /// Users of this replica who are online by it, or left within the grace.
-    pub fn users(&self) -> usize {
-        lock(&self.shared.attendance).len()
-    }
-
-    /// (sockets that watch, whom they watch, how many pairs of both)
-    pub fn watching(&self) -> (usize, usize, usize) {
-        lock(&self.shared.watchers).len()
-    }
-
-    /// (changes that the database was told of, those that it did not take, frames that were shown)
-    pub fn counts(&self) -> (u64, u64, u64) {
+    pub fn counts(&self) -> PresenceCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let shared = &self.shared;
-        (
-            read(&shared.told),
-            read(&shared.untold),
-            read(&shared.shown),
-        )
+        PresenceCounts {
+            here: lock(&shared.attendance).len(),
+            watching: lock(&shared.watchers).counts(),
+            told: read(&shared.told),
+            untold: read(&shared.untold),
+            shown: read(&shared.shown),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::testing;
 
@@ -329,7 +342,7 @@ mod tests {
         });
         presence.show(&states).await;
         others.abort();
-        assert_eq!(presence.counts().2, USERS as u64);
+        assert_eq!(presence.counts().shown, USERS as u64);
         assert!(turns.load(Ordering::Relaxed) >= USERS as u64);
     }
 }

@@ -1,8 +1,10 @@
 //! Lines of the log that each of many requests would write.
 
 use std::fmt::{self, Display};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::sync::lock;
 
 /// Between two of a kind. While a database takes no connection, there may be thousands of requests in a second.
 const APART: Duration = Duration::from_secs(1);
@@ -45,7 +47,7 @@ impl Repeats {
 
     /// Whether one may be written; then, how many were not since the last one.
     fn turn(&self, now: Instant) -> Option<u64> {
-        let mut kind = self.kind.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kind = lock(&self.kind);
         if kind.last.is_some_and(|last| now < last + APART) {
             kind.left_out += 1;
             return None;

@@ -14,13 +14,10 @@ use prometheus_client::registry::Unit;
 
 use super::requests::BUCKETS;
 use crate::error::Error;
-use crate::schema::frames::FROM_CLIENT;
+use crate::frame::CommandType;
 
 /// What a frame is counted under that names no command.
 const OTHER: &str = "other";
-
-/// The one command that is timed: the others either answer at once or are what they are over HTTP.
-const SEND: &str = "send_message";
 
 /// How a command ended, as far as somebody who watches a replica has to tell ends apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +71,10 @@ pub struct Commands(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// By the command, in the order of [`FROM_CLIENT`], and then by its end.
-    ends: [[AtomicU64; CommandEnd::ALL.len()]; FROM_CLIENT.len() + 1],
+    /// By the command, and then by its end.
+    ends: [[AtomicU64; CommandEnd::ALL.len()]; CommandType::ALL.len()],
+    /// Of frames that name no command.
+    others: [AtomicU64; CommandEnd::ALL.len()],
     sends: [Durations; CommandEnd::ALL.len()],
 }
 
@@ -89,28 +88,19 @@ impl Default for Durations {
 }
 
 impl Commands {
-    /// A command of this `type` is answered, so long after its frame was read.
-    pub fn answered(&self, name: &str, end: CommandEnd, took: Duration) {
-        self.count(name, end);
-        if name == SEND
-            && let Some(Durations(durations)) = self.0.sends.get(end as usize)
-        {
+    /// A command is answered, so long after its frame was read. Only sends are timed: the others either answer at once or are what
+    /// they are over HTTP.
+    pub fn answered(&self, command: CommandType, end: CommandEnd, took: Duration) {
+        self.0.ends[command as usize][end as usize].fetch_add(1, Ordering::Relaxed);
+        if command == CommandType::SendMessage {
+            let Durations(durations) = &self.0.sends[end as usize];
             durations.observe(took.as_secs_f64());
         }
     }
 
     /// A frame that names no command is answered.
     pub fn unreadable(&self) {
-        self.count(OTHER, CommandEnd::Refused);
-    }
-
-    fn count(&self, name: &str, end: CommandEnd) {
-        let place = FROM_CLIENT.iter().position(|known| *known == name);
-        // One place more than names: the last is that of all others.
-        let of_it = self.0.ends.get(place.unwrap_or(FROM_CLIENT.len()));
-        if let Some(count) = of_it.and_then(|ends| ends.get(end as usize)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        self.0.others[CommandEnd::Refused as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -120,9 +110,11 @@ impl Collector for Commands {
         let help = "Commands of sockets that were answered, by their type and how they ended";
         let mut family =
             encoder.encode_descriptor("ws_commands", help, None, MetricType::Counter)?;
-        for (name, ends) in FROM_CLIENT.iter().chain([&OTHER]).zip(&self.0.ends) {
+        let names = CommandType::ALL.map(CommandType::name);
+        let of_all = self.0.ends.iter().chain([&self.0.others]);
+        for (name, ends) in names.into_iter().chain([OTHER]).zip(of_all) {
             for (end, count) in CommandEnd::ALL.iter().zip(ends) {
-                let labels = [("type", *name), ("outcome", end.label())];
+                let labels = [("type", name), ("outcome", end.label())];
                 ConstCounter::new(count.load(Ordering::Relaxed))
                     .encode(family.encode_family(&labels)?)?;
             }
@@ -173,10 +165,9 @@ mod tests {
         let (commands, mut registry) = (Commands::default(), Registry::default());
         registry.register_collector(Box::new(commands.clone()));
         let second = Duration::from_secs(1);
-        commands.answered("send_message", CommandEnd::Ok, second);
-        commands.answered("send_message", CommandEnd::Internal, second);
-        commands.answered("ping", CommandEnd::Ok, second);
-        commands.answered("PING", CommandEnd::Ok, second);
+        commands.answered(CommandType::SendMessage, CommandEnd::Ok, second);
+        commands.answered(CommandType::SendMessage, CommandEnd::Internal, second);
+        commands.answered(CommandType::Ping, CommandEnd::Ok, second);
         commands.unreadable();
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
@@ -184,14 +175,13 @@ mod tests {
             (r#"type="send_message",outcome="ok""#, 1),
             (r#"type="send_message",outcome="internal""#, 1),
             (r#"type="ping",outcome="ok""#, 1),
-            (r#"type="other",outcome="ok""#, 1),
             (r#"type="other",outcome="refused""#, 1),
         ];
         for (labels, count) in counted {
             let line = format!("\nws_commands_total{{{labels}}} {count}\n");
             assert!(text.contains(&line), "{line}{text}");
         }
-        let all = FROM_CLIENT.len() + 1;
+        let all = CommandType::ALL.len() + 1;
         let lines = text
             .lines()
             .filter(|line| line.starts_with("ws_commands_total{"));

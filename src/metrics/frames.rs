@@ -9,13 +9,10 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 
-use crate::schema::frames::{FROM_CLIENT, FROM_SERVER};
+use crate::frame::{CommandType, FrameType};
 
-/// A type that is not in the tables: a client's mistake, or one that somebody forgot to describe.
+/// A type that has no name here: a client's mistake, or an event of a schema that is newer than this version.
 const OTHER: &str = "other";
-
-/// How every frame of the server begins.
-const HEAD: &str = r#"{"type":""#;
 
 /// Frames of all sockets; clones share the figures. Counting is on the path of every frame, so it is one addition
 /// without a lock.
@@ -24,30 +21,29 @@ pub struct Frames(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    sent: [AtomicU64; FROM_SERVER.len() + 1],
-    received: [AtomicU64; FROM_CLIENT.len() + 1],
+    sent: [AtomicU64; FrameType::ALL.len() + 1],
+    received: [AtomicU64; CommandType::ALL.len() + 1],
 }
 
 impl Frames {
-    /// A frame of the server's own making, on its way to one socket.
-    pub fn sent(&self, frame: &str) {
-        let name = frame
-            .strip_prefix(HEAD)
-            .and_then(|rest| rest.split('"').next())
-            .unwrap_or(OTHER);
-        count(&self.0.sent, &FROM_SERVER, name);
+    /// A frame on its way to one socket. `None`: its type is not known.
+    pub fn sent(&self, kind: Option<FrameType>) {
+        count(&self.0.sent, kind.map(|kind| kind as usize));
     }
 
-    /// A frame of a client, by the `type` that it names.
-    pub fn received(&self, name: &str) {
-        count(&self.0.received, &FROM_CLIENT, name);
+    /// A frame of a client. `None`: it names no command.
+    pub fn received(&self, kind: Option<CommandType>) {
+        count(&self.0.received, kind.map(|kind| kind as usize));
     }
 }
 
-fn count(counts: &[AtomicU64], names: &[&str], name: &str) {
-    let place = names.iter().position(|known| *known == name);
-    // One place more than names: the last is that of all others.
-    if let Some(count) = counts.get(place.unwrap_or(names.len())) {
+/// At the place of a type, or at the last one, which is that of all others.
+fn count(counts: &[AtomicU64], place: Option<usize>) {
+    let count = match place {
+        Some(place) => counts.get(place),
+        None => counts.last(),
+    };
+    if let Some(count) = count {
         count.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -57,8 +53,16 @@ impl Collector for Frames {
         let help = "Frames of sockets by their type; from the server one for each socket";
         let mut family = encoder.encode_descriptor("frames", help, None, MetricType::Counter)?;
         for (direction, counts, names) in [
-            ("sent", &self.0.sent[..], &FROM_SERVER[..]),
-            ("received", &self.0.received[..], &FROM_CLIENT[..]),
+            (
+                "sent",
+                &self.0.sent[..],
+                &FrameType::ALL.map(FrameType::name)[..],
+            ),
+            (
+                "received",
+                &self.0.received[..],
+                &CommandType::ALL.map(CommandType::name)[..],
+            ),
         ] {
             for (name, count) in names.iter().chain([&OTHER]).zip(counts) {
                 let labels = [("direction", direction), ("type", name)];
@@ -78,26 +82,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_that_no_table_lists_is_counted_as_other() {
+    fn a_frame_of_a_type_that_is_not_known_is_counted_as_other() {
         let (frames, mut registry) = (Frames::default(), Registry::default());
         registry.register_collector(Box::new(frames.clone()));
-        for frame in [
-            r#"{"type":"ack","data":{}}"#,
-            r#"{"type":"sack","data":{}}"#,
-            r#"{"data":{},"type":"ack"}"#,
-            "",
-        ] {
-            frames.sent(frame);
+        for name in ["ack", "server_closing", "sack", "ACK", ""] {
+            frames.sent(FrameType::named(name));
         }
-        for name in ["ping", "pong", "PING"] {
-            frames.received(name);
+        for name in ["send_message", "ping", "pong", "PING"] {
+            frames.received(CommandType::named(name));
         }
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for (direction, kind, count) in [
             ("sent", "ack", 1),
+            ("sent", "server_closing", 1),
+            ("sent", "connected", 0),
             ("sent", "other", 3),
+            ("received", "send_message", 1),
             ("received", "ping", 1),
+            ("received", "edit_message", 0),
             ("received", "other", 2),
         ] {
             let line =

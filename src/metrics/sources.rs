@@ -84,61 +84,66 @@ impl Sources {
     }
 
     fn typing(&self, figures: &mut Figures<'_>) -> fmt::Result {
-        let (typing, shown) = self.live.typing_now();
+        let counts = self.live.typing().counts();
         figures.gauge(
             "typing_here",
             "Conversations in which users of this replica are typing, or just were",
-            typing as f64,
+            counts.here as f64,
         )?;
         figures.gauge(
             "typing_shown",
             "Conversations in which users of this replica are shown that the other is typing",
-            shown as f64,
+            counts.shown as f64,
         )?;
-        let (told, untold) = self.live.told();
-        figures.counter("typing_told", "Typing changes that were notified", told)?;
+        figures.counter(
+            "typing_told",
+            "Typing changes that were notified",
+            counts.told,
+        )?;
         figures.counter(
             "typing_untold",
             "Typing changes that the database did not take",
-            untold,
+            counts.untold,
         )
     }
 
     fn presence(&self, figures: &mut Figures<'_>) -> fmt::Result {
-        let presence = self.live.presence();
+        let counts = self.live.presence().counts();
         figures.gauge(
             "presence_here",
             "Users with a socket here, or who had one until a moment ago",
-            presence.users() as f64,
+            counts.here as f64,
         )?;
-        let (watching, watched, watches) = presence.watching();
         figures.gauge(
             "presence_watching",
             "Sockets that watch somebody's presence",
-            watching as f64,
+            counts.watching.sockets as f64,
         )?;
         figures.gauge(
             "presence_watched",
             "Users whose presence is watched",
-            watched as f64,
+            counts.watching.users as f64,
         )?;
         figures.gauge(
             "presence_watches",
             "Pairs of a socket and a user whom it watches",
-            watches as f64,
+            counts.watching.pairs as f64,
         )?;
-        let (told, untold, shown) = presence.counts();
         figures.counter(
             "presence_told",
             "Users of this replica whose coming or going was notified",
-            told,
+            counts.told,
         )?;
         figures.counter(
             "presence_untold",
             "The same, when the database did not take it",
-            untold,
+            counts.untold,
         )?;
-        figures.counter("presence_shown", "Presence frames for sockets", shown)
+        figures.counter(
+            "presence_shown",
+            "Presence frames for sockets",
+            counts.shown,
+        )
     }
 
     fn writer(&self, figures: &mut Figures<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::objects::{Conversation, ErrorCode, Message, MessageType, UserSummary};
+use crate::frame::{CommandType, FrameType};
 
 /// The schemas that a type refers to, by name.
 pub type Named = Vec<(String, RefOr<Schema>)>;
@@ -52,35 +53,6 @@ const MESSAGE: &str = "d0000000-0000-4000-8000-000000000001";
 const USER: &str = "11111111-1111-4111-8111-111111111111";
 const OTHER: &str = "22222222-2222-4222-8222-222222222222";
 
-/// The types of the server's frames.
-pub const FROM_SERVER: [&str; 13] = [
-    "connected",
-    "chat_message",
-    "message_updated",
-    "message_deleted",
-    "messages_read",
-    "conversation_created",
-    "typing",
-    "presence",
-    "ack",
-    "error",
-    "resync_required",
-    "token_expiring",
-    "server_closing",
-];
-
-/// The types of a client's frames.
-pub const FROM_CLIENT: [&str; 8] = [
-    "send_message",
-    "edit_message",
-    "delete_message",
-    "mark_read",
-    "typing",
-    "watch_presence",
-    "authenticate",
-    "ping",
-];
-
 /// What the server sends.
 pub fn from_server() -> Vec<FrameKind> {
     use CursorUse::{Always, Never};
@@ -94,38 +66,38 @@ pub fn from_server() -> Vec<FrameKind> {
     };
     vec![
         kind::<Connected>(
-            "connected",
+            FrameType::Connected.name(),
             "The first frame of a socket. If `resumed` is true, everything that was missed follows.",
             Never,
             json!({"connectionId": "0f6c1c9e-4f0a-4f5b-9d7e-0d7c6a1c2b3a", "replicaId": "7a1d1d6c-5f64-4c39-8f0c-6a2f6b3c1d2e",
                    "heartbeatSeconds": 25, "cursor": "1.6b04-4000-1.5c2", "resumed": false}),
         ),
         kind::<Message>(
-            "chat_message",
+            FrameType::ChatMessage.name(),
             "A new message. To every socket of both participants, the sender's own too.",
             Always,
             message(),
         ),
         kind::<Message>(
-            "message_updated",
+            FrameType::MessageUpdated.name(),
             "A message was edited or otherwise changed. To both participants.",
             Always,
             changed("Good morning!", "editedAt"),
         ),
         kind::<Message>(
-            "message_deleted",
+            FrameType::MessageDeleted.name(),
             "A message was deleted; its content is empty. To both participants.",
             Always,
             changed("", "deletedAt"),
         ),
         kind::<MessagesRead>(
-            "messages_read",
+            FrameType::MessagesRead.name(),
             "A participant has read messages. To both participants, the reader's other sockets too.",
             Always,
             json!({"conversationId": CONVERSATION, "readerId": USER, "upToSeq": 4}),
         ),
         kind::<Conversation>(
-            "conversation_created",
+            FrameType::ConversationCreated.name(),
             "A new conversation, as it was before its first message; after a reconnect, as it is by then. To both participants.",
             Always,
             json!({"id": CONVERSATION, "participant1Id": USER, "participant2Id": OTHER,
@@ -135,43 +107,43 @@ pub fn from_server() -> Vec<FrameKind> {
                    "createdAt": "2026-11-23T21:09:58.889078Z", "updatedAt": "2026-11-23T21:09:58.889078Z"}),
         ),
         kind::<Typing>(
-            "typing",
+            FrameType::Typing.name(),
             "The other participant is typing, or has stopped.",
             Never,
             json!({"conversationId": CONVERSATION, "userId": USER, "isTyping": true}),
         ),
         kind::<Presence>(
-            "presence",
+            FrameType::Presence.name(),
             "The state of a watched user: once when watching begins, then at each change.",
             Never,
             json!({"userId": USER, "isOnline": false, "lastSeenAt": "2026-11-23T21:09:58.889078Z"}),
         ),
         kind::<Ack>(
-            "ack",
+            FrameType::Ack.name(),
             "A command was carried out.",
             Never,
             json!({"requestId": "r1", "message": message()}),
         ),
         kind::<Failure>(
-            "error",
+            FrameType::Error.name(),
             "A command was refused, or a frame could not be read.",
             Never,
             json!({"requestId": "r1", "code": "validation_failed", "message": "content must be a string"}),
         ),
         kind::<ResyncRequired>(
-            "resync_required",
+            FrameType::ResyncRequired.name(),
             "What is shown may be wrong, and no event says how: reload over HTTP, then continue with this frame's cursor.",
             Always,
             json!({"reason": "too much has happened since the cursor"}),
         ),
         kind::<TokenExpiring>(
-            "token_expiring",
+            FrameType::TokenExpiring.name(),
             "The token expires soon: send a new one with `authenticate`, or the socket closes with 4401.",
             Never,
             json!({"expiresAt": "2026-11-23T21:09:58Z"}),
         ),
         kind::<ServerClosing>(
-            "server_closing",
+            FrameType::ServerClosing.name(),
             "The replica is about to close the socket with 1012.",
             Never,
             json!({"reconnectAfterMs": 1800}),
@@ -184,48 +156,53 @@ pub fn from_client() -> Vec<FrameKind> {
     let never = CursorUse::Never;
     vec![
         kind::<SendMessageCommand>(
-            "send_message",
+            CommandType::SendMessage.name(),
             "Send a message; the ack contains it, committed.",
             never,
             json!({"conversationId": CONVERSATION, "content": "Is Friday fine, too?", "clientMessageId": "example-2"}),
         ),
         kind::<EditMessageCommand>(
-            "edit_message",
+            CommandType::EditMessage.name(),
             "Replace the content of one of the user's own messages.",
             never,
             json!({"messageId": MESSAGE, "content": "Good morning!"}),
         ),
         kind::<DeleteMessageCommand>(
-            "delete_message",
+            CommandType::DeleteMessage.name(),
             "Delete one of the user's own messages.",
             never,
             json!({"messageId": MESSAGE}),
         ),
         kind::<MarkReadCommand>(
-            "mark_read",
+            CommandType::MarkRead.name(),
             "Mark the other participant's messages as read.",
             never,
             json!({"conversationId": CONVERSATION, "upToSeq": 4}),
         ),
         kind::<TypingCommand>(
-            "typing",
+            CommandType::Typing.name(),
             "Tell the other participant that the user is typing, or has stopped.",
             never,
             json!({"conversationId": CONVERSATION, "isTyping": true}),
         ),
         kind::<WatchPresenceCommand>(
-            "watch_presence",
+            CommandType::WatchPresence.name(),
             "Watch the presence of these users, and no others.",
             never,
             json!({"userIds": [USER]}),
         ),
         kind::<AuthenticateCommand>(
-            "authenticate",
+            CommandType::Authenticate.name(),
             "Replace the socket's token before it expires.",
             never,
             json!({"token": "eyJhbGciOi…"}),
         ),
-        kind::<PingCommand>("ping", "Ask for an ack.", never, json!({})),
+        kind::<PingCommand>(
+            CommandType::Ping.name(),
+            "Ask for an ack.",
+            never,
+            json!({}),
+        ),
     ]
 }
 
@@ -380,10 +357,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_are_those_of_the_tables() {
+    fn every_type_is_described_in_its_order() {
         for (names, table) in [
-            (&FROM_SERVER[..], from_server()),
-            (&FROM_CLIENT[..], from_client()),
+            (&FrameType::ALL.map(FrameType::name)[..], from_server()),
+            (&CommandType::ALL.map(CommandType::name)[..], from_client()),
         ] {
             assert!(
                 table

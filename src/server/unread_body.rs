@@ -4,13 +4,15 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
+
+use crate::sync::lock;
 
 /// What is read of it, at most; whoever sends more is cut off.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -109,8 +111,4 @@ impl Body for SharedBody {
             None => SizeHint::with_exact(0),
         }
     }
-}
-
-fn lock(shared: &Mutex<Part>) -> MutexGuard<'_, Part> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,7 +15,7 @@ use super::failure::QueryFailure;
 use super::lease::Lease;
 use super::{Store, column_of, single};
 use crate::error::Error;
-use crate::model::UserId;
+use crate::model::{ReplicaId, UserId};
 
 /// A transaction number below which everything is known to have ended and to have been delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -333,7 +333,7 @@ impl Store {
     }
 
     /// Takes a replica that ends out of the registry.
-    pub async fn leave(&self, replica: Uuid) -> Result<(), Error> {
+    pub async fn leave(&self, replica: ReplicaId) -> Result<(), Error> {
         let sql = self.select("*", "chat_leave($1)");
         let params = [(&replica as _, Type::UUID)];
         let left = self.change_by(&self.vital_pool, &sql, &params, self.deadline());
@@ -344,7 +344,7 @@ impl Store {
     /// flushed.
     pub async fn heartbeat(
         &self,
-        replica: Uuid,
+        replica: ReplicaId,
         beat: i64,
         patience: Duration,
     ) -> Result<(Identity, Horizon), Error> {

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
@@ -20,6 +20,7 @@ use super::describe::{Obstacle, describe};
 use super::hosts::Hosts;
 use super::tls::{self, Tls};
 use crate::config::DatabaseConfig;
+use crate::sync::lock;
 
 /// The TLS stream that the connector makes, or plain TCP.
 pub type DbConnection =
@@ -103,7 +104,7 @@ pub struct RenewablePool {
 impl RenewablePool {
     /// Closes the idle connections, and those in use once their statement has ended: a busy writer's would hardly ever be idle.
     pub fn renew(&self) {
-        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *lock(&self.renewed) = Some(Instant::now());
         self.pool.retain(|_, _| false);
     }
 }
@@ -181,7 +182,7 @@ impl Connector {
         };
         let pool = builder
             .pre_recycle(Hook::sync_fn(move |_, metrics| {
-                let renewed = used_again.lock().unwrap_or_else(PoisonError::into_inner);
+                let renewed = lock(&used_again);
                 match *renewed {
                     Some(renewed) if metrics.created <= renewed => {
                         Err(HookError::message("the pool was renewed since"))

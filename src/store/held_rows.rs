@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use uuid::Uuid;
+
+use crate::sync::lock;
 
 /// Between two tries for a row that is held; doubled up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -83,7 +85,7 @@ impl HeldRows {
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Semaphore>>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queues)
     }
 
     fn is_waited_for(&self, row: Uuid) -> bool {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Store, column_of, single};
 use crate::error::Error;
-use crate::model::{ConversationId, UserId};
+use crate::model::{ConversationId, ReplicaId, UserId};
 
 /// Who types to whom. Two users have one conversation, so this names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +59,11 @@ impl Store {
     }
 
     /// Tells all replicas who types and who has stopped: one transaction, in as few notifications as hold it.
-    pub async fn notify_typing(&self, replica: Uuid, tellings: &[Telling]) -> Result<(), Error> {
+    pub async fn notify_typing(
+        &self,
+        replica: ReplicaId,
+        tellings: &[Telling],
+    ) -> Result<(), Error> {
         let (mut conversations, mut states) = (Vec::new(), Vec::new());
         let (mut typists, mut recipients) = (Vec::new(), Vec::new());
         for telling in tellings {
@@ -81,7 +85,7 @@ impl Store {
     }
 
     /// Begins a roll of this replica's users; `None` while no session of the database holds the replica's lock.
-    pub async fn open_roll(&self, replica: Uuid) -> Result<Option<Roll>, Error> {
+    pub async fn open_roll(&self, replica: ReplicaId) -> Result<Option<Roll>, Error> {
         let params = [(&replica as _, Type::UUID)];
         let rows = self.change("*", "chat_open_roll($1)", &params).await?;
         Ok(single::<Option<Uuid>>(&rows, 0)?.map(Roll))
@@ -112,7 +116,7 @@ impl Store {
     /// Ends the rolls of other replicas that are gone, or silent for so long. Whether `roll` goes on.
     pub async fn end_rolls(
         &self,
-        replica: Uuid,
+        replica: ReplicaId,
         roll: Roll,
         silence: Duration,
     ) -> Result<bool, Error> {

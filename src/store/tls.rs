@@ -12,7 +12,7 @@
 //! name must be in the certificate's `subjectAltName`: the common name does not count (RFC 9525).
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
@@ -24,6 +24,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::SslMode;
+use crate::sync::lock;
 
 /// Why no connection can be made safely: settings or files, never the network.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +84,7 @@ impl Tls {
 
     /// For a connection that is made now.
     pub fn connector(&self) -> MakeRustlsConnect {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if let Some(path) = &self.root_cert {
             let pem = std::fs::read(path).ok();
             if pem != current.pem {

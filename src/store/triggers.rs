@@ -1,12 +1,13 @@
 //! Whether pgchat's own triggers are switched on. `pg_restore --disable-triggers` that was interrupted leaves them off, and so may
 //! somebody's repair: then rows are stored that nobody is told of, and that have no numbers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use postgres_types::Type;
 
 use super::{Store, single};
 use crate::error::Error;
+use crate::sync::lock;
 
 /// What was found at the last look.
 #[derive(Clone, Default)]
@@ -25,7 +26,7 @@ impl Triggers {
                 return log::debug!("whether triggers are disabled is not known: {cause}");
             }
         };
-        let mut known = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.off);
         if *known == off {
             return;
         }

@@ -4,7 +4,7 @@
 //! timer. Alone, nobody waits for anybody; the thousands who come back after the loss of a replica take a few queries.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -13,6 +13,7 @@ use super::Store;
 use super::failure::QueryFailure;
 use crate::error::{Error, Resource};
 use crate::model::UserId;
+use crate::sync::lock;
 
 /// Users whom one query asks about.
 const GROUP: usize = 1000;
@@ -63,7 +64,7 @@ impl UserLookups {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in between can panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

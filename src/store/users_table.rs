@@ -1,6 +1,6 @@
 //! The link to the host's users table: made at the start, looked after while the host alters its table.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postgres_types::Type;
@@ -15,6 +15,7 @@ use super::migrate::{MigrateError, UsersLinked, sorted};
 use super::triggers::Triggers;
 use super::{Connector, Session, Store, describe, quoted_name};
 use crate::error::Error;
+use crate::sync::lock;
 
 /// With the functions that look at the host's table, between marks.
 const USERS: &str = include_str!("../../sql/migrations/V2__users.sql");
@@ -165,7 +166,7 @@ impl UsersLink {
 
     /// Why it does not fit: names the column and the setting.
     pub fn check(&self) -> Result<(), String> {
-        match &*self.fault.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*lock(&self.fault) {
             None => Ok(()),
             Some(why) => Err(why.clone()),
         }
@@ -321,7 +322,7 @@ impl UsersLink {
 
     /// Whether that is news.
     fn set_fault(&self, fault: Option<String>) -> bool {
-        let mut known = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.fault);
         let news = *known != fault;
         *known = fault;
         news

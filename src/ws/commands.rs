@@ -5,31 +5,31 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
-use super::in_flight::{self, InFlight, Ticket};
+use super::in_flight::{self, CommandId, InFlight};
 use super::limited_stream::MessageReservation;
-use super::protocol::{Done, Draft, Query};
+use super::protocol::{Done, Draft, Statement};
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::hub::{Mailbox, Subscription};
-use crate::model::{Content, UserId, content_faults};
+use crate::model::{ConnectionId, Content, UserId, content_faults};
 use crate::services::Services;
 use crate::store::Gone;
 use crate::writer::{Protocol, SENT_LOG};
 
-pub type Outcome = Result<Done, Error>;
+/// What a command answers.
+pub type CommandOutcome = Result<Done, Error>;
 
 /// The end of one command, on its way back to its session.
 #[derive(Debug)]
 pub struct Reply {
-    pub ticket: Ticket,
-    pub outcome: Outcome,
+    pub command_id: CommandId,
+    pub outcome: CommandOutcome,
 }
 
 /// What a socket has only while its client sends commands; most sockets only listen.
 pub struct Commands {
-    pub in_flight: InFlight<Outcome>,
+    pub in_flight: InFlight<CommandOutcome>,
     pub replies: mpsc::Receiver<Reply>,
     sender: mpsc::Sender<Reply>,
 }
@@ -45,10 +45,10 @@ impl Commands {
         }
     }
 
-    /// Where the command of `ticket` puts its outcome, and what it counts for until then.
-    pub fn reply_to(&self, ticket: Ticket, reservation: MessageReservation) -> ReplyTo {
+    /// Where this command puts its outcome, and what it counts for until then.
+    pub fn reply_to(&self, command_id: CommandId, reservation: MessageReservation) -> ReplyTo {
         ReplyTo {
-            ticket,
+            command_id,
             sender: Some(self.sender.clone()),
             reservation,
         }
@@ -58,13 +58,13 @@ impl Commands {
 /// Takes the one outcome of a command. Dropped without one (its task died, the writer has stopped), it reports that,
 /// so that no command stays in flight for ever.
 pub struct ReplyTo {
-    ticket: Ticket,
+    command_id: CommandId,
     sender: Option<mpsc::Sender<Reply>>,
     reservation: MessageReservation,
 }
 
 impl ReplyTo {
-    pub fn send(mut self, outcome: Outcome) {
+    pub fn send(mut self, outcome: CommandOutcome) {
         self.put(outcome);
     }
 
@@ -79,11 +79,14 @@ impl ReplyTo {
         }
     }
 
-    fn put(&mut self, outcome: Outcome) {
+    fn put(&mut self, outcome: CommandOutcome) {
         if let Some(sender) = self.sender.take() {
-            let ticket = self.ticket;
+            let command_id = self.command_id;
             // It can fail only when the session has ended: then nobody is left to answer.
-            let _ = sender.try_send(Reply { ticket, outcome });
+            let _ = sender.try_send(Reply {
+                command_id,
+                outcome,
+            });
         }
     }
 }
@@ -100,7 +103,7 @@ pub struct Actor {
     pub caller: Caller,
     /// For whom `caller` opened the socket.
     pub user: UserId,
-    pub connection: Uuid,
+    pub connection: ConnectionId,
 }
 
 /// Hands the message to the writer, which answers to `reply`.
@@ -117,7 +120,7 @@ pub fn send_message(services: &Services, actor: Actor, draft: Draft, mut reply: 
         services.config.limits.message_bytes,
     );
     let admitted = checked.map_err(Error::Validation).and_then(|content| {
-        services.limiter.check(user)?;
+        services.send_limiter.check(user)?;
         Ok(content.of(user, draft.conversation))
     });
     match admitted {
@@ -146,7 +149,7 @@ pub fn watch_presence(
     user: UserId,
     socket: &Subscription,
     users: Vec<UserId>,
-) -> Outcome {
+) -> CommandOutcome {
     let limit = services.config.limits.watched_users;
     if users.len() > limit {
         return Err(Error::Validation(vec![format!(
@@ -161,16 +164,16 @@ pub fn watch_presence(
 
 /// Runs the statement on a task of its own, tracked for the drain: one that runs is not given up when its socket goes. But what waits
 /// for a row that is held does not outlive it: the client may have repeated it on another socket, and changed the same once more.
-pub fn query(
+pub fn run_statement(
     services: &Arc<Services>,
     actor: Actor,
     socket: &Subscription,
-    query: Query,
+    statement: Statement,
     reply: ReplyTo,
 ) {
     // Typing has a limit of its own.
-    if !matches!(query, Query::Typing { .. })
-        && let Err(fault) = services.limiter.check(actor.user)
+    if !matches!(statement, Statement::Typing { .. })
+        && let Err(fault) = services.send_limiter.check(actor.user)
     {
         return reply.send(Err(fault));
     }
@@ -178,7 +181,7 @@ pub fn query(
     let services = Arc::clone(services);
     let mailbox = Arc::clone(socket.mailbox());
     tasks.spawn(async move {
-        let outcome = run(&services, actor, &mailbox, query, pin!(reply.gone())).await;
+        let outcome = run(&services, actor, &mailbox, statement, pin!(reply.gone())).await;
         reply.send(outcome.map_err(|error| actor.caller.concealed(error)));
     });
 }
@@ -187,15 +190,15 @@ async fn run(
     services: &Services,
     actor: Actor,
     mailbox: &Mailbox,
-    query: Query,
+    statement: Statement,
     gone: Gone<'_>,
-) -> Outcome {
+) -> CommandOutcome {
     let Actor {
         user, connection, ..
     } = actor;
     let store = &services.store;
-    match query {
-        Query::MarkRead {
+    match statement {
+        Statement::MarkRead {
             conversation,
             up_to,
         } => {
@@ -212,7 +215,7 @@ async fn run(
                 read_seq: marked.read_seq,
             })
         }
-        Query::EditMessage { message, content } => {
+        Statement::EditMessage { message, content } => {
             let faults = content_faults(&content, services.config.limits.message_bytes);
             if !faults.is_empty() {
                 return Err(Error::Validation(faults));
@@ -220,16 +223,16 @@ async fn run(
             let edited = store.edit_message(message, user, &content, gone).await?;
             Ok(Done::Message(edited))
         }
-        Query::DeleteMessage { message } => {
+        Statement::DeleteMessage { message } => {
             store.delete_message(message, user).await?;
             Ok(Done::Nothing)
         }
-        Query::Typing {
+        Statement::Typing {
             conversation,
             is_typing,
         } => {
             let live = &services.live;
-            live.typing(conversation, user, connection, mailbox, is_typing)
+            live.set_typing(conversation, user, connection, mailbox, is_typing)
                 .await?;
             Ok(Done::Nothing)
         }
@@ -243,13 +246,21 @@ mod tests {
     #[test]
     fn a_command_that_nobody_finishes_is_answered_and_one_that_is_finished_is_answered_once() {
         let mut commands = Commands::new();
-        drop(commands.reply_to(1, None));
-        let Reply { ticket, outcome } = commands.replies.try_recv().unwrap();
-        assert_eq!(ticket, 1);
+        drop(commands.reply_to(CommandId(1), None));
+        let Reply {
+            command_id,
+            outcome,
+        } = commands.replies.try_recv().unwrap();
+        assert_eq!(command_id, CommandId(1));
         assert_eq!(outcome.unwrap_err().code(), "unavailable");
-        commands.reply_to(2, None).send(Ok(Done::Nothing));
-        let Reply { ticket, outcome } = commands.replies.try_recv().unwrap();
-        assert!(ticket == 2 && outcome.is_ok());
+        commands
+            .reply_to(CommandId(2), None)
+            .send(Ok(Done::Nothing));
+        let Reply {
+            command_id,
+            outcome,
+        } = commands.replies.try_recv().unwrap();
+        assert!(command_id == CommandId(2) && outcome.is_ok());
         assert!(commands.replies.try_recv().is_err(), "nothing more");
     }
 }

@@ -9,14 +9,15 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::limited_stream::MessageReservation;
-use super::protocol::{Command, Query, Request, RequestId};
+use super::protocol::{Command, Request, RequestId, Statement};
+use crate::frame::CommandType;
 use crate::model::ConversationId;
 
 /// Commands of one socket that have not been answered yet. Also the capacity of its reply channel.
 pub const LIMIT: usize = 32;
 
 /// Commands among them that take a pooled connection each, which sends do not.
-pub const QUERY_LIMIT: usize = 4;
+pub const STATEMENT_LIMIT: usize = 4;
 
 /// How a command takes part in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +25,9 @@ enum Order {
     /// The writer keeps the order of sends among themselves.
     Send(ConversationId),
     /// A statement of its own about one conversation.
-    Query(ConversationId),
+    Statement(ConversationId),
     /// A statement of its own about a message, whose conversation is not known here: ordered with everything.
-    QueryAny,
+    AnyStatement,
     Free,
 }
 
@@ -34,11 +35,11 @@ impl Order {
     fn of(command: &Command) -> Self {
         match command {
             Command::SendMessage(draft) => Self::Send(draft.conversation),
-            Command::Query(
-                Query::MarkRead { conversation, .. } | Query::Typing { conversation, .. },
-            ) => Self::Query(*conversation),
-            Command::Query(Query::EditMessage { .. } | Query::DeleteMessage { .. }) => {
-                Self::QueryAny
+            Command::Statement(
+                Statement::MarkRead { conversation, .. } | Statement::Typing { conversation, .. },
+            ) => Self::Statement(*conversation),
+            Command::Statement(Statement::EditMessage { .. } | Statement::DeleteMessage { .. }) => {
+                Self::AnyStatement
             }
             Command::WatchPresence { .. } | Command::Authenticate { .. } | Command::Ping => {
                 Self::Free
@@ -46,34 +47,36 @@ impl Order {
         }
     }
 
-    fn is_query(self) -> bool {
-        matches!(self, Self::Query(_) | Self::QueryAny)
+    fn is_statement(self) -> bool {
+        matches!(self, Self::Statement(_) | Self::AnyStatement)
     }
 
     /// Whether the two must be answered in the order in which they came.
     fn same_order(self, other: Self) -> bool {
         match (self, other) {
             (Self::Free, _) | (_, Self::Free) => false,
-            (Self::QueryAny, _) | (_, Self::QueryAny) => true,
-            (Self::Send(one) | Self::Query(one), Self::Send(two) | Self::Query(two)) => one == two,
+            (Self::AnyStatement, _) | (_, Self::AnyStatement) => true,
+            (Self::Send(one) | Self::Statement(one), Self::Send(two) | Self::Statement(two)) => {
+                one == two
+            }
         }
     }
 
     /// Whether a command must wait for the end of `earlier`.
     fn waits_for(self, earlier: Self) -> bool {
-        self.same_order(earlier) && (self.is_query() || earlier.is_query())
+        self.same_order(earlier) && (self.is_statement() || earlier.is_statement())
     }
 }
 
 /// Names a command in flight; unique on its socket.
-pub type Ticket = u64;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommandId(pub u64);
 
 struct Entry<R> {
-    ticket: Ticket,
+    command_id: CommandId,
     order: Order,
     id: RequestId,
-    /// The `type` of its frame.
-    name: &'static str,
+    kind: CommandType,
     /// When its frame was read.
     read_at: Instant,
     outcome: Option<R>,
@@ -82,8 +85,7 @@ struct Entry<R> {
 /// A command that has ended and whose turn to be answered has come.
 pub struct Answerable<R> {
     pub id: RequestId,
-    /// The `type` of its frame.
-    pub name: &'static str,
+    pub kind: CommandType,
     /// When its frame was read.
     pub read_at: Instant,
     pub outcome: R,
@@ -98,7 +100,7 @@ struct Held {
 
 /// A command that is to be started, and what it counts for as long as it is there.
 pub struct Started {
-    pub ticket: Ticket,
+    pub command_id: CommandId,
     pub command: Command,
     pub reservation: MessageReservation,
 }
@@ -108,7 +110,7 @@ pub struct InFlight<R> {
     /// In the order of the client's frames.
     entries: VecDeque<Entry<R>>,
     held: Option<Held>,
-    next: Ticket,
+    next: CommandId,
 }
 
 impl<R> InFlight<R> {
@@ -116,7 +118,7 @@ impl<R> InFlight<R> {
         Self {
             entries: VecDeque::new(),
             held: None,
-            next: 0,
+            next: CommandId(0),
         }
     }
 
@@ -156,18 +158,18 @@ impl<R> InFlight<R> {
             });
             return None;
         }
-        let ticket = self.next;
-        self.next += 1;
+        let command_id = self.next;
+        self.next.0 += 1;
         self.entries.push_back(Entry {
-            ticket,
+            command_id,
             order,
             id: request.id,
-            name: request.command.name(),
+            kind: request.command.kind(),
             read_at,
             outcome: None,
         });
         Some(Started {
-            ticket,
+            command_id,
             command: request.command,
             reservation,
         })
@@ -180,8 +182,8 @@ impl<R> InFlight<R> {
     }
 
     /// A started command ended.
-    pub fn finished(&mut self, ticket: Ticket, outcome: R) {
-        if let Some(entry) = self.entries.iter_mut().find(|e| e.ticket == ticket) {
+    pub fn finished(&mut self, command_id: CommandId, outcome: R) {
+        if let Some(entry) = self.entries.iter_mut().find(|e| e.command_id == command_id) {
             entry.outcome = Some(outcome);
         }
     }
@@ -199,7 +201,7 @@ impl<R> InFlight<R> {
         let entry = self.entries.remove(index)?;
         entry.outcome.map(|outcome| Answerable {
             id: entry.id,
-            name: entry.name,
+            kind: entry.kind,
             read_at: entry.read_at,
             outcome,
         })
@@ -207,7 +209,8 @@ impl<R> InFlight<R> {
 
     fn must_wait(&self, order: Order) -> bool {
         let mut running = self.entries.iter().filter(|e| e.outcome.is_none());
-        if order.is_query() && running.clone().filter(|e| e.order.is_query()).count() >= QUERY_LIMIT
+        if order.is_statement()
+            && running.clone().filter(|e| e.order.is_statement()).count() >= STATEMENT_LIMIT
         {
             return true;
         }

@@ -10,6 +10,7 @@ pub use frames::{Connected, Done, Frames};
 pub use requests::{Refused, Request, parse};
 
 use crate::config::Secret;
+use crate::frame::CommandType;
 use crate::model::{ConversationId, MessageId, Seq, UserId};
 
 /// Subprotocol that is echoed to a client which offers it.
@@ -21,7 +22,7 @@ pub type RequestId = Option<String>;
 #[derive(Debug, PartialEq)]
 pub enum Command {
     SendMessage(Draft),
-    Query(Query),
+    Statement(Statement),
     WatchPresence { users: Vec<UserId> },
     Authenticate { token: Secret },
     Ping,
@@ -38,7 +39,7 @@ pub struct Draft {
 
 /// A command that is a statement of its own.
 #[derive(Debug, PartialEq)]
-pub enum Query {
+pub enum Statement {
     EditMessage {
         message: MessageId,
         content: String,
@@ -58,16 +59,16 @@ pub enum Query {
 
 impl Command {
     /// The `type` of its frame.
-    pub fn name(&self) -> &'static str {
+    pub fn kind(&self) -> CommandType {
         match self {
-            Self::SendMessage(_) => "send_message",
-            Self::Query(Query::EditMessage { .. }) => "edit_message",
-            Self::Query(Query::DeleteMessage { .. }) => "delete_message",
-            Self::Query(Query::MarkRead { .. }) => "mark_read",
-            Self::Query(Query::Typing { .. }) => "typing",
-            Self::WatchPresence { .. } => "watch_presence",
-            Self::Authenticate { .. } => "authenticate",
-            Self::Ping => "ping",
+            Self::SendMessage(_) => CommandType::SendMessage,
+            Self::Statement(Statement::EditMessage { .. }) => CommandType::EditMessage,
+            Self::Statement(Statement::DeleteMessage { .. }) => CommandType::DeleteMessage,
+            Self::Statement(Statement::MarkRead { .. }) => CommandType::MarkRead,
+            Self::Statement(Statement::Typing { .. }) => CommandType::Typing,
+            Self::WatchPresence { .. } => CommandType::WatchPresence,
+            Self::Authenticate { .. } => CommandType::Authenticate,
+            Self::Ping => CommandType::Ping,
         }
     }
 }

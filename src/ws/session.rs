@@ -228,7 +228,7 @@ where
 
     fn hold_back(&mut self) -> Option<Instant> {
         let came = self.stream.get_mut().take_frames();
-        let frames = &self.services.frames;
+        let frames = &self.services.frame_limiter;
         hold_back(frames, self.user, came, &mut self.uncounted)
     }
 
@@ -287,7 +287,7 @@ where
         Ok(())
     }
 
-    /// To the next thing that depends on time.
+    /// Sets the timer to the next thing that depends on time.
     fn set(&self, timer: Pin<&mut Sleep>) {
         timer.reset(self.due());
     }

@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use uuid::Uuid;
 use warp::filters::BoxedFilter;
 use warp::http::header::{
     ALLOW, CONNECTION, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -30,7 +29,8 @@ use crate::hub::Subscription;
 use crate::limits::Holder;
 use crate::logging::REQUEST_ID;
 use crate::logging::Repeats;
-use crate::model::UserId;
+use crate::model::{ConnectionId, UserId};
+use crate::query_string::{Query, id};
 use crate::reply::error_response;
 use crate::services::Services;
 
@@ -40,8 +40,6 @@ const READ_BUFFER: usize = 1024;
 /// Frames are collected up to this size before they are written; most turns of a session send less, in one write.
 const WRITE_BUFFER: usize = 4 * 1024;
 
-type Query = Vec<(String, String)>;
-
 /// `GET /ws?user_id=uuid[&ticket=…][&cursor=…]`. A refused handshake is an ordinary error reply, 405 for another method;
 /// OPTIONS is answered as it is at every route.
 pub fn route(services: Services) -> BoxedFilter<(Response,)> {
@@ -50,9 +48,10 @@ pub fn route(services: Services) -> BoxedFilter<(Response,)> {
         .and(warp::path::end())
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::query::<Query>())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::ext::optional::<OnUpgrade>())
-        .then(move |method, headers, query, on_upgrade| {
+        .then(move |method, headers, query: String, on_upgrade| {
+            let query = Query::parse(&query);
             answer(Arc::clone(&services), method, headers, query, on_upgrade)
         })
         .boxed()
@@ -151,7 +150,7 @@ async fn handshake(
 }
 
 /// Ties a connection to the request that became it; what follows has the connection's id alone.
-fn log_connected(id: Uuid, user: UserId) {
+fn log_connected(id: ConnectionId, user: UserId) {
     if !log::log_enabled!(log::Level::Debug) {
         return;
     }
@@ -299,11 +298,8 @@ fn is_same_host(origin: &str, host: &str) -> bool {
 
 /// The user of `user_id`.
 fn named_user(query: &Query) -> Result<Option<NamedUser>, Error> {
-    let named = parameter(query, "user_id")?.map(|text| {
-        text.parse()
-            .map_err(|_| Error::invalid("user_id must be a UUID"))
-    });
-    named.transpose()
+    let named = parameter(query, "user_id")?.map(|text| id("user_id", text));
+    named.transpose().map_err(Error::Validation)
 }
 
 /// The caller's own user where none is named.
@@ -313,15 +309,10 @@ fn named_or_own(named: Option<NamedUser>, caller: &Caller) -> Result<NamedUser, 
         .ok_or_else(|| Error::invalid("user_id is required"))
 }
 
-/// An empty value is as good as none. Given twice it is a fault, as in HTTP: proxies disagree on which one counts.
+/// An empty value is as good as none.
 fn parameter<'a>(query: &'a Query, name: &str) -> Result<Option<&'a str>, Error> {
-    let mut values = query.iter().filter(|(key, _)| key == name);
-    match (values.next(), values.next()) {
-        (_, Some(_)) => Err(Error::invalid(format!("{name} must be given only once"))),
-        (value, None) => Ok(value
-            .map(|(_, text)| text.as_str())
-            .filter(|text| !text.is_empty())),
-    }
+    let text = query.text(name).map_err(Error::Validation)?;
+    Ok(text.filter(|text| !text.is_empty()))
 }
 
 fn switching_protocols(key: &HeaderValue, subprotocol: bool) -> Response {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::Dispatcher;
 use super::told::Told;
 use crate::error::Error;
+use crate::frame::FrameType;
 use crate::hub::Event;
 use crate::listener::delivered::Standing;
 use crate::model::UserId;
@@ -93,7 +94,7 @@ impl Dispatcher {
             }
             self.wait_for_room(&change.recipients, &mut patience).await;
             self.hand_over(&change.recipients, event);
-            if change.event_type == "chat_message" {
+            if change.event_type == FrameType::ChatMessage.name() {
                 self.end_typing(change.user, &change.recipients, now);
             }
             count += 1;
@@ -147,6 +148,7 @@ mod tests {
 
     use super::*;
     use crate::hub::{Subject, Subscription};
+    use crate::model::ReplicaId;
     use crate::testing;
 
     #[tokio::test(start_paused = true)]
@@ -155,8 +157,14 @@ mod tests {
         let minute = Duration::from_secs(60);
         let services = testing::services(hub.clone(), minute, minute);
         let (store, live) = (services.store.clone(), services.live.clone());
-        let dispatcher =
-            Dispatcher::new(store, hub.clone(), live, Uuid::nil(), 1000, Arc::default());
+        let dispatcher = Dispatcher::new(
+            store,
+            hub.clone(),
+            live,
+            ReplicaId(Uuid::nil()),
+            1000,
+            Arc::default(),
+        );
         let users: Vec<UserId> = (0..100).map(|n| UserId(Uuid::from_u128(n))).collect();
         let _sockets: Vec<Subscription> = users
             .iter()

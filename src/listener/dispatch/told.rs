@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::frame;
+use crate::frame::{Frame, FrameType};
 use crate::hub::{AsUpdate, Event, Subject};
 use crate::listener::payload::{PayloadEvent, ReadMark};
 use crate::model::UserId;
@@ -95,8 +95,8 @@ impl<'a> Told<'a> {
             created: row.create_xid,
             ..now
         };
-        match event.event_type {
-            "chat_message" => told,
+        match FrameType::named(event.event_type) {
+            Some(FrameType::ChatMessage) => told,
             _ => told.into_later(),
         }
     }
@@ -129,7 +129,7 @@ impl<'a> Told<'a> {
 
     /// As of a catch-up: with no horizon, and of no moment. `at`: in Unix seconds.
     pub fn into_event(self, user: UserId, at: i64, cursor: &str) -> Event {
-        let frame_of = |event_type| frame::durable(event_type, self.data, user, at, cursor);
+        let frame_of = |event_type| Frame::durable(event_type, self.data, user, at, cursor);
         Event {
             subject: self.subject,
             version: self.version,

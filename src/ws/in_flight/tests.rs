@@ -21,20 +21,20 @@ fn send(n: u8) -> Command {
 }
 
 fn mark_read(n: u8) -> Command {
-    Command::Query(Query::MarkRead {
+    Command::Statement(Statement::MarkRead {
         conversation: conversation(n),
         up_to: None,
     })
 }
 
 fn delete() -> Command {
-    Command::Query(Query::DeleteMessage {
+    Command::Statement(Statement::DeleteMessage {
         message: MessageId(Uuid::nil()),
     })
 }
 
 /// Offers a command that must start at once.
-fn started(in_flight: &mut InFlight<()>, id: &str, command: Command) -> Ticket {
+fn started(in_flight: &mut InFlight<()>, id: &str, command: Command) -> CommandId {
     let request = Request {
         id: Some(id.to_owned()),
         command,
@@ -42,7 +42,7 @@ fn started(in_flight: &mut InFlight<()>, id: &str, command: Command) -> Ticket {
     in_flight
         .offer(request, None)
         .expect("must start at once")
-        .ticket
+        .command_id
 }
 
 fn held(in_flight: &mut InFlight<()>, id: &str, command: Command) {
@@ -76,23 +76,23 @@ fn sends_overlap_and_are_answered_in_order_for_each_conversation() {
 }
 
 #[test]
-fn a_query_waits_for_the_sends_before_it_and_the_sends_behind_it_wait_too() {
+fn a_statement_waits_for_the_sends_before_it_and_the_sends_behind_it_wait_too() {
     let mut it = InFlight::new();
     let first = started(&mut it, "send", send(1));
     held(&mut it, "read", mark_read(1));
     assert!(it.unhold().is_none());
     it.finished(first, ());
-    let read = it.unhold().unwrap().ticket;
+    let read = it.unhold().unwrap().command_id;
     assert!(it.accepting());
     held(&mut it, "send again", send(1));
     it.finished(read, ());
-    let again = it.unhold().unwrap().ticket;
+    let again = it.unhold().unwrap().command_id;
     it.finished(again, ());
     assert_eq!(answered(&mut it), ["send", "read", "send again"]);
 }
 
 #[test]
-fn a_query_does_not_delay_another_conversation() {
+fn a_statement_does_not_delay_another_conversation() {
     let mut it = InFlight::new();
     started(&mut it, "read", mark_read(1));
     let other = started(&mut it, "send", send(2));
@@ -107,7 +107,7 @@ fn an_edit_or_delete_waits_for_everything_but_pings() {
     let first = started(&mut it, "send", send(1));
     held(&mut it, "delete", delete());
     it.finished(first, ());
-    let deleted = it.unhold().unwrap().ticket;
+    let deleted = it.unhold().unwrap().command_id;
     it.finished(deleted, ());
     assert_eq!(answered(&mut it), ["send", "delete"]);
     it.finished(ping, ());
@@ -117,7 +117,7 @@ fn an_edit_or_delete_waits_for_everything_but_pings() {
 #[test]
 fn no_more_than_the_limits_are_in_flight() {
     let mut it = InFlight::new();
-    for n in 0..QUERY_LIMIT as u8 {
+    for n in 0..STATEMENT_LIMIT as u8 {
         started(&mut it, "read", mark_read(n));
     }
     held(&mut it, "one read too many", mark_read(100));
@@ -171,14 +171,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Checker {
     /// The kind of each command, by its number in the client's order.
     kinds: Vec<u8>,
-    running: BTreeMap<Ticket, usize>,
+    running: BTreeMap<CommandId, usize>,
     started: Vec<usize>,
     ended: BTreeSet<usize>,
     answered: Vec<usize>,
 }
 
 impl Checker {
-    fn start(&mut self, ticket: Ticket, number: usize) {
+    fn start(&mut self, command_id: CommandId, number: usize) {
         let kind = self.kinds[number];
         for earlier in (0..number).filter(|&n| related(self.kinds[n], kind)) {
             assert!(
@@ -192,7 +192,7 @@ impl Checker {
             );
         }
         self.started.push(number);
-        self.running.insert(ticket, number);
+        self.running.insert(command_id, number);
         assert!(self.running.len() <= LIMIT);
     }
 
@@ -208,12 +208,12 @@ impl Checker {
         self.answered.push(number);
     }
 
-    fn finish(&mut self, it: &mut InFlight<usize>, ticket: Ticket) {
-        let number = self.running.remove(&ticket).unwrap();
+    fn finish(&mut self, it: &mut InFlight<usize>, command_id: CommandId) {
+        let number = self.running.remove(&command_id).unwrap();
         self.ended.insert(number);
-        it.finished(ticket, number);
-        if let Some(Started { ticket, .. }) = it.unhold() {
-            self.start(ticket, self.kinds.len() - 1);
+        it.finished(command_id, number);
+        if let Some(Started { command_id, .. }) = it.unhold() {
+            self.start(command_id, self.kinds.len() - 1);
         }
         while let Some(Answerable {
             outcome: number, ..
@@ -234,20 +234,20 @@ proptest! {
                 Step::Offer(kind) if it.accepting() => {
                     checker.kinds.push(kind);
                     let request = Request { id: None, command: command(kind) };
-                    if let Some(Started { ticket, .. }) = it.offer(request, None) {
-                        checker.start(ticket, checker.kinds.len() - 1);
+                    if let Some(Started { command_id, .. }) = it.offer(request, None) {
+                        checker.start(command_id, checker.kinds.len() - 1);
                     }
                 }
                 Step::Finish(index) if !checker.running.is_empty() => {
-                    let tickets: Vec<_> = checker.running.keys().copied().collect();
-                    checker.finish(&mut it, *index.get(&tickets));
+                    let ids: Vec<_> = checker.running.keys().copied().collect();
+                    checker.finish(&mut it, *index.get(&ids));
                 }
                 _ => {}
             }
         }
         // Whatever happened, once everything has ended nothing is held back.
-        while let Some((&ticket, _)) = checker.running.iter().next_back() {
-            checker.finish(&mut it, ticket);
+        while let Some((&command_id, _)) = checker.running.iter().next_back() {
+            checker.finish(&mut it, command_id);
         }
         prop_assert!(it.is_idle());
         prop_assert_eq!(checker.answered.len(), checker.kinds.len());

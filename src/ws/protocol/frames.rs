@@ -5,13 +5,12 @@ use std::fmt::Display;
 use log::Level;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-use uuid::Uuid;
 
 use super::{Refused, RequestId};
 use crate::error::Error;
+use crate::frame::{Frame, FrameType};
 use crate::logging::Repeats;
-use crate::model::{ConversationId, RawJson, Seq, UnixSeconds, UserId};
+use crate::model::{ConnectionId, ConversationId, RawJson, ReplicaId, Seq, UnixSeconds, UserId};
 
 /// What a command answers when it went well.
 #[derive(Debug)]
@@ -54,41 +53,27 @@ struct Failure<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connected<'a> {
-    pub connection_id: Uuid,
-    pub replica_id: Uuid,
+    pub connection_id: ConnectionId,
+    pub replica_id: ReplicaId,
     pub heartbeat_seconds: u64,
     pub cursor: &'a str,
     pub resumed: bool,
-}
-
-/// What every frame looks like; `cursor` only where the client shall go on from it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Frame<'a, D> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    data: D,
-    user_id: UserId,
-    /// Unix seconds.
-    timestamp: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<&'a str>,
 }
 
 /// The frames about one connection; `userId` is the connected user in all of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Frames {
     pub user: UserId,
-    pub connection: Uuid,
+    pub connection: ConnectionId,
 }
 
 impl Frames {
-    pub fn connected(self, data: &Connected) -> Utf8Bytes {
-        self.frame("connected", data, None)
+    pub fn connected(self, data: &Connected) -> Frame {
+        self.frame(FrameType::Connected, data, None)
     }
 
     /// The answer to a command; the cause of an internal error is logged here and never sent.
-    pub fn answer(self, id: &RequestId, outcome: Result<Done, Error>) -> Utf8Bytes {
+    pub fn answer(self, id: &RequestId, outcome: Result<Done, Error>) -> Frame {
         let mut ack = Ack {
             request_id: id.as_deref(),
             message: None,
@@ -115,7 +100,7 @@ impl Frames {
                 return self.error(id, error.code(), &error.to_string());
             }
         }
-        self.frame("ack", &ack, None)
+        self.frame(FrameType::Ack, &ack, None)
     }
 
     /// A database that refuses everything would fill the log: one line a second.
@@ -130,54 +115,46 @@ impl Frames {
         log::log!(level, connectionId:% = connection, userId:% = user; "command of user {user} failed, socket {connection}: {cause}{left_out}");
     }
 
-    pub fn refused(self, refused: &Refused) -> Utf8Bytes {
+    pub fn refused(self, refused: &Refused) -> Frame {
         self.error(&refused.id, "validation_failed", &refused.message)
     }
 
-    pub fn resync_required(self, reason: &str, cursor: &str) -> Utf8Bytes {
+    pub fn resync_required(self, reason: &str, cursor: &str) -> Frame {
         self.frame(
-            "resync_required",
-            serde_json::json!({ "reason": reason }),
+            FrameType::ResyncRequired,
+            &serde_json::json!({ "reason": reason }),
             Some(cursor),
         )
     }
 
-    pub fn server_closing(self, reconnect_after_ms: u64) -> Utf8Bytes {
+    pub fn server_closing(self, reconnect_after_ms: u64) -> Frame {
         self.frame(
-            "server_closing",
-            serde_json::json!({ "reconnectAfterMs": reconnect_after_ms }),
+            FrameType::ServerClosing,
+            &serde_json::json!({ "reconnectAfterMs": reconnect_after_ms }),
             None,
         )
     }
 
     /// The socket closes when this time has come, unless the client sends a new token.
-    pub fn token_expiring(self, expires: UnixSeconds) -> Utf8Bytes {
+    pub fn token_expiring(self, expires: UnixSeconds) -> Frame {
         self.frame(
-            "token_expiring",
-            serde_json::json!({ "expiresAt": expires.to_rfc3339() }),
+            FrameType::TokenExpiring,
+            &serde_json::json!({ "expiresAt": expires.to_rfc3339() }),
             None,
         )
     }
 
-    fn error(self, id: &RequestId, code: &str, message: &str) -> Utf8Bytes {
+    fn error(self, id: &RequestId, code: &str, message: &str) -> Frame {
         let data = Failure {
             request_id: id.as_deref(),
             code,
             message,
         };
-        self.frame("error", &data, None)
+        self.frame(FrameType::Error, &data, None)
     }
 
-    fn frame(self, kind: &'static str, data: impl Serialize, cursor: Option<&str>) -> Utf8Bytes {
-        let frame = Frame {
-            kind,
-            data,
-            user_id: self.user,
-            timestamp: UnixSeconds::now().0,
-            cursor,
-        };
-        // Strings, numbers and JSON that was JSON before: serialising them has no way to fail.
-        serde_json::to_string(&frame).unwrap_or_default().into()
+    fn frame(self, kind: FrameType, data: &impl Serialize, cursor: Option<&str>) -> Frame {
+        Frame::serialized(kind, data, self.user, UnixSeconds::now().0, cursor)
     }
 }
 

@@ -4,10 +4,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Command, Draft, Query, RequestId};
+use super::{Command, Draft, RequestId, Statement};
 use crate::config::Secret;
+use crate::frame::CommandType;
 use crate::model::{ConversationId, MessageId, Seq, UserId};
-use crate::schema::frames::FROM_CLIENT;
 
 /// Longest `requestId`, in bytes: it is kept while the command is in flight.
 pub const MAX_REQUEST_ID_BYTES: usize = 128;
@@ -114,14 +114,15 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
     let kind: String = kind
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
         .ok_or("type must be a string")?;
-    let (members, malformed) = match members(data) {
-        Ok(members) => (members, None),
-        // Of an unknown type it does not matter.
-        Err(fault) => (Members::default(), Some(fault)),
-    };
+    let kind = CommandType::named(&kind).ok_or_else(|| {
+        let known = CommandType::ALL.map(CommandType::name);
+        format!("type must be one of {}", known.join(", "))
+    })?;
+    // Only now: of an unknown type they do not matter.
+    let members = members(data)?;
     let mut read = Reader::default();
-    let command = match kind.as_str() {
-        "send_message" => {
+    let command = match kind {
+        CommandType::SendMessage => {
             let conversation = read.id("conversationId", members.conversation_id);
             let content = read.string("content", members.content);
             let message_type = read.optional_string("messageType", members.message_type);
@@ -136,62 +137,60 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
                 })
             })
         }
-        "edit_message" => {
+        CommandType::EditMessage => {
             let message = read.id("messageId", members.message_id);
             let content = read.string("content", members.content);
             message.zip(content).map(|(message, content)| {
-                Command::Query(Query::EditMessage {
+                Command::Statement(Statement::EditMessage {
                     message: MessageId(message),
                     content,
                 })
             })
         }
-        "delete_message" => read.id("messageId", members.message_id).map(|message| {
-            Command::Query(Query::DeleteMessage {
+        CommandType::DeleteMessage => read.id("messageId", members.message_id).map(|message| {
+            Command::Statement(Statement::DeleteMessage {
                 message: MessageId(message),
             })
         }),
-        "mark_read" => {
+        CommandType::MarkRead => {
             let conversation = read.id("conversationId", members.conversation_id);
             let up_to = read.optional_seq("upToSeq", members.up_to_seq);
             conversation.map(|conversation| {
-                Command::Query(Query::MarkRead {
+                Command::Statement(Statement::MarkRead {
                     conversation: ConversationId(conversation),
                     up_to,
                 })
             })
         }
-        "typing" => {
+        CommandType::Typing => {
             let conversation = read.id("conversationId", members.conversation_id);
             let is_typing = read.bool("isTyping", members.is_typing);
             conversation
                 .zip(is_typing)
                 .map(|(conversation, is_typing)| {
-                    Command::Query(Query::Typing {
+                    Command::Statement(Statement::Typing {
                         conversation: ConversationId(conversation),
                         is_typing,
                     })
                 })
         }
-        "watch_presence" => {
+        CommandType::WatchPresence => {
             let users = read.ids("userIds", members.user_ids);
             users.map(|users| Command::WatchPresence {
                 users: users.into_iter().map(UserId).collect(),
             })
         }
-        "authenticate" => {
+        CommandType::Authenticate => {
             let token = read.string("token", members.token);
             token.map(|token| Command::Authenticate {
                 token: Secret::new(token),
             })
         }
-        "ping" => Some(Command::Ping),
-        _ => return Err(format!("type must be one of {}", FROM_CLIENT.join(", "))),
+        CommandType::Ping => Some(Command::Ping),
     };
-    match (malformed, command) {
-        (Some(fault), _) => Err(fault),
-        (None, Some(command)) if read.faults.is_empty() => Ok(command),
-        (None, _) => Err(read.faults.join("; ")),
+    match command {
+        Some(command) if read.faults.is_empty() => Ok(command),
+        _ => Err(read.faults.join("; ")),
     }
 }
 

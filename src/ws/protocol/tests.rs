@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use super::*;
+use crate::frame::Frame;
+use crate::model::ConnectionId;
 
 pub(super) const ID: &str = "018f4b1e-7b1a-7c3d-8e2f-0123456789ab";
 
@@ -11,7 +12,7 @@ pub(super) fn uuid() -> Uuid {
     ID.parse().unwrap()
 }
 
-pub(super) fn read(frame: &Utf8Bytes) -> Value {
+pub(super) fn read(frame: &Frame) -> Value {
     let mut value: Value = serde_json::from_str(frame.as_str()).unwrap();
     let members = value.as_object_mut().unwrap();
     assert_eq!(members["userId"], ID);
@@ -61,7 +62,7 @@ proptest! {
     ) {
         if let Err(refused) = parse(&text) {
             prop_assert!(!refused.message.is_empty());
-            let frame = Frames { user: UserId(uuid()), connection: Uuid::nil() }.refused(&refused);
+            let frame = Frames { user: UserId(uuid()), connection: ConnectionId(Uuid::nil()) }.refused(&refused);
             prop_assert_eq!(&read(&frame)["type"], &json!("error"));
         }
     }
@@ -70,7 +71,7 @@ proptest! {
     fn a_request_id_comes_back_as_it_was(id in "\\PC{0,30}") {
         let text = json!({"type": "ping", "requestId": id}).to_string();
         let request = parse(&text).unwrap();
-        let frames = Frames { user: UserId(uuid()), connection: Uuid::nil() };
+        let frames = Frames { user: UserId(uuid()), connection: ConnectionId(Uuid::nil()) };
         let ack = frames.answer(&request.id, Ok(Done::Nothing));
         prop_assert_eq!(&read(&ack)["data"]["requestId"], &json!(id));
     }

@@ -3,19 +3,17 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::{Early, Incoming, Session};
+use crate::frame::Frame;
 use crate::metrics::CommandEnd;
 use crate::ws::close::CloseReason;
-use crate::ws::commands::{self, Actor, Commands, Outcome, Reply};
+use crate::ws::commands::{self, Actor, CommandOutcome, Commands, Reply};
 use crate::ws::expiry::Expiry;
 use crate::ws::in_flight::{Answerable, Started};
 use crate::ws::limited_stream::{LimitedStream, MessageReservation, next_message};
 use crate::ws::protocol::{self, Command, Done, Frames, Refused};
-
-/// What a frame is counted as that could not be read.
-const UNREADABLE: &str = "";
 
 impl<S> Session<S>
 where
@@ -37,7 +35,7 @@ where
             Message::Text(text) => match protocol::parse(&text) {
                 Ok(request) => {
                     let frames = &self.services.metrics.frames;
-                    frames.received(request.command.name());
+                    frames.received(Some(request.command.kind()));
                     self.on_request(request, reservation);
                     Ok(())
                 }
@@ -56,7 +54,7 @@ where
     /// Answers a frame that names nothing that could be run.
     async fn refuse(&mut self, refused: &Refused) -> Result<(), CloseReason> {
         let metrics = &self.services.metrics;
-        metrics.frames.received(UNREADABLE);
+        metrics.frames.received(None);
         metrics.commands.unreadable();
         self.feed(self.frames().refused(refused)).await
     }
@@ -74,7 +72,7 @@ where
         let Some(commands) = &self.commands else {
             return;
         };
-        let reply = commands.reply_to(started.ticket, started.reservation);
+        let reply = commands.reply_to(started.command_id, started.reservation);
         let services = &self.services;
         let actor = Actor {
             caller: self.caller,
@@ -84,7 +82,9 @@ where
         let socket = &self.subscription;
         match started.command {
             Command::SendMessage(draft) => commands::send_message(services, actor, draft, reply),
-            Command::Query(query) => commands::query(services, actor, socket, query, reply),
+            Command::Statement(statement) => {
+                commands::run_statement(services, actor, socket, statement, reply)
+            }
             Command::WatchPresence { users } => {
                 reply.send(commands::watch_presence(services, self.user, socket, users));
             }
@@ -94,8 +94,8 @@ where
     }
 
     /// Takes a new token. Counted like a send: to verify one costs more than most commands.
-    fn renew(&mut self, token: &str) -> Outcome {
-        self.services.limiter.check(self.user)?;
+    fn renew(&mut self, token: &str) -> CommandOutcome {
+        self.services.send_limiter.check(self.user)?;
         self.caller = self.services.auth.renewed(self.caller, self.user, token)?;
         let warning = self.services.config.auth.token_warning;
         let fresh = Expiry::of(&self.caller, warning, Instant::now());
@@ -105,16 +105,16 @@ where
     }
 
     /// The one place where commands are answered, and so counted.
-    fn answer(&self, frames: Frames, answerable: Answerable<Outcome>) -> Utf8Bytes {
+    fn answer(&self, frames: Frames, answerable: Answerable<CommandOutcome>) -> Frame {
         let Answerable {
             id,
-            name,
+            kind,
             read_at,
             outcome,
         } = answerable;
         let end = CommandEnd::of(&outcome);
         let figures = &self.services.metrics.commands;
-        figures.answered(name, end, read_at.elapsed());
+        figures.answered(kind, end, read_at.elapsed());
         frames.answer(&id, outcome)
     }
 
@@ -122,11 +122,15 @@ where
     pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), CloseReason> {
         let frames = self.frames();
         let mut next = Some(first);
-        while let Some(Reply { ticket, outcome }) = next {
+        while let Some(Reply {
+            command_id,
+            outcome,
+        }) = next
+        {
             let Some(commands) = &mut self.commands else {
                 return Ok(());
             };
-            commands.in_flight.finished(ticket, outcome);
+            commands.in_flight.finished(command_id, outcome);
             if let Some(started) = commands.in_flight.unhold() {
                 self.start(started);
             }
@@ -145,7 +149,7 @@ where
     }
 }
 
-/// Those that came early first; cancel safe.
+/// The client's next frame, of those that came before the greeting first; cancel safe.
 pub(super) async fn next_frame<S>(
     early: &mut Option<Box<Early>>,
     stream: &mut WebSocketStream<LimitedStream<S>>,

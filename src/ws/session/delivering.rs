@@ -1,9 +1,9 @@
 //! What the hub has for a socket, and what of it a replay has sent already.
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::Session;
+use crate::frame::Frame;
 use crate::hub::{Delivery, Event, Resync, Subject};
 use crate::replay::{Missed, Repeat};
 use crate::ws::close::CloseReason;
@@ -66,7 +66,7 @@ where
     }
 
     /// An event's frame for this socket; none if the replay sent it already.
-    fn frame_of(&mut self, event: &Event) -> Option<Utf8Bytes> {
+    fn frame_of(&mut self, event: &Event) -> Option<Frame> {
         let Some(missed) = &mut self.replayed else {
             return Some(event.frame.clone());
         };

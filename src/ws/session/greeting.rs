@@ -89,7 +89,7 @@ where
     /// Waits until the user's frames are counted and for the turn to be read for, unless the client goes before it comes.
     async fn wait_for_permit(&mut self) -> Result<Permit, CloseReason> {
         let (services, user) = (Arc::clone(&self.services), self.user);
-        let counted = services.frames.counted(user, FRAMES_OF_A_REPLAY);
+        let counted = services.frame_limiter.counted(user, FRAMES_OF_A_REPLAY);
         let permit = tokio::select! {
             biased;
             reason = self.watch() => return Err(reason),
@@ -154,7 +154,7 @@ where
                 () = until(*held_back), if held_back.is_some() => {}
             }
             let came = stream.get_mut().take_frames();
-            *held_back = hold_back(&services.frames, *user, came, uncounted);
+            *held_back = hold_back(&services.frame_limiter, *user, came, uncounted);
         }
     }
 }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as Fragment;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use super::leaving::spread;
+use crate::frame::Frame;
 use crate::hub::Subscription;
 use crate::services::Services;
 use crate::until::until;
@@ -27,13 +28,14 @@ impl<S> Session<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    pub(super) async fn feed(&mut self, frame: Utf8Bytes) -> Result<(), CloseReason> {
-        self.services.metrics.frames.sent(&frame);
+    pub(super) async fn feed(&mut self, frame: Frame) -> Result<(), CloseReason> {
+        self.services.metrics.frames.sent(frame.kind());
         self.traffic.sent = self.traffic.sent.saturating_add(1);
-        if frame.len() > FRAGMENT {
-            return Box::pin(self.feed_fragments(frame.into())).await;
+        let text = frame.into_text();
+        if text.len() > FRAGMENT {
+            return Box::pin(self.feed_fragments(text.into())).await;
         }
-        self.feed_message(Message::Text(frame)).await
+        self.feed_message(Message::Text(text)).await
     }
 
     /// One text in several frames (RFC 6455 section 5.4): the write buffer keeps the size of the largest frame that was
@@ -42,7 +44,7 @@ where
         let mut kind = Data::Text;
         while !rest.is_empty() {
             let part = rest.split_to(rest.len().min(FRAGMENT));
-            let fragment = Frame::message(part, OpCode::Data(kind), rest.is_empty());
+            let fragment = Fragment::message(part, OpCode::Data(kind), rest.is_empty());
             self.feed_message(Message::Frame(fragment)).await?;
             kind = Data::Continue;
         }

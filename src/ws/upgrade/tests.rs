@@ -175,18 +175,23 @@ fn the_user_is_named_by_a_uuid() {
         let named = named_user(query)?;
         named_or_own(named, &Caller::trusted())
     };
-    let query = |value: &str| vec![("user_id".to_owned(), value.to_owned())];
+    let query = |value: &str| Query::parse(&format!("user_id={value}"));
     assert!(user(&query("018f4b1e-7b1a-7c3d-8e2f-0123456789ab")).is_ok());
     for (given, told) in [
-        ("5", "must be a UUID"),
-        ("018f4b1e-7b1a-7c3d-8e2f-0123456789a", "must be a UUID"),
+        ("5", "must be a UUID, not \"5\""),
+        (
+            "018f4b1e-7b1a-7c3d-8e2f-0123456789a",
+            "must be a UUID, not \"018f4b1e-7b1a-7c3d-8e2f-0123456789a\"",
+        ),
+        ("%zz", "holds a malformed percent escape"),
+        ("%ff", "is not valid UTF-8"),
         ("", "is required"),
     ] {
         let error = user(&query(given)).unwrap_err();
         assert_eq!(error.code(), "validation_failed");
         assert_eq!(error.to_string(), format!("user_id {told}"));
     }
-    let nothing = user(&Vec::new()).unwrap_err();
+    let nothing = user(&Query::default()).unwrap_err();
     assert_eq!(nothing.to_string(), "user_id is required");
 }
 
@@ -215,7 +220,7 @@ async fn what_is_wrong_with_a_handshake_is_told_while_the_database_is_waited_for
 
     let told = async |header: (&'static str, &str), parameter: (&str, &str)| {
         let headers = handshake_with(header.0, header.1);
-        let query = vec![(parameter.0.to_owned(), parameter.1.to_owned())];
+        let query = Query::parse(&format!("{}={}", parameter.0, parameter.1));
         let on_upgrade = Some(hyper::upgrade::on(hyper::Request::new(())));
         let answer = handshake(Arc::clone(&services), &headers, &query, on_upgrade).await;
         answer.map(drop).unwrap_err().code()

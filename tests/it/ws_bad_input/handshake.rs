@@ -26,6 +26,24 @@ async fn a_refused_handshake_is_an_ordinary_error() {
         let message = ask(&doubled).await.refused(400, INVALID);
         assert!(message.contains("only once"), "{message}");
     }
+    // Nobody guesses what was meant, and the parameter is named.
+    for (query, fault) in [
+        ("?user_id=1".to_owned(), "user_id must be a UUID, not \"1\""),
+        (
+            format!("?user_id={ALICE}&cursor=%zz"),
+            "cursor holds a malformed percent escape",
+        ),
+        (
+            format!("?user_id={ALICE}&cursor=%ff"),
+            "cursor is not valid UTF-8",
+        ),
+        (
+            format!("?user_id={ALICE}&ticket=%00"),
+            "ticket must not contain U+0000",
+        ),
+    ] {
+        assert_eq!(ask(&query).await.refused(400, INVALID), fault);
+    }
     let unknown = ask(&format!("?user_id={NOBODY}")).await;
     let message = unknown.refused(404, "user_not_found");
     assert!(message.contains(&NOBODY.to_string()), "{message}");

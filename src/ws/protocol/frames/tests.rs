@@ -1,4 +1,5 @@
 use serde_json::json;
+use uuid::Uuid;
 
 use super::*;
 use crate::error::Denial;
@@ -8,7 +9,7 @@ use crate::ws::protocol::tests::{ID, read, uuid};
 fn answers_are_flat_and_carry_the_request_id() {
     let frames = Frames {
         user: UserId(uuid()),
-        connection: Uuid::nil(),
+        connection: ConnectionId(Uuid::nil()),
     };
     let id = Some("r\"1".to_owned());
     let message = RawValue::from_string(r#"{"id":1,  "content":"as it is"}"#.to_owned()).unwrap();
@@ -53,7 +54,7 @@ fn answers_are_flat_and_carry_the_request_id() {
 fn an_internal_cause_is_not_sent() {
     let frames = Frames {
         user: UserId(uuid()),
-        connection: Uuid::nil(),
+        connection: ConnectionId(Uuid::nil()),
     };
     let frame = frames.answer(&None, Err(Error::Internal("password=secret".into())));
     assert!(!frame.as_str().contains("secret"));
@@ -63,15 +64,15 @@ fn an_internal_cause_is_not_sent() {
 fn only_resync_required_has_a_cursor_on_the_frame() {
     let frames = Frames {
         user: UserId(uuid()),
-        connection: Uuid::nil(),
+        connection: ConnectionId(Uuid::nil()),
     };
     assert_eq!(
         read(&frames.resync_required("too old", "c9")),
         json!({"type": "resync_required", "data": {"reason": "too old"}, "cursor": "c9"})
     );
     let connected = frames.connected(&Connected {
-        connection_id: uuid(),
-        replica_id: uuid(),
+        connection_id: ConnectionId(uuid()),
+        replica_id: ReplicaId(uuid()),
         heartbeat_seconds: 25,
         cursor: "c1",
         resumed: false,

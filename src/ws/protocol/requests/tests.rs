@@ -41,34 +41,34 @@ fn every_command_is_understood() {
     );
     assert_eq!(
         parsed("edit_message", json!({"messageId": ID, "content": "x"})),
-        Command::Query(Query::EditMessage {
+        Command::Statement(Statement::EditMessage {
             message: MessageId(uuid()),
             content: "x".to_owned()
         })
     );
     assert_eq!(
         parsed("delete_message", json!({"messageId": ID})),
-        Command::Query(Query::DeleteMessage {
+        Command::Statement(Statement::DeleteMessage {
             message: MessageId(uuid())
         })
     );
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID})),
-        Command::Query(Query::MarkRead {
+        Command::Statement(Statement::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: None
         })
     );
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID, "upToSeq": 7})),
-        Command::Query(Query::MarkRead {
+        Command::Statement(Statement::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: Some(Seq(7))
         })
     );
     assert_eq!(
         parsed("typing", json!({"conversationId": ID, "isTyping": true})),
-        Command::Query(Query::Typing {
+        Command::Statement(Statement::Typing {
             conversation: ConversationId(uuid()),
             is_typing: true
         })
@@ -102,7 +102,7 @@ fn the_longest_request_id_and_the_least_seq_are_taken() {
     // Before the first message: nothing is read.
     assert_eq!(
         parsed("mark_read", json!({"conversationId": ID, "upToSeq": 0})),
-        Command::Query(Query::MarkRead {
+        Command::Statement(Statement::MarkRead {
             conversation: ConversationId(uuid()),
             up_to: Some(Seq(0))
         })

@@ -97,7 +97,12 @@ async fn frames_of_one_who_waits_count_like_any_others() {
     let stage = Stage::calm();
     let started = Instant::now();
     // 500 a second are welcome from now on.
-    while stage.services.frames.pause(stage.user, &mut 1).is_none() {}
+    while stage
+        .services
+        .frame_limiter
+        .pause(stage.user, &mut 1)
+        .is_none()
+    {}
     let (mut client, _session, _turn) = stage.waiting(None).await;
     for _ in 0..PINGS {
         client

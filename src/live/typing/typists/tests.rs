@@ -2,7 +2,7 @@ mod sequences;
 
 use super::*;
 
-const TIMES: Times = Times {
+const TIMES: TypingTimes = TypingTimes {
     lasting: Duration::from_millis(6000),
     interval: Duration::from_millis(2000),
 };
@@ -15,8 +15,8 @@ fn pair() -> Pair {
 }
 
 const CONVERSATION: ConversationId = ConversationId(Uuid::from_u128(3));
-const SOCKET: Uuid = Uuid::from_u128(4);
-const OTHER_SOCKET: Uuid = Uuid::from_u128(5);
+const SOCKET: ConnectionId = ConnectionId(Uuid::from_u128(4));
+const OTHER_SOCKET: ConnectionId = ConnectionId(Uuid::from_u128(5));
 
 /// A replica whose notifications arrive at once, and the other participant's view.
 struct Stage {

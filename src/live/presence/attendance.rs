@@ -89,7 +89,7 @@ impl Attendance {
         self.roll = None;
     }
 
-    /// The same, unless another roll was begun meanwhile.
+    /// `roll` has ended. Without effect if another one was begun meanwhile.
     pub fn end_of(&mut self, roll: Roll) {
         if self.roll == Some(roll) {
             self.roll = None;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::model::{ConversationId, UserId};
+use crate::model::{ConnectionId, ConversationId, UserId};
 use crate::store::{Pair, Telling};
 
 /// Conversations in which somebody types, on one replica, at most; beyond it nobody new is told of. No setting: it bounds what a
@@ -27,14 +27,14 @@ const CAPACITY: usize = 65_536;
 const YIELD: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub struct TypingTimes {
     /// How long typing lasts without renewal.
     pub lasting: Duration,
     /// Between two notifications about one pair.
     pub interval: Duration,
 }
 
-impl From<&Config> for Times {
+impl From<&Config> for TypingTimes {
     fn from(config: &Config) -> Self {
         Self {
             lasting: config.timeouts.typing,
@@ -44,7 +44,7 @@ impl From<&Config> for Times {
 }
 
 pub struct Typists {
-    times: Times,
+    times: TypingTimes,
     /// Ordered, so that those of one typist stand together.
     entries: BTreeMap<Pair, Entry>,
     /// When to look at which entry again; each is in it once at most.
@@ -54,7 +54,7 @@ pub struct Typists {
 struct Entry {
     conversation: ConversationId,
     /// The socket that typed last.
-    connection: Uuid,
+    connection: ConnectionId,
     /// Types until then, if not renewed.
     until: Option<Instant>,
     /// Began, or was renewed, since the last notification.
@@ -69,7 +69,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(conversation: ConversationId, connection: Uuid) -> Self {
+    fn new(conversation: ConversationId, connection: ConnectionId) -> Self {
         Self {
             conversation,
             connection,
@@ -84,7 +84,7 @@ impl Entry {
 }
 
 impl Typists {
-    pub fn new(times: Times) -> Self {
+    pub fn new(times: TypingTimes) -> Self {
         Self {
             times,
             entries: BTreeMap::new(),
@@ -97,7 +97,7 @@ impl Typists {
         &mut self,
         pair: Pair,
         conversation: ConversationId,
-        connection: Uuid,
+        connection: ConnectionId,
         now: Instant,
     ) {
         if self.entries.len() >= CAPACITY && !self.entries.contains_key(&pair) {
@@ -118,7 +118,7 @@ impl Typists {
 
     /// A socket is gone: with it ends what was typed on it.
     /// Whether there was anything.
-    pub fn leaves(&mut self, typist: UserId, connection: Uuid, now: Instant) -> bool {
+    pub fn leaves(&mut self, typist: UserId, connection: ConnectionId, now: Instant) -> bool {
         let first = Pair {
             typist,
             to: UserId(Uuid::nil()),
@@ -179,7 +179,7 @@ impl Typists {
         if self.entries.len() >= CAPACITY && !self.entries.contains_key(&pair) {
             return;
         }
-        let new = || Entry::new(conversation, Uuid::nil());
+        let new = || Entry::new(conversation, ConnectionId(Uuid::nil()));
         let entry = self.entries.entry(pair).or_insert_with(new);
         entry.free = entry.free.max(Some(now + self.times.interval + YIELD));
         if !entry.in_flight {

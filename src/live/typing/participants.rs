@@ -16,21 +16,21 @@ const CAPACITY: usize = 16_384;
 const LASTING: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-pub struct Members {
+pub struct Participants {
     known: HashMap<ConversationId, ([UserId; 2], Instant)>,
 }
 
-impl Members {
+impl Participants {
     pub fn get(&self, conversation: ConversationId, now: Instant) -> Option<[UserId; 2]> {
-        let (members, since) = self.known.get(&conversation)?;
-        (now < *since + LASTING).then_some(*members)
+        let (both, since) = self.known.get(&conversation)?;
+        (now < *since + LASTING).then_some(*both)
     }
 
-    pub fn put(&mut self, conversation: ConversationId, members: [UserId; 2], now: Instant) {
+    pub fn put(&mut self, conversation: ConversationId, both: [UserId; 2], now: Instant) {
         if self.known.len() >= CAPACITY {
             self.known.clear();
         }
-        self.known.insert(conversation, (members, now));
+        self.known.insert(conversation, (both, now));
     }
 }
 
@@ -42,17 +42,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_known_is_bounded_in_time_and_in_number() {
-        let members = [1, 2].map(|n| UserId(Uuid::from_u128(n)));
+        let both = [1, 2].map(|n| UserId(Uuid::from_u128(n)));
         let id = |n: usize| ConversationId(Uuid::from_u128(n as u128));
         let now = Instant::now();
-        let mut known = Members::default();
-        known.put(id(0), members, now);
-        assert_eq!(known.get(id(0), now), Some(members));
+        let mut known = Participants::default();
+        known.put(id(0), both, now);
+        assert_eq!(known.get(id(0), now), Some(both));
         assert_eq!(known.get(id(0), now + LASTING), None);
         for n in 1..=CAPACITY {
-            known.put(id(n), members, now);
+            known.put(id(n), both, now);
         }
         assert!(known.known.len() <= CAPACITY);
-        assert_eq!(known.get(id(CAPACITY), now), Some(members));
+        assert_eq!(known.get(id(CAPACITY), now), Some(both));
     }
 }

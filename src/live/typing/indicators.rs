@@ -4,10 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use super::typists::Times;
-use crate::model::ConversationId;
+use super::typists::TypingTimes;
+use crate::model::{ConversationId, ReplicaId};
 use crate::store::{Pair, Telling};
 
 /// Pairs of which it is known that one types; beyond it nobody new is shown. No setting, for the reason given in `typists`: other
@@ -15,23 +14,23 @@ use crate::store::{Pair, Telling};
 const CAPACITY: usize = 65_536;
 
 pub struct TypingIndicators {
-    times: Times,
-    known: HashMap<Pair, Typing>,
+    times: TypingTimes,
+    known: HashMap<Pair, Indicator>,
     /// In the order of time, for all last equally long. One that was renewed is passed over.
     ends: VecDeque<(Instant, Pair)>,
 }
 
-/// Somebody who types.
-struct Typing {
+/// Somebody who is shown to type.
+struct Indicator {
     conversation: ConversationId,
     /// If it is not renewed.
     until: Instant,
     /// The replica that told of it when it was shown last, and when that was.
-    shown: (Uuid, Instant),
+    shown: (ReplicaId, Instant),
 }
 
 impl TypingIndicators {
-    pub fn new(times: Times) -> Self {
+    pub fn new(times: TypingTimes) -> Self {
         Self {
             times,
             known: HashMap::new(),
@@ -41,7 +40,7 @@ impl TypingIndicators {
 
     /// Somebody types, as the replica `from` tells. Whether it is to be shown: not within the interval after another replica's
     /// telling of the same. Two of them tell so when the user begins on both before either has heard of the other.
-    pub fn begins(&mut self, telling: &Telling, from: Uuid, now: Instant) -> bool {
+    pub fn begins(&mut self, telling: &Telling, from: ReplicaId, now: Instant) -> bool {
         let Telling {
             pair, conversation, ..
         } = *telling;
@@ -53,12 +52,12 @@ impl TypingIndicators {
         self.ends.push_back((until, pair));
         let again =
             before.filter(|(teller, at)| *teller != from && now < *at + self.times.interval);
-        let typing = Typing {
+        let indicator = Indicator {
             conversation,
             until,
             shown: again.unwrap_or((from, now)),
         };
-        self.known.insert(pair, typing);
+        self.known.insert(pair, indicator);
         again.is_none()
     }
 
@@ -67,7 +66,7 @@ impl TypingIndicators {
         self.known.remove(&pair).map(|typing| typing.conversation)
     }
 
-    /// Those who have not been heard of for too long.
+    /// Ends whoever was not heard of for too long; says who, and where.
     pub fn expire(&mut self, now: Instant) -> Vec<(Pair, ConversationId)> {
         let mut expired = Vec::new();
         while let Some((at, pair)) = self.ends.front().copied()
@@ -100,15 +99,17 @@ impl TypingIndicators {
 mod tests {
     use std::time::Duration;
 
+    use uuid::Uuid;
+
     use super::*;
     use crate::model::UserId;
 
-    const TIMES: Times = Times {
+    const TIMES: TypingTimes = TypingTimes {
         lasting: Duration::from_secs(6),
         interval: Duration::from_secs(2),
     };
-    const HERE: Uuid = Uuid::from_u128(10);
-    const THERE: Uuid = Uuid::from_u128(11);
+    const HERE: ReplicaId = ReplicaId(Uuid::from_u128(10));
+    const THERE: ReplicaId = ReplicaId(Uuid::from_u128(11));
 
     fn typing(n: u128) -> Telling {
         Telling {

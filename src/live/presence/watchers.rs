@@ -4,20 +4,21 @@
 //! case to those who have just begun to.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
+use crate::frame::Frame;
 use crate::hub::{Mailbox, Topic};
-use crate::model::UserId;
+use crate::model::{ConnectionId, UserId};
 
 /// Bounded by the sockets of the replica and what each may watch; a socket that watches nobody has nothing here.
 #[derive(Default)]
 pub struct Watchers {
-    sockets: HashMap<Uuid, Watcher>,
+    sockets: HashMap<ConnectionId, Watcher>,
     /// Ordered, so that those who watch one user stand together. Whether it is new: nothing was shown yet.
-    watches: BTreeMap<(UserId, Uuid), bool>,
+    watches: BTreeMap<(UserId, ConnectionId), bool>,
     watched: HashMap<UserId, Watched>,
     /// Users to be read, in the order in which it was asked for.
     queue: BTreeMap<u64, UserId>,
@@ -27,6 +28,17 @@ pub struct Watchers {
 struct Watcher {
     mailbox: Arc<Mailbox>,
     users: Box<[UserId]>,
+}
+
+/// How much is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// Sockets that watch somebody.
+    pub sockets: usize,
+    /// Users whom somebody watches.
+    pub users: usize,
+    /// Pairs of both.
+    pub pairs: usize,
 }
 
 #[derive(Default)]
@@ -39,7 +51,12 @@ struct Watched {
 
 impl Watchers {
     /// Replaces what a socket watches. Each user of the new list is shown to it once more.
-    pub fn watch(&mut self, connection: Uuid, mailbox: &Arc<Mailbox>, mut users: Vec<UserId>) {
+    pub fn watch(
+        &mut self,
+        connection: ConnectionId,
+        mailbox: &Arc<Mailbox>,
+        mut users: Vec<UserId>,
+    ) {
         users.sort_unstable();
         users.dedup();
         let former = self.sockets.remove(&connection);
@@ -60,7 +77,7 @@ impl Watchers {
     }
 
     /// What a socket was shown counts no more.
-    pub fn show_again_to(&mut self, connection: Uuid) {
+    pub fn show_again_to(&mut self, connection: ConnectionId) {
         let Some(watcher) = self.sockets.get(&connection) else {
             return;
         };
@@ -71,7 +88,7 @@ impl Watchers {
     }
 
     /// A socket is gone.
-    pub fn leaves(&mut self, connection: Uuid) {
+    pub fn leaves(&mut self, connection: ConnectionId) {
         if let Some(watcher) = self.sockets.remove(&connection) {
             for user in &watcher.users {
                 self.forget(*user, connection);
@@ -90,7 +107,8 @@ impl Watchers {
         }
     }
 
-    /// Anybody's may have; `again`: and what was shown counts no more.
+    /// Everybody's presence may have changed: all who are watched are read. With `again`, each is also shown once more, as if nothing had
+    /// been shown before.
     pub fn ask_all(&mut self, again: bool) {
         if again {
             self.watched
@@ -123,7 +141,7 @@ impl Watchers {
     }
 
     /// What was read of a user. `frame` makes the frame of it. How many sockets were shown it.
-    pub fn saw(&mut self, user: UserId, data: &str, frame: impl Fn() -> Utf8Bytes) -> usize {
+    pub fn saw(&mut self, user: UserId, data: &str, frame: impl Fn() -> Frame) -> usize {
         let Some(watched) = self.watched.get_mut(&user) else {
             return 0;
         };
@@ -133,7 +151,7 @@ impl Watchers {
         }
         let mut made = None;
         let mut count = 0;
-        let theirs = (user, Uuid::nil())..=(user, Uuid::max());
+        let theirs = watches_of(user);
         for ((_, connection), new) in self.watches.range_mut(theirs) {
             if (std::mem::take(new) || news)
                 && let Some(watcher) = self.sockets.get(connection)
@@ -146,14 +164,17 @@ impl Watchers {
         count
     }
 
-    /// (sockets that watch, whom they watch, how many pairs of both)
-    pub fn len(&self) -> (usize, usize, usize) {
-        (self.sockets.len(), self.watched.len(), self.watches.len())
+    pub fn counts(&self) -> Watching {
+        Watching {
+            sockets: self.sockets.len(),
+            users: self.watched.len(),
+            pairs: self.watches.len(),
+        }
     }
 
-    fn forget(&mut self, user: UserId, connection: Uuid) {
+    fn forget(&mut self, user: UserId, connection: ConnectionId) {
         self.watches.remove(&(user, connection));
-        let theirs = (user, Uuid::nil())..=(user, Uuid::max());
+        let theirs = watches_of(user);
         if self.watches.range(theirs).next().is_none()
             && let Some(watched) = self.watched.remove(&user)
             && let Some(place) = watched.queued
@@ -161,6 +182,12 @@ impl Watchers {
             self.queue.remove(&place);
         }
     }
+}
+
+/// Where those stand who watch this user.
+fn watches_of(user: UserId) -> RangeInclusive<(UserId, ConnectionId)> {
+    let [first, last] = [Uuid::nil(), Uuid::max()].map(ConnectionId);
+    (user, first)..=(user, last)
 }
 
 #[cfg(test)]

@@ -1,0 +1,92 @@
+//! The names of frames on the wire: the `type` of what is sent to clients, and of the commands that they send.
+
+/// An enum of names on the wire, so that each name is written once.
+macro_rules! wire_names {
+    ($(#[$doc:meta])* $names:ident { $($variant:ident = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $names {
+            $($variant,)+
+        }
+
+        impl $names {
+            /// Each at the place of its number (`as usize`), in the order of the documents and of the figures.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The `type` on the wire.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// `None`: this version knows no such name. Letters count in their case.
+            pub fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+wire_names! {
+    /// What the server sends. PostgreSQL names the types of durable events, and a newer schema may name others than these.
+    FrameType {
+        Connected = "connected",
+        ChatMessage = "chat_message",
+        MessageUpdated = "message_updated",
+        MessageDeleted = "message_deleted",
+        MessagesRead = "messages_read",
+        ConversationCreated = "conversation_created",
+        Typing = "typing",
+        Presence = "presence",
+        Ack = "ack",
+        Error = "error",
+        ResyncRequired = "resync_required",
+        TokenExpiring = "token_expiring",
+        ServerClosing = "server_closing",
+    }
+}
+
+wire_names! {
+    /// What a client sends.
+    CommandType {
+        SendMessage = "send_message",
+        EditMessage = "edit_message",
+        DeleteMessage = "delete_message",
+        MarkRead = "mark_read",
+        Typing = "typing",
+        WatchPresence = "watch_presence",
+        Authenticate = "authenticate",
+        Ping = "ping",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_names_its_type_and_stands_at_the_place_of_its_number() {
+        for (place, kind) in FrameType::ALL.into_iter().enumerate() {
+            assert_eq!(FrameType::named(kind.name()), Some(kind));
+            assert_eq!(kind as usize, place, "{kind:?}");
+        }
+        for (place, kind) in CommandType::ALL.into_iter().enumerate() {
+            assert_eq!(CommandType::named(kind.name()), Some(kind));
+            assert_eq!(kind as usize, place, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_close_to_a_name_is_none() {
+        for other in ["", "sack", "acks", "ACK", " ack"] {
+            assert_eq!(FrameType::named(other), None, "{other:?}");
+        }
+        for other in ["", "pong", "PING", "ping "] {
+            assert_eq!(CommandType::named(other), None, "{other:?}");
+        }
+    }
+}
