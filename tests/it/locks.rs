@@ -27,11 +27,7 @@ async fn a_locked_conversation_delays_no_other() {
     let locked = api.open_conversation(ALICE, BORIS).await;
     let free = api.open_conversation(ALICE, CARLA).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
-    let stranger = database
-        .holding(&format!(
-            "select from conversations where id = '{locked}' for update"
-        ))
-        .await;
+    let stranger = database.holding_conversation(locked).await;
 
     let mut waiting = Vec::new();
     for number in 0..10 {
@@ -66,11 +62,7 @@ async fn a_message_that_waits_too_long_is_refused_and_safe_to_repeat() {
     let api = replica.api();
     let locked = api.open_conversation(ALICE, BORIS).await;
     let free = api.open_conversation(ALICE, CARLA).await;
-    let stranger = database
-        .holding(&format!(
-            "select from conversations where id = '{locked}' for update"
-        ))
-        .await;
+    let stranger = database.holding_conversation(locked).await;
 
     given_up_after_15_s(api.send_once(locked, ALICE, "hello", "m-1")).await;
     api.send(free, ALICE, "not delayed").await;
@@ -286,11 +278,7 @@ async fn a_strangers_flood_at_a_locked_conversation_is_refused_at_once_and_delay
     let api = replica.api();
     let locked = database.conversation(ALICE, BORIS).await;
     let free = database.conversation(ALICE, DAVID).await;
-    let holder = database
-        .holding(&format!(
-            "select from conversations where id = '{locked}' for update"
-        ))
-        .await;
+    let holder = database.holding_conversation(locked).await;
     let mut waiting = Vec::new();
     for user in [ALICE, BORIS] {
         let mut socket = Socket::connect(&replica, user).await;
@@ -329,8 +317,7 @@ async fn of_a_batch_what_another_program_holds_is_left_out_and_the_rest_is_store
     let database = Database::fresh().await;
     let held = database.conversation(ALICE, BORIS).await;
     let free = database.conversation(ALICE, CARLA).await;
-    let lock = format!("select from conversations where id = '{held}' for update");
-    let holder = database.holding(&lock).await;
+    let holder = database.holding_conversation(held).await;
     let batch = format!(
         "set lock_timeout = '1s';
          create temporary table answer as
