@@ -102,46 +102,19 @@ pub async fn serve(
             some => some,
         }),
         refusals: permits(REFUSALS),
-        lifecycle: lifecycle.clone(),
+        lifecycle,
         figures,
     };
-    let mut backoff = Duration::ZERO;
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = lifecycle.refusing.cancelled() => break,
-            () = lifecycle.stopping.cancelled() => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) if is_of_one_connection(&error) => continue,
-            Err(error) => {
-                // Out of file descriptors, most likely: only time, or a connection that ends, helps.
-                backoff = (backoff * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
-                log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
-                tokio::select! {
-                    () = tokio::time::sleep(backoff) => continue,
-                    () = lifecycle.refusing.cancelled() => break,
-                    () = lifecycle.stopping.cancelled() => return,
-                }
-            }
-        };
-        backoff = Duration::ZERO;
-        acceptor.take(stream);
+    match acceptor.take_those_who_come(&listener).await {
+        Until::Refusing => acceptor.take_those_who_wait(listener),
+        Until::Stopping => {}
     }
-    // Their peers believe that they are connected, and may have sent their request: a socket that is closed over
-    // them resets them, and a proxy does not repeat a POST that it has sent. Asked of the kernel itself, since tokio
-    // may not have heard of the last ones.
-    match listener.into_std() {
-        Ok(listener) => {
-            // No more than the queue has held (Linux keeps one more): others may come as fast as they are taken.
-            let waiting = std::iter::from_fn(|| next_waiting(&listener));
-            for stream in waiting.take(BACKLOG as usize + 1) {
-                acceptor.take(stream);
-            }
-        }
-        Err(error) => log::warn!("the last connections are not accepted: {error}"),
-    }
+}
+
+/// Why no more connections are accepted.
+enum Until {
+    Refusing,
+    Stopping,
 }
 
 /// The next connection of the kernel's queue, without waiting for one.
@@ -175,6 +148,54 @@ struct Acceptor {
 }
 
 impl Acceptor {
+    async fn take_those_who_come(&self, listener: &TcpListener) -> Until {
+        let Lifecycle {
+            refusing, stopping, ..
+        } = &self.lifecycle;
+        let mut backoff = Duration::ZERO;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = refusing.cancelled() => return Until::Refusing,
+                () = stopping.cancelled() => return Until::Stopping,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    backoff = Duration::ZERO;
+                    self.take(stream);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Out of file descriptors, most likely: only time, or a connection that ends, helps.
+                    backoff =
+                        (backoff * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
+                    log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff) => {}
+                        () = refusing.cancelled() => return Until::Refusing,
+                        () = stopping.cancelled() => return Until::Stopping,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the connections of the kernel's queue. Their peers believe that they are connected, and may have sent their request: a socket
+    /// that is closed over them resets them, and a proxy does not repeat a POST that it has sent. Asked of the kernel itself, since tokio
+    /// may not have heard of the last ones.
+    fn take_those_who_wait(&self, listener: TcpListener) {
+        match listener.into_std() {
+            Ok(listener) => {
+                // No more than the queue has held (Linux keeps one more): others may come as fast as they are taken.
+                let waiting = std::iter::from_fn(|| next_waiting(&listener));
+                for stream in waiting.take(BACKLOG as usize + 1) {
+                    self.take(stream);
+                }
+            }
+            Err(error) => log::warn!("the last connections are not accepted: {error}"),
+        }
+    }
+
     /// Serves a connection, or no more of it than a probe where there is no room, or just closes it where there are many such.
     fn take(&self, stream: TcpStream) {
         let Self {
