@@ -303,9 +303,14 @@ async fn drain(services: &Services) {
             ),
         }
     }
+    leave_registry(services, deadline.max(Instant::now() + LEAVE_PATIENCE)).await;
+    log::info!("stopped");
+}
+
+/// Takes the replica out of the registry, so that the others need not find out that it is gone.
+async fn leave_registry(services: &Services, deadline: Instant) {
     let leave = services.store.leave(services.replica_id);
-    let patience = deadline.max(Instant::now() + LEAVE_PATIENCE);
-    match timeout_at(patience, leave).await {
+    match timeout_at(deadline, leave).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => log::debug!(
             "left in the registry for the others to sweep: {}",
@@ -313,5 +318,4 @@ async fn drain(services: &Services) {
         ),
         Err(_) => log::debug!("left in the registry for the others to sweep: no answer"),
     }
-    log::info!("stopped");
 }

@@ -5,6 +5,7 @@
 //! the type of a long unboxed chain takes the compiler minutes.
 
 mod body;
+mod call;
 mod client;
 mod conversations;
 mod cors;
@@ -15,6 +16,7 @@ mod files;
 mod listing;
 mod measured;
 mod messages;
+mod methods;
 mod page;
 mod probes;
 mod search;
@@ -33,8 +35,8 @@ use warp::reject::{Reject, Rejection};
 use warp::reply::Response;
 use warp::{Filter, Reply, reject};
 
-use self::extract::OtherMethod;
 use self::measured::measured;
+use self::methods::OtherMethod;
 use self::security::secured;
 use crate::error::{Error, Resource, quoted};
 use crate::reply::error_response;

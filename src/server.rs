@@ -4,56 +4,36 @@
 //! What hyper answers by itself, before there is a request, has no body and no `x-request-id`: 400 for what
 //! is not HTTP, 431 for a head that is too long (`MAX_HEADER_BYTES`) or has too many fields (`MAX_HEADERS`).
 
-use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, EXPECT, HOST};
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+use tokio::sync::Semaphore;
 use warp::filters::BoxedFilter;
-use warp::http::HeaderValue;
 use warp::reply::Response;
 
 use crate::config::Config;
-use crate::error::Error;
-use crate::http::security;
 use crate::lifecycle::Lifecycle;
-use crate::logging::REQUEST_ID;
 use crate::logging::Repeats;
 use crate::metrics::Connections;
-use crate::reply::error_response;
 
+mod connection;
 mod final_response;
+mod request;
 mod timeout_stream;
 mod unread_body;
 mod without_room;
 
-use timeout_stream::{Phase, TimeoutStream};
-use unread_body::SharedBody;
-
-/// hyper's buffer of one connection; grows to this only while a large body passes.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// Between a socket's giving up a client that takes nothing, and the transport's.
 const STALL_MARGIN: Duration = Duration::from_secs(10);
+
 /// Connections over the limit that have a place at a time, to be told so or to be answered as a probe; the others are just closed.
 const REFUSALS: usize = 64;
+
 /// Connections that wait in the kernel until they are accepted (less where `net.core.somaxconn` is): those who come back by the thousand
 /// do not come one by one.
 pub const BACKLOG: u32 = 1024;
-/// For the first byte of the first request of a connection that comes while the replica closes, or just before: a proxy or
-/// a probe has sent it already, and the drain waits for one that has not.
-const LATE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bounds of the transport.
 #[derive(Clone, Copy, Debug)]
@@ -122,46 +102,19 @@ pub async fn serve(
             some => some,
         }),
         refusals: permits(REFUSALS),
-        lifecycle: lifecycle.clone(),
+        lifecycle,
         figures,
     };
-    let mut backoff = Duration::ZERO;
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = lifecycle.refusing.cancelled() => break,
-            () = lifecycle.stopping.cancelled() => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) if is_of_one_connection(&error) => continue,
-            Err(error) => {
-                // Out of file descriptors, most likely: only time, or a connection that ends, helps.
-                backoff = (backoff * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
-                log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
-                tokio::select! {
-                    () = tokio::time::sleep(backoff) => continue,
-                    () = lifecycle.refusing.cancelled() => break,
-                    () = lifecycle.stopping.cancelled() => return,
-                }
-            }
-        };
-        backoff = Duration::ZERO;
-        acceptor.take(stream);
+    match acceptor.take_those_who_come(&listener).await {
+        Until::Refusing => acceptor.take_those_who_wait(listener),
+        Until::Stopping => {}
     }
-    // Their peers believe that they are connected, and may have sent their request: a socket that is closed over
-    // them resets them, and a proxy does not repeat a POST that it has sent. Asked of the kernel itself, since tokio
-    // may not have heard of the last ones.
-    match listener.into_std() {
-        Ok(listener) => {
-            // No more than the queue has held (Linux keeps one more): others may come as fast as they are taken.
-            let waiting = std::iter::from_fn(|| next_waiting(&listener));
-            for stream in waiting.take(BACKLOG as usize + 1) {
-                acceptor.take(stream);
-            }
-        }
-        Err(error) => log::warn!("the last connections are not accepted: {error}"),
-    }
+}
+
+/// Why no more connections are accepted.
+enum Until {
+    Refusing,
+    Stopping,
 }
 
 /// The next connection of the kernel's queue, without waiting for one.
@@ -195,6 +148,54 @@ struct Acceptor {
 }
 
 impl Acceptor {
+    async fn take_those_who_come(&self, listener: &TcpListener) -> Until {
+        let Lifecycle {
+            refusing, stopping, ..
+        } = &self.lifecycle;
+        let mut backoff = Duration::ZERO;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = refusing.cancelled() => return Until::Refusing,
+                () = stopping.cancelled() => return Until::Stopping,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    backoff = Duration::ZERO;
+                    self.take(stream);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Out of file descriptors, most likely: only time, or a connection that ends, helps.
+                    backoff =
+                        (backoff * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
+                    log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff) => {}
+                        () = refusing.cancelled() => return Until::Refusing,
+                        () = stopping.cancelled() => return Until::Stopping,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the connections of the kernel's queue. Their peers believe that they are connected, and may have sent their request: a socket
+    /// that is closed over them resets them, and a proxy does not repeat a POST that it has sent. Asked of the kernel itself, since tokio
+    /// may not have heard of the last ones.
+    fn take_those_who_wait(&self, listener: TcpListener) {
+        match listener.into_std() {
+            Ok(listener) => {
+                // No more than the queue has held (Linux keeps one more): others may come as fast as they are taken.
+                let waiting = std::iter::from_fn(|| next_waiting(&listener));
+                for stream in waiting.take(BACKLOG as usize + 1) {
+                    self.take(stream);
+                }
+            }
+            Err(error) => log::warn!("the last connections are not accepted: {error}"),
+        }
+    }
+
     /// Serves a connection, or no more of it than a probe where there is no room, or just closes it where there are many such.
     fn take(&self, stream: TcpStream) {
         let Self {
@@ -205,7 +206,7 @@ impl Acceptor {
         match self.connections.clone().try_acquire_owned() {
             Ok(permit) => {
                 let routes = self.routes.all.clone();
-                let serving = connection(stream, permit, routes, *limits, lifecycle, late);
+                let serving = connection::serve(stream, permit, routes, *limits, lifecycle, late);
                 let open = self.figures.opened();
                 tracker.spawn(async move {
                     let _open = open;
@@ -240,165 +241,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
-}
-
-/// One connection, until it ends or is upgraded. The permit goes with the stream into an upgrade, so it
-/// counts the socket as well. One that is `late`, since the replica closes already, is not shut down before its
-/// only answer, and asks for it soon.
-fn connection(
-    stream: TcpStream,
-    permit: OwnedSemaphorePermit,
-    routes: BoxedFilter<(Response,)>,
-    limits: ServerLimits,
-    lifecycle: &Lifecycle,
-    late: bool,
-) -> impl Future<Output = ()> + Send + 'static {
-    let stopping = lifecycle.stopping.clone();
-    if let Err(error) = stream.set_nodelay(true) {
-        log::debug!("TCP_NODELAY: {error}");
-    }
-    let phase = Phase::default();
-    let time_to_close = time_to_close(lifecycle.closing.clone(), phase.clone());
-    let stream = TimeoutStream::new(stream, phase.clone(), limits, permit);
-    let routes = TowerToHyperService::new(warp::service(routes));
-    let draining = lifecycle.draining.clone();
-    let service = service_fn(move |request| {
-        let answered = answer(routes.clone(), phase.clone(), request);
-        let draining = draining.clone();
-        async move {
-            let mut response = answered.await?;
-            // Proxies take their next request to another replica, before this one closes on it.
-            if draining.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let serving = transport(limits)
-        // hyper starts this timer when the connection becomes idle, so it is the idle limit;
-        // the limit of the head is kept by `TimeoutStream`.
-        .header_read_timeout(match late {
-            true => limits.idle.min(LATE_PATIENCE),
-            false => limits.idle,
-        })
-        .keep_alive(!late)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    async move {
-        let mut serving = pin!(serving);
-        let mut time_to_close = pin!(time_to_close);
-        let mut told = late;
-        loop {
-            tokio::select! {
-                ended = &mut serving => {
-                    if let Err(error) = ended {
-                        log::debug!("connection: {error:?}");
-                    }
-                    return;
-                }
-                () = &mut time_to_close, if !told => {
-                    told = true;
-                    serving.as_mut().graceful_shutdown();
-                }
-                () = stopping.cancelled() => return,
-            }
-        }
-    }
-}
-
-/// hyper, with the limits of a request.
-fn transport(limits: ServerLimits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .max_header_size(limits.head_bytes)
-        .max_headers(limits.fields)
-        .max_buf_size(MAX_BUFFER_BYTES);
-    builder
-}
-
-/// When a connection is shut down. One that has not asked for anything was opened a moment ago, and its first request may be on
-/// its way: hyper would close over it, and a proxy does not repeat a POST that it has sent.
-async fn time_to_close(closing: CancellationToken, phase: Phase) {
-    closing.cancelled().await;
-    if phase.is_first_head() {
-        tokio::time::sleep(LATE_PATIENCE).await;
-    }
-}
-
-/// Answers one request by `routes`, with its id on the response and a line in the log.
-async fn answer<R>(
-    routes: R,
-    phase: Phase,
-    request: Request<Incoming>,
-) -> Result<Response, Infallible>
-where
-    R: Service<Request<SharedBody>, Response = Response, Error = Infallible>,
-{
-    let number = phase.request_begins();
-    let started = Instant::now();
-    let id = request_id(request.headers().get(REQUEST_ID_HEADER));
-    let method = request.method().clone();
-    let path = log::log_enabled!(log::Level::Debug).then(|| request.uri().path().to_owned());
-    let waits = request.headers().contains_key(EXPECT);
-    let request = request.map(SharedBody::of);
-    let body = request.body().clone();
-
-    let mut response = match fault(&request) {
-        None => REQUEST_ID.scope(id.clone(), routes.call(request)).await?,
-        Some(fault) => security::with_headers(error_response(&Error::invalid(fault))),
-    };
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID_HEADER, value);
-    }
-    if let Some(path) = path {
-        let (status, took) = (response.status().as_u16(), started.elapsed());
-        // The path is quoted: it is the caller's text, and a line of the log is ours.
-        log::debug!(
-            requestId = id.as_str(), method = method.as_str(), path = path.as_str(), status = status, durationMs = took.as_secs_f64() * 1e3;
-            "{method} {path:?} {status} {} ms {id}", took.as_millis()
-        );
-    }
-    match (response.status(), body.unread(waits)) {
-        // There is no further request on this connection.
-        (StatusCode::SWITCHING_PROTOCOLS, _) => {}
-        // Who did not send it in time is not waited for again.
-        (status, Some(rest)) if status != StatusCode::REQUEST_TIMEOUT => {
-            tokio::spawn(async move {
-                rest.discard().await;
-                phase.request_ends(number);
-            });
-        }
-        _ => phase.request_ends(number),
-    }
-    Ok(response)
-}
-
-/// What hyper passes on and no route should see.
-fn fault<B>(request: &Request<B>) -> Option<&'static str> {
-    // `CONNECT host:1`, or any method with a host: nothing here is a proxy, and warp has no word for a request without a path.
-    if request.uri().path_and_query().is_none() {
-        return Some("the request's target must be a path");
-    }
-    // RFC 9112 section 3.2: a proxy in front may have gone by the other one. A request without any is served, also of HTTP/1.1: nginx
-    // leaves the header out for callers of HTTP/1.0 and HTTP/3.
-    if request.headers().get_all(HOST).iter().count() > 1 {
-        return Some("the header Host must be given only once");
-    }
-    None
-}
-
-const REQUEST_ID_HEADER: &str = "x-request-id";
-
-/// The caller's id if it is 1 to 128 visible ASCII characters, else a new one.
-fn request_id(sent: Option<&HeaderValue>) -> String {
-    match sent.map(HeaderValue::as_bytes) {
-        Some(id) if (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic) => {
-            String::from_utf8_lossy(id).into_owned()
-        }
-        _ => Uuid::new_v4().to_string(),
-    }
 }
 
 #[cfg(test)]

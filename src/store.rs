@@ -16,6 +16,7 @@ mod messages;
 mod migrate;
 mod migrations;
 mod pooled;
+mod position;
 pub mod roles;
 mod search;
 mod search_index;
@@ -38,10 +39,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-pub use changes::{
-    Change, Changes, Horizon, Identity, Incarnation, MissedChanges, MissedRead, ReadBack, RowBack,
-    Snapshot,
-};
+pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack};
 pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
 pub(crate) use connect::{ISOLATION, LASTING};
 pub use conversations::{Marked, Opened};
@@ -51,6 +49,7 @@ pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
 pub use migrate::{Around, MigrateError, Migration, UsersLinked};
+pub use position::{Horizon, Identity, Incarnation, Snapshot};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};

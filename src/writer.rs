@@ -21,16 +21,17 @@ mod batcher;
 mod bisect;
 mod flow_scheduler;
 mod lock_policy;
+mod pending;
+mod sent;
 mod slow_lane;
+mod stats;
 mod storing;
+mod waiting;
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use prometheus_client::metrics::histogram::Histogram;
-use serde::Deserialize;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -40,99 +41,20 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::limits::{Holder, MemoryBudget, Reservation};
-use crate::model::{ConversationId, NewMessage, RawJson, UserId};
-use crate::store::{Outcome, Outgoing, Store};
+use crate::limits::{Holder, MemoryBudget};
+use crate::model::NewMessage;
+use crate::store::{Outgoing, Store};
 
 use batcher::Batcher;
+use pending::{Flow, Pending, Reply, answer, answer_all, expire};
 use storing::Storing;
 
 pub use accepted::{Accepted, Failed, Protocol};
+pub use sent::{Sent, SentLine};
+pub use stats::Stats;
 
 /// What `RUST_LOG` calls the lines about accepted messages by, wherever they are written.
 pub const SENT_LOG: &str = module_path!();
-
-/// A stored message.
-#[derive(Debug)]
-pub struct Sent {
-    /// The Message, as JSON.
-    pub message: RawJson,
-    /// Nothing new was stored: the answer to a repeat.
-    pub repeated: bool,
-}
-
-impl Sent {
-    /// Has `line` write about it at the level `debug`, under the target [`SENT_LOG`]; costs nothing below it. The message is read for that.
-    pub fn log(&self, line: impl FnOnce(SentLine)) {
-        if !log::log_enabled!(target: SENT_LOG, log::Level::Debug) {
-            return;
-        }
-        match serde_json::from_str(self.message.get()) {
-            Ok(stored) => line(SentLine {
-                repeated: self.repeated,
-                ..stored
-            }),
-            Err(error) => log::debug!("a stored message cannot be read: {error}"),
-        }
-    }
-}
-
-/// What the log says of a message that was accepted: where it is, and nothing that is in it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SentLine {
-    pub id: Uuid,
-    pub seq: i64,
-    pub conversation_id: Uuid,
-    #[serde(skip)]
-    pub repeated: bool,
-}
-
-impl fmt::Display for SentLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let done = match self.repeated {
-            true => "sent again",
-            false => "sent",
-        };
-        let (id, seq, conversation) = (self.id, self.seq, self.conversation_id);
-        write!(
-            f,
-            "{done} message {id}, {seq} of conversation {conversation}"
-        )
-    }
-}
-
-type Reply = Box<dyn FnOnce(Result<Sent, Error>) + Send>;
-
-/// A message on its way, with whom to tell.
-struct Pending {
-    outgoing: Outgoing,
-    reply: Reply,
-    deadline: Instant,
-    /// How often its conversation was busy.
-    tries: u32,
-    /// In a batch before: it may be stored.
-    sent: bool,
-    /// Alone it failed once in a way that a repeat may mend.
-    suspect: bool,
-    /// Until it is answered.
-    _reservation: Reservation,
-}
-
-impl Pending {
-    fn flow(&self) -> Flow {
-        let message = &self.outgoing.message;
-        Flow {
-            conversation: message.conversation,
-            sender: message.sender,
-        }
-    }
-
-    /// Of its content.
-    fn bytes(&self) -> usize {
-        self.outgoing.message.content.len()
-    }
-}
 
 /// A batch holds at most this much content, so that one statement stays a few MB.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -147,14 +69,6 @@ const SMALL_MESSAGE: usize = 4 * 1024;
 /// For messages that wait, or for those that are held.
 fn waiting_budget() -> MemoryBudget {
     MemoryBudget::exempting(SMALL_MESSAGE, MAX_WAITING_BYTES)
-}
-
-/// What keeps its order: the messages of one sender in one conversation. Not those of a conversation, to which anybody
-/// may try to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Flow {
-    conversation: ConversationId,
-    sender: UserId,
 }
 
 /// Bounds of the writer.
@@ -175,49 +89,6 @@ impl From<&Config> for WriterLimits {
             queue: config.limits.writer_queue,
             batch: config.limits.writer_batch,
             timeout: config.timeouts.write,
-        }
-    }
-}
-
-/// Figures since the start of the process.
-pub struct Stats {
-    /// Messages of one transaction.
-    pub batch_sizes: Histogram,
-    /// Seconds that a message waits for its first transaction to begin.
-    pub waits: Histogram,
-    pub accepted: Accepted,
-    pub failed: Failed,
-    pub batches: AtomicU64,
-    pub messages: AtomicU64,
-    pub retries: AtomicU64,
-    /// Flows that went to the slow lane.
-    pub slow: AtomicU64,
-    /// Messages that are in the slow lane now.
-    pub held: AtomicU64,
-    /// Messages that are not answered yet, wherever they are.
-    pub unanswered: AtomicU64,
-    /// Messages that were refused: as many, or as many bytes, waited or were held as may, or the replica stops.
-    pub refused: AtomicU64,
-}
-
-impl Default for Stats {
-    fn default() -> Self {
-        const SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0];
-        const WAITS: [f64; 10] = [
-            0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0,
-        ];
-        Self {
-            batch_sizes: Histogram::new(SIZES),
-            waits: Histogram::new(WAITS),
-            accepted: Accepted::default(),
-            failed: Failed::default(),
-            batches: AtomicU64::default(),
-            messages: AtomicU64::default(),
-            retries: AtomicU64::default(),
-            slow: AtomicU64::default(),
-            held: AtomicU64::default(),
-            unanswered: AtomicU64::default(),
-            refused: AtomicU64::default(),
         }
     }
 }
@@ -335,6 +206,7 @@ impl Writer {
         self.queue.max_capacity()
     }
 
+    /// The writer's figures, as they are counted.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -371,36 +243,6 @@ async fn run(mut queue: mpsc::Receiver<Pending>, mut batcher: Batcher, stop: Can
             }
         }
     }
-}
-
-/// Whether and how a message is answered after a batch.
-fn answer(pending: Pending, outcome: Outcome) -> Option<Pending> {
-    match outcome {
-        Outcome::Stored(message) => (pending.reply)(Ok(Sent {
-            message,
-            repeated: false,
-        })),
-        Outcome::Repeated(message) => (pending.reply)(Ok(Sent {
-            message,
-            repeated: true,
-        })),
-        Outcome::Refused(error) => (pending.reply)(Err(error)),
-        Outcome::Busy => return Some(pending),
-    }
-    None
-}
-
-/// Answers those whose time is over; nothing of them was stored, or a retry is safe.
-fn expire(pending: Pending, why: &str) {
-    (pending.reply)(Err(Error::unavailable(why)));
-}
-
-/// Answers what has an outcome; what is busy comes back.
-fn answer_all(batch: Vec<Pending>, outcomes: Vec<Outcome>) -> Vec<Pending> {
-    let answered = batch.into_iter().zip(outcomes);
-    answered
-        .filter_map(|(pending, outcome)| answer(pending, outcome))
-        .collect()
 }
 
 #[cfg(test)]

@@ -98,39 +98,15 @@ pub(super) fn mode(values: &Values) -> Result<AuthMode, ConfigError> {
     })
 }
 
-/// The settings, and warnings about those without effect.
-///
-/// A service that was told to check its callers and cannot must not start: without `AUTH_MODE=trusted`
-/// in so many words, settings that only mean something to the other mode are an error where that lacks a key. What serves nobody
-/// ([`Use::Database`]) may lack it: the keys are often given to the service alone.
+/// The settings, and warnings about those without effect. What serves nobody ([`Use::Database`]) may lack a key: the keys are often given
+/// to the service alone.
 pub(super) fn read(values: &Values, used: Use) -> Result<(AuthConfig, Vec<String>), ConfigError> {
     let mode = mode(values)?;
-    let named = KEYS.map(|setting| setting.name).join(", ");
-    let mut warnings = Vec::new();
-    match mode {
-        _ if used == Use::Database => {}
-        AuthMode::Jwt if !KEYS.iter().any(|setting| values.is_given(setting)) => {
-            let problem = format!("jwt needs a key: set one of {named}");
-            return Err(values.fault(&settings::AUTH_MODE, problem));
-        }
-        AuthMode::Jwt => {}
-        AuthMode::Trusted => {
-            let idle = KEYS.iter().chain(&CHECKS).filter(|s| values.differs(s));
-            let idle: Vec<_> = idle.collect();
-            if let Some(first) = idle.first() {
-                if !values.is_given(&settings::AUTH_MODE) {
-                    let problem =
-                        format!("means nothing without a key: set one of {named} as well");
-                    return Err(values.fault(first, problem));
-                }
-                let names: Vec<_> = idle.iter().map(|setting| setting.name).collect();
-                warnings.push(format!(
-                    "AUTH_MODE=trusted believes every caller; no effect: {}",
-                    names.join(", ")
-                ));
-            }
-        }
-    }
+    let warning = match used {
+        Use::Database => None,
+        Use::Callers => check_keys(values, mode)?,
+    };
+    let mut warnings = Vec::from_iter(warning);
     let path = |setting| values.given(setting).map(PathBuf::from);
     let tokens = values.text(&settings::SERVICE_TOKENS);
     let config = AuthConfig {
@@ -153,17 +129,49 @@ pub(super) fn read(values: &Values, used: Use) -> Result<(AuthConfig, Vec<String
         ticket_ttl: values.seconds(&settings::TICKET_SECONDS)?,
         user_check: values.seconds(&settings::USER_CHECK_SECONDS)?,
     };
-    if values.is_given(&settings::SERVICE_TOKENS) && config.service_tokens.is_empty() {
-        return Err(values.fault(&settings::SERVICE_TOKENS, "must hold at least one token"));
-    }
-    if !config.service_tokens.iter().all(goes_into_a_header) {
-        let problem = "must be letters, digits and other visible characters of ASCII: a header carries no others";
-        return Err(values.fault(&settings::SERVICE_TOKENS, problem));
-    }
+    check_service_tokens(values, &config.service_tokens)?;
     if mode == AuthMode::Jwt && used == Use::Callers {
         warnings.extend(weak_secrets(&config));
     }
     Ok((config, warnings))
+}
+
+/// A service that was told to check its callers and cannot must not start: without `AUTH_MODE=trusted` in so many words, settings that
+/// only mean something to the other mode are an error where that lacks a key. With it they are the warning that is returned.
+fn check_keys(values: &Values, mode: AuthMode) -> Result<Option<String>, ConfigError> {
+    let named = KEYS.map(|setting| setting.name).join(", ");
+    if mode == AuthMode::Jwt {
+        if KEYS.iter().any(|setting| values.is_given(setting)) {
+            return Ok(None);
+        }
+        let problem = format!("jwt needs a key: set one of {named}");
+        return Err(values.fault(&settings::AUTH_MODE, problem));
+    }
+    let idle = KEYS.iter().chain(&CHECKS).filter(|s| values.differs(s));
+    let idle: Vec<_> = idle.collect();
+    let Some(first) = idle.first() else {
+        return Ok(None);
+    };
+    if !values.is_given(&settings::AUTH_MODE) {
+        let problem = format!("means nothing without a key: set one of {named} as well");
+        return Err(values.fault(first, problem));
+    }
+    let names: Vec<_> = idle.iter().map(|setting| setting.name).collect();
+    Ok(Some(format!(
+        "AUTH_MODE=trusted believes every caller; no effect: {}",
+        names.join(", ")
+    )))
+}
+
+fn check_service_tokens(values: &Values, tokens: &[Secret]) -> Result<(), ConfigError> {
+    if values.is_given(&settings::SERVICE_TOKENS) && tokens.is_empty() {
+        return Err(values.fault(&settings::SERVICE_TOKENS, "must hold at least one token"));
+    }
+    if !tokens.iter().all(goes_into_a_header) {
+        let problem = "must be letters, digits and other visible characters of ASCII: a header carries no others";
+        return Err(values.fault(&settings::SERVICE_TOKENS, problem));
+    }
+    Ok(())
 }
 
 /// What does not would be a secret that nobody can show.

@@ -91,37 +91,8 @@ pub(super) fn finish(
     ssl_mode: SslMode,
     root_cert: Option<PathBuf>,
 ) -> Result<DatabaseConfig, ConfigError> {
-    if postgres.get_user().is_none() {
-        postgres.user(values.line(&settings::DB_USER)?);
-    }
-    if postgres.get_dbname().is_none() {
-        postgres.dbname(values.line(&settings::DB_NAME)?);
-    }
-    if postgres.get_password().is_none()
-        && let Some(password) = values.given(&settings::DB_PASSWORD)
-    {
-        postgres.password(password);
-    }
-    let hosts = postgres
-        .get_hosts()
-        .len()
-        .max(postgres.get_hostaddrs().len());
-    let empty = |host: &Host| matches!(host, Host::Tcp(name) if name.trim().is_empty());
-    if hosts == 0 || postgres.get_hosts().iter().any(empty) {
-        return Err(values.fault(setting, "must name a host; one of them is missing or empty"));
-    }
-    if postgres.get_ports().is_empty() {
-        for port in ports(values, hosts)? {
-            postgres.port(port);
-        }
-    }
-    let ports = postgres.get_ports();
-    if ports.contains(&0) || (ports.len() > 1 && ports.len() != hosts) {
-        return Err(values.fault(
-            setting,
-            "must have one port from 1 to 65535 for all hosts, or one for each",
-        ));
-    }
+    fill_in_account(values, &mut postgres)?;
+    settle_addresses(values, setting, &mut postgres)?;
     // As in libpq, TLS settings do not concern Unix sockets.
     let unix = |host: &Host| matches!(host, Host::Unix(_));
     if !postgres.get_hosts().is_empty() && postgres.get_hosts().iter().all(unix) {
@@ -144,6 +115,54 @@ pub(super) fn finish(
         ssl_mode,
         ssl_root_cert,
     })
+}
+
+/// The user, the database's name and the password, where a URL has not said them.
+fn fill_in_account(
+    values: &Values,
+    postgres: &mut tokio_postgres::Config,
+) -> Result<(), ConfigError> {
+    if postgres.get_user().is_none() {
+        postgres.user(values.line(&settings::DB_USER)?);
+    }
+    if postgres.get_dbname().is_none() {
+        postgres.dbname(values.line(&settings::DB_NAME)?);
+    }
+    if postgres.get_password().is_none()
+        && let Some(password) = values.given(&settings::DB_PASSWORD)
+    {
+        postgres.password(password);
+    }
+    Ok(())
+}
+
+/// At least one host, none of them empty, and one port for all of them or one for each.
+fn settle_addresses(
+    values: &Values,
+    setting: &Setting,
+    postgres: &mut tokio_postgres::Config,
+) -> Result<(), ConfigError> {
+    let hosts = postgres
+        .get_hosts()
+        .len()
+        .max(postgres.get_hostaddrs().len());
+    let empty = |host: &Host| matches!(host, Host::Tcp(name) if name.trim().is_empty());
+    if hosts == 0 || postgres.get_hosts().iter().any(empty) {
+        return Err(values.fault(setting, "must name a host; one of them is missing or empty"));
+    }
+    if postgres.get_ports().is_empty() {
+        for port in ports(values, hosts)? {
+            postgres.port(port);
+        }
+    }
+    let ports = postgres.get_ports();
+    if ports.contains(&0) || (ports.len() > 1 && ports.len() != hosts) {
+        return Err(values.fault(
+            setting,
+            "must have one port from 1 to 65535 for all hosts, or one for each",
+        ));
+    }
+    Ok(())
 }
 
 /// A CA file that nothing checks against means that somebody believes in a check that does not happen.

@@ -8,62 +8,27 @@ use tokio_postgres::config::Host;
 use super::database::{finish, ssl_mode};
 use super::settings::Setting;
 use super::values::Values;
-use super::{ConfigError, DatabaseConfig};
+use super::{ConfigError, DatabaseConfig, SslMode};
+
+const HINT: &str =
+    "in user and password, \"@\", \":\", \"/\", \"?\", \"#\" and \"%\" must be percent-encoded";
+const FORM: &str = "must have the form postgres://user:password@host:port/database?sslmode=…";
 
 /// Reads a URL, minus what tokio-postgres does not know: `sslmode=verify-*` and `sslrootcert`.
 ///
 /// Errors never repeat a part of the URL: a password with an unescaped `@` or `?` may stand anywhere in it.
 pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseConfig, ConfigError> {
-    const HINT: &str =
-        "in user and password, \"@\", \":\", \"/\", \"?\", \"#\" and \"%\" must be percent-encoded";
-    const FORM: &str = "must have the form postgres://user:password@host:port/database?sslmode=…";
     let url = values.text(setting).trim();
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(values.fault(setting, FORM));
     }
     let (url, parameters) = split_parameters(url);
-    let mut kept = Vec::new();
-    let mut ssl = None;
-    let mut root_cert = None;
-    for parameter in parameters.split('&').filter(|part| !part.is_empty()) {
-        match parameter.split_once('=') {
-            Some(("sslmode", value)) => {
-                let mode = value.parse().map_err(|()| {
-                    values.fault(
-                        setting,
-                        "has an unknown sslmode; it must be one of disable, prefer, require, \
-                         verify-ca, verify-full",
-                    )
-                })?;
-                ssl = Some(mode);
-            }
-            Some(("sslrootcert", value)) => {
-                let path = percent_decode_str(value).decode_utf8_lossy();
-                root_cert = Some(PathBuf::from(&*path));
-            }
-            Some((name, _)) if TAKEN.contains(&name) || SET_BY_PGCHAT.contains(&name) => {
-                kept.push(parameter);
-            }
-            other => {
-                let name = other.map_or("", |(name, _)| name);
-                let problem = match FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
-                    Some((_, instead)) => {
-                        format!(
-                            "has the parameter {name}, which is not PostgreSQL's: leave it out; {instead} is for that"
-                        )
-                    }
-                    None => {
-                        let known = TAKEN.join(", ");
-                        format!(
-                            "has an unknown parameter; known are sslmode, sslrootcert, {known}; {HINT}"
-                        )
-                    }
-                };
-                return Err(values.fault(setting, problem));
-            }
-        }
-    }
-    let url = format!("{url}?{}", kept.join("&"));
+    let Parameters {
+        ssl_mode: ssl,
+        root_cert,
+        others,
+    } = Parameters::read(parameters).map_err(|problem| values.fault(setting, problem))?;
+    let url = format!("{url}?{}", others.join("&"));
     let postgres: tokio_postgres::Config = url
         .parse()
         .map_err(|error| values.fault(setting, format!("{FORM}; {}; {HINT}", cause(&error))))?;
@@ -77,6 +42,55 @@ pub(super) fn from_url(values: &Values, setting: &Setting) -> Result<DatabaseCon
         None => ssl_mode(values)?,
     };
     finish(values, setting, postgres, ssl, root_cert)
+}
+
+/// What stands behind the `?` of a URL.
+#[derive(Default)]
+struct Parameters<'a> {
+    ssl_mode: Option<SslMode>,
+    root_cert: Option<PathBuf>,
+    /// Those that tokio-postgres reads itself, as they were written.
+    others: Vec<&'a str>,
+}
+
+impl<'a> Parameters<'a> {
+    /// The error is what is wrong with the first that is not taken.
+    fn read(text: &'a str) -> Result<Self, String> {
+        let mut read = Self::default();
+        for parameter in text.split('&').filter(|part| !part.is_empty()) {
+            match parameter.split_once('=') {
+                Some(("sslmode", value)) => {
+                    let mode = value.parse().map_err(|()| {
+                        "has an unknown sslmode; it must be one of disable, prefer, require, verify-ca, verify-full"
+                    })?;
+                    read.ssl_mode = Some(mode);
+                }
+                Some(("sslrootcert", value)) => {
+                    let path = percent_decode_str(value).decode_utf8_lossy();
+                    read.root_cert = Some(PathBuf::from(&*path));
+                }
+                Some((name, _)) if TAKEN.contains(&name) || SET_BY_PGCHAT.contains(&name) => {
+                    read.others.push(parameter);
+                }
+                Some((name, _)) => return Err(not_taken(name)),
+                None => return Err(not_taken("")),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Why a parameter of this name is not taken. The name is told only where it is a known one.
+fn not_taken(name: &str) -> String {
+    match FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
+        Some((_, instead)) => format!(
+            "has the parameter {name}, which is not PostgreSQL's: leave it out; {instead} is for that"
+        ),
+        None => format!(
+            "has an unknown parameter; known are sslmode, sslrootcert, {}; {HINT}",
+            TAKEN.join(", ")
+        ),
+    }
 }
 
 /// What a URL may say of its connections.

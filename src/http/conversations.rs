@@ -12,8 +12,10 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::body::{Body, BodyLimits, body};
-use super::extract::{Call, Segment, both, call, get, post, put};
+use super::call::{Call, call};
+use super::extract::{Segment, both};
 use super::listing::page_response;
+use super::methods::{get, post, put};
 use super::{any_of, route};
 use crate::auth::NamedUser;
 use crate::error::Error;

@@ -17,8 +17,8 @@ use warp::path::Tail;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::extract::get;
 use super::files::{CSS, File, HTML, SCRIPT, file};
+use super::methods::get;
 use super::{any_of, route};
 use crate::config::AuthMode;
 use crate::error::Error;

@@ -10,7 +10,7 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::extract::get;
+use super::methods::get;
 
 /// One file, as it is served.
 #[derive(Clone, Copy)]

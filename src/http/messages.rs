@@ -10,9 +10,11 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::body::{Body, BodyLimits, body};
-use super::extract::{Call, Checked, Query, Segment, both, call, get, methods, own_user, post};
+use super::call::{Call, call, own_user};
+use super::extract::{Checked, Query, Segment, both};
 use super::fields::Fields;
 use super::listing::page_response;
+use super::methods::{get, methods, post};
 use super::{any_of, route};
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;

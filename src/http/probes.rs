@@ -10,7 +10,8 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use super::extract::{Call, call, get};
+use super::call::{Call, call};
+use super::methods::get;
 use super::{any_of, route};
 use crate::error::Error;
 use crate::health::Report;

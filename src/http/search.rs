@@ -6,8 +6,10 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::extract::{Call, Checked, Segment, both, call, get, id};
+use super::call::{Call, call};
+use super::extract::{Checked, Segment, both, id};
 use super::listing::page_response;
+use super::methods::get;
 use super::route;
 use crate::error::Error;
 use crate::limits::Holder;

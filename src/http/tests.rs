@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::body::{Body, BodyLimits, body};
-use super::extract::{Segment, get, methods, post};
+use super::extract::Segment;
+use super::methods::{get, methods, post};
 use super::*;
 use crate::config::AuthMode;
 use crate::lifecycle::Lifecycle;

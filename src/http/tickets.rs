@@ -9,7 +9,8 @@ use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::extract::{Call, call, post};
+use super::call::{Call, call};
+use super::methods::post;
 use super::route;
 use crate::error::Error;
 use crate::model::RawJson;

@@ -7,8 +7,10 @@ use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::extract::{Call, Checked, Segment, both, call, get};
+use super::call::{Call, call};
+use super::extract::{Checked, Segment, both};
 use super::listing::page_response;
+use super::methods::get;
 use super::{any_of, route};
 use crate::error::{Error, quoted};
 use crate::limits::Holder;

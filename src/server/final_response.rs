@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use uuid::Uuid;
 
-use super::REQUEST_ID_HEADER;
+use super::request::REQUEST_ID_HEADER;
 use crate::http::security;
 
 /// For the answer and the peer's own close after it. A peer that goes on sending is not waited for.

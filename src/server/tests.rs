@@ -6,8 +6,11 @@ mod heads;
 mod request_ids;
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
+use hyper::StatusCode;
 use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -15,7 +18,7 @@ use warp::{Filter, Reply};
 
 use super::*;
 use crate::error::Error;
-use crate::reply::json_response;
+use crate::reply::{error_response, json_response};
 
 const LIMITS: ServerLimits = ServerLimits {
     connections: 0,

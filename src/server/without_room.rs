@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use super::ServerLimits;
+use super::connection::transport;
+use super::request::answer;
 use super::timeout_stream::{Phase, TimeoutStream};
-use super::{ServerLimits, answer, transport};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Connections;
 

@@ -40,7 +40,7 @@ pub(crate) const ISOLATION: &str = "set default_transaction_isolation = 'read co
 pub(crate) const LASTING: &str = "set idle_session_timeout = 0; set tcp_user_timeout = 10000; \
      set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3";
 
-/// The same for work that may take long, whatever the host allows others (`transaction_timeout` is there from PostgreSQL 17 on).
+/// For a session whose work may take long, whatever the host allows others (`transaction_timeout` is there from PostgreSQL 17 on).
 pub(super) const UNHURRIED: &str = "set statement_timeout = 0; \
      select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'";
 
@@ -209,8 +209,12 @@ impl Connector {
         &self,
         application_name: &str,
     ) -> Result<(Client, DbConnection), ConnectError> {
-        let tls = self.tls.connector();
-        let connecting = self.hosts.connect(application_name, &tls, CONNECT_TIMEOUT);
+        let connecting = async {
+            let tls = self.tls.connector().await;
+            self.hosts
+                .connect(application_name, &tls, CONNECT_TIMEOUT)
+                .await
+        };
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(connected)) => Ok(connected),
             Ok(Err(error)) => Err(ConnectError::of(&error)),
@@ -221,7 +225,7 @@ impl Connector {
         }
     }
 
-    /// The same, with nothing to do for its messages.
+    /// One connection of its own, whose messages nobody looks at.
     pub async fn session(&self, application_name: &str) -> Result<Session, ConnectError> {
         let (client, connection) = self.connect(application_name).await?;
         Ok(Session {
@@ -233,11 +237,11 @@ impl Connector {
     /// Asks the server to cancel a statement, in the background and for [`CONNECT_TIMEOUT`] at most: nobody
     /// waits for the outcome, which is only that a backend ends sooner.
     pub fn cancel(&self, token: CancelToken) {
-        let tls = self.tls.connector();
+        let tls = Arc::clone(&self.tls);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let cancelled =
-                    tokio::time::timeout(CONNECT_TIMEOUT, token.cancel_query(tls)).await;
+                let cancelling = async { token.cancel_query(tls.connector().await).await };
+                let cancelled = tokio::time::timeout(CONNECT_TIMEOUT, cancelling).await;
                 log::debug!("a statement without an answer was cancelled: {cancelled:?}");
             });
         }
@@ -286,7 +290,7 @@ impl Connect for OfPool {
     fn connect(&self, _: &Config) -> Connecting<'_> {
         let Connector { hosts, tls } = &self.connector;
         Box::pin(async {
-            let tls = tls.connector();
+            let tls = tls.connector().await;
             let (client, connection) = hosts.connect("pgchat pool", &tls, self.patience).await?;
             let driver = tokio::spawn(async {
                 if let Err(error) = connection.await {

@@ -12,7 +12,7 @@
 //! name must be in the certificate's `subjectAltName`: the common name does not count (RFC 9525).
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
@@ -59,7 +59,7 @@ pub fn ssl_mode(mode: SslMode) -> tokio_postgres::config::SslMode {
 pub struct Tls {
     mode: SslMode,
     root_cert: Option<PathBuf>,
-    /// A std mutex: held to read the file, which is small, and only as often as connections are made.
+    /// A std mutex: held while the file is read, on a thread that may block, so that an older reading never takes the place of a later one.
     current: Mutex<Current>,
 }
 
@@ -82,28 +82,44 @@ impl Tls {
         })
     }
 
-    /// For a connection that is made now.
-    pub fn connector(&self) -> MakeRustlsConnect {
-        let mut current = lock(&self.current);
-        if let Some(path) = &self.root_cert {
-            let pem = std::fs::read(path).ok();
-            if pem != current.pem {
-                current.pem = pem;
-                match connector(self.mode, Some(path)) {
-                    Ok(connector) => {
-                        log::info!(
-                            "DB_SSL_ROOT_CERT: {} has changed and is used",
-                            path.display()
-                        );
-                        current.connector = connector;
-                    }
-                    Err(error) => log::warn!(
-                        "DB_SSL_ROOT_CERT: {error}; new connections go on with the certificates that it held before"
-                    ),
+    /// For a connection that is made now. The file may be on a disk that does not answer: how long it is waited for is the caller's
+    /// to bound.
+    pub async fn connector(self: &Arc<Self>) -> MakeRustlsConnect {
+        let Some(path) = self.root_cert.clone() else {
+            return self.current().connector.clone();
+        };
+        let tls = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || tls.renewed(&path));
+        // It fails only where the runtime ends.
+        reading
+            .await
+            .unwrap_or_else(|_| self.current().connector.clone())
+    }
+
+    /// With the file as it is now, if that is usable; blocks.
+    fn renewed(&self, path: &Path) -> MakeRustlsConnect {
+        let mut current = self.current();
+        let pem = std::fs::read(path).ok();
+        if pem != current.pem {
+            current.pem = pem;
+            match connector(self.mode, Some(path)) {
+                Ok(connector) => {
+                    log::info!(
+                        "DB_SSL_ROOT_CERT: {} has changed and is used",
+                        path.display()
+                    );
+                    current.connector = connector;
                 }
+                Err(error) => log::warn!(
+                    "DB_SSL_ROOT_CERT: {error}; new connections go on with the certificates that it held before"
+                ),
             }
         }
         current.connector.clone()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        lock(&self.current)
     }
 }
 
@@ -264,6 +280,11 @@ impl ServerCertVerifier for ChainOnly {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     /// A file of this test process, gone when dropped.
@@ -336,5 +357,30 @@ mod tests {
             }
         }
         assert!(error(SslMode::VerifyFull, Some(missing)).contains("No such file"));
+    }
+
+    /// As on a disk that does not answer: a pipe into which nobody has written.
+    #[tokio::test]
+    async fn a_ca_file_that_is_not_read_yet_holds_up_nothing_else() {
+        let file = TempFile::new("slow", b"as it was");
+        let tls = Tls::new(SslMode::Require, Some(file.0.clone())).expect("TLS");
+        std::fs::remove_file(&file.0).expect("removed");
+        let made = Command::new("mkfifo").arg(&file.0).status();
+        assert!(made.expect("mkfifo").success());
+
+        let (tell, told) = mpsc::channel();
+        let path = file.0.clone();
+        let disk = thread::spawn(move || {
+            let in_time = told.recv_timeout(Duration::from_secs(10)).is_ok();
+            // In any case, or a runtime that waits would do so for ever.
+            std::fs::write(path, b"as it is").expect("written");
+            in_time
+        });
+        let tls = Arc::new(tls);
+        let connecting = tokio::spawn(async move { tls.connector().await });
+        tokio::task::yield_now().await;
+        tell.send(()).expect("the disk waits");
+        connecting.await.expect("a connector");
+        assert!(disk.join().expect("written"), "the runtime waited for it");
     }
 }

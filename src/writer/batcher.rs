@@ -1,6 +1,6 @@
-//! Makes the writer's batches: what waits for the next one, and whose messages are in the slow lane.
+//! The fast lane: makes batches of what waits, stores them one at a time, and sends what would hold up the others to the slow lane.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::answer_timeout::AnswerTimeout;
 use super::bisect::bisect;
 use super::lock_policy::LockPolicy;
 use super::slow_lane::SlowLane;
+use super::waiting::Waiting;
 use super::{Flow, MAX_BATCH_BYTES, Pending, Storing, WriterLimits, answer_all, expire};
 use crate::store::{Locks, SendFailure};
 use crate::until::until;
@@ -47,9 +48,8 @@ async fn beside<T>(slow_lane: &mut SlowLane, work: impl Future<Output = T>) -> T
 pub(super) struct Batcher {
     storing: Storing,
     limits: WriterLimits,
-    /// What the next batches hold, in order; busy ones come back to the front.
-    waiting: VecDeque<Pending>,
-    bytes: usize,
+    /// What the next batches hold; busy ones come back to the front.
+    waiting: Waiting,
     /// Not before this moment, after a failure.
     not_before: Option<Instant>,
     /// Batches in a row that failed in a way that a repeat may mend.
@@ -65,8 +65,7 @@ impl Batcher {
             slow_lane: SlowLane::new(storing.clone(), limits, tasks),
             storing,
             limits,
-            waiting: VecDeque::new(),
-            bytes: 0,
+            waiting: Waiting::default(),
             not_before: None,
             failures: 0,
             lock_policy: LockPolicy::default(),
@@ -79,8 +78,7 @@ impl Batcher {
         if self.slow_lane.holds(pending.flow()) {
             self.hold(pending);
         } else {
-            self.bytes += pending.bytes();
-            self.waiting.push_back(pending);
+            self.waiting.push(pending);
         }
     }
 
@@ -101,7 +99,7 @@ impl Batcher {
     /// No more is taken from the queue: there is enough for one transaction. What is behind waits in the queue, whose bound
     /// is seen by callers.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= self.limits.batch || self.bytes >= MAX_BATCH_BYTES
+        self.waiting.len() >= self.limits.batch || self.waiting.bytes() >= MAX_BATCH_BYTES
     }
 
     /// Whether a batch can be stored now.
@@ -130,7 +128,7 @@ impl Batcher {
     /// Stores what waits, as much as one transaction takes.
     pub async fn store_batch(&mut self) {
         self.not_before = None;
-        let mut batch = self.take_batch();
+        let mut batch = self.waiting.take_batch(self.limits.batch);
         if batch.is_empty() {
             return;
         }
@@ -204,26 +202,6 @@ impl Batcher {
         }
     }
 
-    /// The front of what waits, without those whose time is over.
-    fn take_batch(&mut self) -> Vec<Pending> {
-        let now = Instant::now();
-        let mut batch = Vec::with_capacity(self.waiting.len().min(self.limits.batch));
-        let mut bytes = 0;
-        while batch.len() < self.limits.batch && bytes < MAX_BATCH_BYTES {
-            let Some(pending) = self.waiting.pop_front() else {
-                break;
-            };
-            self.bytes -= pending.bytes();
-            if pending.deadline <= now {
-                expire(pending, "the message could not be stored in time");
-                continue;
-            }
-            bytes += pending.bytes();
-            batch.push(pending);
-        }
-        batch
-    }
-
     /// Those of busy conversations: to the front of the next batch, or after some tries to the slow lane.
     fn put_back_busy(&mut self, busy: Vec<Pending>) {
         let (mut again, mut slow) = (Vec::new(), Vec::new());
@@ -260,13 +238,9 @@ impl Batcher {
         for pending in locked {
             self.hold(pending);
         }
-        for pending in std::mem::take(&mut self.waiting) {
-            if self.slow_lane.holds(pending.flow()) {
-                self.bytes -= pending.bytes();
-                self.hold(pending);
-            } else {
-                self.waiting.push_back(pending);
-            }
+        let follow = |pending: &Pending| self.slow_lane.holds(pending.flow());
+        for pending in self.waiting.take_out(follow) {
+            self.hold(pending);
         }
     }
 
@@ -278,10 +252,7 @@ impl Batcher {
         if !pause.is_zero() && (self.waiting.is_empty() || pause > BUSY_PAUSE) {
             self.not_before = Some(Instant::now() + pause);
         }
-        for pending in again.into_iter().rev() {
-            self.bytes += pending.bytes();
-            self.waiting.push_front(pending);
-        }
+        self.waiting.put_back(again);
     }
 }
 
@@ -357,8 +328,10 @@ mod tests {
         }
         batcher.divert_to_slow_lane(vec![of(1)]);
         batcher.admit(of(1));
-        let fast: Vec<Flow> = batcher.waiting.iter().map(Pending::flow).collect();
-        assert_eq!((fast, batcher.bytes), (vec![of(2).flow()], 1));
+        assert_eq!(batcher.waiting.bytes(), 1);
+        let fast = batcher.waiting.take_batch(3);
+        let flows: Vec<Flow> = fast.iter().map(Pending::flow).collect();
+        assert_eq!(flows, [of(2).flow()]);
     }
 
     #[tokio::test]
@@ -369,7 +342,7 @@ mod tests {
         batcher.put_back_busy(vec![message]);
         for _ in 1..FAST_TRIES {
             assert!(!batcher.slow_lane.holds(flow));
-            let batch = batcher.take_batch();
+            let batch = batcher.waiting.take_batch(LIMITS.batch);
             batcher.put_back_busy(batch);
         }
         assert!(batcher.slow_lane.holds(flow));

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::model::MessageType;
+use crate::model::{ConversationId, MessageType, UserId};
 use crate::testing;
 
 /// At a database that nobody reaches.

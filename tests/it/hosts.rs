@@ -245,11 +245,7 @@ async fn a_column_can_be_left_out_by_name() {
     let mut host = Host::typeorm().await;
     host.settings.push(("USERS_COLUMNS", "deletedAt=,role="));
     let replica = Replica::start(&host.database, &host.settings).await;
-    let carla = replica
-        .api()
-        .get(&format!("/api/v1/users/{CARLA}"))
-        .await
-        .ok(200);
+    let carla = replica.api().user(CARLA).await;
     assert_eq!(
         json!([carla["role"], carla["isActive"]]),
         json!([null, true])
@@ -283,7 +279,7 @@ async fn the_host_alters_and_drops_its_columns_while_replicas_run() {
         .await;
         until_status(&replica, "/health/ready", 200).await;
     }
-    let alice = api.get(&format!("/api/v1/users/{ALICE}")).await.ok(200);
+    let alice = api.user(ALICE).await;
     assert_user(&alice);
     let left = json!([
         alice["firstName"],

@@ -225,10 +225,10 @@ async fn one_user_is_found_by_id() {
     let replica = Replica::start(&database, &[]).await;
     let api = replica.api();
 
-    let lionel = api.get(&format!("/api/v1/users/{LIONEL}")).await.ok(200);
+    let lionel = api.user(LIONEL).await;
     assert_user(&lionel);
     assert_eq!(lionel["firstName"], "Lio\"nel\\");
-    let jonas = api.get(&format!("/api/v1/users/{JONAS}")).await.ok(200);
+    let jonas = api.user(JONAS).await;
     assert_eq!(jonas["avatarUrl"], Value::Null);
 
     let message = api
@@ -246,7 +246,7 @@ async fn what_the_host_changes_is_seen_at_once() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;
     let api = replica.api();
-    api.get(&format!("/api/v1/users/{ALICE}")).await.ok(200);
+    api.user(ALICE).await;
 
     database
         .execute(&format!(
@@ -254,7 +254,7 @@ async fn what_the_host_changes_is_seen_at_once() {
         ))
         .await;
 
-    let alice = api.get(&format!("/api/v1/users/{ALICE}")).await.ok(200);
+    let alice = api.user(ALICE).await;
     assert_eq!(alice["lastName"], "Zucker");
     assert_eq!(alice["isActive"], false);
 }

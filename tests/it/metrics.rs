@@ -183,10 +183,8 @@ async fn requests_and_frames_are_counted_by_route_and_type_and_never_by_user() {
     }
 }
 
-/// What is bisected because one of them fails, and what waits beside the others: each transaction, with what is in it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_transaction_of_the_writer_is_counted_with_its_messages() {
-    let database = Database::fresh().await;
+/// A trigger of the host's fails for messages that say "refused".
+async fn have_some_refused(database: &Database) {
     database
         .execute(
             "create function host_refusal() returns trigger language plpgsql as $$
@@ -197,12 +195,18 @@ async fn every_transaction_of_the_writer_is_counted_with_its_messages() {
                when (new.content = 'refused') execute function host_refusal()",
         )
         .await;
+}
+
+/// What is bisected because one of them fails, and what waits beside the others: each transaction, with what is in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transaction_of_the_writer_is_counted_with_its_messages() {
+    let database = Database::fresh().await;
+    have_some_refused(&database).await;
     let proxy = Proxy::before(&database).await;
     let replica = Replica::start(&database, &proxy.for_all()).await;
     let api = replica.api();
     let conversation = database.conversation(ALICE, BORIS).await;
-    let hold = format!("select from conversations where id = '{conversation}' for update");
-    let holder = database.holding(&hold).await;
+    let holder = database.holding_conversation(conversation).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut requests = Vec::new();
     for content in ["one", "refused", "two", "three"] {
@@ -233,16 +237,7 @@ async fn every_command_over_a_socket_is_counted_by_how_it_ended_and_its_failures
  {
     const FAILURES: usize = 30;
     let database = Database::fresh().await;
-    database
-        .execute(
-            "create function host_refusal() returns trigger language plpgsql as $$
-             begin
-               raise 'no';
-             end $$;
-             create trigger host_refusal before insert on messages for each row
-               when (new.content = 'refused') execute function host_refusal()",
-        )
-        .await;
+    have_some_refused(&database).await;
     let settings = [
         ("WRITE_TIMEOUT_SECONDS", "1"),
         ("RATE_LIMIT_PER_SECOND", "0"),
@@ -273,8 +268,7 @@ async fn every_command_over_a_socket_is_counted_by_how_it_ended_and_its_failures
     api.try_send(conversation, ALICE, "refused")
         .await
         .refused(500, "internal");
-    let hold = format!("select from conversations where id = '{conversation}' for update");
-    let holder = database.holding(&hold).await;
+    let holder = database.holding_conversation(conversation).await;
     let late = data(conversation, "late");
     alice.refused("send_message", late, "unavailable").await;
     holder.batch_execute("commit").await.expect("its end");

@@ -4,6 +4,8 @@ mod autovacuum;
 mod beside;
 mod detected;
 mod held;
+mod misfits;
+mod references;
 mod users;
 
 use std::collections::HashSet;

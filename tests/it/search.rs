@@ -1,6 +1,9 @@
 //! Search over one's own conversations: what is found, by whom, in which order, and how the index comes to be.
 
 mod index;
+mod keys;
+mod language;
+mod merging;
 mod snippets;
 mod steps;
 mod turns;

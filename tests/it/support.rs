@@ -37,7 +37,7 @@ pub use pooler::pooler;
 pub use process::Process;
 pub use proxy::{Answer, Proxy};
 pub use raw::{Raw, client_frame, close_code, text_frame};
-pub use replica::{Replica, pgchat, pgchat_in, settings};
+pub use replica::{Outcome, Replica, pgchat, pgchat_in, settings};
 pub use roles::{INTEGRATOR, OWNER, SERVICE, roles_sql};
 pub use run::{Signal, fresh_dir};
 pub use seeds::seeds;

@@ -18,16 +18,6 @@ async fn every_response_carries_a_request_id() {
     );
 }
 
-#[test]
-fn only_a_plain_request_id_is_taken_over() {
-    let of = |sent: &[u8]| request_id(Some(&HeaderValue::from_bytes(sent).unwrap()));
-    assert_eq!(of(b"abc"), "abc");
-    assert_eq!(of(&[b'x'; 128]).len(), 128);
-    for wrong in [&[b'x'; 129][..], b"", b"a b", b"\xe4"] {
-        assert_eq!(of(wrong).len(), 36);
-    }
-}
-
 #[tokio::test]
 async fn an_upgrade_reaches_its_handler_and_carries_the_request_id() {
     let server = server(LIMITS).await;

@@ -103,11 +103,7 @@ async fn what_waited_for_a_conversation_together_with_a_message_that_always_fail
     with_errors(&database).await;
     let replica = Replica::start(&database, &[WRITE_TIMEOUT]).await;
     let conversation = database.conversation(ALICE, BORIS).await;
-    let holder = database
-        .holding(&format!(
-            "select from conversations where id = '{conversation}' for update"
-        ))
-        .await;
+    let holder = database.holding_conversation(conversation).await;
     let mut alice = Socket::connect(&replica, ALICE).await;
     let mut requests = Vec::new();
     for content in ["one", "error 23514", "two", "error 23505", "three"] {
@@ -179,7 +175,7 @@ async fn a_message_overtakes_none_of_its_sender_when_a_batch_is_bisected() {
     assert_late_was_late(&database).await;
 }
 
-/// The same where the first message of each conversation is tried by itself, all of them in one round trip.
+/// Where many conversations are in a batch that failed, the first message of each is tried by itself, all of them in one round trip.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_overtakes_none_of_its_sender_when_several_conversations_are_tried_at_once() {
     let database = Database::fresh().await;

@@ -193,8 +193,7 @@ async fn whatever_is_acknowledged_is_flushed_though_commits_do_not_wait_for_it_b
 
     // Several in one transaction, since they waited together.
     let mut alice = Socket::connect(&replica, ALICE).await;
-    let lock = format!("select from conversations where id = '{conversation}' for update");
-    let holder = database.holding(&lock).await;
+    let holder = database.holding_conversation(conversation).await;
     let mut requests = Vec::new();
     for number in 0..3 {
         let data = json!({"conversationId": conversation, "content": number.to_string()});

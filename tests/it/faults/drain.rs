@@ -145,11 +145,7 @@ async fn a_request_in_flight_is_answered_before_the_end() {
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&replica, BORIS).await;
-    let stranger = database
-        .holding(&format!(
-            "select from conversations where id = '{conversation}' for update"
-        ))
-        .await;
+    let stranger = database.holding_conversation(conversation).await;
     let over_http = {
         let api = api.clone();
         tokio::spawn(async move { api.send(conversation, ALICE, "over HTTP").await })

@@ -186,8 +186,7 @@ async fn where_one_of_the_writers_connections_is_silent_no_other_idle_one_is_tri
     // Once more where a slow machine has cost the writer one of them.
     eventually("two idle connections of the writer", || async {
         // What is held takes a second one, as soon as both lanes have work at the same moment.
-        let hold = format!("select from conversations where id = '{held}' for update");
-        let holder = database.holding(&hold).await;
+        let holder = database.holding_conversation(held).await;
         let waiting = {
             let api = api.clone();
             tokio::spawn(async move { api.send(held, ALICE, "waits").await })

@@ -107,8 +107,7 @@ async fn a_repeated_send_does_not_acknowledge_what_no_standby_has() {
         (database.count("messages").await == 1).then_some(())
     })
     .await;
-    let hold = format!("select from conversations where id = '{conversation}' for update");
-    let holder = database.holding(&hold).await;
+    let holder = database.holding_conversation(conversation).await;
     for _ in 0..2 {
         send().await.refused(503, "unavailable");
     }

@@ -41,8 +41,7 @@ fn time_of(value: &Value) -> Option<DateTime<Utc>> {
 
 /// What `GET /api/v1/users/{user_id}` says.
 pub async fn over_http(replica: &Replica, user: Uuid) -> (bool, Option<DateTime<Utc>>) {
-    let path = format!("/api/v1/users/{user}");
-    let user = replica.api().get(&path).await.ok(200);
+    let user = replica.api().user(user).await;
     (
         user["isOnline"].as_bool().expect("a boolean"),
         time_of(&user["lastSeenAt"]),

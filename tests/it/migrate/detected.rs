@@ -1,8 +1,98 @@
-//! Which of the host's columns are taken for which, where more than one could be.
+//! Which of the host's columns are taken for which.
 
 use serde_json::{Value, json};
 
 use crate::support::*;
+
+#[tokio::test]
+async fn the_users_columns_are_found_or_named() {
+    let camel_case = "
+        create table users (id uuid primary key, \"firstName\" text, \"lastName\" text, \"avatarUrl\" text,
+                            role text, \"isActive\" boolean);
+        insert into users values ('a0000000-0000-4000-8000-000000000001', 'Alice', 'Archer', null, 'admin', false)";
+    let others = "
+        create schema crm;
+        create table crm.people (nr uuid primary key, vorname text, nachname text, rolle text);
+        insert into crm.people values ('a0000000-0000-4000-8000-000000000001', 'Alice', 'Archer', 'admin')";
+    let bare = "
+        create table users (id uuid primary key);
+        insert into users values ('a0000000-0000-4000-8000-000000000001')";
+    for (setup, more, names, active) in [
+        (
+            camel_case,
+            &[][..],
+            json!(["Alice", "Archer", "admin"]),
+            false,
+        ),
+        (
+            others,
+            &[
+                ("USERS_TABLE", "crm.people"),
+                (
+                    "USERS_COLUMNS",
+                    "id=nr,firstName=vorname,lastName=nachname,role=rolle",
+                ),
+            ],
+            json!(["Alice", "Archer", "admin"]),
+            true,
+        ),
+        (bare, &[], json!([null, null, null]), true),
+    ] {
+        let database = Database::empty().await;
+        database.execute_as_owner(setup).await;
+        let replica = Replica::start(&database, more).await;
+        let user = replica.api().user(ALICE).await;
+        assert_user(&user);
+        assert_eq!(
+            json!([user["firstName"], user["lastName"], user["role"]]),
+            names
+        );
+        assert_eq!(user["isActive"], active);
+    }
+}
+
+/// Where a table has several, the first of the list in docs/your-database.md counts.
+#[tokio::test]
+async fn of_several_columns_that_fit_the_first_in_the_list_is_taken() {
+    let database = Database::empty().await;
+    database
+        .execute_as_owner(&format!(
+            "create table users (avatar text, avatar_url text, \"userRole\" text, role text, active boolean, is_active boolean,
+                                 uuid uuid, user_id uuid, id uuid primary key);
+             insert into users values ('x', 'first', 'x', 'first', true, false, gen_random_uuid(), gen_random_uuid(), '{ALICE}')"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let user = replica.api().user(ALICE).await;
+    assert_eq!(
+        json!([user["avatarUrl"], user["role"], user["isActive"]]),
+        json!(["first", "first", false])
+    );
+}
+
+/// Whether somebody is active may be unknown, which says nothing against it; being deleted does, whatever the other column says.
+#[tokio::test]
+async fn who_is_active_is_said_by_two_columns() {
+    let database = Database::empty().await;
+    database
+        .execute_as_owner(&format!(
+            "create table users (id uuid primary key, is_active boolean, deleted_at timestamptz);
+             insert into users values ('{ALICE}', null, null), ('{BORIS}', true, null), ('{CARLA}', false, null),
+                                      ('{DAVID}', null, now()), ('{ELENA}', true, now())"
+        ))
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    for (user, is_active) in [
+        (ALICE, true),
+        (BORIS, true),
+        (CARLA, false),
+        (DAVID, false),
+        (ELENA, false),
+    ] {
+        let found = replica.api().user(user).await;
+        assert_eq!(found["isActive"], is_active, "{found}");
+    }
+}
 
 /// Alice and Boris, in a table of this form.
 async fn host_with(columns: &str, alice: &str, boris: &str) -> Database {
@@ -16,9 +106,12 @@ async fn host_with(columns: &str, alice: &str, boris: &str) -> Database {
     database
 }
 
-async fn user(replica: &Replica) -> Value {
-    let api = replica.api();
-    api.get(&format!("/api/v1/users/{ALICE}")).await.ok(200)
+/// With the roles of a careful host; what was said meanwhile.
+async fn migrated(database: &Database) -> Outcome {
+    database.make_roles(&[]).await;
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
+    outcome
 }
 
 /// A picture of 300 KB would be in each message.
@@ -31,9 +124,7 @@ async fn a_column_that_is_no_text_is_left_out_unless_it_is_named() {
         &row(BORIS),
     )
     .await;
-    database.make_roles(&[]).await;
-    let outcome = database.migrate(&[]).await;
-    outcome.assert_ok();
+    let outcome = migrated(&database).await;
     for (column, kind, field) in [
         ("first_name", "json", "firstName"),
         ("avatar", "jsonb", "avatarUrl"),
@@ -46,14 +137,17 @@ async fn a_column_that_is_no_text_is_left_out_unless_it_is_named() {
     }
     let replica = Replica::start(&database, &[]).await;
     let names = |user: &Value| json!([user["firstName"], user["lastName"], user["avatarUrl"]]);
-    assert_eq!(names(&user(&replica).await), json!([null, "Prof", null]));
+    assert_eq!(
+        names(&replica.api().user(ALICE).await),
+        json!([null, "Prof", null])
+    );
     drop(replica);
 
     // What is named is taken at its word.
     let named = [("USERS_COLUMNS", "avatarUrl=picture,firstName=first_name")];
     let replica = Replica::start(&database, &named).await;
     assert_eq!(
-        names(&user(&replica).await),
+        names(&replica.api().user(ALICE).await),
         json!(["{}", "Prof", "\\x0102"])
     );
 }
@@ -67,14 +161,12 @@ async fn a_later_candidate_that_is_text_is_taken_and_so_is_a_domain_over_text() 
         &row(BORIS),
     )
     .await;
-    database.make_roles(&[]).await;
-    let outcome = database.migrate(&[]).await;
-    outcome.assert_ok();
+    let outcome = migrated(&database).await;
     let told = "column avatar_url of users table users is bytea and is left out";
     assert!(outcome.stderr.contains(told), "{outcome:#?}");
     let replica = Replica::start(&database, &[]).await;
     assert_eq!(
-        user(&replica).await["avatarUrl"],
+        replica.api().user(ALICE).await["avatarUrl"],
         "https://host.example/a.png"
     );
 }
@@ -98,9 +190,7 @@ async fn of_a_number_and_a_uuid_the_uuid_is_the_id() {
         &format!("2, null, '{BORIS}', 'Boris'"),
     )
     .await;
-    database.make_roles(&[]).await;
-    let outcome = database.migrate(&[]).await;
-    outcome.assert_ok();
+    let outcome = migrated(&database).await;
     let told = "the id of users table users is column uuid, not id, which is bigint; USERS_COLUMNS=id=... names another";
     assert!(outcome.stderr.contains(told), "{outcome:#?}");
     assert_chats(&database).await;
@@ -119,8 +209,7 @@ async fn an_id_may_be_of_a_domain_over_uuid_and_is_looked_up_by_its_index() {
         &format!("'{BORIS}', 'Boris'"),
     )
     .await;
-    database.make_roles(&[]).await;
-    database.migrate(&[]).await.assert_ok();
+    migrated(&database).await;
     assert_chats(&database).await;
     let client = database.sql().await;
     let plan = client

@@ -48,7 +48,7 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The same is found in both ways. Whether it is something.
+    /// Asserts that the API finds what a plain query finds. Whether that is anything.
     pub async fn is_found_as_plainly(&self, api: &Api, client: &Client) -> bool {
         let Self {
             words,

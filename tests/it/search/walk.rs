@@ -111,7 +111,7 @@ async fn a_message_right_after_midnight_is_found_among_many_of_the_day_before() 
     }
 }
 
-/// The same for the last one that is gone through: the next one's place is behind it, and its newest message is not.
+/// The next conversation's place may be behind that of the last one that is gone through, while its newest message is not behind.
 #[tokio::test]
 async fn the_newest_message_is_found_though_its_conversation_stands_behind_others() {
     let scene = Scene::set().await;

@@ -53,7 +53,7 @@ async fn casts_of_the_hosts_make_nothing_ambiguous() {
     back.expect_where("conversation_created", is_other).await;
     assert_eq!(api.conversations(BORIS).await.len(), 2);
     api.get("/api/v1/users/?q=ali").await.ok(200);
-    api.get(&format!("/api/v1/users/{ALICE}")).await.ok(200);
+    api.user(ALICE).await;
     assert_eq!(
         api.found(ALICE, "q=garden&segments=true").await,
         ["a garden"]

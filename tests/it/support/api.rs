@@ -158,6 +158,11 @@ impl Api {
             .clone()
     }
 
+    /// A User, by id.
+    pub async fn user(&self, user: Uuid) -> Value {
+        self.get(&format!("/api/v1/users/{user}")).await.ok(200)
+    }
+
     pub async fn mark_read(&self, conversation: Uuid, user: Uuid) -> Reply {
         self.put(&format!(
             "/api/v1/chat/conversations/{conversation}/read?user_id={user}"

@@ -65,7 +65,7 @@ impl Database {
         Self::empty_on(&Cluster::shared()).await
     }
 
-    /// The same on a cluster of the test's own.
+    /// Without anything, and [`OWNER`]'s, on a cluster of the test's own.
     pub async fn empty_on(cluster: &Arc<Cluster>) -> Self {
         let name = fresh_name();
         cluster
@@ -131,6 +131,12 @@ impl Database {
         session
     }
 
+    /// A session that holds the row of this conversation, until it is told to commit.
+    pub async fn holding_conversation(&self, conversation: Uuid) -> Client {
+        let lock = format!("select from conversations where id = '{conversation}' for update");
+        self.holding(&lock).await
+    }
+
     /// A foreign key for the senders of messages, as tables have it that another service made: each message locks its sender's row.
     pub async fn reference_senders(&self) {
         self.execute("alter table messages add foreign key (sender_id) references users (id)")
@@ -188,7 +194,7 @@ impl Database {
         run(&self.sql().await, sql).await;
     }
 
-    /// The same as [`OWNER`]: what the host's system makes in a database of its own.
+    /// Runs SQL that answers nothing, as [`OWNER`]: what the host's system makes in a database of its own.
     pub async fn execute_as_owner(&self, sql: &str) {
         run(&self.sql_as(OWNER).await, sql).await;
     }
@@ -275,7 +281,7 @@ impl Database {
         pgchat(&["migrate"], &settings(self, &more)).await
     }
 
-    /// The same where there is much to do.
+    /// Runs `pgchat migrate` on this database, as its owner, where there is much to do: for `deadline` at most.
     pub async fn migrate_within(&self, deadline: Duration) -> Outcome {
         let settings = settings(self, &[("DB_USER", OWNER)]);
         pgchat_within(deadline, &fresh_dir("migrate"), &["migrate"], &settings).await

@@ -22,7 +22,7 @@ pub async fn handshake(replica: &Replica, path: &str, headers: &[(&str, &str)]) 
     Reply::to(request).await
 }
 
-/// The same as it goes over the wire.
+/// A handshake as it goes over the wire.
 pub fn handshake_text(path: &str) -> String {
     let headers = HANDSHAKE.map(|(name, value)| format!("{name}: {value}\r\n"));
     format!(

@@ -129,7 +129,7 @@ impl Raw {
         while self.more().await {}
     }
 
-    /// The same, for what it says until then.
+    /// What the server says until it ends the connection.
     pub async fn until_closed(mut self) -> Vec<u8> {
         self.closed().await;
         self.received

@@ -97,12 +97,12 @@ pub async fn pgchat(arguments: &[&str], settings: &Settings) -> Outcome {
     pgchat_in(&dir, arguments, settings).await
 }
 
-/// The same in a directory that the test has prepared.
+/// Runs a command of the program to its end, in a directory that the test has prepared.
 pub async fn pgchat_in(dir: &PathBuf, arguments: &[&str], settings: &Settings) -> Outcome {
     pgchat_within(START_DEADLINE, dir, arguments, settings).await
 }
 
-/// The same for what takes longer.
+/// Runs a command of the program in a directory; ends it at the deadline.
 pub async fn pgchat_within(
     deadline: Duration,
     dir: &PathBuf,
@@ -153,7 +153,7 @@ impl Replica {
         Self::start_by(&["serve"], settings).await
     }
 
-    /// The same by another command line.
+    /// With these arguments and settings and no others, and ready.
     pub async fn start_by(arguments: &[&str], settings: &Settings) -> Self {
         let mut replica = Self::launch_by(arguments, settings);
         replica.until_ready().await;
@@ -177,7 +177,7 @@ impl Replica {
         Self::launch_by(&["serve"], &settings(database, more))
     }
 
-    /// The same, by a shell that runs `before` first, such as `ulimit -n 200`.
+    /// Started by a shell that runs `before` first, such as `ulimit -n 200`, and nothing more.
     pub fn launch_where(before: &str, database: &Database, more: &[(&str, &str)]) -> Self {
         let line = format!("{before} && exec {PROGRAM} serve");
         Self::launch_program("sh", &["-c", &line], &settings(database, more))

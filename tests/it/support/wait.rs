@@ -17,7 +17,7 @@ where
     eventually_within(DEADLINE, what, probe).await
 }
 
-/// The same for what takes longer.
+/// Asks again and again until `probe` has an answer, for `deadline` at most.
 pub async fn eventually_within<T, F>(
     deadline: Duration,
     what: &str,
@@ -39,7 +39,7 @@ where
     }
 }
 
-/// The same for the parts of the harness that are not async.
+/// Asks again and again, on a thread that may block, until `probe` has an answer, for `deadline` at most.
 pub fn blocking_eventually<T>(
     what: &str,
     deadline: Duration,

@@ -1,0 +1,70 @@
+//! What every handler gets: the query, who calls, and the services that answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use warp::Filter;
+use warp::http::HeaderMap;
+use warp::http::header::ACCEPT;
+
+use super::extract::{Checked, Query, id};
+use crate::auth::{Caller, NamedUser};
+use crate::error::Error;
+use crate::services::Services;
+
+/// A request without the path's ids and the body, which a handler gets beside it.
+pub struct Call {
+    pub services: Arc<Services>,
+    pub query: Query,
+    headers: HeaderMap,
+}
+
+impl Call {
+    /// Who calls. Every handler asks, even one that acts for nobody: that is what refuses bad credentials.
+    pub async fn caller(&self) -> Result<Caller, Error> {
+        self.services.auth.caller(&self.headers).await
+    }
+
+    /// The user of the parameter `user_id`, or the caller's own where it is left out.
+    pub fn user_id(&self, caller: &Caller) -> Checked<NamedUser> {
+        match self.query.text("user_id")? {
+            Some(text) => id("user_id", text),
+            None => own_user(caller, "user_id"),
+        }
+    }
+
+    /// Whether `Accept` names this media type; a range such as `*/*` does not.
+    pub fn accepts_by_name(&self, media_type: &str) -> bool {
+        let named = |range: &str| {
+            let name = range.split(';').next().unwrap_or_default();
+            name.trim().eq_ignore_ascii_case(media_type)
+        };
+        let values = self.headers.get_all(ACCEPT).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(named))
+    }
+}
+
+/// The caller's own user, in place of a field or parameter that was left out.
+pub fn own_user(caller: &Caller, name: &str) -> Checked<NamedUser> {
+    caller
+        .own_user()
+        .ok_or_else(|| vec![format!("{name} is required")])
+}
+
+/// Makes the [`Call`] of each request; never rejects.
+pub fn call(
+    services: &Arc<Services>,
+) -> impl Filter<Extract = (Call,), Error = Infallible> + Clone + Send + Sync + 'static {
+    let services = services.clone();
+    warp::query::raw()
+        .or(warp::any().map(String::new))
+        .unify()
+        .and(warp::header::headers_cloned())
+        .map(move |query: String, headers| Call {
+            services: services.clone(),
+            query: Query::parse(&query),
+            headers,
+        })
+}
