@@ -104,9 +104,10 @@ impl Running {
         let lifecycle = Lifecycle::default();
         let mut supervisor = Supervisor::default();
         let services = start(config, keys, &database, &lifecycle, &mut supervisor).await?;
+        let all = http::routes(services.clone(), ws::route(services.clone()));
         let routes = server::Routes {
-            all: http::routes(services.clone(), ws::route(services.clone())),
-            without_room: http::without_room(&services),
+            without_room: http::without_room(&services, all.clone()),
+            all,
         };
         let limits = server::ServerLimits::from(&*services.config);
         // Only now: a connection that the kernel takes before would wait, and be reset if the start fails, while one that is refused

@@ -58,8 +58,8 @@ const LATE_PATIENCE: Duration = Duration::from_secs(1);
 /// Bounds of the transport.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503, unless it asks how the replica is, and is closed: a
-    /// connection that waits unaccepted looks like a dead server to its peer.
+    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503, unless it asks how the replica is or is a
+    /// browser's preflight, and is closed: a connection that waits unaccepted looks like a dead server to its peer.
     pub connections: usize,
     /// A request's head: the line and all fields, in bytes.
     pub head_bytes: usize,
@@ -95,8 +95,8 @@ impl From<&Config> for ServerLimits {
 #[derive(Clone)]
 pub struct Routes {
     pub all: BoxedFilter<(Response,)>,
-    /// On a connection over the limit, which has one request: how the replica is, and a 503 for everything else, which these routes count
-    /// as refused.
+    /// On a connection over the limit, which has one request: how the replica is, what a browser asks before a request of a page, and a 503
+    /// for everything else, which these routes count as refused.
     pub without_room: BoxedFilter<(Response,)>,
 }
 
