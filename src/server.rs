@@ -138,7 +138,10 @@ pub async fn serve(
             Err(error) => {
                 // Out of file descriptors, most likely: only time, or a connection that ends, helps.
                 backoff = (backoff * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
-                log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
+                static LINES: Repeats = Repeats::new(module_path!());
+                LINES.error(format_args!(
+                    "accepting a connection failed, next try in {backoff:?}: {error}"
+                ));
                 tokio::select! {
                     () = tokio::time::sleep(backoff) => continue,
                     () = lifecycle.refusing.cancelled() => break,

@@ -198,6 +198,32 @@ async fn why_a_database_takes_no_connection_is_in_the_log() {
     .await;
 }
 
+/// Whoever asks needs no token.
+#[tokio::test]
+async fn however_often_a_probe_fails_one_line_a_second_says_why() {
+    const ASKING: Duration = Duration::from_secs(2);
+    let database = Database::fresh().await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &proxy.for_all()).await;
+    let api = replica.api();
+    proxy.refuse();
+    proxy.cut_open();
+    until_status(&replica, "/health", 503).await;
+    let lines = || {
+        let log = replica.log();
+        ["database", "listener"].map(|name| log.matches(&format!("health check: {name}: ")).count())
+    };
+    let (before, began) = (lines(), Instant::now());
+    while began.elapsed() < ASKING {
+        assert_eq!(api.status("/health").await, Some(503));
+    }
+    let seconds = began.elapsed().as_secs() as usize;
+    let written: Vec<usize> = lines().iter().zip(before).map(|(all, before)| all - before).collect();
+    let log = replica.log();
+    assert!(written.iter().all(|lines| *lines <= seconds + 1), "{written:?} in {seconds} s: {log}");
+    assert!(written[0] > 0, "{log}");
+}
+
 /// The connection over which it was asked is lost late, and the next one is silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_is_repeated_has_no_more_time_for_that() {
