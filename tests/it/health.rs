@@ -366,7 +366,19 @@ async fn triggers_that_are_disabled_are_told_in_the_log() {
     let database = Database::fresh().await;
     let settings = [("USERS_TABLE_CHECK_SECONDS", "1")];
     let replica = Replica::start(&database, &settings).await;
-    let alter = |how: &str| format!("alter table messages {how} trigger user");
+    let own = "select tgname::text, tgrelid::regclass::text from pg_trigger where not tgisinternal";
+    let own = database.sql().await.query(own, &[]).await.expect("triggers");
+    assert!(own.len() > 10, "{own:?}");
+    // The host's, and off on purpose.
+    let audit = "create function audit() returns trigger language plpgsql as 'begin return null; end';
+        create trigger chat_audit after insert on messages execute function audit();
+        alter table messages disable trigger chat_audit";
+    database.execute(audit).await;
+    let alter = |how: &str| {
+        ["messages", "conversations", "chat_replicas"]
+            .map(|table| format!("alter table {table} {how} trigger user;"))
+            .concat()
+    };
     let told = |what: &'static str| {
         let replica = &replica;
         async move {
@@ -378,14 +390,14 @@ async fn triggers_that_are_disabled_are_told_in_the_log() {
     };
     database.execute_as_owner(&alter("disable")).await;
     told("triggers of pgchat are disabled").await;
-    assert!(
-        replica
-            .log()
-            .contains("zz_chat_messages_before_insert on messages"),
-        "{}",
-        replica.log()
-    );
+    let log = replica.log();
+    for trigger in own {
+        let (name, table): (String, String) = (trigger.get(0), trigger.get(1));
+        assert!(log.contains(&format!("{name} on {table}")), "{name}: {log}");
+    }
+    assert!(!log.contains("chat_audit"), "{log}");
     assert_eq!(replica.api().status("/health/ready").await, Some(200));
-    database.execute_as_owner(&alter("enable")).await;
+    let enable = alter("enable") + "alter table messages disable trigger chat_audit";
+    database.execute_as_owner(&enable).await;
     told("all triggers of pgchat are enabled again").await;
 }
