@@ -26,7 +26,7 @@ use crate::store::Purpose;
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, open_files, server, ws};
 
-pub use commands::{demo_data, healthcheck, migrate};
+pub use commands::{Probe, demo_data, healthcheck, migrate};
 
 use database::Database;
 use supervisor::Supervisor;

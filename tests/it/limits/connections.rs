@@ -94,6 +94,12 @@ async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
             assert_eq!(replica.api().metric(refusals).await, counted, "{path}");
         }
     }
+    // Nor does the image's health check end it.
+    let port = replica.port().to_string();
+    let here = settings(&database, &[("SERVER_PORT", &port)]);
+    pgchat(&["healthcheck", "--live"], &here).await.assert_ok();
+    let asked = pgchat(&["healthcheck"], &here).await;
+    asked.assert_failed(1, &["/health/ready answers", "503"]);
     let log = replica.log();
     let full = "all 12 connections (MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS together) are open";
     let line = log.lines().find(|line| line.contains(full));
