@@ -212,7 +212,9 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
-            tokio::time::timeout(PATIENCE, begun).await.expect("it begins");
+            tokio::time::timeout(PATIENCE, begun)
+                .await
+                .expect("it begins");
         };
         begin().await;
         // Both have asked by now, since they came before this.
