@@ -218,9 +218,16 @@ async fn however_often_a_probe_fails_one_line_a_second_says_why() {
         assert_eq!(api.status("/health").await, Some(503));
     }
     let seconds = began.elapsed().as_secs() as usize;
-    let written: Vec<usize> = lines().iter().zip(before).map(|(all, before)| all - before).collect();
+    let written: Vec<usize> = lines()
+        .iter()
+        .zip(before)
+        .map(|(all, before)| all - before)
+        .collect();
     let log = replica.log();
-    assert!(written.iter().all(|lines| *lines <= seconds + 1), "{written:?} in {seconds} s: {log}");
+    assert!(
+        written.iter().all(|lines| *lines <= seconds + 1),
+        "{written:?} in {seconds} s: {log}"
+    );
     assert!(written[0] > 0, "{log}");
 }
 

@@ -96,12 +96,20 @@ async fn however_often_no_connection_can_be_accepted_one_line_a_second_says_so()
     let boundless = [("MAX_CONNECTIONS", "0")];
     let mut replica = Replica::launch_where("ulimit -n 150", &database, &boundless);
     replica.until_ready().await;
-    let told = || replica.log().matches("accepting a connection failed").count();
+    let told = || {
+        replica
+            .log()
+            .matches("accepting a connection failed")
+            .count()
+    };
     let mut open = VecDeque::new();
     for _ in 0..200 {
         open.push_back(Raw::connect(&replica).await);
     }
-    eventually("there is no file left", || async { (told() > 0).then_some(()) }).await;
+    eventually("there is no file left", || async {
+        (told() > 0).then_some(())
+    })
+    .await;
     let (before, began) = (told(), Instant::now());
     while began.elapsed() < CHANGING {
         open.pop_front();
@@ -110,5 +118,9 @@ async fn however_often_no_connection_can_be_accepted_one_line_a_second_says_so()
     }
     let seconds = began.elapsed().as_secs() as usize;
     let written = told() - before;
-    assert!(written <= seconds + 1, "{written} in {seconds} s: {}", replica.log());
+    assert!(
+        written <= seconds + 1,
+        "{written} in {seconds} s: {}",
+        replica.log()
+    );
 }
