@@ -374,10 +374,16 @@ async fn triggers_that_are_disabled_are_told_in_the_log() {
     let settings = [("USERS_TABLE_CHECK_SECONDS", "1")];
     let replica = Replica::start(&database, &settings).await;
     let own = "select tgname::text, tgrelid::regclass::text from pg_trigger where not tgisinternal";
-    let own = database.sql().await.query(own, &[]).await.expect("triggers");
+    let own = database
+        .sql()
+        .await
+        .query(own, &[])
+        .await
+        .expect("triggers");
     assert!(own.len() > 10, "{own:?}");
     // The host's, and off on purpose.
-    let audit = "create function audit() returns trigger language plpgsql as 'begin return null; end';
+    let audit =
+        "create function audit() returns trigger language plpgsql as 'begin return null; end';
         create trigger chat_audit after insert on messages execute function audit();
         alter table messages disable trigger chat_audit";
     database.execute(audit).await;
