@@ -34,8 +34,10 @@ COPY --from=build /build/target/release/pgchat /usr/local/bin/pgchat
 # No SERVER_HOST: with a key pgchat listens on all interfaces. Without one it believes every caller, and then only loopback of the
 # container reaches it, published port or not, until SERVER_HOST says that a gateway stands in front.
 EXPOSE 8081
-# The start covers migrations and waiting for the database.
+# Whether it runs, and not whether it is ready: Swarm, and Podman with --health-on-failure, end a container that fails, with all its
+# sockets, and one that is full, or without its database, is not mended by that. The start covers migrations and waiting for the
+# database: until then a replica does not listen.
 HEALTHCHECK --interval=5s --timeout=6s --start-period=60s --retries=3 \
-  CMD ["/usr/local/bin/pgchat", "healthcheck"]
+  CMD ["/usr/local/bin/pgchat", "healthcheck", "--live"]
 ENTRYPOINT ["/usr/local/bin/pgchat"]
 CMD ["serve"]

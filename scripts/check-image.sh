@@ -121,7 +121,7 @@ shells=$(find "$root" -type f \( -name sh -o -name bash -o -name dash -o -name b
 programs=$(find "$root" -type f -perm /111 ! -path '*/lib/*' ! -path '*/lib64/*' ! -path '*/etc/*' -printf '/%P\n')
 [ "$programs" = /usr/local/bin/pgchat ] || die "programs: $programs"
 inspected=$(b inspect --type image --format '{{.Docker.Config.User}} {{.Docker.Config.Healthcheck.Test}} {{.Docker.Config.Entrypoint}} {{.Docker.Config.Cmd}}' pgchat)
-[ "$inspected" = '65532 [CMD /usr/local/bin/pgchat healthcheck] [/usr/local/bin/pgchat] [serve]' ] || die "the image's settings: $inspected"
+[ "$inspected" = '65532 [CMD /usr/local/bin/pgchat healthcheck --live] [/usr/local/bin/pgchat] [serve]' ] || die "the image's settings: $inspected"
 say "size: $(du -sm "$root" | cut -f 1) MB, of which the program $(du -sm "$root/usr/local/bin/pgchat" | cut -f 1) MB"
 
 # --- run ---
@@ -151,7 +151,7 @@ inside() {
 sql -f sql/demo/users_table.sql -f sql/roles.sql >"$scratch/log" 2>&1
 inside pgchat_owner migrate >"$scratch/log" 2>&1
 sql -f sql/roles.sql -c begin -f sql/demo/demo_data.sql -c commit >"$scratch/log" 2>&1
-! inside pgchat_service healthcheck >/dev/null 2>&1 || die 'the health check is content with nothing'
+! inside pgchat_service healthcheck --live >/dev/null 2>&1 || die 'the health check is content with nothing'
 inside pgchat_service serve >"$scratch/log" 2>&1 &
 served=$!
 tries=0
@@ -161,6 +161,7 @@ until inside pgchat_service healthcheck >/dev/null 2>&1; do
     kill -0 "$served" 2>/dev/null || die 'the replica ended'
     sleep 0.2
 done
+inside pgchat_service healthcheck --live >/dev/null 2>&1 || die "the image's own health check is not content"
 grep -q "listening on http://127.0.0.1:$((port + 1))" "$scratch/log" || die 'without a key, it listens on more than loopback'
 users=$(python3 -c 'import json, sys, urllib.request; print(len(json.load(urllib.request.urlopen(sys.argv[1]))["users"]))' \
     "http://127.0.0.1:$((port + 1))/api/v1/users/")

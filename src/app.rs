@@ -27,7 +27,7 @@ use crate::store::Purpose;
 use crate::writer::{Writer, WriterLimits};
 use crate::{http, open_files, server, ws};
 
-pub use commands::{demo_data, healthcheck, migrate};
+pub use commands::{Probe, demo_data, healthcheck, migrate};
 
 use database::Database;
 use supervisor::Supervisor;
@@ -105,9 +105,10 @@ impl Running {
         let lifecycle = Lifecycle::default();
         let mut supervisor = Supervisor::default();
         let services = start(config, keys, &database, &lifecycle, &mut supervisor).await?;
+        let all = http::routes(services.clone(), ws::route(services.clone()));
         let routes = server::Routes {
-            all: http::routes(services.clone(), ws::route(services.clone())),
-            without_room: http::without_room(&services),
+            without_room: http::without_room(&services, all.clone()),
+            all,
         };
         let limits = server::ServerLimits::from(&*services.config);
         // Only now: a connection that the kernel takes before would wait, and be reset if the start fails, while one that is refused

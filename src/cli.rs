@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use pgchat::app::Probe;
 use pgchat::config;
 use pgchat::embedded::WATCHDOG_COMMAND;
 use pgchat::model::UserId;
@@ -24,7 +25,7 @@ pub enum Action {
 pub enum Job {
     Serve,
     Migrate,
-    Healthcheck,
+    Healthcheck(Probe),
     DemoData,
 }
 
@@ -52,7 +53,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let action = match matches.subcommand() {
         Some(("migrate", _)) => Action::Run(Job::Migrate),
         Some(("token", given)) => token(given),
-        Some(("healthcheck", _)) => Action::Run(Job::Healthcheck),
+        Some(("healthcheck", given)) => Action::Run(Job::Healthcheck(probe(given))),
         Some(("demo-data", _)) => Action::Run(Job::DemoData),
         _ => Action::Run(Job::Serve),
     };
@@ -82,6 +83,13 @@ fn token(given: &ArgMatches) -> Action {
     Action::Token {
         user: UserId(user),
         ttl,
+    }
+}
+
+fn probe(given: &ArgMatches) -> Probe {
+    match given.get_flag("live") {
+        true => Probe::Live,
+        false => Probe::Ready,
     }
 }
 
@@ -132,6 +140,10 @@ fn command() -> Command {
         .default_value("1h")
         .value_parser(ttl)
         .help("How long it is valid: a number and s, m, h or d");
+    let live = Arg::new("live")
+        .long("live")
+        .action(ArgAction::SetTrue)
+        .help("Only that it runs: for what ends an instance that fails");
     Command::new("pgchat")
         .version(env!("CARGO_PKG_VERSION"))
         .about(env!("CARGO_PKG_DESCRIPTION"))
@@ -146,7 +158,9 @@ fn command() -> Command {
                 .args([user, ttl]),
         )
         .subcommand(
-            Command::new("healthcheck").about("Exit with 0 if the local instance is ready, else 1"),
+            Command::new("healthcheck")
+                .about("Exit with 0 if the local instance is ready, or with --live if it runs, else 1")
+                .arg(live),
         )
         .subcommand(
             Command::new("demo-data")
@@ -185,7 +199,9 @@ mod tests {
             assert_eq!(parsed(&args).config_file, Some("x".into()));
         }
         assert_eq!(job(&["migrate"]), Job::Migrate);
-        assert_eq!(job(&["healthcheck"]), Job::Healthcheck);
+        assert_eq!(job(&["healthcheck"]), Job::Healthcheck(Probe::Ready));
+        let live = Job::Healthcheck(Probe::Live);
+        assert_eq!(job(&["healthcheck", "--live"]), live);
         assert_eq!(job(&["demo-data"]), Job::DemoData);
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::error::Error;
 use crate::lifecycle::Lifecycle;
 use crate::listener::ListenerStatus;
+use crate::logging::Repeats;
 use crate::store::{Store, UsersLink};
 use crate::sync::lock;
 
@@ -57,16 +58,19 @@ impl Report {
         self.database.is_ok() && self.listener.is_ok() && self.users.is_ok()
     }
 
-    /// Why, which the probes do not say.
+    /// Why, which the probes do not say; of each at most once a second, since anybody may ask.
     fn log(&self) {
+        static DATABASE: Repeats = Repeats::new(module_path!());
+        static LISTENER: Repeats = Repeats::new(module_path!());
+        static USERS: Repeats = Repeats::new(module_path!());
         let checks = [
-            ("database", &self.database),
-            ("listener", &self.listener),
-            ("users", &self.users),
+            (&DATABASE, "database", &self.database),
+            (&LISTENER, "listener", &self.listener),
+            (&USERS, "users", &self.users),
         ];
-        for (name, check) in checks {
+        for (lines, name, check) in checks {
             if let Err(why) = check {
-                log::warn!("health check: {name}: {why}");
+                lines.warn(format_args!("health check: {name}: {why}"));
             }
         }
     }

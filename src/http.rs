@@ -63,9 +63,13 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
     secured(cors::cors(answers, Arc::clone(&services.config)))
 }
 
-/// What is left on a connection over the limit: what says that the replica lives, how it is, and its figures. Whatever else it asks for
-/// gets a 503 and is counted as refused; so does `/health/ready`, since there is no room here for what a load balancer would send.
-pub fn without_room(services: &Services) -> BoxedFilter<(Response,)> {
+/// What is left of `all` routes on a connection over the limit: what says that the replica lives, how it is, and its figures; and what a
+/// browser asks before a request of a page, which else could not read its refusal. Whatever else it asks for gets a 503 and is counted as
+/// refused; so does `/health/ready`, since there is no room here for what a load balancer would send.
+pub fn without_room(
+    services: &Services,
+    all: BoxedFilter<(Response,)>,
+) -> BoxedFilter<(Response,)> {
     let connections = services.metrics.connections.clone();
     let refused = move || {
         connections.refused();
@@ -73,7 +77,10 @@ pub fn without_room(services: &Services) -> BoxedFilter<(Response,)> {
     };
     let refused = warp::any().map(refused).boxed();
     let told = probes::without_room(&Arc::new(services.clone()));
-    secured(any_of([told, refused]))
+    // No route does more for one than to name its methods.
+    let preflights = cors::preflight().and(all).boxed();
+    let answers = any_of([told, preflights, refused]);
+    secured(cors::cors(answers, Arc::clone(&services.config)))
 }
 
 /// A finished route: its filters and its handler, as one boxed filter that answers.

@@ -72,12 +72,17 @@ struct State {
 }
 
 impl State {
-    fn room(&self, limits: HubLimits, user: UserId) -> Result<(), Error> {
+    fn room(&self, limits: HubLimits) -> Result<(), Error> {
         if limits.connections > 0 && self.count >= limits.connections {
             return Err(Error::unavailable(
                 "this replica has as many connections as it may",
             ));
         }
+        Ok(())
+    }
+
+    fn room_for(&self, limits: HubLimits, user: UserId) -> Result<(), Error> {
+        self.room(limits)?;
         let open = self
             .users
             .get(&user)
@@ -166,9 +171,14 @@ impl Hub {
         }
     }
 
+    /// Refuses where every socket would be refused now, whosever it is: `Unavailable`.
+    pub fn require_room(&self) -> Result<(), Error> {
+        self.lock().room(self.shared.limits)
+    }
+
     /// Whether another socket of this user would be refused now, as [`Hub::register`] does: known before anybody is asked.
-    pub fn require_room(&self, user: UserId) -> Result<(), Error> {
-        self.lock().room(self.shared.limits, user)
+    pub fn require_room_for(&self, user: UserId) -> Result<(), Error> {
+        self.lock().room_for(self.shared.limits, user)
     }
 
     /// Adds a socket; it gets every event of its user from now on.
@@ -180,7 +190,7 @@ impl Hub {
         let Some(position) = state.position.clone() else {
             return Err(Error::unavailable("the service is starting"));
         };
-        state.room(limits, user)?;
+        state.room_for(limits, user)?;
         let theirs = state.users.entry(user).or_default();
         let pacer = theirs.pacer();
         let connection = ConnectionId(Uuid::new_v4());

@@ -101,7 +101,7 @@ fn print(text: &str) -> std::io::Result<()> {
 fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
     let used = match job {
         Job::Serve => Use::Callers,
-        Job::Migrate | Job::DemoData | Job::Healthcheck => Use::Database,
+        Job::Migrate | Job::DemoData | Job::Healthcheck(_) => Use::Database,
     };
     let Loaded {
         config,
@@ -111,7 +111,7 @@ fn run(config_file: Option<&Path>, job: Job) -> Result<(), Failure> {
     let task = Task::of(job, &config, &mut warnings)?;
     logging::init(&config).map_err(Failure::failed)?;
     // A probe runs every few seconds; the instance that it asks about has said all this at its start.
-    if job != Job::Healthcheck {
+    if !matches!(job, Job::Healthcheck(_)) {
         log_warnings(&warnings);
         log_settings(&summary);
     }
@@ -150,7 +150,7 @@ async fn perform(task: Task, config: Config) -> Result<(), app::StartError> {
     match task {
         Task::Migrate => app::migrate(config).await,
         Task::DemoData => app::demo_data(config).await,
-        Task::Healthcheck => app::healthcheck(&config).await,
+        Task::Healthcheck(probe) => app::healthcheck(&config, probe).await,
         Task::Serve(keys) => {
             let drain = signals::drain()
                 .map_err(|error| app::StartError(format!("cannot wait for signals: {error}")))?;
@@ -178,14 +178,14 @@ enum Task {
     Serve(auth::Keys),
     Migrate,
     DemoData,
-    Healthcheck,
+    Healthcheck(app::Probe),
 }
 
 impl Task {
     /// What is wrong with such a file is told like any other setting, before anything starts. A file that the job does not use is
     /// not looked at: a replica goes on with the keys that it has where a new file is unusable, and its health check must, too.
     fn of(job: Job, config: &Config, warnings: &mut Vec<String>) -> Result<Self, Failure> {
-        if job != Job::Healthcheck {
+        if !matches!(job, Job::Healthcheck(_)) {
             check_ca_files(config)?;
         }
         Ok(match job {
@@ -196,7 +196,7 @@ impl Task {
             }
             Job::Migrate => Self::Migrate,
             Job::DemoData => Self::DemoData,
-            Job::Healthcheck => Self::Healthcheck,
+            Job::Healthcheck(probe) => Self::Healthcheck(probe),
         })
     }
 }

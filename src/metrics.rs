@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 
+use crate::error::Error;
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
@@ -40,6 +42,8 @@ pub struct Metrics {
     /// Under names that all programs share.
     of_process: Arc<Registry>,
     sources: Sources,
+    /// Whose figures are written.
+    turn: Arc<Semaphore>,
     /// Counted by `http`.
     pub requests: Requests,
     /// Counted by `ws`.
@@ -86,6 +90,7 @@ impl Metrics {
             registry: Arc::new(registry),
             of_process: Arc::new(of_process),
             sources,
+            turn: Arc::new(Semaphore::new(1)),
             requests,
             frames,
             commands,
@@ -94,16 +99,33 @@ impl Metrics {
         }
     }
 
-    pub fn render(&self, format: TextFormat) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        encode_registry(&mut text, &self.registry)?;
-        encode_registry(&mut text, &self.of_process)?;
-        encode_eof(&mut text)?;
-        Ok(match format {
-            TextFormat::OpenMetrics => text,
-            TextFormat::Older => in_older_format(&text),
-        })
+    /// On a thread that may wait, one after the other: Linux before 6.2 takes tens of milliseconds to count tens of thousands of files, and
+    /// whoever asks for figures needs no token.
+    pub async fn render(&self, format: TextFormat) -> Result<String, Error> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = turn.map_err(|closed| Error::Internal(closed.into()))?;
+        let registries = [Arc::clone(&self.registry), Arc::clone(&self.of_process)];
+        let rendering = move || {
+            // To the end, also where nobody waits for it any more.
+            let _turn = turn;
+            text_of(&registries, format)
+        };
+        let rendered = tokio::task::spawn_blocking(rendering).await;
+        let rendered = rendered.map_err(|panicked| Error::Internal(panicked.into()))?;
+        rendered.map_err(|error| Error::Internal(error.into()))
     }
+}
+
+fn text_of(registries: &[Arc<Registry>], format: TextFormat) -> Result<String, fmt::Error> {
+    let mut text = String::new();
+    for registry in registries {
+        encode_registry(&mut text, registry)?;
+    }
+    encode_eof(&mut text)?;
+    Ok(match format {
+        TextFormat::OpenMetrics => text,
+        TextFormat::Older => in_older_format(&text),
+    })
 }
 
 /// How figures are written.
@@ -135,4 +157,72 @@ fn in_older_format(text: &str) -> String {
         }
     }
     older
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::Duration;
+
+    use prometheus_client::collector::Collector;
+    use prometheus_client::encoding::DescriptorEncoder;
+
+    use super::*;
+    use crate::testing;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Takes until it is told to go on, as a long list of files does.
+    #[derive(Debug)]
+    struct Slow {
+        begins: SyncSender<()>,
+        may_end: Mutex<Receiver<()>>,
+    }
+
+    impl Collector for Slow {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
+            self.begins.send(()).map_err(|_| fmt::Error)?;
+            let may_end = self.may_end.lock().map_err(|_| fmt::Error)?;
+            may_end.recv_timeout(PATIENCE).map_err(|_| fmt::Error)
+        }
+    }
+
+    /// The runtime has one thread.
+    #[tokio::test]
+    async fn figures_that_take_long_hold_up_nobody_and_take_one_thread_however_many_ask() {
+        let hour = Duration::from_secs(3600);
+        let mut metrics = testing::services(testing::hub(1), hour, hour).metrics;
+        let (begins, begun) = sync_channel(2);
+        let (end, may_end) = sync_channel(2);
+        let mut slow = Registry::default();
+        slow.register_collector(Box::new(Slow {
+            begins,
+            may_end: Mutex::new(may_end),
+        }));
+        metrics.of_process = Arc::new(slow);
+        let ask = || {
+            let metrics = metrics.clone();
+            tokio::spawn(async move { metrics.render(TextFormat::Older).await })
+        };
+        let (first, second) = (ask(), ask());
+        let begin = async || {
+            let begun = async {
+                while begun.try_recv().is_err() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, begun)
+                .await
+                .expect("it begins");
+        };
+        begin().await;
+        // Both have asked by now, since they came before this.
+        assert!(begun.try_recv().is_err(), "two at a time");
+        end.send(()).unwrap();
+        assert!(first.await.unwrap().is_ok());
+        begin().await;
+        end.send(()).unwrap();
+        assert!(second.await.unwrap().is_ok());
+    }
 }

@@ -12,7 +12,7 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use crate::error::Error;
-use crate::logging::REQUEST_ID;
+use crate::logging::{REQUEST_ID, Repeats};
 use crate::schema::objects::ErrorCode;
 
 /// When a user with too many sockets may try again: some of theirs may have gone by then.
@@ -64,8 +64,7 @@ enum Message<'a> {
 /// at least 1) on 429 and 503, `WWW-Authenticate` on 401. An internal cause goes to the log and never into the response.
 pub fn error_response(error: &Error) -> Response {
     if let Error::Internal(_) = error {
-        let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
-        log::error!("request {request:?}: {}", error.with_cause());
+        log_cause(error);
     }
     let mut response = json_response(status(error), &ErrorBody::of(error));
     if let Error::Unauthorized { code, .. } = error {
@@ -84,6 +83,13 @@ pub fn error_response(error: &Error) -> Response {
         }
     }
     response
+}
+
+/// A database that refuses everything would fill the log: one line a second, with the id of its request.
+fn log_cause(error: &Error) {
+    static LINES: Repeats = Repeats::new(module_path!());
+    let request = REQUEST_ID.try_with(String::clone).unwrap_or_default();
+    LINES.error(format_args!("request {request:?}: {}", error.with_cause()));
 }
 
 /// `body` as JSON. [`RawJson`](crate::model::RawJson) anywhere inside it is copied as it stands, not parsed.

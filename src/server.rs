@@ -38,8 +38,8 @@ pub const BACKLOG: u32 = 1024;
 /// Bounds of the transport.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503, unless it asks how the replica is, and is closed: a
-    /// connection that waits unaccepted looks like a dead server to its peer.
+    /// Open connections, upgraded ones included; 0 is no limit. One more gets a 503, unless it asks how the replica is or is a
+    /// browser's preflight, and is closed: a connection that waits unaccepted looks like a dead server to its peer.
     pub connections: usize,
     /// A request's head: the line and all fields, in bytes.
     pub head_bytes: usize,
@@ -75,8 +75,8 @@ impl From<&Config> for ServerLimits {
 #[derive(Clone)]
 pub struct Routes {
     pub all: BoxedFilter<(Response,)>,
-    /// On a connection over the limit, which has one request: how the replica is, and a 503 for everything else, which these routes count
-    /// as refused.
+    /// On a connection over the limit, which has one request: how the replica is, what a browser asks before a request of a page, and a 503
+    /// for everything else, which these routes count as refused.
     pub without_room: BoxedFilter<(Response,)>,
 }
 
@@ -169,7 +169,10 @@ impl Acceptor {
                     // Out of file descriptors, most likely: only time, or a connection that ends, helps.
                     backoff =
                         (backoff * 2).clamp(Duration::from_millis(50), Duration::from_secs(1));
-                    log::error!("accepting a connection failed, next try in {backoff:?}: {error}");
+                    static LINES: Repeats = Repeats::new(module_path!());
+                    LINES.error(format_args!(
+                        "accepting a connection failed, next try in {backoff:?}: {error}"
+                    ));
                     tokio::select! {
                         () = tokio::time::sleep(backoff) => {}
                         () = refusing.cancelled() => return Until::Refusing,

@@ -38,8 +38,27 @@ pub async fn demo_data(config: Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Whether the local instance answers `/health/ready` with 200.
-pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
+/// What is asked of the local instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Whether it takes traffic.
+    Ready,
+    /// Whether it runs, full or not, and whatever the database does.
+    Live,
+}
+
+impl Probe {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Ready => "/health/ready",
+            Self::Live => "/health/live",
+        }
+    }
+}
+
+/// Whether the local instance answers `probe` with 200.
+pub async fn healthcheck(config: &Config, probe: Probe) -> Result<(), StartError> {
+    let path = probe.path();
     let address = reachable(config.server_addr);
     // Where the machine has no IPv6, what listens on [::] is reached by IPv4 only.
     let by_ipv4 = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()));
@@ -49,11 +68,9 @@ pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
     };
     let ask = async {
         let mut stream = TcpStream::connect(&addresses[..]).await?;
-        stream
-            .write_all(
-                b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-            )
-            .await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.take(4096).read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
@@ -67,6 +84,6 @@ pub async fn healthcheck(config: &Config) -> Result<(), StartError> {
     if status.starts_with("HTTP/1.1 200") {
         Ok(())
     } else {
-        Err(StartError(format!("not ready: {status}")))
+        Err(StartError(format!("{path} answers {status}")))
     }
 }

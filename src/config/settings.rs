@@ -186,8 +186,9 @@ settings! {
         MAX_CONNECTIONS = "100000", Number(0, 10_000_000),
             "Sockets of one replica. 0: no limit.";
         MAX_HTTP_CONNECTIONS = "1000", Number(10, 1_000_000),
-            "Connections of one replica that are not sockets, in addition to MAX_CONNECTIONS; one more gets 503. \
-             If MAX_CONNECTIONS is 0, these have no limit either.";
+            "Connections of one replica that are not sockets, in addition to MAX_CONNECTIONS; one more gets 503, \
+             unless it asks for /health, /health/live or /metrics. If MAX_CONNECTIONS is 0, these have no limit \
+             either.";
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
             "Sockets of one user on one replica. 0: no limit.";
         MAX_READS_PER_USER = "64", Number(0, 1_000_000),

@@ -11,6 +11,7 @@ use warp::http::header::{
     HeaderName, ORIGIN, VARY,
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::reject::{self, Rejection};
 use warp::reply::Response;
 
 use crate::config::Config;
@@ -46,6 +47,23 @@ pub fn cors(routes: BoxedFilter<(Response,)>, config: Arc<Config>) -> BoxedFilte
         .boxed()
 }
 
+/// A browser's question before a request of a page.
+pub fn preflight() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::method()
+        .and(warp::header::headers_cloned())
+        .and_then(|method: Method, headers: HeaderMap| async move {
+            match is_preflight(&method, &headers) {
+                true => Ok(()),
+                false => Err(reject::not_found()),
+            }
+        })
+        .untuple_one()
+}
+
+fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
 fn tell(config: &Config, method: &Method, request: &HeaderMap, response: &mut Response) {
     let mut set = |name: HeaderName, value: HeaderValue| {
         response.headers_mut().insert(name, value);
@@ -63,9 +81,8 @@ fn tell(config: &Config, method: &Method, request: &HeaderMap, response: &mut Re
         ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(EXPOSED_HEADERS),
     );
-    let preflight =
-        *method == Method::OPTIONS && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if let (true, Some(methods)) = (preflight, response.headers().get(ALLOW).cloned()) {
+    let methods = response.headers().get(ALLOW).cloned();
+    if let (true, Some(methods)) = (is_preflight(method, request), methods) {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
         headers.insert(

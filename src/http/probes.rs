@@ -142,11 +142,7 @@ pub(super) async fn metrics(call: Call) -> Result<Response, Error> {
             "text/plain; version=0.0.4; charset=utf-8",
         ),
     };
-    let text = call
-        .services
-        .metrics
-        .render(format)
-        .map_err(|e| Error::Internal(e.into()))?;
+    let text = call.services.metrics.render(format).await?;
     Ok(warp::reply::with_header(text, CONTENT_TYPE, content_type).into_response())
 }
 

@@ -106,7 +106,7 @@ pub(super) async fn beat(
     }
 }
 
-/// What the log and the probes say of it.
+/// What the log says of it; to the probes the listener is `unavailable`.
 pub(super) fn torn(listener: &Identity, pooled: &Identity) -> String {
     format!(
         "the listener is at another database server ({listener}) than the pooled connections ({pooled})"

@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::sync::lock;
 
 /// Between two of a kind. While a database takes no connection, there may be thousands of requests in a second.
@@ -34,8 +36,16 @@ impl Repeats {
     }
 
     pub fn warn(&self, line: impl Display) {
+        self.write(Level::Warn, line);
+    }
+
+    pub fn error(&self, line: impl Display) {
+        self.write(Level::Error, line);
+    }
+
+    fn write(&self, level: Level, line: impl Display) {
         match self.next() {
-            Some(left_out) => log::warn!(target: self.target, "{line}{left_out}"),
+            Some(left_out) => log::log!(target: self.target, level, "{line}{left_out}"),
             None => log::debug!(target: self.target, "{line}"),
         }
     }

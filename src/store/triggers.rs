@@ -9,6 +9,23 @@ use super::{Store, single};
 use crate::error::Error;
 use crate::sync::lock;
 
+/// All of them. By their names, since the host may have triggers on these tables that are called `chat_…` as well, and off on purpose.
+const OWN: [&str; 13] = [
+    "chat_conversations_after_delete",
+    "chat_conversations_after_insert",
+    "chat_messages_after_changes",
+    "chat_messages_after_delete",
+    "chat_messages_after_insert",
+    "chat_messages_after_update",
+    "chat_replicas_after_delete",
+    "zz_chat_conversations_before_insert",
+    "zz_chat_conversations_before_reassign",
+    "zz_chat_conversations_before_update",
+    "zz_chat_messages_before_delete",
+    "zz_chat_messages_before_insert",
+    "zz_chat_messages_before_update",
+];
+
 /// What was found at the last look.
 #[derive(Clone, Default)]
 pub(super) struct Triggers {
@@ -48,8 +65,11 @@ impl Store {
                      from pg_trigger t
                      join pg_class c on c.oid = t.tgrelid
                      join pg_namespace n on n.oid = c.relnamespace
-                    where n.nspname = $1 and t.tgname::text ~ '^(zz_)?chat_' and not t.tgisinternal and t.tgenabled in ('D', 'R')";
-        let params = [(&schema as _, Type::TEXT)];
+                    where n.nspname = $1 and t.tgname::text = any ($2) and not t.tgisinternal and t.tgenabled in ('D', 'R')";
+        let params = [
+            (&schema as _, Type::TEXT),
+            (&OWN.as_slice() as _, Type::TEXT_ARRAY),
+        ];
         let deadline = self.deadline();
         single(&self.run(&self.pool, sql, &params, deadline).await?, 0)
     }

@@ -73,8 +73,8 @@ async fn answer(
     match handshake(Arc::clone(&services), &headers, &query, on_upgrade).await {
         Ok(response) => response,
         Err(error) => {
-            // Who is refused for want of room is not held: each that waits here takes one of the connections beside the sockets, and no
-            // question was asked for them.
+            // Who is refused for want of room is not held: each that waits here takes one of the connections beside the sockets. Few have
+            // cost a question: those who were let pass when there was room yet.
             if has_no_room(&services, &error) {
                 return refuse(&error);
             }
@@ -104,7 +104,7 @@ fn has_no_room(services: &Services, error: &Error) -> bool {
 
 /// From the cheapest check to the dearest: the database is asked only for what could become a socket, and nobody waits for it whose
 /// credentials or parameters are refused by themselves. Who is unknown or deactivated is told that first, as everywhere: so whether they
-/// act for themselves, and have room for another socket, is looked at behind it.
+/// act for themselves, and may have another socket, is looked at behind it.
 async fn handshake(
     services: Arc<Services>,
     headers: &HeaderMap,
@@ -118,10 +118,11 @@ async fn handshake(
     check_origin(headers, &services.config)?;
     let ticket = parameter(query, "ticket")?;
     let cursor = parameter(query, "cursor")?.map(str::to_owned);
-    // Before a ticket is used up.
+    // Before a ticket is used up: with it, who is refused here may go to another replica.
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
     }
+    services.hub.require_room()?;
     let presented = services.auth.presented(headers, ticket)?;
     let named = named_user(query)?;
     if let Presented::Caller(caller) = &presented {
@@ -129,7 +130,7 @@ async fn handshake(
     }
     let caller = services.auth.socket(presented).await?;
     let user = caller.act_for(named_or_own(named, &caller)?)?;
-    services.hub.require_room(user)?;
+    services.hub.require_room_for(user)?;
     services.auth.require_connectable(user).await?;
     let subscription = services.hub.register(user)?;
     log_connected(subscription.connection_id(), user);

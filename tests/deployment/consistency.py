@@ -55,6 +55,8 @@ def check_compose():
     made = re.findall(r"^\\set (?:owner|service) (\w+)$", text("sql/roles.sql"), re.M)
     expect(roles == made, f"compose: migrates and serves as {roles}, and sql/roles.sql makes {made}")
     check_drain("compose", replica["environment"], seconds(replica["stop_grace_period"]))
+    checked = replica.get("healthcheck", {}).get("test")
+    expect(checked == ["CMD", "/usr/local/bin/pgchat", "healthcheck"], f"compose: nginx waits for {checked}, which does not say that a replica is ready")
     chosen = {name: replica["environment"].get(name) for name in ("AUTH_MODE", "SERVER_HOST")}
     expect(chosen == {"AUTH_MODE": "trusted", "SERVER_HOST": "0.0.0.0"}, f"compose: that every caller is believed, and from where, is not said in full: {chosen}")
     expect(replica["deploy"]["replicas"] == 3, "compose: three replicas")
@@ -225,6 +227,8 @@ def check_image():
     the image without a key opens no chat to the network."""
     set_in_image = re.findall(r"^ENV ([A-Z_]+)", text("Dockerfile"), re.M)
     expect(not set_in_image, f"Dockerfile: the image has other defaults than the program: {set_in_image}")
+    checked = re.search(r"^HEALTHCHECK .*\\\n  CMD (.*)$", text("Dockerfile"), re.M)[1]
+    expect(checked == '["/usr/local/bin/pgchat", "healthcheck", "--live"]', f"Dockerfile: Swarm ends whom {checked} finds full, or without a database")
     kept = re.findall(r"^!(.+)$", text(".dockerignore"), re.M)
     for member in re.search(r"members = \[(.*)\]", text("Cargo.toml"))[1].replace('"', "").split(", "):
         expect(f"{member}/Cargo.toml" in kept, f".dockerignore: leaves out {member}/Cargo.toml")

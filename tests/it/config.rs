@@ -329,11 +329,13 @@ async fn a_healthcheck_tells_by_its_exit_code() {
     until_status(&replica, "/health/ready", 503).await;
     pgchat(&["healthcheck"], &here)
         .await
-        .assert_failed(1, &["503"]);
+        .assert_failed(1, &["/health/ready answers", "503"]);
+    let live = ["healthcheck", "--live"];
+    pgchat(&live, &here).await.assert_ok();
     drop(replica);
-    pgchat(&["healthcheck"], &here)
-        .await
-        .assert_failed(1, &[&port]);
+    for arguments in [&live[..1], &live] {
+        pgchat(arguments, &here).await.assert_failed(1, &[&port]);
+    }
 }
 
 #[tokio::test]

@@ -198,6 +198,39 @@ async fn why_a_database_takes_no_connection_is_in_the_log() {
     .await;
 }
 
+/// Whoever asks needs no token.
+#[tokio::test]
+async fn however_often_a_probe_fails_one_line_a_second_says_why() {
+    const ASKING: Duration = Duration::from_secs(2);
+    let database = Database::fresh().await;
+    let proxy = Proxy::before(&database).await;
+    let replica = Replica::start(&database, &proxy.for_all()).await;
+    let api = replica.api();
+    proxy.refuse();
+    proxy.cut_open();
+    until_status(&replica, "/health", 503).await;
+    let lines = || {
+        let log = replica.log();
+        ["database", "listener"].map(|name| log.matches(&format!("health check: {name}: ")).count())
+    };
+    let (before, began) = (lines(), Instant::now());
+    while began.elapsed() < ASKING {
+        assert_eq!(api.status("/health").await, Some(503));
+    }
+    let seconds = began.elapsed().as_secs() as usize;
+    let written: Vec<usize> = lines()
+        .iter()
+        .zip(before)
+        .map(|(all, before)| all - before)
+        .collect();
+    let log = replica.log();
+    assert!(
+        written.iter().all(|lines| *lines <= seconds + 1),
+        "{written:?} in {seconds} s: {log}"
+    );
+    assert!(written[0] > 0, "{log}");
+}
+
 /// The connection over which it was asked is lost late, and the next one is silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_is_repeated_has_no_more_time_for_that() {
@@ -340,7 +373,25 @@ async fn triggers_that_are_disabled_are_told_in_the_log() {
     let database = Database::fresh().await;
     let settings = [("USERS_TABLE_CHECK_SECONDS", "1")];
     let replica = Replica::start(&database, &settings).await;
-    let alter = |how: &str| format!("alter table messages {how} trigger user");
+    let own = "select tgname::text, tgrelid::regclass::text from pg_trigger where not tgisinternal";
+    let own = database
+        .sql()
+        .await
+        .query(own, &[])
+        .await
+        .expect("triggers");
+    assert!(own.len() > 10, "{own:?}");
+    // The host's, and off on purpose.
+    let audit =
+        "create function audit() returns trigger language plpgsql as 'begin return null; end';
+        create trigger chat_audit after insert on messages execute function audit();
+        alter table messages disable trigger chat_audit";
+    database.execute(audit).await;
+    let alter = |how: &str| {
+        ["messages", "conversations", "chat_replicas"]
+            .map(|table| format!("alter table {table} {how} trigger user;"))
+            .concat()
+    };
     let told = |what: &'static str| {
         let replica = &replica;
         async move {
@@ -352,14 +403,14 @@ async fn triggers_that_are_disabled_are_told_in_the_log() {
     };
     database.execute_as_owner(&alter("disable")).await;
     told("triggers of pgchat are disabled").await;
-    assert!(
-        replica
-            .log()
-            .contains("zz_chat_messages_before_insert on messages"),
-        "{}",
-        replica.log()
-    );
+    let log = replica.log();
+    for trigger in own {
+        let (name, table): (String, String) = (trigger.get(0), trigger.get(1));
+        assert!(log.contains(&format!("{name} on {table}")), "{name}: {log}");
+    }
+    assert!(!log.contains("chat_audit"), "{log}");
     assert_eq!(replica.api().status("/health/ready").await, Some(200));
-    database.execute_as_owner(&alter("enable")).await;
+    let enable = alter("enable") + "alter table messages disable trigger chat_audit";
+    database.execute_as_owner(&enable).await;
     told("all triggers of pgchat are enabled again").await;
 }

@@ -1,5 +1,8 @@
 //! Each connection is a file, and what starts a program limits how many it may open.
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use crate::support::*;
 
 /// So many connections at once, each of which has asked for what is not answered beyond the limit, and got an answer; their statuses.
@@ -82,4 +85,42 @@ fn level_of(replica: &Replica, words: &str) -> String {
     let levels = ["ERROR", "WARN", "INFO"];
     let level = levels.into_iter().find(|level| line.contains(level));
     level.expect("a level").to_owned()
+}
+
+/// Each file that is free again is taken by a connection that has waited, and the next one is tried for without a longer pause.
+#[tokio::test]
+async fn however_often_no_connection_can_be_accepted_one_line_a_second_says_so() {
+    const CHANGING: Duration = Duration::from_secs(2);
+    const PACE: Duration = Duration::from_millis(20);
+    let database = Database::fresh().await;
+    let boundless = [("MAX_CONNECTIONS", "0")];
+    let mut replica = Replica::launch_where("ulimit -n 150", &database, &boundless);
+    replica.until_ready().await;
+    let told = || {
+        replica
+            .log()
+            .matches("accepting a connection failed")
+            .count()
+    };
+    let mut open = VecDeque::new();
+    for _ in 0..200 {
+        open.push_back(Raw::connect(&replica).await);
+    }
+    eventually("there is no file left", || async {
+        (told() > 0).then_some(())
+    })
+    .await;
+    let (before, began) = (told(), Instant::now());
+    while began.elapsed() < CHANGING {
+        open.pop_front();
+        open.push_back(Raw::connect(&replica).await);
+        tokio::time::sleep(PACE).await;
+    }
+    let seconds = began.elapsed().as_secs() as usize;
+    let written = told() - before;
+    assert!(
+        written <= seconds + 1,
+        "{written} in {seconds} s: {}",
+        replica.log()
+    );
 }

@@ -56,6 +56,23 @@ async fn a_ticket_opens_one_socket_once_on_another_replica_too() {
     }
 }
 
+/// A load balancer sends on to the next replica what the first has no room for.
+#[tokio::test]
+async fn a_ticket_that_a_full_replica_was_shown_opens_a_socket_at_another() {
+    let database = Database::fresh().await;
+    let full = replica(&database, &[("MAX_CONNECTIONS", "1")]).await;
+    let other = replica(&database, &[]).await;
+    let first = ticket(&other, "", Some(&token(BORIS))).await;
+    let _only = Socket::connect_to(&full, BORIS, &path(BORIS, &first)).await;
+
+    let ticket = ticket(&other, "", Some(&token(ALICE))).await;
+    let path = path(ALICE, &ticket);
+    let refused = handshake(&full, &path, &[]).await;
+    refused.refused(503, "unavailable");
+    let mut socket = Socket::connect_to(&other, ALICE, &path).await;
+    socket.send_command("ping", json!({})).await;
+}
+
 #[tokio::test]
 async fn of_two_replicas_that_are_shown_a_ticket_at_once_exactly_one_takes_it() {
     let database = Database::fresh().await;

@@ -25,6 +25,24 @@ async fn a_handshake_that_finds_no_room_is_not_held() {
     assert!((1..100).contains(&lines), "{log}");
 }
 
+/// A connection that has a place.
+async fn served(replica: &Replica) -> Option<Raw> {
+    let mut raw = Raw::connect(replica).await;
+    raw.request("GET /api/v1/users/active", &[]).await;
+    let reply = raw.reply().await;
+    reply.filter(|reply| reply.status == 200).map(|_| raw)
+}
+
+/// So many of them.
+async fn fill(replica: &Replica, room: usize) -> Vec<Raw> {
+    let mut open = Vec::new();
+    for _ in 0..room {
+        // The connection of the probe that saw the replica start may not have been seen to go yet.
+        open.push(eventually("a connection is served", || served(replica)).await);
+    }
+    open
+}
+
 #[tokio::test]
 async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
     const ROOM: usize = 10;
@@ -43,17 +61,8 @@ async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
     until_metric(&replica, "pgchat_http_connections", 1.0).await;
     let refusals = "pgchat_connections_refused_total";
     assert_eq!(replica.api().metric(refusals).await, 0.0);
-    let served = async || {
-        let mut raw = Raw::connect(&replica).await;
-        raw.request("GET /api/v1/users/active", &[]).await;
-        let reply = raw.reply().await;
-        reply.filter(|reply| reply.status == 200).map(|_| raw)
-    };
-    let mut open = Vec::new();
-    for _ in 0..ROOM {
-        // The connection of the probe that saw the replica start may not have been seen to go yet.
-        open.push(eventually("a connection is served", &served).await);
-    }
+    let served = async || served(&replica).await;
+    let open = fill(&replica, ROOM).await;
     // Those that were tried too early are of them.
     let mut counted = replica.api().metric(refusals).await;
     let mut beyond = Raw::connect(&replica).await;
@@ -85,6 +94,12 @@ async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
             assert_eq!(replica.api().metric(refusals).await, counted, "{path}");
         }
     }
+    // Nor does the image's health check end it.
+    let port = replica.port().to_string();
+    let here = settings(&database, &[("SERVER_PORT", &port)]);
+    pgchat(&["healthcheck", "--live"], &here).await.assert_ok();
+    let asked = pgchat(&["healthcheck"], &here).await;
+    asked.assert_failed(1, &["/health/ready answers", "503"]);
     let log = replica.log();
     let full = "all 12 connections (MAX_CONNECTIONS and MAX_HTTP_CONNECTIONS together) are open";
     let line = log.lines().find(|line| line.contains(full));
@@ -99,4 +114,47 @@ async fn sockets_leave_room_for_requests_and_what_is_beyond_it_is_refused() {
     assert_eq!(ready.status().await, 200);
     drop(ready);
     until_metric(&replica, "pgchat_http_connections", 1.0).await;
+}
+
+/// A browser shows a page nothing of an answer, not even its status, that does not name the page's origin; nor does it send what it
+/// was not allowed to in answer to its preflight.
+#[tokio::test]
+async fn a_page_can_read_that_there_is_no_room() {
+    const PAGE: &str = "https://app.example.com";
+    let database = Database::fresh().await;
+    let set = [
+        ("MAX_CONNECTIONS", "1"),
+        ("MAX_HTTP_CONNECTIONS", "10"),
+        ("ALLOWED_ORIGINS", PAGE),
+    ];
+    let replica = Replica::start(&database, &set).await;
+    let _open = fill(&replica, 11).await;
+    let ask = async |line: &str, headers: &[&str]| {
+        let mut beyond = Raw::connect(&replica).await;
+        beyond.request(line, headers).await;
+        beyond.reply().await.expect("an answer")
+    };
+    let origin = format!("origin: {PAGE}");
+    let allowed = format!("\r\naccess-control-allow-origin: {PAGE}\r\n");
+    let messages = "/api/v1/chat/messages";
+    let about_post = "access-control-request-method: POST";
+
+    let preflight = ask(&format!("OPTIONS {messages}"), &[&origin, about_post]).await;
+    assert_eq!(preflight.status, 204, "{preflight:?}");
+    let methods = "\r\naccess-control-allow-methods: post, options\r\n";
+    assert!(preflight.head.contains(&allowed), "{preflight:?}");
+    assert!(preflight.head.contains(methods), "{preflight:?}");
+
+    let refused = ask(&format!("POST {messages}"), &[&origin]).await;
+    refused.refused(503, "unavailable");
+    assert!(refused.head.contains(&allowed), "{refused:?}");
+    let exposed = "access-control-expose-headers: x-request-id, retry-after";
+    assert!(refused.head.contains(exposed), "{refused:?}");
+
+    // Neither is there more for OPTIONS alone, nor for another page.
+    let plain = ask(&format!("OPTIONS {messages}"), &[&origin]).await;
+    assert_eq!(plain.status, 503);
+    let other = ["origin: https://evil.example", about_post];
+    let other = ask(&format!("OPTIONS {messages}"), &other).await;
+    assert!(!other.head.contains("access-control"), "{other:?}");
 }

@@ -1,5 +1,8 @@
 //! What the log holds of what passes through the service: nothing that is anybody's, and no line but its own.
 
+use std::time::Instant;
+
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
@@ -303,4 +306,38 @@ async fn no_text_from_outside_makes_a_line_of_the_log_or_steers_a_terminal() {
 
 fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202e}')
+}
+
+/// A host's rule that refuses everything: the log is not filled, and a request can still be found in it.
+#[tokio::test]
+async fn however_many_requests_get_500_one_line_a_second_says_why_and_names_its_request() {
+    const ASKED: usize = 60;
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let rule = "alter table messages add constraint rule check (content <> 'refused')";
+    database.execute(rule).await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let post = async |id: String| {
+        let body = json!({"conversationId": conversation, "senderId": ALICE, "content": "refused"});
+        let request = api.request(Method::POST, "/api/v1/chat/messages");
+        let request = request.header("x-request-id", id).json(&body);
+        Reply::to(request).await.refused(500, "internal");
+    };
+    post("the-first".to_owned()).await;
+    let named = r#"request "the-first": "#;
+    let log = replica.log();
+    let line = log.lines().find(|line| line.contains(named));
+    assert!(line.is_some_and(|line| line.contains("rule")), "{log}");
+    let lines = || replica.log().matches(r#"request ""#).count();
+    let before = lines();
+    let asked = Instant::now();
+    join_all((0..ASKED).map(|number| post(format!("more-{number}")))).await;
+    let seconds = asked.elapsed().as_secs() as usize;
+    let written = lines() - before;
+    assert!(
+        written < ASKED && written <= seconds + 1,
+        "{}",
+        replica.log()
+    );
 }
