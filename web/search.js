@@ -162,6 +162,12 @@ export class Search {
 
   /** What was found under its heading, or why it was not to be had. Returns what is to be said of it, besides what was found. */
   #part(element, heading, { error, asked, hasMore }, rows, more) {
+    if (error?.code === 'search_off') {
+      // Nothing has failed, and nothing is to be done about it.
+      const text = 'Messages are not searched here.';
+      fill(element, text, () => [h('p.small.quiet.pad', {}, text)]);
+      return text;
+    }
     if (error) {
       const text = `${heading} could not be searched: ${reason(error)}`;
       fill(element, text, () => [h('p.small.problem.pad', {}, text), mayHelp(error) && h('p.pad', {}, h('button.button.compact', { type: 'button', onclick: () => this.#now() }, 'Try now'))].filter(Boolean));

@@ -76,3 +76,21 @@ test('people alone wait for no search of messages', async () => {
   await drawn(page);
   assert.deepEqual(asked, ['flat']);
 });
+
+test('why messages were not searched is said in words for who searches; where they never are it is no fault', async () => {
+  const page = await visit(at(replica.url, AMELIE), { forgive: /^Failed to load resource/ });
+  await page.locator('.list .row').first().waitFor();
+  const refuse = (status, code) => page.route('**/search?*', (route) => route.fulfill({ status, json: { code, message: 'there is no search: SEARCH_LANGUAGE is off' } }));
+  await refuse(503, 'search_timeout');
+  await field(page).fill('gr');
+  await page.locator('.results .problem').getByText('Messages could not be searched: it took too long. Try rarer words, or more of them.', { exact: true }).waitFor();
+  await refuse(404, 'search_off');
+  await field(page).fill('gra');
+  await row(page, 'Grace').waitFor();
+  await page.locator('.results p').getByText('Messages are not searched here.', { exact: true }).last().waitFor();
+  assert.equal(await page.locator('.results .problem, .results .button').count(), 0);
+  // Where nobody is found, either.
+  await field(page).fill('nobody has this name');
+  await row(page, 'Grace').waitFor({ state: 'detached' });
+  assert.equal(await page.locator('.results section').last().innerText(), 'Messages are not searched here.');
+});
