@@ -2,6 +2,8 @@
 
 const REASONS = {
   network: () => 'There was no answer.',
+  // What the service says of it is for who writes a program, or runs the service.
+  search_timeout: () => 'it took too long. Try rarer words, or more of them.',
   disconnected: () => 'The connection was lost.',
   // A gateway may say why, as JSON; of a page the client only tells the path and the status.
   bad_response: ({ status, message }) => (message && !message.endsWith(`: ${status}`) ? message : `Something in between answered, with status ${status}.`),

@@ -1,6 +1,8 @@
 // One user's chat: sign in, then the list beside the thread, or one of them where the pane is narrow.
+import { Banner } from './banner.js';
 import { Composer } from './composer.js';
-import { avatar, beginning, empty, fill, fullName, h, icon, iconButton, isComposing, isSearchKey, say } from './dom.js';
+import { ask, askToken } from './dialogs.js';
+import { beginning, empty, fill, fullName, h, icon, isComposing, isSearchKey, say } from './dom.js';
 import { forget, soon } from './draw.js';
 import { draft, editDraft, keepDraft, keepEdit } from './drafts.js';
 import { reason, sentence } from './failure.js';
@@ -8,15 +10,14 @@ import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
 import { Model } from './model.js';
-import { SignIn, tokenForm } from './sign_in.js';
+import { SignIn } from './sign_in.js';
 import { Thread } from './thread.js';
-import { lastSeen } from './time.js';
+import { ThreadHead } from './thread_head.js';
 
 const NOTICE_MS = 6_000;
 
 export class Pane {
   #notice;
-  #countdown;
   #unfollow = () => {};
   #draw = () => this.#render();
   /** What was chosen last: it may take a moment until it is found. The address names it from the first moment on. */
@@ -107,13 +108,16 @@ export class Pane {
       },
       discard: (message) => model.outbox.discard(message),
     });
-    this.banner = h('div.banner', { role: 'status', tabindex: '-1', hidden: true });
+    this.banner = new Banner(model, {
+      leave: () => this.leaving(() => this.signIn()),
+      refocus: () => (this.conversationId ? this.composer.input : this.list.element).focus(),
+    });
     this.notice = h('div.notice', { role: 'alert', hidden: true });
     this.bar = h('p.pane-bar.small');
-    this.#makeHead();
-    this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head, this.thread.element, this.composer.element);
+    this.head = new ThreadHead(model, { back: () => this.back(), toggle: (tool) => this.toggle(tool) });
+    this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head.element, this.thread.element, this.composer.element);
     this.nothing = h('div.nothing');
-    this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner, h('div.columns', {}, this.list.element, this.conversation, this.nothing), h('div.tools', {}, this.insert.element, this.frames.element), this.notice);
+    this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner.element, h('div.columns', {}, this.list.element, this.conversation, this.nothing), h('div.tools', {}, this.insert.element, this.frames.element), this.notice);
     // A screen reader lists the regions of both panes together.
     if (this.second) for (const region of this.element.querySelectorAll('nav, section[aria-label], [role="region"]')) region.ariaLabel += `, ${this.name.toLowerCase()}`;
     if (held) this.list.element.focus();
@@ -150,8 +154,8 @@ export class Pane {
   }
 
   #leave() {
-    clearInterval(this.#countdown);
     forget(this.#draw);
+    this.banner?.close();
     this.model?.close();
     this.asking?.dialog.close();
     this.question?.close();
@@ -228,8 +232,9 @@ export class Pane {
     const { element } = this[tool];
     const held = element.contains(document.activeElement);
     this[tool].toggle(open);
-    this.tools[tool].setAttribute('aria-expanded', String(!element.hidden));
-    if (held) this.tools[tool].focus();
+    const button = this.head.tools[tool];
+    button.setAttribute('aria-expanded', String(!element.hidden));
+    if (held) button.focus();
   }
 
   /** Whether one works in this pane with the keyboard: what takes the place of what had the focus is then given it. */
@@ -258,29 +263,9 @@ export class Pane {
     fill(this.nothing, String(some), () => (some ? [empty('chat', 'Choose a conversation', 'Or begin a new one with the + above the list.')] : []));
   }
 
-  #makeHead() {
-    const tool = (name, iconName, label) => iconButton(iconName, label, { 'aria-expanded': 'false', onclick: () => this.toggle(name) });
-    this.tools = { insert: tool('insert', 'database', 'A message from SQL'), frames: tool('frames', 'code', 'Frames of the socket') };
-    const back = iconButton('back', 'Back to the conversations', { onclick: () => this.back() });
-    back.classList.add('back');
-    this.face = h('span.face');
-    this.title = h('h2', { dir: 'auto' });
-    this.state = h('span.small.quiet', { role: 'status' });
-    this.head = h('header.thread-head', {}, back, this.face, h('div.row-text', {}, this.title, this.state), this.tools.insert, this.tools.frames);
-  }
-
   #renderHead() {
     this.#closeComposer();
-    const conversation = this.model.conversations.get(this.conversationId);
-    if (!conversation) return say(this.state, '');
-    const other = this.model.other(conversation);
-    const presence = this.model.presence.get(other.id);
-    const typing = this.model.typists.has(conversation.id);
-    const state = typing ? 'typing…' : presence?.isOnline ? 'Online' : presence ? lastSeen(presence.lastSeenAt) : '';
-    fill(this.face, `${other.id} ${fullName(other)} ${presence?.isOnline}`, () => [avatar(other, presence?.isOnline)]);
-    say(this.title, fullName(other));
-    this.state.classList.toggle('typing-text', typing);
-    say(this.state, state);
+    this.head.draw(this.model.conversations.get(this.conversationId));
   }
 
   /** Nobody can write in a conversation that is gone; what was typed stays, for who wants it elsewhere. */
@@ -294,48 +279,17 @@ export class Pane {
 
   // --- The connection ---
 
-  #status({ status, retryInMs, error, closeCode = error?.closeCode }) {
-    clearInterval(this.#countdown);
-    const { model, banner } = this;
+  #status(status) {
+    const { error, closeCode = error?.closeCode } = status;
+    const { model } = this;
+    const isStopped = status.status === 'stopped';
     if (closeCode === 4401 && this.asking) say(this.asking.why, 'The one in use has expired.');
-    if (status === 'online') {
-      this.online(model.replicaId);
-      const held = banner.contains(document.activeElement);
-      banner.hidden = true;
-      if (held) (this.conversationId ? this.composer.input : this.list.element).focus();
-    } else if (status === 'waiting') {
-      const until = performance.now() + retryInMs;
-      const reason = error?.code === 'no_token' ? 'There is no token yet.' : error?.code === 'handshake_refused' ? sentence(error) : model.replicaId ? 'Connection lost.' : 'No connection yet.';
-      // A screen reader says why, and not each second.
-      const [why, left, waiting] = [h('span'), h('span', { role: 'timer', 'aria-live': 'off' }), h('span')];
-      const show = () => {
-        const seconds = Math.ceil((until - performance.now()) / 1000);
-        say(why, navigator.onLine === false ? 'You are offline.' : reason);
-        say(left, seconds > 0 ? `Trying again in ${seconds}\u00a0s.` : 'Trying again…');
-        say(waiting, model.outbox.waiting ? `${model.outbox.waiting}\u00a0waiting to be sent.` : '');
-      };
-      show();
-      this.#countdown = setInterval(show, 500);
-      this.#banner('warn', [why, ' ', left, ' ', waiting], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
-    } else if (status === 'connecting' && !banner.hidden) {
-      this.#banner('warn', [model.replicaId ? 'Reconnecting…' : 'Connecting…']);
-    } else if (status === 'stopped' && error?.code === 'no_user') {
+    if (status.status === 'online') this.online(model.replicaId);
+    if (isStopped && error?.code === 'no_user') {
       this.signIn('This token does not say whose it is: it has no “sub”.', this.wanted);
-    } else if (status === 'stopped' && (error?.status === 401 || closeCode === 4401)) {
+    } else if (isStopped && (error?.status === 401 || closeCode === 4401)) {
       this.signIn(undefined, model.userId && { userId: model.userId, conversationId: this.opening }); // the address named somebody, but this service wants a token
-    } else if (status === 'stopped') {
-      const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;
-      this.#banner('bad', [text], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.leaving(() => this.signIn()) }, 'Be somebody else'));
-    }
-  }
-
-  #banner(kind, text, ...buttons) {
-    const { banner } = this;
-    const held = banner.contains(document.activeElement);
-    banner.className = `banner ${kind}`;
-    banner.hidden = false;
-    banner.replaceChildren(icon('warn'), h('span.banner-text', {}, ...text), h('span.banner-buttons', {}, ...buttons));
-    if (held) (banner.querySelector('button') ?? banner).focus();
+    } else this.banner.show(status);
   }
 
   /** A new token, when the old one is refused or about to expire: one dialog, however often it is asked for. */
@@ -345,22 +299,18 @@ export class Pane {
   }
 
   #tokenDialog(text) {
-    let given;
-    const why = h('p', { role: 'status' }, text); // it may expire while one looks for another
-    const form = tokenForm({ label: 'Go on', other: h('button.button', { type: 'button', onclick: () => this.leaving(() => dialog.close()) }, 'Be somebody else') }, (token) => {
-      given = token;
-      dialog.close();
-    });
-    const dialog = this.#dialog('A new token, please', why, form);
-    dialog.addEventListener('cancel', (event) => event.preventDefault());
     const { model } = this;
-    const token = new Promise((resolve, reject) => dialog.addEventListener('close', () => {
-      this.asking = undefined;
-      if (given) resolve(given);
-      else reject(new Error('none was given'));
-      if (!given && model === this.model) this.signIn();
-    }));
-    return { dialog, token, why };
+    let asked;
+    const token = new Promise((resolve, reject) => {
+      const given = (it) => {
+        this.asking = undefined;
+        if (it) return resolve(it);
+        reject(new Error('none was given'));
+        if (model === this.model) this.signIn();
+      };
+      asked = askToken(text, { leave: (then) => this.leaving(then), given });
+    });
+    return { ...asked, token };
   }
 
   // --- Small things ---
@@ -372,34 +322,20 @@ export class Pane {
     this.#notice = setTimeout(() => (this.notice.hidden = true), NOTICE_MS);
   }
 
-  #dialog(title, ...children) {
-    const dialog = h('dialog', { 'aria-label': title }, h('h2', {}, title), ...children);
-    dialog.addEventListener('close', () => dialog.remove());
-    document.body.append(dialog);
-    dialog.showModal();
-    return dialog;
-  }
-
   /** `then`, at once, or if one does not mind what is lost with this chat. */
   leaving(then) {
     this.question?.close();
     if (!this.model?.outbox.isUnsent) return then();
-    const leave = () => {
-      dialog.close();
-      then();
-    };
-    const dialog = this.question = this.#dialog('Leave what was not sent?', h('p', {}, 'What waits to be sent, or could not be, is lost with this chat.'),
-      h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Stay'), h('button.button.danger', { type: 'button', onclick: leave }, 'Leave it')));
+    const about = [h('p', {}, 'What waits to be sent, or could not be, is lost with this chat.')];
+    this.question = ask('Leave what was not sent?', { about, stay: 'Stay', go: ['Leave it'] }, then);
   }
 
   #confirmRemoval(message) {
-    const remove = () => {
-      dialog.close();
+    const about = [h('p.excerpt.quoted', { dir: 'auto' }, beginning(message.content)), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.')];
+    ask('Delete this message?', { about, stay: 'Keep it', go: [icon('trash'), 'Delete'] }, () => {
       this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
       this.model.outbox.remove(message).catch((error) => this.#tell(`Not deleted: ${reason(error)}`));
-    };
-    const dialog = this.#dialog('Delete this message?', h('p.excerpt.quoted', { dir: 'auto' }, beginning(message.content)), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.'),
-      h('div.dialog-buttons', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Keep it'), h('button.button.danger', { type: 'button', onclick: remove }, icon('trash'), 'Delete')));
+    });
   }
 
   /** What a key does here that is pressed in this pane, or nowhere. */

@@ -16,6 +16,7 @@ export class Search {
   #timer;
   #outdated;
   #shown; // resolves when what was asked for last is; never, where something else is asked for before
+  #underWay; // resolves when the search for messages that is under way has ended, whatever came of it
   #retry = new Retry();
   #again; // asks once more for all that could not be had; not while it is being asked for
 
@@ -95,7 +96,7 @@ export class Search {
     const ask = (part, run) => (had[part] ?? run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
     const [people, messages] = await Promise.all([
       ask('people', () => chat.users.list({ limit: MOST, ...(text && { q: text }) })),
-      ask('messages', () => (text ? chat.search(text, { limit: MOST, snippets: true }) : Promise.resolve({ messages: [] }))),
+      ask('messages', () => this.#searchMessages(asked, text)),
     ]);
     if (asked !== this.#asked) return false;
     const again = (isAskedFor) => {
@@ -110,6 +111,18 @@ export class Search {
     this.#draw(text, people, messages);
     this.#lookUp(asked, messages.messages ?? []);
     return true;
+  }
+
+  /**
+   * The service lets one search of a user run at a time, also where nobody waits for its answer any more: whoever types on asks
+   * for the text that stands there once the search under way has ended, and for none of those in between.
+   */
+  async #searchMessages(asked, text) {
+    while (text && this.#underWay) await this.#underWay;
+    if (!text || asked !== this.#asked) return { messages: [] };
+    const search = this.model.chat.search(text, { limit: MOST, snippets: true });
+    this.#underWay = search.catch(() => {}).then(() => (this.#underWay = undefined));
+    return search;
   }
 
   /** One's own message says nothing of whom it was for: the list does, if it is not too far down there. */
@@ -149,6 +162,12 @@ export class Search {
 
   /** What was found under its heading, or why it was not to be had. Returns what is to be said of it, besides what was found. */
   #part(element, heading, { error, asked, hasMore }, rows, more) {
+    if (error?.code === 'search_off') {
+      // Nothing has failed, and nothing is to be done about it.
+      const text = 'Messages are not searched here.';
+      fill(element, text, () => [h('p.small.quiet.pad', {}, text)]);
+      return text;
+    }
     if (error) {
       const text = `${heading} could not be searched: ${reason(error)}`;
       fill(element, text, () => [h('p.small.problem.pad', {}, text), mayHelp(error) && h('p.pad', {}, h('button.button.compact', { type: 'button', onclick: () => this.#now() }, 'Try now'))].filter(Boolean));

@@ -83,7 +83,7 @@ export class SignIn {
   #row(user) {
     const told = [user.role, !user.isActive && 'deactivated', user.id === this.suggested && 'in this conversation'].filter(Boolean).join(' · ');
     return h('li', {}, h('button.row', { type: 'button', onclick: () => this.chosen({ userId: user.id }) }, avatar(user, user.isOnline),
-      h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), h('span.quiet.small', {}, told))));
+      h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(user)), user.isOnline && h('span.unseen', {}, 'online'), h('span.quiet.small', {}, told))));
   }
 
   #failed(error) {

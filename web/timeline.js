@@ -98,10 +98,14 @@ export class Timeline {
     this.#isAsOpened = true;
     let timer;
     let isLate = false;
+    let isTried = false;
     const late = new Promise((resolve) => (timer = setTimeout(resolve, PATIENCE_MS))).then(() => (isLate = true));
     // Another read may be under way: of whoever has opened it a moment ago, or because there may be gaps.
     const isWanted = () => this.isNewAbove && this.hasOlder && this.messages.length > 0 && this.messages.length < ENOUGH;
-    while (!isLate && isWanted() && !this.failed && this.started) {
+    // A page that failed before is asked for once more: whoever comes back is not to be led to where it failed then.
+    const hasFailed = () => this.failed && (isTried || this.failed !== 'older');
+    while (!isLate && isWanted() && !hasFailed() && this.started) {
+      isTried = true;
       await Promise.race([late, this.loading ? this.#underWay : this.older()]);
     }
     clearTimeout(timer);

@@ -118,7 +118,7 @@ test('a search that takes too long is done again by hand only, whatever else is'
   const users = await broken(page, '**/users/?*q=flat*');
   await field(page).fill('flat');
   await page.clock.runFor(1_000);
-  await page.getByText('Messages could not be searched: narrow it down', { exact: true }).first().waitFor();
+  await page.getByText('Messages could not be searched: it took too long. Try rarer words, or more of them.', { exact: true }).first().waitFor();
   await page.getByText('People could not be searched').first().waitFor();
   users.mend();
   await page.clock.runFor(300_000);

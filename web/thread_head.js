@@ -1,0 +1,33 @@
+// Above the open conversation: with whom it is, whether they are there, and what shows the service at work.
+import { avatar, fill, fullName, h, iconButton, say } from './dom.js';
+import { lastSeen } from './time.js';
+
+export class ThreadHead {
+  #face = h('span.face');
+  #title = h('h2', { dir: 'auto' });
+  #state = h('span.small.quiet', { role: 'status' });
+
+  /** `back`: to the list; `toggle(tool)`: opens one of `tools`, or closes it. */
+  constructor(model, { back, toggle }) {
+    this.model = model;
+    const tool = (name, iconName, label) => iconButton(iconName, label, { 'aria-expanded': 'false', onclick: () => toggle(name) });
+    /** The buttons, by the name of what they open. */
+    this.tools = { insert: tool('insert', 'database', 'A message from SQL'), frames: tool('frames', 'code', 'Frames of the socket') };
+    const leave = iconButton('back', 'Back to the conversations', { onclick: back });
+    leave.classList.add('back');
+    this.element = h('header.thread-head', {}, leave, this.#face, h('div.row-text', {}, this.#title, this.#state), this.tools.insert, this.tools.frames);
+  }
+
+  /** Without a conversation nothing is said of anybody any more. */
+  draw(conversation) {
+    if (!conversation) return say(this.#state, '');
+    const other = this.model.other(conversation);
+    const presence = this.model.presence.get(other.id);
+    const typing = this.model.typists.has(conversation.id);
+    const state = typing ? 'typing…' : presence?.isOnline ? 'Online' : presence ? lastSeen(presence.lastSeenAt) : '';
+    fill(this.#face, `${other.id} ${fullName(other)} ${presence?.isOnline}`, () => [avatar(other, presence?.isOnline)]);
+    say(this.#title, fullName(other));
+    this.#state.classList.toggle('typing-text', typing);
+    say(this.#state, state);
+  }
+}
