@@ -197,9 +197,9 @@ export class Pane {
     this.composer.show(conversationId);
     this.insert.show(conversation, this.model.other(conversation));
     this.changed();
-    // On a phone the keyboard would cover what one came to read.
+    // On a phone the keyboard would cover what one came to read. Who is busy elsewhere, as in the other pane, stays there.
     const { scroller } = this.thread;
-    (matchMedia('(pointer: fine)').matches ? this.composer.input : scroller).focus({ preventScroll: true });
+    if (document.activeElement === document.body || this.#hasFocus()) (matchMedia('(pointer: fine)').matches ? this.composer.input : scroller).focus({ preventScroll: true });
     await this.thread.show(conversationId, seq, snippet);
     await this.#lookUp();
   }

@@ -180,6 +180,21 @@ test('who sends by the button with the keyboard writes on', async () => {
   await assertFocus(field);
 });
 
+test('who writes in one pane stays there when the conversation of the other one opens', async () => {
+  const page = await visit(`${replica.url}/health/live`); // not the page yet
+  const { asked, release } = await held(page, `**/conversations/${LUKASZ}?*`);
+  await page.goto(at(replica.url, talking(AMELIE), talking(LUKASZ)));
+  const field = pane(page, 1).getByRole('textbox', { name: 'Message' });
+  await assertFocus(field);
+  await page.keyboard.type('Half a ');
+  await asked();
+  release();
+  await pane(page, 2).locator('.message').first().waitFor();
+  await page.keyboard.type('sentence');
+  assert.equal(await field.inputValue(), 'Half a sentence');
+  await assertFocus(field);
+});
+
 test('what is closed gives the focus back to what opened it', async () => {
   const page = await visit(replica.url);
   await page.getByRole('button', { name: /Amélie/ }).focus();
@@ -307,7 +322,13 @@ test('the arrows go through what is listed, and Enter takes what is found first'
 });
 
 test('who has gone to what is found is not thrown out when something else is found', async () => {
-  const page = await visit(at(replica.url, AMELIE));
+  const page = await visit(at(replica.url, AMELIE), {
+    // What was found for another text goes after 800 ms, unless somebody has gone to it: here it stays until they have.
+    before: () => {
+      const { setTimeout } = window;
+      window.setTimeout = (then, ms, ...more) => setTimeout(then, ms === 800 ? 600_000 : ms, ...more);
+    },
+  });
   await page.locator('.list .row').first().waitFor();
   const { release } = await held(page, '**/users/?*q=gra*');
   await page.getByRole('searchbox').focus();

@@ -1,7 +1,7 @@
 // A real Chromium in front of real replicas: the harness of the browser client's tests, and pages.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { after, afterEach, before } from 'node:test';
+import { after, afterEach, before, beforeEach } from 'node:test';
 import { chromium } from 'playwright-core';
 import { AMELIE, balancer as startBalancer, cluster, LUKASZ, ZEYNEP } from '../../clients/js/test/support/replicas.js';
 import { eventually, PATIENCE_MS } from '../../clients/js/test/support/wait.js';
@@ -15,7 +15,11 @@ export let second;
 
 let browser;
 
-/** For all tests of a file: a fresh database, so many replicas with these settings, and a browser. After each test its pages are closed. */
+/**
+ * For all tests of a file: a fresh database, so many replicas with these settings, and a browser. After each test its pages are
+ * closed. Before each test nothing is unread: a page may be closed before its mark is stored, and the next one would open its
+ * conversation at the first of what that left, and not at the end.
+ */
 export function stage(settings, count = 1) {
   before(async () => {
     replicas = await cluster(settings);
@@ -27,6 +31,7 @@ export function stage(settings, count = 1) {
     await quit();
     await replicas?.close();
   });
+  beforeEach(() => replicas.sql('update messages set is_read = true where not is_read'));
   afterEach(async ({ error }) => {
     if (error) await describe();
     await leave();

@@ -89,7 +89,8 @@ test('before there was a connection none was lost; and the time to the next try 
       }).observe(document.body, { childList: true, characterData: true, subtree: true }));
     },
   });
-  await page.locator('.banner').getByText(/No connection yet\. Trying again in [1-9]/).waitFor();
+  // It may stand there for a moment only: the pauses are random, and after the third try it says more.
+  await page.waitForFunction(() => window.said.some((text) => /^No connection yet\. Trying again in [1-9]/.test(text)));
   await page.waitForFunction(() => window.said.length >= 4);
   await page.evaluate(() => (window.open = true));
   await page.locator('.list .row').first().waitFor();
