@@ -14,7 +14,7 @@ use warp::http::{HeaderMap, Method};
 use warp::reject::{Reject, Rejection};
 use warp::{Filter, reject};
 
-use crate::auth::{Caller, NamedUser};
+use crate::auth::{Caller, ME, NamedUser};
 use crate::error::{Error, quoted};
 use crate::model::Seq;
 use crate::services::Services;
@@ -41,13 +41,20 @@ const MAX_OFFSET: i64 = i32::MAX as i64;
 /// `seq` values that a caller may name: 0 stands for "before the first message".
 const SEQS: RangeInclusive<i64> = 0..=i64::MAX;
 
-/// The token's user, in place of an id in a path.
-pub const ME: &str = "me";
-
 /// An id in any form that [`uuid::Uuid`] reads: with hyphens or without, in either case.
 pub fn id<T: FromStr>(name: &str, text: &str) -> Checked<T> {
     text.parse()
         .map_err(|_| vec![format!("{name} must be a UUID, not {}", quoted(text))])
+}
+
+/// The user whom `text` names; [`ME`] is the caller's own.
+pub fn named_user(name: &str, text: &str, caller: &Caller) -> Checked<NamedUser> {
+    match text {
+        ME => caller
+            .own_user()
+            .ok_or_else(|| vec![format!("{name} can be me only with a user's token")]),
+        text => id(name, text),
+    }
 }
 
 /// One segment of the path, as sent. Which route matches never depends on its content.
@@ -67,14 +74,9 @@ impl Segment {
         id(name, &self.text(name)?)
     }
 
-    /// The segment as the user whom the path names; [`ME`] is the caller's own.
+    /// The segment as the user whom the path names.
     pub fn user(&self, caller: &Caller) -> Checked<NamedUser> {
-        match self.text("user_id")?.as_str() {
-            ME => caller
-                .own_user()
-                .ok_or_else(|| vec!["user_id can be me only with a user's token".to_owned()]),
-            text => id("user_id", text),
-        }
+        named_user("user_id", &self.text("user_id")?, caller)
     }
 
     pub fn text(&self, name: &str) -> Checked<String> {
@@ -211,7 +213,7 @@ impl Call {
     /// The user of the parameter `user_id`, or the caller's own where it is left out.
     pub fn user_id(&self, caller: &Caller) -> Checked<NamedUser> {
         match self.query.text("user_id")? {
-            Some(text) => id("user_id", text),
+            Some(text) => named_user("user_id", text, caller),
             None => own_user(caller, "user_id"),
         }
     }

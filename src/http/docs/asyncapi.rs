@@ -3,16 +3,30 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
 
+use crate::auth::ME;
 use crate::config::AuthMode;
 use crate::schema::close_codes::CLOSE_CODES;
 use crate::schema::frames::{CursorUse, FrameKind, from_client, from_server};
 
 /// The document as a service of this mode serves it (AsyncAPI 3.0). `send` is what the server sends.
 pub fn document(mode: AuthMode) -> Value {
-    let required: &[&str] = match mode {
-        AuthMode::Trusted => &["user_id"],
-        AuthMode::Jwt => &[],
-    };
+    let mut query = json!({
+        "type": "object",
+        "properties": {
+            "user_id": {"type": "string", "format": "uuid", "description": "whose socket"},
+            "cursor": {"type": "string", "description": "the last one seen: what was missed since comes first"},
+            "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
+        },
+    });
+    match mode {
+        AuthMode::Trusted => query["required"] = json!(["user_id"]),
+        AuthMode::Jwt => {
+            query["properties"]["user_id"] = json!({
+                "oneOf": [{"type": "string", "format": "uuid"}, {"const": ME}],
+                "description": "whose socket: an id, or me: the token's user, who is also meant where this is left out",
+            });
+        }
+    }
     let mut schemas = Map::new();
     let mut messages = Map::new();
     let mut operations = Map::new();
@@ -83,15 +97,7 @@ pub fn document(mode: AuthMode) -> Value {
                         "Sec-WebSocket-Protocol": {"type": "string", "examples": ["pgchat.v1", "pgchat.v1, bearer.eyJhbGciOi…"],
                             "description": "optional: pgchat.v1, which the answer repeats, and in jwt mode `bearer.` and a token behind it"},
                     },
-                }, "query": {
-                    "type": "object",
-                    "required": required,
-                    "properties": {
-                        "user_id": {"type": "string", "format": "uuid", "description": "whose socket; in jwt mode defaults to the token's user"},
-                        "cursor": {"type": "string", "description": "the last one seen: what was missed since comes first"},
-                        "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
-                    },
-                }}},
+                }, "query": query}},
             },
         },
         "operations": operations,
