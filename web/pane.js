@@ -33,8 +33,8 @@ export class Pane {
     document.addEventListener('visibilitychange', this.seen);
   }
 
-  /** `fault`: what was wrong with the token that was given; `wanted`: whom and what the address named. */
-  signIn(fault, wanted) {
+  /** `wanted`: whom and what the address named. */
+  signIn(wanted) {
     const held = this.#hasFocus();
     this.#leave();
     this.wanted = wanted;
@@ -45,7 +45,7 @@ export class Pane {
       if (who.userId) this.start(who, who.userId === userId ? conversationId : undefined);
       else this.start(who, conversationId, userId);
     };
-    const { element } = new SignIn({ url, second, cancel, fault, askToken, suggested: userId, chosen });
+    const { element } = new SignIn({ url, second, cancel, askToken, suggested: userId, chosen });
     this.element.replaceChildren(element);
     if (held) element.focus();
     this.changed();
@@ -319,10 +319,8 @@ export class Pane {
       this.#banner('warn', [why, ' ', left, ' ', waiting], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try now'));
     } else if (status === 'connecting' && !banner.hidden) {
       this.#banner('warn', [model.replicaId ? 'Reconnecting…' : 'Connecting…']);
-    } else if (status === 'stopped' && error?.code === 'no_user') {
-      this.signIn('This token does not say whose it is: it has no “sub”.', this.wanted);
     } else if (status === 'stopped' && (error?.status === 401 || closeCode === 4401)) {
-      this.signIn(undefined, model.userId && { userId: model.userId, conversationId: this.opening }); // the address named somebody, but this service wants a token
+      this.signIn(model.userId && { userId: model.userId, conversationId: this.opening }); // the address named somebody, but this service wants a token
     } else if (status === 'stopped') {
       const text = closeCode === 4403 ? 'This user may not use the chat.' : `Disconnected: ${error?.message ?? 'the service refused the connection'}.`;
       this.#banner('bad', [text], h('button.button.compact', { type: 'button', onclick: () => model.chat.connect() }, 'Try again'), h('button.button.compact', { type: 'button', onclick: () => this.leaving(() => this.signIn()) }, 'Be somebody else'));
