@@ -168,7 +168,7 @@ pub fn from_server() -> Vec<FrameKind> {
             "token_expiring",
             "The token expires soon: send a new one with `authenticate`, or the socket closes with 4401.",
             Never,
-            json!({"expiresAt": "2026-11-23T21:09:58Z"}),
+            json!({"expiresAt": "2026-11-23T21:09:58.000000Z"}),
         ),
         kind::<ServerClosing>(
             "server_closing",

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
 
+use super::pin_times;
 use crate::auth::ME;
 use crate::config::AuthMode;
 use crate::schema::close_codes::CLOSE_CODES;
@@ -76,13 +77,14 @@ pub fn document(mode: AuthMode) -> Value {
         }
         operations.insert(format!("from_{direction}"), operation);
     }
-    json!({
+    let mut document = json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "pgchat",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The live side of pgchat. Frames are JSON text, one object each; ignore unknown members \
-                and types. The HTTP side is described by openapi.json, beside this document.",
+                and types. Times are in UTC, always with six digits of a second and Z: compare them as text, since a date \
+                type of milliseconds loses their order. The HTTP side is described by openapi.json, beside this document.",
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -102,7 +104,9 @@ pub fn document(mode: AuthMode) -> Value {
         },
         "operations": operations,
         "components": {"messages": messages, "schemas": schemas, "securitySchemes": ways_to_authenticate()},
-    })
+    });
+    pin_times(&mut document);
+    document
 }
 
 /// The ways in which a handshake says who opens the socket (docs/authentication.md, "Opening a socket").

@@ -10,6 +10,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
+use super::pin_times;
 use super::refusals::{self, Refusal};
 use crate::auth::ME;
 use crate::config::AuthMode;
@@ -22,7 +23,8 @@ use crate::schema::objects;
     info(
         title = "pgchat",
         description = "A chat service for conversations between two people. The live side is the WebSocket at `/ws`, which \
-            [asyncapi.json](../asyncapi.json) describes. Ignore unknown members of answers: later versions may add some.",
+            [asyncapi.json](../asyncapi.json) describes. Ignore unknown members of answers: later versions may add some. Times are in UTC, \
+            always with six digits of a second and Z: compare them as text, since a date type of milliseconds loses their order.",
     ),
     // From the document on: a proxy may serve all of it below a path.
     servers((url = "./", description = "this replica")),
@@ -60,6 +62,7 @@ pub fn document(mode: AuthMode) -> Value {
         allow_own_user(&mut document);
         allow_me(&mut document);
     }
+    pin_times(&mut document);
     document
 }
 
