@@ -94,7 +94,7 @@ export class ChatError extends Error {
   readonly code: ClientErrorCode | (string & {});
   /** Of an HTTP answer. */
   readonly status?: number;
-  /** From `Retry-After`; 0 where there was none, or where CORS hides it. */
+  /** When the service takes it again: from `Retry-After` (0 where there was none, or where CORS hides it), or of a command's refusal. */
   readonly retryAfterMs?: number;
   /** Of an HTTP answer: its `x-request-id`, by which the service's log has it; `null` where there was none. */
   readonly requestId?: string | null;

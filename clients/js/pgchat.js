@@ -76,6 +76,8 @@ export function createChatClient(options = {}) {
 
   const backoff = (tries) => random() * Math.min(maxDelayMs, minDelayMs * 2 ** tries);
 
+  const pause = ({ retryAfterMs = 0 }, tries) => Math.max(minDelayMs, retryAfterMs) + backoff(tries);
+
   // HTTP
 
   /** Kept until refused; one at a time. */
@@ -343,11 +345,11 @@ export function createChatClient(options = {}) {
 
   function answer(type, { requestId, ...data }) {
     const asked = pending.get(requestId);
-    const error = type === 'error' && new ChatError(data.code, data.message);
+    const error = type === 'error' && new ChatError(data.code, data.message, { retryAfterMs: data.retryAfterMs });
     if (asked && error && !asked.transient && asked.tries < RETRIED[data.code] && asked.tries < maxTries) {
       clearTimeout(asked.timer);
       asked.state = 'paused';
-      asked.timer = setTimeout(() => pump(asked.state = ''), minDelayMs + backoff(asked.tries));
+      asked.timer = setTimeout(() => pump(asked.state = ''), pause(error, asked.tries));
     } else if (asked) settle(asked, error, data);
     else if (error) emit('error', error);
   }
@@ -396,7 +398,7 @@ export function createChatClient(options = {}) {
     watching = false;
     const again = tries < RETRIED[error?.code];
     if (error && (!again || tries === maxTries)) complain(error);
-    if (again) timer('watch', minDelayMs + backoff(tries), () => watch(tries + 1, timer('watch')));
+    if (again) timer('watch', pause(error, tries), () => watch(tries + 1, timer('watch')));
     else if (mine !== changes) watch();
   }
 

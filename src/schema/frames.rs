@@ -154,7 +154,7 @@ pub fn from_server() -> Vec<FrameKind> {
         ),
         kind::<Failure>(
             "error",
-            "A command was refused, or a frame could not be read.",
+            "A command was refused, or a frame could not be read. `retryAfterMs` says when it may be tried again.",
             Never,
             json!({"requestId": "r1", "code": "validation_failed", "message": "content must be a string"}),
         ),
@@ -299,6 +299,9 @@ struct Failure {
     request_id: Option<String>,
     code: ErrorCode,
     message: String,
+    /// Milliseconds to wait before trying again, where HTTP has the header `Retry-After`.
+    #[schema(minimum = 1, nullable = false)]
+    retry_after_ms: Option<u64>,
 }
 
 #[derive(ToSchema)]
