@@ -118,6 +118,7 @@ test('a command that was refused is not sent again before the service takes it, 
   const asked = [...sent];
   assert.equal(asked.length, 2);
   for (const each of asked) refuse(each, 4_000);
+  await turn();
   await pass(3_999);
   assert.equal(sent.length, 2);
   await pass(1);
