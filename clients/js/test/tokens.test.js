@@ -201,7 +201,7 @@ test('with tickets the socket is opened by one, asked for with the token', async
 test('a ticket is asked for without a user where the token says who it is', async () => {
   server.answer = () => ({ status: 201, body: { ticket: 't-1', expiresAt: 'soon' } });
   await connected({ userId: undefined, getToken: () => JWT, ticket: true });
-  assert.deepEqual(server.requests, [{ method: 'POST', url: '/api/v1/ws/ticket?', authorization: `Bearer ${JWT}` }]);
+  assert.deepEqual(server.requests, [{ method: 'POST', url: '/api/v1/ws/ticket', authorization: `Bearer ${JWT}` }]);
   assert.deepEqual([...server.handshakes[0].url.searchParams], [['ticket', 't-1']]);
 });
 
