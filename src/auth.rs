@@ -34,6 +34,9 @@ use crate::limits::Holder;
 use crate::model::{Reader, ServiceToken, UnixSeconds, UserId};
 use crate::store::{IssuedTicket, Store};
 
+/// The token's user, where a request would name an id of theirs.
+pub const ME: &str = "me";
+
 /// A user whom a request names, and for whom it is not known yet whether the caller may act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamedUser(UserId);

@@ -200,10 +200,16 @@ fn from_sources(
         local_pages: embedded && values.given(&settings::ALLOWED_ORIGINS).is_none(),
         web_page: values.choice(&settings::WEB_PAGE)? == "on",
     };
+    let [host, mode] = [default_host(config.auth.mode), auth::default_mode(&values)];
+    let summary = values.summary(|setting| match setting.name {
+        "SERVER_HOST" => host,
+        "AUTH_MODE" => mode,
+        _ => setting.default,
+    });
     Ok(Loaded {
         config,
         warnings,
-        summary: values.summary(),
+        summary,
     })
 }
 
@@ -275,13 +281,17 @@ fn users_columns(values: &Values) -> Result<Vec<(String, String)>, ConfigError> 
     }
 }
 
-fn server_addr(values: &Values) -> Result<SocketAddr, ConfigError> {
-    let setting = &settings::SERVER_HOST;
-    let default = match auth::mode(values)? {
-        AuthMode::Trusted => setting.default,
+fn default_host(mode: AuthMode) -> &'static str {
+    match mode {
+        AuthMode::Trusted => settings::SERVER_HOST.default,
         // Callers are checked: it need not hide.
         AuthMode::Jwt => "0.0.0.0",
-    };
+    }
+}
+
+fn server_addr(values: &Values) -> Result<SocketAddr, ConfigError> {
+    let setting = &settings::SERVER_HOST;
+    let default = default_host(auth::mode(values)?);
     let host = values.given(setting).unwrap_or(default).trim();
     let ip = if host.eq_ignore_ascii_case("localhost") {
         Ok(IpAddr::V4(Ipv4Addr::LOCALHOST))

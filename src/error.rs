@@ -37,6 +37,12 @@ pub const CODES: [&str; 27] = [
     "search_timeout",
 ];
 
+/// When a user with too many sockets may try again: some of theirs may have gone by then.
+const SOCKETS_PAUSE: Duration = Duration::from_secs(5);
+
+/// When a search that took too long may be tried again: the database may be less busy by then.
+const SEARCH_PAUSE: Duration = Duration::from_secs(5);
+
 /// What a caller may be told. Each variant says the status it becomes over HTTP.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -193,6 +199,18 @@ impl Error {
             Self::Unavailable { .. } => "unavailable",
             Self::SearchTimeout => "search_timeout",
             Self::Internal(_) => "internal",
+        }
+    }
+
+    /// When it may be tried again, where it may: `Retry-After` over HTTP, `retryAfterMs` on a socket.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            Self::TooManySockets { .. } => Some(SOCKETS_PAUSE),
+            Self::SearchTimeout => Some(SEARCH_PAUSE),
+            _ => None,
         }
     }
 

@@ -103,11 +103,12 @@ impl UnixSeconds {
         (seconds >= 0.0).then(|| Self((seconds as i64).min(Self::LAST)))
     }
 
-    /// RFC 3339 in UTC with `Z`.
+    /// RFC 3339 in UTC with `Z`, and six digits of a second as in all times on the wire (V3, `chat_json_time`): as texts they have
+    /// the order of the times.
     pub fn to_rfc3339(self) -> String {
         DateTime::from_timestamp(self.0.clamp(0, Self::LAST), 0)
             .unwrap_or_default()
-            .to_rfc3339_opts(SecondsFormat::Secs, true)
+            .to_rfc3339_opts(SecondsFormat::Micros, true)
     }
 }
 
@@ -248,6 +249,19 @@ pub fn content_faults(content: &str, max_bytes: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_has_microseconds_as_those_that_postgresql_writes() {
+        let times = [0, 1_795_469_162, i64::MAX].map(|seconds| UnixSeconds(seconds).to_rfc3339());
+        assert_eq!(
+            times,
+            [
+                "1970-01-01T00:00:00.000000Z",
+                "2026-11-23T21:26:02.000000Z",
+                "9999-12-31T23:59:59.000000Z"
+            ]
+        );
+    }
 
     #[test]
     fn a_long_wrong_type_is_quoted_short() {

@@ -1,8 +1,6 @@
 //! Errors and JSON as HTTP responses: the one place that knows which [`Error`] becomes which status.
 //! `http` and the WebSocket handshake in `ws` both answer through it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,12 +12,6 @@ use warp::reply::Response;
 use crate::error::Error;
 use crate::logging::{REQUEST_ID, Repeats};
 use crate::schema::objects::ErrorCode;
-
-/// When a user with too many sockets may try again: some of theirs may have gone by then.
-const SOCKETS_PAUSE: Duration = Duration::from_secs(5);
-
-/// When a search that took too long may be tried again: the database may be less busy by then.
-const SEARCH_PAUSE: Duration = Duration::from_secs(5);
 
 /// The shape of every error body. NestJS callers know the first three members; `code` is the stable one.
 #[derive(Serialize, ToSchema)]
@@ -76,7 +68,7 @@ pub fn error_response(error: &Error) -> Response {
         let challenge = HeaderValue::from_static(challenge);
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
-    if let Some(wait) = retry_after(error) {
+    if let Some(wait) = error.retry_after() {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
             response.headers_mut().insert(RETRY_AFTER, value);
@@ -137,17 +129,6 @@ pub fn status(error: &Error) -> StatusCode {
     }
 }
 
-fn retry_after(error: &Error) -> Option<Duration> {
-    match error {
-        Error::TooManyRequests { retry_after, .. } | Error::Unavailable { retry_after, .. } => {
-            Some(*retry_after)
-        }
-        Error::TooManySockets { .. } => Some(SOCKETS_PAUSE),
-        Error::SearchTimeout => Some(SEARCH_PAUSE),
-        _ => None,
-    }
-}
-
 impl Reply for Error {
     fn into_response(self) -> Response {
         error_response(&self)
@@ -156,6 +137,8 @@ impl Reply for Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http_body_util::BodyExt;
     use serde_json::{Value, json};
 

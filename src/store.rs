@@ -385,9 +385,7 @@ impl Store {
         match timeout_at(deadline, pool.get()).await {
             Ok(Ok(client)) => Ok(self.lease_of(client)),
             Ok(Err(error)) => Err(QueryFailure::no_connection(&describe_pool(&error))),
-            Err(_) => Err(QueryFailure::no_connection(
-                "no pooled connection came free in time",
-            )),
+            Err(_) => Err(QueryFailure::no_connection(describe::NONE_CAME_FREE)),
         }
     }
 }

@@ -34,8 +34,8 @@ export class Pane {
     document.addEventListener('visibilitychange', this.seen);
   }
 
-  /** `fault`: what was wrong with the token that was given; `wanted`: whom and what the address named. */
-  signIn(fault, wanted) {
+  /** `wanted`: whom and what the address named. */
+  signIn(wanted) {
     const held = this.#hasFocus();
     this.#leave();
     this.wanted = wanted;
@@ -46,7 +46,7 @@ export class Pane {
       if (who.userId) this.start(who, who.userId === userId ? conversationId : undefined);
       else this.start(who, conversationId, userId);
     };
-    const { element } = new SignIn({ url, second, cancel, fault, askToken, suggested: userId, chosen });
+    const { element } = new SignIn({ url, second, cancel, askToken, suggested: userId, chosen });
     this.element.replaceChildren(element);
     if (held) element.focus();
     this.changed();
@@ -285,10 +285,8 @@ export class Pane {
     const isStopped = status.status === 'stopped';
     if (closeCode === 4401 && this.asking) say(this.asking.why, 'The one in use has expired.');
     if (status.status === 'online') this.online(model.replicaId);
-    if (isStopped && error?.code === 'no_user') {
-      this.signIn('This token does not say whose it is: it has no “sub”.', this.wanted);
-    } else if (isStopped && (error?.status === 401 || closeCode === 4401)) {
-      this.signIn(undefined, model.userId && { userId: model.userId, conversationId: this.opening }); // the address named somebody, but this service wants a token
+    if (isStopped && (error?.status === 401 || closeCode === 4401)) {
+      this.signIn(model.userId && { userId: model.userId, conversationId: this.opening }); // the address named somebody, but this service wants a token
     } else this.banner.show(status);
   }
 

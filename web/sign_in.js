@@ -7,16 +7,16 @@ const PAUSE_MS = 200;
 const PATIENCE_MS = 15_000;
 
 /**
- * `chosen({userId})` or `chosen({getToken})`. `second`: for the second pane; `suggested`: the user that goes first; `fault`: what was
- * wrong with the token given before; `askToken(refusal)`: asks for each further one.
+ * `chosen({userId})` or `chosen({getToken})`. `second`: for the second pane; `suggested`: the user that goes first;
+ * `askToken(refusal)`: asks for each token behind the first.
  */
 export class SignIn {
   #asked = 0;
   #timer;
   #retry = new Retry();
 
-  constructor({ url, chosen, second, suggested, fault, askToken, cancel }) {
-    Object.assign(this, { url, second, chosen, suggested, fault, askToken });
+  constructor({ url, chosen, second, suggested, askToken, cancel }) {
+    Object.assign(this, { url, second, chosen, suggested, askToken });
     this.people = h('ul.people');
     this.status = h('div', { role: 'status' });
     this.input = h('input.field', { type: 'search', placeholder: 'Find somebody by name', 'aria-label': 'Find somebody by name', autocomplete: 'off', oninput: () => this.#load() });
@@ -101,7 +101,7 @@ export class SignIn {
     this.title.textContent = 'Sign in';
     this.lead.textContent = 'This service asks for a token. It stays in this tab’s memory and is forgotten with it.';
     this.directory.classList.remove('directory');
-    this.directory.replaceChildren(tokenForm({ fault: this.fault }, (token) => {
+    this.directory.replaceChildren(tokenForm({}, (token) => {
       let first = token;
       const getToken = (refusal) => {
         if (!first) return this.askToken(refusal);
@@ -115,9 +115,9 @@ export class SignIn {
 }
 
 /** A field for a JWT; for trying things out `pgchat token` prints one. `other`: a button beside that with the `label`. */
-export function tokenForm({ label = 'Sign in', fault: reason = '', other = false }, submit) {
+export function tokenForm({ label = 'Sign in', other = false }, submit) {
   const input = h('textarea.field.token', { rows: '4', 'aria-label': 'Token', placeholder: 'eyJ…', autocomplete: 'off', spellcheck: 'false', required: true });
-  const fault = h('p.small.problem', { role: 'alert' }, reason);
+  const fault = h('p.small.problem', { role: 'alert' });
   const onsubmit = (event) => {
     event.preventDefault();
     const token = input.value.trim();

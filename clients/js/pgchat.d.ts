@@ -77,14 +77,14 @@ export interface Frame<Data = unknown> {
  * - `disconnected`: the connection was lost over this command, `maxTries` times. Whether it was stored is not known; `send` with the same `clientMessageId` is safe.
  * - `stopped`, `closed`: the client does not connect (any more).
  * - `network`: no answer to an HTTP request; `bad_response`: one that is none of the service's.
- * - `no_token`: `getToken` failed, or has not answered in time; `no_user`: `userId` is missing, and the token does not name it: the client stops.
+ * - `no_token`: `getToken` failed, or has not answered in time.
  * - `not_allowed`, `unauthorized`: the service closed the socket with 4403, or with 4401 and there is no `getToken`.
  * - `handshake_refused`: HTTP requests are answered, but three WebSocket handshakes in a row failed: a proxy does not pass `Upgrade`, `ALLOWED_ORIGINS` is set but lacks the service's
  *   own origin, from which this page comes, or there are too many sockets, of the user or of the replica. The client goes on trying. A page of another origin that is not listed sees `network`.
  * - `too_many_watched`: `watchPresence` would make it more than `maxWatched` users; thrown at once, and nothing changes.
  */
 export type ClientErrorCode =
-  | 'queue_full' | 'frame_too_big' | 'disconnected' | 'stopped' | 'closed' | 'network' | 'bad_response' | 'no_token' | 'no_user' | 'not_allowed' | 'unauthorized' | 'handshake_refused' | 'too_many_watched';
+  | 'queue_full' | 'frame_too_big' | 'disconnected' | 'stopped' | 'closed' | 'network' | 'bad_response' | 'no_token' | 'not_allowed' | 'unauthorized' | 'handshake_refused' | 'too_many_watched';
 
 /** What went wrong, by a stable name. */
 export class ChatError extends Error {
@@ -94,7 +94,7 @@ export class ChatError extends Error {
   readonly code: ClientErrorCode | (string & {});
   /** Of an HTTP answer. */
   readonly status?: number;
-  /** From `Retry-After`; 0 where there was none, or where CORS hides it. */
+  /** When the service takes it again: from `Retry-After` (0 where there was none, or where CORS hides it), or of a command's refusal. */
   readonly retryAfterMs?: number;
   /** Of an HTTP answer: its `x-request-id`, by which the service's log has it; `null` where there was none. */
   readonly requestId?: string | null;
@@ -184,7 +184,7 @@ export interface ChatSettings {
    * where the page comes from; outside of a page there is none.
    */
   url?: string | URL;
-  /** With `getToken` it may be left out: then it is the token's `sub`. */
+  /** With `getToken` it may be left out where the service reads tokens (`AUTH_MODE=jwt`): then it is whose token it is, by the claim that the service looks at. */
   userId?: string;
   /**
    * A JWT. Called when there is none yet, when one was refused (`refusal`: why), and 60 s before it expires (for a token of less than four
@@ -243,6 +243,7 @@ export interface ChatClient {
   /** Ends the connection; what waits is rejected with `closed`. Calls over HTTP (lists, search) end as they would have. */
   close(): void;
   readonly status: Status;
+  /** Without the option `userId`: `undefined` until `connected`. */
   readonly userId: string | undefined;
   /** Opaque: where a later client can go on. Stands still, or is `undefined`, while listeners of `connected` or `resync_required` load. */
   readonly cursor: string | undefined;

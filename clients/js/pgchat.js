@@ -76,6 +76,8 @@ export function createChatClient(options = {}) {
 
   const backoff = (tries) => random() * Math.min(maxDelayMs, minDelayMs * 2 ** tries);
 
+  const pause = ({ retryAfterMs = 0 }, tries) => Math.max(minDelayMs, retryAfterMs) + backoff(tries);
+
   // HTTP
 
   /** Kept until refused; one at a time. */
@@ -93,15 +95,8 @@ export function createChatClient(options = {}) {
     refusal = reason;
   }
 
-  /** The option, or the token's subject. */
-  async function me() {
-    const jwt = userId || (await credentials());
-    try {
-      userId ||= JSON.parse(atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub;
-    } catch { /* no JWT */ }
-    if (userId) return userId;
-    throw new ChatError('no_user', 'the token has no sub: set userId');
-  }
+  /** The service knows which claim says whose a token is. */
+  const me = () => encodeURIComponent(userId || 'me');
 
   async function http(path, query = {}, body, method = body ? 'POST' : 'GET', again = true) {
     const search = new URLSearchParams(JSON.parse(JSON.stringify(query)));
@@ -129,7 +124,7 @@ export function createChatClient(options = {}) {
     return http(path, query, body, method, false);
   }
 
-  const own = async (path, query) => http(`chat/users/${encodeURIComponent(await me())}/${path}`, query);
+  const own = async (path, query) => http(`chat/users/${me()}/${path}`, query);
 
   // Connection
 
@@ -140,7 +135,7 @@ export function createChatClient(options = {}) {
     const mine = ++generation;
     setStatus('connecting', { attempt });
     try {
-      const query = new URLSearchParams({ user_id: await me() });
+      const query = new URLSearchParams(userId ? { user_id: userId } : {});
       const protocols = ['pgchat.v1'];
       const used = getToken && (await credentials());
       if (ticket) query.set('ticket', (await http('ws/ticket', { user_id: userId }, 0, 'POST')).ticket);
@@ -202,7 +197,7 @@ export function createChatClient(options = {}) {
   function unreachable(mine, error, about) {
     if (mine !== generation) return;
     const { status, code, retryAfterMs } = error ?? {};
-    const refused = code === 'no_user' || [400, 403, 404].includes(status) || (status === 401 && !getToken);
+    const refused = [400, 403, 404].includes(status) || (status === 401 && !getToken);
     if (refused && code !== 'bad_response') return stop(error);
     if (error && code !== 'network' && (code !== 'handshake_refused' || refusals === 3)) emit('error', error);
     retry({ ...about, error }, retryAfterMs);
@@ -350,11 +345,11 @@ export function createChatClient(options = {}) {
 
   function answer(type, { requestId, ...data }) {
     const asked = pending.get(requestId);
-    const error = type === 'error' && new ChatError(data.code, data.message);
+    const error = type === 'error' && new ChatError(data.code, data.message, { retryAfterMs: data.retryAfterMs });
     if (asked && error && !asked.transient && asked.tries < RETRIED[data.code] && asked.tries < maxTries) {
       clearTimeout(asked.timer);
       asked.state = 'paused';
-      asked.timer = setTimeout(() => pump(asked.state = ''), minDelayMs + backoff(asked.tries));
+      asked.timer = setTimeout(() => pump(asked.state = ''), pause(error, asked.tries));
     } else if (asked) settle(asked, error, data);
     else if (error) emit('error', error);
   }
@@ -403,7 +398,7 @@ export function createChatClient(options = {}) {
     watching = false;
     const again = tries < RETRIED[error?.code];
     if (error && (!again || tries === maxTries)) complain(error);
-    if (again) timer('watch', minDelayMs + backoff(tries), () => watch(tries + 1, timer('watch')));
+    if (again) timer('watch', pause(error, tries), () => watch(tries + 1, timer('watch')));
     else if (mine !== changes) watch();
   }
 
@@ -437,9 +432,9 @@ export function createChatClient(options = {}) {
     search: (q, { conversationId, ...query } = {}) => own('search', { q, conversation_id: conversationId, ...query }),
     unreadCount: async () => (await own('unread-count')).unreadCount,
     conversations: {
-      list: async (query) => http(`chat/conversations/${encodeURIComponent(await me())}`, query),
+      list: async (query) => http(`chat/conversations/${me()}`, query),
       get: (id) => own(`conversations/${encodeURIComponent(id)}`),
-      open: async (user2Id) => http('chat/conversations', {}, { user1Id: await me(), user2Id }),
+      open: async (user2Id) => http('chat/conversations', {}, { user1Id: userId, user2Id }),
     },
     messages: { list: (conversationId, query) => http(`chat/conversations/${encodeURIComponent(conversationId)}/messages`, query) },
     users: {

@@ -159,7 +159,8 @@ begin
           using errcode = 'undefined_column', hint = 'set USERS_COLUMNS=id=...';
       elsif coltype <> 'uuid'::regtype then
         raise exception 'column % of users table % is %, and must be uuid', col, host, coltype
-          using errcode = 'datatype_mismatch', hint = 'USERS_COLUMNS=id=... names another column';
+          using errcode = 'datatype_mismatch',
+                hint = 'USERS_COLUMNS=id=... names another column; if there is none, add a uuid column beside it: docs/your-database.md#integer-ids';
       end if;
       id_column := col;
       -- The cast is for domains, and none otherwise.

@@ -89,13 +89,22 @@ const STRONG_SECRET_BYTES: usize = 32;
 
 /// The mode alone, which also decides where to listen.
 pub(super) fn mode(values: &Values) -> Result<AuthMode, ConfigError> {
-    let key_is_set = KEYS.iter().any(|setting| values.is_given(setting));
-    Ok(match values.is_given(&settings::AUTH_MODE) {
-        false if key_is_set => AuthMode::Jwt,
-        false => AuthMode::Trusted,
-        true if values.choice(&settings::AUTH_MODE)? == "jwt" => AuthMode::Jwt,
-        true => AuthMode::Trusted,
+    let mode = match values.is_given(&settings::AUTH_MODE) {
+        true => values.choice(&settings::AUTH_MODE)?,
+        false => default_mode(values),
+    };
+    Ok(match mode {
+        "jwt" => AuthMode::Jwt,
+        _ => AuthMode::Trusted,
     })
+}
+
+/// `AUTH_MODE` where it is not set.
+pub(super) fn default_mode(values: &Values) -> &'static str {
+    match KEYS.iter().any(|setting| values.is_given(setting)) {
+        true => "jwt",
+        false => settings::AUTH_MODE.default,
+    }
 }
 
 /// The settings, and warnings about those without effect. What serves nobody ([`Use::Database`]) may lack a key: the keys are often given

@@ -119,10 +119,14 @@ impl Values {
         self.given(setting).is_some()
     }
 
-    /// Every setting that is not at its default: `DB_HOST="db" (config.env, line 4), DB_PASSWORD=***`, in the order
-    /// of the table.
-    pub(super) fn summary(&self) -> String {
-        let set = settings::all().filter(|setting| self.differs(setting));
+    /// Every setting that is not at its default, as the others make it: `DB_HOST="db" (config.env, line 4), DB_PASSWORD=***`,
+    /// in the order of the table.
+    pub(super) fn summary(&self, default: impl Fn(&Setting) -> &'static str) -> String {
+        let is_set = |setting: &Setting| {
+            let given = self.given(setting);
+            given.is_some_and(|given| given != default(setting))
+        };
+        let set = settings::all().filter(|setting| is_set(setting));
         let shown = set.filter_map(|setting| {
             let origin = &self.given.get(setting.name)?.origin;
             let value = match setting.kind {

@@ -7,7 +7,7 @@ use warp::Filter;
 use warp::http::HeaderMap;
 use warp::http::header::ACCEPT;
 
-use super::extract::{Checked, Query, id};
+use super::extract::{Checked, Query, named_user};
 use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::services::Services;
@@ -28,7 +28,7 @@ impl Call {
     /// The user of the parameter `user_id`, or the caller's own where it is left out.
     pub fn user_id(&self, caller: &Caller) -> Checked<NamedUser> {
         match self.query.text("user_id")? {
-            Some(text) => id("user_id", text),
+            Some(text) => named_user("user_id", text, caller),
             None => own_user(caller, "user_id"),
         }
     }

@@ -17,7 +17,6 @@ use super::extract::{Segment, both};
 use super::listing::page_response;
 use super::methods::{get, post, put};
 use super::{any_of, route};
-use crate::auth::NamedUser;
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::model::{ConversationId, Seq, UserId};
@@ -133,8 +132,8 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
     let holder = caller.holder(Holder::Anybody);
     let mut fields = body.fields(holder, &["user1Id", "user2Id"]).await?;
     let users = both(
-        fields.id::<NamedUser>("user1Id"),
-        fields.id::<NamedUser>("user2Id"),
+        fields.user_or_own("user1Id", &caller),
+        fields.user("user2Id", &caller),
     );
     let (user1, user2) = users.map_err(Error::Validation)?;
     if user1 == user2 {

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 use utoipa_swagger_ui::{Config, SwaggerFile};
 use warp::filters::BoxedFilter;
 use warp::http::header::{CONTENT_TYPE, LOCATION};
@@ -32,8 +33,28 @@ pub fn routes(mode: AuthMode) -> BoxedFilter<(Response,)> {
     ])
 }
 
+/// Of every time that pgchat writes.
+const TIME: &str = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$";
+
+/// Says of every time in a document which one form it has. RFC 3339 alone allows several, which as texts have another order.
+fn pin_times(document: &mut Value) {
+    match document {
+        Value::Object(object) => {
+            if object
+                .get("format")
+                .is_some_and(|format| format == "date-time")
+            {
+                object.insert("pattern".to_owned(), TIME.into());
+            }
+            object.values_mut().for_each(pin_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(pin_times),
+        _ => {}
+    }
+}
+
 /// A document, made once.
-fn json(name: &'static str, document: &serde_json::Value) -> BoxedFilter<(Response,)> {
+fn json(name: &'static str, document: &Value) -> BoxedFilter<(Response,)> {
     let text = Bytes::from(document.to_string());
     route(
         warp::path(name)

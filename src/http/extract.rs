@@ -4,13 +4,20 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use crate::auth::{Caller, NamedUser};
+use crate::auth::{Caller, ME, NamedUser};
 use crate::query_string::percent_decoded;
 
 pub use crate::query_string::{Checked, Query, both, id};
 
-/// The token's user, in place of an id in a path.
-pub const ME: &str = "me";
+/// The user whom `text` names; [`ME`] is the caller's own.
+pub fn named_user(name: &str, text: &str, caller: &Caller) -> Checked<NamedUser> {
+    match text {
+        ME => caller
+            .own_user()
+            .ok_or_else(|| vec![format!("{name} can be me only with a user's token")]),
+        text => id(name, text),
+    }
+}
 
 /// One segment of the path, as sent. Which route matches never depends on its content.
 pub struct Segment(String);
@@ -29,14 +36,9 @@ impl Segment {
         id(name, &self.text(name)?)
     }
 
-    /// The segment as the user whom the path names; [`ME`] is the caller's own.
+    /// The segment as the user whom the path names.
     pub fn user(&self, caller: &Caller) -> Checked<NamedUser> {
-        match self.text("user_id")?.as_str() {
-            ME => caller
-                .own_user()
-                .ok_or_else(|| vec!["user_id can be me only with a user's token".to_owned()]),
-            text => id("user_id", text),
-        }
+        named_user("user_id", &self.text("user_id")?, caller)
     }
 
     pub fn text(&self, name: &str) -> Checked<String> {

@@ -4,7 +4,9 @@ mod members;
 
 use std::str::FromStr;
 
-use super::extract::{Checked, id};
+use super::call::own_user;
+use super::extract::{Checked, id, named_user};
+use crate::auth::{Caller, NamedUser};
 use crate::limits::Reservation;
 use members::{Member, Members};
 
@@ -52,14 +54,21 @@ impl Fields {
             .ok_or_else(|| vec![format!("{name} is required")])
     }
 
-    pub fn optional_id<T: FromStr>(&mut self, name: &str) -> Checked<Option<T>> {
-        self.optional_text(name)?
-            .map(|text| id(name, &text))
-            .transpose()
-    }
-
     pub fn id<T: FromStr>(&mut self, name: &str) -> Checked<T> {
         id(name, &self.text(name)?)
+    }
+
+    /// A user who must be named.
+    pub fn user(&mut self, name: &str, caller: &Caller) -> Checked<NamedUser> {
+        named_user(name, &self.text(name)?, caller)
+    }
+
+    /// A user, or the caller's own where none is named.
+    pub fn user_or_own(&mut self, name: &str, caller: &Caller) -> Checked<NamedUser> {
+        match self.optional_text(name)? {
+            Some(text) => named_user(name, &text, caller),
+            None => own_user(caller, name),
+        }
     }
 }
 

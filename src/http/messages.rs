@@ -10,7 +10,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::body::{Body, BodyLimits, body};
-use super::call::{Call, call, own_user};
+use super::call::{Call, call};
 use super::extract::{Checked, Query, Segment, both};
 use super::fields::Fields;
 use super::listing::page_response;
@@ -166,9 +166,7 @@ fn new_message(
     max_content_bytes: usize,
 ) -> Result<NewMessage, Error> {
     let conversation = fields.id::<ConversationId>("conversationId");
-    let sender = fields
-        .optional_id("senderId")
-        .and_then(|named| named.map_or_else(|| own_user(caller, "senderId"), Ok));
+    let sender = fields.user_or_own("senderId", caller);
     let text = fields.text("content");
     let options = both(
         fields.optional_text("messageType"),

@@ -126,7 +126,7 @@ pub fn from_server() -> Vec<FrameKind> {
         ),
         kind::<Failure>(
             FrameType::Error.name(),
-            "A command was refused, or a frame could not be read.",
+            "A command was refused, or a frame could not be read. `retryAfterMs` says when it may be tried again.",
             Never,
             json!({"requestId": "r1", "code": "validation_failed", "message": "content must be a string"}),
         ),
@@ -140,7 +140,7 @@ pub fn from_server() -> Vec<FrameKind> {
             FrameType::TokenExpiring.name(),
             "The token expires soon: send a new one with `authenticate`, or the socket closes with 4401.",
             Never,
-            json!({"expiresAt": "2026-11-23T21:09:58Z"}),
+            json!({"expiresAt": "2026-11-23T21:09:58.000000Z"}),
         ),
         kind::<ServerClosing>(
             FrameType::ServerClosing.name(),
@@ -276,6 +276,9 @@ struct Failure {
     request_id: Option<String>,
     code: ErrorCode,
     message: String,
+    /// Milliseconds to wait before trying again, where HTTP has the header `Retry-After`.
+    #[schema(minimum = 1, nullable = false)]
+    retry_after_ms: Option<u64>,
 }
 
 #[derive(ToSchema)]

@@ -1,6 +1,7 @@
 //! The objects of the HTTP API, and the `data` of durable events.
 
 use chrono::{DateTime, Utc};
+use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
@@ -245,9 +246,11 @@ impl ToSchema for ErrorCode {}
 
 impl PartialSchema for ErrorCode {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some(CODES))
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        // An enum alone would be closed: what is generated from it would fail at a code of a later version.
+        AnyOfBuilder::new()
+            .item(text().enum_values(Some(CODES)))
+            .item(text())
             .description(Some(
                 "What went wrong: stable, for programs. Later versions may add some.",
             ))

@@ -1,9 +1,12 @@
 //! Errors of the database in words, for the log, and what a connection fails for.
 
-use deadpool_postgres::{HookError, PoolError};
+use deadpool_postgres::{HookError, PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
 use super::migrations;
+
+/// All connections of a pool were in use until there was no more time.
+pub(super) const NONE_CAME_FREE: &str = "no pooled connection came free in time";
 
 /// Why a pool has no connection to give: what the new one met, where that is it.
 pub(super) fn describe_pool(error: &PoolError) -> String {
@@ -11,7 +14,17 @@ pub(super) fn describe_pool(error: &PoolError) -> String {
         PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
             describe(error)
         }
+        PoolError::Timeout(waited_for) => describe_timeout(*waited_for).to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// What there was no more time for: deadpool's own words are about its objects.
+fn describe_timeout(waited_for: TimeoutType) -> &'static str {
+    match waited_for {
+        TimeoutType::Wait => NONE_CAME_FREE,
+        TimeoutType::Create => "a new connection was not made in time",
+        TimeoutType::Recycle => "a pooled connection did not answer in time",
     }
 }
 
@@ -150,6 +163,20 @@ mod tests {
             ("connection closed", Obstacle::Other),
         ] {
             assert_eq!(Obstacle::of_text(text), obstacle, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_pool_had_no_time_for_is_told_in_words_of_connections() {
+        for (waited_for, words) in [
+            (TimeoutType::Wait, "no pooled connection came free in time"),
+            (TimeoutType::Create, "a new connection was not made in time"),
+            (
+                TimeoutType::Recycle,
+                "a pooled connection did not answer in time",
+            ),
+        ] {
+            assert_eq!(describe_pool(&PoolError::Timeout(waited_for)), words);
         }
     }
 

@@ -22,7 +22,7 @@ use warp::{Filter, Reply};
 use super::limited_stream::{IncomingBudget, LimitedStream};
 use super::protocol::SUBPROTOCOL;
 use super::session::Session;
-use crate::auth::{Caller, NamedUser, Presented};
+use crate::auth::{Caller, ME, NamedUser, Presented};
 use crate::config::{Config, Limits};
 use crate::error::{Denial, Error};
 use crate::hub::Subscription;
@@ -124,12 +124,12 @@ async fn handshake(
     }
     services.hub.require_room()?;
     let presented = services.auth.presented(headers, ticket)?;
-    let named = named_user(query)?;
+    let whose = whose(query)?;
     if let Presented::Caller(caller) = &presented {
-        named_or_own(named, caller)?;
+        named_or_own(whose, caller)?;
     }
     let caller = services.auth.socket(presented).await?;
-    let user = caller.act_for(named_or_own(named, &caller)?)?;
+    let user = caller.act_for(named_or_own(whose, &caller)?)?;
     services.hub.require_room_for(user)?;
     services.auth.require_connectable(user).await?;
     let subscription = services.hub.register(user)?;
@@ -297,17 +297,35 @@ fn is_same_host(origin: &str, host: &str) -> bool {
     bare(origin_host) == bare(host)
 }
 
-/// The user of `user_id`.
-fn named_user(query: &Query) -> Result<Option<NamedUser>, Error> {
-    let named = parameter(query, "user_id")?.map(|text| id("user_id", text));
-    named.transpose().map_err(Error::Validation)
+/// Whose socket it is to be.
+#[derive(Clone, Copy)]
+enum Whose {
+    Named(NamedUser),
+    /// `user_id` is [`ME`].
+    Me,
+    /// There is no `user_id`.
+    Unsaid,
+}
+
+fn whose(query: &Query) -> Result<Whose, Error> {
+    match parameter(query, "user_id")? {
+        None => Ok(Whose::Unsaid),
+        Some(ME) => Ok(Whose::Me),
+        Some(text) => {
+            let named = id("user_id", text).map(Whose::Named);
+            named.map_err(Error::Validation)
+        }
+    }
 }
 
 /// The caller's own user where none is named.
-fn named_or_own(named: Option<NamedUser>, caller: &Caller) -> Result<NamedUser, Error> {
-    named
-        .or_else(|| caller.own_user())
-        .ok_or_else(|| Error::invalid("user_id is required"))
+fn named_or_own(whose: Whose, caller: &Caller) -> Result<NamedUser, Error> {
+    let missing = match whose {
+        Whose::Named(named) => return Ok(named),
+        Whose::Me => "user_id can be me only with a user's token",
+        Whose::Unsaid => "user_id is required",
+    };
+    caller.own_user().ok_or_else(|| Error::invalid(missing))
 }
 
 /// An empty value is as good as none.

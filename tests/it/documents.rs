@@ -148,6 +148,18 @@ async fn every_example_of_the_asyncapi_document_is_as_its_own_schema_says() {
     let wrong = json!({"type": "typing", "data": {"conversationId": "nowhere", "isTyping": "yes"}});
     let refused = std::panic::catch_unwind(|| described::assert_command(&wrong.to_string()));
     assert!(refused.is_err());
+    // Nor does a code that nobody has described, or a time in another form, though the documents let codes pass.
+    let (user, at) = (AMELIE, "2026-11-23T21:09:58Z");
+    for (kind, data) in [
+        (
+            "error",
+            json!({"requestId": null, "code": "too_late", "message": "too late"}),
+        ),
+        ("token_expiring", json!({"expiresAt": at})),
+    ] {
+        let wrong = json!({"type": kind, "data": data, "userId": user, "timestamp": 1}).to_string();
+        assert!(std::panic::catch_unwind(|| described::assert_frame(&wrong)).is_err());
+    }
 }
 
 /// What its schema allows, and pgchat never sends, would mislead whoever writes a client by it.

@@ -322,6 +322,8 @@ async fn one_users_sends_are_limited_and_nobody_elses() {
     };
     assert!(stored >= 3, "the burst passes, not {stored}");
     assert_eq!(error["data"]["code"], "too_many_requests", "{error}");
+    let millis = error["data"]["retryAfterMs"].as_u64().expect("when it may");
+    assert!((1..=1000).contains(&millis), "{error}");
     api.send(conversation, BORIS, "not limited").await;
     let mut limited = None;
     for _ in 0..100 {

@@ -107,6 +107,30 @@ test('a command that was refused for a while is sent again after a pause that gr
   }
 });
 
+test('a command that was refused is not sent again before the service takes it, and a failed one says when that is', async (t) => {
+  const { chat, pass, last } = await start(t, { random: () => 0, minDelayMs: 100, maxTries: 2 });
+  last().greet();
+  const failed = chat.send({ conversationId: 'c1', content: 'x' }).catch((error) => error);
+  chat.watchPresence(['a']);
+  await turn();
+  const { sent } = last();
+  const refuse = ({ requestId }, retryAfterMs) => last().say('error', { requestId, code: 'too_many_requests', message: 'slow down', retryAfterMs });
+  const asked = [...sent];
+  assert.equal(asked.length, 2);
+  for (const each of asked) refuse(each, 4_000);
+  await turn();
+  await pass(3_999);
+  assert.equal(sent.length, 2);
+  await pass(1);
+  assert.deepEqual(sent.slice(2).map(({ type }) => type).sort(), ['send_message', 'watch_presence']);
+  // Its own pause goes on from a shorter one.
+  refuse(sent.slice(2).find(({ type }) => type === 'watch_presence'), 1);
+  refuse(sent.slice(2).find(({ type }) => type === 'send_message'), 7);
+  assert.deepEqual([(await failed).code, (await failed).retryAfterMs], ['too_many_requests', 7]);
+  await pass(99);
+  assert.equal(sent.length, 4);
+});
+
 test('by the last two thousand rows a repeat is known, however old the row is', async (t) => {
   const { chat, last } = await start(t);
   last().greet();

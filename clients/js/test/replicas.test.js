@@ -1,5 +1,6 @@
 // The client against the service as it is run: replicas that share a database, and a load balancer in front.
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import WebSocket from 'ws';
 import { createChatClient } from '../pgchat.js';
@@ -106,6 +107,27 @@ test('what is asked over HTTP', async () => {
   await assert.rejects(amelie.users.get(conversationId), { code: 'user_not_found', status: 404 });
   await assert.rejects(amelie.messages.list(conversationId, { limit: 0 }), { code: 'validation_failed', status: 400 });
   await assert.rejects(amelie.send({ conversationId, content: ' ' }), { code: 'validation_failed' });
+});
+
+test('whose a token is, the service says, by the claim that it looks at', async () => {
+  const secret = 'a secret of the tests, 32 bytes or more';
+  const asks = await replicas.start({ JWT_SECRET: secret, JWT_USER_CLAIM: 'chatId', SERVER_HOST: '127.0.0.1' });
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: 42, chatId: AMELIE, exp: Math.floor(Date.now() / 1000) + 3600 })}`;
+  const getToken = () => `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+  for (const ticket of [false, true]) {
+    const chat = createChatClient({ url: asks.url, getToken, ticket, WebSocket });
+    clients.push(chat);
+    const errors = [];
+    chat.on('error', (error) => errors.push(error));
+    assert.equal((await chat.conversations.list({ limit: 1 })).conversations.length, 1);
+    const opened = await chat.conversations.open(LUKASZ);
+    assert.ok([opened.participant1Id, opened.participant2Id].includes(AMELIE));
+    assert.equal((await chat.conversations.get(opened.id)).unreadCount, opened.unreadCount);
+    await Promise.race([online(chat), next(chat, 'status', ({ status }) => status === 'stopped')]);
+    assert.deepEqual([chat.status, chat.userId, errors], ['online', AMELIE, []]);
+    assert.equal((await chat.send({ conversationId: opened.id, content: 'By its claim' })).senderId, AMELIE);
+  }
 });
 
 test('a replica that is killed: both go on at the other, nothing is lost and nothing comes twice', async () => {

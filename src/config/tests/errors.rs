@@ -163,6 +163,46 @@ fn the_summary_names_what_differs_from_the_defaults_and_no_secret() {
     assert_eq!(from_file("DB_PORT=5432").expect("defaults").summary, "");
 }
 
+/// Some defaults depend on other settings.
+#[test]
+fn the_summary_names_where_one_listens_and_whom_one_believes_if_that_is_not_what_goes_without_saying()
+ {
+    let summary = |text: &str| from_file(text).expect("valid").summary;
+    let (local, key) = ("SERVER_HOST=127.0.0.1", "JWT_SECRET=hunter2");
+    let (all, trusted) = ("SERVER_HOST=0.0.0.0", "AUTH_MODE=trusted");
+    for (text, named, not_named) in [
+        (
+            format!("{key}\n{local}"),
+            Some("SERVER_HOST=\"127.0.0.1\""),
+            "AUTH_MODE",
+        ),
+        (format!("{key}\n{all}"), None, "SERVER_HOST"),
+        (
+            format!("{key}\n{trusted}\n{local}"),
+            Some("AUTH_MODE=\"trusted\""),
+            "SERVER_HOST",
+        ),
+        (format!("{trusted}\n{local}"), None, "SERVER_HOST"),
+        (
+            format!("{trusted}\n{all}"),
+            Some("SERVER_HOST=\"0.0.0.0\""),
+            "AUTH_MODE",
+        ),
+        (
+            format!("{key}\nAUTH_MODE=jwt\nSERVER_HOST="),
+            None,
+            "AUTH_MODE",
+        ),
+    ] {
+        let summary = summary(&text);
+        assert!(
+            named.is_none_or(|named| summary.contains(named)),
+            "{text}: {summary}"
+        );
+        assert!(!summary.contains(not_named), "{text}: {summary}");
+    }
+}
+
 #[test]
 fn a_secret_that_could_be_found_by_trying_is_warned_of() {
     let long = "x".repeat(32);

@@ -3,16 +3,31 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
 
+use super::pin_times;
+use crate::auth::ME;
 use crate::config::AuthMode;
 use crate::schema::close_codes::CLOSE_CODES;
 use crate::schema::frames::{CursorUse, FrameKind, from_client, from_server};
 
 /// The document as a service of this mode serves it (AsyncAPI 3.0). `send` is what the server sends.
 pub fn document(mode: AuthMode) -> Value {
-    let required: &[&str] = match mode {
-        AuthMode::Trusted => &["user_id"],
-        AuthMode::Jwt => &[],
-    };
+    let mut query = json!({
+        "type": "object",
+        "properties": {
+            "user_id": {"type": "string", "format": "uuid", "description": "whose socket"},
+            "cursor": {"type": "string", "description": "the last one seen: what was missed since comes first"},
+            "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
+        },
+    });
+    match mode {
+        AuthMode::Trusted => query["required"] = json!(["user_id"]),
+        AuthMode::Jwt => {
+            query["properties"]["user_id"] = json!({
+                "oneOf": [{"type": "string", "format": "uuid"}, {"const": ME}],
+                "description": "whose socket: an id, or me: the token's user, who is also meant where this is left out",
+            });
+        }
+    }
     let mut schemas = Map::new();
     let mut messages = Map::new();
     let mut operations = Map::new();
@@ -62,13 +77,14 @@ pub fn document(mode: AuthMode) -> Value {
         }
         operations.insert(format!("from_{direction}"), operation);
     }
-    json!({
+    let mut document = json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "pgchat",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The live side of pgchat. Frames are JSON text, one object each; ignore unknown members \
-                and types. The HTTP side is described by openapi.json, beside this document.",
+                and types. Times are in UTC, always with six digits of a second and Z: compare them as text, since a date \
+                type of milliseconds loses their order. The HTTP side is described by openapi.json, beside this document.",
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -83,20 +99,14 @@ pub fn document(mode: AuthMode) -> Value {
                         "Sec-WebSocket-Protocol": {"type": "string", "examples": ["pgchat.v1", "pgchat.v1, bearer.eyJhbGciOi…"],
                             "description": "optional: pgchat.v1, which the answer repeats, and in jwt mode `bearer.` and a token behind it"},
                     },
-                }, "query": {
-                    "type": "object",
-                    "required": required,
-                    "properties": {
-                        "user_id": {"type": "string", "format": "uuid", "description": "whose socket; in jwt mode defaults to the token's user"},
-                        "cursor": {"type": "string", "description": "the last one seen: what was missed since comes first"},
-                        "ticket": {"type": "string", "description": "opens one socket, once, instead of a token"},
-                    },
-                }}},
+                }, "query": query}},
             },
         },
         "operations": operations,
         "components": {"messages": messages, "schemas": schemas, "securitySchemes": ways_to_authenticate()},
-    })
+    });
+    pin_times(&mut document);
+    document
 }
 
 /// The ways in which a handshake says who opens the socket (docs/authentication.md, "Opening a socket").

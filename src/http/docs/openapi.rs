@@ -10,9 +10,10 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
+use super::pin_times;
 use super::refusals::{self, Refusal};
+use crate::auth::ME;
 use crate::config::AuthMode;
-use crate::http::extract::ME;
 use crate::http::{conversations, messages, probes, search, tickets, users};
 use crate::reply::ErrorBody;
 use crate::schema::objects;
@@ -22,7 +23,8 @@ use crate::schema::objects;
     info(
         title = "pgchat",
         description = "A chat service for conversations between two people. The live side is the WebSocket at `/ws`, which \
-            [asyncapi.json](../asyncapi.json) describes. Ignore unknown members of answers: later versions may add some.",
+            [asyncapi.json](../asyncapi.json) describes. Ignore unknown members of answers: later versions may add some. Times are in UTC, \
+            always with six digits of a second and Z: compare them as text, since a date type of milliseconds loses their order.",
     ),
     // From the document on: a proxy may serve all of it below a path.
     servers((url = "./", description = "this replica")),
@@ -57,34 +59,54 @@ pub fn document(mode: AuthMode) -> Value {
     // A document that could not be serialised would be an empty one, which the tests see.
     let mut document = serde_json::to_value(api).unwrap_or_default();
     if mode == AuthMode::Jwt {
-        leave_out_sender(&mut document);
+        allow_own_user(&mut document);
         allow_me(&mut document);
     }
+    pin_times(&mut document);
     document
 }
 
-/// Where a token says who sends, the message need not: without the member, or with null.
-fn leave_out_sender(document: &mut Value) {
-    let required = document.pointer_mut("/components/schemas/SendMessage/required");
-    if let Some(Value::Array(required)) = required {
-        required.retain(|member| member != "senderId");
-    }
-    let kind = document.pointer_mut("/components/schemas/SendMessage/properties/senderId/type");
-    if let Some(kind) = kind {
-        *kind = json!(["string", "null"]);
+/// Members of bodies that name a user, and whether the token's user is meant where they are left out.
+const USERS_IN_BODIES: [(&str, &str, bool); 3] = [
+    ("SendMessage", "senderId", true),
+    ("OpenConversation", "user1Id", true),
+    ("OpenConversation", "user2Id", false),
+];
+
+/// Where a token says who acts, a body need not: without the member, with null, or with `me`.
+fn allow_own_user(document: &mut Value) {
+    for (schema, member, is_default) in USERS_IN_BODIES {
+        let schema = &mut document["components"]["schemas"][schema];
+        let kinds = match is_default {
+            true => json!([{"type": "string", "format": "uuid"}, {"const": ME}, {"type": "null"}]),
+            false => json!([{"type": "string", "format": "uuid"}, {"const": ME}]),
+        };
+        schema["properties"][member] =
+            json!({"oneOf": kinds, "description": own_user_described(is_default)});
+        if let Value::Array(required) = &mut schema["required"] {
+            required.retain(|name| !is_default || name != member);
+        }
     }
 }
 
-/// And a path may name that user as `me`.
+fn own_user_described(is_default: bool) -> &'static str {
+    match is_default {
+        true => "an id, or me: the token's user, who is also meant where this is left out",
+        false => "an id, or me: the token's user",
+    }
+}
+
+/// And a parameter may name that user as `me`.
 fn allow_me(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     let operations = paths.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
     // By `get_mut`: an index would give an operation that has none a null.
     let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters"));
     for parameter in parameters.filter_map(Value::as_array_mut).flatten() {
-        if parameter["name"] == "user_id" && parameter["in"] == "path" {
+        if parameter["name"] == "user_id" {
+            let described = own_user_described(parameter["in"] == "query");
             parameter["schema"] = json!({"oneOf": [{"type": "string", "format": "uuid"}, {"const": ME}],
-                                         "description": "an id, or me: the token's user"});
+                                         "description": described});
         }
     }
 }
@@ -224,7 +246,7 @@ fn complete(path: &str, operation: &mut Operation) {
 mod tests {
     use super::*;
 
-    /// Whether each `user_id` of a query, and `senderId`, must be there.
+    /// Whether each `user_id` of a query, `senderId`, and `user1Id` must be there; whom one opens a conversation with must be.
     fn users_are_required(document: &Value) -> Vec<bool> {
         let paths = document["paths"].as_object().expect("paths");
         let operations = paths.values().flat_map(|item| item.as_object());
@@ -233,20 +255,26 @@ mod tests {
             .flat_map(|operation| operation["parameters"].as_array().into_iter().flatten())
             .filter(|parameter| parameter["name"] == "user_id" && parameter["in"] == "query")
             .map(|parameter| parameter["required"] == true);
-        let sender = document["components"]["schemas"]["SendMessage"]["required"]
-            .as_array()
-            .expect("required members")
-            .contains(&Value::from("senderId"));
-        in_queries.chain([sender]).collect()
+        let in_bodies = USERS_IN_BODIES.map(|(schema, member, is_default)| {
+            let required = document["components"]["schemas"][schema]["required"].as_array();
+            let required = required.expect("required members");
+            (required.contains(&Value::from(member)), is_default)
+        });
+        let always = in_bodies.iter().filter(|(_, is_default)| !is_default);
+        assert!(always.clone().count() == 1 && always.clone().all(|(required, _)| *required));
+        let own = in_bodies.into_iter().filter(|(_, is_default)| *is_default);
+        in_queries
+            .chain(own.map(|(required, _)| required))
+            .collect()
     }
 
     #[test]
     fn who_calls_must_be_said_where_no_token_says_it() {
         let trusted = document(AuthMode::Trusted);
-        assert_eq!(users_are_required(&trusted), [true; 5]);
+        assert_eq!(users_are_required(&trusted), [true; 6]);
         assert!(!trusted["paths"].to_string().contains("\"security\""));
         let jwt = document(AuthMode::Jwt);
-        assert_eq!(users_are_required(&jwt), [false; 5]);
+        assert_eq!(users_are_required(&jwt), [false; 6]);
         let user = |document: &Value| {
             let unread =
                 "/paths/~1api~1v1~1chat~1users~1{user_id}~1unread-count/get/parameters/0/schema";

@@ -47,6 +47,9 @@ struct Failure<'a> {
     request_id: Option<&'a str>,
     code: &'a str,
     message: &'a str,
+    /// In milliseconds, at least 1, where it may be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u128>,
 }
 
 /// The data of `connected`, the first frame of a socket.
@@ -97,7 +100,7 @@ impl Frames {
                 if let Error::Internal(_) = error {
                     self.log_failure(error);
                 }
-                return self.error(id, error.code(), &error.to_string());
+                return self.failed(id, error);
             }
         }
         self.frame(FrameType::Ack, &ack, None)
@@ -116,7 +119,13 @@ impl Frames {
     }
 
     pub fn refused(self, refused: &Refused) -> Frame {
-        self.error(&refused.id, "validation_failed", &refused.message)
+        let data = Failure {
+            request_id: refused.id.as_deref(),
+            code: "validation_failed",
+            message: &refused.message,
+            retry_after_ms: None,
+        };
+        self.frame(FrameType::Error, &data, None)
     }
 
     pub fn resync_required(self, reason: &str, cursor: &str) -> Frame {
@@ -144,11 +153,14 @@ impl Frames {
         )
     }
 
-    fn error(self, id: &RequestId, code: &str, message: &str) -> Frame {
+    fn failed(self, id: &RequestId, error: &Error) -> Frame {
         let data = Failure {
             request_id: id.as_deref(),
-            code,
-            message,
+            code: error.code(),
+            message: &error.to_string(),
+            retry_after_ms: error
+                .retry_after()
+                .map(|wait| wait.as_micros().div_ceil(1000).max(1)),
         };
         self.frame(FrameType::Error, &data, None)
     }

@@ -171,10 +171,7 @@ fn a_list_of_origins_replaces_the_rule_of_the_same_host() {
 
 #[test]
 fn the_user_is_named_by_a_uuid() {
-    let user = |query: &Query| {
-        let named = named_user(query)?;
-        named_or_own(named, &Caller::trusted())
-    };
+    let user = |query: &Query| named_or_own(whose(query)?, &Caller::trusted());
     let query = |value: &str| Query::parse(&format!("user_id={value}"));
     assert!(user(&query("018f4b1e-7b1a-7c3d-8e2f-0123456789ab")).is_ok());
     for (given, told) in [
@@ -186,6 +183,7 @@ fn the_user_is_named_by_a_uuid() {
         ("%zz", "holds a malformed percent escape"),
         ("%ff", "is not valid UTF-8"),
         ("", "is required"),
+        ("me", "can be me only with a user's token"),
     ] {
         let error = user(&query(given)).unwrap_err();
         assert_eq!(error.code(), "validation_failed");

@@ -68,15 +68,15 @@ async fn a_token_goes_into_the_header_or_into_the_subprotocols_which_are_not_ech
     let reply = handshake(&replica, &path, &[("sec-websocket-protocol", &service)]).await;
     reply.refused(401, "token_invalid");
 
-    // The user who is not named is the token's; a service must name one.
+    // The user who is not named is the token's, and so is me; a service must name one.
     let bearer_headers = [("authorization", &*bearer)];
-    assert_eq!(
-        handshake(&replica, "/ws", &bearer_headers).await.status,
-        101
-    );
     let service = format!("Bearer {SERVICE_TOKEN}");
-    let unnamed = handshake(&replica, "/ws", &[("authorization", &service)]).await;
-    unnamed.refused(400, "validation_failed");
+    for path in ["/ws", "/ws?user_id=me"] {
+        let own = handshake(&replica, path, &bearer_headers).await;
+        assert_eq!(own.status, 101, "{path}: {own:?}");
+        let unnamed = handshake(&replica, path, &[("authorization", &service)]).await;
+        unnamed.refused(400, "validation_failed");
+    }
 }
 
 #[tokio::test]

@@ -160,7 +160,8 @@ pub const fn routes() -> [Route; 15] {
             participant: ok(201),
             stranger: ok(201),
             other: MISMATCH,
-            unnamed: REQUIRED,
+            // The one that was opened before.
+            unnamed: ok(200),
             service_unnamed: REQUIRED,
             ..for_anybody(
                 "POST /api/v1/chat/conversations",
@@ -242,6 +243,7 @@ impl Route {
                 None => text
                     .replace("?user_id={user}", "")
                     .replace(r#""senderId": "{user}", "#, "")
+                    .replace(r#""user1Id": "{user}", "#, "")
                     .replace("{user}", "nobody"),
             };
             text.replace("{conversation}", &stage.conversation.to_string())

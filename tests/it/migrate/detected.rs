@@ -198,7 +198,15 @@ async fn of_a_number_and_a_uuid_the_uuid_is_the_id() {
     database
         .migrate(&[("USERS_COLUMNS", "id=id")])
         .await
-        .assert_failed(1, &["column id", "bigint", "must be uuid"]);
+        .assert_failed(
+            1,
+            &[
+                "column id",
+                "bigint",
+                "must be uuid",
+                "add a uuid column beside it: docs/your-database.md#integer-ids",
+            ],
+        );
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 use uuid::Uuid;
 
@@ -48,6 +50,27 @@ fn answers_are_flat_and_carry_the_request_id() {
         read(&frames.refused(&refused)),
         json!({"type": "error", "data": {"requestId": "r\"1", "code": "validation_failed", "message": "type must be a string"}})
     );
+}
+
+#[test]
+fn what_may_be_tried_again_says_when_in_milliseconds_and_never_at_once() {
+    let frames = Frames {
+        user: UserId(uuid()),
+        connection: ConnectionId(Uuid::nil()),
+    };
+    for (micros, millis) in [(0, 1), (200, 1), (1_000, 1), (1_001, 2), (5_000_000, 5_000)] {
+        let error = Error::TooManyRequests {
+            message: "slow down".to_owned(),
+            retry_after: Duration::from_micros(micros),
+        };
+        assert_eq!(
+            read(&frames.answer(&None, Err(error))),
+            json!({"type": "error", "data": {"requestId": null, "code": "too_many_requests", "message": "slow down",
+                   "retryAfterMs": millis}})
+        );
+    }
+    let busy = read(&frames.answer(&None, Err(Error::unavailable("busy"))));
+    assert_eq!(busy["data"]["retryAfterMs"], 1000);
 }
 
 #[test]
