@@ -71,6 +71,7 @@ impl Segment {
         }
     }
 
+    /// The segment as text; `name` is what the fault calls it.
     pub fn text(&self, name: &str) -> Checked<String> {
         percent_decoded(self.0.as_bytes()).map_err(|fault| vec![format!("{name} {fault}")])
     }
@@ -139,10 +140,12 @@ impl Query {
         }
     }
 
+    /// A position in a conversation, in [`SEQS`].
     pub fn seq(&self, name: &str) -> Checked<Option<Seq>> {
         Ok(self.number(name, SEQS)?.map(Seq))
     }
 
+    /// Items of one page, 1 to `max`; absent, it is `default`.
     pub fn limit(&self, default: i64, max: i64) -> Checked<i64> {
         Ok(self.number("limit", 1..=max)?.unwrap_or(default))
     }
@@ -152,6 +155,7 @@ impl Query {
         self.number("offset", 0..=MAX_OFFSET)
     }
 
+    /// A page by position: `limit`, and `offset` up to [`MAX_OFFSET`].
     pub fn page(&self, default_limit: i64, max_limit: i64) -> Checked<Page> {
         self.page_within(default_limit, max_limit, MAX_OFFSET)
     }
