@@ -182,14 +182,14 @@ impl EmbeddedPostgres {
         connection(self.port, &self.password, DATABASE)
     }
 
-    /// The same for a role that has [`EmbeddedPostgres::password_of`] for its password.
+    /// Host, port, user, password and database name of `role`, whose password is [`EmbeddedPostgres::password_of`] it.
     pub fn database_config_of(&self, role: &str) -> tokio_postgres::Config {
         let mut config = connection(self.port, &self.password_of(role), DATABASE);
         config.user(role);
         config
     }
 
-    /// The same on all replicas, and no way back to the password that it is made from.
+    /// A role's password: made from that of whoever may do everything, so that all replicas know it, and with no way back to it.
     pub fn password_of(&self, role: &str) -> String {
         let text = format!("{role}:{}", self.password);
         let hash = digest(&SHA256, text.as_bytes());
@@ -201,7 +201,7 @@ impl EmbeddedPostgres {
         &self.url_file
     }
 
-    /// The same as a URL, with the password, for `psql` and other programs.
+    /// The database as a URL, with the password of whoever may do everything there, for `psql` and other programs.
     pub fn url(&self) -> String {
         // The password is hexadecimal: nothing to escape.
         format!(

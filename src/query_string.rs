@@ -102,10 +102,12 @@ impl Query {
         }
     }
 
+    /// A position in a conversation, in [`SEQS`].
     pub fn seq(&self, name: &str) -> Checked<Option<Seq>> {
         Ok(self.number(name, SEQS)?.map(Seq))
     }
 
+    /// Items of one page, 1 to `max`; absent, it is `default`.
     pub fn limit(&self, default: i64, max: i64) -> Checked<i64> {
         Ok(self.number("limit", 1..=max)?.unwrap_or(default))
     }
@@ -115,6 +117,7 @@ impl Query {
         self.number("offset", 0..=MAX_OFFSET)
     }
 
+    /// A page by position: `limit`, and `offset` up to [`MAX_OFFSET`].
     pub fn page(&self, default_limit: i64, max_limit: i64) -> Checked<Page> {
         self.page_within(default_limit, max_limit, MAX_OFFSET)
     }

@@ -228,8 +228,7 @@ impl Store {
         )
     }
 
-    /// `select … from <schema>.<call>`, for a reading function: a connection that turns out to be dead or useless is
-    /// replaced and the call repeated once.
+    /// `select … from <schema>.<call>`, for a reading function of a request ([`Store::read_by`]).
     async fn read(
         &self,
         columns: &str,
@@ -239,6 +238,7 @@ impl Store {
         self.read_by(&self.pool, columns, call, params).await
     }
 
+    /// A reading function on this pool: a connection that turns out to be dead or useless is replaced and the call repeated once.
     async fn read_by(
         &self,
         pool: &RenewablePool,
@@ -249,7 +249,7 @@ impl Store {
         Ok(self.try_read(pool, columns, call, params).await?)
     }
 
-    /// The same, for who wants to know why it failed.
+    /// What [`Store::read_by`] does, for who wants to know why it failed.
     async fn try_read(
         &self,
         pool: &RenewablePool,
@@ -268,7 +268,7 @@ impl Store {
         }
     }
 
-    /// The same for a function that changes something: repeated only where it certainly has changed nothing.
+    /// `select … from <schema>.<call>`, for a function of a request that changes something ([`Store::change_by`]).
     async fn change(
         &self,
         columns: &str,
@@ -281,7 +281,7 @@ impl Store {
             .await?)
     }
 
-    /// The same for a change of rows that somebody else may hold: `row` says which. Tried until `deadline`, and for a row that is held
+    /// A change of rows that somebody else may hold: `row` says which. Tried until `deadline`, and for a row that is held
     /// no more once the caller is `gone`. A statement that has begun is not given up.
     async fn change_row(
         &self,
@@ -317,6 +317,7 @@ impl Store {
         }
     }
 
+    /// A statement that changes something, on this pool: repeated on a new connection only where it certainly has changed nothing.
     async fn change_by(
         &self,
         pool: &RenewablePool,

@@ -186,7 +186,7 @@ declare
   -- Where in the table the rows are: they stay there, since all statements of a stable function see one snapshot.
   tids tid[];
   matches bigint;
-  verdict text;
+  asked conversations;
   step record;
   bytes bigint := 0;
 begin
@@ -195,18 +195,12 @@ begin
     return;
   end if;
   if conversation is not null then
-    select case when reader in (c.participant1_id, c.participant2_id) then null
-                when c.id is null then 'no_conversation'
-                when not exists (select from chat_users() u where u.id = reader) then 'no_user'
-                else 'not_a_participant' end,
-           c.updated_at
-      into verdict, last_active
-      from (select) one
-      left join conversations c on c.id = conversation;
-    if verdict is not null then
-      return query select verdict, null::text;
+    select * into asked from conversations where id = conversation;
+    if (reader in (asked.participant1_id, asked.participant2_id)) is not true then
+      return query select chat_judge_stranger(asked, reader), null::text;
       return;
     end if;
+    last_active := asked.updated_at;
   else
     select max(a.active_at) into last_active
       from (select max(c.active_at) as active_at from conversations c where c.participant1_id = reader

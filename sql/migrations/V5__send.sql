@@ -572,13 +572,8 @@ declare
   newest bigint;
 begin
   select * into c from conversations where id = conversation;
-  if not found then
-    return query select 'no_conversation', 0::bigint, 0::bigint, null::bigint;
-    return;
-  end if;
-  if reader not in (c.participant1_id, c.participant2_id) then
-    return query select case when exists (select from chat_users() u where u.id = reader)
-                             then 'not_a_participant' else 'no_user' end, 0::bigint, 0::bigint, null::bigint;
+  if (reader in (c.participant1_id, c.participant2_id)) is not true then
+    return query select chat_judge_stranger(c, reader), 0::bigint, 0::bigint, null::bigint;
     return;
   end if;
   perform chat_require_flush();
@@ -615,6 +610,22 @@ begin
   end if;
   status := 'ok';
   return next;
+end
+$$;
+
+-- Why a user who is not one of the conversation's two may not read it; `c` is null where there is none. Reads the user.
+create function chat_judge_stranger(c conversations, stranger uuid) returns text
+language plpgsql stable
+as $$
+#variable_conflict use_variable
+begin
+  if c.id is null then
+    return 'no_conversation';
+  elsif exists (select from chat_users() u where u.id = stranger) then
+    return 'not_a_participant';
+  else
+    return 'no_user';
+  end if;
 end
 $$;
 

@@ -95,13 +95,10 @@ declare
   c conversations;
 begin
   select * into c from conversations where id = conversation;
-  if not found then
-    return query select 'no_conversation', null::text;
-  elsif reader not in (c.participant1_id, c.participant2_id) then
-    return query select case when exists (select from chat_users() u where u.id = reader)
-                             then 'not_a_participant' else 'no_user' end, null::text;
-  else
+  if reader in (c.participant1_id, c.participant2_id) then
     return query select 'ok', chat_conversation_json(c, reader);
+  else
+    return query select chat_judge_stranger(c, reader), null::text;
   end if;
 end
 $$;

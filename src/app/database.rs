@@ -136,6 +136,7 @@ impl Database {
         }
     }
 
+    /// Pools of connections to it; none is made yet.
     pub fn store(&self, config: &Config) -> Result<Store, StartError> {
         Store::new(
             &self.connector,
@@ -184,6 +185,7 @@ impl Database {
         )))
     }
 
+    /// What keeps the users table linked while the service runs.
     pub fn users_link(&self, config: &Config, store: &Store) -> UsersLink {
         UsersLink::new(
             store.clone(),
@@ -195,6 +197,7 @@ impl Database {
         )
     }
 
+    /// What builds the search index and keeps it tidy.
     pub fn search_index(&self, config: &Config) -> SearchIndex {
         SearchIndex {
             connector: self.owner.clone(),
@@ -212,6 +215,7 @@ impl Database {
         client.batch_execute(DEMO_DATA).await.map_err(failed)
     }
 
+    /// Whether anybody is in the embedded database's users table.
     pub async fn has_users(&self, config: &Config) -> Result<bool, StartError> {
         let client = self.as_owner(config, "pgchat start").await?;
         let any = "select exists (select from users)";

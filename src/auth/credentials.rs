@@ -52,6 +52,7 @@ pub fn subprotocol_token(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 /// A secret as it is kept and compared: by its hash, so that neither its text nor its length tells anything.
 pub type SecretHash = [u8; 32];
 
+/// SHA-256.
 pub fn hash(secret: &[u8]) -> SecretHash {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, secret).as_ref());

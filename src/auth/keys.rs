@@ -47,6 +47,7 @@ impl KeyFiles {
         }
     }
 
+    /// Reads the files, of at most [`MAX_FILE_BYTES`] each; blocks. The error names the variable of the one that cannot be read.
     pub fn read(config: &AuthConfig) -> Result<Self, ConfigError> {
         let read = |variable, path: &Option<_>| {
             path.as_deref()

@@ -10,6 +10,7 @@ use crate::model::ServiceToken;
 pub struct ServiceTokens(Vec<SecretHash>);
 
 impl ServiceTokens {
+    /// In the order of the setting, which numbers them from 1.
     pub fn new(tokens: &[Secret]) -> Self {
         let hashes = tokens.iter().map(|token| hash(token.expose().as_bytes()));
         Self(hashes.collect())

@@ -17,6 +17,7 @@ const REMEMBERED: usize = 50_000;
 /// Connected users whom one statement asks about.
 const CHUNK: usize = 1000;
 
+/// Who exists and is active, as it was found of late.
 pub struct UserCheck {
     store: Store,
     /// How long an answer holds (`USER_CHECK_SECONDS`).
@@ -27,6 +28,7 @@ pub struct UserCheck {
 }
 
 impl UserCheck {
+    /// `holds`: `USER_CHECK_SECONDS`.
     pub fn new(store: Store, holds: Duration) -> Self {
         Self {
             store,

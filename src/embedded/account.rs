@@ -62,6 +62,7 @@ impl Account {
         command
     }
 
+    /// Makes this account the owner of a file or directory.
     pub fn give(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Own => Ok(()),

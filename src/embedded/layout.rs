@@ -17,6 +17,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// An error where the working directory, from which a relative `data_dir` starts, is not known.
     pub fn new(data_dir: &Path) -> Result<Self, EmbeddedError> {
         let root = std::path::absolute(data_dir).map_err(|source| at(data_dir, source))?;
         Ok(Self { root })
@@ -132,6 +133,7 @@ impl Layout {
         }
     }
 
+    /// The password of whoever may do everything in the cluster, as `initdb` was given it.
     pub fn read_password(&self) -> Result<String, EmbeddedError> {
         let path = self.password();
         fs::read_to_string(&path).map_err(|source| at(&path, source))
@@ -142,14 +144,17 @@ impl Layout {
         is_locked(&self.postgres_lock())
     }
 
+    /// Whether a watchdog lives that looks after this cluster.
     pub fn watchdog_runs(&self) -> Result<bool, EmbeddedError> {
         is_locked(&self.watchdog_lock())
     }
 
+    /// The port at which PostgreSQL takes connections, once it does. Means nothing while [`Layout::postgres_runs`] is false.
     pub fn ready_port(&self) -> Option<u16> {
         read_port(&self.ready())
     }
 
+    /// The port at which PostgreSQL was started last; `None` before its first start.
     pub fn last_port(&self) -> Option<u16> {
         read_port(&self.port())
     }

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, MemoryBudget, Reservation, SMALL};
 
+/// Bounds of one request's body.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
     /// `MAX_BODY_BYTES`.

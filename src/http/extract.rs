@@ -41,6 +41,7 @@ impl Segment {
         named_user("user_id", &self.text("user_id")?, caller)
     }
 
+    /// The segment as text; `name` is what the fault calls it.
     pub fn text(&self, name: &str) -> Checked<String> {
         percent_decoded(self.0.as_bytes()).map_err(|fault| vec![format!("{name} {fault}")])
     }

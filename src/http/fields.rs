@@ -38,7 +38,7 @@ impl Fields {
         Self::parse(text.as_bytes(), names, Reservation::default()).unwrap()
     }
 
-    /// `name` must be one of those that were read.
+    /// A member's text, once; `None` where it is absent or null. `name` must be one of those that were read.
     pub fn optional_text(&mut self, name: &str) -> Checked<Option<String>> {
         debug_assert!(self.names.contains(&name), "{name} was not read");
         let place = self.members.iter().position(|(read, _)| *read == name);
@@ -49,11 +49,13 @@ impl Fields {
         }
     }
 
+    /// A member's text; a fault where it is absent or null.
     pub fn text(&mut self, name: &str) -> Checked<String> {
         self.optional_text(name)?
             .ok_or_else(|| vec![format!("{name} is required")])
     }
 
+    /// A member as an id; a fault where it is absent or null.
     pub fn id<T: FromStr>(&mut self, name: &str) -> Checked<T> {
         id(name, &self.text(name)?)
     }

@@ -66,7 +66,7 @@ fn has(request: &HeaderMap, etag: &HeaderValue) -> bool {
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag)
 }
 
-/// The same in every replica of one build. Another build may hash differently, which costs one download.
+/// A hash of the content, which every replica of one build finds. Another build may hash differently, which costs one download.
 fn etag(content: &str) -> HeaderValue {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);

@@ -13,7 +13,7 @@ pub struct OtherMethod {
 
 impl Reject for OtherMethod {}
 
-/// Takes GET, and HEAD, whose body hyper leaves out. For paths that have no other method.
+/// Takes GET, and HEAD, whose body hyper leaves out, of paths that have no other method.
 pub fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     methods(
         |method| matches!(*method, Method::GET | Method::HEAD),
@@ -21,10 +21,12 @@ pub fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     )
 }
 
+/// Takes POST, of paths that have no other method.
 pub fn post() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     methods(|method| method == Method::POST, "POST, OPTIONS")
 }
 
+/// Takes PUT, of paths that have no other method.
 pub fn put() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     methods(|method| method == Method::PUT, "PUT, OPTIONS")
 }

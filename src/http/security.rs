@@ -43,13 +43,13 @@ pub fn secured(routes: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// The same for an error that no route answers with.
+/// `response`, which no route has made, with these headers.
 pub fn with_headers(mut response: Response) -> Response {
     tell("", &mut response);
     response
 }
 
-/// The same for an answer in JSON that is written past hyper, as lines of its head.
+/// The security headers of an answer in JSON that is written past hyper, and its content type, as lines of its head, each with its CR LF.
 pub fn lines() -> String {
     let mut response = Response::default();
     let kind = HeaderValue::from_static("application/json");

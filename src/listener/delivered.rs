@@ -36,6 +36,7 @@ impl Delivered {
         }
     }
 
+    /// How this version of a subject stands to what was delivered of it.
     pub fn standing(&self, subject: Subject, version: i64) -> Standing {
         match self.versions.get(&subject) {
             None => Standing::New,
@@ -44,6 +45,7 @@ impl Delivered {
         }
     }
 
+    /// This version, made by the transaction `xid`, was delivered.
     pub fn record(&mut self, subject: Subject, version: i64, xid: u64) {
         let known = match self.versions.entry(subject) {
             Entry::Vacant(place) => {
@@ -76,6 +78,7 @@ impl Delivered {
         }
     }
 
+    /// Forgets everything: transaction numbers mean something else from now on.
     pub fn clear(&mut self) {
         *self = Self::new(self.capacity);
     }

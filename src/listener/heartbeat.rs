@@ -32,6 +32,7 @@ impl Beats {
         }
     }
 
+    /// The number of the next one, which is sent now.
     pub fn next(&self) -> i64 {
         let number = self.sent.fetch_add(1, Ordering::AcqRel) + 1;
         self.sent_at(number).store(self.micros(), Ordering::Relaxed);
@@ -52,10 +53,12 @@ impl Beats {
         (1..self.coming()).contains(&number)
     }
 
+    /// The highest number that came back; 0 before the first.
     pub fn echoed(&self) -> i64 {
         self.echoed.load(Ordering::Acquire)
     }
 
+    /// This one came back; returns how long it was on its way. Right for the newest [`KNOWN`].
     pub fn echo(&self, number: i64) -> Duration {
         self.echoed.fetch_max(number, Ordering::AcqRel);
         let micros = self.micros() - self.sent_at(number).load(Ordering::Relaxed);

@@ -23,9 +23,9 @@ pub(super) struct Payload<'a> {
     /// Absent from a transaction whose commit is not flushed.
     #[serde(default, deserialize_with = "optional_number")]
     pub horizon: Option<u64>,
-    /// Unix seconds.
+    /// Just before the commit, by the clock of PostgreSQL's host, in Unix seconds.
     pub at: i64,
-    /// The same in microseconds, by the clock of PostgreSQL's host, just before the commit.
+    /// That moment in Unix microseconds.
     #[serde(default, rename = "atMicros")]
     pub at_micros: Option<i64>,
     #[serde(borrow, default)]

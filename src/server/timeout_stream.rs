@@ -54,6 +54,7 @@ impl Phase {
 
 type OnHeadTimeout = Box<dyn Fn() -> FinalResponse + Send + Sync>;
 
+/// A connection whose reads and writes end with an error when its peer takes too long.
 pub struct TimeoutStream {
     stream: TcpStream,
     limits: ServerLimits,
@@ -72,6 +73,7 @@ pub struct TimeoutStream {
 }
 
 impl TimeoutStream {
+    /// A connection that has room; it keeps `permit` until it is dropped.
     pub fn new(
         stream: TcpStream,
         phase: Phase,

@@ -85,7 +85,7 @@ impl Fault {
         }
     }
 
-    /// The same may go well later, as it is.
+    /// Whether the statement may go well later, as it is.
     pub(super) fn may_pass(self) -> bool {
         match self {
             Self::NoConnection

@@ -75,6 +75,7 @@ impl HeldRows {
         }
     }
 
+    /// Tries to change this row, one after the other.
     pub fn attempts(&self, row: Uuid) -> Attempts<'_> {
         Attempts {
             rows: self,

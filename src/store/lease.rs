@@ -123,7 +123,7 @@ impl Lease {
         }
     }
 
-    /// The same statement with each of these parameters, one transaction after the other: in one round trip for each [`AT_ONCE`].
+    /// A statement with each of these parameters, one transaction after the other: in one round trip for each [`AT_ONCE`].
     pub(super) async fn query_each(
         &mut self,
         sql: &str,

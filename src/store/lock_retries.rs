@@ -19,7 +19,7 @@ const LOCK_PAUSE: Duration = Duration::from_secs(1);
 /// How long locks are tried for altogether, for one step.
 const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 
-/// The same when a service starts, for what it can do without. Everybody else may be waiting for that service.
+/// How long locks are tried for when a service starts, for one step that it can do without. Everybody else may be waiting for that service.
 const LOCK_PATIENCE_OF_A_START: Duration = Duration::from_secs(3);
 
 /// As `lock_timeout`, of `pg_settings s`: in that time PostgreSQL ends an autovacuum for whoever waits for it.
@@ -105,7 +105,8 @@ pub(super) async fn wait_briefly(client: &Client) -> Result<(), Error> {
     client.batch_execute(&set).await
 }
 
-/// The same, for a mode for which no reader or writer waits: until PostgreSQL has ended an autovacuum that holds the table.
+/// Has what the session runs from now on wait for a lock until PostgreSQL has ended an autovacuum that holds it: for a mode for which no
+/// reader or writer waits.
 pub(super) async fn wait_for_autovacuum(client: &Client) -> Result<(), Error> {
     let set = concat!(
         "select set_config('lock_timeout', ",
@@ -115,7 +116,7 @@ pub(super) async fn wait_for_autovacuum(client: &Client) -> Result<(), Error> {
     client.batch_execute(set).await
 }
 
-/// The same, without an end: for what takes its time and has no reader or writer wait behind it.
+/// Has what the session runs from now on wait for a lock without an end: for what takes its time and has no reader or writer wait behind it.
 pub(super) async fn wait_for_long(client: &Client) -> Result<(), Error> {
     client.batch_execute("set lock_timeout = 0").await
 }

@@ -38,6 +38,7 @@ pub(super) struct Searches {
 }
 
 impl Searches {
+    /// At most `parallel` at a time; `timeout`: `SEARCH_TIMEOUT_SECONDS`.
     pub fn new(parallel: usize, timeout: Duration) -> Self {
         Self {
             semaphore: FairSemaphore::new(parallel, 1),

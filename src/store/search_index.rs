@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// (V10__search.sql) merges it itself, which takes long.
 const RARELY: Duration = Duration::from_secs(1);
 
-/// The same where much comes: what is merged at once keeps a processor busy, and messages wait meanwhile.
+/// Between two merges where much is inserted: what is merged at once keeps a processor busy, and messages wait meanwhile.
 const OFTEN: Duration = Duration::from_millis(100);
 
 /// Pages of 8 KiB that are merged at once, if possible: some 600 short messages, which take about 5 ms.
@@ -89,7 +89,7 @@ impl SearchIndex {
         }
     }
 
-    /// The same, and returns when it is there: for `pgchat migrate`.
+    /// Builds what is missing, once, and returns when the index is there: for `pgchat migrate`.
     pub async fn complete(&self) -> Result<(), BuildError> {
         match self.build().await? {
             Built::Complete => Ok(()),

@@ -44,6 +44,7 @@ pub enum Locks {
 }
 
 impl Locks {
+    /// Whether a conversation that somebody holds is waited for, and not left out.
     pub fn waits_for_conversations(self) -> bool {
         matches!(self, Self::Wait(_))
     }

@@ -26,6 +26,7 @@ pub struct Shares {
 }
 
 impl Shares {
+    /// `pool_size`: `DB_POOL_SIZE`, 3 or more.
     pub fn of(pool_size: usize) -> Self {
         let writer = (pool_size / 3).max(2);
         let requests = pool_size.saturating_sub(writer).max(1);

@@ -43,6 +43,7 @@ struct State {
 }
 
 impl UserLookups {
+    /// At most `most` queries at a time.
     pub fn new(most: usize) -> Self {
         Self {
             most,

@@ -27,6 +27,7 @@ impl AnswerTimeout {
         }
     }
 
+    /// There was an answer, after this time.
     pub fn answered(&mut self, took: Duration) {
         self.usual = took.max(self.usual.mul_f64(0.9));
         self.unanswered = 0;
@@ -37,6 +38,7 @@ impl AnswerTimeout {
         self.unanswered += 1;
     }
 
+    /// How often in a row there was no answer.
     pub fn unanswered_in_a_row(&self) -> u32 {
         self.unanswered
     }

@@ -107,6 +107,7 @@ impl Batcher {
         !self.waiting.is_empty() && self.not_before.is_none_or(|at| at <= Instant::now())
     }
 
+    /// Whether nothing waits, in either lane.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.slow_lane.is_empty()
     }

@@ -35,7 +35,7 @@ const SWEEP: Duration = Duration::from_millis(50);
 
 /// The messages of the slow lane, by flow.
 pub(super) struct FlowScheduler {
-    flows: HashMap<Flow, Waiting>,
+    flows: HashMap<Flow, WaitingFlow>,
     /// Those on their way included.
     messages: usize,
     /// Most messages.
@@ -51,7 +51,7 @@ pub(super) struct FlowScheduler {
 }
 
 /// What waits of one flow.
-struct Waiting {
+struct WaitingFlow {
     /// In order.
     queue: VecDeque<Pending>,
     /// Taken by a turn that is not over: they stand ahead of the queue.
@@ -60,7 +60,7 @@ struct Waiting {
     due: Instant,
     /// Turns in vain, since something of it was stored.
     turns: u32,
-    /// The same since its last long wait.
+    /// Turns in vain since its last long wait.
     turns_since_long_wait: u32,
     /// It fails for another reason than its conversation's lock, and would take others with it.
     alone: bool,
@@ -121,6 +121,7 @@ impl FlowScheduler {
         }
     }
 
+    /// Whether a message of this flow waits or is on its way.
     pub fn contains(&self, flow: Flow) -> bool {
         self.flows.contains_key(&flow)
     }
@@ -146,14 +147,17 @@ impl FlowScheduler {
         pending._reservation = reservation;
         self.messages += 1;
         self.next_sweep.get_or_insert(now + SWEEP);
-        let waiting = self.flows.entry(pending.flow()).or_insert_with(|| Waiting {
-            queue: VecDeque::new(),
-            away: 0,
-            due: now,
-            turns: 0,
-            turns_since_long_wait: 0,
-            alone: false,
-        });
+        let waiting = self
+            .flows
+            .entry(pending.flow())
+            .or_insert_with(|| WaitingFlow {
+                queue: VecDeque::new(),
+                away: 0,
+                due: now,
+                turns: 0,
+                turns_since_long_wait: 0,
+                alone: false,
+            });
         waiting.queue.push_back(pending);
         None
     }

@@ -10,7 +10,7 @@ use crate::store::Locks;
 /// adopted tables have a foreign key for it.
 const FAST_LANE_WAIT: Duration = Duration::from_millis(100);
 
-/// The same for other rows, while some are held for longer than that.
+/// How long a batch waits for rows other than conversations while some are held for longer than [`FAST_LANE_WAIT`].
 const BRIEF_WAIT: Duration = Duration::from_millis(10);
 
 /// How long a finding about the other holders of conversations counts, until it is looked at again.
@@ -30,6 +30,7 @@ pub(super) struct LockPolicy {
 }
 
 impl LockPolicy {
+    /// What the next batch does about rows that others hold.
     pub fn locks(&self, now: Instant) -> Locks {
         let counts = |until: Option<Instant>| until.is_some_and(|until| now < until);
         if counts(self.wait_until) && !counts(self.skip_until) {

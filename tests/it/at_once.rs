@@ -1,4 +1,4 @@
-//! The same at the same moment, on two replicas: done once, told once, and both are answered as if they had been alone.
+//! Two requests for one thing at the same moment, on two replicas: done once, told once, and both are answered as if they had been alone.
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

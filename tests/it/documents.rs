@@ -77,7 +77,7 @@ fn filled(path: &str, operation: &Value) -> String {
     filled_with(path, operation, &[])
 }
 
-/// The same, with other values for some of them.
+/// A path with the examples of its parameters, some of which have `other` values.
 fn filled_with(path: &str, operation: &Value, other: &[(&str, &str)]) -> String {
     let mut path = path.to_owned();
     let mut query = Vec::new();

@@ -125,7 +125,7 @@ fn every_code_of_an_error_is_in_the_table() {
     }
 }
 
-/// So does it, and the document of the socket, with each code by which a socket is closed.
+/// docs/api.md and the document of the socket name each code by which a socket is closed.
 #[test]
 fn every_close_code_is_in_the_table_and_in_the_document_of_the_socket() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

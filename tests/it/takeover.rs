@@ -24,7 +24,7 @@ pub async fn go_service(messages: i64) -> Database {
     go_service_in(Database::empty().await, messages).await
 }
 
-/// The same in a database where nothing is yet.
+/// The tables of [`go_service`], in this database, where nothing is yet.
 pub async fn go_service_in(database: Database, messages: i64) -> Database {
     database
         .execute_as_owner(include_str!("../hosts/sql/gorm.sql"))

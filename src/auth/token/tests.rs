@@ -213,7 +213,7 @@ fn an_rsa_key_whose_numbers_begin_with_a_zero_byte_is_refused_and_not_taken_for_
     }
 }
 
-/// As above.
+/// By another one ring would verify nothing, and tokens, not the key, would seem to be wrong.
 #[test]
 fn an_rsa_key_is_taken_if_ring_verifies_by_one_like_it() {
     let modulus = |bytes| URL_SAFE_NO_PAD.encode(vec![0xff; bytes]);

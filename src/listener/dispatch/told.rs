@@ -118,7 +118,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// The same for those who were told of the row before.
+    /// As it is told to those who were told of the row before: an insertion is an update to them.
     pub fn into_later(self) -> Self {
         Self {
             event_type: self.later_type.unwrap_or(self.event_type),

@@ -12,7 +12,8 @@ use crate::support::seq_of;
 pub enum Rule {
     /// Whatever comes is shown, unless what is shown is later: what README.md does.
     KeepsLater,
-    /// The same, and what was told last of a message is not looked at again: what the browser client does.
+    /// What is shown is replaced only by what is later, and what was told last of a message is not looked at again: what the browser client
+    /// does.
     DropsRepeats,
 }
 

@@ -52,12 +52,12 @@ fn version(program: &Path) -> (u32, u32, u32) {
 }
 
 impl Nginx {
-    /// In front of replicas that all listen on `port`.
+    /// In front of replicas that all listen on `replica_port`.
     pub async fn start(program: &Path, replicas: Replicas<'_>, replica_port: u16) -> Self {
         Self::start_with(program, replicas, replica_port, &[]).await
     }
 
-    /// The same, with other values in the file: what is written there, and what takes its place.
+    /// In front of replicas that all listen on `replica_port`, by the file with `changes`: what is written there, and what takes its place.
     pub async fn start_with(
         program: &Path,
         replicas: Replicas<'_>,

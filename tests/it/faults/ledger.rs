@@ -195,7 +195,7 @@ impl Scene {
         }
     }
 
-    /// The same for one that was told at once.
+    /// What a socket was told that was there all the time.
     pub fn assert_lived_through(&self, frames: &[Value], opened: Uuid) {
         let talk = [
             "message_updated 1 edited",

@@ -67,7 +67,7 @@ async fn a_cursor_from_before_what_was_removed_gets_resync_required() {
     }
 }
 
-/// Also where the messages themselves had been seen, but not that they were deleted or read.
+/// The messages themselves had been seen, but not that they were deleted or read.
 #[tokio::test]
 async fn a_cursor_from_before_what_became_of_messages_that_were_removed_gets_resync_required() {
     let database = Database::fresh().await;

@@ -3,7 +3,7 @@
 use super::{aged, fill, purge, purge_in_steps};
 use crate::support::*;
 
-/// Also the tombstones of messages that were deleted outright.
+/// Those of messages that were deleted outright, too.
 #[tokio::test]
 async fn old_tombstones_go_too() {
     let database = Database::fresh().await;

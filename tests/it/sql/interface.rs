@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Scene;
 use crate::support::*;
 
-/// The same that HTTP refuses: every character that Unicode calls white space.
+/// As HTTP does: every character that Unicode calls white space.
 #[tokio::test]
 async fn chat_send_message_refuses_what_http_refuses_as_white_space() {
     let database = Database::fresh().await;

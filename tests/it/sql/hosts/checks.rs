@@ -209,7 +209,7 @@ pub fn check_told(stored: &Stored, payloads: &[String]) {
     listener.check(stored, |_| true);
 }
 
-/// The same for one who has heard some of it, and then resumes with the cursor they had by then.
+/// What one knows who has heard some of the payloads, and then resumes with the cursor they had by then.
 pub async fn check_resumed(
     database: &Database,
     stored: &Stored,
