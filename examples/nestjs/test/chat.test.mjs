@@ -254,6 +254,24 @@ test('a viewing in somebody else\'s conversation leaves neither a row nor a mess
   assert.equal(await count(), before);
 });
 
+test('a viewing that a trigger of the application refuses leaves nothing either, and says why', async () => {
+  const ben = await tokenOf('ben@example.com');
+  const { body } = await call('enquiries', { brokerId: await broker(), flat: 'Mill Lane 14', key: 'fourteen' }, await tokenOf('cleo@example.com'));
+  await psql(`create function refuse_viewing() returns trigger language plpgsql as $$ begin
+      if new.content like 'You can see it on 2027-05-01 %' then raise exception 'No viewings on a holiday.' using errcode = 'PC403'; end if;
+      return new;
+    end $$;
+    create trigger refuse_viewing before insert on messages for each row execute function refuse_viewing()`);
+  try {
+    const before = await count();
+    const refused = await call('viewings', { conversationId: body.conversationId, at: '2027-05-01T10:30:00Z' }, ben);
+    assert.deepEqual([refused.status, refused.body.message], [403, 'No viewings on a holiday.']);
+    assert.equal(await count(), before);
+  } finally {
+    await psql('drop function refuse_viewing cascade');
+  }
+});
+
 test('the service is a role that owns nothing', async () => {
   const who = "select string_agg(distinct r.rolname || ' ' || r.rolsuper, ',') from pg_stat_activity a join pg_roles r on r.rolname = a.usename where application_name like 'pgchat%' and datname = 'flats'";
   assert.equal(await psql(who), 'flats_service false');

@@ -7,6 +7,9 @@ import { Viewing } from './viewing.entity';
 /** pgchat's trigger refuses a sender who is not a participant by it, and an unknown conversation by the foreign key. */
 const REFUSED = ['23514', '23503'];
 
+/** A trigger of the application's own refuses the message, in words for the user: sql/README.md, "Refuse a message". */
+const REFUSED_BY_TRIGGER = 'PC403';
+
 @Controller('viewings')
 @UseGuards(AuthGuard)
 export class ViewingsController {
@@ -29,7 +32,9 @@ export class ViewingsController {
         return { viewingId: viewing.id, messageId: message.id };
       });
     } catch (error) {
-      if (error instanceof QueryFailedError && REFUSED.includes(error.driverError.code)) throw new ForbiddenException('not your conversation');
+      const { code, message } = error instanceof QueryFailedError ? error.driverError : {};
+      if (code === REFUSED_BY_TRIGGER) throw new ForbiddenException(message);
+      if (REFUSED.includes(code)) throw new ForbiddenException('not your conversation');
       throw error;
     }
   }
