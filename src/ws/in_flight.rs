@@ -1,9 +1,10 @@
 //! Which commands of one socket may run now, and in which order they are answered. No I/O.
 //!
-//! The promise: frames of one socket are executed and answered in order for one conversation. Sends go to the
-//! writer one after another, which keeps their order, so they may overlap; everything else waits for
-//! the commands before it that touch the same conversation. A command that must wait is held, and while one is
-//! held the client's frames are not read: TCP holds the client back, and nothing queues up here.
+//! The promise: what can be told apart by its order is executed and answered in the order of its frames, and waits for
+//! nothing else (`Order::follows`). Sends go to the writer one after another, which keeps their order, so they may overlap; everything
+//! else waits for the end of what it follows. That may take as long as another program holds a row. A command that must wait does so
+//! here, and the client's next frames are read meanwhile, up to a number of commands and of bytes: beyond that TCP holds the client
+//! back.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -11,23 +12,29 @@ use std::time::Instant;
 use super::limited_stream::MessageReservation;
 use super::protocol::{Command, Request, RequestId, Statement};
 use crate::frame::CommandType;
-use crate::model::ConversationId;
+use crate::limits::SMALL;
+use crate::model::{ConversationId, MessageId};
 
-/// Commands of one socket that have not been answered yet. Also the capacity of its reply channel.
+/// Commands of one socket that have not been answered yet, whether they run or wait. Also the capacity of its reply channel.
 pub const LIMIT: usize = 32;
 
-/// Commands among them that take a pooled connection each, which sends do not.
+/// Commands among them that run and take a pooled connection each, which sends do not: so many that may meet a row that is
+/// held, and as many that cannot.
 pub const STATEMENT_LIMIT: usize = 4;
+
+/// Bytes of text that are kept for such commands before no more frames are read. Whatever its length, one that is kept leaves room for another.
+const KEPT_BYTES: usize = SMALL;
 
 /// How a command takes part in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     /// The writer keeps the order of sends among themselves.
     Send(ConversationId),
-    /// A statement of its own about one conversation.
-    Statement(ConversationId),
-    /// A statement of its own about a message, whose conversation is not known here: ordered with everything.
-    AnyStatement,
+    MarkRead(ConversationId),
+    Typing(ConversationId),
+    /// An edit or a deletion. In which conversation the message is, is not known here, and need not be: nobody can name a
+    /// message before it is stored, a mark is one of other people's messages, and of two states of a message the later one says so.
+    Change(MessageId),
     Free,
 }
 
@@ -35,40 +42,54 @@ impl Order {
     fn of(command: &Command) -> Self {
         match command {
             Command::SendMessage(draft) => Self::Send(draft.conversation),
-            Command::Statement(
-                Statement::MarkRead { conversation, .. } | Statement::Typing { conversation, .. },
-            ) => Self::Statement(*conversation),
-            Command::Statement(Statement::EditMessage { .. } | Statement::DeleteMessage { .. }) => {
-                Self::AnyStatement
-            }
+            Command::Statement(statement) => match statement {
+                Statement::MarkRead { conversation, .. } => Self::MarkRead(*conversation),
+                Statement::Typing { conversation, .. } => Self::Typing(*conversation),
+                Statement::EditMessage { message, .. } | Statement::DeleteMessage { message } => {
+                    Self::Change(*message)
+                }
+            },
             Command::WatchPresence { .. } | Command::Authenticate { .. } | Command::Ping => {
                 Self::Free
             }
         }
     }
 
-    fn is_statement(self) -> bool {
-        matches!(self, Self::Statement(_) | Self::AnyStatement)
-    }
-
-    /// Whether the two must be answered in the order in which they came.
-    fn same_order(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Free, _) | (_, Self::Free) => false,
-            (Self::AnyStatement, _) | (_, Self::AnyStatement) => true,
-            (Self::Send(one) | Self::Statement(one), Self::Send(two) | Self::Statement(two)) => {
-                one == two
-            }
+    /// Whether it must be executed and answered after `earlier`.
+    ///
+    /// A send follows typing, which its message ends: typing that it overtook would be shown behind the message, until it lapses.
+    /// That wait is short, since typing meets no row that anybody holds. Typing does not follow a send, which may wait for long. Where it
+    /// overtakes one, the message ends it, and the client renews it within seconds; the same happens to typing that comes
+    /// between a message's commit and its event.
+    fn follows(self, earlier: Self) -> bool {
+        match (earlier, self) {
+            (Self::Send(one) | Self::MarkRead(one), Self::Send(two) | Self::MarkRead(two))
+            | (Self::Typing(one), Self::Typing(two) | Self::Send(two)) => one == two,
+            (Self::Change(one), Self::Change(two)) => one == two,
+            _ => false,
         }
     }
 
-    /// Whether a command must wait for the end of `earlier`.
-    fn waits_for(self, earlier: Self) -> bool {
-        self.same_order(earlier) && (self.is_statement() || earlier.is_statement())
+    /// Whether it may run beside what it follows.
+    fn overlaps(self, earlier: Self) -> bool {
+        matches!((self, earlier), (Self::Send(_), Self::Send(_)))
+    }
+
+    /// Whether the two take their connections of the same number.
+    fn shares_connections(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Typing(_), Self::Typing(_)) => true,
+            (one, two) => one.may_be_held() && two.may_be_held(),
+        }
+    }
+
+    /// Whether it is a statement that may meet a row that another program holds, and then takes long.
+    fn may_be_held(self) -> bool {
+        matches!(self, Self::MarkRead(_) | Self::Change(_))
     }
 }
 
-/// Names a command in flight; unique on its socket.
+/// Names a command in flight; unique on its socket, and in the order of the client's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CommandId(pub u64);
 
@@ -79,7 +100,35 @@ struct Entry<R> {
     kind: CommandType,
     /// When its frame was read.
     read_at: Instant,
-    outcome: Option<R>,
+    /// Bytes of text that are kept for it.
+    kept: usize,
+    state: State<R>,
+}
+
+enum State<R> {
+    /// For others, before it starts.
+    Waiting {
+        command: Command,
+        reservation: MessageReservation,
+    },
+    Running,
+    Ended(R),
+}
+
+impl<R> Entry<R> {
+    fn is_running(&self) -> bool {
+        matches!(self.state, State::Running)
+    }
+
+    /// Whether `later` cannot start because of it.
+    fn delays(&self, later: Order) -> bool {
+        later.follows(self.order)
+            && match self.state {
+                State::Waiting { .. } => true,
+                State::Running => !later.overlaps(self.order),
+                State::Ended(_) => false,
+            }
+    }
 }
 
 /// A command that has ended and whose turn to be answered has come.
@@ -89,13 +138,6 @@ pub struct Answerable<R> {
     /// When its frame was read.
     pub read_at: Instant,
     pub outcome: R,
-}
-
-/// A command that waits for others before it starts.
-struct Held {
-    request: Request,
-    reservation: MessageReservation,
-    read_at: Instant,
 }
 
 /// A command that is to be started, and what it counts for as long as it is there.
@@ -109,7 +151,8 @@ pub struct Started {
 pub struct InFlight<R> {
     /// In the order of the client's frames.
     entries: VecDeque<Entry<R>>,
-    held: Option<Held>,
+    /// How many of them wait.
+    waiting: usize,
     next: CommandId,
 }
 
@@ -117,104 +160,145 @@ impl<R> InFlight<R> {
     pub fn new() -> Self {
         Self {
             entries: VecDeque::new(),
-            held: None,
+            waiting: 0,
             next: CommandId(0),
         }
     }
 
     /// Whether another frame of the client may be read.
     pub fn accepting(&self) -> bool {
-        self.held.is_none() && self.entries.len() < LIMIT
+        self.entries.len() < LIMIT && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        let kept = self.entries.iter().map(|entry| entry.kept);
+        let (count, bytes) = kept
+            .filter(|&bytes| bytes > 0)
+            .fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        count <= 1 || bytes <= KEPT_BYTES
     }
 
     /// Whether everything is answered.
     pub fn is_idle(&self) -> bool {
-        self.held.is_none() && self.entries.is_empty()
+        self.entries.is_empty()
     }
 
-    /// Takes the client's next command: to be started now if one is given back, else held for [`InFlight::unhold`].
+    /// Takes the client's next command: to be started now if one is given back, else it waits for [`InFlight::startable`].
     /// Only while [`InFlight::accepting`].
     pub fn offer(&mut self, request: Request, reservation: MessageReservation) -> Option<Started> {
         debug_assert!(self.accepting());
-        self.start_or_hold(Held {
-            request,
-            reservation,
+        let Request { id, command } = request;
+        self.entries.push_back(Entry {
+            command_id: self.next,
+            order: Order::of(&command),
+            id,
+            kind: command.kind(),
             read_at: Instant::now(),
-        })
+            kept: kept(&command, &reservation),
+            state: State::Waiting {
+                command,
+                reservation,
+            },
+        });
+        self.next.0 += 1;
+        self.waiting += 1;
+        self.start(self.entries.len() - 1)
     }
 
-    fn start_or_hold(&mut self, new: Held) -> Option<Started> {
-        let Held {
-            request,
-            reservation,
-            read_at,
-        } = new;
-        let order = Order::of(&request.command);
-        if self.must_wait(order) {
-            self.held = Some(Held {
-                request,
-                reservation,
-                read_at,
-            });
+    /// The next command that waits no longer, once others have ended.
+    pub fn startable(&mut self) -> Option<Started> {
+        if self.waiting == 0 {
             return None;
         }
-        let command_id = self.next;
-        self.next.0 += 1;
-        self.entries.push_back(Entry {
-            command_id,
-            order,
-            id: request.id,
-            kind: request.command.kind(),
-            read_at,
-            outcome: None,
-        });
-        Some(Started {
-            command_id,
-            command: request.command,
-            reservation,
-        })
+        (0..self.entries.len()).find_map(|index| self.start(index))
     }
 
-    /// The held command, once it may start.
-    pub fn unhold(&mut self) -> Option<Started> {
-        let held = self.held.take()?;
-        self.start_or_hold(held)
+    /// The command at this place, unless it must wait or has started.
+    fn start(&mut self, index: usize) -> Option<Started> {
+        if self.must_wait(index) {
+            return None;
+        }
+        let entry = self.entries.get_mut(index)?;
+        match std::mem::replace(&mut entry.state, State::Running) {
+            State::Waiting {
+                command,
+                reservation,
+            } => {
+                self.waiting -= 1;
+                if matches!(entry.order, Order::Send(_)) {
+                    // The writer has it, and counts it.
+                    entry.kept = 0;
+                }
+                Some(Started {
+                    command_id: entry.command_id,
+                    command,
+                    reservation,
+                })
+            }
+            started => {
+                entry.state = started;
+                None
+            }
+        }
     }
 
     /// A started command ended.
     pub fn finished(&mut self, command_id: CommandId, outcome: R) {
         if let Some(entry) = self.entries.iter_mut().find(|e| e.command_id == command_id) {
-            entry.outcome = Some(outcome);
+            entry.kept = 0;
+            entry.state = State::Ended(outcome);
         }
     }
 
-    /// The next command that can be answered: it ended, and so did all before it that share its order.
+    /// The next command that can be answered: it ended, and all that it follows are answered.
     pub fn answerable(&mut self) -> Option<Answerable<R>> {
         let index = (0..self.entries.len()).find(|&index| {
             let entry = &self.entries[index];
-            entry.outcome.is_some()
+            matches!(entry.state, State::Ended(_))
                 && !self
                     .entries
                     .range(..index)
-                    .any(|earlier| earlier.order.same_order(entry.order))
+                    .any(|earlier| entry.order.follows(earlier.order))
         })?;
         let entry = self.entries.remove(index)?;
-        entry.outcome.map(|outcome| Answerable {
-            id: entry.id,
-            kind: entry.kind,
-            read_at: entry.read_at,
-            outcome,
-        })
+        match entry.state {
+            State::Ended(outcome) => Some(Answerable {
+                id: entry.id,
+                kind: entry.kind,
+                read_at: entry.read_at,
+                outcome,
+            }),
+            State::Waiting { .. } | State::Running => None,
+        }
     }
 
-    fn must_wait(&self, order: Order) -> bool {
-        let mut running = self.entries.iter().filter(|e| e.outcome.is_none());
-        if order.is_statement()
-            && running.clone().filter(|e| e.order.is_statement()).count() >= STATEMENT_LIMIT
-        {
-            return true;
+    fn must_wait(&self, index: usize) -> bool {
+        let order = self.entries[index].order;
+        let mut ahead = self.entries.range(..index);
+        ahead.any(|earlier| earlier.delays(order)) || !self.finds_connection(order)
+    }
+
+    fn finds_connection(&self, order: Order) -> bool {
+        let running = self.entries.iter().filter(|entry| entry.is_running());
+        let alike = running.filter(|entry| order.shares_connections(entry.order));
+        alike.count() < STATEMENT_LIMIT
+    }
+}
+
+/// Bytes that a command's text takes. One with a reservation came in a frame larger than all that is kept: it counts like that whatever
+/// is left of it, or many of them would use up the user's share.
+fn kept(command: &Command, reservation: &MessageReservation) -> usize {
+    if reservation.is_some() {
+        return KEPT_BYTES;
+    }
+    match command {
+        Command::SendMessage(draft) => {
+            let others = [&draft.message_type, &draft.client_message_id];
+            let others = others.into_iter().flatten().map(String::len);
+            draft.content.len() + others.sum::<usize>()
         }
-        running.any(|earlier| order.waits_for(earlier.order))
+        Command::Statement(Statement::EditMessage { content, .. }) => content.len(),
+        _ => 0,
     }
 }
 

@@ -232,7 +232,7 @@ where
         hold_back(frames, self.user, came, &mut self.uncounted)
     }
 
-    /// Whether the client's frames are read: not while a command is held, too many are in flight, or too many came.
+    /// Whether the client's frames are read: not while too many commands run or wait, or too many frames came.
     fn listening(&self) -> bool {
         let accepting = self
             .commands

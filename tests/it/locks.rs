@@ -2,6 +2,7 @@
 
 mod changes;
 mod left_behind;
+mod one_socket;
 
 use std::time::{Duration, Instant};
 

@@ -121,6 +121,59 @@ async fn a_user_whose_large_messages_wait_for_slow_commands_leaves_the_others_th
     .await;
 }
 
+/// Of what waits for a row, and behind that, a socket keeps so much; the rest is left to TCP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_large_commands_behind_a_held_one_is_not_read() {
+    let database = Database::fresh().await;
+    let settings = [("DB_TIMEOUT_SECONDS", "120"), NO_PINGS];
+    let replica = Replica::start(&database, &settings).await;
+    let api = replica.api();
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let id = id_of(&api.send(conversation, ALICE, "first").await);
+    let holder = database
+        .holding(&format!(
+            "select from messages where id = '{id}' for update"
+        ))
+        .await;
+    // The answers are small.
+    let edit = |number: usize, padding: &str| {
+        let data = json!({"messageId": id, "content": "edited", "padding": padding});
+        let request = format!("edit-{number}");
+        text_frame(&json!({"type": "edit_message", "requestId": request, "data": data}).to_string())
+    };
+    let mut raw = Raw::upgrade(&replica, ALICE).await;
+    raw.write(&edit(0, "")).await;
+    let padding = "x".repeat(LARGEST - 1024);
+    let flood: Vec<_> = (1..=TOO_MANY)
+        .map(|number| edit(number, &padding))
+        .collect();
+    let flood = tokio::spawn(async move {
+        for frame in flood {
+            raw.write(&frame).await;
+        }
+        raw
+    });
+    let edits = "pgchat_frames_total{direction=\"received\",type=\"edit_message\"}";
+    until_metric_above(&replica, edits, 1.0).await;
+    // The sender's other sockets have their room meanwhile.
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    for _ in 0..TOO_MANY {
+        let data = json!({"conversationId": conversation, "content": longest()});
+        alice.send_command("send_message", data).await;
+    }
+    assert_eq!(
+        api.metric(edits).await,
+        2.0,
+        "the held one and the next one"
+    );
+
+    holder.batch_execute("commit").await.expect("its end");
+    let mut raw = within("all are sent", flood).await.expect("a flood");
+    for number in 0..=TOO_MANY {
+        raw.heard(&format!("\"edit-{number}\"")).await;
+    }
+}
+
 /// Most sockets only listen for most of the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_has_sent_something_large_holds_no_more_than_another_afterwards() {

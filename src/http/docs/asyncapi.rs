@@ -9,6 +9,10 @@ use crate::config::AuthMode;
 use crate::schema::close_codes::CLOSE_CODES;
 use crate::schema::frames::{CursorUse, FrameKind, from_client, from_server};
 
+const ORDER_OF_COMMANDS: &str = "send_message and mark_read in one conversation are carried out and answered in \
+    order; so are edits and deletions of one message, and typing in one conversation. A send_message also comes after the typing \
+    before it. Of other commands a later one may be done first.";
+
 /// The document as a service of this mode serves it (AsyncAPI 3.0). `send` is what the server sends.
 pub fn document(mode: AuthMode) -> Value {
     let mut query = json!({
@@ -72,6 +76,9 @@ pub fn document(mode: AuthMode) -> Value {
             },
             "messages": references,
         });
+        if direction == "client" {
+            operation["description"] = json!(ORDER_OF_COMMANDS);
+        }
         if mode == AuthMode::Jwt {
             operation["security"] = any_of_the_ways();
         }

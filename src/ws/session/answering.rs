@@ -118,7 +118,7 @@ where
         frames.answer(&id, outcome)
     }
 
-    /// Takes the outcomes that are there, answers what can be answered, and starts what was held for it.
+    /// Takes the outcomes that are there, starts what has waited for them, and answers what can be answered.
     pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), CloseReason> {
         let frames = self.frames();
         let mut next = Some(first);
@@ -131,11 +131,14 @@ where
                 return Ok(());
             };
             commands.in_flight.finished(command_id, outcome);
-            if let Some(started) = commands.in_flight.unhold() {
-                self.start(started);
-            }
-            let commands = self.commands.as_mut();
-            next = commands.and_then(|commands| commands.replies.try_recv().ok());
+            next = commands.replies.try_recv().ok();
+        }
+        while let Some(started) = self
+            .commands
+            .as_mut()
+            .and_then(|commands| commands.in_flight.startable())
+        {
+            self.start(started);
         }
         while let Some(answerable) = self
             .commands
