@@ -1,7 +1,7 @@
 //! Which commands of one socket may run now, and in which order they are answered. No I/O.
 //!
-//! The promise: what can be told apart by its order is executed and answered in the order of its frames, and waits for
-//! nothing else (`Order::follows`). Sends go to the writer one after another, which keeps their order, so they may overlap; everything
+//! The promise: commands that have an order among themselves (`Order::follows`) are executed and answered in the order of their
+//! frames, and wait for no others. Sends go to the writer one after another, which keeps their order, so they may overlap; everything
 //! else waits for the end of what it follows. That may take as long as another program holds a row. A command that must wait does so
 //! here, and the client's next frames are read meanwhile, up to a number of commands and of bytes: beyond that TCP holds the client
 //! back.
@@ -33,7 +33,7 @@ enum Order {
     MarkRead(ConversationId),
     Typing(ConversationId),
     /// An edit or a deletion. In which conversation the message is, is not known here, and need not be: nobody can name a
-    /// message before it is stored, a mark is one of other people's messages, and of two states of a message the later one says so.
+    /// message before it is stored, a mark concerns other people's messages, and of two states of a message the later one says so.
     Change(MessageId),
     Free,
 }
@@ -57,7 +57,7 @@ impl Order {
 
     /// Whether it must be executed and answered after `earlier`.
     ///
-    /// A send follows typing, which its message ends: typing that it overtook would be shown behind the message, until it lapses.
+    /// A send follows typing, which its message ends: typing that it overtook would be shown until it lapses.
     /// That wait is short, since typing meets no row that anybody holds. Typing does not follow a send, which may wait for long. Where it
     /// overtakes one, the message ends it, and the client renews it within seconds; the same happens to typing that comes
     /// between a message's commit and its event.
@@ -75,7 +75,7 @@ impl Order {
         matches!((self, earlier), (Self::Send(_), Self::Send(_)))
     }
 
-    /// Whether the two take their connections of the same number.
+    /// Whether the two count towards the same limit of statements.
     fn shares_connections(self, other: Self) -> bool {
         match (self, other) {
             (Self::Typing(_), Self::Typing(_)) => true,
