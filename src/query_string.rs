@@ -39,6 +39,9 @@ pub fn id<T: FromStr>(name: &str, text: &str) -> Checked<T> {
         .map_err(|_| vec![format!("{name} must be a UUID, not {}", quoted(text))])
 }
 
+/// Stands for what cannot be decoded (U+FFFD, the replacement character).
+const UNREADABLE: &str = "\u{fffd}";
+
 /// The query string. A parameter that the route does not know is ignored, whatever it holds.
 #[derive(Debug, Default)]
 pub struct Query {
@@ -69,6 +72,16 @@ impl Query {
             (Some((_, Ok(value))), None) => Ok(Some(value)),
             (Some((_, Err(fault))), None) => Err(vec![format!("{name} {fault}")]),
             (Some(_), Some(_)) => Err(vec![format!("{name} must be given only once")]),
+        }
+    }
+
+    /// A parameter's text, of a kind that the service has made and reads as a whole, such as a cursor. What cannot be decoded is no fault:
+    /// it is none of the service's, like any other text that it has not made.
+    pub fn token(&self, name: &str) -> Checked<Option<&str>> {
+        let mut values = self.pairs.iter().filter(|(key, _)| key == name);
+        match (values.next(), values.next()) {
+            (Some((_, Err(_))), None) => Ok(Some(UNREADABLE)),
+            _ => self.text(name),
         }
     }
 
@@ -199,6 +212,7 @@ mod tests {
     fn a_parameter_given_twice_is_a_fault_unless_nobody_asks_for_it() {
         let query = Query::parse("a=1&a=2&limit=3&limit=3");
         assert!(query.limit(50, 200).is_err());
+        assert!(query.token("a").is_err());
         assert_eq!(query.offset(), Ok(None));
     }
 
@@ -215,6 +229,7 @@ mod tests {
         let query = Query::parse("q=%zz&r=%ff&s=%4&t=%00&limit=5&%ff=1");
         for name in ["q", "r", "s", "t"] {
             assert!(query.text(name).is_err(), "{name}");
+            assert_eq!(query.token(name), Ok(Some(UNREADABLE)));
         }
         assert_eq!(query.limit(50, 200), Ok(5));
     }

@@ -117,7 +117,9 @@ async fn handshake(
         .ok_or_else(|| Error::UpgradeRequired("the connection cannot be upgraded".to_owned()))?;
     check_origin(headers, &services.config)?;
     let ticket = parameter(query, "ticket")?;
-    let cursor = parameter(query, "cursor")?.map(str::to_owned);
+    // Whatever it is, the client is let in: a cursor that is none of ours makes it reload.
+    let cursor = query.token("cursor").map_err(Error::Validation)?;
+    let cursor = cursor.filter(|text| !text.is_empty()).map(str::to_owned);
     // Before a ticket is used up: with it, who is refused here may go to another replica.
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));

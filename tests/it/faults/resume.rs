@@ -205,6 +205,7 @@ async fn a_cursor_that_cannot_be_ours_asks_for_a_reload() {
         "garbage".to_owned(),
         "0".to_owned(),
         "%00%ff".to_owned(),
+        "%zz".to_owned(),
         "-1.2.3".to_owned(),
         "x".repeat(5_000),
         foreign,

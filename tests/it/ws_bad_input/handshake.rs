@@ -30,12 +30,12 @@ async fn a_refused_handshake_is_an_ordinary_error() {
     for (query, fault) in [
         ("?user_id=1".to_owned(), "user_id must be a UUID, not \"1\""),
         (
-            format!("?user_id={ALICE}&cursor=%zz"),
-            "cursor holds a malformed percent escape",
+            format!("?user_id={ALICE}&ticket=%zz"),
+            "ticket holds a malformed percent escape",
         ),
         (
-            format!("?user_id={ALICE}&cursor=%ff"),
-            "cursor is not valid UTF-8",
+            format!("?user_id={ALICE}&ticket=%ff"),
+            "ticket is not valid UTF-8",
         ),
         (
             format!("?user_id={ALICE}&ticket=%00"),
