@@ -76,7 +76,7 @@ impl<K: Key> FairSemaphore<K> {
         holder: K,
         ahead: impl Future<Output = ()>,
     ) -> Result<Permit<K>, AcquireError> {
-        let (place, first) = Place::take(&self.0, holder);
+        let (place, first) = Place::take(&self.0, holder, &mut self.0.own());
         place.acquire(first, ahead).await
     }
 
@@ -86,10 +86,9 @@ impl<K: Key> FairSemaphore<K> {
         holder: K,
         most: usize,
     ) -> Result<Option<Permit<K>>, AcquireError> {
-        let (place, first) = Place::take(&self.0, holder);
-        match place.in_line() <= most {
-            true => place.acquire(first, ready(())).await.map(Some),
-            false => Ok(None),
+        match Place::take_within(&self.0, holder, most) {
+            Some((place, first)) => place.acquire(first, ready(())).await.map(Some),
+            None => Ok(None),
         }
     }
 }
@@ -101,8 +100,18 @@ impl<K: Key> Lines<K> {
 }
 
 impl<K: Key> Place<K> {
-    fn take(lines: &Arc<Lines<K>>, holder: K) -> (Self, Arc<Semaphore>) {
+    fn take_within(
+        lines: &Arc<Lines<K>>,
+        holder: K,
+        most: usize,
+    ) -> Option<(Self, Arc<Semaphore>)> {
         let mut all = lines.own();
+        let places = all.get(&holder).map_or(0, |own| own.places);
+        (places < most).then(|| Self::take(lines, holder, &mut all))
+    }
+
+    /// `all` are the lines' own.
+    fn take(lines: &Arc<Lines<K>>, holder: K, all: &mut HashMap<K, Own>) -> (Self, Arc<Semaphore>) {
         let own = all.entry(holder).or_insert_with(|| Own {
             first: Arc::new(Semaphore::new(lines.each)),
             places: 0,
@@ -111,14 +120,6 @@ impl<K: Key> Place<K> {
         let first = Arc::clone(&own.first);
         let lines = Arc::clone(lines);
         (Self { lines, holder }, first)
-    }
-
-    /// How many of the holder's stand in their own line, this one among them.
-    fn in_line(&self) -> usize {
-        self.lines
-            .own()
-            .get(&self.holder)
-            .map_or(0, |own| own.places)
     }
 
     async fn acquire(

@@ -218,6 +218,7 @@ mod tests {
         };
         begin().await;
         // Both have asked by now, since they came before this.
+        assert_eq!(metrics.turn.available_permits(), 0);
         assert!(begun.try_recv().is_err(), "two at a time");
         end.send(()).unwrap();
         assert!(first.await.unwrap().is_ok());

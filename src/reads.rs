@@ -20,7 +20,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Reads {
     store: Store,
-    /// As many at a time as there are connections, a third of them for one holder.
+    /// As many at a time as there are connections but one, a third of all for one holder.
     semaphore: FairSemaphore<Holder>,
     /// `MAX_READS_PER_USER`: of one holder, being read and waiting for their turn.
     most: usize,

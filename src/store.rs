@@ -155,9 +155,11 @@ impl Store {
         })
     }
 
-    /// Connections for requests, and how many of them one user's reads may have at a time.
+    /// Connections for reads in turns, and how many of them one user may have at a time. Where there are several, one is left to what else
+    /// is asked, such as whom a typing indicator is for: a send may follow that.
     pub fn connections_of_reads(&self) -> (usize, usize) {
-        (self.shares.requests, self.shares.reads_of_a_user)
+        let of_all = (self.shares.requests - 1).max(1);
+        (of_all, self.shares.reads_of_a_user)
     }
 
     /// A handle for what is somebody's turn. It is over when the handle is dropped and its statements have ended, those of a caller who went

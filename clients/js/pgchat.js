@@ -283,22 +283,24 @@ export function createChatClient(options = {}) {
     if (seen.size > 2000) seen.delete(seen.keys().next().value);
   }
 
-  /** While it fails, or getToken gives the one in use, it is tried again. */
-  async function renew(leftMs) {
+  /** While it fails, or getToken gives the one in use, it is tried again; a new one that may pass later is kept. */
+  async function renew(leftMs, fresh) {
     const mine = generation;
-    drop(given, 'it expires');
+    if (!fresh) drop(given, 'it expires');
     try {
-      const fresh = await credentials();
+      fresh ||= await credentials();
       if (mine !== generation) return;
       if (fresh !== socketToken) {
         await command('authenticate', { token: fresh }, { transient: true });
         socketToken = fresh;
         return;
       }
+      fresh = 0;
     } catch (error) {
+      if (!RETRIED[error.code]) fresh = drop(fresh, error.message);
       complain(error);
     }
-    if (mine === generation && status === 'online') timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2));
+    if (mine === generation && status === 'online') timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2, fresh));
   }
 
   // Commands

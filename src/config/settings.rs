@@ -187,13 +187,13 @@ settings! {
             "Sockets of one replica. 0: no limit.";
         MAX_HTTP_CONNECTIONS = "1000", Number(10, 1_000_000),
             "Connections of one replica that are not sockets, in addition to MAX_CONNECTIONS; one more gets 503, \
-             unless it asks for /health, /health/live or /metrics. If MAX_CONNECTIONS is 0, these have no limit \
-             either.";
+             unless it asks for /health, /health/live or /metrics, or is a browser's preflight. If MAX_CONNECTIONS \
+             is 0, these have no limit either.";
         MAX_CONNECTIONS_PER_USER = "20", Number(0, 1_000_000),
             "Sockets of one user on one replica. 0: no limit.";
         MAX_READS_PER_USER = "64", Number(0, 1_000_000),
-            "Requests of one user that read (pages, objects, counts), at a time on one replica; beyond that 429. A \
-             third of the connections for requests is for one user's, the others wait. 0: no limit.";
+            "Requests of one user that read (pages, objects, counts), at a time on one replica; beyond that 429. \
+             At most a third of the connections for requests serve them at a time; the others wait. 0: no limit.";
         REFUSED_HANDSHAKES_PER_SECOND = "200", Number(0, 1_000_000),
             "Refusals of handshakes that a replica sends per second. Further ones wait their turn, at most 5 seconds, \
              while good handshakes pass: that slows a flood down. 0: no limit.";

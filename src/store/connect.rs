@@ -159,6 +159,7 @@ impl Connector {
         let of_pool = OfPool {
             connector: self.clone(),
             patience,
+            renewed: Arc::clone(&renewed),
         };
         let manager = Manager::from_connect(
             Config::new(),
@@ -281,6 +282,8 @@ impl Connector {
 struct OfPool {
     connector: Connector,
     patience: Duration,
+    /// When the pool was renewed last.
+    renewed: Arc<Mutex<Option<Instant>>>,
 }
 
 type Connecting<'a> =
@@ -291,7 +294,14 @@ impl Connect for OfPool {
         let Connector { hosts, tls } = &self.connector;
         Box::pin(async {
             let tls = tls.connector().await;
-            let (client, connection) = hosts.connect("pgchat pool", &tls, self.patience).await?;
+            let (client, connection) = loop {
+                let began = Instant::now();
+                let connected = hosts.connect("pgchat pool", &tls, self.patience).await?;
+                // One that was begun before may be to what the others have left. The pool bounds how long this takes.
+                if lock(&self.renewed).is_none_or(|renewed| renewed < began) {
+                    break connected;
+                }
+            };
             let driver = tokio::spawn(async {
                 if let Err(error) = connection.await {
                     log::debug!("a pooled connection ended: {}", describe(&error));
@@ -305,35 +315,29 @@ impl Connect for OfPool {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::config::{Config, DatabaseSource};
 
-    /// As a proxy does whose server has been paused, or a pooler that waits for one.
-    #[tokio::test]
-    async fn a_server_that_is_silent_once_it_has_let_in_keeps_no_place_of_the_pool() {
-        const PATIENCE: Duration = Duration::from_secs(1);
+    /// Answers one who connects, up to the first statement of ours.
+    async fn let_in(client: &mut TcpStream) {
         // AuthenticationOk; then to "show transaction_read_only" a row of one column, which says off.
         const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
         const TAKES_WRITES: &[u8] =
             b"T\0\0\0\x1a\0\x01o\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\0\0\0\0\0\0\
             D\0\0\0\x0d\0\x01\0\0\0\x03off\
             C\0\0\0\x09SHOW\0Z\0\0\0\x05I";
-        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for answer in [LET_IN, TAKES_WRITES] {
+            let asked = client.read(&mut [0; 1024]).await.unwrap();
+            assert!(asked > 0);
+            client.write_all(answer).await.unwrap();
+        }
+    }
+
+    /// Of one connection.
+    fn pool_of(server: &TcpListener, timeout: Duration, way: Way) -> RenewablePool {
         let port = server.local_addr().unwrap().port().to_string();
-        tokio::spawn(async move {
-            let mut all = Vec::new();
-            loop {
-                let (mut client, _) = server.accept().await.unwrap();
-                for answer in [LET_IN, TAKES_WRITES] {
-                    let asked = client.read(&mut [0; 1024]).await.unwrap();
-                    assert!(asked > 0);
-                    client.write_all(answer).await.unwrap();
-                }
-                all.push(client);
-            }
-        });
         let vars = [
             ("DB_HOST", "127.0.0.1"),
             ("DB_PORT", port.as_str()),
@@ -342,8 +346,48 @@ mod tests {
         let DatabaseSource::External(database) = Config::from_vars(&vars).unwrap().database else {
             panic!("DB_HOST is set");
         };
-        let connector = Connector::new(&database).unwrap();
-        let pool = connector.pool(1, PATIENCE, Way::Direct).unwrap();
+        Connector::new(&database)
+            .unwrap()
+            .pool(1, timeout, way)
+            .unwrap()
+    }
+
+    /// Its server is one that the others have left by the time at which it lets in.
+    #[tokio::test]
+    async fn a_connection_that_was_under_way_when_the_pool_was_renewed_is_made_anew() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = pool_of(&server, Duration::from_secs(60), Way::Pooler);
+        let made = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.get().await.map(drop) }
+        });
+        let (mut former, _) = server.accept().await.unwrap();
+        pool.renew();
+        let_in(&mut former).await;
+        let (mut next, _) = server.accept().await.unwrap();
+        let_in(&mut next).await;
+        made.await.unwrap().unwrap();
+        assert_eq!(
+            former.read(&mut [0; 1024]).await.unwrap_or(0),
+            0,
+            "it is closed"
+        );
+    }
+
+    /// As a proxy does whose server has been paused, or a pooler that waits for one.
+    #[tokio::test]
+    async fn a_server_that_is_silent_once_it_has_let_in_keeps_no_place_of_the_pool() {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = pool_of(&server, PATIENCE, Way::Direct);
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            loop {
+                let (mut client, _) = server.accept().await.unwrap();
+                let_in(&mut client).await;
+                all.push(client);
+            }
+        });
         for _ in 0..2 {
             let got = tokio::time::timeout(PATIENCE * 20, pool.get()).await;
             let failed = got.expect("given up").expect_err("nothing was answered");

@@ -103,7 +103,12 @@ impl Store {
     pub async fn is_active(&self, user: UserId) -> Answer {
         let (reply, answer) = oneshot::channel();
         if let Some(asking) = self.user_lookups.admit(Waiter { user, reply })? {
-            tokio::spawn(self.clone().look_up_users(asking));
+            // For all who wait, and as long as anybody does: it is nobody's turn.
+            let store = Self {
+                turn: None,
+                ..self.clone()
+            };
+            tokio::spawn(store.look_up_users(asking));
         }
         match timeout(self.timeout, answer).await {
             Ok(Ok(answer)) => answer,

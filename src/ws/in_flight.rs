@@ -58,7 +58,7 @@ impl Order {
     /// Whether it must be executed and answered after `earlier`.
     ///
     /// A send follows typing, which its message ends: typing that it overtook would be shown until it lapses.
-    /// That wait is short, since typing meets no row that anybody holds. Typing does not follow a send, which may wait for long. Where it
+    /// That wait is short, since typing meets no row that anybody holds, and reads in turns leave it a connection. Typing does not follow a send, which may wait for long. Where it
     /// overtakes one, the message ends it, and the client renews it within seconds; the same happens to typing that comes
     /// between a message's commit and its event.
     fn follows(self, earlier: Self) -> bool {
@@ -176,6 +176,11 @@ impl<R> InFlight<R> {
             .filter(|&bytes| bytes > 0)
             .fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
         count <= 1 || bytes <= KEPT_BYTES
+    }
+
+    /// Whether a command waits for others before it starts.
+    pub fn has_waiting(&self) -> bool {
+        self.waiting > 0
     }
 
     /// Whether everything is answered.

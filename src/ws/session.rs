@@ -171,6 +171,9 @@ where
                 connectionId:% = id, userId:% = user, seconds = seconds, framesReceived = received, framesSent = sent;
                 "socket {id} of user {user}: {reason}, after {seconds:.1} s, {received} frames received, {sent} sent"
             );
+            if matches!(reason, CloseReason::ClientClosed(_) | CloseReason::Lost(_)) {
+                Box::pin(self.start_what_waits()).await;
+            }
             // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
             drop(self.subscription);
             drop(self.attending);

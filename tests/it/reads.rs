@@ -156,3 +156,44 @@ async fn without_a_limit_all_of_a_users_requests_wait_for_their_turn() {
         assert_eq!(reply.expect("a reply").ok(200)["unreadCount"], json!(0));
     }
 }
+
+/// One query asks for all whose existence is not known, for as long as anybody waits for one; whoever came first has begun it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_users_turn_is_over_when_they_are_answered_though_others_ask_on_by_the_same_query() {
+    let database = Database::fresh().await;
+    let function = Function {
+        name: "chat_active_users",
+        types: "uuid[]",
+        returns: "table (id uuid, is_active boolean, failure text)",
+        call: "return query select * from chat_active_users_at_once($1)",
+    };
+    let gate = Gate::before(&database, function, "true").await;
+    database.conversation(GRETA, CARLA).await;
+    // Of three connections for requests each user has one, and those lookups have one.
+    let settings = [("DB_POOL_SIZE", "5"), ("DB_TIMEOUT_SECONDS", "60")];
+    let replica = Replica::start(&database, &settings).await;
+    let count_of = |user: Uuid| {
+        let api = replica.api();
+        tokio::spawn(async move { api.unread_count(user).await })
+    };
+    let of_greta = count_of(GRETA);
+    until_lock_waiters(&database, 1).await;
+    // He waits for her query, and whoever shuts the gate again for her to have passed.
+    let of_henri = count_of(HENRI);
+    let again = database.sql().await;
+    let shut = tokio::spawn(async move {
+        let lock = "select pg_advisory_lock(1)";
+        again.batch_execute(lock).await.expect("the lock");
+        again
+    });
+    until_lock_waiters(&database, 2).await;
+    gate.open().await;
+    assert_eq!(within("her count", of_greta).await.expect("a count"), 0);
+    until_lock_waiters(&database, 1).await;
+    within("her list", replica.api().conversations(GRETA)).await;
+    assert!(!of_henri.is_finished(), "it is his that is asked for");
+    let again = shut.await.expect("the lock");
+    let unlock = "select pg_advisory_unlock(1)";
+    again.batch_execute(unlock).await.expect("its end");
+    assert_eq!(within("his count", of_henri).await.expect("a count"), 0);
+}

@@ -360,9 +360,17 @@ test('a renewal that fails is an error, and is tried again as if there were no n
     await pass(1);
     assert.equal(last().sent.length, length + 1);
   }
+  assert.equal(getToken.mock.callCount(), 3, 'the new one was not at fault');
+  // This one is.
+  answer = () => 'fresher';
+  last().say('error', { requestId: last().sent.at(-1).requestId, code: 'user_mismatch', message: 'another user' });
+  await turn();
+  await pass(5_000);
+  assert.deepEqual([getToken.mock.callCount(), getToken.mock.calls.at(-1).arguments], [4, ['another user']]);
+  assert.deepEqual(last().sent.at(-1).data, { token: 'fresher' });
   last().say('ack', { requestId: last().sent.at(-1).requestId });
   await pass(60_000);
-  assert.deepEqual([getToken.mock.callCount(), codes], [5, ['no_token', 'unavailable', 'too_many_requests']]);
+  assert.deepEqual([getToken.mock.callCount(), codes], [4, ['no_token', 'unavailable', 'too_many_requests', 'user_mismatch']]);
 });
 
 test('a renewal over which the connection is lost is not tried again without one', async (t) => {

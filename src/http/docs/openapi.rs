@@ -66,25 +66,20 @@ pub fn document(mode: AuthMode) -> Value {
     document
 }
 
-/// Members of bodies that name a user, and whether the token's user is meant where they are left out.
-const USERS_IN_BODIES: [(&str, &str, bool); 3] = [
-    ("SendMessage", "senderId", true),
-    ("OpenConversation", "user1Id", true),
-    ("OpenConversation", "user2Id", false),
-];
+/// Members of bodies that name a user: the token's where they are left out.
+/// Not `user2Id`, which may be the token's user only where `user1Id` names the other one: that a schema cannot say.
+const USERS_IN_BODIES: [(&str, &str); 2] =
+    [("SendMessage", "senderId"), ("OpenConversation", "user1Id")];
 
 /// Where a token says who acts, a body need not: without the member, with null, or with `me`.
 fn allow_own_user(document: &mut Value) {
-    for (schema, member, is_default) in USERS_IN_BODIES {
+    for (schema, member) in USERS_IN_BODIES {
         let schema = &mut document["components"]["schemas"][schema];
-        let kinds = match is_default {
-            true => json!([{"type": "string", "format": "uuid"}, {"const": ME}, {"type": "null"}]),
-            false => json!([{"type": "string", "format": "uuid"}, {"const": ME}]),
-        };
+        let kinds = json!([{"type": "string", "format": "uuid"}, {"const": ME}, {"type": "null"}]);
         schema["properties"][member] =
-            json!({"oneOf": kinds, "description": own_user_described(is_default)});
+            json!({"oneOf": kinds, "description": own_user_described(true)});
         if let Value::Array(required) = &mut schema["required"] {
-            required.retain(|name| !is_default || name != member);
+            required.retain(|name| name != member);
         }
     }
 }
@@ -255,17 +250,13 @@ mod tests {
             .flat_map(|operation| operation["parameters"].as_array().into_iter().flatten())
             .filter(|parameter| parameter["name"] == "user_id" && parameter["in"] == "query")
             .map(|parameter| parameter["required"] == true);
-        let in_bodies = USERS_IN_BODIES.map(|(schema, member, is_default)| {
+        let is_required = |(schema, member): (&str, &str)| {
             let required = document["components"]["schemas"][schema]["required"].as_array();
             let required = required.expect("required members");
-            (required.contains(&Value::from(member)), is_default)
-        });
-        let always = in_bodies.iter().filter(|(_, is_default)| !is_default);
-        assert!(always.clone().count() == 1 && always.clone().all(|(required, _)| *required));
-        let own = in_bodies.into_iter().filter(|(_, is_default)| *is_default);
-        in_queries
-            .chain(own.map(|(required, _)| required))
-            .collect()
+            required.contains(&Value::from(member))
+        };
+        assert!(is_required(("OpenConversation", "user2Id")));
+        in_queries.chain(USERS_IN_BODIES.map(is_required)).collect()
     }
 
     #[test]

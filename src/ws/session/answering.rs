@@ -1,7 +1,9 @@
 //! What a client asks for: its frames, the commands in them, and the answers.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
@@ -14,6 +16,10 @@ use crate::ws::expiry::Expiry;
 use crate::ws::in_flight::{Answerable, Started};
 use crate::ws::limited_stream::{LimitedStream, MessageReservation, next_message};
 use crate::ws::protocol::{self, Command, Done, Frames, Refused};
+
+/// How long what a client sent before it closed may wait for what it follows. Longer than a statement takes that no row keeps waiting,
+/// and no longer: the client may be back, and repeat what it has had no answer to.
+const START_PATIENCE: Duration = Duration::from_secs(1);
 
 impl<S> Session<S>
 where
@@ -119,6 +125,31 @@ where
     }
 
     /// Takes the outcomes that are there, starts what has waited for them, and answers what can be answered.
+    /// Of a client that is gone: what it sent before is carried out, as far as what that follows ends soon. Whoever sends and closes
+    /// has sent. Nobody is answered any more.
+    pub(super) async fn start_what_waits(&mut self) {
+        let _ = timeout(START_PATIENCE, async {
+            while let Some(commands) = self.commands.as_mut()
+                && commands.in_flight.has_waiting()
+                && let Some(reply) = commands.replies.recv().await
+            {
+                commands.in_flight.finished(reply.command_id, reply.outcome);
+                self.start_startable();
+            }
+        })
+        .await;
+    }
+
+    fn start_startable(&mut self) {
+        while let Some(started) = self
+            .commands
+            .as_mut()
+            .and_then(|commands| commands.in_flight.startable())
+        {
+            self.start(started);
+        }
+    }
+
     pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), CloseReason> {
         let frames = self.frames();
         let mut next = Some(first);
@@ -133,13 +164,7 @@ where
             commands.in_flight.finished(command_id, outcome);
             next = commands.replies.try_recv().ok();
         }
-        while let Some(started) = self
-            .commands
-            .as_mut()
-            .and_then(|commands| commands.in_flight.startable())
-        {
-            self.start(started);
-        }
+        self.start_startable();
         while let Some(answerable) = self
             .commands
             .as_mut()

@@ -166,6 +166,42 @@ async fn an_edit_that_waits_delays_only_what_changes_the_same_message_on_its_soc
     assert_eq!(edited.expect("the message")["content"], "three");
 }
 
+/// Nothing is held: what follows the command before it has not started when the close is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_sends_before_it_closes_is_carried_out() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let command = |kind: &str, more: Value| {
+        let mut data = json!({"conversationId": conversation});
+        for (name, value) in more.as_object().expect("members") {
+            data[name] = value.clone();
+        }
+        text_frame(&json!({"type": kind, "requestId": kind, "data": data}).to_string())
+    };
+    let close = client_frame(0x88, 1000_u16.to_be_bytes());
+    let firsts = [
+        ("typing", json!({"isTyping": true})),
+        ("mark_read", json!({})),
+    ];
+    for (first, more) in firsts {
+        for end in [Some(&close), None] {
+            let content = format!("behind {first}, {}", end.is_some());
+            let send = command("send_message", json!({"content": content}));
+            let mut bytes = [command(first, more.clone()), send].concat();
+            bytes.extend(end.into_iter().flatten());
+            let mut alice = Raw::upgrade_to(&replica, &format!("/ws?user_id={ALICE}")).await;
+            alice.write(bytes).await;
+            drop(alice);
+            eventually(&content, || async {
+                let stored = format!("messages where content = '{content}'");
+                (database.count(&stored).await == 1).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
 /// It would be read late, and the client might have to wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_whose_commands_wait_is_closed_when_its_client_closes_it() {
