@@ -199,7 +199,7 @@ pub fn exceptions() -> Vec<(Query, &'static str)> {
             "search, a phrase that nobody wrote, of words that are in every message",
             phrase,
             "The index knows which messages contain both words, but not in which order, so each of the searching user's messages that contain them is read. \
-             `DB_TIMEOUT_SECONDS` ends it if these are too many.",
+             `SEARCH_TIMEOUT_SECONDS` ends it if these are too many.",
         ),
         exception(
             "search, all but a word that is in every message",
