@@ -59,6 +59,18 @@ pub enum About {
     Typing,
 }
 
+impl About {
+    /// Whether it is executed and acknowledged after `earlier`, of the same conversation on the same socket (docs/api.md, "Order").
+    pub fn follows(&self, earlier: &Self) -> bool {
+        match (earlier, self) {
+            (Self::Message(_) | Self::Read { .. }, Self::Message(_) | Self::Read { .. })
+            | (Self::Typing, Self::Typing | Self::Message(_)) => true,
+            (Self::Change { key: one, .. }, Self::Change { key: two, .. }) => one == two,
+            _ => false,
+        }
+    }
+}
+
 pub struct Client {
     pub ix: ClientIx,
     pub world: Arc<World>,

@@ -67,7 +67,7 @@ pub struct Session<'a> {
     number: ConnectionNo,
     stream: WebSocketStream<TcpStream>,
     waiting: HashMap<String, Request>,
-    /// Unanswered requests of each conversation: they are executed and acknowledged in this order.
+    /// Unanswered requests of each conversation, in the order of their frames: see [`About::follows`].
     order: HashMap<ConversationIx, VecDeque<String>>,
     next_request: u64,
     heard: Instant,

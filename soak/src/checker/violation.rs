@@ -53,7 +53,7 @@ pub enum Kind {
     PresenceStray,
     /// The last that a watcher was shown of a user, or what the service says of them, is not the truth at the end.
     PresenceWrong,
-    /// Two requests of one conversation on one socket, acknowledged in the other order.
+    /// Two requests on one socket of which the later one follows the other, acknowledged in the other order.
     AckOrder,
     /// `lastSeq` or `lastMessageId` of a conversation differs from the table.
     HeadWrong,

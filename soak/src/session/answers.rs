@@ -8,15 +8,19 @@ use crate::model::*;
 use crate::wire::{Answer, Refusal};
 
 impl Session<'_> {
-    /// The request that an answer is to, and whether it was the oldest of its conversation.
+    /// The request that an answer is to, and whether all that it follows have been answered.
     fn answered(&mut self, id: &str) -> Option<(Request, bool)> {
         let request = self.waiting.remove(id)?;
         let order = self.order.entry(request.conversation).or_default();
         let place = order.iter().position(|waiting| waiting == id);
+        let ahead = order.iter().take(place.unwrap_or_default());
+        let mut ahead = ahead.filter_map(|earlier| self.waiting.get(earlier));
+        let in_order =
+            place.is_some() && !ahead.any(|earlier| request.about.follows(&earlier.about));
         if let Some(place) = place {
             order.remove(place);
         }
-        Some((request, place == Some(0)))
+        Some((request, in_order))
     }
 
     pub(super) fn acknowledged(&mut self, answer: Answer) {
