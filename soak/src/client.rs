@@ -232,3 +232,37 @@ fn percent_encoded(text: &str) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_follows_those_of_its_kind_and_a_message_the_typing_before_it() {
+        let change = |key| About::Change {
+            key,
+            to: State::Edited,
+        };
+        let (message, read) = (About::Message(1), About::Read { up_to: 1 });
+        for (later, earlier, follows) in [
+            (message, message, true),
+            (message, read, true),
+            (read, message, true),
+            (message, About::Typing, true),
+            (About::Typing, About::Typing, true),
+            (About::Typing, message, false),
+            (About::Typing, read, false),
+            (read, About::Typing, false),
+            (change(1), change(1), true),
+            (change(1), change(2), false),
+            (change(1), message, false),
+            (message, change(1), false),
+        ] {
+            assert_eq!(
+                later.follows(&earlier),
+                follows,
+                "{later:?} after {earlier:?}"
+            );
+        }
+    }
+}
