@@ -4,8 +4,8 @@ DURATION ?= 60
 VERSIONS ?= 14 15 16 17 18
 FUZZ_SECONDS ?= 600
 ATTACK_SECONDS ?= 10
-# The black-box tests wait most of the time: twice as many at once as there are cores.
-TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# The tests wait most of the time: three times as many at once as there are cores.
+TEST_THREADS ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN))))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-matrix takeover storm image-check lint format-check fmt fuzz attack deny soak bench bench-quick queries clean toolchain
@@ -19,6 +19,7 @@ run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and d
 	cargo run -p pgchat -- serve
 
 # The formatting, the crates' licences and sources, the fuzzer's lock file, the documents that the service serves, the browser client, the page, tokens of @nestjs/jwt, a minute of the soak, then the black-box tests, so that the output ends with their counts.
+# What leaves a core idle runs beside something else: the documents are asked for by one process after the other.
 # Everything for the whole workspace: for another selection of packages cargo builds their dependencies with other features once more.
 test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if need be)
 	@PG_BIN_DIR=$$(scripts/ensure-postgres.sh) && export PG_BIN_DIR && set -x && \
@@ -26,14 +27,11 @@ test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if n
 	scripts/deny.sh licenses bans sources && \
 	cargo update --workspace --locked --manifest-path fuzz/Cargo.toml && \
 	cargo build --workspace --bins --tests && \
-	cargo test --workspace --lib --bins && \
+	cargo test --workspace --lib --bins -- --test-threads=$(TEST_THREADS) && \
 	cargo test --workspace --doc && \
-	scripts/check-documents.sh target/debug/pgchat && \
-	scripts/test-client.sh target/debug/pgchat && \
+	scripts/at-once.sh 'scripts/check-documents.sh target/debug/pgchat' 'scripts/test-client.sh target/debug/pgchat' \
+	  scripts/test-nestjs.sh scripts/test-sql-examples.sh 'scripts/test-example.sh target/debug/pgchat' && \
 	scripts/test-browser.sh target/debug/pgchat && \
-	scripts/test-nestjs.sh && \
-	scripts/test-sql-examples.sh && \
-	scripts/test-example.sh target/debug/pgchat && \
 	scripts/test-deployment.sh && \
 	target/debug/pgchat-soak --duration 60 --rate 150 --clients 100 --pgchat target/debug/pgchat && \
 	cargo test --workspace --test allocations --test it -- --test-threads=$(TEST_THREADS)

@@ -23,5 +23,6 @@ if [ -z "$PROMETHEUS" ]; then
     echo 'test-deployment: Prometheus is not on this machine, and was not to be had: the dashboard is not asked for' >&2
     without='--skip prometheus::'
 fi
+# These wait for probes and drains most of the time.
 # shellcheck disable=SC2086  # two words, or none
-scripts/test-ignored.sh deployment:: $without
+scripts/test-ignored.sh deployment:: --test-threads=4 $without

@@ -10,85 +10,47 @@ use crate::support::*;
 const OF_A_USER: i64 = 2;
 
 /// Alice's and Boris' unread messages take as long to count as the test wants; those of the others do not.
-struct Held {
-    database: Database,
-    replica: Replica,
-    gate: Gate,
+async fn held(more: &[(&str, &str)]) -> Held {
+    let function = Function {
+        name: "chat_unread_count",
+        types: "uuid",
+        returns: "bigint",
+        call: "return chat_unread_count_at_once($1)",
+    };
+    Held::set(function, more).await
 }
 
-impl Held {
-    async fn set(more: &[(&str, &str)]) -> Self {
-        let database = Database::fresh().await;
-        let function = Function {
-            name: "chat_unread_count",
-            types: "uuid",
-            returns: "bigint",
-            call: "return chat_unread_count_at_once($1)",
-        };
-        let gate = Gate::before(
-            &database,
-            function,
-            &format!("$1 in ('{ALICE}', '{BORIS}')"),
-        )
-        .await;
-        let patient = [("DB_POOL_SIZE", "8"), ("DB_TIMEOUT_SECONDS", "60")];
-        let replica = Replica::start(&database, &[&patient[..], more].concat()).await;
-        Self {
-            database,
-            replica,
-            gate,
-        }
+/// A request for a user's count, on a connection of its own.
+fn count_of(held: &Held, user: Uuid) -> impl Future<Output = Reply> + use<> {
+    let api = held.replica.api();
+    async move {
+        let path = format!("/api/v1/chat/users/{user}/unread-count");
+        api.get(&path).await
     }
+}
 
-    /// A request for a user's count, on a connection of its own.
-    fn count_of(&self, user: Uuid) -> impl Future<Output = Reply> + use<> {
-        let api = self.replica.api();
-        async move {
-            let path = format!("/api/v1/chat/users/{user}/unread-count");
-            api.get(&path).await
-        }
-    }
-
-    /// So many of them.
-    fn ask(&self, asked: &mut JoinSet<Reply>, user: Uuid, count: usize) {
-        for _ in 0..count {
-            asked.spawn(self.count_of(user));
-        }
-    }
-
-    /// Once they all have come.
-    async fn come(&self, asked: &mut JoinSet<Reply>, user: Uuid, count: usize) {
-        let before = self.replica.open_files();
-        self.ask(asked, user, count);
-        eventually("all have come", || async {
-            (self.replica.open_files() >= before + count).then_some(())
-        })
-        .await;
-    }
-
-    /// Whatever others read goes on.
-    async fn assert_nobody_else_waits(&self, conversation: Uuid) {
-        let api = self.replica.api();
-        within("another's list", api.conversations(CARLA)).await;
-        within("another's count", api.unread_count(CARLA)).await;
-        let page = within("a history", api.messages(conversation, "")).await;
-        page.ok(200);
-        let users = within("the users", api.get("/api/v1/users")).await;
-        users.ok(200);
-    }
+/// Whatever others read goes on.
+async fn assert_nobody_else_waits(held: &Held, conversation: Uuid) {
+    let api = held.replica.api();
+    within("another's list", api.conversations(CARLA)).await;
+    within("another's count", api.unread_count(CARLA)).await;
+    let page = within("a history", api.messages(conversation, "")).await;
+    page.ok(200);
+    let users = within("the users", api.get("/api/v1/users")).await;
+    users.ok(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_who_reads_without_a_pause_leaves_the_others_their_connections() {
-    let held = Held::set(&[]).await;
+    let held = held(&[]).await;
     let conversation = held.replica.api().open_conversation(CARLA, GRETA).await;
     let mut asked = JoinSet::new();
-    held.come(&mut asked, ALICE, 12).await;
+    held.come(&mut asked, 12, || count_of(&held, ALICE)).await;
     until_lock_waiters(&held.database, OF_A_USER).await;
-    held.assert_nobody_else_waits(conversation).await;
-    held.come(&mut asked, BORIS, 12).await;
+    assert_nobody_else_waits(&held, conversation).await;
+    held.come(&mut asked, 12, || count_of(&held, BORIS)).await;
     until_lock_waiters(&held.database, 2 * OF_A_USER).await;
-    held.assert_nobody_else_waits(conversation).await;
+    assert_nobody_else_waits(&held, conversation).await;
     assert_eq!(held.database.count(LOCK_WAITERS).await, 2 * OF_A_USER);
 
     held.gate.open().await;
@@ -100,10 +62,12 @@ async fn a_user_who_reads_without_a_pause_leaves_the_others_their_connections() 
 /// What they asked for is cancelled a second later; until then it is their turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_hangs_up_has_no_more_turns_than_who_waits() {
-    let held = Held::set(&[]).await;
+    let held = held(&[]).await;
     let conversation = held.replica.api().open_conversation(CARLA, GRETA).await;
     let mut asked = JoinSet::new();
-    let callers: Vec<_> = (0..24).map(|_| asked.spawn(held.count_of(ALICE))).collect();
+    let callers: Vec<_> = (0..24)
+        .map(|_| asked.spawn(count_of(&held, ALICE)))
+        .collect();
     until_lock_waiters(&held.database, OF_A_USER).await;
     // One after the other, so that others of hers are there to take the place.
     let mut most = 0;
@@ -111,7 +75,7 @@ async fn who_hangs_up_has_no_more_turns_than_who_waits() {
         caller.abort();
         most = most.max(held.database.count(LOCK_WAITERS).await);
     }
-    held.assert_nobody_else_waits(conversation).await;
+    assert_nobody_else_waits(&held, conversation).await;
     most = most.max(held.database.count(LOCK_WAITERS).await);
     // Those that are being ended, and the next.
     assert!(most <= 2 * OF_A_USER, "{most} for one user");
@@ -124,9 +88,11 @@ async fn who_hangs_up_has_no_more_turns_than_who_waits() {
 async fn so_many_requests_of_a_user_that_read_are_under_way_and_no_more() {
     let most = |set: &'static str| [("MAX_READS_PER_USER", set)];
     for (settings, most) in [(&[][..], 64), (&most("3")[..], 3)] {
-        let held = Held::set(settings).await;
+        let held = held(settings).await;
         let mut asked = JoinSet::new();
-        held.ask(&mut asked, ALICE, most + 1);
+        for _ in 0..=most {
+            asked.spawn(count_of(&held, ALICE));
+        }
         // None of the others has an answer yet.
         let refused = within("a refusal", asked.join_next()).await;
         let refused = refused.expect("one").expect("a reply");
@@ -147,9 +113,9 @@ async fn so_many_requests_of_a_user_that_read_are_under_way_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_limit_all_of_a_users_requests_wait_for_their_turn() {
-    let held = Held::set(&[("MAX_READS_PER_USER", "0")]).await;
+    let held = held(&[("MAX_READS_PER_USER", "0")]).await;
     let mut asked = JoinSet::new();
-    held.come(&mut asked, ALICE, 100).await;
+    held.come(&mut asked, 100, || count_of(&held, ALICE)).await;
     until_lock_waiters(&held.database, OF_A_USER).await;
     held.gate.open().await;
     while let Some(reply) = within("an answer", asked.join_next()).await {

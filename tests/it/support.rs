@@ -30,7 +30,7 @@ pub use api::{Api, Reply, seq_of};
 pub use cluster::{Cluster, free_port};
 pub use cursor::{cursor_of, settled_cursor};
 pub use database::{Database, psql};
-pub use gate::{Function, Gate};
+pub use gate::{Function, Gate, Held};
 pub use handshake::{HANDSHAKE, handshake, handshake_text};
 pub use notices::Notifications;
 pub use pooler::pooler;

@@ -1,10 +1,33 @@
 //! The primary dies, or is gone without a word, and its standby is promoted.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::*;
+
+/// The database as the standby has it.
+fn at(standby: &Arc<Cluster>, database: &Database) -> Database {
+    Database {
+        name: database.name.clone(),
+        cluster: standby.clone(),
+        served_by: database.served_by,
+    }
+}
+
+/// Promotes the standby of a primary that lives on, once it has all that the primary has.
+async fn promote(standby: &Arc<Cluster>, database: &Database) -> Database {
+    let sent = "pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
+    eventually("the standby has it", || async {
+        (database.count(sent).await == 1).then_some(())
+    })
+    .await;
+    let promoted = at(standby, database);
+    promoted.execute("select pg_promote()").await;
+    promoted
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_and_clients_go_on_at_the_promoted_standby() {
@@ -22,11 +45,7 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
         (synchronous.await == 1).then_some(())
     })
     .await;
-    let promoted = Database {
-        name: database.name.clone(),
-        cluster: standby.clone(),
-        served_by: database.served_by,
-    };
+    let promoted = at(&standby, &database);
     let way = Proxy::before(&promoted).await;
     // The first of them takes no writes until it is promoted.
     let ports = format!("{},{}", way.port, primary.port);
@@ -137,20 +156,10 @@ async fn a_replica_goes_on_at_the_standby_when_the_primary_is_silent() {
     ]);
     let replica = Replica::start(&database, &two_hosts).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
-    let sent = "pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
-    eventually("the standby has it", || async {
-        (database.count(sent).await == 1).then_some(())
-    })
-    .await;
 
     way.mute();
     until_status(&replica, "/health/ready", 503).await;
-    let promoted = Database {
-        name: database.name.clone(),
-        cluster: standby.clone(),
-        served_by: database.served_by,
-    };
-    promoted.execute("select pg_promote()").await;
+    promote(&standby, &database).await;
     until_healthy(&replica).await;
 
     let mut boris = Socket::connect(&replica, BORIS).await;
@@ -182,17 +191,7 @@ async fn a_replica_that_would_read_at_the_former_primary_lets_nobody_resume() {
     ];
     let torn = Replica::start(&database, &split).await;
     let conversation = torn.api().open_conversation(ALICE, BORIS).await;
-    let sent = "pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
-    eventually("the standby has it", || async {
-        (database.count(sent).await == 1).then_some(())
-    })
-    .await;
-    let promoted = Database {
-        name: database.name.clone(),
-        cluster: standby.clone(),
-        served_by: database.served_by,
-    };
-    promoted.execute("select pg_promote()").await;
+    let promoted = promote(&standby, &database).await;
     let whole = Replica::start(&promoted, &QUICK).await;
     let mut boris = Socket::connect(&torn, BORIS).await;
     way.refuse();
@@ -262,18 +261,8 @@ async fn a_busy_writer_leaves_a_former_primary_that_lives_on() {
             }
         });
     }
-    let sent = "pg_stat_replication where replay_lsn = pg_current_wal_lsn()";
-    eventually("the standby has it", || async {
-        (database.count(sent).await == 1).then_some(())
-    })
-    .await;
-    let promoted = Database {
-        name: database.name.clone(),
-        cluster: standby.clone(),
-        served_by: database.served_by,
-    };
+    let promoted = promote(&standby, &database).await;
     let at_the_former = "messages where content = 'busy'";
-    promoted.execute("select pg_promote()").await;
     // New connections lead to the new primary, and whoever has one stays.
     way.refuse();
     kill_listeners(&database).await;

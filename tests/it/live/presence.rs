@@ -19,6 +19,9 @@ pub const BRIEF: [(&str, &str); 2] = [
 /// A grace within which a client comes back on a slow machine, too.
 pub const PATIENT: [(&str, &str); 2] = [("PRESENCE_GRACE_SECONDS", "6"), BRIEF[1]];
 
+/// No grace ends in a test.
+const LONG: [(&str, &str); 2] = [("PRESENCE_GRACE_SECONDS", "60"), BRIEF[1]];
+
 pub async fn watches(socket: &mut Socket, users: &[Uuid]) {
     let data = json!({ "userIds": users });
     let ack = socket.send_command("watch_presence", data).await;
@@ -172,8 +175,7 @@ async fn two_replicas_that_see_a_user_at_once_agree() {
 #[tokio::test]
 async fn a_reconnect_within_the_grace_makes_no_noise() {
     let database = Database::fresh().await;
-    let long = [("PRESENCE_GRACE_SECONDS", "60"), BRIEF[1]];
-    let [here, there] = Replica::start_many(&database, &long).await;
+    let [here, there] = Replica::start_many(&database, &LONG).await;
     let brief = Replica::start(&database, &BRIEF).await;
     let mut boris = Socket::connect(&there, BORIS).await;
     watches(&mut boris, &[ALICE, CARLA]).await;
@@ -384,14 +386,16 @@ async fn nothing_is_flushed() {
 #[tokio::test]
 async fn a_user_who_comes_and_goes_all_the_time_is_told_of_seldom() {
     let database = Database::fresh().await;
-    let replica = Replica::start(&database, &PATIENT).await;
+    let replica = Replica::start(&database, &LONG).await;
+    let brief = Replica::start(&database, &BRIEF).await;
     let mut notifications = database.listen("chat_events").await;
     for _ in 0..30 {
         Socket::connect(&replica, ALICE).await.close().await;
         // As long as a replica gathers what it tells of: each coming and each going could be told.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let carla = Socket::connect(&replica, CARLA).await;
+    // Whose grace is short comes and goes after all of that.
+    let carla = Socket::connect(&brief, CARLA).await;
     drop(carla);
     let mut told = Vec::new();
     while told.iter().filter(|user| **user == CARLA).count() < 2 {

@@ -8,61 +8,32 @@ use super::*;
 const SHARE: i64 = 2;
 
 /// Searches of Alice and of Boris take as long as the test wants; those of the others do not.
-struct Held {
-    database: Database,
-    replica: Replica,
-    gate: Gate,
+async fn held(more: &[(&str, &str)]) -> Held {
+    let function = Function {
+        name: "chat_search",
+        types: "uuid, text, uuid, text, bigint, bigint, boolean, bigint",
+        returns: "table (status text, message text)",
+        call: "return query select * from chat_search_at_once($1, $2, $3, $4, $5, $6, $7, $8)",
+    };
+    let patient = [("SEARCH_TIMEOUT_SECONDS", "60")];
+    let held = Held::set(function, &[&patient[..], more].concat()).await;
+    held.replica.api().found(GRETA, "q=ready").await;
+    held
 }
 
-impl Held {
-    async fn set(more: &[(&str, &str)]) -> Self {
-        let database = Database::fresh().await;
-        let function = Function {
-            name: "chat_search",
-            types: "uuid, text, uuid, text, bigint, bigint, boolean, bigint",
-            returns: "table (status text, message text)",
-            call: "return query select * from chat_search_at_once($1, $2, $3, $4, $5, $6, $7, $8)",
-        };
-        let gate = Gate::before(
-            &database,
-            function,
-            &format!("$1 in ('{ALICE}', '{BORIS}')"),
-        )
-        .await;
-        let patient = [
-            ("DB_POOL_SIZE", "8"),
-            ("DB_TIMEOUT_SECONDS", "60"),
-            ("SEARCH_TIMEOUT_SECONDS", "60"),
-        ];
-        let replica = Replica::start(&database, &[&patient[..], more].concat()).await;
-        replica.api().found(GRETA, "q=ready").await;
-        Self {
-            database,
-            replica,
-            gate,
-        }
-    }
-
-    /// So many searches of a user's, each on a connection of its own; all have come.
-    async fn come(&self, searches: &mut JoinSet<Reply>, user: Uuid, count: usize) {
-        let before = self.replica.open_files();
-        for _ in 0..count {
-            let api = self.replica.api();
-            searches.spawn(async move { api.search(user, "q=apple").await });
-        }
-        eventually("all have come", || async {
-            (self.replica.open_files() >= before + count).then_some(())
-        })
-        .await;
-    }
+/// A search of a user's, on a connection of its own.
+fn search_of(held: &Held, user: Uuid) -> impl Future<Output = Reply> + use<> {
+    let api = held.replica.api();
+    async move { api.search(user, "q=apple").await }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_who_searches_without_a_pause_takes_one_turn_and_nobodys_reads_wait() {
-    let held = Held::set(&[]).await;
+    let held = held(&[]).await;
     let api = held.replica.api();
     let mut searches = JoinSet::new();
-    held.come(&mut searches, ALICE, 12).await;
+    held.come(&mut searches, 12, || search_of(&held, ALICE))
+        .await;
     until_lock_waiters(&held.database, 1).await;
     // Another one's search has a turn, and whatever else is read needs none.
     within("another's search", api.found(GRETA, "q=apple")).await;
@@ -71,9 +42,11 @@ async fn a_user_who_searches_without_a_pause_takes_one_turn_and_nobodys_reads_wa
     assert_eq!(held.database.count(LOCK_WAITERS).await, 1);
 
     // Two users take all turns: then a search waits, and nothing else does.
-    held.come(&mut searches, BORIS, 12).await;
+    held.come(&mut searches, 12, || search_of(&held, BORIS))
+        .await;
     until_lock_waiters(&held.database, SHARE).await;
-    held.come(&mut searches, GRETA, 1).await;
+    held.come(&mut searches, 1, || search_of(&held, GRETA))
+        .await;
     within("another's list", api.conversations(CARLA)).await;
     assert_eq!(held.database.count(LOCK_WAITERS).await, SHARE);
     assert!(searches.try_join_next().is_none());
@@ -86,11 +59,12 @@ async fn a_user_who_searches_without_a_pause_takes_one_turn_and_nobodys_reads_wa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_hangs_up_and_searches_again_takes_no_more_than_one_turn() {
-    let held = Held::set(&[]).await;
+    let held = held(&[]).await;
     for _ in 0..6 {
         let mut searches = JoinSet::new();
         let before = held.replica.open_files();
-        held.come(&mut searches, ALICE, 1).await;
+        held.come(&mut searches, 1, || search_of(&held, ALICE))
+            .await;
         eventually("it has a turn, or waits for one", || async {
             (held.database.count(LOCK_WAITERS).await > 0).then_some(())
         })
@@ -115,7 +89,7 @@ async fn who_hangs_up_and_searches_again_takes_no_more_than_one_turn() {
 
 #[tokio::test]
 async fn a_search_that_takes_too_long_is_given_up_and_the_next_has_its_turn() {
-    let held = Held::set(&[("SEARCH_TIMEOUT_SECONDS", "1")]).await;
+    let held = held(&[("SEARCH_TIMEOUT_SECONDS", "1")]).await;
     let api = held.replica.api();
     let reply = api.search(ALICE, "q=apple").await;
     assert_eq!(reply.header("retry-after"), "5");
@@ -132,9 +106,10 @@ async fn a_search_that_takes_too_long_is_given_up_and_the_next_has_its_turn() {
 
 #[tokio::test]
 async fn a_search_that_waits_too_long_for_its_turn_is_refused() {
-    let held = Held::set(&[("DB_TIMEOUT_SECONDS", "1")]).await;
+    let held = held(&[("DB_TIMEOUT_SECONDS", "1")]).await;
     let mut searches = JoinSet::new();
-    held.come(&mut searches, ALICE, 1).await;
+    held.come(&mut searches, 1, || search_of(&held, ALICE))
+        .await;
     until_lock_waiters(&held.database, 1).await;
     let waiting = held.replica.api();
     let reply = within("an answer", waiting.search(ALICE, "q=apple")).await;
@@ -148,7 +123,7 @@ async fn a_search_that_waits_too_long_for_its_turn_is_refused() {
 /// To mark the matches in these texts as a whole takes seconds each.
 #[tokio::test]
 async fn long_messages_that_match_late_are_found_and_shown_within_the_time_of_a_search() {
-    let held = Held::set(&[("SEARCH_TIMEOUT_SECONDS", "30")]).await;
+    let held = held(&[("SEARCH_TIMEOUT_SECONDS", "30")]).await;
     let with_greta = held.database.conversation(CARLA, GRETA).await;
     held.database
         .execute(&format!(

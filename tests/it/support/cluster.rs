@@ -30,10 +30,12 @@ host replication all 127.0.0.1/32 trust
 const SETTINGS: &str = "\
 listen_addresses = '127.0.0.1'
 max_connections = 300
-fsync = on
 max_prepared_transactions = 2
 log_line_prefix = '%m [%p] %d '
 ";
+
+/// Of the shared cluster, which nobody stops or kills: each database that is dropped would have everybody's files synced.
+const NEVER_CRASHES: &str = "fsync = off\n";
 
 /// The failure is kept: one clear message in each test instead of one slow attempt in each.
 static SHARED: OnceLock<Result<Arc<Cluster>, String>> = OnceLock::new();
@@ -59,7 +61,7 @@ impl Cluster {
     /// The run's cluster, with the migrated template database in it.
     pub fn shared() -> Arc<Self> {
         let made = SHARED.get_or_init(|| {
-            let cluster = Arc::new(Self::create()?);
+            let cluster = Arc::new(Self::create(NEVER_CRASHES)?);
             blocking(roles::create(cluster.clone()))?;
             blocking(database::create_template(cluster.clone()))?;
             Ok(cluster)
@@ -77,7 +79,7 @@ impl Cluster {
 
     /// A cluster that the test may stop and kill. It holds no template.
     pub fn private() -> Arc<Self> {
-        let made = Self::create().and_then(|cluster| {
+        let made = Self::create("fsync = on\n").and_then(|cluster| {
             let cluster = Arc::new(cluster);
             blocking(roles::create(cluster.clone()))?;
             Ok(cluster)
@@ -97,9 +99,11 @@ impl Cluster {
         made.unwrap_or_else(|fault| panic!("no standby: {fault}"))
     }
 
-    fn create() -> Result<Self, String> {
+    /// With these settings besides those that all clusters have.
+    fn create(settings: &str) -> Result<Self, String> {
         let cluster = Self::prepare()?;
         cluster.initialise()?;
+        cluster.set(settings)?;
         cluster.try_start()?;
         Ok(cluster)
     }
@@ -137,7 +141,7 @@ impl Cluster {
 
     fn initialise(&self) -> Result<(), String> {
         let data = self.data();
-        // Not synced: only `kill` threatens this cluster, not a power failure. The server itself keeps fsync on.
+        // Not synced: only `kill` threatens this cluster, not a power failure.
         let made = self
             .command("initdb")
             .args(["--no-sync", "--auth=trust", "--username=postgres"])

@@ -1,8 +1,9 @@
 //! Calls of a function that take as long as a test wants.
 
+use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use super::{Database, SERVICE};
+use super::{ALICE, BORIS, Database, Replica, Reply, SERVICE, eventually};
 
 /// What some calls of a function of the service's wait for, until the test opens it.
 pub struct Gate {
@@ -51,5 +52,43 @@ impl Gate {
     pub async fn open(&self) {
         let unlock = "select pg_advisory_unlock(1)";
         self.holder.batch_execute(unlock).await.expect("its end");
+    }
+}
+
+/// A replica with six connections for requests, for which a function takes as long as the test wants where its first argument is
+/// Alice or Boris; where it is somebody else, it does not.
+pub struct Held {
+    pub database: Database,
+    pub replica: Replica,
+    pub gate: Gate,
+}
+
+impl Held {
+    pub async fn set(function: Function, more: &[(&str, &str)]) -> Self {
+        let database = Database::fresh().await;
+        let condition = format!("$1 in ('{ALICE}', '{BORIS}')");
+        let gate = Gate::before(&database, function, &condition).await;
+        let patient = [("DB_POOL_SIZE", "8"), ("DB_TIMEOUT_SECONDS", "60")];
+        let replica = Replica::start(&database, &[&patient[..], more].concat()).await;
+        Self {
+            database,
+            replica,
+            gate,
+        }
+    }
+
+    /// So many requests, each on a connection of its own; all have come.
+    pub async fn come<R>(&self, asked: &mut JoinSet<Reply>, count: usize, request: impl Fn() -> R)
+    where
+        R: Future<Output = Reply> + Send + 'static,
+    {
+        let before = self.replica.open_files();
+        for _ in 0..count {
+            asked.spawn(request());
+        }
+        eventually("all have come", || async {
+            (self.replica.open_files() >= before + count).then_some(())
+        })
+        .await;
     }
 }

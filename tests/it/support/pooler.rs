@@ -50,7 +50,8 @@ pub async fn pooler(database: &Database, server_connections: i64) -> Pooler {
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("its log"))
         .stderr(log);
-    let process = Process::start(&mut command, Signal::Quit);
+    // What would have it end in an orderly way is ignored where the tests run in the background of a shell.
+    let process = Process::start(&mut command, Signal::Kill);
     eventually("PgBouncer listens", || async {
         tokio::net::TcpStream::connect(("127.0.0.1", port))
             .await
