@@ -37,6 +37,9 @@ pub const CODES: [&str; 27] = [
     "search_timeout",
 ];
 
+/// When it may be tried again what this replica was too busy for.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
 /// When a user with too many sockets may try again: some of theirs may have gone by then.
 const SOCKETS_PAUSE: Duration = Duration::from_secs(5);
 
@@ -112,6 +115,10 @@ pub enum Error {
         message: String,
         retry_after: Duration,
     },
+
+    /// 503: this replica has as many sockets as it may.
+    #[error("this replica has as many connections as it may")]
+    ReplicaFull,
 
     /// 503 as well: a search had all the time that it may have. It is the database that is slow, or the words that are in
     /// too much: nobody knows which. So whoever repeats by itself what may pass is to leave it to the user.
@@ -196,7 +203,7 @@ impl Error {
             Self::UpgradeRequired(_) => "upgrade_required",
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::TooManySockets { .. } => "too_many_sockets",
-            Self::Unavailable { .. } => "unavailable",
+            Self::Unavailable { .. } | Self::ReplicaFull => "unavailable",
             Self::SearchTimeout => "search_timeout",
             Self::Internal(_) => "internal",
         }
@@ -209,6 +216,7 @@ impl Error {
                 Some(*retry_after)
             }
             Self::TooManySockets { .. } => Some(SOCKETS_PAUSE),
+            Self::ReplicaFull => Some(BUSY_PAUSE),
             Self::SearchTimeout => Some(SEARCH_PAUSE),
             _ => None,
         }
@@ -235,7 +243,7 @@ impl Error {
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::Unavailable {
             message: message.into(),
-            retry_after: Duration::from_secs(1),
+            retry_after: BUSY_PAUSE,
         }
     }
 }

@@ -74,9 +74,7 @@ struct State {
 impl State {
     fn room(&self, limits: HubLimits) -> Result<(), Error> {
         if limits.connections > 0 && self.count >= limits.connections {
-            return Err(Error::unavailable(
-                "this replica has as many connections as it may",
-            ));
+            return Err(Error::ReplicaFull);
         }
         Ok(())
     }
