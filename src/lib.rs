@@ -36,6 +36,7 @@ pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod model;
+mod names;
 mod open_files;
 mod query_string;
 pub mod reads;

@@ -166,7 +166,7 @@ mod tests {
         user_check.remember(&[(active, true), (inactive, false)]);
         assert!(user_check.require_active(active).await.is_ok());
         let refused = user_check.require_active(inactive).await.unwrap_err();
-        assert_eq!(refused.code(), "user_deactivated");
+        assert_eq!(refused.code().name(), "user_deactivated");
     }
 
     #[tokio::test]

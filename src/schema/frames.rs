@@ -5,7 +5,8 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::objects::{Conversation, ErrorCode, Message, MessageType, UserSummary};
+use super::objects::{Conversation, Message, MessageType, UserSummary};
+use crate::error::ErrorCode;
 use crate::frame::{CommandType, FrameType};
 
 /// The schemas that a type refers to, by name.
