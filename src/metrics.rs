@@ -27,7 +27,7 @@ use crate::sync::acquire_owned;
 use crate::writer::Writer;
 
 pub use commands::{CommandEnd, Commands};
-pub use connections::{CLOSE_REASONS, Connections, OpenConnection};
+pub use connections::{Closed, Connections, OpenConnection};
 pub use delivery::Delivery;
 pub use frames::Frames;
 pub use process::process_starts;
