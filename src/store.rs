@@ -93,7 +93,7 @@ pub enum Window {
 /// Items as PostgreSQL built them, and whether more follow.
 #[derive(Debug)]
 pub struct Listing {
-    pub items: Vec<RawJson>,
+    pub items: Vec<String>,
     pub has_more: bool,
 }
 
@@ -432,8 +432,7 @@ fn listing(rows: &[Row], limit: i64) -> Result<Listing, Error> {
     let items = rows
         .iter()
         .take(limit)
-        .map_while(|row| column_of::<Option<String>>(row, 0).transpose())
-        .map(|text| text.and_then(raw_json))
+        .map_while(|row| column_of(row, 0).transpose())
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Listing {
         has_more: rows.len() > items.len(),
