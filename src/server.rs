@@ -204,12 +204,13 @@ impl Acceptor {
         let Self {
             lifecycle, limits, ..
         } = self;
-        let (place, late) = lifecycle.admit();
+        let (place, arrival) = lifecycle.admit();
         let tracker = place.task_tracker();
         match self.connections.clone().try_acquire_owned() {
             Ok(permit) => {
                 let routes = self.routes.all.clone();
-                let serving = connection::serve(stream, permit, routes, *limits, lifecycle, late);
+                let serving =
+                    connection::serve(stream, permit, routes, *limits, lifecycle, arrival);
                 let open = self.figures.opened();
                 tracker.spawn(async move {
                     let _open = open;
