@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 use crate::auth;
 use crate::config::Config;
-use crate::frame::Cursor;
 use crate::listener::fuzzing::ListenerHarness;
 use crate::metrics::Connections;
 use crate::model::UserId;
+use crate::position::Cursor;
 use crate::server::{self, ServerLimits};
 use crate::services::Services;
 use crate::{http, testing, ws};

@@ -15,9 +15,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::frame::Cursor;
 use crate::model::{ConnectionId, UserId};
-use crate::store::{Horizon, Identity, Incarnation};
+use crate::position::{Cursor, Horizon, Identity, Incarnation};
 use crate::sync::lock;
 
 pub use event::{AsUpdate, Event, Subject};

@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod model;
 mod names;
 mod open_files;
+pub mod position;
 mod query_string;
 pub mod reads;
 pub mod replay;

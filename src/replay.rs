@@ -11,11 +11,12 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Permit};
-use crate::frame::{Cursor, Frame};
+use crate::frame::Frame;
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, Incarnation, MissedChanges, MissedRead, Snapshot, Store};
+use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
+use crate::store::{Change, MissedChanges, MissedRead, Store};
 
 /// Reads what clients missed.
 #[derive(Clone)]

@@ -49,7 +49,6 @@ pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
 pub use migrate::{Around, MigrateError, Migration, UsersLinked};
-pub use position::{Horizon, Identity, Incarnation, Snapshot};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};

@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use crate::auth::Keys;
 use crate::config::{Config, DatabaseSource};
-use crate::frame::Cursor;
 use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, TypingTimes};
 use crate::model::ReplicaId;
+use crate::position::{Cursor, Horizon, Identity};
 use crate::services::{Parts, Services};
-use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersLinked, UsersTable, Way};
+use crate::store::{Connector, Store, UsersLink, UsersLinked, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
 
 /// A hub that is live and limits no connections; so many frames may wait for each of its sockets.

@@ -11,9 +11,8 @@ use uuid::Uuid;
 
 use super::ListenerConfig;
 use crate::model::ReplicaId;
-use crate::store::{
-    DbConnection, ISOLATION, Identity, Incarnation, LASTING, channel_of, describe, quoted_name,
-};
+use crate::position::{Identity, Incarnation};
+use crate::store::{DbConnection, ISOLATION, LASTING, channel_of, describe, quoted_name};
 use crate::sync::lock;
 
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.

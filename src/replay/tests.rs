@@ -2,7 +2,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::hub::AsUpdate;
-use crate::store::Identity;
+use crate::position::Identity;
 
 #[test]
 fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_behind() {

@@ -10,10 +10,11 @@ use uuid::Uuid;
 
 use super::failure::QueryFailure;
 use super::lease::Lease;
-use super::position::{Horizon, Identity, Snapshot, identity, parse_snapshot, parse_xid};
+use super::position::{identity, parse_snapshot, parse_xid};
 use super::{Store, column_of, single};
 use crate::error::Error;
 use crate::model::UserId;
+use crate::position::{Horizon, Identity, Snapshot};
 
 /// One event as it is read from the tables.
 #[derive(Clone, Debug)]

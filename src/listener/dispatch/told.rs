@@ -7,7 +7,8 @@ use crate::frame::{Frame, FrameType};
 use crate::hub::{AsUpdate, Event, Subject};
 use crate::listener::payload::{PayloadEvent, ReadMark};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, RowBack};
+use crate::position::Horizon;
+use crate::store::{Change, RowBack};
 
 /// What an event tells sockets.
 pub(super) struct Told<'a> {

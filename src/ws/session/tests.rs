@@ -14,7 +14,7 @@ use super::delivering::BATCH;
 use super::*;
 use crate::hub::{Event, Subject};
 use crate::limits::{Holder, MemoryBudget, SMALL};
-use crate::store::Horizon;
+use crate::position::Horizon;
 use crate::testing;
 use crate::ws::limited_stream::LimitedStream;
 use crate::ws::upgrade::socket;
