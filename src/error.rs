@@ -76,11 +76,11 @@ pub enum Error {
     #[error("{what} {id} does not exist")]
     NotFound { what: Resource, id: String },
 
-    /// 404 as well: there is no such route here.
+    /// 404: this service has no search.
     #[error("there is no search: SEARCH_LANGUAGE is off")]
     SearchIsOff,
 
-    /// 404 as well, told to its sender: the message was deleted.
+    /// 404, told to its sender: the message was deleted.
     #[error("message {0} was deleted")]
     MessageDeleted(MessageId),
 
@@ -115,7 +115,7 @@ pub enum Error {
         retry_after: Duration,
     },
 
-    /// 429 as well: this user has as many sockets as they may.
+    /// 429: this user has as many sockets as they may.
     #[error("a user may have {limit} connections to one replica")]
     TooManySockets { limit: usize },
 
@@ -131,7 +131,7 @@ pub enum Error {
     #[error("this replica has as many connections as it may")]
     ReplicaFull,
 
-    /// 503 as well: a search had all the time that it may have. It is the database that is slow, or the words that are in
+    /// 503: a search had all the time that it may have. It is the database that is slow, or the words that are in
     /// too much: nobody knows which. So whoever repeats by itself what may pass is to leave it to the user.
     #[error(
         "the search took too long: narrow it down, by other words or to one conversation, or try again"
@@ -152,7 +152,7 @@ pub enum Denial {
     UserDeactivated,
     #[error("the user is not a participant of this conversation")]
     NotAParticipant,
-    /// The same for what does not exist, so that it tells a stranger nothing.
+    /// Not a participant, or there is no such conversation or message: one answer, so that it tells a stranger nothing.
     #[error("there is no such conversation or message, or this user is not a participant")]
     Concealed,
     #[error("only the sender of a message may change it")]

@@ -22,7 +22,7 @@ enum Failure {
     Misused(String),
     /// Exit code 1: what went wrong while it ran.
     Failed(String),
-    /// The same, where the log has said it already.
+    /// Exit code 1, where the log has said already what went wrong.
     Logged,
 }
 

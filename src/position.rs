@@ -35,7 +35,7 @@ pub struct Incarnation(pub Uuid);
 pub struct Snapshot {
     /// The first number that had not been handed out.
     end: u64,
-    /// Those below it that were still open.
+    /// Numbers below `end` that were still open.
     open: Vec<u64>,
 }
 

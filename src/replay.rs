@@ -265,9 +265,10 @@ impl Missed {
                 match self.rows.get(&subject) {
                     Some(sent) if *sent >= event.version => Repeat::Sent,
                     Some(_) => Repeat::Later,
-                    // Or the replay would have told of it: the client has seen what was committed behind it.
+                    // Its transaction had ended when the replay read, which would have told of the row had the client not seen it.
                     None if is_before_replay(event.xid) => Repeat::Sent,
-                    // The same of what it was inserted as, or the client has seen that before its cursor: it was changed since.
+                    // The row was inserted before the replay read or before the client's cursor, so the client knows it: this event
+                    // changed it since.
                     None if created.is_some_and(was_there) => Repeat::Later,
                     None => Repeat::New,
                 }

@@ -43,7 +43,7 @@ pub struct ServerLimits {
     pub connections: usize,
     /// A request's head: the line and all fields, in bytes.
     pub head_bytes: usize,
-    /// Its fields.
+    /// Fields of a request's head.
     pub fields: usize,
     /// From the first byte of a request's head to its last; then a 408.
     pub head: Duration,

@@ -34,7 +34,7 @@ impl Progress {
         self.came.load(Ordering::Acquire)
     }
 
-    /// Those of them that the dispatcher is done with; they are taken in the order in which they came.
+    /// Payloads that the dispatcher is done with; taken in the order in which they came.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Acquire)
     }

@@ -255,7 +255,7 @@ struct Presence {
     last_seen_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
-/// Flat, whatever the command was: `message` for sending and editing, the next three for marking as read.
+/// Flat, whatever the command was: `message` for sending and editing; `conversationId`, `markedCount` and `readSeq` for marking as read.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct Ack {

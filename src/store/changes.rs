@@ -82,7 +82,7 @@ pub struct RowBack {
     pub change_xid: Option<u64>,
     pub create_xid: Option<u64>,
     pub data: String,
-    /// Of a message that is unread again: the same with an `updatedAt` that is earlier than its own.
+    /// The data with an earlier `updatedAt`, of a message that is unread again.
     pub earlier_data: Option<String>,
     /// The transaction of the newest change of whatever is in `data`.
     pub xid: Option<u64>,
