@@ -23,7 +23,7 @@ mod search_index;
 mod sending;
 mod shares;
 mod tickets;
-pub mod tls;
+mod tls;
 mod triggers;
 mod user_lookups;
 mod users;
@@ -53,6 +53,7 @@ pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
 pub use tickets::{IssuedTicket, RedeemedTicket};
+pub use tls::{TlsError, check_ca_file};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
 

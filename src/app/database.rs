@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::StartError;
-use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
+use crate::config::{Config, ConfigError, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::error::Error;
 use crate::store::{
     Around, Connector, MigrateError, Migration, Obstacle, Purpose, SearchIndex, Session, Store,
-    UsersLink, UsersLinked, UsersTable, Way, describe, quoted_name, roles,
+    UsersLink, UsersLinked, UsersTable, Way, check_ca_file, describe, quoted_name, roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -19,6 +19,21 @@ const DEMO_DATA: &str = include_str!("../../sql/demo/demo_data.sql");
 
 /// Between two tries to reach the database at the start.
 const START_RETRY: Duration = Duration::from_millis(500);
+
+/// Reads the files that the connections to the database are checked by: what is wrong with one is told before anything starts.
+pub fn check_ca_files(config: &Config) -> Result<(), ConfigError> {
+    let database = match &config.database {
+        DatabaseSource::External(database) => Some(database),
+        DatabaseSource::Embedded { .. } => None,
+    };
+    for database in database.into_iter().chain(&config.listen_database) {
+        check_ca_file(database).map_err(|error| ConfigError {
+            variable: "DB_SSL_ROOT_CERT".to_owned(),
+            problem: error.to_string(),
+        })?;
+    }
+    Ok(())
+}
 
 /// The host's users table, as configured.
 fn users_table(config: &Config) -> UsersTable {
