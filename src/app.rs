@@ -109,11 +109,7 @@ impl Running {
         let lifecycle = Lifecycle::default();
         let mut supervisor = Supervisor::default();
         let services = start(config, keys, &database, &lifecycle, &mut supervisor).await?;
-        let all = http::routes(services.clone(), ws::route(services.clone()));
-        let routes = server::Routes {
-            without_room: http::without_room(&services, all.clone()),
-            all,
-        };
+        let routes = http::routes(services.clone(), ws::route(services.clone()));
         let limits = server::ServerLimits::from(&*services.config);
         // Only now: a connection that the kernel takes before would wait, and be reset if the start fails, while one that is refused
         // goes to another replica at once.

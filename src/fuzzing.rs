@@ -163,11 +163,7 @@ impl Server {
         let token = auth::mint(&services.config.auth, USER, hour * 24);
         let limits = ServerLimits::from(&*services.config);
         let lifecycle = services.lifecycle.clone();
-        let all = http::routes(services.clone(), ws::route(services.clone()));
-        let routes = server::Routes {
-            without_room: http::without_room(&services, all.clone()),
-            all,
-        };
+        let routes = http::routes(services.clone(), ws::route(services.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = lifecycle.connections.clone();

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use warp::filters::BoxedFilter;
-use warp::reply::Response;
 
 use crate::config::Config;
+use crate::http::Routes;
 use crate::lifecycle::Lifecycle;
 use crate::logging::Repeats;
 use crate::metrics::Connections;
@@ -69,15 +68,6 @@ impl From<&Config> for ServerLimits {
             write_stall: config.timeouts.stall + STALL_MARGIN,
         }
     }
-}
-
-/// What requests are answered by.
-#[derive(Clone)]
-pub struct Routes {
-    pub all: BoxedFilter<(Response,)>,
-    /// On a connection over the limit, which has one request: how the replica is, what a browser asks before a request of a page, and a 503
-    /// for everything else, which these routes count as refused.
-    pub without_room: BoxedFilter<(Response,)>,
 }
 
 /// Serves `routes` until `lifecycle.refusing`, and then those that wait to be accepted. From `lifecycle.closing`

@@ -65,6 +65,7 @@ use search::Searches;
 use shares::Shares;
 use user_lookups::UserLookups;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
 
@@ -126,17 +127,40 @@ pub struct Store {
 /// probes meanwhile.
 const VITAL_CONNECTIONS: usize = 2;
 
+/// Connections of a store, and how long its statements may take.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreLimits {
+    /// `DB_POOL_SIZE`, shared between requests and the writer; [`VITAL_CONNECTIONS`] come on top.
+    pub pool_size: usize,
+    /// `DB_TIMEOUT_SECONDS`.
+    pub timeout: Duration,
+    /// `SEARCH_TIMEOUT_SECONDS`.
+    pub search_timeout: Duration,
+}
+
+impl From<&Config> for StoreLimits {
+    fn from(config: &Config) -> Self {
+        Self {
+            pool_size: config.pool_size,
+            timeout: config.timeouts.database,
+            search_timeout: config.timeouts.search,
+        }
+    }
+}
+
 impl Store {
-    /// Opens nothing yet: connections are made when they are needed. `pool_size` is shared between
-    /// requests and the writer; [`VITAL_CONNECTIONS`] come on top. `search_timeout`: `SEARCH_TIMEOUT_SECONDS`.
+    /// Opens nothing yet: connections are made when they are needed.
     pub fn new(
         connector: &Connector,
         schema: &str,
-        pool_size: usize,
-        timeout: Duration,
-        search_timeout: Duration,
+        limits: StoreLimits,
         way: Way,
     ) -> Result<Self, ConnectError> {
+        let StoreLimits {
+            pool_size,
+            timeout,
+            search_timeout,
+        } = limits;
         let shares = Shares::of(pool_size);
         Ok(Self {
             pool: connector.pool(shares.requests, timeout, way)?,
