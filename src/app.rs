@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::auth::Keys;
-use crate::config::Config;
+use crate::config::{AuthMode, Config};
 use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
@@ -28,6 +28,7 @@ use crate::writer::{Writer, WriterLimits};
 use crate::{http, open_files, server, ws};
 
 pub use commands::{Probe, demo_data, healthcheck, migrate};
+pub use database::check_ca_files;
 
 use database::Database;
 use supervisor::Supervisor;
@@ -58,6 +59,9 @@ pub async fn serve(
     keys: Keys,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), StartError> {
+    if config.auth.mode == AuthMode::Trusted {
+        log::warn!("{}", hints::trusted_warning(config.server_addr));
+    }
     if let Some(shortage) = open_files::make_room(&mut config.limits, config.pool_size) {
         log::log!(shortage.level, "{}", shortage.text);
     }
@@ -105,11 +109,7 @@ impl Running {
         let lifecycle = Lifecycle::default();
         let mut supervisor = Supervisor::default();
         let services = start(config, keys, &database, &lifecycle, &mut supervisor).await?;
-        let all = http::routes(services.clone(), ws::route(services.clone()));
-        let routes = server::Routes {
-            without_room: http::without_room(&services, all.clone()),
-            all,
-        };
+        let routes = http::routes(services.clone(), ws::route(services.clone()));
         let limits = server::ServerLimits::from(&*services.config);
         // Only now: a connection that the kernel takes before would wait, and be reset if the start fails, while one that is refused
         // goes to another replica at once.

@@ -28,7 +28,7 @@ use user_check::UserCheck;
 pub use token::mint;
 
 use crate::config::{AuthConfig, AuthMode, ConfigError};
-use crate::error::{Denial, Error, Resource};
+use crate::error::{Denial, Error, ErrorCode, Resource};
 use crate::hub::Hub;
 use crate::limits::Holder;
 use crate::model::{Reader, ServiceToken, UnixSeconds, UserId};
@@ -219,7 +219,8 @@ impl Auth {
         let caller = match self.shared.config.mode {
             AuthMode::Trusted => Caller(Kind::Trusted),
             AuthMode::Jwt => {
-                let bearer = credentials::bearer(headers)?.ok_or_else(missing)?;
+                let bearer =
+                    credentials::bearer(headers)?.ok_or_else(Error::credentials_required)?;
                 self.bearer(bearer)?
             }
         };
@@ -240,7 +241,7 @@ impl Auth {
             (None, None, None) if self.shared.config.mode == AuthMode::Trusted => {
                 Caller(Kind::Trusted)
             }
-            (None, None, None) => return Err(missing()),
+            (None, None, None) => return Err(Error::credentials_required()),
             (Some(bearer), None, None) => self.bearer(bearer)?,
             (None, Some(token), None) => self.user(self.shared.keys.verifier.verify(token)?)?,
             (None, None, Some(ticket)) => {
@@ -381,16 +382,9 @@ impl Auth {
     }
 }
 
-fn missing() -> Error {
-    Error::Unauthorized {
-        code: "unauthorized",
-        message: "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket also a ticket or a subprotocol".to_owned(),
-    }
-}
-
 fn ticket_invalid() -> Error {
     Error::Unauthorized {
-        code: "ticket_invalid",
+        code: ErrorCode::TicketInvalid,
         message: "the ticket is not valid, or was used before, or has expired".to_owned(),
     }
 }

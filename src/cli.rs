@@ -31,7 +31,7 @@ pub enum Job {
 
 pub struct Invocation {
     pub action: Action,
-    /// `--config FILE`, or else `PGCHAT_CONFIG`.
+    /// `--config FILE`.
     pub config_file: Option<PathBuf>,
 }
 
@@ -46,10 +46,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         });
     }
     let matches = command().try_get_matches_from(args)?;
-    let named = matches.get_one::<PathBuf>("config").cloned();
-    // Empty counts as not set, as it does for every setting.
-    let by_default = || std::env::var_os(config::FILE_VARIABLE).filter(|name| !name.is_empty());
-    let config_file = named.or_else(|| by_default().map(PathBuf::from));
+    let config_file = matches.get_one::<PathBuf>("config").cloned();
     let action = match matches.subcommand() {
         Some(("migrate", _)) => Action::Run(Job::Migrate),
         Some(("token", given)) => token(given),

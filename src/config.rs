@@ -31,7 +31,7 @@ use values::{File, Values, shown};
 const DEFAULT_FILE: &str = "config.env";
 
 /// Names the file like `--config`, for all commands of a container, its health check among them. No setting: it cannot stand in the file.
-pub const FILE_VARIABLE: &str = "PGCHAT_CONFIG";
+const FILE_VARIABLE: &str = "PGCHAT_CONFIG";
 
 /// What the settings are read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,16 +136,20 @@ pub struct Loaded {
     pub summary: String,
 }
 
-/// Reads `file`, or else `config.env` in the working directory if there is one; environment variables win.
+/// Reads `file`, or else the one that [`FILE_VARIABLE`] names, or else `config.env` in the working directory if there is one; environment
+/// variables win.
 pub fn load(file: Option<&Path>, used: Use) -> Result<Loaded, ConfigError> {
-    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    // Empty counts as not set, as it does for every setting.
+    let by_variable = std::env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty());
+    let named = file.or(by_variable.as_deref().map(Path::new));
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     let name = path.display().to_string();
     let text = match std::fs::read(path) {
         Ok(bytes) => Some(String::from_utf8(bytes).map_err(|_| ConfigError {
             variable: name.clone(),
             problem: "must be UTF-8".to_owned(),
         })?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => None,
         Err(error) => {
             return Err(ConfigError {
                 variable: name,

@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use tokio::process::{Child, Command};
 use tokio_postgres::NoTls;
@@ -192,8 +193,7 @@ impl EmbeddedPostgres {
     /// A role's password: made from that of whoever may do everything, so that all replicas know it, and with no way back to it.
     pub fn password_of(&self, role: &str) -> String {
         let text = format!("{role}:{}", self.password);
-        let hash = digest(&SHA256, text.as_bytes());
-        hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+        HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref())
     }
 
     /// A file, readable only by this user, that holds [`EmbeddedPostgres::url`].

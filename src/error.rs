@@ -4,38 +4,52 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::MessageId;
+use serde::{Serialize, Serializer};
 
-/// Every code that an error may have, in the order of docs/api.md: what the documents of the service list.
-pub const CODES: [&str; 27] = [
-    "validation_failed",
-    "unauthorized",
-    "token_invalid",
-    "token_expired",
-    "ticket_invalid",
-    "user_mismatch",
-    "user_deactivated",
-    "not_a_participant",
-    "not_the_sender",
-    "origin_not_allowed",
-    "refused",
-    "route_not_found",
-    "search_off",
-    "user_not_found",
-    "conversation_not_found",
-    "message_not_found",
-    "method_not_allowed",
-    "request_timeout",
-    "client_message_id_reused",
-    "payload_too_large",
-    "unsupported_media_type",
-    "upgrade_required",
-    "too_many_requests",
-    "too_many_sockets",
-    "internal",
-    "unavailable",
-    "search_timeout",
-];
+use crate::model::MessageId;
+use crate::names::names;
+
+names! {
+    /// What an error is to programs (`code`), in the order of docs/api.md: what the documents of the service list.
+    ErrorCode {
+        ValidationFailed = "validation_failed",
+        Unauthorized = "unauthorized",
+        TokenInvalid = "token_invalid",
+        TokenExpired = "token_expired",
+        TicketInvalid = "ticket_invalid",
+        UserMismatch = "user_mismatch",
+        UserDeactivated = "user_deactivated",
+        NotAParticipant = "not_a_participant",
+        NotTheSender = "not_the_sender",
+        OriginNotAllowed = "origin_not_allowed",
+        Refused = "refused",
+        RouteNotFound = "route_not_found",
+        SearchOff = "search_off",
+        UserNotFound = "user_not_found",
+        ConversationNotFound = "conversation_not_found",
+        MessageNotFound = "message_not_found",
+        MethodNotAllowed = "method_not_allowed",
+        RequestTimeout = "request_timeout",
+        ClientMessageIdReused = "client_message_id_reused",
+        PayloadTooLarge = "payload_too_large",
+        UnsupportedMediaType = "unsupported_media_type",
+        UpgradeRequired = "upgrade_required",
+        TooManyRequests = "too_many_requests",
+        TooManySockets = "too_many_sockets",
+        Internal = "internal",
+        Unavailable = "unavailable",
+        SearchTimeout = "search_timeout",
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// When it may be tried again what this replica was too busy for.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// When a user with too many sockets may try again: some of theirs may have gone by then.
 const SOCKETS_PAUSE: Duration = Duration::from_secs(5);
@@ -52,7 +66,7 @@ pub enum Error {
 
     /// 401: no credentials (`unauthorized`), or bad ones (`token_invalid`, `token_expired`, `ticket_invalid`).
     #[error("{message}")]
-    Unauthorized { code: &'static str, message: String },
+    Unauthorized { code: ErrorCode, message: String },
 
     /// 403.
     #[error("{0}")]
@@ -62,11 +76,11 @@ pub enum Error {
     #[error("{what} {id} does not exist")]
     NotFound { what: Resource, id: String },
 
-    /// 404 as well: there is no such route here.
+    /// 404: this service has no search.
     #[error("there is no search: SEARCH_LANGUAGE is off")]
     SearchIsOff,
 
-    /// 404 as well, told to its sender: the message was deleted.
+    /// 404, told to its sender: the message was deleted.
     #[error("message {0} was deleted")]
     MessageDeleted(MessageId),
 
@@ -79,8 +93,8 @@ pub enum Error {
     RequestTimeout,
 
     /// 409: a `clientMessageId` reused with other content.
-    #[error("{0}")]
-    Conflict(String),
+    #[error("this clientMessageId stands for another message of the same sender")]
+    ClientMessageIdReused,
 
     /// 413: the body is over the transport limit, in bytes.
     #[error("the request body must be at most {limit} bytes")]
@@ -101,7 +115,7 @@ pub enum Error {
         retry_after: Duration,
     },
 
-    /// 429 as well: this user has as many sockets as they may.
+    /// 429: this user has as many sockets as they may.
     #[error("a user may have {limit} connections to one replica")]
     TooManySockets { limit: usize },
 
@@ -113,7 +127,11 @@ pub enum Error {
         retry_after: Duration,
     },
 
-    /// 503 as well: a search had all the time that it may have. It is the database that is slow, or the words that are in
+    /// 503: this replica has as many sockets as it may.
+    #[error("this replica has as many connections as it may")]
+    ReplicaFull,
+
+    /// 503: a search had all the time that it may have. It is the database that is slow, or the words that are in
     /// too much: nobody knows which. So whoever repeats by itself what may pass is to leave it to the user.
     #[error(
         "the search took too long: narrow it down, by other words or to one conversation, or try again"
@@ -134,7 +152,7 @@ pub enum Denial {
     UserDeactivated,
     #[error("the user is not a participant of this conversation")]
     NotAParticipant,
-    /// The same for what does not exist, so that it tells a stranger nothing.
+    /// Not a participant, or there is no such conversation or message: one answer, so that it tells a stranger nothing.
     #[error("there is no such conversation or message, or this user is not a participant")]
     Concealed,
     #[error("only the sender of a message may change it")]
@@ -168,37 +186,37 @@ impl fmt::Display for Resource {
 
 impl Error {
     /// The stable, machine-readable name that callers see as `code`.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Validation(_) => "validation_failed",
-            Self::Unauthorized { code, .. } => code,
+            Self::Validation(_) => ErrorCode::ValidationFailed,
+            Self::Unauthorized { code, .. } => *code,
             Self::Forbidden(denial) => match denial {
-                Denial::UserMismatch => "user_mismatch",
-                Denial::UserDeactivated => "user_deactivated",
-                Denial::NotAParticipant | Denial::Concealed => "not_a_participant",
-                Denial::NotTheSender => "not_the_sender",
-                Denial::OriginNotAllowed => "origin_not_allowed",
-                Denial::Refused(_) => "refused",
+                Denial::UserMismatch => ErrorCode::UserMismatch,
+                Denial::UserDeactivated => ErrorCode::UserDeactivated,
+                Denial::NotAParticipant | Denial::Concealed => ErrorCode::NotAParticipant,
+                Denial::NotTheSender => ErrorCode::NotTheSender,
+                Denial::OriginNotAllowed => ErrorCode::OriginNotAllowed,
+                Denial::Refused(_) => ErrorCode::Refused,
             },
             Self::NotFound { what, .. } => match what {
-                Resource::User => "user_not_found",
-                Resource::Conversation => "conversation_not_found",
-                Resource::Message => "message_not_found",
-                Resource::Route => "route_not_found",
+                Resource::User => ErrorCode::UserNotFound,
+                Resource::Conversation => ErrorCode::ConversationNotFound,
+                Resource::Message => ErrorCode::MessageNotFound,
+                Resource::Route => ErrorCode::RouteNotFound,
             },
-            Self::SearchIsOff => "search_off",
-            Self::MessageDeleted(_) => "message_not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::RequestTimeout => "request_timeout",
-            Self::Conflict(_) => "client_message_id_reused",
-            Self::PayloadTooLarge { .. } => "payload_too_large",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::UpgradeRequired(_) => "upgrade_required",
-            Self::TooManyRequests { .. } => "too_many_requests",
-            Self::TooManySockets { .. } => "too_many_sockets",
-            Self::Unavailable { .. } => "unavailable",
-            Self::SearchTimeout => "search_timeout",
-            Self::Internal(_) => "internal",
+            Self::SearchIsOff => ErrorCode::SearchOff,
+            Self::MessageDeleted(_) => ErrorCode::MessageNotFound,
+            Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::RequestTimeout => ErrorCode::RequestTimeout,
+            Self::ClientMessageIdReused => ErrorCode::ClientMessageIdReused,
+            Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
+            Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
+            Self::UpgradeRequired(_) => ErrorCode::UpgradeRequired,
+            Self::TooManyRequests { .. } => ErrorCode::TooManyRequests,
+            Self::TooManySockets { .. } => ErrorCode::TooManySockets,
+            Self::Unavailable { .. } | Self::ReplicaFull => ErrorCode::Unavailable,
+            Self::SearchTimeout => ErrorCode::SearchTimeout,
+            Self::Internal(_) => ErrorCode::Internal,
         }
     }
 
@@ -209,6 +227,7 @@ impl Error {
                 Some(*retry_after)
             }
             Self::TooManySockets { .. } => Some(SOCKETS_PAUSE),
+            Self::ReplicaFull => Some(BUSY_PAUSE),
             Self::SearchTimeout => Some(SEARCH_PAUSE),
             _ => None,
         }
@@ -217,6 +236,14 @@ impl Error {
     /// With all that caused it, for the log. Callers are sent the error's own text and nothing of this.
     pub fn with_cause(&self) -> impl fmt::Display + '_ {
         WithCause(self)
+    }
+
+    /// Nothing says who calls.
+    pub fn credentials_required() -> Self {
+        Self::Unauthorized {
+            code: ErrorCode::Unauthorized,
+            message: "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket also a ticket or a subprotocol".to_owned(),
+        }
     }
 
     /// One fault in one field.
@@ -235,7 +262,7 @@ impl Error {
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::Unavailable {
             message: message.into(),
-            retry_after: Duration::from_secs(1),
+            retry_after: BUSY_PAUSE,
         }
     }
 }

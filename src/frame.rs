@@ -1,4 +1,4 @@
-//! Frames for clients, the names of their types and of commands, and the text of a cursor.
+//! Frames for clients, and the names of their types and of commands.
 
 mod types;
 
@@ -8,53 +8,8 @@ use serde::Serialize;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::model::UserId;
-use crate::store::{Horizon, Identity};
 
 pub use types::{CommandType, FrameType};
-
-/// Where a client is: the database's identity and a horizon. Opaque to clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    pub identity: Identity,
-    pub horizon: Horizon,
-}
-
-/// Changes when the meaning of a cursor changes; older ones are then answered with `resync_required`.
-const CURSOR_VERSION: &str = "1";
-
-/// Longest cursor that is looked at, in bytes.
-const MAX_CURSOR_BYTES: usize = 128;
-
-impl Cursor {
-    /// `1.<identity>.<horizon>`, safe in a URL and in JSON.
-    pub fn encode(&self) -> String {
-        format!("{CURSOR_VERSION}.{}.{:x}", self.identity, self.horizon.0)
-    }
-
-    /// `None` for anything that [`Cursor::encode`] did not make.
-    pub fn decode(text: &str) -> Option<Self> {
-        if text.len() > MAX_CURSOR_BYTES {
-            return None;
-        }
-        let mut parts = text.split('.');
-        let (version, identity, horizon) = (parts.next()?, parts.next()?, parts.next()?);
-        let known_form = version == CURSOR_VERSION
-            && parts.next().is_none()
-            && !identity.is_empty()
-            && identity.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
-            && horizon.bytes().all(|b| b.is_ascii_hexdigit());
-        if !known_form {
-            return None;
-        }
-        let horizon = u64::from_str_radix(horizon, 16).ok()?;
-        let cursor = Self {
-            identity: Identity(identity.into()),
-            horizon: Horizon(horizon),
-        };
-        // A position is written in one way.
-        (cursor.encode() == text).then_some(cursor)
-    }
-}
 
 /// A frame for clients: serialised once, shared by every socket that gets it. It looks like
 /// `{"type", "data", "userId", "timestamp"}`, with a `cursor` behind that where the client is to go on from there.
@@ -187,59 +142,7 @@ fn ended(mut frame: String, user: UserId, timestamp: i64, cursor: Option<&str>) 
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn a_cursor_survives_its_encoding() {
-        let cursor = Cursor {
-            identity: Identity("6b04-4000-1".into()),
-            horizon: Horizon(u64::MAX),
-        };
-        assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
-    }
-
-    #[test]
-    fn garbage_is_no_cursor() {
-        for text in [
-            "",
-            ".",
-            "1..",
-            "1.a.",
-            "1.a.g",
-            "2.a.1",
-            "1.a.1.1",
-            "1.a b.1",
-            "1.a.+1",
-            "1.a.ffffffffffffffffff",
-            // What the fuzzer found: other ways to write a position.
-            "1.a.0f",
-            "1.a.F",
-        ] {
-            assert_eq!(Cursor::decode(text), None, "{text:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_decoding_panic(text in ".*") {
-            let _ = Cursor::decode(&text);
-        }
-
-        #[test]
-        fn what_decodes_is_what_is_encoded(text in "1\\.[0-9a-f-]{1,40}\\.(0|[1-9a-f][0-9a-f]{0,15})") {
-            let cursor = Cursor::decode(&text);
-            prop_assert_eq!(cursor.map(|cursor| cursor.encode()), Some(text));
-        }
-
-        #[test]
-        fn nothing_else_decodes(text in "[12]\\.[0-9a-fA-F.+-]{0,20}\\.[0-9a-fA-F+]{0,18}") {
-            if let Some(cursor) = Cursor::decode(&text) {
-                prop_assert_eq!(cursor.encode(), text);
-            }
-        }
-    }
 
     const USER: UserId = UserId(uuid::Uuid::from_u128(0xab));
 

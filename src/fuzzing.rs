@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 use crate::auth;
 use crate::config::Config;
-use crate::frame::Cursor;
 use crate::listener::fuzzing::ListenerHarness;
 use crate::metrics::Connections;
 use crate::model::UserId;
+use crate::position::Cursor;
 use crate::server::{self, ServerLimits};
 use crate::services::Services;
 use crate::{http, testing, ws};
@@ -163,11 +163,7 @@ impl Server {
         let token = auth::mint(&services.config.auth, USER, hour * 24);
         let limits = ServerLimits::from(&*services.config);
         let lifecycle = services.lifecycle.clone();
-        let all = http::routes(services.clone(), ws::route(services.clone()));
-        let routes = server::Routes {
-            without_room: http::without_room(&services, all.clone()),
-            all,
-        };
+        let routes = http::routes(services.clone(), ws::route(services.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = lifecycle.connections.clone();

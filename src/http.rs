@@ -42,9 +42,26 @@ use crate::error::{Error, Resource, quoted};
 use crate::reply::error_response;
 use crate::services::Services;
 
-/// All routes of the service; `ws` is the WebSocket handshake. Never rejects: a request that nothing here
-/// takes is answered as well.
-pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
+/// What requests are answered by.
+#[derive(Clone)]
+pub struct Routes {
+    pub all: BoxedFilter<(Response,)>,
+    /// On a connection over the limit, which has one request: how the replica is, what a browser asks before a request of a page, and a 503
+    /// for everything else, which these routes count as refused.
+    pub without_room: BoxedFilter<(Response,)>,
+}
+
+/// All routes of the service; `ws` is the WebSocket handshake.
+pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> Routes {
+    let all = with_room(services.clone(), ws);
+    Routes {
+        without_room: without_room(&services, all.clone()),
+        all,
+    }
+}
+
+/// Never rejects: a request that nothing here takes is answered as well.
+fn with_room(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
     let requests = services.metrics.requests.clone();
     let services = Arc::new(services);
     let table = any_of([
@@ -66,10 +83,7 @@ pub fn routes(services: Services, ws: BoxedFilter<(Response,)>) -> BoxedFilter<(
 /// What is left of `all` routes on a connection over the limit: what says that the replica lives, how it is, and its figures; and what a
 /// browser asks before a request of a page, which else could not read its refusal. Whatever else it asks for gets a 503 and is counted as
 /// refused; so does `/health/ready`, since there is no room here for what a load balancer would send.
-pub fn without_room(
-    services: &Services,
-    all: BoxedFilter<(Response,)>,
-) -> BoxedFilter<(Response,)> {
+fn without_room(services: &Services, all: BoxedFilter<(Response,)>) -> BoxedFilter<(Response,)> {
     let connections = services.metrics.connections.clone();
     let refused = move || {
         connections.refused();

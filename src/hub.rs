@@ -15,9 +15,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::frame::Cursor;
 use crate::model::{ConnectionId, UserId};
-use crate::store::{Horizon, Identity, Incarnation};
+use crate::position::{Cursor, Horizon, Identity, Incarnation};
 use crate::sync::lock;
 
 pub use event::{AsUpdate, Event, Subject};
@@ -74,9 +73,7 @@ struct State {
 impl State {
     fn room(&self, limits: HubLimits) -> Result<(), Error> {
         if limits.connections > 0 && self.count >= limits.connections {
-            return Err(Error::unavailable(
-                "this replica has as many connections as it may",
-            ));
+            return Err(Error::ReplicaFull);
         }
         Ok(())
     }

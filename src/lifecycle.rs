@@ -23,14 +23,22 @@ pub struct Lifecycle {
     pub tasks: TaskTracker,
 }
 
+/// When a connection comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    InTime,
+    /// After `closing`.
+    Late,
+}
+
 impl Lifecycle {
-    /// A place for a connection among those that a drain waits for, and whether it comes late.
-    pub fn admit(&self) -> (TaskTrackerToken, bool) {
+    /// A place for a connection among those that a drain waits for.
+    pub fn admit(&self) -> (TaskTrackerToken, Arrival) {
         // Before that is asked: whoever sets `closing` and then waits for the connections, waits for this one.
         let place = self.connections.token();
         match self.closing.is_cancelled() {
-            false => (place, false),
-            true => (self.late.token(), true),
+            false => (place, Arrival::InTime),
+            true => (self.late.token(), Arrival::Late),
         }
     }
 }
@@ -56,8 +64,8 @@ mod tests {
                     gone.store(true, Ordering::SeqCst);
                 });
                 loop {
-                    let (_place, late) = lifecycle.admit();
-                    if late {
+                    let (_place, arrival) = lifecycle.admit();
+                    if arrival == Arrival::Late {
                         break;
                     }
                     assert!(!gone.load(Ordering::SeqCst), "it was not waited for");

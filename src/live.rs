@@ -20,8 +20,8 @@ use crate::model::{ConnectionId, ConversationId, ReplicaId, UserId};
 use crate::store::Store;
 use crate::until::until;
 
-pub use presence::{Presence, PresenceCounts, PresenceTimes, Watching};
-pub use typing::{Typing, TypingCounts, TypingTimes};
+pub use presence::{Presence, PresenceTimes};
+pub use typing::{Typing, TypingTimes};
 
 /// Between two transactions that tell of typing, or of presence: what comes up meanwhile shares the next one, and with it one turn at the
 /// cluster's lock of NOTIFY. No setting: less would cost turns, and more would be felt.

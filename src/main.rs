@@ -6,15 +6,14 @@ mod cli;
 mod signals;
 
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cli::{Action, Invocation, Job};
-use pgchat::config::{AuthMode, Config, ConfigError, DatabaseSource, Loaded, LogFormat, Use};
+use pgchat::config::{Config, Loaded, LogFormat, Use};
 use pgchat::model::UserId;
-use pgchat::{app, auth, config, embedded, logging, metrics, store::tls};
+use pgchat::{app, auth, config, embedded, logging, metrics};
 
 /// Why the process ends with another code than 0.
 enum Failure {
@@ -22,7 +21,7 @@ enum Failure {
     Misused(String),
     /// Exit code 1: what went wrong while it ran.
     Failed(String),
-    /// The same, where the log has said it already.
+    /// Exit code 1, where the log has said already what went wrong.
     Logged,
 }
 
@@ -154,23 +153,9 @@ async fn perform(task: Task, config: Config) -> Result<(), app::StartError> {
         Task::Serve(keys) => {
             let drain = signals::drain()
                 .map_err(|error| app::StartError(format!("cannot wait for signals: {error}")))?;
-            if config.auth.mode == AuthMode::Trusted {
-                log::warn!("{}", trusted_warning(config.server_addr));
-            }
             app::serve(config, keys, drain).await
         }
     }
-}
-
-/// For who serves without checking callers; in a container nothing else says why nobody outside of it gets an answer.
-fn trusted_warning(address: SocketAddr) -> String {
-    let reached_by = match address.ip().is_loopback() {
-        true => "only this machine (in a container: only the container itself) reaches",
-        false => "only an authenticating gateway may reach",
-    };
-    format!(
-        "AUTH_MODE=trusted, the default without a key: every caller is believed, and {reached_by} {address}"
-    )
 }
 
 /// A job, and what it needs out of files that the configuration names.
@@ -186,7 +171,7 @@ impl Task {
     /// not looked at: a replica goes on with the keys that it has where a new file is unusable, and its health check must, too.
     fn of(job: Job, config: &Config, warnings: &mut Vec<String>) -> Result<Self, Failure> {
         if !matches!(job, Job::Healthcheck(_)) {
-            check_ca_files(config)?;
+            app::check_ca_files(config).map_err(Failure::misused)?;
         }
         Ok(match job {
             Job::Serve => {
@@ -199,20 +184,4 @@ impl Task {
             Job::Healthcheck(probe) => Self::Healthcheck(probe),
         })
     }
-}
-
-fn check_ca_files(config: &Config) -> Result<(), Failure> {
-    let database = match &config.database {
-        DatabaseSource::External(database) => Some(database),
-        DatabaseSource::Embedded { .. } => None,
-    };
-    for database in database.into_iter().chain(&config.listen_database) {
-        tls::connector(database.ssl_mode, database.ssl_root_cert.as_deref()).map_err(|error| {
-            Failure::misused(ConfigError {
-                variable: "DB_SSL_ROOT_CERT".to_owned(),
-                problem: error.to_string(),
-            })
-        })?;
-    }
-    Ok(())
 }

@@ -23,10 +23,11 @@ use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::store::Store;
+use crate::sync::acquire_owned;
 use crate::writer::Writer;
 
 pub use commands::{CommandEnd, Commands};
-pub use connections::{CLOSE_REASONS, Connections, OpenConnection};
+pub use connections::{Closed, Connections, OpenConnection};
 pub use delivery::Delivery;
 pub use frames::Frames;
 pub use process::process_starts;
@@ -102,8 +103,7 @@ impl Metrics {
     /// On a thread that may wait, one after the other: Linux before 6.2 takes tens of milliseconds to count tens of thousands of files, and
     /// whoever asks for figures needs no token.
     pub async fn render(&self, format: TextFormat) -> Result<String, Error> {
-        let turn = Arc::clone(&self.turn).acquire_owned().await;
-        let turn = turn.map_err(|closed| Error::Internal(closed.into()))?;
+        let turn = acquire_owned(Arc::clone(&self.turn)).await;
         let registries = [Arc::clone(&self.registry), Arc::clone(&self.of_process)];
         let rendering = move || {
             // To the end, also where nobody waits for it any more.

@@ -11,11 +11,12 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::{FairSemaphore, Permit};
-use crate::frame::{Cursor, Frame};
+use crate::frame::Frame;
 use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, Incarnation, MissedChanges, MissedRead, Snapshot, Store};
+use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
+use crate::store::{Change, MissedChanges, MissedRead, Store};
 
 /// Reads what clients missed.
 #[derive(Clone)]
@@ -74,7 +75,6 @@ pub struct Missed {
     /// The client's own horizon: it has seen everything below, perhaps on another replica, while this one's
     /// listener was behind and will deliver it yet.
     seen_below: Horizon,
-    over: bool,
 }
 
 /// What waits for the client to take it, and holds its part of the memory budget meanwhile.
@@ -113,10 +113,9 @@ impl Replay {
         user: UserId,
         ahead: impl Future<Output = ()>,
     ) -> Result<Permit, Error> {
-        match timeout(self.limits.patience, self.semaphore.acquire(user, ahead)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::unavailable("too many wait for what they missed")),
-        }
+        timeout(self.limits.patience, self.semaphore.acquire(user, ahead))
+            .await
+            .map_err(|_| Error::unavailable("too many wait for what they missed"))
     }
 
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.
@@ -179,8 +178,14 @@ impl Replay {
             identity: position.identity,
             horizon: position.horizon.max(asked.horizon),
         };
-        let mut missed = Missed::new(changes, &asked, &reached, snapshot, reservation);
-        missed.incarnation = incarnation;
+        let missed = Missed::new(
+            changes,
+            &asked,
+            &reached,
+            snapshot,
+            incarnation,
+            reservation,
+        );
         Ok(Resume::Missed(missed))
     }
 }
@@ -193,6 +198,7 @@ impl Missed {
         asked: &Cursor,
         reached: &Cursor,
         snapshot: Snapshot,
+        incarnation: Option<Incarnation>,
         reservation: Reservation,
     ) -> Self {
         let seen_below = asked.horizon;
@@ -206,9 +212,8 @@ impl Missed {
             },
             rows: HashMap::new(),
             snapshot,
-            incarnation: None,
+            incarnation,
             seen_below,
-            over: false,
         };
         // One after the other is let go, so that the data is not there twice.
         for (place, change) in changes.into_iter().enumerate() {
@@ -242,21 +247,12 @@ impl Missed {
             snapshot: Snapshot::until(end),
             incarnation: None,
             seen_below: Horizon::default(),
-            over: false,
         }
     }
 
-    /// Whether the client has a live event already, from the replay or from before its cursor; `incarnation`: the listener's, which is
-    /// asked for what the replay has not told of by itself.
-    pub fn repeat(
-        &mut self,
-        event: &Event,
-        incarnation: impl Fn() -> Option<Incarnation>,
-    ) -> Repeat {
-        if self.is_over_at(event.horizon) {
-            self.over = true;
-            return Repeat::New;
-        }
+    /// Whether the client has a live event already, from the replay or from before its cursor, where the replay is not over at the event's
+    /// horizon; `incarnation`: the listener's, which is asked for what the replay has not told of by itself.
+    pub fn repeat(&self, event: &Event, incarnation: impl Fn() -> Option<Incarnation>) -> Repeat {
         if event.xid < self.seen_below.0 {
             return Repeat::Sent;
         }
@@ -269,9 +265,10 @@ impl Missed {
                 match self.rows.get(&subject) {
                     Some(sent) if *sent >= event.version => Repeat::Sent,
                     Some(_) => Repeat::Later,
-                    // Or the replay would have told of it: the client has seen what was committed behind it.
+                    // Its transaction had ended when the replay read, which would have told of the row had the client not seen it.
                     None if is_before_replay(event.xid) => Repeat::Sent,
-                    // The same of what it was inserted as, or the client has seen that before its cursor: it was changed since.
+                    // The row was inserted before the replay read or before the client's cursor, so the client knows it: this event
+                    // changed it since.
                     None if created.is_some_and(was_there) => Repeat::Later,
                     None => Repeat::New,
                 }
@@ -285,12 +282,8 @@ impl Missed {
         }
     }
 
-    /// Whether nothing can repeat any more: then this is no longer needed.
-    pub fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// Whether nothing can repeat any more for a socket that has taken all that the hub had for it when its horizon was this.
+    /// Whether nothing can repeat any more for a socket that has taken all that the hub had for it when its horizon was this: then this is
+    /// no longer needed.
     pub fn is_over_at(&self, horizon: Horizon) -> bool {
         horizon > Horizon(self.snapshot.end())
     }

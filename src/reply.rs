@@ -9,9 +9,8 @@ use warp::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::logging::{REQUEST_ID, Repeats};
-use crate::schema::objects::ErrorCode;
 
 /// The shape of every error body. NestJS callers know the first three members; `code` is the stable one.
 #[derive(Serialize, ToSchema)]
@@ -23,8 +22,7 @@ pub(crate) struct ErrorBody<'a> {
     /// The status in words.
     error: &'a str,
     message: Message<'a>,
-    #[schema(value_type = ErrorCode)]
-    code: &'a str,
+    code: ErrorCode,
 }
 
 impl<'a> ErrorBody<'a> {
@@ -62,7 +60,7 @@ pub fn error_response(error: &Error) -> Response {
     if let Error::Unauthorized { code, .. } = error {
         // RFC 6750 section 3: who sent no token gets no error code.
         let challenge = match *code {
-            "unauthorized" => "Bearer",
+            ErrorCode::Unauthorized => "Bearer",
             _ => "Bearer error=\"invalid_token\"",
         };
         let challenge = HeaderValue::from_static(challenge);
@@ -117,14 +115,16 @@ pub fn status(error: &Error) -> StatusCode {
         }
         Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        Error::Conflict(_) => StatusCode::CONFLICT,
+        Error::ClientMessageIdReused => StatusCode::CONFLICT,
         Error::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Error::UpgradeRequired(_) => StatusCode::UPGRADE_REQUIRED,
         Error::TooManyRequests { .. } | Error::TooManySockets { .. } => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        Error::Unavailable { .. } | Error::SearchTimeout => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Unavailable { .. } | Error::ReplicaFull | Error::SearchTimeout => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

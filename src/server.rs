@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use warp::filters::BoxedFilter;
-use warp::reply::Response;
 
 use crate::config::Config;
+use crate::http::Routes;
 use crate::lifecycle::Lifecycle;
 use crate::logging::Repeats;
 use crate::metrics::Connections;
@@ -43,7 +42,7 @@ pub struct ServerLimits {
     pub connections: usize,
     /// A request's head: the line and all fields, in bytes.
     pub head_bytes: usize,
-    /// Its fields.
+    /// Fields of a request's head.
     pub fields: usize,
     /// From the first byte of a request's head to its last; then a 408.
     pub head: Duration,
@@ -69,15 +68,6 @@ impl From<&Config> for ServerLimits {
             write_stall: config.timeouts.stall + STALL_MARGIN,
         }
     }
-}
-
-/// What requests are answered by.
-#[derive(Clone)]
-pub struct Routes {
-    pub all: BoxedFilter<(Response,)>,
-    /// On a connection over the limit, which has one request: how the replica is, what a browser asks before a request of a page, and a 503
-    /// for everything else, which these routes count as refused.
-    pub without_room: BoxedFilter<(Response,)>,
 }
 
 /// Serves `routes` until `lifecycle.refusing`, and then those that wait to be accepted. From `lifecycle.closing`
@@ -204,12 +194,13 @@ impl Acceptor {
         let Self {
             lifecycle, limits, ..
         } = self;
-        let (place, late) = lifecycle.admit();
+        let (place, arrival) = lifecycle.admit();
         let tracker = place.task_tracker();
         match self.connections.clone().try_acquire_owned() {
             Ok(permit) => {
                 let routes = self.routes.all.clone();
-                let serving = connection::serve(stream, permit, routes, *limits, lifecycle, late);
+                let serving =
+                    connection::serve(stream, permit, routes, *limits, lifecycle, arrival);
                 let open = self.figures.opened();
                 tracker.spawn(async move {
                     let _open = open;

@@ -23,7 +23,7 @@ mod search_index;
 mod sending;
 mod shares;
 mod tickets;
-pub mod tls;
+mod tls;
 mod triggers;
 mod user_lookups;
 mod users;
@@ -49,22 +49,23 @@ pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
 pub use migrate::{Around, MigrateError, Migration, UsersLinked};
-pub use position::{Horizon, Identity, Incarnation, Snapshot};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
 pub use tickets::{IssuedTicket, RedeemedTicket};
+pub use tls::{TlsError, check_ca_file};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
 
 use describe::describe_pool;
 use failure::{Fault, QueryFailure};
-use held_rows::{GivenUp, HeldRows};
+use held_rows::{CallerGone, HeldRows};
 use lease::{Lease, Param, Turn};
 use search::Searches;
 use shares::Shares;
 use user_lookups::UserLookups;
 
+use crate::config::Config;
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
 
@@ -93,7 +94,7 @@ pub enum Window {
 /// Items as PostgreSQL built them, and whether more follow.
 #[derive(Debug)]
 pub struct Listing {
-    pub items: Vec<RawJson>,
+    pub items: Vec<String>,
     pub has_more: bool,
 }
 
@@ -126,17 +127,40 @@ pub struct Store {
 /// probes meanwhile.
 const VITAL_CONNECTIONS: usize = 2;
 
+/// Connections of a store, and how long its statements may take.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreLimits {
+    /// `DB_POOL_SIZE`, shared between requests and the writer; [`VITAL_CONNECTIONS`] come on top.
+    pub pool_size: usize,
+    /// `DB_TIMEOUT_SECONDS`.
+    pub timeout: Duration,
+    /// `SEARCH_TIMEOUT_SECONDS`.
+    pub search_timeout: Duration,
+}
+
+impl From<&Config> for StoreLimits {
+    fn from(config: &Config) -> Self {
+        Self {
+            pool_size: config.pool_size,
+            timeout: config.timeouts.database,
+            search_timeout: config.timeouts.search,
+        }
+    }
+}
+
 impl Store {
-    /// Opens nothing yet: connections are made when they are needed. `pool_size` is shared between
-    /// requests and the writer; [`VITAL_CONNECTIONS`] come on top. `search_timeout`: `SEARCH_TIMEOUT_SECONDS`.
+    /// Opens nothing yet: connections are made when they are needed.
     pub fn new(
         connector: &Connector,
         schema: &str,
-        pool_size: usize,
-        timeout: Duration,
-        search_timeout: Duration,
+        limits: StoreLimits,
         way: Way,
     ) -> Result<Self, ConnectError> {
+        let StoreLimits {
+            pool_size,
+            timeout,
+            search_timeout,
+        } = limits;
         let shares = Shares::of(pool_size);
         Ok(Self {
             pool: connector.pool(shares.requests, timeout, way)?,
@@ -297,10 +321,8 @@ impl Store {
         let mut attempts = self.held_rows.attempts(row);
         loop {
             let permit = match timeout_at(deadline, attempts.next(gone.as_mut())).await {
-                Ok(Err(GivenUp::CallerGone)) => {
-                    return Err(Error::unavailable("the caller has gone"));
-                }
-                Ok(permit) => permit,
+                Ok(Ok(permit)) => permit,
+                Ok(Err(CallerGone)) => return Err(Error::unavailable("the caller has gone")),
                 Err(_) => return Err(QueryFailure::held().into()),
             };
             let lease = tokio::select! {
@@ -434,8 +456,7 @@ fn listing(rows: &[Row], limit: i64) -> Result<Listing, Error> {
     let items = rows
         .iter()
         .take(limit)
-        .map_while(|row| column_of::<Option<String>>(row, 0).transpose())
-        .map(|text| text.and_then(raw_json))
+        .map_while(|row| column_of(row, 0).transpose())
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Listing {
         has_more: rows.len() > items.len(),

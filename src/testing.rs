@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use crate::auth::Keys;
 use crate::config::{Config, DatabaseSource};
-use crate::frame::Cursor;
 use crate::hub::{Hub, HubLimits};
 use crate::lifecycle::Lifecycle;
 use crate::limits::UserLimiter;
 use crate::listener::{Listener, ListenerConfig};
 use crate::live::{Live, PresenceTimes, TypingTimes};
 use crate::model::ReplicaId;
+use crate::position::{Cursor, Horizon, Identity};
 use crate::services::{Parts, Services};
-use crate::store::{Connector, Horizon, Identity, Store, UsersLink, UsersLinked, UsersTable, Way};
+use crate::store::{Connector, Store, StoreLimits, UsersLink, UsersLinked, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
 
 /// A hub that is live and limits no connections; so many frames may wait for each of its sockets.
@@ -49,18 +49,8 @@ pub fn services_of(hub: Hub, config: Config) -> Services {
         panic!("DB_HOST is set");
     };
     let connector = Connector::new(database).unwrap();
-    let timeout = config.timeouts.database;
-    let (schema, pool_size) = (&config.schema, config.pool_size);
-    let search_timeout = config.timeouts.search;
-    let store = Store::new(
-        &connector,
-        schema,
-        pool_size,
-        timeout,
-        search_timeout,
-        Way::Direct,
-    )
-    .unwrap();
+    let limits = StoreLimits::from(&config);
+    let store = Store::new(&connector, &config.schema, limits, Way::Direct).unwrap();
     let lifecycle = Lifecycle::default();
     let (writer, writing) = Writer::new(
         store.clone(),

@@ -50,7 +50,7 @@ use pending::{Flow, Pending, Reply, answer, answer_all, expire};
 use storing::Storing;
 
 pub use accepted::{Accepted, Failed, Protocol};
-pub use sent::{Sent, SentLine};
+pub use sent::Sent;
 pub use stats::Stats;
 
 /// What `RUST_LOG` calls the lines about accepted messages by, wherever they are written.

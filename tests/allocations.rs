@@ -7,10 +7,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use pgchat::frame::{Cursor, Frame};
+use pgchat::frame::Frame;
 use pgchat::hub::{Delivery, Event, Hub, HubLimits, Subject, Subscription};
 use pgchat::model::UserId;
-use pgchat::store::{Horizon, Identity};
+use pgchat::position::{Cursor, Horizon, Identity};
 use uuid::Uuid;
 
 /// The system's allocator, which counts. The one place of the project with `unsafe`: an allocator cannot do without.

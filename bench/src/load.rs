@@ -100,7 +100,7 @@ impl Load {
         Ok(())
     }
 
-    /// The same, while something else is sent. What is returned reads from the sockets, and wants to be adopted.
+    /// Opens the sockets of these clients while something else is sent. What is returned reads from the sockets, and wants to be adopted.
     pub async fn reopen(&self, clients: &[Rc<Client>]) -> Result<JoinSet<()>, Failure> {
         let (replicas, buffer, board) = (&self.replicas, &self.buffer, &self.board);
         let mut tasks = JoinSet::new();

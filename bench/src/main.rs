@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use pgchat_harness::cluster::{Cluster, RunDir, Wanted};
-use pgchat_harness::{Failure, program, raise_open_files};
+use pgchat_harness::{Failure, program, raise_open_files, with_causes};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
@@ -58,13 +58,6 @@ fn relay(args: &[String]) -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// An error and what caused it: of PostgreSQL's errors, the causes hold the words.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let words: Vec<String> = causes.map(ToString::to_string).collect();
-    words.join(": ")
 }
 
 enum Outcome {

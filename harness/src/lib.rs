@@ -22,3 +22,40 @@ pub fn raise_open_files() -> Result<u64, Failure> {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(hard)
 }
+
+/// An error and what caused it: of PostgreSQL's errors, the causes hold the words.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let words: Vec<String> = causes.map(ToString::to_string).collect();
+    words.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::*;
+
+    /// As the client of PostgreSQL has it.
+    #[derive(Debug)]
+    struct Database(std::num::ParseIntError);
+
+    impl fmt::Display for Database {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("db error")
+        }
+    }
+
+    impl std::error::Error for Database {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_causes() {
+        let failure: Failure = Database("x".parse::<i32>().unwrap_err()).into();
+        let told = with_causes(&*failure);
+        assert_eq!(told, "db error: invalid digit found in string");
+    }
+}

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use pgchat_harness::with_causes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -81,7 +82,7 @@ struct Skipped(String);
 
 impl From<tokio_postgres::Error> for Skipped {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self(format!("PostgreSQL: {error}"))
+        Self(format!("PostgreSQL: {}", with_causes(&error)))
     }
 }
 

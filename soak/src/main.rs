@@ -32,6 +32,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pgchat_harness::cluster::RunDir;
+use pgchat_harness::with_causes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Broken) => ExitCode::from(1),
         Ok(Outcome::Interrupted) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("no verdict: {error}");
+            eprintln!("no verdict: {}", with_causes(&*error));
             ExitCode::from(2)
         }
     }

@@ -87,7 +87,7 @@ fn summary(world: &World, checker: &crate::checker::Checker, tally: &Tally, rows
     out
 }
 
-/// The same as JSON. Times are in microseconds.
+/// The report as JSON. Times are in microseconds.
 pub fn json(world: &World, tally: &Tally, rows: u64) -> Value {
     let checker = world.checker();
     let faults = world.faults();

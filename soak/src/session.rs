@@ -34,7 +34,7 @@ const WATCH: &str = "watch";
 pub enum SessionEnd {
     /// A close frame, with its code.
     Closed(u16),
-    /// The same after `server_closing`, which said when to come back.
+    /// A close frame after `server_closing`, which said when to come back.
     Closing(Duration),
     /// The connection broke, or the other side left without a close frame.
     Broken,

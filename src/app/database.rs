@@ -1,16 +1,18 @@
 //! The database at the start: reaching it, applying the schema, demo rows.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::StartError;
-use crate::config::{Config, DatabaseConfig, DatabaseSource, SslMode};
+use crate::config::{Config, ConfigError, DatabaseConfig, DatabaseSource, SslMode};
 use crate::embedded::EmbeddedPostgres;
 use crate::error::Error;
 use crate::store::{
     Around, Connector, MigrateError, Migration, Obstacle, Purpose, SearchIndex, Session, Store,
-    UsersLink, UsersLinked, UsersTable, Way, describe, quoted_name, roles,
+    StoreLimits, UsersLink, UsersLinked, UsersTable, Way, check_ca_file, describe, quoted_name,
+    roles,
 };
 
 /// Tables and rows that only the embedded database gets.
@@ -19,6 +21,21 @@ const DEMO_DATA: &str = include_str!("../../sql/demo/demo_data.sql");
 
 /// Between two tries to reach the database at the start.
 const START_RETRY: Duration = Duration::from_millis(500);
+
+/// Reads the files that the connections to the database are checked by: what is wrong with one is told before anything starts.
+pub fn check_ca_files(config: &Config) -> Result<(), ConfigError> {
+    let database = match &config.database {
+        DatabaseSource::External(database) => Some(database),
+        DatabaseSource::Embedded { .. } => None,
+    };
+    for database in database.into_iter().chain(&config.listen_database) {
+        check_ca_file(database).map_err(|error| ConfigError {
+            variable: "DB_SSL_ROOT_CERT".to_owned(),
+            problem: error.to_string(),
+        })?;
+    }
+    Ok(())
+}
 
 /// The host's users table, as configured.
 fn users_table(config: &Config) -> UsersTable {
@@ -119,11 +136,7 @@ impl Database {
         loop {
             match migration.run(&self.owner).await {
                 Err(error @ (MigrateError::Connect(_) | MigrateError::Interrupted(_)))
-                    if Instant::now() + START_RETRY < self.deadline =>
-                {
-                    log::warn!("{error}; trying again");
-                    tokio::time::sleep(START_RETRY).await;
-                }
+                    if self.again_after(&error).await => {}
                 Err(error @ MigrateError::Diverged(_)) => {
                     return Err(StartError(format!("{error}{}", anew(&config.database))));
                 }
@@ -136,14 +149,22 @@ impl Database {
         }
     }
 
+    /// Whether there is time for another try, which has come then.
+    async fn again_after(&self, error: &impl fmt::Display) -> bool {
+        let in_time = Instant::now() + START_RETRY < self.deadline;
+        if in_time {
+            log::warn!("{error}; trying again");
+            tokio::time::sleep(START_RETRY).await;
+        }
+        in_time
+    }
+
     /// Pools of connections to it; none is made yet.
     pub fn store(&self, config: &Config) -> Result<Store, StartError> {
         Store::new(
             &self.connector,
             &config.schema,
-            config.pool_size,
-            config.timeouts.database,
-            config.timeouts.search,
+            StoreLimits::from(config),
             // Behind a pooler the listener needs a way of its own.
             match config.listen_database {
                 None => Way::Direct,
@@ -165,12 +186,7 @@ impl Database {
         };
         let languages = loop {
             match store.search_languages().await {
-                Err(error @ Error::Unavailable { .. })
-                    if Instant::now() + START_RETRY < self.deadline =>
-                {
-                    log::warn!("{error}; trying again");
-                    tokio::time::sleep(START_RETRY).await;
-                }
+                Err(error @ Error::Unavailable { .. }) if self.again_after(&error).await => {}
                 asked => {
                     break asked.map_err(|error| StartError(error.with_cause().to_string()))?;
                 }

@@ -1,4 +1,4 @@
-//! What a newcomer needs to try the service out, told at the start on the embedded database.
+//! What is told at the start to whoever tries the service out: on the embedded database how, and that callers are not checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -10,6 +10,17 @@ const DEMO_USERS: [&str; 2] = [
     "11111111-1111-4111-8111-111111111111",
     "22222222-2222-4222-8222-222222222222",
 ];
+
+/// For who serves without checking callers; in a container nothing else says why nobody outside of it gets an answer.
+pub(super) fn trusted_warning(address: SocketAddr) -> String {
+    let reached_by = match address.ip().is_loopback() {
+        true => "only this machine (in a container: only the container itself) reaches",
+        false => "only an authenticating gateway may reach",
+    };
+    format!(
+        "AUTH_MODE=trusted, the default without a key: every caller is believed, and {reached_by} {address}"
+    )
+}
 
 /// The lines, as they can be pasted. The password of the database is in `url_file`, not in the log.
 pub(super) fn hints(config: &Config, listening_on: SocketAddr, url_file: &Path) -> Vec<String> {

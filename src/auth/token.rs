@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::crypto;
 use super::keys::{KeyFiles, KeySet};
 use crate::config::{AuthConfig, ConfigError};
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::model::{UnixSeconds, UserId};
 use crate::sync;
 
@@ -215,14 +215,14 @@ fn refusal(kind: &ErrorKind) -> Error {
 
 pub(super) fn expired() -> Error {
     Error::Unauthorized {
-        code: "token_expired",
+        code: ErrorCode::TokenExpired,
         message: "the token has expired".to_owned(),
     }
 }
 
 pub(super) fn invalid(why: impl std::fmt::Display) -> Error {
     Error::Unauthorized {
-        code: "token_invalid",
+        code: ErrorCode::TokenInvalid,
         message: format!("the token is not valid: {why}"),
     }
 }

@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, DatabaseSource};
-    use crate::store::{Connector, Way};
+    use crate::store::{Connector, StoreLimits, Way};
 
     /// A memory whose database is never asked.
     fn user_check(holds: Duration) -> UserCheck {
@@ -127,14 +127,8 @@ mod tests {
             panic!("DB_HOST is set");
         };
         let connector = Connector::new(database).unwrap();
-        let store = Store::new(
-            &connector,
-            &config.schema,
-            1,
-            Duration::from_secs(1),
-            Duration::from_secs(1),
-            Way::Direct,
-        );
+        let limits = StoreLimits::from(&config);
+        let store = Store::new(&connector, &config.schema, limits, Way::Direct);
         UserCheck::new(store.unwrap(), holds)
     }
 
@@ -166,7 +160,7 @@ mod tests {
         user_check.remember(&[(active, true), (inactive, false)]);
         assert!(user_check.require_active(active).await.is_ok());
         let refused = user_check.require_active(inactive).await.unwrap_err();
-        assert_eq!(refused.code(), "user_deactivated");
+        assert_eq!(refused.code().name(), "user_deactivated");
     }
 
     #[tokio::test]

@@ -1,25 +1,16 @@
 //! The names of frames on the wire: the `type` of what is sent to clients, and of the commands that they send.
 
-/// An enum of names on the wire, so that each name is written once.
+use crate::names::names;
+
+/// Names on the wire, which are read as well.
 macro_rules! wire_names {
     ($(#[$doc:meta])* $names:ident { $($variant:ident = $name:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $names {
-            $($variant,)+
+        names! {
+            $(#[$doc])*
+            $names { $($variant = $name,)+ }
         }
 
         impl $names {
-            /// Each at the place of its number (`as usize`), in the order of the documents and of the figures.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
-
-            /// The `type` on the wire.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-
             /// `None`: this version knows no such name. Letters count in their case.
             pub fn named(name: &str) -> Option<Self> {
                 match name {

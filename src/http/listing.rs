@@ -19,7 +19,7 @@ pub(super) fn page_response(
     listing: Listing,
 ) -> Result<Response, Error> {
     let Listing { items, has_more } = listing;
-    let size = items.iter().map(|item| item.get().len() + 1).sum::<usize>() + name.len() + 32;
+    let size = items.iter().map(|item| item.len() + 1).sum::<usize>() + name.len() + 32;
     let Some(reservation) = services.answers.reserve(holder, size) else {
         return Err(Error::unavailable(
             "too many large answers are on their way",
@@ -33,7 +33,7 @@ pub(super) fn page_response(
         if place > 0 {
             text.push(',');
         }
-        text.push_str(item.get());
+        text.push_str(&item);
     }
     text.push_str("],\"hasMore\":");
     text.push_str(if has_more { "true}" } else { "false}" });

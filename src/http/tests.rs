@@ -16,7 +16,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::{Holder, MemoryBudget};
 use crate::metrics::Connections;
 use crate::reply::json_response;
-use crate::server::{Routes, ServerLimits, serve};
+use crate::server::{ServerLimits, serve};
 
 const LIMITS: BodyLimits = BodyLimits {
     bytes: 100,

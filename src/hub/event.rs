@@ -5,7 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::frame::{Frame, FrameType};
-use crate::store::Horizon;
+use crate::position::Horizon;
 
 /// What an event is about; with its version it tells a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

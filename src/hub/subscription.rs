@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 
 use super::pacer::Pacer;
 use super::{Event, GivenUp, Hub, Mailbox};
-use crate::frame::{Cursor, Frame};
+use crate::frame::Frame;
 use crate::model::{ConnectionId, UserId};
+use crate::position::Cursor;
 
 /// What a socket's session gets from the hub.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ pub enum Holder {
     Service(ServiceToken),
     /// What a gateway asks for without naming a user (trusted mode): the participants of this conversation.
     Conversation(ConversationId),
-    /// Or nobody at all.
+    /// Nobody in particular: the request names neither a user nor a conversation.
     Anybody,
 }
 
@@ -54,11 +54,12 @@ struct Part {
 }
 
 impl MemoryBudget {
+    /// Counts only what is larger than [`SMALL`].
     pub fn new(bytes: usize) -> Self {
         Self::exempting(SMALL, bytes)
     }
 
-    /// The same for what is larger than `small`.
+    /// Counts only what is larger than `small`.
     pub fn exempting(small: usize, bytes: usize) -> Self {
         Self(Arc::new(Shared {
             kib: bytes / 1024,

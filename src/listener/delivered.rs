@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use crate::hub::Subject;
-use crate::store::Horizon;
+use crate::position::Horizon;
 
 /// Its memory is bounded, though one open write transaction anywhere in the cluster holds the horizon back: a row is two
 /// subjects at most (itself, and that it was read), so with room for twice the rows that a catch-up may read, it knows all

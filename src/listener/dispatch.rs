@@ -20,7 +20,8 @@ use crate::frame::FrameType;
 use crate::hub::{Event, Hub, Subject};
 use crate::live::Live;
 use crate::model::{ReplicaId, UserId};
-use crate::store::{Horizon, Incarnation, Pair, ReadBack, RowBack, Snapshot, Store, Telling};
+use crate::position::{Horizon, Incarnation, Snapshot};
+use crate::store::{Pair, ReadBack, RowBack, Store, Telling};
 
 pub(super) use catch_up::CaughtUp;
 

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::Stats;
 use super::dispatch::Dispatcher;
-use crate::frame::Cursor;
 use crate::hub::{Delivery, GivenUp, Hub, Subscription};
 use crate::model::{ReplicaId, UserId};
+use crate::position::Cursor;
 use crate::services::Services;
 
 /// A dispatcher of notifications that no database sent, with one socket that gets their events.

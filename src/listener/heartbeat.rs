@@ -8,7 +8,8 @@ use tokio::time::sleep_until;
 
 use super::reader::Progress;
 use crate::model::ReplicaId;
-use crate::store::{Identity, Store};
+use crate::position::Identity;
+use crate::store::Store;
 
 /// Heartbeats of which it is known when they were sent: far more than are on their way while the dispatcher is behind.
 const KNOWN: i64 = 64;

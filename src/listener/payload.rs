@@ -25,7 +25,7 @@ pub(super) struct Payload<'a> {
     pub horizon: Option<u64>,
     /// Just before the commit, by the clock of PostgreSQL's host, in Unix seconds.
     pub at: i64,
-    /// That moment in Unix microseconds.
+    /// Just before the commit, in Unix microseconds.
     #[serde(default, rename = "atMicros")]
     pub at_micros: Option<i64>,
     #[serde(borrow, default)]

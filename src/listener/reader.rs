@@ -11,9 +11,8 @@ use uuid::Uuid;
 
 use super::ListenerConfig;
 use crate::model::ReplicaId;
-use crate::store::{
-    DbConnection, ISOLATION, Identity, Incarnation, LASTING, channel_of, describe, quoted_name,
-};
+use crate::position::{Identity, Incarnation};
+use crate::store::{DbConnection, ISOLATION, LASTING, channel_of, describe, quoted_name};
 use crate::sync::lock;
 
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
@@ -35,7 +34,7 @@ impl Progress {
         self.came.load(Ordering::Acquire)
     }
 
-    /// Those of them that the dispatcher is done with; they are taken in the order in which they came.
+    /// Payloads that the dispatcher is done with; taken in the order in which they came.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Acquire)
     }

@@ -5,8 +5,7 @@ use super::dispatch::{CaughtUp, Dispatcher};
 use super::reader::Reading;
 use super::{Listener, SessionEnd, heartbeat};
 use crate::error::Error;
-use crate::frame::Cursor;
-use crate::store::{Identity, Snapshot};
+use crate::position::{Cursor, Identity, Snapshot};
 
 /// What came of the events between two sessions.
 enum Missed {

@@ -6,7 +6,7 @@
 //! was read from the tables may stand in the queue behind it yet: there only a heartbeat says so that was sent after the reading. Both are
 //! heard over the listener's own session, which no crash survives.
 
-use crate::store::Incarnation;
+use crate::position::Incarnation;
 
 #[derive(Default)]
 pub(super) struct Unflushed {

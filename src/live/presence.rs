@@ -142,7 +142,7 @@ impl Presence {
 
     /// The listener is live, perhaps after a time in which it heard nothing.
     pub fn listening(&self) {
-        lock(&self.shared.watchers).ask_all(false);
+        lock(&self.shared.watchers).ask_all();
         self.shared.look.notify_one();
         let mut attendance = lock(&self.shared.attendance);
         self.shared.sessions.fetch_add(1, Ordering::AcqRel);
@@ -153,7 +153,7 @@ impl Presence {
 
     /// Every socket was told to reload: it is shown again whom it watches.
     pub fn show_again(&self) {
-        lock(&self.shared.watchers).ask_all(true);
+        lock(&self.shared.watchers).show_all_again();
         self.shared.look.notify_one();
     }
 

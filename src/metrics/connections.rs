@@ -10,21 +10,25 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Why a socket closed, in words for a label; `ws` has the reasons themselves.
-pub const CLOSE_REASONS: [&str; 12] = [
-    "client",
-    "lost",
-    "too_slow",
-    "overloaded",
-    "too_big",
-    "unfinished",
-    "invalid_text",
-    "protocol",
-    "no_pong",
-    "token_expired",
-    "deactivated",
-    "restart",
-];
+use crate::names::names;
+
+names! {
+    /// Why a socket closed, as a label has it; `ws` has the reasons themselves.
+    Closed {
+        Client = "client",
+        Lost = "lost",
+        TooSlow = "too_slow",
+        Overloaded = "overloaded",
+        TooBig = "too_big",
+        Unfinished = "unfinished",
+        InvalidText = "invalid_text",
+        Protocol = "protocol",
+        NoPong = "no_pong",
+        TokenExpired = "token_expired",
+        Deactivated = "deactivated",
+        Restart = "restart",
+    }
+}
 
 /// Clones share the figures.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +38,7 @@ pub struct Connections(Arc<Counts>);
 struct Counts {
     http: AtomicU64,
     refused: AtomicU64,
-    closes: [AtomicU64; CLOSE_REASONS.len()],
+    closes: [AtomicU64; Closed::ALL.len()],
 }
 
 /// A connection that is counted for as long as this is there.
@@ -64,13 +68,9 @@ impl Connections {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// A socket's session ended for one of [`CLOSE_REASONS`].
-    pub fn socket_closed(&self, reason: &str) {
-        let place = CLOSE_REASONS.iter().position(|known| *known == reason);
-        debug_assert!(place.is_some(), "{reason} is in no list");
-        if let Some(count) = place.and_then(|place| self.0.closes.get(place)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    /// A socket's session ended.
+    pub fn socket_closed(&self, reason: Closed) {
+        self.0.closes[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -89,9 +89,9 @@ impl Collector for Connections {
         let help = "Sockets whose session ended, by the reason";
         let mut family =
             encoder.encode_descriptor("socket_closes", help, None, MetricType::Counter)?;
-        for (reason, count) in CLOSE_REASONS.iter().zip(&self.0.closes) {
+        for (reason, count) in Closed::ALL.into_iter().zip(&self.0.closes) {
             ConstCounter::new(count.load(Ordering::Relaxed))
-                .encode(family.encode_family(&[("reason", *reason)])?)?;
+                .encode(family.encode_family(&[("reason", reason.name())])?)?;
         }
         Ok(())
     }

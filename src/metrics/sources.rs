@@ -73,7 +73,7 @@ impl Sources {
         )?;
         figures.gauge(
             "connections_limit",
-            "How many of them this replica takes at most; 0: no bound",
+            "Sockets that this replica takes at most; 0: no bound",
             self.hub.capacity() as f64,
         )?;
         figures.counter(
@@ -136,7 +136,7 @@ impl Sources {
         )?;
         figures.counter(
             "presence_untold",
-            "The same, when the database did not take it",
+            "Users whose coming or going the database did not take",
             counts.untold,
         )?;
         figures.counter(
@@ -154,7 +154,7 @@ impl Sources {
         )?;
         figures.gauge(
             "writer_queue_limit",
-            "How many may wait; one more is refused",
+            "Messages that may wait; one more is refused",
             self.writer.capacity() as f64,
         )?;
         figures.gauge(
@@ -170,7 +170,7 @@ impl Sources {
         )?;
         figures.counter(
             "writer_messages",
-            "Messages in them, repeated tries included",
+            "Messages in the writer's transactions, repeated tries included",
             read(&stats.messages),
         )?;
         figures.counter(
@@ -250,7 +250,7 @@ impl Sources {
         )?;
         figures.counter(
             "listener_catch_up_events",
-            "Of these, read from the tables",
+            "Events handed to the hub that were read from the tables",
             read(&stats.catch_up_events),
         )
     }

@@ -2,7 +2,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::hub::AsUpdate;
-use crate::store::Identity;
+use crate::position::Identity;
 
 #[test]
 fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_behind() {
@@ -10,16 +10,16 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
         identity: Identity("a".into()),
         horizon: Horizon(horizon),
     };
-    let mut missed = Missed::new(
+    let here = Some(Incarnation(Uuid::from_u128(1)));
+    let missed = Missed::new(
         Vec::new(),
         &at(100),
         &at(110),
         Snapshot::until(110),
+        here,
         Reservation::default(),
     );
-    let here = Some(Incarnation(Uuid::from_u128(1)));
-    missed.incarnation = here;
-    let mut repeat_in = |created, xid, incarnation| {
+    let repeat_in = |created, xid, incarnation| {
         let event = Event {
             subject: Subject::Row(Uuid::nil()),
             version: 2,
@@ -34,7 +34,7 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
         };
         missed.repeat(&event, || incarnation)
     };
-    let mut repeat = |created, xid| repeat_in(created, xid, here);
+    let repeat = |created, xid| repeat_in(created, xid, here);
     assert_eq!(repeat(Some(99), 120), Repeat::Later);
     // The replay would have told of it.
     assert_eq!(repeat(Some(100), 120), Repeat::Later);
@@ -54,8 +54,8 @@ fn what_a_client_saw_before_its_cursor_comes_as_an_update_where_the_listener_is_
 #[test]
 fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat_can_come() {
     let row = Uuid::from_u128(1);
-    let mut missed = Missed::of_row(row, 2, 130);
-    let mut repeat = |version, horizon| {
+    let missed = Missed::of_row(row, 2, 130);
+    let repeat = |version, horizon| {
         let event = Event {
             subject: Subject::Row(row),
             version,
@@ -65,12 +65,14 @@ fn what_was_replayed_is_told_from_what_is_new_until_an_event_says_that_no_repeat
             made_at: None,
             as_update: None,
         };
-        let repeat = missed.repeat(&event, || None);
-        (repeat, missed.is_over())
+        match missed.is_over_at(event.horizon) {
+            true => None,
+            false => Some(missed.repeat(&event, || None)),
+        }
     };
-    assert_eq!(repeat(2, 130), (Repeat::Sent, false));
-    assert_eq!(repeat(3, 130), (Repeat::Later, false));
-    assert_eq!(repeat(2, 131), (Repeat::New, true));
+    assert_eq!(repeat(2, 130), Some(Repeat::Sent));
+    assert_eq!(repeat(3, 130), Some(Repeat::Later));
+    assert_eq!(repeat(2, 131), None);
 }
 
 /// Whatever a mark covers: what was read may be unread again, and be read once more. And of a row that it has not told of the client had seen
@@ -89,10 +91,9 @@ fn what_the_replay_has_seen_the_end_of_and_not_told_of_is_no_news() {
         horizon: Horizon(90),
     };
     let snapshot = Snapshot::parse("100:130:100,110").expect("a snapshot");
-    let mut missed = Missed::new(Vec::new(), &at, &at, snapshot, Reservation::default());
     let here = Some(Incarnation(Uuid::from_u128(1)));
-    missed.incarnation = here;
-    let mut repeat = |xid, incarnation| {
+    let missed = Missed::new(Vec::new(), &at, &at, snapshot, here, Reservation::default());
+    let repeat = |xid, incarnation| {
         let repeats = [mark(xid), reload(xid), Subject::Row(id)].map(|subject| {
             let event = Event {
                 subject,

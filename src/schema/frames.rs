@@ -5,7 +5,8 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::objects::{Conversation, ErrorCode, Message, MessageType, UserSummary};
+use super::objects::{Conversation, Message, MessageType, UserSummary};
+use crate::error::ErrorCode;
 use crate::frame::{CommandType, FrameType};
 
 /// The schemas that a type refers to, by name.
@@ -254,7 +255,7 @@ struct Presence {
     last_seen_at: Option<chrono::DateTime<chrono::Utc>>,
 }
 
-/// Flat, whatever the command was: `message` for sending and editing, the next three for marking as read.
+/// Flat, whatever the command was: `message` for sending and editing; `conversationId`, `markedCount` and `readSeq` for marking as read.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct Ack {

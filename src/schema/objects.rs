@@ -6,7 +6,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use crate::error::CODES;
+use crate::error::ErrorCode;
 
 /// A user as part of another object.
 #[derive(ToSchema)]
@@ -239,17 +239,15 @@ pub struct EditMessage {
     content: String,
 }
 
-/// What went wrong.
-pub struct ErrorCode;
-
 impl ToSchema for ErrorCode {}
 
 impl PartialSchema for ErrorCode {
     fn schema() -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);
+        let known = ErrorCode::ALL.map(ErrorCode::name);
         // An enum alone would be closed: what is generated from it would fail at a code of a later version.
         AnyOfBuilder::new()
-            .item(text().enum_values(Some(CODES)))
+            .item(text().enum_values(Some(known)))
             .item(text())
             .description(Some(
                 "What went wrong: stable, for programs. Later versions may add some.",

@@ -20,7 +20,7 @@ use warp::reply::Response;
 use super::ServerLimits;
 use super::request::answer;
 use super::timeout_stream::{Phase, TimeoutStream};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Arrival, Lifecycle};
 
 /// hyper's buffer of one connection; grows to this only while a large body passes.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
@@ -30,7 +30,7 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 const LATE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One connection, until it ends or is upgraded. The permit goes with the stream into an upgrade, so it
-/// counts the socket as well. One that is `late`, since the replica closes already, is not shut down before its
+/// counts the socket as well. One that comes late, since the replica closes already, is not shut down before its
 /// only answer, and asks for it soon.
 pub(super) fn serve(
     stream: TcpStream,
@@ -38,7 +38,7 @@ pub(super) fn serve(
     routes: BoxedFilter<(Response,)>,
     limits: ServerLimits,
     lifecycle: &Lifecycle,
-    late: bool,
+    arrival: Arrival,
 ) -> impl Future<Output = ()> + Send + 'static {
     let stopping = lifecycle.stopping.clone();
     if let Err(error) = stream.set_nodelay(true) {
@@ -56,17 +56,17 @@ pub(super) fn serve(
     let serving = transport(limits)
         // hyper starts this timer when the connection becomes idle, so it is the idle limit;
         // the limit of the head is kept by `TimeoutStream`.
-        .header_read_timeout(match late {
-            true => limits.idle.min(LATE_PATIENCE),
-            false => limits.idle,
+        .header_read_timeout(match arrival {
+            Arrival::Late => limits.idle.min(LATE_PATIENCE),
+            Arrival::InTime => limits.idle,
         })
-        .keep_alive(!late)
+        .keep_alive(arrival == Arrival::InTime)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     async move {
         let mut serving = pin!(serving);
         let mut time_to_close = pin!(time_to_close);
-        let mut told = late;
+        let mut told = arrival == Arrival::Late;
         loop {
             tokio::select! {
                 ended = &mut serving => {

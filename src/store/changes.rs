@@ -10,10 +10,11 @@ use uuid::Uuid;
 
 use super::failure::QueryFailure;
 use super::lease::Lease;
-use super::position::{Horizon, Identity, Snapshot, identity, parse_snapshot, parse_xid};
+use super::position::{identity, parse_snapshot, parse_xid};
 use super::{Store, column_of, single};
 use crate::error::Error;
 use crate::model::UserId;
+use crate::position::{Horizon, Identity, Snapshot};
 
 /// One event as it is read from the tables.
 #[derive(Clone, Debug)]
@@ -81,7 +82,7 @@ pub struct RowBack {
     pub change_xid: Option<u64>,
     pub create_xid: Option<u64>,
     pub data: String,
-    /// Of a message that is unread again: the same with an `updatedAt` that is earlier than its own.
+    /// The data with an earlier `updatedAt`, of a message that is unread again.
     pub earlier_data: Option<String>,
     /// The transaction of the newest change of whatever is in `data`.
     pub xid: Option<u64>,

@@ -37,7 +37,7 @@ impl Store {
     ) -> Result<Opened, Error> {
         let rows = self
             .change_row(
-                // The same for both orders of the users.
+                // One key for the pair, whoever is named first.
                 Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128()),
                 "chat_open_conversation($1, $2, $3)",
                 &[

@@ -11,7 +11,7 @@ use crate::logging::Repeats;
 /// What kind of thing is wrong, as far as it matters to what is done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// There is none to be had.
+    /// No connection was to be had.
     NoConnection,
     /// The connection is gone, or the server is about to end it; whether the statement took place is not known.
     ConnectionLost,
@@ -249,7 +249,7 @@ fn shortened(words: &str) -> String {
     }
 }
 
-/// Which nobody's input causes, unlike the others of its code: a row that is too long for an index of the host's, for
+/// A full notification queue, which nobody's input causes, unlike the others of its code: a row that is too long for an index of the host's, for
 /// one. The message keeps the command's name in every language.
 fn is_notify_queue_full(db: &DbError) -> bool {
     *db.code() == SqlState::PROGRAM_LIMIT_EXCEEDED && db.message().contains("NOTIFY")

@@ -99,7 +99,7 @@ impl Store {
     ) -> Result<Vec<Row>, Error> {
         let sql = self.select(columns, call);
         let turn = self.searches.semaphore.acquire(user, ready(()));
-        let Ok(Ok(turn)) = timeout_at(self.deadline(), turn).await else {
+        let Ok(turn) = timeout_at(self.deadline(), turn).await else {
             return Err(Error::unavailable(
                 "other searches take too long: try again",
             ));
@@ -116,7 +116,7 @@ impl Store {
     }
 
     async fn run_search(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, QueryFailure> {
-        // With a deadline of its own, as with a ticket: see there.
+        // A deadline of its own: whoever waited long for a connection would have no time left for an answer.
         let lease = self.lease(&self.pool, self.deadline()).await?;
         let deadline = Instant::now() + self.searches.timeout;
         let answer = lease.answer(sql, params, deadline).await;

@@ -316,9 +316,7 @@ fn outcome(outgoing: &Outgoing, row: &Row) -> Result<Outcome, Error> {
         "repeated" => Outcome::Repeated(message()?),
         "busy" => Outcome::Busy,
         "dropped" => Outcome::Refused(dropped("a message")),
-        "conflict" => Outcome::Refused(Error::Conflict(
-            "this clientMessageId stands for another message of the same sender".to_owned(),
-        )),
+        "conflict" => Outcome::Refused(Error::ClientMessageIdReused),
         "no_conversation" => Outcome::Refused(Error::not_found(
             Resource::Conversation,
             outgoing.message.conversation,

@@ -23,7 +23,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::SslMode;
+use crate::config::{DatabaseConfig, SslMode};
 use crate::sync::lock;
 
 /// Why no connection can be made safely: settings or files, never the network.
@@ -42,6 +42,11 @@ pub enum TlsError {
 
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
+}
+
+/// Whether connections to this database can be checked as they are to be; reads the CA file, and blocks.
+pub fn check_ca_file(database: &DatabaseConfig) -> Result<(), TlsError> {
+    connector(database.ssl_mode, database.ssl_root_cert.as_deref()).map(drop)
 }
 
 /// The mode for tokio-postgres, which only knows whether to encrypt; [`connector`] does the checks.

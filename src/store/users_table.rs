@@ -88,13 +88,7 @@ impl UsersTable {
                 Ok(notes) => break notes,
             }
         };
-        notes
-            .iter()
-            .map(|note| {
-                note.try_get(0)
-                    .map_err(|e| MigrateError::Failed(e.to_string()))
-            })
-            .collect()
+        notes.iter().map(|note| Ok(note.try_get(0)?)).collect()
     }
 
     /// Mends the foreign keys to the table that was linked, over the session that has linked it.

@@ -130,7 +130,7 @@ fn is_small_and_of_many_flows(portion: &[Pending]) -> bool {
     portion.len() <= EACH && 2 * flows.len() >= portion.len()
 }
 
-/// And those that follow them, which wait for what becomes of them.
+/// The first message of each flow, and the others, which wait for what becomes of it.
 fn first_of_each_flow(portion: Vec<Pending>) -> (Vec<Pending>, Vec<Pending>) {
     let mut seen = HashSet::new();
     portion

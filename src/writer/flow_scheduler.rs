@@ -36,7 +36,7 @@ const SWEEP: Duration = Duration::from_millis(50);
 /// The messages of the slow lane, by flow.
 pub(super) struct FlowScheduler {
     flows: HashMap<Flow, WaitingFlow>,
-    /// Those on their way included.
+    /// Messages that wait, those on their way included.
     messages: usize,
     /// Most messages.
     capacity: usize,
@@ -77,7 +77,7 @@ pub(super) struct Turn {
 pub(super) struct Done {
     /// Still to be stored, in order.
     pub again: Vec<Pending>,
-    /// Those of them that are at fault for the failure of their transaction.
+    /// Flows at fault for the failure of their transaction.
     pub at_fault: HashSet<Flow>,
     /// How long its first transaction took; `None`: there was no answer.
     pub took: Option<Duration>,

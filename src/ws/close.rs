@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Utf8Bytes};
 
 use super::limited_stream::LimitExceeded;
 use crate::hub::GivenUp;
+use crate::metrics::Closed;
 
 /// How long a close frame may wait for a client that does not read, before the connection is cut.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -64,21 +65,21 @@ impl CloseReason {
         Self::ClientClosed(frame.map_or(1005, |frame| frame.code.into()))
     }
 
-    /// For the figures: one of [`CLOSE_REASONS`](crate::metrics::CLOSE_REASONS).
-    pub fn label(&self) -> &'static str {
+    /// For the figures.
+    pub fn kind(&self) -> Closed {
         match self {
-            Self::ClientClosed(_) => "client",
-            Self::Lost(_) => "lost",
-            Self::TooSlow => "too_slow",
-            Self::Overloaded => "overloaded",
-            Self::TooBig => "too_big",
-            Self::Unfinished => "unfinished",
-            Self::InvalidText => "invalid_text",
-            Self::Protocol(_) => "protocol",
-            Self::NoPong => "no_pong",
-            Self::TokenExpired => "token_expired",
-            Self::Deactivated => "deactivated",
-            Self::Restart => "restart",
+            Self::ClientClosed(_) => Closed::Client,
+            Self::Lost(_) => Closed::Lost,
+            Self::TooSlow => Closed::TooSlow,
+            Self::Overloaded => Closed::Overloaded,
+            Self::TooBig => Closed::TooBig,
+            Self::Unfinished => Closed::Unfinished,
+            Self::InvalidText => Closed::InvalidText,
+            Self::Protocol(_) => Closed::Protocol,
+            Self::NoPong => Closed::NoPong,
+            Self::TokenExpired => Closed::TokenExpired,
+            Self::Deactivated => Closed::Deactivated,
+            Self::Restart => Closed::Restart,
         }
     }
 

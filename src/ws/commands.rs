@@ -252,7 +252,7 @@ mod tests {
             outcome,
         } = commands.replies.try_recv().unwrap();
         assert_eq!(command_id, CommandId(1));
-        assert_eq!(outcome.unwrap_err().code(), "unavailable");
+        assert_eq!(outcome.unwrap_err().code().name(), "unavailable");
         commands
             .reply_to(CommandId(2), None)
             .send(Ok(Done::Nothing));

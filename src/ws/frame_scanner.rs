@@ -16,9 +16,9 @@ pub struct FrameScanner {
     is_last: bool,
     /// A message has begun and is not complete.
     pub is_open: bool,
-    /// Its frames; control frames that come between them are none.
+    /// Frames of the message that is open, or came last; control frames are none.
     pub of_message: u32,
-    /// The bytes that they announce.
+    /// Bytes that the message's frames announce.
     pub of_message_bytes: u64,
     /// How many messages are complete; wraps around.
     pub completed: u32,

@@ -164,7 +164,7 @@ where
             self.services
                 .metrics
                 .connections
-                .socket_closed(reason.label());
+                .socket_closed(reason.kind());
             let Traffic { received, sent } = self.traffic;
             let seconds = started.elapsed().as_secs_f64();
             log::debug!(

@@ -73,33 +73,28 @@ async fn answer(
     match handshake(Arc::clone(&services), &headers, &query, on_upgrade).await {
         Ok(response) => response,
         Err(error) => {
-            // Who is refused for want of room is not held: each that waits here takes one of the connections beside the sockets. Few have
-            // cost a question: those who were let pass when there was room yet.
-            if has_no_room(&services, &error) {
-                return refuse(&error);
-            }
-            // A drain waits for nobody who is refused.
-            tokio::select! {
-                () = services.refusals.turn() => {}
-                () = services.lifecycle.draining.cancelled() => {}
-            }
+            turn_of_refusal(&services, &error).await;
             refuse(&error)
         }
     }
 }
 
-/// Whether that is why a handshake is refused; the log then says so.
-fn has_no_room(services: &Services, error: &Error) -> bool {
+/// Resolves when a handshake may be refused for this.
+async fn turn_of_refusal(services: &Services, error: &Error) {
     static LINES: Repeats = Repeats::new(module_path!());
-    let most = services.config.limits.connections;
-    let open = services.hub.connections();
-    let is_full = most > 0 && open >= most && matches!(error, Error::Unavailable { .. });
-    if is_full {
-        LINES.warn(format_args!(
-            "as many sockets are open as may be (MAX_CONNECTIONS, {most}): handshakes get a 503"
-        ));
+    match error {
+        // Who is refused for want of room is not held: each that waits here takes one of the connections beside the sockets. Few have
+        // cost a question: those who were let pass when there was room yet.
+        Error::ReplicaFull => LINES.warn(format_args!(
+            "as many sockets are open as may be (MAX_CONNECTIONS, {}): handshakes get a 503",
+            services.config.limits.connections
+        )),
+        // A drain waits for nobody who is refused.
+        _ => tokio::select! {
+            () = services.refusals.turn() => {}
+            () = services.lifecycle.draining.cancelled() => {}
+        },
     }
-    is_full
 }
 
 /// From the cheapest check to the dearest: the database is asked only for what could become a socket, and nobody waits for it whose

@@ -12,8 +12,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use pgchat_harness::Failure;
 use pgchat_harness::process::Process;
+use pgchat_harness::{Failure, with_causes};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -31,7 +31,6 @@ use crate::load::{Faults, Schedule, Stamp};
 use crate::record::Run;
 use crate::settings::Effort;
 use crate::systems::{Bench, Database, System};
-use crate::with_causes;
 
 /// As long as the event of such a message is with pgchat.
 const PAYLOAD: usize = 850;

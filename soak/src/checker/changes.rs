@@ -24,7 +24,7 @@ pub enum State {
 pub(super) struct Changes {
     /// The most that its sender asked for.
     pub asked: State,
-    /// The same before the change of theirs that is under way.
+    /// The most that its sender had asked for before the change that is under way.
     before: State,
     /// The most that was acknowledged.
     pub acknowledged: State,

@@ -15,7 +15,7 @@ use crate::model::*;
 /// For how long nothing may have been in the way of typing when the other has still not been shown it.
 const SHOWN: Duration = Duration::from_secs(40);
 
-/// The same from when all has settled, whatever their sockets do: only the service ends one then.
+/// How long typing may go unshown once all has settled, whatever the sockets do: only the service ends one then.
 const SETTLED: Duration = Duration::from_secs(150);
 
 /// How far a run has come, and so what may be in the way of typing.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use pgchat_harness::with_causes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::SemaphorePermit;
@@ -291,6 +292,6 @@ async fn write_to(world: &World, client: usize, plan: Plan) -> String {
             let done = rows::insert(world, &mut session, &places, Hold::COMMIT_AT_ONCE).await;
             format!("{count} rows {done}")
         }
-        Err(error) => format!("no rows: {error}"),
+        Err(error) => format!("no rows: {}", with_causes(&error)),
     }
 }

@@ -59,10 +59,7 @@ pub fn of(path: &str, operation: &Operation, status: &str) -> Vec<Refusal> {
         "401" => vec![refusal(
             "no_token",
             "without a token, in jwt mode",
-            Error::Unauthorized {
-                code: "unauthorized",
-                message: "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket also a ticket or a subprotocol".to_owned(),
-            },
+            Error::credentials_required(),
         )],
         "403" => request.forbidden(),
         "404" => request.not_found(),
@@ -74,9 +71,7 @@ pub fn of(path: &str, operation: &Operation, status: &str) -> Vec<Refusal> {
         "409" => vec![refusal(
             "other_content",
             "with the clientMessageId of a message that has another content",
-            Error::Conflict(
-                "this clientMessageId stands for another message of the same sender".to_owned(),
-            ),
+            Error::ClientMessageIdReused,
         )],
         "413" => vec![refusal(
             "too_large",

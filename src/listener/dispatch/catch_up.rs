@@ -12,7 +12,8 @@ use crate::frame::FrameType;
 use crate::hub::Event;
 use crate::listener::delivered::Standing;
 use crate::model::UserId;
-use crate::store::{Change, Horizon, Snapshot};
+use crate::position::{Horizon, Snapshot};
+use crate::store::Change;
 
 /// How long a catch-up waits for one event's sockets before it goes on without them, and how long for those of all its events: the
 /// replica is not live meanwhile.

@@ -7,7 +7,8 @@ use crate::frame::{Frame, FrameType};
 use crate::hub::{AsUpdate, Event, Subject};
 use crate::listener::payload::{PayloadEvent, ReadMark};
 use crate::model::UserId;
-use crate::store::{Change, Horizon, RowBack};
+use crate::position::Horizon;
+use crate::store::{Change, RowBack};
 
 /// What an event tells sockets.
 pub(super) struct Told<'a> {
@@ -17,8 +18,14 @@ pub(super) struct Told<'a> {
     pub xid: u64,
     pub event_type: &'a str,
     pub data: &'a str,
-    /// Of an insertion in a later state: its type for sockets that saw the insertion, and the insertion's transaction.
-    pub later_type: Option<&'a str>,
+    /// Of an insertion in a later state.
+    pub later: Option<Later<'a>>,
+}
+
+/// What an insertion in a later state is for sockets that saw the insertion.
+pub(super) struct Later<'a> {
+    pub event_type: &'a str,
+    /// The insertion's transaction.
     pub created: Option<u64>,
 }
 
@@ -33,8 +40,7 @@ impl<'a> Told<'a> {
             xid,
             event_type: event.event_type,
             data,
-            later_type: None,
-            created: None,
+            later: None,
         }
     }
 
@@ -49,8 +55,7 @@ impl<'a> Told<'a> {
             xid,
             event_type: event.event_type,
             data,
-            later_type: None,
-            created: None,
+            later: None,
         }
     }
 
@@ -64,8 +69,7 @@ impl<'a> Told<'a> {
             xid,
             event_type: event.event_type,
             data,
-            later_type: None,
-            created: None,
+            later: None,
         }
     }
 
@@ -91,8 +95,7 @@ impl<'a> Told<'a> {
             data,
             xid: row.change_xid.unwrap_or(xid),
             event_type: &row.event_type,
-            later_type: later_type(&row.event_type, &row.later_type),
-            created: row.create_xid,
+            later: later(&row.event_type, &row.later_type, row.create_xid),
             ..now
         };
         match FrameType::named(event.event_type) {
@@ -113,16 +116,15 @@ impl<'a> Told<'a> {
             xid: change.xid,
             event_type: &change.event_type,
             data: &change.data,
-            later_type: later_type(&change.event_type, &change.later_type),
-            created: change.create_xid,
+            later: later(&change.event_type, &change.later_type, change.create_xid),
         }
     }
 
     /// As it is told to those who were told of the row before: an insertion is an update to them.
     pub fn into_later(self) -> Self {
         Self {
-            event_type: self.later_type.unwrap_or(self.event_type),
-            later_type: None,
+            event_type: self.later.map_or(self.event_type, |later| later.event_type),
+            later: None,
             ..self
         }
     }
@@ -137,17 +139,20 @@ impl<'a> Told<'a> {
             horizon: Horizon::default(),
             frame: frame_of(self.event_type),
             made_at: None,
-            as_update: self.later_type.map(|later_type| AsUpdate {
-                frame: frame_of(later_type),
-                created: self.created,
+            as_update: self.later.map(|later| AsUpdate {
+                frame: frame_of(later.event_type),
+                created: later.created,
             }),
         }
     }
 }
 
-/// Where it is another one.
-fn later_type<'a>(event_type: &str, later_type: &'a str) -> Option<&'a str> {
-    (later_type != event_type).then_some(later_type)
+/// The type for those who saw the row before, where it is another one.
+fn later<'a>(event_type: &str, later_type: &'a str, created: Option<u64>) -> Option<Later<'a>> {
+    (later_type != event_type).then_some(Later {
+        event_type: later_type,
+        created,
+    })
 }
 
 /// Whether an event is about this row, as it is or was. An id may be given to another row once it is free: that one may be other
@@ -199,7 +204,7 @@ mod tests {
     fn a_row_that_was_changed_since_its_event_is_told_as_what_it_is_now() {
         let told = |event_type, revision, row: &RowBack| {
             let told = Told::of_row_now(row, &event(event_type, revision), 110);
-            let later = told.later_type.map(str::to_owned);
+            let later = told.later.map(|later| later.event_type.to_owned());
             (told.event_type.to_owned(), later, told.version, told.xid)
         };
         let of = |text: &str| Some(text.to_owned());

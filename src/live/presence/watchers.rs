@@ -107,14 +107,16 @@ impl Watchers {
         }
     }
 
-    /// Everybody's presence may have changed: all who are watched are read. With `again`, each is also shown once more, as if nothing had
-    /// been shown before.
-    pub fn ask_all(&mut self, again: bool) {
-        if again {
-            self.watched
-                .values_mut()
-                .for_each(|watched| watched.shown = None);
-        }
+    /// What every socket was shown counts no more: all who are watched are read and shown once more.
+    pub fn show_all_again(&mut self) {
+        self.watched
+            .values_mut()
+            .for_each(|watched| watched.shown = None);
+        self.ask_all();
+    }
+
+    /// Everybody's presence may have changed: all who are watched are read.
+    pub fn ask_all(&mut self) {
         let users: Vec<UserId> = self.watched.keys().copied().collect();
         for user in users {
             self.ask(user);

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::*;
-use crate::metrics::CLOSE_REASONS;
+use crate::metrics::Closed;
 use crate::schema::close_codes::CLOSE_CODES;
 
 const LIMIT: usize = 1000;
@@ -142,7 +142,8 @@ async fn a_client_that_does_not_answer_the_close_is_cut_off() {
 }
 
 #[test]
-fn every_close_of_ours_has_its_close_code() {
+fn every_close_of_ours_has_its_close_code_and_each_reason_its_figure() {
+    let mut kinds = Vec::new();
     for (reason, code) in [
         (CloseReason::TooSlow, 1013),
         (CloseReason::Overloaded, 1013),
@@ -157,13 +158,17 @@ fn every_close_of_ours_has_its_close_code() {
     ] {
         let frame = reason.close_frame().unwrap();
         assert_eq!(u16::from(frame.code), code);
-        assert!(CLOSE_REASONS.contains(&reason.label()), "{reason}");
+        kinds.push(reason.kind());
     }
     for ours_not in [
         CloseReason::ClientClosed(1000),
         CloseReason::Lost(String::new()),
     ] {
-        assert!(CLOSE_REASONS.contains(&ours_not.label()), "{ours_not}");
+        kinds.push(ours_not.kind());
+    }
+    for kind in Closed::ALL {
+        let counted = kinds.iter().filter(|counted| **counted == kind).count();
+        assert_eq!(counted, 1, "{kind:?}");
     }
     assert!(CloseReason::ClientClosed(1000).close_frame().is_none());
     assert!(CloseReason::Lost(String::new()).close_frame().is_none());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Refused, RequestId};
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::frame::{Frame, FrameType};
 use crate::logging::Repeats;
 use crate::model::{ConnectionId, ConversationId, RawJson, ReplicaId, Seq, UnixSeconds, UserId};
@@ -45,7 +45,7 @@ struct Ack<'a> {
 #[serde(rename_all = "camelCase")]
 struct Failure<'a> {
     request_id: Option<&'a str>,
-    code: &'a str,
+    code: ErrorCode,
     message: &'a str,
     /// In milliseconds, at least 1, where it may be tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +121,7 @@ impl Frames {
     pub fn refused(self, refused: &Refused) -> Frame {
         let data = Failure {
             request_id: refused.id.as_deref(),
-            code: "validation_failed",
+            code: ErrorCode::ValidationFailed,
             message: &refused.message,
             retry_after_ms: None,
         };

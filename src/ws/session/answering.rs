@@ -124,7 +124,6 @@ where
         frames.answer(&id, outcome)
     }
 
-    /// Takes the outcomes that are there, starts what has waited for them, and answers what can be answered.
     /// Of a client that is gone: what it sent before is carried out, as far as what that follows ends soon. Whoever sends and closes
     /// has sent. Nobody is answered any more.
     pub(super) async fn start_what_waits(&mut self) {
@@ -150,6 +149,7 @@ where
         }
     }
 
+    /// Takes the outcomes that are there, starts what has waited for them, and answers what can be answered.
     pub(super) async fn on_reply(&mut self, first: Reply) -> Result<(), CloseReason> {
         let frames = self.frames();
         let mut next = Some(first);

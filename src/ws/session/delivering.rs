@@ -67,7 +67,12 @@ where
 
     /// An event's frame for this socket; none if the replay sent it already.
     fn frame_of(&mut self, event: &Event) -> Option<Frame> {
-        let Some(missed) = &mut self.replayed else {
+        if let Some(missed) = &self.replayed
+            && missed.is_over_at(event.horizon)
+        {
+            self.replayed = None;
+        }
+        let Some(missed) = &self.replayed else {
             return Some(event.frame.clone());
         };
         let incarnation = || self.services.hub.incarnation();
@@ -79,9 +84,6 @@ where
             }
             Repeat::Sent => None,
         };
-        if missed.is_over() {
-            self.replayed = None;
-        }
         frame.cloned()
     }
 

@@ -11,17 +11,19 @@ use super::sending::interrupted;
 use super::{Incoming, Session, hold_back};
 use crate::error::Error;
 use crate::fair_semaphore::Permit;
+use crate::limits::SMALL;
 use crate::logging::Repeats;
 use crate::replay::Resume;
 use crate::until::until;
 use crate::ws::close::CloseReason;
+use crate::ws::in_flight;
 use crate::ws::protocol::Connected;
 
 /// Frames that a client may send before it is greeted and that are kept: as many as may be in flight afterwards.
-const EARLY_FRAMES: usize = 32;
+const EARLY_FRAMES: usize = in_flight::LIMIT;
 
 /// The bytes of all of them but the last, which counts as what is on its way in does.
-const EARLY_BYTES: usize = 64 * 1024;
+const EARLY_BYTES: usize = SMALL;
 
 /// A replay counts as so many frames of its user's: it costs the database more than most commands do, and for coming back once more
 /// a client need not send anything. All sockets that a user may have come back at once and are not held back.

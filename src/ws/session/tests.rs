@@ -14,7 +14,7 @@ use super::delivering::BATCH;
 use super::*;
 use crate::hub::{Event, Subject};
 use crate::limits::{Holder, MemoryBudget, SMALL};
-use crate::store::Horizon;
+use crate::position::Horizon;
 use crate::testing;
 use crate::ws::limited_stream::LimitedStream;
 use crate::ws::upgrade::socket;
@@ -156,6 +156,23 @@ async fn a_heartbeat_between_the_replay_and_what_it_repeats_makes_no_repeat() {
     assert_eq!(next(&mut client).await.unwrap()["data"], 2);
     // And where nothing waits any more, it is forgotten.
     session.forget_replay();
+    assert!(session.replayed.is_none());
+}
+
+/// By its horizon no repeat can come any more.
+#[tokio::test]
+async fn an_event_from_behind_all_repeats_is_delivered_and_the_replay_forgotten() {
+    let stage = Stage::calm();
+    let (ours, theirs) = duplex(64 * 1024);
+    let mut session = stage.session(socket(ours, &stage.services, stage.user).await);
+    let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+    let row = Uuid::new_v4();
+    session.replayed = Some(Box::new(Missed::of_row(row, 0, 0)));
+    stage.publish_row(row, 1, 0);
+    let first = session.subscription.next().await;
+    session.deliver(first).await.unwrap();
+    session.flush().await.unwrap();
+    assert_eq!(next(&mut client).await.unwrap()["data"], 1);
     assert!(session.replayed.is_none());
 }
 

@@ -2,11 +2,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::*;
+use crate::hub::{Hub, HubLimits};
 use crate::testing;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -144,7 +146,7 @@ fn a_page_of_the_same_host_and_port_may_connect_and_others_may_not() {
         let verdict = check_origin(&map, &config(""));
         assert_eq!(verdict.is_ok(), fine, "{origin} on {host}");
         if let Err(error) = verdict {
-            assert_eq!(error.code(), "origin_not_allowed");
+            assert_eq!(error.code().name(), "origin_not_allowed");
         }
     }
 }
@@ -186,7 +188,7 @@ fn the_user_is_named_by_a_uuid() {
         ("me", "can be me only with a user's token"),
     ] {
         let error = user(&query(given)).unwrap_err();
-        assert_eq!(error.code(), "validation_failed");
+        assert_eq!(error.code().name(), "validation_failed");
         assert_eq!(error.to_string(), format!("user_id {told}"));
     }
     let nothing = user(&Query::default()).unwrap_err();
@@ -221,7 +223,7 @@ async fn what_is_wrong_with_a_handshake_is_told_while_the_database_is_waited_for
         let query = Query::parse(&format!("{}={}", parameter.0, parameter.1));
         let on_upgrade = Some(hyper::upgrade::on(hyper::Request::new(())));
         let answer = handshake(Arc::clone(&services), &headers, &query, on_upgrade).await;
-        answer.map(drop).unwrap_err().code()
+        answer.map(drop).unwrap_err().code().name()
     };
     let alice = alice.to_string();
     let service = format!("Bearer {SERVICE_TOKEN}");
@@ -263,6 +265,35 @@ async fn what_is_wrong_with_a_handshake_is_told_while_the_database_is_waited_for
             "{header:?} {parameter:?}"
         );
     }
+}
+
+/// Whether there is room by now says nothing about why it was refused.
+#[tokio::test(start_paused = true)]
+async fn only_who_was_refused_for_want_of_room_is_not_held() {
+    let vars = [
+        ("DB_HOST", "127.0.0.1"),
+        ("MAX_CONNECTIONS", "1"),
+        ("REFUSED_HANDSHAKES_PER_SECOND", "1"),
+    ];
+    let config = Config::from_vars(&vars).unwrap();
+    let hub = Hub::new(HubLimits {
+        connections: 1,
+        connections_per_user: 0,
+        socket_queue: 1,
+    });
+    let services = testing::services_of(hub.clone(), config);
+    let socket = hub.register(UserId(Uuid::nil())).unwrap();
+    let full = hub.require_room().unwrap_err();
+    let closing = Error::unavailable("this replica is closing");
+    let is_held = |error| turn_of_refusal(&services, error).now_or_never().is_none();
+    // The second's one refusal.
+    assert!(!is_held(&closing));
+    assert!(is_held(&closing));
+    drop(socket);
+    assert!(!is_held(&full));
+    let response = refuse(&full);
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "1");
 }
 
 fn config(allowed_origins: &str) -> Config {

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use memchr::memchr;
 use nix::sys::signal::Signal;
-use pgchat_harness::Failure;
 use pgchat_harness::cluster::{append, free_addr};
 use pgchat_harness::process::Process;
+use pgchat_harness::{Failure, with_causes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
@@ -28,7 +28,6 @@ use uuid::Uuid;
 
 use super::{Listener, Work, notifications};
 use crate::systems::Bench;
-use crate::with_causes;
 
 /// The first argument of the process; behind it come its port, the database's URL, the channel, and the statement that stores a message.
 pub const COMMAND: &str = "relay";

@@ -121,10 +121,10 @@ fn after_a_reload_everything_is_shown_again() {
     client.watches(&mut watchers, &[1, 2]);
     read(&mut watchers, "a");
     client.shown();
-    watchers.ask_all(false);
+    watchers.ask_all();
     read(&mut watchers, "a");
     assert_eq!(client.shown(), Vec::<String>::new(), "it knows that");
-    watchers.ask_all(true);
+    watchers.show_all_again();
     read(&mut watchers, "a");
     assert_eq!(client.shown().len(), 2);
 }
