@@ -10,10 +10,10 @@ use std::future::ready;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::UserId;
-use crate::sync::lock;
+use crate::sync::{acquire_owned, lock};
 
 /// Clones share the lines. First come, first served, in each of them. `K` is who holds permits.
 #[derive(Clone)]
@@ -70,26 +70,16 @@ impl<K: Key> FairSemaphore<K> {
     }
 
     /// Waits for a permit of this holder's. `ahead` has to come about before they stand in the common line: their others wait for it,
-    /// so that it comes about for `each` of them at a time, and nobody else does. The lines are never closed.
-    pub async fn acquire(
-        &self,
-        holder: K,
-        ahead: impl Future<Output = ()>,
-    ) -> Result<Permit<K>, AcquireError> {
+    /// so that it comes about for `each` of them at a time, and nobody else does.
+    pub async fn acquire(&self, holder: K, ahead: impl Future<Output = ()>) -> Permit<K> {
         let (place, first) = Place::take(&self.0, holder, &mut self.0.own());
         place.acquire(first, ahead).await
     }
 
     /// Waits for a permit of this holder's, unless as many as `most` of theirs have one or wait already: then there is none.
-    pub async fn acquire_within(
-        &self,
-        holder: K,
-        most: usize,
-    ) -> Result<Option<Permit<K>>, AcquireError> {
-        match Place::take_within(&self.0, holder, most) {
-            Some((place, first)) => place.acquire(first, ready(())).await.map(Some),
-            None => Ok(None),
-        }
+    pub async fn acquire_within(&self, holder: K, most: usize) -> Option<Permit<K>> {
+        let (place, first) = Place::take_within(&self.0, holder, most)?;
+        Some(place.acquire(first, ready(())).await)
     }
 }
 
@@ -122,19 +112,15 @@ impl<K: Key> Place<K> {
         (Self { lines, holder }, first)
     }
 
-    async fn acquire(
-        self,
-        first: Arc<Semaphore>,
-        ahead: impl Future<Output = ()>,
-    ) -> Result<Permit<K>, AcquireError> {
-        let first = first.acquire_owned().await?;
+    async fn acquire(self, first: Arc<Semaphore>, ahead: impl Future<Output = ()>) -> Permit<K> {
+        let first = acquire_owned(first).await;
         ahead.await;
-        let common = Arc::clone(&self.lines.common).acquire_owned().await?;
-        Ok(Permit {
+        let common = acquire_owned(Arc::clone(&self.lines.common)).await;
+        Permit {
             _common: common,
             _first: first,
             place: self,
-        })
+        }
     }
 }
 
@@ -164,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    type Waiting = Pin<Box<dyn Future<Output = Result<Permit, AcquireError>>>>;
+    type Waiting = Pin<Box<dyn Future<Output = Permit>>>;
 
     /// A client that waits, and looks whether it is its turn.
     struct Client(Waiting);
@@ -185,7 +171,7 @@ mod tests {
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()))
             {
-                Poll::Ready(permit) => Some(permit.unwrap()),
+                Poll::Ready(permit) => Some(permit),
                 Poll::Pending => None,
             }
         }
@@ -201,7 +187,7 @@ mod tests {
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
         {
-            Poll::Ready(permit) => permit.unwrap(),
+            Poll::Ready(permit) => permit,
             Poll::Pending => panic!("user {user} has to wait"),
         }
     }
@@ -323,12 +309,12 @@ mod tests {
         let (first, _second) = (at_once(&semaphore, ALICE), at_once(&semaphore, ALICE));
         let mut third = Client::comes(&semaphore, ALICE);
         let within = |most| semaphore.acquire_within(of(ALICE), most).now_or_never();
-        assert!(matches!(within(3), Some(Ok(None))), "a fourth of three");
+        assert!(matches!(within(3), Some(None)), "a fourth of three");
         assert!(within(4).is_none(), "it waits");
         drop(at_once(&semaphore, BORIS));
         drop(first);
         drop(third.permit().expect("her turn"));
-        let three = within(3).expect("at once").expect("never closed");
+        let three = within(3).expect("at once");
         assert!(three.is_some(), "who was refused, or gave up, has no place");
     }
 
@@ -374,7 +360,7 @@ mod tests {
                     waiting.retain_mut(|(user, client)| {
                         match client.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                             Poll::Ready(permit) => {
-                                reading.push((*user, permit.unwrap()));
+                                reading.push((*user, permit));
                                 false
                             }
                             Poll::Pending => true,

@@ -10,7 +10,7 @@ use crate::lifecycle::Lifecycle;
 use crate::listener::ListenerStatus;
 use crate::logging::Repeats;
 use crate::store::{Store, UsersLink};
-use crate::sync::lock;
+use crate::sync::{acquire, lock};
 
 /// Bound of the question to the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -140,8 +140,7 @@ impl Health {
     /// Whether the database answers, and whether it was asked for this.
     async fn database(&self) -> (Result<(), String>, bool) {
         let asked = Instant::now();
-        // Closed never: the semaphore lives as long as this.
-        let _turn = self.pulse.turn.acquire().await;
+        let _turn = acquire(&self.pulse.turn).await;
         // Of the one who was waited for, most often.
         if let Some((came, answer)) = &*self.pulse.last()
             && *came + SHARED_FOR > asked

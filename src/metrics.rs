@@ -23,6 +23,7 @@ use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
 use crate::store::Store;
+use crate::sync::acquire_owned;
 use crate::writer::Writer;
 
 pub use commands::{CommandEnd, Commands};
@@ -102,8 +103,7 @@ impl Metrics {
     /// On a thread that may wait, one after the other: Linux before 6.2 takes tens of milliseconds to count tens of thousands of files, and
     /// whoever asks for figures needs no token.
     pub async fn render(&self, format: TextFormat) -> Result<String, Error> {
-        let turn = Arc::clone(&self.turn).acquire_owned().await;
-        let turn = turn.map_err(|closed| Error::Internal(closed.into()))?;
+        let turn = acquire_owned(Arc::clone(&self.turn)).await;
         let registries = [Arc::clone(&self.registry), Arc::clone(&self.of_process)];
         let rendering = move || {
             // To the end, also where nobody waits for it any more.

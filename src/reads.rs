@@ -53,12 +53,12 @@ impl Reads {
         }
         let permit = self.semaphore.acquire_within(holder, self.most);
         match timeout(self.patience, permit).await {
-            Ok(Ok(Some(permit))) => Ok(self.store.in_turn(permit)),
-            Ok(Ok(None)) => Err(Error::TooManyRequests {
+            Ok(Some(permit)) => Ok(self.store.in_turn(permit)),
+            Ok(None) => Err(Error::TooManyRequests {
                 message: format!("more than {} requests at a time that read", self.most),
                 retry_after: RETRY_AFTER,
             }),
-            Ok(Err(_)) | Err(_) => Err(Error::unavailable(
+            Err(_) => Err(Error::unavailable(
                 "other requests take too long: try again",
             )),
         }

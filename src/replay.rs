@@ -113,10 +113,9 @@ impl Replay {
         user: UserId,
         ahead: impl Future<Output = ()>,
     ) -> Result<Permit, Error> {
-        match timeout(self.limits.patience, self.semaphore.acquire(user, ahead)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::unavailable("too many wait for what they missed")),
-        }
+        timeout(self.limits.patience, self.semaphore.acquire(user, ahead))
+            .await
+            .map_err(|_| Error::unavailable("too many wait for what they missed"))
     }
 
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.

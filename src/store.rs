@@ -59,7 +59,7 @@ pub use users_table::{UsersLink, UsersTable};
 
 use describe::describe_pool;
 use failure::{Fault, QueryFailure};
-use held_rows::{GivenUp, HeldRows};
+use held_rows::{CallerGone, HeldRows};
 use lease::{Lease, Param, Turn};
 use search::Searches;
 use shares::Shares;
@@ -297,10 +297,8 @@ impl Store {
         let mut attempts = self.held_rows.attempts(row);
         loop {
             let permit = match timeout_at(deadline, attempts.next(gone.as_mut())).await {
-                Ok(Err(GivenUp::CallerGone)) => {
-                    return Err(Error::unavailable("the caller has gone"));
-                }
-                Ok(permit) => permit,
+                Ok(Ok(permit)) => permit,
+                Ok(Err(CallerGone)) => return Err(Error::unavailable("the caller has gone")),
                 Err(_) => return Err(QueryFailure::held().into()),
             };
             let lease = tokio::select! {

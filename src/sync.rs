@@ -1,10 +1,13 @@
-//! Locks of the standard library, taken whether or not they are poisoned.
+//! Locks and permits, taken without an error that cannot be.
 //!
-//! A panic while such a lock was held poisons it. Nothing here heeds that: what the locks of this program guard is changed in steps that
+//! A panic while a lock of the standard library was held poisons it. Nothing here heeds that: what the locks of this program guard is changed in steps that
 //! are complete in themselves, so it is usable after any of them, and a replica in which one task has panicked goes on serving the others.
 //! Where that does not hold, these functions are not the right ones.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -16,6 +19,22 @@ pub fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 
 pub fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a permit. No semaphore of this program is ever closed; one that were would give none.
+pub async fn acquire(semaphore: &Semaphore) -> SemaphorePermit<'_> {
+    match semaphore.acquire().await {
+        Ok(permit) => permit,
+        Err(_closed) => pending().await,
+    }
+}
+
+/// As [`acquire`], for a permit that outlives the borrow.
+pub async fn acquire_owned(semaphore: Arc<Semaphore>) -> OwnedSemaphorePermit {
+    match semaphore.acquire_owned().await {
+        Ok(permit) => permit,
+        Err(_closed) => pending().await,
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::sync::acquire;
+
 /// Limits how many handshakes this replica refuses per second, over all callers. A client that keeps asking gets its refusals one after
 /// the other, which slows a flood to this rate. A waiting refusal holds its connection (whose number is bounded) and nothing else.
 /// Clones share the queue.
@@ -55,8 +57,7 @@ impl Refusals {
 
 impl Line {
     async fn turn(&self) {
-        // Never closed.
-        let _first = self.first.acquire().await;
+        let _first = acquire(&self.first).await;
         while let Err(not_until) = self.limiter.check() {
             sleep(not_until.wait_time_from(DefaultClock::default().now())).await;
         }

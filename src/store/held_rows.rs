@@ -9,10 +9,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use crate::sync::lock;
+use crate::sync::{acquire, acquire_owned, lock};
 
 /// Between two tries for a row that is held; doubled up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -24,19 +24,10 @@ pub(super) const RETRIES: usize = 1;
 /// Resolves when nobody waits for the answer any more.
 pub type Gone<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
 
-/// Why a change is not tried again.
+/// Why a change is not tried again: whoever wanted it has gone. They may have repeated it elsewhere and changed it again since: made now,
+/// it would undo that.
 #[derive(Debug)]
-pub(super) enum GivenUp {
-    /// Whoever wanted it has gone. They may have repeated it elsewhere and changed it again since: made now, it would undo that.
-    CallerGone,
-    Closed,
-}
-
-impl From<AcquireError> for GivenUp {
-    fn from(_: AcquireError) -> Self {
-        Self::Closed
-    }
-}
+pub(super) struct CallerGone;
 
 /// Who may try when. What a row is told by is the caller's: of two that share an id by chance, one waits for the other.
 pub(super) struct HeldRows {
@@ -113,14 +104,14 @@ impl<'a> Attempts<'a> {
     ///
     /// Nobody waits whose caller has gone, neither for a row that is held nor for a try. A first try that need not wait is made all the
     /// same: whoever marks something as read and leaves has marked it.
-    pub async fn next(&mut self, mut gone: Gone<'_>) -> Result<SemaphorePermit<'a>, GivenUp> {
+    pub async fn next(&mut self, mut gone: Gone<'_>) -> Result<SemaphorePermit<'a>, CallerGone> {
         if self.place.is_none() {
             let permit = match self.rows.tries.try_acquire() {
                 Ok(permit) => permit,
                 Err(_) => tokio::select! {
                     biased;
-                    () = gone.as_mut() => return Err(GivenUp::CallerGone),
-                    permit = self.rows.tries.acquire() => permit?,
+                    () = gone.as_mut() => return Err(CallerGone),
+                    permit = acquire(&self.rows.tries) => permit,
                 },
             };
             if !self.rows.is_waited_for(self.row) {
@@ -129,21 +120,21 @@ impl<'a> Attempts<'a> {
         }
         tokio::select! {
             biased;
-            () = gone => Err(GivenUp::CallerGone),
-            permit = self.retry() => Ok(permit?),
+            () = gone => Err(CallerGone),
+            permit = self.retry() => Ok(permit),
         }
     }
 
     /// When its turn at the row has come, and the pause is over.
-    async fn retry(&mut self) -> Result<SemaphorePermit<'a>, AcquireError> {
+    async fn retry(&mut self) -> SemaphorePermit<'a> {
         let place = self
             .place
             .get_or_insert_with(|| self.rows.queue_up(self.row));
         if place.turn.is_none() {
-            place.turn = Some(Arc::clone(&place.queue).acquire_owned().await?);
+            place.turn = Some(acquire_owned(Arc::clone(&place.queue)).await);
         }
         tokio::time::sleep(self.pause).await;
-        self.rows.retries.acquire().await
+        acquire(&self.rows.retries).await
     }
 
     /// The row is held.
@@ -208,15 +199,15 @@ mod tests {
         drop(first.next(pin!(ready(()))).await.expect("a try"));
         first.failed();
         let again = first.next(pin!(ready(()))).await;
-        assert!(matches!(again, Err(GivenUp::CallerGone)));
+        assert!(again.is_err());
         let mut second = rows.attempts(ROW);
         let behind = second.next(pin!(ready(()))).await;
-        assert!(matches!(behind, Err(GivenUp::CallerGone)));
+        assert!(behind.is_err());
         // Others change other rows, and take long.
         let _all = rows.tries.acquire_many(3).await;
         let mut third = rows.attempts(Uuid::from_u128(2));
         let crowded = third.next(pin!(ready(()))).await;
-        assert!(matches!(crowded, Err(GivenUp::CallerGone)));
+        assert!(crowded.is_err());
         drop((first, second, third));
         assert!(rows.queues().is_empty());
     }

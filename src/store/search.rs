@@ -99,7 +99,7 @@ impl Store {
     ) -> Result<Vec<Row>, Error> {
         let sql = self.select(columns, call);
         let turn = self.searches.semaphore.acquire(user, ready(()));
-        let Ok(Ok(turn)) = timeout_at(self.deadline(), turn).await else {
+        let Ok(turn) = timeout_at(self.deadline(), turn).await else {
             return Err(Error::unavailable(
                 "other searches take too long: try again",
             ));

@@ -8,6 +8,7 @@ use tokio::time::timeout_at;
 use super::{Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
+use crate::sync::acquire;
 
 /// A ticket that was stored.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Store {
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
         // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
         // would all behind them.
-        let Ok(_permit) = timeout_at(self.deadline(), self.redemptions.acquire()).await else {
+        let Ok(_permit) = timeout_at(self.deadline(), acquire(&self.redemptions)).await else {
             return Err(Error::unavailable("too many others wait for the database"));
         };
         let rows = self
