@@ -202,6 +202,34 @@ async fn what_a_client_sends_before_it_closes_is_carried_out() {
     }
 }
 
+/// Typing asks whom it is for, and the database takes its time over that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_waits_for_the_typing_before_it_for_a_moment_only() {
+    let database = Database::fresh().await;
+    let function = Function {
+        name: "chat_participants",
+        types: "uuid",
+        returns: "table (participant1_id uuid, participant2_id uuid)",
+        call: "return query select * from chat_participants_at_once($1)",
+    };
+    let gate = Gate::before(&database, function, "true").await;
+    let replica = Replica::start(&database, &PATIENT).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let typing = json!({"conversationId": conversation, "isTyping": true});
+    let typing = alice.request("typing", typing).await;
+    let send = json!({"conversationId": conversation, "content": "hello"});
+    let send = alice.request("send_message", send).await;
+    // In their order, and though the gate is shut.
+    let refused = alice.answer(&typing).await;
+    assert_eq!(refused["data"]["code"], "unavailable", "{refused}");
+    assert_eq!(alice.answer(&send).await["type"], "ack");
+
+    gate.open().await;
+    let typing = json!({"conversationId": conversation, "isTyping": true});
+    alice.send_command("typing", typing).await;
+}
+
 /// It would be read late, and the client might have to wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_whose_commands_wait_is_closed_when_its_client_closes_it() {
