@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 use crate::lifecycle::Lifecycle;
 use crate::listener::ListenerStatus;
 use crate::logging::Repeats;
 use crate::store::{Store, UsersLink};
-use crate::sync::{acquire, lock};
+use crate::sync::{acquire_owned, lock};
 
 /// Bound of the question to the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub struct Health {
 /// The database's last answer. Whoever asks for it needs no token, so however many ask, the question is put one at a time,
 /// and ten times a second at most.
 struct Pulse {
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
     /// When it came. A std mutex: held to copy it only.
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
@@ -89,7 +89,7 @@ impl Health {
             users,
             lifecycle,
             pulse: Arc::new(Pulse {
-                turn: Semaphore::new(1),
+                turn: Arc::new(Semaphore::new(1)),
                 last: Mutex::new(None),
             }),
         }
@@ -140,17 +140,29 @@ impl Health {
     /// Whether the database answers, and whether it was asked for this.
     async fn database(&self) -> (Result<(), String>, bool) {
         let asked = Instant::now();
-        let _turn = acquire(&self.pulse.turn).await;
+        let turn = acquire_owned(Arc::clone(&self.pulse.turn)).await;
         // Of the one who was waited for, most often.
         if let Some((came, answer)) = &*self.pulse.last()
             && *came + SHARED_FOR > asked
         {
             return (answer.clone(), false);
         }
-        let answer = self.store.ping(DATABASE_PATIENCE).await;
-        let answer = answer.map_err(|error| error.with_cause().to_string());
-        *self.pulse.last() = Some((Instant::now(), answer.clone()));
+        let answer = self.ask_database(turn).await;
         (answer, true)
+    }
+
+    /// Puts the question, to its end though its caller goes: whoever asks and hangs up would else leave it to the next one to ask anew.
+    async fn ask_database(&self, turn: OwnedSemaphorePermit) -> Result<(), String> {
+        let (store, pulse) = (self.store.clone(), Arc::clone(&self.pulse));
+        let asking = tokio::spawn(async move {
+            let answer = store.ping(DATABASE_PATIENCE).await;
+            let answer = answer.map_err(|error| error.with_cause().to_string());
+            *pulse.last() = Some((Instant::now(), answer.clone()));
+            drop(turn);
+            answer
+        });
+        let answer = asking.await;
+        answer.unwrap_or_else(|ended| Err(ended.to_string()))
     }
 
     pub fn listener(&self) -> &ListenerStatus {
@@ -160,6 +172,9 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::testing;
 
@@ -177,6 +192,29 @@ mod tests {
         assert!(report(Instant::now() + minute).await.is_ok());
         let late = Instant::now() - Duration::from_millis(100);
         assert!(report(late).await.is_err());
+    }
+
+    /// Else whoever asks and hangs up, again and again, would have it asked as often.
+    #[tokio::test]
+    async fn whoever_hangs_up_leaves_their_question_and_its_answer_is_the_next_ones() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let services = testing::services_with_database_at(port, testing::hub(1));
+        let ask = || {
+            let health = services.health.clone();
+            tokio::spawn(async move { health.report().await.database })
+        };
+        let first = ask();
+        let (question, _) = server.accept().await.unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let next = ask();
+        while services.health.pulse.turn.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(question);
+        assert!(next.await.unwrap().is_err(), "the database hung up");
+        assert!(server.accept().now_or_never().is_none(), "asked twice");
     }
 
     #[tokio::test]

@@ -325,15 +325,16 @@ impl Store {
                 Ok(Err(CallerGone)) => return Err(Error::unavailable("the caller has gone")),
                 Err(_) => return Err(QueryFailure::held().into()),
             };
+            let store = self.in_turn(permit);
             let lease = tokio::select! {
                 biased;
-                lease = self.lease(&self.pool, deadline) => lease?,
+                lease = store.lease(&self.pool, deadline) => lease?,
                 () = gone.as_mut() => return Err(Error::unavailable("the caller has gone")),
             };
-            let result = self
+            let result = store
                 .change_on(lease, &self.pool, &sql, params, deadline)
                 .await;
-            drop(permit);
+            drop(store);
             match result {
                 Err(failure) if failure.fault == Fault::Held => attempts.failed(),
                 other => return Ok(other?),

@@ -43,6 +43,18 @@ pub fn services(hub: Hub, heartbeat: Duration, shutdown_grace: Duration) -> Serv
     services_of(hub, config)
 }
 
+/// The same, whose database is to be found at this port of 127.0.0.1.
+#[cfg(test)]
+pub fn services_with_database_at(port: u16, hub: Hub) -> Services {
+    let port = port.to_string();
+    let vars = [
+        ("DB_HOST", "127.0.0.1"),
+        ("DB_PORT", port.as_str()),
+        ("DB_SSL_MODE", "disable"),
+    ];
+    services_of(hub, Config::from_vars(&vars).unwrap())
+}
+
 /// Services around `hub` with this configuration, which must name an external database; must be called in a runtime, for the writer's task.
 pub fn services_of(hub: Hub, config: Config) -> Services {
     let DatabaseSource::External(database) = &config.database else {

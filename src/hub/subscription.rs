@@ -53,7 +53,7 @@ impl Item {
     }
 }
 
-/// A socket's place in the hub; dropping it removes the socket.
+/// A socket's place in the hub; dropping it removes the socket, as [`Subscription::leave`] does.
 pub struct Subscription {
     pub(super) hub: Hub,
     pub(super) user: UserId,
@@ -132,6 +132,12 @@ impl Subscription {
         self.mailbox.given_up().await
     }
 
+    /// Removes the socket from the hub: it counts no more, and nothing is kept for it.
+    pub fn leave(&self) {
+        self.mailbox.end();
+        self.hub.remove(self.user, self.connection);
+    }
+
     fn taken(&self, item: Item) -> Delivery {
         let bytes = item.bytes();
         self.mailbox.queued.fetch_sub(bytes, Ordering::Relaxed);
@@ -141,8 +147,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.mailbox.end();
-        self.hub.remove(self.user, self.connection);
+        self.leave();
     }
 }
 

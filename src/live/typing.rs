@@ -9,9 +9,10 @@ mod typists;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{GATHERING, wait};
@@ -27,6 +28,9 @@ use participants::Participants;
 use typists::Typists;
 
 pub use typists::TypingTimes;
+
+/// How long the database may take to say whom typing is for: a send may wait for that, and the client renews its typing anyway.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Users in one transaction that tells of typing.
 const TELLINGS: usize = 1000;
@@ -83,7 +87,8 @@ impl Typing {
         }
     }
 
-    /// A user types on a socket, or has stopped. `NotFound` and `Forbidden` as for a message. Of a socket that has ended meanwhile it says
+    /// A user types on a socket, or has stopped. `NotFound` and `Forbidden` as for a message, `Unavailable` where the database does not say
+    /// within [`LOOKUP_PATIENCE`] whom that is for. Of a socket that has ended meanwhile it says
     /// nothing.
     pub(super) async fn set(
         &self,
@@ -123,7 +128,9 @@ impl Typing {
         if let Some(both) = known {
             return Ok(both);
         }
-        let found = shared.store.participants(conversation).await?;
+        let found = timeout(LOOKUP_PATIENCE, shared.store.participants(conversation)).await;
+        let found =
+            found.map_err(|_| Error::unavailable("the database took too long for typing"))??;
         let both = found.ok_or_else(|| Error::not_found(Resource::Conversation, conversation))?;
         lock(&shared.participants).put(conversation, both, Instant::now());
         Ok(both)
@@ -268,8 +275,6 @@ fn typing_frame(pair: Pair, conversation: ConversationId, is_typing: bool, at: i
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use uuid::Uuid;
 
     use super::*;

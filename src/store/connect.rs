@@ -29,6 +29,10 @@ pub type DbConnection =
 /// All of a connection: TCP, TLS and authentication, at as many hosts as there are.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Between two renewals of a pool for lost statements. A trigger of the host's may fail each time with what looks like one, and a pool
+/// that is renewed without a pause discards each connection that is being made.
+const LOSS_PAUSE: Duration = Duration::from_secs(1);
+
 /// TCP to one of the addresses that a host's name stands for; one segment may be lost.
 const TCP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -102,10 +106,24 @@ pub struct RenewablePool {
 }
 
 impl RenewablePool {
-    /// Closes the idle connections, and those in use once their statement has ended: a busy writer's would hardly ever be idle.
+    /// Closes the idle connections. Those in use, or being made, are not used again: each is closed when its next turn comes, for a busy
+    /// writer's would hardly ever be idle.
     pub fn renew(&self) {
         *lock(&self.renewed) = Some(Instant::now());
         self.pool.retain(|_, _| false);
+    }
+
+    /// The same for a statement that was lost: most probably it is gone from the other sessions as well. Not again within
+    /// [`LOSS_PAUSE`].
+    pub(super) fn renew_after_loss(&self) {
+        self.renew_unless_within(LOSS_PAUSE);
+    }
+
+    fn renew_unless_within(&self, pause: Duration) {
+        let is_due = lock(&self.renewed).is_none_or(|renewed| renewed.elapsed() >= pause);
+        if is_due {
+            self.renew();
+        }
     }
 }
 
@@ -159,6 +177,7 @@ impl Connector {
         let of_pool = OfPool {
             connector: self.clone(),
             patience,
+            way,
             renewed: Arc::clone(&renewed),
         };
         let manager = Manager::from_connect(
@@ -168,20 +187,7 @@ impl Connector {
                 recycling_method: RecyclingMethod::Fast,
             },
         );
-        let builder = match way {
-            // deadpool's timeouts are not for what follows on the making of a connection.
-            Way::Direct => Pool::builder(manager).post_create(Hook::async_fn(move |client, _| {
-                Box::pin(async move {
-                    match tokio::time::timeout(patience, client.batch_execute(ISOLATION)).await {
-                        Ok(set) => set.map_err(HookError::Backend),
-                        Err(_) => Err(HookError::message("no answer to the first statement")),
-                    }
-                })
-            })),
-            // A setting would be left behind in whatever session it came to.
-            Way::Pooler => Pool::builder(manager),
-        };
-        let pool = builder
+        let pool = Pool::builder(manager)
             .pre_recycle(Hook::sync_fn(move |_, metrics| {
                 let renewed = lock(&used_again);
                 match *renewed {
@@ -282,38 +288,53 @@ impl Connector {
 struct OfPool {
     connector: Connector,
     patience: Duration,
+    way: Way,
     /// When the pool was renewed last.
     renewed: Arc<Mutex<Option<Instant>>>,
+}
+
+impl OfPool {
+    /// A connection that is ready for statements, and its driver.
+    async fn make(&self) -> Result<(Client, AbortOnDropHandle<()>), Error> {
+        let Connector { hosts, tls } = &self.connector;
+        let tls = tls.connector().await;
+        let (client, connection) = hosts.connect("pgchat pool", &tls, self.patience).await?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(async {
+            if let Err(error) = connection.await {
+                log::debug!("a pooled connection ended: {}", describe(&error));
+            }
+        }));
+        match self.way {
+            Way::Direct => client.batch_execute(ISOLATION).await?,
+            // A setting would be left behind in whatever session it came to.
+            Way::Pooler => {}
+        }
+        Ok((client, driver))
+    }
 }
 
 type Connecting<'a> =
     Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + 'a>>;
 
 impl Connect for OfPool {
+    /// The pool bounds how long this takes.
     fn connect(&self, _: &Config) -> Connecting<'_> {
-        let Connector { hosts, tls } = &self.connector;
         Box::pin(async {
-            let tls = tls.connector().await;
-            let (client, connection) = loop {
+            loop {
                 let began = Instant::now();
-                let connected = hosts.connect("pgchat pool", &tls, self.patience).await?;
-                // One that was begun before may be to what the others have left. The pool bounds how long this takes.
+                let (client, driver) = self.make().await?;
+                // One that was begun before may be to what the others have left.
                 if lock(&self.renewed).is_none_or(|renewed| renewed < began) {
-                    break connected;
+                    return Ok((client, driver.detach()));
                 }
-            };
-            let driver = tokio::spawn(async {
-                if let Err(error) = connection.await {
-                    log::debug!("a pooled connection ended: {}", describe(&error));
-                }
-            });
-            Ok((client, driver))
+            }
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use deadpool_postgres::{PoolError, TimeoutType};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -352,26 +373,92 @@ mod tests {
             .unwrap()
     }
 
+    /// Answers the first statement.
+    async fn obey(client: &mut TcpStream) {
+        assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+        let set = b"C\0\0\0\x08SET\0Z\0\0\0\x05I";
+        client.write_all(set).await.unwrap();
+    }
+
+    /// Bounds a test.
+    async fn in_time(test: impl Future<Output = ()>) {
+        let all = tokio::time::timeout(Duration::from_secs(60), test);
+        all.await.expect("it goes on");
+    }
+
     /// Its server is one that the others have left by the time at which it lets in.
     #[tokio::test]
     async fn a_connection_that_was_under_way_when_the_pool_was_renewed_is_made_anew() {
-        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let pool = pool_of(&server, Duration::from_secs(60), Way::Pooler);
-        let made = tokio::spawn({
-            let pool = pool.clone();
-            async move { pool.get().await.map(drop) }
-        });
-        let (mut former, _) = server.accept().await.unwrap();
-        pool.renew();
-        let_in(&mut former).await;
-        let (mut next, _) = server.accept().await.unwrap();
-        let_in(&mut next).await;
-        made.await.unwrap().unwrap();
-        assert_eq!(
-            former.read(&mut [0; 1024]).await.unwrap_or(0),
-            0,
-            "it is closed"
-        );
+        in_time(async {
+            let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let pool = pool_of(&server, Duration::from_secs(60), Way::Pooler);
+            let made = tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.get().await.map(drop) }
+            });
+            let (mut former, _) = server.accept().await.unwrap();
+            pool.renew();
+            let_in(&mut former).await;
+            let (mut next, _) = server.accept().await.unwrap();
+            let_in(&mut next).await;
+            made.await.unwrap().unwrap();
+            assert_eq!(
+                former.read(&mut [0; 1024]).await.unwrap_or(0),
+                0,
+                "it is closed"
+            );
+        })
+        .await;
+    }
+
+    /// Its first statement belongs to the making of it.
+    #[tokio::test]
+    async fn a_connection_whose_first_statement_ran_when_the_pool_was_renewed_is_made_anew() {
+        in_time(async {
+            let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let pool = pool_of(&server, Duration::from_secs(60), Way::Direct);
+            let made = tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.get().await.map(drop) }
+            });
+            let (mut former, _) = server.accept().await.unwrap();
+            let_in(&mut former).await;
+            former.readable().await.unwrap();
+            pool.renew();
+            obey(&mut former).await;
+            let (mut next, _) = server.accept().await.unwrap();
+            let_in(&mut next).await;
+            obey(&mut next).await;
+            made.await.unwrap().unwrap();
+        })
+        .await;
+    }
+
+    /// Of a trigger that fails each time, say.
+    #[tokio::test]
+    async fn statements_that_are_lost_one_after_the_other_renew_a_pool_once_in_a_while() {
+        in_time(async {
+            const LONG: Duration = Duration::from_secs(3600);
+            let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let pool = pool_of(&server, Duration::from_secs(60), Way::Pooler);
+            pool.renew_unless_within(LONG);
+            let renewed = *lock(&pool.renewed);
+            assert!(renewed.is_some(), "for the first one");
+            let made = tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.get().await.map(drop) }
+            });
+            let (mut client, _) = server.accept().await.unwrap();
+            pool.renew_unless_within(LONG);
+            let_in(&mut client).await;
+            made.await.unwrap().unwrap();
+            pool.renew_unless_within(LONG);
+            assert_eq!(pool.status().size, 1);
+            assert_eq!(*lock(&pool.renewed), renewed);
+            pool.renew_unless_within(Duration::ZERO);
+            assert_eq!(pool.status().size, 0);
+        })
+        .await;
     }
 
     /// As a proxy does whose server has been paused, or a pooler that waits for one.
@@ -391,8 +478,8 @@ mod tests {
         for _ in 0..2 {
             let got = tokio::time::timeout(PATIENCE * 20, pool.get()).await;
             let failed = got.expect("given up").expect_err("nothing was answered");
-            let why = "no answer to the first statement";
-            assert!(failed.to_string().contains(why), "{failed}");
+            let in_making = matches!(failed, PoolError::Timeout(TimeoutType::Create));
+            assert!(in_making, "{failed}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Errors of the database in words, for the log, and what a connection fails for.
 
-use deadpool_postgres::{HookError, PoolError, TimeoutType};
+use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
 use super::migrations;
@@ -11,9 +11,7 @@ pub(super) const NONE_CAME_FREE: &str = "no pooled connection came free in time"
 /// Why a pool has no connection to give: what the new one met, where that is it.
 pub(super) fn describe_pool(error: &PoolError) -> String {
     match error {
-        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
-            describe(error)
-        }
+        PoolError::Backend(error) => describe(error),
         PoolError::Timeout(waited_for) => describe_timeout(*waited_for).to_owned(),
         other => other.to_string(),
     }

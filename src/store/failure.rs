@@ -151,10 +151,10 @@ impl QueryFailure {
         Self::because(Fault::SearchGivenUp, text)
     }
 
-    /// Replaces the pool's connections where a statement was lost: most probably it is gone from the other sessions as well.
+    /// Replaces the pool's connections where a statement was lost.
     pub(super) fn renew(&self, pool: &RenewablePool) {
         if self.fault == Fault::StatementLost {
-            pool.renew();
+            pool.renew_after_loss();
         }
     }
 

@@ -9,10 +9,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::sync::{acquire, acquire_owned, lock};
+use crate::sync::{acquire_owned, lock};
 
 /// Between two tries for a row that is held; doubled up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -32,9 +32,9 @@ pub(super) struct CallerGone;
 /// Who may try when. What a row is told by is the caller's: of two that share an id by chance, one waits for the other.
 pub(super) struct HeldRows {
     /// For rows of which nothing is known.
-    tries: Semaphore,
+    tries: Arc<Semaphore>,
     /// For rows that are known to be held.
-    retries: Semaphore,
+    retries: Arc<Semaphore>,
     /// The queue at each row that somebody waits for. A std mutex: held to look a row up.
     queues: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
 }
@@ -60,8 +60,8 @@ impl HeldRows {
     /// With so many tries at a time for rows of which nothing is known, beside [`RETRIES`].
     pub fn new(tries: usize) -> Self {
         Self {
-            tries: Semaphore::new(tries),
-            retries: Semaphore::new(RETRIES),
+            tries: Arc::new(Semaphore::new(tries)),
+            retries: Arc::new(Semaphore::new(RETRIES)),
             queues: Mutex::default(),
         }
     }
@@ -99,19 +99,21 @@ impl HeldRows {
     }
 }
 
-impl<'a> Attempts<'a> {
-    /// When the change may be tried, again or for the first time. It is tried while the permit is held.
+impl Attempts<'_> {
+    /// When the change may be tried, again or for the first time. The permit is to be held until the statement has ended, though whoever
+    /// waits for it goes.
     ///
     /// Nobody waits whose caller has gone, neither for a row that is held nor for a try. A first try that need not wait is made all the
     /// same: whoever marks something as read and leaves has marked it.
-    pub async fn next(&mut self, mut gone: Gone<'_>) -> Result<SemaphorePermit<'a>, CallerGone> {
+    pub async fn next(&mut self, mut gone: Gone<'_>) -> Result<OwnedSemaphorePermit, CallerGone> {
         if self.place.is_none() {
-            let permit = match self.rows.tries.try_acquire() {
+            let tries = &self.rows.tries;
+            let permit = match Arc::clone(tries).try_acquire_owned() {
                 Ok(permit) => permit,
                 Err(_) => tokio::select! {
                     biased;
                     () = gone.as_mut() => return Err(CallerGone),
-                    permit = acquire(&self.rows.tries) => permit,
+                    permit = acquire_owned(Arc::clone(tries)) => permit,
                 },
             };
             if !self.rows.is_waited_for(self.row) {
@@ -126,7 +128,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// When its turn at the row has come, and the pause is over.
-    async fn retry(&mut self) -> SemaphorePermit<'a> {
+    async fn retry(&mut self) -> OwnedSemaphorePermit {
         let place = self
             .place
             .get_or_insert_with(|| self.rows.queue_up(self.row));
@@ -134,7 +136,7 @@ impl<'a> Attempts<'a> {
             place.turn = Some(acquire_owned(Arc::clone(&place.queue)).await);
         }
         tokio::time::sleep(self.pause).await;
-        acquire(&self.rows.retries).await
+        acquire_owned(Arc::clone(&self.rows.retries)).await
     }
 
     /// The row is held.

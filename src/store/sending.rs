@@ -200,8 +200,7 @@ impl Store {
                 SendFailure::Unanswered(text)
             }
             Fault::StatementLost => {
-                // Most probably it is gone from the other sessions as well.
-                self.renew_writer_connections();
+                self.write_pool.renew_after_loss();
                 SendFailure::Suspect(text)
             }
             Fault::Held => SendFailure::Locked(text),

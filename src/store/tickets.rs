@@ -1,5 +1,6 @@
 //! Tickets: made, used up, swept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use postgres_types::Type;
@@ -8,7 +9,7 @@ use tokio::time::timeout_at;
 use super::{Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
-use crate::sync::acquire;
+use crate::sync::acquire_owned;
 
 /// A ticket that was stored.
 #[derive(Debug)]
@@ -58,10 +59,13 @@ impl Store {
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
         // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
         // would all behind them.
-        let Ok(_permit) = timeout_at(self.deadline(), acquire(&self.redemptions)).await else {
+        let permit = acquire_owned(Arc::clone(&self.redemptions));
+        let Ok(permit) = timeout_at(self.deadline(), permit).await else {
             return Err(Error::unavailable("too many others wait for the database"));
         };
+        // Until the statement has ended: whoever comes and hangs up has no more connections than who waits.
         let rows = self
+            .in_turn(permit)
             .change("*", "chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
             .await?;
         let Some(row) = rows.first() else {

@@ -58,7 +58,8 @@ impl Order {
     /// Whether it must be executed and answered after `earlier`.
     ///
     /// A send follows typing, which its message ends: typing that it overtook would be shown until it lapses.
-    /// That wait is short, since typing meets no row that anybody holds, and reads in turns leave it a connection. Typing does not follow a send, which may wait for long. Where it
+    /// That wait is short, since typing meets no row that anybody holds, and it is given up where whom it is for is not known within a
+    /// second. Typing does not follow a send, which may wait for long. Where it
     /// overtakes one, the message ends it, and the client renews it within seconds; the same happens to typing that comes
     /// between a message's commit and its event.
     fn follows(self, earlier: Self) -> bool {

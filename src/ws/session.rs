@@ -171,10 +171,11 @@ where
                 connectionId:% = id, userId:% = user, seconds = seconds, framesReceived = received, framesSent = sent;
                 "socket {id} of user {user}: {reason}, after {seconds:.1} s, {received} frames received, {sent} sent"
             );
+            // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
+            self.subscription.leave();
             if matches!(reason, CloseReason::ClientClosed(_) | CloseReason::Lost(_)) {
                 Box::pin(self.start_what_waits()).await;
             }
-            // Out of the hub first: a client that comes back must not count twice while its old socket lingers.
             drop(self.subscription);
             drop(self.attending);
             // However long the close takes: what waits for a row that is held ends with this.
@@ -237,11 +238,13 @@ where
 
     /// Whether the client's frames are read: not while too many commands run or wait, or too many frames came.
     fn listening(&self) -> bool {
-        let accepting = self
-            .commands
+        self.accepting() && self.held_back.is_none() && !self.leaving()
+    }
+
+    fn accepting(&self) -> bool {
+        self.commands
             .as_ref()
-            .is_none_or(|commands| commands.in_flight.accepting());
-        accepting && self.held_back.is_none() && !self.leaving()
+            .is_none_or(|commands| commands.in_flight.accepting())
     }
 
     fn nothing_in_flight(&self) -> bool {

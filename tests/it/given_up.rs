@@ -3,7 +3,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::*;
+
+/// A share of the six connections for requests, where `DB_POOL_SIZE` is eight.
+const ROOMY: [(&str, &str); 2] = [("DB_POOL_SIZE", "8"), ("DB_TIMEOUT_SECONDS", "60")];
+
+/// How many callers there are who want the same.
+const CALLERS: usize = 16;
 
 /// A statement that runs when its caller goes away ends by itself, as a rule, and its connection goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,4 +74,71 @@ async fn a_statement_that_does_not_end_is_cancelled_when_its_caller_has_gone() {
     .await;
     holder.batch_execute("commit").await.expect("its end");
     replica.api().messages(conversation, "").await.ok(200);
+}
+
+/// Many come who want the same, and go away one after the other: how many connections for requests they have at a time.
+async fn used_while_they_hang_up(replica: &Replica, request: &str) -> f64 {
+    let mut callers = Vec::new();
+    for _ in 0..CALLERS {
+        let mut caller = Raw::connect(replica).await;
+        caller.write(request).await;
+        callers.push(caller);
+    }
+    let api = replica.api();
+    let used = || api.metric(r#"pgchat_pool_connections{pool="requests",state="used"}"#);
+    eventually("the first of them have theirs", || async {
+        (used().await > 1.0).then_some(())
+    })
+    .await;
+    let mut most = 0.0_f64;
+    for caller in callers {
+        drop(caller);
+        most = most.max(used().await);
+    }
+    eventually("all of it has ended", || async {
+        (used().await == 0.0).then_some(())
+    })
+    .await;
+    most
+}
+
+/// An edit waits for its row here until it is cancelled, a second after its caller has gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_changes_and_hangs_up_has_no_more_connections_than_who_stays() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &ROOMY).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let message = id_of(&api.send(conversation, ALICE, "hello").await);
+    let patient = "alter function chat_edit_message(uuid, uuid, text) set lock_timeout = '60s'";
+    database.execute_as_owner(patient).await;
+    let lock = format!("select from messages where id = '{message}' for update");
+    let _holder = database.holding(&lock).await;
+    let body = json!({"content": "hello again"}).to_string();
+    let edit = format!(
+        "PATCH /api/v1/chat/messages/{message}?user_id={ALICE} HTTP/1.1\r\nhost: localhost\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let most = used_while_they_hang_up(&replica, &edit).await;
+    // A third, and one for rows that are known to be held.
+    assert!(most <= 3.0, "{most}");
+}
+
+/// They need no credentials.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_shows_a_ticket_and_hangs_up_has_no_more_connections_than_who_stays() {
+    let database = Database::fresh().await;
+    let function = Function {
+        name: "chat_redeem_ticket",
+        types: "bytea",
+        returns: "table (user_id uuid, token_expires bigint)",
+        call: "return query select * from chat_redeem_ticket_at_once($1)",
+    };
+    let _gate = Gate::before(&database, function, "true").await;
+    let replica = Replica::start(&database, &ROOMY).await;
+    let ticket = handshake_text(&format!("/ws?ticket={}", "0".repeat(64)));
+    let most = used_while_they_hang_up(&replica, &ticket).await;
+    // Half.
+    assert!(most <= 3.0, "{most}");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -19,7 +20,7 @@ use crate::ws::protocol::{self, Command, Done, Frames, Refused};
 
 /// How long what a client sent before it closed may wait for what it follows. Longer than a statement takes that no row keeps waiting,
 /// and no longer: the client may be back, and repeat what it has had no answer to.
-const START_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(1);
 
 impl<S> Session<S>
 where
@@ -38,13 +39,8 @@ where
             self.traffic.received = self.traffic.received.saturating_add(1);
         }
         match message {
-            Message::Text(text) => match protocol::parse(&text) {
-                Ok(request) => {
-                    let frames = &self.services.metrics.frames;
-                    frames.received(Some(request.command.kind()));
-                    self.on_request(request, reservation);
-                    Ok(())
-                }
+            Message::Text(text) => match self.on_text(&text, reservation) {
+                Ok(()) => Ok(()),
                 Err(refused) => self.refuse(&refused).await,
             },
             Message::Binary(_) => {
@@ -55,6 +51,15 @@ where
             // A ping's answer is queued by the protocol's own code and goes out with the flush.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
+    }
+
+    /// Takes a command; starts it, unless it must wait.
+    fn on_text(&mut self, text: &str, reservation: MessageReservation) -> Result<(), Refused> {
+        let request = protocol::parse(text)?;
+        let frames = &self.services.metrics.frames;
+        frames.received(Some(request.command.kind()));
+        self.on_request(request, reservation);
+        Ok(())
     }
 
     /// Answers a frame that names nothing that could be run.
@@ -128,15 +133,40 @@ where
     /// has sent. Nobody is answered any more.
     pub(super) async fn start_what_waits(&mut self) {
         let _ = timeout(START_PATIENCE, async {
-            while let Some(commands) = self.commands.as_mut()
-                && commands.in_flight.has_waiting()
-                && let Some(reply) = commands.replies.recv().await
-            {
+            loop {
+                let has_all = self.take_what_came();
+                let Some(commands) = self.commands.as_mut() else {
+                    return;
+                };
+                if has_all && !commands.in_flight.has_waiting() {
+                    return;
+                }
+                let Some(reply) = commands.replies.recv().await else {
+                    return;
+                };
                 commands.in_flight.finished(reply.command_id, reply.outcome);
+                // So that others of its frames have room.
+                while commands.in_flight.answerable().is_some() {}
                 self.start_startable();
             }
         })
         .await;
+    }
+
+    /// Takes the commands that have come and were not looked at: those that came before the greeting, and what is left where an answer
+    /// found nobody. Whether there are no more to take: `false` while too many run or wait.
+    fn take_what_came(&mut self) -> bool {
+        while self.listening() {
+            let frame = next_frame(&mut self.early, &mut self.stream).now_or_never();
+            let Some(Some(Ok(incoming))) = frame else {
+                return true;
+            };
+            if let Message::Text(text) = incoming.message {
+                let _nobody_hears_of_it = self.on_text(&text, incoming.reservation);
+            }
+            self.held_back = self.hold_back();
+        }
+        self.accepting()
     }
 
     fn start_startable(&mut self) {

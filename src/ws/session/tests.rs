@@ -20,6 +20,7 @@ use crate::ws::limited_stream::LimitedStream;
 use crate::ws::upgrade::socket;
 
 mod draining;
+mod gone;
 mod liveness;
 mod waiting;
 

@@ -184,8 +184,9 @@ async fn what_a_client_sends_before_it_closes_is_carried_out() {
         ("typing", json!({"isTyping": true})),
         ("mark_read", json!({})),
     ];
+    let ends = [Some(&close), None];
     for (first, more) in firsts {
-        for end in [Some(&close), None] {
+        for end in ends {
             let content = format!("behind {first}, {}", end.is_some());
             let send = command("send_message", json!({"content": content}));
             let mut bytes = [command(first, more.clone()), send].concat();
@@ -193,13 +194,63 @@ async fn what_a_client_sends_before_it_closes_is_carried_out() {
             let mut alice = Raw::upgrade_to(&replica, &format!("/ws?user_id={ALICE}")).await;
             alice.write(bytes).await;
             drop(alice);
-            eventually(&content, || async {
-                let stored = format!("messages where content = '{content}'");
-                (database.count(&stored).await == 1).then_some(())
-            })
-            .await;
+            until_stored(&database, &content).await;
         }
     }
+
+    // Before it is greeted: it comes back, and waits while another of her sockets is being read for.
+    let cursor = settled_cursor(&replica, ALICE).await;
+    let path = format!("/ws?user_id={ALICE}&cursor={cursor}");
+    let _replays = database
+        .holding("lock table chat_tombstones in access exclusive mode")
+        .await;
+    let _being_read_for = Raw::upgrade_to(&replica, &path).await;
+    until_lock_waiters(&database, 1).await;
+    for end in ends {
+        let content = format!("not greeted, {}", end.is_some());
+        let mut bytes = command("send_message", json!({"content": content}));
+        bytes.extend(end.into_iter().flatten());
+        let mut alice = Raw::upgrade_to(&replica, &path).await;
+        alice.write(bytes).await;
+        drop(alice);
+        until_stored(&database, &content).await;
+    }
+}
+
+async fn until_stored(database: &Database, content: &str) {
+    let stored = format!("messages where content = '{content}'");
+    eventually(content, || async {
+        (database.count(&stored).await == 1).then_some(())
+    })
+    .await;
+}
+
+/// Typing asks whom it is for, and the database takes its time over that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_waits_for_the_typing_before_it_for_a_moment_only() {
+    let database = Database::fresh().await;
+    let function = Function {
+        name: "chat_participants",
+        types: "uuid",
+        returns: "table (participant1_id uuid, participant2_id uuid)",
+        call: "return query select * from chat_participants_at_once($1)",
+    };
+    let gate = Gate::before(&database, function, "true").await;
+    let replica = Replica::start(&database, &PATIENT).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+    let typing = json!({"conversationId": conversation, "isTyping": true});
+    let typing = alice.request("typing", typing).await;
+    let send = json!({"conversationId": conversation, "content": "hello"});
+    let send = alice.request("send_message", send).await;
+    // In their order, and though the gate is shut.
+    let refused = alice.answer(&typing).await;
+    assert_eq!(refused["data"]["code"], "unavailable", "{refused}");
+    assert_eq!(alice.answer(&send).await["type"], "ack");
+
+    gate.open().await;
+    let typing = json!({"conversationId": conversation, "isTyping": true});
+    alice.send_command("typing", typing).await;
 }
 
 /// It would be read late, and the client might have to wait for it.

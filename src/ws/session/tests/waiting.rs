@@ -91,6 +91,38 @@ async fn who_has_gone_waits_no_longer_and_what_waits_behind_them_is_next() {
         .unwrap();
 }
 
+/// Also behind what is not a command, and behind other commands.
+#[tokio::test]
+async fn what_one_sends_before_they_are_greeted_and_close_is_carried_out() {
+    let edit = json!({
+        "type": "edit_message",
+        "data": {"messageId": Uuid::nil(), "content": "hello"},
+    });
+    let send = json!({
+        "type": "send_message",
+        "data": {"conversationId": Uuid::nil(), "content": "hello"},
+    });
+    for closes in [true, false] {
+        for first in ["{".to_owned(), edit.to_string()] {
+            let stage = Stage::calm();
+            let (mut client, session, _turn) = stage.waiting(None).await;
+            for frame in [&first, &first, &first, &first, &send.to_string()] {
+                say(&mut client, frame).await;
+            }
+            if closes {
+                client.send(Message::Close(None)).await.unwrap();
+            }
+            drop(client);
+            session.await.unwrap();
+            assert_eq!(
+                stage.services.writer.unanswered(),
+                1,
+                "{closes} {first:.20}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn frames_of_one_who_waits_count_like_any_others() {
     const PINGS: u32 = 60;
