@@ -119,8 +119,8 @@ declare
     'chat_notify_typing',
     -- reading
     'chat_list_users', 'chat_get_user', 'chat_active_users',
-    'chat_list_conversations', 'chat_get_conversation', 'chat_conversation_exists', 'chat_is_participant', 'chat_participants',
-    'chat_list_messages', 'chat_list_messages_before', 'chat_list_messages_after', 'chat_unread_count',
+    'chat_list_conversations', 'chat_find_conversation', 'chat_get_conversation', 'chat_conversation_exists', 'chat_is_participant', 'chat_participants',
+    'chat_list_messages', 'chat_list_messages_before', 'chat_list_messages_after', 'chat_get_message', 'chat_unread_count',
     'chat_search', 'chat_search_tidy',
     -- presence
     'chat_open_roll', 'chat_call_roll', 'chat_end_rolls', 'chat_clear_roll', 'chat_presence_of',

@@ -46,6 +46,11 @@ impl NamedUser {
     pub fn in_directory(self) -> UserId {
         self.0
     }
+
+    /// The id, of somebody with whom the user whom the caller acts for may have a conversation.
+    pub fn as_the_other(self) -> UserId {
+        self.0
+    }
 }
 
 impl FromStr for NamedUser {
@@ -119,11 +124,12 @@ impl Caller {
         Ok((acting, [one.0, other.0]))
     }
 
-    /// Whose eyes see a conversation where the request names no user.
-    pub fn reader(&self) -> Reader {
-        match self.0 {
-            Kind::User { user, .. } => Reader::Participant(user),
-            Kind::Trusted | Kind::Service(_) => Reader::Anyone,
+    /// Whose eyes see a conversation: those of the user whom the request names, if the caller may act for them
+    /// ([`Error::Forbidden`] if not); where it names nobody, those of the token's user, or of whoever knows the id.
+    pub fn reader(&self, named: Option<NamedUser>) -> Result<Reader, Error> {
+        match named.or(self.own_user()) {
+            Some(named) => Ok(Reader::Participant(self.act_for(named)?)),
+            None => Ok(Reader::Anyone),
         }
     }
 

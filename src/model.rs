@@ -73,7 +73,7 @@ from_text!(ConversationId, MessageId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceToken(pub u32);
 
-/// Who reads a conversation where the request names no user.
+/// Who reads a conversation or a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     /// Whoever knows its id.

@@ -42,7 +42,8 @@ pub fn id<T: FromStr>(name: &str, text: &str) -> Checked<T> {
 /// Stands for what cannot be decoded (U+FFFD, the replacement character).
 const UNREADABLE: &str = "\u{fffd}";
 
-/// The query string. A parameter that the route does not know is ignored, whatever it holds.
+/// The query string. A parameter that the route does not know is ignored, whatever it holds, but for one that is named like a member of a
+/// body (`upToSeq`): left out, `up_to_seq` may mean all that there is.
 #[derive(Debug, Default)]
 pub struct Query {
     /// Values keep their fault, since only the values that are asked for have to be right.
@@ -66,6 +67,12 @@ impl Query {
 
     /// A parameter's text. Given twice it is a fault: proxies disagree on which one counts.
     pub fn text(&self, name: &str) -> Checked<Option<&str>> {
+        if let Some((other, _)) = self.pairs.iter().find(|(key, _)| is_misspelt(key, name)) {
+            return Err(vec![format!(
+                "{name} must be spelt so, not {}",
+                quoted(other)
+            )]);
+        }
         let mut values = self.pairs.iter().filter(|(key, _)| key == name);
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
@@ -151,6 +158,17 @@ impl Query {
     }
 }
 
+/// Whether `key` is a name of several words, such as `user_id`, in another way to write these: `userId`, `userID`, `user-id`.
+fn is_misspelt(key: &str, name: &str) -> bool {
+    name.contains('_') && key != name && letters(key).eq(letters(name))
+}
+
+/// Without what separates words, in lower case.
+fn letters(name: &str) -> impl Iterator<Item = u8> {
+    let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
+    letters.map(|byte| byte.to_ascii_lowercase())
+}
+
 /// Undoes `%XX`. Strict: a malformed escape is a fault and not taken literally, or two readers of one
 /// URI could see two values.
 pub fn percent_decoded(raw: &[u8]) -> Result<String, &'static str> {
@@ -214,6 +232,23 @@ mod tests {
         assert!(query.limit(50, 200).is_err());
         assert!(query.token("a").is_err());
         assert_eq!(query.offset(), Ok(None));
+    }
+
+    #[test]
+    fn a_parameter_that_is_spelt_like_a_member_of_a_body_is_a_fault() {
+        for other in ["upToSeq", "uptoseq", "up-to-seq", "Up_To_Seq", "up%54o_seq"] {
+            for raw in [format!("{other}=5"), format!("up_to_seq=5&{other}=5")] {
+                let fault = Query::parse(&raw).seq("up_to_seq").unwrap_err();
+                assert!(
+                    fault[0].starts_with("up_to_seq must be spelt so, not \""),
+                    "{fault:?}"
+                );
+            }
+        }
+        // Of one word there is no other spelling, and what merely resembles one is ignored.
+        let query = Query::parse("Limit=0&up_to_sequence=x&to_seq=x");
+        assert_eq!(query.limit(50, 200), Ok(50));
+        assert_eq!(query.seq("up_to_seq"), Ok(None));
     }
 
     #[test]

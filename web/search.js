@@ -1,15 +1,12 @@
 // What a search finds: people to talk to, and messages.
 import { avatar, empty, fill, fullName, h, say } from './dom.js';
 import { mayHelp, passes, reason, Retry } from './failure.js';
-import { MOST as MOST_LISTED } from './listing.js';
 import { stamp } from './time.js';
 
 const PAUSE_MS = 200;
 /** What was found for another text is shown as long as this, while the answer is on its way. */
 const OUTDATED_MS = 800;
 const MOST = 30;
-/** Of the list of conversations, for the names of those that one wrote to. */
-const MOST_PAGES = 4;
 
 export class Search {
   #asked = 0;
@@ -109,7 +106,6 @@ export class Search {
     else this.#retry.done();
     this.#wait(false);
     this.#draw(text, people, messages);
-    this.#lookUp(asked, messages.messages ?? []);
     return true;
   }
 
@@ -123,17 +119,6 @@ export class Search {
     const search = this.model.chat.search(text, { limit: MOST, snippets: true });
     this.#underWay = search.catch(() => {}).then(() => (this.#underWay = undefined));
     return search;
-  }
-
-  /** One's own message says nothing of whom it was for: the list does, if it is not too far down there. */
-  async #lookUp(asked, messages) {
-    const { userId, listing } = this.model;
-    const isUnknown = ({ senderId, conversationId }) => senderId === userId && !listing.conversations.has(conversationId);
-    for (let pages = 0; pages < MOST_PAGES && messages.some(isUnknown); pages++) {
-      const came = await listing.more(MOST_LISTED);
-      if (asked !== this.#asked || !came) return;
-      for (const button of this.messages.querySelectorAll('.row')) this.#drawMessage(button);
-    }
   }
 
   #now() {
@@ -185,20 +170,11 @@ export class Search {
   }
 
   #message(message) {
-    const button = h('button.row', { type: 'button', onclick: () => this.openMessage(message) });
-    button.message = message;
-    this.#drawMessage(button);
-    return h('li', {}, button);
-  }
-
-  #drawMessage(button) {
-    const { message } = button;
-    const conversation = this.model.conversations.get(message.conversationId);
-    const other = conversation ? this.model.other(conversation) : message.sender;
+    const other = message.otherParticipant;
     const who = message.senderId === this.model.userId ? 'You: ' : '';
-    fill(button, other.id, () => [avatar(other),
+    return h('li', {}, h('button.row', { type: 'button', onclick: () => this.openMessage(message) }, avatar(other),
       h('span.row-text', {},
         h('span.row-top', {}, h('strong', { dir: 'auto' }, fullName(other)), h('time.quiet.small', { datetime: message.createdAt }, stamp(message.createdAt))),
-        h('span.excerpt.small', {}, who, h('bdi', {}, ...message.snippet.map(({ text, match }) => (match ? h('mark', {}, text) : text)))))]);
+        h('span.excerpt.small', {}, who, h('bdi', {}, ...message.snippet.map(({ text, match }) => (match ? h('mark', {}, text) : text)))))));
   }
 }

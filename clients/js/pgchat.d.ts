@@ -37,6 +37,8 @@ export interface Message {
 }
 
 export interface FoundMessage extends Message {
+  /** Whom the user has that conversation with. */
+  otherParticipant: UserSummary;
   /** With `snippets`: the text around the matches, in parts that are shown as text. */
   snippet?: { text: string; match: boolean }[];
 }
@@ -130,6 +132,10 @@ export interface Connected {
   cursor: string;
   /** `true`: everything that was missed follows. `false`: load what you show over HTTP, and return the promise of it. */
   resumed: boolean;
+  /** As the service is set: bytes of UTF-8 of a content, users of `watchPresence`, seconds until typing ends unless it is renewed. */
+  limits: { maxMessageBytes: number; maxWatchedUsers: number; typingSeconds: number };
+  /** Whether messages can be searched. */
+  search: boolean;
 }
 
 /** A message on its way, told at once (`queued`) and when it ended. */
@@ -200,7 +206,7 @@ export interface ChatSettings {
   maxQueue?: number;
   /** How often a command is sent, because it was refused for a while or the connection was lost, before it fails. 10; where it is refused with `internal`, which may not pass, 3. */
   maxTries?: number;
-  /** As the service's `MAX_WATCHED_USERS`. 500. */
+  /** As the service's `MAX_WATCHED_USERS` (`limits` of `connected`). 500. */
   maxWatched?: number;
   /** The first pause before a reconnect is random, from 0 to this; each further one up to twice that. 500. */
   minDelayMs?: number;
@@ -277,8 +283,8 @@ export interface ChatClient {
   unreadCount(): Promise<number>;
 
   conversations: {
-    /** Last active first. */
-    list(page?: Page): Promise<{ conversations: Conversation[]; hasMore: boolean }>;
+    /** Last active first; or only that with one other user, if there is one. */
+    list(query?: Page & { with?: string }): Promise<{ conversations: Conversation[]; hasMore: boolean }>;
     /** One that the user takes part in; else it is rejected with status 403 or 404. */
     get(conversationId: string): Promise<Conversation>;
     /** The conversation with that user, made if there is none. */
@@ -287,9 +293,11 @@ export interface ChatClient {
   messages: {
     /** Newest first; with `after` oldest first. `before` and `after` are `seq`s, and stay fast at any depth; one of them, or `offset`. */
     list(conversationId: string, page?: MessagePage): Promise<{ messages: Message[]; hasMore: boolean }>;
+    /** One of a conversation that the user takes part in; else, or once it is deleted, it is rejected with status 403 or 404. */
+    get(messageId: string): Promise<Message>;
   };
   users: {
-    /** By last name, first name, id. `q`: any part of a name. All users, or those of one `role`, or those who are `active`, or both. */
+    /** By last name, first name, id. `q`: any part of the full name, in either order. All users, or those of one `role`, or those who are `active`, or both. */
     list(query?: Page & { q?: string; role?: Role; active?: boolean }): Promise<{ users: User[]; hasMore: boolean }>;
     get(userId: string): Promise<User>;
   };

@@ -438,7 +438,10 @@ export function createChatClient(options = {}) {
       get: (id) => own(`conversations/${encodeURIComponent(id)}`),
       open: async (user2Id) => http('chat/conversations', {}, { user1Id: userId, user2Id }),
     },
-    messages: { list: (conversationId, query) => http(`chat/conversations/${encodeURIComponent(conversationId)}/messages`, query) },
+    messages: {
+      list: (conversationId, query) => http(`chat/conversations/${encodeURIComponent(conversationId)}/messages`, { user_id: userId, ...query }),
+      get: (id) => http(`chat/messages/${encodeURIComponent(id)}`, { user_id: userId }),
+    },
     users: {
       list: ({ role, active, ...query } = {}) => (role && active ? http('users/', { role, active, ...query }) : http(`users/${role ? `role/${encodeURIComponent(role)}` : active ? 'active' : ''}`, query)),
       get: (id) => http(`users/${encodeURIComponent(id)}`),

@@ -154,7 +154,7 @@ $$;
 -- next hundred by rank, and so on; equals by time. `status` is ok for each result, or alone
 --   not_ready                                    the index for this language is not complete
 --   no_conversation, no_user, not_a_participant  of `conversation`
--- `segments`: each Message gets a member `snippet`. `max_bytes` of messages end the page, as in the lists of V6__read.sql.
+-- Each Message gets a member `otherParticipant`, with `segments` also `snippet`. `max_bytes` of messages end the page, as in the lists of V6__read.sql.
 --
 -- A word that is in every message has as many matches as there is history. So the time is widened step by step,
 -- from the last two days of activity (of one conversation, its last span) and by about five times at each step, until there
@@ -253,13 +253,17 @@ begin
        limit max_rows offset skip
     )
     select 'ok',
-           case when segments
-                then left(j.message, -1) || ',"snippet":' || chat_search_snippet(language::regconfig, (s.m).content, query) || '}'
-                else j.message end
+           format('%s,"otherParticipant":%s%s}', left(chat_message_json(s.m, j.sender), -1),
+                  case (s.m).sender_id when c.other_id then j.sender
+                                       else chat_summary_json(c.other_id, o.first_name, o.last_name, o.avatar_url) end,
+                  case when segments then ',"snippet":' || chat_search_snippet(language::regconfig, (s.m).content, query) end)
       from shown s
+     cross join lateral (select case k.participant1_id when reader then k.participant2_id else k.participant1_id end as other_id
+                           from conversations k where k.id = (s.m).conversation_id limit 1) c
       left join lateral (select * from chat_users() where id = (s.m).sender_id limit 1) u on true
-     cross join lateral (select chat_message_json(
-             s.m, chat_summary_json((s.m).sender_id, u.first_name, u.last_name, u.avatar_url)) as message) j
+      -- Null, and nobody is looked up, where they are the sender.
+      left join lateral (select * from chat_users() where id = nullif(c.other_id, (s.m).sender_id) limit 1) o on true
+     cross join lateral (select chat_summary_json((s.m).sender_id, u.first_name, u.last_name, u.avatar_url) as sender) j
      order by s.part, s.rank desc, (s.m).created_at desc, (s.m).id desc
      limit max_rows
   loop

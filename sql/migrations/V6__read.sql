@@ -103,6 +103,61 @@ begin
 end
 $$;
 
+-- The conversation that `reader` has with `other`, as they see it; no row where there is none.
+create function chat_find_conversation(reader uuid, other uuid) returns setof text
+language plpgsql stable
+security definer
+set search_path from current
+-- By the index, also when the plan was made while the table was small.
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_variable
+begin
+  return query
+  select chat_conversation_json(c, reader)
+    from conversations c
+   where least(c.participant1_id, c.participant2_id) = least(reader, other)
+     and greatest(c.participant1_id, c.participant2_id) = greatest(reader, other);
+end
+$$;
+
+-- One message as `reader` sees it, one of the two of its conversation; null: whoever knows its id. `status` is ok, no_message, no_user,
+-- not_a_participant or deleted.
+create function chat_get_message(message uuid, reader uuid)
+returns table (status text, answer text)
+language plpgsql stable
+security definer
+set search_path from current
+-- By the index, also when the plan was made while the table was small.
+set enable_seqscan = off
+set jit = off
+as $$
+#variable_conflict use_variable
+declare
+  m messages;
+  c conversations;
+begin
+  select * into m from messages where id = message;
+  if m.id is null then
+    return query select 'no_message', null::text;
+    return;
+  end if;
+  if reader is not null then
+    select * into c from conversations where id = m.conversation_id;
+    if (reader in (c.participant1_id, c.participant2_id)) is not true then
+      return query select chat_judge_stranger(c, reader), null::text;
+      return;
+    end if;
+  end if;
+  if m.deleted_at is not null then
+    return query select 'deleted', null::text;
+  else
+    return query select 'ok', chat_message_json(m, chat_user_summary_json(m.sender_id));
+  end if;
+end
+$$;
+
 create function chat_conversation_exists(conversation uuid) returns boolean
 language plpgsql stable
 security definer

@@ -33,6 +33,12 @@ impl Call {
         }
     }
 
+    /// The user of a parameter that need not be there.
+    pub fn optional_user(&self, name: &str, caller: &Caller) -> Checked<Option<NamedUser>> {
+        let named = self.query.text(name)?;
+        named.map(|text| named_user(name, text, caller)).transpose()
+    }
+
     /// Whether `Accept` names this media type; a range such as `*/*` does not.
     pub fn accepts_by_name(&self, media_type: &str) -> bool {
         let named = |range: &str| {

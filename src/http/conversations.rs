@@ -67,7 +67,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     ])
 }
 
-/// The conversations of a user, most recently active first.
+/// The conversations of a user, most recently active first; with `with` that with one other user, or none, without making it.
 ///
 /// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 #[utoipa::path(
@@ -76,17 +76,26 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
         ("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
+        ("with" = Option<Uuid>, Query, description = "only the one with this user, if there is one"),
     ),
     responses((status = 200, description = "a page", body = objects::Conversations), (status = 400), (status = 404), (status = 429)),
 )]
 pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let page = call.query.page(DEFAULT_LIMIT, MAX_LIMIT);
-    let (user, page) = both(user.user(&caller), page).map_err(Error::Validation)?;
+    let other = call.optional_user("with", &caller);
+    let (user, (page, other)) =
+        both(user.user(&caller), both(page, other)).map_err(Error::Validation)?;
     let user = caller.act_for(user)?;
     let holder = caller.holder(Holder::User(user));
     let store = call.services.reads.turn(holder).await?;
-    let listing = store.conversations(user, page).await?;
+    let listing = match other {
+        Some(other) => {
+            let other = other.as_the_other();
+            store.conversation_with(user, other, page).await?
+        }
+        None => store.conversations(user, page).await?,
+    };
     page_response(&call.services, holder, "conversations", listing)
 }
 

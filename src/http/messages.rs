@@ -1,4 +1,4 @@
-//! Messages: the history of a conversation, sending, editing and deleting.
+//! Messages: the history of a conversation, one of them, sending, editing and deleting.
 
 use std::future::pending;
 use std::pin::pin;
@@ -20,7 +20,7 @@ use crate::auth::{Caller, NamedUser};
 use crate::error::Error;
 use crate::limits::Holder;
 use crate::logging::REQUEST_ID;
-use crate::model::{Content, ConversationId, MessageId, NewMessage, content_faults};
+use crate::model::{Content, ConversationId, MessageId, NewMessage, Reader, content_faults};
 use crate::reply::json_response;
 use crate::schema::objects::{self, EditMessage, SendMessage};
 use crate::services::Services;
@@ -29,7 +29,7 @@ use crate::writer::{Protocol, SENT_LOG};
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
-const ONE_MESSAGE: &str = "PATCH, DELETE, OPTIONS";
+const ONE_MESSAGE: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     let limits = BodyLimits::from(&*services.config);
@@ -48,6 +48,15 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
                 .and(get())
                 .and(call(services))
                 .then(list),
+        ),
+        route(
+            path.and(warp::path!("messages" / Segment))
+                .and(methods(
+                    |method| matches!(*method, Method::GET | Method::HEAD),
+                    ONE_MESSAGE,
+                ))
+                .and(call(services))
+                .then(one),
         ),
         route(
             path.and(warp::path!("messages" / Segment))
@@ -73,6 +82,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     get, path = "/api/v1/chat/conversations/{conversation_id}/messages", tag = "messages", operation_id = "listMessages",
     params(
         ("conversation_id" = Uuid, Path, description = "the conversation", example = "c0000000-0000-4000-8000-000000000001"),
+        ("user_id" = Option<Uuid>, Query, description = "who reads, one of the two participants; left out: the token's user, or, in trusted mode and with a service token, whoever knows the id", example = "11111111-1111-4111-8111-111111111111"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647),
         ("before" = Option<i64>, Query, description = "older than this seq", minimum = 0, example = 4),
@@ -83,11 +93,16 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 pub(super) async fn list(conversation: Segment, call: Call) -> Result<Response, Error> {
     let caller = call.caller().await?;
     let conversation = conversation.id::<ConversationId>("conversation_id");
-    let (conversation, window) =
-        both(conversation, window(&call.query)).map_err(Error::Validation)?;
-    let holder = caller.holder(Holder::Conversation(conversation));
+    let named = call.optional_user("user_id", &caller);
+    let (conversation, (named, window)) =
+        both(conversation, both(named, window(&call.query))).map_err(Error::Validation)?;
+    let reader = caller.reader(named)?;
+    let holder = caller.holder(match reader {
+        Reader::Participant(user) => Holder::User(user),
+        Reader::Anyone => Holder::Conversation(conversation),
+    });
     let store = call.services.reads.turn(holder).await?;
-    let listing = store.messages(conversation, caller.reader(), window).await;
+    let listing = store.messages(conversation, reader, window).await;
     let listing = listing.map_err(|error| caller.concealed(error))?;
     page_response(&call.services, holder, "messages", listing)
 }
@@ -110,6 +125,31 @@ fn window(query: &Query) -> Checked<Window> {
             "only one of before, after and offset may be given".to_owned(),
         ]),
     }
+}
+
+/// One message. A deleted one is not found, as by an edit.
+#[utoipa::path(
+    get, path = "/api/v1/chat/messages/{message_id}", tag = "messages", operation_id = "getMessage",
+    params(
+        ("message_id" = Uuid, Path, description = "the message", example = "d0000000-0000-4000-8000-000000000001"),
+        ("user_id" = Option<Uuid>, Query, description = "who reads, one of the two participants; left out: the token's user, or, in trusted mode and with a service token, whoever knows the id", example = "11111111-1111-4111-8111-111111111111"),
+    ),
+    responses((status = 200, description = "the message", body = objects::Message), (status = 400), (status = 403), (status = 404), (status = 429)),
+)]
+pub(super) async fn one(message: Segment, call: Call) -> Result<Response, Error> {
+    let caller = call.caller().await?;
+    let message = message.id::<MessageId>("message_id");
+    let (message, named) =
+        both(message, call.optional_user("user_id", &caller)).map_err(Error::Validation)?;
+    let reader = caller.reader(named)?;
+    let holder = caller.holder(match reader {
+        Reader::Participant(user) => Holder::User(user),
+        Reader::Anyone => Holder::Anybody,
+    });
+    let store = call.services.reads.turn(holder).await?;
+    let found = store.message(message, reader).await;
+    let found = found.map_err(|error| caller.concealed(error))?;
+    Ok(json_response(StatusCode::OK, &found))
 }
 
 /// Sends a message. The answer comes once it is committed.

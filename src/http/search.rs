@@ -36,6 +36,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 ///
 /// `q` takes words, "quoted phrases", `or` and `-not`. The newest hundred matches come by rank, then the hundred
 /// before them by rank, and so on. A deleted message is not found, an edited one by its new content only.
+/// Each message says with whom the conversation is (`otherParticipant`).
 /// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 /// 503 while the index is being built, and where the search takes too long (`SEARCH_TIMEOUT_SECONDS`) or waits too long for its turn: a user has one at a time.
 #[utoipa::path(

@@ -60,9 +60,9 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     params(
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
-        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes", example = "o"),
+        ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes", example = "o"),
         ("role" = Option<objects::Role>, Query, description = "of this role only", example = "broker"),
-        ("active" = Option<bool>, Query, description = "active users only", example = true),
+        ("active" = Option<bool>, Query, description = "true: active users only; false, or left out: all", example = true),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
@@ -83,7 +83,7 @@ pub(super) async fn all(call: Call) -> Result<Response, Error> {
     params(
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
-        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes"),
+        ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]
@@ -102,7 +102,7 @@ pub(super) async fn active(call: Call) -> Result<Response, Error> {
         ("role" = objects::Role, Path, description = "the role", example = "broker"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 1000, example = 100),
         ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
-        ("q" = Option<String>, Query, description = "any part of the first or last name, in any case; at most MAX_QUERY_BYTES (256) bytes"),
+        ("q" = Option<String>, Query, description = "any part of the full name, first or last name first, in any case; at most MAX_QUERY_BYTES (256) bytes"),
     ),
     responses((status = 200, description = "a page", body = objects::Users), (status = 400), (status = 429)),
 )]

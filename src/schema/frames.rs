@@ -71,7 +71,8 @@ pub fn from_server() -> Vec<FrameKind> {
             "The first frame of a socket. If `resumed` is true, everything that was missed follows.",
             Never,
             json!({"connectionId": "0f6c1c9e-4f0a-4f5b-9d7e-0d7c6a1c2b3a", "replicaId": "7a1d1d6c-5f64-4c39-8f0c-6a2f6b3c1d2e",
-                   "heartbeatSeconds": 25, "cursor": "1.6b04-4000-1.5c2", "resumed": false}),
+                   "heartbeatSeconds": 25, "cursor": "1.6b04-4000-1.5c2", "resumed": false, "search": true,
+                   "limits": {"maxMessageBytes": 65536, "maxWatchedUsers": 500, "typingSeconds": 6}}),
         ),
         kind::<Message>(
             FrameType::ChatMessage.name(),
@@ -226,6 +227,24 @@ struct Connected {
     cursor: String,
     /// Whether what was missed since the given cursor follows.
     resumed: bool,
+    limits: Limits,
+    /// Whether messages can be searched (`SEARCH_LANGUAGE`).
+    search: bool,
+}
+
+/// Settings of the service that a client can tell its user of before it is refused.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+struct Limits {
+    /// Of a message's content, in UTF-8 (`MAX_MESSAGE_BYTES`).
+    #[schema(minimum = 1)]
+    max_message_bytes: u64,
+    /// Of one socket (`MAX_WATCHED_USERS`).
+    #[schema(minimum = 0)]
+    max_watched_users: u64,
+    /// By when typing ends unless it is renewed (`TYPING_SECONDS`).
+    #[schema(minimum = 1)]
+    typing_seconds: u64,
 }
 
 #[derive(ToSchema)]

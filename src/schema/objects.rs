@@ -1,7 +1,8 @@
 //! The objects of the HTTP API, and the `data` of durable events.
 
 use chrono::{DateTime, Utc};
-use utoipa::openapi::schema::AnyOfBuilder;
+use serde_json::json;
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
@@ -164,6 +165,8 @@ pub struct FoundMessage {
     #[schema(required)]
     deleted_at: Option<DateTime<Utc>>,
     sender: UserSummary,
+    /// Whom the user who searches has that conversation with.
+    other_participant: UserSummary,
     /// The text around the matches, in parts to be joined. Only with `snippets=true`.
     #[schema(nullable = false)]
     snippet: Option<Vec<SnippetPart>>,
@@ -239,19 +242,24 @@ pub struct EditMessage {
     content: String,
 }
 
+/// Beside the schema of a text: which there are now, of an enumeration that later versions may add to.
+const KNOWN_TEXTS: &str = "x-extensible-enum";
+
+/// The pattern of an id, or of `me` in its place. As one text: of a choice of schemas, generators of clients make a class that neither fits.
+pub const ID_OR_ME: &str = "^(me|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$";
+
 impl ToSchema for ErrorCode {}
 
 impl PartialSchema for ErrorCode {
     fn schema() -> RefOr<Schema> {
-        let text = || ObjectBuilder::new().schema_type(Type::String);
-        let known = ErrorCode::ALL.map(ErrorCode::name);
-        // An enum alone would be closed: what is generated from it would fail at a code of a later version.
-        AnyOfBuilder::new()
-            .item(text().enum_values(Some(known)))
-            .item(text())
+        // An enum would be closed, and what is generated from it would fail at a code of a later version; of an enum or any other text
+        // generators make a class that no text fits.
+        ObjectBuilder::new()
+            .schema_type(Type::String)
             .description(Some(
-                "What went wrong: stable, for programs. Later versions may add some.",
+                "What went wrong: stable, for programs. Those of this version are in `x-extensible-enum`; later ones may add some.",
             ))
+            .extensions(Some(Extensions::from_iter([(KNOWN_TEXTS, json!(ErrorCode::ALL.map(ErrorCode::name)))])))
             .into()
     }
 }

@@ -81,6 +81,26 @@ impl Store {
         listing(&rows, page.limit)
     }
 
+    /// The conversation that a user has with another one, as a list of it alone, or of none. `NotFound` when there is no such user.
+    pub async fn conversation_with(
+        &self,
+        user: UserId,
+        other: UserId,
+        page: Page,
+    ) -> Result<Listing, Error> {
+        let params = [(&user as _, Type::UUID), (&other as _, Type::UUID)];
+        let mut rows = self
+            .read("*", "chat_find_conversation($1, $2)", &params)
+            .await?;
+        if rows.is_empty() {
+            self.require_user(user).await?;
+        }
+        if page.offset > 0 {
+            rows.clear();
+        }
+        listing(&rows, page.limit)
+    }
+
     /// One conversation as `reader` sees it. `NotFound` when there is no such conversation or user; `Forbidden` when the reader is not a
     /// participant.
     pub async fn conversation(

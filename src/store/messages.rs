@@ -13,8 +13,8 @@ use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, MessageId, RawJson, Reader, UserId};
 
 impl Store {
-    /// A part of a conversation's history. `NotFound` when there is no such conversation; `Forbidden` when the
-    /// reader is not a participant, whether there is one or not.
+    /// A part of a conversation's history. `NotFound` when there is no such conversation or user; `Forbidden` when the
+    /// reader is not a participant.
     pub async fn messages(
         &self,
         conversation: ConversationId,
@@ -79,7 +79,7 @@ impl Store {
         }
     }
 
-    /// `Forbidden` when the user is not a participant, or there is no such conversation.
+    /// `Forbidden` when the user is not a participant; `NotFound` when there is no such conversation or user.
     async fn require_participant(
         &self,
         conversation: ConversationId,
@@ -91,8 +91,23 @@ impl Store {
             .await?;
         match single(&rows, 0)? {
             true => Ok(()),
-            false => Err(Error::Forbidden(Denial::NotAParticipant)),
+            // Says which of it is the case, to whom that may be told.
+            false => self.conversation(conversation, user).await.map(drop),
         }
+    }
+
+    /// One message. `NotFound` when there is no such message or user, `MessageDeleted` when it is deleted; `Forbidden` when the reader is
+    /// not a participant of its conversation.
+    pub async fn message(&self, message: MessageId, reader: Reader) -> Result<RawJson, Error> {
+        let user = match reader {
+            Reader::Anyone => None,
+            Reader::Participant(user) => Some(user),
+        };
+        let params = [(&message as _, Type::UUID), (&user as _, Type::UUID)];
+        let rows = self.read("*", "chat_get_message($1, $2)", &params).await?;
+        let status: String = single(&rows, 0)?;
+        verdict(&status, message, user)?;
+        raw_json(single(&rows, 1)?)
     }
 
     /// Replaces a message's content; the sender only. Returns the Message. While somebody holds the message it is tried again, unless
@@ -119,7 +134,7 @@ impl Store {
             )
             .await?;
         let status: String = single(&rows, 0)?;
-        author_verdict(&status, message, editor)?;
+        verdict(&status, message, Some(editor))?;
         raw_json(single(&rows, 1)?)
     }
 
@@ -137,7 +152,7 @@ impl Store {
             )
             .await?;
         let status: String = single(&rows, 0)?;
-        author_verdict(&status, message, deleter)
+        verdict(&status, message, Some(deleter))
     }
 }
 
@@ -146,16 +161,16 @@ pub(super) fn dropped(what: &str) -> Error {
     Error::Internal(format!("a trigger of the host's has dropped {what}").into())
 }
 
-/// The statuses of `chat_judge_author()` and `chat_why_unchanged()`, as errors.
-fn author_verdict(status: &str, message: MessageId, author: UserId) -> Result<(), Error> {
-    match status {
-        "ok" => Ok(()),
-        "no_message" => Err(Error::not_found(Resource::Message, message)),
-        "deleted" => Err(Error::MessageDeleted(message)),
-        "dropped" => Err(dropped("a change of a message")),
-        "no_user" => Err(Error::not_found(Resource::User, author)),
-        "not_the_sender" => Err(Error::Forbidden(Denial::NotTheSender)),
-        "not_a_participant" => Err(Error::Forbidden(Denial::NotAParticipant)),
-        other => Err(unknown_status(other)),
+/// What a function answers about who reads or changes a message, as an error.
+fn verdict(status: &str, message: MessageId, user: Option<UserId>) -> Result<(), Error> {
+    match (status, user) {
+        ("ok", _) => Ok(()),
+        ("no_message", _) => Err(Error::not_found(Resource::Message, message)),
+        ("deleted", _) => Err(Error::MessageDeleted(message)),
+        ("dropped", _) => Err(dropped("a change of a message")),
+        ("no_user", Some(user)) => Err(Error::not_found(Resource::User, user)),
+        ("not_the_sender", _) => Err(Error::Forbidden(Denial::NotTheSender)),
+        ("not_a_participant", _) => Err(Error::Forbidden(Denial::NotAParticipant)),
+        (other, _) => Err(unknown_status(other)),
     }
 }

@@ -13,7 +13,7 @@ use crate::model::{RawJson, UserId};
 pub struct UserFilter {
     pub role: Option<String>,
     pub active_only: bool,
-    /// Case-insensitive part of the first or last name.
+    /// Case-insensitive part of the full name, first name first or last name first.
     pub query: Option<String>,
 }
 

@@ -31,6 +31,48 @@ async fn a_conversation_is_opened_once_in_either_order() {
 }
 
 #[tokio::test]
+async fn whether_two_have_a_conversation_can_be_asked_without_making_one() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    api.open_conversation(ALICE, CARLA).await;
+    api.send(conversation, ALICE, "hello").await;
+    let with = |user: Uuid, query: String| {
+        let api = api.clone();
+        async move {
+            let path = format!("/api/v1/chat/conversations/{user}?with={query}");
+            api.get(&path).await
+        }
+    };
+
+    let none = json!({"conversations": [], "hasMore": false});
+    for (user, other) in [(ALICE, BORIS), (BORIS, ALICE)] {
+        let found = with(user, other.to_string()).await.ok(200);
+        let listed = api.conversations(user).await;
+        let listed: Vec<_> = listed
+            .iter()
+            .filter(|listed| id_of(listed) == conversation)
+            .collect();
+        assert_eq!(found, json!({"conversations": listed, "hasMore": false}));
+        // There is no second page.
+        let behind = with(user, format!("{other}&offset=1")).await;
+        assert_eq!(behind.ok(200), none);
+    }
+    for (user, other) in [(BORIS, CARLA), (ALICE, NOBODY), (ALICE, ALICE)] {
+        assert_eq!(with(user, other.to_string()).await.ok(200), none);
+    }
+    let nobodys = with(NOBODY, ALICE.to_string()).await;
+    nobodys.refused(404, "user_not_found");
+    for other in ["", "1234", "me"] {
+        let refused = with(ALICE, other.to_owned()).await;
+        let message = refused.refused(400, "validation_failed");
+        assert!(message.contains("with "), "{message}");
+    }
+    assert_eq!(database.count("conversations").await, 2);
+}
+
+#[tokio::test]
 async fn who_opens_a_conversation_is_shown_their_own_unread_count() {
     let database = Database::fresh().await;
     let conversation = database.conversation(ALICE, BORIS).await;

@@ -299,6 +299,88 @@ async fn a_sender_may_edit_a_message() {
 }
 
 #[tokio::test]
+async fn one_message_is_read_by_its_id() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let sent = api.send(conversation, ALICE, "hello").await;
+    let id = id_of(&sent);
+
+    assert_message(&api.message(id, "").await.ok(200));
+    for user in [ALICE, BORIS] {
+        let found = api.message(id, &format!("user_id={user}")).await;
+        assert_eq!(found.ok(200), sent);
+    }
+    for (user, status, code) in [
+        (CARLA, 403, "not_a_participant"),
+        (NOBODY, 404, "user_not_found"),
+    ] {
+        let refused = api.message(id, &format!("user_id={user}")).await;
+        refused.refused(status, code);
+    }
+    for query in [String::new(), format!("user_id={ALICE}")] {
+        let missing = api.message(NOBODY, &query).await;
+        missing.refused(404, "message_not_found");
+    }
+    for query in ["user_id=1234", "user_id=me", "userId=1234"] {
+        let refused = api.message(id, query).await;
+        refused.refused(400, "validation_failed");
+    }
+    let edited = api.edit(id, ALICE, "hallo").await.ok(200);
+    assert_eq!(api.message(id, "").await.ok(200), edited);
+
+    api.delete_message(id, ALICE).await;
+    for query in [String::new(), format!("user_id={BORIS}")] {
+        let gone = api.message(id, &query).await;
+        let message = gone.refused(404, "message_not_found");
+        assert!(message.contains("deleted"), "{message}");
+    }
+    // Whether it ever was is nobody else's business.
+    let stranger = api.message(id, &format!("user_id={CARLA}")).await;
+    stranger.refused(403, "not_a_participant");
+}
+
+/// Who asks for others leaves it to the service to know who takes part.
+#[tokio::test]
+async fn history_is_read_for_a_user_who_takes_part() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    let empty = json!({"messages": [], "hasMore": false});
+    let as_user = |user: uuid::Uuid, more: &str| format!("user_id={user}{more}");
+    let page = api.messages(conversation, &as_user(BORIS, "")).await;
+    assert_eq!(page.ok(200), empty);
+    let sent = api.send(conversation, ALICE, "hello").await;
+
+    let pages = ["", "&before=2", "&after=0"];
+    for more in pages {
+        for user in [ALICE, BORIS] {
+            let page = api.messages(conversation, &as_user(user, more)).await;
+            assert_eq!(page.ok(200)["messages"], json!([sent]), "{more}");
+        }
+        for (user, status, code) in [
+            (CARLA, 403, "not_a_participant"),
+            (NOBODY, 404, "user_not_found"),
+        ] {
+            let refused = api.messages(conversation, &as_user(user, more)).await;
+            refused.refused(status, code);
+        }
+        let nowhere = api.messages(NOBODY, &as_user(ALICE, more)).await;
+        nowhere.refused(404, "conversation_not_found");
+    }
+    let past = api
+        .messages(conversation, &as_user(ALICE, "&after=1"))
+        .await;
+    assert_eq!(past.ok(200), empty);
+    for query in ["user_id=1234", "user_id=me", "user_id="] {
+        let refused = api.messages(conversation, query).await;
+        refused.refused(400, "validation_failed");
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_message_keeps_its_place_without_its_content() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[]).await;

@@ -94,6 +94,9 @@ async fn users_are_found_by_a_part_of_their_name_in_any_case() {
         ("_", vec![]),
         ("%5C", vec![LIONEL]),
         ("'", vec![LIONEL]),
+        // The full name, in either order.
+        ("boRIS+BA", vec![BORIS]),
+        ("ker+bo", vec![BORIS]),
     ] {
         let page = api.get(&format!("/api/v1/users/?q={query}")).await.ok(200);
         assert_eq!(ids(&page), found, "q={query}");

@@ -79,9 +79,52 @@ async fn one_finds_what_was_said_in_ones_own_conversations_and_nothing_else() {
     let here_only = format!("q=garden&conversation_id={}", scene.with_boris);
     assert_eq!(there.found(ALICE, &here_only).await, newest_first[1..]);
 
+    assert_message(&first);
+    let mut found = first.clone();
+    found["otherParticipant"] = first["sender"].clone();
     let reply = here.search(ALICE, "q=lovely").await.ok(200);
-    assert_eq!(reply, json!({"messages": [first], "hasMore": false}));
-    assert_message(&reply["messages"][0]);
+    assert_eq!(reply, json!({"messages": [found], "hasMore": false}));
+}
+
+#[tokio::test]
+async fn each_match_says_with_whom_the_conversation_is_whoever_wrote_it() {
+    let scene = Scene::set().await;
+    let api = scene.here();
+    api.send(scene.with_boris, ALICE, "a pear from Alice").await;
+    api.send(scene.with_boris, BORIS, "a pear from Boris").await;
+    api.send(scene.with_carla, ALICE, "a pear for Carla").await;
+    for (user, others) in [
+        (ALICE, [CARLA, BORIS, BORIS].as_slice()),
+        (BORIS, &[ALICE, ALICE]),
+        (CARLA, &[ALICE]),
+    ] {
+        for more in ["", "&snippets=true"] {
+            let reply = api.search(user, &format!("q=pear{more}")).await.ok(200);
+            let messages = reply["messages"].as_array().expect("messages");
+            let with: Vec<Uuid> = messages
+                .iter()
+                .map(|message| {
+                    assert_user_summary(&message["otherParticipant"]);
+                    id_of(&message["otherParticipant"])
+                })
+                .collect();
+            assert_eq!(with, others, "{user}{more}");
+            let has_snippets = messages.iter().all(|m| m.get("snippet").is_some());
+            assert_eq!(has_snippets, !more.is_empty());
+        }
+    }
+    // Of whom the host has deleted only the id is left.
+    scene
+        .database
+        .execute(&format!(
+            "alter table conversations drop constraint chat_conversations_participant2_id_fkey;
+             delete from users where id = '{BORIS}'"
+        ))
+        .await;
+    let query = format!("q=pear&conversation_id={}", scene.with_boris);
+    let reply = api.search(ALICE, &query).await.ok(200);
+    let gone = json!({"id": BORIS, "firstName": null, "lastName": null, "avatarUrl": null});
+    assert_eq!(reply["messages"][0]["otherParticipant"], gone);
 }
 
 #[tokio::test]

@@ -41,7 +41,10 @@ pub use replica::{Outcome, Replica, pgchat, pgchat_in, settings};
 pub use roles::{INTEGRATOR, OWNER, SERVICE, roles_sql};
 pub use run::{Signal, fresh_dir};
 pub use seeds::seeds;
-pub use shape::{assert_conversation, assert_message, assert_time, assert_user, id_of, uuid_in};
+pub use shape::{
+    assert_conversation, assert_message, assert_time, assert_user, assert_user_summary, id_of,
+    uuid_in,
+};
 pub use socket::Socket;
 pub use until::{
     LOCK_WAITERS, until_a_lock_is_waited_for, until_healthy, until_lock_waiters, until_metric,

@@ -13,6 +13,13 @@ use crate::support::*;
 async fn a_socket_starts_with_the_connected_frame() {
     let database = Database::fresh().await;
     let replica = Replica::start(&database, &[("HEARTBEAT_SECONDS", "17")]).await;
+    let other_limits = [
+        ("MAX_MESSAGE_BYTES", "700"),
+        ("MAX_WATCHED_USERS", "7"),
+        ("TYPING_SECONDS", "17"),
+        ("SEARCH_LANGUAGE", "off"),
+    ];
+    let other = Replica::start(&database, &other_limits).await;
 
     let first = Socket::connect(&replica, ALICE).await;
     let second = Socket::connect(&replica, ALICE).await;
@@ -32,6 +39,14 @@ async fn a_socket_starts_with_the_connected_frame() {
         frame["data"]["replicaId"],
         second.connected["data"]["replicaId"]
     );
+    // What a client need not find out by being refused.
+    let by_default = json!({"maxMessageBytes": 65_536, "maxWatchedUsers": 500, "typingSeconds": 6});
+    assert_eq!(frame["data"]["limits"], by_default);
+    assert_eq!(frame["data"]["search"], true);
+    let limited = &Socket::connect(&other, ALICE).await.connected;
+    let set = json!({"maxMessageBytes": 700, "maxWatchedUsers": 7, "typingSeconds": 17});
+    assert_eq!(limited["data"]["limits"], set);
+    assert_eq!(limited["data"]["search"], false);
 }
 
 #[tokio::test]

@@ -47,6 +47,15 @@ test('one conversation is asked for by its id, as the user that asks', async () 
   await assert.rejects(client().conversations.get('c2'), { code: 'conversation_not_found', status: 404 });
 });
 
+test('one message is asked for by its id, as the user that asks', async () => {
+  const message = { id: 'm/1', seq: 3 };
+  server.answer = () => ({ body: message });
+  assert.deepEqual(await client({ userId: 'me/you' }).messages.get('m/1'), message);
+  assert.deepEqual(server.requests.map(({ method, url }) => [method, url]), [['GET', '/api/v1/chat/messages/m%2F1?user_id=me%2Fyou']]);
+  server.answer = () => ({ status: 403, body: { code: 'not_a_participant', message: 'none of yours' } });
+  await assert.rejects(client().messages.get('m2'), { code: 'not_a_participant', status: 403 });
+});
+
 test('people are listed by role, by whether they are active, or by both', async () => {
   const chat = client();
   for (const query of [{ role: 'broker', q: 'a' }, { active: true }, { role: 'broker', active: true, q: 'a' }, { role: 'broker', active: false }, { active: false }]) await chat.users.list(query);

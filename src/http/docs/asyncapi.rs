@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
 
 use super::pin_times;
-use crate::auth::ME;
 use crate::config::AuthMode;
 use crate::schema::close_codes::CLOSE_CODES;
 use crate::schema::frames::{CursorUse, FrameKind, from_client, from_server};
+use crate::schema::objects::ID_OR_ME;
 
 const ORDER_OF_COMMANDS: &str = "send_message and mark_read in one conversation are carried out and answered in \
     order; so are edits and deletions of one message, and typing in one conversation. A send_message also comes after the typing \
@@ -27,7 +27,8 @@ pub fn document(mode: AuthMode) -> Value {
         AuthMode::Trusted => query["required"] = json!(["user_id"]),
         AuthMode::Jwt => {
             query["properties"]["user_id"] = json!({
-                "oneOf": [{"type": "string", "format": "uuid"}, {"const": ME}],
+                "type": "string",
+                "pattern": ID_OR_ME,
                 "description": "whose socket: an id, or me: the token's user, who is also meant where this is left out",
             });
         }

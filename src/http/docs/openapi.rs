@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Required, Response,
@@ -12,11 +12,10 @@ use utoipa::{Modify, OpenApi};
 
 use super::pin_times;
 use super::refusals::{self, Refusal};
-use crate::auth::ME;
 use crate::config::AuthMode;
 use crate::http::{conversations, messages, probes, search, tickets, users};
 use crate::reply::ErrorBody;
-use crate::schema::objects;
+use crate::schema::objects::{self, ID_OR_ME};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -37,7 +36,7 @@ use crate::schema::objects;
     ),
     paths(
         conversations::list, conversations::one, conversations::open, conversations::mark_read, conversations::unread_count,
-        messages::send, messages::list, messages::edit, messages::delete, search::search,
+        messages::send, messages::list, messages::one, messages::edit, messages::delete, search::search,
         users::all, users::active, users::of_role, users::one,
         tickets::issue,
         probes::health, probes::live, probes::ready, probes::metrics,
@@ -51,9 +50,12 @@ struct Api;
 pub fn document(mode: AuthMode) -> Value {
     let mut api = Api::openapi();
     if mode == AuthMode::Trusted {
-        for operation in api.paths.paths.values_mut().flat_map(operations) {
+        for (method, operation) in api.paths.paths.values_mut().flat_map(operations) {
             operation.security = None;
-            require_user(operation);
+            // What reads may name whose eyes see it, and need not.
+            if method != HttpMethod::Get {
+                require_user(operation);
+            }
         }
     }
     // A document that could not be serialised would be an empty one, which the tests see.
@@ -75,9 +77,7 @@ const USERS_IN_BODIES: [(&str, &str); 2] =
 fn allow_own_user(document: &mut Value) {
     for (schema, member) in USERS_IN_BODIES {
         let schema = &mut document["components"]["schemas"][schema];
-        let kinds = json!([{"type": "string", "format": "uuid"}, {"const": ME}, {"type": "null"}]);
-        schema["properties"][member] =
-            json!({"oneOf": kinds, "description": own_user_described(true)});
+        schema["properties"][member] = json!({"type": ["string", "null"], "pattern": ID_OR_ME, "description": own_user_described(true)});
         if let Value::Array(required) = &mut schema["required"] {
             required.retain(|name| name != member);
         }
@@ -98,10 +98,11 @@ fn allow_me(document: &mut Value) {
     // By `get_mut`: an index would give an operation that has none a null.
     let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters"));
     for parameter in parameters.filter_map(Value::as_array_mut).flatten() {
-        if parameter["name"] == "user_id" {
-            let described = own_user_described(parameter["in"] == "query");
-            parameter["schema"] = json!({"oneOf": [{"type": "string", "format": "uuid"}, {"const": ME}],
-                                         "description": described});
+        let is_default = parameter["in"] == "query" && parameter["name"] == "user_id";
+        if parameter["name"] == "user_id" || parameter["name"] == "with" {
+            let described = own_user_described(is_default);
+            parameter["schema"] =
+                json!({"type": "string", "pattern": ID_OR_ME, "description": described});
         }
     }
 }
@@ -118,7 +119,7 @@ fn require_user(operation: &mut Operation) {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Operation)> {
     let PathItem {
         get,
         post,
@@ -127,7 +128,15 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         delete,
         ..
     } = item;
-    [get, post, put, patch, delete].into_iter().flatten()
+    let all = [
+        (HttpMethod::Get, get),
+        (HttpMethod::Post, post),
+        (HttpMethod::Put, put),
+        (HttpMethod::Patch, patch),
+        (HttpMethod::Delete, delete),
+    ];
+    let all = all.into_iter();
+    all.filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 /// The paths of the document, with the names of their parameters in braces.
@@ -153,11 +162,11 @@ impl Modify for Common {
             .get_or_insert_default()
             .add_security_scheme("bearer", bearer);
         for (path, item) in &mut api.paths.paths {
-            for operation in operations(item) {
+            for (method, operation) in operations(item) {
                 if path.starts_with("/api/") {
                     add_common_errors(operation);
                 }
-                complete(path, operation);
+                complete(path, &method, operation);
                 // A description may have marks, a summary is shown as it stands.
                 operation.summary = operation.summary.take().map(|text| text.replace('`', ""));
             }
@@ -182,11 +191,11 @@ fn add_common_errors(operation: &mut Operation) {
 }
 
 /// Headers on all responses; shape, words and examples on the errors.
-fn complete(path: &str, operation: &mut Operation) {
+fn complete(path: &str, method: &HttpMethod, operation: &mut Operation) {
     let statuses: Vec<String> = operation.responses.responses.keys().cloned().collect();
     let refused: Vec<Vec<Refusal>> = statuses
         .iter()
-        .map(|status| refusals::of(path, operation, status))
+        .map(|status| refusals::of(path, method, operation, status))
         .collect();
     for ((status, response), refusals) in operation.responses.responses.iter_mut().zip(refused) {
         let RefOr::T(response) = response else {
@@ -241,15 +250,23 @@ fn complete(path: &str, operation: &mut Operation) {
 mod tests {
     use super::*;
 
-    /// Whether each `user_id` of a query, `senderId`, and `user1Id` must be there; whom one opens a conversation with must be.
-    fn users_are_required(document: &Value) -> Vec<bool> {
+    /// Whether each `user_id` of a query must be there, of what reads or of what does not.
+    fn users_of_queries_are_required(document: &Value, reads: bool) -> Vec<bool> {
         let paths = document["paths"].as_object().expect("paths");
         let operations = paths.values().flat_map(|item| item.as_object());
-        let in_queries = operations
-            .flat_map(|operations| operations.values())
-            .flat_map(|operation| operation["parameters"].as_array().into_iter().flatten())
+        operations
+            .flatten()
+            .filter(|(method, _)| (*method == "get") == reads)
+            .flat_map(|(_, operation)| operation["parameters"].as_array().into_iter().flatten())
             .filter(|parameter| parameter["name"] == "user_id" && parameter["in"] == "query")
-            .map(|parameter| parameter["required"] == true);
+            .map(|parameter| parameter["required"] == true)
+            .collect()
+    }
+
+    /// Whether each `user_id` of a query that changes something, `senderId`, and `user1Id` must be there; whom one opens a conversation
+    /// with must be.
+    fn users_are_required(document: &Value) -> Vec<bool> {
+        let in_queries = users_of_queries_are_required(document, false).into_iter();
         let is_required = |(schema, member): (&str, &str)| {
             let required = document["components"]["schemas"][schema]["required"].as_array();
             let required = required.expect("required members");
@@ -266,12 +283,15 @@ mod tests {
         assert!(!trusted["paths"].to_string().contains("\"security\""));
         let jwt = document(AuthMode::Jwt);
         assert_eq!(users_are_required(&jwt), [false; 6]);
+        for document in [&trusted, &jwt] {
+            assert_eq!(users_of_queries_are_required(document, true), [false; 2]);
+        }
         let user = |document: &Value| {
             let unread =
                 "/paths/~1api~1v1~1chat~1users~1{user_id}~1unread-count/get/parameters/0/schema";
             document.pointer(unread).expect("its schema").to_string()
         };
-        assert!(user(&jwt).contains("\"me\"") && !user(&trusted).contains("\"me\""));
+        assert!(user(&jwt).contains("(me|") && !user(&trusted).contains("(me|"));
         let open = &jwt["paths"]["/api/v1/chat/conversations"]["post"]["security"];
         assert_eq!(open, &serde_json::json!([{"bearer": []}]));
         let probe = &jwt["paths"]["/health"]["get"]["security"];

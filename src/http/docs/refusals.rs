@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{HttpMethod, Operation};
 
 use crate::error::{Denial, Error, Resource};
 use crate::http::users::ROLES;
@@ -52,8 +52,8 @@ pub fn meaning(status: &str) -> Option<&'static str> {
 }
 
 /// The examples of one status.
-pub fn of(path: &str, operation: &Operation, status: &str) -> Vec<Refusal> {
-    let request = Request::of(path, operation);
+pub fn of(path: &str, method: &HttpMethod, operation: &Operation, status: &str) -> Vec<Refusal> {
+    let request = Request::of(path, method, operation);
     match status {
         "400" => request.invalid(),
         "401" => vec![refusal(
@@ -101,16 +101,18 @@ pub fn of(path: &str, operation: &Operation, status: &str) -> Vec<Refusal> {
 /// What errors depend on.
 struct Request<'a> {
     path: &'a str,
+    method: &'a HttpMethod,
     /// The parameters, as they stand in the document.
     parameters: Vec<Value>,
     body: bool,
 }
 
 impl<'a> Request<'a> {
-    fn of(path: &'a str, operation: &Operation) -> Self {
+    fn of(path: &'a str, method: &'a HttpMethod, operation: &Operation) -> Self {
         let parameters = operation.parameters.iter().flatten();
         Self {
             path,
+            method,
             parameters: parameters
                 .filter_map(|each| serde_json::to_value(each).ok())
                 .collect(),
@@ -137,7 +139,12 @@ impl<'a> Request<'a> {
 
     /// Whether it changes messages or conversations, which the host may refuse.
     fn is_a_change(&self) -> bool {
-        self.body || self.path.contains("{message_id}") || self.path.ends_with("/read")
+        self.body || self.is_of_its_sender() || self.path.ends_with("/read")
+    }
+
+    /// Whether it changes a message, which only its sender may.
+    fn is_of_its_sender(&self) -> bool {
+        self.path.contains("{message_id}") && *self.method != HttpMethod::Get
     }
 
     /// Whether it counts as a send for the rate limit; the others only read.
@@ -189,14 +196,17 @@ impl<'a> Request<'a> {
             let error = Error::Forbidden(Denial::UserMismatch);
             all.push(refusal("another_user", "with another user's token", error));
         }
-        if self.path.contains("{conversation_id}") {
+        let is_one_of_two = ["{conversation_id}", "{message_id}"]
+            .iter()
+            .any(|id| self.path.contains(id));
+        if is_one_of_two && !self.is_of_its_sender() {
             all.push(refusal(
                 "no_participant",
                 "for and with the token of somebody else",
                 Error::Forbidden(Denial::Concealed),
             ));
         }
-        if self.path.contains("{message_id}") {
+        if self.is_of_its_sender() {
             all.push(refusal(
                 "not_the_sender",
                 "for and with the token of the other participant",
@@ -235,12 +245,19 @@ impl<'a> Request<'a> {
 
     fn not_found(&self) -> Vec<Refusal> {
         let (what, how) = match self.id() {
-            Some("conversation_id") => (Resource::Conversation, "with an unknown conversation_id"),
-            Some("message_id") => (Resource::Message, "with an unknown message_id"),
+            Some("conversation_id") => (
+                Resource::Conversation,
+                "with an unknown conversation_id (a user's token gets 403)",
+            ),
+            Some("message_id") => (
+                Resource::Message,
+                "with an unknown message_id (a user's token gets 403)",
+            ),
             Some(_) => (Resource::User, "with an unknown user_id"),
-            None if self.path.ends_with("/messages") => {
-                (Resource::Conversation, "with an unknown conversationId")
-            }
+            None if self.path.ends_with("/messages") => (
+                Resource::Conversation,
+                "with an unknown conversationId (a user's token gets 403)",
+            ),
             None if self.body => (Resource::User, "with an unknown user2Id"),
             None => {
                 let how = "with the token of a user who does not exist";

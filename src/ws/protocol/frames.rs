@@ -61,6 +61,20 @@ pub struct Connected<'a> {
     pub heartbeat_seconds: u64,
     pub cursor: &'a str,
     pub resumed: bool,
+    pub limits: Limits,
+    /// Whether messages can be searched.
+    pub search: bool,
+}
+
+/// What a client has to know of the service's settings, to say so before it is refused.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Of UTF-8.
+    pub max_message_bytes: usize,
+    pub max_watched_users: usize,
+    /// Typing ends by then unless it is renewed.
+    pub typing_seconds: u64,
 }
 
 /// The frames about one connection; `userId` is the connected user in all of them.

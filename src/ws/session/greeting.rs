@@ -17,7 +17,7 @@ use crate::replay::Resume;
 use crate::until::until;
 use crate::ws::close::CloseReason;
 use crate::ws::in_flight;
-use crate::ws::protocol::Connected;
+use crate::ws::protocol::{Connected, Limits};
 
 /// Frames that a client may send before it is greeted and that are kept: as many as may be in flight afterwards.
 const EARLY_FRAMES: usize = in_flight::LIMIT;
@@ -51,12 +51,19 @@ where
                 (&live, false)
             }
         };
+        let config = &self.services.config;
         let connected = self.frames().connected(&Connected {
             connection_id: self.subscription.connection_id(),
             replica_id: self.services.replica_id,
-            heartbeat_seconds: self.services.config.timeouts.heartbeat.as_secs(),
+            heartbeat_seconds: config.timeouts.heartbeat.as_secs(),
             cursor,
             resumed,
+            limits: Limits {
+                max_message_bytes: config.limits.message_bytes,
+                max_watched_users: config.limits.watched_users,
+                typing_seconds: config.timeouts.typing.as_secs(),
+            },
+            search: config.search_language.is_some(),
         });
         self.feed(connected).await?;
         match resume {

@@ -81,7 +81,7 @@ async fn a_message_that_is_gone_is_a_message_that_never_was_to_a_stranger() {
         .await;
     sent.push(NOBODY);
 
-    for method in [Method::PATCH, Method::DELETE] {
+    for method in [Method::GET, Method::PATCH, Method::DELETE] {
         let mut answers: Vec<(u16, Value)> = Vec::new();
         for message in &sent {
             let reply = change(&replica, method.clone(), &carla, *message).await;
@@ -113,4 +113,34 @@ async fn a_service_may_act_for_a_deactivated_user_but_opens_no_socket_for_them()
     let ticket = made["ticket"].as_str().expect("a ticket");
     let by_ticket = handshake(&replica, &format!("/ws?ticket={ticket}"), &[]).await;
     by_ticket.refused(403, "user_deactivated");
+}
+
+/// A gateway or another server need not look up who takes part.
+#[tokio::test]
+async fn who_reads_for_a_user_sees_no_more_than_that_user() {
+    let database = Database::fresh().await;
+    let replica = replica(&database, &[]).await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    let sent = send(&replica, &token(ALICE), conversation, "m").await;
+    let message = id_of(&sent.ok(201));
+    for path in [
+        format!("/api/v1/chat/conversations/{conversation}/messages"),
+        format!("/api/v1/chat/messages/{message}"),
+    ] {
+        let ask = async |user: &str, token: &str| {
+            let path = format!("{path}?user_id={user}");
+            get(&replica, &path, token).await
+        };
+        let whole = get(&replica, &path, SERVICE_TOKEN).await.ok(200);
+        let for_boris = ask(&BORIS.to_string(), SERVICE_TOKEN).await;
+        assert_eq!(for_boris.ok(200), whole);
+        let for_carla = ask(&CARLA.to_string(), SERVICE_TOKEN).await;
+        for_carla.refused(403, "not_a_participant");
+        assert_eq!(ask("me", &token(BORIS)).await.ok(200), whole);
+        let stranger = ask("me", &token(CARLA)).await;
+        stranger.refused(403, "not_a_participant");
+        // Nor in somebody's name who may.
+        let for_alice = ask(&ALICE.to_string(), &token(CARLA)).await;
+        for_alice.refused(403, "user_mismatch");
+    }
 }

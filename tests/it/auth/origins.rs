@@ -24,7 +24,7 @@ async fn a_preflight_is_answered_with_the_methods_of_the_route() {
     let message = format!("/api/v1/chat/messages/{NOBODY}");
     for (path, methods) in [
         ("/api/v1/chat/messages", "POST, OPTIONS"),
-        (&*message, "PATCH, DELETE, OPTIONS"),
+        (&*message, "GET, HEAD, PATCH, DELETE, OPTIONS"),
         ("/api/v1/ws/ticket", "POST, OPTIONS"),
         // No browser asks before it opens a socket; a page that calls it by mistake does.
         ("/ws", "GET, OPTIONS"),

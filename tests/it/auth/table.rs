@@ -105,7 +105,7 @@ const fn about_one(name: &'static str, path: &'static str) -> Route {
     }
 }
 
-pub const fn routes() -> [Route; 15] {
+pub const fn routes() -> [Route; 16] {
     [
         for_anybody("GET /api/v1/users", "/api/v1/users"),
         for_anybody("GET /api/v1/users/active", "/api/v1/users/active"),
@@ -139,10 +139,18 @@ pub const fn routes() -> [Route; 15] {
         },
         Route {
             stranger: STRANGER,
-            other: STRANGER,
+            other: MISMATCH,
             ..for_anybody(
                 "GET /api/v1/chat/conversations/{conversation_id}/messages",
-                "/api/v1/chat/conversations/{conversation}/messages",
+                "/api/v1/chat/conversations/{conversation}/messages?user_id={user}",
+            )
+        },
+        Route {
+            stranger: STRANGER,
+            other: MISMATCH,
+            ..for_anybody(
+                "GET /api/v1/chat/messages/{message_id}",
+                "/api/v1/chat/messages/{message}?user_id={user}",
             )
         },
         Route {
@@ -340,10 +348,17 @@ async fn a_stranger_cannot_tell_whether_a_conversation_or_a_message_exists() {
     let nowhere = Stage::nowhere(&database).await;
     let carla = good_token(CARLA);
     for route in routes().iter().filter(|route| route.stranger == STRANGER) {
-        let existing = route.ask(&stage, Some(CARLA), Some(&carla)).await;
-        let missing = route.ask(&nowhere, Some(CARLA), Some(&carla)).await;
-        assert_answered("a stranger", route.name, &existing, STRANGER);
-        assert_eq!(existing.text, missing.text, "{}", route.name);
-        assert_eq!(existing.status, missing.status, "{}", route.name);
+        // Named or not, where the path does not need it.
+        let mut named = vec![Some(CARLA)];
+        if route.unnamed.0 < 300 {
+            named.push(None);
+        }
+        for user in named {
+            let existing = route.ask(&stage, user, Some(&carla)).await;
+            let missing = route.ask(&nowhere, user, Some(&carla)).await;
+            assert_answered("a stranger", route.name, &existing, STRANGER);
+            assert_eq!(existing.text, missing.text, "{}", route.name);
+            assert_eq!(existing.status, missing.status, "{}", route.name);
+        }
     }
 }

@@ -81,6 +81,8 @@ fn operations(document: &Value) -> Vec<Operation<'_>> {
             });
         }
     }
+    // The others are about what is there.
+    all.sort_by_key(|operation| operation.method == Method::DELETE);
     all
 }
 
@@ -270,9 +272,9 @@ async fn every_error_example_of_the_openapi_document_is_what_the_service_says() 
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert_eq!(provoked.len(), 18, "{provoked:?}");
-    assert!(provoked.values().sum::<usize>() >= 95, "{provoked:?}");
+    assert!(provoked.values().sum::<usize>() >= 102, "{provoked:?}");
     let users = ["no_token", "deactivated"].map(|name| provoked[name]);
-    assert_eq!(users, [15, 15], "all routes of the API");
+    assert_eq!(users, [16, 16], "all routes of the API");
 }
 
 #[tokio::test]
@@ -300,5 +302,5 @@ async fn without_a_database_every_route_says_what_stands_in_its_example() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 15, "all routes of the API, for {AMELIE}");
+    assert_eq!(asked, 16, "all routes of the API, for {AMELIE}");
 }

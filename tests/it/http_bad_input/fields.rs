@@ -47,6 +47,29 @@ async fn malformed_ids_in_paths_are_refused() {
     scene.assert_unharmed().await;
 }
 
+/// Bodies and frames say `upToSeq`. As an unknown parameter it would be ignored, and all would be marked, or searched.
+#[tokio::test]
+async fn a_parameter_spelt_like_a_member_of_a_body_is_refused_by_its_right_name() {
+    let scene = Scene::set(&[]).await;
+    let api = &scene.api;
+    let conversation = scene.conversation;
+    let spelt = |reply: Reply, right: &str| {
+        let message = reply.refused(400, "validation_failed");
+        let wanted = format!("{right} must be spelt so, not ");
+        assert!(message.contains(&wanted), "{message}");
+    };
+    let read = format!("/api/v1/chat/conversations/{conversation}/read");
+    let marked = api.put(&format!("{read}?user_id={BORIS}&upToSeq=1")).await;
+    spelt(marked, "up_to_seq");
+    let marked = api.put(&format!("{read}?userId={BORIS}")).await;
+    spelt(marked, "user_id");
+    let search = format!("q=hello&conversationId={conversation}");
+    spelt(api.search(ALICE, &search).await, "conversation_id");
+    let socket = handshake(&scene.replica, &format!("/ws?userId={ALICE}"), &[]).await;
+    spelt(socket, "user_id");
+    scene.assert_unharmed().await;
+}
+
 #[tokio::test]
 async fn what_a_path_names_must_exist() {
     let scene = Scene::set(&[]).await;

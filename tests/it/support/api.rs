@@ -196,6 +196,11 @@ impl Api {
         messages.iter().map(content).collect()
     }
 
+    pub async fn message(&self, message: Uuid, query: &str) -> Reply {
+        let path = format!("/api/v1/chat/messages/{message}?{query}");
+        self.get(&path).await
+    }
+
     pub async fn edit(&self, message: Uuid, user: Uuid, content: &str) -> Reply {
         self.patch(
             &format!("/api/v1/chat/messages/{message}?user_id={user}"),

@@ -153,7 +153,7 @@ fn validator(document: &Value, schema: &Map<String, Value>) -> Validator {
         .expect("a schema")
 }
 
-/// No object of the document may have members that it does not name, and what is one of several texts or any other is one of them.
+/// No object of the document may have members that it does not name, and a text of those that later versions may add to is one of them.
 fn closed(mut document: Value) -> Value {
     fn close(value: &mut Value) {
         match value {
@@ -163,8 +163,8 @@ fn closed(mut document: Value) -> Value {
                 {
                     object.insert("additionalProperties".to_owned(), json!(false));
                 }
-                if let Some(Value::Array(kinds)) = object.get_mut("anyOf") {
-                    kinds.retain(|kind| *kind != json!({"type": "string"}));
+                if let Some(known) = object.get("x-extensible-enum").cloned() {
+                    object.insert("enum".to_owned(), known);
                 }
                 object.values_mut().for_each(close);
             }

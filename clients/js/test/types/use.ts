@@ -48,7 +48,9 @@ const sent: Promise<Message> = chat.send({ conversationId: 'c', content: 'x', cl
 const older: Promise<{ messages: Message[]; hasMore: boolean }> = chat.messages.list('c', { before: 7, limit: 50 });
 const found: Promise<string[]> = chat.search('heron', { limit: 5, offset: 5, snippets: true })
   .then(({ messages }) => messages.flatMap(({ snippet }) => snippet?.map(({ text }) => text) ?? []));
-void [sent, older, found];
+const one: Promise<Message> = chat.messages.get('m');
+const withWhom: Promise<(string | null)[]> = chat.search('heron').then(({ messages }) => messages.map(({ otherParticipant }) => otherParticipant.firstName));
+void [sent, older, found, one, withWhom];
 
 const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false }), chat.users.list({ role: 'broker', active: true })];
 void listed;

@@ -99,11 +99,18 @@ fn only_resync_required_has_a_cursor_on_the_frame() {
         heartbeat_seconds: 25,
         cursor: "c1",
         resumed: false,
+        limits: Limits {
+            max_message_bytes: 65_536,
+            max_watched_users: 500,
+            typing_seconds: 6,
+        },
+        search: true,
     });
     assert_eq!(
         read(&connected),
         json!({"type": "connected", "data": {"connectionId": ID, "replicaId": ID, "heartbeatSeconds": 25,
-               "cursor": "c1", "resumed": false}})
+               "cursor": "c1", "resumed": false, "search": true,
+               "limits": {"maxMessageBytes": 65_536, "maxWatchedUsers": 500, "typingSeconds": 6}}})
     );
     assert_eq!(
         read(&frames.server_closing(500)),
