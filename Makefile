@@ -14,7 +14,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The dev build: a minute less until the first message than the release build, and fast enough to try things out.
-run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and demo data (dev build; installs PostgreSQL if need be)
+run: toolchain ## serve on http://127.0.0.1:8081 with a private PostgreSQL and demo data, unless DATABASE_URL or DB_HOST is set (dev build; installs PostgreSQL if need be)
 	@scripts/names-a-database.sh || scripts/ensure-postgres.sh >/dev/null
 	cargo run -p pgchat -- serve
 

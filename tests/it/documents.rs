@@ -162,6 +162,55 @@ async fn every_example_of_the_asyncapi_document_is_as_its_own_schema_says() {
     }
 }
 
+/// The conversation that the page on the API shows: who reads it writes a client by it.
+#[test]
+fn the_recorded_socket_of_the_api_page_is_as_the_schemas_say() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/api.md")).expect("docs/api.md");
+    let section = page.split("\n## The socket\n").nth(1).expect("the section");
+    let record = section.split("```\n").nth(1).expect("the record");
+    let mut told = Vec::new();
+    let (mut cursors, mut shown) = (Vec::new(), None);
+    for entry in record.split("\n\n").flat_map(entries) {
+        let frame = entry.trim_start_matches(['←', '→']).trim();
+        if let Some((_, cursor)) = frame.split_once("&cursor=") {
+            cursors.push((cursor.to_owned(), shown.clone()));
+        }
+        if entry.starts_with('→') {
+            described::assert_command(frame);
+        } else if entry.starts_with('←') {
+            described::assert_frame(frame);
+        } else {
+            continue;
+        }
+        let frame: Value = serde_json::from_str(frame).expect("JSON");
+        told.push(frame["type"].as_str().expect("a type").to_owned());
+        if let Some(cursor) = frame["cursor"].as_str() {
+            shown = Some(cursor.to_owned());
+        }
+    }
+    let sent = ["connected", "send_message", "chat_message", "ack"];
+    let missed = ["connected", "chat_message", "chat_message"];
+    assert_eq!(told, [&sent[..], &missed[..]].concat());
+    // It came back with the last cursor that it had seen.
+    let [(cursor, shown)] = &cursors[..] else {
+        panic!("{cursors:?}");
+    };
+    assert_eq!(Some(cursor), shown.as_ref());
+}
+
+/// Requests and frames, each from its mark to the next one.
+fn entries(record: &str) -> Vec<String> {
+    let mut entries: Vec<String> = Vec::new();
+    for line in record.lines() {
+        match entries.last_mut() {
+            Some(entry) if line.starts_with(' ') => entry.push_str(line),
+            _ => entries.push(line.to_owned()),
+        }
+    }
+    entries
+}
+
 /// What its schema allows, and pgchat never sends, would mislead whoever writes a client by it.
 #[test]
 fn the_examples_of_events_are_such_as_are_sent() {

@@ -206,6 +206,13 @@ async fn the_sql_of_the_migration_guide_leads_to_pgchat_and_back() {
         .replace("to go_service;", &format!("to {go};"));
     // The database's owner still; the guide's administrator.
     database.execute(&before).await;
+    // So that it gets pgchat's.
+    database
+        .execute(
+            "alter table conversations drop constraint conversations_participant1_id_users_id_foreign,
+                                       drop constraint conversations_participant2_id_users_id_foreign",
+        )
+        .await;
     let as_chat = [("DB_USER", chat.as_str())];
     pgchat(&["migrate"], &settings(&database, &as_chat))
         .await
@@ -222,7 +229,8 @@ async fn the_sql_of_the_migration_guide_leads_to_pgchat_and_back() {
     }
     let left = "select relname::text from pg_class where relname like 'chat\\_%' and relnamespace = 'public'::regnamespace
                 union all select proname from pg_proc where proname like 'chat\\_%' and pronamespace = 'public'::regnamespace
-                union all select tgname from pg_trigger where tgname like 'chat\\_%'";
+                union all select tgname from pg_trigger where tgname like 'chat\\_%'
+                union all select conname from pg_constraint where conname like 'chat\\_%'";
     let left = owner.query(left, &[]).await.expect("the catalogue");
     let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
     assert_eq!(left, Vec::<String>::new());

@@ -79,6 +79,25 @@ fn every_test_that_the_threat_model_names_exists() {
     for name in names {
         assert!(tests.contains(name), "no test is called {name}");
     }
+
+    // Each attempt of the tables has its line among the tests, and each line is of one.
+    let (tables, evidence) = text.split_once("\n## Tests\n").expect("the tests");
+    let attempts = tables.lines().filter_map(|line| line.strip_prefix("| "));
+    let mut attempts: Vec<&str> = attempts
+        .filter(|row| !row.starts_with("tries |") && !row.starts_with("---"))
+        .collect();
+    assert!(attempts.len() > 10, "{attempts:?}");
+    for line in evidence.lines().filter_map(|line| line.strip_prefix("- ")) {
+        let (what, proofs) = line.split_once(": ").expect("what, and its tests");
+        assert!(
+            !tests_named_in(proofs).is_empty(),
+            "no test is named: {line}"
+        );
+        let before = attempts.len();
+        attempts.retain(|row| !row.starts_with(what));
+        assert_eq!(attempts.len() + 1, before, "{what}");
+    }
+    assert!(attempts.is_empty(), "no test is named: {attempts:?}");
 }
 
 /// `docs/api.md` lists the code of every error, and none that is not there.

@@ -16,17 +16,11 @@ fn documented<'a>(page: &'a str, function: &str) -> &'a str {
         .expect("the trigger")
 }
 
-/// The triggers of the guides, and a user who has blocked another.
+/// The triggers of the guide, and a user who has blocked another.
 async fn with_blocking(scene: &Scene, user: Uuid, blocked: Uuid) {
-    let (messages, conversations) = (
-        include_str!("../../../sql/README.md"),
-        include_str!("../../../docs/your-database.md"),
-    );
-    for block in [
-        documented(messages, "refuse_blocked"),
-        documented(conversations, "refuse_conversation"),
-    ] {
-        scene.database.execute(block).await;
+    let guide = include_str!("../../../sql/README.md");
+    for function in ["refuse_blocked", "refuse_conversation"] {
+        scene.database.execute(documented(guide, function)).await;
     }
     block(scene, user, blocked).await;
 }
