@@ -1,6 +1,40 @@
 -- Who may execute what: run by `migrate` after the migrations, each time, so that no new function is forgotten. Runs
 -- with search_path at DB_SCHEMA, as the owner.
---
+
+-- What default privileges of the host's gave others on what the migrations of this transaction have made. That can have been meant for
+-- none of it, which was not there: the functions act in any user's name. pgchat.known has what was there before; grants on that are left alone.
+do $$
+declare
+  known constant text[] := string_to_array(current_setting('pgchat.known'), ',');
+  item record;
+begin
+  for item in
+    select case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as somebody,
+           array_agg(distinct format('revoke all on %s %s from', made.kind, made.name)) as revokes
+      from (select 'routine'::text, p.oid::regprocedure::text, 'p' || p.oid::text, p.proowner, p.proacl
+              from pg_proc p
+             where p.pronamespace = current_schema()::regnamespace
+               and p.proname = any (string_to_array(current_setting('pgchat.routines'), ','))
+             union all
+            select 'table'::text, c.oid::regclass::text, 'c' || c.oid::text, c.relowner, c.relacl
+              from pg_class c
+             where c.relnamespace = current_schema()::regnamespace and c.relname in ('conversations', 'messages', 'chat_presence')
+           ) made (kind, name, mark, owner, acl)
+     cross join lateral aclexplode(made.acl) a
+     where a.grantee <> made.owner and not made.mark = any (known)
+       -- That everybody may execute a new function is PostgreSQL's own default, and is dealt with below.
+       and not (made.kind = 'routine' and a.grantee = 0)
+     group by a.grantee
+  loop
+    for i in 1 .. cardinality(item.revokes) loop
+      execute format('%s %s', item.revokes[i], item.somebody);
+    end loop;
+    raise warning 'default privileges of % would have given % rights on what pgchat has made in schema %: they are taken back, grant again what is meant',
+      current_user, item.somebody, current_schema();
+  end loop;
+end
+$$;
+
 -- PostgreSQL lets everybody execute a new function. Most of pgchat's run with their owner's rights, so each is taken
 -- back from public; triggers need no grant to fire. roles.sql and README.md say what to grant to other programs. By name, which
 -- pgchat.routines lists: what the host calls chat_… is the host's.
@@ -45,7 +79,7 @@ begin
       join pg_roles r on r.oid = a.grantee
      where p.oid = 'chat_publish(text[], text[])'::regprocedure and a.grantee <> p.proowner
   loop
-    execute format('revoke execute on function chat_publish(text[], text[]) from %I', somebody);
+    execute format('revoke execute on function chat_publish(text[], text[]) from %I cascade', somebody);
   end loop;
 end
 $$;
@@ -136,6 +170,8 @@ begin
   for item in
     select p.oid from pg_proc p
      where p.pronamespace = current_schema()::regnamespace and p.proname = any (called)
+       -- What somebody else calls the same is theirs to grant.
+       and pg_has_role(p.proowner, 'usage')
        -- By name: what everybody may, as after a restore without privileges, is taken back above by the next migrate.
        and not exists (select from aclexplode(p.proacl) a where a.grantee = quote_ident(service)::regrole)
   loop

@@ -19,8 +19,8 @@ create index chat_purged_changed on chat_purged (change_xid);
 -- that were deleted: tombstones of their messages, and their own.
 -- `busy`: conversations that were left for another time, since somebody held one of the rows, or a trigger of the host's has kept a message.
 --
--- Locks: the messages that are deleted, until the transaction ends; the conversation's row only when nothing of it is left.
--- None is waited for.
+-- Locks: the messages that are deleted, and for key share the newest one of their conversation, until the transaction ends; the
+-- conversation's row only when nothing of it is left. None is waited for.
 create function chat_purge(older_than timestamptz, max_messages integer default 1000,
                            only_conversation uuid default null, after_conversation uuid default null)
 returns table (messages bigint, tombstones bigint, busy bigint, next_conversation uuid)
@@ -84,7 +84,9 @@ begin
          where o.seq < coalesce((select min(k.seq) from oldest k where k.created_at >= older_than), 9223372036854775807);
       end if;
       if ids is not null then
-        if not exists (select from messages m where m.conversation_id = candidate.id and m.seq > top_seq) then
+        -- The newest one that stays has to stay: who deletes it at this moment falls back to one of these.
+        perform from messages m where m.conversation_id = candidate.id and m.seq > top_seq order by m.seq desc limit 1 for key share nowait;
+        if not found then
           perform from conversations c where c.id = candidate.id for no key update nowait;
         end if;
         -- As they are now: one may have been changed since they were read above, and who was told of that only must reload.
@@ -240,7 +242,8 @@ begin
         messages := messages + step.messages;
         tombstones := tombstones + step.tombstones;
         busy := busy + step.busy;
-        if steps %% 1000 = 0 or step.next_conversation is null then
+        -- Exactly the operator of PostgreSQL's: an inexact one may be anybody's, in the caller's path.
+        if steps %% bigint '1000' = 0 or step.next_conversation is null then
           raise notice '%% messages and %% tombstones removed in %% steps; %% conversations were busy',
             messages, tombstones, steps, busy;
         end if;

@@ -266,6 +266,42 @@ async fn rows_that_somebody_holds_are_left_for_another_time() {
     assert_eq!((step.messages, step.tombstones, step.busy), (2, 2, 0));
 }
 
+/// Its newest message is just then deleted outright by somebody: what is left is then the newest, and is not to be removed meanwhile.
+#[tokio::test]
+async fn a_conversation_whose_newest_message_is_being_deleted_is_left_for_another_time() {
+    let database = Database::fresh().await;
+    let conversation = aged(&database, &[400, 399, 398, 1], true).await;
+    let deleting = database.sql().await;
+    deleting
+        .batch_execute("begin; delete from messages where seq = 4")
+        .await
+        .expect("deleted");
+
+    let step = purge(&database, 365, 100, None).await;
+    assert_eq!((step.messages, step.busy), (0, 1));
+    deleting.batch_execute("commit").await.expect("committed");
+
+    let dangling = "conversations c where c.last_message_id is not null
+                      and not exists (select from messages m where m.id = c.last_message_id)";
+    assert_eq!(database.count(dangling).await, 0);
+    let step = purge(&database, 365, 100, None).await;
+    assert_eq!((step.messages, step.busy), (3, 0));
+    let emptied = format!("conversations where id = '{conversation}' and last_message_id is null");
+    assert_eq!(database.count(&emptied).await, 1);
+}
+
+/// Whoever sends, edits or marks there is not in the way.
+#[tokio::test]
+async fn a_conversation_whose_newest_message_is_being_changed_is_purged() {
+    let database = Database::fresh().await;
+    aged(&database, &[400, 399, 1], false).await;
+    let _changing = database
+        .holding("update messages set content = 'changed', is_read = true where seq = 3")
+        .await;
+    let step = purge(&database, 365, 100, None).await;
+    assert_eq!((step.messages, step.busy), (2, 0));
+}
+
 /// As where the law demands that something is kept.
 #[tokio::test]
 async fn what_a_trigger_of_the_host_keeps_is_left_and_the_rest_goes() {

@@ -82,20 +82,60 @@ async fn the_right_to_publish_is_taken_back_from_whoever_has_got_it() {
     assert_eq!(texts(&client, &right).await, ["false"]);
 }
 
+#[tokio::test]
+async fn the_right_to_publish_is_taken_back_from_whoever_has_got_it_from_another() {
+    let database = Database::fresh().await;
+    let client = database.sql().await;
+    let (first, second) = (database.role("first").await, database.role("second").await);
+    let grant = "grant execute on function chat_publish(text[], text[]) to";
+    database
+        .execute_as_owner(&format!("{grant} {first} with grant option"))
+        .await;
+    let by_first = database.sql_as(&first).await;
+    by_first
+        .batch_execute(&format!("{grant} {second}"))
+        .await
+        .expect("passed on");
+    let who = format!(
+        "select rolname::text from pg_roles where rolname in ('{first}', '{second}')
+            and has_function_privilege(oid, 'chat_publish(text[], text[])', 'execute') order by 1"
+    );
+    assert_eq!(texts(&client, &who).await, [first, second]);
+    database.migrate(&[]).await.assert_ok();
+    assert_eq!(texts(&client, &who).await, Vec::<String>::new());
+}
+
 /// As where everything in a schema is open to the roles of a REST server.
 #[tokio::test]
 async fn default_privileges_that_open_the_functions_to_others_are_told() {
     let database = Database::with_users().await;
     let role = format!("anon_{}", database.name);
     let told = format!("default privileges let {role} execute");
+    let taken = format!("would have given {role} rights");
     database
         .execute(&format!(
             "create role {role}; alter default privileges for role {OWNER} in schema public grant execute on functions to {role}"
         ))
         .await;
+    // What is new is not meant: of the rest it is not known.
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
+    assert!(outcome.stderr.contains(&taken), "{outcome:#?}");
+    let open = format!(
+        "select p.oid::regprocedure::text from pg_proc p cross join lateral aclexplode(p.proacl) a
+          where a.grantee = '{role}'::regrole order by 1"
+    );
+    let client = database.sql().await;
+    assert_eq!(texts(&client, &open).await, Vec::<String>::new());
+    database
+        .execute_as_owner(&format!(
+            "grant execute on all routines in schema public to {role}"
+        ))
+        .await;
     let outcome = database.migrate(&[]).await;
     outcome.assert_ok();
     assert!(outcome.stderr.contains(&told), "{outcome:#?}");
+    assert!(!outcome.stderr.contains(&taken), "{outcome:#?}");
     // As it says.
     database
         .execute(&format!(

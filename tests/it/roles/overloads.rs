@@ -7,7 +7,7 @@ use crate::support::*;
 const SCHEMA: (&str, &str) = ("DB_SCHEMA", "chat");
 
 /// Name, arguments, result, and what PostgreSQL's own would answer; an operator where the name is none of a function.
-const OVERLOADS: [(&str, &str, &str, &str); 19] = [
+const OVERLOADS: [(&str, &str, &str, &str); 20] = [
     ("format", "text, name", "text", "pg_catalog.format($1, $2)"),
     ("format", "text, text", "text", "pg_catalog.format($1, $2)"),
     (
@@ -107,6 +107,12 @@ const OVERLOADS: [(&str, &str, &str, &str); 19] = [
         "boolean",
         "$1::oid operator(pg_catalog.<>) $2::oid",
     ),
+    (
+        "%",
+        "bigint, integer",
+        "bigint",
+        "$1 operator(pg_catalog.%) $2::bigint",
+    ),
 ];
 
 /// What a role makes in `public` who may do nothing else; each of them leaves a sign of having run, which no rollback takes back.
@@ -199,6 +205,9 @@ async fn what_others_put_into_public_does_not_run_with_the_rights_of_pgchat() {
         ))
         .await;
     none_ran("a program's insert").await;
+    // The only one that runs with its caller's path and rights.
+    database.execute("call chat.chat_purge_all('1 year')").await;
+    none_ran("chat_purge_all").await;
 
     database
         .execute_as_owner("alter table users rename column picture to avatar_url")
