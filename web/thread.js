@@ -108,10 +108,13 @@ export class Thread {
   }
 
   async toLatest() {
+    const { timeline } = this;
     this.#wanted = undefined;
-    if (this.timeline.hasNewer) await this.timeline.start();
+    if (timeline.hasNewer) await timeline.start();
+    // Another conversation, or another place in this one, was opened meanwhile.
+    if (timeline !== this.timeline || this.#wanted) return;
     this.messages.find(undefined);
-    this.#showFrom(this.timeline.messages.length - STEP);
+    this.#showFrom(timeline.messages.length - STEP);
     this.position.pinned = true;
     this.#render();
     this.reading.read();

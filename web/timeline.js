@@ -171,7 +171,7 @@ export class Timeline {
     while (at > 0 && messages[at - 1].seq > message.seq) at--;
     if (messages[at - 1]?.seq === message.seq) {
       const { updatedAt, isRead } = messages[at - 1];
-      // `read` leaves `updatedAt` alone, and the answer to a send, or a page, may be older than the mark.
+      // `read` knows no new `updatedAt`, and the answer to a send, or a page, may be older than the mark.
       if (updatedAt === message.updatedAt) messages[at - 1] = { ...message, isRead: isRead || message.isRead };
       else if (updatedAt < message.updatedAt) messages[at - 1] = message;
       return false;
