@@ -90,16 +90,36 @@ test('an edit that is refused opens again with what was typed, and says why', as
   assert.equal(await field(page).inputValue(), 'A thought');
 });
 
-test('an editor that gives its room back and takes it again leaves one at the end', async () => {
+/** For `before`: where `window.isAtOnce`, an edit has its answer in the moment in which it is sent; else what refuses it waits until `window.answer()`. */
+const refusals = () => {
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type, requestId } = JSON.parse(text);
+    if (type !== 'edit_message' || !window.isAtOnce) return send.call(this, text);
+    const data = JSON.stringify({ type: 'error', data: { requestId, code: 'validation_failed', message: 'too long' } });
+    return queueMicrotask(() => this.dispatchEvent(new MessageEvent('message', { data })));
+  };
+  const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
+  const listen = (listener) => listener && ((event) => (JSON.parse(event.data).type === 'error' && !window.isAtOnce ? (window.answer = () => listener(event)) : listener(event)));
+  Object.defineProperty(WebSocket.prototype, 'onmessage', { set(listener) { set.call(this, listen(listener)); } });
+};
+
+test('an editor that gives its room back and takes it again leaves one at the end, in one frame or in two', async () => {
   const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Ed', 'Itor', 'ed@example.com') returning id)
     insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${AMELIE}', 'line ' || n from generate_series(1, 40) n`);
-  const page = await visit(at(replica.url, talking(AMELIE, id)));
+  const page = await visit(at(replica.url, talking(AMELIE, id)), { before: refusals });
   await bubble(page, 'line 40').waitFor();
-  // Often, since it is a matter of which comes first: the frame, or the answer.
-  for (let times = 0; times < 30; times++) {
+  for (const isAtOnce of [true, false, true]) {
+    await page.evaluate((it) => (window.isAtOnce = it), isAtOnce);
     await field(page).press('ArrowUp');
     await say(page, `${LONG}${'\nand more'.repeat(4)}`);
+    if (!isAtOnce) {
+      await eventually(() => page.evaluate(() => Boolean(window.answer)));
+      await drawn(page);
+      await assertAtEnd(page);
+      await page.evaluate(() => window.answer());
+    }
     await page.locator('.composer').getByText(/^Not changed: /).waitFor();
     await drawn(page);
     await assertAtEnd(page);
