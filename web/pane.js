@@ -10,14 +10,12 @@ import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
 import { Model } from './model.js';
+import { Notice } from './notice.js';
 import { SignIn } from './sign_in.js';
 import { Thread } from './thread.js';
 import { ThreadHead } from './thread_head.js';
 
-const NOTICE_MS = 6_000;
-
 export class Pane {
-  #notice;
   #unfollow = () => {};
   #draw = () => this.#render();
   /** Counts what one turns to here: an answer that comes later takes nobody away from it. */
@@ -76,7 +74,7 @@ export class Pane {
       },
       save: (message, content) => model.outbox.edit(message, content).catch((error) => {
         // Where one looks, the editor says it.
-        if (this.conversationId !== message.conversationId) this.#tell(`Not changed: ${reason(error)}`);
+        if (this.conversationId !== message.conversationId) this.notice.tell(`Not changed: ${reason(error)}`);
         throw error;
       }),
       edits: (message) => this.thread?.edits(message?.id),
@@ -105,22 +103,20 @@ export class Pane {
       },
       discard: (message) => model.outbox.discard(message),
     });
-    this.banner = new Banner(model, {
-      leave: () => this.leaving(() => this.signIn()),
-      refocus: () => (this.conversationId ? this.composer.input : this.list.element).focus(),
-    });
-    this.notice = h('div.notice', { role: 'alert', hidden: true });
+    const refocus = () => (this.conversationId ? this.composer.input : this.list.element).focus();
+    this.banner = new Banner(model, { leave: () => this.leaving(() => this.signIn()), refocus });
+    this.notice = new Notice({ refocus });
     this.bar = h('p.pane-bar.small');
     this.head = new ThreadHead(model, { back: () => this.back(), toggle: (tool) => this.toggle(tool) });
     this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head.element, this.thread.element, this.composer.element);
     this.nothing = h('div.nothing');
-    this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner.element, h('div.columns', {}, this.list.element, this.conversation, this.nothing), h('div.tools', {}, this.insert.element, this.frames.element), this.notice);
+    this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner.element, h('div.columns', {}, this.list.element, this.conversation, this.nothing), h('div.tools', {}, this.insert.element, this.frames.element), this.notice.element);
     // A screen reader lists the regions of both panes together.
     if (this.second) for (const region of this.element.querySelectorAll('nav, section[aria-label], [role="region"]')) region.ariaLabel += `, ${this.name.toLowerCase()}`;
     if (held) this.list.element.focus();
     model.on('status', (status) => this.#status(status));
-    model.on('notice', (text) => this.#tell(text));
-    model.on('refused', ({ conversationId: id, error }) => id !== this.conversationId && this.#tell(`Not sent: ${reason(error)}`));
+    model.on('notice', (text) => this.notice.tell(text));
+    model.on('refused', ({ conversationId: id, error }) => id !== this.conversationId && this.notice.tell(`Not sent: ${reason(error)}`));
     model.on('changed', (message) => this.composer.changed(message));
     model.on('back', () => this.#lookUp());
     for (const topic of ['presence', 'typing', 'conversations', 'status']) model.on(topic, () => soon(this.#draw));
@@ -176,7 +172,7 @@ export class Pane {
       const conversationId = await model.open(userId);
       if (model === this.model && turn === this.#turns) await this.open(conversationId);
     } catch (error) {
-      if (model === this.model) this.#tell(sentence(error));
+      if (model === this.model) this.notice.tell(sentence(error));
     }
   }
 
@@ -340,13 +336,6 @@ export class Pane {
 
   // --- Small things ---
 
-  #tell(text) {
-    clearTimeout(this.#notice);
-    this.notice.textContent = text;
-    this.notice.hidden = false;
-    this.#notice = setTimeout(() => (this.notice.hidden = true), NOTICE_MS);
-  }
-
   /** `then`, at once, or if one does not mind what is lost with this chat. */
   leaving(then) {
     this.question?.close();
@@ -359,7 +348,7 @@ export class Pane {
     const about = [h('p.excerpt.quoted', { dir: 'auto' }, beginning(message.content)), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.')];
     ask('Delete this message?', { about, stay: 'Keep it', go: [icon('trash'), 'Delete'] }, () => {
       this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
-      this.model.outbox.remove(message).catch((error) => this.#tell(`Not deleted: ${reason(error)}`));
+      this.model.outbox.remove(message).catch((error) => this.notice.tell(`Not deleted: ${reason(error)}`));
     });
   }
 

@@ -46,7 +46,9 @@ export class Thread {
   /** Nobody looks at the conversation any more. */
   #leave() {
     this.#off.forEach((off) => off());
-    if (this.timeline) this.timeline.lookedAt = undefined;
+    if (!this.timeline) return;
+    this.timeline.lookedAt = undefined;
+    this.timeline.trim();
   }
 
   // --- Where one begins ---

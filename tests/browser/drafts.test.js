@@ -2,7 +2,7 @@
 // not take: whoever wrote them is told, and can have back what they typed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, LUKASZ, pane, PHONE, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, LUKASZ, pane, PHONE, reachable, replica, replicas, say, stage, talking, visit } from './support.js';
 import { LONG, STRICT, editing, field, sent, shown } from './writer.js';
 
 stage(STRICT);
@@ -223,6 +223,43 @@ test('what is written in many lines, letter by letter, leaves one at the end of 
   }
 });
 
+/** For `before`: where `window.isAtOnce`, an edit has its answer in the moment in which it is sent; else what refuses it waits until `window.answer()`. */
+const refusals = () => {
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type, requestId } = JSON.parse(text);
+    if (type !== 'edit_message' || !window.isAtOnce) return send.call(this, text);
+    const data = JSON.stringify({ type: 'error', data: { requestId, code: 'validation_failed', message: 'too long' } });
+    return queueMicrotask(() => this.dispatchEvent(new MessageEvent('message', { data })));
+  };
+  const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
+  const listen = (listener) => listener && ((event) => (JSON.parse(event.data).type === 'error' && !window.isAtOnce ? (window.answer = () => listener(event)) : listener(event)));
+  Object.defineProperty(WebSocket.prototype, 'onmessage', { set(listener) { set.call(this, listen(listener)); } });
+};
+
+test('an editor that gives its room back and takes it again leaves one at the end, in one frame or in two', async () => {
+  const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Ed', 'Itor', 'ed@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${AMELIE}', 'line ' || n from generate_series(1, 40) n`);
+  const page = await visit(at(replica.url, talking(AMELIE, id)), { before: refusals });
+  await bubble(page, 'line 40').waitFor();
+  for (const isAtOnce of [true, false, true]) {
+    await page.evaluate((it) => (window.isAtOnce = it), isAtOnce);
+    await field(page).press('ArrowUp');
+    await say(page, `${LONG}${'\nand more'.repeat(4)}`);
+    if (!isAtOnce) {
+      await eventually(() => page.evaluate(() => Boolean(window.answer)));
+      await drawn(page);
+      await assertAtEnd(page);
+      await page.evaluate(() => window.answer());
+    }
+    await page.locator('.composer').getByText(/^Not changed: /).waitFor();
+    await drawn(page);
+    await assertAtEnd(page);
+    await field(page).press('Escape');
+  }
+});
+
 test('of a message that is refused while one is in another conversation the list tells, until one has looked after it', async () => {
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
@@ -231,7 +268,7 @@ test('of a message that is refused while one is in another conversation the list
   await say(page, LONG);
   await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
   await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
-  front.refuse = false;
+  await reachable(front, page);
   const row = page.locator(`[data-conversation="${CONVERSATION}"]`);
   await row.getByText('Not sent: too long').waitFor();
   await row.getByRole('button').click();
@@ -255,9 +292,32 @@ test('of a message that is refused while one is elsewhere a notice tells, too, a
   await page.getByRole('button', { name: 'Back to the conversations' }).tap();
   await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').tap();
   await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
-  front.refuse = false;
+  await reachable(front, page);
   await notice.waitFor();
   assert.ok(await page.locator('.list').isHidden());
+});
+
+test('a notice goes by itself, but not while the pointer or the keyboard is at it, and can be closed', async () => {
+  const page = await visit(`${replica.url}/docs/`);
+  await page.clock.install();
+  const notice = page.locator('.notice').getByText('This conversation was not found.');
+  const close = page.getByRole('button', { name: 'Close the notice' });
+  const nowhere = at(replica.url, talking(AMELIE, '00000000-0000-4000-8000-000000000000'));
+  await page.goto(nowhere);
+  await notice.hover();
+  await page.clock.runFor(60_000);
+  assert.ok(await notice.isVisible());
+  await page.mouse.move(1, 1);
+  await page.clock.runFor(6_500);
+  await notice.waitFor({ state: 'hidden' });
+  await page.goto('about:blank');
+  await page.goto(nowhere);
+  await close.focus();
+  await page.clock.runFor(60_000);
+  assert.ok(await notice.isVisible());
+  await page.keyboard.press('Enter');
+  await notice.waitFor({ state: 'hidden' });
+  await assertFocus(page.locator('.list'));
 });
 
 test('a message bears the time when it was written, whenever it is refused, and tried again', async () => {
@@ -268,7 +328,7 @@ test('a message bears the time when it was written, whenever it is refused, and 
   const written = () => page.locator('.message').last().locator('time').getAttribute('datetime');
   await page.locator('.message.queued').waitFor();
   const time = await written();
-  front.refuse = false;
+  await reachable(front, page);
   await page.locator('.message.failed').waitFor();
   assert.equal(await written(), time);
   await cutOff(front, page);

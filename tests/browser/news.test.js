@@ -135,8 +135,8 @@ test('who opens the conversation once more while the first unread message is loo
   await eventually(() => unread(conversation), '0');
 });
 
-test('where the first unread message is very far up, the line stands above what is loaded, until more is', async () => {
-  const { conversation, page, pages } = await openUnread(700, 650);
+test('where the first unread message is very far up, the line stands above what is loaded, until more is; who comes back begins at the end', async () => {
+  const { conversation, page, open, pages } = await openUnread(700, 650);
   await firstNew(page, 'number 301');
   await assertAtLine(page);
   await eventually(() => unread(conversation), '0');
@@ -145,6 +145,12 @@ test('where the first unread message is very far up, the line stands above what 
   assert.equal(pages(), 4);
   await scrollToLine(page, 'number 51');
   assert.equal(await separator(page).count(), 1);
+  // So many are not kept for that: older ones are read again.
+  await open();
+  await assertLast(page, 'number 700');
+  await assertAtEnd(page);
+  const before = pages();
+  await eventually(() => page.locator('.scroller').evaluate((it) => (it.scrollTop -= 500)).then(pages), (asked) => asked > before);
 });
 
 test('where older messages came only once they were asked for again, the line stays in sight until one scrolls up', async () => {
