@@ -65,14 +65,15 @@ for (const [who, turn] of Object.entries(MEANWHILE)) {
     await turn(page);
     await shows(page, /Zeynep/);
     await field(page).click();
-    await page.keyboard.type('My PIN is ');
+    const text = `To who ${who}: my PIN is `;
+    await page.keyboard.type(text);
     release();
     await (await answered).finished();
     await page.locator('.list li', { hasText: 'Omar' }).waitFor();
     await drawn(page);
     await page.keyboard.type('4711');
     await page.keyboard.press('Enter');
-    await bubble(page, 'My PIN is 4711').getByTitle(/^(sent|read)$/).waitFor();
+    await bubble(page, `${text}4711`).getByTitle(/^(sent|read)$/).waitFor();
     await shows(page, /Zeynep/);
     // It can be had as any other.
     await open(page, 'Omar');
