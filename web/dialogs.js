@@ -22,18 +22,26 @@ export function ask(title, { about, stay, go }, then) {
 }
 
 /**
- * A new token in place of one that is of no use any more, `text` says why. `leave(then)`: to be somebody else instead; `given(token)`: what
- * was given, undefined where nothing was. Returns the dialog, and the element `why`: it may be another reason by the time that a token is found.
+ * A new token in place of one that is of no use any more, `text` says why. `leave(then)`: to be somebody else instead; `given(token, isLeft)`:
+ * what was given, undefined where nothing was, and whether that is so by that button. Returns the dialog, and the element `why`: it may be another reason by the time that a token is found.
  */
 export function askToken(text, { leave, given }) {
   let token;
+  let isLeft = false;
+  const leaves = () => {
+    isLeft = true;
+    dialog.close();
+  };
   const why = h('p', { role: 'status' }, text);
-  const form = tokenForm({ label: 'Go on', other: h('button.button', { type: 'button', onclick: () => leave(() => dialog.close()) }, 'Be somebody else') }, (it) => {
+  const form = tokenForm({ label: 'Go on', other: h('button.button', { type: 'button', onclick: () => leave(leaves) }, 'Be somebody else') }, (it) => {
     token = it;
     dialog.close();
   });
   const dialog = open('A new token, please', why, form);
+  // Escape, or Back on a phone, would end the chat. `cancel` can be prevented once, and then not until something else is done.
+  dialog.setAttribute('closedby', 'none');
+  dialog.addEventListener('keydown', (event) => event.key === 'Escape' && event.preventDefault());
   dialog.addEventListener('cancel', (event) => event.preventDefault());
-  dialog.addEventListener('close', () => given(token));
+  dialog.addEventListener('close', () => given(token, isLeft));
   return { dialog, why };
 }

@@ -39,6 +39,8 @@ export class Model {
   #uncounted = false;
   #recounting = false;
   #unwatch = () => {};
+  /** Whose presence is told, as one text. */
+  #watched = '';
 
   constructor(options) {
     const chat = createChatClient(options);
@@ -154,7 +156,7 @@ export class Model {
       if (listing.take()) this.#loading = 'again';
       listing.count(); // nobody waits for it, and the list is there without it
       this.state = 'ready';
-      this.#watch();
+      this.#watch(this.#stale);
       if (this.#stale) this.#reread = [...this.timelines.values()].map((timeline) => timeline.reload());
       this.#stale = false;
       this.#missed = undefined;
@@ -212,7 +214,7 @@ export class Model {
 
   /**
    * Marks what is shown as read, with one mark of a conversation under way at a time: the next one has all that came meanwhile.
-   * Failures are told by the connection's state: the next message marks again.
+   * Failures are told by the connection's state, and by what is then unread again: the next message marks again.
    */
   async markRead(conversationId) {
     const conversation = this.conversations.get(conversationId);
@@ -233,6 +235,7 @@ export class Model {
       } while (this.#marks.get(conversationId) > marked);
     } catch (error) {
       this.#failed(error);
+      this.#recount(); // it was taken for read
     }
     this.#marks.delete(conversationId);
   }
@@ -341,9 +344,13 @@ export class Model {
     if (!quiet.includes(error.code) && !proxys) this.tell('notice', sentence(error));
   }
 
-  #watch() {
-    const others = [...new Set(this.listing.sorted().map((conversation) => this.other(conversation).id))];
+  /** The client tells the service again after each reconnect. `anew`: something was missed, perhaps of that too. */
+  #watch(anew = false) {
+    const others = [...new Set(this.listing.sorted().map((conversation) => this.other(conversation).id))].slice(0, WATCHED);
+    const watched = others.toSorted().join();
+    if (watched === this.#watched && !anew) return; // each of them would be told once more
+    this.#watched = watched;
     this.#unwatch();
-    this.#unwatch = this.chat.watchPresence(others.slice(0, WATCHED));
+    this.#unwatch = this.chat.watchPresence(others);
   }
 }

@@ -10,16 +10,16 @@ import { Frames } from './frames.js';
 import { Insert } from './insert.js';
 import { List, shortId } from './list.js';
 import { Model } from './model.js';
+import { Notice } from './notice.js';
 import { SignIn } from './sign_in.js';
 import { Thread } from './thread.js';
 import { ThreadHead } from './thread_head.js';
 
-const NOTICE_MS = 6_000;
-
 export class Pane {
-  #notice;
   #unfollow = () => {};
   #draw = () => this.#render();
+  /** Counts what one turns to here: an answer that comes later takes nobody away from it. */
+  #turns = 0;
   /** What was chosen last: it may take a moment until it is found. The address names it from the first moment on. */
   opening;
   /** `{userId, conversationId}`: what is opened if the token that is asked for, or was given, turns out to be that user's. */
@@ -61,14 +61,8 @@ export class Pane {
     this.model = model;
     this.list = new List(model, {
       open: (id) => this.open(id),
-      openUser: async (userId) => {
-        try {
-          await this.open(await model.open(userId));
-        } catch (error) {
-          this.#tell(sentence(error));
-        }
-      },
-      openMessage: (message) => this.open(message.conversationId, message.seq, message.snippet),
+      openUser: (userId) => this.#openUser(userId),
+      openMessage: ({ conversationId: id, seq, snippet }) => this.open(id, { seq, snippet }),
       leave: () => this.leaving(() => this.signIn()),
     });
     this.frames = new Frames(model, () => this.toggle('frames', false));
@@ -80,7 +74,7 @@ export class Pane {
       },
       save: (message, content) => model.outbox.edit(message, content).catch((error) => {
         // Where one looks, the editor says it.
-        if (this.conversationId !== message.conversationId) this.#tell(`Not changed: ${reason(error)}`);
+        if (this.conversationId !== message.conversationId) this.notice.tell(`Not changed: ${reason(error)}`);
         throw error;
       }),
       edits: (message) => this.thread?.edits(message?.id),
@@ -97,6 +91,7 @@ export class Pane {
         if (mine) this.composer.edit(model.outbox.edited(mine));
       },
     });
+    this.composer.element.addEventListener('input', () => this.#stay());
     this.thread = new Thread(model, {
       edit: (message) => this.composer.edit(message),
       remove: (message) => this.#confirmRemoval(message),
@@ -108,22 +103,20 @@ export class Pane {
       },
       discard: (message) => model.outbox.discard(message),
     });
-    this.banner = new Banner(model, {
-      leave: () => this.leaving(() => this.signIn()),
-      refocus: () => (this.conversationId ? this.composer.input : this.list.element).focus(),
-    });
-    this.notice = h('div.notice', { role: 'alert', hidden: true });
+    const refocus = () => (this.conversationId ? this.composer.input : this.list.element).focus();
+    this.banner = new Banner(model, { leave: () => this.leaving(() => this.signIn()), refocus });
+    this.notice = new Notice({ refocus });
     this.bar = h('p.pane-bar.small');
     this.head = new ThreadHead(model, { back: () => this.back(), toggle: (tool) => this.toggle(tool) });
     this.conversation = h('section.conversation', { hidden: true, 'aria-label': 'Conversation' }, this.head.element, this.thread.element, this.composer.element);
     this.nothing = h('div.nothing');
-    this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner.element, h('div.columns', {}, this.list.element, this.conversation, this.nothing), h('div.tools', {}, this.insert.element, this.frames.element), this.notice);
+    this.element.replaceChildren(h('h1.unseen', {}, 'Chat'), this.bar, this.banner.element, h('div.columns', {}, this.list.element, this.conversation, this.nothing), h('div.tools', {}, this.insert.element, this.frames.element), this.notice.element);
     // A screen reader lists the regions of both panes together.
     if (this.second) for (const region of this.element.querySelectorAll('nav, section[aria-label], [role="region"]')) region.ariaLabel += `, ${this.name.toLowerCase()}`;
     if (held) this.list.element.focus();
     model.on('status', (status) => this.#status(status));
-    model.on('notice', (text) => this.#tell(text));
-    model.on('refused', ({ conversationId: id, error }) => id !== this.conversationId && this.#tell(`Not sent: ${reason(error)}`));
+    model.on('notice', (text) => this.notice.tell(text));
+    model.on('refused', ({ conversationId: id, error }) => id !== this.conversationId && this.notice.tell(`Not sent: ${reason(error)}`));
     model.on('changed', (message) => this.composer.changed(message));
     model.on('back', () => this.#lookUp());
     for (const topic of ['presence', 'typing', 'conversations', 'status']) model.on(topic, () => soon(this.#draw));
@@ -134,7 +127,7 @@ export class Pane {
     this.changed();
   }
 
-  #openOnceListed(conversationId, ...place) {
+  #openOnceListed(conversationId, place) {
     const { model } = this;
     const off = model.on('conversations', () => {
       if (model.state !== 'ready') return;
@@ -142,7 +135,7 @@ export class Pane {
       const isTheirs = !this.wanted || this.wanted.userId === model.userId;
       this.wanted = undefined;
       if (this.opening !== conversationId) return;
-      if (isTheirs) this.open(conversationId, ...place);
+      if (isTheirs) this.open(conversationId, { ...place, isLate: true });
       else this.opening = undefined;
     });
   }
@@ -171,15 +164,29 @@ export class Pane {
     this.element.remove();
   }
 
-  async open(conversationId, seq, snippet) {
+  /** With that user; where there is no conversation yet it is begun, which takes a moment. */
+  async #openUser(userId) {
     const { model } = this;
+    const turn = ++this.#turns;
+    try {
+      const conversationId = await model.open(userId);
+      if (model === this.model && turn === this.#turns) await this.open(conversationId);
+    } catch (error) {
+      if (model === this.model) this.notice.tell(sentence(error));
+    }
+  }
+
+  /** At the message `seq`, and of that at the `snippet`, that a search has found. `isLate`: it was chosen a while ago, when it was not known yet. */
+  async open(conversationId, { seq, snippet, isLate = false } = {}) {
+    const { model } = this;
+    this.#turns++;
     this.opening = conversationId;
     const conversation = model.conversations.get(conversationId) ?? (await model.listing.find(conversationId));
     // Somebody or something else was chosen meanwhile.
     if (model !== this.model || this.opening !== conversationId) return;
     if (!conversation) {
       // Nothing, or not all of the list could be read yet: a search may be faster.
-      if (model.state !== 'ready' || model.listing.hasMore) return this.#openOnceListed(conversationId, seq, snippet);
+      if (model.state !== 'ready' || model.listing.hasMore) return this.#openOnceListed(conversationId, { seq, snippet });
       this.opening = this.conversationId;
       this.changed();
       model.tell('notice', 'This conversation was not found.');
@@ -199,7 +206,7 @@ export class Pane {
     this.changed();
     // On a phone the keyboard would cover what one came to read. Who is busy elsewhere, as in the other pane, stays there.
     const { scroller } = this.thread;
-    if (document.activeElement === document.body || this.#hasFocus()) (matchMedia('(pointer: fine)').matches ? this.composer.input : scroller).focus({ preventScroll: true });
+    if (document.activeElement === document.body || (this.#hasFocus() && !this.#isSearching(isLate))) (matchMedia('(pointer: fine)').matches ? this.composer.input : scroller).focus({ preventScroll: true });
     await this.thread.show(conversationId, seq, snippet);
     await this.#lookUp();
   }
@@ -214,7 +221,16 @@ export class Pane {
     } catch { /* it is asked for once more when there is a connection again; else the service refuses the edit */ }
   }
 
+  /** Whoever writes in a conversation stays in it, whatever else was about to be opened: the rest of it would go there. */
+  #stay() {
+    this.#turns++;
+    if (this.opening === this.conversationId) return;
+    this.opening = this.conversationId;
+    this.changed();
+  }
+
   back() {
+    this.#turns++;
     const left = this.conversationId;
     this.opening = undefined;
     this.element.classList.remove('reading');
@@ -240,6 +256,11 @@ export class Pane {
   /** Whether one works in this pane with the keyboard: what takes the place of what had the focus is then given it. */
   #hasFocus() {
     return this.element.contains(document.activeElement);
+  }
+
+  /** Who types a search is left there: Enter would send the rest of it. `isLate`: also who is about to, as the search is not what led here. */
+  #isSearching(isLate) {
+    return this.list.searching || (isLate && document.activeElement === this.list.input);
   }
 
   #render() {
@@ -300,11 +321,13 @@ export class Pane {
     const { model } = this;
     let asked;
     const token = new Promise((resolve, reject) => {
-      const given = (it) => {
+      const given = (it, isLeft) => {
         this.asking = undefined;
         if (it) return resolve(it);
         reject(new Error('none was given'));
-        if (model === this.model) this.signIn();
+        if (model !== this.model) return;
+        if (isLeft) this.signIn();
+        else this.leaving(() => this.signIn()); // closed by the browser; who stays is asked again
       };
       asked = askToken(text, { leave: (then) => this.leaving(then), given });
     });
@@ -312,13 +335,6 @@ export class Pane {
   }
 
   // --- Small things ---
-
-  #tell(text) {
-    clearTimeout(this.#notice);
-    this.notice.textContent = text;
-    this.notice.hidden = false;
-    this.#notice = setTimeout(() => (this.notice.hidden = true), NOTICE_MS);
-  }
 
   /** `then`, at once, or if one does not mind what is lost with this chat. */
   leaving(then) {
@@ -332,7 +348,7 @@ export class Pane {
     const about = [h('p.excerpt.quoted', { dir: 'auto' }, beginning(message.content)), h('p.quiet.small', {}, 'It is emptied for both of you; in its place it says that it was deleted.')];
     ask('Delete this message?', { about, stay: 'Keep it', go: [icon('trash'), 'Delete'] }, () => {
       this.thread.scroller.focus({ preventScroll: true }); // the button that one came from goes with the message
-      this.model.outbox.remove(message).catch((error) => this.#tell(`Not deleted: ${reason(error)}`));
+      this.model.outbox.remove(message).catch((error) => this.notice.tell(`Not deleted: ${reason(error)}`));
     });
   }
 

@@ -39,6 +39,7 @@ export class Search {
   show(text) {
     const empty = this.#blank();
     this.#stop();
+    this.count.textContent = ''; // the same number again is said again
     this.#wait(true);
     const asked = ++this.#asked;
     this.#shown = new Promise((resolve) => {
@@ -79,6 +80,7 @@ export class Search {
     this.wait.hidden = !waits || !this.#blank();
     if (!waits) return;
     this.#outdated = setTimeout(() => {
+      say(this.count, 'Searching…');
       // Whoever has gone to a row meanwhile stays there.
       if (this.found.contains(document.activeElement)) return;
       for (const part of this.found.children) fill(part, '', () => []);

@@ -46,7 +46,9 @@ export class Thread {
   /** Nobody looks at the conversation any more. */
   #leave() {
     this.#off.forEach((off) => off());
-    if (this.timeline) this.timeline.lookedAt = undefined;
+    if (!this.timeline) return;
+    this.timeline.lookedAt = undefined;
+    this.timeline.trim();
   }
 
   // --- Where one begins ---
@@ -108,10 +110,13 @@ export class Thread {
   }
 
   async toLatest() {
+    const { timeline } = this;
     this.#wanted = undefined;
-    if (this.timeline.hasNewer) await this.timeline.start();
+    if (timeline.hasNewer) await timeline.start();
+    // Another conversation, or another place in this one, was opened meanwhile.
+    if (timeline !== this.timeline || this.#wanted) return;
     this.messages.find(undefined);
-    this.#showFrom(this.timeline.messages.length - STEP);
+    this.#showFrom(timeline.messages.length - STEP);
     this.position.pinned = true;
     this.#render();
     this.reading.read();

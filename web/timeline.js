@@ -1,7 +1,7 @@
 // The messages of one conversation that are loaded: an unbroken stretch, in the order of `seq`, and what is on its way.
 
 const PAGE = 100;
-/** Where more are unread than are loaded: more are, up to so many, when the conversation is opened. */
+/** Where more are unread than are loaded: more are, up to so many, when the conversation is opened. No more are kept where nobody looks. */
 const ENOUGH = 4 * PAGE;
 /** And waited for so long: what has come is not withheld. */
 const PATIENCE_MS = 2_000;
@@ -24,7 +24,7 @@ export class Timeline {
   /** Above which message the line stays, whatever is loaded. */
   #newHeld = undefined;
   started = false;
-  /** Counts how often the stretch was read anew. */
+  /** Counts how often the stretch was read anew, or cut. */
   edition = 0;
   /** The `seq` that somebody looks at, where it is not the end; set by who shows this. */
   lookedAt = undefined;
@@ -73,6 +73,14 @@ export class Timeline {
     if (this.lookedAt) return this.#start(() => this.lookedAt?.());
     this.#fails();
     this.#drop();
+  }
+
+  /** Nobody looks at it any more: of many messages the last ones are kept, for whoever comes back. What is on its way is put beside what is here. */
+  trim() {
+    if (this.loading || this.hasNewer || this.messages.length <= ENOUGH) return;
+    this.messages = this.messages.slice(-PAGE);
+    this.hasOlder = true;
+    this.edition++;
   }
 
   #drop() {
@@ -171,7 +179,7 @@ export class Timeline {
     while (at > 0 && messages[at - 1].seq > message.seq) at--;
     if (messages[at - 1]?.seq === message.seq) {
       const { updatedAt, isRead } = messages[at - 1];
-      // `read` leaves `updatedAt` alone, and the answer to a send, or a page, may be older than the mark.
+      // `read` knows no new `updatedAt`, and the answer to a send, or a page, may be older than the mark.
       if (updatedAt === message.updatedAt) messages[at - 1] = { ...message, isRead: isRead || message.isRead };
       else if (updatedAt < message.updatedAt) messages[at - 1] = message;
       return false;

@@ -39,7 +39,7 @@ export function createChatClient(options = {}) {
   let heartbeatMs = 25_000;
   let leastDelayMs = 0;
   let newest = cursor;
-  let socket, socketToken, token, given, refusal, held, watching;
+  let socket, socketToken, asking, given, refusal, held, watching;
 
   // Events
 
@@ -80,18 +80,19 @@ export function createChatClient(options = {}) {
 
   // HTTP
 
-  /** Kept until refused; one at a time. */
-  const credentials = () => new Promise((resolve, reject) => {
+  /** Kept until refused, or a `fresh` one has come; one call at a time. */
+  const credentials = (fresh) => new Promise((resolve, reject) => {
+    if (given && !fresh) return resolve(given);
     const late = setTimeout(reject, timeoutMs, 'no answer in time');
-    token ||= Promise.resolve(refusal).then(getToken).then((jwt) => (given = jwt) || Promise.reject('nothing')).finally(() => given || (token = given));
-    token.then(resolve, reject).finally(() => clearTimeout(late));
+    asking ||= Promise.resolve(refusal).then(getToken).then((jwt) => (jwt ? given = jwt : Promise.reject('nothing'))).finally(() => (asking = 0));
+    asking.then(resolve, reject).finally(() => clearTimeout(late));
   }).catch((cause) => {
     throw new ChatError('no_token', `getToken failed: ${cause}`, { cause });
   });
 
   function drop(used, reason) {
     if (!given || used !== given) return;
-    token = given = undefined;
+    given = undefined;
     refusal = reason;
   }
 
@@ -167,6 +168,7 @@ export function createChatClient(options = {}) {
     let biggest;
     detach();
     for (const asked of [...pending.values()]) {
+      if (asked.state === 'paused') continue;
       clearTimeout(asked.timer);
       if (asked.state === 'sent' && !(biggest?.text.length >= asked.text.length)) biggest = asked;
       if (asked.transient || asked.tries >= maxTries) settle(asked, new ChatError('disconnected', `lost: ${closeCode}`, about));
@@ -286,9 +288,9 @@ export function createChatClient(options = {}) {
   /** While it fails, or getToken gives the one in use, it is tried again; a new one that may pass later is kept. */
   async function renew(leftMs, fresh) {
     const mine = generation;
-    if (!fresh) drop(given, 'it expires');
+    if (!fresh && given) refusal = 'it expires';
     try {
-      fresh ||= await credentials();
+      fresh ||= await credentials(true);
       if (mine !== generation) return;
       if (fresh !== socketToken) {
         await command('authenticate', { token: fresh }, { transient: true });
@@ -297,6 +299,7 @@ export function createChatClient(options = {}) {
       }
       fresh = 0;
     } catch (error) {
+      if (ENDED.includes(error.code)) return;
       if (!RETRIED[error.code]) fresh = drop(fresh, error.message);
       complain(error);
     }

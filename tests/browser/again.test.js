@@ -6,6 +6,14 @@ import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, cutOff, d
 stage({ RATE_LIMIT_PER_SECOND: '0' });
 
 const FORGIVEN = /^Failed to load resource/;
+
+/** For `before`: the pauses until something is asked for again, the only ones that are drawn by lot, have a tenth of their length. */
+const hasty = () => {
+  const { setTimeout } = window;
+  window.setTimeout = (then, ms, ...more) => setTimeout(then, Number.isInteger(ms) ? ms : ms / 10, ...more);
+};
+
+const REFUSED = { forgive: FORGIVEN, before: hasty };
 const field = (page) => page.getByRole('searchbox');
 const people = (page) => page.locator('.results section').first();
 
@@ -54,7 +62,7 @@ test('the pauses double up to a bound, half of that to one and a half; the servi
 });
 
 test('a search that failed says so, and comes by itself; what was found stays as it is, and who has gone to it', async () => {
-  const page = await list(replica.url, { forgive: FORGIVEN });
+  const page = await list(replica.url, REFUSED);
   const search = await broken(page, '**/search?*');
   await field(page).fill('ze');
   await page.getByText('Messages could not be searched: the database cannot be reached', { exact: true }).waitFor();
@@ -111,7 +119,7 @@ test('by hand a search that failed is done at once', async () => {
 });
 
 test('a search that takes too long is done again by hand only, whatever else is', async () => {
-  const page = await list(replica.url, { forgive: FORGIVEN });
+  const page = await list(replica.url, REFUSED);
   await page.clock.install();
   await page.clock.pauseAt(await page.evaluate(() => Date.now() + 60_000)); // no time passes but what is given here
   const messages = await broken(page, '**/search?*', () => true, { status: 503, headers: { 'retry-after': '5' }, json: { code: 'search_timeout', message: 'narrow it down' } });
@@ -138,7 +146,7 @@ test('a search that takes too long is done again by hand only, whatever else is'
 });
 
 test('what failed for one text is not asked for when another one stands there, nor when nobody searches any more', async () => {
-  const page = await list(replica.url, { forgive: FORGIVEN });
+  const page = await list(replica.url, REFUSED);
   await page.clock.install();
   await page.clock.pauseAt(await page.evaluate(() => Date.now() + 60_000)); // no time passes but what is given here
   const flat = await broken(page, '**/search?*', (url) => url.searchParams.get('q') === 'flat');
@@ -192,7 +200,7 @@ test('an answer that comes after that to a later text takes nobody back, and nob
 });
 
 test('the messages of a conversation that could not be read at first come by themselves', async () => {
-  const page = await list(replica.url, { forgive: FORGIVEN });
+  const page = await list(replica.url, REFUSED);
   const messages = await broken(page, '**/messages?*');
   await page.locator(`[data-conversation="${CONVERSATION}"] button`).click();
   const fault = page.locator('.edge').getByText('Messages could not be loaded: the database cannot be reached', { exact: true });
@@ -231,7 +239,7 @@ test('older messages that could not be read come by themselves, and what one loo
   const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Old', 'Friend', gen_random_uuid() || '@example.com') returning id)
     insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${AMELIE}', 'line ' || n from generate_series(1, 250) n`);
-  const page = await visit(at(replica.url, talking(AMELIE, id)), { forgive: FORGIVEN });
+  const page = await visit(at(replica.url, talking(AMELIE, id)), REFUSED);
   await bubble(page, 'line 250').waitFor();
   const older = await broken(page, '**/messages?*');
   const scroller = page.locator('.scroller');
@@ -252,7 +260,7 @@ test('a place that a search leads to and that could not be read is gone to once 
     insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${AMELIE}', case n when 30 then 'a bittern in the reeds' else 'number ' || n end from generate_series(1, 400) n`);
   for (const opened of [false, true]) {
-    const page = await list(replica.url, { forgive: FORGIVEN });
+    const page = await list(replica.url, REFUSED);
     if (opened) {
       await page.locator(`[data-conversation="${id}"] button`).click();
       await bubble(page, 'number 400').waitFor();
@@ -285,7 +293,7 @@ test('a list that could not be read at first is read at once when there is a con
 });
 
 test('a list that could not be read anew is, by itself; it is told once', async () => {
-  const page = await list(replica.url, { forgive: FORGIVEN });
+  const page = await list(replica.url, REFUSED);
   const row = page.locator(`[data-conversation="${CONVERSATION}"]`);
   const { seq } = await post(replica.url, LUKASZ, 'read elsewhere');
   await post(replica.url, LUKASZ, 'not read yet');
@@ -309,7 +317,7 @@ test('conversations further down that could not be read come by themselves', asy
   const [me, oldest] = ids.split('\n');
   await replicas.sql(`insert into conversations (participant1_id, participant2_id, created_at, updated_at)
     select '${me}', id, t.at, t.at from users, lateral (select now() - interval '1 day' + split_part(last_name, ' ', 2)::integer * interval '2 minutes' as at) t where first_name = 'Many' and id <> '${me}'`);
-  const page = await visit(at(replica.url, me), { forgive: FORGIVEN });
+  const page = await visit(at(replica.url, me), REFUSED);
   await page.locator('.list .row').first().waitFor();
   const more = await broken(page, `**/conversations/${me}?*`, (url) => url.searchParams.has('offset'));
   await page.locator('.list .row').last().scrollIntoViewIfNeeded();
@@ -320,7 +328,7 @@ test('conversations further down that could not be read come by themselves', asy
 
   // An address that names one of those is no wrong one, only because they could not be read.
   const id = await replicas.sql(`select id from conversations where participant2_id = '${oldest}'`);
-  const later = await visit(`${replica.url}/docs/`, { forgive: FORGIVEN });
+  const later = await visit(`${replica.url}/docs/`, REFUSED);
   const again = await broken(later, `**/conversations/${me}?*`, (url) => url.searchParams.has('offset'));
   await later.goto(at(replica.url, talking(me, id)));
   await later.locator('.notice').getByText('More conversations could not be loaded').waitFor();
@@ -329,7 +337,7 @@ test('conversations further down that could not be read come by themselves', asy
 });
 
 test('of a proxy’s page in place of messages one is told what it means for people', async () => {
-  const page = await list(replica.url, { forgive: FORGIVEN });
+  const page = await list(replica.url, REFUSED);
   const read = await broken(page, '**/messages?*', undefined, { status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' });
   await page.locator('.list .row').first().click();
   await page.locator('.edge').getByText('Messages could not be loaded: Something in between answered, with status 502.', { exact: true }).waitFor();
@@ -338,14 +346,14 @@ test('of a proxy’s page in place of messages one is told what it means for peo
 });
 
 test('what a gateway says of itself one reads in its own words', async () => {
-  const page = await list(replica.url, { forgive: FORGIVEN });
+  const page = await list(replica.url, REFUSED);
   await broken(page, '**/messages?*', undefined, { status: 429, contentType: 'application/json', body: '{"message": "the quota of this hour is used up"}' });
   await page.locator('.list .row').first().click();
   await page.locator('.edge').getByText('Messages could not be loaded: the quota of this hour is used up', { exact: false }).waitFor();
 });
 
 test('people to choose from that could not be had at first come by themselves, also after a proxy’s page', async () => {
-  const page = await visit(`${replica.url}/docs/`, { forgive: FORGIVEN });
+  const page = await visit(`${replica.url}/docs/`, REFUSED);
   const users = await broken(page, '**/api/v1/users/?*', undefined, { status: 502, contentType: 'text/html', body: '<h1>Bad Gateway</h1>' });
   await page.goto(replica.url);
   await page.getByText('The service cannot be reached').waitFor();

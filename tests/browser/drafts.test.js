@@ -1,18 +1,13 @@
-// What is typed and not sent is there again after a reload: everybody's own, until it is sent.
+// What is typed and not sent is there again after a reload: everybody's own, until it is sent. And messages that the service does
+// not take: whoever wrote them is told, and can have back what they typed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertAtEnd, assertFocus, at, box, bubble, CONVERSATION, drawn, eventually, LUKASZ, pane, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, LUKASZ, pane, PHONE, reachable, replica, replicas, say, stage, talking, visit } from './support.js';
+import { LONG, STRICT, editing, field, sent, shown } from './writer.js';
 
-stage({ RATE_LIMIT_PER_SECOND: '0' });
+stage(STRICT);
 
-const field = (page) => page.getByRole('textbox', { name: 'Message' });
 const row = (page, name) => page.locator('.list li', { hasText: name });
-
-async function shown(options) {
-  const page = await visit(at(replica.url, talking(AMELIE)), options);
-  await page.locator('.message').first().waitFor();
-  return page;
-}
 
 async function reload(page) {
   await page.reload();
@@ -53,9 +48,8 @@ test('what is typed in each conversation is there after a reload, the list names
 const bar = (page) => page.locator('.edit-bar');
 
 /** Says `text`, and begins to edit it; what is to stand there instead is not sent. */
-async function editing(page, text, instead) {
-  await say(page, text);
-  await bubble(page, text).getByTitle(/^(sent|read)$/).waitFor();
+async function begins(page, text, instead) {
+  await sent(page, text);
   await field(page).fill('A thought');
   await bubble(page, text).hover();
   await bubble(page, text).getByRole('button', { name: 'Edit message' }).click();
@@ -64,7 +58,7 @@ async function editing(page, text, instead) {
 
 test('an edit is there after a reload, of the message that it is of, and so is what was being written before it', async () => {
   const page = await shown();
-  await editing(page, 'Mine', 'Mine, otherwise');
+  await begins(page, 'Mine', 'Mine, otherwise');
   await reload(page);
   assert.equal(await field(page).inputValue(), 'Mine, otherwise');
   await bar(page).getByText('Editing your message').waitFor();
@@ -90,7 +84,7 @@ test('an edit is there after a reload, of the message that it is of, and so is w
 
 test('an edit waits in its conversation, and the list names it', async () => {
   const page = await shown();
-  await editing(page, 'In the first', 'In the first one');
+  await begins(page, 'In the first', 'In the first one');
   await row(page, 'Zeynep').getByRole('button').click();
   await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
   assert.deepEqual([await field(page).inputValue(), await bar(page).isVisible()], ['', false]);
@@ -115,7 +109,7 @@ for (const [how, remove] of [
     test(`of a message that was ${how} meanwhile${far ? ', far up,' : ''} the edit goes, what was typed does not, and the page says so`, async () => {
       const page = await shown();
       const text = `To be ${how}${far ? ' far up' : ''}`;
-      await editing(page, text, `${text}, I think`);
+      await begins(page, text, `${text}, I think`);
       const id = await replicas.sql(`select id from messages where content = '${text}'`);
       await page.goto('about:blank');
       if (far) await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'after it ' || n from generate_series(1, 130) n`);
@@ -135,7 +129,7 @@ for (const [how, remove] of [
 
 test('of a message far up that is still there the edit stays', async () => {
   const page = await shown();
-  await editing(page, 'Far up', 'Far up there');
+  await begins(page, 'Far up', 'Far up there');
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'above it ' || n from generate_series(1, 130) n`);
   await reload(page);
   await bar(page).getByText('Far up', { exact: true }).waitFor();
@@ -145,9 +139,9 @@ test('of a message far up that is still there the edit stays', async () => {
 });
 
 test('who edits a message while it is deleted elsewhere is told, and stays where the keyboard is, and at the end of the messages', async () => {
-  const page = await shown({ viewport: { width: 360, height: 740 } });
+  const page = await shown(replica.url, { viewport: { width: 360, height: 740 } });
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'line ' || n from generate_series(1, 30) n`);
-  const long = 'Gone soon, with all that it says in so many lines of a narrow window. '.repeat(3).trim();
+  const long = 'Gone soon, with all that it says in lines of a narrow window. '.repeat(3).trim();
   await say(page, long);
   await bubble(page, long).getByTitle(/^(sent|read)$/).waitFor();
   await drawn(page);
@@ -186,7 +180,7 @@ test('drafts are those of one user: another one in the same tab, and another tab
 });
 
 test('what is kept of drafts is bounded, and what is there already need not be ours', async () => {
-  const page = await shown({ before: () => sessionStorage.getItem('pgchat.drafts') ?? sessionStorage.setItem('pgchat.drafts', '{"not": "ours"}') });
+  const page = await shown(replica.url, { before: () => sessionStorage.getItem('pgchat.drafts') ?? sessionStorage.setItem('pgchat.drafts', '{"not": "ours"}') });
   await page.evaluate(async () => {
     const { keepDraft } = await import('/page/drafts.js');
     for (let n = 0; n < 60; n++) keepDraft('u', n, `draft ${n}`);
@@ -206,7 +200,7 @@ test('what is kept of drafts is bounded, and what is there already need not be o
 
 test('where a page may not store anything, drafts hold until it is left', async () => {
   const off = () => Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('off', 'SecurityError'); } });
-  const page = await shown({ before: off });
+  const page = await shown(replica.url, { before: off });
   await field(page).fill('Not stored');
   await row(page, 'Zeynep').getByRole('button').click();
   await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
@@ -216,7 +210,7 @@ test('where a page may not store anything, drafts hold until it is left', async 
 });
 
 test('what is written in many lines, letter by letter, leaves one at the end of the messages', async () => {
-  const page = await shown({ viewport: { width: 360, height: 740 } });
+  const page = await shown(replica.url, { viewport: { width: 360, height: 740 } });
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${CONVERSATION}', '${LUKASZ}', 'so far ' || n from generate_series(1, 30) n`);
   await bubble(page, 'so far 30').waitFor();
   await field(page).fill('one\ntwo\nthree\nfour\nfive');
@@ -227,4 +221,167 @@ test('what is written in many lines, letter by letter, leaves one at the end of 
     await drawn(page);
     await assertAtEnd(page);
   }
+});
+
+/** For `before`: where `window.isAtOnce`, an edit has its answer in the moment in which it is sent; else what refuses it waits until `window.answer()`. */
+const refusals = () => {
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type, requestId } = JSON.parse(text);
+    if (type !== 'edit_message' || !window.isAtOnce) return send.call(this, text);
+    const data = JSON.stringify({ type: 'error', data: { requestId, code: 'validation_failed', message: 'too long' } });
+    return queueMicrotask(() => this.dispatchEvent(new MessageEvent('message', { data })));
+  };
+  const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
+  const listen = (listener) => listener && ((event) => (JSON.parse(event.data).type === 'error' && !window.isAtOnce ? (window.answer = () => listener(event)) : listener(event)));
+  Object.defineProperty(WebSocket.prototype, 'onmessage', { set(listener) { set.call(this, listen(listener)); } });
+};
+
+test('an editor that gives its room back and takes it again leaves one at the end, in one frame or in two', async () => {
+  const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Ed', 'Itor', 'ed@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${AMELIE}', 'line ' || n from generate_series(1, 40) n`);
+  const page = await visit(at(replica.url, talking(AMELIE, id)), { before: refusals });
+  await bubble(page, 'line 40').waitFor();
+  for (const isAtOnce of [true, false, true]) {
+    await page.evaluate((it) => (window.isAtOnce = it), isAtOnce);
+    await field(page).press('ArrowUp');
+    await say(page, `${LONG}${'\nand more'.repeat(4)}`);
+    if (!isAtOnce) {
+      await eventually(() => page.evaluate(() => Boolean(window.answer)));
+      await drawn(page);
+      await assertAtEnd(page);
+      await page.evaluate(() => window.answer());
+    }
+    await page.locator('.composer').getByText(/^Not changed: /).waitFor();
+    await drawn(page);
+    await assertAtEnd(page);
+    await field(page).press('Escape');
+  }
+});
+
+test('of a message that is refused while one is in another conversation the list tells, until one has looked after it', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await sent(page, 'Before it');
+  await cutOff(front, page);
+  await say(page, LONG);
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  await reachable(front, page);
+  const row = page.locator(`[data-conversation="${CONVERSATION}"]`);
+  await row.getByText('Not sent: too long').waitFor();
+  await row.getByRole('button').click();
+  await page.locator('.message.failed').getByRole('button', { name: 'Discard' }).click();
+  await page.locator('.message.failed').waitFor({ state: 'detached' });
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
+  await row.getByText('You: Before it').waitFor();
+});
+
+test('of a message that is refused while one is elsewhere a notice tells, too, also where there is no room for the list', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { ...PHONE, forgive: CUT });
+  const notice = page.getByRole('alert').getByText(/^Not sent: .*200/);
+  await field(page).fill(LONG);
+  await page.getByRole('button', { name: 'Send', exact: true }).tap();
+  await page.locator('.message.failed').waitFor();
+  // Where one looks, the message says it.
+  assert.equal(await notice.count(), 0);
+  await cutOff(front, page);
+  await page.getByRole('button', { name: /^Try again: / }).tap();
+  await page.getByRole('button', { name: 'Back to the conversations' }).tap();
+  await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').tap();
+  await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
+  await reachable(front, page);
+  await notice.waitFor();
+  assert.ok(await page.locator('.list').isHidden());
+});
+
+test('a notice goes by itself, but not while the pointer or the keyboard is at it, and can be closed', async () => {
+  const page = await visit(`${replica.url}/docs/`);
+  await page.clock.install();
+  const notice = page.locator('.notice').getByText('This conversation was not found.');
+  const close = page.getByRole('button', { name: 'Close the notice' });
+  const nowhere = at(replica.url, talking(AMELIE, '00000000-0000-4000-8000-000000000000'));
+  await page.goto(nowhere);
+  await notice.hover();
+  await page.clock.runFor(60_000);
+  assert.ok(await notice.isVisible());
+  await page.mouse.move(1, 1);
+  await page.clock.runFor(6_500);
+  await notice.waitFor({ state: 'hidden' });
+  await page.goto('about:blank');
+  await page.goto(nowhere);
+  await close.focus();
+  await page.clock.runFor(60_000);
+  assert.ok(await notice.isVisible());
+  await page.keyboard.press('Enter');
+  await notice.waitFor({ state: 'hidden' });
+  await assertFocus(page.locator('.list'));
+});
+
+test('a message bears the time when it was written, whenever it is refused, and tried again', async () => {
+  const front = await balancer([replica.port]);
+  const page = await shown(front.url, { forgive: CUT });
+  await cutOff(front, page);
+  await say(page, LONG);
+  const written = () => page.locator('.message').last().locator('time').getAttribute('datetime');
+  await page.locator('.message.queued').waitFor();
+  const time = await written();
+  await reachable(front, page);
+  await page.locator('.message.failed').waitFor();
+  assert.equal(await written(), time);
+  await cutOff(front, page);
+  await page.getByRole('button', { name: /^Try again: / }).click();
+  await page.locator('.message.queued').waitFor();
+  assert.equal(await written(), time);
+});
+
+test('a screen reader is told of a message that is refused where one writes', async () => {
+  const page = await shown();
+  await page.evaluate(() => {
+    window.heard = [];
+    const region = document.querySelector('.thread > [aria-live]');
+    new MutationObserver(() => window.heard.push(region.textContent)).observe(region, { childList: true });
+  });
+  await say(page, LONG);
+  await page.locator('.message.failed').waitFor();
+  const heard = await page.evaluate(() => window.heard);
+  assert.deepEqual(heard.map((text) => /^Not sent: .*200/.test(text)), [true], `${heard}`);
+});
+
+test('what was not sent is taken back to be written otherwise', async () => {
+  const page = await shown();
+  await say(page, LONG);
+  const failed = page.locator('.message.failed');
+  await failed.getByText(/^Not sent: .*200/).waitFor();
+  await field(page).fill('and more');
+  await failed.getByRole('button', { name: 'Edit' }).click();
+  assert.equal(await field(page).inputValue(), `${LONG}\nand more`);
+  await failed.waitFor({ state: 'detached' });
+  await sent(page, 'Shorter now');
+  assert.equal(await page.locator('.message', { hasText: 'too long' }).count(), 0);
+  // It is no part of an edit that one is at.
+  await say(page, LONG);
+  await failed.waitFor();
+  await field(page).press('ArrowUp');
+  await field(page).fill('Much shorter');
+  await failed.getByRole('button', { name: 'Edit' }).click();
+  assert.deepEqual([await field(page).inputValue(), await editing(page).isVisible()], [LONG, false]);
+  await page.locator('.message', { hasText: 'Shorter now' }).waitFor();
+});
+
+test('who discards what was not sent, or tries it again, stays in the messages', async () => {
+  const page = await shown();
+  await say(page, LONG);
+  const failed = page.locator('.message.failed');
+  const first = await failed.getByRole('button', { name: 'Try again' }).elementHandle();
+  await first.focus();
+  await page.keyboard.press('Enter');
+  await first.waitForElementState('hidden');
+  await assertFocus(page.getByRole('region', { name: 'Messages' }));
+  await failed.getByRole('button', { name: 'Discard' }).focus();
+  await page.keyboard.press('Enter');
+  await failed.waitFor({ state: 'detached' });
+  await assertFocus(page.getByRole('region', { name: 'Messages' }));
 });

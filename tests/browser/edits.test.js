@@ -1,7 +1,7 @@
 // Messages that are changed or deleted, and edits that are refused: nothing that was typed is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertAtEnd, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, lateFrames, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, at, balancer, box, bubble, CONVERSATION, CUT, cutOff, drawn, eventually, lateFrames, LUKASZ, post, reachable, replica, replicas, say, stage, talking, visit } from './support.js';
 import { LONG, STRICT, editing, field, sent, shown } from './writer.js';
 
 stage(STRICT);
@@ -24,7 +24,7 @@ test('an edit waits for the connection as a message does, and looks like it', as
   await field(page).press('ArrowUp');
   assert.equal(await field(page).inputValue(), 'At six');
   await page.keyboard.press('Escape');
-  front.refuse = false;
+  await reachable(front, page);
   await bubble(page, 'At six').getByText('edited').waitFor();
   await bubble(page, 'At six').getByTitle(/^(sent|read)$/).waitFor();
 });
@@ -67,7 +67,7 @@ test('who leaves while an edit waits is asked whether to lose it', async () => {
   await bubble(page, 'Changed').getByTitle('waiting to be sent').waitFor();
   await page.getByRole('button', { name: 'Be somebody else' }).click();
   await page.getByRole('dialog', { name: 'Leave what was not sent?' }).getByRole('button', { name: 'Stay' }).click();
-  front.refuse = false;
+  await reachable(front, page);
   await bubble(page, 'Changed').getByText('edited').waitFor();
 });
 
@@ -90,23 +90,6 @@ test('an edit that is refused opens again with what was typed, and says why', as
   assert.equal(await field(page).inputValue(), 'A thought');
 });
 
-test('an editor that gives its room back and takes it again leaves one at the end', async () => {
-  const id = await replicas.sql(`with other as (insert into users (first_name, last_name, email) values ('Ed', 'Itor', 'ed@example.com') returning id)
-    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from other returning id`);
-  await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${id}', '${AMELIE}', 'line ' || n from generate_series(1, 40) n`);
-  const page = await visit(at(replica.url, talking(AMELIE, id)));
-  await bubble(page, 'line 40').waitFor();
-  // Often, since it is a matter of which comes first: the frame, or the answer.
-  for (let times = 0; times < 30; times++) {
-    await field(page).press('ArrowUp');
-    await say(page, `${LONG}${'\nand more'.repeat(4)}`);
-    await page.locator('.composer').getByText(/^Not changed: /).waitFor();
-    await drawn(page);
-    await assertAtEnd(page);
-    await field(page).press('Escape');
-  }
-});
-
 test('an edit that is refused while one writes something else opens after that', async () => {
   const front = await balancer([replica.port]);
   const page = await shown(front.url, { forgive: CUT });
@@ -115,7 +98,7 @@ test('an edit that is refused while one writes something else opens after that',
   await field(page).press('ArrowUp');
   await say(page, LONG);
   await field(page).pressSequentially('Meanwhile');
-  front.refuse = false;
+  await reachable(front, page);
   await page.locator('.composer').getByText(/^Not changed: /).waitFor();
   assert.deepEqual([await field(page).inputValue(), await editing(page).isVisible()], ['Meanwhile', false]);
   await field(page).press('Enter');
@@ -135,7 +118,7 @@ test('an edit that is refused while one edits another message opens after that',
   await say(page, LONG);
   await field(page).press('ArrowUp');
   await field(page).fill('The second one');
-  front.refuse = false;
+  await reachable(front, page);
   await page.locator('.composer').getByText(/^Not changed: /).waitFor();
   assert.equal(await field(page).inputValue(), 'The second one');
   await field(page).press('Escape');
@@ -155,7 +138,7 @@ test('who is elsewhere in the page when an edit is refused, or its message delet
   await field(page).press('ArrowUp');
   await say(page, LONG);
   await search.focus();
-  front.refuse = false;
+  await reachable(front, page);
   await page.locator('.composer').getByText(/^Not changed: /).waitFor();
   await assertFocus(search);
   await remove('Here for now');
@@ -187,7 +170,7 @@ test('who is nowhere in the page when an edit is refused goes on writing it', as
   await field(page).press('ArrowUp');
   await say(page, LONG);
   await field(page).evaluate((input) => input.blur());
-  front.refuse = false;
+  await reachable(front, page);
   await page.locator('.composer').getByText(/^Not changed: /).waitFor();
   await assertFocus(field(page));
 });
@@ -242,7 +225,7 @@ test('an edit that is refused while one is in another conversation waits in its 
   await say(page, LONG);
   await page.locator('.list li', { hasText: 'Zeynep' }).getByRole('button').click();
   await page.getByRole('heading', { name: /Zeynep/ }).waitFor();
-  front.refuse = false;
+  await reachable(front, page);
   await page.locator('.notice').getByText(/^Not changed: /).waitFor();
   assert.ok(await editing(page).isHidden());
   assert.equal(await page.locator('.composer').getByText(/^Not changed: /).count(), 0);
@@ -259,7 +242,7 @@ test('an edit that waits while its message is deleted outright ends, and what wa
   await field(page).press('ArrowUp');
   await say(page, 'Gone by then, I think');
   await replicas.sql("delete from messages where content = 'Gone by then'");
-  front.refuse = false;
+  await reachable(front, page);
   const notice = page.locator('.composer').getByRole('alert');
   await notice.getByText('The message that you were editing was deleted.').waitFor();
   assert.deepEqual([await editing(page).isVisible(), await field(page).inputValue()], [false, '']);
@@ -289,7 +272,7 @@ for (const [where, go, back] of [
     await bubble(page, `${text}, I think`).getByTitle('waiting to be sent').waitFor();
     await replicas.sql(`delete from messages where content = '${text}'`);
     await go(page);
-    front.refuse = false;
+    await reachable(front, page);
     await page.getByText(/^Not changed: .*does not exist/).first().waitFor();
     assert.equal(await page.getByRole('button', { name: 'Keep what I wrote' }).count(), 0);
     await back(page);

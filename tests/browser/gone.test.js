@@ -1,7 +1,7 @@
 // A conversation that another program deletes: who has it open, and who was away.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AMELIE, assertFocus, at, balancer, bubble, contents, cutOff, eventually, LUKASZ, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, at, balancer, bubble, contents, cutOff, eventually, LUKASZ, post, reachable, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -49,7 +49,7 @@ test('a conversation that is gone when one comes back leaves the list, and who h
   await gone();
   // More than is sent again.
   await replicas.sql(`insert into messages (conversation_id, sender_id, content) select '${losses.stays}', '${AMELIE}', 'missed ' || n from generate_series(1, 30) n`);
-  front.refuse = false;
+  await reachable(front, page);
   await page.locator('.message.failed').getByText(/^Not sent: .*does not exist/).waitFor();
   await assertGone(page, front, losses);
   assert.deepEqual(await contents(page), ['Too late']);
@@ -69,7 +69,7 @@ test('who leaves a conversation that is gone is not asked about what was refused
   await cutOff(front, page);
   await say(page, 'Too late');
   await gone();
-  front.refuse = false;
+  await reachable(front, page);
   await page.locator('.message.failed').waitFor();
   const leave = page.getByRole('button', { name: 'Be somebody else' });
   await leave.click();

@@ -269,3 +269,30 @@ test('above a conversation on a phone there is room for a usual name', async () 
   await name.waitFor();
   assert.ok(await name.evaluate((it) => it.scrollWidth <= it.clientWidth));
 });
+
+test('no field makes a phone’s browser magnify the page: its text has 16 px', async () => {
+  const size = (locator) => locator.evaluate((it) => parseFloat(getComputedStyle(it).fontSize));
+  const choosing = await visit(replica.url, PHONE);
+  await choosing.locator('.people .row').first().waitFor();
+  const page = await visit(at(replica.url, AMELIE), PHONE);
+  await page.locator('.list .row').first().waitFor();
+  for (const one of [choosing, page]) assert.ok(await size(one.getByRole('searchbox')) >= 16);
+  // That of the token stands where the service asks for one.
+  const token = await page.evaluate(() => {
+    const field = document.body.appendChild(Object.assign(document.createElement('textarea'), { className: 'field token' }));
+    const { fontSize } = getComputedStyle(field);
+    field.remove();
+    return parseFloat(fontSize);
+  });
+  assert.ok(token >= 16, `${token}`);
+});
+
+test('lists are lists to VoiceOver, too, and have no bullets', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)));
+  await page.locator('.message').first().waitFor();
+  const types = await page.locator('ul, ol').evaluateAll((lists) => lists.map((list) => getComputedStyle(list).listStyleType));
+  assert.ok(types.length >= 2);
+  assert.deepEqual(new Set(types), new Set(['""'])); // `none` would take that from them
+  const [item, button] = await Promise.all(['li', 'li .row'].map((part) => box(page.locator(`.list ${part}`).first())));
+  assert.deepEqual(button, item);
+});

@@ -1,7 +1,7 @@
 // What is new in the conversation that one looks at: the line above it, and what a screen reader is told.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { badge, heard, listen, reader, unread } from './reader.js';
+import { badge, heard, listen, reader, unread, waitsForOlder } from './reader.js';
 import { AMELIE, assertAtEnd, assertLast, at, box, bubble, drawn, eventually, held, lateFrames, LUKASZ, PHONE, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0' });
@@ -44,9 +44,9 @@ async function unreadOf(all, count) {
 }
 
 /** They open that conversation from the list. `options`: of `visit`. */
-async function openUnread(all, count, options) {
+async function openUnread(all, count, { before = () => {}, ...options } = {}) {
   const { user, conversation } = await unreadOf(all, count);
-  const page = await visit(at(replica.url, user), options);
+  const page = await visit(at(replica.url, user), { ...options, before: `(${waitsForOlder})(); (${before})();` });
   let pages = 0;
   page.on('request', (request) => (pages += request.url().includes(`/${conversation}/messages`)));
   const open = () => page.locator(`[data-conversation="${conversation}"] button`).click();
@@ -122,7 +122,7 @@ test('the first unread message is looked for in the pages before the last one, t
 
 test('who opens the conversation once more while the first unread message is looked for is led to it', async () => {
   const { user, conversation } = await unreadOf(600, 250);
-  const page = await visit(at(replica.url, user));
+  const page = await visit(at(replica.url, user), { before: waitsForOlder });
   const { asked, release } = await held(page, (url) => url.pathname.includes(conversation) && url.searchParams.has('before'));
   const row = page.locator(`[data-conversation="${conversation}"] button`);
   await row.click();
@@ -135,8 +135,8 @@ test('who opens the conversation once more while the first unread message is loo
   await eventually(() => unread(conversation), '0');
 });
 
-test('where the first unread message is very far up, the line stands above what is loaded, until more is', async () => {
-  const { conversation, page, pages } = await openUnread(700, 650);
+test('where the first unread message is very far up, the line stands above what is loaded, until more is; who comes back begins at the end', async () => {
+  const { conversation, page, open, pages } = await openUnread(700, 650);
   await firstNew(page, 'number 301');
   await assertAtLine(page);
   await eventually(() => unread(conversation), '0');
@@ -145,11 +145,17 @@ test('where the first unread message is very far up, the line stands above what 
   assert.equal(pages(), 4);
   await scrollToLine(page, 'number 51');
   assert.equal(await separator(page).count(), 1);
+  // So many are not kept for that: older ones are read again.
+  await open();
+  await assertLast(page, 'number 700');
+  await assertAtEnd(page);
+  const before = pages();
+  await eventually(() => page.locator('.scroller').evaluate((it) => (it.scrollTop -= 500)).then(pages), (asked) => asked > before);
 });
 
 test('where older messages came only once they were asked for again, the line stays in sight until one scrolls up', async () => {
   const { user, conversation } = await unreadOf(700, 650);
-  const page = await visit(at(replica.url, user), { forgive: /503/ });
+  const page = await visit(at(replica.url, user), { forgive: /503/, before: waitsForOlder });
   let refuses = true;
   await page.route((url) => url.pathname.includes(conversation) && url.searchParams.has('before'), (route) => (refuses ? route.fulfill({ status: 503 }) : route.continue()));
   await page.locator(`[data-conversation="${conversation}"] button`).click();

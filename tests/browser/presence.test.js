@@ -171,3 +171,31 @@ test('who is listed for a new conversation is shown as they are: there, away, de
   await person('Grace').getByRole('button').click();
   await head(amelie, 'Online').waitFor();
 });
+
+test('whose presence is wanted is told once, however often the list is read, and again where somebody is new in it', async () => {
+  const page = await visit(at(replica.url, AMELIE), {
+    before: () => {
+      window.watched = [];
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function (text) {
+        const { type, data } = JSON.parse(text);
+        if (type === 'watch_presence') window.watched.push(data.userIds);
+        send.call(this, text);
+      };
+    },
+  });
+  const watched = () => page.evaluate(() => window.watched);
+  await eventually(watched, ({ length }) => length === 1);
+  await row(page).waitFor();
+  const read = page.waitForResponse(`**/conversations/${AMELIE}?*`);
+  // How many are left unread is asked for then, and the list read for it.
+  await replicas.sql(`insert into messages (conversation_id, sender_id, content) values ('${CONVERSATION}', '${LUKASZ}', 'soon gone')`);
+  await row(page).getByText('soon gone').waitFor();
+  await replicas.sql("delete from messages where content = 'soon gone'");
+  await (await read).finished();
+  await row(page).locator('.badge').waitFor({ state: 'detached' });
+  const newcomer = await replicas.sql(`with newcomer as (insert into users (first_name, last_name, email) values ('New', 'Comer', gen_random_uuid() || '@example.com') returning id)
+    insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from newcomer returning participant2_id`);
+  await eventually(watched, (all) => all.some((ids) => ids.includes(newcomer)));
+  assert.equal((await watched()).length, 2);
+});

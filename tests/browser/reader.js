@@ -10,6 +10,12 @@ export async function reader(...said) {
   return { user, conversation };
 }
 
+/** For `before`: a page of older messages is waited for as long as it takes, and not for two seconds. */
+export const waitsForOlder = () => {
+  const { setTimeout } = window;
+  window.setTimeout = (then, ms, ...more) => setTimeout(then, ms === 2_000 ? 600_000 : ms, ...more);
+};
+
 export const unread = (conversation) => replicas.sql(`select count(*) from messages where conversation_id = '${conversation}' and not is_read and deleted_at is null`);
 
 /** What a screen reader is told from now on; `heard`: all of it. */

@@ -132,6 +132,12 @@ export async function cutOff(front, page) {
   await page.locator('.banner').waitFor();
 }
 
+/** It is reached again, and the page tries at once, as where the network is back, and not only after its pause. */
+export async function reachable(front, page) {
+  front.refuse = false;
+  await page.evaluate(() => dispatchEvent(new Event('online')));
+}
+
 /** After a failure: what the pages show and have said, and the replicas. */
 async function describe() {
   for (const { page, heard } of visited) {

@@ -22,6 +22,36 @@ function timeline(count, answer = () => {}, deleted = []) {
 const numbers = ({ messages }) => messages.map(({ seq }) => seq);
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, at) => from + at);
 
+test('of a long conversation that is left the last messages are kept, and older ones are read again; nothing is cut where it would leave a gap', async () => {
+  let wait = () => {};
+  const it = timeline(700, () => wait());
+  await it.start();
+  for (let times = 0; times < 3; times++) await it.older();
+  it.trim();
+  assert.deepEqual(numbers(it), range(301, 700), 'so many are kept');
+  await it.older();
+  let come;
+  wait = () => new Promise((resolve) => (come = resolve));
+  const older = it.older();
+  it.trim();
+  come();
+  await older;
+  assert.deepEqual(numbers(it), range(101, 700), 'a page that is on its way fits');
+  wait = () => {};
+  const { edition } = it;
+  it.trim();
+  assert.deepEqual([numbers(it), it.hasOlder, it.edition], [range(601, 700), true, edition + 1]);
+  it.put(message(701));
+  await it.older();
+  assert.deepEqual(numbers(it), range(501, 701));
+  // Of a place far up the end is not here.
+  await it.start(150);
+  for (let times = 0; times < 4; times++) await it.newer();
+  assert.equal(it.messages.length, 500);
+  it.trim();
+  assert.equal(it.messages.length, 500);
+});
+
 test('a message that is told late stands where its number says', async () => {
   const it = timeline(3);
   await it.start();

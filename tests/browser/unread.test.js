@@ -373,3 +373,28 @@ test('a place that a search led to, and that comes when one has gone on, leaves 
   await bubble(page, 'here, too').waitFor();
   await eventually(() => unread(conversation), '0');
 });
+
+test('what could not be marked as read is unread in the list again, and is marked with the next message', async () => {
+  const { user, conversation } = await reader('one');
+  const page = await visit(at(replica.url, user), {
+    before: () => {
+      window.refused = 0;
+      const { send } = WebSocket.prototype;
+      WebSocket.prototype.send = function (text) {
+        const { type, requestId } = JSON.parse(text);
+        if (type !== 'mark_read' || window.refused) return send.call(this, text);
+        window.refused++;
+        const data = JSON.stringify({ type: 'error', data: { requestId, code: 'validation_failed', message: 'not this one' } });
+        return queueMicrotask(() => this.dispatchEvent(new MessageEvent('message', { data })));
+      };
+    },
+  });
+  await badge(page, 1).waitFor();
+  await page.locator(`[data-conversation="${conversation}"] button`).click();
+  await eventually(() => page.evaluate(() => window.refused), 1);
+  await drawn(page);
+  await badge(page, 1).waitFor();
+  await post(replica.url, LUKASZ, 'two', conversation);
+  await eventually(() => unread(conversation), '0');
+  await badge(page).waitFor({ state: 'detached' });
+});

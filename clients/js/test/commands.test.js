@@ -21,6 +21,23 @@ for (const code of ['unavailable', 'too_many_requests', 'request_timeout', 'inte
   });
 }
 
+test('what waits as long as the service has asked for waits so long over the next connection, too', async () => {
+  const [chat, first] = await connected({ minDelayMs: 1 });
+  const edited = chat.edit('m1', 'otherwise');
+  const asked = await first.read();
+  const since = performance.now();
+  first.send('error', { requestId: asked.requestId, code: 'too_many_requests', message: 'not now', retryAfterMs: 1_500 });
+  await first.caughtUp();
+  first.close(1012);
+  const second = await server.connection();
+  second.greet();
+  assert.deepEqual(await second.read(), asked);
+  const waited = performance.now() - since;
+  assert.ok(waited >= 1_500, `${waited} ms`);
+  second.send('ack', { requestId: asked.requestId, message: { id: 'm1' } });
+  assert.deepEqual(await edited, { id: 'm1' });
+});
+
 test('what is refused with internal each time is rejected after three tries, and what waited for it goes out', async () => {
   const [chat, connection] = await connected({ minDelayMs: 1 });
   const refused = assert.rejects(chat.send({ conversationId: 'c1', content: 'refused' }), { code: 'internal', message: 'a trigger’s' });

@@ -1,6 +1,6 @@
 // Whose chat it is: tokens, where they come from, and what becomes of them when they are refused.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { client, connected, JWT, server, stopped } from './support/stage.js';
 import { eventually, next, online } from './support/wait.js';
 
@@ -127,6 +127,49 @@ test('a token that comes after it was refused once more waits for nobody: one ca
   await listed;
   assert.equal(asked.length, 2);
   assert.deepEqual([server.handshakes[1].protocols, server.requests[0].authorization], [`pgchat.v1,bearer.${JWT}2`, `Bearer ${JWT}2`]);
+});
+
+test('while no new token is to be had the one that expires is used, by requests and by the next socket', async () => {
+  const getToken = mock.fn(() => (getToken.mock.callCount() ? Promise.reject('the login is down') : JWT));
+  const [chat, connection] = await connected({ getToken });
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  assert.equal((await next(chat, 'error')).code, 'no_token');
+  await chat.conversations.list();
+  connection.close(1012);
+  (await server.connection()).greet();
+  await next(chat, 'status', ({ status }) => status === 'online');
+  await chat.unreadCount();
+  assert.deepEqual(server.requests.map(({ authorization }) => authorization), [`Bearer ${JWT}`, `Bearer ${JWT}`]);
+  assert.deepEqual([server.handshakes[1].protocols, getToken.mock.callCount(), chat.errors.length], [`pgchat.v1,bearer.${JWT}`, 2, 1]);
+});
+
+test('a request that is refused while a new token is on its way waits for that one', async () => {
+  let answer;
+  const getToken = mock.fn(() => (getToken.mock.callCount() ? new Promise((resolve) => (answer = resolve)) : `${JWT}1`));
+  const [chat, connection] = await connected({ getToken });
+  server.answer = ({ headers }) => (headers.authorization === `Bearer ${JWT}2` ? {} : { status: 401, body: { code: 'token_expired', message: 'the token has expired' } });
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  await eventually(() => answer);
+  const listed = chat.conversations.list();
+  await eventually(() => server.requests.length);
+  answer(`${JWT}2`);
+  await listed;
+  const asked = await connection.read();
+  assert.deepEqual([asked.type, asked.data], ['authenticate', { token: `${JWT}2` }]);
+  assert.deepEqual(server.requests.map(({ authorization }) => authorization), [`Bearer ${JWT}1`, `Bearer ${JWT}2`]);
+  assert.equal(getToken.mock.callCount(), 2);
+});
+
+test('a new token whose connection is lost before the answer is not refused: the next socket has it', async () => {
+  const told = [];
+  const [chat, connection] = await connected({ getToken: (refusal) => `${JWT}${told.push(refusal)}` });
+  connection.send('token_expiring', { expiresAt: 'soon' });
+  assert.equal((await connection.read()).type, 'authenticate');
+  connection.close(1012);
+  (await server.connection()).greet();
+  await next(chat, 'status', ({ status }) => status === 'online');
+  assert.equal(server.handshakes[1].protocols, `pgchat.v1,bearer.${JWT}2`);
+  assert.deepEqual([told, chat.errors], [[undefined, 'it expires'], []]);
 });
 
 test('a getToken that gives nothing is asked again, and nothing is said to the service', async () => {

@@ -1,13 +1,12 @@
 // Real replicas for tests: the built program on an embedded PostgreSQL that they share, on free ports, in a temporary
 // directory.
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { eventually } from './wait.js';
 
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
@@ -24,16 +23,18 @@ export async function cluster(settings = {}) {
   const dir = await mkdtemp(path.join(os.tmpdir(), 'pgchat-js-'));
   await chmod(dir, 0o755); // as root, PostgreSQL runs as another account
   const replicas = [];
+  const database = psql(dir);
   return {
     dir,
-    /** Runs SQL as another program would. */
-    sql: (text) => psql(dir, text),
+    /** Runs SQL as another program would, in one transaction. */
+    sql: database.run,
     async start(more = {}) {
       const replica = await startReplica(dir, { ...settings, ...more });
       replicas.push(replica);
       return replica;
     },
     async close() {
+      await database.end();
       await Promise.all(replicas.map((replica) => replica.terminate()));
       // The last replica's end is the database's; its files go once it has written the last of them.
       await rm(dir, { recursive: true, force: true, maxRetries: 50, retryDelay: 200 });
@@ -41,12 +42,52 @@ export async function cluster(settings = {}) {
   };
 }
 
-/** The file with the database's URL is the one that the start of pgchat prints. */
-async function psql(dir, text) {
-  const url = await readFile(path.join(dir, 'data/url'), 'utf8');
-  const program = process.env.PG_BIN_DIR ? path.join(process.env.PG_BIN_DIR, 'psql') : 'psql';
-  const { stdout } = await promisify(execFile)(program, ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', text, url.trim()]);
-  return stdout.trim();
+/** What tells where an answer of psql ends. */
+const ANSWERED = '--- answered ---\n';
+
+/**
+ * One psql for all that is asked: to start one takes longer than most answers. Each text is a transaction of its own, as
+ * with `psql -c`. One that fails ends it, and the next has another.
+ */
+function psql(dir) {
+  let child;
+  let before = Promise.resolve();
+  async function start() {
+    // The file with the database's URL is the one that the start of pgchat prints.
+    const url = await readFile(path.join(dir, 'data/url'), 'utf8');
+    const program = process.env.PG_BIN_DIR ? path.join(process.env.PG_BIN_DIR, 'psql') : 'psql';
+    child = spawn(program, ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', url.trim()], { stdio: ['pipe', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8');
+    child.stdin.on('error', () => {}); // it has ended, which is told below
+    child.gone = new Promise((resolve) => child.once('close', resolve).once('error', resolve));
+    child.gone.then(() => (child = undefined));
+  }
+  async function run(text) {
+    if (!child) await start();
+    const { stdin, stdout, stderr, gone } = child;
+    let [told, faults] = ['', ''];
+    const answered = new Promise((resolve) => stdout.on('data', (chunk) => (told += chunk).endsWith(ANSWERED) && resolve(true)));
+    stderr.on('data', (chunk) => (faults += chunk));
+    const several = /;\s*\S/.test(text); // one alone is a transaction by itself, and may be one that can be in none
+    stdin.write(`${several ? `begin;\n${text}\n;\ncommit` : text}\n;\n\\echo ${ANSWERED}`);
+    const isAnswered = await Promise.race([answered, gone.then(() => false)]);
+    for (const stream of [stdout, stderr]) stream.removeAllListeners('data');
+    if (!isAnswered) throw new Error(`psql: ${faults}\n${text}`);
+    return told.slice(0, -ANSWERED.length).trim();
+  }
+  return {
+    /** One after the other. */
+    run(text) {
+      const ran = before.then(() => run(text));
+      before = ran.catch(() => {});
+      return ran;
+    },
+    async end() {
+      const gone = child?.gone;
+      child?.stdin.end();
+      await gone;
+    },
+  };
 }
 
 /**
