@@ -89,10 +89,7 @@ fn the_limits_hold_and_are_freed_by_dropping() {
         Err(Error::TooManySockets { .. })
     ));
     let _third = hub.register(user(2)).expect("room");
-    assert!(matches!(
-        hub.register(user(3)),
-        Err(Error::Unavailable { .. })
-    ));
+    assert!(matches!(hub.register(user(3)), Err(Error::ReplicaFull)));
     drop(first);
     assert!(hub.register(user(3)).is_ok());
 }

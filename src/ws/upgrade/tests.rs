@@ -8,7 +8,6 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::*;
-use crate::hub::{Hub, HubLimits};
 use crate::testing;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -272,24 +271,16 @@ async fn what_is_wrong_with_a_handshake_is_told_while_the_database_is_waited_for
 async fn only_who_was_refused_for_want_of_room_is_not_held() {
     let vars = [
         ("DB_HOST", "127.0.0.1"),
-        ("MAX_CONNECTIONS", "1"),
         ("REFUSED_HANDSHAKES_PER_SECOND", "1"),
     ];
     let config = Config::from_vars(&vars).unwrap();
-    let hub = Hub::new(HubLimits {
-        connections: 1,
-        connections_per_user: 0,
-        socket_queue: 1,
-    });
-    let services = testing::services_of(hub.clone(), config);
-    let socket = hub.register(UserId(Uuid::nil())).unwrap();
-    let full = hub.require_room().unwrap_err();
+    let services = testing::services_of(testing::hub(1), config);
+    let full = Error::ReplicaFull;
     let closing = Error::unavailable("this replica is closing");
     let is_held = |error| turn_of_refusal(&services, error).now_or_never().is_none();
     // The second's one refusal.
     assert!(!is_held(&closing));
     assert!(is_held(&closing));
-    drop(socket);
     assert!(!is_held(&full));
     let response = refuse(&full);
     assert_eq!(response.status(), 503);
