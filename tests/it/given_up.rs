@@ -139,6 +139,6 @@ async fn whoever_shows_a_ticket_and_hangs_up_has_no_more_connections_than_who_st
     let replica = Replica::start(&database, &ROOMY).await;
     let ticket = handshake_text(&format!("/ws?ticket={}", "0".repeat(64)));
     let most = used_while_they_hang_up(&replica, &ticket).await;
-    // Half.
-    assert!(most <= 3.0, "{most}");
+    // Half, and one for what the replica asks on its own.
+    assert!(most <= 4.0, "{most}");
 }
