@@ -17,7 +17,7 @@ use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Store, UsersLink};
 use crate::writer::Writer;
 
-/// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
+/// Pages and conversations of more than 64 KiB that clients have not taken yet: 16 of the largest pages, of one user two.
 const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bodies and WebSocket messages of more than 64 KiB that have not arrived in full, or wait on their socket. At least eight of the largest, so that each user has
@@ -45,7 +45,7 @@ pub struct Services {
     pub refusals: Refusals,
     /// Whose turn it is to be read for.
     pub reads: Reads,
-    /// For pages that their clients have not taken yet.
+    /// For pages and objects that their clients have not taken yet.
     pub answers: MemoryBudget,
     /// For bodies and messages of sockets that have not arrived in full, or wait there.
     pub incoming: MemoryBudget,
