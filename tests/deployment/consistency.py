@@ -134,6 +134,11 @@ def check_kubernetes():
     expect(not labels <= job["metadata"]["labels"].items(), "kubernetes: the Job passes for a replica")
     secrets = {entry["secretRef"]["name"] for entry in migrating["envFrom"] if "secretRef" in entry}
     expect(secrets == {"pgchat-owner"} and migrating["envFrom"][0] == container["envFrom"][0], f"kubernetes: the Job's settings are from {migrating['envFrom']}")
+    startup = container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"]
+    connecting = seconds(environment.get("DB_CONNECT_TIMEOUT_SECONDS", settings["DB_CONNECT_TIMEOUT_SECONDS"]))
+    expect(startup - 60 <= connecting < startup, f"kubernetes: a start waits {connecting} s for the database, and may take {startup}")
+    limited = "cpu" in container["resources"]["limits"]
+    expect(limited or int(environment.get("WORKER_THREADS", 0)) > 0, "kubernetes: a replica has as many threads as its node has cores for")
     limit = mebibytes(container["resources"]["limits"]["memory"])
     most = most_memory(settings | environment)
     expect(most <= limit * 0.9, f"kubernetes: a limit of {limit} MiB, and a replica may take {most}")
