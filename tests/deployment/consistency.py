@@ -153,7 +153,8 @@ def mebibytes(quantity):
 def most_memory(environment):
     """MiB of a replica all of whose bounds are reached (docs/limits.md, SECURITY.md)."""
     mib = 1 << 20
-    program, socket = 20 * mib, 7 * 1024
+    # A pair of a socket and a user whose presence it watches takes some 70 bytes (docs/operations.md).
+    program, socket = 20 * mib, 7 * 1024 + 70 * int(environment["MAX_WATCHED_USERS"])
     replays = int(environment["REPLAY_BYTES"]) * int(environment["REPLAY_PARALLEL"])
     waiting = constant("src/writer.rs", "MAX_WAITING_BYTES")
     budgets = constant("src/services.rs", "INCOMING_BYTES") + 2 * waiting + constant("src/services.rs", "ANSWERS_BYTES") + replays
@@ -212,7 +213,7 @@ def check_nginx():
     config = text("deploy/nginx/nginx.conf")
     # Each has its own copy of what holds for sockets.
     sockets, again = [body for body in re.findall(r"\n        location (.*?)\n        }\n", config, re.S) if "pgchat_sockets" in body]
-    for name in ("proxy_read_timeout", "proxy_send_timeout", "proxy_buffering", "proxy_next_upstream"):
+    for name in ("proxy_read_timeout", "proxy_send_timeout", "proxy_connect_timeout", "proxy_buffering", "proxy_next_upstream"):
         first, second = (re.findall(rf"\b{name} (.+);", body) for body in (sockets, again))
         expect(len(first) == 1 and first == second, f"nginx: {name} of /ws is {first}, of @socket_again {second}")
     for name in ("proxy_read_timeout", "proxy_send_timeout"):
