@@ -48,6 +48,7 @@ pub mod store;
 mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
+mod turns;
 mod until;
 pub mod writer;
 pub mod ws;

@@ -20,7 +20,7 @@ use pgchat::{app, auth, config, embedded, logging, metrics, store::tls};
 enum Failure {
     /// Exit code 2: configuration or arguments that the caller has to mend.
     Misused(String),
-    /// Exit code 1: what went wrong while it ran.
+    /// Exit code 1: what went wrong while it ran, and may not the next time.
     Failed(String),
     /// The same, where the log has said it already.
     Logged,
@@ -62,6 +62,15 @@ fn main() -> ExitCode {
 impl Failure {
     fn misused(error: impl ToString) -> Self {
         Self::Misused(error.to_string())
+    }
+
+    /// What is wrong with a setting, or with the file that it names: that may be mended, or be there, when it is tried again.
+    fn of_files(error: ConfigError) -> Self {
+        const FILES: [&str; 3] = ["JWT_PUBLIC_KEY_FILE", "JWT_JWKS_FILE", "DB_SSL_ROOT_CERT"];
+        match FILES.contains(&error.variable.as_str()) {
+            true => Self::failed(error),
+            false => Self::misused(error),
+        }
     }
 
     fn failed(error: impl ToString) -> Self {
@@ -190,7 +199,7 @@ impl Task {
         }
         Ok(match job {
             Job::Serve => {
-                let (keys, of_keys) = auth::Keys::load(&config.auth).map_err(Failure::misused)?;
+                let (keys, of_keys) = auth::Keys::load(&config.auth).map_err(Failure::of_files)?;
                 warnings.extend(of_keys);
                 Self::Serve(keys)
             }
@@ -208,7 +217,7 @@ fn check_ca_files(config: &Config) -> Result<(), Failure> {
     };
     for database in database.into_iter().chain(&config.listen_database) {
         tls::connector(database.ssl_mode, database.ssl_root_cert.as_deref()).map_err(|error| {
-            Failure::misused(ConfigError {
+            Failure::of_files(ConfigError {
                 variable: "DB_SSL_ROOT_CERT".to_owned(),
                 problem: error.to_string(),
             })

@@ -20,11 +20,14 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
+use crate::auth::Auth;
 use crate::error::Error;
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
+use crate::reads::Reads;
+use crate::replay::Replay;
 use crate::store::Store;
 use crate::writer::Writer;
 
@@ -69,6 +72,8 @@ impl Metrics {
         listener: ListenerStatus,
         live: Live,
         health: Health,
+        auth: Auth,
+        turns: (Reads, Replay),
     ) -> Self {
         let sources = Sources {
             store,
@@ -77,6 +82,8 @@ impl Metrics {
             listener,
             live,
             health,
+            auth,
+            turns,
             queue_usage: Arc::default(),
         };
         let mut registry = Registry::with_prefix("pgchat");

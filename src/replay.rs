@@ -16,6 +16,7 @@ use crate::hub::{Event, Hub, Subject};
 use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::UserId;
 use crate::store::{Change, Horizon, Incarnation, MissedChanges, MissedRead, Snapshot, Store};
+use crate::turns;
 
 /// Reads what clients missed.
 #[derive(Clone)]
@@ -115,8 +116,16 @@ impl Replay {
     ) -> Result<Permit, Error> {
         match timeout(self.limits.patience, self.semaphore.acquire(user, ahead)).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::unavailable("too many wait for what they missed")),
+            _ => {
+                turns::log_refusal(turns::Kind::Replays, self.limits.patience);
+                Err(Error::unavailable("too many wait for what they missed"))
+            }
         }
+    }
+
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.semaphore.waiting()
     }
 
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.

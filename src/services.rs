@@ -75,8 +75,10 @@ impl Services {
             users,
         } = parts;
         let health = Health::new(store.clone(), listener.clone(), users, lifecycle.clone());
+        let auth = Auth::new(&config.auth, keys, store.clone());
+        let reads = Reads::new(store.clone(), &config);
+        let replay = Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config));
         Self {
-            auth: Auth::new(&config.auth, keys, store.clone()),
             metrics: Metrics::new(
                 store.clone(),
                 writer.clone(),
@@ -84,14 +86,17 @@ impl Services {
                 listener,
                 live.clone(),
                 health.clone(),
+                auth.clone(),
+                (reads.clone(), replay.clone()),
             ),
+            auth,
             send_limiter: UserLimiter::of_sends(&config),
             frame_limiter: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
-            reads: Reads::new(store.clone(), &config),
+            reads,
             answers: MemoryBudget::new(ANSWERS_BYTES),
             incoming: MemoryBudget::new(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
-            replay: Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config)),
+            replay,
             health,
             config: Arc::new(config),
             replica_id,

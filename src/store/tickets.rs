@@ -8,6 +8,7 @@ use tokio::time::timeout_at;
 use super::{Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
+use crate::turns;
 
 /// A ticket that was stored.
 #[derive(Debug)]
@@ -57,9 +58,12 @@ impl Store {
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
         // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
         // would all behind them.
+        let waits = self.redemptions_waiting.one();
         let Ok(_permit) = timeout_at(self.deadline(), self.redemptions.acquire()).await else {
+            turns::log_refusal(turns::Kind::Tickets, self.timeout);
             return Err(Error::unavailable("too many others wait for the database"));
         };
+        drop(waits);
         let rows = self
             .change("*", "chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
             .await?;
