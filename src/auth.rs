@@ -219,6 +219,11 @@ impl Auth {
         }
     }
 
+    /// Whether the key files are good, or there are none. While they are not, the former keys are in use.
+    pub fn key_files_are_usable(&self) -> bool {
+        self.shared.keys.verifier.files_usable()
+    }
+
     /// Who sent an HTTP request. `Unauthorized` without good credentials, `Forbidden` for a deactivated user,
     /// `NotFound` for one who does not exist.
     pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {

@@ -165,7 +165,7 @@ fn command() -> Command {
         )
         .after_help("Every configuration variable is explained by pgchat --help.")
         .after_long_help(format!(
-            "{}\nExit codes: 0 after a clean end, 1 after a failure, 2 for bad configuration or arguments.",
+            "{}\nExit codes: 0 after a clean end, 1 after a failure, a key or certificate file that cannot be used among them, 2 for bad configuration or arguments.",
             config::help()
         ))
 }

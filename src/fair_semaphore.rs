@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::UserId;
 use crate::sync::{acquire_owned, lock};
+use crate::turns::Waiting;
 
 /// Clones share the lines. First come, first served, in each of them. `K` is who holds permits.
 #[derive(Clone)]
@@ -28,6 +29,7 @@ struct Lines<K: Key> {
     common: Arc<Semaphore>,
     /// Of each holder so many at a time stand in the common line, or have a permit of it.
     each: usize,
+    waiting: Waiting,
     /// The lines of those of whom somebody waits or has their turn, and of nobody else.
     own: Mutex<HashMap<K, Own>>,
 }
@@ -65,8 +67,14 @@ impl<K: Key> FairSemaphore<K> {
         Self(Arc::new(Lines {
             common: Arc::new(Semaphore::new(parallel)),
             each,
+            waiting: Waiting::default(),
             own: Mutex::default(),
         }))
+    }
+
+    /// How many wait, in the common line and in those of their own.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.count()
     }
 
     /// Waits for a permit of this holder's. `ahead` has to come about before they stand in the common line: their others wait for it,
@@ -113,9 +121,11 @@ impl<K: Key> Place<K> {
     }
 
     async fn acquire(self, first: Arc<Semaphore>, ahead: impl Future<Output = ()>) -> Permit<K> {
+        let lines = Arc::clone(&self.lines);
+        let _waits = lines.waiting.one();
         let first = acquire_owned(first).await;
         ahead.await;
-        let common = acquire_owned(Arc::clone(&self.lines.common)).await;
+        let common = acquire_owned(Arc::clone(&lines.common)).await;
         Permit {
             _common: common,
             _first: first,

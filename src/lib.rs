@@ -50,6 +50,7 @@ pub mod store;
 mod sync;
 #[cfg(any(test, fuzzing))]
 mod testing;
+mod turns;
 mod until;
 mod writer;
 mod ws;

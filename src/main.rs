@@ -19,7 +19,7 @@ use pgchat::{app, auth, config, embedded, logging, metrics};
 enum Failure {
     /// Exit code 2: configuration or arguments that the caller has to mend.
     Misused(String),
-    /// Exit code 1: what went wrong while it ran.
+    /// Exit code 1: what went wrong while it ran, and may not the next time.
     Failed(String),
     /// Exit code 1, where the log has said already what went wrong.
     Logged,
@@ -61,6 +61,15 @@ fn main() -> ExitCode {
 impl Failure {
     fn misused(error: impl ToString) -> Self {
         Self::Misused(error.to_string())
+    }
+
+    /// What is wrong with a setting, or with the file that it names: that may be mended, or be there, when it is tried again.
+    fn of_files(error: ConfigError) -> Self {
+        const FILES: [&str; 3] = ["JWT_PUBLIC_KEY_FILE", "JWT_JWKS_FILE", "DB_SSL_ROOT_CERT"];
+        match FILES.contains(&error.variable.as_str()) {
+            true => Self::failed(error),
+            false => Self::misused(error),
+        }
     }
 
     fn failed(error: impl ToString) -> Self {
@@ -171,11 +180,11 @@ impl Task {
     /// not looked at: a replica goes on with the keys that it has where a new file is unusable, and its health check must, too.
     fn of(job: Job, config: &Config, warnings: &mut Vec<String>) -> Result<Self, Failure> {
         if !matches!(job, Job::Healthcheck(_)) {
-            app::check_ca_files(config).map_err(Failure::misused)?;
+            app::check_ca_files(config).map_err(Failure::of_files)?;
         }
         Ok(match job {
             Job::Serve => {
-                let (keys, of_keys) = auth::Keys::load(&config.auth).map_err(Failure::misused)?;
+                let (keys, of_keys) = auth::Keys::load(&config.auth).map_err(Failure::of_files)?;
                 warnings.extend(of_keys);
                 Self::Serve(keys)
             }

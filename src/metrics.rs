@@ -7,21 +7,27 @@ mod frames;
 mod process;
 mod requests;
 mod sources;
+mod texts;
 mod watch;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
+use bytes::Bytes;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
+use crate::auth::Auth;
 use crate::error::Error;
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
+use crate::reads::Reads;
+use crate::replay::Replay;
 use crate::store::Store;
 use crate::sync::acquire_owned;
 use crate::writer::Writer;
@@ -35,6 +41,7 @@ pub use requests::Requests;
 
 use process::Process;
 use sources::Sources;
+use texts::Texts;
 
 /// The figures of one replica; clones share them.
 #[derive(Clone)]
@@ -45,6 +52,7 @@ pub struct Metrics {
     sources: Sources,
     /// Whose figures are written.
     turn: Arc<Semaphore>,
+    texts: Texts,
     /// Counted by `http`.
     pub requests: Requests,
     /// Counted by `ws`.
@@ -65,6 +73,8 @@ impl Metrics {
         listener: ListenerStatus,
         live: Live,
         health: Health,
+        auth: Auth,
+        turns: (Reads, Replay),
     ) -> Self {
         let sources = Sources {
             store,
@@ -73,6 +83,8 @@ impl Metrics {
             listener,
             live,
             health,
+            auth,
+            turns,
             queue_usage: Arc::default(),
         };
         let mut registry = Registry::with_prefix("pgchat");
@@ -92,6 +104,7 @@ impl Metrics {
             of_process: Arc::new(of_process),
             sources,
             turn: Arc::new(Semaphore::new(1)),
+            texts: Texts::default(),
             requests,
             frames,
             commands,
@@ -101,18 +114,25 @@ impl Metrics {
     }
 
     /// On a thread that may wait, one after the other: Linux before 6.2 takes tens of milliseconds to count tens of thousands of files, and
-    /// whoever asks for figures needs no token.
-    pub async fn render(&self, format: TextFormat) -> Result<String, Error> {
+    /// whoever asks for figures needs no token. Those who ask meanwhile share the next text.
+    pub async fn render(&self, format: TextFormat) -> Result<Bytes, Error> {
+        let asked = Instant::now();
         let turn = acquire_owned(Arc::clone(&self.turn)).await;
+        if let Some(text) = self.texts.good_for(format, asked) {
+            return Ok(text);
+        }
         let registries = [Arc::clone(&self.registry), Arc::clone(&self.of_process)];
+        let texts = self.texts.clone();
         let rendering = move || {
             // To the end, also where nobody waits for it any more.
             let _turn = turn;
-            text_of(&registries, format)
+            let began = Instant::now();
+            let text = text_of(&registries, format)?;
+            Ok(texts.keep(format, began, text))
         };
         let rendered = tokio::task::spawn_blocking(rendering).await;
         let rendered = rendered.map_err(|panicked| Error::Internal(panicked.into()))?;
-        rendered.map_err(|error| Error::Internal(error.into()))
+        rendered.map_err(|error: fmt::Error| Error::Internal(error.into()))
     }
 }
 
@@ -165,6 +185,8 @@ mod tests {
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
     use std::time::Duration;
 
+    use futures_util::FutureExt;
+    use futures_util::future::try_join_all;
     use prometheus_client::collector::Collector;
     use prometheus_client::encoding::DescriptorEncoder;
 
@@ -201,11 +223,8 @@ mod tests {
             may_end: Mutex::new(may_end),
         }));
         metrics.of_process = Arc::new(slow);
-        let ask = || {
-            let metrics = metrics.clone();
-            tokio::spawn(async move { metrics.render(TextFormat::Older).await })
-        };
-        let (first, second) = (ask(), ask());
+        let first = metrics.clone();
+        let first = tokio::spawn(async move { first.render(TextFormat::Older).await });
         let begin = async || {
             let begun = async {
                 while begun.try_recv().is_err() {
@@ -217,13 +236,24 @@ mod tests {
                 .expect("it begins");
         };
         begin().await;
-        // Both have asked by now, since they came before this.
+        // Figures of before these asked are not for them.
+        let mut later = Vec::new();
+        for _ in 0..3 {
+            let asking = metrics.clone();
+            let mut asks = Box::pin(async move { asking.render(TextFormat::Older).await });
+            assert!((&mut asks).now_or_never().is_none());
+            later.push(asks);
+        }
+        let later = tokio::spawn(try_join_all(later));
         assert_eq!(metrics.turn.available_permits(), 0);
         assert!(begun.try_recv().is_err(), "two at a time");
         end.send(()).unwrap();
         assert!(first.await.unwrap().is_ok());
         begin().await;
         end.send(()).unwrap();
-        assert!(second.await.unwrap().is_ok());
+        let texts = tokio::time::timeout(PATIENCE, later).await;
+        let texts = texts.expect("none is made for each").unwrap().unwrap();
+        assert!(texts.iter().all(|text| text.as_ptr() == texts[0].as_ptr()));
+        assert!(begun.try_recv().is_err(), "a third");
     }
 }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::fair_semaphore::FairSemaphore;
 use crate::limits::Holder;
 use crate::store::Store;
+use crate::turns;
 
 /// When one who had too many reads at a time may ask again: by then some have usually been answered.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -58,10 +59,18 @@ impl Reads {
                 message: format!("more than {} requests at a time that read", self.most),
                 retry_after: RETRY_AFTER,
             }),
-            Err(_) => Err(Error::unavailable(
-                "other requests take too long: try again",
-            )),
+            Err(_) => {
+                turns::log_refusal(turns::Kind::Reads, self.patience);
+                Err(Error::unavailable(
+                    "other requests take too long: try again",
+                ))
+            }
         }
+    }
+
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.semaphore.waiting()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::limits::{Holder, MemoryBudget, Reservation};
 use crate::model::UserId;
 use crate::position::{Cursor, Horizon, Incarnation, Snapshot};
 use crate::store::{Change, MissedChanges, MissedRead, Store};
+use crate::turns;
 
 /// Reads what clients missed.
 #[derive(Clone)]
@@ -113,9 +114,18 @@ impl Replay {
         user: UserId,
         ahead: impl Future<Output = ()>,
     ) -> Result<Permit, Error> {
-        timeout(self.limits.patience, self.semaphore.acquire(user, ahead))
-            .await
-            .map_err(|_| Error::unavailable("too many wait for what they missed"))
+        match timeout(self.limits.patience, self.semaphore.acquire(user, ahead)).await {
+            Ok(permit) => Ok(permit),
+            Err(_) => {
+                turns::log_refusal(turns::Kind::Replays, self.limits.patience);
+                Err(Error::unavailable("too many wait for what they missed"))
+            }
+        }
+    }
+
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.semaphore.waiting()
     }
 
     /// Reads everything since `cursor` of the user whose turn it is. Call it after the socket is registered with the hub.

@@ -17,7 +17,7 @@ use crate::replay::{Replay, ReplayLimits};
 use crate::store::{Store, UsersLink};
 use crate::writer::Writer;
 
-/// Pages of more than 64 KiB that clients have not taken yet: 16 of the largest, of one user two.
+/// Pages and conversations of more than 64 KiB that clients have not taken yet: 16 of the largest pages, of one user two.
 const ANSWERS_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bodies and WebSocket messages of more than 64 KiB that have not arrived in full, or wait on their socket. At least eight of the largest, so that each user has
@@ -45,7 +45,7 @@ pub struct Services {
     pub refusals: Refusals,
     /// Whose turn it is to be read for.
     pub reads: Reads,
-    /// For pages that their clients have not taken yet.
+    /// For pages and objects that their clients have not taken yet.
     pub answers: MemoryBudget,
     /// For bodies and messages of sockets that have not arrived in full, or wait there.
     pub incoming: MemoryBudget,
@@ -75,8 +75,10 @@ impl Services {
             users,
         } = parts;
         let health = Health::new(store.clone(), listener.clone(), users, lifecycle.clone());
+        let auth = Auth::new(&config.auth, keys, store.clone());
+        let reads = Reads::new(store.clone(), &config);
+        let replay = Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config));
         Self {
-            auth: Auth::new(&config.auth, keys, store.clone()),
             metrics: Metrics::new(
                 store.clone(),
                 writer.clone(),
@@ -84,14 +86,17 @@ impl Services {
                 listener,
                 live.clone(),
                 health.clone(),
+                auth.clone(),
+                (reads.clone(), replay.clone()),
             ),
+            auth,
             send_limiter: UserLimiter::of_sends(&config),
             frame_limiter: UserLimiter::of_frames(&config),
             refusals: Refusals::new(config.limits.refused_handshakes),
-            reads: Reads::new(store.clone(), &config),
+            reads,
             answers: MemoryBudget::new(ANSWERS_BYTES),
             incoming: MemoryBudget::new(INCOMING_BYTES.max(8 * config.limits.body_bytes)),
-            replay: Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config)),
+            replay,
             health,
             config: Arc::new(config),
             replica_id,

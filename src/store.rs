@@ -68,6 +68,7 @@ use user_lookups::UserLookups;
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::{RawJson, Seq};
+use crate::turns::{Kind, Waiting};
 
 /// Bytes of JSON in one page of messages or conversations: some 60 of the longest messages, or 10 if each of their bytes is escaped
 /// to six. The page ends before the item that would be too much, and says that more follow; the first item always comes.
@@ -111,6 +112,7 @@ pub struct Store {
     user_lookups: Arc<UserLookups>,
     /// Tickets that are used up at a time.
     redemptions: Arc<Semaphore>,
+    redemptions_waiting: Arc<Waiting>,
     searches: Searches,
     shares: Shares,
     connector: Connector,
@@ -169,6 +171,7 @@ impl Store {
             held_rows: Arc::new(HeldRows::new(shares.changes)),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
             redemptions: Arc::new(Semaphore::new(shares.redemptions)),
+            redemptions_waiting: Arc::default(),
             searches: Searches::new(shares.searches, search_timeout),
             shares,
             connector: connector.clone(),
@@ -201,6 +204,15 @@ impl Store {
             ("requests", self.pool.status()),
             ("writer", self.write_pool.status()),
             ("vital", self.vital_pool.status()),
+        ]
+    }
+
+    /// How many wait for a turn before they have, or wait for, a connection.
+    pub fn turns_waiting(&self) -> [(Kind, usize); 3] {
+        [
+            (Kind::Searches, self.searches.waiting()),
+            (Kind::Tickets, self.redemptions_waiting.count()),
+            (Kind::UserLookups, self.user_lookups.waiting()),
         ]
     }
 

@@ -1,5 +1,6 @@
 //! Whether a token is good, and whom it names.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Token {
 pub struct Verifier {
     /// A std lock: held to clone the `Arc` only.
     keys: Arc<RwLock<Arc<KeySet>>>,
+    /// Whether the key files were good when they were last read.
+    files_usable: Arc<AtomicBool>,
     validations: Arc<[Validation; 4]>,
     user_claim: Arc<str>,
 }
@@ -49,6 +52,7 @@ impl Verifier {
         let (keys, warnings) = KeySet::new(config, files)?;
         let verifier = Self {
             keys: Arc::new(RwLock::new(Arc::new(keys))),
+            files_usable: Arc::new(AtomicBool::new(true)),
             validations: Arc::new(ALGORITHMS.map(|algorithm| validation(config, algorithm))),
             user_claim: config.jwt_user_claim.as_str().into(),
         };
@@ -106,6 +110,11 @@ impl Verifier {
         })
     }
 
+    /// Whether a replica that started now would find good key files, or needs none.
+    pub fn files_usable(&self) -> bool {
+        self.files_usable.load(Ordering::Relaxed)
+    }
+
     fn keys(&self) -> Arc<KeySet> {
         Arc::clone(&sync::read(&self.keys))
     }
@@ -124,6 +133,7 @@ impl Verifier {
             let read = tokio::task::spawn_blocking(move || KeyFiles::read(&of_task)).await;
             let taken = match read {
                 Ok(Ok(files)) if files == seen => {
+                    self.files_usable.store(true, Ordering::Relaxed);
                     told.clear();
                     continue;
                 }
@@ -132,6 +142,7 @@ impl Verifier {
                 // The thread was stopped: so is the process.
                 Err(_) => continue,
             };
+            self.files_usable.store(taken.is_ok(), Ordering::Relaxed);
             match taken {
                 Ok((files, (keys, warnings))) => {
                     *sync::write(&self.keys) = Arc::new(keys);

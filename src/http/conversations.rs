@@ -14,7 +14,7 @@ use warp::reply::Response;
 use super::body::{Body, BodyLimits, body};
 use super::call::{Call, call};
 use super::extract::{Segment, both};
-use super::listing::page_response;
+use super::listing::{object_response, page_response};
 use super::methods::{get, post, put};
 use super::{any_of, route};
 use crate::error::Error;
@@ -121,7 +121,7 @@ pub(super) async fn one(
     let store = call.services.reads.turn(holder).await?;
     let found = store.conversation(conversation, user).await;
     let found = found.map_err(|error| caller.concealed(error))?;
-    Ok(json_response(StatusCode::OK, &found))
+    object_response(&call.services, holder, StatusCode::OK, &found)
 }
 
 /// Opens the conversation of two users, or returns the one they have.
@@ -159,7 +159,9 @@ pub(super) async fn open(call: Call, body: Body) -> Result<Response, Error> {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
     };
-    Ok(json_response(status, &opened.conversation))
+    // Where there is no room, it has been opened all the same, and a repeat finds it.
+    let holder = caller.holder(Holder::User(asks));
+    object_response(&call.services, holder, status, &opened.conversation)
 }
 
 /// What marking as read did.

@@ -1,6 +1,7 @@
-//! A page of a list as an answer. It is in memory until its client has taken it, so large ones are counted.
+//! What is read as an answer: a page of a list, or one object. It is in memory until its client has taken it, so large ones are counted.
 
 use bytes::Bytes;
+use serde::Serialize;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
@@ -20,11 +21,8 @@ pub(super) fn page_response(
 ) -> Result<Response, Error> {
     let Listing { items, has_more } = listing;
     let size = items.iter().map(|item| item.len() + 1).sum::<usize>() + name.len() + 32;
-    let Some(reservation) = services.answers.reserve(holder, size) else {
-        return Err(Error::unavailable(
-            "too many large answers are on their way",
-        ));
-    };
+    // Before the text is made.
+    let reservation = reserve(services, holder, size)?;
     let mut text = String::with_capacity(size);
     text.push_str("{\"");
     text.push_str(name);
@@ -37,21 +35,42 @@ pub(super) fn page_response(
     }
     text.push_str("],\"hasMore\":");
     text.push_str(if has_more { "true}" } else { "false}" });
-    let text = Bytes::from_owner(Unsent {
-        text,
+    Ok(counted(StatusCode::OK, text.into_bytes(), reservation))
+}
+
+/// One object with text of users' in it, such as a message, in `holder`'s share of the same budget, and `Unavailable` as there.
+pub(super) fn object_response<T: Serialize + ?Sized>(
+    services: &Services,
+    holder: Holder,
+    status: StatusCode,
+    object: &T,
+) -> Result<Response, Error> {
+    let json = serde_json::to_vec(object).map_err(|error| Error::Internal(error.into()))?;
+    let reservation = reserve(services, holder, json.len())?;
+    Ok(counted(status, json, reservation))
+}
+
+fn reserve(services: &Services, holder: Holder, bytes: usize) -> Result<Reservation, Error> {
+    let reservation = services.answers.reserve(holder, bytes);
+    reservation.ok_or_else(|| Error::unavailable("too many large answers are on their way"))
+}
+
+fn counted(status: StatusCode, json: Vec<u8>, reservation: Reservation) -> Response {
+    let unsent = Unsent {
+        json,
         _reservation: reservation,
-    });
-    Ok(json_text_response(StatusCode::OK, text))
+    };
+    json_text_response(status, Bytes::from_owner(unsent))
 }
 
 /// The server drops it with the last byte that it has written.
 struct Unsent {
-    text: String,
+    json: Vec<u8>,
     _reservation: Reservation,
 }
 
 impl AsRef<[u8]> for Unsent {
     fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
+        &self.json
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
-use warp::{Filter, Reply};
 
 use super::call::{Call, call};
 use super::methods::get;
@@ -143,7 +143,10 @@ pub(super) async fn metrics(call: Call) -> Result<Response, Error> {
         ),
     };
     let text = call.services.metrics.render(format).await?;
-    Ok(warp::reply::with_header(text, CONTENT_TYPE, content_type).into_response())
+    let mut response = Response::new(text.into());
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    Ok(response)
 }
 
 fn checks(report: &Report) -> Checks {

@@ -12,7 +12,7 @@ pub(super) const BUCKETS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
 ];
 
-/// The labels take few values: methods that no route has are one, and so are paths that no route has.
+/// The labels take few values: methods that a route does not have are one, and so are paths that no route has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
     method: &'static str,
@@ -47,11 +47,10 @@ impl Requests {
     /// `route` is the path with the names of its parameters, never with their values.
     pub fn answered(&self, method: &str, route: &'static str, status: u16, took: Duration) {
         const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+        let known = METHODS.into_iter().find(|known| *known == method);
         let labels = Labels {
-            method: METHODS
-                .into_iter()
-                .find(|known| *known == method)
-                .unwrap_or("other"),
+            // 405: not one of this route's.
+            method: known.filter(|_| status != 405).unwrap_or("other"),
             route,
             status,
         };
@@ -69,20 +68,23 @@ mod tests {
 
     /// Whoever calls may name any, and each would be a series of its own.
     #[test]
-    fn methods_that_no_route_has_are_counted_as_one() {
+    fn methods_that_a_route_does_not_have_are_counted_as_one() {
         let (requests, mut registry) = (Requests::default(), Registry::default());
         requests.register(&mut registry);
         for method in ["GET", "BREW", "get", "PROPFIND"] {
+            requests.answered(method, "/ws", 400, Duration::ZERO);
+        }
+        for method in ["PUT", "PATCH", "DELETE"] {
             requests.answered(method, "/ws", 405, Duration::ZERO);
         }
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        for (method, count) in [("GET", 1), ("other", 3)] {
+        for (method, status, count) in [("GET", 400, 1), ("other", 400, 3), ("other", 405, 3)] {
             let line = format!(
-                "\nhttp_request_duration_seconds_count{{method=\"{method}\",route=\"/ws\",status=\"405\"}} {count}\n"
+                "\nhttp_request_duration_seconds_count{{method=\"{method}\",route=\"/ws\",status=\"{status}\"}} {count}\n"
             );
             assert!(text.contains(&line), "{line}{text}");
         }
-        assert_eq!(text.matches("_count{").count(), 2, "{text}");
+        assert_eq!(text.matches("_count{").count(), 3, "{text}");
     }
 }

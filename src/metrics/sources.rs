@@ -12,11 +12,15 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
+use crate::auth::Auth;
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::listener::ListenerStatus;
 use crate::live::Live;
+use crate::reads::Reads;
+use crate::replay::Replay;
 use crate::store::Store;
+use crate::turns::Kind;
 use crate::writer::Writer;
 
 #[derive(Clone)]
@@ -27,6 +31,9 @@ pub(super) struct Sources {
     pub listener: ListenerStatus,
     pub live: Live,
     pub health: Health,
+    pub auth: Auth,
+    /// Whose turns the store does not know.
+    pub turns: (Reads, Replay),
     /// Bits of an f64: the newest known fraction of the notification queue in use.
     pub queue_usage: Arc<AtomicU64>,
 }
@@ -47,6 +54,7 @@ impl Collector for Sources {
         self.writer(&mut figures)?;
         self.listener(&mut figures)?;
         self.pools(&mut figures)?;
+        self.turns(&mut figures)?;
         let build = [
             ("version", env!("CARGO_PKG_VERSION")),
             ("commit", env!("PGCHAT_COMMIT")),
@@ -62,6 +70,11 @@ impl Sources {
             "ready",
             "1 while /health/ready answers 200, by what is known of the database; asked every 10 s",
             f64::from(u8::from(self.health.is_ready())),
+        )?;
+        figures.gauge(
+            "key_files_usable",
+            "1 while the files of keys for tokens are good, or there are none; else the former keys are in use",
+            f64::from(u8::from(self.auth.key_files_are_usable())),
         )
     }
 
@@ -272,6 +285,23 @@ impl Sources {
         for (pool, status) in &by_pool {
             ConstGauge::new(status.waiting as f64)
                 .encode(waiting.encode_family(&[("pool", *pool)])?)?;
+        }
+        Ok(())
+    }
+
+    fn turns(&self, figures: &mut Figures<'_>) -> fmt::Result {
+        let (reads, replay) = &self.turns;
+        let others = [
+            (Kind::Reads, reads.waiting()),
+            (Kind::Replays, replay.waiting()),
+        ];
+        let mut waiting = figures.gauges(
+            "turns_waiting",
+            "Requests and handshakes waiting for a turn, before they need a connection to the database",
+        )?;
+        for (kind, count) in self.store.turns_waiting().into_iter().chain(others) {
+            let labels = [("kind", kind.name())];
+            ConstGauge::new(count as f64).encode(waiting.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::{Listing, PAGE_BYTES, Page, Store, column_of, listing, single, unknow
 use crate::error::{Denial, Error, Resource};
 use crate::fair_semaphore::FairSemaphore;
 use crate::model::{ConversationId, UserId};
+use crate::turns;
 
 /// What a user looks for.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,10 @@ impl Searches {
             semaphore: FairSemaphore::new(parallel, 1),
             timeout,
         }
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.semaphore.waiting()
     }
 }
 
@@ -100,6 +105,7 @@ impl Store {
         let sql = self.select(columns, call);
         let turn = self.searches.semaphore.acquire(user, ready(()));
         let Ok(turn) = timeout_at(self.deadline(), turn).await else {
+            turns::log_refusal(turns::Kind::Searches, self.timeout);
             return Err(Error::unavailable(
                 "other searches take too long: try again",
             ));

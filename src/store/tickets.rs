@@ -10,6 +10,7 @@ use super::{Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
 use crate::sync::acquire_owned;
+use crate::turns;
 
 /// A ticket that was stored.
 #[derive(Debug)]
@@ -59,10 +60,13 @@ impl Store {
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
         // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
         // would all behind them.
+        let waits = self.redemptions_waiting.one();
         let permit = acquire_owned(Arc::clone(&self.redemptions));
         let Ok(permit) = timeout_at(self.deadline(), permit).await else {
+            turns::log_refusal(turns::Kind::Tickets, self.timeout);
             return Err(Error::unavailable("too many others wait for the database"));
         };
+        drop(waits);
         // Until the statement has ended: whoever comes and hangs up has no more connections than who waits.
         let rows = self
             .in_turn(permit)

@@ -14,6 +14,7 @@ use super::failure::QueryFailure;
 use crate::error::{Error, Resource};
 use crate::model::UserId;
 use crate::sync::lock;
+use crate::turns;
 
 /// Users whom one query asks about.
 const GROUP: usize = 1000;
@@ -49,6 +50,11 @@ impl UserLookups {
             most,
             state: Mutex::default(),
         }
+    }
+
+    /// How many wait until they are asked about.
+    pub fn waiting(&self) -> usize {
+        self.state().waiting.len()
     }
 
     /// Puts somebody in line; with a task that is to ask, where there is room for one more.
@@ -112,7 +118,10 @@ impl Store {
         }
         match timeout(self.timeout, answer).await {
             Ok(Ok(answer)) => answer,
-            _ => Err(QueryFailure::no_answer().into()),
+            _ => {
+                turns::log_refusal(turns::Kind::UserLookups, self.timeout);
+                Err(QueryFailure::no_answer().into())
+            }
         }
     }
 

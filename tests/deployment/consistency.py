@@ -134,6 +134,11 @@ def check_kubernetes():
     expect(not labels <= job["metadata"]["labels"].items(), "kubernetes: the Job passes for a replica")
     secrets = {entry["secretRef"]["name"] for entry in migrating["envFrom"] if "secretRef" in entry}
     expect(secrets == {"pgchat-owner"} and migrating["envFrom"][0] == container["envFrom"][0], f"kubernetes: the Job's settings are from {migrating['envFrom']}")
+    startup = container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"]
+    connecting = seconds(environment.get("DB_CONNECT_TIMEOUT_SECONDS", settings["DB_CONNECT_TIMEOUT_SECONDS"]))
+    expect(startup - 60 <= connecting < startup, f"kubernetes: a start waits {connecting} s for the database, and may take {startup}")
+    limited = "cpu" in container["resources"]["limits"]
+    expect(limited or int(environment.get("WORKER_THREADS", 0)) > 0, "kubernetes: a replica has as many threads as its node has cores for")
     limit = mebibytes(container["resources"]["limits"]["memory"])
     most = most_memory(settings | environment)
     expect(most <= limit * 0.9, f"kubernetes: a limit of {limit} MiB, and a replica may take {most}")
@@ -148,7 +153,8 @@ def mebibytes(quantity):
 def most_memory(environment):
     """MiB of a replica all of whose bounds are reached (docs/limits.md, SECURITY.md)."""
     mib = 1 << 20
-    program, socket = 20 * mib, 7 * 1024
+    # A pair of a socket and a user whose presence it watches takes some 70 bytes (docs/operations.md).
+    program, socket = 20 * mib, 7 * 1024 + 70 * int(environment["MAX_WATCHED_USERS"])
     replays = int(environment["REPLAY_BYTES"]) * int(environment["REPLAY_PARALLEL"])
     waiting = constant("src/writer.rs", "MAX_WAITING_BYTES")
     budgets = constant("src/services.rs", "INCOMING_BYTES") + 2 * waiting + constant("src/services.rs", "ANSWERS_BYTES") + replays
@@ -207,7 +213,7 @@ def check_nginx():
     config = text("deploy/nginx/nginx.conf")
     # Each has its own copy of what holds for sockets.
     sockets, again = [body for body in re.findall(r"\n        location (.*?)\n        }\n", config, re.S) if "pgchat_sockets" in body]
-    for name in ("proxy_read_timeout", "proxy_send_timeout", "proxy_buffering", "proxy_next_upstream"):
+    for name in ("proxy_read_timeout", "proxy_send_timeout", "proxy_connect_timeout", "proxy_buffering", "proxy_next_upstream"):
         first, second = (re.findall(rf"\b{name} (.+);", body) for body in (sockets, again))
         expect(len(first) == 1 and first == second, f"nginx: {name} of /ws is {first}, of @socket_again {second}")
     for name in ("proxy_read_timeout", "proxy_send_timeout"):

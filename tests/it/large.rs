@@ -225,13 +225,17 @@ async fn full(database: &Database, others: &[Uuid]) -> Vec<String> {
     paths
 }
 
-/// Asks, and takes nothing of the answer but what the system takes for it. `None`: there was no room.
-async fn asks_and_takes_nothing(replica: &Replica, path: &str) -> Option<Raw> {
+/// A connection for which the system takes little that is not read.
+async fn narrow(replica: &Replica) -> Raw {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("its buffer");
     let address = ([127, 0, 0, 1], replica.port()).into();
-    let stream = socket.connect(address).await.expect("a connection");
-    let mut raw = Raw::over(stream);
+    Raw::over(socket.connect(address).await.expect("a connection"))
+}
+
+/// Asks, and takes nothing of the answer but what the system takes for it. `None`: there was no room.
+async fn asks_and_takes_nothing(replica: &Replica, path: &str) -> Option<Raw> {
+    let mut raw = narrow(replica).await;
     raw.request(&format!("GET {path}"), &[]).await;
     match raw.status().await {
         200 => Some(raw),
@@ -282,6 +286,48 @@ async fn large_answers_that_nobody_takes_are_bounded_and_small_ones_are_given() 
     eventually("there is room again", || async {
         let response = api.request(Method::GET, &paths[0]).send().await.ok()?;
         (response.status().as_u16() == 200).then_some(())
+    })
+    .await;
+}
+
+/// Each has one message, but there is one on its way to every connection that nobody reads from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversations_that_nobody_takes_are_bounded_like_pages() {
+    const CONNECTIONS: usize = 40;
+    // One after the other: more than the system takes for a client.
+    const ANSWERS: usize = 16;
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    fill(&database, conversation, 1).await;
+    let replica = Replica::start(&database, &[("STALL_TIMEOUT_SECONDS", "300")]).await;
+    let api = replica.api();
+    let small = database.conversation(ALICE, CARLA).await;
+    let path_of = |user, id| format!("/api/v1/chat/users/{user}/conversations/{id}");
+    let path = path_of(ALICE, conversation);
+
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut raw = narrow(&replica).await;
+        for _ in 0..ANSWERS {
+            raw.request(&format!("GET {path}"), &[]).await;
+        }
+        open.push(raw);
+    }
+    eventually("she has her share", || async {
+        (api.get(&path).await.status == 503).then_some(())
+    })
+    .await;
+    let opened = api.try_open_conversation(ALICE, BORIS).await;
+    opened.refused(503, "unavailable");
+    api.get(&path_of(ALICE, small)).await.ok(200);
+    assert_eq!(api.open_conversation(ALICE, CARLA).await, small);
+    let others = api.get(&path_of(BORIS, conversation)).await.ok(200);
+    assert_eq!(others["id"], conversation.to_string());
+    assert_eq!(api.open_conversation(BORIS, ALICE).await, conversation);
+
+    drop(open);
+    eventually("there is room again", || async {
+        (api.get(&path).await.status == 200).then_some(())
     })
     .await;
 }

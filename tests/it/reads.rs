@@ -48,6 +48,10 @@ async fn a_user_who_reads_without_a_pause_leaves_the_others_their_connections() 
     held.come(&mut asked, 12, || count_of(&held, ALICE)).await;
     until_lock_waiters(&held.database, OF_A_USER).await;
     assert_nobody_else_waits(&held, conversation).await;
+    // They wait for their turn, which the pool of connections does not know.
+    until_metric(&held.replica, "pgchat_turns_waiting{kind=\"reads\"}", 10.0).await;
+    let waiting = "pgchat_pool_waiting{pool=\"requests\"}";
+    until_metric(&held.replica, waiting, 0.0).await;
     held.come(&mut asked, 12, || count_of(&held, BORIS)).await;
     until_lock_waiters(&held.database, 2 * OF_A_USER).await;
     assert_nobody_else_waits(&held, conversation).await;

@@ -56,6 +56,13 @@ fn text<'a>(of: &'a Value, what: &str) -> &'a str {
     text
 }
 
+/// What is chosen above a dashboard, of this type.
+fn variables<'a>(dashboard: &'a Value, of_type: &'a str) -> impl Iterator<Item = &'a Value> {
+    let listed = dashboard["templating"]["list"].as_array();
+    let listed = listed.into_iter().flatten();
+    listed.filter(move |variable| variable["type"] == of_type)
+}
+
 /// A replica that has had some traffic: figures by route and status are there from the first such request on.
 pub async fn used_replica(database: &Database) -> Replica {
     let replica = Replica::start(database, &[]).await;
@@ -98,8 +105,7 @@ async fn every_figure_of_the_dashboards_and_alerts_is_exported_and_every_exporte
                 shown.check_labels_named_in(legend, &exported);
             }
         }
-        let variables = dashboard["templating"]["list"].as_array();
-        for variable in variables.into_iter().flatten() {
+        for variable in variables(&dashboard, "query") {
             shown.check_variable(text(&variable["query"], "query"), &exported);
         }
     }
@@ -302,13 +308,22 @@ fn thresholds(expression: &str) -> Vec<f64> {
 }
 
 #[test]
-fn every_panel_is_explained_asks_the_provisioned_source_and_hides_no_other() {
+fn every_panel_is_explained_asks_the_chosen_source_and_environment_and_hides_no_other() {
     let sources = read("deploy/grafana/provisioning/datasources/prometheus.yml");
     let sources: Value = serde_norway::from_str(&sources).expect("YAML");
     let source = text(&sources["datasources"][0], "uid");
     for dashboard in dashboards() {
         text(&dashboard, "uid");
         text(&dashboard, "title");
+        // Whoever imports it has another source; here it is the provisioned one.
+        let sources: Vec<&Value> = variables(&dashboard, "datasource").collect();
+        assert_eq!(sources.len(), 1, "{sources:?}");
+        assert_eq!(sources[0]["name"], "datasource");
+        assert_eq!(sources[0]["current"]["value"], source);
+        let chosen = "${datasource}";
+        for variable in variables(&dashboard, "query") {
+            assert_eq!(variable["datasource"]["uid"], chosen, "{variable}");
+        }
         let panels = dashboard["panels"].as_array().expect("panels");
         let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
         for panel in panels {
@@ -325,7 +340,16 @@ fn every_panel_is_explained_asks_the_provisioned_source_and_hides_no_other() {
                 continue;
             }
             text(panel, "description");
-            assert_eq!(panel["datasource"]["uid"], source, "{panel}");
+            assert_eq!(panel["datasource"]["uid"], chosen, "{panel}");
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                assert_eq!(target["datasource"]["uid"], chosen, "{panel}");
+                // Of all that is asked for, so that no replica of another environment, or that was not chosen, is among them.
+                let expression = text(target, "expr");
+                let selected = "namespace=~\"$namespace\", instance=~\"$instance\"";
+                let all = expression.matches('{').count();
+                assert!(all > 0, "{expression}");
+                assert_eq!(expression.matches(selected).count(), all, "{expression}");
+            }
         }
     }
 }

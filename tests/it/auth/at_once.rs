@@ -207,7 +207,16 @@ async fn tickets_that_wait_for_a_silent_database_are_refused_in_its_time() {
         .await;
     let path = format!("/ws?ticket={}", "0".repeat(64));
     let waiting = join_all((0..12).map(|_| handshake(&replica, &path, &[])));
-    for reply in within("answers", waiting).await {
+    // One has its turn.
+    let figure = "pgchat_turns_waiting{kind=\"tickets\"}";
+    let (replies, ()) = tokio::join!(
+        within("answers", waiting),
+        until_metric(&replica, figure, 11.0)
+    );
+    for reply in replies {
         reply.refused(503, "unavailable");
     }
+    assert_eq!(replica.api().metric(figure).await, 0.0);
+    let log = replica.log();
+    assert!(log.contains("tickets: a turn did not come"), "{log}");
 }

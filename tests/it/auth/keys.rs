@@ -73,8 +73,10 @@ async fn each_key_of_a_jwks_file_counts_and_a_rotation_needs_no_restart() {
         .await;
         a_few_looks(&replica, &first).await;
         assert_eq!(told(), times, "{}", replica.log());
+        assert_eq!(replica.api().metric("pgchat_key_files_usable").await, 0.0);
         put(&jwks(&[&first, &second]));
         a_few_looks(&replica, &first).await;
+        assert_eq!(replica.api().metric("pgchat_key_files_usable").await, 1.0);
     }
 
     // So is what is not used of a new file, and that it was taken.

@@ -181,6 +181,7 @@ async fn prometheus_has_a_value_for_all_that_the_dashboard_asks_for_and_evaluate
                 let written = target["expr"].as_str().expect("an expression");
                 let expression = written
                     .replace("$instance", ".*")
+                    .replace("$namespace", ".*")
                     .replace("$__rate_interval", "1m");
                 assert!(!expression.contains('$'), "{written}");
                 eventually(&format!("{}: {expression}", panel["title"]), || async {

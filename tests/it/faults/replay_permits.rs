@@ -32,6 +32,8 @@ async fn of_many_that_come_back_at_once_a_few_are_read_for_and_the_others_wait()
     }
     until_metric(&replica, "pgchat_connections", f64::from(CLIENTS)).await;
     until_replays_wait(&database, 2).await;
+    let figure = "pgchat_turns_waiting{kind=\"replays\"}";
+    until_metric(&replica, figure, f64::from(CLIENTS - 2)).await;
     // The writer is not among those who wait, and by its answer whoever else would read does.
     api.send(conversation, BORIS, "of one who is here").await;
     assert_eq!(waiting_replays(&database).await, 2);

@@ -261,10 +261,20 @@ async fn handshakes_that_wait_for_a_silent_database_are_refused_in_its_time() {
     let holder = database
         .holding("lock table users in access exclusive mode")
         .await;
+    let first = tokio::spawn(attackers::handshake(replica.port(), ALICE));
+    until_lock_waiters(&database, 1).await;
     let waiting = join_all((0..12).map(|_| attackers::handshake(replica.port(), ALICE)));
-    for (status, _) in within("answers", waiting).await {
+    let figure = "pgchat_turns_waiting{kind=\"user_lookups\"}";
+    let (answers, ()) = tokio::join!(
+        within("answers", waiting),
+        until_metric(&replica, figure, 12.0)
+    );
+    for (status, _) in answers {
         assert_eq!(status, 503);
     }
+    assert_eq!(first.await.expect("an answer").0, 503);
+    let log = replica.log();
+    assert!(log.contains("user_lookups: a turn did not come"), "{log}");
     holder.batch_execute("commit").await.expect("its end");
     assert_eq!(attackers::handshake(replica.port(), ALICE).await.0, 101);
 }

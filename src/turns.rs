@@ -1,0 +1,63 @@
+//! What is waited for before there is a connection: turns, of which each kind has so many at a time. How many wait is a figure, and whose
+//! turn does not come in time is told in the log, since the pool of connections does not know of them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::logging::Repeats;
+
+/// What a turn is for, as the figures and the log name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Reads,
+    Searches,
+    Replays,
+    Tickets,
+    UserLookups,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Searches => "searches",
+            Self::Replays => "replays",
+            Self::Tickets => "tickets",
+            Self::UserLookups => "user_lookups",
+        }
+    }
+}
+
+/// Tells that somebody was refused, because their turn did not come in this time.
+pub fn log_refusal(kind: Kind, patience: Duration) {
+    static LINES: Repeats = Repeats::new(module_path!());
+    LINES.warn(format_args!(
+        "{}: a turn did not come within {} s, since those before it take too long",
+        kind.name(),
+        patience.as_secs()
+    ));
+}
+
+/// How many wait in a line that does not know it itself.
+#[derive(Debug, Default)]
+pub struct Waiting(AtomicUsize);
+
+impl Waiting {
+    /// Counts somebody until what is returned is dropped.
+    pub fn one(&self) -> impl Drop + '_ {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(&self.0)
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
