@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cli::{Action, Invocation, Job};
-use pgchat::config::{Config, Loaded, LogFormat, Use};
+use pgchat::config::{Config, ConfigError, Loaded, LogFormat, Use};
 use pgchat::model::UserId;
 use pgchat::{app, auth, config, embedded, logging, metrics};
 

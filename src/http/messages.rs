@@ -13,7 +13,7 @@ use super::body::{Body, BodyLimits, body};
 use super::call::{Call, call};
 use super::extract::{Checked, Query, Segment, both};
 use super::fields::Fields;
-use super::listing::page_response;
+use super::listing::{object_response, page_response};
 use super::methods::{get, methods, post};
 use super::{any_of, route};
 use crate::auth::{Caller, NamedUser};
@@ -149,7 +149,7 @@ pub(super) async fn one(message: Segment, call: Call) -> Result<Response, Error>
     let store = call.services.reads.turn(holder).await?;
     let found = store.message(message, reader).await;
     let found = found.map_err(|error| caller.concealed(error))?;
-    Ok(json_response(StatusCode::OK, &found))
+    object_response(&call.services, holder, StatusCode::OK, &found)
 }
 
 /// Sends a message. The answer comes once it is committed.
