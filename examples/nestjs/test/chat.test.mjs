@@ -304,7 +304,7 @@ test('who comes back when their token has expired is asked to log in again, and 
   const { sub } = JSON.parse(Buffer.from((await tokenOf('cleo@example.com')).split('.')[1], 'base64url'));
   const cleo = await visit(app.page, { also: [app.pgchat], forgive: /status of 401/ });
   // The first token is about to expire, so that the client asks for the next one; when that gets to the server it has expired.
-  await cleo.route('**/auth/login', (route) => route.fulfill({ json: { accessToken: signed({ sub, exp: seconds() + 8 }) } }));
+  await cleo.route('**/auth/login', (route) => route.fulfill({ json: { accessToken: signed({ sub, exp: seconds() + 30 }) } }));
   await cleo.route('**/auth/refresh', (route) => route.continue({ headers: { ...route.request().headers(), authorization: `Bearer ${signed({ sub, exp: seconds() - 30 })}` } }));
   const logInHere = async () => {
     await cleo.getByLabel('E-mail').fill('cleo@example.com');
