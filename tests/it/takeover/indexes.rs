@@ -19,7 +19,7 @@ async fn indexes_that_are_better_dropped_are_told_and_no_others() {
         .await;
     let outcome = database.migrate(&[]).await;
     outcome.assert_ok();
-    let told: Vec<&str> = outcome
+    let mut told: Vec<&str> = outcome
         .stderr
         .lines()
         .filter_map(|line| line.split_once("drop index concurrently public."))
@@ -32,27 +32,6 @@ async fn indexes_that_are_better_dropped_are_told_and_no_others() {
         "idx_messages_conversation_id",
         "unread",
     ];
-    let mut sorted = told.clone();
-    sorted.sort_unstable();
-    assert_eq!(sorted, expected, "{outcome:#?}");
-
-    // As they say: what a message changes of its conversation's row is in no index any more.
-    for name in told {
-        let drop = format!("drop index concurrently {name}");
-        database.execute(&drop).await;
-    }
-    let client = database.sql().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    let insert = format!(
-        "insert into messages (conversation_id, sender_id, content) values ('{conversation}', '{ALICE}', 'x')"
-    );
-    client.batch_execute("begin").await.expect("a transaction");
-    // A page may be full, but not again for the next ones.
-    for _ in 0..10 {
-        client.batch_execute(&insert).await.expect("stored");
-    }
-    let hot = "select pg_stat_get_xact_tuples_updated('conversations'::regclass), pg_stat_get_xact_tuples_hot_updated('conversations'::regclass)";
-    let row = client.query_one(hot, &[]).await.expect("counted");
-    let (updated, hot): (i64, i64) = (row.get(0), row.get(1));
-    assert!(updated >= 10 && hot > 0, "{updated} {hot}");
+    told.sort_unstable();
+    assert_eq!(told, expected, "{outcome:#?}");
 }
