@@ -19,6 +19,9 @@ use super::lock_retries::{
 /// Whether the tables can be adopted; an error says what to do.
 const CHECK: &str = include_str!("../../sql/adopt/check.sql");
 
+/// The host's indexes on the tables that are better dropped, and why.
+const INDEXES: &str = include_str!("../../sql/adopt/indexes.sql");
+
 const TABLES: &str = include_str!("../../sql/migrations/V1__tables.sql");
 
 const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
@@ -261,6 +264,14 @@ pub(super) async fn tell_senders_keys(client: &Client) -> Result<(), Error> {
                            and b.attname in ('participant1_id', 'participant2_id')) = 2
                  order by k.conname";
     for row in client.query_typed(keys, &[]).await? {
+        log::info!("{}", row.try_get::<_, &str>(0)?);
+    }
+    Ok(())
+}
+
+/// Indexes of the host's are left to the host as well.
+pub(super) async fn tell_indexes(client: &Client) -> Result<(), Error> {
+    for row in client.query_typed(INDEXES, &[]).await? {
         log::info!("{}", row.try_get::<_, &str>(0)?);
     }
     Ok(())

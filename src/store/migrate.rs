@@ -219,6 +219,7 @@ impl Migration<'_> {
         adopt::validate(client, self.purpose).await?;
         if adopted {
             adopt::tell_senders_keys(client).await?;
+            adopt::tell_indexes(client).await?;
         }
         if let Some(Around { after, .. }) = self.around {
             client.batch_execute(after).await?;
