@@ -78,8 +78,11 @@ begin
     execute format('grant %I to %I', owner, current_user);
   end if;
 
+  -- It does not belong to the owner: what the host makes there would go with it when all that is the owner's is dropped.
   if not exists (select from pg_namespace where nspname = schema) then
-    execute format('create schema %I authorization %I', schema, owner);
+    execute format('create schema %I', schema);
+  elsif exists (select from pg_namespace where nspname = schema and pg_get_userbyid(nspowner) = owner) then
+    execute format('alter schema %I owner to %I', schema, current_user);
   end if;
   execute format('grant create, usage on schema %I to %I', schema, owner);
   execute format('grant usage on schema %I to %I, %I', schema, service, integrator);
@@ -96,10 +99,20 @@ $$;
 
 -- What is there of pgchat already, or of the Go service, goes to the owner. Whoever owned the two tables keeps all rights on
 -- their rows, so that programs which worked with them go on working. By name, each: what the host calls chat_… is the host's, and
--- must not go when pgchat's is dropped.
+-- must not go when pgchat's is dropped. Nor does anything go there that somebody else has made by one of these names: as the owner's, a
+-- function of theirs would run with the owner's rights.
 do $$
 declare
   owner constant text := current_setting('pgchat.owner');
+  -- Who can have migrated: whoever owns the history, or the tables that were or are to be adopted, and whoever has the owner's rights anyway.
+  makers constant oid[] := array(
+    select r.oid from pg_roles r where r.rolsuper or r.rolname = current_user
+     union
+    select c.relowner
+      from pg_class c
+      join pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = current_setting('pgchat.schema') and c.relkind in ('r', 'p')
+       and c.relname in ('chat_schema_history', 'conversations', 'messages'));
   tables constant name[] := array[
     'conversations', 'messages', 'chat_adoption', 'chat_attendance', 'chat_conversation_tombstones', 'chat_incarnation', 'chat_presence',
     'chat_purged', 'chat_replicas', 'chat_rolls', 'chat_schema_history', 'chat_tickets', 'chat_tombstones', 'chat_users_link'];
@@ -135,7 +148,7 @@ begin
       from pg_class c
       join pg_namespace n on n.oid = c.relnamespace
       join pg_roles r on r.oid = c.relowner
-     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner
+     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner and c.relowner = any (makers)
        and (c.relkind in ('r', 'p', 'v') and c.relname = any (tables) or c.relkind = 'c' and c.relname = any (types))
      order by c.relname
   loop
@@ -153,7 +166,7 @@ begin
       from pg_type t
       join pg_namespace n on n.oid = t.typnamespace
       join pg_roles r on r.oid = t.typowner
-     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner
+     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner and t.typowner = any (makers)
        and t.typtype = 'e' and t.typname = any (types)
   loop
     execute format('alter type %s owner to %I', item.name, owner);
@@ -163,7 +176,8 @@ begin
       from pg_proc p
       join pg_namespace n on n.oid = p.pronamespace
       join pg_roles r on r.oid = p.proowner
-     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner and p.proname = any (routines)
+     where n.nspname = current_setting('pgchat.schema') and r.rolname <> owner and p.proowner = any (makers)
+       and p.proname = any (routines)
   loop
     execute format('alter routine %s owner to %I', item.name, owner);
   end loop;

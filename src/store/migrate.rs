@@ -206,6 +206,9 @@ impl Migration<'_> {
         if let Some(Around { before, .. }) = self.around {
             let sql = format!("{make_schema}; {before}");
             client.batch_execute(&sql).await?;
+        } else {
+            // What is made in the embedded database is handed over by what comes after it.
+            become_owner(client, self.schema).await?;
         }
         self.users.check(client, &quoted, &make_schema).await?;
         client.batch_execute(&make_schema).await?;
@@ -259,6 +262,28 @@ pub(super) async fn other_owner(
         )
         .await?;
     rows.first().map(|row| row.try_get(0)).transpose()
+}
+
+/// Goes on with the rights of the role that owns the chat tables, where this session has a share in it: a superuser has one in every role.
+/// Otherwise what is added would be this one's, out of reach for the functions that are there, and new functions would run with its rights.
+async fn become_owner(client: &Client, schema: &str) -> Result<(), MigrateError> {
+    let rows = client
+        .query_typed(
+            "select pg_get_userbyid(c.relowner)::text \
+               from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+              where n.nspname = $1 and c.relname = 'chat_schema_history' \
+                and pg_get_userbyid(c.relowner) <> current_user",
+            &[(&schema, postgres_types::Type::TEXT)],
+        )
+        .await?;
+    if let Some(row) = rows.first() {
+        let owner: &str = row.try_get(0)?;
+        log::info!("migrating as {owner}, who owns the chat tables");
+        client
+            .batch_execute(&format!("set role {}", quoted_name(owner)))
+            .await?;
+    }
+    Ok(())
 }
 
 /// Whether every migration of this version was applied; more may have been, by a newer one.

@@ -3,6 +3,7 @@
 mod functions;
 mod made;
 mod overloads;
+mod owned;
 mod row_security;
 mod tables;
 
