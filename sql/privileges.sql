@@ -45,7 +45,7 @@ begin
       join pg_roles r on r.oid = a.grantee
      where p.oid = 'chat_publish(text[], text[])'::regprocedure and a.grantee <> p.proowner
   loop
-    execute format('revoke execute on function chat_publish(text[], text[]) from %I', somebody);
+    execute format('revoke execute on function chat_publish(text[], text[]) from %I cascade', somebody);
   end loop;
 end
 $$;
@@ -136,6 +136,8 @@ begin
   for item in
     select p.oid from pg_proc p
      where p.pronamespace = current_schema()::regnamespace and p.proname = any (called)
+       -- What somebody else calls the same is theirs to grant.
+       and pg_has_role(p.proowner, 'usage')
        -- By name: what everybody may, as after a restore without privileges, is taken back above by the next migrate.
        and not exists (select from aclexplode(p.proacl) a where a.grantee = quote_ident(service)::regrole)
   loop

@@ -24,11 +24,18 @@ const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
 const HISTORY: &str = "create table if not exists chat_schema_history \
      (version int4 primary key, name varchar(255), applied_on varchar(255), checksum varchar(255))";
 
+/// All is made by one transaction, with its row: so these were left out by whoever copied the tables.
+const WITHOUT_HISTORY: &str = "chat_schema_history has no rows, though the chat tables are there, as in a copy of the schema alone: restore them \
+     (pg_dump --data-only --table='*.chat_schema_history')";
+
 /// Applies what is missing, and sets the privileges. All or nothing: a program that inserts meanwhile never meets columns without their
 /// triggers, and nobody a function before it is closed. The session holds the lock of migrations; `schema` is quoted, and its `search_path`.
 pub(super) async fn apply(client: &mut Client, schema: &str) -> Result<(), MigrateError> {
     let all = all();
     let applied = applied(client, schema).await?;
+    if applied.is_empty() && has(client, "to_regclass('chat_tombstones')").await? {
+        return Err(MigrateError::Failed(WITHOUT_HISTORY.to_owned()));
+    }
     let is_changed = |migration: &&Migration| {
         let known = applied.get(&migration.version());
         known.is_some_and(|checksum| *checksum != migration.checksum().to_string())

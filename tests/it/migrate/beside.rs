@@ -104,3 +104,17 @@ async fn every_table_can_be_replicated_logically() {
         and not exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary)";
     assert_eq!(database.count(without_a_key).await, 0);
 }
+
+/// As `pg_dump --schema-only` makes it: all is there but what says so.
+#[tokio::test]
+async fn a_copy_of_the_schema_alone_is_refused_with_what_it_lacks() {
+    let database = Database::fresh().await;
+    let history = "chat_schema_history";
+    database
+        .execute_as_owner(&format!("delete from {history}"))
+        .await;
+    database
+        .migrate(&[])
+        .await
+        .assert_failed(1, &[history, "has no rows", "pg_dump --data-only"]);
+}

@@ -82,6 +82,29 @@ async fn the_right_to_publish_is_taken_back_from_whoever_has_got_it() {
     assert_eq!(texts(&client, &right).await, ["false"]);
 }
 
+#[tokio::test]
+async fn the_right_to_publish_is_taken_back_from_whoever_has_got_it_from_another() {
+    let database = Database::fresh().await;
+    let client = database.sql().await;
+    let (first, second) = (database.role("first").await, database.role("second").await);
+    let grant = "grant execute on function chat_publish(text[], text[]) to";
+    database
+        .execute_as_owner(&format!("{grant} {first} with grant option"))
+        .await;
+    let by_first = database.sql_as(&first).await;
+    by_first
+        .batch_execute(&format!("{grant} {second}"))
+        .await
+        .expect("passed on");
+    let who = format!(
+        "select rolname::text from pg_roles where rolname in ('{first}', '{second}')
+            and has_function_privilege(oid, 'chat_publish(text[], text[])', 'execute') order by 1"
+    );
+    assert_eq!(texts(&client, &who).await, [first, second]);
+    database.migrate(&[]).await.assert_ok();
+    assert_eq!(texts(&client, &who).await, Vec::<String>::new());
+}
+
 /// As where everything in a schema is open to the roles of a REST server.
 #[tokio::test]
 async fn default_privileges_that_open_the_functions_to_others_are_told() {
