@@ -20,17 +20,8 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
-use crate::auth::Auth;
 use crate::error::Error;
-use crate::health::Health;
-use crate::hub::Hub;
-use crate::listener::ListenerStatus;
-use crate::live::Live;
-use crate::reads::Reads;
-use crate::replay::Replay;
-use crate::store::Store;
 use crate::sync::acquire_owned;
-use crate::writer::Writer;
 
 pub use commands::{CommandEnd, Commands};
 pub use connections::{Closed, Connections, OpenConnection};
@@ -38,9 +29,9 @@ pub use delivery::Delivery;
 pub use frames::Frames;
 pub use process::process_starts;
 pub use requests::Requests;
+pub use sources::Sources;
 
 use process::Process;
-use sources::Sources;
 use texts::Texts;
 
 /// The figures of one replica; clones share them.
@@ -66,27 +57,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(
-        store: Store,
-        writer: Writer,
-        hub: Hub,
-        listener: ListenerStatus,
-        live: Live,
-        health: Health,
-        auth: Auth,
-        turns: (Reads, Replay),
-    ) -> Self {
-        let sources = Sources {
-            store,
-            writer,
-            hub,
-            listener,
-            live,
-            health,
-            auth,
-            turns,
-            queue_usage: Arc::default(),
-        };
+    pub fn new(sources: Sources) -> Self {
         let mut registry = Registry::with_prefix("pgchat");
         registry.register_collector(Box::new(sources.clone()));
         let (requests, frames) = (Requests::default(), Frames::default());

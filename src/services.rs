@@ -10,7 +10,7 @@ use crate::lifecycle::Lifecycle;
 use crate::limits::{MemoryBudget, Refusals, UserLimiter};
 use crate::listener::ListenerStatus;
 use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sources};
 use crate::model::ReplicaId;
 use crate::reads::Reads;
 use crate::replay::{Replay, ReplayLimits};
@@ -79,16 +79,18 @@ impl Services {
         let reads = Reads::new(store.clone(), &config);
         let replay = Replay::new(store.clone(), hub.clone(), ReplayLimits::from(&config));
         Self {
-            metrics: Metrics::new(
-                store.clone(),
-                writer.clone(),
-                hub.clone(),
+            metrics: Metrics::new(Sources {
+                store: store.clone(),
+                writer: writer.clone(),
+                hub: hub.clone(),
                 listener,
-                live.clone(),
-                health.clone(),
-                auth.clone(),
-                (reads.clone(), replay.clone()),
-            ),
+                live: live.clone(),
+                health: health.clone(),
+                auth: auth.clone(),
+                reads: reads.clone(),
+                replay: replay.clone(),
+                queue_usage: Arc::default(),
+            }),
             auth,
             send_limiter: UserLimiter::of_sends(&config),
             frame_limiter: UserLimiter::of_frames(&config),

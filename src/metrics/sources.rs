@@ -23,8 +23,9 @@ use crate::store::Store;
 use crate::turns::Kind;
 use crate::writer::Writer;
 
+/// The pieces whose figures are shown.
 #[derive(Clone)]
-pub(super) struct Sources {
+pub struct Sources {
     pub store: Store,
     pub writer: Writer,
     pub hub: Hub,
@@ -32,8 +33,8 @@ pub(super) struct Sources {
     pub live: Live,
     pub health: Health,
     pub auth: Auth,
-    /// Whose turns the store does not know.
-    pub turns: (Reads, Replay),
+    pub reads: Reads,
+    pub replay: Replay,
     /// Bits of an f64: the newest known fraction of the notification queue in use.
     pub queue_usage: Arc<AtomicU64>,
 }
@@ -290,10 +291,9 @@ impl Sources {
     }
 
     fn turns(&self, figures: &mut Figures<'_>) -> fmt::Result {
-        let (reads, replay) = &self.turns;
         let others = [
-            (Kind::Reads, reads.waiting()),
-            (Kind::Replays, replay.waiting()),
+            (Kind::Reads, self.reads.waiting()),
+            (Kind::Replays, self.replay.waiting()),
         ];
         let mut waiting = figures.gauges(
             "turns_waiting",

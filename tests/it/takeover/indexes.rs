@@ -1,7 +1,6 @@
 //! What is told of the indexes that are there when tables are taken over.
 
 use super::go_service;
-use crate::support::*;
 
 /// Each costs every message something, and the host may not know.
 #[tokio::test]
