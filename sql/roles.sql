@@ -106,7 +106,7 @@ declare
   owner constant text := current_setting('pgchat.owner');
   -- Who can have migrated: whoever owns the history, or the tables that were or are to be adopted, and whoever has the owner's rights anyway.
   makers constant oid[] := array(
-    select r.oid from pg_roles r where r.rolsuper or r.rolname = current_user
+    select r.oid from pg_roles r where pg_has_role(r.oid, owner::name, 'usage')
      union
     select c.relowner
       from pg_class c

@@ -30,7 +30,7 @@ use typists::Typists;
 pub use typists::TypingTimes;
 
 /// How long the database may take to say whom typing is for: a send may wait for that, and the client renews its typing anyway.
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(1);
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Users in one transaction that tells of typing.
 const TELLINGS: usize = 1000;

@@ -29,10 +29,6 @@ pub type DbConnection =
 /// All of a connection: TCP, TLS and authentication, at as many hosts as there are.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two renewals of a pool for lost statements. A trigger of the host's may fail each time with what looks like one, and a pool
-/// that is renewed without a pause discards each connection that is being made.
-const LOSS_PAUSE: Duration = Duration::from_secs(1);
-
 /// TCP to one of the addresses that a host's name stands for; one segment may be lost.
 const TCP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -101,30 +97,37 @@ impl DerefMut for Session {
 #[derive(Clone)]
 pub struct RenewablePool {
     pool: Pool,
-    /// When it was last: no connection from before is used again. A std mutex: held to read or write it.
-    renewed: Arc<Mutex<Option<Instant>>>,
+    /// A std mutex: held to read or write it.
+    renewed: Arc<Mutex<Renewed>>,
 }
 
 impl RenewablePool {
-    /// Closes the idle connections. Those in use, or being made, are not used again: each is closed when its next turn comes, for a busy
-    /// writer's would hardly ever be idle.
+    /// For when another server may have taken over: none of its connections is used again, nor one that is being made. Idle ones are
+    /// closed at once, those in use when their next turn comes, for a busy writer's would hardly ever be idle.
     pub fn renew(&self) {
-        *lock(&self.renewed) = Some(Instant::now());
+        let now = Instant::now();
+        *lock(&self.renewed) = Renewed {
+            sessions: Some(now),
+            connecting: Some(now),
+        };
         self.pool.retain(|_, _| false);
     }
 
-    /// The same for a statement that was lost: most probably it is gone from the other sessions as well. Not again within
-    /// [`LOSS_PAUSE`].
-    pub(super) fn renew_after_loss(&self) {
-        self.renew_unless_within(LOSS_PAUSE);
+    /// For when a session has lost a statement: most probably the others have, too. One that is being made has not, and is used: a
+    /// trigger of the host's may fail each time with what looks like a loss, faster than connections are made.
+    pub(super) fn renew_sessions(&self) {
+        lock(&self.renewed).sessions = Some(Instant::now());
+        self.pool.retain(|_, _| false);
     }
+}
 
-    fn renew_unless_within(&self, pause: Duration) {
-        let is_due = lock(&self.renewed).is_none_or(|renewed| renewed.elapsed() >= pause);
-        if is_due {
-            self.renew();
-        }
-    }
+/// When a pool was renewed last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Renewed {
+    /// Connections that were made before are not used again.
+    sessions: Option<Instant>,
+    /// Nor those whose making was begun before.
+    connecting: Option<Instant>,
 }
 
 impl Deref for RenewablePool {
@@ -171,7 +174,7 @@ impl Connector {
         timeout: Duration,
         way: Way,
     ) -> Result<RenewablePool, ConnectError> {
-        let renewed = Arc::new(Mutex::new(None::<Instant>));
+        let renewed = Arc::new(Mutex::new(Renewed::default()));
         let used_again = Arc::clone(&renewed);
         let patience = timeout.min(CONNECT_TIMEOUT);
         let of_pool = OfPool {
@@ -189,8 +192,8 @@ impl Connector {
         );
         let pool = Pool::builder(manager)
             .pre_recycle(Hook::sync_fn(move |_, metrics| {
-                let renewed = lock(&used_again);
-                match *renewed {
+                let renewed = lock(&used_again).sessions;
+                match renewed {
                     Some(renewed) if metrics.created <= renewed => {
                         Err(HookError::message("the pool was renewed since"))
                     }
@@ -289,8 +292,7 @@ struct OfPool {
     connector: Connector,
     patience: Duration,
     way: Way,
-    /// When the pool was renewed last.
-    renewed: Arc<Mutex<Option<Instant>>>,
+    renewed: Arc<Mutex<Renewed>>,
 }
 
 impl OfPool {
@@ -324,7 +326,8 @@ impl Connect for OfPool {
                 let began = Instant::now();
                 let (client, driver) = self.make().await?;
                 // One that was begun before may be to what the others have left.
-                if lock(&self.renewed).is_none_or(|renewed| renewed < began) {
+                let renewed = lock(&self.renewed).connecting;
+                if renewed.is_none_or(|renewed| renewed < began) {
                     return Ok((client, driver.detach()));
                 }
             }
@@ -434,28 +437,23 @@ mod tests {
         .await;
     }
 
-    /// Of a trigger that fails each time, say.
+    /// Of a trigger that fails each time, say, while others need a connection.
     #[tokio::test]
-    async fn statements_that_are_lost_one_after_the_other_renew_a_pool_once_in_a_while() {
+    async fn a_connection_is_made_however_often_statements_are_lost_meanwhile() {
         in_time(async {
-            const LONG: Duration = Duration::from_secs(3600);
             let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let pool = pool_of(&server, Duration::from_secs(60), Way::Pooler);
-            pool.renew_unless_within(LONG);
-            let renewed = *lock(&pool.renewed);
-            assert!(renewed.is_some(), "for the first one");
             let made = tokio::spawn({
                 let pool = pool.clone();
                 async move { pool.get().await.map(drop) }
             });
             let (mut client, _) = server.accept().await.unwrap();
-            pool.renew_unless_within(LONG);
+            pool.renew_sessions();
             let_in(&mut client).await;
             made.await.unwrap().unwrap();
-            pool.renew_unless_within(LONG);
             assert_eq!(pool.status().size, 1);
-            assert_eq!(*lock(&pool.renewed), renewed);
-            pool.renew_unless_within(Duration::ZERO);
+            // Now it may have lost the same.
+            pool.renew_sessions();
             assert_eq!(pool.status().size, 0);
         })
         .await;

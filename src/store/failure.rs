@@ -154,7 +154,7 @@ impl QueryFailure {
     /// Replaces the pool's connections where a statement was lost.
     pub(super) fn renew(&self, pool: &RenewablePool) {
         if self.fault == Fault::StatementLost {
-            pool.renew_after_loss();
+            pool.renew_sessions();
         }
     }
 

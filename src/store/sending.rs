@@ -200,7 +200,7 @@ impl Store {
                 SendFailure::Unanswered(text)
             }
             Fault::StatementLost => {
-                self.write_pool.renew_after_loss();
+                self.write_pool.renew_sessions();
                 SendFailure::Suspect(text)
             }
             Fault::Held => SendFailure::Locked(text),

@@ -292,7 +292,7 @@ async fn large_answers_that_nobody_takes_are_bounded_and_small_ones_are_given() 
 
 /// Each has one message, but there is one on its way to every connection that nobody reads from.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn conversations_that_nobody_takes_are_bounded_like_pages() {
+async fn conversations_and_messages_that_nobody_takes_are_bounded_like_pages() {
     const CONNECTIONS: usize = 40;
     // One after the other: more than the system takes for a client.
     const ANSWERS: usize = 16;
@@ -319,6 +319,13 @@ async fn conversations_that_nobody_takes_are_bounded_like_pages() {
     .await;
     let opened = api.try_open_conversation(ALICE, BORIS).await;
     opened.refused(503, "unavailable");
+    let sql = "select id from messages where conversation_id = $1";
+    let row = database.sql().await.query_one(sql, &[&conversation]).await;
+    let message: Uuid = row.expect("its message").get(0);
+    let message_of = |user| format!("/api/v1/chat/messages/{message}?user_id={user}");
+    let alone = api.get(&message_of(ALICE)).await;
+    alone.refused(503, "unavailable");
+    api.get(&message_of(BORIS)).await.ok(200);
     api.get(&path_of(ALICE, small)).await.ok(200);
     assert_eq!(api.open_conversation(ALICE, CARLA).await, small);
     let others = api.get(&path_of(BORIS, conversation)).await.ok(200);

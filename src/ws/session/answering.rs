@@ -8,9 +8,10 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
-use super::{Early, Incoming, Session};
+use super::{Early, Incoming, Session, next_reply};
 use crate::frame::Frame;
 use crate::metrics::CommandEnd;
+use crate::until::until;
 use crate::ws::close::CloseReason;
 use crate::ws::commands::{self, Actor, CommandOutcome, Commands, Reply};
 use crate::ws::expiry::Expiry;
@@ -134,29 +135,35 @@ where
     pub(super) async fn start_what_waits(&mut self) {
         let _ = timeout(START_PATIENCE, async {
             loop {
-                let has_all = self.take_what_came();
-                let Some(commands) = self.commands.as_mut() else {
-                    return;
-                };
-                if has_all && !commands.in_flight.has_waiting() {
+                if self.take_what_came() && !self.has_waiting() {
                     return;
                 }
-                let Some(reply) = commands.replies.recv().await else {
-                    return;
+                let held_back = self.held_back;
+                let reply = tokio::select! {
+                    reply = next_reply(&mut self.commands) => reply,
+                    () = until(held_back), if held_back.is_some() => {
+                        self.held_back = self.hold_back();
+                        continue;
+                    }
                 };
-                commands.in_flight.finished(reply.command_id, reply.outcome);
-                // So that others of its frames have room.
-                while commands.in_flight.answerable().is_some() {}
+                if let (Some(commands), Some(reply)) = (self.commands.as_mut(), reply) {
+                    commands.in_flight.finished(reply.command_id, reply.outcome);
+                    // So that others of its frames have room.
+                    while commands.in_flight.answerable().is_some() {}
+                }
                 self.start_startable();
             }
         })
         .await;
     }
 
-    /// Takes the commands that have come and were not looked at: those that came before the greeting, and what is left where an answer
-    /// found nobody. Whether there are no more to take: `false` while too many run or wait.
+    /// Takes the commands that have come and were not looked at: those that came before the greeting, which have been counted, and what
+    /// is left where an answer found nobody. Whether there are no more to take: `false` while too many run or wait, or too many came.
     fn take_what_came(&mut self) -> bool {
-        while self.listening() {
+        while self.accepting() && !self.leaving() {
+            if self.held_back.is_some() && self.early.is_none() {
+                return false;
+            }
             let frame = next_frame(&mut self.early, &mut self.stream).now_or_never();
             let Some(Some(Ok(incoming))) = frame else {
                 return true;
@@ -167,6 +174,12 @@ where
             self.held_back = self.hold_back();
         }
         self.accepting()
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.commands
+            .as_ref()
+            .is_some_and(|commands| commands.in_flight.has_waiting())
     }
 
     fn start_startable(&mut self) {

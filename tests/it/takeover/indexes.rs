@@ -13,7 +13,8 @@ async fn indexes_that_are_better_dropped_are_told_and_no_others() {
              create index by_creation on conversations (created_at);
              create index by_content on messages (md5(content));
              create index by_time_there on messages (conversation_id, created_at);
-             create unique index as_unique on conversations (participant2_id, id)",
+             create unique index as_unique on conversations (participant2_id, id);
+             alter table conversations add constraint last_once unique (last_message_id)",
         )
         .await;
     let outcome = database.migrate(&[]).await;
@@ -32,5 +33,7 @@ async fn indexes_that_are_better_dropped_are_told_and_no_others() {
         "unread",
     ];
     told.sort_unstable();
+    let of_constraint = "alter table conversations drop constraint last_once";
+    assert!(outcome.stderr.contains(of_constraint), "{outcome:#?}");
     assert_eq!(told, expected, "{outcome:#?}");
 }

@@ -123,6 +123,28 @@ async fn what_one_sends_before_they_are_greeted_and_close_is_carried_out() {
     }
 }
 
+/// Those frames have been counted when they came; the close is one more. By a clock that stands still while anybody is busy.
+#[tokio::test(start_paused = true)]
+async fn what_one_sends_before_they_are_greeted_is_carried_out_though_more_frames_are_too_many() {
+    let send = json!({
+        "type": "send_message",
+        "data": {"conversationId": Uuid::nil(), "content": "hello"},
+    });
+    let stage = Stage::calm();
+    let (mut client, session, _turn) = stage.waiting(None).await;
+    for frame in ["{", "{", "{", &send.to_string()] {
+        say(&mut client, frame).await;
+    }
+    // They are read.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let limiter = &stage.services.frame_limiter;
+    while limiter.pause(stage.user, &mut 1).is_none() {}
+    client.send(Message::Close(None)).await.unwrap();
+    drop(client);
+    session.await.unwrap();
+    assert_eq!(stage.services.writer.unanswered(), 1);
+}
+
 #[tokio::test]
 async fn frames_of_one_who_waits_count_like_any_others() {
     const PINGS: u32 = 60;
