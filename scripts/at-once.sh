@@ -10,15 +10,18 @@ set -m
 said=$(mktemp -d)
 commands=("$@")
 groups=()
+# However this ends, what still runs ends with it.
 end_all() {
-    for group in "${groups[@]}"; do
+    for group in $(jobs -p); do
         kill -TERM -- "-$group" 2>/dev/null || true
     done
     wait
     rm -rf "$said"
-    exit 130
 }
-trap end_all INT TERM
+trap end_all EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 printf 'at the same time: %s\n' "${commands[@]}"
 for number in "${!commands[@]}"; do
@@ -34,5 +37,4 @@ for number in "${!commands[@]}"; do
     cat "$said/$number"
     [ "$code" = 0 ] || failed+=("${commands[number]} (exit code $code)")
 done
-rm -rf "$said"
 [ "${#failed[@]}" = 0 ] || { printf 'at-once: failed: %s\n' "${failed[@]}" >&2 && exit 1; }

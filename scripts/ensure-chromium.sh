@@ -2,8 +2,9 @@
 # Makes sure that a Chromium is here for the browser tests, and installs one if not. Prints its path; what it does goes to
 # stderr. CHROMIUM names one that is somewhere else.
 #
-# The headless shell is preferred: the same engine without the browser's own windows, tabs and services. The tests take half
-# as long with it.
+# Of those in PATH, and of Debian's packages, the headless shell comes first: the same engine without the browser's own windows,
+# tabs and services. The tests take half as long with it. Where only another Chromium is there, that is used; of Playwright's
+# build, the whole browser.
 #
 # Installed from: the system's package manager where that needs no password, else Playwright's own build, into its cache in
 # the home directory; it needs no root. Expects node and npm in PATH (scripts/ensure-node.sh) and the packages of tests/browser.

@@ -80,7 +80,7 @@ pub enum Error {
     #[error("there is no search: SEARCH_LANGUAGE is off")]
     SearchIsOff,
 
-    /// 404, told to its sender: the message was deleted.
+    /// 404: the message was deleted. Told to whoever may read it, and, where it is to be changed, to its sender.
     #[error("message {0} was deleted")]
     MessageDeleted(MessageId),
 

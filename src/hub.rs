@@ -168,7 +168,7 @@ impl Hub {
         }
     }
 
-    /// Refuses where every socket would be refused now, whosever it is: `Unavailable`.
+    /// Refuses where every socket would be refused now, whosever it is: `ReplicaFull`.
     pub fn require_room(&self) -> Result<(), Error> {
         self.lock().room(self.shared.limits)
     }
@@ -180,7 +180,7 @@ impl Hub {
 
     /// Adds a socket; it gets every event of its user from now on.
     ///
-    /// `TooManySockets` over the user's limit; `Unavailable` over the replica's, or before the listener's first start.
+    /// `TooManySockets` over the user's limit; `ReplicaFull` over the replica's; `Unavailable` before the listener's first start.
     pub fn register(&self, user: UserId) -> Result<Subscription, Error> {
         let limits = self.shared.limits;
         let mut state = self.lock();

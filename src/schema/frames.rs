@@ -240,7 +240,7 @@ struct Limits {
     #[schema(minimum = 1)]
     max_message_bytes: u64,
     /// Of one socket (`MAX_WATCHED_USERS`).
-    #[schema(minimum = 0)]
+    #[schema(minimum = 1)]
     max_watched_users: u64,
     /// By when typing ends unless it is renewed (`TYPING_SECONDS`).
     #[schema(minimum = 1)]

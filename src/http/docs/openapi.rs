@@ -91,7 +91,7 @@ fn own_user_described(is_default: bool) -> &'static str {
     }
 }
 
-/// In jwt mode a parameter `user_id` may be `me`.
+/// In jwt mode a parameter `user_id` or `with` may be `me`.
 fn allow_me(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     let operations = paths.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
