@@ -303,7 +303,8 @@ export function createChatClient(options = {}) {
       if (!RETRIED[error.code]) fresh = drop(fresh, error.message);
       complain(error);
     }
-    if (mine === generation && status === 'online') timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2, fresh));
+    // One that was late has come.
+    if (mine === generation && status === 'online') timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2, fresh || (given !== socketToken && given)));
   }
 
   // Commands
