@@ -177,7 +177,7 @@ export class Model {
     this.#uncounted = true;
     if (this.#recounting) return;
     this.#recounting = true;
-    while (this.#uncounted && this.connection.status !== 'closed') {
+    while (this.#uncounted && !['closed', 'stopped'].includes(this.connection.status)) {
       this.#uncounted = false;
       await this.load(false);
       await new Promise((resolve) => setTimeout(resolve, RECOUNT_MS));
@@ -272,6 +272,7 @@ export class Model {
   /** There is a connection again: what is waited for may be had. `missed`: more than comes by itself. */
   #back(missed) {
     if (missed || this.#missed) this.load(missed);
+    if (this.#uncounted) this.#recount();
     this.listing.retry.now();
     this.tell('back');
   }
