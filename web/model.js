@@ -7,7 +7,6 @@ import { Outbox } from './outbox.js';
 import { Timeline } from './timeline.js';
 import { Typing } from './typing.js';
 
-const WATCHED = 500;
 /** Between two looks at what is left unread, while messages are deleted, or read elsewhere. */
 const RECOUNT_MS = 1_000;
 
@@ -39,8 +38,9 @@ export class Model {
   #uncounted = false;
   #recounting = false;
   #unwatch = () => {};
-  /** Whose presence is told, as one text. */
+  /** Whose presence is told, as one text; and of how many the service tells it, which each connection says. */
   #watched = '';
+  #maxWatched = 0;
 
   constructor(options) {
     const chat = createChatClient(options);
@@ -65,7 +65,11 @@ export class Model {
     this.typists = new Typing(chat, (conversationId) => this.tell('typing', conversationId));
     chat.on('status', (status) => this.#status(status));
     // Later, where more was missed than is sent again, resync_required comes next, and all is read then.
-    chat.on('connected', () => this.#back(this.state !== 'ready'));
+    chat.on('connected', ({ limits }) => {
+      this.#maxWatched = limits.maxWatchedUsers;
+      this.#watch();
+      this.#back(this.state !== 'ready');
+    });
     addEventListener('online', this.#online);
     chat.on('resync_required', () => this.#resync());
     chat.on('chat_message', (message) => this.#arrived(message));
@@ -177,7 +181,7 @@ export class Model {
     this.#uncounted = true;
     if (this.#recounting) return;
     this.#recounting = true;
-    while (this.#uncounted && this.connection.status !== 'closed') {
+    while (this.#uncounted && !['closed', 'stopped'].includes(this.connection.status)) {
       this.#uncounted = false;
       await this.load(false);
       await new Promise((resolve) => setTimeout(resolve, RECOUNT_MS));
@@ -272,6 +276,7 @@ export class Model {
   /** There is a connection again: what is waited for may be had. `missed`: more than comes by itself. */
   #back(missed) {
     if (missed || this.#missed) this.load(missed);
+    if (this.#uncounted) this.#recount();
     this.listing.retry.now();
     this.tell('back');
   }
@@ -346,7 +351,7 @@ export class Model {
 
   /** The client tells the service again after each reconnect. `anew`: something was missed, perhaps of that too. */
   #watch(anew = false) {
-    const others = [...new Set(this.listing.sorted().map((conversation) => this.other(conversation).id))].slice(0, WATCHED);
+    const others = [...new Set(this.listing.sorted().map((conversation) => this.other(conversation).id))].slice(0, this.#maxWatched);
     const watched = others.toSorted().join();
     if (watched === this.#watched && !anew) return; // each of them would be told once more
     this.#watched = watched;

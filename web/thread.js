@@ -35,7 +35,7 @@ export class Thread {
   }
 
   close() {
-    this.#leave();
+    this.#leave(undefined);
     this.#retry.done();
     this.announcer.close();
     forget(this.#draw);
@@ -43,10 +43,10 @@ export class Thread {
     this.resized.disconnect();
   }
 
-  /** Nobody looks at the conversation any more. */
-  #leave() {
+  /** For `next`, which may be the same: then what is there stays until another part of it has come. Nobody looks at any other one any more. */
+  #leave(next) {
     this.#off.forEach((off) => off());
-    if (!this.timeline) return;
+    if (!this.timeline || this.timeline === next) return;
     this.timeline.lookedAt = undefined;
     this.timeline.trim();
   }
@@ -55,8 +55,9 @@ export class Thread {
 
   /** At the end, where not all that is new fits there at its first message, or at the message `seq`, that a search has found; its `snippet` says where in it. */
   async show(conversationId, seq, snippet = []) {
-    this.#leave();
-    this.timeline = this.model.timeline(conversationId);
+    const timeline = this.model.timeline(conversationId);
+    this.#leave(timeline);
+    this.timeline = timeline;
     this.timeline.lookedAt = () => (this.position.isPinned() ? undefined : this.#anchor()?.element.message.seq);
     this.#off = [
       this.model.on(conversationId, () => this.#told()),

@@ -75,9 +75,14 @@ export class Timeline {
     this.#drop();
   }
 
-  /** Nobody looks at it any more: of many messages the last ones are kept, for whoever comes back. What is on its way is put beside what is here. */
+  /**
+   * Nobody looks at it any more: of many messages the last ones are kept, for whoever comes back; of a place far from the end, where nobody
+   * comes back to, none. A page that is on its way is put beside what is here, and then it is seen whether that is too much.
+   */
   trim() {
-    if (this.loading || this.hasNewer || this.messages.length <= ENOUGH) return;
+    if (this.loading) return void this.#underWay.then(() => this.lookedAt || this.trim());
+    if (this.messages.length <= ENOUGH) return;
+    if (this.hasNewer) return this.#drop();
     this.messages = this.messages.slice(-PAGE);
     this.hasOlder = true;
     this.edition++;
@@ -187,6 +192,7 @@ export class Timeline {
     // Beyond a gap; before there is anything, all of it is older.
     if (at === 0 ? this.hasOlder : at === messages.length && this.hasNewer) return undefined;
     messages.splice(at, 0, message);
+    if (!this.lookedAt && !this.loading) this.trim();
     return true;
   }
 

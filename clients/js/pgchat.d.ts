@@ -83,7 +83,7 @@ export interface Frame<Data = unknown> {
  * - `not_allowed`, `unauthorized`: the service closed the socket with 4403, or with 4401 and there is no `getToken`.
  * - `handshake_refused`: HTTP requests are answered, but three WebSocket handshakes in a row failed: a proxy does not pass `Upgrade`, `ALLOWED_ORIGINS` is set but lacks the service's
  *   own origin, from which this page comes, or there are too many sockets, of the user or of the replica. The client goes on trying. A page of another origin that is not listed sees `network`.
- * - `too_many_watched`: `watchPresence` would make it more than `maxWatched` users; thrown at once, and nothing changes.
+ * - `too_many_watched`: `watchPresence` would make it more users than the service takes; thrown at once, and nothing changes. Where only `connected` tells that, it is emitted, and the first ones are watched.
  */
 export type ClientErrorCode =
   | 'queue_full' | 'frame_too_big' | 'disconnected' | 'stopped' | 'closed' | 'network' | 'bad_response' | 'no_token' | 'not_allowed' | 'unauthorized' | 'handshake_refused' | 'too_many_watched';
@@ -206,7 +206,7 @@ export interface ChatSettings {
   maxQueue?: number;
   /** How often a command is sent, because it was refused for a while or the connection was lost, before it fails. 10; where it is refused with `internal`, which may not pass, 3. */
   maxTries?: number;
-  /** As the service's `MAX_WATCHED_USERS` (`limits` of `connected`). 500. */
+  /** How many users are watched at most until the first `connected`: from then on its `limits.maxWatchedUsers` counts. 500. */
   maxWatched?: number;
   /** The first pause before a reconnect is random, from 0 to this; each further one up to twice that. 500. */
   minDelayMs?: number;
@@ -274,7 +274,7 @@ export interface ChatClient {
   typing(conversationId: string, isTyping?: boolean): void;
   /**
    * Asks for the event `presence` of these users, now, at each change and at each reconnect, until the returned function is called. What several
-   * calls watch is added up: a user is watched as long as one of them does. All together at most `maxWatched` users, else it throws `too_many_watched`.
+   * calls watch is added up: a user is watched as long as one of them does. All together at most as many users as the service takes (`maxWatchedUsers` of `connected`; before that `maxWatched`), else it throws `too_many_watched`.
    * What is no list of ids (not empty strings) throws a `TypeError`. Both throw at once, and nothing changes.
    */
   watchPresence(userIds: readonly string[] | ReadonlySet<string>): () => void;

@@ -258,6 +258,7 @@ export function createChatClient(options = {}) {
       held = refusals = 0;
       cursor = socket.cursor; // a load may have ended
       userId = frame.userId;
+      maxWatched = data.limits?.maxWatchedUsers ?? maxWatched;
       timer('stable', stableMs, () => (attempt = 0));
       setStatus('online', data);
       if (mine !== generation) return;
@@ -303,7 +304,8 @@ export function createChatClient(options = {}) {
       if (!RETRIED[error.code]) fresh = drop(fresh, error.message);
       complain(error);
     }
-    if (mine === generation && status === 'online') timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2, fresh));
+    // One that was late has come.
+    if (mine === generation && status === 'online') timer('renew', Math.max(5_000, leftMs / 2), () => renew(leftMs / 2, fresh || (given !== socketToken && given)));
   }
 
   // Commands
@@ -379,7 +381,7 @@ export function createChatClient(options = {}) {
   function watchPresence(userIds) {
     const mine = [...userIds];
     if (typeof userIds === 'string' || !mine.every((id) => id && typeof id === 'string')) throw new TypeError('userIds must be a list of ids');
-    if (union(mine).length > maxWatched) throw new ChatError('too_many_watched', `over ${maxWatched} users`);
+    if (union(mine).length > maxWatched) throw tooMany();
     watches.add(mine);
     watch();
     return () => watches.delete(mine) && watch();
@@ -387,7 +389,9 @@ export function createChatClient(options = {}) {
 
   const union = (more = []) => [...new Set([...watches, more].flat())];
 
-  /** The union, once in a turn, one at a time; what changes meanwhile follows the answer, or the pause. */
+  const tooMany = () => new ChatError('too_many_watched', `over ${maxWatched} users`);
+
+  /** The union, once in a turn, one at a time; what changes meanwhile follows the answer, or the pause. The limit may be told later than they were watched. */
   async function watch(tries = 1) {
     changes++;
     if (watching || timers.watch) return;
@@ -396,7 +400,9 @@ export function createChatClient(options = {}) {
     const mine = changes;
     let error;
     try {
-      await command('watch_presence', { userIds: union() }, { transient: true });
+      const all = union();
+      if (all.length > maxWatched) complain(tooMany());
+      await command('watch_presence', { userIds: all.slice(0, maxWatched) }, { transient: true });
     } catch (failed) {
       error = failed;
     }

@@ -1,7 +1,7 @@
 // Who types and who is there, as the page shows it.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { AMELIE, at, bubble, CONVERSATION, CUT, drawn, eventually, LUKASZ, replica, replicas, say, second, stage, talking, visit, ZEYNEP } from './support.js';
+import { AMELIE, at, balancer, bubble, CONVERSATION, CUT, drawn, eventually, LUKASZ, replica, replicas, say, second, stage, talking, visit, ZEYNEP } from './support.js';
 
 stage({ PRESENCE_GRACE_SECONDS: '1', TYPING_SECONDS: '300' }, 2);
 
@@ -198,4 +198,26 @@ test('whose presence is wanted is told once, however often the list is read, and
     insert into conversations (participant1_id, participant2_id) select '${AMELIE}', id from newcomer returning participant2_id`);
   await eventually(watched, (all) => all.some((ids) => ids.includes(newcomer)));
   assert.equal((await watched()).length, 2);
+});
+
+test('where the service takes fewer, as many are watched as it takes, and more again where it does', async () => {
+  const { port } = await replicas.start({ MAX_WATCHED_USERS: '1' });
+  const front = await balancer([port]);
+  const lukasz = await visit(at(replica.url, talking(LUKASZ)));
+  const zeynep = await visit(at(replica.url, ZEYNEP));
+  for (const other of [lukasz, zeynep]) await other.locator('.list .row').first().waitFor();
+  // Theirs is the first in the list then.
+  await say(lukasz, 'I am first');
+  await bubble(lukasz, 'I am first').getByTitle('sent', { exact: true }).waitFor();
+  const amelie = await visit(at(front.url, talking(AMELIE)), { forgive: CUT });
+  const zeynepThere = amelie.locator('.list li', { hasText: 'Zeynep' }).locator('.avatar.online');
+  await head(amelie, 'Online').waitFor();
+  assert.equal(await zeynepThere.count(), 0);
+  front.ports = [replica.port];
+  front.cut();
+  await zeynepThere.waitFor();
+  front.ports = [port];
+  front.cut();
+  await zeynepThere.waitFor({ state: 'detached' });
+  await row(amelie).locator('.avatar.online').waitFor();
 });

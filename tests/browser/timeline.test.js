@@ -22,7 +22,7 @@ function timeline(count, answer = () => {}, deleted = []) {
 const numbers = ({ messages }) => messages.map(({ seq }) => seq);
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, at) => from + at);
 
-test('of a long conversation that is left the last messages are kept, and older ones are read again; nothing is cut where it would leave a gap', async () => {
+test('of a long conversation that is left the last messages are kept, and older ones are read again; far from the end, where one does not come back to, none is kept', async () => {
   let wait = () => {};
   const it = timeline(700, () => wait());
   await it.start();
@@ -33,12 +33,14 @@ test('of a long conversation that is left the last messages are kept, and older 
   let come;
   wait = () => new Promise((resolve) => (come = resolve));
   const older = it.older();
+  it.lookedAt = () => undefined;
   it.trim();
   come();
   await older;
-  assert.deepEqual(numbers(it), range(101, 700), 'a page that is on its way fits');
+  assert.deepEqual(numbers(it), range(101, 700), 'a page that is on its way fits, and somebody has come back');
   wait = () => {};
   const { edition } = it;
+  it.lookedAt = undefined;
   it.trim();
   assert.deepEqual([numbers(it), it.hasOlder, it.edition], [range(601, 700), true, edition + 1]);
   it.put(message(701));
@@ -49,7 +51,30 @@ test('of a long conversation that is left the last messages are kept, and older 
   for (let times = 0; times < 4; times++) await it.newer();
   assert.equal(it.messages.length, 500);
   it.trim();
-  assert.equal(it.messages.length, 500);
+  assert.deepEqual([it.messages, it.started, it.hasOlder, it.hasNewer], [[], false, true, false]);
+});
+
+test('of a long conversation that is left while a page is on its way, or that goes on where nobody looks, no more is kept either', async () => {
+  let wait = () => {};
+  const it = timeline(700, () => wait());
+  await it.start();
+  for (let times = 0; times < 3; times++) await it.older();
+  let come;
+  wait = () => new Promise((resolve) => (come = resolve));
+  const older = it.older();
+  it.trim();
+  assert.deepEqual(numbers(it), range(301, 700));
+  come();
+  await older;
+  assert.deepEqual([numbers(it), it.hasOlder], [range(601, 700), true]);
+  for (let seq = 701; seq <= 1000; seq++) it.put(message(seq));
+  assert.deepEqual(numbers(it), range(601, 1000), 'so many are kept');
+  assert.equal(it.put(message(1001)), true);
+  assert.deepEqual([numbers(it), it.hasOlder], [range(902, 1001), true]);
+  // Where somebody looks, all that is shown stays.
+  it.lookedAt = () => undefined;
+  for (let seq = 1002; seq <= 1500; seq++) it.put(message(seq));
+  assert.deepEqual(numbers(it), range(902, 1500));
 });
 
 test('a message that is told late stands where its number says', async () => {

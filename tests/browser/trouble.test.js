@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { proxy } from './proxy.js';
-import { AMELIE, assertFocus, at, balancer, bubble, contents, CONVERSATION, CUT, cutOff, eventually, LUKASZ, pane, patient, post, replica, replicas, say, stage, talking, visit } from './support.js';
+import { AMELIE, assertFocus, at, balancer, bubble, contents, CONVERSATION, CUT, cutOff, drawn, eventually, LUKASZ, pane, patient, post, replica, replicas, say, stage, talking, visit } from './support.js';
 
 stage({ RATE_LIMIT_PER_SECOND: '0', REPLAY_EVENTS: '20' });
 
@@ -194,6 +194,45 @@ test('who may not use the chat any more is told so, and may try again or be some
   await deactivated();
   await banner.getByRole('button', { name: 'Be somebody else' }).click();
   await page.getByRole('heading', { name: 'Who are you?' }).waitFor();
+});
+
+test('a mark that is under way when the user may not use the chat any more is nothing to ask the service about, until it may be tried again', async () => {
+  const page = await visit(at(replica.url, talking(AMELIE)), {
+    before: () => {
+      window.marks = window.lists = 0;
+      const Real = window.WebSocket;
+      window.WebSocket = class extends Real {
+        constructor(...asked) {
+          super(...asked);
+          window.last = this;
+        }
+
+        send(text) {
+          if (JSON.parse(text).type !== 'mark_read' || window.marks++) super.send(text);
+        }
+      };
+      const { fetch } = window;
+      window.fetch = (address, ...more) => {
+        if (String(address).includes('/conversations/')) window.lists++;
+        return fetch(address, ...more);
+      };
+    },
+  });
+  await page.locator('.message').first().waitFor();
+  await post(replica.url, LUKASZ, 'not marked');
+  await eventually(() => page.evaluate(() => window.marks), 1);
+  const badge = page.locator(`[data-conversation="${CONVERSATION}"] .badge`);
+  await badge.waitFor({ state: 'detached' });
+  const asked = await page.evaluate(() => {
+    window.last.onclose({ code: 4403, reason: 'user deactivated' });
+    return window.lists;
+  });
+  const banner = page.locator('.banner');
+  await banner.getByText('This user may not use the chat.').waitFor();
+  await drawn(page);
+  assert.equal(await page.evaluate(() => window.lists), asked);
+  await banner.getByRole('button', { name: 'Try again' }).click();
+  await badge.waitFor();
 });
 
 test('who becomes somebody else, or closes a pane, while something waits to be sent is asked, too', async () => {

@@ -89,6 +89,33 @@ test('a service that takes more or less says so by an option', async () => {
   assert.equal((await next(chat, 'error')).code, 'validation_failed');
 });
 
+test('how many the service takes is what each connection says, and the option counts until then', async () => {
+  const [chat, first] = await connected({ maxWatched: 1 }, { limits: { maxWatchedUsers: 2 } });
+  assert.throws(() => chat.watchPresence(['a', 'b', 'c']), { code: 'too_many_watched', message: 'over 2 users' });
+  chat.watchPresence(['a', 'b']);
+  assert.deepEqual(await asked(first), ['a', 'b']);
+  first.close(1012);
+  const second = await server.connection();
+  second.greet({ limits: { maxWatchedUsers: 3 } });
+  assert.deepEqual(await asked(second), ['a', 'b']);
+  chat.watchPresence(['c']);
+  assert.deepEqual(await asked(second), ['a', 'b', 'c']);
+  assert.deepEqual(chat.errors, []);
+});
+
+test('of more than the service takes, as it says later than they were watched, the first ones are, and that is an error', async () => {
+  const chat = client();
+  const off = chat.watchPresence(['a']);
+  chat.watchPresence(['b', 'c', 'd']);
+  const connection = await server.connection();
+  connection.greet({ limits: { maxWatchedUsers: 3 } });
+  assert.deepEqual(await asked(connection), ['a', 'b', 'c']);
+  assert.deepEqual(chat.errors.map(({ code, message }) => [code, message]), [['too_many_watched', 'over 3 users']]);
+  off();
+  assert.deepEqual(await asked(connection), ['b', 'c', 'd']);
+  assert.equal(chat.errors.length, 1);
+});
+
 test('many callers, each in a turn of its own, are told together once the frame under way is answered', async () => {
   const [chat, connection] = await connected();
   const all = users(0, 300);

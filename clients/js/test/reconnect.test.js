@@ -373,6 +373,30 @@ test('a renewal that fails is an error, and is tried again as if there were no n
   assert.deepEqual([getToken.mock.callCount(), codes], [4, ['no_token', 'unavailable', 'too_many_requests', 'user_mismatch']]);
 });
 
+for (const [what, late, calls] of [['a new one is sent, and getToken is not called again', 'fresh', 2], ['of the one in use getToken is asked for another', 'held', 3]]) {
+  test(`a token that comes later than a renewal waits for it counts: ${what}`, async (t) => {
+    let answer;
+    const getToken = t.mock.fn(() => (getToken.mock.callCount() ? new Promise((resolve) => (answer = resolve)) : 'held'));
+    const { chat, pass, last } = await start(t, { getToken });
+    const codes = [];
+    chat.on('error', ({ code }) => codes.push(code));
+    last().readyState = 1;
+    last().say('connected', { heartbeatSeconds: 3600, cursor: 'k' });
+    last().onmessage({ data: JSON.stringify({ type: 'token_expiring', data: { expiresAt: '1970-01-01T00:01:00Z' }, userId: 'u1', timestamp: 0 }) });
+    await turn();
+    await pass(15_000);
+    assert.deepEqual(codes, ['no_token']);
+    answer(late);
+    await turn();
+    await pass(30_000);
+    assert.equal(getToken.mock.callCount(), calls);
+    if (late === 'held') answer('fresh');
+    await turn();
+    assert.deepEqual(last().sent.map(({ type, data }) => [type, data]), [['authenticate', { token: 'fresh' }]]);
+    assert.deepEqual(codes, ['no_token']);
+  });
+}
+
 test('a renewal over which the connection is lost is not tried again without one', async (t) => {
   const getToken = t.mock.fn(() => `token ${getToken.mock.callCount()}`);
   const { pass, last } = await start(t, { getToken, random: () => 1, minDelayMs: 60_000, maxDelayMs: 60_000 });
