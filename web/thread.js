@@ -43,7 +43,7 @@ export class Thread {
     this.resized.disconnect();
   }
 
-  /** For `next`, which may be the same: then what is there stays until another part of it has come. Nobody looks at any other one any more. */
+  /** Nobody looks at the conversation any more, unless it is `next`, for another place in it: then what is there stays until that has come. */
   #leave(next) {
     this.#off.forEach((off) => off());
     if (!this.timeline || this.timeline === next) return;
@@ -56,7 +56,7 @@ export class Thread {
   /** At the end, where not all that is new fits there at its first message, or at the message `seq`, that a search has found; its `snippet` says where in it. */
   async show(conversationId, seq, snippet = []) {
     const timeline = this.model.timeline(conversationId);
-    this.#leave(timeline);
+    this.#leave(seq === undefined ? undefined : timeline);
     this.timeline = timeline;
     this.timeline.lookedAt = () => (this.position.isPinned() ? undefined : this.#anchor()?.element.message.seq);
     this.#off = [
