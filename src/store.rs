@@ -15,6 +15,7 @@ mod lock_retries;
 mod messages;
 mod migrate;
 mod migrations;
+mod pages;
 mod pooled;
 mod position;
 pub mod roles;
@@ -49,6 +50,7 @@ pub use lease::{AT_ONCE, Way};
 pub use live::{Pair, Roll, RollChange, Telling};
 pub use lock_retries::Purpose;
 pub use migrate::{Around, MigrateError, Migration, UsersLinked};
+pub use pages::{Listing, Page, Window};
 pub use search::Search;
 pub use search_index::SearchIndex;
 pub use sending::{Locks, Outcome, Outgoing, SendFailure};
@@ -61,43 +63,15 @@ use describe::describe_pool;
 use failure::{Fault, QueryFailure};
 use held_rows::{CallerGone, HeldRows};
 use lease::{Lease, Param, Turn};
+use pages::{PAGE_BYTES, listing};
 use search::Searches;
 use shares::Shares;
 use user_lookups::UserLookups;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::model::{RawJson, Seq};
+use crate::model::RawJson;
 use crate::turns::{Kind, Waiting};
-
-/// Bytes of JSON in one page of messages or conversations: some 60 of the longest messages, or 10 if each of their bytes is escaped
-/// to six. The page ends before the item that would be too much, and says that more follow; the first item always comes.
-const PAGE_BYTES: i64 = 4 * 1024 * 1024;
-
-/// A page by position.
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    pub limit: i64,
-    pub offset: i64,
-}
-
-/// Which part of a conversation's history.
-#[derive(Clone, Copy, Debug)]
-pub enum Window {
-    /// Newest first, from `offset`.
-    Newest(Page),
-    /// Older than `seq`, newest first.
-    Before { seq: Seq, limit: i64 },
-    /// Newer than `seq`, oldest first.
-    After { seq: Seq, limit: i64 },
-}
-
-/// Items as PostgreSQL built them, and whether more follow.
-#[derive(Debug)]
-pub struct Listing {
-    pub items: Vec<String>,
-    pub has_more: bool,
-}
 
 /// A handle on the database; clones share the pools.
 #[derive(Clone)]
@@ -461,18 +435,4 @@ fn single<'a, T: postgres_types::FromSql<'a>>(rows: &'a [Row], column: usize) ->
 
 fn column_of<'a, T: postgres_types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Error> {
     row.try_get(column).map_err(|e| Error::Internal(e.into()))
-}
-
-/// Rows of one JSON text each, asked for with one more than `limit`; a null stands for what did not fit into the page.
-fn listing(rows: &[Row], limit: i64) -> Result<Listing, Error> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let items = rows
-        .iter()
-        .take(limit)
-        .map_while(|row| column_of(row, 0).transpose())
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Listing {
-        has_more: rows.len() > items.len(),
-        items,
-    })
 }
