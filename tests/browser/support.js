@@ -150,7 +150,11 @@ async function describe() {
 /** The end of a test: none of its pages has complained about anything, or asked anybody else for anything. */
 export async function leave() {
   const left = visited.splice(0);
-  await Promise.all(left.map(({ context }) => context.close()));
+  await Promise.all(left.map(async ({ context, page }) => {
+    // What a page still waits for when its test ends gets no answer, and no handler fails for it.
+    if (!page.isClosed()) await page.unrouteAll({ behavior: 'ignoreErrors' });
+    await context.close();
+  }));
   await Promise.all(fronts.splice(0).map((front) => front.close()));
   assert.deepEqual(left.flatMap(({ complaints }) => complaints), []);
 }

@@ -229,7 +229,8 @@ test('an enquiry whose answer is lost is stored once, though one clicks again', 
   assert.equal(await stored(), '1');
   // What arrived can be asked once more.
   await enquire('Mill Lane 11');
-  await eventually(stored, '2');
+  await cleo.getByText('Cleo: I am interested in Mill Lane 11.').nth(1).waitFor();
+  assert.equal(await stored(), '2');
 });
 
 test('that pgchat does not accept the application is no fault of its user', async () => {
