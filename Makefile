@@ -29,6 +29,7 @@ test: toolchain ## run all tests (installs PostgreSQL, Node.js and Chromium if n
 	cargo build --workspace --bins --tests && \
 	cargo test --workspace --lib --bins -- --test-threads=$(TEST_THREADS) && \
 	cargo test --workspace --doc && \
+	scripts/ensure-node.sh >/dev/null && \
 	scripts/at-once.sh 'scripts/check-documents.sh target/debug/pgchat' 'scripts/test-client.sh target/debug/pgchat' \
 	  scripts/test-nestjs.sh scripts/test-sql-examples.sh 'scripts/test-example.sh target/debug/pgchat' && \
 	scripts/test-browser.sh target/debug/pgchat && \

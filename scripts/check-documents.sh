@@ -47,7 +47,7 @@ start_service() {
     log=$scratch/$mode.log
     # The one in the background may come to it later than whoever reads it.
     : >"$log"
-    env EMBEDDED_DATA_DIR="$scratch/$mode" SERVER_HOST=127.0.0.1 SERVER_PORT=0 RATE_LIMIT_PER_SECOND=0 "$@" \
+    env EMBEDDED_DATA_DIR="$scratch/$mode" SERVER_HOST=127.0.0.1 SERVER_PORT=0 RATE_LIMIT_PER_SECOND=0 DB_TIMEOUT_SECONDS=60 "$@" \
         "$program" serve >"$log" 2>&1 &
     service=$!
     url=

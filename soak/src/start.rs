@@ -31,6 +31,8 @@ const PARTNERS: [usize; 2] = [1, 7];
 const CLIENT_QUEUE: usize = 8;
 /// How long all clients may take to get their first socket.
 const ALL_ONLINE: Duration = Duration::from_secs(60);
+/// Pause before a conversation that could not be made is tried again.
+const RETRY: Duration = Duration::from_millis(200);
 
 pub struct Run {
     pub world: Arc<World>,
@@ -168,13 +170,20 @@ async fn conversations(api: &Api, users: &[Uuid]) -> Result<Vec<Conversation>, F
     }
     futures_util::stream::iter(pairs)
         .map(|(one, other)| async move {
-            match api.make_conversation(users[one], users[other]).await {
-                Ok(id) => Ok(Conversation {
-                    id,
-                    members: [ClientIx::try_from(one)?, ClientIx::try_from(other)?],
-                }),
-                Err(Miss::Retry(text) | Miss::Refused(text)) => {
-                    Err(Failure::from(format!("POST conversations: {text}")))
+            let deadline = Instant::now() + ALL_ONLINE;
+            loop {
+                match api.make_conversation(users[one], users[other]).await {
+                    Ok(id) => {
+                        break Ok(Conversation {
+                            id,
+                            members: [ClientIx::try_from(one)?, ClientIx::try_from(other)?],
+                        });
+                    }
+                    // A replica's first connections to the database may take it long.
+                    Err(Miss::Retry(_)) if Instant::now() < deadline => sleep(RETRY).await,
+                    Err(Miss::Retry(text) | Miss::Refused(text)) => {
+                        break Err(Failure::from(format!("POST conversations: {text}")));
+                    }
                 }
             }
         })

@@ -246,7 +246,7 @@ test('why messages were not searched is said in words for who searches; where th
   // Where nobody is found, either.
   await search(page).fill('nobody has this name');
   await row(page, 'Grace').waitFor({ state: 'detached' });
-  assert.equal(await page.locator('.results section').last().innerText(), 'Messages are not searched here.');
+  await eventually(() => page.locator('.results section').last().innerText(), 'Messages are not searched here.');
 });
 
 test('a screen reader is told what was found also where it is as many again, and that a search takes long', async () => {

@@ -57,8 +57,8 @@ async fn a_database_that_is_stopped_is_told_and_recovered_from() {
     let cluster = Cluster::private();
     let database = Database::fresh_on(&cluster).await;
     let quick = [
-        ("WRITE_TIMEOUT_SECONDS", "2"),
-        ("DB_TIMEOUT_SECONDS", "2"),
+        ("WRITE_TIMEOUT_SECONDS", "5"),
+        ("DB_TIMEOUT_SECONDS", "5"),
         ("LISTENER_HEARTBEAT_SECONDS", "1"),
     ];
     database.migrate(&[]).await.assert_ok();
@@ -129,7 +129,7 @@ async fn a_database_that_crashes_is_recovered_from_without_loss() {
     let cluster = Cluster::private();
     let database = Database::fresh_on(&cluster).await;
     let quick = [
-        ("WRITE_TIMEOUT_SECONDS", "2"),
+        ("WRITE_TIMEOUT_SECONDS", "5"),
         ("LISTENER_HEARTBEAT_SECONDS", "1"),
     ];
     database.migrate(&[]).await.assert_ok();

@@ -300,7 +300,7 @@ async fn the_host_alters_and_drops_its_columns_while_replicas_run() {
 async fn the_table_is_looked_after_though_an_answer_is_lost() {
     let host = Host::typeorm().await;
     let proxy = Proxy::before(&host.database).await;
-    let patience = [("DB_TIMEOUT_SECONDS", "2")];
+    let patience = [("DB_TIMEOUT_SECONDS", "5")];
     let settings = [&host.settings[..], &proxy.for_all()[..], &patience].concat();
     let replica = Replica::start(&host.database, &settings).await;
     let api = replica.api();

@@ -14,7 +14,7 @@ let conversationId;
 let clients;
 
 before(async () => {
-  replicas = await cluster({ SHUTDOWN_GRACE_SECONDS: '3' });
+  replicas = await cluster({ SHUTDOWN_GRACE_SECONDS: '15' });
   first = await replicas.start();
   second = await replicas.start();
 });

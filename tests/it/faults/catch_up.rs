@@ -179,8 +179,7 @@ async fn a_mute_proxy_before_the_whole_database_is_told_and_recovered_from() {
     let database = Database::fresh().await;
     let proxy = Proxy::before(&database).await;
     let here = Replica::start(&database, &QUICK).await;
-    let impatient = [("WRITE_TIMEOUT_SECONDS", "2"), ("DB_TIMEOUT_SECONDS", "2")];
-    let through = quick(&[&proxy.for_all()[..], &impatient].concat());
+    let through = quick(&proxy.for_all());
     // Set before the other replica starts: to that one's sockets it is the past.
     let scene = Scene::set(&here.api()).await;
     let there = Replica::start(&database, &through).await;

@@ -52,8 +52,6 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     let two_hosts = quick(&[
         ("DB_HOST", "127.0.0.1,127.0.0.1"),
         ("DB_PORT", &ports),
-        ("WRITE_TIMEOUT_SECONDS", "2"),
-        ("DB_TIMEOUT_SECONDS", "2"),
     ]);
     let [here, there] = Replica::start_many(&database, &two_hosts).await;
     let conversation = here.api().open_conversation(ALICE, BORIS).await;
@@ -151,8 +149,6 @@ async fn a_replica_goes_on_at_the_standby_when_the_primary_is_silent() {
     let two_hosts = quick(&[
         ("DB_HOST", "127.0.0.1,127.0.0.1"),
         ("DB_PORT", &ports),
-        ("WRITE_TIMEOUT_SECONDS", "2"),
-        ("DB_TIMEOUT_SECONDS", "2"),
     ]);
     let replica = Replica::start(&database, &two_hosts).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;

@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use super::*;
 
-/// Long enough for a commit that waits for nobody.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// From when on commits wait for it.
 async fn wait_for_a_standby(database: &Database) {
     for setting in [
@@ -17,8 +14,14 @@ async fn wait_for_a_standby(database: &Database) {
     }
     eventually("commits wait", || async {
         let write = "select pg_logical_emit_message(true, 'test', '')";
-        let written = tokio::time::timeout(PATIENCE, database.execute(write)).await;
-        written.is_err().then_some(())
+        let waits = eventually("it waits, or has been written", || async {
+            let waiting = "pg_stat_activity where wait_event = 'SyncRep'";
+            (database.count(waiting).await > 0).then_some(())
+        });
+        tokio::select! {
+            () = database.execute(write) => None,
+            () = waits => Some(()),
+        }
     })
     .await;
 }
@@ -28,7 +31,7 @@ async fn wait_for_a_standby(database: &Database) {
 async fn a_repeat_does_not_acknowledge_what_no_standby_has() {
     let cluster = Cluster::private();
     let database = Database::fresh_on(&cluster).await;
-    let replica = Replica::start(&database, &quick(&[("DB_TIMEOUT_SECONDS", "2")])).await;
+    let replica = Replica::start(&database, &QUICK).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     let message = id_of(&api.send(conversation, ALICE, "to be read").await);
@@ -96,7 +99,7 @@ async fn a_repeat_does_not_acknowledge_what_no_standby_has() {
 async fn a_repeated_send_does_not_acknowledge_what_no_standby_has() {
     let cluster = Cluster::private();
     let database = Database::fresh_on(&cluster).await;
-    let replica = Replica::start(&database, &quick(&[("DB_TIMEOUT_SECONDS", "2")])).await;
+    let replica = Replica::start(&database, &QUICK).await;
     let api = replica.api();
     let conversation = api.open_conversation(ALICE, BORIS).await;
     wait_for_a_standby(&database).await;

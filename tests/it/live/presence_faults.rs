@@ -168,7 +168,7 @@ async fn an_hour_passes(database: &Database) {
 async fn a_replica_that_drains_hands_its_users_over_without_noise() {
     let database = Database::fresh().await;
     let [mut leaving, other] =
-        Replica::start_many(&database, &[("SHUTDOWN_GRACE_SECONDS", "3")]).await;
+        Replica::start_many(&database, &[("SHUTDOWN_GRACE_SECONDS", "15")]).await;
     let mut alice = Socket::connect(&leaving, ALICE).await;
     let mut carla = Socket::connect(&leaving, CARLA).await;
     let mut boris = watcher_of(&other, &[ALICE, CARLA]).await;

@@ -106,7 +106,7 @@ async fn a_search_that_takes_too_long_is_given_up_and_the_next_has_its_turn() {
 
 #[tokio::test]
 async fn a_search_that_waits_too_long_for_its_turn_is_refused() {
-    let held = held(&[("DB_TIMEOUT_SECONDS", "1")]).await;
+    let held = held(&[("DB_TIMEOUT_SECONDS", "5")]).await;
     let mut searches = JoinSet::new();
     held.come(&mut searches, 1, || search_of(&held, ALICE))
         .await;
@@ -115,7 +115,7 @@ async fn a_search_that_waits_too_long_for_its_turn_is_refused() {
     let reply = within("an answer", waiting.search(ALICE, "q=apple")).await;
     let message = reply.refused(503, "unavailable");
     assert_eq!(message, "other searches take too long: try again");
-    let told = "searches: a turn did not come within 1 s";
+    let told = "searches: a turn did not come within 5 s";
     eventually("the log tells", || async {
         held.replica.log().contains(told).then_some(())
     })
