@@ -49,10 +49,7 @@ async fn replicas_and_clients_go_on_at_the_promoted_standby() {
     let way = Proxy::before(&promoted).await;
     // The first of them takes no writes until it is promoted.
     let ports = format!("{},{}", way.port, primary.port);
-    let two_hosts = quick(&[
-        ("DB_HOST", "127.0.0.1,127.0.0.1"),
-        ("DB_PORT", &ports),
-    ]);
+    let two_hosts = quick(&[("DB_HOST", "127.0.0.1,127.0.0.1"), ("DB_PORT", &ports)]);
     let [here, there] = Replica::start_many(&database, &two_hosts).await;
     let conversation = here.api().open_conversation(ALICE, BORIS).await;
     let mut boris = Socket::connect(&there, BORIS).await;
@@ -146,10 +143,7 @@ async fn a_replica_goes_on_at_the_standby_when_the_primary_is_silent() {
     let standby = Cluster::standby_of(&primary);
     let way = Proxy::before(&database).await;
     let ports = format!("{},{}", way.port, standby.port);
-    let two_hosts = quick(&[
-        ("DB_HOST", "127.0.0.1,127.0.0.1"),
-        ("DB_PORT", &ports),
-    ]);
+    let two_hosts = quick(&[("DB_HOST", "127.0.0.1,127.0.0.1"), ("DB_PORT", &ports)]);
     let replica = Replica::start(&database, &two_hosts).await;
     let conversation = replica.api().open_conversation(ALICE, BORIS).await;
 

@@ -1,7 +1,5 @@
 //! A synchronous standby that is not there: PostgreSQL commits here, shows it, and answers nobody.
 
-use std::time::Duration;
-
 use super::*;
 
 /// From when on commits wait for it.

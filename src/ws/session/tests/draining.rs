@@ -94,7 +94,10 @@ async fn sockets_leave_over_a_third_of_what_the_delay_leaves_of_the_grace() {
         assert!(last > spread / 2, "{last:?} of {spread:?}");
         // In no short moment most of them.
         let half = SOCKETS / 2;
-        let crowd = took.windows(half).map(|some| some[half - 1] - some[0]).min();
+        let crowd = took
+            .windows(half)
+            .map(|some| some[half - 1] - some[0])
+            .min();
         assert!(crowd > Some(spread / 20), "half of them within {crowd:?}");
     }
 }
