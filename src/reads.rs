@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::FairSemaphore;
 use crate::limits::Holder;
-use crate::store::Store;
+use crate::store::{ReadConnections, Store};
 use crate::turns;
 
 /// When one who had too many reads at a time may ask again: by then some have usually been answered.
@@ -31,10 +31,13 @@ pub struct Reads {
 
 impl Reads {
     pub fn new(store: Store, config: &Config) -> Self {
-        let (connections, each) = store.connections_of_reads();
+        let ReadConnections {
+            of_all,
+            of_one_user,
+        } = store.connections_of_reads();
         Self {
             store,
-            semaphore: FairSemaphore::new(connections, each),
+            semaphore: FairSemaphore::new(of_all, of_one_user),
             most: match config.limits.reads_per_user {
                 0 => usize::MAX,
                 most => most,

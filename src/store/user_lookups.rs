@@ -107,15 +107,11 @@ impl Store {
     /// Whether this user is active; `None`: there is no such user.
     pub async fn is_active(&self, user: UserId) -> Answer {
         let (reply, answer) = oneshot::channel();
-        if let Some(asking) = self.user_lookups.admit(Waiter { user, reply })? {
+        if let Some(asking) = self.shared.user_lookups.admit(Waiter { user, reply })? {
             // For all who wait, and as long as anybody does: it is nobody's turn.
-            let store = Self {
-                turn: None,
-                ..self.clone()
-            };
-            tokio::spawn(store.look_up_users(asking));
+            tokio::spawn(self.in_no_turn().look_up_users(asking));
         }
-        match timeout(self.timeout, answer).await {
+        match timeout(self.shared.timeout, answer).await {
             Ok(Ok(answer)) => answer,
             // The queries before this one have the same time each: what is late is the database, which the log says.
             _ => Err(QueryFailure::no_answer().into()),

@@ -308,10 +308,12 @@ impl UsersLink {
         &self,
         work: impl Future<Output = Result<T, MigrateError>>,
     ) -> Result<T, MigrateError> {
-        timeout(self.store.timeout, work).await.unwrap_or_else(|_| {
-            let text = "the database did not answer in time";
-            Err(MigrateError::Interrupted(text.to_owned()))
-        })
+        timeout(self.store.shared.timeout, work)
+            .await
+            .unwrap_or_else(|_| {
+                let text = "the database did not answer in time";
+                Err(MigrateError::Interrupted(text.to_owned()))
+            })
     }
 
     /// Whether that is news.
@@ -342,8 +344,8 @@ fn not_known(failure: QueryFailure) {
 impl Store {
     /// Whether `chat_users()` can be asked. [`Fault::Refused`]: the host's table has changed, or a policy fails.
     async fn try_users(&self) -> Result<(), QueryFailure> {
-        let sql = format!("select {}chat_try_users()", self.prefix);
-        let asked = self.run(&self.pool, &sql, &[], self.deadline()).await;
+        let sql = format!("select {}chat_try_users()", self.shared.prefix);
+        let asked = self.run(&self.shared.pool, &self.statement(sql, &[])).await;
         asked.map(drop)
     }
 }
