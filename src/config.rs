@@ -33,13 +33,13 @@ const DEFAULT_FILE: &str = "config.env";
 /// Names the file like `--config`, for all commands of a container, its health check among them. No setting: it cannot stand in the file.
 const FILE_VARIABLE: &str = "PGCHAT_CONFIG";
 
-/// What the settings are read for.
+/// Whether the settings have to name the keys that jwt mode checks tokens by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum TokenKeys {
     /// To check callers, or to make a token that passes the check: the keys must be there, and fit the other settings of tokens.
-    Callers,
-    /// For the database, or to ask the service how it is: nobody calls.
-    Database,
+    Required,
+    /// To work on the database, or to ask the service how it is: nobody calls, and the keys are often given to the service alone.
+    Optional,
 }
 
 /// What the service runs with. Its `Debug` shows no secret.
@@ -119,12 +119,41 @@ pub enum SslMode {
     VerifyFull,
 }
 
-/// What is wrong with which setting, and what is allowed; one line without secrets, exit code 2.
+/// What is wrong with which setting, and what is allowed; one line without secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct ConfigError {
+    pub kind: ConfigErrorKind,
     pub variable: String,
     pub problem: String,
+}
+
+/// What has to be mended: whether a repeat with the same settings may go well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigErrorKind {
+    /// The setting, or the file of settings: exit code 2.
+    Setting,
+    /// A file that the setting names, which cannot be read, or holds what is of no use: exit code 1.
+    File,
+}
+
+impl ConfigError {
+    pub fn of_setting(variable: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            kind: ConfigErrorKind::Setting,
+            variable: variable.into(),
+            problem: problem.into(),
+        }
+    }
+
+    /// `variable` names the file.
+    pub fn of_file(variable: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            kind: ConfigErrorKind::File,
+            variable: variable.into(),
+            problem: problem.into(),
+        }
+    }
 }
 
 /// A configuration, and what is odd about it but no error; for the log, once there is one.
@@ -138,27 +167,25 @@ pub struct Loaded {
 
 /// Reads `file`, or else the one that [`FILE_VARIABLE`] names, or else `config.env` in the working directory if there is one; environment
 /// variables win.
-pub fn load(file: Option<&Path>, used: Use) -> Result<Loaded, ConfigError> {
+pub fn load(file: Option<&Path>, token_keys: TokenKeys) -> Result<Loaded, ConfigError> {
     // Empty counts as not set, as it does for every setting.
     let by_variable = std::env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty());
     let named = file.or(by_variable.as_deref().map(Path::new));
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     let name = path.display().to_string();
     let text = match std::fs::read(path) {
-        Ok(bytes) => Some(String::from_utf8(bytes).map_err(|_| ConfigError {
-            variable: name.clone(),
-            problem: "must be UTF-8".to_owned(),
-        })?),
+        Ok(bytes) => Some(
+            String::from_utf8(bytes)
+                .map_err(|_| ConfigError::of_setting(&name, "must be UTF-8"))?,
+        ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => None,
         Err(error) => {
-            return Err(ConfigError {
-                variable: name,
-                problem: format!("cannot be read: {error}"),
-            });
+            let problem = format!("cannot be read: {error}");
+            return Err(ConfigError::of_setting(name, problem));
         }
     };
     let file = text.as_deref().map(|text| File { name: &name, text });
-    let mut loaded = from_sources(file, |name| std::env::var_os(name), used)?;
+    let mut loaded = from_sources(file, |name| std::env::var_os(name), token_keys)?;
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     loaded.warnings.extend(typos::in_environment(names));
     Ok(loaded)
@@ -172,10 +199,10 @@ pub fn help() -> String {
 fn from_sources(
     file: Option<File<'_>>,
     environment: impl Fn(&str) -> Option<OsString>,
-    used: Use,
+    token_keys: TokenKeys,
 ) -> Result<Loaded, ConfigError> {
     let (values, mut warnings) = Values::collect(file, environment)?;
-    let (auth, auth_warnings) = auth::read(&values, used)?;
+    let (auth, auth_warnings) = auth::read(&values, token_keys)?;
     let (database, listen_database, database_warnings) = database::read(&values)?;
     warnings.extend(auth_warnings);
     warnings.extend(database_warnings);
@@ -233,7 +260,7 @@ impl Config {
             let (_, value) = vars.iter().rev().find(|(var, _)| *var == name)?;
             Some(OsString::from(value))
         };
-        from_sources(None, lookup, Use::Callers).map(|loaded| loaded.config)
+        from_sources(None, lookup, TokenKeys::Required).map(|loaded| loaded.config)
     }
 }
 

@@ -29,10 +29,8 @@ pub fn check_ca_files(config: &Config) -> Result<(), ConfigError> {
         DatabaseSource::Embedded { .. } => None,
     };
     for database in database.into_iter().chain(&config.listen_database) {
-        check_ca_file(database).map_err(|error| ConfigError {
-            variable: "DB_SSL_ROOT_CERT".to_owned(),
-            problem: error.to_string(),
-        })?;
+        check_ca_file(database)
+            .map_err(|error| ConfigError::of_file("DB_SSL_ROOT_CERT", error.to_string()))?;
     }
     Ok(())
 }

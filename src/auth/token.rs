@@ -184,10 +184,7 @@ fn validation(config: &AuthConfig, algorithm: Algorithm) -> Validation {
 
 /// A token for `user` by the HS256 secret, with issuer and audience where they are set: for trying things out.
 pub fn mint(config: &AuthConfig, user: UserId, ttl: Duration) -> Result<String, ConfigError> {
-    let fault = |problem: String| ConfigError {
-        variable: "JWT_SECRET".to_owned(),
-        problem,
-    };
+    let fault = |problem: String| ConfigError::of_setting("JWT_SECRET", problem);
     let secret = config
         .jwt_secret
         .as_ref()

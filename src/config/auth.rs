@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::settings::{self, Setting};
 use super::values::Values;
-use super::{ConfigError, Use};
+use super::{ConfigError, TokenKeys};
 
 /// How callers prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +107,15 @@ pub(super) fn default_mode(values: &Values) -> &'static str {
     }
 }
 
-/// The settings, and warnings about those without effect. What serves nobody ([`Use::Database`]) may lack a key: the keys are often given
-/// to the service alone.
-pub(super) fn read(values: &Values, used: Use) -> Result<(AuthConfig, Vec<String>), ConfigError> {
+/// The settings, and warnings about those without effect.
+pub(super) fn read(
+    values: &Values,
+    keys: TokenKeys,
+) -> Result<(AuthConfig, Vec<String>), ConfigError> {
     let mode = mode(values)?;
-    let warning = match used {
-        Use::Database => None,
-        Use::Callers => check_keys(values, mode)?,
+    let warning = match keys {
+        TokenKeys::Optional => None,
+        TokenKeys::Required => check_keys(values, mode)?,
     };
     let mut warnings = Vec::from_iter(warning);
     let path = |setting| values.given(setting).map(PathBuf::from);
@@ -139,7 +141,7 @@ pub(super) fn read(values: &Values, used: Use) -> Result<(AuthConfig, Vec<String
         user_check: values.seconds(&settings::USER_CHECK_SECONDS)?,
     };
     check_service_tokens(values, &config.service_tokens)?;
-    if mode == AuthMode::Jwt && used == Use::Callers {
+    if mode == AuthMode::Jwt && keys == TokenKeys::Required {
         warnings.extend(weak_secrets(&config));
     }
     Ok((config, warnings))
