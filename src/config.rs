@@ -10,6 +10,7 @@ mod file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod names;
+mod origins;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use std::str::FromStr;
 pub use auth::{AuthConfig, AuthMode, Secret};
 pub use bounds::{Limits, Timeouts};
 pub use database::{SHARED_DATA_HOME, data_home};
+pub use origins::AllowedOrigins;
 use values::{File, Values, shown};
 
 /// Read from the working directory when neither `--config` nor [`FILE_VARIABLE`] names another.
@@ -72,12 +74,8 @@ pub struct Config {
     pub search_language: Option<String>,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// Browsers' origins for CORS and the WebSocket handshake (`ALLOWED_ORIGINS`); empty: same origin only;
-    /// `*` alone: any. Lower case, without a default port.
-    pub allowed_origins: Vec<String>,
-    /// Pages of any port of this machine are let in too: what is tried out on the embedded database is often a page
-    /// that its developer serves beside it. Not where `ALLOWED_ORIGINS` is set.
-    pub local_pages: bool,
+    /// For CORS and the WebSocket handshake (`ALLOWED_ORIGINS`).
+    pub allowed_origins: AllowedOrigins,
     /// `WEB_PAGE`, on: the chat page at `/`.
     pub web_page: bool,
 }
@@ -227,8 +225,7 @@ fn from_sources(
         search_language: search_language(&values)?,
         limits: bounds::limits(&values)?,
         timeouts: bounds::timeouts(&values)?,
-        allowed_origins: allowed_origins(&values)?,
-        local_pages: embedded && values.given(&settings::ALLOWED_ORIGINS).is_none(),
+        allowed_origins: allowed_origins(&values, embedded)?,
         web_page: values.choice(&settings::WEB_PAGE)? == "on",
     };
     let [host, mode] = [default_host(config.auth.mode), auth::default_mode(&values)];
@@ -245,14 +242,6 @@ fn from_sources(
 }
 
 impl Config {
-    /// Whether `ALLOWED_ORIGINS` lists the origin that a browser sent.
-    pub fn lists_origin(&self, origin: &str) -> bool {
-        self.allowed_origins
-            .iter()
-            .any(|listed| listed == "*" || listed.eq_ignore_ascii_case(origin))
-            || self.local_pages && names::is_loopback_origin(origin)
-    }
-
     /// A configuration from these variables alone: `[("DB_HOST", "localhost")]`.
     #[cfg(any(test, fuzzing))]
     pub fn from_vars(vars: &[(&str, &str)]) -> Result<Self, ConfigError> {
@@ -399,12 +388,14 @@ fn log_filter(values: &Values) -> Result<Option<String>, ConfigError> {
     Ok(filter)
 }
 
-fn allowed_origins(values: &Values) -> Result<Vec<String>, ConfigError> {
+fn allowed_origins(values: &Values, embedded: bool) -> Result<AllowedOrigins, ConfigError> {
     let setting = &settings::ALLOWED_ORIGINS;
     let Some(text) = values.given(setting) else {
-        return Ok(Vec::new());
+        return Ok(AllowedOrigins::SameOrigin {
+            local_pages: embedded,
+        });
     };
-    names::origins(text).ok_or_else(|| {
+    AllowedOrigins::parse(text).ok_or_else(|| {
         values.fault(
             setting,
             format!(

@@ -257,41 +257,17 @@ fn offers(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
 }
 
 /// Keeps foreign web pages from opening sockets in a visitor's name (RFC 6455 section 10.2). A handshake without
-/// `Origin` comes from no browser. `ALLOWED_ORIGINS` empty: the page must come from this same host and port.
+/// `Origin` comes from no browser.
 fn check_origin(headers: &HeaderMap, config: &Config) -> Result<(), Error> {
     let Some(origin) = headers.get(ORIGIN) else {
         return Ok(());
     };
     let origin = origin.to_str().unwrap_or_default();
-    let fine = if config.allowed_origins.is_empty() {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        host.is_some_and(|host| is_same_host(origin, host)) || config.lists_origin(origin)
-    } else {
-        config.lists_origin(origin)
-    };
-    if fine {
-        return Ok(());
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    match config.allowed_origins.may_open_socket(origin, host) {
+        true => Ok(()),
+        false => Err(Error::Forbidden(Denial::OriginNotAllowed)),
     }
-    Err(Error::Forbidden(Denial::OriginNotAllowed))
-}
-
-/// The scheme's default port may be written or left out, on either side. The schemes are not compared: behind a
-/// proxy that ends TLS, this side cannot know its own.
-fn is_same_host(origin: &str, host: &str) -> bool {
-    let Some((scheme, origin_host)) = origin.split_once("://") else {
-        return false;
-    };
-    let default_port = match scheme {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return false,
-    };
-    let bare = |host: &str| {
-        let host = host.to_ascii_lowercase();
-        host.strip_suffix(default_port)
-            .map_or(host.clone(), str::to_owned)
-    };
-    bare(origin_host) == bare(host)
 }
 
 /// Whose socket it is to be.
