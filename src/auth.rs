@@ -30,7 +30,7 @@ pub use caller::{Caller, ME, NamedUser, Validity};
 pub use token::mint;
 
 use crate::config::{AuthConfig, AuthMode, ConfigError};
-use crate::error::{Error, ErrorCode};
+use crate::error::{Credentials, Error};
 use crate::hub::Hub;
 use crate::model::{UnixSeconds, UserId};
 use crate::store::{IssuedTicket, Store};
@@ -123,10 +123,9 @@ impl Auth {
         match &self.shared.mode {
             Mode::Trusted => Ok(Caller(Kind::Trusted)),
             Mode::Jwt(jwt) => {
-                let bearer =
-                    credentials::bearer(headers)?.ok_or_else(Error::credentials_required)?;
-                let caller = self.bearer(jwt, bearer)?;
-                jwt.admit(caller).await
+                let bearer = credentials::bearer(headers)?;
+                let bearer = bearer.ok_or(Error::Unauthorized(Credentials::Missing))?;
+                jwt.admit(self.bearer(jwt, bearer)?).await
             }
         }
     }
@@ -142,7 +141,7 @@ impl Auth {
         let bearer = credentials::bearer(headers)?;
         let subprotocol = credentials::subprotocol_token(headers)?;
         match (bearer, subprotocol, ticket) {
-            (None, None, None) => Err(Error::credentials_required()),
+            (None, None, None) => Err(Error::Unauthorized(Credentials::Missing)),
             (Some(bearer), None, None) => Ok(Presented::Caller(self.bearer(jwt, bearer)?)),
             (None, Some(token), None) => Ok(Presented::Caller(self.user(jwt, token)?)),
             (None, None, Some(ticket)) => presented_ticket(ticket),
@@ -302,10 +301,7 @@ fn presented_ticket(text: &str) -> Result<Presented, Error> {
 }
 
 fn ticket_invalid() -> Error {
-    Error::Unauthorized {
-        code: ErrorCode::TicketInvalid,
-        message: "the ticket is not valid, or was used before, or has expired".to_owned(),
-    }
+    Error::Unauthorized(Credentials::TicketInvalid)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::crypto;
 use super::keys::{KeyFiles, KeySet};
 use crate::config::{AuthConfig, ConfigError};
-use crate::error::{Error, ErrorCode};
+use crate::error::{Credentials, Error};
 use crate::model::{UnixSeconds, UserId};
 use crate::sync;
 
@@ -221,17 +221,11 @@ fn refusal(kind: &ErrorKind) -> Error {
 }
 
 pub(super) fn expired() -> Error {
-    Error::Unauthorized {
-        code: ErrorCode::TokenExpired,
-        message: "the token has expired".to_owned(),
-    }
+    Error::Unauthorized(Credentials::TokenExpired)
 }
 
 pub(super) fn invalid(why: impl std::fmt::Display) -> Error {
-    Error::Unauthorized {
-        code: ErrorCode::TokenInvalid,
-        message: format!("the token is not valid: {why}"),
-    }
+    Error::Unauthorized(Credentials::TokenInvalid(why.to_string()))
 }
 
 #[cfg(test)]
