@@ -91,7 +91,7 @@ pub enum LogFormat {
 
 /// The database of the operator, or one of our own.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // there is one in a process
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum DatabaseSource {
     External(DatabaseConfig),
     Embedded {

@@ -162,6 +162,7 @@ mod tests {
     use prometheus_client::encoding::DescriptorEncoder;
 
     use super::*;
+    use crate::sync::lock;
     use crate::testing;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -176,7 +177,7 @@ mod tests {
     impl Collector for Slow {
         fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
             self.begins.send(()).map_err(|_| fmt::Error)?;
-            let may_end = self.may_end.lock().map_err(|_| fmt::Error)?;
+            let may_end = lock(&self.may_end);
             may_end.recv_timeout(PATIENCE).map_err(|_| fmt::Error)
         }
     }
