@@ -80,7 +80,7 @@ pub enum Error {
     #[error("there is no search: SEARCH_LANGUAGE is off")]
     SearchIsOff,
 
-    /// 404: the message was deleted. Told to whoever may read it, and, where it is to be changed, to its sender.
+    /// 404: the message was deleted. Told to callers who may read it, and to its sender who wants to change it.
     #[error("message {0} was deleted")]
     MessageDeleted(MessageId),
 
@@ -131,8 +131,8 @@ pub enum Error {
     #[error("this replica has as many connections as it may")]
     ReplicaFull,
 
-    /// 503: a search had all the time that it may have. It is the database that is slow, or the words that are in
-    /// too much: nobody knows which. So whoever repeats by itself what may pass is to leave it to the user.
+    /// 503: a search had all the time that it may have. The database is slow, or the words are in too many messages: nobody knows which. So a
+    /// client that repeats requests by itself should leave this one to the user.
     #[error(
         "the search took too long: narrow it down, by other words or to one conversation, or try again"
     )]

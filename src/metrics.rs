@@ -84,8 +84,8 @@ impl Metrics {
         }
     }
 
-    /// On a thread that may wait, one after the other: Linux before 6.2 takes tens of milliseconds to count tens of thousands of files, and
-    /// whoever asks for figures needs no token. Those who ask meanwhile share the next text.
+    /// The figures as text. It is made on a thread that may wait, one text after the other: Linux before 6.2 takes tens of milliseconds to
+    /// count tens of thousands of files, and a scrape needs no token. Scrapes that come meanwhile share the next text.
     pub async fn render(&self, format: TextFormat) -> Result<Bytes, Error> {
         let asked = Instant::now();
         let turn = acquire_owned(Arc::clone(&self.turn)).await;

@@ -1,5 +1,5 @@
-//! Whose turn it is to be read for over HTTP: pages of lists, single objects, counts. Reading costs no writes, so no rate limits it; but
-//! whoever asks without a pause, or for what takes long, leaves the others their connections to the database.
+//! Turns of reads over HTTP: pages of lists, single objects, counts. Reading costs no writes, so no rate limits it; but a user who asks
+//! without a pause, or for what takes long, must leave the others their connections to the database.
 //!
 //! Searches have turns of their own: see [`Store::search`].
 
@@ -46,9 +46,9 @@ impl Reads {
         }
     }
 
-    /// A handle on the database, when it is `holder`'s turn, which it is as long as the handle is held, or a statement of it runs on though
-    /// its caller went away: whoever asks and goes away has no more turns than whoever waits. `TooManyRequests` where as many of theirs as
-    /// may be are under way, `Unavailable` where the turn does not come in time.
+    /// A handle on the database, when it is `holder`'s turn. The turn lasts as long as the handle is held, or a statement of it runs on though
+    /// its caller went away: a client that hangs up has no more turns than one that waits. `TooManyRequests` if `holder` has as many reads
+    /// under way as they may, `Unavailable` if the turn does not come in time.
     pub async fn turn(&self, holder: Holder) -> Result<Store, Error> {
         match holder {
             Holder::User(_) | Holder::Conversation(_) => {}

@@ -96,8 +96,8 @@ impl Caller {
         Ok((acting, [one.0, other.0]))
     }
 
-    /// Whose eyes see a conversation: those of the user whom the request names, if the caller may act for them
-    /// ([`Error::Forbidden`] if not); where it names nobody, those of the token's user, or of whoever knows the id.
+    /// The user by whose eyes a conversation is read: the one whom the request names, if the caller may act for them
+    /// ([`Error::Forbidden`] if not); if it names nobody, the token's user; without one, anyone who knows the id.
     pub fn reader(&self, named: Option<NamedUser>) -> Result<Reader, Error> {
         match named.or(self.own_user()) {
             Some(named) => Ok(Reader::Participant(self.act_for(named)?)),
@@ -105,7 +105,8 @@ impl Caller {
         }
     }
 
-    /// Whose share of the budget large answers take: the caller's own. A gateway has none, so it is that of whom or what it asks for.
+    /// The holder whose share of the budget large answers take: the caller. A gateway has no share, so it is the user or conversation that it
+    /// asks for.
     pub fn holder(&self, asked_for: Holder) -> Holder {
         match self.0 {
             Kind::User { user, .. } => Holder::User(user),

@@ -33,7 +33,7 @@ pub struct AuthConfig {
     pub jwt_audience: Option<String>,
     /// `JWT_USER_CLAIM`, `sub`.
     pub jwt_user_claim: String,
-    /// `JWT_LEEWAY_SECONDS`, 0: clocks may differ by so much.
+    /// `JWT_LEEWAY_SECONDS`, 0: how much clocks may differ.
     pub jwt_leeway: Duration,
     /// `JWT_KEYS_CHECK_SECONDS`, 5: between two looks at the key files.
     pub jwt_keys_check: Duration,
@@ -147,8 +147,8 @@ pub(super) fn read(
     Ok((config, warnings))
 }
 
-/// A service that was told to check its callers and cannot must not start: without `AUTH_MODE=trusted` in so many words, settings that
-/// only mean something to the other mode are an error where that lacks a key. With it they are the warning that is returned.
+/// A service that was told to check its callers and cannot must not start: settings that mean something to jwt mode only are an error if there
+/// is no key, unless `AUTH_MODE=trusted` is set explicitly. Then they are the warning that is returned.
 fn check_keys(values: &Values, mode: AuthMode) -> Result<Option<String>, ConfigError> {
     let named = KEYS.map(|setting| setting.name).join(", ");
     if mode == AuthMode::Jwt {
@@ -185,7 +185,7 @@ fn check_service_tokens(values: &Values, tokens: &[Secret]) -> Result<(), Config
     Ok(())
 }
 
-/// What does not would be a secret that nobody can show.
+/// Any other character could not be sent in a header, so nobody could present the token.
 fn goes_into_a_header(token: &Secret) -> bool {
     let mut bytes = token.expose().bytes();
     bytes.all(|byte| byte == b' ' || byte.is_ascii_graphic())

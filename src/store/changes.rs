@@ -20,7 +20,7 @@ use crate::position::{Horizon, Identity, Snapshot};
 #[derive(Clone, Debug)]
 pub struct Change {
     pub event_type: String,
-    /// Its type for those who were told of the row before: an insertion becomes an update.
+    /// Its type for users who were told of the row before: an insertion becomes an update.
     pub later_type: String,
     pub user: UserId,
     pub recipients: [UserId; 2],
@@ -69,7 +69,7 @@ pub enum ReadBack {
 #[derive(Debug)]
 pub struct RowBack {
     pub id: Uuid,
-    /// The event that tells of it who has not heard of it before, and the one for who has.
+    /// The types of its event: for users who have not heard of the row before, and for those who have.
     pub event_type: String,
     pub later_type: String,
     /// Whose it is, now.

@@ -113,7 +113,7 @@ impl Store {
         single(&self.change(call, &params).await?, 0)
     }
 
-    /// Ends the rolls of other replicas that are gone, or silent for so long. Whether `roll` goes on.
+    /// Ends the rolls of other replicas that are gone, or have been silent for `silence`. Whether `roll` goes on.
     pub async fn end_rolls(
         &self,
         replica: ReplicaId,
@@ -129,7 +129,7 @@ impl Store {
         single(&self.change(call, &params).await?, 0)
     }
 
-    /// Takes users off a roll that ended so long ago; `false`: there is none.
+    /// Takes up to `users` users off a roll that ended at least `grace` ago; `false`: there is no such roll.
     pub async fn clear_roll(&self, grace: Duration, users: usize) -> Result<bool, Error> {
         let users = i32::try_from(users).unwrap_or(i32::MAX);
         let params = [

@@ -84,14 +84,14 @@ impl Store {
 
     /// Uses a ticket up; `None` when it is not good, or not any more.
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
-        // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
-        // would all behind them.
+        // The wait has a deadline of its own: otherwise a caller who has waited for nearly all of it would have no time left to be answered,
+        // and nor would all behind them.
         let turn = self.shared.redemptions.turn();
         let Ok(turn) = timeout_at(self.deadline(), turn).await else {
             turns::log_refusal(turns::Kind::Tickets, self.shared.timeout);
             return Err(Error::unavailable("too many others wait for the database"));
         };
-        // Until the statement has ended: whoever comes and hangs up has no more connections than who waits.
+        // The turn lasts until the statement has ended: a client that hangs up has no more connections than one that waits.
         let rows = self
             .in_turn(turn)
             .change("chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])

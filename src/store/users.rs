@@ -29,7 +29,7 @@ impl Store {
             .unwrap_or_else(|| Err(Error::not_found(Resource::User, id)))
     }
 
-    /// Which of these users are active. Those who do not exist are left out; of whom the host's view fails to tell, the error is `Internal`.
+    /// Which of these users are active. Users who do not exist are left out; `Internal` for those whom the host's view fails to tell about.
     pub async fn active_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Active>, Error> {
         let rows = self
             .read("chat_active_users($1)", &[(&users, Type::UUID_ARRAY)])

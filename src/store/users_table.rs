@@ -20,7 +20,7 @@ use crate::sync::lock;
 /// With the functions that look at the host's table, between marks.
 const USERS: &str = include_str!("../../sql/migrations/V2__users.sql");
 
-/// After so many looks at the table its foreign keys are tried for again: each try keeps senders waiting for a moment, in each replica.
+/// Looks at the table between two tries for its foreign keys: each try keeps senders waiting for a moment, in each replica.
 const LOOKS_BEFORE_KEYS: u32 = 20;
 
 /// The host's users table, as configured.
@@ -188,7 +188,7 @@ impl UsersLink {
         }
     }
 
-    /// Until it is done: what was linked before may be another table than the settings name.
+    /// Retries until linked: the table that was linked before may be another one than the settings name.
     async fn link_late(&self) {
         loop {
             match self.link().await {

@@ -83,8 +83,8 @@ async fn answer(
 async fn turn_of_refusal(services: &Services, error: &Error) {
     static LINES: Repeats = Repeats::new(module_path!());
     match error {
-        // Who is refused for want of room is not held: each that waits here takes one of the connections beside the sockets. Few have
-        // cost a question: those who were let pass when there was room yet.
+        // A handshake that is refused for want of room does not wait: each that waits here takes one of the connections beside the sockets.
+        // Few of them have cost a query: only those that were let pass while there was still room.
         Error::ReplicaFull => LINES.warn(format_args!(
             "as many sockets are open as may be (MAX_CONNECTIONS, {}): handshakes get a 503",
             services.config.limits.connections
@@ -97,9 +97,9 @@ async fn turn_of_refusal(services: &Services, error: &Error) {
     }
 }
 
-/// From the cheapest check to the dearest: the database is asked only for what could become a socket, and nobody waits for it whose
-/// credentials or parameters are refused by themselves. Who is unknown or deactivated is told that first, as everywhere: so whether they
-/// act for themselves, and may have another socket, is looked at behind it.
+/// From the cheapest check to the dearest: the database is asked only for a handshake that could become a socket, and no handshake waits for it
+/// whose credentials or parameters are refused by themselves. Users who are unknown or deactivated are told so first, as everywhere: so
+/// whether they act for themselves, and may have another socket, is checked after that.
 async fn handshake(
     services: Arc<Services>,
     headers: &HeaderMap,
@@ -115,7 +115,7 @@ async fn handshake(
     // Whatever it is, the client is let in: a cursor that is none of ours makes it reload.
     let cursor = query.token("cursor").map_err(Error::Validation)?;
     let cursor = cursor.filter(|text| !text.is_empty()).map(str::to_owned);
-    // Before a ticket is used up: with it, who is refused here may go to another replica.
+    // Before a ticket is used up: with it, a client that is refused here may go to another replica.
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
     }
