@@ -2,9 +2,10 @@
 //! request is a [`NamedUser`], which becomes a [`UserId`] only by asking the caller: a handler that forgets
 //! to ask does not compile.
 //!
-//! In reading order: [`credentials`] finds what a request carries; [`token`] verifies it by the [`keys`]
+//! In reading order: [`caller`] is who it may be; [`credentials`] finds what a request carries; [`token`] verifies it by the [`keys`]
 //! ([`crypto`] does the arithmetic), unless it is one of the [`service`] tokens; [`user_check`] knows who is deactivated. Tokens and tickets never get into a log.
 
+mod caller;
 mod credentials;
 mod crypto;
 mod keys;
@@ -12,160 +13,27 @@ mod service;
 mod token;
 mod user_check;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use warp::http::HeaderMap;
 
+use caller::Kind;
 use credentials::Ticket;
 use keys::KeyFiles;
 use service::ServiceTokens;
 use token::{Token, Verifier};
 use user_check::UserCheck;
 
+pub use caller::{Caller, ME, NamedUser, Validity};
 pub use token::mint;
 
 use crate::config::{AuthConfig, AuthMode, ConfigError};
-use crate::error::{Denial, Error, ErrorCode, Resource};
+use crate::error::{Credentials, Error};
 use crate::hub::Hub;
-use crate::limits::Holder;
-use crate::model::{Reader, ServiceToken, UnixSeconds, UserId};
+use crate::model::{UnixSeconds, UserId};
 use crate::store::{IssuedTicket, Store};
-
-/// The token's user, where a request would name an id of theirs.
-pub const ME: &str = "me";
-
-/// A user whom a request names, and for whom it is not known yet whether the caller may act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamedUser(UserId);
-
-impl NamedUser {
-    /// The id, for the users' directory: whoever may call may look anybody up there.
-    pub fn in_directory(self) -> UserId {
-        self.0
-    }
-
-    /// The id, of somebody with whom the user whom the caller acts for may have a conversation.
-    pub fn as_the_other(self) -> UserId {
-        self.0
-    }
-}
-
-impl FromStr for NamedUser {
-    type Err = uuid::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(|id| Self(UserId(id)))
-    }
-}
-
-/// Whoever sent a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller(Kind);
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    /// A gateway in front, which has checked the user already.
-    Trusted,
-    /// Another server, by this service token.
-    Service(ServiceToken),
-    /// A user, by a token or a ticket.
-    User {
-        user: UserId,
-        /// `None`: a ticket that was not made by a token.
-        until: Option<Validity>,
-    },
-}
-
-/// How long a user's token goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
-    /// Its `exp`.
-    pub expires: UnixSeconds,
-    /// From then on it is refused: `exp` and the leeway.
-    pub ends: UnixSeconds,
-}
-
-impl Caller {
-    /// A caller of trusted mode, for tests that need no other.
-    #[cfg(any(test, fuzzing))]
-    pub fn trusted() -> Self {
-        Self(Kind::Trusted)
-    }
-
-    /// The caller's own user, for whom it acts where the request names none.
-    pub fn own_user(&self) -> Option<NamedUser> {
-        match self.0 {
-            Kind::User { user, .. } => Some(NamedUser(user)),
-            Kind::Trusted | Kind::Service(_) => None,
-        }
-    }
-
-    /// The user whom the request names, if the caller may act for them: be the sender, the reader, or the owner of a
-    /// list. [`Error::Forbidden`] if not.
-    pub fn act_for(&self, named: NamedUser) -> Result<UserId, Error> {
-        match self.0 {
-            Kind::User { user, .. } if user != named.0 => {
-                Err(Error::Forbidden(Denial::UserMismatch))
-            }
-            _ => Ok(named.0),
-        }
-    }
-
-    /// The first of two users for whom the caller may act, and both of them; opening a conversation takes no more.
-    pub fn act_for_either(
-        &self,
-        one: NamedUser,
-        other: NamedUser,
-    ) -> Result<(UserId, [UserId; 2]), Error> {
-        let acting = self.act_for(one).or_else(|_| self.act_for(other))?;
-        Ok((acting, [one.0, other.0]))
-    }
-
-    /// Whose eyes see a conversation: those of the user whom the request names, if the caller may act for them
-    /// ([`Error::Forbidden`] if not); where it names nobody, those of the token's user, or of whoever knows the id.
-    pub fn reader(&self, named: Option<NamedUser>) -> Result<Reader, Error> {
-        match named.or(self.own_user()) {
-            Some(named) => Ok(Reader::Participant(self.act_for(named)?)),
-            None => Ok(Reader::Anyone),
-        }
-    }
-
-    /// Whose share of the budget large answers take: the caller's own. A gateway has none, so it is that of whom or what it asks for.
-    pub fn holder(&self, asked_for: Holder) -> Holder {
-        match self.0 {
-            Kind::User { user, .. } => Holder::User(user),
-            Kind::Service(token) => Holder::Service(token),
-            Kind::Trusted => asked_for,
-        }
-    }
-
-    /// What the caller may hear of an error. A user does not learn whether a conversation or a message exists in which
-    /// they have no part: the answer is the same, to the letter.
-    pub fn concealed(&self, error: Error) -> Error {
-        let tells = match &error {
-            Error::NotFound { what, .. } => {
-                matches!(what, Resource::Conversation | Resource::Message)
-            }
-            Error::Forbidden(denial) => *denial == Denial::NotAParticipant,
-            _ => false,
-        };
-        match self.0 {
-            Kind::User { .. } if tells => Error::Forbidden(Denial::Concealed),
-            _ => error,
-        }
-    }
-
-    /// `None`: for ever.
-    pub fn valid_until(&self) -> Option<Validity> {
-        match self.0 {
-            Kind::User { until, .. } => until,
-            Kind::Trusted | Kind::Service(_) => None,
-        }
-    }
-}
 
 /// What a handshake presents, judged as far as that needs no database.
 pub enum Presented {
@@ -173,22 +41,25 @@ pub enum Presented {
     Ticket(Ticket),
 }
 
-/// Key files, read and found good: made before anything starts, so that what is wrong with one ends the start.
-#[derive(Clone)]
-pub struct Keys {
+/// What tokens are verified by: made before anything starts, so that what is wrong with a key file ends the start. `None` in trusted mode,
+/// which looks at no token.
+pub struct Keys(Option<LoadedKeys>);
+
+struct LoadedKeys {
     verifier: Verifier,
+    /// As they were then.
     files: KeyFiles,
 }
 
 impl Keys {
     /// The error names the variable; the second part are warnings.
     pub fn load(config: &AuthConfig) -> Result<(Self, Vec<String>), ConfigError> {
-        let files = match config.mode {
-            AuthMode::Trusted => KeyFiles::default(),
-            AuthMode::Jwt => KeyFiles::read(config)?,
-        };
+        if config.mode == AuthMode::Trusted {
+            return Ok((Self(None), Vec::new()));
+        }
+        let files = KeyFiles::read(config)?;
         let (verifier, warnings) = Verifier::new(config, &files)?;
-        Ok((Self { verifier, files }, warnings))
+        Ok((Self(Some(LoadedKeys { verifier, files })), warnings))
     }
 }
 
@@ -199,21 +70,40 @@ pub struct Auth {
 }
 
 struct Shared {
+    mode: Mode,
     config: AuthConfig,
-    keys: Keys,
-    service_tokens: ServiceTokens,
-    user_check: UserCheck,
     store: Store,
 }
 
+/// Tickets are good in both modes.
+enum Mode {
+    /// Callers are believed.
+    Trusted,
+    Jwt(Box<Jwt>),
+}
+
+/// What a caller is checked by.
+struct Jwt {
+    keys: LoadedKeys,
+    service_tokens: ServiceTokens,
+    user_check: UserCheck,
+}
+
 impl Auth {
+    /// `keys`: those of this `config`. They decide the mode.
     pub fn new(config: &AuthConfig, keys: Keys, store: Store) -> Self {
-        Self {
-            shared: Arc::new(Shared {
+        let mode = match keys.0 {
+            None => Mode::Trusted,
+            Some(keys) => Mode::Jwt(Box::new(Jwt {
+                keys,
                 service_tokens: ServiceTokens::new(&config.service_tokens),
                 user_check: UserCheck::new(store.clone(), config.user_check),
+            })),
+        };
+        Self {
+            shared: Arc::new(Shared {
+                mode,
                 config: config.clone(),
-                keys,
                 store,
             }),
         }
@@ -221,51 +111,44 @@ impl Auth {
 
     /// Whether the key files are good, or there are none. While they are not, the former keys are in use.
     pub fn key_files_are_usable(&self) -> bool {
-        self.shared.keys.verifier.files_usable()
+        match &self.shared.mode {
+            Mode::Trusted => true,
+            Mode::Jwt(jwt) => jwt.keys.verifier.files_usable(),
+        }
     }
 
     /// Who sent an HTTP request. `Unauthorized` without good credentials, `Forbidden` for a deactivated user,
     /// `NotFound` for one who does not exist.
     pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Error> {
-        let caller = match self.shared.config.mode {
-            AuthMode::Trusted => Caller(Kind::Trusted),
-            AuthMode::Jwt => {
-                let bearer =
-                    credentials::bearer(headers)?.ok_or_else(Error::credentials_required)?;
-                self.bearer(bearer)?
+        match &self.shared.mode {
+            Mode::Trusted => Ok(Caller(Kind::Trusted)),
+            Mode::Jwt(jwt) => {
+                let bearer = credentials::bearer(headers)?;
+                let bearer = bearer.ok_or(Error::Unauthorized(Credentials::Missing))?;
+                jwt.admit(self.bearer(jwt, bearer)?).await
             }
-        };
-        self.admit(caller).await
+        }
     }
 
     /// By what a socket is to be opened. A token goes into one place only (RFC 6750 section 2).
     pub fn presented(&self, headers: &HeaderMap, ticket: Option<&str>) -> Result<Presented, Error> {
-        let (bearer, subprotocol) = match self.shared.config.mode {
-            // What a gateway passes on is its own affair.
-            AuthMode::Trusted => (None, None),
-            AuthMode::Jwt => (
-                credentials::bearer(headers)?,
-                credentials::subprotocol_token(headers)?,
-            ),
+        let jwt = match (&self.shared.mode, ticket) {
+            // What a gateway passes on in headers is its own affair.
+            (Mode::Trusted, None) => return Ok(Presented::Caller(Caller(Kind::Trusted))),
+            (Mode::Trusted, Some(ticket)) => return presented_ticket(ticket),
+            (Mode::Jwt(jwt), _) => jwt,
         };
-        let caller = match (bearer, subprotocol, ticket) {
-            (None, None, None) if self.shared.config.mode == AuthMode::Trusted => {
-                Caller(Kind::Trusted)
-            }
-            (None, None, None) => return Err(Error::credentials_required()),
-            (Some(bearer), None, None) => self.bearer(bearer)?,
-            (None, Some(token), None) => self.user(self.shared.keys.verifier.verify(token)?)?,
-            (None, None, Some(ticket)) => {
-                let ticket = ticket.parse().map_err(|()| ticket_invalid())?;
-                return Ok(Presented::Ticket(ticket));
-            }
-            _ => {
-                return Err(Error::invalid(
-                    "give a token or a ticket, and only one of them",
-                ));
-            }
-        };
-        Ok(Presented::Caller(caller))
+        let bearer = credentials::bearer(headers)?;
+        let subprotocol = credentials::subprotocol_token(headers)?;
+        match (bearer, subprotocol, ticket) {
+            (None, None, None) => Err(Error::Unauthorized(Credentials::Missing)),
+            (Some(bearer), None, None) => Ok(Presented::Caller(self.bearer(jwt, bearer)?)),
+            (None, Some(token), None) => Ok(Presented::Caller(self.user(jwt, token)?)),
+            (None, None, Some(ticket)) => presented_ticket(ticket),
+            _ => Err(Error::invalid(
+                "give a token or a ticket, and only one of them",
+            )),
+        }
     }
 
     /// Who opens a socket, as the database knows them. A ticket is used up by this.
@@ -274,30 +157,37 @@ impl Auth {
             Presented::Caller(caller) => caller,
             Presented::Ticket(ticket) => self.redeem(&ticket).await?,
         };
-        self.admit(caller).await
+        match &self.shared.mode {
+            Mode::Trusted => Ok(caller),
+            Mode::Jwt(jwt) => jwt.admit(caller).await,
+        }
     }
 
     /// Believes for a while that a user is active, without asking the database: for the fuzzer, which has none.
     #[cfg(any(test, fuzzing))]
     pub fn believe_active(&self, user: UserId) {
-        self.shared.user_check.remember(&[(user, true)]);
+        if let Mode::Jwt(jwt) = &self.shared.mode {
+            jwt.user_check.remember(&[(user, true)]);
+        }
     }
 
     /// The caller of a live socket with a new token, which must be its user's. Trusted mode looks at no token.
     pub fn renewed(&self, present: Caller, user: UserId, token: &str) -> Result<Caller, Error> {
-        if self.shared.config.mode == AuthMode::Trusted {
-            return Ok(present);
+        match &self.shared.mode {
+            Mode::Trusted => Ok(present),
+            Mode::Jwt(jwt) => {
+                let caller = self.user(jwt, token)?;
+                caller.act_for(NamedUser(user))?;
+                Ok(caller)
+            }
         }
-        let caller = self.user(self.shared.keys.verifier.verify(token)?)?;
-        caller.act_for(NamedUser(user))?;
-        Ok(caller)
     }
 
     /// `NotFound` when there is no such user; in jwt mode `Forbidden` when they are deactivated, whoever acts for them.
     pub async fn require_connectable(&self, user: UserId) -> Result<(), Error> {
-        match self.shared.config.mode {
-            AuthMode::Trusted => self.shared.store.require_user(user).await,
-            AuthMode::Jwt => self.shared.user_check.require_active(user).await,
+        match &self.shared.mode {
+            Mode::Trusted => self.shared.store.require_user(user).await,
+            Mode::Jwt(jwt) => jwt.user_check.require_active(user).await,
         }
     }
 
@@ -320,12 +210,21 @@ impl Auth {
     /// Until `stop`: takes changed key files, removes tickets that were never used, and in jwt mode ends the
     /// sockets of users who are not active any more.
     pub async fn watch(self, hub: Hub, stop: CancellationToken) {
-        let Keys { verifier, files } = self.shared.keys.clone();
-        let follow = verifier.follow_files(self.shared.config.clone(), files);
         tokio::select! {
             () = stop.cancelled() => {}
-            () = follow => {}
+            () = self.follow_files() => {}
             () = self.check(&hub) => {}
+        }
+    }
+
+    async fn follow_files(&self) {
+        match &self.shared.mode {
+            Mode::Trusted => std::future::pending().await,
+            Mode::Jwt(jwt) => {
+                let LoadedKeys { verifier, files } = &jwt.keys;
+                let config = &self.shared.config;
+                verifier.follow_files(config, files.clone()).await;
+            }
         }
     }
 
@@ -338,8 +237,8 @@ impl Auth {
                     error.with_cause()
                 );
             }
-            if self.shared.config.mode == AuthMode::Jwt
-                && let Err(error) = self.shared.user_check.dismiss_inactive(hub).await
+            if let Mode::Jwt(jwt) = &self.shared.mode
+                && let Err(error) = jwt.user_check.dismiss_inactive(hub).await
             {
                 log::warn!(
                     "could not check which connected users are deactivated: {}",
@@ -349,17 +248,18 @@ impl Auth {
         }
     }
 
-    fn bearer(&self, bearer: &str) -> Result<Caller, Error> {
-        if let Some(token) = self.shared.service_tokens.find(bearer) {
-            return Ok(Caller(Kind::Service(token)));
+    fn bearer(&self, jwt: &Jwt, bearer: &str) -> Result<Caller, Error> {
+        match jwt.service_tokens.find(bearer) {
+            Some(token) => Ok(Caller(Kind::Service(token))),
+            None => self.user(jwt, bearer),
         }
-        self.user(self.shared.keys.verifier.verify(bearer)?)
     }
 
-    fn user(&self, token: Token) -> Result<Caller, Error> {
+    fn user(&self, jwt: &Jwt, token: &str) -> Result<Caller, Error> {
+        let Token { user, expires } = jwt.keys.verifier.verify(token)?;
         Ok(Caller(Kind::User {
-            user: token.user,
-            until: Some(self.validity(token.expires)?),
+            user,
+            until: Some(self.validity(expires)?),
         }))
     }
 
@@ -383,21 +283,25 @@ impl Auth {
             false => Err(token::expired()),
         }
     }
+}
 
-    /// In jwt mode a user who calls must be active. Trusted mode leaves that to the gateway.
+impl Jwt {
+    /// A user who calls must be active. (Trusted mode leaves that to the gateway.)
     async fn admit(&self, caller: Caller) -> Result<Caller, Error> {
-        if let (AuthMode::Jwt, Kind::User { user, .. }) = (self.shared.config.mode, caller.0) {
-            self.shared.user_check.require_active(user).await?;
+        if let Kind::User { user, .. } = caller.0 {
+            self.user_check.require_active(user).await?;
         }
         Ok(caller)
     }
 }
 
+fn presented_ticket(text: &str) -> Result<Presented, Error> {
+    let ticket = text.parse().map_err(|()| ticket_invalid())?;
+    Ok(Presented::Ticket(ticket))
+}
+
 fn ticket_invalid() -> Error {
-    Error::Unauthorized {
-        code: ErrorCode::TicketInvalid,
-        message: "the ticket is not valid, or was used before, or has expired".to_owned(),
-    }
+    Error::Unauthorized(Credentials::TicketInvalid)
 }
 
 #[cfg(test)]

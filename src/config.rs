@@ -6,10 +6,12 @@
 mod auth;
 mod bounds;
 mod database;
+mod error;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod names;
+mod origins;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,8 @@ use std::str::FromStr;
 pub use auth::{AuthConfig, AuthMode, Secret};
 pub use bounds::{Limits, Timeouts};
 pub use database::{SHARED_DATA_HOME, data_home};
+pub use error::{ConfigError, ConfigErrorKind};
+pub use origins::AllowedOrigins;
 use values::{File, Values, shown};
 
 /// Read from the working directory when neither `--config` nor [`FILE_VARIABLE`] names another.
@@ -33,13 +37,13 @@ const DEFAULT_FILE: &str = "config.env";
 /// Names the file like `--config`, for all commands of a container, its health check among them. No setting: it cannot stand in the file.
 const FILE_VARIABLE: &str = "PGCHAT_CONFIG";
 
-/// What the settings are read for.
+/// Whether the settings have to name the keys that jwt mode checks tokens by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum TokenKeys {
     /// To check callers, or to make a token that passes the check: the keys must be there, and fit the other settings of tokens.
-    Callers,
-    /// For the database, or to ask the service how it is: nobody calls.
-    Database,
+    Required,
+    /// To work on the database, or to ask the service how it is: nobody calls, and the keys are often given to the service alone.
+    Optional,
 }
 
 /// What the service runs with. Its `Debug` shows no secret.
@@ -72,12 +76,8 @@ pub struct Config {
     pub search_language: Option<String>,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// Browsers' origins for CORS and the WebSocket handshake (`ALLOWED_ORIGINS`); empty: same origin only;
-    /// `*` alone: any. Lower case, without a default port.
-    pub allowed_origins: Vec<String>,
-    /// Pages of any port of this machine are let in too: what is tried out on the embedded database is often a page
-    /// that its developer serves beside it. Not where `ALLOWED_ORIGINS` is set.
-    pub local_pages: bool,
+    /// For CORS and the WebSocket handshake (`ALLOWED_ORIGINS`).
+    pub allowed_origins: AllowedOrigins,
     /// `WEB_PAGE`, on: the chat page at `/`.
     pub web_page: bool,
 }
@@ -91,7 +91,7 @@ pub enum LogFormat {
 
 /// The database of the operator, or one of our own.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // there is one in a process
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum DatabaseSource {
     External(DatabaseConfig),
     Embedded {
@@ -119,14 +119,6 @@ pub enum SslMode {
     VerifyFull,
 }
 
-/// What is wrong with which setting, and what is allowed; one line without secrets, exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable}: {problem}")]
-pub struct ConfigError {
-    pub variable: String,
-    pub problem: String,
-}
-
 /// A configuration, and what is odd about it but no error; for the log, once there is one.
 #[derive(Debug)]
 pub struct Loaded {
@@ -138,27 +130,25 @@ pub struct Loaded {
 
 /// Reads `file`, or else the one that [`FILE_VARIABLE`] names, or else `config.env` in the working directory if there is one; environment
 /// variables win.
-pub fn load(file: Option<&Path>, used: Use) -> Result<Loaded, ConfigError> {
+pub fn load(file: Option<&Path>, token_keys: TokenKeys) -> Result<Loaded, ConfigError> {
     // Empty counts as not set, as it does for every setting.
     let by_variable = std::env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty());
     let named = file.or(by_variable.as_deref().map(Path::new));
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     let name = path.display().to_string();
     let text = match std::fs::read(path) {
-        Ok(bytes) => Some(String::from_utf8(bytes).map_err(|_| ConfigError {
-            variable: name.clone(),
-            problem: "must be UTF-8".to_owned(),
-        })?),
+        Ok(bytes) => Some(
+            String::from_utf8(bytes)
+                .map_err(|_| ConfigError::of_setting(&name, "must be UTF-8"))?,
+        ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => None,
         Err(error) => {
-            return Err(ConfigError {
-                variable: name,
-                problem: format!("cannot be read: {error}"),
-            });
+            let problem = format!("cannot be read: {error}");
+            return Err(ConfigError::of_setting(name, problem));
         }
     };
     let file = text.as_deref().map(|text| File { name: &name, text });
-    let mut loaded = from_sources(file, |name| std::env::var_os(name), used)?;
+    let mut loaded = from_sources(file, |name| std::env::var_os(name), token_keys)?;
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     loaded.warnings.extend(typos::in_environment(names));
     Ok(loaded)
@@ -172,10 +162,10 @@ pub fn help() -> String {
 fn from_sources(
     file: Option<File<'_>>,
     environment: impl Fn(&str) -> Option<OsString>,
-    used: Use,
+    token_keys: TokenKeys,
 ) -> Result<Loaded, ConfigError> {
     let (values, mut warnings) = Values::collect(file, environment)?;
-    let (auth, auth_warnings) = auth::read(&values, used)?;
+    let (auth, auth_warnings) = auth::read(&values, token_keys)?;
     let (database, listen_database, database_warnings) = database::read(&values)?;
     warnings.extend(auth_warnings);
     warnings.extend(database_warnings);
@@ -200,8 +190,7 @@ fn from_sources(
         search_language: search_language(&values)?,
         limits: bounds::limits(&values)?,
         timeouts: bounds::timeouts(&values)?,
-        allowed_origins: allowed_origins(&values)?,
-        local_pages: embedded && values.given(&settings::ALLOWED_ORIGINS).is_none(),
+        allowed_origins: allowed_origins(&values, embedded)?,
         web_page: values.choice(&settings::WEB_PAGE)? == "on",
     };
     let [host, mode] = [default_host(config.auth.mode), auth::default_mode(&values)];
@@ -218,14 +207,6 @@ fn from_sources(
 }
 
 impl Config {
-    /// Whether `ALLOWED_ORIGINS` lists the origin that a browser sent.
-    pub fn lists_origin(&self, origin: &str) -> bool {
-        self.allowed_origins
-            .iter()
-            .any(|listed| listed == "*" || listed.eq_ignore_ascii_case(origin))
-            || self.local_pages && names::is_loopback_origin(origin)
-    }
-
     /// A configuration from these variables alone: `[("DB_HOST", "localhost")]`.
     #[cfg(any(test, fuzzing))]
     pub fn from_vars(vars: &[(&str, &str)]) -> Result<Self, ConfigError> {
@@ -233,7 +214,7 @@ impl Config {
             let (_, value) = vars.iter().rev().find(|(var, _)| *var == name)?;
             Some(OsString::from(value))
         };
-        from_sources(None, lookup, Use::Callers).map(|loaded| loaded.config)
+        from_sources(None, lookup, TokenKeys::Required).map(|loaded| loaded.config)
     }
 }
 
@@ -372,12 +353,14 @@ fn log_filter(values: &Values) -> Result<Option<String>, ConfigError> {
     Ok(filter)
 }
 
-fn allowed_origins(values: &Values) -> Result<Vec<String>, ConfigError> {
+fn allowed_origins(values: &Values, embedded: bool) -> Result<AllowedOrigins, ConfigError> {
     let setting = &settings::ALLOWED_ORIGINS;
     let Some(text) = values.given(setting) else {
-        return Ok(Vec::new());
+        return Ok(AllowedOrigins::SameOrigin {
+            local_pages: embedded,
+        });
     };
-    names::origins(text).ok_or_else(|| {
+    AllowedOrigins::parse(text).ok_or_else(|| {
         values.fault(
             setting,
             format!(

@@ -178,7 +178,7 @@ impl EmbeddedPostgres {
         Ok(embedded)
     }
 
-    /// Host, port, user, password and database name of whoever may do everything there.
+    /// Host, port, database name, and the superuser with their password.
     pub fn database_config(&self) -> tokio_postgres::Config {
         connection(self.port, &self.password, DATABASE)
     }
@@ -190,7 +190,7 @@ impl EmbeddedPostgres {
         config
     }
 
-    /// A role's password: made from that of whoever may do everything, so that all replicas know it, and with no way back to it.
+    /// A role's password: derived from the superuser's, so that all replicas know it, and with no way back to that one.
     pub fn password_of(&self, role: &str) -> String {
         let text = format!("{role}:{}", self.password);
         HEXLOWER.encode(digest(&SHA256, text.as_bytes()).as_ref())
@@ -201,7 +201,7 @@ impl EmbeddedPostgres {
         &self.url_file
     }
 
-    /// The database as a URL, with the password of whoever may do everything there, for `psql` and other programs.
+    /// The database as a URL, with the superuser's password, for `psql` and other programs.
     pub fn url(&self) -> String {
         // The password is hexadecimal: nothing to escape.
         format!(

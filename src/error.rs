@@ -65,8 +65,8 @@ pub enum Error {
     Validation(Vec<String>),
 
     /// 401: no credentials (`unauthorized`), or bad ones (`token_invalid`, `token_expired`, `ticket_invalid`).
-    #[error("{message}")]
-    Unauthorized { code: ErrorCode, message: String },
+    #[error("{0}")]
+    Unauthorized(Credentials),
 
     /// 403.
     #[error("{0}")]
@@ -80,7 +80,7 @@ pub enum Error {
     #[error("there is no search: SEARCH_LANGUAGE is off")]
     SearchIsOff,
 
-    /// 404: the message was deleted. Told to whoever may read it, and, where it is to be changed, to its sender.
+    /// 404: the message was deleted. Told to callers who may read it, and to its sender who wants to change it.
     #[error("message {0} was deleted")]
     MessageDeleted(MessageId),
 
@@ -131,8 +131,8 @@ pub enum Error {
     #[error("this replica has as many connections as it may")]
     ReplicaFull,
 
-    /// 503: a search had all the time that it may have. It is the database that is slow, or the words that are in
-    /// too much: nobody knows which. So whoever repeats by itself what may pass is to leave it to the user.
+    /// 503: a search had all the time that it may have. The database is slow, or the words are in too many messages: nobody knows which. So a
+    /// client that repeats requests by itself should leave this one to the user.
     #[error(
         "the search took too long: narrow it down, by other words or to one conversation, or try again"
     )]
@@ -141,6 +141,21 @@ pub enum Error {
     /// 500: the cause is logged, never sent.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What is wrong with a caller's credentials. None of it holds anything of a token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Credentials {
+    #[error(
+        "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket also a ticket or a subprotocol"
+    )]
+    Missing,
+    #[error("the token is not valid: {0}")]
+    TokenInvalid(String),
+    #[error("the token has expired")]
+    TokenExpired,
+    #[error("the ticket is not valid, or was used before, or has expired")]
+    TicketInvalid,
 }
 
 /// Why a caller may not do what they ask for.
@@ -189,7 +204,12 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Validation(_) => ErrorCode::ValidationFailed,
-            Self::Unauthorized { code, .. } => *code,
+            Self::Unauthorized(credentials) => match credentials {
+                Credentials::Missing => ErrorCode::Unauthorized,
+                Credentials::TokenInvalid(_) => ErrorCode::TokenInvalid,
+                Credentials::TokenExpired => ErrorCode::TokenExpired,
+                Credentials::TicketInvalid => ErrorCode::TicketInvalid,
+            },
             Self::Forbidden(denial) => match denial {
                 Denial::UserMismatch => ErrorCode::UserMismatch,
                 Denial::UserDeactivated => ErrorCode::UserDeactivated,
@@ -236,14 +256,6 @@ impl Error {
     /// With all that caused it, for the log. Callers are sent the error's own text and nothing of this.
     pub fn with_cause(&self) -> impl fmt::Display + '_ {
         WithCause(self)
-    }
-
-    /// Nothing says who calls.
-    pub fn credentials_required() -> Self {
-        Self::Unauthorized {
-            code: ErrorCode::Unauthorized,
-            message: "credentials are required: the header Authorization as \"Bearer TOKEN\", or for a socket also a ticket or a subprotocol".to_owned(),
-        }
     }
 
     /// One fault in one field.

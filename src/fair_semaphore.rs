@@ -1,8 +1,8 @@
-//! A semaphore that is fair among its holders: users who are read for, search, or ask for pages. Of each holder so many at a time stand in
-//! the common line, and the holder's others wait behind them: whoever comes with twenty, again and again, takes no more of the line than
-//! those few.
+//! A semaphore that is fair among its holders: users who are read for, search, or ask for pages. A few requests of each holder at a time stand
+//! in the common line, and the holder's other requests wait behind them: a holder with twenty, again and again, takes no more of the common
+//! line than those few.
 //!
-//! Whoever stops waiting (drops what waits) has given up their place, in both lines.
+//! A request whose future is dropped while it waits has given up its place, in both lines.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,10 +27,10 @@ impl<K: Copy + Eq + Hash> Key for K {}
 
 struct Lines<K: Key> {
     common: Arc<Semaphore>,
-    /// Of each holder so many at a time stand in the common line, or have a permit of it.
+    /// How many requests of one holder at a time stand in the common line, or have a permit of it.
     each: usize,
     waiting: Waiting,
-    /// The lines of those of whom somebody waits or has their turn, and of nobody else.
+    /// The lines of the holders with a request that waits or has its turn, and of no others.
     own: Mutex<HashMap<K, Own>>,
 }
 

@@ -28,8 +28,8 @@ pub struct Health {
     pulse: Arc<Pulse>,
 }
 
-/// The database's last answer. Whoever asks for it needs no token, so however many ask, the question is put one at a time,
-/// and ten times a second at most.
+/// The database's last answer. A probe needs no token, so however many probes there are, the database is asked one question at a time, and
+/// ten a second at most.
 struct Pulse {
     turn: Arc<Semaphore>,
     /// When it came. A std mutex: held to copy it only.
@@ -123,8 +123,8 @@ impl Health {
             && !self.lifecycle.draining.is_cancelled()
     }
 
-    /// Takes the answer to another question, which `took` so long, for one to a probe's, by the same measure: a database that was slower
-    /// than a probe waits is unavailable to it. That other question may wait for longer.
+    /// Takes the answer to another question for an answer to a probe's, by the same measure: if it `took` longer than a probe waits, the
+    /// database is unavailable to probes. The other question itself may wait for longer.
     pub fn heard_from_database<T>(&self, answer: &Result<T, Error>, took: Duration) {
         let answer = match answer {
             Ok(_) if took > DATABASE_PATIENCE => Err(format!(
@@ -141,7 +141,7 @@ impl Health {
     async fn database(&self) -> (Result<(), String>, bool) {
         let asked = Instant::now();
         let turn = acquire_owned(Arc::clone(&self.pulse.turn)).await;
-        // Of the one who was waited for, most often.
+        // Mostly the answer to the probe whose turn it was meanwhile.
         if let Some((came, answer)) = &*self.pulse.last()
             && *came + SHARED_FOR > asked
         {
@@ -151,7 +151,7 @@ impl Health {
         (answer, true)
     }
 
-    /// Puts the question, to its end though its caller goes: whoever asks and hangs up would else leave it to the next one to ask anew.
+    /// Asks the database, to the end though the caller goes: otherwise each caller who hangs up would leave the next one to ask anew.
     async fn ask_database(&self, turn: OwnedSemaphorePermit) -> Result<(), String> {
         let (store, pulse) = (self.store.clone(), Arc::clone(&self.pulse));
         let asking = tokio::spawn(async move {
@@ -194,7 +194,7 @@ mod tests {
         assert!(report(late).await.is_err());
     }
 
-    /// Else whoever asks and hangs up, again and again, would have it asked as often.
+    /// Otherwise a client that asks and hangs up, again and again, would have the database asked as often.
     #[tokio::test]
     async fn whoever_hangs_up_leaves_their_question_and_its_answer_is_the_next_ones() {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,5 @@
-//! The stages of a replica's end, and who is waited for in which: all that has a task asks here, from the accept loop to the writer.
+//! The stages of a replica's end, and which tasks each stage waits for: everything that has a task asks here, from the accept loop to the
+//! writer.
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,7 +35,7 @@ pub enum Arrival {
 impl Lifecycle {
     /// A place for a connection among those that a drain waits for.
     pub fn admit(&self) -> (TaskTrackerToken, Arrival) {
-        // Before that is asked: whoever sets `closing` and then waits for the connections, waits for this one.
+        // Before `closing` is looked at: a drain that sets it and then waits for the connections waits for this one.
         let place = self.connections.token();
         match self.closing.is_cancelled() {
             false => (place, Arrival::InTime),

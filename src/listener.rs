@@ -170,7 +170,7 @@ impl Listener {
             tokio::select! {
                 notification = reading.next() => {
                     let Some(text) = notification else {
-                        return SessionEnd(reading.end_reason());
+                        return SessionEnd(reading.end_reason().await);
                     };
                     match dispatcher.dispatch(&text).await {
                         Ok(None) => {}

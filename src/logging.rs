@@ -102,7 +102,7 @@ impl Fields {
         if let Ok(id) = REQUEST_ID.try_with(String::clone) {
             fields.0.insert("requestId".to_owned(), Value::String(id));
         }
-        // No field of ours is refused, and one of another crate must not cost the line.
+        // Our own fields never fail; a bad field of another crate must not lose the line.
         let _ = record.key_values().visit(&mut fields);
         fields
     }

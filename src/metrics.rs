@@ -84,8 +84,8 @@ impl Metrics {
         }
     }
 
-    /// On a thread that may wait, one after the other: Linux before 6.2 takes tens of milliseconds to count tens of thousands of files, and
-    /// whoever asks for figures needs no token. Those who ask meanwhile share the next text.
+    /// The figures as text. It is made on a thread that may wait, one text after the other: Linux before 6.2 takes tens of milliseconds to
+    /// count tens of thousands of files, and a scrape needs no token. Scrapes that come meanwhile share the next text.
     pub async fn render(&self, format: TextFormat) -> Result<Bytes, Error> {
         let asked = Instant::now();
         let turn = acquire_owned(Arc::clone(&self.turn)).await;
@@ -162,6 +162,7 @@ mod tests {
     use prometheus_client::encoding::DescriptorEncoder;
 
     use super::*;
+    use crate::sync::lock;
     use crate::testing;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -176,7 +177,7 @@ mod tests {
     impl Collector for Slow {
         fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
             self.begins.send(()).map_err(|_| fmt::Error)?;
-            let may_end = self.may_end.lock().map_err(|_| fmt::Error)?;
+            let may_end = lock(&self.may_end);
             may_end.recv_timeout(PATIENCE).map_err(|_| fmt::Error)
         }
     }

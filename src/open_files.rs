@@ -1,5 +1,5 @@
-//! How many files the process may have open, each connection being one. What starts a program (a shell, systemd, a container) often
-//! leaves a soft limit of 1,024 below a high hard one, for programs of the time of `select(2)`; whoever needs more raises it.
+//! How many files the process may have open, each connection being one. A shell, systemd or a container often starts programs with a soft
+//! limit of 1,024 below a high hard one, for the sake of programs that use `select(2)`; a program that needs more raises it.
 
 use log::Level;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};

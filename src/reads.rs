@@ -1,5 +1,5 @@
-//! Whose turn it is to be read for over HTTP: pages of lists, single objects, counts. Reading costs no writes, so no rate limits it; but
-//! whoever asks without a pause, or for what takes long, leaves the others their connections to the database.
+//! Turns of reads over HTTP: pages of lists, single objects, counts. Reading costs no writes, so no rate limits it; but a user who asks
+//! without a pause, or for what takes long, must leave the others their connections to the database.
 //!
 //! Searches have turns of their own: see [`Store::search`].
 
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fair_semaphore::FairSemaphore;
 use crate::limits::Holder;
-use crate::store::Store;
+use crate::store::{ReadConnections, Store};
 use crate::turns;
 
 /// When one who had too many reads at a time may ask again: by then some have usually been answered.
@@ -31,10 +31,13 @@ pub struct Reads {
 
 impl Reads {
     pub fn new(store: Store, config: &Config) -> Self {
-        let (connections, each) = store.connections_of_reads();
+        let ReadConnections {
+            of_all,
+            of_one_user,
+        } = store.connections_of_reads();
         Self {
             store,
-            semaphore: FairSemaphore::new(connections, each),
+            semaphore: FairSemaphore::new(of_all, of_one_user),
             most: match config.limits.reads_per_user {
                 0 => usize::MAX,
                 most => most,
@@ -43,9 +46,9 @@ impl Reads {
         }
     }
 
-    /// A handle on the database, when it is `holder`'s turn, which it is as long as the handle is held, or a statement of it runs on though
-    /// its caller went away: whoever asks and goes away has no more turns than whoever waits. `TooManyRequests` where as many of theirs as
-    /// may be are under way, `Unavailable` where the turn does not come in time.
+    /// A handle on the database, when it is `holder`'s turn. The turn lasts as long as the handle is held, or a statement of it runs on though
+    /// its caller went away: a client that hangs up has no more turns than one that waits. `TooManyRequests` if `holder` has as many reads
+    /// under way as they may, `Unavailable` if the turn does not come in time.
     pub async fn turn(&self, holder: Holder) -> Result<Store, Error> {
         match holder {
             Holder::User(_) | Holder::Conversation(_) => {}

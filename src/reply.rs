@@ -9,7 +9,7 @@ use warp::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
-use crate::error::{Error, ErrorCode};
+use crate::error::{Credentials, Error, ErrorCode};
 use crate::logging::{REQUEST_ID, Repeats};
 
 /// The shape of every error body. NestJS callers know the first three members; `code` is the stable one.
@@ -57,11 +57,13 @@ pub fn error_response(error: &Error) -> Response {
         log_cause(error);
     }
     let mut response = json_response(status(error), &ErrorBody::of(error));
-    if let Error::Unauthorized { code, .. } = error {
-        // RFC 6750 section 3: who sent no token gets no error code.
-        let challenge = match *code {
-            ErrorCode::Unauthorized => "Bearer",
-            _ => "Bearer error=\"invalid_token\"",
+    if let Error::Unauthorized(credentials) = error {
+        let challenge = match credentials {
+            // RFC 6750 section 3: who sent no token gets no error code.
+            Credentials::Missing => "Bearer",
+            Credentials::TokenInvalid(_)
+            | Credentials::TokenExpired
+            | Credentials::TicketInvalid => "Bearer error=\"invalid_token\"",
         };
         let challenge = HeaderValue::from_static(challenge);
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -108,7 +110,7 @@ pub fn json_text_response(status: StatusCode, json: Bytes) -> Response {
 pub fn status(error: &Error) -> StatusCode {
     match error {
         Error::Validation(_) => StatusCode::BAD_REQUEST,
-        Error::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+        Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
         Error::Forbidden { .. } => StatusCode::FORBIDDEN,
         Error::NotFound { .. } | Error::SearchIsOff | Error::MessageDeleted(_) => {
             StatusCode::NOT_FOUND

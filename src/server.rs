@@ -30,8 +30,8 @@ const STALL_MARGIN: Duration = Duration::from_secs(10);
 /// Connections over the limit that have a place at a time, to be told so or to be answered as a probe; the others are just closed.
 const REFUSALS: usize = 64;
 
-/// Connections that wait in the kernel until they are accepted (less where `net.core.somaxconn` is): those who come back by the thousand
-/// do not come one by one.
+/// Connections that wait in the kernel until they are accepted (fewer where `net.core.somaxconn` is lower): clients that come back by the
+/// thousand do not come one by one.
 pub const BACKLOG: u32 = 1024;
 
 /// Bounds of the transport.
@@ -48,7 +48,7 @@ pub struct ServerLimits {
     pub head: Duration,
     /// A connection without a request.
     pub idle: Duration,
-    /// A peer that takes nothing of a response for so long is cut off.
+    /// How long a peer may take nothing of a response before it is cut off.
     pub write_stall: Duration,
 }
 
@@ -173,9 +173,9 @@ impl Acceptor {
         }
     }
 
-    /// Takes the connections of the kernel's queue. Their peers believe that they are connected, and may have sent their request: a socket
-    /// that is closed over them resets them, and a proxy does not repeat a POST that it has sent. Asked of the kernel itself, since tokio
-    /// may not have heard of the last ones.
+    /// Takes the connections that wait in the kernel's queue. Their peers believe that they are connected, and may have sent their request:
+    /// closing the listening socket would reset them, and a proxy does not repeat a POST that it has sent. The kernel itself is asked, since
+    /// tokio may not have heard of the last ones.
     fn take_those_who_wait(&self, listener: TcpListener) {
         match listener.into_std() {
             Ok(listener) => {

@@ -61,7 +61,7 @@ impl Signals {
     }
 }
 
-/// Who starts pgchat with nohup wants it to outlive the terminal. Linux tells; elsewhere: no.
+/// A user who starts pgchat with nohup wants it to outlive the terminal. Linux tells; elsewhere: no.
 fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status

@@ -19,10 +19,12 @@ mod pages;
 mod pooled;
 mod position;
 pub mod roles;
+mod rows;
 mod search;
 mod search_index;
 mod sending;
 mod shares;
+mod statements;
 mod tickets;
 mod tls;
 mod triggers;
@@ -33,12 +35,8 @@ mod users_table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Status, Timeouts};
-use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
-use tokio_postgres::Row;
-use uuid::Uuid;
+use deadpool_postgres::Status;
+use tokio::time::Instant;
 
 pub use changes::{Change, Changes, MissedChanges, MissedRead, ReadBack, RowBack};
 pub use connect::{ConnectError, Connector, DbConnection, RenewablePool, Session};
@@ -59,34 +57,38 @@ pub use tls::{TlsError, check_ca_file};
 pub use users::UserFilter;
 pub use users_table::{UsersLink, UsersTable};
 
-use describe::describe_pool;
-use failure::{Fault, QueryFailure};
-use held_rows::{CallerGone, HeldRows};
-use lease::{Lease, Param, Turn};
+use held_rows::HeldRows;
+use lease::Turn;
 use pages::{PAGE_BYTES, listing};
+use rows::{column_of, raw_json, single, unknown_status};
 use search::Searches;
 use shares::Shares;
+use statements::Statement;
+use tickets::Redemptions;
 use user_lookups::UserLookups;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::model::RawJson;
-use crate::turns::{Kind, Waiting};
+use crate::turns::Kind;
 
-/// A handle on the database; clones share the pools.
+/// A handle on the database; clones share all but the turn.
 #[derive(Clone)]
 pub struct Store {
+    shared: Arc<Shared>,
+    /// Whose turn it is while this handle's statements run.
+    turn: Option<Turn>,
+}
+
+struct Shared {
     /// Requests.
     pool: RenewablePool,
     /// The writer's own, so that slow reads never hold up a send.
     write_pool: RenewablePool,
     /// What the replica lives by (heartbeats, what the listener reads, probes), so that no request ever holds up these.
     vital_pool: RenewablePool,
-    held_rows: Arc<HeldRows>,
+    held_rows: HeldRows,
     user_lookups: Arc<UserLookups>,
-    /// Tickets that are used up at a time.
-    redemptions: Arc<Semaphore>,
-    redemptions_waiting: Arc<Waiting>,
+    redemptions: Redemptions,
     searches: Searches,
     shares: Shares,
     connector: Connector,
@@ -95,8 +97,6 @@ pub struct Store {
     /// Bound of one statement, waiting for a pooled connection included (`DB_TIMEOUT_SECONDS`).
     timeout: Duration,
     way: Way,
-    /// Whose turn it is while this handle's statements run.
-    turn: Option<Turn>,
 }
 
 /// Connections beside those of `DB_POOL_SIZE`: one for what the listener reads, which may take long, and one for heartbeats and
@@ -124,6 +124,13 @@ impl From<&Config> for StoreLimits {
     }
 }
 
+/// Over how many connections it is read at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadConnections {
+    pub of_all: usize,
+    pub of_one_user: usize,
+}
+
 impl Store {
     /// Opens nothing yet: connections are made when they are needed.
     pub fn new(
@@ -138,67 +145,90 @@ impl Store {
             search_timeout,
         } = limits;
         let shares = Shares::of(pool_size);
-        Ok(Self {
+        let shared = Shared {
             pool: connector.pool(shares.requests, timeout, way)?,
             write_pool: connector.pool(shares.writer, timeout, way)?,
             vital_pool: connector.pool(VITAL_CONNECTIONS, timeout, way)?,
-            held_rows: Arc::new(HeldRows::new(shares.changes)),
+            held_rows: HeldRows::new(shares.changes),
             user_lookups: Arc::new(UserLookups::new(shares.user_lookups)),
-            redemptions: Arc::new(Semaphore::new(shares.redemptions)),
-            redemptions_waiting: Arc::default(),
+            redemptions: Redemptions::new(shares.redemptions),
             searches: Searches::new(shares.searches, search_timeout),
             shares,
             connector: connector.clone(),
             prefix: format!("{}.", quoted_name(schema)),
             timeout,
             way,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
             turn: None,
         })
     }
 
-    /// Connections for reads in turns, and how many of them one user may have at a time. Where there are several, one is left to what else
-    /// is asked, such as whom a typing indicator is for: a send may follow that.
-    pub fn connections_of_reads(&self) -> (usize, usize) {
-        let of_all = (self.shares.requests - 1).max(1);
-        (of_all, self.shares.reads_of_a_user)
+    /// Connections for reads in turns. Where there are several, one is left to what else is asked, such as whom a typing indicator is for:
+    /// a send may follow that.
+    pub fn connections_of_reads(&self) -> ReadConnections {
+        let Shares {
+            requests,
+            reads_of_a_user,
+            ..
+        } = self.shared.shares;
+        ReadConnections {
+            of_all: (requests - 1).max(1),
+            of_one_user: reads_of_a_user,
+        }
     }
 
     /// A handle for what is somebody's turn. It is over when the handle is dropped and its statements have ended, those of a caller who went
     /// away included.
     pub fn in_turn(&self, turn: impl Send + Sync + 'static) -> Self {
         Self {
+            shared: Arc::clone(&self.shared),
             turn: Some(Arc::new(turn)),
-            ..self.clone()
+        }
+    }
+
+    /// A handle for what is nobody's turn.
+    fn in_no_turn(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            turn: None,
         }
     }
 
     /// Connections that are open and in use, by pool.
     pub fn pool_status(&self) -> [(&'static str, Status); 3] {
         [
-            ("requests", self.pool.status()),
-            ("writer", self.write_pool.status()),
-            ("vital", self.vital_pool.status()),
+            ("requests", self.shared.pool.status()),
+            ("writer", self.shared.write_pool.status()),
+            ("vital", self.shared.vital_pool.status()),
         ]
     }
 
     /// How many wait for a turn before they have, or wait for, a connection.
     pub fn turns_waiting(&self) -> [(Kind, usize); 3] {
         [
-            (Kind::Searches, self.searches.waiting()),
-            (Kind::Tickets, self.redemptions_waiting.count()),
-            (Kind::UserLookups, self.user_lookups.waiting()),
+            (Kind::Searches, self.shared.searches.waiting()),
+            (Kind::Tickets, self.shared.redemptions.waiting()),
+            (Kind::UserLookups, self.shared.user_lookups.waiting()),
         ]
     }
 
     /// Replaces the writer's connections: one of them was silent, and those to the same server may be. New ones prove
     /// themselves by being made.
     pub fn renew_writer_connections(&self) {
-        self.write_pool.renew();
+        self.shared.write_pool.renew();
     }
 
     /// Replaces all connections: they are at a server that is not the primary any more. A statement that runs comes to its end there.
     pub fn renew_connections(&self) {
-        for pool in [&self.pool, &self.write_pool, &self.vital_pool] {
+        let Shared {
+            pool,
+            write_pool,
+            vital_pool,
+            ..
+        } = &*self.shared;
+        for pool in [pool, write_pool, vital_pool] {
             pool.renew();
         }
     }
@@ -207,198 +237,19 @@ impl Store {
     pub async fn ping(&self, patience: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + patience;
         self.connect_vital(deadline).await?;
-        let answer = self.run(&self.vital_pool, "select 1", &[], deadline);
-        Ok(answer.await.map(drop)?)
-    }
-
-    /// Sees to it that a connection of the vital pool is free by `deadline`, which may be before one can be made. It is made all the
-    /// same, for who asks next: if each gave up what it had begun, there would never be one.
-    async fn connect_vital(&self, deadline: Instant) -> Result<(), QueryFailure> {
-        let pool = self.vital_pool.clone();
-        let timeouts = Timeouts {
-            wait: Some(deadline.saturating_duration_since(Instant::now())),
-            ..pool.timeouts()
+        let statement = Statement {
+            deadline,
+            ..self.statement("select 1", &[])
         };
-        let connecting = tokio::spawn(async move { pool.timeout_get(&timeouts).await.map(drop) });
-        match timeout_at(deadline, connecting).await {
-            Ok(Ok(Err(error))) => Err(QueryFailure::no_connection(&describe_pool(&error))),
-            Ok(_) => Ok(()),
-            Err(_) => Err(QueryFailure::no_connection(
-                "no connection was made in time",
-            )),
-        }
+        let answer = self.run(&self.shared.vital_pool, &statement).await;
+        Ok(answer.map(drop)?)
     }
 
     /// Fraction of the NOTIFY queue that is in use, 0 to 1. Takes a lock that listeners need: ask sparingly.
     pub async fn notification_queue_usage(&self) -> Result<f64, Error> {
-        let sql = "select pg_notification_queue_usage()";
-        single(
-            &self
-                .run(&self.vital_pool, sql, &[], self.deadline())
-                .await?,
-            0,
-        )
-    }
-
-    /// `select … from <schema>.<call>`, for a reading function of a request ([`Store::read_by`]).
-    async fn read(
-        &self,
-        columns: &str,
-        call: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, Error> {
-        self.read_by(&self.pool, columns, call, params).await
-    }
-
-    /// A reading function on this pool: a connection that turns out to be dead or useless is replaced and the call repeated once.
-    async fn read_by(
-        &self,
-        pool: &RenewablePool,
-        columns: &str,
-        call: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, Error> {
-        Ok(self.try_read(pool, columns, call, params).await?)
-    }
-
-    /// What [`Store::read_by`] does, for who wants to know why it failed.
-    async fn try_read(
-        &self,
-        pool: &RenewablePool,
-        columns: &str,
-        call: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, QueryFailure> {
-        let (sql, deadline) = (self.select(columns, call), self.deadline());
-        match self.run(pool, &sql, params, deadline).await {
-            Err(failure) if failure.fault.is_of_connection() => {
-                failure.renew(pool);
-                log::debug!("repeating a read on a new connection: {}", failure.text);
-                self.run(pool, &sql, params, deadline).await
-            }
-            other => other,
-        }
-    }
-
-    /// `select … from <schema>.<call>`, for a function of a request that changes something ([`Store::change_by`]).
-    async fn change(
-        &self,
-        columns: &str,
-        call: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, Error> {
-        let sql = self.select(columns, call);
-        Ok(self
-            .change_by(&self.pool, &sql, params, self.deadline())
-            .await?)
-    }
-
-    /// A change of rows that somebody else may hold: `row` says which. Tried until `deadline`, and for a row that is held
-    /// no more once the caller is `gone`. A statement that has begun is not given up.
-    async fn change_row(
-        &self,
-        row: Uuid,
-        call: &str,
-        params: &[Param<'_>],
-        deadline: Instant,
-        mut gone: Gone<'_>,
-    ) -> Result<Vec<Row>, Error> {
-        let sql = self.select("*", call);
-        let mut attempts = self.held_rows.attempts(row);
-        loop {
-            let permit = match timeout_at(deadline, attempts.next(gone.as_mut())).await {
-                Ok(Ok(permit)) => permit,
-                Ok(Err(CallerGone)) => return Err(Error::unavailable("the caller has gone")),
-                Err(_) => return Err(QueryFailure::held().into()),
-            };
-            let store = self.in_turn(permit);
-            let lease = tokio::select! {
-                biased;
-                lease = store.lease(&self.pool, deadline) => lease?,
-                () = gone.as_mut() => return Err(Error::unavailable("the caller has gone")),
-            };
-            let result = store
-                .change_on(lease, &self.pool, &sql, params, deadline)
-                .await;
-            drop(store);
-            match result {
-                Err(failure) if failure.fault == Fault::Held => attempts.failed(),
-                other => return Ok(other?),
-            }
-        }
-    }
-
-    /// A statement that changes something, on this pool: repeated on a new connection only where it certainly has changed nothing.
-    async fn change_by(
-        &self,
-        pool: &RenewablePool,
-        sql: &str,
-        params: &[Param<'_>],
-        deadline: Instant,
-    ) -> Result<Vec<Row>, QueryFailure> {
-        let lease = self.lease(pool, deadline).await?;
-        self.change_on(lease, pool, sql, params, deadline).await
-    }
-
-    async fn change_on(
-        &self,
-        lease: Lease,
-        pool: &RenewablePool,
-        sql: &str,
-        params: &[Param<'_>],
-        deadline: Instant,
-    ) -> Result<Vec<Row>, QueryFailure> {
-        match self.answer_on(lease, sql, params, deadline).await {
-            Err(failure) if failure.fault == Fault::StatementLost => {
-                failure.renew(pool);
-                log::debug!("repeating a call on a new connection: {}", failure.text);
-                self.run(pool, sql, params, deadline).await
-            }
-            other => other,
-        }
-    }
-
-    fn select(&self, columns: &str, call: &str) -> String {
-        format!("select {columns} from {}{call}", self.prefix)
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
-    }
-
-    /// One statement on a pooled connection, for which it may have to wait.
-    async fn run(
-        &self,
-        pool: &RenewablePool,
-        sql: &str,
-        params: &[Param<'_>],
-        deadline: Instant,
-    ) -> Result<Vec<Row>, QueryFailure> {
-        let lease = self.lease(pool, deadline).await?;
-        self.answer_on(lease, sql, params, deadline).await
-    }
-
-    async fn answer_on(
-        &self,
-        lease: Lease,
-        sql: &str,
-        params: &[Param<'_>],
-        deadline: Instant,
-    ) -> Result<Vec<Row>, QueryFailure> {
-        let answer = lease.answer(sql, params, deadline).await;
-        answer.unwrap_or_else(|_| Err(QueryFailure::no_answer()))
-    }
-
-    fn lease_of(&self, client: Object) -> Lease {
-        Lease::new(client, self.turn.clone(), self.connector.clone(), self.way)
-    }
-
-    async fn lease(&self, pool: &RenewablePool, deadline: Instant) -> Result<Lease, QueryFailure> {
-        match timeout_at(deadline, pool.get()).await {
-            Ok(Ok(client)) => Ok(self.lease_of(client)),
-            Ok(Err(error)) => Err(QueryFailure::no_connection(&describe_pool(&error))),
-            Err(_) => Err(QueryFailure::no_connection(describe::NONE_CAME_FREE)),
-        }
+        let statement = self.statement("select pg_notification_queue_usage()", &[]);
+        let rows = self.run(&self.shared.vital_pool, &statement).await?;
+        single(&rows, 0)
     }
 }
 
@@ -413,26 +264,4 @@ pub(crate) fn channel_of(schema: &str) -> String {
 /// A name of the database's, as SQL takes it whatever is in it.
 pub(crate) fn quoted_name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// JSON text of our own SQL functions.
-fn raw_json(text: String) -> Result<RawJson, Error> {
-    RawValue::from_string(text).map_err(|e| Error::Internal(e.into()))
-}
-
-/// What a function of a newer schema may answer, beside what this program knows: never a success.
-fn unknown_status(status: &str) -> Error {
-    Error::Internal(format!("unknown status {status:?}").into())
-}
-
-/// A column of the first row.
-fn single<'a, T: postgres_types::FromSql<'a>>(rows: &'a [Row], column: usize) -> Result<T, Error> {
-    let row = rows
-        .first()
-        .ok_or_else(|| Error::Internal("the database returned no row".into()))?;
-    column_of(row, column)
-}
-
-fn column_of<'a, T: postgres_types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Error> {
-    row.try_get(column).map_err(|e| Error::Internal(e.into()))
 }

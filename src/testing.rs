@@ -20,7 +20,7 @@ use crate::services::{Parts, Services};
 use crate::store::{Connector, Store, StoreLimits, UsersLink, UsersLinked, UsersTable, Way};
 use crate::writer::{Writer, WriterLimits};
 
-/// A hub that is live and limits no connections; so many frames may wait for each of its sockets.
+/// A hub that is live and limits no connections; `socket_queue` frames may wait for each of its sockets.
 pub fn hub(socket_queue: usize) -> Hub {
     let hub = Hub::new(HubLimits {
         connections: 0,

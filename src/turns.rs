@@ -1,5 +1,5 @@
-//! What is waited for before there is a connection: turns, of which each kind has so many at a time. How many wait is a figure, and whose
-//! turn does not come in time is told in the log, since the pool of connections does not know of them.
+//! Turns, which are waited for before a connection is: each kind has a number of them at a time. How many wait is a figure, and a turn that
+//! does not come in time is told in the log, since the pool of connections knows of neither.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

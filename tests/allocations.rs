@@ -21,7 +21,7 @@ thread_local! {
 }
 
 // SAFETY: each call is passed on to the system's allocator as it came; the counter allocates nothing.
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "an allocator cannot do without")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));

@@ -337,7 +337,7 @@ fn start(view: &MessageView) -> String {
 }
 
 /// Up to ten minutes, to three digits.
-#[allow(clippy::expect_used, reason = "the bounds are constants")]
+#[expect(clippy::expect_used, reason = "the bounds are constants")]
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds are valid")
 }

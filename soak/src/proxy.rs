@@ -271,6 +271,7 @@ fn reset(stream: &TcpStream) {
 }
 
 /// A panic elsewhere ends the run anyway; what stands behind the lock is still good for the report.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -176,7 +176,7 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-#[allow(clippy::expect_used, reason = "these arguments have defaults")]
+#[expect(clippy::expect_used, reason = "these arguments have defaults")]
 fn given<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> T {
     matches.get_one::<T>(name).cloned().expect("has a default")
 }

@@ -29,10 +29,8 @@ pub fn check_ca_files(config: &Config) -> Result<(), ConfigError> {
         DatabaseSource::Embedded { .. } => None,
     };
     for database in database.into_iter().chain(&config.listen_database) {
-        check_ca_file(database).map_err(|error| ConfigError {
-            variable: "DB_SSL_ROOT_CERT".to_owned(),
-            problem: error.to_string(),
-        })?;
+        check_ca_file(database)
+            .map_err(|error| ConfigError::of_file("DB_SSL_ROOT_CERT", error.to_string()))?;
     }
     Ok(())
 }
@@ -47,12 +45,11 @@ fn users_table(config: &Config) -> UsersTable {
 
 /// The database of one process, and what keeps the embedded one running.
 pub(super) struct Database {
-    /// Whoever may change the schema. On the embedded database that is somebody else than the service, which owns nothing
-    /// there (`sql/roles.sql`), and is there once the schema is.
+    /// Connects as the role that may change the schema. On the embedded database that is another role than the service's, which owns nothing
+    /// there (`sql/roles.sql`), and exists once the schema does.
     pub owner: Connector,
     pub connector: Connector,
-    /// Past a pooler (`LISTEN_DATABASE_URL`): what needs a session of its own, such as LISTEN, advisory locks of a
-    /// session and SET.
+    /// Connects past a pooler (`LISTEN_DATABASE_URL`), for all that needs a session of its own: LISTEN, advisory locks of a session, SET.
     pub direct: Connector,
     pub embedded: Option<EmbeddedPostgres>,
     /// Until when a database that does not answer is waited for at the start (`DB_CONNECT_TIMEOUT_SECONDS`).

@@ -1,4 +1,5 @@
-//! What is told at the start to whoever tries the service out: on the embedded database how, and that callers are not checked.
+//! Hints in the log at the start, for a person who tries the service out: how to call it, on the embedded database, and that callers are not
+//! checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -11,7 +12,7 @@ const DEMO_USERS: [&str; 2] = [
     "22222222-2222-4222-8222-222222222222",
 ];
 
-/// For who serves without checking callers; in a container nothing else says why nobody outside of it gets an answer.
+/// The warning that callers are not checked; in a container nothing else says why nobody outside of it gets an answer.
 pub(super) fn trusted_warning(address: SocketAddr) -> String {
     let reached_by = match address.ip().is_loopback() {
         true => "only this machine (in a container: only the container itself) reaches",

@@ -1,5 +1,5 @@
-//! Watches over the tasks without which the service is none: without the listener nobody hears anything, without the check of users
-//! who is deactivated stays. It is better started anew than left without one of them.
+//! Watches over the tasks that the service cannot do without: without the listener nobody hears anything, without the user check,
+//! deactivated users stay connected. If one ends, it is better to restart the service.
 
 use std::collections::HashMap;
 use std::future::pending;

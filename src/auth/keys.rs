@@ -62,7 +62,8 @@ impl KeyFiles {
 }
 
 fn text_of(variable: &str, path: &Path) -> Result<String, ConfigError> {
-    let fault = |problem: String| fault(variable, format!("{}: {problem}", path.display()));
+    let fault =
+        |problem: String| ConfigError::of_file(variable, format!("{}: {problem}", path.display()));
     let file = std::fs::File::open(path).map_err(|e| fault(format!("cannot be read: {e}")))?;
     let mut text = String::new();
     file.take(MAX_FILE_BYTES + 1)
@@ -72,13 +73,6 @@ fn text_of(variable: &str, path: &Path) -> Result<String, ConfigError> {
         return Err(fault(format!("must be at most {MAX_FILE_BYTES} bytes")));
     }
     Ok(text)
-}
-
-fn fault(variable: &str, problem: String) -> ConfigError {
-    ConfigError {
-        variable: variable.to_owned(),
-        problem,
-    }
 }
 
 /// One key, bound to the one algorithm that fits it: a token cannot choose.
@@ -190,15 +184,15 @@ impl KeySet {
         let mut warnings = Vec::new();
         if let Some(secret) = &config.jwt_secret {
             let key = DecodingKey::from_secret(secret.expose().as_bytes());
-            keys.push(Key::new(key, None).map_err(|e| fault("JWT_SECRET", e.to_owned()))?);
+            keys.push(Key::new(key, None).map_err(|e| ConfigError::of_setting("JWT_SECRET", e))?);
         }
         if let Some(pem) = &files.pem {
-            let key = pem_key(pem).map_err(|problem| fault(PEM_FILE, problem.to_owned()))?;
+            let key = pem_key(pem).map_err(|e| ConfigError::of_file(PEM_FILE, e))?;
             keys.push(key);
         }
         if let Some(jwks) = &files.jwks {
-            let usable = jwks_keys(jwks, &mut warnings).map_err(|e| fault(JWKS_FILE, e))?;
-            keys.extend(usable);
+            let usable = jwks_keys(jwks, &mut warnings);
+            keys.extend(usable.map_err(|e| ConfigError::of_file(JWKS_FILE, e))?);
         }
         Ok((Self { keys }, warnings))
     }

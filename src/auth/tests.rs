@@ -1,17 +1,21 @@
 use super::*;
-use crate::config::Secret;
+use crate::config::Config;
+use crate::testing;
 
-#[test]
-fn large_answers_are_the_callers_and_a_gateways_are_those_of_whom_it_asks_for() {
-    let [own, named] = [1, 2].map(|number| UserId(uuid::Uuid::from_u128(number)));
-    let tokens = ServiceTokens::new(&["one", "two"].map(|text| Secret::new(text.to_owned())));
-    let service = tokens.find("two").unwrap();
-    let user = Kind::User {
-        user: own,
-        until: None,
-    };
-    let holder = |kind| Caller(kind).holder(Holder::User(named));
-    assert_eq!(holder(user), Holder::User(own));
-    assert_eq!(holder(Kind::Service(service)), Holder::Service(service));
-    assert_eq!(holder(Kind::Trusted), Holder::User(named));
+/// The settings of jwt mode have no effect there: that one names a file that is missing is no fault.
+#[tokio::test(start_paused = true)]
+async fn trusted_mode_looks_at_no_key_file() {
+    let vars = [
+        ("DB_HOST", "127.0.0.1"),
+        ("AUTH_MODE", "trusted"),
+        ("JWT_JWKS_FILE", "/nonexistent"),
+        ("JWT_KEYS_CHECK_SECONDS", "1"),
+    ];
+    let hub = testing::hub(1);
+    let services = testing::services_of(hub.clone(), Config::from_vars(&vars).unwrap());
+    let watching = services.auth.clone().watch(hub, CancellationToken::new());
+    // Too short for the first question to the database.
+    let watched = tokio::time::timeout(Duration::from_secs(10), watching).await;
+    assert!(watched.is_err(), "it watches until it is stopped");
+    assert!(services.auth.key_files_are_usable());
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::crypto;
 use super::keys::{KeyFiles, KeySet};
 use crate::config::{AuthConfig, ConfigError};
-use crate::error::{Error, ErrorCode};
+use crate::error::{Credentials, Error};
 use crate::model::{UnixSeconds, UserId};
 use crate::sync;
 
@@ -34,15 +34,14 @@ pub struct Token {
     pub expires: UnixSeconds,
 }
 
-/// Verifies tokens by the present keys; clones share them.
-#[derive(Clone)]
+/// Verifies tokens by the present keys.
 pub struct Verifier {
     /// A std lock: held to clone the `Arc` only.
-    keys: Arc<RwLock<Arc<KeySet>>>,
+    keys: RwLock<Arc<KeySet>>,
     /// Whether the key files were good when they were last read.
-    files_usable: Arc<AtomicBool>,
-    validations: Arc<[Validation; 4]>,
-    user_claim: Arc<str>,
+    files_usable: AtomicBool,
+    validations: [Validation; 4],
+    user_claim: String,
 }
 
 impl Verifier {
@@ -51,10 +50,10 @@ impl Verifier {
         crypto::install();
         let (keys, warnings) = KeySet::new(config, files)?;
         let verifier = Self {
-            keys: Arc::new(RwLock::new(Arc::new(keys))),
-            files_usable: Arc::new(AtomicBool::new(true)),
-            validations: Arc::new(ALGORITHMS.map(|algorithm| validation(config, algorithm))),
-            user_claim: config.jwt_user_claim.as_str().into(),
+            keys: RwLock::new(Arc::new(keys)),
+            files_usable: AtomicBool::new(true),
+            validations: ALGORITHMS.map(|algorithm| validation(config, algorithm)),
+            user_claim: config.jwt_user_claim.clone(),
         };
         Ok((verifier, warnings))
     }
@@ -95,7 +94,7 @@ impl Verifier {
 
     fn token(&self, claims: &Map<String, Value>) -> Result<Token, Error> {
         let user = claims
-            .get(&*self.user_claim)
+            .get(&self.user_claim)
             .and_then(Value::as_str)
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| invalid(format!("its claim {:?} must be a UUID", self.user_claim)))?;
@@ -121,7 +120,7 @@ impl Verifier {
 
     /// Takes the key files again whenever they have changed, for ever, so that a key can be rotated without a restart. Files that are not good leave the keys as
     /// they were: a file may be half written.
-    pub async fn follow_files(self, config: AuthConfig, mut seen: KeyFiles) {
+    pub async fn follow_files(&self, config: &AuthConfig, mut seen: KeyFiles) {
         if config.jwt_public_key_file.is_none() && config.jwt_jwks_file.is_none() {
             return std::future::pending().await;
         }
@@ -137,7 +136,7 @@ impl Verifier {
                     told.clear();
                     continue;
                 }
-                Ok(Ok(files)) => KeySet::new(&config, &files).map(|made| (files, made)),
+                Ok(Ok(files)) => KeySet::new(config, &files).map(|made| (files, made)),
                 Ok(Err(error)) => Err(error),
                 // The thread was stopped: so is the process.
                 Err(_) => continue,
@@ -184,10 +183,7 @@ fn validation(config: &AuthConfig, algorithm: Algorithm) -> Validation {
 
 /// A token for `user` by the HS256 secret, with issuer and audience where they are set: for trying things out.
 pub fn mint(config: &AuthConfig, user: UserId, ttl: Duration) -> Result<String, ConfigError> {
-    let fault = |problem: String| ConfigError {
-        variable: "JWT_SECRET".to_owned(),
-        problem,
-    };
+    let fault = |problem: String| ConfigError::of_setting("JWT_SECRET", problem);
     let secret = config
         .jwt_secret
         .as_ref()
@@ -225,17 +221,11 @@ fn refusal(kind: &ErrorKind) -> Error {
 }
 
 pub(super) fn expired() -> Error {
-    Error::Unauthorized {
-        code: ErrorCode::TokenExpired,
-        message: "the token has expired".to_owned(),
-    }
+    Error::Unauthorized(Credentials::TokenExpired)
 }
 
 pub(super) fn invalid(why: impl std::fmt::Display) -> Error {
-    Error::Unauthorized {
-        code: ErrorCode::TokenInvalid,
-        message: format!("the token is not valid: {why}"),
-    }
+    Error::Unauthorized(Credentials::TokenInvalid(why.to_string()))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const REMEMBERED: usize = 50_000;
 /// Connected users whom one statement asks about.
 const CHUNK: usize = 1000;
 
-/// Who exists and is active, as it was found of late.
+/// Which users exist and are active, as it was found of late.
 pub struct UserCheck {
     store: Store,
     /// How long an answer holds (`USER_CHECK_SECONDS`).
@@ -54,8 +54,8 @@ impl UserCheck {
         }
     }
 
-    /// Ends the sockets of those among the connected users who are not active any more, or do not exist. Of whom the host's table fails
-    /// to tell, the sockets stay; the first such failure is the error.
+    /// Ends the sockets of connected users who are not active any more, or do not exist. If the host's table fails to tell about a user,
+    /// their sockets stay; the first such failure is the error.
     pub async fn dismiss_inactive(&self, hub: &Hub) -> Result<(), Error> {
         let mut failure = None;
         for users in hub.users().chunks(CHUNK) {

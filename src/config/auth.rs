@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::settings::{self, Setting};
 use super::values::Values;
-use super::{ConfigError, Use};
+use super::{ConfigError, TokenKeys};
 
 /// How callers prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct AuthConfig {
     pub jwt_audience: Option<String>,
     /// `JWT_USER_CLAIM`, `sub`.
     pub jwt_user_claim: String,
-    /// `JWT_LEEWAY_SECONDS`, 0: clocks may differ by so much.
+    /// `JWT_LEEWAY_SECONDS`, 0: how much clocks may differ.
     pub jwt_leeway: Duration,
     /// `JWT_KEYS_CHECK_SECONDS`, 5: between two looks at the key files.
     pub jwt_keys_check: Duration,
@@ -107,13 +107,15 @@ pub(super) fn default_mode(values: &Values) -> &'static str {
     }
 }
 
-/// The settings, and warnings about those without effect. What serves nobody ([`Use::Database`]) may lack a key: the keys are often given
-/// to the service alone.
-pub(super) fn read(values: &Values, used: Use) -> Result<(AuthConfig, Vec<String>), ConfigError> {
+/// The settings, and warnings about those without effect.
+pub(super) fn read(
+    values: &Values,
+    keys: TokenKeys,
+) -> Result<(AuthConfig, Vec<String>), ConfigError> {
     let mode = mode(values)?;
-    let warning = match used {
-        Use::Database => None,
-        Use::Callers => check_keys(values, mode)?,
+    let warning = match keys {
+        TokenKeys::Optional => None,
+        TokenKeys::Required => check_keys(values, mode)?,
     };
     let mut warnings = Vec::from_iter(warning);
     let path = |setting| values.given(setting).map(PathBuf::from);
@@ -139,14 +141,14 @@ pub(super) fn read(values: &Values, used: Use) -> Result<(AuthConfig, Vec<String
         user_check: values.seconds(&settings::USER_CHECK_SECONDS)?,
     };
     check_service_tokens(values, &config.service_tokens)?;
-    if mode == AuthMode::Jwt && used == Use::Callers {
+    if mode == AuthMode::Jwt && keys == TokenKeys::Required {
         warnings.extend(weak_secrets(&config));
     }
     Ok((config, warnings))
 }
 
-/// A service that was told to check its callers and cannot must not start: without `AUTH_MODE=trusted` in so many words, settings that
-/// only mean something to the other mode are an error where that lacks a key. With it they are the warning that is returned.
+/// A service that was told to check its callers and cannot must not start: settings that mean something to jwt mode only are an error if there
+/// is no key, unless `AUTH_MODE=trusted` is set explicitly. Then they are the warning that is returned.
 fn check_keys(values: &Values, mode: AuthMode) -> Result<Option<String>, ConfigError> {
     let named = KEYS.map(|setting| setting.name).join(", ");
     if mode == AuthMode::Jwt {
@@ -183,7 +185,7 @@ fn check_service_tokens(values: &Values, tokens: &[Secret]) -> Result<(), Config
     Ok(())
 }
 
-/// What does not would be a secret that nobody can show.
+/// Any other character could not be sent in a header, so nobody could present the token.
 fn goes_into_a_header(token: &Secret) -> bool {
     let mut bytes = token.expose().bytes();
     bytes.all(|byte| byte == b' ' || byte.is_ascii_graphic())

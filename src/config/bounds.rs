@@ -64,7 +64,7 @@ pub struct Timeouts {
     pub typing: Duration,
     /// `TYPING_INTERVAL_SECONDS`, 2: between two notifications of one user's typing in one conversation.
     pub typing_interval: Duration,
-    /// `PRESENCE_GRACE_SECONDS`, 5: a user without a socket is online for so long.
+    /// `PRESENCE_GRACE_SECONDS`, 5: how long a user without a socket still is online.
     pub presence_grace: Duration,
     /// `SHUTDOWN_GRACE_SECONDS`, 30: the whole drain, the delay included.
     pub shutdown_grace: Duration,

@@ -4,7 +4,7 @@
 
 use super::settings::{self, Kind};
 use super::values::File;
-use super::{Use, file, from_sources};
+use super::{TokenKeys, file, from_sources};
 
 /// Stands in a fuzzed file where a secret may stand, and becomes [`SECRET`].
 const PLACE: char = '§';
@@ -22,7 +22,7 @@ pub fn config_file(text: &str) {
             text: &text,
         }),
         |_| None,
-        Use::Callers,
+        TokenKeys::Required,
     );
     let told = match outcome {
         Ok(loaded) => {

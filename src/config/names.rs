@@ -1,4 +1,4 @@
-//! Checks of values with a syntax of their own: identifiers, tables, columns, origins.
+//! Checks of values with a syntax of their own: identifiers, tables, columns.
 
 /// Longest identifier of PostgreSQL, in bytes (manual, "Identifiers and Key Words").
 const IDENTIFIER_BYTES: usize = 63;
@@ -130,47 +130,6 @@ pub(super) fn columns(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(columns)
 }
 
-/// The origins as browsers send them: lower case, without a slash at the end, without a default port.
-/// `*` stands alone. `None` for what no browser sends.
-pub(super) fn origins(text: &str) -> Option<Vec<String>> {
-    let items: Vec<&str> = text.split(',').map(str::trim).collect();
-    if items == ["*"] {
-        return Some(vec!["*".to_owned()]);
-    }
-    items.into_iter().map(origin).collect()
-}
-
-fn origin(text: &str) -> Option<String> {
-    let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
-    let (scheme, host) = text.split_once("://")?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-    let scheme_fits = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    if !scheme_fits || host.is_empty() || host.starts_with(':') || !host.chars().all(allowed) {
-        return None;
-    }
-    let default_port = match scheme {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return Some(text),
-    };
-    Some(text.strip_suffix(default_port).unwrap_or(&text).to_owned())
-}
-
-/// Whether a page with this origin was served by this machine itself, whatever the port.
-pub(super) fn is_loopback_origin(origin: &str) -> bool {
-    let Some((scheme, host)) = origin.split_once("://") else {
-        return false;
-    };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    matches!(scheme, "http" | "https") && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,63 +174,6 @@ mod tests {
             "", "Chat", "1a", "a-b", "a.b", "a b", "\"a\"", "ä", "pg_chat", &too_long,
         ] {
             assert!(!is_schema(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_this_machine_is_a_loopback_origin() {
-        for yes in [
-            "http://localhost",
-            "http://localhost:5173",
-            "https://127.0.0.1:8082",
-            "http://[::1]:3000",
-            "http://[::1]",
-        ] {
-            assert!(is_loopback_origin(yes), "{yes}");
-        }
-        for no in [
-            "null",
-            "file://",
-            "http://localhost.evil.example",
-            "http://evil.example:80",
-            "http://127.0.0.1.evil.example",
-            "ftp://localhost",
-            "http://localhost:80.evil.example",
-            "http://127.0.0.2",
-        ] {
-            assert!(!is_loopback_origin(no), "{no}");
-        }
-    }
-
-    #[test]
-    fn origins_are_as_browsers_send_them() {
-        let cases = [
-            ("*", Some(vec!["*"])),
-            (
-                "https://A.example.com/",
-                Some(vec!["https://a.example.com"]),
-            ),
-            (
-                "https://a:443, http://b:80",
-                Some(vec!["https://a", "http://b"]),
-            ),
-            (
-                "https://a:80,http://[::1]:3000",
-                Some(vec!["https://a:80", "http://[::1]:3000"]),
-            ),
-            ("capacitor://localhost", Some(vec!["capacitor://localhost"])),
-            ("*,https://a", None),
-            ("https://a,", None),
-            ("https://a/path", None),
-            ("https://*.a", None),
-            ("https://", None),
-            ("https://:80", None),
-            ("a.example.com", None),
-            ("null", None),
-        ];
-        for (text, expected) in cases {
-            let expected = expected.map(|list| list.into_iter().map(str::to_owned).collect());
-            assert_eq!(origins(text), expected, "{text}");
         }
     }
 }

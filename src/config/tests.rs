@@ -15,7 +15,7 @@ fn from_file(text: &str) -> Result<Loaded, ConfigError> {
         name: "config.env",
         text,
     };
-    from_sources(Some(file), |_| None, Use::Callers)
+    from_sources(Some(file), |_| None, TokenKeys::Required)
 }
 
 fn config(vars: &[(&str, &str)]) -> Config {

@@ -1,9 +1,9 @@
-//! Names that somebody has misspelled: what nothing reads has no effect, and nobody would notice.
+//! Misspelled names: a variable that nothing reads has no effect, and nobody would notice.
 
 use super::FILE_VARIABLE;
 use super::settings::{self, Setting};
 
-/// What frameworks, images and platforms call what a setting says.
+/// The names that frameworks, images and platforms have for some of our settings.
 pub(super) const OTHER_NAMES: [(&str, &Setting); 17] = [
     ("DATABASE_HOST", &settings::DB_HOST),
     ("DATABASE_NAME", &settings::DB_NAME),
@@ -63,7 +63,7 @@ fn misspelled(name: &str) -> Option<&'static str> {
     all().find(|setting| is_near(&upper, setting))
 }
 
-/// What names the file is no setting, and where it is misspelled all that the file says has no effect.
+/// Only the environment can name the file; if that name is misspelled, the whole file is ignored.
 fn misspelled_file_variable(name: &str) -> Option<&'static str> {
     let is_it = name != FILE_VARIABLE && is_near(&name.to_ascii_uppercase(), FILE_VARIABLE);
     is_it.then_some(FILE_VARIABLE)

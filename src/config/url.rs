@@ -107,7 +107,7 @@ const TAKEN: [&str; 10] = [
     "sslnegotiation",
 ];
 
-/// What tokio-postgres takes as well, and each connection is made with, whatever the URL says (`store::Connector`).
+/// Parameters that tokio-postgres knows too, and that pgchat sets itself for each connection, whatever the URL says (`store::Connector`).
 const SET_BY_PGCHAT: [&str; 8] = [
     "application_name",
     "connect_timeout",
@@ -137,7 +137,7 @@ pub(super) fn without_effect(values: &Values, setting: &Setting) -> Option<Strin
     })
 }
 
-/// What URLs for Prisma and node-postgres have, and what does here what they do there.
+/// Parameters of URLs for Prisma and node-postgres, and the settings that do the same here.
 const FOREIGN: [(&str, &str); 4] = [
     ("schema", "DB_SCHEMA"),
     ("connection_limit", "DB_POOL_SIZE"),

@@ -37,9 +37,9 @@ impl Values {
         };
         let mut warnings = Vec::new();
         if let Some(file) = file {
-            let entries = file::parse(file.text).map_err(|error| ConfigError {
-                variable: format!("{}, line {}", file.name, error.line),
-                problem: error.problem.to_owned(),
+            let entries = file::parse(file.text).map_err(|error| {
+                let place = format!("{}, line {}", file.name, error.line);
+                ConfigError::of_setting(place, error.problem)
             })?;
             for entry in entries {
                 values.take_from_file(file.name, entry, &mut warnings);
@@ -48,9 +48,8 @@ impl Values {
         for setting in settings::all() {
             if let Some(text) = environment(setting.name) {
                 let origin = "the environment".to_owned();
-                let text = text.into_string().map_err(|_| ConfigError {
-                    variable: setting.name.to_owned(),
-                    problem: "must be UTF-8 (in the environment)".to_owned(),
+                let text = text.into_string().map_err(|_| {
+                    ConfigError::of_setting(setting.name, "must be UTF-8 (in the environment)")
                 })?;
                 values.given.insert(setting.name, Given { text, origin });
             }
@@ -210,10 +209,7 @@ impl Values {
             Some(given) => format!(" (in {})", given.origin),
             None => String::new(),
         };
-        ConfigError {
-            variable: setting.name.to_owned(),
-            problem: format!("{problem}{origin}"),
-        }
+        ConfigError::of_setting(setting.name, format!("{problem}{origin}"))
     }
 }
 

@@ -133,7 +133,7 @@ impl Layout {
         }
     }
 
-    /// The password of whoever may do everything in the cluster, as `initdb` was given it.
+    /// The superuser's password, as `initdb` was given it.
     pub fn read_password(&self) -> Result<String, EmbeddedError> {
         let path = self.password();
         fs::read_to_string(&path).map_err(|source| at(&path, source))
@@ -191,7 +191,7 @@ impl Layout {
 /// before all that follows from it, then a panic, then the last.
 pub(super) fn last_fault_line(text: &str) -> Option<String> {
     const MARKS: [&str; 4] = ["PANIC: ", "FATAL: ", "error: ", "could not "];
-    // To who tries to connect meanwhile.
+    // What PostgreSQL tells clients that connect meanwhile.
     const REFUSAL: &str = "the database system is ";
     let faults = text.lines().filter(|line| !line.contains(REFUSAL));
     let faults = faults.filter_map(|line| {
@@ -199,7 +199,7 @@ pub(super) fn last_fault_line(text: &str) -> Option<String> {
         Some(line[start..].trim())
     });
     let faults: Vec<&str> = faults.collect();
-    // What somebody's query was refused for ended nothing.
+    // An error of somebody's query has ended nothing.
     let is_deadly = |fault: &str| MARKS[..3].iter().any(|mark| fault.starts_with(mark));
     let by_rank: [&dyn Fn(&str) -> bool; 3] = [
         &|fault| is_deadly(fault) && fault.contains("No space left on device"),

@@ -35,7 +35,7 @@ const PORTS: std::ops::Range<u16> = 15_500..20_000;
 const MAX_CONNECTIONS: u32 = 200;
 
 enum Event {
-    /// Carries the exclusive lock on `users.lock`: whoever comes now waits until this process has ended.
+    /// Carries the exclusive lock on `users.lock`: a replica that starts now waits until this process has ended.
     LastReplicaGone(File),
     /// Every process of the server has ended; how, where we are the parent.
     PostgresGone(String),
@@ -66,7 +66,7 @@ fn run(layout: &Layout, bin_dir: &Path) -> Result<(), EmbeddedError> {
     let Some(mut alive) = lock_shortly(&layout.watchdog_lock())? else {
         return Ok(());
     };
-    // For whoever looks for this process; the lock is what counts.
+    // For people who look for this process; only the lock counts.
     let pid = std::process::id();
     if let Err(error) = alive.set_len(0).and_then(|()| writeln!(alive, "{pid}")) {
         note(&format!("watchdog.lock does not name pid {pid}: {error}"));

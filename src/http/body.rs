@@ -35,7 +35,7 @@ impl From<&Config> for BodyLimits {
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// A body that is not read yet, so that a handler can refuse the caller first. What nobody reads, the server throws away.
+/// A body that is not read yet, so that a handler can refuse the caller first. The server throws an unread body away.
 pub struct Body {
     headers: HeaderMap,
     chunks: Chunks,

@@ -30,7 +30,7 @@ const MAX_AGE: &str = "7200";
 /// `routes`, with the headers for pages of `ALLOWED_ORIGINS` on every answer, errors too. Refuses nothing: it is
 /// the browser that does.
 pub fn cors(routes: BoxedFilter<(Response,)>, config: Arc<Config>) -> BoxedFilter<(Response,)> {
-    if config.allowed_origins.is_empty() && !config.local_pages {
+    if config.allowed_origins.is_same_origin_only() {
         return routes;
     }
     warp::method()
@@ -73,7 +73,7 @@ fn tell(config: &Config, method: &Method, request: &HeaderMap, response: &mut Re
     let listed = request.get(ORIGIN).filter(|origin| {
         origin
             .to_str()
-            .is_ok_and(|origin| config.lists_origin(origin))
+            .is_ok_and(|origin| config.allowed_origins.may_read(origin))
     });
     let Some(origin) = listed else { return };
     set(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// It needs no token: whoever opened many connections and took nothing could hold more than a megabyte by each.
+    /// It needs no token: a client with many connections that takes nothing could hold more than a megabyte by each.
     #[tokio::test]
     async fn a_large_file_is_not_copied_for_each_who_asks_for_it() {
         let config = Arc::new(Config::new([DOCUMENT]));

@@ -20,7 +20,7 @@ use crate::store::Search;
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 200;
-/// How deep one can page: who has not found it among a thousand, asks for something else.
+/// How deep one can page: a user who has not found it among a thousand results had better search for something else.
 const MAX_OFFSET: i64 = 1000;
 
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {

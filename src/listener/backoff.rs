@@ -13,7 +13,7 @@ impl Backoff {
         Self(FIRST)
     }
 
-    /// The longest wait behind a session that lasted so long.
+    /// The longest wait after a session that has `lasted` this long.
     pub fn after(&mut self, lasted: Duration) -> Duration {
         if lasted > LAST {
             *self = Self::new();

@@ -116,7 +116,7 @@ impl Dispatcher {
             self.unflushed.told();
         }
         if self.before.includes(payload.xid) {
-            // Whoever was here loads it, and whoever came meanwhile may have been sent it by a replay. What its sender typed ends by itself.
+            // Clients that were here load it, and those that came meanwhile may have got it by a replay. What its sender typed ends by itself.
             payload.events.clear();
         }
         let cursor = position.encode();
@@ -210,9 +210,9 @@ impl Dispatcher {
         }
     }
 
-    /// Whether sockets have what an event tells already, or what came of it: of a row, what was fetched for an earlier event of it may have
-    /// shown this one's state, or a later one; a read mark or a reload, the catch-up has seen in what it read. Of the marks of
-    /// one transaction each is news, also one that covers less than the one before it.
+    /// Whether sockets have been told already what an event tells, or something later. A row that was fetched for an earlier event may have
+    /// shown the state of this event, or a later one; a read mark or a reload may have been in what a catch-up read. Of several marks in one
+    /// transaction each is news, even a mark that covers less than the one before it.
     fn was_told(&self, subject: Subject, version: i64) -> bool {
         let is_repeat = || self.delivered.standing(subject, version) == Standing::Repeat;
         match subject {
@@ -222,15 +222,15 @@ impl Dispatcher {
         }
     }
 
-    /// Who has written has stopped typing it.
+    /// The sender of a message has stopped typing it.
     fn end_typing(&self, typist: UserId, recipients: &[UserId; 2], at: i64) {
         for to in recipients.iter().filter(|to| **to != typist) {
             self.live.typing().wrote(Pair { typist, to: *to }, at);
         }
     }
 
-    /// Reads back what did not fit into its payload: as it is now, which may be later than the event. Not what a catch-up has told
-    /// already: what came of that since would be told as if the event itself were news.
+    /// Reads back the rows that did not fit into the payload, as they are now, which may be later than the event. Rows that a catch-up has told
+    /// already are left out: a later state of them would be told as if the event itself were news.
     async fn fetch_missing(
         &mut self,
         payload: &Payload<'_>,
@@ -272,7 +272,7 @@ fn understood(text: &str) -> Result<Option<Payload<'_>>, Error> {
     match serde_json::from_str::<Payload<'_>>(text) {
         Ok(payload) if payload.v == VERSION => Ok(Some(payload)),
         Ok(payload) => Err(unknown_version(payload.v)),
-        // One of a version to come says so, whatever its form is.
+        // A payload of a later version says so, whatever its form is.
         Err(error) => match serde_json::from_str::<Version>(text) {
             Ok(Version { v }) if v != VERSION => Err(unknown_version(v)),
             _ => {
@@ -323,7 +323,7 @@ mod tests {
         )
     }
 
-    /// Whoever can connect to the database can say so.
+    /// Any program that can connect to the database can send one.
     #[tokio::test]
     async fn a_heartbeat_that_was_not_sent_proves_nothing() {
         let mut dispatcher = dispatcher();

@@ -49,7 +49,7 @@ impl Beats {
         self.sent.load(Ordering::Acquire) + 1
     }
 
-    /// Whether this one was: whoever can connect to the database can NOTIFY anything.
+    /// Whether this one was sent: any program that can connect to the database can NOTIFY anything.
     pub fn was_sent(&self, number: i64) -> bool {
         (1..self.coming()).contains(&number)
     }

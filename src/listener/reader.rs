@@ -1,19 +1,17 @@
 //! The listener's connection, and the task that empties it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::task::AbortOnDropHandle;
-use uuid::Uuid;
 
 use super::ListenerConfig;
 use crate::model::ReplicaId;
 use crate::position::{Identity, Incarnation};
 use crate::store::{DbConnection, ISOLATION, LASTING, channel_of, describe, quoted_name};
-use crate::sync::lock;
 
 /// Notifications that wait for the dispatcher, at most 8 KB each. When it is full the connection is given up.
 const QUEUE: usize = 4096;
@@ -48,12 +46,20 @@ pub(super) struct Reading {
     /// Payloads that were taken out of it.
     taken: u64,
     progress: Arc<Progress>,
-    end: Arc<Mutex<Option<String>>>,
+    /// Ends with the reason why the connection has ended.
+    task: AbortOnDropHandle<String>,
     /// Keeps the connection open; nothing is asked of it that could wait.
-    client: Arc<Client>,
-    _task: AbortOnDropHandle<()>,
+    _client: Arc<Client>,
     /// While somebody else holds the replica's lock.
     _holding: Option<AbortOnDropHandle<()>>,
+}
+
+/// What a new connection was told before it LISTENed.
+struct Found {
+    identity: Identity,
+    incarnation: Incarnation,
+    /// Whether it has the replica's lock.
+    holds: bool,
 }
 
 impl Reading {
@@ -66,67 +72,37 @@ impl Reading {
             .map_err(|e| format!("cannot connect: {e}"))?;
         let (sender, queue) = mpsc::channel(QUEUE);
         let progress = Arc::new(Progress::default());
-        let end = Arc::new(Mutex::new(None));
-        let reading = read(connection, sender, Arc::clone(&progress), Arc::clone(&end));
+        let reading = read(connection, sender, Arc::clone(&progress));
         let task = AbortOnDropHandle::new(tokio::spawn(reading));
-        let mut reading = Self {
-            identity: Identity("".into()),
-            incarnation: Incarnation(Uuid::nil()),
+        let setup = tokio::time::timeout(Duration::from_secs(10), set_up(&client, config));
+        let Ok(found) = setup.await else {
+            return Err("no answer to LISTEN within 10 s".to_owned());
+        };
+        let Found {
+            identity,
+            incarnation,
+            holds,
+        } = found?;
+        let client = Arc::new(client);
+        let holding = (!holds).then(|| {
+            log::warn!("the replica's lock is held by another session: trying until it is free");
+            let sql = format!(
+                "select {}.chat_try_replica($1)",
+                quoted_name(&config.schema)
+            );
+            let holding = hold(Arc::clone(&client), sql, config.replica);
+            AbortOnDropHandle::new(tokio::spawn(holding))
+        });
+        Ok(Self {
+            identity,
+            incarnation,
             queue,
             taken: 0,
             progress,
-            end,
-            client: Arc::new(client),
-            _task: task,
-            _holding: None,
-        };
-        let setup = tokio::time::timeout(Duration::from_secs(10), reading.set_up(config));
-        match setup.await {
-            Ok(Ok(())) => Ok(reading),
-            Ok(Err(reason)) => Err(reason),
-            Err(_) => Err("no answer to LISTEN within 10 s".to_owned()),
-        }
-    }
-
-    async fn set_up(&mut self, config: &ListenerConfig) -> Result<(), String> {
-        let failed = |e: tokio_postgres::Error| format!("cannot listen: {}", describe(&e));
-        let schema = quoted_name(&config.schema);
-        let client = &self.client;
-        // A listener is idle for as long as nobody chats. And the server must notice too when it is gone: its
-        // place in the notification queue holds back everybody.
-        client
-            .batch_execute(&format!("{ISOLATION}; {LASTING}"))
-            .await
-            .map_err(failed)?;
-        let row = client
-            .query_one(
-                &format!("select {schema}.chat_identity(), {schema}.chat_incarnation()"),
-                &[],
-            )
-            .await
-            .map_err(failed)?;
-        self.identity = Identity(row.try_get::<_, String>(0).map_err(failed)?.into());
-        self.incarnation = Incarnation(row.try_get(1).map_err(failed)?);
-        let take = format!("select {schema}.chat_hold_replica($1)");
-        let row = client
-            .query_one(&take, &[&config.replica])
-            .await
-            .map_err(failed)?;
-        let holds: bool = row.try_get(0).map_err(failed)?;
-        client
-            .batch_execute(&format!(
-                "listen {}",
-                quoted_name(&channel_of(&config.schema))
-            ))
-            .await
-            .map_err(failed)?;
-        if !holds {
-            log::warn!("the replica's lock is held by another session: trying until it is free");
-            let sql = format!("select {schema}.chat_try_replica($1)");
-            let holding = hold(Arc::clone(client), sql, config.replica);
-            self._holding = Some(AbortOnDropHandle::new(tokio::spawn(holding)));
-        }
-        Ok(())
+            task,
+            _client: client,
+            _holding: holding,
+        })
     }
 
     /// The next payload, when the one before is done with; `None` when the connection has ended.
@@ -141,11 +117,52 @@ impl Reading {
         Arc::clone(&self.progress)
     }
 
-    /// Why the connection ended.
-    pub fn end_reason(&self) -> String {
-        let reason = lock(&self.end).take();
-        reason.unwrap_or_else(|| "the connection ended".to_owned())
+    /// Why the connection has ended; resolves when it has.
+    pub async fn end_reason(self) -> String {
+        match self.task.await {
+            Ok(reason) => reason,
+            Err(panic) => format!("the reader ended: {panic}"),
+        }
     }
+}
+
+/// Returns when LISTEN has taken effect; the error is one line.
+async fn set_up(client: &Client, config: &ListenerConfig) -> Result<Found, String> {
+    let failed = |e: tokio_postgres::Error| format!("cannot listen: {}", describe(&e));
+    let schema = quoted_name(&config.schema);
+    // A listener is idle for as long as nobody chats. And the server must notice too when it is gone: its
+    // place in the notification queue holds back everybody.
+    client
+        .batch_execute(&format!("{ISOLATION}; {LASTING}"))
+        .await
+        .map_err(failed)?;
+    let row = client
+        .query_one(
+            &format!("select {schema}.chat_identity(), {schema}.chat_incarnation()"),
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    let identity = Identity(row.try_get::<_, String>(0).map_err(failed)?.into());
+    let incarnation = Incarnation(row.try_get(1).map_err(failed)?);
+    let take = format!("select {schema}.chat_hold_replica($1)");
+    let row = client
+        .query_one(&take, &[&config.replica])
+        .await
+        .map_err(failed)?;
+    let holds = row.try_get(0).map_err(failed)?;
+    client
+        .batch_execute(&format!(
+            "listen {}",
+            quoted_name(&channel_of(&config.schema))
+        ))
+        .await
+        .map_err(failed)?;
+    Ok(Found {
+        identity,
+        incarnation,
+        holds,
+    })
 }
 
 /// Tries for the replica's lock until it is had. Beside LISTEN, and not ahead of it: no message needs the lock, and a former session that
@@ -164,14 +181,13 @@ async fn hold(client: Arc<Client>, sql: String, replica: ReplicaId) {
     }
 }
 
-/// Drives the connection. Waits for nothing but its messages.
+/// Drives the connection, and returns why it has ended. Waits for nothing but its messages.
 async fn read(
     mut connection: DbConnection,
     queue: mpsc::Sender<String>,
     progress: Arc<Progress>,
-    end: Arc<Mutex<Option<String>>>,
-) {
-    let reason = loop {
+) -> String {
+    loop {
         match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
             Some(Ok(AsyncMessage::Notification(notification))) => {
                 // Before it can be taken: what is done has come.
@@ -179,15 +195,16 @@ async fn read(
                 match queue.try_send(notification.payload().to_owned()) {
                     Ok(()) => {}
                     Err(mpsc::error::TrySendError::Full(_)) => {
-                        break format!("{QUEUE} notifications wait: reading on from the tables");
+                        return format!("{QUEUE} notifications wait: reading on from the tables");
                     }
-                    Err(mpsc::error::TrySendError::Closed(_)) => return,
+                    Err(mpsc::error::TrySendError::Closed(_)) => {
+                        return "nobody takes the notifications".to_owned();
+                    }
                 }
             }
             Some(Ok(_)) => {}
-            Some(Err(error)) => break format!("the connection broke: {}", describe(&error)),
-            None => break "the server closed the connection".to_owned(),
+            Some(Err(error)) => return format!("the connection broke: {}", describe(&error)),
+            None => return "the server closed the connection".to_owned(),
         }
-    };
-    *lock(&end) = Some(reason);
+    }
 }

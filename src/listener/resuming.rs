@@ -27,7 +27,7 @@ impl Listener {
             .as_ref()
             .is_some_and(|before| before.identity != here.identity)
         {
-            // Whoever was busy all the time has not noticed: where the former primary lives on, their connections do.
+            // Pooled connections that were busy all the time have not noticed: if the former primary lives on, so do they.
             self.store.renew_connections();
         }
         self.hub.set_incarnation(reading.incarnation);

@@ -52,7 +52,7 @@ impl Unflushed {
         false
     }
 
-    /// Whoever was delivered something loads it anew.
+    /// Forgets what was delivered: all clients load it anew.
     pub fn forget(&mut self, incarnation: Incarnation) {
         *self = Self {
             incarnation: Some(incarnation),

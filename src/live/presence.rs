@@ -1,8 +1,8 @@
 //! Who is there: this replica's part of it in the database, and what its sockets are shown.
 //!
 //! Three loops. One keeps the replica's roll, many users in one transaction. One ends the rolls of replicas that are gone,
-//! and sees to it that its own has not been ended. One reads what may have changed of the users who are watched here: a
-//! notification only says of whom, so what is shown is what the database says now, and a storm of changes is read as few.
+//! and sees to it that its own has not been ended. One reads the presence of watched users that may have changed: a notification only names
+//! the users, so the sockets are shown what the database says now, and a storm of changes takes few reads.
 
 mod attendance;
 mod watchers;
@@ -47,9 +47,9 @@ pub struct Presence {
 
 #[derive(Clone, Copy, Debug)]
 pub struct PresenceTimes {
-    /// Whoever comes back within it was never gone.
+    /// A user who comes back within it was never gone.
     pub grace: Duration,
-    /// A replica without a heartbeat for so long counts as gone.
+    /// How long a replica may be without a heartbeat before it counts as gone.
     pub silence: Duration,
 }
 
@@ -174,7 +174,7 @@ impl Presence {
         }
     }
 
-    /// Tells the database who comes and who has gone.
+    /// Tells the database which users come and which have gone.
     async fn keep_roll(&self) {
         let shared = &*self.shared;
         loop {
@@ -231,7 +231,7 @@ impl Presence {
         outcome.map(drop)
     }
 
-    /// Ends the rolls of those who are gone, clears them away after the grace, and notices when its own was ended.
+    /// Ends the rolls of replicas that are gone, clears them away after the grace, and notices if its own was ended.
     async fn sweep(&self) {
         let shared = &*self.shared;
         // Well within the grace, so that a roll that was ended by mistake is begun anew before anybody is missed.
@@ -261,7 +261,7 @@ impl Presence {
         Ok(())
     }
 
-    /// Reads how those are who are watched here and of whom something was heard, and shows it.
+    /// Reads the presence of watched users who may have changed, and shows it to the sockets that watch them.
     async fn look(&self) {
         let shared = &*self.shared;
         loop {

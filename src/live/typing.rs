@@ -1,7 +1,7 @@
 //! Who types to whom: what this replica's users do, and what its sockets are shown of others.
 //!
-//! Two loops. One tells the database what this replica's users do, many users in one transaction; the other ends on the sockets here
-//! what was not renewed, so that it ends also when the typist's replica has died.
+//! Two loops. One tells the database what this replica's users do, many users in one transaction; the other ends the indicators on the
+//! sockets here that were not renewed, so that they end also if the typist's replica has died.
 
 mod indicators;
 mod participants;
@@ -35,7 +35,7 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(500);
 /// Users in one transaction that tells of typing.
 const TELLINGS: usize = 1000;
 
-/// A handle on who types, as far as this replica has to do with it; clones share it.
+/// A handle on what this replica knows of typing; clones share it.
 #[derive(Clone)]
 pub struct Typing {
     shared: Arc<Shared>,
@@ -49,7 +49,7 @@ struct Shared {
     participants: Mutex<Participants>,
     typists: Mutex<Typists>,
     indicators: Mutex<TypingIndicators>,
-    /// Something is due earlier than the loop of that name knows.
+    /// Each wakes the loop of the same name when something is due earlier than the loop expects.
     tell: Notify,
     expire: Notify,
     told: AtomicU64,
@@ -173,7 +173,7 @@ impl Typing {
         }
     }
 
-    /// A message was heard: who wrote it has stopped typing it.
+    /// A message was heard: its sender has stopped typing it.
     pub fn wrote(&self, pair: Pair, at: i64) {
         let shared = &*self.shared;
         if lock(&shared.typists).wrote(pair, Instant::now()) {

@@ -24,7 +24,7 @@ struct Kind {
 }
 
 impl Repeats {
-    /// `target` is what `RUST_LOG` calls the lines by: the `module_path!()` of who has them written.
+    /// `target` is the name by which `RUST_LOG` selects the lines: the `module_path!()` of the module that writes them.
     pub const fn new(target: &'static str) -> Self {
         Self {
             target,

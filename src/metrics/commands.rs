@@ -19,7 +19,7 @@ use crate::frame::CommandType;
 /// What a frame is counted under that names no command.
 const OTHER: &str = "other";
 
-/// How a command ended, as far as somebody who watches a replica has to tell ends apart.
+/// How a command ended, in as many kinds as an operator has to tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandEnd {
     /// Carried out.
@@ -88,8 +88,8 @@ impl Default for Durations {
 }
 
 impl Commands {
-    /// A command is answered, so long after its frame was read. Only sends are timed: the others either answer at once or are what
-    /// they are over HTTP.
+    /// A command is answered, `took` after its frame was read. Only sends are timed: other commands either answer at once or take as long as
+    /// they do over HTTP.
     pub fn answered(&self, command: CommandType, end: CommandEnd, took: Duration) {
         self.0.ends[command as usize][end as usize].fetch_add(1, Ordering::Relaxed);
         if command == CommandType::SendMessage {

@@ -33,8 +33,8 @@ impl Delivery {
         );
     }
 
-    /// One event that was made at this time reached one socket at that, both in Unix microseconds. Where the clocks disagree, it may
-    /// seem to have come before it was sent; and whoever can NOTIFY can say any time.
+    /// An event that was made at `made_at` reached a socket at `now`, both in Unix microseconds. Where the clocks disagree, it may seem to
+    /// have come before it was sent; and any program that can NOTIFY can claim any time.
     pub fn took(&self, made_at: i64, now: i64) {
         let micros = now.saturating_sub(made_at);
         self.latency.observe(micros.max(0) as f64 / 1e6);

@@ -7,7 +7,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// From a tenth of the usual answer to the bound of a statement, in seconds. Those of sends over a socket, too, which so can be compared.
+/// From a tenth of the usual answer to the bound of a statement, in seconds. Sends over a socket have the same buckets, so that they can be
+/// compared.
 pub(super) const BUCKETS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
 ];
@@ -66,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// Whoever calls may name any, and each would be a series of its own.
+    /// A caller may name any method, and each would be a series of its own.
     #[test]
     fn methods_that_a_route_does_not_have_are_counted_as_one() {
         let (requests, mut registry) = (Requests::default(), Registry::default());

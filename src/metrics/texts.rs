@@ -1,4 +1,5 @@
-//! What scrapes are answered with, shared by those who ask at once: anybody may ask, and who takes nothing of it holds it in memory.
+//! The texts that scrapes are answered with, shared by scrapes at the same time: anybody may ask, and a client that takes nothing of its
+//! answer keeps the text in memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,7 +33,8 @@ struct Made {
 }
 
 impl Texts {
-    /// A text that will do for who has `asked` then: it was begun since, or there are so many in memory that it may be a few seconds old.
+    /// A text that will do for a scrape that came at `asked`: one that was begun since, or, while many texts are in memory, one that is a few
+    /// seconds old.
     pub fn good_for(&self, format: TextFormat, asked: Instant) -> Option<Bytes> {
         let newest = lock(&self.0.newest);
         let made = newest[place(format)].as_ref()?;
@@ -46,7 +48,7 @@ impl Texts {
         will_do.then(|| made.text.clone())
     }
 
-    /// Keeps one that was begun then, for others who wait for it.
+    /// Keeps a text that was begun at `began`, for the other scrapes that wait.
     pub fn keep(&self, format: TextFormat, began: Instant, text: String) -> Bytes {
         self.0.in_memory.fetch_add(1, Ordering::Relaxed);
         let text = Bytes::from_owner(Text {
@@ -70,7 +72,7 @@ fn place(format: TextFormat) -> usize {
     }
 }
 
-/// Counted until the last who was given it has taken it.
+/// A text, counted until the last client that it was given to has taken it.
 struct Text {
     text: String,
     in_memory: Arc<AtomicUsize>,

@@ -99,8 +99,8 @@ async fn told_of_drain(
     Ok(response)
 }
 
-/// When a connection is shut down. One that has not asked for anything was opened a moment ago, and its first request may be on
-/// its way: hyper would close over it, and a proxy does not repeat a POST that it has sent.
+/// Resolves when a connection may be shut down. A connection without a request so far was opened a moment ago, and its first request may be
+/// on its way: hyper would close without reading it, and a proxy does not repeat a POST that it has sent.
 async fn time_to_close(closing: CancellationToken, phase: Phase) {
     closing.cancelled().await;
     if phase.is_first_head() {

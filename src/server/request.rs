@@ -55,7 +55,7 @@ where
     match (response.status(), body.unread(waits)) {
         // There is no further request on this connection.
         (StatusCode::SWITCHING_PROTOCOLS, _) => {}
-        // Who did not send it in time is not waited for again.
+        // A client that did not send its body in time is not waited for again.
         (status, Some(rest)) if status != StatusCode::REQUEST_TIMEOUT => {
             tokio::spawn(async move {
                 rest.discard().await;

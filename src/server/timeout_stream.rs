@@ -24,7 +24,7 @@ use crate::metrics::Connections;
 pub struct Phase(Arc<AtomicU64>);
 
 impl Phase {
-    /// Of the request that begins: what it ends with. The one before may not have ended yet.
+    /// Returns the phase of the request that begins, for [`Phase::request_ends`]. The request before may not have ended yet.
     pub fn request_begins(&self) -> u64 {
         let begun = |phase: u64| (phase + 1) | 1;
         let before = self
@@ -35,7 +35,7 @@ impl Phase {
         begun(before.unwrap_or_else(|phase| phase))
     }
 
-    /// Nothing where the next request has begun meanwhile.
+    /// Does nothing if the next request has begun meanwhile.
     pub fn request_ends(&self, request: u64) {
         let _ = self
             .0
@@ -93,8 +93,8 @@ impl TimeoutStream {
         }
     }
 
-    /// One over the limit, whose head has to be complete `patience` from now: then it is told
-    /// that there is no room, and counted in `figures`.
+    /// A connection over the limit. If its head is not complete within `patience` from now, it is told that there is no room, and counted
+    /// in `figures`.
     pub fn without_room(
         stream: TcpStream,
         phase: Phase,

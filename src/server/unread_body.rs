@@ -1,6 +1,6 @@
-//! What is left of a request's body when there is an answer. A connection that is closed over it is reset: whoever is refused before
-//! the body was read may never see why, and a proxy in front makes a 502 of it. So the rest is read behind the answer, and thrown away;
-//! whoever waits for the answer before they send it need not wait. hyper reads the next request only after it.
+//! The rest of a request's body that is unread when there is an answer. A connection that is closed before the rest has come is reset: a
+//! client that is refused early may never see why, and a proxy in front makes a 502 of it. So the rest is read after the answer, and thrown
+//! away; a client that waits for the answer before it sends the body need not wait. hyper reads the next request only after the rest.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::sync::lock;
 
-/// What is read of it, at most; whoever sends more is cut off.
+/// Bytes of the rest that are read at most; a client that sends more is cut off.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,7 +25,7 @@ pub struct SharedBody(Option<Arc<Mutex<Part>>>);
 /// A std mutex around it: held to poll it, by one after the other.
 struct Part {
     body: Incoming,
-    /// Somebody has asked for it, so that who waits for "100 Continue" has been told to go on.
+    /// Somebody has polled the body, so a client that waits for "100 Continue" has been told to go on.
     asked: bool,
     ended: bool,
 }

@@ -1,5 +1,5 @@
-//! A connection over the limit. It has a place for a moment, so that who asks how the replica is gets through: an orchestrator would end
-//! one that is full and well, with all its sockets, and nobody would see why. Whatever else it asks for gets a 503.
+//! A connection over the limit. It has a place for a moment, so that a probe or a scrape gets through: otherwise an orchestrator would end
+//! a replica that is full and well, with all its sockets, and nobody would see why. Any other request on it gets a 503.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use super::timeout_stream::{Phase, TimeoutStream};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Connections;
 
-/// From its being accepted to the last byte of its request's head; then a 503, whatever it would have asked for.
+/// From the accept of the connection to the last byte of its request's head; then a 503, whatever the request would have been.
 const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// For all of it: longer than the database is waited for by a probe, and shorter than a probe waits.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// From its answer to the end of the connection. What is left of a body is read for as long, and no longer: whoever sends one byte now and
+/// From its answer to the end of the connection. The rest of a body is read for as long, and no longer: a client that sends a byte now and
 /// then would keep the place.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 

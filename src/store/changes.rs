@@ -20,7 +20,7 @@ use crate::position::{Horizon, Identity, Snapshot};
 #[derive(Clone, Debug)]
 pub struct Change {
     pub event_type: String,
-    /// Its type for those who were told of the row before: an insertion becomes an update.
+    /// Its type for users who were told of the row before: an insertion becomes an update.
     pub later_type: String,
     pub user: UserId,
     pub recipients: [UserId; 2],
@@ -69,7 +69,7 @@ pub enum ReadBack {
 #[derive(Debug)]
 pub struct RowBack {
     pub id: Uuid,
-    /// The event that tells of it who has not heard of it before, and the one for who has.
+    /// The types of its event: for users who have not heard of the row before, and for those who have.
     pub event_type: String,
     pub later_type: String,
     /// Whose it is, now.
@@ -139,7 +139,8 @@ impl Store {
             (&most as _, Type::INT8),
         ];
         let call = "chat_changes_exceed($1::text::xid8, $2::text::pg_snapshot, $3)";
-        let rows = self.read_by(&self.vital_pool, "*", call, &params).await?;
+        let statement = self.select("*", call, &params);
+        let rows = self.read_on(&self.shared.vital_pool, &statement).await?;
         single(&rows, 0)
     }
 
@@ -154,7 +155,8 @@ impl Store {
             (&before.to_text() as _, Type::TEXT),
         ];
         let call = "chat_changes_removed($1::text::xid8, $2::text::pg_snapshot)";
-        let rows = self.read_by(&self.vital_pool, "*", call, &params).await?;
+        let statement = self.select("*", call, &params);
+        let rows = self.read_on(&self.shared.vital_pool, &statement).await?;
         single(&rows, 0)
     }
 
@@ -163,18 +165,18 @@ impl Store {
     pub async fn changes_since(&self, horizon: Horizon) -> Result<Changes, Error> {
         let sql = format!(
             "select {CHANGE_COLUMNS}, {SNAPSHOT} from {}chat_changes_since($1::text::xid8) with ordinality",
-            self.prefix
+            self.shared.prefix
         );
-        let mut lease = self.lease(&self.vital_pool, self.deadline()).await?;
+        let mut lease = self.lease(&self.shared.vital_pool, self.deadline()).await?;
         let rows = lease
-            .stream(&sql, horizon.to_text(), self.timeout)
+            .stream(&sql, horizon.to_text(), self.shared.timeout)
             .await
             .map_err(Error::from)?;
         Ok(Changes {
             lease,
             rows: Box::pin(rows),
             snapshot: Snapshot::default(),
-            timeout: self.timeout,
+            timeout: self.shared.timeout,
         })
     }
 
@@ -198,11 +200,12 @@ impl Store {
             "chat_identity() identity \
              cross join {0}chat_purged_since($1, $2::text::xid8) purged \
              left join {0}chat_missed($1, $2::text::xid8, $3, $4) with ordinality on true",
-            self.prefix
+            self.shared.prefix
         );
-        let rows = match self.try_read(&self.pool, &columns, &call, &params).await {
+        let statement = self.select(&columns, &call, &params);
+        let rows = match self.read_on(&self.shared.pool, &statement).await {
             Err(failure) if failure.is_too_slow() => {
-                self.ping(self.timeout).await?;
+                self.ping(self.shared.timeout).await?;
                 return Ok(MissedRead::TooSlow);
             }
             other => other?,
@@ -233,9 +236,8 @@ impl Store {
         let params = [(&ids as _, Type::UUID_ARRAY)];
         let columns = "id, type, later_type, participant1_id, participant2_id, seq, revision, change_xid::text, \
              create_xid::text, data, earlier_data, xid::text";
-        let rows = self
-            .read_by(&self.vital_pool, columns, call, &params)
-            .await?;
+        let statement = self.select(columns, call, &params);
+        let rows = self.read_on(&self.shared.vital_pool, &statement).await?;
         rows.iter()
             .map(|row| {
                 Ok(RowBack {

@@ -6,7 +6,9 @@ use std::pin::pin;
 use postgres_types::Type;
 use uuid::Uuid;
 
-use super::{Gone, Listing, PAGE_BYTES, Page, Store, listing, raw_json, single, unknown_status};
+use super::{
+    Gone, Listing, PAGE_BYTES, Page, Statement, Store, listing, raw_json, single, unknown_status,
+};
 use crate::error::{Denial, Error, Resource};
 use crate::model::{ConversationId, RawJson, Seq, UserId};
 
@@ -35,20 +37,15 @@ impl Store {
         user2: UserId,
         reader: UserId,
     ) -> Result<Opened, Error> {
-        let rows = self
-            .change_row(
-                // One key for the pair, whoever is named first.
-                Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128()),
-                "chat_open_conversation($1, $2, $3)",
-                &[
-                    (&user1, Type::UUID),
-                    (&user2, Type::UUID),
-                    (&reader, Type::UUID),
-                ],
-                self.deadline(),
-                pin!(pending()),
-            )
-            .await?;
+        let params = [
+            (&user1 as _, Type::UUID),
+            (&user2 as _, Type::UUID),
+            (&reader as _, Type::UUID),
+        ];
+        let opening = self.select("*", "chat_open_conversation($1, $2, $3)", &params);
+        // One key for the pair, whoever is named first.
+        let pair = Uuid::from_u128(user1.0.as_u128() ^ user2.0.as_u128());
+        let rows = self.change_row(pair, &opening, pin!(pending())).await?;
         let status: String = single(&rows, 0)?;
         let answer: String = single(&rows, 1)?;
         match status.as_str() {
@@ -65,7 +62,6 @@ impl Store {
     pub async fn conversations(&self, user: UserId, page: Page) -> Result<Listing, Error> {
         let rows = self
             .read(
-                "*",
                 "chat_list_conversations($1, $2, $3, $4)",
                 &[
                     (&user, Type::UUID),
@@ -89,9 +85,7 @@ impl Store {
         page: Page,
     ) -> Result<Listing, Error> {
         let params = [(&user as _, Type::UUID), (&other as _, Type::UUID)];
-        let mut rows = self
-            .read("*", "chat_find_conversation($1, $2)", &params)
-            .await?;
+        let mut rows = self.read("chat_find_conversation($1, $2)", &params).await?;
         if rows.is_empty() {
             self.require_user(user).await?;
         }
@@ -109,9 +103,7 @@ impl Store {
         reader: UserId,
     ) -> Result<RawJson, Error> {
         let params = [(&conversation as _, Type::UUID), (&reader as _, Type::UUID)];
-        let rows = self
-            .read("*", "chat_get_conversation($1, $2)", &params)
-            .await?;
+        let rows = self.read("chat_get_conversation($1, $2)", &params).await?;
         let status: String = single(&rows, 0)?;
         reader_verdict(&status, conversation, reader)?;
         raw_json(single(&rows, 1)?)
@@ -131,19 +123,18 @@ impl Store {
         let mut after: i64 = 0;
         let deadline = self.deadline();
         loop {
+            let params = [
+                (&conversation as _, Type::UUID),
+                (&reader as _, Type::UUID),
+                (&up_to as _, Type::INT8),
+                (&after as _, Type::INT8),
+            ];
+            let mark = Statement {
+                deadline,
+                ..self.select("*", "chat_mark_read($1, $2, $3, $4)", &params)
+            };
             let rows = self
-                .change_row(
-                    conversation.0,
-                    "chat_mark_read($1, $2, $3, $4)",
-                    &[
-                        (&conversation, Type::UUID),
-                        (&reader, Type::UUID),
-                        (&up_to, Type::INT8),
-                        (&after, Type::INT8),
-                    ],
-                    deadline,
-                    gone.as_mut(),
-                )
+                .change_row(conversation.0, &mark, gone.as_mut())
                 .await?;
             let status: String = single(&rows, 0)?;
             reader_verdict(&status, conversation, reader)?;
@@ -163,7 +154,7 @@ impl Store {
     /// Unread messages of a user in all conversations. `NotFound` when there is no such user.
     pub async fn unread_count(&self, user: UserId) -> Result<i64, Error> {
         let rows = self
-            .read("*", "chat_unread_count($1)", &[(&user, Type::UUID)])
+            .read("chat_unread_count($1)", &[(&user, Type::UUID)])
             .await?;
         let count: i64 = single(&rows, 0)?;
         if count == 0 {

@@ -34,7 +34,7 @@ pub enum Way {
 }
 
 /// How long the statement of a caller who went away may run on. Nearly all have ended by then, and their connection goes back;
-/// closing it would make PostgreSQL start a process for another, and whoever calls and goes away would have it do nothing else.
+/// closing it would make PostgreSQL start a process for another one, and a client that calls and hangs up would have it do nothing else.
 const FINISH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Statements that are on their way over one connection at a time: what they send and are answered is in memory meanwhile.
@@ -205,7 +205,7 @@ impl Drop for Lease {
 /// never more of them, however many callers go away.
 async fn finish(client: Object, connector: Connector, preparing: Option<(String, Vec<Type>)>) {
     let ended = async {
-        // Once more, so that the next one knows it: otherwise each who goes away would leave another.
+        // Once more, so that the cache knows the statement: otherwise each caller who goes away would leave another one.
         if let Some((sql, types)) = preparing {
             client.prepare_typed_cached(&sql, &types).await?;
         }

@@ -51,7 +51,7 @@ impl Store {
         conversation: ConversationId,
     ) -> Result<Option<[UserId; 2]>, Error> {
         let call = "chat_participants($1)";
-        let rows = self.read("*", call, &[(&conversation, Type::UUID)]).await?;
+        let rows = self.read(call, &[(&conversation, Type::UUID)]).await?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
@@ -79,7 +79,7 @@ impl Store {
             (&recipients as _, Type::UUID_ARRAY),
             (&states as _, Type::BOOL_ARRAY),
         ];
-        self.change("*", "chat_notify_typing($1, $2, $3, $4, $5)", &params)
+        self.change("chat_notify_typing($1, $2, $3, $4, $5)", &params)
             .await
             .map(drop)
     }
@@ -87,7 +87,7 @@ impl Store {
     /// Begins a roll of this replica's users; `None` while no session of the database holds the replica's lock.
     pub async fn open_roll(&self, replica: ReplicaId) -> Result<Option<Roll>, Error> {
         let params = [(&replica as _, Type::UUID)];
-        let rows = self.change("*", "chat_open_roll($1)", &params).await?;
+        let rows = self.change("chat_open_roll($1)", &params).await?;
         Ok(single::<Option<Uuid>>(&rows, 0)?.map(Roll))
     }
 
@@ -110,10 +110,10 @@ impl Store {
             (&ages as _, Type::FLOAT8_ARRAY),
         ];
         let call = "chat_call_roll($1, $2, $3, $4)";
-        single(&self.change("*", call, &params).await?, 0)
+        single(&self.change(call, &params).await?, 0)
     }
 
-    /// Ends the rolls of other replicas that are gone, or silent for so long. Whether `roll` goes on.
+    /// Ends the rolls of other replicas that are gone, or have been silent for `silence`. Whether `roll` goes on.
     pub async fn end_rolls(
         &self,
         replica: ReplicaId,
@@ -126,10 +126,10 @@ impl Store {
             (&silence.as_secs_f64() as _, Type::FLOAT8),
         ];
         let call = "chat_end_rolls($1, $2, $3)";
-        single(&self.change("*", call, &params).await?, 0)
+        single(&self.change(call, &params).await?, 0)
     }
 
-    /// Takes users off a roll that ended so long ago; `false`: there is none.
+    /// Takes up to `users` users off a roll that ended at least `grace` ago; `false`: there is no such roll.
     pub async fn clear_roll(&self, grace: Duration, users: usize) -> Result<bool, Error> {
         let users = i32::try_from(users).unwrap_or(i32::MAX);
         let params = [
@@ -137,13 +137,13 @@ impl Store {
             (&users as _, Type::INT4),
         ];
         let call = "chat_clear_roll($1, $2)";
-        single(&self.change("*", call, &params).await?, 0)
+        single(&self.change(call, &params).await?, 0)
     }
 
     /// The data of the frame `presence` of each of these users, as it is now.
     pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, Error> {
         let params = [(&users as _, Type::UUID_ARRAY)];
-        let rows = self.read("*", "chat_presence_of($1)", &params).await?;
+        let rows = self.read("chat_presence_of($1)", &params).await?;
         rows.iter()
             .map(|row| Ok((column_of(row, 0)?, column_of(row, 1)?)))
             .collect()

@@ -10,10 +10,10 @@ use tokio_postgres::{Client, Error};
 use super::describe;
 
 /// How long a statement waits for a lock: everybody else who wants the table waits behind it. Less than PostgreSQL's
-/// `deadlock_timeout` (1 s), so that of two who wait for each other it is the migration that gives up.
+/// `deadlock_timeout` (1 s), so that it is the migration that gives up, of two transactions that wait for each other.
 pub(super) const LOCK_WAIT: &str = "500ms";
 
-/// Between two tries for a lock that was not given: those who waited behind get their turn.
+/// Between two tries for a lock that was not given: transactions that waited behind get their turn.
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long locks are tried for altogether, for one step.
@@ -22,15 +22,15 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 /// How long locks are tried for when a service starts, for one step that it can do without. Everybody else may be waiting for that service.
 const LOCK_PATIENCE_OF_A_START: Duration = Duration::from_secs(3);
 
-/// As `lock_timeout`, of `pg_settings s`: in that time PostgreSQL ends an autovacuum for whoever waits for it.
+/// A `lock_timeout`, from `pg_settings s`: within it PostgreSQL ends an autovacuum that a session waits for.
 macro_rules! beyond_deadlock_timeout {
     () => {
         "s.setting::integer + 500 || 'ms'"
     };
 }
 
-/// Ends an autovacuum of pgchat's own tables. PostgreSQL does that for whoever waits for `deadlock_timeout`, longer than
-/// [`LOCK_WAIT`]; so it is waited for in a mode for which nobody who reads or writes waits.
+/// Ends an autovacuum of pgchat's own tables. PostgreSQL does that for a session that has waited for `deadlock_timeout`, which is longer than
+/// [`LOCK_WAIT`]; so the autovacuum is waited for in a lock mode that holds up no reader and no writer.
 const END_AUTOVACUUM: &str = concat!(
     "
 do $$
@@ -61,9 +61,9 @@ end
 $$"
 );
 
-/// How long to wait for the users table, `$1`, where somebody holds it who is in nobody's way but a migration's, as autovacuum is:
-/// it may not be locked, only referred to, and meanwhile whoever writes to it waits. No row where the chat has been in use, since
-/// whoever writes to it and to the users could then be caught in a deadlock.
+/// How long to wait for the users table, `$1`, while a session holds it that is in nobody's way but a migration's, as autovacuum is. The
+/// migration may not lock that table, only refer to it, and meanwhile all writers of it wait. No row if the chat has been in use, since a
+/// transaction that writes to the chat and to the users could then be caught in a deadlock.
 const LONG_WAIT: &str = concat!(
     "
 select set_config('lock_timeout', ",

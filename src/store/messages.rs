@@ -48,12 +48,15 @@ impl Store {
             (&PAGE_BYTES, Type::INT8),
         ];
         let rows = match &reader {
-            Reader::Anyone => self.read("*", call, &params).await?,
+            Reader::Anyone => self.read(call, &params).await?,
             // PostgreSQL asks the condition first, and once: nothing of the history is read for somebody else.
             Reader::Participant(user) => {
                 params.push((user, Type::UUID));
-                let call = format!("{call} where {}chat_is_participant($1, $5)", self.prefix);
-                self.read("*", &call, &params).await?
+                let call = format!(
+                    "{call} where {}chat_is_participant($1, $5)",
+                    self.shared.prefix
+                );
+                self.read(&call, &params).await?
             }
         };
         if rows.is_empty() {
@@ -68,7 +71,6 @@ impl Store {
     async fn require_conversation(&self, conversation: ConversationId) -> Result<(), Error> {
         let known = self
             .read(
-                "*",
                 "chat_conversation_exists($1)",
                 &[(&conversation, Type::UUID)],
             )
@@ -86,9 +88,7 @@ impl Store {
         user: UserId,
     ) -> Result<(), Error> {
         let params = [(&conversation as _, Type::UUID), (&user as _, Type::UUID)];
-        let rows = self
-            .read("*", "chat_is_participant($1, $2)", &params)
-            .await?;
+        let rows = self.read("chat_is_participant($1, $2)", &params).await?;
         match single(&rows, 0)? {
             true => Ok(()),
             // Says which of it is the case, to whom that may be told.
@@ -104,7 +104,7 @@ impl Store {
             Reader::Participant(user) => Some(user),
         };
         let params = [(&message as _, Type::UUID), (&user as _, Type::UUID)];
-        let rows = self.read("*", "chat_get_message($1, $2)", &params).await?;
+        let rows = self.read("chat_get_message($1, $2)", &params).await?;
         let status: String = single(&rows, 0)?;
         verdict(&status, message, user)?;
         raw_json(single(&rows, 1)?)
@@ -124,15 +124,8 @@ impl Store {
             (&editor as _, Type::UUID),
             (&content as _, Type::TEXT),
         ];
-        let rows = self
-            .change_row(
-                message.0,
-                "chat_edit_message($1, $2, $3)",
-                &params,
-                self.deadline(),
-                gone,
-            )
-            .await?;
+        let edit = self.select("*", "chat_edit_message($1, $2, $3)", &params);
+        let rows = self.change_row(message.0, &edit, gone).await?;
         let status: String = single(&rows, 0)?;
         verdict(&status, message, Some(editor))?;
         raw_json(single(&rows, 1)?)
@@ -141,16 +134,10 @@ impl Store {
     /// Deletes a message softly; the sender only. A second time is fine.
     pub async fn delete_message(&self, message: MessageId, deleter: UserId) -> Result<(), Error> {
         let params = [(&message as _, Type::UUID), (&deleter as _, Type::UUID)];
-        let rows = self
-            .change_row(
-                message.0,
-                "chat_delete_message($1, $2)",
-                &params,
-                self.deadline(),
-                // Deleted is deleted, whenever.
-                pin!(pending()),
-            )
-            .await?;
+        let deletion = self.select("*", "chat_delete_message($1, $2)", &params);
+        // Deleted is deleted, whenever.
+        let never = pin!(pending());
+        let rows = self.change_row(message.0, &deletion, never).await?;
         let status: String = single(&rows, 0)?;
         verdict(&status, message, Some(deleter))
     }

@@ -230,7 +230,7 @@ impl Migration<'_> {
         Ok(())
     }
 
-    /// A service does without the foreign keys for a time: meanwhile only who is in no table but the new one can open no conversation.
+    /// A service does without the foreign keys for a time: meanwhile only users who are in the new table alone can open no conversation.
     async fn link_users(self, client: &Client) -> Result<(), MigrateError> {
         for note in self.users.link(client, self.schema).await? {
             log::info!("{note}");

@@ -24,7 +24,7 @@ const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
 const HISTORY: &str = "create table if not exists chat_schema_history \
      (version int4 primary key, name varchar(255), applied_on varchar(255), checksum varchar(255))";
 
-/// All is made by one transaction, with its row: so these were left out by whoever copied the tables.
+/// Migrations and their rows are made by one transaction: so whoever copied the tables has left the rows out.
 const WITHOUT_HISTORY: &str = "chat_schema_history has no rows, though the chat tables are there, as in a copy of the schema alone: restore them \
      (pg_dump --data-only --table='*.chat_schema_history')";
 

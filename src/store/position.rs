@@ -6,7 +6,7 @@ use postgres_types::Type;
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
-use super::{Store, single};
+use super::{Statement, Store, single};
 use crate::error::Error;
 use crate::model::ReplicaId;
 use crate::position::{Horizon, Identity, Snapshot};
@@ -14,19 +14,18 @@ use crate::position::{Horizon, Identity, Snapshot};
 impl Store {
     /// Which transactions have ended by now, and in which database.
     pub async fn snapshot(&self) -> Result<(Snapshot, Identity), Error> {
-        let columns = format!("s, {}chat_identity()", self.prefix);
-        let rows = self
-            .read_by(&self.vital_pool, &columns, "chat_snapshot() s", &[])
-            .await?;
+        let columns = format!("s, {}chat_identity()", self.shared.prefix);
+        let statement = self.select(&columns, "chat_snapshot() s", &[]);
+        let rows = self.read_on(&self.shared.vital_pool, &statement).await?;
         Ok((parse_snapshot(single(&rows, 0)?)?, identity(&rows, 1)?))
     }
 
     /// Takes a replica that ends out of the registry.
     pub async fn leave(&self, replica: ReplicaId) -> Result<(), Error> {
-        let sql = self.select("*", "chat_leave($1)");
         let params = [(&replica as _, Type::UUID)];
-        let left = self.change_by(&self.vital_pool, &sql, &params, self.deadline());
-        Ok(left.await.map(drop)?)
+        let statement = self.select("*", "chat_leave($1)", &params);
+        let left = self.change_on(&self.shared.vital_pool, &statement).await;
+        Ok(left.map(drop)?)
     }
 
     /// One heartbeat through the notification queue, within `patience`; returns where the database that took it is: a horizon that is
@@ -38,12 +37,13 @@ impl Store {
         patience: Duration,
     ) -> Result<(Identity, Horizon), Error> {
         let params = [(&replica as _, Type::UUID), (&beat as _, Type::INT8)];
-        let columns = format!("h::text, {}chat_identity()", self.prefix);
-        let sql = self.select(&columns, "chat_heartbeat($1, $2) h");
-        let deadline = Instant::now() + patience.min(self.timeout);
-        self.connect_vital(deadline).await?;
-        let beat = self.change_by(&self.vital_pool, &sql, &params, deadline);
-        let rows = beat.await?;
+        let columns = format!("h::text, {}chat_identity()", self.shared.prefix);
+        let statement = Statement {
+            deadline: Instant::now() + patience.min(self.shared.timeout),
+            ..self.select(&columns, "chat_heartbeat($1, $2) h", &params)
+        };
+        self.connect_vital(statement.deadline).await?;
+        let rows = self.change_on(&self.shared.vital_pool, &statement).await?;
         Ok((
             identity(&rows, 1)?,
             Horizon(parse_xid(&single::<String>(&rows, 0)?)?),

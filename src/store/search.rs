@@ -30,7 +30,6 @@ pub struct Search<'a> {
 }
 
 /// Who may search, and for how long: what a search costs depends on what is written in the messages.
-#[derive(Clone)]
 pub(super) struct Searches {
     /// One of each user at a time.
     semaphore: FairSemaphore,
@@ -57,23 +56,17 @@ impl Store {
     /// is not complete, or that the user's turn did not come in time: their own search before this one, or those of others,
     /// take too long. `SearchTimeout` says that this one did.
     pub async fn search(&self, search: Search<'_>, page: Page) -> Result<Listing, Error> {
-        let rows = self
-            .read_in_turn(
-                search.reader,
-                "message, status",
-                "chat_search($1, $2, $3, $4, $5, $6, $7, $8)",
-                &[
-                    (&search.reader, Type::UUID),
-                    (&search.words, Type::TEXT),
-                    (&search.conversation, Type::UUID),
-                    (&search.language, Type::TEXT),
-                    (&(page.limit + 1), Type::INT8),
-                    (&page.offset, Type::INT8),
-                    (&search.snippets, Type::BOOL),
-                    (&PAGE_BYTES, Type::INT8),
-                ],
-            )
-            .await?;
+        let params: [Param<'_>; 8] = [
+            (&search.reader, Type::UUID),
+            (&search.words, Type::TEXT),
+            (&search.conversation, Type::UUID),
+            (&search.language, Type::TEXT),
+            (&(page.limit + 1), Type::INT8),
+            (&page.offset, Type::INT8),
+            (&search.snippets, Type::BOOL),
+            (&PAGE_BYTES, Type::INT8),
+        ];
+        let rows = self.search_in_turn(search.reader, &params).await?;
         let Some(first) = rows.first() else {
             self.require_user(search.reader).await?;
             return listing(&rows, page.limit);
@@ -95,50 +88,45 @@ impl Store {
     }
 
     /// As [`Store::read`], when it is the user's turn.
-    async fn read_in_turn(
-        &self,
-        user: UserId,
-        columns: &str,
-        call: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, Error> {
-        let sql = self.select(columns, call);
-        let turn = self.searches.semaphore.acquire(user, ready(()));
+    async fn search_in_turn(&self, user: UserId, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
+        let turn = self.shared.searches.semaphore.acquire(user, ready(()));
         let Ok(turn) = timeout_at(self.deadline(), turn).await else {
-            turns::log_refusal(turns::Kind::Searches, self.timeout);
+            turns::log_refusal(turns::Kind::Searches, self.shared.timeout);
             return Err(Error::unavailable(
                 "other searches take too long: try again",
             ));
         };
         let store = self.in_turn(turn);
-        match store.run_search(&sql, params).await {
+        match store.run_search(params).await {
             Err(failure) if failure.fault.is_of_connection() => {
-                failure.renew(&self.pool);
+                failure.renew(&self.shared.pool);
                 log::debug!("repeating a search on a new connection: {}", failure.text);
-                Ok(store.run_search(&sql, params).await?)
+                Ok(store.run_search(params).await?)
             }
             other => Ok(other?),
         }
     }
 
-    async fn run_search(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, QueryFailure> {
+    async fn run_search(&self, params: &[Param<'_>]) -> Result<Vec<Row>, QueryFailure> {
+        let call = "chat_search($1, $2, $3, $4, $5, $6, $7, $8)";
+        let statement = self.select("message, status", call, params);
+        let lease = self.lease(&self.shared.pool, statement.deadline).await?;
         // A deadline of its own: whoever waited long for a connection would have no time left for an answer.
-        let lease = self.lease(&self.pool, self.deadline()).await?;
-        let deadline = Instant::now() + self.searches.timeout;
-        let answer = lease.answer(sql, params, deadline).await;
+        let deadline = Instant::now() + self.shared.searches.timeout;
+        let answer = lease.answer(&statement.sql, params, deadline).await;
         answer.unwrap_or_else(|_| Err(QueryFailure::search_given_up()))
     }
 
     /// The text search configurations that the database has.
     pub async fn search_languages(&self) -> Result<Vec<String>, Error> {
-        let rows = self.read("*", "chat_search_languages()", &[]).await?;
+        let rows = self.read("chat_search_languages()", &[]).await?;
         rows.iter().map(|row| column_of(row, 0)).collect()
     }
 
     /// Merges what was inserted lately into the index. `None` when there is no complete index.
     pub(super) async fn tidy_search(&self, language: &str) -> Result<Option<Tidied>, Error> {
         let rows = self
-            .change("*", "chat_search_tidy($1)", &[(&language, Type::TEXT)])
+            .change("chat_search_tidy($1)", &[(&language, Type::TEXT)])
             .await?;
         let replicas: Option<i64> = single(&rows, 0)?;
         let pages = single(&rows, 1)?;

@@ -163,7 +163,7 @@ impl Store {
     }
 
     async fn lease_to_write(&self, deadline: Instant) -> Result<Lease, SendFailure> {
-        match timeout_at(deadline, self.write_pool.get()).await {
+        match timeout_at(deadline, self.shared.write_pool.get()).await {
             Ok(Ok(client)) => Ok(self.lease_of(client)),
             Ok(Err(error)) => Err(SendFailure::Unanswered(describe_pool(&error))),
             Err(_) => Err(SendFailure::Unanswered("no connection in time".to_owned())),
@@ -200,7 +200,7 @@ impl Store {
                 SendFailure::Unanswered(text)
             }
             Fault::StatementLost => {
-                self.write_pool.renew_sessions();
+                self.shared.write_pool.renew_sessions();
                 SendFailure::Suspect(text)
             }
             Fault::Held => SendFailure::Locked(text),
@@ -223,7 +223,7 @@ impl Store {
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
         let sql = format!(
             "select status, message from {}chat_store_message($1, $2, $3, $4, $5, $6, $7, $8)",
-            self.prefix
+            self.shared.prefix
         );
         let message = &outgoing.message;
         let (skip_locked, wait_ms) = locks.parameters();
@@ -244,7 +244,7 @@ impl Store {
     fn send(&self) -> String {
         format!(
             "select status, message from {}chat_send_messages($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            self.prefix
+            self.shared.prefix
         )
     }
 }

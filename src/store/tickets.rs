@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postgres_types::Type;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use super::{Store, column_of, raw_json, single};
 use crate::error::{Error, Resource};
 use crate::model::{RawJson, UnixSeconds, UserId};
 use crate::sync::acquire_owned;
-use crate::turns;
+use crate::turns::{self, Waiting};
 
 /// A ticket that was stored.
 #[derive(Debug)]
@@ -27,6 +28,32 @@ pub struct RedeemedTicket {
     pub token_expires: Option<UnixSeconds>,
 }
 
+/// The turns in which tickets are used up, so that a flood of handshakes leaves connections to those who are in.
+pub(super) struct Redemptions {
+    semaphore: Arc<Semaphore>,
+    waiting: Waiting,
+}
+
+impl Redemptions {
+    /// At most `parallel` at a time.
+    pub fn new(parallel: usize) -> Self {
+        Self {
+            semaphore: Arc::new(Semaphore::new(parallel)),
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.waiting.count()
+    }
+
+    async fn turn(&self) -> OwnedSemaphorePermit {
+        let _waits = self.waiting.one();
+        acquire_owned(Arc::clone(&self.semaphore)).await
+    }
+}
+
 impl Store {
     /// Stores a ticket's hash for `ttl`. `NotFound` when there is no such user.
     pub async fn create_ticket(
@@ -38,7 +65,6 @@ impl Store {
     ) -> Result<IssuedTicket, Error> {
         let rows = self
             .change(
-                "*",
                 "chat_create_ticket($1, $2, $3, $4)",
                 &[
                     (&hash, Type::BYTEA),
@@ -58,19 +84,17 @@ impl Store {
 
     /// Uses a ticket up; `None` when it is not good, or not any more.
     pub async fn redeem_ticket(&self, hash: &[u8]) -> Result<Option<RedeemedTicket>, Error> {
-        // With a deadline of its own: whoever has waited for nearly as long as they may would be given no time to be answered, and so
-        // would all behind them.
-        let waits = self.redemptions_waiting.one();
-        let permit = acquire_owned(Arc::clone(&self.redemptions));
-        let Ok(permit) = timeout_at(self.deadline(), permit).await else {
-            turns::log_refusal(turns::Kind::Tickets, self.timeout);
+        // The wait has a deadline of its own: otherwise a caller who has waited for nearly all of it would have no time left to be answered,
+        // and nor would all behind them.
+        let turn = self.shared.redemptions.turn();
+        let Ok(turn) = timeout_at(self.deadline(), turn).await else {
+            turns::log_refusal(turns::Kind::Tickets, self.shared.timeout);
             return Err(Error::unavailable("too many others wait for the database"));
         };
-        drop(waits);
-        // Until the statement has ended: whoever comes and hangs up has no more connections than who waits.
+        // The turn lasts until the statement has ended: a client that hangs up has no more connections than one that waits.
         let rows = self
-            .in_turn(permit)
-            .change("*", "chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
+            .in_turn(turn)
+            .change("chat_redeem_ticket($1)", &[(&hash, Type::BYTEA)])
             .await?;
         let Some(row) = rows.first() else {
             return Ok(None);
@@ -83,8 +107,6 @@ impl Store {
 
     /// Removes the tickets that have expired.
     pub async fn sweep_tickets(&self) -> Result<(), Error> {
-        self.change("*", "chat_sweep_tickets()", &[])
-            .await
-            .map(drop)
+        self.change("chat_sweep_tickets()", &[]).await.map(drop)
     }
 }

@@ -70,7 +70,7 @@ impl Store {
             (&schema as _, Type::TEXT),
             (&OWN.as_slice() as _, Type::TEXT_ARRAY),
         ];
-        let deadline = self.deadline();
-        single(&self.run(&self.pool, sql, &params, deadline).await?, 0)
+        let statement = self.statement(sql, &params);
+        single(&self.run(&self.shared.pool, &statement).await?, 0)
     }
 }

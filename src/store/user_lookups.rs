@@ -1,7 +1,7 @@
-//! Whether a user exists and is active, asked together for all who want to know it of somebody at that moment.
+//! Whether users exist and are active: callers who ask at the same moment share a query.
 //!
-//! As the writer does with messages: who comes while queries are under way is asked about with the others by the next one, without a
-//! timer. Alone, nobody waits for anybody; the thousands who come back after the loss of a replica take a few queries.
+//! As the writer does with messages: users who are asked about while queries are under way go into the next query together, without a timer.
+//! A single caller waits for nobody; the thousands who come back after the loss of a replica take a few queries.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,12 +18,12 @@ use crate::sync::lock;
 /// Users whom one query asks about.
 const GROUP: usize = 1000;
 
-/// Those who wait; beyond it they are refused.
+/// Callers who wait; more are refused.
 const MAX_WAITING: usize = 100 * GROUP;
 
 type Answer = Result<Option<bool>, Error>;
 
-/// Who wants to know something of a user.
+/// A caller who asks about a user.
 struct Waiter {
     user: UserId,
     reply: oneshot::Sender<Answer>,
@@ -87,7 +87,7 @@ impl Asking {
         if count > 0 {
             return Some(state.waiting.drain(..count).collect());
         }
-        // Under the same lock: who comes from now on sees that nobody asks.
+        // Under the same lock: callers who come from now on see that no task asks.
         state.asking -= 1;
         drop(state);
         self.0 = None;
@@ -107,15 +107,11 @@ impl Store {
     /// Whether this user is active; `None`: there is no such user.
     pub async fn is_active(&self, user: UserId) -> Answer {
         let (reply, answer) = oneshot::channel();
-        if let Some(asking) = self.user_lookups.admit(Waiter { user, reply })? {
+        if let Some(asking) = self.shared.user_lookups.admit(Waiter { user, reply })? {
             // For all who wait, and as long as anybody does: it is nobody's turn.
-            let store = Self {
-                turn: None,
-                ..self.clone()
-            };
-            tokio::spawn(store.look_up_users(asking));
+            tokio::spawn(self.in_no_turn().look_up_users(asking));
         }
-        match timeout(self.timeout, answer).await {
+        match timeout(self.shared.timeout, answer).await {
             Ok(Ok(answer)) => answer,
             // The queries before this one have the same time each: what is late is the database, which the log says.
             _ => Err(QueryFailure::no_answer().into()),
@@ -139,14 +135,14 @@ impl Store {
                     Ok(found) => found.get(&user).map(|active| active.as_ref()).transpose(),
                     Err(error) => Err(error),
                 };
-                // Whoever has gone away meanwhile needs none.
+                // A caller who has gone away meanwhile needs no answer.
                 let _ = reply.send(answer.map(Option::<&bool>::copied).map_err(same));
             }
         }
     }
 }
 
-/// What a query failed with, for each who waited for it.
+/// The error of a query, once for each caller who waited for it.
 fn same(error: &Error) -> Error {
     match error {
         Error::Internal(cause) => Error::Internal(cause.to_string().into()),

@@ -23,18 +23,16 @@ pub type Active = Result<bool, Error>;
 impl Store {
     /// The User. `NotFound` when there is none.
     pub async fn user(&self, id: UserId) -> Result<RawJson, Error> {
-        let rows = self
-            .read("*", "chat_get_user($1)", &[(&id, Type::UUID)])
-            .await?;
+        let rows = self.read("chat_get_user($1)", &[(&id, Type::UUID)]).await?;
         let user: Option<String> = single(&rows, 0)?;
         user.map(raw_json)
             .unwrap_or_else(|| Err(Error::not_found(Resource::User, id)))
     }
 
-    /// Which of these users are active. Those who do not exist are left out; of whom the host's view fails to tell, the error is `Internal`.
+    /// Which of these users are active. Users who do not exist are left out; `Internal` for those whom the host's view fails to tell about.
     pub async fn active_of(&self, users: &[UserId]) -> Result<HashMap<UserId, Active>, Error> {
         let rows = self
-            .read("*", "chat_active_users($1)", &[(&users, Type::UUID_ARRAY)])
+            .read("chat_active_users($1)", &[(&users, Type::UUID_ARRAY)])
             .await?;
         rows.iter()
             .map(|row| {
@@ -51,7 +49,6 @@ impl Store {
     pub async fn users(&self, filter: &UserFilter, page: Page) -> Result<Listing, Error> {
         let rows = self
             .read(
-                "*",
                 "chat_list_users($1, $2, $3, $4, $5)",
                 &[
                     (&filter.role, Type::TEXT),

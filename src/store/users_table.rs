@@ -20,7 +20,7 @@ use crate::sync::lock;
 /// With the functions that look at the host's table, between marks.
 const USERS: &str = include_str!("../../sql/migrations/V2__users.sql");
 
-/// After so many looks at the table its foreign keys are tried for again: each try keeps senders waiting for a moment, in each replica.
+/// Looks at the table between two tries for its foreign keys: each try keeps senders waiting for a moment, in each replica.
 const LOOKS_BEFORE_KEYS: u32 = 20;
 
 /// The host's users table, as configured.
@@ -188,7 +188,7 @@ impl UsersLink {
         }
     }
 
-    /// Until it is done: what was linked before may be another table than the settings name.
+    /// Retries until linked: the table that was linked before may be another one than the settings name.
     async fn link_late(&self) {
         loop {
             match self.link().await {
@@ -308,10 +308,12 @@ impl UsersLink {
         &self,
         work: impl Future<Output = Result<T, MigrateError>>,
     ) -> Result<T, MigrateError> {
-        timeout(self.store.timeout, work).await.unwrap_or_else(|_| {
-            let text = "the database did not answer in time";
-            Err(MigrateError::Interrupted(text.to_owned()))
-        })
+        timeout(self.store.shared.timeout, work)
+            .await
+            .unwrap_or_else(|_| {
+                let text = "the database did not answer in time";
+                Err(MigrateError::Interrupted(text.to_owned()))
+            })
     }
 
     /// Whether that is news.
@@ -342,8 +344,8 @@ fn not_known(failure: QueryFailure) {
 impl Store {
     /// Whether `chat_users()` can be asked. [`Fault::Refused`]: the host's table has changed, or a policy fails.
     async fn try_users(&self) -> Result<(), QueryFailure> {
-        let sql = format!("select {}chat_try_users()", self.prefix);
-        let asked = self.run(&self.pool, &sql, &[], self.deadline()).await;
+        let sql = format!("select {}chat_try_users()", self.shared.prefix);
+        let asked = self.run(&self.shared.pool, &self.statement(sql, &[])).await;
         asked.map(drop)
     }
 }

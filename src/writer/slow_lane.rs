@@ -26,7 +26,7 @@ pub(super) struct SlowLane {
     tasks: TaskTracker,
     scheduler: FlowScheduler,
     answer_timeout: AnswerTimeout,
-    /// The one that is being had.
+    /// The turn under way.
     turn: Option<JoinHandle<Done>>,
 }
 

@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::model::{ConversationId, MessageType, UserId};
+use crate::sync::lock;
 use crate::testing;
 
 /// At a database that nobody reaches.
@@ -29,12 +30,12 @@ async fn what_waits_is_bounded_in_bytes_and_a_sender_has_an_eighth_of_them() {
     // The writer has no turn meanwhile.
     let refused = Arc::new(Mutex::new(0));
     let send = |sender, bytes| {
-        let before = *refused.lock().expect("a count");
+        let before = *lock(&refused);
         let refused_here = Arc::clone(&refused);
         writer.submit(message(sender, bytes), Protocol::Http, move |_| {
-            *refused_here.lock().expect("a count") += 1;
+            *lock(&refused_here) += 1;
         });
-        *refused.lock().expect("a count") == before
+        *lock(&refused) == before
     };
     for sender in 0..8 {
         for _ in 0..SHARE {

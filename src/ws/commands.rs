@@ -162,8 +162,9 @@ pub fn watch_presence(
         .map(|()| Done::Nothing)
 }
 
-/// Runs the statement on a task of its own, tracked for the drain: one that runs is not given up when its socket goes. But what waits
-/// for a row that is held does not outlive it: the client may have repeated it on another socket, and changed the same once more.
+/// Runs the statement on a task of its own, tracked for the drain: a statement that runs is not given up when its socket goes. But a
+/// command that waits for a held row does not outlive its socket: the client may have repeated it on another one, and changed the same row
+/// once more.
 pub fn run_statement(
     services: &Arc<Services>,
     actor: Actor,

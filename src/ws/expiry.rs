@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// The expiry of a token of so many seconds whose warning was given, and when.
+    /// The expiry of a token that lasts this many seconds and whose warning was given, and when.
     fn warned(seconds: i64, now: Instant) -> (Expiry, Instant) {
         let mut expiry = expiry(seconds, 0, now);
         let at = expiry.due().unwrap();

@@ -22,7 +22,8 @@ pub const LIMIT: usize = 32;
 /// held, and as many that cannot.
 pub const STATEMENT_LIMIT: usize = 4;
 
-/// Bytes of text that are kept for such commands before no more frames are read. Whatever its length, one that is kept leaves room for another.
+/// Bytes of text that are kept for such commands before no more frames are read. One command may exceed this by itself: a second is still
+/// accepted beside it.
 const KEPT_BYTES: usize = SMALL;
 
 /// How a command takes part in the order.
@@ -291,8 +292,8 @@ impl<R> InFlight<R> {
     }
 }
 
-/// Bytes that a command's text takes. One with a reservation came in a frame larger than all that is kept: it counts like that whatever
-/// is left of it, or many of them would use up the user's share.
+/// Bytes that a command's text takes. A command with a reservation came in a frame above this bound and counts as the whole of it, or many
+/// such commands would use up the user's share.
 fn kept(command: &Command, reservation: &MessageReservation) -> usize {
     if reservation.is_some() {
         return KEPT_BYTES;

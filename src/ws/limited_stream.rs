@@ -46,7 +46,7 @@ pub struct IncomingBudget {
 /// What a message takes of the budget. Boxed, since few are so large that they are counted.
 pub type MessageReservation = Option<Box<Reserved>>;
 
-/// Whoever keeps a large message keeps this, so that it counts for as long as it is there.
+/// Kept beside a large message, so that the message counts for as long as it is in memory.
 pub struct Reserved {
     bytes: u64,
     _reservation: Reservation,
@@ -62,7 +62,7 @@ impl IncomingBudget {
         }
     }
 
-    /// For a message of so many bytes, as far as it is announced.
+    /// Reserves memory for a message with this many `announced` bytes; `false`: there is no room.
     fn takes(&mut self, announced: u64) -> bool {
         let counted = self
             .taken
@@ -275,7 +275,7 @@ where
         let polled = stream.poll_next_unpin(cx);
         if polled.is_pending() && stream.get_ref().leaves_empty_buffer() {
             make_anew(stream);
-            // It has not asked yet, and would not hear of what comes.
+            // The new one has not polled yet, and would not be woken.
             return stream.poll_next_unpin(cx);
         }
         polled
@@ -283,7 +283,7 @@ where
     .await
 }
 
-/// No future of its own: each idle socket would have room for it.
+/// Makes the stream anew. Not an async fn: its future would enlarge every idle session.
 fn make_anew<S>(stream: &mut WebSocketStream<LimitedStream<S>>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -178,7 +178,7 @@ where
             }
             drop(self.subscription);
             drop(self.attending);
-            // However long the close takes: what waits for a row that is held ends with this.
+            // However long the close takes: commands that wait for a held row end here.
             drop(self.commands);
             Box::pin(close::close(self.stream, &reason)).await;
         }
@@ -311,7 +311,7 @@ where
     }
 }
 
-/// Counts what has come. Until when no more frames are read, where that was too much.
+/// Counts frames that have come. If they were too many: until when no more are read.
 fn hold_back(
     frames: &UserLimiter,
     user: UserId,

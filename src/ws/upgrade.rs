@@ -83,8 +83,8 @@ async fn answer(
 async fn turn_of_refusal(services: &Services, error: &Error) {
     static LINES: Repeats = Repeats::new(module_path!());
     match error {
-        // Who is refused for want of room is not held: each that waits here takes one of the connections beside the sockets. Few have
-        // cost a question: those who were let pass when there was room yet.
+        // A handshake that is refused for want of room does not wait: each that waits here takes one of the connections beside the sockets.
+        // Few of them have cost a query: only those that were let pass while there was still room.
         Error::ReplicaFull => LINES.warn(format_args!(
             "as many sockets are open as may be (MAX_CONNECTIONS, {}): handshakes get a 503",
             services.config.limits.connections
@@ -97,9 +97,9 @@ async fn turn_of_refusal(services: &Services, error: &Error) {
     }
 }
 
-/// From the cheapest check to the dearest: the database is asked only for what could become a socket, and nobody waits for it whose
-/// credentials or parameters are refused by themselves. Who is unknown or deactivated is told that first, as everywhere: so whether they
-/// act for themselves, and may have another socket, is looked at behind it.
+/// From the cheapest check to the dearest: the database is asked only for a handshake that could become a socket, and no handshake waits for it
+/// whose credentials or parameters are refused by themselves. Users who are unknown or deactivated are told so first, as everywhere: so
+/// whether they act for themselves, and may have another socket, is checked after that.
 async fn handshake(
     services: Arc<Services>,
     headers: &HeaderMap,
@@ -115,7 +115,7 @@ async fn handshake(
     // Whatever it is, the client is let in: a cursor that is none of ours makes it reload.
     let cursor = query.token("cursor").map_err(Error::Validation)?;
     let cursor = cursor.filter(|text| !text.is_empty()).map(str::to_owned);
-    // Before a ticket is used up: with it, who is refused here may go to another replica.
+    // Before a ticket is used up: with it, a client that is refused here may go to another replica.
     if services.lifecycle.draining.is_cancelled() {
         return Err(Error::unavailable("this replica is closing"));
     }
@@ -257,41 +257,17 @@ fn offers(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
 }
 
 /// Keeps foreign web pages from opening sockets in a visitor's name (RFC 6455 section 10.2). A handshake without
-/// `Origin` comes from no browser. `ALLOWED_ORIGINS` empty: the page must come from this same host and port.
+/// `Origin` comes from no browser.
 fn check_origin(headers: &HeaderMap, config: &Config) -> Result<(), Error> {
     let Some(origin) = headers.get(ORIGIN) else {
         return Ok(());
     };
     let origin = origin.to_str().unwrap_or_default();
-    let fine = if config.allowed_origins.is_empty() {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        host.is_some_and(|host| is_same_host(origin, host)) || config.lists_origin(origin)
-    } else {
-        config.lists_origin(origin)
-    };
-    if fine {
-        return Ok(());
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    match config.allowed_origins.may_open_socket(origin, host) {
+        true => Ok(()),
+        false => Err(Error::Forbidden(Denial::OriginNotAllowed)),
     }
-    Err(Error::Forbidden(Denial::OriginNotAllowed))
-}
-
-/// The scheme's default port may be written or left out, on either side. The schemes are not compared: behind a
-/// proxy that ends TLS, this side cannot know its own.
-fn is_same_host(origin: &str, host: &str) -> bool {
-    let Some((scheme, origin_host)) = origin.split_once("://") else {
-        return false;
-    };
-    let default_port = match scheme {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return false,
-    };
-    let bare = |host: &str| {
-        let host = host.to_ascii_lowercase();
-        host.strip_suffix(default_port)
-            .map_or(host.clone(), str::to_owned)
-    };
-    bare(origin_host) == bare(host)
 }
 
 /// Whose socket it is to be.

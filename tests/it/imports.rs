@@ -66,11 +66,13 @@ fn read_below(root: &Path, directory: &str, imports: &mut Imports) {
             }
             continue;
         }
-        const LEFT_OUT: [&str; 7] = [
+        const LEFT_OUT: [&str; 9] = [
             "lib.rs",
             "main.rs",
             "cli.rs",
+            "exit.rs",
             "signals.rs",
+            "task.rs",
             "testing.rs",
             "fuzzing.rs",
             "tests.rs",

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, ConfigErrorKind};
 use crate::testing;
 
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
@@ -281,4 +281,24 @@ proptest! {
         let changed = String::from_utf8(changed).unwrap();
         prop_assert!(verifier(&config).verify(&changed).is_err(), "{changed}");
     }
+}
+
+/// By it the process ends with one exit code or the other.
+#[test]
+fn what_is_wrong_with_a_key_file_is_told_from_what_is_wrong_with_a_setting() {
+    let missing = config(&[("JWT_JWKS_FILE", "/nonexistent")]);
+    let refused = KeyFiles::read(&missing).unwrap_err();
+    assert_eq!(refused.variable, "JWT_JWKS_FILE");
+    assert_eq!(refused.kind, ConfigErrorKind::File);
+    for files in [
+        KeyFiles::of(Some("no key"), None),
+        KeyFiles::of(None, Some("no JSON")),
+    ] {
+        let refused = Verifier::new(&config(&[]), &files).map(drop).unwrap_err();
+        assert_eq!(refused.kind, ConfigErrorKind::File, "{refused}");
+    }
+    let mut without = config(&[]);
+    without.jwt_secret = None;
+    let refused = mint(&without, user(), HOUR).unwrap_err();
+    assert_eq!(refused.kind, ConfigErrorKind::Setting, "{refused}");
 }

@@ -25,15 +25,15 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!(config.auth.mode, AuthMode::Trusted);
     assert_eq!(config.auth.jwt_user_claim, "sub");
     assert_eq!(config.search_language.as_deref(), Some("simple"));
-    assert!(config.allowed_origins.is_empty());
     assert!(config.web_page);
     // The embedded database: pages of this machine may try it out.
-    assert!(config.lists_origin("http://localhost:5173"));
-    assert!(!config.lists_origin("https://app.example.com"));
+    let same_origin = |local_pages| AllowedOrigins::SameOrigin { local_pages };
+    assert_eq!(config.allowed_origins, same_origin(true));
     let own = self::config(&[("DB_HOST", "db")]);
-    assert!(!own.lists_origin("http://localhost:5173"));
+    assert_eq!(own.allowed_origins, same_origin(false));
     let listed = self::config(&[("ALLOWED_ORIGINS", "https://app.example.com")]);
-    assert!(!listed.lists_origin("http://localhost:5173"));
+    let app = vec!["https://app.example.com".to_owned()];
+    assert_eq!(listed.allowed_origins, AllowedOrigins::Listed(app));
     let limits = &config.limits;
     assert_eq!(
         (limits.message_bytes, limits.body_bytes),

@@ -127,7 +127,7 @@ fn a_wrong_value_is_quoted_short_and_one_that_is_no_text_is_refused() {
 
     let bytes = OsString::from_vec(b"hunter2\xff".to_vec());
     let environment = |name: &str| (name == "DB_PASSWORD").then(|| bytes.clone());
-    let error = from_sources(None, environment, Use::Callers)
+    let error = from_sources(None, environment, TokenKeys::Required)
         .unwrap_err()
         .to_string();
     assert_eq!(error, "DB_PASSWORD: must be UTF-8 (in the environment)");

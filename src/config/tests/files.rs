@@ -13,7 +13,7 @@ fn the_environment_wins_over_the_file_and_nothing_counts_as_not_set() {
         "DB_HOST" => Some("".into()),
         _ => None,
     };
-    let loaded = from_sources(Some(file), environment, Use::Callers);
+    let loaded = from_sources(Some(file), environment, TokenKeys::Required);
     let config = loaded.expect("valid").config;
     assert_eq!(config.server_addr.port(), 2);
     assert_eq!(config.service_name, "file");
@@ -57,7 +57,7 @@ fn another_programs_name_in_the_environment_is_told_where_nothing_else_says_it()
             let var = vars.iter().find(|(given, _)| *given == name)?;
             Some(OsString::from(var.1))
         };
-        from_sources(None, lookup, Use::Callers)
+        from_sources(None, lookup, TokenKeys::Required)
             .expect("valid")
             .warnings
     };
@@ -99,12 +99,13 @@ fn errors_in_the_file_tell_the_line() {
 
 #[test]
 fn a_file_that_is_named_must_exist_and_hold_text() {
-    let missing = load(Some(Path::new("/nonexistent/my.env")), Use::Callers).expect_err("refused");
+    let missing =
+        load(Some(Path::new("/nonexistent/my.env")), TokenKeys::Required).expect_err("refused");
     assert!(
         missing
             .to_string()
             .starts_with("/nonexistent/my.env: cannot be read")
     );
-    let directory = load(Some(Path::new("/")), Use::Callers).expect_err("refused");
+    let directory = load(Some(Path::new("/")), TokenKeys::Required).expect_err("refused");
     assert!(directory.to_string().starts_with("/: cannot be read"));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use utoipa::openapi::path::{HttpMethod, Operation};
 
-use crate::error::{Denial, Error, Resource};
+use crate::error::{Credentials, Denial, Error, Resource};
 use crate::http::users::ROLES;
 
 /// Of nobody and of nothing.
@@ -59,7 +59,7 @@ pub fn of(path: &str, method: &HttpMethod, operation: &Operation, status: &str) 
         "401" => vec![refusal(
             "no_token",
             "without a token, in jwt mode",
-            Error::credentials_required(),
+            Error::Unauthorized(Credentials::Missing),
         )],
         "403" => request.forbidden(),
         "404" => request.not_found(),

@@ -73,10 +73,11 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// A row that was fetched. Where it has changed since, it is told as a catch-up would tell it, under the revision that it has
-    /// now and with the transaction of that: so it is remembered until that one's own event has come, which is then a repeat.
+    /// A row that was fetched. If it has changed since the event, it is told as a catch-up would tell it: under its present revision and
+    /// with the transaction of that revision. So it is remembered until the event of that revision has come, which is then a repeat.
     ///
-    /// Of a message that is unread again it is none: what marked it as read may be told in between, so it is told under the revision before.
+    /// A message that is unread again is told under the revision before, so its own event is no repeat: the mark that it was read by may be
+    /// told in between.
     pub fn of_row_now(row: &'a RowBack, event: &PayloadEvent<'a>, xid: u64) -> Self {
         let xid = match event.message {
             Some(_) => xid,
@@ -120,7 +121,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// As it is told to those who were told of the row before: an insertion is an update to them.
+    /// As it is told to users who were told of the row before: an insertion is an update to them.
     pub fn into_later(self) -> Self {
         Self {
             event_type: self.later.map_or(self.event_type, |later| later.event_type),

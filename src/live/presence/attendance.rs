@@ -1,7 +1,7 @@
 //! Who has a socket on this replica, and what is to be told the database of it and when. No I/O; time is passed in.
 //!
-//! The replica's roll in the database follows: whoever comes is put on it at once, whoever has gone is taken off after the
-//! grace, so that a reconnect is not told at all.
+//! The replica's roll in the database follows: a user who comes is put on it at once, and one who has gone is taken off after the grace, so
+//! that a reconnect is not told at all.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

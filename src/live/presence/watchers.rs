@@ -1,7 +1,7 @@
 //! Which sockets of this replica watch whom, and what they were last shown. No I/O.
 //!
-//! What the database says of a user is read when it may have changed, and shown when it has: to those who watch, and in any
-//! case to those who have just begun to.
+//! A user's presence is read from the database when it may have changed, and shown when it has: to all sockets that watch the user. Sockets
+//! that have just begun to watch are shown it in any case.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ use crate::model::{ConnectionId, UserId};
 #[derive(Default)]
 pub struct Watchers {
     sockets: HashMap<ConnectionId, Watcher>,
-    /// Ordered, so that those who watch one user stand together. Whether it is new: nothing was shown yet.
+    /// Ordered, so that the sockets that watch one user stand together. `true`: the watch is new, and nothing was shown yet.
     watches: BTreeMap<(UserId, ConnectionId), bool>,
     watched: HashMap<UserId, Watched>,
     /// Users to be read, in the order in which it was asked for.
@@ -107,7 +107,7 @@ impl Watchers {
         }
     }
 
-    /// What every socket was shown counts no more: all who are watched are read and shown once more.
+    /// What the sockets were shown does not count any more: all watched users are read and shown once more.
     pub fn show_all_again(&mut self) {
         self.watched
             .values_mut()
@@ -115,7 +115,7 @@ impl Watchers {
         self.ask_all();
     }
 
-    /// Everybody's presence may have changed: all who are watched are read.
+    /// Everybody's presence may have changed: all watched users are read.
     pub fn ask_all(&mut self) {
         let users: Vec<UserId> = self.watched.keys().copied().collect();
         for user in users {
@@ -186,7 +186,7 @@ impl Watchers {
     }
 }
 
-/// Where those stand who watch this user.
+/// The place in the map of the sockets that watch this user.
 fn watches_of(user: UserId) -> RangeInclusive<(UserId, ConnectionId)> {
     let [first, last] = [Uuid::nil(), Uuid::max()].map(ConnectionId);
     (user, first)..=(user, last)

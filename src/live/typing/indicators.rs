@@ -1,4 +1,4 @@
-//! Whom this replica's sockets were told to be typing, and when that ends by itself: also when the replica of the typist has
+//! The users whom this replica's sockets show as typing, and when each indicator ends by itself: it does so also if the typist's replica has
 //! died. No I/O; time is passed in.
 
 use std::collections::{HashMap, VecDeque};
@@ -66,7 +66,7 @@ impl TypingIndicators {
         self.known.remove(&pair).map(|typing| typing.conversation)
     }
 
-    /// Ends whoever was not heard of for too long; says who, and where.
+    /// Ends the indicators that were not renewed in time, and returns them.
     pub fn expire(&mut self, now: Instant) -> Vec<(Pair, ConversationId)> {
         let mut expired = Vec::new();
         while let Some((at, pair)) = self.ends.front().copied()

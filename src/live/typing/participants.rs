@@ -11,8 +11,8 @@ use crate::model::{ConversationId, UserId};
 /// remembered takes about 1 MiB.
 const CAPACITY: usize = 16_384;
 
-/// The participants of a conversation do not change, but another program may delete it; then typing in it goes on to be shown for
-/// so long.
+/// How long participants are remembered. They do not change, but another program may delete the conversation: typing in it is shown for this
+/// long after that.
 const LASTING: Duration = Duration::from_secs(60);
 
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! Who of this replica's users types, and what is to be told of it and when. No I/O; time is passed in.
 //!
-//! The last state wins: what happens within the interval after a notification is told as one, at its end. Who stopped is
-//! always told, unless the others know it otherwise: by a message, or because they have not heard for too long.
+//! The last state wins: all changes within the interval after a notification are told as one, at its end. That a user has stopped is
+//! always told, unless the other replicas know it otherwise: by a message, or because they have not heard of the user for too long.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,8 +17,8 @@ use crate::store::{Pair, Telling};
 /// mistake may cost (about 10 MiB), and a replica on which so many type at once is long past what it can tell in an interval.
 const CAPACITY: usize = 65_536;
 
-/// A replica waits so much longer than the interval after another one has told of the same pair: when both have something to
-/// tell at its end, the one that told last is heard first.
+/// How much longer than the interval a replica waits after another one has told of the same pair: when both have something to tell at the
+/// end of it, the replica that told last is heard first.
 ///
 /// No setting, since nobody meets it as a limit. It has to be longer than a notification is on its way to one replica when it has
 /// reached the other (two gatherings of 50 ms and a commit), and shorter than the shortest interval, 1 s, so that
@@ -143,7 +143,7 @@ impl Typists {
         }
     }
 
-    /// A message of the typist's was heard: everybody who heard it knows that it is written. Whether it had been typed here.
+    /// A message of the typist's was heard, so every replica that heard it knows that the typing is over. Whether it had been typed here.
     pub fn wrote(&mut self, pair: Pair, now: Instant) -> bool {
         let Some(entry) = self.entries.get_mut(&pair) else {
             return false;

@@ -8,6 +8,7 @@ use super::*;
 use crate::limits::Reservation;
 use crate::model::{ConversationId, MessageType, NewMessage, UserId};
 use crate::store::Outgoing;
+use crate::sync::lock;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const BATCH: usize = 8;
@@ -53,7 +54,7 @@ impl Lane {
                     client_message_id: None,
                 },
             },
-            reply: Box::new(move |_| answered.lock().expect("answers").push(number)),
+            reply: Box::new(move |_| lock(&answered).push(number)),
             deadline: self.now + TIMEOUT,
             tries: 0,
             sent: false,
@@ -74,7 +75,7 @@ impl Lane {
     }
 
     fn answered(&self) -> Vec<u128> {
-        self.answered.lock().expect("answers").clone()
+        lock(&self.answered).clone()
     }
 
     fn turn(&mut self) -> Option<Turn> {

@@ -130,8 +130,8 @@ where
         frames.answer(&id, outcome)
     }
 
-    /// Of a client that is gone: what it sent before is carried out, as far as what that follows ends soon. Whoever sends and closes
-    /// has sent. Nobody is answered any more.
+    /// The client is gone: the commands that it had sent are carried out, as far as the commands that they follow end soon. A client that sends
+    /// and closes has sent. Nothing is answered any more.
     pub(super) async fn start_what_waits(&mut self) {
         let _ = timeout(START_PATIENCE, async {
             loop {

@@ -25,8 +25,8 @@ const EARLY_FRAMES: usize = in_flight::LIMIT;
 /// The bytes of all of them but the last, which counts as what is on its way in does.
 const EARLY_BYTES: usize = SMALL;
 
-/// A replay counts as so many frames of its user's: it costs the database more than most commands do, and for coming back once more
-/// a client need not send anything. All sockets that a user may have come back at once and are not held back.
+/// A replay counts as this many frames of its user's: it costs the database more than most commands do, and a client can come back once more
+/// without sending any frame. All sockets that a user may have can come back at once without being held back.
 const FRAMES_OF_A_REPLAY: u32 = 100;
 
 impl<S> Session<S>
@@ -43,7 +43,7 @@ where
         let live;
         let (cursor, resumed) = match (&cursor, &resume) {
             (Some(given), Some(Resume::Missed(_))) => (given, true),
-            // Not the cursor of the resync: who keeps the cursor of `connected`, and breaks off before it has
+            // Not the cursor of the resync: a client that keeps the cursor of `connected`, and breaks off before it has
             // reloaded, must be told to reload again.
             (Some(given), _) => (given, false),
             (None, _) => {

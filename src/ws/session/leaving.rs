@@ -43,7 +43,7 @@ where
     }
 }
 
-/// Over how long the closes of this replica's sockets are spread: most of what the delay leaves of the grace stays for the
+/// How long this replica spreads its closes over: at most a third of what the delay leaves of the grace, so that the rest is left for
 /// close handshakes.
 pub(super) fn spread(services: &Services) -> Duration {
     let timeouts = &services.config.timeouts;

@@ -327,16 +327,6 @@ proptest! {
         let _ = check_origin(&map, &config("https://app.example"));
         let _ = offers(&map, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
     }
-
-    #[test]
-    fn a_page_of_another_host_is_another_origin(host in "[a-z0-9.-]{1,20}(:[0-9]{1,5})?", other in "[a-z0-9.@/#?-]{1,20}(:[0-9]{1,5})?") {
-        for scheme in ["http", "https"] {
-            let same = is_same_host(&format!("{scheme}://{other}"), &host);
-            let port = if scheme == "http" { ":80" } else { ":443" };
-            let bare = |name: &str| name.strip_suffix(port).unwrap_or(name).to_owned();
-            prop_assert_eq!(same, bare(&host) == bare(&other));
-        }
-    }
 }
 
 /// The largest part of what an idle socket holds, and there are tens of thousands.

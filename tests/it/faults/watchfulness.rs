@@ -35,7 +35,10 @@ async fn the_listeners_figures_are_exported_and_move() {
     assert_eq!(api.metric("pgchat_connections").await, 1.0);
     until_healthy(&replica).await;
     let log = replica.log();
-    assert!(log.contains("reconnecting"), "{log}");
+    let lost = log.lines().find(|line| line.contains("reconnecting"));
+    let lost = lost.unwrap_or_else(|| panic!("{log}"));
+    // And why.
+    assert!(lost.contains("terminating connection due to"), "{lost}");
 }
 
 /// The watch looks every ten seconds, so this takes that long.

@@ -94,7 +94,7 @@ pub fn serve(args: &[String]) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     LocalSet::new().block_on(&runtime, async {
-        let (failed, mut failures) = mpsc::unbounded_channel();
+        let (failed, mut failures) = mpsc::channel(1);
         let tasks = Tasks(failed);
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tasks.spawn(async {
@@ -113,7 +113,7 @@ pub fn serve(args: &[String]) -> Result<(), Failure> {
 
 /// Tasks of which none fails unnoticed.
 #[derive(Clone)]
-struct Tasks(mpsc::UnboundedSender<Failure>);
+struct Tasks(mpsc::Sender<Failure>);
 
 impl Tasks {
     fn spawn(&self, task: impl Future<Output = Result<(), Failure>> + 'static) {
@@ -121,7 +121,7 @@ impl Tasks {
         spawn_local(async move {
             if let Err(failure) = task.await {
                 // Nobody hears of it once another one has ended the process.
-                let _ = failed.send(failure);
+                let _ = failed.try_send(failure);
             }
         });
     }
