@@ -37,7 +37,7 @@ use crate::schema::objects::{self, ID_OR_ME};
         (name = "operation", description = "Probes and metrics"),
     ),
     paths(
-        conversations::list, conversations::one, conversations::open, conversations::mark_read, conversations::unread_count,
+        conversations::list, conversations::list_by_old_path, conversations::one, conversations::open, conversations::mark_read, conversations::unread_count,
         messages::send, messages::list, messages::one, messages::edit, messages::delete, search::search,
         users::all, users::active, users::of_role, users::one,
         tickets::issue,

@@ -24,6 +24,7 @@ async fn malformed_ids_in_paths_are_refused() {
         for path in [
             format!("/api/v1/users/{id}"),
             format!("/api/v1/chat/conversations/{id}"),
+            format!("/api/v1/chat/users/{id}/conversations"),
             format!("/api/v1/chat/conversations/{id}/messages"),
             format!("/api/v1/chat/users/{id}/unread-count"),
             format!("/api/v1/chat/users/{ALICE}/conversations/{id}"),
