@@ -24,7 +24,8 @@ export interface Message {
   senderId: string;
   /** Text to be shown as text, never as HTML. Empty once the message is deleted. */
   content: string;
-  messageType: MessageType;
+  /** One of these, or one of a later version: show that as text. */
+  messageType: MessageType | (string & {});
   isRead: boolean;
   /** 1, 2, 3 … in each conversation, in the order of the commits. */
   seq: number;
