@@ -93,7 +93,7 @@ pub enum Error {
     RequestTimeout,
 
     /// 409: a `clientMessageId` reused with other content.
-    #[error("this clientMessageId stands for another message of the same sender")]
+    #[error("the sender has already used this clientMessageId for another message")]
     ClientMessageIdReused,
 
     /// 413: the body is over the transport limit, in bytes.

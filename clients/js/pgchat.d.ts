@@ -271,7 +271,7 @@ export interface ChatClient {
    * show: without one all are marked that there are by the time that it gets through, those that nobody has seen, too.
    */
   markRead(conversationId: string, upToSeq?: number): Promise<{ conversationId: string; markedCount: number; readSeq: number }>;
-  /** Tells the other participant, if there is a connection. Repeat it every few seconds while it is true. */
+  /** Tells the other participant, if there is a connection. Repeat it at least twice per `limits.typingSeconds` of `connected` while it is true. */
   typing(conversationId: string, isTyping?: boolean): void;
   /**
    * Asks for the event `presence` of these users, now, at each change and at each reconnect, until the returned function is called. What several
