@@ -299,7 +299,7 @@ export interface ChatClient {
   };
   users: {
     /** By last name, first name, id. `q`: any part of the full name, in either order. All users, or those of one `role`, or those who are `active`, or both. */
-    list(query?: Page & { q?: string; role?: Role; active?: boolean }): Promise<{ users: User[]; hasMore: boolean }>;
+    list(query?: Page & { q?: string; role?: Role | (string & {}); active?: boolean }): Promise<{ users: User[]; hasMore: boolean }>;
     get(userId: string): Promise<User>;
   };
 }

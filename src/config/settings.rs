@@ -182,7 +182,7 @@ settings! {
         MAX_HEADERS = "100", Number(20, 1000),
             "Header fields of a request; beyond that 431.";
         MAX_QUERY_BYTES = "256", Number(1, 4096),
-            "Longest q of a search, for messages or for names, in bytes.";
+            "Longest q of a search, for messages or for names, and longest role that users are listed by, in bytes.";
         MAX_CONNECTIONS = "100000", Number(0, 10_000_000),
             "Sockets of one replica. 0: no limit.";
         MAX_HTTP_CONNECTIONS = "1000", Number(10, 1_000_000),

@@ -41,7 +41,7 @@ pub struct User {
     last_name: Option<String>,
     #[schema(required)]
     avatar_url: Option<String>,
-    /// `buyer`, `developer`, `broker` or `admin`; your application may have others.
+    /// Whatever text your application has there, such as `buyer`.
     #[schema(required)]
     role: Option<String>,
     is_active: bool,
@@ -203,7 +203,7 @@ pub struct Users {
     has_more: bool,
 }
 
-/// The roles that the directory can be listed by.
+/// The roles that have a route of their own.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum Role {

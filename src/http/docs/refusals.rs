@@ -162,7 +162,7 @@ impl<'a> Request<'a> {
                 Error::invalid(fault),
             ));
         }
-        if self.has("role").is_some() {
+        if self.path.contains("{role}") {
             let fault = format!("role must be one of {}, not \"boss\"", ROLES.join(", "));
             all.push(refusal(
                 "unknown_role",
