@@ -25,6 +25,7 @@ names! {
         Refused = "refused",
         RouteNotFound = "route_not_found",
         SearchOff = "search_off",
+        DirectoryOff = "directory_off",
         UserNotFound = "user_not_found",
         ConversationNotFound = "conversation_not_found",
         MessageNotFound = "message_not_found",
@@ -79,6 +80,10 @@ pub enum Error {
     /// 404: this service has no search.
     #[error("there is no search: SEARCH_LANGUAGE is off")]
     SearchIsOff,
+
+    /// 404: this service lists users to other servers only.
+    #[error("users are listed to service tokens only: USER_DIRECTORY is services")]
+    DirectoryIsOff,
 
     /// 404: the message was deleted. Told to whoever may read it, and, where it is to be changed, to its sender.
     #[error("message {0} was deleted")]
@@ -205,6 +210,7 @@ impl Error {
                 Resource::Route => ErrorCode::RouteNotFound,
             },
             Self::SearchIsOff => ErrorCode::SearchOff,
+            Self::DirectoryIsOff => ErrorCode::DirectoryOff,
             Self::MessageDeleted(_) => ErrorCode::MessageNotFound,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
             Self::RequestTimeout => ErrorCode::RequestTimeout,

@@ -137,6 +137,8 @@ export interface Connected {
   limits: { maxMessageBytes: number; maxWatchedUsers: number; typingSeconds: number };
   /** Whether messages can be searched. */
   search: boolean;
+  /** Whether the user may list and search users; if not, `users.list` is rejected with `directory_off`. */
+  directory: boolean;
 }
 
 /** A message on its way, told at once (`queued`) and when it ended. */

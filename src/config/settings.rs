@@ -102,6 +102,9 @@ settings! {
              role= without a column leaves the field out. Default: detected by their names.";
         USERS_TABLE_CHECK_SECONDS = "3", Seconds(1, 300),
             "How often to check whether that table has been altered; its columns are then detected again.";
+        USER_DIRECTORY = "all", Choice(&["all", "services"]),
+            "jwt mode: who may list and search users. all: any user. services: service tokens only, so that no user can \
+             page through the names of all others. Whoever knows an id can still read that user.";
     }
     "Server" {
         SERVER_PORT = "8081", Number(0, 65535),

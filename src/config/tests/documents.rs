@@ -27,6 +27,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!(config.search_language.as_deref(), Some("simple"));
     assert!(config.allowed_origins.is_empty());
     assert!(config.web_page);
+    assert!(config.lists_users_to_users);
     // The embedded database: pages of this machine may try it out.
     assert!(config.lists_origin("http://localhost:5173"));
     assert!(!config.lists_origin("https://app.example.com"));
