@@ -60,6 +60,8 @@ pub struct Config {
     pub users_table: String,
     /// `USERS_COLUMNS`: fields of a user, and the table's columns; those that it does not name are detected.
     pub users_columns: Vec<(String, String)>,
+    /// `USER_DIRECTORY`, all: whether users may list users. Always in trusted mode, where the gateway decides.
+    pub lists_users_to_users: bool,
     /// `SERVER_HOST` and `SERVER_PORT`, 127.0.0.1:8081; in jwt mode 0.0.0.0:8081.
     pub server_addr: SocketAddr,
     /// `SERVICE_NAME`, shown by `/health`.
@@ -177,6 +179,8 @@ fn from_sources(
         pool_size: values.number(&settings::DB_POOL_SIZE)?,
         users_table: users_table(&values)?,
         users_columns: users_columns(&values)?,
+        lists_users_to_users: values.choice(&settings::USER_DIRECTORY)? == "all"
+            || auth.mode == AuthMode::Trusted,
         server_addr: server_addr(&values)?,
         service_name: values.line(&settings::SERVICE_NAME)?,
         worker_threads: worker_threads(&values)?,

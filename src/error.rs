@@ -25,6 +25,7 @@ names! {
         Refused = "refused",
         RouteNotFound = "route_not_found",
         SearchOff = "search_off",
+        DirectoryOff = "directory_off",
         UserNotFound = "user_not_found",
         ConversationNotFound = "conversation_not_found",
         MessageNotFound = "message_not_found",
@@ -80,6 +81,10 @@ pub enum Error {
     #[error("there is no search: SEARCH_LANGUAGE is off")]
     SearchIsOff,
 
+    /// 404: this service lists users to other servers only.
+    #[error("users are listed to service tokens only: USER_DIRECTORY is services")]
+    DirectoryIsOff,
+
     /// 404: the message was deleted. Told to callers who may read it, and to its sender who wants to change it.
     #[error("message {0} was deleted")]
     MessageDeleted(MessageId),
@@ -93,7 +98,7 @@ pub enum Error {
     RequestTimeout,
 
     /// 409: a `clientMessageId` reused with other content.
-    #[error("this clientMessageId stands for another message of the same sender")]
+    #[error("the sender has already used this clientMessageId for another message")]
     ClientMessageIdReused,
 
     /// 413: the body is over the transport limit, in bytes.
@@ -225,6 +230,7 @@ impl Error {
                 Resource::Route => ErrorCode::RouteNotFound,
             },
             Self::SearchIsOff => ErrorCode::SearchOff,
+            Self::DirectoryIsOff => ErrorCode::DirectoryOff,
             Self::MessageDeleted(_) => ErrorCode::MessageNotFound,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
             Self::RequestTimeout => ErrorCode::RequestTimeout,

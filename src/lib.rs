@@ -34,6 +34,7 @@ mod limits;
 mod listener;
 mod live;
 pub mod logging;
+mod members;
 pub mod metrics;
 pub mod model;
 mod names;
@@ -46,6 +47,7 @@ mod reply;
 pub mod schema;
 mod server;
 mod services;
+mod spelling;
 pub mod store;
 mod sync;
 #[cfg(any(test, fuzzing))]

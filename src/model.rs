@@ -130,6 +130,8 @@ pub enum MessageType {
 }
 
 impl MessageType {
+    pub const ALL: [Self; 3] = [Self::Text, Self::Image, Self::File];
+
     /// As stored, and as on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

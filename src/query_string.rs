@@ -10,6 +10,7 @@ use percent_encoding::percent_decode;
 
 use crate::error::quoted;
 use crate::model::Seq;
+use crate::spelling;
 use crate::store::Page;
 
 /// A value, or everything that is wrong with it, one line a fault.
@@ -68,10 +69,7 @@ impl Query {
     /// A parameter's text. Given twice it is a fault: proxies disagree on which one counts.
     pub fn text(&self, name: &str) -> Checked<Option<&str>> {
         if let Some((other, _)) = self.pairs.iter().find(|(key, _)| is_misspelt(key, name)) {
-            return Err(vec![format!(
-                "{name} must be spelt so, not {}",
-                quoted(other)
-            )]);
+            return Err(vec![spelling::fault("parameter", other, name)]);
         }
         let mut values = self.pairs.iter().filter(|(key, _)| key == name);
         match (values.next(), values.next()) {
@@ -158,15 +156,9 @@ impl Query {
     }
 }
 
-/// Whether `key` is a name of several words, such as `user_id`, in another way to write these: `userId`, `userID`, `user-id`.
+/// Whether `key` is a name of several words, such as `user_id`, in another spelling: `userId`, `userID`, `user-id`.
 fn is_misspelt(key: &str, name: &str) -> bool {
-    name.contains('_') && key != name && letters(key).eq(letters(name))
-}
-
-/// Without what separates words, in lower case.
-fn letters(name: &str) -> impl Iterator<Item = u8> {
-    let letters = name.bytes().filter(|byte| !matches!(byte, b'_' | b'-'));
-    letters.map(|byte| byte.to_ascii_lowercase())
+    name.contains('_') && spelling::is_misspelt(key, name)
 }
 
 /// Undoes `%XX`. Strict: a malformed escape is a fault and not taken literally, or two readers of one
@@ -239,10 +231,8 @@ mod tests {
         for other in ["upToSeq", "uptoseq", "up-to-seq", "Up_To_Seq", "up%54o_seq"] {
             for raw in [format!("{other}=5"), format!("up_to_seq=5&{other}=5")] {
                 let fault = Query::parse(&raw).seq("up_to_seq").unwrap_err();
-                assert!(
-                    fault[0].starts_with("up_to_seq must be spelt so, not \""),
-                    "{fault:?}"
-                );
+                let other = other.replace("%54", "T");
+                assert_eq!(fault, [format!("unknown parameter {other}: use up_to_seq")]);
             }
         }
         // Of one word there is no other spelling, and what merely resembles one is ignored.

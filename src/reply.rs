@@ -112,9 +112,10 @@ pub fn status(error: &Error) -> StatusCode {
         Error::Validation(_) => StatusCode::BAD_REQUEST,
         Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
         Error::Forbidden { .. } => StatusCode::FORBIDDEN,
-        Error::NotFound { .. } | Error::SearchIsOff | Error::MessageDeleted(_) => {
-            StatusCode::NOT_FOUND
-        }
+        Error::NotFound { .. }
+        | Error::SearchIsOff
+        | Error::DirectoryIsOff
+        | Error::MessageDeleted(_) => StatusCode::NOT_FOUND,
         Error::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Error::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Error::ClientMessageIdReused => StatusCode::CONFLICT,

@@ -22,12 +22,13 @@ export class List {
       type: 'search', placeholder: 'People and messages', 'aria-label': 'Search people and messages', autocomplete: 'off',
       'aria-keyshortcuts': 'Control+K Meta+K', title: 'Search (Ctrl+K)', oninput: () => this.#searched(),
     });
+    this.plus = iconButton('plus', 'New conversation', { onclick: () => this.startSearch(true) });
     this.leave = iconButton('users', 'Be somebody else', { onclick: leave });
     this.cancel = iconButton('close', 'Close the search', { hidden: true, onclick: () => this.stopSearch(true) });
     this.rows = h('ul');
     this.body = h('div.list-body', { onscroll: () => this.#scrolled() }, this.rows);
     this.element = h('nav.list', { 'aria-label': 'Conversations', tabindex: '-1', onkeydown: (event) => this.#key(event) },
-      h('div.list-head', {}, this.me, iconButton('plus', 'New conversation', { onclick: () => this.startSearch(true) }), this.leave),
+      h('div.list-head', {}, this.me, this.plus, this.leave),
       h('div.search-line', {}, h('span.search-box', {}, icon('search'), this.input), this.cancel), this.body);
     this.offs = ['conversations', 'presence', 'typing', 'status'].map((topic) => model.on(topic, () => soon(this.#draw)));
     this.render();
@@ -95,6 +96,13 @@ export class List {
     fill(this.me, `${fullName(me)} ${state}`, () => [avatar(me, online), h('span.row-text', {}, h('strong', { dir: 'auto' }, fullName(me)), h('span.quiet.small.replica', { title: replicaId ? `Replica ${replicaId}` : '' }, state))]);
   }
 
+  /** Where people cannot be listed there is nobody to choose. */
+  #offer(people) {
+    this.plus.hidden = !people;
+    this.input.placeholder = people ? 'People and messages' : 'Messages';
+    this.input.setAttribute('aria-label', people ? 'Search people and messages' : 'Search messages');
+  }
+
   select(conversationId) {
     this.selected = conversationId;
     this.render();
@@ -103,8 +111,9 @@ export class List {
   render() {
     forget(this.#draw);
     this.#renderMe();
-    if (this.searching) return;
     const { model } = this;
+    if (this.plus.hidden === model.directory) this.#offer(model.directory);
+    if (this.searching) return;
     if (model.state === 'loading') {
       this.#fill('loading', () => h('div.skeletons', { role: 'status', 'aria-label': 'Loading conversations' }, ...Array.from({ length: 6 }, () => h('div.skeleton'))));
     } else if (model.state instanceof Error) {
@@ -112,7 +121,8 @@ export class List {
       const why = model.connection.status !== 'stopped' && sentence(model.state);
       this.#fill(`failed ${why}`, () => empty('warn', 'The conversations could not be loaded', why, why && h('button.button', { type: 'button', onclick: () => model.load() }, 'Try again')));
     } else if (!model.conversations.size) {
-      this.#fill('none', () => empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
+      if (!model.directory) this.#fill('none to choose', () => empty('chat', 'No conversations yet', 'They begin elsewhere: people are not listed here.'));
+      else this.#fill('none', () => empty('chat', 'No conversations yet', 'Choose somebody to write to.', h('button.button.primary', { type: 'button', onclick: () => this.startSearch(true) }, 'New conversation')));
     } else {
       place(this.rows, model.listing.sorted().map((conversation) => this.#row(conversation)));
       this.#fill('rows', () => this.rows);

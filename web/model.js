@@ -19,6 +19,8 @@ export class Model {
   latencies = new Latencies();
   connection = { status: 'idle' };
   replicaId = undefined;
+  /** Whether the user may list and search people, as each connection says. */
+  directory = true;
   me = undefined;
   #listeners = new Map();
   /** Up to which `seq` conversations are to be marked as read, while a mark is under way. */
@@ -262,6 +264,7 @@ export class Model {
   #status(status) {
     this.connection = status;
     this.replicaId = status.replicaId ?? this.replicaId;
+    this.directory = status.directory ?? this.directory;
     if (status.status !== 'online' && this.presence.size) {
       this.presence.clear();
       this.tell('presence');

@@ -94,7 +94,7 @@ export class Search {
     this.#again = undefined;
     const ask = (part, run) => (had[part] ?? run().then((answer) => ({ ...answer, asked }), (error) => ({ error })));
     const [people, messages] = await Promise.all([
-      ask('people', () => chat.users.list({ limit: MOST, ...(text && { q: text }) })),
+      ask('people', () => (this.model.directory ? chat.users.list({ limit: MOST, ...(text && { q: text }) }) : Promise.resolve({ users: [] }))),
       ask('messages', () => this.#searchMessages(asked, text)),
     ]);
     if (asked !== this.#asked) return false;
@@ -139,7 +139,7 @@ export class Search {
       this.#part(this.messages, 'Messages', messages, messages.messages?.map((message) => () => this.#message(message)), 'There are more: add a word.'),
     ];
     const nothing = parts.every((said) => said === '');
-    const lacks = text ? ['search', 'Nothing found', `Neither a person nor a message matches “${text}”. Messages are found by whole words.`]
+    const lacks = text ? ['search', 'Nothing found', `${this.model.directory ? 'Neither a person nor a message' : 'No message'} matches “${text}”. Messages are found by whole words.`]
       : ['users', 'Nobody to write to', 'pgchat sees no other users.'];
     fill(this.nothing, nothing ? `nothing ${text}` : '', () => (nothing ? [empty(...lacks)] : []));
     if (held && !this.found.contains(document.activeElement)) (this.found.querySelector('button') ?? this.element.closest('.list')).focus();
@@ -149,9 +149,9 @@ export class Search {
 
   /** What was found under its heading, or why it was not to be had. Returns what is to be said of it, besides what was found. */
   #part(element, heading, { error, asked, hasMore }, rows, more) {
-    if (error?.code === 'search_off') {
+    if (error?.code === 'search_off' || error?.code === 'directory_off') {
       // Nothing has failed, and nothing is to be done about it.
-      const text = 'Messages are not searched here.';
+      const text = `${heading} are not searched here.`;
       fill(element, text, () => [h('p.small.quiet.pad', {}, text)]);
       return text;
     }

@@ -24,7 +24,8 @@ export interface Message {
   senderId: string;
   /** Text to be shown as text, never as HTML. Empty once the message is deleted. */
   content: string;
-  messageType: MessageType;
+  /** One of these, or one of a later version: show that as text. */
+  messageType: MessageType | (string & {});
   isRead: boolean;
   /** 1, 2, 3 … in each conversation, in the order of the commits. */
   seq: number;
@@ -136,6 +137,8 @@ export interface Connected {
   limits: { maxMessageBytes: number; maxWatchedUsers: number; typingSeconds: number };
   /** Whether messages can be searched. */
   search: boolean;
+  /** Whether the user may list and search users; if not, `users.list` is rejected with `directory_off`. */
+  directory: boolean;
 }
 
 /** A message on its way, told at once (`queued`) and when it ended. */
@@ -270,7 +273,7 @@ export interface ChatClient {
    * show: without one all are marked that there are by the time that it gets through, those that nobody has seen, too.
    */
   markRead(conversationId: string, upToSeq?: number): Promise<{ conversationId: string; markedCount: number; readSeq: number }>;
-  /** Tells the other participant, if there is a connection. Repeat it every few seconds while it is true. */
+  /** Tells the other participant, if there is a connection. Repeat it at least twice per `limits.typingSeconds` of `connected` while it is true. */
   typing(conversationId: string, isTyping?: boolean): void;
   /**
    * Asks for the event `presence` of these users, now, at each change and at each reconnect, until the returned function is called. What several
@@ -298,7 +301,7 @@ export interface ChatClient {
   };
   users: {
     /** By last name, first name, id. `q`: any part of the full name, in either order. All users, or those of one `role`, or those who are `active`, or both. */
-    list(query?: Page & { q?: string; role?: Role; active?: boolean }): Promise<{ users: User[]; hasMore: boolean }>;
+    list(query?: Page & { q?: string; role?: Role | (string & {}); active?: boolean }): Promise<{ users: User[]; hasMore: boolean }>;
     get(userId: string): Promise<User>;
   };
 }

@@ -76,12 +76,13 @@ const KEYS: [&Setting; 4] = [
     &settings::SERVICE_TOKENS,
 ];
 
-/// Settings about tokens, which mean nothing without a key.
-const CHECKS: [&Setting; 4] = [
+/// Settings about tokens and their users, which mean nothing without a key.
+const CHECKS: [&Setting; 5] = [
     &settings::JWT_ISSUER,
     &settings::JWT_AUDIENCE,
     &settings::JWT_USER_CLAIM,
     &settings::JWT_LEEWAY_SECONDS,
+    &settings::USER_DIRECTORY,
 ];
 
 /// Shorter secrets can be found by trying (RFC 7518 section 3.2: as long as the hash, 32 bytes).

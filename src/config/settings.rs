@@ -102,6 +102,9 @@ settings! {
              role= without a column leaves the field out. Default: detected by their names.";
         USERS_TABLE_CHECK_SECONDS = "3", Seconds(1, 300),
             "How often to check whether that table has been altered; its columns are then detected again.";
+        USER_DIRECTORY = "all", Choice(&["all", "services"]),
+            "jwt mode: who may list and search users. all: any user. services: service tokens only, so that no user can \
+             page through the names of all others. Whoever knows an id can still read that user.";
     }
     "Server" {
         SERVER_PORT = "8081", Number(0, 65535),
@@ -182,7 +185,7 @@ settings! {
         MAX_HEADERS = "100", Number(20, 1000),
             "Header fields of a request; beyond that 431.";
         MAX_QUERY_BYTES = "256", Number(1, 4096),
-            "Longest q of a search, for messages or for names, in bytes.";
+            "Longest q of a search, for messages or for names, and longest role that users are listed by, in bytes.";
         MAX_CONNECTIONS = "100000", Number(0, 10_000_000),
             "Sockets of one replica. 0: no limit.";
         MAX_HTTP_CONNECTIONS = "1000", Number(10, 1_000_000),

@@ -10,10 +10,11 @@ use warp::http::HeaderMap;
 use warp::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use warp::reject::Rejection;
 
-use super::fields::{Fields, MemberNames};
+use super::fields::Fields;
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::{Holder, MemoryBudget, Reservation, SMALL};
+use crate::members::MemberNames;
 
 /// Bounds of one request's body.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ impl Body {
             return Err(Error::UnsupportedMediaType);
         }
         let (bytes, reservation) = self.collect(holder).await?;
-        Fields::parse(&bytes, names, reservation).map_err(Error::invalid)
+        Fields::parse(&bytes, names, reservation).map_err(Error::Validation)
     }
 
     async fn collect(mut self, holder: Holder) -> Result<(Vec<u8>, Reservation), Error> {

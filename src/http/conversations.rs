@@ -27,17 +27,23 @@ use crate::services::Services;
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
 
-/// One segment after `conversations` is a user; a conversation has another segment behind it.
+/// A lone segment after `conversations` is a user; a conversation has another segment behind it.
 pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     let limits = BodyLimits::from(&*services.config);
     let body = body(limits, services.incoming.clone());
     let path = warp::path!("api" / "v1" / "chat" / ..);
     any_of([
         route(
-            path.and(warp::path!("conversations" / Segment))
+            path.and(warp::path!("users" / Segment / "conversations"))
                 .and(get())
                 .and(call(services))
                 .then(list),
+        ),
+        route(
+            path.and(warp::path!("conversations" / Segment))
+                .and(get())
+                .and(call(services))
+                .then(list_by_old_path),
         ),
         route(
             path.and(warp::path!("users" / Segment / "conversations" / Segment))
@@ -71,7 +77,7 @@ pub fn routes(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 ///
 /// A page ends early where it would exceed 4 MiB: then it has fewer items than `limit`, and `hasMore` is true.
 #[utoipa::path(
-    get, path = "/api/v1/chat/conversations/{user_id}", tag = "conversations", operation_id = "listConversations",
+    get, path = "/api/v1/chat/users/{user_id}/conversations", tag = "conversations", operation_id = "listConversations",
     params(
         ("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111"),
         ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
@@ -97,6 +103,21 @@ pub(super) async fn list(user: Segment, call: Call) -> Result<Response, Error> {
         None => store.conversations(user, page).await?,
     };
     page_response(&call.services, holder, "conversations", listing)
+}
+
+/// The same list by the path that the Go chat service had, where a user's id stands in the place of a conversation's.
+#[utoipa::path(
+    get, path = "/api/v1/chat/conversations/{user_id}", tag = "conversations", operation_id = "listConversationsByOldPath",
+    params(
+        ("user_id" = Uuid, Path, description = "the user", example = "11111111-1111-4111-8111-111111111111"),
+        ("limit" = Option<i64>, Query, description = "items of one page", minimum = 1, maximum = 200, example = 50),
+        ("offset" = Option<i64>, Query, description = "items to skip", minimum = 0, maximum = 2147483647, example = 0),
+        ("with" = Option<Uuid>, Query, description = "only the one with this user, if there is one"),
+    ),
+    responses((status = 200, description = "a page", body = objects::Conversations), (status = 400), (status = 404), (status = 429)),
+)]
+pub(super) async fn list_by_old_path(user: Segment, call: Call) -> Result<Response, Error> {
+    list(user, call).await
 }
 
 /// One conversation of a user, as in the list of their conversations.

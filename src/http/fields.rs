@@ -1,6 +1,6 @@
 //! What is in a body: one JSON object, whose members a handler takes out one by one.
 
-mod members;
+mod values;
 
 use std::str::FromStr;
 
@@ -8,11 +8,11 @@ use super::call::own_user;
 use super::extract::{Checked, id, named_user};
 use crate::auth::{Caller, NamedUser};
 use crate::limits::Reservation;
-use members::{Member, Members};
+use crate::members::MemberNames;
+use values::{Json, Member, Members};
 
-pub use members::MemberNames;
-
-/// The members of a JSON object that a handler asks for, taken out one by one. `null` counts as absent; all others are ignored.
+/// The members of a JSON object that a handler asks for, taken out one by one. `null` counts as absent; others are ignored, but for what
+/// looks like one of them.
 pub struct Fields {
     names: MemberNames,
     members: Members,
@@ -20,12 +20,8 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// The members `names` of a body, which keeps `reservation` for as long as they are there. The error says what is wrong with it.
-    pub fn parse(
-        bytes: &[u8],
-        names: MemberNames,
-        reservation: Reservation,
-    ) -> Result<Self, String> {
+    /// The members `names` of a body, which keeps `reservation` for as long as they are there. The faults say what is wrong with it.
+    pub fn parse(bytes: &[u8], names: MemberNames, reservation: Reservation) -> Checked<Self> {
         Ok(Self {
             names,
             members: parse(bytes, names)?,
@@ -74,32 +70,38 @@ impl Fields {
     }
 }
 
-fn parse(bytes: &[u8], names: MemberNames) -> Result<Members, String> {
+fn parse(bytes: &[u8], names: MemberNames) -> Checked<Members> {
     let text = std::str::from_utf8(bytes).map_err(|cause| {
-        format!(
+        vec![format!(
             "the body is not valid UTF-8 at byte {}",
             cause.valid_up_to() + 1
-        )
+        )]
     })?;
     if text.trim().is_empty() {
-        return Err("the body is empty; it must be a JSON object".to_owned());
+        return Err(vec![
+            "the body is empty; it must be a JSON object".to_owned(),
+        ]);
     }
-    match members::read(text, names) {
-        Ok(Ok(members)) => Ok(members),
-        Ok(Err(other)) => Err(format!("the body must be a JSON object, not {other}")),
-        Err(cause) => {
-            let place = format!(" at line {} column {}", cause.line(), cause.column());
-            let full = cause.to_string();
-            let what = match full.strip_suffix(&place).unwrap_or(&full) {
-                // The usual cause is a text that was cut within an emoji, which nobody would guess from these words.
-                "unexpected end of hex escape" | "lone leading surrogate in hex escape" => {
-                    "half of a surrogate pair"
-                }
-                what => what,
-            };
-            Err(format!("the body is not valid JSON{place}: {what}"))
+    match values::read(text, names) {
+        Ok(Json::Object(members)) => Ok(members),
+        Ok(Json::Misnamed(faults)) => Err(faults),
+        Ok(Json::Other(kind)) => Err(vec![format!("the body must be a JSON object, not {kind}")]),
+        Err(cause) => Err(vec![placed(&cause)]),
+    }
+}
+
+/// Where a body is no JSON, and why.
+fn placed(cause: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", cause.line(), cause.column());
+    let full = cause.to_string();
+    let what = match full.strip_suffix(&place).unwrap_or(&full) {
+        // The usual cause is a text that was cut within an emoji, which nobody would guess from these words.
+        "unexpected end of hex escape" | "lone leading surrogate in hex escape" => {
+            "half of a surrogate pair"
         }
-    }
+        what => what,
+    };
+    format!("the body is not valid JSON{place}: {what}")
 }
 
 #[cfg(test)]
@@ -114,7 +116,7 @@ mod tests {
         let fault = parse(b"{\n \"a\": 1,,}", &[]).unwrap_err();
         assert_eq!(
             fault,
-            "the body is not valid JSON at line 2 column 9: key must be a string"
+            ["the body is not valid JSON at line 2 column 9: key must be a string"]
         );
         for (wrong, part) in [
             (&b""[..], "empty"),
@@ -128,8 +130,8 @@ mod tests {
             (b"{\"a\": 1", "EOF while parsing"),
             (b"{} {}", "trailing characters"),
         ] {
-            let fault = parse(wrong, &["a"]).unwrap_err();
-            assert!(fault.contains(part), "{fault}");
+            let faults = parse(wrong, &["a"]).unwrap_err();
+            assert!(faults.len() == 1 && faults[0].contains(part), "{faults:?}");
         }
     }
 
@@ -150,6 +152,16 @@ mod tests {
             fields.id::<MessageId>("d"),
             Err(vec!["d must be a UUID, not \"nope\"".to_owned()])
         );
+    }
+
+    #[test]
+    fn names_that_are_wrong_are_all_told_of() {
+        let faults = parse(br#"{"User1Id": 1, "user2_id": 2}"#, &["user1Id", "user2Id"]);
+        let expected = [
+            "unknown member User1Id: use user1Id",
+            "unknown member user2_id: use user2Id",
+        ];
+        assert_eq!(faults.unwrap_err(), expected);
     }
 
     proptest! {

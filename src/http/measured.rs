@@ -108,6 +108,10 @@ mod tests {
                 "/api/v1/chat/conversations/1/messages",
                 "/api/v1/chat/conversations/{conversation_id}/messages",
             ),
+            (
+                "/api/v1/chat/users/1/conversations",
+                "/api/v1/chat/users/{user_id}/conversations",
+            ),
             ("/api/v1/users//", UNKNOWN),
             ("/api/v2/users", UNKNOWN),
             ("/nothing", UNKNOWN),

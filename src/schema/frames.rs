@@ -71,7 +71,7 @@ pub fn from_server() -> Vec<FrameKind> {
             "The first frame of a socket. If `resumed` is true, everything that was missed follows.",
             Never,
             json!({"connectionId": "0f6c1c9e-4f0a-4f5b-9d7e-0d7c6a1c2b3a", "replicaId": "7a1d1d6c-5f64-4c39-8f0c-6a2f6b3c1d2e",
-                   "heartbeatSeconds": 25, "cursor": "1.6b04-4000-1.5c2", "resumed": false, "search": true,
+                   "heartbeatSeconds": 25, "cursor": "1.6b04-4000-1.5c2", "resumed": false, "search": true, "directory": true,
                    "limits": {"maxMessageBytes": 65536, "maxWatchedUsers": 500, "typingSeconds": 6}}),
         ),
         kind::<Message>(
@@ -230,6 +230,8 @@ struct Connected {
     limits: Limits,
     /// Whether messages can be searched (`SEARCH_LANGUAGE`).
     search: bool,
+    /// Whether users can list and search users (`USER_DIRECTORY`).
+    directory: bool,
 }
 
 /// Settings of the service that a client can tell its user of before it is refused.

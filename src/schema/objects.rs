@@ -8,6 +8,7 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::error::ErrorCode;
+use crate::model;
 
 /// A user as part of another object.
 #[derive(ToSchema)]
@@ -40,7 +41,7 @@ pub struct User {
     last_name: Option<String>,
     #[schema(required)]
     avatar_url: Option<String>,
-    /// `buyer`, `developer`, `broker` or `admin`; your application may have others.
+    /// Whatever text your application has there, such as `buyer`.
     #[schema(required)]
     role: Option<String>,
     is_active: bool,
@@ -51,7 +52,7 @@ pub struct User {
     last_seen_at: Option<DateTime<Utc>>,
 }
 
-/// What a message holds.
+/// What a message that is sent holds.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum MessageType {
@@ -59,6 +60,9 @@ pub enum MessageType {
     Image,
     File,
 }
+
+/// What a stored message holds.
+pub struct StoredMessageType;
 
 /// A message.
 #[derive(ToSchema)]
@@ -79,7 +83,7 @@ pub struct Message {
     sender_id: Uuid,
     /// Empty once the message is deleted.
     content: String,
-    message_type: MessageType,
+    message_type: StoredMessageType,
     /// Whether the other participant has read it.
     is_read: bool,
     /// Counts 1, 2, 3 … without gaps in each conversation, in commit order.
@@ -150,7 +154,7 @@ pub struct FoundMessage {
     conversation_id: Uuid,
     sender_id: Uuid,
     content: String,
-    message_type: MessageType,
+    message_type: StoredMessageType,
     /// Whether the other participant has read it.
     is_read: bool,
     #[schema(minimum = 1)]
@@ -199,7 +203,7 @@ pub struct Users {
     has_more: bool,
 }
 
-/// The roles that the directory can be listed by.
+/// The roles that have a route of their own.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum Role {
@@ -252,14 +256,30 @@ impl ToSchema for ErrorCode {}
 
 impl PartialSchema for ErrorCode {
     fn schema() -> RefOr<Schema> {
-        // An enum would be closed, and what is generated from it would fail at a code of a later version; of an enum or any other text
-        // generators make a class that no text fits.
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some(
-                "What went wrong: stable, for programs. Those of this version are in `x-extensible-enum`; later ones may add some.",
-            ))
-            .extensions(Some(Extensions::from_iter([(KNOWN_TEXTS, json!(ErrorCode::ALL.map(ErrorCode::name)))])))
-            .into()
+        any_text(
+            "What went wrong: stable, for programs. Those of this version are in `x-extensible-enum`; later ones may add some.",
+            &ErrorCode::ALL.map(ErrorCode::name),
+        )
     }
+}
+
+impl ToSchema for StoredMessageType {}
+
+impl PartialSchema for StoredMessageType {
+    fn schema() -> RefOr<Schema> {
+        any_text(
+            "What the message holds. Those of this version are in `x-extensible-enum`; later ones may add some: show a message of a type that you do not know as text.",
+            &model::MessageType::ALL.map(model::MessageType::as_str),
+        )
+    }
+}
+
+/// A text that is one of these now. An enum would be closed, and what is generated from it would fail at a text of a later version; of an
+/// enum or any other text generators make a class that no text fits.
+fn any_text(description: &str, known: &[&str]) -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(description))
+        .extensions(Some(Extensions::from_iter([(KNOWN_TEXTS, json!(known))])))
+        .into()
 }

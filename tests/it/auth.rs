@@ -4,6 +4,7 @@ mod at_once;
 mod bad_tokens;
 mod commands;
 mod concealment;
+mod directory;
 mod keys;
 mod listed;
 mod me;

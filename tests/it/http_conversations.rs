@@ -225,6 +225,34 @@ async fn conversations_are_paged() {
     assert_eq!(lonely, json!({"conversations": [], "hasMore": false}));
 }
 
+/// The one path is where the other routes about a user are, the other the Go service's.
+#[tokio::test]
+async fn both_paths_of_the_list_of_conversations_answer_the_same() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    for person in &PEOPLE[1..4] {
+        let conversation = api.open_conversation(ALICE, person.id).await;
+        api.send(conversation, person.id, "hello").await;
+    }
+    for (query, found) in [
+        ("", 3),
+        ("limit=2&offset=1", 2),
+        (&format!("with={BORIS}"), 1),
+    ] {
+        let mut pages = Vec::new();
+        for path in [
+            format!("/api/v1/chat/users/{ALICE}/conversations"),
+            format!("/api/v1/chat/conversations/{ALICE}"),
+        ] {
+            pages.push(api.get(&format!("{path}?{query}")).await.ok(200));
+        }
+        let listed = pages[0]["conversations"].as_array().map(Vec::len);
+        assert_eq!(listed, Some(found), "{query}: {}", pages[0]);
+        assert_eq!(pages[0], pages[1], "{query}");
+    }
+}
+
 #[tokio::test]
 async fn pages_have_their_size_unless_another_is_asked_for() {
     let database = Database::fresh().await;
@@ -236,6 +264,11 @@ async fn pages_have_their_size_unless_another_is_asked_for() {
         api.send(conversation, ALICE, "an apple").await;
     }
     for (path, list, size) in [
+        (
+            format!("/api/v1/chat/users/{ALICE}/conversations"),
+            "conversations",
+            50,
+        ),
         (
             format!("/api/v1/chat/conversations/{ALICE}"),
             "conversations",

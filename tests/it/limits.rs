@@ -67,6 +67,10 @@ async fn a_query_may_have_so_many_bytes_and_no_more() {
                 "{path}"
             );
         }
+        let ask = async |count| api.get(&format!("/api/v1/users?role={}", of(count))).await;
+        ask(bytes).await.ok(200);
+        let message = ask(bytes + 1).await.refused(400, "validation_failed");
+        assert_eq!(message, format!("role must be 1 to {bytes} bytes"));
     }
 }
 

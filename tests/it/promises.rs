@@ -141,6 +141,36 @@ fn every_code_of_an_error_is_in_the_table() {
     }
 }
 
+/// A type of messages that a later version adds must not break a client that was generated from the documents of this one; a client that
+/// sends one of its own learns of it from them.
+#[test]
+fn what_a_message_holds_is_open_in_answers_and_closed_in_requests() {
+    let mode = AuthMode::Trusted;
+    let types = ["text", "image", "file"];
+    for (document, answers, request) in [
+        (
+            openapi::document(mode),
+            &["Message", "FoundMessage"][..],
+            "SendMessage",
+        ),
+        (asyncapi::document(mode), &["Message"], "SendMessageCommand"),
+    ] {
+        let schemas = &document["components"]["schemas"];
+        let of = |object: &str| schemas[object]["properties"]["messageType"].to_string();
+        for answer in answers {
+            assert!(of(answer).contains("/StoredMessageType\""), "{answer}");
+        }
+        let stored = &schemas["StoredMessageType"];
+        assert_eq!(stored["x-extensible-enum"], json!(types));
+        assert_eq!(stored["type"], "string");
+        for closed in ["enum", "anyOf", "oneOf"] {
+            assert!(stored.get(closed).is_none(), "{closed}");
+        }
+        assert!(of(request).contains("/MessageType\""), "{request}");
+        assert_eq!(schemas["MessageType"]["enum"], json!(types));
+    }
+}
+
 /// docs/api.md and the document of the socket name each code by which a socket is closed.
 #[test]
 fn every_close_code_is_in_the_table_and_in_the_document_of_the_socket() {

@@ -43,6 +43,7 @@ async fn a_socket_starts_with_the_connected_frame() {
     let by_default = json!({"maxMessageBytes": 65_536, "maxWatchedUsers": 500, "typingSeconds": 6});
     assert_eq!(frame["data"]["limits"], by_default);
     assert_eq!(frame["data"]["search"], true);
+    assert_eq!(frame["data"]["directory"], true);
     let limited = &Socket::connect(&other, ALICE).await.connected;
     let set = json!({"maxMessageBytes": 700, "maxWatchedUsers": 7, "typingSeconds": 17});
     assert_eq!(limited["data"]["limits"], set);

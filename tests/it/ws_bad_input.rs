@@ -123,6 +123,42 @@ async fn wrong_fields_of_commands_are_named() {
     alice.send_command("send_message", longest).await;
 }
 
+/// Ignored as unknown, `up_to_seq` would mark everything as read, and `client_message_id` have a retry stored once more.
+#[tokio::test]
+async fn a_member_spelt_like_a_parameter_is_refused_by_its_right_name() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let conversation = api.open_conversation(ALICE, BORIS).await;
+    api.send(conversation, BORIS, "one").await;
+    let mut alice = Socket::connect(&replica, ALICE).await;
+
+    for (command, data, wrong, right) in [
+        (
+            "mark_read",
+            json!({"conversationId": conversation, "up_to_seq": 0}),
+            "up_to_seq",
+            "upToSeq",
+        ),
+        (
+            "send_message",
+            json!({"conversationId": conversation, "content": "x", "client_message_id": "x"}),
+            "client_message_id",
+            "clientMessageId",
+        ),
+    ] {
+        let message = alice.refused(command, data, INVALID).await;
+        assert_eq!(message, format!("unknown member {wrong}: use {right}"));
+    }
+    assert_eq!(database.count("messages").await, 1);
+    assert_eq!(api.unread_count(ALICE).await, 1, "nothing was marked");
+    // What merely resembles one is ignored.
+    let data = json!({"conversationId": conversation, "content": "x", "to_seq": 5, "upToSeq": []});
+    let frame = json!({"type": "send_message", "requestId": "other", "data": data, "ids": {}});
+    alice.send_text(&frame.to_string()).await;
+    assert_eq!(alice.answer("other").await["type"], "ack");
+}
+
 #[tokio::test]
 async fn a_request_id_that_is_too_long_is_refused() {
     let database = Database::fresh().await;

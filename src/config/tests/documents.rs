@@ -26,6 +26,7 @@ fn without_variables_the_defaults_of_the_documentation_hold() {
     assert_eq!(config.auth.jwt_user_claim, "sub");
     assert_eq!(config.search_language.as_deref(), Some("simple"));
     assert!(config.web_page);
+    assert!(config.lists_users_to_users);
     // The embedded database: pages of this machine may try it out.
     let same_origin = |local_pages| AllowedOrigins::SameOrigin { local_pages };
     assert_eq!(config.allowed_origins, same_origin(true));

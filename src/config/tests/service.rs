@@ -47,6 +47,23 @@ fn a_key_switches_the_mode_and_the_address_to_listen_on() {
 }
 
 #[test]
+fn users_may_list_users_unless_tokens_tell_them_from_services_and_the_directory_is_theirs() {
+    let key = ("JWT_SECRET", "hunter2");
+    let services = ("USER_DIRECTORY", "services");
+    for (vars, may) in [
+        (&[key][..], true),
+        (&[key, ("USER_DIRECTORY", "all")], true),
+        (&[key, services], false),
+        (&[("AUTH_MODE", "trusted"), services], true),
+    ] {
+        assert_eq!(config(vars).lists_users_to_users, may, "{vars:?}");
+    }
+    // Whoever sets it without a key takes for private what is not.
+    let fault = Config::from_vars(&[services]).unwrap_err();
+    assert_eq!(fault.variable, "USER_DIRECTORY");
+}
+
+#[test]
 fn what_just_fits_together_is_taken() {
     let typing = [("TYPING_SECONDS", "4"), ("TYPING_INTERVAL_SECONDS", "2")];
     assert_eq!(config(&typing).timeouts.typing_interval.as_secs(), 2);

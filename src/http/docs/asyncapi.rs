@@ -91,7 +91,8 @@ pub fn document(mode: AuthMode) -> Value {
             "title": "pgchat",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The live side of pgchat. Frames are JSON text, one object each; ignore unknown members \
-                and types. Times are in UTC, always with six digits of a second and Z: compare them as text, since a date \
+                and types. A member of a command that is spelt otherwise than here (`up_to_seq`) is refused, and so is one that is \
+                given twice; other unknown ones are ignored. Times are in UTC, always with six digits of a second and Z: compare them as text, since a date \
                 type of milliseconds loses their order. The HTTP side is described by openapi.json, beside this document.",
         },
         "defaultContentType": "application/json",

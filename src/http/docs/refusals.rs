@@ -162,7 +162,7 @@ impl<'a> Request<'a> {
                 Error::invalid(fault),
             ));
         }
-        if self.has("role").is_some() {
+        if self.path.contains("{role}") {
             let fault = format!("role must be one of {}, not \"boss\"", ROLES.join(", "));
             all.push(refusal(
                 "unknown_role",
@@ -261,11 +261,12 @@ impl<'a> Request<'a> {
             None if self.body => (Resource::User, "with an unknown user2Id"),
             None => {
                 let how = "with the token of a user who does not exist";
-                return vec![refusal(
-                    "unknown_caller",
-                    how,
-                    Error::not_found(Resource::User, NOBODY),
-                )];
+                let error = Error::not_found(Resource::User, NOBODY);
+                let off = "with a user's token where USER_DIRECTORY is services";
+                return vec![
+                    refusal("unknown_caller", how, error),
+                    refusal("directory_off", off, Error::DirectoryIsOff),
+                ];
             }
         };
         vec![refusal("unknown", how, Error::not_found(what, NOBODY))]

@@ -64,6 +64,8 @@ pub struct Connected<'a> {
     pub limits: Limits,
     /// Whether messages can be searched.
     pub search: bool,
+    /// Whether users can list users.
+    pub directory: bool,
 }
 
 /// What a client has to know of the service's settings, to say so before it is refused.

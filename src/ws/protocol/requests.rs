@@ -1,12 +1,17 @@
 //! What clients send: a text frame is a [`Request`], or it is [`Refused`].
 
-use serde::Deserialize;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserializer;
+use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{Command, Draft, RequestId, Statement};
 use crate::config::Secret;
 use crate::frame::CommandType;
+use crate::members;
 use crate::model::{ConversationId, MessageId, Seq, UserId};
 
 /// Longest `requestId`, in bytes: it is kept while the command is in flight.
@@ -36,55 +41,53 @@ impl Refused {
     }
 }
 
-/// The outer object. Members that it does not name are ignored, so that newer clients can be served.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    request_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-/// Every member that some command's `data` can have; each is read only by the commands that want it.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Members<'a> {
-    #[serde(borrow)]
-    conversation_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    message_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    message_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    client_message_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    up_to_seq: Option<&'a RawValue>,
-    #[serde(borrow)]
-    token: Option<&'a RawValue>,
-    #[serde(borrow)]
-    is_typing: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user_ids: Option<&'a RawValue>,
-}
-
 /// Reads one text frame of the client.
 pub fn parse(text: &str) -> Result<Request, Refused> {
     const FORM: &str = "the frame must be a JSON object {type, requestId?, data}";
-    // serde would take an array for a struct, member by member, and would quote a string that is none of both.
+    // serde_json would quote a string that is none.
     if !text.trim_start().starts_with('{') {
         return Err(Refused::unnamed(FORM));
     }
-    let envelope: Envelope =
-        serde_json::from_str(text).map_err(|fault| Refused::unnamed(format!("{FORM}: {fault}")))?;
-    let id = request_id(envelope.request_id)?;
-    match command(envelope.kind, envelope.data) {
+    let envelope = read_members(text, &["type", "requestId", "data"]);
+    let [kind, id, data] =
+        envelope.map_err(|fault| Refused::unnamed(format!("{FORM}: {fault}")))?;
+    let id = request_id(id)?;
+    match command(kind, data) {
         Ok(command) => Ok(Request { id, command }),
         Err(message) => Err(Refused { id, message }),
+    }
+}
+
+/// The members `names` of a JSON object, not read yet; `null` counts as absent. The error says what is wrong with the object or with a name.
+fn read_members<'a, const N: usize>(
+    text: &'a str,
+    names: &'static [&'static str; N],
+) -> Result<[Option<&'a RawValue>; N], String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = json.deserialize_map(Members(names));
+    let read = read.and_then(|read| json.end().map(|()| read));
+    let (members, faults) = read.map_err(|fault| fault.to_string())?;
+    match faults.is_empty() {
+        true => Ok(members.map(Option::flatten)),
+        false => Err(faults.join("; ")),
+    }
+}
+
+/// Finds the members of an object, and what is wrong with the names of others.
+struct Members<const N: usize>(&'static [&'static str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Members<N> {
+    /// A `null` is a member that is there.
+    type Value = ([Option<Option<&'de RawValue>>; N], Vec<String>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
+        let mut places = [None; N];
+        let faults = members::read(object, self.0, PhantomData, &mut places)?;
+        Ok((places, faults))
     }
 }
 
@@ -98,13 +101,14 @@ fn request_id(raw: Option<&RawValue>) -> Result<RequestId, Refused> {
     }
 }
 
-fn members(data: Option<&RawValue>) -> Result<Members<'_>, String> {
+/// The members `names` of a command's `data`. Those of other commands are unknown to this one.
+fn members_of<'a, const N: usize>(
+    data: Option<&'a RawValue>,
+    names: &'static [&'static str; N],
+) -> Result<[Option<&'a RawValue>; N], String> {
     match data {
-        None => Ok(Members::default()),
-        // serde would take an array for a struct, member by member.
-        Some(raw) if raw.get().starts_with('{') => {
-            serde_json::from_str(raw.get()).map_err(|fault| format!("data is malformed: {fault}"))
-        }
+        None => Ok([None; N]),
+        Some(raw) if raw.get().starts_with('{') => read_members(raw.get(), names),
         Some(_) => Err("data must be an object".to_owned()),
     }
 }
@@ -118,16 +122,20 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
         let known = CommandType::ALL.map(CommandType::name);
         format!("type must be one of {}", known.join(", "))
     })?;
-    // Only now: of an unknown type they do not matter.
-    let members = members(data)?;
     let mut read = Reader::default();
     let command = match kind {
         CommandType::SendMessage => {
-            let conversation = read.id("conversationId", members.conversation_id);
-            let content = read.string("content", members.content);
-            let message_type = read.optional_string("messageType", members.message_type);
-            let client_message_id =
-                read.optional_string("clientMessageId", members.client_message_id);
+            let names = &[
+                "conversationId",
+                "content",
+                "messageType",
+                "clientMessageId",
+            ];
+            let [conversation, content, message_type, client_message_id] = members_of(data, names)?;
+            let conversation = read.id("conversationId", conversation);
+            let content = read.string("content", content);
+            let message_type = read.optional_string("messageType", message_type);
+            let client_message_id = read.optional_string("clientMessageId", client_message_id);
             conversation.zip(content).map(|(conversation, content)| {
                 Command::SendMessage(Draft {
                     conversation: ConversationId(conversation),
@@ -138,8 +146,9 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             })
         }
         CommandType::EditMessage => {
-            let message = read.id("messageId", members.message_id);
-            let content = read.string("content", members.content);
+            let [message, content] = members_of(data, &["messageId", "content"])?;
+            let message = read.id("messageId", message);
+            let content = read.string("content", content);
             message.zip(content).map(|(message, content)| {
                 Command::Statement(Statement::EditMessage {
                     message: MessageId(message),
@@ -147,14 +156,18 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
                 })
             })
         }
-        CommandType::DeleteMessage => read.id("messageId", members.message_id).map(|message| {
-            Command::Statement(Statement::DeleteMessage {
-                message: MessageId(message),
+        CommandType::DeleteMessage => {
+            let [message] = members_of(data, &["messageId"])?;
+            read.id("messageId", message).map(|message| {
+                Command::Statement(Statement::DeleteMessage {
+                    message: MessageId(message),
+                })
             })
-        }),
+        }
         CommandType::MarkRead => {
-            let conversation = read.id("conversationId", members.conversation_id);
-            let up_to = read.optional_seq("upToSeq", members.up_to_seq);
+            let [conversation, up_to] = members_of(data, &["conversationId", "upToSeq"])?;
+            let conversation = read.id("conversationId", conversation);
+            let up_to = read.optional_seq("upToSeq", up_to);
             conversation.map(|conversation| {
                 Command::Statement(Statement::MarkRead {
                     conversation: ConversationId(conversation),
@@ -163,8 +176,9 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
             })
         }
         CommandType::Typing => {
-            let conversation = read.id("conversationId", members.conversation_id);
-            let is_typing = read.bool("isTyping", members.is_typing);
+            let [conversation, is_typing] = members_of(data, &["conversationId", "isTyping"])?;
+            let conversation = read.id("conversationId", conversation);
+            let is_typing = read.bool("isTyping", is_typing);
             conversation
                 .zip(is_typing)
                 .map(|(conversation, is_typing)| {
@@ -175,18 +189,23 @@ fn command(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Command, 
                 })
         }
         CommandType::WatchPresence => {
-            let users = read.ids("userIds", members.user_ids);
+            let [users] = members_of(data, &["userIds"])?;
+            let users = read.ids("userIds", users);
             users.map(|users| Command::WatchPresence {
                 users: users.into_iter().map(UserId).collect(),
             })
         }
         CommandType::Authenticate => {
-            let token = read.string("token", members.token);
+            let [token] = members_of(data, &["token"])?;
+            let token = read.string("token", token);
             token.map(|token| Command::Authenticate {
                 token: Secret::new(token),
             })
         }
-        CommandType::Ping => Some(Command::Ping),
+        CommandType::Ping => {
+            let [] = members_of(data, &[])?;
+            Some(Command::Ping)
+        }
     };
     match command {
         Some(command) if read.faults.is_empty() => Ok(command),

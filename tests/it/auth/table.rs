@@ -105,7 +105,7 @@ const fn about_one(name: &'static str, path: &'static str) -> Route {
     }
 }
 
-pub const fn routes() -> [Route; 16] {
+pub const fn routes() -> [Route; 17] {
     [
         for_anybody("GET /api/v1/users", "/api/v1/users"),
         for_anybody("GET /api/v1/users/active", "/api/v1/users/active"),
@@ -115,6 +115,10 @@ pub const fn routes() -> [Route; 16] {
             service_unnamed: REQUIRED,
             ..for_anybody("GET /api/v1/users/{user_id}", "/api/v1/users/{user}")
         },
+        about_one(
+            "GET /api/v1/chat/users/{user_id}/conversations",
+            "/api/v1/chat/users/{user}/conversations",
+        ),
         about_one(
             "GET /api/v1/chat/conversations/{user_id}",
             "/api/v1/chat/conversations/{user}",

@@ -107,6 +107,8 @@ struct Unkind {
     strict: Replica,
     /// It waits a second for a body.
     hasty: Replica,
+    /// It lists users to services only.
+    discreet: Replica,
     /// A user who is deactivated.
     deactivated: Uuid,
     /// As the host, and as whoever locks its tables.
@@ -120,6 +122,7 @@ impl Unkind {
         database.execute(&sql).await;
         let trusted = [("RATE_LIMIT_PER_SECOND", "0")];
         let jwt = [("JWT_SECRET", SECRET), ("SERVER_HOST", "127.0.0.1")];
+        let discreet = [jwt[0], jwt[1], ("USER_DIRECTORY", "services")];
         let strict = [("RATE_LIMIT_PER_SECOND", "1"), ("RATE_LIMIT_BURST", "1")];
         let trusted = Replica::start(database, &trusted).await;
         until_searchable(&trusted).await;
@@ -128,6 +131,7 @@ impl Unkind {
             jwt: Replica::start(database, &jwt).await,
             strict: Replica::start(database, &strict).await,
             hasty: Replica::start(database, &[("BODY_TIMEOUT_SECONDS", "1")]).await,
+            discreet: Replica::start(database, &discreet).await,
             deactivated,
             host: closing(database).await,
         }
@@ -187,6 +191,9 @@ impl Unkind {
             }
             "unknown" => operation.example(trusted, &[(operation.id(), &NOBODY.to_string())]),
             "unknown_caller" => by(NOBODY),
+            "directory_off" => operation
+                .example(&self.discreet, &[])
+                .bearer_auth(token(AMELIE)),
             "refused" => return self.while_closed(operation).await,
             "other_content" => {
                 let first = operation.example(trusted, &[]);
@@ -271,10 +278,10 @@ async fn every_error_example_of_the_openapi_document_is_what_the_service_says() 
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(provoked.len(), 18, "{provoked:?}");
+    assert_eq!(provoked.len(), 19, "{provoked:?}");
     assert!(provoked.values().sum::<usize>() >= 102, "{provoked:?}");
     let users = ["no_token", "deactivated"].map(|name| provoked[name]);
-    assert_eq!(users, [16, 16], "all routes of the API");
+    assert_eq!(users, [17, 17], "all routes of the API");
 }
 
 #[tokio::test]
@@ -302,5 +309,5 @@ async fn without_a_database_every_route_says_what_stands_in_its_example() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 16, "all routes of the API, for {AMELIE}");
+    assert_eq!(asked, 17, "all routes of the API, for {AMELIE}");
 }

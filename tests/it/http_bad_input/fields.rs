@@ -1,5 +1,6 @@
 //! Ids, positions and fields that are wrong, or name what is not there.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -23,6 +24,7 @@ async fn malformed_ids_in_paths_are_refused() {
         for path in [
             format!("/api/v1/users/{id}"),
             format!("/api/v1/chat/conversations/{id}"),
+            format!("/api/v1/chat/users/{id}/conversations"),
             format!("/api/v1/chat/conversations/{id}/messages"),
             format!("/api/v1/chat/users/{id}/unread-count"),
             format!("/api/v1/chat/users/{ALICE}/conversations/{id}"),
@@ -53,20 +55,68 @@ async fn a_parameter_spelt_like_a_member_of_a_body_is_refused_by_its_right_name(
     let scene = Scene::set(&[]).await;
     let api = &scene.api;
     let conversation = scene.conversation;
-    let spelt = |reply: Reply, right: &str| {
+    let spelt = |reply: Reply, wrong: &str, right: &str| {
         let message = reply.refused(400, "validation_failed");
-        let wanted = format!("{right} must be spelt so, not ");
+        let wanted = format!("unknown parameter {wrong}: use {right}");
         assert!(message.contains(&wanted), "{message}");
     };
     let read = format!("/api/v1/chat/conversations/{conversation}/read");
     let marked = api.put(&format!("{read}?user_id={BORIS}&upToSeq=1")).await;
-    spelt(marked, "up_to_seq");
+    spelt(marked, "upToSeq", "up_to_seq");
     let marked = api.put(&format!("{read}?userId={BORIS}")).await;
-    spelt(marked, "user_id");
+    spelt(marked, "userId", "user_id");
     let search = format!("q=hello&conversationId={conversation}");
-    spelt(api.search(ALICE, &search).await, "conversation_id");
+    let found = api.search(ALICE, &search).await;
+    spelt(found, "conversationId", "conversation_id");
     let socket = handshake(&scene.replica, &format!("/ws?userId={ALICE}"), &[]).await;
-    spelt(socket, "user_id");
+    spelt(socket, "userId", "user_id");
+    scene.assert_unharmed().await;
+}
+
+/// Ignored as unknown, `client_message_id` would have the retry stored once more.
+#[tokio::test]
+async fn a_member_spelt_like_a_parameter_is_refused_by_its_right_name() {
+    let scene = Scene::set(&[]).await;
+    let api = &scene.api;
+    let spelt = |reply: Reply, wrong: &str, right: &str| {
+        let message = reply.refused(400, "validation_failed");
+        assert_eq!(message, format!("unknown member {wrong}: use {right}"));
+    };
+    let mut named = scene.message("sent twice");
+    named["client_message_id"] = json!("retry-1");
+    for _ in 0..2 {
+        spelt(
+            api.post_message(&named).await,
+            "client_message_id",
+            "clientMessageId",
+        );
+    }
+    let mut typed = scene.message("a picture");
+    typed["MessageType"] = json!("image");
+    spelt(api.post_message(&typed).await, "MessageType", "messageType");
+    let users = json!({"user1Id": ALICE, "user2_id": CARLA});
+    let opened = api.post("/api/v1/chat/conversations", &users).await;
+    spelt(opened, "user2_id", "user2Id");
+    scene.assert_unharmed().await;
+
+    // What merely resembles one is ignored.
+    let mut other = scene.message("hello");
+    other["client_message"] = json!("x");
+    other["id"] = json!(7);
+    api.post_message(&other).await.ok(201);
+}
+
+#[tokio::test]
+async fn a_member_given_twice_is_refused() {
+    let scene = Scene::set(&[]).await;
+    let sent = scene.message("hello").to_string();
+    let twice = sent.replacen('{', r#"{"content": "good bye", "#, 1);
+    let request = scene.api.request(Method::POST, "/api/v1/chat/messages");
+    let request = request
+        .header("content-type", "application/json")
+        .body(twice);
+    let message = Reply::to(request).await.refused(400, "validation_failed");
+    assert_eq!(message, "content must be given only once");
     scene.assert_unharmed().await;
 }
 

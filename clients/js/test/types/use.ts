@@ -41,6 +41,8 @@ chat.on('chat_message', ({ text }) => text);
 chat.send({ conversationId: 'c' });
 // @ts-expect-error: there are three types of messages
 chat.send({ conversationId: 'c', content: 'x', messageType: 'video' });
+// Of what others sent a later version may have more, which is no reason not to compile.
+chat.on('chat_message', ({ messageType }) => messageType === 'image' || messageType === 'video');
 // @ts-expect-error: the status is read only
 chat.status = 'online';
 
@@ -52,7 +54,7 @@ const one: Promise<Message> = chat.messages.get('m');
 const withWhom: Promise<(string | null)[]> = chat.search('heron').then(({ messages }) => messages.map(({ otherParticipant }) => otherParticipant.firstName));
 void [sent, older, found, one, withWhom];
 
-const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false }), chat.users.list({ role: 'broker', active: true })];
+const listed = [chat.users.list(), chat.users.list({ q: 'a' }), chat.users.list({ role: 'broker', limit: 5 }), chat.users.list({ active: true }), chat.users.list({ role: 'broker', active: false }), chat.users.list({ role: 'broker', active: true }), chat.users.list({ role: 'seller' })];
 void listed;
 const pages = [chat.messages.list('c'), chat.messages.list('c', { after: 7 }), chat.messages.list('c', { offset: 50, limit: 50 })];
 void pages;

@@ -105,11 +105,12 @@ fn only_resync_required_has_a_cursor_on_the_frame() {
             typing_seconds: 6,
         },
         search: true,
+        directory: false,
     });
     assert_eq!(
         read(&connected),
         json!({"type": "connected", "data": {"connectionId": ID, "replicaId": ID, "heartbeatSeconds": 25,
-               "cursor": "c1", "resumed": false, "search": true,
+               "cursor": "c1", "resumed": false, "search": true, "directory": false,
                "limits": {"maxMessageBytes": 65_536, "maxWatchedUsers": 500, "typingSeconds": 6}}})
     );
     assert_eq!(

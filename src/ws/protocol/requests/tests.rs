@@ -94,6 +94,59 @@ fn absent_null_and_unknown_members_are_no_fault() {
     }
 }
 
+/// Ignored as unknown, `up_to_seq` would mark everything as read.
+#[test]
+fn a_member_in_another_spelling_is_refused_by_its_right_name() {
+    let table = [
+        ("mark_read", "up_to_seq", "upToSeq"),
+        ("mark_read", "Conversation_Id", "conversationId"),
+        ("send_message", "client_message_id", "clientMessageId"),
+        ("send_message", "messagetype", "messageType"),
+        ("edit_message", "Content", "content"),
+        ("delete_message", "MessageID", "messageId"),
+        ("typing", "is-typing", "isTyping"),
+        ("watch_presence", "user_ids", "userIds"),
+        ("authenticate", "TOKEN", "token"),
+    ];
+    for (command, key, name) in table {
+        let refused = parse(&frame(command, json!({key: "x"}))).unwrap_err();
+        assert_eq!(refused.message, format!("unknown member {key}: use {name}"));
+        assert_eq!(refused.id.as_deref(), Some("r1"));
+    }
+    for (key, name) in [
+        ("Type", "type"),
+        ("request_id", "requestId"),
+        ("DATA", "data"),
+    ] {
+        let mut frame = json!({"type": "ping", "requestId": "r1"});
+        frame[key] = json!({});
+        let refused = parse(&frame.to_string()).unwrap_err();
+        let fault = format!("unknown member {key}: use {name}");
+        assert!(refused.message.ends_with(&fault), "{}", refused.message);
+    }
+}
+
+#[test]
+fn members_of_other_commands_are_unknown_ones() {
+    let data = json!({"conversationId": ID, "content": 7, "client_message_id": "c", "userIds": 1});
+    assert_eq!(
+        parsed("mark_read", data),
+        Command::Statement(Statement::MarkRead {
+            conversation: ConversationId(uuid()),
+            up_to: None
+        })
+    );
+}
+
+#[test]
+fn a_member_given_twice_is_refused() {
+    let text = r#"{"type":"mark_read","requestId":"r1","data":{"upToSeq":1,"upToSeq":2}}"#;
+    let refused = parse(text).unwrap_err();
+    assert_eq!(refused.message, "upToSeq must be given only once");
+    let refused = parse(r#"{"type":"ping","data":null,"data":{}}"#).unwrap_err();
+    assert!(refused.message.ends_with("data must be given only once"));
+}
+
 #[test]
 fn the_longest_request_id_and_the_least_seq_are_taken() {
     let longest = "x".repeat(MAX_REQUEST_ID_BYTES);
@@ -185,6 +238,7 @@ fn whoever_sends_nonsense_is_not_sent_it_back() {
         json!({"type": "typing", "data": {"conversationId": long, "isTyping": long}}).to_string(),
         json!({"type": "mark_read", "data": {"conversationId": ID, "upToSeq": long}}).to_string(),
         json!({long.as_str(): 1, "type": "dance"}).to_string(),
+        json!({format!("type{}", "_".repeat(100_000)): 1}).to_string(),
         format!("{{\"{long}"),
     ] {
         let refused = parse(&text).unwrap_err();

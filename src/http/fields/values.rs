@@ -1,14 +1,13 @@
-//! The members of a JSON object that somebody asks for. What is in the others, and in arrays and objects, is checked and not kept: as
-//! values of their own a megabyte of zeros would take thirty.
+//! What is in the members of a JSON object that somebody asks for. What is in the others, and in arrays and objects, is checked and not
+//! kept: as values of their own a megabyte of zeros would take thirty.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Which members are read.
-pub type MemberNames = &'static [&'static str];
+use crate::members::{self, MemberNames};
 
-/// Those that are there, each once: of one that is given again the last counts.
+/// Those that are there, each once.
 pub type Members = Vec<(&'static str, Member)>;
 
 /// What is in one of them.
@@ -20,21 +19,33 @@ pub enum Member {
     Other(&'static str),
 }
 
-/// The members `names` of a JSON text, or of what kind it is where that is no object.
-pub fn read(text: &str, names: MemberNames) -> serde_json::Result<Result<Members, &'static str>> {
+/// What a JSON text is to whoever asks for members of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Json {
+    Object(Members),
+    /// An object with names that are wrong: what is wrong with them.
+    Misnamed(Vec<String>),
+    /// No object, but this, in words.
+    Other(&'static str),
+}
+
+/// Reads a JSON text, and of an object the members `names`.
+pub fn read(text: &str, names: MemberNames) -> serde_json::Result<Json> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = Of(names).deserialize(&mut json)?;
     json.end()?;
     Ok(match value {
-        Value::Object(members) => Ok(members),
-        Value::Member(Member::Null) => Err("null"),
-        Value::Member(Member::Text(_)) => Err("a string"),
-        Value::Member(Member::Other(kind)) => Err(kind),
+        Value::Object(members) => Json::Object(members),
+        Value::Misnamed(faults) => Json::Misnamed(faults),
+        Value::Member(Member::Null) => Json::Other("null"),
+        Value::Member(Member::Text(_)) => Json::Other("a string"),
+        Value::Member(Member::Other(kind)) => Json::Other(kind),
     })
 }
 
 enum Value {
     Object(Members),
+    Misnamed(Vec<String>),
     Member(Member),
 }
 
@@ -86,44 +97,30 @@ impl<'de> Visitor<'de> for Of {
         Ok(Value::Member(Member::Other("an array")))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
-        let mut members = Members::new();
-        while let Some(name) = object.next_key_seed(Name(self.0))? {
-            let Some(name) = name else {
-                object.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let member = match object.next_value_seed(Of(&[]))? {
-                Value::Member(member) => member,
-                Value::Object(_) => Member::Other("an object"),
-            };
-            members.retain(|(read, _)| *read != name);
-            members.push((name, member));
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Value, A::Error> {
+        let mut places: Vec<_> = self.0.iter().map(|_| None).collect();
+        let faults = members::read(object, self.0, AsMember, &mut places)?;
+        if !faults.is_empty() {
+            return Ok(Value::Misnamed(faults));
         }
-        Ok(Value::Object(members))
+        let read = self.0.iter().copied().zip(places);
+        let read = read.filter_map(|(name, member)| Some((name, member?)));
+        Ok(Value::Object(read.collect()))
     }
 }
 
-/// Reads a name; nothing for one that nobody asks for.
-struct Name(MemberNames);
+/// Reads a value whose own members nobody asks for.
+#[derive(Clone, Copy)]
+struct AsMember;
 
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Option<&'static str>;
+impl<'de> DeserializeSeed<'de> for AsMember {
+    type Value = Member;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Name {
-    type Value = Option<&'static str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().copied().find(|name| *name == text))
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Member, D::Error> {
+        Ok(match Of(&[]).deserialize(json)? {
+            Value::Member(member) => member,
+            Value::Object(_) | Value::Misnamed(_) => Member::Other("an object"),
+        })
     }
 }
 
@@ -136,7 +133,9 @@ mod tests {
         let text = r#"{"a": "\u0041\n", "x": [1, {"a": []}], "b": {"a": "c"}, "c": [7], "d": -1.5e3,
             "e": null, "f": true, "g": 1, "a\u0062": "ab"}"#;
         let names: MemberNames = &["a", "b", "c", "d", "e", "f", "g", "h", "ab"];
-        let members = read(text, names).unwrap().unwrap();
+        let Json::Object(members) = read(text, names).unwrap() else {
+            panic!("no object");
+        };
         let text = |text: &str| Member::Text(text.to_owned());
         let expected = [
             ("a", text("A\n")),
@@ -163,11 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn of_a_member_that_is_given_again_the_last_counts() {
-        let members = read(r#"{"a": 1, "b": "x", "a": "y"}"#, &["a", "b"]);
-        let text = |text: &str| Member::Text(text.to_owned());
-        let expected = [("b", text("x")), ("a", text("y"))];
-        assert_eq!(members.unwrap().unwrap(), expected);
+    fn names_that_are_wrong_count_in_the_body_itself_only() {
+        let names: MemberNames = &["a", "b"];
+        let twice = read(r#"{"a": 1, "b": "x", "a": "y"}"#, names).unwrap();
+        let faults = vec!["a must be given only once".to_owned()];
+        assert_eq!(twice, Json::Misnamed(faults));
+        let within = read(r#"{"b": {"A": 1, "a": 2, "a": 3}}"#, names).unwrap();
+        assert_eq!(
+            within,
+            Json::Object(vec![("b", Member::Other("an object"))])
+        );
     }
 
     #[test]
@@ -179,7 +183,7 @@ mod tests {
             ("\"a\"", "a string"),
             ("[{}]", "an array"),
         ] {
-            assert_eq!(read(text, &["a"]).unwrap(), Err(kind));
+            assert_eq!(read(text, &["a"]).unwrap(), Json::Other(kind));
         }
     }
 }

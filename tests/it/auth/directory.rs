@@ -1,0 +1,57 @@
+//! Who may list users (`USER_DIRECTORY`).
+
+use super::tokens::token;
+use super::{SERVICE_TOKEN, get, replica};
+use crate::support::*;
+
+const LISTS: [&str; 5] = [
+    "/api/v1/users",
+    "/api/v1/users/",
+    "/api/v1/users?q=bor&limit=1",
+    "/api/v1/users/active",
+    "/api/v1/users/role/developer",
+];
+
+#[tokio::test]
+async fn with_the_directory_off_users_list_nobody_and_services_everybody() {
+    let database = Database::fresh().await;
+    let off = replica(&database, &[("USER_DIRECTORY", "services")]).await;
+    let on = replica(&database, &[]).await;
+    let alice = token(ALICE);
+    for path in LISTS {
+        let refused = get(&off, path, &alice).await;
+        let message = refused.refused(404, "directory_off");
+        assert!(message.contains("USER_DIRECTORY"), "{message}");
+        assert!(!refused.text.contains("Boris"), "{refused:?}");
+        get(&off, path, SERVICE_TOKEN).await.ok(200);
+        get(&on, path, &alice).await.ok(200);
+    }
+    // Nobody learns more by asking wrongly, and without a good token not even that.
+    let wrong = get(&off, "/api/v1/users?limit=0", &alice).await;
+    wrong.refused(404, "directory_off");
+    let nobody = get(&off, "/api/v1/users", "garbage").await;
+    nobody.refused(401, "token_invalid");
+    // Whoever knows an id sees that user, as before.
+    let boris = get(&off, &format!("/api/v1/users/{BORIS}"), &alice).await;
+    assert_eq!(boris.ok(200)["firstName"], "Boris");
+    get(&off, "/api/v1/users/me", &alice).await.ok(200);
+    for (replica, is_on) in [(&off, false), (&on, true)] {
+        let socket = Socket::connect_by(replica, ALICE, &alice).await;
+        assert_eq!(socket.connected["data"]["directory"], is_on);
+    }
+}
+
+/// There the gateway decides: pgchat cannot tell a user's request from another server's.
+#[tokio::test]
+async fn trusted_mode_lists_users_whatever_the_directory_is_set_to() {
+    let database = Database::fresh().await;
+    let settings = [("AUTH_MODE", "trusted"), ("USER_DIRECTORY", "services")];
+    let replica = Replica::start(&database, &settings).await;
+    for path in LISTS {
+        replica.api().get(path).await.ok(200);
+    }
+    let socket = Socket::connect(&replica, ALICE).await;
+    assert_eq!(socket.connected["data"]["directory"], true);
+    let log = replica.log();
+    assert!(log.contains("no effect: USER_DIRECTORY"), "{log}");
+}
