@@ -139,7 +139,7 @@ declare
     'chat_search_snippet', 'chat_search_text', 'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages', 'chat_share_unread',
     'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_told',
     'chat_try_replica', 'chat_try_users', 'chat_unread_count', 'chat_user_json', 'chat_user_summary_json', 'chat_users',
-    'chat_users_columns', 'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_was_referred', 'chat_why_unchanged'];
+    'chat_users_columns', 'chat_users_on_roll', 'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_was_referred', 'chat_why_unchanged'];
   item record;
 begin
   for item in
