@@ -534,13 +534,17 @@ begin
   end if;
 
   perform chat_require_flush();
-  insert into conversations (participant1_id, participant2_id) values (user1, user2)
-      on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
-  returning id into made;
-  -- A new statement, so that a row which another transaction committed meanwhile is seen.
-  select * into found_row from conversations c
-   where least(c.participant1_id, c.participant2_id) = least(user1, user2)
-     and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
+  -- Once more, if another program deletes it between the two statements.
+  for attempt in 1..2 loop
+    insert into conversations (participant1_id, participant2_id) values (user1, user2)
+        on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
+    returning id into made;
+    -- A new statement, so that a row which another transaction committed meanwhile is seen.
+    select * into found_row from conversations c
+     where least(c.participant1_id, c.participant2_id) = least(user1, user2)
+       and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
+    exit when found;
+  end loop;
   if made is null and current_setting('synchronous_standby_names') <> '' then
     perform chat_require_commit();
   end if;
