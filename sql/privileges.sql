@@ -10,7 +10,7 @@ declare
   -- of these reads a table.
   everybodys constant regprocedure[] := array[
     'chat_uuid_v7()', 'chat_is_own(text)', 'chat_activity_lag()',
-    'chat_search_words(regconfig, text)', 'chat_search_day(timestamptz)', 'chat_search_seed(text, bigint)',
+    'chat_search_words(regconfig, text)', 'chat_search_text(text)', 'chat_search_day(timestamptz)', 'chat_search_seed(text, bigint)',
     'chat_search_keys(uuid, uuid, uuid, timestamptz)'];
   item record;
 begin

@@ -135,11 +135,11 @@ declare
     'chat_redeem_ticket', 'chat_refer_to_users', 'chat_relink_users', 'chat_replica_lock_class', 'chat_replica_lock_key', 'chat_replicas_after_delete',
     'chat_require_commit', 'chat_require_flush', 'chat_resync_json', 'chat_schema', 'chat_schema_versions', 'chat_search', 'chat_search_any', 'chat_search_day',
     'chat_search_index', 'chat_search_index_ddl', 'chat_search_indexes', 'chat_search_is_ready', 'chat_search_keys',
-    'chat_search_languages', 'chat_search_matches', 'chat_search_part', 'chat_search_portion', 'chat_search_scope', 'chat_search_seed',
-    'chat_search_snippet', 'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages', 'chat_share_unread',
+    'chat_search_languages', 'chat_search_matches', 'chat_search_part', 'chat_search_portion', 'chat_search_query', 'chat_search_scope', 'chat_search_seed',
+    'chat_search_snippet', 'chat_search_text', 'chat_search_tidy', 'chat_search_walk', 'chat_search_words', 'chat_seen_seq', 'chat_send_message', 'chat_send_messages', 'chat_share_unread',
     'chat_snapshot', 'chat_store_message', 'chat_summary_json', 'chat_sweep_replicas', 'chat_sweep_tickets', 'chat_told',
     'chat_try_replica', 'chat_try_users', 'chat_unread_count', 'chat_user_json', 'chat_user_summary_json', 'chat_users',
-    'chat_users_columns', 'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_was_referred', 'chat_why_unchanged'];
+    'chat_users_columns', 'chat_users_on_roll', 'chat_users_plan', 'chat_users_table', 'chat_uuid_v7', 'chat_was_referred', 'chat_why_unchanged'];
   item record;
 begin
   for item in

@@ -10,12 +10,40 @@
 -- The functions that the index is over run in the statements of every program that touches the table, with that program's
 -- search_path: so all names in them are qualified, or were parsed here and now, and anybody may call them.
 
--- The words of a content. What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB. left() would
--- count the characters of every content, a tenth of the work, so it is asked only about those that may be longer.
+-- What the words of a content are read from: PostgreSQL's parser is not asked about just any text.
+--
+-- It takes `<` for the beginning of a tag or a comment, which it leaves out, with all that follows where it is never closed; so another
+-- sign stands in its place. And it looks ahead: at each place of a run without a blank that could be an address, a host's name or a
+-- path, to the end of that run. Of a run of 64 KiB that takes minutes, though the message is stored among those of others. So where a
+-- long content has a run of 64 characters, or three @ in one, the signs that such runs are made of (._@-/~) part words like blanks.
+-- Nothing is lost by that: chat_search_query() looks for the parts as well.
+--
+-- Control characters stand in the place of each sign, one for one, so that chat_search_snippet() can put the signs back.
+-- What comes after 131,072 characters is not searched: a tsvector holds less than 1 MiB.
+create function chat_search_text(content text) returns text
+language plpgsql immutable parallel safe
+as $$
+begin
+  -- left() counts the characters, so it is asked only about what may be longer.
+  if pg_catalog.octet_length(content) operator(pg_catalog.>) 131072 then
+    content := pg_catalog.left(content, 131072);
+  end if;
+  -- By "C": an adopted column may have a collation for which there is no search within a text.
+  content := pg_catalog.replace(content collate pg_catalog."C", '<', e'\x01');
+  if pg_catalog.octet_length(content) operator(pg_catalog.>) 256
+     and content collate pg_catalog."C" operator(pg_catalog.~) e'[^\x01- ]{64}|(?:@[^\x01- @]*){3}' then
+    content := pg_catalog.translate(content, '._@-/~', e'\x0e\x0f\x10\x11\x12\x13');
+  end if;
+  return content;
+end
+$$;
+
+-- The words of a content. Only what may need it is prepared, because most messages are short, and the call costs more than a look.
 create function chat_search_words(language regconfig, content text) returns tsvector
 language sql immutable parallel safe
 begin atomic
-  select to_tsvector(language, case when octet_length(content) > 131072 then left(content, 131072) else content end);
+  select to_tsvector(language, case when octet_length(content) > 256 or strpos(content collate "C", '<') > 0 then chat_search_text(content)
+                                    else content end);
 end;
 
 -- The day of any time that there is: 20,000 is the first of 2000. Whatever was before day 16, in 1945, counts as that one. A
@@ -207,7 +235,7 @@ begin
             union all
             select max(c.active_at) from conversations c where c.participant2_id = reader) a;
   end if;
-  query := websearch_to_tsquery(language::regconfig, words);
+  query := chat_search_query(language::regconfig, words);
   -- Nothing but words that the language leaves out, or no conversation.
   if numnode(query) = 0 or last_active is null then
     return;
@@ -242,8 +270,9 @@ begin
     with found as (
       select m, (row_number() over (order by m.created_at desc, m.id desc) - 1) / block as part,
              -- By the beginning: of long texts with many of the words it costs more than all else.
-             ts_rank(to_tsvector(language::regconfig,
-                                 case when octet_length(m.content) > 4096 then left(m.content, 4096) else m.content end), query) as rank
+             ts_rank(chat_search_words(language::regconfig,
+                                       case when octet_length(m.content) > 4096 then left(m.content, 4096) else m.content end),
+                     query) as rank
         from messages m
        where m.ctid = any (tids)
     ), shown as materialized (
@@ -275,6 +304,38 @@ begin
     end if;
     return next;
   end loop;
+end
+$$;
+
+-- What a user looks for: their words as they are, or parted at their signs, as chat_search_text() has them in some contents. What is
+-- excluded is so in both forms.
+create function chat_search_query(language regconfig, words text) returns tsquery
+language plpgsql stable
+as $$
+declare
+  -- What an address begins with is no word of a message, where the address is one.
+  prepared constant text := chat_search_text(regexp_replace(words, '[[:alpha:]]+://', '', 'g'));
+  as_written text := prepared;
+  parted text;
+  query tsquery;
+  parts tsquery;
+begin
+  if prepared ~ '[^[:space:]"-][._@/~-]' then
+    -- The hyphens that a word begins with are operators.
+    select string_agg(case when k.is_excluded then format('%s %s', w.word, k.parted) else w.word end, '' order by w.place),
+           string_agg(case when k.is_excluded then format('%s %s', w.word, k.parted) else k.parted end, '' order by w.place)
+      into as_written, parted
+      from (select m[1], place from regexp_matches(prepared, '[[:space:]"]+|[^[:space:]"]+', 'g') with ordinality r (m, place)) w (word, place)
+     cross join lateral (select ltrim(w.word, '-')) b (bare)
+     cross join lateral (
+       select left(w.word, length(w.word) - length(b.bare)) || translate(b.bare, '._@-/~', e'\x0e\x0f\x10\x11\x12\x13'),
+              w.word like '-%' and b.bare ~ '[._@/~-]' and strpos(prepared, '"') = 0) k (parted, is_excluded);
+  end if;
+  query := websearch_to_tsquery(language, as_written);
+  parts := websearch_to_tsquery(language, coalesce(parted, as_written));
+  return case when parts = query or numnode(parts) = 0 then query
+              when numnode(query) = 0 then parts
+              else query || parts end;
 end
 $$;
 
@@ -397,7 +458,7 @@ begin
 end
 $$;
 
--- Of a long content, of which it is given what is searched, the first portion of 2,048 characters that matches as a whole; where none
+-- Of a long content, as chat_search_text() has it, the first portion of 2,048 characters that matches as a whole; where none
 -- does, the first with a `word` of the query; null where none has one. They overlap, so that of a word or phrase at an end of one the
 -- next has all.
 create function chat_search_portion(language regconfig, content text, query tsquery, word tsquery) returns text
@@ -427,7 +488,7 @@ begin
 end
 $$;
 
--- Of a long content the 2,048 characters that a snippet is made of, and what is looked for in them: to mark the matches takes a time that
+-- Of a long content, as chat_search_text() has it, the 2,048 characters that a snippet is made of, and what is looked for in them: to mark the matches takes a time that
 -- grows with the square of the length, and with the words of the query. It is the beginning, if that matches; else what is around a word of
 -- the query as it is written there: around its first two places, and of several words it is the one that comes last. Where there is no match
 -- (few texts hold the stem of "city") it is a portion that has one. Where all this does not match as a whole, each of the words is marked.
@@ -440,7 +501,6 @@ declare
   -- But for what a match must not have; a query that says nothing else has no such tree.
   wanted constant text := case when querytree(query) = 'T' then query::text else querytree(query) end;
   beginning text;
-  searched text;
   -- For the collation of a column that was adopted there may be no strpos().
   folded text collate "C";
   found record;
@@ -458,23 +518,22 @@ begin
     return;
   end if;
   sought := chat_search_any(wanted::tsquery);
-  searched := left(content, 131072);
-  folded := ' ' || lower(searched);
+  folded := ' ' || lower(content);
   -- Rather where a word begins.
   select w.word, coalesce(nullif(strpos(folded, ' ' || w.word), 0), strpos(folded, w.word)) as place into found
     from unnest(tsvector_to_array(replace(sought::text, $or$' | '$or$, $blank$' '$blank$)::tsvector)) w (word)
    order by place desc
    limit 1;
   if found.place > 2 * around then
-    part := substr(searched, found.place - around, 2 * around);
+    part := substr(content, found.place - around, 2 * around);
     behind := found.place + around;
     further := strpos(substr(folded, behind + 1), found.word);
     if further > 0 then
-      part := part || ' … ' || substr(searched, behind + greatest(further - around, 0), 2 * around);
+      part := part || ' … ' || substr(content, behind + greatest(further - around, 0), 2 * around);
     end if;
   end if;
   if not to_tsvector(language, part) @@ sought then
-    part := coalesce(chat_search_portion(language, searched, query, sought), beginning);
+    part := coalesce(chat_search_portion(language, content, query, sought), beginning);
   end if;
   if to_tsvector(language, part) @@ query then
     sought := query;
@@ -490,11 +549,12 @@ create function chat_search_snippet(language regconfig, content text, query tsqu
 language sql stable
 as $$
   with marked as (
-    -- Control characters mark the matches; the content's own are taken out.
-    select ts_headline(language, translate(p.part, e'\x02\x03', ''), p.sought,
-                       e'StartSel=\x02, StopSel=\x03, ' || case when length(left(content, 121)) <= 120 then 'HighlightAll=true'
-                         else 'MaxFragments=2, MinWords=5, MaxWords=20, ShortWord=0, FragmentDelimiter=" … "' end) collate "C" as text
-      from chat_search_part(language, content, query) p
+    -- Control characters mark the matches, and stand for the signs; the content's own are taken out.
+    select translate(ts_headline(language, p.part, p.sought,
+                                 e'StartSel=\x02, StopSel=\x03, ' || case when length(left(content, 121)) <= 120 then 'HighlightAll=true'
+                                   else 'MaxFragments=2, MinWords=5, MaxWords=20, ShortWord=0, FragmentDelimiter=" … "' end),
+                     e'\x01\x0e\x0f\x10\x11\x12\x13', '<._@-/~') collate "C" as text
+      from chat_search_part(language, chat_search_text(translate(content, e'\x01\x02\x03\x0e\x0f\x10\x11\x12\x13', '')), query) p
   ), part as (
     select p.place * 2 + q.place as place, q.text, p.place > 1 and q.place = 1 as match
       from marked

@@ -534,13 +534,17 @@ begin
   end if;
 
   perform chat_require_flush();
-  insert into conversations (participant1_id, participant2_id) values (user1, user2)
-      on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
-  returning id into made;
-  -- A new statement, so that a row which another transaction committed meanwhile is seen.
-  select * into found_row from conversations c
-   where least(c.participant1_id, c.participant2_id) = least(user1, user2)
-     and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
+  -- Once more, if another program deletes it between the two statements.
+  for attempt in 1..2 loop
+    insert into conversations (participant1_id, participant2_id) values (user1, user2)
+        on conflict (least(participant1_id, participant2_id), greatest(participant1_id, participant2_id)) do nothing
+    returning id into made;
+    -- A new statement, so that a row which another transaction committed meanwhile is seen.
+    select * into found_row from conversations c
+     where least(c.participant1_id, c.participant2_id) = least(user1, user2)
+       and greatest(c.participant1_id, c.participant2_id) = greatest(user1, user2);
+    exit when found;
+  end loop;
   if made is null and current_setting('synchronous_standby_names') <> '' then
     perform chat_require_commit();
   end if;
@@ -549,10 +553,11 @@ begin
 end
 $$;
 
--- Marks the other participant's messages as read, all of them or those up to a seq, at most `max_rows` of those behind `after_seq`:
--- each is written anew, and a hundred thousand of them take longer than a statement may. `marked_to` is then what to say as
--- `after_seq` next; null when there are no more.
--- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order.
+-- Marks the other participant's messages as read, all of them or those up to a seq, at most `max_rows` of those behind `after_seq`, and
+-- none behind 4 MiB of them: each is written anew, and its words are put into the search index once more, so that a hundred thousand, or
+-- a thousand of 64 KiB, take longer than a statement may. `marked_to` is then what to say as `after_seq` next; null when there are no more.
+-- `status` is ok, no_conversation, no_user or not_a_participant. Locks: the marked rows, in seq order; of long ones also those that follow,
+-- up to `max_rows`.
 -- Reads the unread messages, and when there is nothing to mark, one that was read before.
 create function chat_mark_read(conversation uuid, reader uuid, up_to_seq bigint default null,
                                after_seq bigint default 0, max_rows bigint default 10000)
@@ -567,6 +572,8 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
+  -- Measured by its length, which stands in the row: the content itself is not read.
+  max_bytes constant bigint := 4194304;
   c conversations;
   first_unread bigint;
   newest bigint;
@@ -579,19 +586,24 @@ begin
   perform chat_require_flush();
 
   -- A trigger of the host's may drop a mark, or take it back: what comes back is what is stored.
-  with target as (
-    select m.id, m.seq from messages m
+  with unread as (
+    select m.id, m.seq, octet_length(m.content) as bytes from messages m
      where m.reader_id = reader and m.conversation_id = conversation
        and not m.is_read and m.deleted_at is null
        and m.seq > after_seq and m.seq <= coalesce(up_to_seq, 9223372036854775807)
      order by m.seq
      limit max_rows
        for no key update
+  ), target as (
+    select u.id, u.seq
+      from (select l.id, l.seq, sum(l.bytes) over (order by l.seq) - l.bytes as bytes_before from unread l) u
+     where u.bytes_before < max_bytes
   ), marked as (
     -- Not joined: planned for an empty table, that would read the whole table for each of them.
     update messages m set is_read = true where m.id = any (array(select t.id from target t)) and not m.is_read returning m.is_read
   )
-  select (select count(*) from marked k where k.is_read), (select max(t.seq) from target t having count(*) = max_rows)
+  select (select count(*) from marked k where k.is_read),
+         (select max(t.seq) from target t having count(*) = max_rows or count(*) < (select count(*) from unread))
     into marked_count, marked_to;
 
   -- In one statement: of a message that comes between two, the first would know nothing, and the other its seq.

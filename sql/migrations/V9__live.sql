@@ -76,7 +76,9 @@ create table chat_rolls (
   -- nobody is put on it any more
   ended_at timestamptz,
   -- when its users were last known to be there
-  seen_at timestamptz
+  seen_at timestamptz,
+  -- while it is cleared away: nobody before this user stands on it any more
+  cleared_to uuid
 );
 
 create table chat_attendance (
@@ -195,7 +197,8 @@ end
 $$;
 
 -- Clears away a roll that ended `grace` seconds ago or longer: at most `max_rows` of its users, the roll itself with the last.
--- Whether there was one; nothing is written if not. Reads those who are online; rolls end seldom.
+-- Whether there was one; nothing is written if not. Each call goes on where the last one has ended, so that all of them together
+-- read those who are online twice, however many they are; rolls end seldom.
 create function chat_clear_roll(grace float8, max_rows integer) returns boolean
 language plpgsql
 security definer
@@ -215,11 +218,11 @@ begin
   if not found then
     return false;
   end if;
-  users := array(select a.user_id from chat_attendance a
-                  where a.rolls <> '{}' and a.rolls @> array[roll.id]
-                  order by a.user_id
-                  limit max_rows
-                    for no key update);
+  users := chat_users_on_roll(roll.id, roll.cleared_to, max_rows);
+  if cardinality(users) < max_rows and roll.cleared_to is not null then
+    -- Once more from the beginning: rows may have come from elsewhere meanwhile, and would be online for ever.
+    users := chat_users_on_roll(roll.id, null, max_rows);
+  end if;
   with went as (
     update chat_attendance a
        set rolls = array_remove(a.rolls, roll.id),
@@ -234,8 +237,25 @@ begin
   end if;
   if cardinality(users) < max_rows then
     delete from chat_rolls r where r.id = roll.id;
+  else
+    update chat_rolls r set cleared_to = users[max_rows] where r.id = roll.id;
   end if;
   return true;
+end
+$$;
+
+-- The first users on a roll from this one on (null: from the beginning). Locks: their rows, in the order of their ids.
+create function chat_users_on_roll(roll uuid, first_user uuid, max_rows integer) returns uuid[]
+language plpgsql
+as $$
+#variable_conflict use_variable
+begin
+  return array(select a.user_id from chat_attendance a
+                where a.rolls <> '{}' and a.rolls @> array[roll]
+                  and a.user_id >= coalesce(first_user, '00000000-0000-0000-0000-000000000000')
+                order by a.user_id
+                limit max_rows
+                  for no key update);
 end
 $$;
 

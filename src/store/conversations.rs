@@ -109,8 +109,8 @@ impl Store {
         raw_json(single(&rows, 1)?)
     }
 
-    /// Marks the other participant's messages as read, all of them or up to a seq. Of very many in several transactions, with
-    /// one deadline: what is marked stays so if a later one fails, and a repeat goes on from there. While somebody holds one of them
+    /// Marks the other participant's messages as read, all of them or up to a seq. Of very many or very long ones in several transactions,
+    /// with one deadline: what is marked stays so if a later one fails, and a repeat goes on from there. While somebody holds one of them
     /// it is tried again, unless the caller is `gone`: what came since they have not seen.
     pub async fn mark_read(
         &self,

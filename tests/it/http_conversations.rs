@@ -1,5 +1,7 @@
 //! Conversations over HTTP: opening, listing, reading state.
 
+mod marks;
+
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -126,6 +128,37 @@ async fn two_replicas_that_open_the_same_conversation_at_once_agree_on_one_row()
 }
 
 /// The other one can do nothing about it.
+/// Another program deletes it while it is opened: it has been found by then, and is not there any more.
+#[tokio::test]
+async fn a_conversation_that_is_deleted_while_it_is_opened_is_made_anew() {
+    let database = Database::fresh().await;
+    let conversation = database.conversation(ALICE, BORIS).await;
+    // Between the insert, which finds it, and the query for it.
+    database
+        .execute(
+            "create function host_takes_long() returns trigger language plpgsql security definer set lock_timeout = '60s' as $$
+             begin
+               perform pg_advisory_xact_lock_shared(7);
+               return null;
+             end $$;
+             create trigger host_takes_long after insert on conversations for each statement execute function host_takes_long()",
+        )
+        .await;
+    let replica = Replica::start(&database, &[]).await;
+    let api = replica.api();
+    let held = database.holding("select pg_advisory_xact_lock(7)").await;
+    let deleted = async {
+        until_a_lock_is_waited_for(&database, "it has been found").await;
+        let delete = format!("delete from conversations where id = '{conversation}'");
+        database.execute(&delete).await;
+        held.batch_execute("commit").await.expect("its end");
+    };
+    let (opened, ()) = tokio::join!(api.try_open_conversation(ALICE, BORIS), deleted);
+    let opened = opened.ok(201);
+    assert_conversation(&opened);
+    assert_ne!(id_of(&opened), conversation);
+}
+
 #[tokio::test]
 async fn a_conversation_that_is_opened_counts_for_who_asks() {
     let database = Database::fresh().await;
@@ -370,73 +403,4 @@ async fn a_trailing_slash_is_accepted_on_every_route() {
     }
     let path = format!("/ws/?user_id={ALICE}");
     Socket::connect_to(&replica, ALICE, &path).await;
-}
-
-/// Each is written anew: of very many that takes longer than a statement may, and would be undone each time.
-#[tokio::test]
-async fn thousands_of_messages_are_marked_as_read_in_several_transactions() {
-    let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    database
-        .execute(&format!(
-            "insert into messages (conversation_id, sender_id, content)
-             select '{conversation}', '{ALICE}', 'number ' || n from generate_series(1, 20500) n"
-        ))
-        .await;
-    let replica = Replica::start(&database, &[]).await;
-    let mut alice = Socket::connect(&replica, ALICE).await;
-    let api = replica.api();
-    let marked = api.mark_read(conversation, BORIS).await.ok(200);
-    assert_eq!(
-        (&marked["markedCount"], &marked["readSeq"]),
-        (&json!(20_500), &json!(20_500))
-    );
-    assert_eq!(api.unread_count(BORIS).await, 0);
-    for up_to in [10_000, 20_000, 20_500] {
-        let read = alice.expect("messages_read").await;
-        assert_eq!(read["data"]["upToSeq"], up_to);
-    }
-    let transactions = "(select read_xid from messages group by 1 having count(*) <= 10000) t";
-    assert_eq!(database.count(transactions).await, 3);
-}
-
-/// The time is that of the whole call, however many transactions it takes.
-#[tokio::test]
-async fn marking_read_ends_in_time_and_a_repeat_goes_on_from_there() {
-    let database = Database::fresh().await;
-    let conversation = database.conversation(ALICE, BORIS).await;
-    database
-        .execute(&format!(
-            "insert into messages (conversation_id, sender_id, content)
-             select '{conversation}', '{ALICE}', 'number ' || n from generate_series(1, 25) n"
-        ))
-        .await;
-    // In each of three transactions, so that two of them take longer than a statement may.
-    database
-        .execute_as_owner(
-            "do $$ begin
-               execute replace(pg_get_functiondef('chat_mark_read'::regproc), '10000', '10');
-             end $$;
-             create function host_is_slow() returns trigger language plpgsql as $$
-             begin
-               perform pg_sleep(7);
-               return null;
-             end $$;
-             create trigger host_is_slow after update on messages for each statement execute function host_is_slow()",
-        )
-        .await;
-    let replica = Replica::start(&database, &[("DB_TIMEOUT_SECONDS", "10")]).await;
-    let api = replica.api();
-    for marked in [10, 20] {
-        let late = api.mark_read(conversation, BORIS).await;
-        late.refused(503, "unavailable");
-        assert_eq!(late.header("retry-after"), "1");
-        assert_eq!(api.unread_count(BORIS).await, 25 - marked);
-    }
-    let rest = api.mark_read(conversation, BORIS).await.ok(200);
-    assert_eq!(
-        (&rest["markedCount"], &rest["readSeq"]),
-        (&json!(5), &json!(25))
-    );
-    assert_eq!(api.unread_count(BORIS).await, 0);
 }

@@ -4,6 +4,7 @@ mod index;
 mod keys;
 mod language;
 mod merging;
+mod parser;
 mod snippets;
 mod steps;
 mod turns;

@@ -198,6 +198,57 @@ async fn nobody_is_put_on_a_roll_that_has_ended_and_who_stands_on_it_is_gone_aft
     }
 }
 
+/// Or the more users are online, the more each batch would read of those whom the ones before have read.
+#[tokio::test]
+async fn each_batch_of_a_roll_that_is_cleared_away_goes_on_where_the_last_one_ended() {
+    let database = Database::fresh().await;
+    let (ended, other) = (roll(&database).await, roll(&database).await);
+    // Six of them behind 300 others, and one who comes from elsewhere once those before have been cleared away.
+    database
+        .execute(&format!(
+            "insert into chat_attendance (user_id, rolls)
+             select lpad(n::text, 32, '0')::uuid, array['{other}'::uuid] from generate_series(1, 300) n;
+             insert into chat_attendance (user_id, rolls)
+             select lpad(n::text, 32, '0')::uuid, array['{ended}'::uuid] from generate_series(1001, 1006) n;
+             update chat_rolls set ended_at = now() - interval '100 seconds' where id = '{ended}'"
+        ))
+        .await;
+    let session = database.sql().await;
+    session
+        .batch_execute(
+            "set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off",
+        )
+        .await
+        .expect("settings");
+    // What is counted is told of seldom, and never within a transaction: so it is the difference that counts.
+    let rows = async || -> i64 {
+        let rows = "select coalesce(sum(idx_tup_fetch + seq_tup_read), 0)::bigint from pg_stat_xact_user_tables
+                     where relname = 'chat_attendance'";
+        session.query_one(rows, &[]).await.expect("a count").get(0)
+    };
+    let mut read = Vec::new();
+    for _ in 0..3 {
+        session.batch_execute("begin").await.expect("a transaction");
+        let before = rows().await;
+        let clear = "select chat_clear_roll(10, 2)";
+        session.batch_execute(clear).await.expect("a batch");
+        read.push(rows().await - before);
+        session.batch_execute("commit").await.expect("its end");
+    }
+    assert!(read[0] >= 300, "{read:?}");
+    assert!(read[1..].iter().all(|rows| *rows < 20), "{read:?}");
+    let late = format!(
+        "insert into chat_attendance (user_id, rolls) values (lpad('500', 32, '0')::uuid, array['{ended}'::uuid])"
+    );
+    database.execute(&late).await;
+    let cleared = called(&database, "chat_clear_roll(10, 2)").await;
+    assert_eq!(cleared, (true, vec![Uuid::from_u128(0x500)]));
+    let left = format!("chat_rolls where id = '{ended}'");
+    assert_eq!(database.count(&left).await, 0);
+    let online = "chat_attendance where rolls <> '{}'";
+    assert_eq!(database.count(online).await, 300);
+}
+
 /// Else somebody could come to a roll that is not there any more, and would be there for ever.
 #[tokio::test]
 async fn a_roll_is_not_cleared_away_while_somebody_is_put_on_it() {

@@ -78,6 +78,62 @@ async fn a_message_that_the_documented_trigger_refuses_is_told_so_and_leaves_not
     assert_no_alarm(&scene);
 }
 
+/// By the documented trigger: an edit would show the victim whatever the blocked user likes, and at once.
+#[tokio::test]
+async fn what_a_blocked_user_wrote_before_may_be_deleted_and_not_edited() {
+    let mut scene = Scene::set().await;
+    let (api, conversation) = (scene.api(), scene.conversation);
+    let [first, second, third] = ["first", "second", "third"];
+    let mut ids = Vec::new();
+    for content in [first, second, third] {
+        ids.push(id_of(&api.send(conversation, ALICE, content).await));
+        scene.expect("chat_message").await;
+    }
+    let of_boris = id_of(&api.send(conversation, BORIS, "mine").await);
+    scene.expect("chat_message").await;
+    with_blocking(&scene, BORIS, ALICE).await;
+
+    let refused = api.edit(ids[0], ALICE, "over HTTP").await;
+    assert_eq!(refused.refused(403, "refused"), REFUSED);
+    let data = json!({"messageId": ids[0], "content": "over the socket"});
+    let refused = scene.sockets[0]
+        .refused("edit_message", data, "refused")
+        .await;
+    assert_eq!(refused, REFUSED);
+    let edit = format!(
+        "update messages set content = 'in SQL' where id = '{}'",
+        ids[0]
+    );
+    assert!(scene.refused("PC403", &edit).await.contains(REFUSED));
+    let history = api.history(conversation).await;
+    assert!(history.iter().any(|message| message["content"] == first));
+
+    // What takes words away from the victim's sight is not refused, however it is done, nor is what shows none.
+    assert_eq!(api.delete_message(ids[1], ALICE).await.status, 204);
+    assert_eq!(
+        scene.expect("message_deleted").await["data"]["id"],
+        json!(ids[1])
+    );
+    let emptied = format!(
+        "update messages set content = '', deleted_at = now() where id = '{}'",
+        ids[2]
+    );
+    scene.database.execute(&emptied).await;
+    assert_eq!(
+        scene.expect("message_deleted").await["data"]["id"],
+        json!(ids[2])
+    );
+    api.mark_read(conversation, ALICE).await.ok(200);
+    api.mark_read(conversation, BORIS).await.ok(200);
+    for _ in 0..2 {
+        scene.expect("messages_read").await;
+    }
+    // And nobody is kept from editing who is not blocked.
+    api.edit(of_boris, BORIS, "mine, edited").await.ok(200);
+    scene.expect("message_updated").await;
+    assert_no_alarm(&scene);
+}
+
 #[tokio::test]
 async fn a_conversation_that_the_documented_trigger_refuses_is_not_opened() {
     let scene = Scene::set().await;
