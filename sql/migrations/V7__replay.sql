@@ -384,8 +384,9 @@ begin
 end
 $$;
 
--- The database that transaction numbers belong to: cluster, database, and timeline (a restore or a
--- failover starts another one). Fails on a standby, as it should.
+-- The database that transaction numbers belong to: cluster, database, timeline (a restore or a failover starts another one), and the
+-- table of messages, which is another one where a dump was restored in its place; what writes the same one anew (vacuum full) leaves its
+-- number. Fails on a standby, as it should.
 create function chat_identity() returns text
 language plpgsql volatile
 security definer
@@ -394,7 +395,8 @@ as $$
 begin
   return (select to_hex((select system_identifier from pg_control_system())) || '-'
          || to_hex((select oid::bigint from pg_database where datname = current_database())) || '-'
-         || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0'));
+         || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0') || '-'
+         || to_hex(to_regclass('messages')::oid::bigint));
 end
 $$;
 
