@@ -496,7 +496,7 @@ declare
   seen constant pg_snapshot := current_setting('pgchat.snapshot' || pg_trigger_depth()::text);
 begin
   with changed as (
-    select n.id, n.conversation_id, n.sender_id, n.seq, n.revision, n.deleted_at,
+    select n.conversation_id, n.sender_id, n.seq, n.revision, n.deleted_at, n::messages as row,
            o.revision as old_revision, o.deleted_at as old_deleted_at,
            not o.is_read and n.is_read and o.deleted_at is null and n.deleted_at is null as marked,
            not n.is_read and n.deleted_at is null and (o.is_read or o.deleted_at is not null) as unread_again,
@@ -512,17 +512,14 @@ begin
      group by 1, 2, 3, 4, 5
     having bool_or(marked)
   ), event as (
-    -- The row only here, where both functions are inlined and leave its columns: PostgreSQL 18 cannot make one of a transition table
-    -- where the host has a virtual generated column.
     select chat_message_event_head(
-             case when k.deleted_at is not null and k.old_deleted_at is null
+             case when deleted_at is not null and old_deleted_at is null
                   then 'message_deleted' else 'message_updated' end,
-             n::messages, k.participant1_id, k.participant2_id) as head,
-           chat_message_event_data(n::messages, chat_user_summary_json(k.sender_id)) as data,
-           k.conversation_id, k.seq, 1 as place
-      from changed k
-      join new_rows n on n.id = k.id
-     where k.revision > k.old_revision
+             row, participant1_id, participant2_id) as head,
+           chat_message_event_data(row, chat_user_summary_json(sender_id)) as data,
+           conversation_id, seq, 1 as place
+      from changed
+     where revision > old_revision
     union all
     select chat_event_head('messages_read', reader, participant1_id, participant2_id),
            chat_read_json(conversation_id, reader, seq),
@@ -532,7 +529,7 @@ begin
   )
   select array_agg(head order by conversation_id, place, seq), array_agg(data order by conversation_id, place, seq),
          (select bool_or(seq > last_seq) from changed),
-         array(select k.id from changed k where k.unread_again),
+         array(select (row).id from changed where unread_again),
          array(select m.id
                  from mark k
                 cross join lateral (select m.id from messages m
