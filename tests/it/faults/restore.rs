@@ -141,7 +141,10 @@ async fn a_dump_that_is_restored_in_place_is_noticed_and_clients_reload() {
     // What writes the same table anew is no restore.
     database.execute("vacuum full messages").await;
     let mut again = Socket::resume(&replica, BORIS, &fresh).await;
-    replica.api().send(conversation, ALICE, "written anew").await;
+    replica
+        .api()
+        .send(conversation, ALICE, "written anew")
+        .await;
     assert_eq!(
         again.before_message("written anew").await,
         Vec::<serde_json::Value>::new()
