@@ -1,6 +1,66 @@
 -- Who may execute what: run by `migrate` after the migrations, each time, so that no new function is forgotten. Runs
 -- with search_path at DB_SCHEMA, as the owner.
---
+
+-- What default privileges of the host's gave others on what this transaction has made. Nobody can have meant it of what was not there: the
+-- functions act in any user's name, and whoever may write to the tables does, too. pgchat.known has what was there before, as 'p' or 'c'
+-- and the oid; grants on that stay, also on tables that were adopted.
+do $$
+declare
+  known constant text[] := string_to_array(current_setting('pgchat.known'), ',');
+  item record;
+  object text;
+begin
+  for item in
+    select case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as somebody,
+           pg_get_userbyid(a.grantee) as role,
+           array_agg(distinct made.kind || ' ' || made.name) as objects,
+           'grant select on ' || string_agg(distinct made.name, ', ') filter (where made.kind = 'table') || ' to ' as to_read,
+           bool_or(made.kind = 'routine') as may_execute
+      from (select 'routine', p.oid::regprocedure::text, 'p' || p.oid::text, p.proowner, p.proacl
+              from pg_proc p
+             where p.pronamespace = current_schema()::regnamespace
+               and p.proname = any (string_to_array(current_setting('pgchat.routines'), ','))
+             union all
+            select 'table', format('%I.%I', current_schema(), c.relname), 'c' || c.oid::text, c.relowner, c.relacl
+              from pg_class c
+             where c.relnamespace = current_schema()::regnamespace and c.relname in ('conversations', 'messages', 'chat_presence')
+           ) made (kind, name, mark, owner, acl)
+     cross join lateral aclexplode(made.acl) a
+     where a.grantee <> made.owner and made.mark <> all (known)
+       -- That everybody may execute a new function is PostgreSQL's own default, and is dealt with below.
+       and not (made.kind = 'routine' and a.grantee = 0)
+     group by a.grantee
+  loop
+    foreach object in array item.objects loop
+      execute format('revoke all on %s from %s', object, item.somebody);
+    end loop;
+    raise warning '%', format(
+      'the default privileges of %I give %s rights on whatever is made in schema %I; what pgchat has made there is not to be theirs. If they are to read%s: %s',
+      current_user, item.somebody, current_schema(), case when item.may_execute then ', or to run the service' else '' end,
+      concat_ws('; ', item.to_read || item.somebody,
+                case when item.may_execute then format('select %I.chat_grant_service(%L)', current_schema(), item.role) end));
+  end loop;
+end
+$$;
+
+-- Whoever may make triggers on the tables has their statements run by their owner, and with that all of the owner's rights.
+do $$
+declare
+  item record;
+begin
+  for item in
+    select distinct c.oid::regclass as name,
+           case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as somebody
+      from pg_class c
+     cross join lateral aclexplode(c.relacl) a
+     where c.oid in ('conversations'::regclass, 'messages'::regclass) and a.grantee <> c.relowner and a.privilege_type = 'TRIGGER'
+  loop
+    execute format('revoke trigger on %s from %s cascade', item.name, item.somebody);
+    raise warning 'the right to make triggers on % is taken from %: it gives all rights of the table''s owner', item.name, item.somebody;
+  end loop;
+end
+$$;
+
 -- PostgreSQL lets everybody execute a new function. Most of pgchat's run with their owner's rights, so each is taken
 -- back from public; triggers need no grant to fire. roles.sql and README.md say what to grant to other programs. By name, which
 -- pgchat.routines lists: what the host calls chat_… is the host's.

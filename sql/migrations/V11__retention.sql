@@ -17,7 +17,8 @@ create index chat_purged_changed on chat_purged (change_xid);
 -- ids, from the one after `after_conversation`, as many at most as messages; `next_conversation` is what to say as
 -- `after_conversation` in the next step, null when there are no more. Behind the last one comes what is left of conversations
 -- that were deleted: tombstones of their messages, and their own.
--- `busy`: conversations that were left for another time, since somebody held one of the rows, or a trigger of the host's has kept a message.
+-- `busy`: conversations that were left for another time, since somebody held one of the rows, or a trigger of the host's has kept a message,
+-- or, under repeatable read, one of the rows was changed since the transaction's beginning.
 --
 -- Locks: the messages that are deleted, and for key share the newest one of their conversation, until the transaction ends; the
 -- conversation's row only when nothing of it is left. None is waited for.
@@ -121,7 +122,7 @@ begin
            set change_xid = greatest(chat_own_xid(p.change_xid), excluded.change_xid),
                purged_at = now();
       end if;
-    exception when lock_not_available then
+    exception when lock_not_available or serialization_failure then
       busy := busy + 1;
       ids := null;
       old_ids := null;
@@ -164,7 +165,7 @@ begin
           perform set_config('lock_timeout', was_timeout, true);
           delete from chat_conversation_tombstones t where t.ctid = any (old_rows);
         end if;
-      exception when lock_not_available then
+      exception when lock_not_available or serialization_failure then
         busy := busy + 1;
         old_rows := null;
       end;

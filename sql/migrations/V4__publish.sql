@@ -595,7 +595,8 @@ create trigger zz_chat_messages_before_delete before delete on messages
 
 -- Deleted outright: leaves a tombstone, mends last_message_id, publishes message_deleted. The tombstone is for clients that are away, and
 -- for the id, which may come back.
--- Locks: the conversations' rows, ordered by id.
+-- Locks: the conversations' rows, ordered by id. Under repeatable read and serializable also those that are then the newest, for key share;
+-- none of these is waited for.
 create function chat_messages_after_delete() returns trigger
 language plpgsql
 security definer
@@ -625,6 +626,14 @@ begin
    where c.id in (select d.conversation_id from deleted d)
      -- Not "not exists", for which a plan that was made while there were few may read all of them.
      and (select m.id from messages m where m.id = c.last_message_id) is null;
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- What the transaction sees as the newest may be deleted since, by one that had no reason to update the conversation, and
+    -- the conversation would name a message that is gone. To lock that fails (40001). One that is about to be deleted is left
+    -- out: whoever deletes it waits for the conversation's row, and then finds what this transaction has written there.
+    perform from messages m
+      where m.id in (select c.last_message_id from conversations c where c.id in (select d.conversation_id from deleted d))
+        for key share skip locked;
+  end if;
 
   -- Of the host's columns nothing is read: PostgreSQL 18 cannot make a row of a transition table with a virtual generated one.
   with gone as materialized (

@@ -6,7 +6,7 @@
 -- Rows may be held by other programs, for as long as those like: a message that is marked, edited or deleted, and the users of a new
 -- conversation (its foreign keys). The service's functions wait 0.1 s for them and fail then (lock_not_available, 55P03); the
 -- service tries again, and keeps no connection meanwhile. The function's end ends the setting: the commit waits its turn for
--- NOTIFY's lock, however long the queue is.
+-- NOTIFY's lock, however long the queue is, since the service's sessions have no lock_timeout.
 
 -- An acknowledged message survives a crash, and where there is a synchronous standby a failover, too, whatever the database's default
 -- is. remote_apply is more than that.
@@ -70,7 +70,8 @@ $$;
 --
 -- Locks: the rows of the conversations to which one of their participants sends, FOR NO KEY UPDATE, in id order; with `skip_locked` those that
 -- somebody else holds are left out (busy). Then, where the host has a foreign key for senders, KEY SHARE on their rows. What is waited
--- for, is waited for `lock_wait_ms` milliseconds (0: the session's lock_timeout).
+-- for, is waited for `lock_wait_ms` milliseconds (0: the session's lock_timeout); with a time, what the transaction waits for afterwards
+-- has none.
 -- Errors: lock_not_available (55P03) when that time is over; unique_violation when another transaction commits the
 -- same client_message_id in another conversation meanwhile, or when `again` was not said and an id is stored already, or
 -- last_seq is behind the conversation's messages (a repair by hand, a partial restore); triggered_data_change_violation (27000) when a
@@ -109,7 +110,6 @@ declare
   inserted bigint;
   newest bigint;
   moved bigint;
-  usual_wait constant text := current_setting('lock_timeout');
   ignored text;
 begin
   if current_setting('synchronous_commit') <> 'on' then
@@ -230,8 +230,8 @@ begin
   end if;
   ignored := set_config('pgchat.batch', was_set, true);
   if lock_wait_ms > 0 then
-    -- The commit waits its turn for NOTIFY's lock, however long the queue is.
-    ignored := set_config('lock_timeout', usual_wait, true);
+    -- The commit waits its turn for NOTIFY's lock, however long the queue is, and whatever the role's lock_timeout.
+    ignored := set_config('lock_timeout', '0', true);
   end if;
 
   if inserted > 0 then
@@ -322,7 +322,6 @@ declare
   reader uuid;
   stored messages;
   was_set text := coalesce(current_setting('pgchat.batch', true), '');
-  usual_wait constant text := current_setting('lock_timeout');
   moment timestamptz;
   is_newest boolean;
   event text;
@@ -368,7 +367,7 @@ begin
     end if;
     ignored := set_config('pgchat.batch', was_set, true);
     if lock_wait_ms > 0 then
-      ignored := set_config('lock_timeout', usual_wait, true);
+      ignored := set_config('lock_timeout', '0', true);
     end if;
     -- A trigger of the host's has dropped it. Inserted again, it would have that trigger act twice.
     if reader is not null
@@ -412,8 +411,8 @@ begin
   end if;
   ignored := set_config('pgchat.batch', was_set, true);
   if lock_wait_ms > 0 then
-    -- The commit waits its turn for NOTIFY's lock, however long the queue is.
-    ignored := set_config('lock_timeout', usual_wait, true);
+    -- The commit waits its turn for NOTIFY's lock, however long the queue is, and whatever the role's lock_timeout.
+    ignored := set_config('lock_timeout', '0', true);
   end if;
   -- Not chat_user_summary_json(): what is not inlined is parsed and planned at each call, for a third of the whole.
   select u.first_name, u.last_name, u.avatar_url into summary from chat_users() u where u.id = sender;

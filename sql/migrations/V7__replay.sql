@@ -207,33 +207,63 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_variable
 declare
+  -- Conversations of a user that may each be looked at, and rows that may instead be looked through.
+  many constant bigint := 5000;
+  few constant bigint := 10000;
   item chat_change;
   bytes bigint := 0;
+  -- Those of the reader's conversations in which something may have happened; null: all of them.
+  candidates uuid[];
 begin
+  -- Who has very many conversations is told what has happened from what has happened to everybody, where that is less.
+  if (select count(*) from (select from conversations c where c.participant1_id = reader limit many + 1) c)
+     + (select count(*) from (select from conversations c where c.participant2_id = reader limit many + 1) c) > many then
+    select case when count(*) <= few
+                then coalesce(array_agg(distinct k.conversation) filter (where reader in (k.one, k.other)), '{}') end
+      into candidates
+      -- Of messages also those with numbers above the snapshot's end: their own insertion may be below it.
+      from (select m.conversation_id, m.sender_id, m.reader_id from messages m
+             where greatest(m.change_xid, m.read_xid) >= horizon
+            union all
+            select c.id, c.participant1_id, c.participant2_id from conversations c
+             where c.create_xid >= horizon and c.create_xid < pg_snapshot_xmax(pg_current_snapshot())
+            union all
+            select t.conversation_id, t.sender_id, t.reader_id from chat_tombstones t
+             where t.change_xid >= horizon and t.change_xid < pg_snapshot_xmax(pg_current_snapshot())
+             limit few + 1) k (conversation, one, other);
+  end if;
   for item in
     with bound as materialized (
       select pg_snapshot_xmax(pg_current_snapshot()) as xmax
     ), mine as materialized (
-      select c from conversations c where c.participant1_id = reader or c.participant2_id = reader
+      -- Not the whole rows, or very many would not fit into work_mem, and they are read four times.
+      select c.id, c.participant1_id, c.participant2_id, c.last_xid, c.create_xid
+        from conversations c
+       where candidates is null and (c.participant1_id = reader or c.participant2_id = reader)
+      union all
+      select c.id, c.participant1_id, c.participant2_id, c.last_xid, c.create_xid
+        from unnest(candidates) k (id)
+       cross join lateral (select * from conversations where id = k.id limit 1) c
+       where reader in (c.participant1_id, c.participant2_id)
     -- Each part is limited over all conversations: where one of them finds as much, `max_rows` are reached, and nothing else is looked for.
     ), inserted as materialized (
-      select m as row, (c).participant1_id, (c).participant2_id
-        from mine
+      select m as row, c.participant1_id, c.participant2_id
+        from mine c
        cross join lateral (
          select m from messages m
-          where m.conversation_id = (c).id
-            and m.seq > chat_seen_seq((c).id, horizon, max_rows)
+          where m.conversation_id = c.id
+            and m.seq > chat_seen_seq(c.id, horizon, max_rows)
             and m.create_xid < (select xmax from bound)
           order by m.seq
           limit max_rows) new_rows (m)
-       where (c).last_xid >= horizon
+       where c.last_xid >= horizon
        limit max_rows
     ), changed as (
-      select m as row, (c).participant1_id, (c).participant2_id
-        from mine
+      select m as row, c.participant1_id, c.participant2_id
+        from mine c
        cross join lateral (
          select m from messages m
-          where m.conversation_id = (c).id
+          where m.conversation_id = c.id
             and (m.revision > 1 or m.read_xid is not null)
             and greatest(m.change_xid, m.read_xid) >= horizon
             and greatest(m.change_xid, m.read_xid) < (select xmax from bound)
@@ -259,34 +289,36 @@ begin
                 from state s where s.is_read and s.read_xid >= horizon) m
     ), event as (
       (select 'conversation_created' as type, 'conversation_created' as later_type,
-              (c).participant1_id as user_id, (c).participant1_id, (c).participant2_id,
-              (c).id as subject, (c).id as conversation_id, 0::bigint as revision, (c).create_xid as xid,
-              null::xid8 as born, null::text as data, c as made, null::messages as row, 0 as kind, 0::bigint as seq
-         from mine
-        where (c).create_xid >= horizon and (c).create_xid < (select xmax from bound)
+              c.participant1_id as user_id, c.participant1_id, c.participant2_id,
+              c.id as subject, c.id as conversation_id, 0::bigint as revision, c.create_xid as xid,
+              null::xid8 as born, null::text as data, null::messages as row, 0 as kind, 0::bigint as seq
+         from mine c
+        where c.create_xid >= horizon and c.create_xid < (select xmax from bound)
         limit max_rows)
       union all
       select chat_change_type(row, horizon), chat_change_type(row, null), (row).sender_id, participant1_id, participant2_id,
              (row).id, (row).conversation_id, (row).revision,
              -- A row from before an adoption or a restore has only what it got since.
              coalesce((row).change_xid, (row).read_xid, (row).create_xid),
-             (row).create_xid, null, null, row, 1, (row).seq
+             (row).create_xid, null, row, 1, (row).seq
         from touched
       union all
-      (select 'message_deleted', 'message_deleted', t.sender_id, (c).participant1_id, (c).participant2_id,
+      (select 'message_deleted', 'message_deleted', t.sender_id, c.participant1_id, c.participant2_id,
               t.message_id, t.conversation_id, t.revision, t.change_xid, null,
-              t.message, null, null, 1, t.seq
-         from mine
+              t.message, null, 1, t.seq
+         from mine c
         cross join lateral (
           select * from chat_tombstones t
-           where t.conversation_id = (c).id and t.change_xid >= horizon
+           where t.conversation_id = c.id and t.change_xid >= horizon
              and t.change_xid < (select xmax from bound)
-             and chat_are_participants(t.sender_id, t.reader_id, (c).participant1_id, (c).participant2_id)) t
+             and chat_are_participants(t.sender_id, t.reader_id, c.participant1_id, c.participant2_id)) t
         where (select count(*) from touched) < max_rows
+          -- Mostly there is none, of nobody's.
+          and exists (select from chat_tombstones a where a.change_xid >= horizon and a.change_xid < (select xmax from bound))
         limit max_rows)
       union all
       select 'messages_read', 'messages_read', r.reader_id, participant1_id, participant2_id, r.reader_id, conversation_id, seq, read_xid, null,
-             chat_read_json(conversation_id, r.reader_id, seq), null, null,
+             chat_read_json(conversation_id, r.reader_id, seq), null,
              2, seq
         from (select conversation_id, participant1_id, participant2_id,
                      case sender_id when participant1_id then participant2_id else participant1_id end as reader_id,
@@ -298,7 +330,8 @@ begin
     )
     select type, later_type, user_id, participant1_id, participant2_id, subject, conversation_id, revision, xid, born,
            -- With the limit these are built behind the sort, and only of what is fetched.
-           coalesce(data, chat_message_json(row, chat_user_summary_json((row).sender_id)), chat_conversation_json(made, reader))
+           coalesce(data, chat_message_json(row, chat_user_summary_json((row).sender_id)),
+                    (select chat_conversation_json(c, reader) from conversations c where c.id = event.subject))
       from event
      order by conversation_id, kind, seq
      limit max_rows
@@ -384,8 +417,9 @@ begin
 end
 $$;
 
--- The database that transaction numbers belong to: cluster, database, and timeline (a restore or a
--- failover starts another one). Fails on a standby, as it should.
+-- The database that transaction numbers belong to: cluster, database, timeline (a restore or a failover starts another one), and the
+-- table of messages, which is another one where a dump was restored in its place; what writes the same one anew (vacuum full) leaves its
+-- number. Fails on a standby, as it should.
 create function chat_identity() returns text
 language plpgsql volatile
 security definer
@@ -394,7 +428,8 @@ as $$
 begin
   return (select to_hex((select system_identifier from pg_control_system())) || '-'
          || to_hex((select oid::bigint from pg_database where datname = current_database())) || '-'
-         || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0'));
+         || ltrim(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '0') || '-'
+         || to_hex(to_regclass('messages')::oid::bigint));
 end
 $$;
 

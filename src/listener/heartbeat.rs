@@ -113,7 +113,7 @@ pub(super) async fn beat(
 /// What the log says of it; to the probes the listener is `unavailable`.
 pub(super) fn torn(listener: &Identity, pooled: &Identity) -> String {
     format!(
-        "the listener is at another database server ({listener}) than the pooled connections ({pooled})"
+        "the listener is at another database server ({listener}) than the pooled connections ({pooled}), or a dump was restored in place"
     )
 }
 

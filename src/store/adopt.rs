@@ -29,7 +29,8 @@ const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
 /// Messages in one transaction: their rows are locked for that long, a fraction of a second.
 const BATCH: i64 = 5_000;
 
-/// So few rows without a number may be left to the migration itself, which keeps others out meanwhile.
+/// So few rows without a number may be left to the migration itself, which keeps others out meanwhile. More are left where numbering
+/// them again would find as many.
 const LEFT_TO_MIGRATION: i64 = 1_000;
 
 /// The columns may only be of pgchat's own type in the end; until then the old column stays as it is, and this one stands by.
@@ -60,6 +61,8 @@ with newest as materialized (
          count(*) over (partition by m.conversation_id) as numbered
     from messages m
    where m.seq is not null
+     -- All others are done with: in the second round that is almost all of the table, which need not be sorted.
+     and m.conversation_id in (select o.conversation_id from messages o where o.seq is null)
    order by m.conversation_id, m.seq desc
 ), free as materialized (
   select n.conversation_id, s.seq,
@@ -169,8 +172,9 @@ async fn number(client: &Client) -> Result<(), Error> {
     );
     // In one transaction: by default the host may give others rights on whatever is made.
     let plan = format!("{NUMBER};{}", section(PRIVILEGES, "internal tables"));
+    let mut before = i64::MAX;
     loop {
-        // Again, since the other service goes on writing; each round has less to do.
+        // Again, since the other service goes on writing.
         client.batch_execute(&plan).await?;
         let rows = client
             .query_typed("select coalesce(max(n), 0) from chat_adoption", &[])
@@ -179,9 +183,11 @@ async fn number(client: &Client) -> Result<(), Error> {
         if total > 0 {
             fill_messages(client, &fill, total).await?;
         }
-        if total <= LEFT_TO_MIGRATION {
+        // Where messages come nearly as fast as they are numbered, another round would leave as many.
+        if total <= LEFT_TO_MIGRATION || total > before / 2 {
             return client.batch_execute("drop table chat_adoption").await;
         }
+        before = total;
     }
 }
 

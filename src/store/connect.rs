@@ -33,8 +33,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TCP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the functions are written for: a lock's next statement sees what its former holder stored, and nothing fails that could
-/// have waited. The host may have made another level the default of the database or of a role.
-pub(crate) const ISOLATION: &str = "set default_transaction_isolation = 'read committed'";
+/// have waited. The functions that wait for rows say themselves for how long; a commit waits its turn for NOTIFY's lock, also while the
+/// disk is slow. The host may have made other values the defaults of the database or of a role.
+pub(crate) const ISOLATION: &str =
+    "set default_transaction_isolation = 'read committed'; set lock_timeout = 0";
 
 /// For a session that holds what others wait for: idle it stays, and the server must notice, too, when this end is gone without a word.
 pub(crate) const LASTING: &str = "set idle_session_timeout = 0; set tcp_user_timeout = 10000; \

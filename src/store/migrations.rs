@@ -24,6 +24,13 @@ const PRIVILEGES: &str = include_str!("../../sql/privileges.sql");
 const HISTORY: &str = "create table if not exists chat_schema_history \
      (version int4 primary key, name varchar(255), applied_on varchar(255), checksum varchar(255))";
 
+/// For the transaction: what was there before it, so that `privileges.sql` tells what it has made. Not by the rows' `xmin`: a
+/// function that a later version replaces has a new one, and keeps its grants.
+const KNOWN: &str = "select set_config('pgchat.known', coalesce(string_agg(t.mark, ','), ''), true)
+      from (select 'p' || p.oid::text from pg_proc p where p.pronamespace = current_schema()::regnamespace
+            union all
+            select 'c' || c.oid::text from pg_class c where c.relnamespace = current_schema()::regnamespace) t (mark)";
+
 /// Migrations and their rows are made by one transaction: so whoever copied the tables has left the rows out.
 const WITHOUT_HISTORY: &str = "chat_schema_history has no rows, though the chat tables are there, as in a copy of the schema alone: restore them \
      (pg_dump --data-only --table='*.chat_schema_history')";
@@ -107,6 +114,7 @@ async fn together(
     privileges: Option<&str>,
 ) -> Result<(), Error> {
     let transaction = client.transaction().await?;
+    transaction.batch_execute(KNOWN).await?;
     if !migrations.is_empty() {
         transaction.batch_execute(HISTORY).await?;
     }

@@ -3,6 +3,7 @@
 mod changes;
 mod left_behind;
 mod one_socket;
+mod usual_wait;
 
 use std::time::{Duration, Instant};
 

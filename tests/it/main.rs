@@ -39,6 +39,7 @@ mod live;
 mod locks;
 mod metrics;
 mod migrate;
+mod missed;
 mod open_files;
 mod page;
 mod pooler;

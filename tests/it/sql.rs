@@ -7,6 +7,7 @@ mod changes;
 mod conversations;
 mod dropped;
 mod examples;
+mod generated;
 mod hosts;
 mod inserts;
 mod interface;

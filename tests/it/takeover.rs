@@ -1,5 +1,6 @@
 //! Taking over the tables of the Go service (tests/hosts/sql/gorm.sql) with their rows, while that service goes on writing.
 
+mod endless;
 mod indexes;
 mod interrupted;
 mod million;

@@ -108,3 +108,45 @@ async fn after_a_recovery_no_cursor_from_before_it_is_ever_taken_again() {
     story.reload(&story.late_cursor).await;
     assert_eq!(story.contents_since(&cursor).await, ["written anew"]);
 }
+
+/// The cluster, the database and the timeline are the same; the tables are others, by the same names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_that_is_restored_in_place_is_noticed_and_clients_reload() {
+    let database = Database::fresh().await;
+    let replica = Replica::start(&database, &quick(&[])).await;
+    let conversation = replica.api().open_conversation(ALICE, BORIS).await;
+    replica.api().send(conversation, ALICE, "kept").await;
+    let Some(dump) = database.dump() else {
+        eprintln!("there is no pg_dump for this version of PostgreSQL");
+        return;
+    };
+    let mut boris = Socket::connect(&replica, BORIS).await;
+    replica.api().send(conversation, ALICE, "lost").await;
+    boris.before_message("lost").await;
+    let late = settled_cursor(&replica, BORIS).await;
+
+    database.restore(&dump).await;
+
+    boris.expect("resync_required").await;
+    until_healthy(&replica).await;
+    let contents = async || {
+        let history = replica.api().history(conversation).await;
+        let content = |message: &serde_json::Value| message["content"].as_str().map(str::to_owned);
+        history.iter().filter_map(content).collect::<Vec<_>>()
+    };
+    assert_eq!(contents().await, ["kept"]);
+    Socket::resume_refused(&replica, BORIS, &late).await;
+    let fresh = settled_cursor(&replica, BORIS).await;
+
+    // What writes the same table anew is no restore.
+    database.execute("vacuum full messages").await;
+    let mut again = Socket::resume(&replica, BORIS, &fresh).await;
+    replica
+        .api()
+        .send(conversation, ALICE, "written anew")
+        .await;
+    assert_eq!(
+        again.before_message("written anew").await,
+        Vec::<serde_json::Value>::new()
+    );
+}

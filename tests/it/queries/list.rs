@@ -212,7 +212,8 @@ pub fn exceptions() -> Vec<(Query, &'static str)> {
         exception(
             "what a client has missed, where that is nothing",
             missed,
-            "Each conversation of the user is looked at: whether one has had a message since stands in its row, in no index, or no update of it would be HOT.",
+            "Each conversation of the user is looked at: whether one has had a message since stands in its row, in no index, or no update of it would be HOT. \
+             (Of a user with more than 5,000, what has changed for everybody since is looked through instead, where that is at most 10,000 rows.)",
         ),
     ]
 }

@@ -136,3 +136,35 @@ async fn a_step_leaves_the_lock_timeout_of_its_transaction_as_it_was() {
     let row = caller.query_one(after, &[]).await.expect("a row");
     assert_eq!((row.get(0), row.get(1)), ("7s", 0_i64));
 }
+
+/// Under repeatable read a row that was changed since cannot be locked: what is left for another time does not fail the others.
+#[tokio::test]
+async fn a_step_leaves_what_was_changed_since_its_transaction_began() {
+    let database = Database::fresh().await;
+    aged(&database, &[900, 2], true).await;
+    let other = database.conversation(CARLA, DAVID).await;
+    database
+        .execute(&format!(
+            "insert into messages (conversation_id, sender_id, content, created_at)
+             select '{other}', '{CARLA}', 'old', now() - interval '900 days';
+             insert into conversations (participant1_id, participant2_id) values ('{ALICE}', '{DAVID}');
+             delete from conversations where participant2_id = '{DAVID}' and participant1_id = '{ALICE}';
+             update chat_conversation_tombstones set deleted_at = now() - interval '2 years'"
+        ))
+        .await;
+    let earlier = database.sql().await;
+    let begin = "begin isolation level repeatable read; select from messages";
+    earlier.batch_execute(begin).await.expect("a beginning");
+    let change = "update messages set content = 'changed' where content = 'aged 900';
+                  insert into chat_purged (conversation_id) values ('00000000-0000-0000-0000-000000000000')";
+    database.execute(change).await;
+    let step = "select messages, tombstones, busy from chat_purge(now() - interval '1 year')";
+    let row = earlier.query_one(step, &[]).await.expect("a step");
+    let (messages, tombstones, busy): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!((messages, tombstones, busy), (1, 0, 2));
+    earlier.batch_execute("commit").await.expect("its end");
+    assert_eq!(database.count("messages").await, 2);
+    // The next one has them.
+    let step = purge(&database, 365, 10, None).await;
+    assert_eq!((step.messages, step.tombstones, step.busy), (1, 1, 0));
+}

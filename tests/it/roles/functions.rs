@@ -116,6 +116,27 @@ async fn default_privileges_that_open_the_functions_to_others_are_told() {
             "create role {role}; alter default privileges for role {OWNER} in schema public grant execute on functions to {role}"
         ))
         .await;
+    // What it makes is nobody's but by a grant of its own, of which the log has the words.
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
+    let serve = format!("select public.chat_grant_service('{role}')");
+    assert!(outcome.stderr.contains(&serve), "{outcome:#?}");
+    let open = format!(
+        "pg_proc p cross join lateral aclexplode(p.proacl) a
+          where p.proname <> 'chat_grant_service' and a.grantee = '{role}'::regrole"
+    );
+    assert_eq!(database.count(&open).await, 0);
+    database.execute_as_owner(&serve).await;
+    let granted = database.count(&open).await;
+    assert!(granted > 30, "{granted}");
+    // And that stays.
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
+    assert!(!outcome.stderr.contains(&serve), "{outcome:#?}");
+    assert_eq!(database.count(&open).await, granted);
+    // Of what was there before it is only told.
+    let all = format!("grant execute on all routines in schema public to {role}");
+    database.execute_as_owner(&all).await;
     let outcome = database.migrate(&[]).await;
     outcome.assert_ok();
     assert!(outcome.stderr.contains(&told), "{outcome:#?}");

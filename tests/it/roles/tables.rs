@@ -15,6 +15,34 @@ async fn default_privileges_on_tables_are_told_and_open_none_of_the_internal_one
         .await;
     let outcome = database.migrate(&[]).await;
     outcome.assert_ok();
+    // What it makes is nobody's but by a grant of its own, of which the log has the words.
+    let within_reach = format!(
+        "select distinct c.relname::text from pg_class c cross join lateral aclexplode(c.relacl) a
+          where c.relnamespace = 'public'::regnamespace and c.relname <> 'users' and a.grantee in (0, '{role}'::regrole)
+          order by 1"
+    );
+    let client = database.sql().await;
+    assert_eq!(texts(&client, &within_reach).await, Vec::<String>::new());
+    let read = format!(
+        "grant select on public.chat_presence, public.conversations, public.messages to {role}"
+    );
+    assert!(outcome.stderr.contains(&read), "{outcome:#?}");
+    database.execute_as_owner(&read).await;
+    database.migrate(&[]).await.assert_ok();
+    let readable = ["chat_presence", "conversations", "messages"];
+    assert_eq!(texts(&client, &within_reach).await, readable);
+    // By the host, or by a version that did not take it back.
+    database
+        .execute_as_owner(&format!(
+            "do $$ declare t regclass; begin
+               for t in select oid from pg_class where relnamespace = 'public'::regnamespace and relname <> 'users' and relkind in ('r', 'v') loop
+                 execute format('grant all on %s to {role}, public', t);
+               end loop;
+             end $$"
+        ))
+        .await;
+    let outcome = database.migrate(&[]).await;
+    outcome.assert_ok();
     let told = format!("default privileges let {role}, public read or change");
     assert!(outcome.stderr.contains(&told), "{outcome:#?}");
 
@@ -33,7 +61,18 @@ async fn default_privileges_on_tables_are_told_and_open_none_of_the_internal_one
     ] {
         assert_refused(&anon, &change).await;
     }
-    let client = database.sql().await;
+    // With it one has all rights of their owner.
+    for table in ["conversations", "messages"] {
+        for who in [role.as_str(), "public"] {
+            let taken = format!("triggers on {table} is taken from {who}");
+            assert!(outcome.stderr.contains(&taken), "{outcome:#?}");
+        }
+    }
+    let triggers = format!(
+        "select c.relname::text from pg_class c
+          where c.oid in ('conversations'::regclass, 'messages'::regclass) and has_table_privilege('{role}', c.oid, 'trigger')"
+    );
+    assert_eq!(texts(&client, &triggers).await, Vec::<String>::new());
     let open = format!(
         "select c.oid::regclass::text from pg_class c
           where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v', 'm', 'S', 'p')

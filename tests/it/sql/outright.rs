@@ -163,3 +163,66 @@ async fn what_is_left_of_an_id_says_whose_it_was_last() {
     );
     assert_eq!(scene.database.count(&left).await, 1);
 }
+
+/// A transaction whose snapshot is older sees the one before it, which another has deleted since: no conversation may name that as
+/// its newest. The other one only locks the conversation, whose newest message was still a later one.
+#[tokio::test]
+async fn no_conversation_names_a_message_as_its_newest_that_is_gone() {
+    let delete = |seq: i64| format!("delete from messages where seq = {seq}");
+    let dangling = "conversations c where last_message_id is not null
+                       and not exists (select from messages m where m.id = c.last_message_id)";
+    for level in ["repeatable read", "serializable"] {
+        let scene = Scene::set().await;
+        for content in ["one", "two", "three"] {
+            let insert = scene.insert(ALICE, content);
+            scene.database.execute(&insert).await;
+        }
+        let earlier = scene.database.sql().await;
+        let begin = format!("begin isolation level {level}; select from messages");
+        earlier.batch_execute(&begin).await.expect("a beginning");
+        scene.database.execute(&delete(2)).await;
+        let refused = earlier.batch_execute(&delete(3)).await;
+        let refused = refused.expect_err("it cannot see what is the newest");
+        assert_eq!(
+            refused.code().map(|code| code.code()),
+            Some("40001"),
+            "{refused:?}"
+        );
+        earlier.batch_execute("rollback").await.expect("its end");
+        assert_eq!(scene.database.count(dangling).await, 0);
+        // Repeated, as it says.
+        let again = format!("begin isolation level {level}; {}; commit", delete(3));
+        scene.database.execute(&again).await;
+        let newest = "conversations c join messages m on m.id = c.last_message_id and m.seq = 1";
+        assert_eq!(scene.database.count(newest).await, 1);
+        let list = scene.api().conversations(ALICE).await;
+        assert_eq!(list[0]["lastMessage"]["content"], "one");
+    }
+}
+
+/// What only was read or edited since is there: nobody has to repeat anything.
+#[tokio::test]
+async fn a_message_that_was_changed_meanwhile_can_become_the_newest() {
+    let scene = Scene::set().await;
+    for content in ["one", "two"] {
+        let insert = scene.insert(ALICE, content);
+        scene.database.execute(&insert).await;
+    }
+    let earlier = scene.database.sql().await;
+    let begin = "begin isolation level repeatable read; select from messages";
+    earlier.batch_execute(begin).await.expect("a beginning");
+    let change = "update messages set is_read = true, content = 'edited' where seq = 1";
+    scene.database.execute(change).await;
+    // Another one is at it, and does not hold it up.
+    let editing = scene
+        .database
+        .holding("update messages set content = 'edited again' where seq = 1")
+        .await;
+    earlier
+        .batch_execute("delete from messages where seq = 2; commit")
+        .await
+        .expect("deleted");
+    editing.batch_execute("commit").await.expect("its end");
+    let newest = "conversations c join messages m on m.id = c.last_message_id and m.content = 'edited again'";
+    assert_eq!(scene.database.count(newest).await, 1);
+}

@@ -274,6 +274,32 @@ impl Database {
         );
     }
 
+    /// All of it, by the real `pg_dump`, as a script that drops what is there first. `None` where there is none for this version of the
+    /// server: it takes no newer one than itself, and psql does.
+    pub fn dump(&self) -> Option<String> {
+        let dumped = Command::new(program("pg_dump")?)
+            .args(["--clean", "--if-exists"])
+            .args(["--host=127.0.0.1", "--username=postgres"])
+            .arg(format!("--port={}", self.cluster.port))
+            .arg(&self.name)
+            .output()
+            .expect("pg_dump runs");
+        let fault = String::from_utf8_lossy(&dumped.stderr);
+        if fault.contains("server version mismatch") {
+            return None;
+        }
+        assert!(dumped.status.success(), "pg_dump: {fault}");
+        Some(String::from_utf8(dumped.stdout).expect("text"))
+    }
+
+    /// Runs what [`dump`](Self::dump) returned.
+    pub async fn restore(&self, dump: &str) {
+        let script = fresh_dir("dump").join("dump.sql");
+        std::fs::write(&script, dump).expect("written");
+        let script = script.display().to_string();
+        self.psql_with(&["--file", &script]);
+    }
+
     /// Runs `pgchat migrate` on this database, as its owner.
     pub async fn migrate(&self, more: &[(&str, &str)]) -> Outcome {
         let owner = [("DB_USER", OWNER)];
