@@ -41,13 +41,7 @@ impl Item {
     /// The bytes of its frames, which other sockets' items may share.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Event(event) => {
-                let other = event
-                    .as_update
-                    .as_ref()
-                    .map_or(0, |update| update.frame.as_str().len());
-                event.frame.as_str().len() + other
-            }
+            Self::Event(event) => event.frame_bytes(),
             Self::Resync { .. } => 0,
         }
     }
@@ -106,6 +100,7 @@ impl Subscription {
 
     /// The next delivery if one waits already; never waits itself.
     pub fn try_next(&mut self) -> Option<Delivery> {
+        self.mailbox.in_hand.store(0, Ordering::Relaxed);
         if let Some(why) = self.mailbox.why_given_up() {
             return Some(Delivery::GivenUp(why));
         }
@@ -140,6 +135,7 @@ impl Subscription {
 
     fn taken(&self, item: Item) -> Delivery {
         let bytes = item.bytes();
+        self.mailbox.in_hand.store(bytes, Ordering::Relaxed);
         self.mailbox.queued.fetch_sub(bytes, Ordering::Relaxed);
         Delivery::from(item)
     }
@@ -148,6 +144,12 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.leave();
+        let leaving = self.mailbox.leaving.load(Ordering::Relaxed);
+        if leaving > 0 {
+            self.receiver.close();
+            while self.receiver.try_recv().is_ok() {}
+            self.hub.shared.memory.has_left(leaving);
+        }
     }
 }
 

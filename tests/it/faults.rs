@@ -15,6 +15,7 @@ mod horizon;
 mod idempotence;
 mod ledger;
 mod new_conversation;
+mod queued_events;
 mod read_back;
 mod registry;
 mod replay_permits;

@@ -148,7 +148,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::hub::{Subject, Subscription};
+    use crate::hub::{Counted, Subject, Subscription};
     use crate::model::ReplicaId;
     use crate::testing;
 
@@ -180,6 +180,7 @@ mod tests {
             frame: "{}".into(),
             made_at: None,
             as_update: None,
+            counted: Counted::default(),
         });
         hub.publish(&users, &event);
 
