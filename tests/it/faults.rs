@@ -22,6 +22,7 @@ mod replay_permits;
 mod restore;
 mod resume;
 mod resume_behind;
+mod resume_elsewhere;
 mod slowness;
 mod standby;
 mod unflushed;
