@@ -12,6 +12,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -31,6 +32,11 @@ use memory::EventMemory;
 use pacer::Pacer;
 use socket::Socket;
 use subscription::Item;
+
+/// When all sockets are told to reload, each has this much of the time over which that is spread: two thousand begin in a second. The
+/// whole is a drain's, whose clients come back and load no less.
+const RELOAD: Duration = Duration::from_micros(500);
+const MAX_RELOAD_SPREAD: Duration = Duration::from_secs(5);
 
 /// Bounds of the hub; zero means no bound for the first two.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +193,7 @@ impl Hub {
             receiver,
             mailbox,
             pacer,
+            held: None,
         })
     }
 
@@ -225,7 +232,7 @@ impl Hub {
         }
     }
 
-    /// Tells every socket to reload: what happened before is not known to be complete.
+    /// Tells every socket to reload: what happened before is not known to be complete. Where there are many, over a few seconds.
     pub fn resync_all(&self, reason: &'static str) {
         let mut state = self.lock();
         let Some(position) = &state.position else {
@@ -234,6 +241,9 @@ impl Hub {
         let resync = Arc::new(Resync {
             reason,
             cursor: position.encode(),
+            spread: RELOAD
+                .saturating_mul(u32::try_from(state.count).unwrap_or(u32::MAX))
+                .min(MAX_RELOAD_SPREAD),
         });
         let users: Vec<UserId> = state.users.keys().copied().collect();
         for user in users {

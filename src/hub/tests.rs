@@ -294,6 +294,51 @@ fn who_is_being_sent_something_large_is_behind_with_it() {
     assert!(matches!(other.try_next(), Some(Delivery::Event(_))));
 }
 
+/// They load everything, and what is behind it is of no use to them before.
+#[tokio::test(start_paused = true)]
+async fn where_there_are_many_they_are_told_to_reload_over_some_seconds_and_of_nothing_else_before()
+{
+    const SOCKETS: u128 = 8_000;
+    let hub = hub(HubLimits {
+        connections: 0,
+        ..LIMITS
+    });
+    let mut sockets: Vec<Subscription> = (0..SOCKETS)
+        .map(|n| hub.register(user(n)).expect("room"))
+        .collect();
+    hub.resync_all("for a test");
+    let users: Vec<UserId> = (0..SOCKETS).map(user).collect();
+    hub.publish(&users, &event(1));
+    let gone = sockets.pop().expect("one");
+    let began = tokio::time::Instant::now();
+    let told = sockets.into_iter().map(|mut socket| async move {
+        let first = socket.next().await;
+        assert!(matches!(first, Delivery::Resync(_)), "{first:?}");
+        let at = began.elapsed();
+        assert_eq!(version(socket.try_next()), Some(1));
+        at
+    });
+    // One that is given up does not wait.
+    let mut given_up = gone;
+    assert!(given_up.try_next().is_none() && !given_up.is_empty());
+    hub.dismiss(given_up.user);
+    let given_up = given_up.next().await;
+    assert!(matches!(given_up, Delivery::GivenUp(_)), "{given_up:?}");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+
+    let told = futures_util::future::join_all(told).await;
+    let spread = RELOAD * 8_000;
+    assert!(
+        told.iter()
+            .all(|at| *at <= spread + Duration::from_millis(1))
+    );
+    for part in 0..4 {
+        let (from, to) = (spread * part / 4, spread * (part + 1) / 4);
+        let count = told.iter().filter(|at| (from..to).contains(*at)).count();
+        assert!((1_500..2_500).contains(&count), "{count} in part {part}");
+    }
+}
+
 #[test]
 fn the_horizon_never_moves_back_and_belongs_to_its_database() {
     let hub = hub(LIMITS);
